@@ -1,0 +1,1 @@
+"""Ways to tune and to predict, one file each, behind one contract."""

@@ -1,0 +1,101 @@
+"""What every backend takes and gives: one request, one result, three functions.
+
+A backend is a module of this folder with `tune`, `predict` and `cancel`. The pipeline, the
+report and the gate know nothing else of it, so swapping the backend changes one word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class TuningRequest:
+    """What to tune, and how.
+
+    Args:
+        base_model: A model's name, a folder in Hugging Face layout, or "" for the tiny model
+            that the local backend makes from nothing.
+        train_uri: The training rows: a path or a gs:// URI.
+        eval_uri: The held-out rows, or "".
+        train_steps: Optimizer steps, >= 1.
+        batch_size: Examples a step, >= 1.
+        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
+        seed: Seeds everything random.
+        project: Google Cloud project; "" on one's own machine.
+        region: Where everything runs; "" on one's own machine.
+        display_name: The tuned model's name for people.
+        labels: Labels for the remote job, among them the one by which it is found again.
+        options: What one backend alone understands, such as {"lora_rank": 16}.
+    """
+
+    base_model: str
+    train_uri: str
+    eval_uri: str
+    train_steps: int
+    batch_size: int
+    learning_rate_multiplier: float = 1.0
+    seed: int = 0
+    project: str = ""
+    region: str = ""
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What came out of a tuning.
+
+    Args:
+        model: A folder, or the resource name of the tuned model.
+        endpoint: The resource name of its endpoint, or "" where there is none.
+        statistics: Plain numbers and short texts for the report: steps done, losses, tokens.
+        cost_usd: What it cost, as far as the backend can say; None where it cannot.
+    """
+
+    model: str
+    endpoint: str = ""
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question to a model.
+
+    Args:
+        id: The row's identity; the answer comes back under it.
+        messages: The conversation so far, as {"role", "content"} with the roles system, user
+            and assistant; the last is the user's.
+    """
+
+    id: str
+    messages: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer; `text` is None where the model gave none, which is never a score of 0."""
+
+    id: str
+    text: str | None
+    error: str = ""
+
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+class Backend(Protocol):
+    """The shape of a backend module."""
+
+    def tune(self, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+        """Tune, resuming what an earlier, killed call began."""
+
+    def predict(self, model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
+        """Answer every prompt, in any order."""
+
+    def cancel(self, job: str) -> None:
+        """Stop a remote job; on one's own machine nothing is left to stop."""

@@ -1,0 +1,1 @@
+"""Pure logic of tunepipe: formats, validation, splitting, steps and cost, metrics, comparison."""

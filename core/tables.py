@@ -1,0 +1,47 @@
+"""The dated tables of the package (`core/*.toml`), and the user's overrides.
+
+Every table names its sources and the day it was read. A user's override is a mapping of the
+same shape, merged over ours key by key: a price that changed is one line, not a copy.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+Table = dict[str, Any]
+
+
+@cache
+def _read(file: str) -> Table:
+    return tomllib.loads(resources.files(__package__).joinpath(file).read_text(encoding="utf-8"))
+
+
+def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
+    """Read one of the package's tables and lay the user's values over it.
+
+    Args:
+        file: The table's file, such as "prices.toml". Write it as a literal: whoever packs a
+            module into a component finds its data files by these literals.
+        overrides: Values that replace ours, nested as the file is; None changes nothing.
+
+    Returns:
+        A fresh mapping; changing it changes nothing else.
+    """
+    return merged(_read(file), overrides or {})
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """Lay one nested mapping over another; where both hold a mapping, go deeper."""
+    result = {
+        key: merged(value, {}) if isinstance(value, Mapping) else value
+        for key, value in base.items()
+    }
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, dict) and isinstance(value, Mapping)
+        result[key] = merged(below or {}, value) if both else value
+    return result
