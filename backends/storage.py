@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -124,17 +124,20 @@ def open_reader(uri: str) -> Iterator[BinaryIO]:
         UsageError: There is no such file.
         CloudError: Cloud Storage refused.
     """
-    if not is_gcs(uri):
+    with ExitStack() as stack:
         with _explained(uri):
-            local = Path(uri).open("rb")
-        with local:
-            yield local
-        return
-    with _explained(uri):
-        blob = _blob(uri)
-        blob.reload()
-        with blob.open("rb") as remote:
-            yield cast(BinaryIO, remote)
+            file = stack.enter_context(_open(uri))
+        if is_gcs(uri):
+            stack.enter_context(_explained(uri))
+        yield file
+
+
+def _open(uri: str) -> BinaryIO:
+    if not is_gcs(uri):
+        return Path(uri).open("rb")
+    blob = _blob(uri)
+    blob.reload()
+    return cast(BinaryIO, blob.open("rb"))
 
 
 def write_file(local: str, uri: str, *, if_generation: int | None = None) -> Stat:
