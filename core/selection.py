@@ -1,0 +1,180 @@
+"""Which rows go to evaluation: thresholds, limits and quotas, as pure functions.
+
+Rows that must stay together form a unit. A unit has a position: 64 bits that depend on its content
+and the seed alone. Positions below `threshold(fraction)` are evaluation, so a row keeps its side
+when rows are added, removed or put in another order. Only where a limit binds does the choice
+depend on the other units, and then the smallest positions win.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+SPAN = 1 << 64
+
+
+@dataclass(frozen=True)
+class Units:
+    """Columns over the units, smallest position first; all of one length.
+
+    Args:
+        position: Place in the order, 0 to 2**64 - 1, no two alike.
+        rows: Rows of the unit, 1 or more.
+        size: Bytes of the unit's rows.
+        label: The one label given to the unit (a hash); empty where nothing is stratified.
+        time: The unit's earliest time in seconds; empty where nothing is cut by time.
+    """
+
+    position: array[int]
+    rows: array[int]
+    size: array[int]
+    label: array[int] = field(default_factory=lambda: array("Q"))
+    time: array[float] = field(default_factory=lambda: array("d"))
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much the evaluation side must and may hold.
+
+    Args:
+        least: Rows wanted at least, 1 or more.
+        most: Rows allowed at most.
+        most_bytes: Bytes allowed at most.
+    """
+
+    least: int
+    most: int
+    most_bytes: int = SPAN
+
+    def fits(self, rows: int, size: int) -> bool:
+        """Say whether an evaluation side of so many rows and bytes is allowed."""
+        return rows <= self.most and size <= self.most_bytes
+
+
+def exact(fraction: float) -> Fraction:
+    """Read a float as the decimal its user wrote: 0.1 is one tenth, not 0.1000000000000000055."""
+    return Fraction(repr(fraction))
+
+
+def threshold(fraction: float) -> int:
+    """Give the position below which a unit is evaluation: the fraction of 2**64, rounded down."""
+    return int(exact(fraction) * SPAN)
+
+
+def share(rows: int, fraction: float) -> int:
+    """Count a fraction of the rows, halves rounded up, in integers: the one rule for counts."""
+    part = exact(fraction)
+    return (2 * rows * part.numerator + part.denominator) // (2 * part.denominator)
+
+
+def mix(position: int) -> int:
+    """Scatter 64 bits over 64 bits, one to one (the finalizer of SplitMix64).
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
+    """
+    z = position
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % SPAN
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % SPAN
+    return z ^ (z >> 31)
+
+
+def below(units: Units, limit: int, room: Room) -> list[int]:
+    """Choose the units whose position lies below a limit, as far as the room allows.
+
+    Too many: the smallest positions win and the rest is training. Too few: the next smallest come
+    in. Once `room.least` is reached the first unit that does not fit ends the choice; until then
+    such a unit is passed over.
+
+    Returns:
+        Indices into `units`. Fewer rows than `room.least` mean that it cannot be reached.
+    """
+    return _take(units, range(len(units.position)), room, lambda i, _: units.position[i] < limit)
+
+
+def latest(units: Units, target: int, room: Room) -> list[int]:
+    """Choose the latest units, about `target` rows of them; equal times go by position.
+
+    Returns:
+        Indices into `units`, latest first.
+    """
+    order = sorted(range(len(units.position)), key=lambda i: (-units.time[i], i))
+    return _take(units, order, room, lambda i, rows: rows + units.rows[i] <= target)
+
+
+def stratified(units: Units, target: int, room: Room) -> list[int]:
+    """Choose `target` rows so that each label has its share of them, to one row.
+
+    Within a label the smallest positions win; a unit larger than what its label still needs is
+    passed over. Where whole units leave the side short of `room.least`, the next smallest come in.
+
+    Returns:
+        Indices into `units`, smallest first.
+    """
+    totals: dict[int, int] = {}
+    for label, rows in zip(units.label, units.rows, strict=True):
+        totals[label] = totals.get(label, 0) + rows
+    while True:
+        chosen = _fill(units, apportion(totals, target))
+        size = sum(units.size[i] for i in chosen)
+        if size <= room.most_bytes:
+            return _top_up(units, chosen, room)
+        target = min(target - 1, target * room.most_bytes // size)
+
+
+def apportion(totals: Mapping[int, int], seats: int) -> dict[int, int]:
+    """Share out seats in proportion to the totals, by the largest remainder (Hamilton's method).
+
+    Args:
+        totals: Rows of each label.
+        seats: Rows to give out, at most the sum of `totals`.
+
+    Returns:
+        Seats of each label: its exact share rounded down or up. Equal remainders go by key.
+    """
+    everything = sum(totals.values())
+    given = {label: seats * rows // everything for label, rows in totals.items()}
+    remainder = {label: seats * rows % everything for label, rows in totals.items()}
+    left = seats - sum(given.values())
+    for label in sorted(totals, key=lambda label: (-remainder[label], mix(label)))[:left]:
+        given[label] += 1
+    return given
+
+
+def _take(
+    units: Units, order: Iterable[int], room: Room, wanted: Callable[[int, int], bool]
+) -> list[int]:
+    chosen: list[int] = []
+    rows = size = 0
+    for index in order:
+        enough = rows >= room.least
+        if enough and not wanted(index, rows):
+            break
+        if room.fits(rows + units.rows[index], size + units.size[index]):
+            chosen.append(index)
+            rows, size = rows + units.rows[index], size + units.size[index]
+        elif enough:
+            break
+    return chosen
+
+
+def _fill(units: Units, quota: dict[int, int]) -> list[int]:
+    chosen: list[int] = []
+    for index, (label, rows) in enumerate(zip(units.label, units.rows, strict=True)):
+        if rows <= quota[label]:
+            quota[label] -= rows
+            chosen.append(index)
+    return chosen
+
+
+def _top_up(units: Units, chosen: list[int], room: Room) -> list[int]:
+    rows = sum(units.rows[i] for i in chosen)
+    if rows >= room.least:
+        return chosen
+    size = sum(units.size[i] for i in chosen)
+    taken = set(chosen)
+    others = (i for i in range(len(units.position)) if i not in taken)
+    spare = Room(room.least - rows, room.most - rows, room.most_bytes - size)
+    return sorted(chosen + _take(units, others, spare, lambda i, got: False))
