@@ -1,1 +1,23 @@
 """KFP components: thin shells over the core and the backends."""
+
+from .comparison import compare_models
+from .evaluation import evaluate_model
+from .fingerprint import fingerprint_dataset
+from .promotion import keep_champion, lookup_champion, promote_model
+from .splitting import split_dataset
+from .steps import compute_train_steps
+from .tuning import tune_local
+from .validation import validate_jsonl
+
+__all__ = [
+    "compare_models",
+    "compute_train_steps",
+    "evaluate_model",
+    "fingerprint_dataset",
+    "keep_champion",
+    "lookup_champion",
+    "promote_model",
+    "split_dataset",
+    "tune_local",
+    "validate_jsonl",
+]

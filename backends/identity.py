@@ -1,0 +1,55 @@
+"""What exactly a dataset's address means at this moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunepipe.core.errors import UsageError
+from tunepipe.core.fingerprint import combined, fingerprint
+
+from . import storage
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A dataset's identity.
+
+    Args:
+        fingerprint: Hex SHA-256 of the bytes; of several files, over their own, sorted.
+        generation: The generations in Cloud Storage, or times of change, joined by commas.
+        files: The files' number, >= 1.
+    """
+
+    fingerprint: str
+    generation: str
+    files: int
+
+
+def identity(dataset_uri: str) -> Identity:
+    """Read a dataset to its end and say what it is.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+
+    Raises:
+        UsageError: No file is there.
+    """
+    uris = storage.list_files(dataset_uri)
+    if not uris:
+        raise UsageError("no file is there", where=dataset_uri, fix="give a path or a gs:// URI")
+    stats = [storage.stat(uri) for uri in uris]
+    return Identity(
+        fingerprint=combined(_fingerprint(stat.uri) for stat in stats),
+        generation=",".join(stat.generation or _changed(stat.uri) for stat in stats),
+        files=len(stats),
+    )
+
+
+def _fingerprint(uri: str) -> str:
+    with storage.open_reader(uri) as file:
+        return fingerprint(file)
+
+
+def _changed(path: str) -> str:
+    return str(Path(path).stat().st_mtime_ns)

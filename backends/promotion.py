@@ -1,0 +1,71 @@
+"""What a run does with its verdict."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tunepipe.core.errors import DataError
+
+from . import registry as moves
+
+
+def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
+    """Make the tuned model the champion.
+
+    Args:
+        model: The tuned model's folder or resource name.
+        comparison_path: What compare_models wrote.
+        registry: The folder or gs:// prefix; "" keeps no champion, and nothing is recorded.
+        run_id: The run that made the model.
+
+    Returns:
+        The new champion's version; "" without a registry.
+
+    Raises:
+        DataError: The verdict is not `better`.
+    """
+    said = _read(comparison_path)
+    if said["verdict"] != "better":
+        raise DataError(
+            f"the verdict is {said['verdict']}, and only `better` promotes",
+            where="promote_model",
+            fix="look at the report; to promote all the same, use `tunepipe promote`",
+        )
+    if not registry:
+        return ""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    move = moves.promote(
+        registry,
+        model,
+        run=run_id,
+        verdict=said["verdict"],
+        reason=said["reason"],
+        moved_at=now,
+        moved_by=_user(),
+    )
+    return str(move.version)
+
+
+def keep_step(comparison_path: str, registry: str) -> str:
+    """Say, in a sentence, why the champion stays."""
+    said = _read(comparison_path)
+    present = moves.champion(registry)
+    kept = f"champion {present.version} stays" if present else "there is still no champion"
+    return f"{kept}: {said['reason']}"
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    said: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return said
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return ""

@@ -1,0 +1,103 @@
+"""The champion: which tuned model is in service, and every move that made it so.
+
+A registry is a folder, or a gs:// prefix. `champion.json` names the model in service and is
+replaced in one piece; `moves/` keeps one file a move, so that no record is ever rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tunepipe.core.errors import UsageError
+
+from . import storage
+
+
+@dataclass(frozen=True)
+class Move:
+    """One change of champion.
+
+    Args:
+        version: Counts from 1; a later move has a higher one.
+        model: The model's folder, or its resource name.
+        run: The run that made it.
+        verdict: The verdict that allowed the move.
+        reason: The verdict's reason, one sentence.
+        moved_at: UTC, ISO 8601.
+        moved_by: Who ran it.
+    """
+
+    version: int
+    model: str
+    run: str
+    verdict: str
+    reason: str
+    moved_at: str
+    moved_by: str
+
+
+def champion(registry: str) -> Move | None:
+    """Return the move that made the present champion; None where there is none yet."""
+    address = _at(registry, "champion.json")
+    if not registry or not storage.exists(address):
+        return None
+    return Move(**json.loads(storage.read_bytes(address)))
+
+
+def promote(
+    registry: str, model: str, *, run: str, verdict: str, reason: str, moved_at: str, moved_by: str
+) -> Move:
+    """Make a model the champion.
+
+    Args:
+        registry: A folder or a gs:// prefix.
+        model: A folder, which is kept in the registry as a copy, or a resource name.
+        run: The run that made it.
+        verdict: What the comparison said.
+        reason: Why, in one sentence.
+        moved_at: UTC, ISO 8601.
+        moved_by: Who ran it.
+
+    Returns:
+        The move, as it was recorded.
+
+    Raises:
+        UsageError: No registry is named.
+    """
+    if not registry:
+        raise UsageError("no registry is named", where="registry", fix="give a folder or gs:// URI")
+    before = champion(registry)
+    version = before.version + 1 if before else 1
+    kept = _kept(registry, model, version)
+    move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
+    record = json.dumps(asdict(move), ensure_ascii=False, indent=1).encode()
+    # The record of this version is written only where none is: of two promotions at once, one wins.
+    storage.write_bytes(record, _at(registry, f"moves/{version:06d}.json"), if_generation=0)
+    storage.write_bytes(record, _at(registry, "champion.json"))
+    return move
+
+
+def _kept(registry: str, model: str, version: int) -> str:
+    if storage.is_gcs(registry) or not Path(model).is_dir():
+        return model
+    folder = Path(registry) / "models" / f"{version:06d}"
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model, partial, copy_function=_link_or_copy)
+    os.replace(partial, folder)
+    return str(folder)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _at(registry: str, name: str) -> str:
+    return f"{registry.rstrip('/')}/{name}"

@@ -1,0 +1,101 @@
+"""The one decorator: it turns a short function into a component that carries its code along.
+
+kfp's `embedded_artifact_path` brings the mechanism. Three things are ours: only the modules that
+the body imports go in, the archive has the same bytes whenever and wherever it is made (kfp's own
+holds the clock and the user's name, which loses the execution cache at every compile), and a
+component too large for one argument of a Linux process is refused when it is compiled.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import re
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kfp import dsl
+
+from tunepipe.core.errors import LimitError
+
+from ._packages import BASE_IMAGE, requirements
+from ._sources import data_files_of, modules_of, third_party_of
+
+# Linux stops at 128 KiB for one argument (MAX_ARG_STRLEN); half of it leaves room for the rest.
+MAX_ARGUMENT_BYTES = 64 * 1024
+
+
+def component(function: Callable[..., Any]) -> Any:
+    """Make a KFP component whose step brings the modules that its body imports.
+
+    Args:
+        function: The body, under fifteen lines; everything worth testing lies in the core and
+            the backends, and is imported inside.
+
+    Returns:
+        The kfp component; `.python_func` is the function itself.
+
+    Raises:
+        LimitError: The component would not fit into one argument of a process.
+    """
+    modules = modules_of(function)
+    with tempfile.TemporaryDirectory() as nothing:
+        made = dsl.component(
+            base_image=BASE_IMAGE,
+            packages_to_install=requirements(third_party_of(modules)),
+            embedded_artifact_path=nothing,
+        )(function)
+    command = made.component_spec.implementation.container.command
+    command[-1] = _with_archive(command[-1], archive(_contents(modules)))
+    _check_size(made.name, command[-1])
+    return made
+
+
+def archive(contents: Mapping[str, bytes]) -> bytes:
+    """Pack files into a tar.gz that depends on their names and bytes alone.
+
+    Args:
+        contents: Paths inside the archive and the bytes of each file.
+    """
+    tar_bytes, gz_bytes = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tar_bytes, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(contents):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(contents[path]), 0o644
+            tar.addfile(entry, io.BytesIO(contents[path]))
+    # GzipFile, not gzip.compress: the latter writes another OS byte on Python 3.11 than on 3.13.
+    with gzip.GzipFile(fileobj=gz_bytes, mode="wb", filename="", mtime=0) as zipped:
+        zipped.write(tar_bytes.getvalue())
+    return gz_bytes.getvalue()
+
+
+def _contents(modules: Mapping[str, Any]) -> dict[str, bytes]:
+    files = {
+        name.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py"): path
+        for name, path in modules.items()
+    }
+    files |= data_files_of(dict(modules))
+    return {path: file.read_bytes() for path, file in files.items()}
+
+
+def _with_archive(source: str, packed: bytes) -> str:
+    text = base64.b64encode(packed).decode("ascii")
+    line = f"__KFP_EMBEDDED_ARCHIVE_B64 = '{text}'"
+    replaced, count = re.subn(r"__KFP_EMBEDDED_ARCHIVE_B64 = '[^']*'", line, source)
+    if count != 1:
+        raise RuntimeError("this kfp embeds code in another way; pin the version in constraints")
+    return replaced
+
+
+def _check_size(name: str, argument: str) -> None:
+    size = len(argument.encode())
+    if size > MAX_ARGUMENT_BYTES:
+        raise LimitError(
+            f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
+            " argument",
+            where=name,
+            fix="import fewer modules in its body, or split a module in two",
+        )

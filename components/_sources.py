@@ -1,0 +1,121 @@
+"""Which of our modules a function needs, read from the syntax trees and never by importing."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = "tunepipe"
+_DATA_SUFFIXES = (".toml", ".j2", ".css", ".js")
+
+
+def modules_of(function: Callable[..., object]) -> dict[str, Path]:
+    """Find the modules that a function imports, and those that they import.
+
+    Args:
+        function: A component's body; its imports are absolute, `from tunepipe.core import x`.
+
+    Returns:
+        Dotted names, sorted, each with its source file; packages stand for their `__init__.py`.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    found: dict[str, Path] = {}
+    waiting = list(_own(_imported(tree, package="")))
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        file = _file_of(name)
+        assert file
+        found[name] = file
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        waiting.extend(_own(_imported(_tree(file), package)))
+        if package != name:
+            waiting.append(package)
+    return dict(sorted(found.items()))
+
+
+def data_files_of(modules: dict[str, Path]) -> dict[str, Path]:
+    """Find the data files that modules name in a string literal, such as "prices.toml".
+
+    Returns:
+        Paths inside the package ("tunepipe/core/prices.toml"), sorted, with the files themselves.
+    """
+    found = {}
+    for name, file in modules.items():
+        for node in ast.walk(_tree(file)):
+            if isinstance(node, ast.Constant) and _names_data(node.value, file):
+                package = name.rpartition(".")[0].replace(".", "/")
+                found[f"{package}/{node.value}"] = file.parent / str(node.value)
+    return dict(sorted(found.items()))
+
+
+def third_party_of(modules: dict[str, Path]) -> set[str]:
+    """Return the dotted names of everything imported that is neither ours nor Python's own."""
+    names = {name for file in modules.values() for name in _imported(_tree(file), package="")}
+    return {
+        name
+        for name in names
+        if name.partition(".")[0] not in sys.stdlib_module_names | {_PACKAGE, ""}
+    }
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _names_data(value: object, file: Path) -> bool:
+    return (
+        isinstance(value, str)
+        and value.endswith(_DATA_SUFFIXES)
+        and "/" not in value
+        and (file.parent / value).is_file()
+    )
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Yield every dotted name a tree may import: `from a import b` gives both a and a.b."""
+    for node in _running(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join(parts) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree past what only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from _running(node)
+
+
+def _own(names: Iterator[str]) -> Iterator[str]:
+    return (name for name in names if _file_of(name))
+
+
+def _file_of(name: str) -> Path | None:
+    """Return the file of one of our modules or packages; None for any other name."""
+    package, _, module = name.removeprefix(f"{_PACKAGE}.").partition(".")
+    if not name.startswith(f"{_PACKAGE}.") or "." in module:
+        return None
+    folder = _folder(package)
+    file = folder / f"{module or '__init__'}.py" if folder else None
+    return file if file and file.is_file() else None
+
+
+@cache
+def _folder(package: str) -> Path | None:
+    spec = importlib.util.find_spec(f"{_PACKAGE}.{package}")
+    return Path(spec.origin).parent if spec and spec.origin else None

@@ -1,0 +1,51 @@
+"""The step that asks a model every held-out question."""
+
+from typing import NamedTuple
+
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+
+from ._shell import component
+
+
+@component
+def evaluate_model(
+    model: Input[Model],
+    eval: Input[Dataset],
+    predictions: Output[Artifact],
+    metrics: Output[Metrics],
+    backend: str = "local",
+    max_output_tokens: int = 256,
+    settings: dict = {},  # noqa: B006
+    work_dir: str = "",
+) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
+    """Predict every held-out row; a row without an answer is counted, never scored as wrong.
+
+    Args:
+        model: The model to ask. One that stands for no model gives no predictions.
+        eval: The rows held out.
+        backend: large-model, gemini, open-model or local.
+        max_output_tokens: The longest answer, in tokens.
+        settings: What the backend alone knows, such as requests_per_minute.
+        work_dir: A folder where answers are kept as they come; a killed step goes on from there
+            and pays for no row twice. Empty keeps none.
+
+    Returns:
+        predictions: A JSON object a line: id, input, reference, prediction.
+        metrics: Rows, unanswered rows, exact matches.
+        rows: How many rows were asked.
+        unanswered: How many of them gave no answer.
+    """
+    from tunepipe.backends.evaluation import evaluate_step
+
+    found = evaluate_step(
+        model,
+        eval.path,
+        predictions.path,
+        backend=backend,
+        work_dir=work_dir,
+        max_output_tokens=max_output_tokens,
+        settings=settings,
+    )
+    for name, value in found.metrics.items():
+        metrics.log_metric(name, value)
+    return (found.rows, found.unanswered)

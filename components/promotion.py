@@ -1,0 +1,61 @@
+"""The steps that know which model is in service, and change it."""
+
+from kfp.dsl import Artifact, Input, Model, Output
+
+from ._shell import component
+
+
+@component
+def lookup_champion(champion: Output[Model], registry: str = "") -> str:
+    """Find the model in service. Never cache this step.
+
+    Args:
+        registry: The folder or gs:// prefix that holds champion.json; empty knows no champion.
+
+    Returns:
+        champion: The model in service, or an artifact that stands for none.
+        Output: Its version, or empty.
+    """
+    from tunepipe.backends import registry as moves
+    from tunepipe.backends.artifacts import point_at
+
+    found = moves.champion(registry)
+    point_at(champion, found.model if found else "")
+    return str(found.version) if found else ""
+
+
+@component
+def promote_model(
+    model: Input[Model], comparison: Input[Artifact], registry: str, run_id: str = ""
+) -> str:
+    """Make the tuned model the champion, and record who, when, which run and which verdict.
+
+    Args:
+        model: The tuned model.
+        comparison: What compare_models said; any verdict but `better` is refused.
+        registry: The folder or gs:// prefix that holds champion.json.
+        run_id: The run that made the model.
+
+    Returns:
+        Output: The new champion's version.
+    """
+    from tunepipe.backends.artifacts import model_of
+    from tunepipe.backends.promotion import promote_step
+
+    return promote_step(model_of(model), comparison.path, registry, run_id)
+
+
+@component
+def keep_champion(comparison: Input[Artifact], registry: str = "") -> str:
+    """Keep the champion as it is, and say why.
+
+    Args:
+        comparison: What compare_models said.
+        registry: The folder or gs:// prefix that holds champion.json.
+
+    Returns:
+        Output: Why the champion stays, in one sentence.
+    """
+    from tunepipe.backends.promotion import keep_step
+
+    return keep_step(comparison.path, registry)

@@ -1,0 +1,63 @@
+"""The step that keeps rows aside for evaluation, without a leak."""
+
+from typing import NamedTuple
+
+from kfp.dsl import Artifact, Dataset, Output
+
+from ._shell import component
+
+
+@component
+def split_dataset(
+    dataset_uri: str,
+    train: Output[Dataset],
+    eval: Output[Dataset],
+    split: Output[Artifact],
+    fingerprint: str = "",
+    format: str = "auto",
+    model: str = "",
+    eval_fraction: float = 0.1,
+    eval_min: int = 10,
+    eval_max: int = 0,
+    seed: int = 0,
+    group_by: str = "",
+    stratify_by: str = "",
+) -> NamedTuple("Outputs", [("train_rows", int), ("eval_rows", int)]):
+    """Split rows by a hash of their input: equal inputs stay together, and growth moves none.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either, of valid JSON Lines.
+        fingerprint: The data's identity; it renews the cached result when the data change.
+        format: One of the formats, or auto.
+        model: The model whose limits on evaluation rows apply; empty takes the format's first.
+        eval_fraction: The share of rows held out, between 0 and 1.
+        eval_min: At least so many rows are held out.
+        eval_max: At most so many rows are held out; 0 leaves it to the service's limit.
+        seed: Another seed makes another split.
+        group_by: Rows that agree in this field stay on one side; empty groups by input alone.
+        stratify_by: A field, or `output`, whose values are held out in equal shares.
+
+    Returns:
+        train: The rows to learn from, byte for byte.
+        eval: The rows held out, byte for byte.
+        split: What was done, with the proof that nothing leaks, as JSON.
+        train_rows: How many rows there are to learn from.
+        eval_rows: How many rows are held out.
+    """
+    from tunepipe.backends.checking import split_files
+
+    found = split_files(
+        dataset_uri,
+        train.path,
+        eval.path,
+        split.path,
+        format=format,
+        model=model,
+        seed=seed,
+        eval_fraction=eval_fraction,
+        eval_min=eval_min,
+        eval_max=eval_max,
+        group_by=group_by,
+        stratify_by=stratify_by,
+    )
+    return (found.train_rows, found.eval_rows)

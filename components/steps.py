@@ -1,0 +1,56 @@
+"""The step that knows what a run takes, before it spends anything."""
+
+from typing import NamedTuple
+
+from kfp.dsl import Artifact, Output
+
+from ._shell import component
+
+
+@component
+def compute_train_steps(
+    rows: int,
+    plan: Output[Artifact],
+    backend: str = "",
+    model: str = "",
+    region: str = "",
+    epochs: float = 0.0,
+    train_steps: int = 0,
+    characters: int = 0,
+    max_cost_usd: float = 0.0,
+    tables: dict = {},  # noqa: B006
+) -> NamedTuple("Outputs", [("train_steps", int), ("batch_size", int), ("cost_usd", float)]):
+    """Turn epochs into steps, estimate time and money, and stop a run that would cost too much.
+
+    Args:
+        rows: Rows to learn from.
+        backend: large-model, gemini, open-model or local; empty follows from the model.
+        model: The model to tune; empty takes the backend's default.
+        region: Where it is tuned; empty on one's own machine.
+        epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.
+        train_steps: Optimizer steps; 0 takes epochs.
+        characters: Characters of all rows, from which tokens are estimated; 0 where unknown.
+        max_cost_usd: Stop above this estimate, in US dollars; 0 sets no limit.
+        tables: Values that replace those of the package's dated tables, of the same shape.
+
+    Returns:
+        plan: The whole plan as JSON, as `tunepipe plan --json` prints it.
+        train_steps: Optimizer steps.
+        batch_size: Rows a step.
+        cost_usd: The estimate, in US dollars.
+    """
+    from tunepipe.backends.planning import plan_run
+
+    found = plan_run(
+        plan.path,
+        rows=rows,
+        backend=backend,
+        model=model,
+        region=region,
+        epochs=epochs,
+        train_steps=train_steps,
+        characters=characters,
+        max_cost_usd=max_cost_usd,
+        tables=tables,
+    )
+    return (found.train_steps, found.batch_size, found.estimated_cost_usd)

@@ -1,0 +1,39 @@
+"""The step that stops a run whose data would not pass."""
+
+from typing import NamedTuple
+
+from kfp.dsl import HTML, Artifact, Output
+
+from ._shell import component
+
+
+@component
+def validate_jsonl(
+    dataset_uri: str,
+    problems: Output[Artifact],
+    page: Output[HTML],
+    fingerprint: str = "",
+    format: str = "auto",
+    model: str = "",
+) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("characters", int)]):
+    """Check every row, report every problem with its line, and stop the run at any error.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either, of JSON Lines.
+        fingerprint: What fingerprint_dataset found; data that changed since are refused. Empty
+            takes the data as they are.
+        format: palm, palm-chat, gemini, messages, prompt-completion, preference, or auto.
+        model: The model whose limits apply; empty takes the format's first model.
+
+    Returns:
+        problems: The whole report as JSON, as `tunepipe validate --json` prints it.
+        page: The same for people.
+        rows: How many rows there are.
+        format: The format found.
+        characters: Input and output characters of all rows.
+    """
+    from tunepipe.backends.checking import check_dataset
+
+    report = check_dataset(dataset_uri, problems.path, page.path, format=format, model=model)
+    report.refuse_errors(expected_fingerprint=fingerprint)
+    return (report.rows, report.format, report.characters)

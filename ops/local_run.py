@@ -1,0 +1,227 @@
+"""The whole pipeline on this machine: one folder a run, resumable, and never twice by accident."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.identity import identity
+from tunepipe.core import errors, progress
+from tunepipe.core.errors import TunepipeError, UsageError
+from tunepipe.core.files import replacing
+
+from . import kfp_log
+from .compilation import pipeline_text
+from .progress_view import View, view
+
+# What a person opens, by the step and the output that make it.
+_RESULTS = {
+    "report.html": "compare-models/report",
+    "summary.md": "compare-models/summary",
+    "model_card.md": "compare-models/model_card",
+    "comparison.json": "compare-models/comparison",
+    "validation.html": "validate-jsonl/page",
+    "validation.json": "validate-jsonl/problems",
+    "predictions/tuned.jsonl": "evaluate-model/predictions",
+    "predictions/base.jsonl": "evaluate-model-2/predictions",
+    "predictions/champion.jsonl": "evaluate-model-3/predictions",
+    "model": "tune-local/model",
+}
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """A run on this machine, as `run.json` in its folder records it.
+
+    Args:
+        id: When it began, and the start of its key.
+        key: Made from the data's fingerprint and the parameters; equal keys are the same work.
+        folder: Where everything it made lies.
+        state: running, succeeded or failed.
+        verdict: better, worse or not-enough-evidence; "" before there is one.
+        reason: Why, in one sentence; of a failed run, what went wrong.
+        results: Names and paths of what a person opens.
+    """
+
+    id: str
+    key: str
+    folder: str
+    state: str = "running"
+    verdict: str = ""
+    reason: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_local(
+    parameters: Mapping[str, Any],
+    *,
+    runs_folder: Path = Path("runs"),
+    again: bool = False,
+    shown: View | None = None,
+) -> LocalRun:
+    """Run the local pipeline over a dataset, from fingerprint to promotion.
+
+    Args:
+        parameters: The pipeline's parameters; `dataset_uri` is required.
+        runs_folder: Holds a folder for each run, the registry, and what killed runs left.
+        again: Run even where a run over the same data and parameters has succeeded.
+        shown: Where to show progress; by default standard error.
+
+    Returns:
+        The run; an earlier one where the same work is done already.
+
+    Raises:
+        TunepipeError: A step failed; the message says which, why, and where the log lies.
+    """
+    found = identity(str(parameters["dataset_uri"]))
+    key = _key(found.fingerprint, parameters)
+    earlier = None if again else succeeded(runs_folder, key)
+    return earlier or _start(parameters, key, runs_folder.resolve(), shown or view())
+
+
+def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
+    """Find the last run with this key that succeeded."""
+    runs = (read(file.parent) for file in sorted(runs_folder.glob("*/run.json"), reverse=True))
+    return next((run for run in runs if run.key == key and run.state == "succeeded"), None)
+
+
+def read(folder: Path) -> LocalRun:
+    """Read a run's record.
+
+    Raises:
+        UsageError: The folder holds no run.
+    """
+    try:
+        return LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError("no run is recorded there", where=str(folder)) from error
+
+
+def _key(fingerprint: str, parameters: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in parameters.items() if name != "dataset_uri"}
+    text = json.dumps([fingerprint, told], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: View) -> LocalRun:
+    began = datetime.now(UTC)
+    run_id = f"{began:%Y%m%d-%H%M%S}-{key[:6]}"
+    run = LocalRun(id=run_id, key=key, folder=str(runs_folder / run_id))
+    _write(run)
+    told = {
+        "registry": str(runs_folder / "registry"),
+        "work_dir": str(runs_folder / "work" / key),
+        "run_id": run_id,
+        "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
+        **parameters,
+    }
+    try:
+        _execute(run, told, shown)
+    except BaseException as error:
+        _write(replace(run, state="failed", reason=str(error) or "interrupted"))
+        raise
+    done = _finished(run)
+    _write(done)
+    return done
+
+
+def _write(run: LocalRun) -> None:
+    with replacing(Path(run.folder) / "run.json") as file:
+        json.dump(asdict(run), file, ensure_ascii=False, indent=1)
+
+
+def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View) -> None:
+    folder = Path(run.folder)
+    (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
+    (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
+    failed = None
+    try:
+        for event in kfp_log.events(_log_lines(folder)):
+            show(event, shown)
+            if isinstance(event, kfp_log.StepEnded) and not event.succeeded:
+                failed = event
+    finally:
+        shown.close()
+    if failed:
+        raise _explained(failed, folder / "log.txt")
+    if not (folder / "steps").exists():
+        raise TunepipeError("the pipeline did not start", where=str(folder / "log.txt"))
+
+
+def _log_lines(folder: Path) -> Iterator[str]:
+    """Yield the log of the pipeline's process as it comes, and keep it in log.txt."""
+    with _process(folder) as process, (folder / "log.txt").open("w", encoding="utf-8") as log:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                if not kfp_log.progress_of(line):
+                    log.write(line)
+                yield line
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+
+
+def _process(folder: Path) -> subprocess.Popen[str]:
+    files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tunepipe.ops.kfp_process", *files],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # so that its steps end with it
+    )
+
+
+def show(event: kfp_log.Event, shown: View) -> None:
+    """Pass an event on to a view."""
+    if isinstance(event, kfp_log.StepBegan):
+        shown.began(event.step)
+    elif isinstance(event, kfp_log.StepEnded):
+        shown.ended(event.step, event.succeeded)
+    else:
+        shown.progress(event.told)
+
+
+def _explained(failed: kfp_log.StepEnded, log: Path) -> TunepipeError:
+    """Turn a failed step into the error that it raised, with its step and its log."""
+    kind = getattr(errors, failed.error.rpartition(".")[2], TunepipeError)
+    text, _, fix = failed.message.partition("\nfix: ")
+    if not failed.error.startswith(errors.__name__):
+        text = f"{failed.error}: {text}"
+    error: TunepipeError = kind(text, where=f"step {failed.step}", fix=fix or f"read {log}")
+    return error
+
+
+def _finished(run: LocalRun) -> LocalRun:
+    results = dict(_collected(Path(run.folder)))
+    said = json.loads(Path(results["comparison.json"]).read_text(encoding="utf-8"))
+    return replace(
+        run, state="succeeded", verdict=said["verdict"], reason=said["reason"], results=results
+    )
+
+
+def _collected(folder: Path) -> Iterator[tuple[str, str]]:
+    """Put what a person opens at the top of the run's folder, under names that programs know."""
+    (steps,) = (folder / "steps").iterdir()
+    for name, made_at in _RESULTS.items():
+        made, kept = steps / made_at, folder / name
+        kept.parent.mkdir(exist_ok=True)
+        if made.is_dir():
+            kept.symlink_to(made.relative_to(kept.parent), target_is_directory=True)
+        elif made.exists():
+            shutil.copyfile(made, kept)
+        if kept.exists():
+            yield name, str(kept)

@@ -1,0 +1,169 @@
+"""The tuning pipeline: the order of its steps, nothing else.
+
+fingerprint -> validate -> split -> plan steps and cost -> tune
+    -> evaluate tuned | evaluate base | evaluate champion
+    -> compare -> promote, or keep the champion
+"""
+
+from typing import Any
+
+from kfp import dsl
+
+from tunepipe.components import (
+    compare_models,
+    compute_train_steps,
+    evaluate_model,
+    fingerprint_dataset,
+    keep_champion,
+    lookup_champion,
+    promote_model,
+    split_dataset,
+    tune_local,
+    validate_jsonl,
+)
+
+BACKENDS = ("local",)
+
+
+def build_tuning_pipeline(backend: str) -> Any:
+    """Compose the tuning pipeline for one backend; every backend has the same steps and ports.
+
+    Args:
+        backend: One of BACKENDS.
+
+    Returns:
+        A kfp pipeline, to compile or to run.
+    """
+
+    @dsl.pipeline(name=f"tune-{backend}")
+    def tuning_pipeline(
+        dataset_uri: str,
+        format: str = "auto",
+        base_model: str = "",
+        eval_fraction: float = 0.1,
+        eval_min: int = 10,
+        eval_max: int = 0,
+        group_by: str = "",
+        stratify_by: str = "",
+        epochs: float = 0.0,
+        train_steps: int = 0,
+        learning_rate_multiplier: float = 1.0,
+        seed: int = 0,
+        max_cost_usd: float = 0.0,
+        tables: dict = {},  # noqa: B006
+        options: dict = {},  # noqa: B006
+        task: str = "auto",
+        margin: float = 0.0,
+        max_output_tokens: int = 256,
+        registry: str = "",
+        work_dir: str = "",
+        run: dict = {},  # noqa: B006
+        run_id: str = "",
+    ):
+        """Validate, split, plan, tune, evaluate, compare, and promote only what is better.
+
+        Args:
+            dataset_uri: A path, a gs:// URI, or a glob of either, of JSON Lines.
+            format: The rows' format, or auto.
+            base_model: The model to tune.
+            eval_fraction: The share of rows held out.
+            eval_min: At least so many rows are held out.
+            eval_max: At most so many; 0 leaves it to the service's limit.
+            group_by: Rows that agree in this field stay on one side.
+            stratify_by: A field, or `output`, whose values are held out in equal shares.
+            epochs: Passes over the rows; 0 takes train_steps, or the recommendation.
+            train_steps: Optimizer steps; 0 takes epochs.
+            learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
+            seed: Seeds the split, the tuning and the statistics.
+            max_cost_usd: Stop before tuning above this estimate; 0 sets no limit.
+            tables: Values that replace those of the package's dated tables.
+            options: What the backend alone knows.
+            task: text, classification, json, or auto.
+            margin: How much worse than the champion still counts as no worse.
+            max_output_tokens: The longest answer, in tokens.
+            registry: Where the champion is recorded; empty promotes nothing.
+            work_dir: Where a killed step finds what it had done.
+            run: Texts that name the run in the report.
+            run_id: The run, as promotions record it.
+        """
+        found = fingerprint_dataset(dataset_uri=dataset_uri)
+        found.set_caching_options(False)
+        champion = lookup_champion(registry=registry)
+        champion.set_caching_options(False)
+        fingerprint = found.outputs["fingerprint"]
+        valid = validate_jsonl(
+            dataset_uri=dataset_uri, fingerprint=fingerprint, format=format, model=base_model
+        )
+        split = split_dataset(
+            dataset_uri=dataset_uri,
+            fingerprint=fingerprint,
+            format=valid.outputs["format"],
+            model=base_model,
+            eval_fraction=eval_fraction,
+            eval_min=eval_min,
+            eval_max=eval_max,
+            seed=seed,
+            group_by=group_by,
+            stratify_by=stratify_by,
+        )
+        plan = compute_train_steps(
+            rows=split.outputs["train_rows"],
+            backend=backend,
+            model=base_model,
+            epochs=epochs,
+            train_steps=train_steps,
+            characters=valid.outputs["characters"],
+            max_cost_usd=max_cost_usd,
+            tables=tables,
+        )
+        tuned = tune_local(
+            train=split.outputs["train"],
+            eval=split.outputs["eval"],
+            train_steps=plan.outputs["train_steps"],
+            batch_size=plan.outputs["batch_size"],
+            base_model=base_model,
+            learning_rate_multiplier=learning_rate_multiplier,
+            seed=seed,
+            options=options,
+            work_dir=work_dir,
+        )
+        predictions = {
+            name: evaluate_model(
+                model=model,
+                eval=split.outputs["eval"],
+                backend=backend,
+                max_output_tokens=max_output_tokens,
+                work_dir=work_dir,
+            )
+            .set_display_name(f"evaluate {name}")
+            .outputs["predictions"]
+            for name, model in {
+                "tuned": tuned.outputs["model"],
+                "base": tuned.outputs["base"],
+                "champion": champion.outputs["champion"],
+            }.items()
+        }
+        compared = compare_models(
+            **predictions,
+            problems=valid.outputs["problems"],
+            split=split.outputs["split"],
+            plan=plan.outputs["plan"],
+            tuning=tuned.outputs["tuning"],
+            task=task,
+            margin=margin,
+            seed=seed,
+            run=run,
+        )
+        # A gate on an output called `Output`, and If with Else: kfp.local takes any other
+        # condition for false and calls the run a success.
+        with dsl.If(compared.outputs["Output"] == "better"):
+            promote_model(
+                model=tuned.outputs["model"],
+                comparison=compared.outputs["comparison"],
+                registry=registry,
+                run_id=run_id,
+            )
+        with dsl.Else():
+            keep_champion(comparison=compared.outputs["comparison"], registry=registry)
+
+    return tuning_pipeline
