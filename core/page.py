@@ -1,0 +1,60 @@
+"""One self-contained HTML page: no outside script, style, font or image.
+
+The page carries a policy that lets its own style and script run, by their hashes, and nothing
+else. A viewer that frames the page and switches scripts off shows the same content.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+from .display import clean
+
+
+def render(template: str, **view: Any) -> str:
+    """Fill a template of this folder; every value is escaped unless it is Markup.
+
+    Args:
+        template: The file's name, such as "report.html.j2". Write it as a literal: whoever packs
+            a module into a component finds its files by these literals.
+        **view: What the template names. A name it uses and does not get is an error.
+
+    Returns:
+        The page, which is valid UTF-8 whatever the values hold.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        if value is None:
+            return ""
+        return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+    environment = Environment(
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["digest"] = _digest
+    style = Markup(_source("page.css"))  # noqa: S704 - our own file
+    page = environment.get_template(template).render(style=style, **view)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _source(file: str) -> str:
+    return resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """Return an inline block's hash as a content security policy wants it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
+
+
+# The frame of every page, beside the style above; named here so that a component carries it.
+FRAME = "page.html.j2"

@@ -1,0 +1,88 @@
+"""The held-out rows as the report shows them: flips first, each answer against its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .diffs import Piece, diff
+from .display import clip
+
+MAX_ROWS = 1000
+_MODELS = ("tuned", "base", "champion")
+_GROUPS = (
+    ("broken", "Newly wrong", "The base model had these right."),
+    ("fixed", "Newly right", "The base model had these wrong."),
+    ("unanswered", "Unanswered", "The tuned model gave no answer: not scored as wrong."),
+    ("other", "All other rows", ""),
+)
+# Room for the texts of all rows together, so that the page stays quick to open on a phone.
+_MAX_CHARACTERS = 3_000_000
+_MAX_TEXT = 4000
+
+
+def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
+    """Sort rows into what changed and what did not, and mark each answer's differences.
+
+    Args:
+        rows: `rows` of the report's facts.
+        most: How many rows the page shows; flips come first, in the order they have.
+
+    Returns:
+        `shown` and `total` rows, and the `groups` that have any, each with its `kind`, `title`,
+        `note`, `total` and the `rows` shown.
+    """
+    sorted_rows: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind, _, _ in _GROUPS}
+    for row in rows:
+        if isinstance(row, Mapping):
+            sorted_rows[_kind(row)].append(row)
+    total = sum(map(len, sorted_rows.values()))
+    limit = min(_MAX_TEXT, max(200, _MAX_CHARACTERS // max(1, 5 * min(total, most))))
+    left, groups = most, []
+    for kind, title, note in _GROUPS:
+        members = sorted_rows[kind]
+        shown = [_row(row, limit) for row in members[:left]]
+        left -= len(shown)
+        if members:
+            groups.append(
+                {"kind": kind, "title": title, "note": note, "total": len(members), "rows": shown}
+            )
+    return {"shown": most - left, "total": total, "groups": groups}
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    if row.get("flip") in ("broken", "fixed"):
+        return str(row["flip"])
+    return "unanswered" if "tuned" in row and row["tuned"] is None else "other"
+
+
+def _row(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    reference = _text(row.get("reference"))
+    answers = [_answer(name, row[name], reference, limit) for name in _MODELS if _has(row, name)]
+    return {
+        "id": _text(row.get("id")),
+        "input": clip(_text(row.get("input")), limit),
+        "reference": clip(reference, limit),
+        "answers": answers,
+    }
+
+
+def _has(row: Mapping[str, Any], name: str) -> bool:
+    return name in row and (row[name] is not None or name == "tuned")
+
+
+def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any]:
+    if answer is None:
+        return {"model": name, "state": "unanswered", "pieces": [], "left_out": 0}
+    text, left_out = clip(_text(answer), limit)
+    if _text(answer) == reference:
+        return {"model": name, "state": "same", "pieces": [], "left_out": 0}
+    pieces = diff(reference[:limit], text) if reference else [Piece("same", text)]
+    shared = any(piece.kind == "same" for piece in pieces)
+    if not shared:
+        pieces = [Piece("same", text)]
+    return {"model": name, "state": "other", "pieces": pieces, "left_out": left_out}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
