@@ -1,0 +1,212 @@
+"""Is the tuned model better? Two models on the same rows, three verdicts, and the gate's rule.
+
+The verdict is read off one 95 % interval of the difference: `better` where all of it lies above
+nought, `worse` where all of it lies below, `not-enough-evidence` otherwise. The interval is the
+wider of two at each end:
+
+- the paired bootstrap, which is right for many rows and too sure of itself for few;
+- the interval of an exact test, which holds for any number of rows: McNemar's for right/wrong
+  metrics, the sign-flip test for the others.
+
+So a verdict never rests on the bootstrap alone, and `p_value` (of the exact test) agrees with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .intervals import Floats, percentile_interval, resampled_sums
+from .paired_tests import ZERO, mcnemar, rows_needed, sign_flips
+
+BETTER, WORSE, UNDECIDED = "better", "worse", "not-enough-evidence"
+_CONTRACT = "metric", "difference", "low", "high", "p_value", "wins", "losses", "ties", "verdict"
+_DETAILS = "rows", "unanswered", "margin", "non_inferior", "more_rows"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tuned against another model on the rows that both answered.
+
+    Args:
+        metric: The metric that decides.
+        difference: Mean score of the tuned model less that of the other, -1..1.
+        low: Lower end of the difference's 95 % interval.
+        high: Upper end.
+        p_value: Of the exact test that the two are equal, two-sided.
+        wins: Rows on which the tuned model scores higher.
+        losses: Rows on which it scores lower.
+        ties: Rows on which both score the same.
+        verdict: "better", "worse" or "not-enough-evidence".
+        rows: Rows compared: wins + losses + ties.
+        unanswered: Rows left out because one of the two gave no answer.
+        margin: The loss that would still be borne, 0..1.
+        more_rows: How many further held-out rows would settle it, were the difference as it
+            looks; 0 where it is settled, None where no number is known to.
+    """
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    wins: int
+    losses: int
+    ties: int
+    verdict: str
+    rows: int
+    unanswered: int
+    margin: float
+    more_rows: int | None
+
+    @property
+    def non_inferior(self) -> bool:
+        """Whether a loss of more than the margin is ruled out."""
+        return self.low > -self.margin
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the `comparison` of `score --json`."""
+        return {name: getattr(self, name) for name in _CONTRACT}
+
+    def details(self) -> dict[str, Any]:
+        """Give everything: `as_json` and what the report adds to it."""
+        return self.as_json() | {name: getattr(self, name) for name in _DETAILS}
+
+
+def compare(
+    tuned: Sequence[float | None],
+    base: Sequence[float | None],
+    *,
+    metric: str,
+    seed: int = 0,
+    margin: float = 0.0,
+) -> Comparison:
+    """Compare two models row by row.
+
+    Args:
+        tuned: The tuned model's score on each row, 0..1; None where it gave no answer.
+        base: The other model's, on the same rows in the same order.
+        metric: The metric's name.
+        seed: Seeds the resampling.
+        margin: The loss that would still be borne, 0..1; it changes `non_inferior`, not the
+            verdict.
+
+    Returns:
+        The comparison. Without a single row that both answered, it says not-enough-evidence.
+    """
+    pairs = [
+        (ours, theirs)
+        for ours, theirs in zip(tuned, base, strict=True)
+        if ours is not None and theirs is not None
+    ]
+    scores = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    differences = scores[:, 0] - scores[:, 1]
+    differences[np.abs(differences) < ZERO] = 0.0
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    binary = bool(np.isin(scores, (0.0, 1.0)).all())
+    p_value, low, high = _evidence(differences, binary=binary, seed=seed)
+    verdict = BETTER if low > 0 else WORSE if high < 0 else UNDECIDED
+    return Comparison(
+        metric=metric,
+        difference=float(differences.mean()) if len(differences) else 0.0,
+        low=low,
+        high=high,
+        p_value=p_value,
+        wins=wins,
+        losses=losses,
+        ties=len(differences) - wins - losses,
+        verdict=verdict,
+        rows=len(differences),
+        unanswered=len(tuned) - len(differences),
+        margin=margin,
+        more_rows=0 if verdict != UNDECIDED else _more_rows(differences),
+    )
+
+
+def _evidence(differences: Floats, *, binary: bool, seed: int) -> tuple[float, float, float]:
+    """The exact test's p-value, and the wider of the two intervals at each end."""
+    if not len(differences):
+        return 1.0, -1.0, 1.0
+    p_value, low, high = mcnemar(differences) if binary else sign_flips(differences, seed=seed)
+    if len(differences) > 1:
+        means = resampled_sums(differences[:, None], seed=seed)[:, 0] / len(differences)
+        bootstrap_low, bootstrap_high = percentile_interval(means, len(differences))
+        low, high = min(low, bootstrap_low), max(high, bootstrap_high)
+    return p_value, max(low, -1.0), min(high, 1.0)
+
+
+def _more_rows(differences: Floats) -> int | None:
+    if not len(differences):
+        return None
+    needed = rows_needed(differences)
+    return None if needed is None else max(1, needed - len(differences))
+
+
+def decide(
+    against_base: Comparison,
+    against_champion: Comparison | None = None,
+    guard: Comparison | None = None,
+) -> tuple[str, str]:
+    """The gate's rule: promote only what is shown to be better than everything it is held against.
+
+    All conditions must hold together, so the chance to promote a model that is no better stays
+    that of one test (an intersection-union test; R. L. Berger, Technometrics 24 (1982), 295-300).
+
+    Args:
+        against_base: Tuned against the base model.
+        against_champion: Tuned against the model in use now; None where there is none.
+        guard: Tuned against base on frozen prompts that must not get worse; None where there is
+            none. With a margin a larger loss must be ruled out; without one, only a shown loss
+            counts.
+
+    Returns:
+        "better" (promote), "worse" or "not-enough-evidence", and the reason in one sentence.
+    """
+    others = [(against_base, "the base model")]
+    if against_champion is not None:
+        others.append((against_champion, "the current champion"))
+    for comparison, other in others:
+        if comparison.verdict == WORSE:
+            return WORSE, f"The tuned model is worse than {other}: {_numbers(comparison)}."
+    if guard is not None and not _guard_held(guard):
+        return _guard_failed(guard)
+    for comparison, other in others:
+        if comparison.verdict != BETTER:
+            return UNDECIDED, (
+                f"There is not enough evidence that the tuned model is better than {other}: "
+                f"{_numbers(comparison)}{_outlook(comparison)}."
+            )
+    names = " and than ".join(other for _, other in others)
+    numbers = "; ".join(_numbers(comparison) for comparison, _ in others)
+    return BETTER, f"The tuned model is better than {names}: {numbers}."
+
+
+def _guard_held(guard: Comparison) -> bool:
+    return guard.non_inferior if guard.margin > 0 else guard.verdict != WORSE
+
+
+def _guard_failed(guard: Comparison) -> tuple[str, str]:
+    if guard.high < -guard.margin:
+        return WORSE, f"The tuned model is worse on the guard set: {_numbers(guard)}."
+    return UNDECIDED, (
+        f"On the guard set a loss of more than {guard.margin:.3f} is not ruled out: "
+        f"{_numbers(guard)}."
+    )
+
+
+def _numbers(comparison: Comparison) -> str:
+    left_out = f", {comparison.unanswered} left out as unanswered" if comparison.unanswered else ""
+    return (
+        f"{comparison.metric} differs by {comparison.difference:+.3f} "
+        f"(95 % interval {comparison.low:+.3f} to {comparison.high:+.3f}) "
+        f"on {comparison.rows:,} rows{left_out}"
+    )
+
+
+def _outlook(comparison: Comparison) -> str:
+    if comparison.more_rows is None:
+        return ""
+    return f"; about {comparison.more_rows:,} more held-out rows would settle it"
