@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 _RESOURCE = "resourceName"  # the key that Google's own components use
 
 
-def model_of(artifact: Any) -> str:
-    """Return the model's folder or resource name; "" where the artifact says there is none."""
+class Artifact(Protocol):
+    """What is used of a KFP artifact."""
+
+    metadata: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        """The artifact's own file or folder."""
+
+
+def model_of(artifact: Artifact) -> str:
+    """Return the model's folder or resource name; "" where the artifact stands for none."""
     return str(artifact.metadata.get(_RESOURCE, artifact.path))
 
 
-def point_at(artifact: Any, model: str) -> None:
+def point_at(artifact: Artifact, model: str) -> None:
     """Make an output artifact stand for a model that lies elsewhere, or for none ("")."""
     artifact.metadata[_RESOURCE] = model

@@ -164,8 +164,7 @@ def write_file(local: str, uri: str, *, if_generation: int | None = None) -> Sta
 def write_bytes(data: bytes, uri: str, *, if_generation: int | None = None) -> Stat:
     """Write bytes to a path or an object; see `write_file`."""
     if not is_gcs(uri):
-        with replacing(uri, "wb") as file:
-            file.write(data)
+        _write_path(data, Path(uri), must_be_new=if_generation == 0)
         return Stat(uri, "", len(data))
     with _explained(uri):
         blob = _blob(uri)
@@ -173,6 +172,19 @@ def write_bytes(data: bytes, uri: str, *, if_generation: int | None = None) -> S
             data, content_type="application/octet-stream", if_generation_match=if_generation
         )
     return _stat_of(blob)
+
+
+def _write_path(data: bytes, path: Path, *, must_be_new: bool) -> None:
+    if not must_be_new:
+        with replacing(path, "wb") as file:
+            file.write(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise UsageError("this file is there already", where=str(path)) from error
 
 
 def list_files(pattern: str) -> list[str]:

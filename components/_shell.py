@@ -9,10 +9,7 @@ component too large for one argument of a Linux process is refused when it is co
 from __future__ import annotations
 
 import base64
-import gzip
-import io
 import re
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +18,7 @@ from kfp import dsl
 
 from tunepipe.core.errors import LimitError
 
+from ._archive import archive
 from ._packages import BASE_IMAGE, requirements
 from ._sources import data_files_of, modules_of, third_party_of
 
@@ -52,24 +50,6 @@ def component(function: Callable[..., Any]) -> Any:
     command[-1] = _with_archive(command[-1], archive(_contents(modules)))
     _check_size(made.name, command[-1])
     return made
-
-
-def archive(contents: Mapping[str, bytes]) -> bytes:
-    """Pack files into a tar.gz that depends on their names and bytes alone.
-
-    Args:
-        contents: Paths inside the archive and the bytes of each file.
-    """
-    tar_bytes, gz_bytes = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=tar_bytes, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path in sorted(contents):
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(contents[path]), 0o644
-            tar.addfile(entry, io.BytesIO(contents[path]))
-    # GzipFile, not gzip.compress: the latter writes another OS byte on Python 3.11 than on 3.13.
-    with gzip.GzipFile(fileobj=gz_bytes, mode="wb", filename="", mtime=0) as zipped:
-        zipped.write(tar_bytes.getvalue())
-    return gz_bytes.getvalue()
 
 
 def _contents(modules: Mapping[str, Any]) -> dict[str, bytes]:

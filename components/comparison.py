@@ -51,30 +51,11 @@ def compare_models(
         confusion: The confusion matrix of a classification.
         Output: better, worse or not-enough-evidence.
     """
-    from tunepipe.core.run_report import compare_step
+    from tunepipe.backends.comparison_step import compare_step
 
-    inputs = {
-        "champion": champion,
-        "problems": problems,
-        "split": split,
-        "plan": plan,
-        "tuning": tuning,
-        "tuned": tuned,
-        "base": base,
-    }
-    outputs = {
-        "report": report,
-        "summary": summary,
-        "model_card": model_card,
-        "comparison": comparison,
-    }
-    found = compare_step(
-        {name: item.path for name, item in inputs.items() if item},
-        {name: item.path for name, item in outputs.items()},
-        task=task,
-        margin=margin,
-        seed=seed,
-        run=run,
-    )
+    steps = {"problems": problems, "split": split, "plan": plan, "tuning": tuning}
+    pages = {"report": report, "summary": summary, "model_card": model_card}
+    predictions = {"tuned": tuned, "base": base, "champion": champion}
+    found = compare_step(predictions, steps, pages, comparison.path, task, margin, seed, run)
     found.log(tuned_metrics, base_metrics, confusion)
     return found.verdict

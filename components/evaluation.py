@@ -35,17 +35,10 @@ def evaluate_model(
         rows: How many rows were asked.
         unanswered: How many of them gave no answer.
     """
-    from tunepipe.backends.evaluation import evaluate_step
+    from tunepipe.backends.evaluation_step import evaluate_step
 
-    found = evaluate_step(
-        model,
-        eval.path,
-        predictions.path,
-        backend=backend,
-        work_dir=work_dir,
-        max_output_tokens=max_output_tokens,
-        settings=settings,
-    )
-    for name, value in found.metrics.items():
+    settings = {**settings, "max_output_tokens": max_output_tokens}
+    found = evaluate_step(backend, model, eval.path, predictions.path, work_dir, settings)
+    for name, value in found.items():
         metrics.log_metric(name, value)
-    return (found.rows, found.unanswered)
+    return (found["rows"], found["unanswered"])

@@ -40,7 +40,7 @@ def promote_model(
         Output: The new champion's version.
     """
     from tunepipe.backends.artifacts import model_of
-    from tunepipe.backends.promotion import promote_step
+    from tunepipe.backends.promotion_step import promote_step
 
     return promote_step(model_of(model), comparison.path, registry, run_id)
 
@@ -56,6 +56,6 @@ def keep_champion(comparison: Input[Artifact], registry: str = "") -> str:
     Returns:
         Output: Why the champion stays, in one sentence.
     """
-    from tunepipe.backends.promotion import keep_step
+    from tunepipe.backends.promotion_step import keep_step
 
     return keep_step(comparison.path, registry)

@@ -22,6 +22,7 @@ def split_dataset(
     seed: int = 0,
     group_by: str = "",
     stratify_by: str = "",
+    by_time: str = "",
 ) -> NamedTuple("Outputs", [("train_rows", int), ("eval_rows", int)]):
     """Split rows by a hash of their input: equal inputs stay together, and growth moves none.
 
@@ -34,8 +35,10 @@ def split_dataset(
         eval_min: At least so many rows are held out.
         eval_max: At most so many rows are held out; 0 leaves it to the service's limit.
         seed: Another seed makes another split.
-        group_by: Rows that agree in this field stay on one side; empty groups by input alone.
+        group_by: Rows that agree in this field, or in what /PATTERN/ finds in the input, stay on
+            one side; empty groups by input alone.
         stratify_by: A field, or `output`, whose values are held out in equal shares.
+        by_time: A field with a time; the latest rows are held out.
 
     Returns:
         train: The rows to learn from, byte for byte.
@@ -44,20 +47,10 @@ def split_dataset(
         train_rows: How many rows there are to learn from.
         eval_rows: How many rows are held out.
     """
-    from tunepipe.backends.checking import split_files
+    from tunepipe.backends.splitting_step import split_step
 
-    found = split_files(
-        dataset_uri,
-        train.path,
-        eval.path,
-        split.path,
-        format=format,
-        model=model,
-        seed=seed,
-        eval_fraction=eval_fraction,
-        eval_min=eval_min,
-        eval_max=eval_max,
-        group_by=group_by,
-        stratify_by=stratify_by,
-    )
+    sizes = {"eval_fraction": eval_fraction, "eval_min": eval_min, "eval_max": eval_max}
+    keys = {"group_by": group_by, "stratify_by": stratify_by, "by_time": by_time}
+    rules = {"format": format, "model": model, "seed": seed}
+    found = split_step(dataset_uri, train.path, eval.path, split.path, **sizes, **keys, **rules)
     return (found.train_rows, found.eval_rows)

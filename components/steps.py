@@ -39,18 +39,9 @@ def compute_train_steps(
         batch_size: Rows a step.
         cost_usd: The estimate, in US dollars.
     """
-    from tunepipe.backends.planning import plan_run
+    from tunepipe.backends.planning_step import plan_step
 
-    found = plan_run(
-        plan.path,
-        rows=rows,
-        backend=backend,
-        model=model,
-        region=region,
-        epochs=epochs,
-        train_steps=train_steps,
-        characters=characters,
-        max_cost_usd=max_cost_usd,
-        tables=tables,
-    )
-    return (found.train_steps, found.batch_size, found.estimated_cost_usd)
+    what = {"backend": backend, "model": model, "region": region}
+    size = {"rows": rows, "characters": characters, "epochs": epochs, "train_steps": train_steps}
+    found = plan_step(plan.path, tables, max_cost_usd=max_cost_usd, **what, **size)
+    return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

@@ -39,19 +39,9 @@ def tune_local(
         base: The model before tuning.
         tuning: What was measured, as JSON.
     """
-    from tunepipe.backends.local_step import tune_step
+    from tunepipe.backends.tuning_step import tune_step
 
-    tune_step(
-        train.path,
-        eval.path,
-        model,
-        base,
-        tuning.path,
-        work_dir=work_dir,
-        options=options,
-        base_model=base_model,
-        train_steps=train_steps,
-        batch_size=batch_size,
-        learning_rate_multiplier=learning_rate_multiplier,
-        seed=seed,
-    )
+    rows = {"train": train.path, "eval": eval.path}
+    settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
+    rate = {"learning_rate_multiplier": learning_rate_multiplier, "seed": seed}
+    tune_step(rows, model, base, tuning.path, work_dir, options=options, **settings, **rate)

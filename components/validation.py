@@ -32,8 +32,7 @@ def validate_jsonl(
         format: The format found.
         characters: Input and output characters of all rows.
     """
-    from tunepipe.backends.checking import check_dataset
+    from tunepipe.backends.validation_step import validate_step
 
-    report = check_dataset(dataset_uri, problems.path, page.path, format=format, model=model)
-    report.refuse_errors(expected_fingerprint=fingerprint)
+    report = validate_step(dataset_uri, problems.path, page.path, fingerprint, format, model)
     return (report.rows, report.format, report.characters)

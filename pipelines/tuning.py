@@ -39,12 +39,13 @@ def build_tuning_pipeline(backend: str) -> Any:
     def tuning_pipeline(
         dataset_uri: str,
         format: str = "auto",
-        base_model: str = "",
+        base_model: str = "tiny",
         eval_fraction: float = 0.1,
         eval_min: int = 10,
         eval_max: int = 0,
         group_by: str = "",
         stratify_by: str = "",
+        by_time: str = "",
         epochs: float = 0.0,
         train_steps: int = 0,
         learning_rate_multiplier: float = 1.0,
@@ -71,6 +72,7 @@ def build_tuning_pipeline(backend: str) -> Any:
             eval_max: At most so many; 0 leaves it to the service's limit.
             group_by: Rows that agree in this field stay on one side.
             stratify_by: A field, or `output`, whose values are held out in equal shares.
+            by_time: A field with a time; the latest rows are held out.
             epochs: Passes over the rows; 0 takes train_steps, or the recommendation.
             train_steps: Optimizer steps; 0 takes epochs.
             learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
@@ -105,6 +107,7 @@ def build_tuning_pipeline(backend: str) -> Any:
             seed=seed,
             group_by=group_by,
             stratify_by=stratify_by,
+            by_time=by_time,
         )
         plan = compute_train_steps(
             rows=split.outputs["train_rows"],

@@ -1,4 +1,4 @@
-"""What a run does with its verdict."""
+"""What promote_model and keep_champion do with a verdict."""
 
 from __future__ import annotations
 

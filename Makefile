@@ -1,0 +1,51 @@
+# `make help` lists what there is to do.
+PYTHON ?= python3
+VENV ?= .venv
+REGION ?= us-central1
+BACKEND ?= large-model
+PIP_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+TUNEPIPE := $(BIN)/tunepipe
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check compile run browser clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## create .venv with everything that the demo and the tests need
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[local,dev]'
+	mkdir -p .typing && ln -sfn .. .typing/tunepipe  # mypy finds the mapped folders by this link
+	touch $@
+
+demo: $(INSTALLED) ## run the whole pipeline here, on examples/, and print the verdict
+	$(TUNEPIPE) compile
+	$(TUNEPIPE) run --backend local --dataset examples/orders.jsonl --again
+
+test: $(INSTALLED) browser ## run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: $(INSTALLED) ## formatting, lint, types, and whether compiled/ is current
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict core backends
+	$(TUNEPIPE) compile --check
+
+compile: $(INSTALLED) ## write compiled/ anew; BASE_IMAGE=… names an image that has the packages
+	$(TUNEPIPE) compile $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
+
+run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… BUCKET=gs://…
+	$(TUNEPIPE) run --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
+
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "no Chromium here: the tests of the pages will be skipped"
+
+clean: ## remove what the other targets made, but for .venv and runs/
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

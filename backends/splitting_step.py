@@ -1,0 +1,33 @@
+"""What split_dataset does: the core's split, wherever the rows lie."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tunepipe.core.files import replacing
+from tunepipe.core.splitting import SplitReport, split
+
+from .datasets import local_files
+
+
+def split_step(
+    dataset_uri: str, train: str, eval: str, report: str, **settings: Any
+) -> SplitReport:
+    """Split a dataset and write what was done, as JSON.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+        train: The training file to write.
+        eval: The evaluation file to write.
+        report: The JSON file to write.
+        settings: The other arguments of `tunepipe.core.splitting.split`.
+
+    Returns:
+        The report.
+    """
+    with local_files(dataset_uri) as paths:
+        found = split(paths, train, eval, **settings)
+    with replacing(report) as file:
+        json.dump(found.as_json(), file, ensure_ascii=False, indent=1)
+    return found

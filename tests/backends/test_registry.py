@@ -1,0 +1,59 @@
+"""The champion and its moves."""
+
+import json
+
+import pytest
+
+from tunepipe.backends import registry
+from tunepipe.core.errors import UsageError
+
+MOVE = {
+    "run": "r1",
+    "verdict": "better",
+    "reason": "it is",
+    "moved_at": "2026-11-22T00:00:00+00:00",
+    "moved_by": "ana",
+}
+
+
+def model_folder(path, weights: str):
+    path.mkdir()
+    (path / "model.safetensors").write_text(weights)
+    return str(path)
+
+
+def test_there_is_no_champion_before_the_first_move(tmp_path):
+    assert registry.champion(str(tmp_path)) is None
+    assert registry.champion("") is None
+
+
+def test_a_promoted_model_is_kept_when_its_run_is_thrown_away(tmp_path):
+    place = str(tmp_path / "registry")
+    model = model_folder(tmp_path / "model", "1")
+    move = registry.promote(place, model, **MOVE)
+    (tmp_path / "model" / "model.safetensors").unlink()
+    assert registry.champion(place) == move
+    kept = tmp_path / "registry" / "models" / "000001" / "model.safetensors"
+    assert kept.read_text() == "1"
+    assert move.model == str(kept.parent)
+
+
+def test_moves_are_recorded_one_file_each(tmp_path):
+    for number in range(3):
+        registry.promote(str(tmp_path), f"projects/p/models/{number}", **MOVE)
+    records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("moves/*.json"))]
+    assert [record["model"] for record in records] == [f"projects/p/models/{n}" for n in range(3)]
+    assert registry.champion(str(tmp_path)).version == 3
+
+
+def test_of_two_promotions_at_once_one_wins(tmp_path):
+    registry.promote(str(tmp_path), "a", **MOVE)
+    (tmp_path / "champion.json").unlink()  # the second promotion read before the first wrote
+    with pytest.raises(UsageError):
+        registry.promote(str(tmp_path), "b", **MOVE)
+    assert json.loads((tmp_path / "moves" / "000001.json").read_text())["model"] == "a"
+
+
+def test_without_a_registry_nothing_is_promoted(tmp_path):
+    with pytest.raises(UsageError, match="no registry"):
+        registry.promote("", "model", **MOVE)
