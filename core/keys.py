@@ -85,7 +85,9 @@ def _pattern(text: str, option: str) -> Key:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise UsageError(f"not a pattern: {error}", where=option) from None
+        raise UsageError(
+            f"not a pattern: {error}", where=option, fix="see the syntax of Python's re module"
+        ) from None
     if pattern.groups != 1:
         raise UsageError(
             f"the pattern has {pattern.groups} groups, not one",

@@ -75,7 +75,7 @@ def _read(path: Path, format: str, group: Key | None, given: Column, groups: Col
         else:
             found = list(rows(path, first, lines, format))
             texts = [row.given.encode() for row in found]
-            groups.extend(digest(keyed(path, row, group)) for row in found)
+            groups.extend(digest(keyed(path, row, group).encode()) for row in found)
         given.extend(map(digest, texts))
         total += checksum(present(lines, len(texts)))
     return total

@@ -103,7 +103,7 @@ def _fraction_of_training(rows: int, evaluation: Mapping[str, Any]) -> int | Non
         return None
     part = exact(evaluation["fraction_max"])
     allowed = rows * part.numerator // (part.numerator + part.denominator)
-    return max(allowed, evaluation.get("fraction_from_rows", 0) - 1)
+    return max(allowed, int(evaluation.get("fraction_from_rows", 0)) - 1)
 
 
 def _fraction_words(model: str, evaluation: Mapping[str, Any]) -> str:

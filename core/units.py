@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .selection import Units, mix
@@ -57,17 +57,6 @@ def gather(
         The units, smallest position first.
     """
     return (_gather_few if len(position) <= small else _gather_many)(position, size, label, time)
-
-
-def sides(position: array[int], chosen: Collection[int], *, small: int = SMALL) -> bytes:
-    """Mark the rows whose position is among the chosen with 1, the others with 0."""
-    if len(position) <= small:
-        wanted = frozenset(chosen)
-        return bytes(p in wanted for p in position)
-    import numpy as np
-
-    wanted_array = np.fromiter(chosen, np.uint64, len(chosen))
-    return np.isin(np.frombuffer(position, np.uint64), wanted_array).tobytes()
 
 
 def _connect_few(inputs: array[int], groups: array[int]) -> array[int]:

@@ -177,12 +177,3 @@ def test_a_long_chain_is_one_unit_and_strangers_are_not(small):
     unit = u.connect(inputs, groups, small=small)
     assert len(set(unit[:-1])) == 1
     assert unit[-1] != unit[0]
-
-
-@QUICK
-@given(HASHES, HASHES)
-def test_both_forms_mark_alike(position, chosen):
-    place = array("Q", position)
-    marks = u.sides(place, chosen)
-    assert marks == u.sides(place, chosen, small=0)
-    assert [bool(m) for m in marks] == [p in chosen for p in position]
