@@ -39,7 +39,7 @@ def tokens_from_characters(
     per_ascii_character: float = 0.0,
     overrides: Mapping[str, Any] | None = None,
 ) -> int:
-    """Estimate tokens from characters, rather too many than too few.
+    """Estimate tokens from characters, by the table's ratios or the model's own.
 
     Args:
         characters: All characters, >= 0.

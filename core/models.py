@@ -37,9 +37,6 @@ class Model:
         retires_not_before: Earliest day of its end that Google names, ISO, or "".
         successor: The model to use in its place, or "".
         note: What else a user should know.
-        input_tokens_max: Tokens of one example's input; 0 is not known.
-        output_tokens_max: Tokens of one example's output; 0 is not known.
-        example_tokens_max: Tokens of one whole example; 0 is not known.
         tokens_per_ascii_character: Measured for this model's tuning; 0 takes the general ratio.
         tuning_modes: "full" and "peft", where the service offers a choice.
         learning_rate: The recommended rate of each tuning mode, where the service wants one.
@@ -68,9 +65,6 @@ class Model:
     retires_not_before: str = ""
     successor: str = ""
     note: str = ""
-    input_tokens_max: int = 0
-    output_tokens_max: int = 0
-    example_tokens_max: int = 0
     tokens_per_ascii_character: float = 0.0
     tuning_modes: tuple[str, ...] = ()
     learning_rate: Mapping[str, float] | None = None

@@ -185,7 +185,7 @@ def test_tokens_are_billed_by_whole_epochs():
 
 
 @pytest.mark.parametrize(
-    ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (4, 4, 4), (12, 4, 6)]
+    ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (5, 5, 4), (12, 4, 6)]
 )
 def test_tokens_from_characters(characters, other, expected):
     assert costs.tokens_from_characters(characters, other) == expected

@@ -55,7 +55,7 @@ def test_overrides_go_deep_and_leave_the_table_alone():
     assert merged(base, {"a": {"b": 9}}) == {"a": {"b": 9, "c": 2}, "d": 3}
     assert base == {"a": {"b": 1, "c": 2}, "d": 3}
     load("prices.toml", {"tokens": {"per_other_character": 9.0}})
-    assert load("prices.toml")["tokens"]["per_other_character"] == 1.0
+    assert load("prices.toml")["tokens"]["per_other_character"] == 0.8
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""The verbs on files: validate, split, plan, score, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunepipe.core.errors import UsageError
+
+from . import options
+from .inputs import local_copies
+from .output import Output
+
+if TYPE_CHECKING:
+    from tunepipe.core.steps import Plan
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How much a dataset holds: its rows, and about so many tokens."""
+
+    rows: int
+    tokens: int
+
+
+def measured(datasets: Sequence[str], format: str) -> Measured:
+    """Count the rows of a dataset and estimate its tokens, without judging it.
+
+    Raises:
+        DataError: A row is not of the format.
+        UsageError: A file cannot be read.
+    """
+    from tunepipe.core.costs import tokens_from_characters
+    from tunepipe.core.formats import read_examples
+
+    rows = characters = ascii_characters = 0
+    with local_copies(datasets) as files:
+        for path in files:
+            for example in read_examples(path, format):
+                rows += 1
+                texts = [example.reference, *(turn["content"] for turn in example.messages)]
+                for text in texts:
+                    characters += len(text)
+                    ascii_characters += len(text.encode("ascii", "ignore"))
+    return Measured(rows, tokens_from_characters(characters, characters - ascii_characters))
+
+
+def plan(
+    context: typer.Context,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATASET]...", help="Paths, gs:// URIs or globs; else --rows."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Training rows, in place of DATASET.")
+    ] = None,
+    region: options.Region = "",
+    model: options.Model = "",
+    backend: options.Backend = "",
+    epochs: options.Epochs = None,
+    train_steps: options.TrainSteps = None,
+    max_cost_usd: options.MaxCostUsd = None,
+    tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tokens of all rows, if counted.")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(metavar="H", help="Hours it runs, in place of our estimate.")
+    ] = None,
+    learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
+    format: options.Format = "auto",
+    tables: options.Tables = "",
+    json: options.Json = False,
+) -> int:
+    """Work out steps, hours, dollars and quota.
+
+    Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
+    """
+    from tunepipe.core import steps
+
+    if bool(dataset) == (rows is not None):
+        raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
+    over = options.tables(context, tables)
+    size = measured(dataset, format) if dataset else Measured(rows or 0, 0)
+    found = steps.plan(
+        size.rows,
+        tokens=tokens or size.tokens,
+        region=region,
+        model=model,
+        backend=backend,
+        epochs=options.positive(epochs, "--epochs"),
+        train_steps=train_steps or 0,
+        max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
+        hours=options.positive(hours, "--hours"),
+        learning_rate_multiplier=learning_rate_multiplier,
+        today=datetime.now(UTC).date(),
+        overrides=over,
+    )
+    out = Output(json)
+    out.result(found.as_json())
+    show_plan(found, out)
+    return 0
+
+
+def show_plan(found: Plan, out: Output) -> None:
+    """Say a plan to people: what, where, how long, how much, and how that was worked out."""
+    hours = "not known" if found.estimated_hours is None else f"{found.estimated_hours:g}"
+    cost = "not known"
+    if found.estimated_cost_usd is not None:
+        cost = f"{found.estimated_cost_usd:.2f} USD"
+    hardware = f"{found.accelerators} x {found.accelerator_type}" if found.accelerators else ""
+    out.table(
+        [
+            (name, value)
+            for name, value in [
+                ("model", f"{found.model} ({found.backend})"),
+                ("region", found.region),
+                ("hardware", hardware),
+                ("quota", found.quota),
+                ("rows", f"{found.rows:,}"),
+                ("steps", f"{found.train_steps:,} ({found.epochs:g} epochs)"),
+                ("hours", hours),
+                ("cost", cost),
+            ]
+            if value
+        ],
+        styles=("bold",),
+    )
+    for line in found.explanation:
+        out.line(f"  {line}", "dim")
+    out.warnings(found.warnings)

@@ -1,0 +1,61 @@
+"""The files that a DATASET argument means: paths, globs, gs:// URIs, or - for standard input."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tunepipe.backends import storage
+
+STDIN = "-"
+
+
+@contextmanager
+def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Bring datasets onto this machine, for what must read a file more than once.
+
+    Args:
+        datasets: Paths, gs:// URIs, globs of either, or "-" for standard input.
+
+    Yields:
+        For each local path the name by which the user knows it; a path stands for itself.
+
+    Raises:
+        UsageError: A file is not there, or cannot be read.
+        CloudError: Cloud Storage refused.
+    """
+    with ExitStack() as stack:
+        folder: Path | None = None
+        found: dict[str, str] = {}
+        for number, name in enumerate(expanded(datasets)):
+            if name != STDIN and not storage.is_gcs(name):
+                storage.stat(name)
+                found[name] = name
+                continue
+            folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            copy = folder / f"{number}-{Path(name).name}"
+            _copy(name, copy)
+            found[str(copy)] = name
+        yield found
+
+
+def expanded(datasets: Sequence[str]) -> list[str]:
+    """Expand globs; a name without a wildcard is kept as it is."""
+    return [
+        name
+        for dataset in datasets
+        for name in ([dataset] if dataset == STDIN else storage.list_files(dataset))
+    ]
+
+
+def _copy(name: str, copy: Path) -> None:
+    with copy.open("wb") as target:
+        if name == STDIN:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+            return
+        with storage.open_reader(name) as source:
+            shutil.copyfileobj(source, target)

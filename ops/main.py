@@ -1,0 +1,111 @@
+"""The command `tunepipe`: its verbs, and what their endings mean to a shell.
+
+Exit codes: 0 done, 1 the data or the model did not pass, 2 wrong usage or unreadable input, 3
+refused by a limit, 4 the cloud said no; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from tunepipe.core.errors import TunepipeError, UsageError
+
+from . import data_verbs, run_verbs, settings
+from .output import print_error
+
+INTERRUPTED = 130
+READER_LEFT = 141
+
+app = typer.Typer(
+    name="tunepipe",
+    help="Validated, costed, gated tuning of language models.",
+    epilog="An option's value comes from its flag, else from the environment "
+    "(--max-cost-usd: TUNEPIPE_MAX_COST_USD), else from tunepipe.toml. Exit codes: 0 done, "
+    "1 the data or the model did not pass, 2 wrong usage or unreadable input, 3 refused by a "
+    "limit, 4 the cloud said no.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _verb in (data_verbs.plan, run_verbs.run):
+    app.command()(_verb)
+app.command("compile")(run_verbs.compile_pipelines)
+
+
+def main() -> None:
+    """Run the command on the process's own arguments and end the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: What follows `tunepipe`.
+
+    Returns:
+        The exit code.
+    """
+    as_json = "--json" in arguments
+    try:
+        return _invoke(list(arguments))
+    except TunepipeError as error:
+        print_error(error, as_json=as_json)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output left; the interpreter must not stumble over that at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_LEFT
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _invoke(arguments: list[str]) -> int:
+    command: Any = typer.main.get_command(app)
+    _name_variables(command)
+    configured = settings.read()
+    given = settings.defaults(configured, _verbs(command))
+    try:
+        code = command.main(
+            arguments,
+            prog_name="tunepipe",
+            standalone_mode=False,
+            default_map=given,
+            obj=configured,
+        )
+    except typer.TyperException as error:
+        raise _usage(error) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UsageError(error.strerror or str(error), where=str(error.filename or "")) from error
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> UsageError:
+    """Say a parser's complaint in our own shape."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "tunepipe"
+    return UsageError(error.format_message().rstrip("."), where=path, fix=f"{path} --help")
+
+
+def _name_variables(command: Any) -> None:
+    for below in getattr(command, "commands", {}).values():
+        _name_variables(below)
+    for option in command.params:
+        if option.param_type_name == "option" and option.name != "help":
+            option.envvar = settings.variable(option.name)
+            option.show_envvar = False
+
+
+def _verbs(command: Any) -> dict[str, Any]:
+    return {
+        name: _verbs(below) if hasattr(below, "commands") else {one.name for one in below.params}
+        for name, below in command.commands.items()
+    }
