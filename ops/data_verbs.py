@@ -12,10 +12,11 @@ import typer
 from tunepipe.core.errors import UsageError
 
 from . import options
-from .inputs import local_copies
+from .inputs import local_copies, written
 from .output import Output
 
 if TYPE_CHECKING:
+    from tunepipe.core.splitting import SplitReport
     from tunepipe.core.steps import Plan
 
 
@@ -132,3 +133,67 @@ def show_plan(found: Plan, out: Output) -> None:
     for line in found.explanation:
         out.line(f"  {line}", "dim")
     out.warnings(found.warnings)
+
+
+def split(
+    dataset: Annotated[list[str], typer.Argument(help="Paths, gs:// URIs or globs, or - .")],
+    train: Annotated[str, typer.Option(metavar="FILE", help="Where the training rows go.")],
+    eval: Annotated[str, typer.Option(metavar="FILE", help="Where the held-out rows go.")],
+    eval_fraction: options.EvalFraction = 0.1,
+    eval_min: options.EvalMin = 10,
+    eval_max: options.EvalMax = 0,
+    seed: options.Seed = 0,
+    group_by: options.GroupBy = "",
+    stratify_by: options.StratifyBy = "",
+    by_time: Annotated[
+        str, typer.Option(metavar="FIELD", help="Hold out the latest rows by this field.")
+    ] = "",
+    format: options.Format = "auto",
+    model: options.Model = "",
+    json: options.Json = False,
+) -> int:
+    """Split rows into training and evaluation.
+
+    A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
+    and rows that are added later move no other. The limits of the model's service are kept.
+    """
+    from tunepipe.core import splitting
+
+    with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
+        found = splitting.split(
+            list(files),
+            train_file,
+            eval_file,
+            eval_fraction=eval_fraction,
+            eval_min=eval_min,
+            eval_max=eval_max,
+            seed=seed,
+            group_by=group_by,
+            stratify_by=stratify_by,
+            by_time=by_time,
+            format=format,
+            model=model,
+        )
+    out = Output(json)
+    out.result(found.as_json())
+    _show_split(found, train, eval, out)
+    return 0
+
+
+def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
+    share = found.eval_rows / (found.train_rows + found.eval_rows)
+    out.table(
+        [
+            ("training", f"{found.train_rows:,} rows", train),
+            ("evaluation", f"{found.eval_rows:,} rows ({share:.1%})", eval),
+        ],
+        styles=("bold",),
+    )
+    if found.limits.decided_by:
+        out.line(f"  decided by: {found.limits.decided_by}", "dim")
+    if found.duplicate_rows_kept_together:
+        out.line(f"  {found.duplicate_rows_kept_together:,} repeated inputs kept together", "dim")
+    for label, sides in found.labels.items():
+        counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
+        out.line(f"  {label}: {counts}", "dim")
+    out.line("no input stands on both sides", "green")

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tunepipe.backends import storage
+from tunepipe.core.errors import TunepipeError
 
 STDIN = "-"
 
@@ -40,7 +41,34 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
             copy = folder / f"{number}-{Path(name).name}"
             _copy(name, copy)
             found[str(copy)] = name
-        yield found
+        try:
+            yield found
+        except TunepipeError as error:
+            for copy_name, name in found.items():
+                error.where = error.where.replace(copy_name, name)
+            raise
+
+
+@contextmanager
+def written(target: str) -> Iterator[str]:
+    """Give a local path to write, and bring it to its gs:// URI when the block ends well.
+
+    Args:
+        target: A path, which stands for itself, or a gs:// URI.
+
+    Yields:
+        The path to write.
+
+    Raises:
+        CloudError: Cloud Storage refused.
+    """
+    if not storage.is_gcs(target):
+        yield target
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = str(Path(folder) / Path(target).name)
+        yield copy
+        storage.write_file(copy, target)
 
 
 def expanded(datasets: Sequence[str]) -> list[str]:

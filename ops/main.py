@@ -32,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _verb in (data_verbs.plan, run_verbs.run):
+for _verb in (data_verbs.split, data_verbs.plan, run_verbs.run):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)
 
@@ -73,7 +73,7 @@ def _invoke(arguments: list[str]) -> int:
     given = settings.defaults(configured, _verbs(command))
     try:
         code = command.main(
-            arguments,
+            arguments or ["--help"],
             prog_name="tunepipe",
             standalone_mode=False,
             default_map=given,

@@ -88,4 +88,4 @@ def positive(value: float | None, option: str) -> float:
     """
     if value is not None and not value > 0:
         raise UsageError(f"{value:g} is out of range", where=option, fix="above 0")
-    return value or 0
+    return float(value or 0)

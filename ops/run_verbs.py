@@ -119,8 +119,9 @@ def run(
 ) -> int:
     """Run the whole pipeline: in the cloud, or here.
 
-    Validates, splits, tunes, evaluates, compares and promotes; shows the plan first, and asks before
-    it spends. The backend `local` runs on this machine. Exit code 1 where the tuned model is worse.
+    Validates, splits, tunes, evaluates, compares and promotes. Shows the plan first, and asks
+    before it spends. The backend local runs on this machine. Exit code 1 where the tuned model is
+    worse.
     """
     from tunepipe.core import models
 
@@ -129,7 +130,7 @@ def run(
     backend = model.backend
     told: dict[str, Any] = {
         "format": format,
-        "base_model": base_model,
+        "base_model": model.name,
         "eval_fraction": eval_fraction,
         "eval_min": eval_min,
         "eval_max": eval_max,
