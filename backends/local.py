@@ -1,0 +1,301 @@
+"""The local backend: real training and real answers on this machine's CPU or GPU, no account.
+
+With no base model named, a tiny one is made and trained from nothing (`local_model`); with a folder
+or a hub id, that model is tuned, by LoRA or in full (`local_lora`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.files import replacing
+from tunepipe.core.fingerprint import fingerprint
+from tunepipe.core.formats import Example, read_examples
+
+from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
+from .local_options import PredictionOptions, TuningOptions, read_options
+
+if TYPE_CHECKING:
+    from .local_data import Row
+    from .local_training import Plan, State
+
+BASE = "base"
+_RECORD = "tuning.json"
+_MAX_TOKENS = 4096
+_EVALUATIONS = 10
+_RATES = {"nothing": 1.5e-3, "lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
+_WEIGHT_DECAYS = {"nothing": 0.1, "lora": 0.0, "qlora": 0.0, "full": 0.01}
+# A model that starts from nothing learns to copy also by predicting the prompt.
+_PROMPT_WEIGHTS = {"nothing": 0.1}
+
+
+def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+    """Tune a model and write it to `output_dir` in Hugging Face layout.
+
+    A finished run of the same request is returned as it is; a killed one goes on from its last
+    checkpoint. A model from nothing leaves its untrained self in base/.
+
+    Args:
+        request: What to tune; `options` are those of `TuningOptions`.
+        output_dir: The folder of the result, and of the checkpoints unless an option moves them.
+        progress: Told of every step.
+
+    Returns:
+        The folder, and statistics: train_steps, parameters, trained_parameters, seconds, tokens,
+        tokens_per_second, loss_curve ([step, training loss, evaluation loss or None]), device,
+        untrained_loss, final_loss, best_step, resumed_from_step, memory_estimated_bytes, base_model
+        (what `predict` takes to ask the model before tuning) and note (what the model is).
+
+    Raises:
+        DataError: A row is too long, or the training failed or did not help.
+        UsageError: An option, a file or the base model is wrong.
+        LimitError: The run would not fit into memory.
+    """
+    options = read_options(TuningOptions, request.options)
+    folder, identity = Path(output_dir), _identity(request)
+    if finished := _finished(folder, identity):
+        return finished
+    device = _prepare(options.device, options.threads, request.base_model)
+    statistics = _tune(request, _settled(options, request), folder, identity, device, progress)
+    with replacing(folder / _RECORD) as file:
+        json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
+    _checkpoint(options, folder, identity).unlink(missing_ok=True)
+    return _result(folder, statistics)
+
+
+def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
+    """Answer prompts greedily, in batches of like length.
+
+    Args:
+        model: A folder that `tune` wrote, any folder in Hugging Face layout, or a hub id.
+        prompts: The questions; the answers come in another order.
+        settings: Those of `PredictionOptions`, such as max_output_tokens.
+
+    Raises:
+        UsageError: A setting or the model is wrong.
+    """
+    options = read_options(PredictionOptions, settings)
+    device = _prepare(options.device, options.threads, model)
+    if options.engine == "vllm":
+        from .local_vllm import generate
+    else:
+        from .local_generation import generate
+    return generate(model, prompts, options, device)
+
+
+def cancel(job: str) -> None:
+    """Do nothing: a local run is a process of the user's, and ends with it."""
+
+
+def _tune(
+    request: TuningRequest,
+    options: TuningOptions,
+    folder: Path,
+    identity: str,
+    device: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    from .local_data import encode
+    from .local_lora import save
+    from .local_memory import free_bytes, require_room, size_of
+    from .local_training import train
+
+    examples, held_out = _read(request.train_uri), _read(request.eval_uri)
+    if not examples:
+        raise DataError("there is no row to learn from", where=request.train_uri)
+    tokenizer, config = _tokenizer_and_config(request.base_model, examples)
+    most = options.max_tokens or min(_MAX_TOKENS, config.get_text_config().max_position_embeddings)
+    weight = _PROMPT_WEIGHTS.get(_kind(request, options), 0.0)
+    rows, judged = (
+        encode(tokenizer, part, prompt_weight=weight, max_tokens=most)
+        for part in (examples, held_out)
+    )
+    plan = _plan(request, options, rows, tokenizer.pad_token_id)
+    memory = require_room(
+        size_of(config, options.lora_rank),
+        options,
+        longest=max(len(row.ids) for row in (*rows, *judged)),
+        free_bytes=free_bytes(device),
+        on_gpu=device != "cpu",
+    )
+    model = _model(tokenizer, config, request, options, folder, device)
+    state = train(model, rows, judged, plan, _checkpoint(options, folder, identity), progress)
+    save(model, tokenizer, folder, merge=options.merge)
+    counts = _parameters(model)
+    note = _note(request, options, len(rows), counts)
+    measured = _measured(state) | counts | {"memory_estimated_bytes": memory}
+    return measured | {"device": device, "base_model": request.base_model, "note": note}
+
+
+def _prepare(device: str, threads: int, model: str) -> str:
+    """Set the process up for torch, and return the device."""
+    if not model or Path(model).is_dir():
+        # Read when the packages are first imported: then nothing asks the hub, or waits for it.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _read(path: str) -> list[Example]:
+    return list(read_examples(path)) if path else []
+
+
+def _kind(request: TuningRequest, options: TuningOptions) -> str:
+    return options.tuning_mode if request.base_model else "nothing"
+
+
+def _settled(options: TuningOptions, request: TuningRequest) -> TuningOptions:
+    """Fill in what the options leave open."""
+    if not request.base_model and options.packing:
+        raise UsageError(
+            "the tiny model cannot tell packed rows apart: its convolutions look across",
+            where="packing",
+            fix="leave it out, or name a base model",
+        )
+    every = max(1, request.train_steps // _EVALUATIONS)
+    return replace(
+        options,
+        tuning_mode=options.tuning_mode if request.base_model else "full",
+        micro_batch_size=min(options.micro_batch_size or request.batch_size, request.batch_size),
+        evaluate_every=options.evaluate_every or every,
+        checkpoint_every=options.checkpoint_every or every,
+    )
+
+
+def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:
+    if base_model:
+        from .local_lora import load_config, load_tokenizer
+
+        return load_tokenizer(base_model), load_config(base_model)
+    from .local_model import learn_tokenizer, tiny_config
+
+    tokenizer = learn_tokenizer(examples)
+    return tokenizer, tiny_config(tokenizer)
+
+
+def _plan(request: TuningRequest, options: TuningOptions, rows: Sequence[Row], pad: int) -> Plan:
+    from .local_training import Plan
+
+    kind = _kind(request, options)
+    rate = options.learning_rate or _RATES[kind]
+    # A packed line holds as much as a padded micro-batch of the longest rows would.
+    line = options.micro_batch_size * max(len(row.ids) for row in rows)
+    return Plan(
+        steps=request.train_steps,
+        batch_size=request.batch_size,
+        micro_batch_size=options.micro_batch_size,
+        packed_tokens=line if options.packing else 0,
+        rate=rate * request.learning_rate_multiplier,
+        weight_decay=_WEIGHT_DECAYS[kind],
+        muon=kind == "nothing",
+        seed=request.seed,
+        evaluate_every=options.evaluate_every,
+        checkpoint_every=options.checkpoint_every,
+        patience=options.early_stopping,
+        pad=pad,
+    )
+
+
+def _model(
+    tokenizer: Any,
+    config: Any,
+    request: TuningRequest,
+    options: TuningOptions,
+    folder: Path,
+    device: str,
+) -> Any:
+    from .local_lora import adapt, load_base, save
+    from .local_model import untrained_model
+
+    if not request.base_model:
+        model = untrained_model(config, request.seed)
+        save(model, tokenizer, folder / BASE, merge=False)
+        return model.to(device)
+    model = load_base(request.base_model, options, device)
+    return model if options.tuning_mode == "full" else adapt(model, options, request.seed)
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {
+        "parameters": sum(count for count, _ in counts),
+        "trained_parameters": sum(count for count, trained in counts if trained),
+    }
+
+
+def _measured(state: State) -> dict[str, Any]:
+    return {
+        "train_steps": state.step,
+        "seconds": round(state.seconds, 2),
+        "tokens": state.tokens,
+        "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9)),
+        "loss_curve": state.curve,
+        "untrained_loss": state.untrained_loss,
+        "final_loss": state.final_loss,
+        "best_step": state.best_step,
+        "resumed_from_step": state.resumed_from,
+    }
+
+
+def _note(
+    request: TuningRequest, options: TuningOptions, rows: int, counts: Mapping[str, int]
+) -> str:
+    if not request.base_model:
+        return (
+            f"A tiny model of {counts['parameters']:,} parameters, trained from nothing on "
+            f"{rows:,} rows: it knows this one task and no language beyond it. It shows that the "
+            "pipeline works, not what a large model would do."
+        )
+    return (
+        f"{request.base_model} tuned on {rows:,} rows ({options.tuning_mode}): "
+        f"{counts['trained_parameters']:,} parameters were trained."
+    )
+
+
+def _identity(request: TuningRequest) -> str:
+    """Return a digest of all that decides the weights: the same digest, the same run."""
+    wanted = asdict(request)
+    for name in ("train_uri", "eval_uri"):
+        wanted[name] = _fingerprint(wanted[name])
+    for name in ("project", "region", "display_name", "labels"):
+        del wanted[name]
+    wanted["options"].pop("checkpoint_dir", None)
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(path: str) -> str:
+    try:
+        with open(path or os.devnull, "rb") as file:
+            return fingerprint(file)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=path) from error
+
+
+def _checkpoint(options: TuningOptions, folder: Path, identity: str) -> Path:
+    return Path(options.checkpoint_dir or folder) / f"checkpoint-{identity[:16]}.pt"
+
+
+def _finished(folder: Path, identity: str) -> TuningResult | None:
+    """Return the result of an earlier call that came to its end."""
+    record = folder / _RECORD
+    if not record.exists():
+        return None
+    content = json.loads(record.read_text(encoding="utf-8"))
+    return _result(folder, content["statistics"]) if content["identity"] == identity else None
+
+
+def _result(folder: Path, statistics: Mapping[str, Any]) -> TuningResult:
+    base = statistics["base_model"] or str(folder / BASE)
+    return TuningResult(str(folder), statistics={**statistics, "base_model": base}, cost_usd=0.0)

@@ -1,0 +1,53 @@
+"""Greedy answers in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from .contract import Answer, Prompt
+from .local_lora import load_tokenizer, load_tuned
+from .local_options import PredictionOptions
+from .prompts import prompt_ids
+
+
+def generate(
+    name: str, prompts: Sequence[Prompt], options: PredictionOptions, device: str
+) -> Iterator[Answer]:
+    """Answer the prompts, those of like length together, shortest first.
+
+    Args:
+        name: The model's folder or hub id.
+        prompts: The questions.
+        options: Batch size and the longest answer.
+        device: Where to.
+    """
+    tokenizer, model = load_tokenizer(name), load_tuned(name, device)
+    asked = [(prompt.id, prompt_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    asked.sort(key=lambda pair: len(pair[1]))
+    for start in range(0, len(asked), options.batch_size):
+        batch = asked[start : start + options.batch_size]
+        texts = _answers(model, tokenizer, [ids for _, ids in batch], options.max_output_tokens)
+        yield from (Answer(id, text) for (id, _), text in zip(batch, texts, strict=True))
+
+
+def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
+    width = max(map(len, asked))
+    # Padding stands on the left: an answer must follow its prompt at once.
+    ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]
+    mask = [[0] * (width - len(one)) + [1] * len(one) for one in asked]
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            max_new_tokens=longest,
+            pad_token_id=tokenizer.pad_token_id,
+            do_sample=False,
+            temperature=None,  # a model's own sampling settings would only be warned about
+            top_p=None,
+            top_k=None,
+        )
+    texts: list[str] = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+    return texts

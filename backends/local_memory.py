@@ -1,0 +1,174 @@
+"""What a training run needs of memory, reckoned before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tunepipe.core.errors import LimitError
+
+from .local_options import TuningOptions
+
+_GIB = 2**30
+_UNKNOWN = 1 << 62
+# Bytes a parameter: AdamW keeps two float32 moments beside the float32 gradient.
+_OPTIMIZER_BYTES = 12
+_FOUR_BIT_BYTES = 0.6  # nf4 with its constants; embeddings stay wider
+# Bytes a token, layer and hidden unit in 16 bits, without the attention matrix, which the fused
+# kernels never keep: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large
+# Transformer Models", equation 1.
+_ACTIVATION_BYTES = 34
+_CHECKPOINTED_BYTES = 2
+_LOGIT_BYTES = 12  # the logits, their float32 copy, its gradient
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's size.
+
+    Args:
+        parameters: All of them.
+        adapter_parameters: Those that LoRA would add, at the rank given.
+        layers: Transformer layers.
+        hidden: The width of a layer.
+        vocabulary: Tokens it knows.
+    """
+
+    parameters: int
+    adapter_parameters: int
+    layers: int
+    hidden: int
+    vocabulary: int
+
+
+def size_of(config: Any, rank: int) -> Size:
+    """Measure a model by its configuration; no weight is loaded or made."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    head = model.get_output_embeddings()
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    text = config.get_text_config()
+    return Size(
+        parameters=sum(p.numel() for p in model.parameters()),
+        adapter_parameters=sum(rank * (m.in_features + m.out_features) for m in linear),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        vocabulary=text.vocab_size,
+    )
+
+
+def training_bytes(size: Size, options: TuningOptions, tokens: int, on_gpu: bool) -> int:
+    """Estimate the most memory that a run holds at once.
+
+    Args:
+        size: The model's.
+        options: Mode and gradient checkpointing.
+        tokens: Tokens that pass through the model at once, padding counted.
+        on_gpu: There the computation is in 16 bits, else in 32.
+    """
+    lora = options.tuning_mode != "full"
+    width = 1 if on_gpu else 2
+    by_mode = {"full": 4.0, "lora": 2.0 * width, "qlora": _FOUR_BIT_BYTES}
+    weights = size.parameters * by_mode[options.tuning_mode]
+    if lora:
+        weights += size.adapter_parameters * 4
+    trained = size.adapter_parameters if lora else size.parameters
+    unit = size.hidden * width * tokens
+    kept = size.layers * _CHECKPOINTED_BYTES + _ACTIVATION_BYTES
+    activations = unit * (
+        kept if options.gradient_checkpointing else size.layers * _ACTIVATION_BYTES
+    )
+    logits = tokens * size.vocabulary * _LOGIT_BYTES
+    return round(weights + trained * _OPTIMIZER_BYTES + activations + logits)
+
+
+def require_room(
+    size: Size, options: TuningOptions, longest: int, free_bytes: int, on_gpu: bool
+) -> int:
+    """Return the estimate, or refuse a run that cannot fit.
+
+    Args:
+        size: The model's.
+        options: With `micro_batch_size` settled, >= 1.
+        longest: The tokens of the longest row.
+        free_bytes: The memory at hand.
+        on_gpu: Whether that is a GPU's.
+
+    Raises:
+        LimitError: It does not fit; `fix` names the smallest change that would.
+    """
+
+    def needed(changed: TuningOptions) -> int:
+        return training_bytes(size, changed, changed.micro_batch_size * longest, on_gpu)
+
+    if (wanted := needed(options)) <= free_bytes:
+        return wanted
+    fitting = (o for o in _smaller(options, on_gpu) if needed(o) <= free_bytes)
+    fits = next(fitting, None)
+    raise LimitError(
+        f"the run needs about {wanted / _GIB:.1f} GiB of memory and {free_bytes / _GIB:.1f} are "
+        "free",
+        where="base_model",
+        fix=f"it fits with {_changes(options, fits)}"
+        if fits
+        else "take a smaller base model, shorter rows or a machine with more memory",
+    )
+
+
+def free_bytes(device: str) -> int:
+    """Return the memory that is free: the GPU's, or what the machine and the container allow."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    return min(_available(), _container_room())
+
+
+def _smaller(options: TuningOptions, on_gpu: bool) -> Iterator[TuningOptions]:
+    """Yield the ways to need less, the one that changes least first."""
+    modes = {"full": ("full", "lora"), "lora": ("lora",), "qlora": ("qlora",)}[options.tuning_mode]
+    if on_gpu and options.tuning_mode != "qlora":
+        modes = (*modes, "qlora")
+    for mode in modes:
+        for checkpointing in sorted({options.gradient_checkpointing, True}):
+            rows = options.micro_batch_size
+            while rows:
+                yield replace(
+                    options,
+                    tuning_mode=mode,
+                    gradient_checkpointing=checkpointing,
+                    micro_batch_size=rows,
+                )
+                rows //= 2
+
+
+def _changes(options: TuningOptions, fits: TuningOptions) -> str:
+    names = ("tuning_mode", "gradient_checkpointing", "micro_batch_size")
+    changed = [name for name in names if getattr(options, name) != getattr(fits, name)]
+    return ", ".join(f"{name} {getattr(fits, name)}".lower() for name in changed)
+
+
+def _available() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux: nothing to go by, so nothing is refused
+        return _UNKNOWN
+    kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return int(kib) * 1024
+
+
+def _container_room() -> int:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        parts = (folder / "memory.stat").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return _UNKNOWN
+    given_back = int(parts[parts.index("inactive_file") + 1])  # cached files, freed when needed
+    return _UNKNOWN if most == "max" else max(0, int(most) - used + given_back)

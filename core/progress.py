@@ -1,0 +1,53 @@
+"""Telling whoever watches how far a step has come.
+
+A step runs in a process of its own, so it tells by lines in a file: `TUNEPIPE_PROGRESS` names it,
+and each line is one JSON object. Without that file a plain line goes to standard error now and
+then, which is what a log of a remote step can show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+VARIABLE = "TUNEPIPE_PROGRESS"
+_PAUSE_SECONDS = 5.0
+_last_line = -_PAUSE_SECONDS
+
+
+def report(**event: Any) -> None:
+    """Tell one event.
+
+    Args:
+        event: Plain values. Steps that count give `stage`, `done` and `total`; the rest is theirs,
+            such as `loss` or `seconds_left`.
+    """
+    if path := os.environ.get(VARIABLE):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+    elif _is_due(event):
+        print(line(event), file=sys.stderr, flush=True)
+
+
+def line(event: dict[str, Any]) -> str:
+    """Return an event as one line for people: `tune 40/466 loss=1.234`."""
+    counted = f"{event['done']}/{event['total']}" if "total" in event else ""
+    rest = (f"{k}={_short(v)}" for k, v in event.items() if k not in ("stage", "done", "total"))
+    return " ".join(filter(None, (str(event.get("stage", "")), counted, *rest)))
+
+
+def _is_due(event: dict[str, Any]) -> bool:
+    global _last_line
+    now = time.monotonic()
+    ended = "total" in event and event.get("done") == event["total"]
+    if not ended and now - _last_line < _PAUSE_SECONDS:
+        return False
+    _last_line = now
+    return True
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
