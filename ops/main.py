@@ -16,7 +16,7 @@ import typer
 from tunepipe.core.errors import TunepipeError, UsageError
 
 from . import data_verbs, run_verbs, settings
-from .output import print_error
+from .output import ReaderLeft, print_error
 
 INTERRUPTED = 130
 READER_LEFT = 141
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     except TunepipeError as error:
         print_error(error, as_json=as_json)
         return error.exit_code
-    except BrokenPipeError:
+    except ReaderLeft:
         # Whoever read our output left; the interpreter must not stumble over that at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_LEFT
@@ -82,8 +82,6 @@ def _invoke(arguments: list[str]) -> int:
     except typer.TyperException as error:
         raise _usage(error) from None
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         raise UsageError(error.strerror or str(error), where=str(error.filename or "")) from error
     return code if isinstance(code, int) else 0
 

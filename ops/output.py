@@ -19,6 +19,10 @@ from tunepipe.core.errors import TunepipeError
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
+class ReaderLeft(Exception):  # noqa: N818
+    """Whoever read standard output closed it."""
+
+
 class Output:
     """Where a verb's words go.
 
@@ -75,8 +79,11 @@ def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output, whatever the locale."""
     text = json.dumps(value, ensure_ascii=False) + "\n"
     # A lone surrogate has no UTF-8; backslashreplace writes it as JSON escapes it.
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise ReaderLeft from None
 
 
 def print_error(error: TunepipeError, *, as_json: bool) -> None:

@@ -1,0 +1,206 @@
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tunepipe.core.errors import DataError
+from tunepipe.ops import main, output
+
+# `google` alone is a namespace that an environment's .pth files bring.
+HEAVY = {
+    "google.api_core", "google.auth", "google.cloud", "google.genai", "google.protobuf", "grpc",
+    "kfp", "kubernetes", "numpy", "pandas", "pyarrow", "rich", "scipy", "torch", "transformers",
+    "yaml",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("TUNEPIPE_"):
+            monkeypatch.delenv(name)
+
+
+def said(capfd, *arguments):
+    code = main.run(list(arguments))
+    found = capfd.readouterr()
+    return code, found.out, found.err
+
+
+PLAN = ("plan", "--rows", "240", "--region", "us-central1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((), 0),
+        (("--help",), 0),
+        (("plan", "--help"), 0),
+        (PLAN, 0),
+        (("plan", "--rows", "9", "--region", "us-central1"), 1),
+        (("nothing",), 2),
+        (("plan",), 2),
+        (("plan", "--rows", "many"), 2),
+        (("plan", "--rows", "-1", "--region", "us-central1"), 2),
+        ((*PLAN, "--train-steps", "0"), 2),
+        ((*PLAN, "--epochs", "0"), 2),
+        ((*PLAN, "--max-cost-usd", "-3"), 2),
+        ((*PLAN, "--epochs", "1", "--train-steps", "30"), 2),
+        ((*PLAN, "--regoin", "x"), 2),
+        (("plan", "no-such-file.jsonl", "--region", "us-central1"), 2),
+        (("plan", "*.jsonl", "--region", "us-central1"), 2),
+        ((*PLAN, "--tables", "no-such-file.toml"), 2),
+        ((*PLAN, "--max-cost-usd", "36.13"), 3),
+        (("plan", "--rows", "240", "--region", "us-east1"), 3),
+        (("plan", "--rows", "240"), 3),
+    ],
+)
+def test_exit_codes(capfd, arguments, code):
+    assert said(capfd, *arguments)[0] == code
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing", "--json"),
+        ("plan", "--rows", "many", "--json"),
+        ("plan", "--rows", "9", "--region", "us-central1", "--json"),
+        (*PLAN, "--max-cost-usd", "1", "--json"),
+    ],
+)
+def test_an_error_is_one_json_object_too(capfd, arguments):
+    code, out, err = said(capfd, *arguments)
+    error = json.loads(out)["error"]
+    assert list(error) == ["found", "where", "fix", "exit_code"]
+    assert error["exit_code"] == code
+    assert error["found"]
+    assert err == ""
+
+
+def test_json_is_all_there_is(capfd):
+    code, out, err = said(capfd, *PLAN, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["train_steps"] == 300
+
+
+def test_people_read_standard_error(capfd):
+    _, out, err = said(capfd, *PLAN)
+    assert out == ""
+    assert "36.14 USD" in err
+    assert "\x1b" not in err
+
+
+def test_an_error_says_where_and_how_to_mend_it(capfd):
+    _, _, err = said(capfd, "plan", "--rows", "240", "--region", "us-east1")
+    assert err.startswith("error: region us-east1: ")
+    assert "fix: one of us-central1, europe-west4" in err
+
+
+def test_flag_then_environment_then_file(capfd, tmp_path, monkeypatch):
+    (tmp_path / "tunepipe.toml").write_text('region = "us-central1"\n[plan]\nepochs = 2\n')
+    bare = ("plan", "--rows", "240", "--json")
+    found = json.loads(said(capfd, *bare)[1])
+    assert (found["region"], found["epochs"]) == ("us-central1", 2.0)
+    monkeypatch.setenv("TUNEPIPE_REGION", "europe-west4")
+    assert json.loads(said(capfd, *bare)[1])["region"] == "europe-west4"
+    monkeypatch.setenv("TUNEPIPE_REGION", "us-east1")
+    found = json.loads(said(capfd, *bare, "--region", "us-central1")[1])
+    assert found["region"] == "us-central1"
+    assert found["train_steps"] == 60
+
+
+def test_a_misspelt_setting_is_wrong_usage(capfd, tmp_path):
+    (tmp_path / "tunepipe.toml").write_text('regoin = "us-central1"\n')
+    code, _, err = said(capfd, *PLAN)
+    assert code == 2
+    assert "did you mean region?" in err
+
+
+def test_the_tables_of_the_user_are_laid_over_ours(capfd, tmp_path):
+    (tmp_path / "tunepipe.toml").write_text(
+        "[tables.prices.accelerators.TPU_V3]\nusd_per_hour = { europe-west4 = 0.5 }\n"
+    )
+    europe = ("plan", "--rows", "240", "--region", "europe-west4", "--json")
+    assert json.loads(said(capfd, *europe)[1])["estimated_cost_usd"] == 32.0
+    (tmp_path / "prices.toml").write_text(
+        "[prices.accelerators.TPU_V3]\nusd_per_hour = { europe-west4 = 1.0 }\n"
+    )
+    found = json.loads(said(capfd, *europe, "--tables", "prices.toml")[1])
+    assert found["estimated_cost_usd"] == 64.0
+
+
+PROBE = """
+import sys
+from tunepipe.ops.main import run
+code = run(sys.argv[1:])
+print(code, *sys.modules, file=sys.stderr)
+"""
+
+
+def loaded(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, timeout=60
+    )
+    code, *names = done.stderr.splitlines()[-1].split()
+    return int(code), set(names)
+
+
+def test_a_start_loads_nothing_heavy(tmp_path):
+    rows = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for arguments in (
+        ("--help",),
+        ("plan", "rows.jsonl", "--region", "us-central1"),
+        ("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl"),
+    ):
+        code, names = loaded(*arguments)
+        assert code == 0
+        assert "typer" in names
+        assert not names & HEAVY
+
+
+def test_a_reader_that_leaves_is_no_defect():
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from tunepipe.ops.main import main; main()", *PLAN, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.wait(60) == main.READER_LEFT
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_colour_is_for_terminals(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    assert output.Output(stream=Terminal()).styled("x", "red") == "\x1b[31mx\x1b[0m"
+    assert output.Output(stream=io.StringIO()).styled("x", "red") == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.Output(stream=Terminal()).styled("x", "red") == "x"
+
+
+def test_columns_line_up_under_wide_characters():
+    stream = io.StringIO()
+    output.Output(stream=stream).table([("お茶", "1"), ("tea", "22")])
+    assert stream.getvalue() == "  お茶  1\n  tea   22\n"
+
+
+def test_json_survives_half_a_surrogate_pair(capfdbinary):
+    output.print_json({"a": "\ud83d", "b": "お茶"})
+    out = capfdbinary.readouterr().out
+    assert json.loads(out) == {"a": "\ud83d", "b": "お茶"}
+    assert "お茶".encode() in out
+
+
+def test_an_error_shows_nothing_but_its_three_parts(capfd):
+    output.print_error(DataError("found", where="where", fix="fix"), as_json=False)
+    assert capfd.readouterr().err == "error: where: found\n  fix: fix\n"
