@@ -1,0 +1,68 @@
+"""The address by which tests ask for faults and read what was called. Plain HTTP and JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from google.api_core import exceptions
+
+from .cloud import Cloud, Fault
+from .jobs import Jobs
+from .proxy import Proxy
+from .resources import Resources
+from .schedules import Schedules
+from .storage import Reply
+
+
+@dataclass
+class Admin:
+    """Verbs of the admin address; see `docs` in tests/standin/__main__.py for their use."""
+
+    cloud: Cloud
+    jobs: Jobs
+    resources: Resources
+    schedules: Schedules
+    proxy: Proxy
+
+    def answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
+        path = urlsplit(target).path.strip("/")
+        given = json.loads(body or b"{}")
+        handle = getattr(self, f"{verb.lower()}_{path}", None)
+        if handle is None:
+            raise exceptions.NotFound(f"no {verb} /{path}")
+        return Reply(json.dumps(handle(given)).encode(), headers={"Content-Type": "text/json"})
+
+    def get_calls(self, _: Any) -> Any:
+        return self.cloud.calls_as_json()
+
+    def get_refused(self, _: Any) -> Any:
+        return self.proxy.refused
+
+    def post_faults(self, given: dict[str, Any]) -> Any:
+        with self.cloud.lock:
+            self.cloud.faults.append(Fault(**given))
+        return {}
+
+    def post_hold(self, given: dict[str, Any]) -> Any:
+        (self.jobs.hold.set if given["on"] else self.jobs.hold.clear)()
+        return {}
+
+    def post_finish(self, given: dict[str, Any]) -> Any:
+        return self.jobs.finish_held(given["name"])
+
+    def post_tick(self, given: dict[str, Any]) -> Any:
+        return {"started": self.schedules.tick(given["seconds"])}
+
+    def post_reset(self, _: Any) -> Any:
+        self.cloud.reset()
+        self.proxy.refused.clear()
+        return {}
+
+    def post_models(self, given: dict[str, str]) -> Any:
+        return self.resources.upload(given)
+
+    def post_endpoints(self, given: dict[str, str]) -> Any:
+        return self.resources.deploy(given)

@@ -1,0 +1,103 @@
+"""One pipeline job in a process of its own: kfp.local runs it, this file tells how far it is.
+
+    python -m tests.standin.run_job JOB_FOLDER
+
+reads job.json (spec, parameters, root, faults), appends task events to events.jsonl and ends with
+outcome.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def main(folder: Path) -> None:
+    job = json.loads((folder / "job.json").read_text())
+    warnings.simplefilter("ignore")
+    from kfp import components, local
+
+    events = (folder / "events.jsonl").open("a")
+
+    def tell(**event: Any) -> None:
+        events.write(json.dumps({"at": time.time(), **event}, default=str) + "\n")
+        events.flush()
+
+    _observe(tell, job)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=job["root"])
+    spec = _prepared(job)
+    outputs, error = {}, ""
+    try:
+        ran = components.load_component_from_text(yaml.safe_dump(spec))(**job["parameters"])
+        outputs = dict(ran.outputs) if spec["root"].get("outputDefinitions") else {}
+    except Exception as failure:
+        error = str(failure)
+    outcome = {"outputs": {k: v for k, v in outputs.items() if _plain(v)}, "error": error}
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+def _prepared(job: dict[str, Any]) -> dict[str, Any]:
+    """The spec as this machine can run it: this environment is the image, names are known."""
+    text = json.dumps(job["spec"])
+    for placeholder, value in job["placeholders"].items():
+        text = text.replace(placeholder, value)
+    spec: dict[str, Any] = json.loads(text)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        command = executor.get("container", {}).get("command", [])
+        if len(command) > 3 and "pip install" in command[2]:
+            executor["container"]["command"] = command[3:]
+    return spec
+
+
+def _observe(tell: Any, job: dict[str, Any]) -> None:
+    from kfp.local import executor_input_utils, status
+    from kfp.local.orchestrator import task_executor
+
+    run_task = task_executor.execute_single_task
+    construct = executor_input_utils.construct_executor_input
+
+    def construct_with_gcs_uris(**named: Any) -> Any:
+        made = construct(**named)
+        for artifacts in made.outputs.artifacts.values():
+            for artifact in artifacts.artifacts:
+                artifact.uri = "gs://" + artifact.uri.removeprefix(job["buckets"] + "/")
+                (Path(job["buckets"]) / artifact.uri.removeprefix("gs://")).parent.mkdir(
+                    parents=True, exist_ok=True
+                )
+        return made
+
+    def observed(task_name: str, *args: Any, **named: Any) -> Any:
+        component = named["components"][named["task_spec"].component_ref.name]
+        tell(task=task_name, state="RUNNING")
+        message = job["faults"].get(task_name)
+        if message is not None:
+            tell(task=task_name, state="FAILED", error=message)
+            return {}, status.Status.FAILURE
+        outputs, outcome = run_task(task_name, *args, **named)
+        done = outcome is status.Status.SUCCESS
+        tell(
+            task=task_name,
+            state="SUCCEEDED" if done else "FAILED",
+            component=component.executor_label,
+            outputs={k: v for k, v in outputs.items() if _plain(v)},
+            artifacts={k: v.uri for k, v in outputs.items() if hasattr(v, "uri")},
+            error="" if done else f"The step {task_name} exited with a non-zero status.",
+        )
+        return outputs, outcome
+
+    task_executor.execute_single_task = observed
+    executor_input_utils.construct_executor_input = construct_with_gcs_uris
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float, bool, list, dict))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,261 @@
+"""Cloud Storage's JSON API over a folder: <root>/<bucket>/<object>.
+
+A file that a step writes through its mount is an object at once. Generations are the files' times
+of change in nanoseconds, so they need no store of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from google.api_core import exceptions
+
+from .cloud import PROJECTS, Cloud
+
+
+@dataclass
+class Reply:
+    """A status, headers and a body."""
+
+    body: bytes = b""
+    code: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Storage:
+    """Buckets and objects: generation preconditions, ranges, uploads of all three kinds."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.uploads: dict[str, tuple[Path, dict[str, Any], bytearray]] = {}
+        self.lock = threading.RLock()
+
+    def answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
+        """Answer one request to storage.googleapis.com."""
+        url = urlsplit(target)
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        path = url.path
+        with self.lock:
+            if path.startswith("/upload/storage/v1/b/"):
+                return self._upload(verb, path, query, headers, body)
+            if path == "/storage/v1/b" and verb == "POST":
+                return self._create_bucket(json.loads(body), query)
+            match = re.match(r"(?:/download)?/storage/v1/b/([^/]+)(/o)?(?:/(.*))?\Z", path)
+            if not match:
+                raise exceptions.NotFound(f"No such path {path}.")
+            bucket = self._bucket(match[1])
+            if not match[2]:
+                return _json(_bucket_resource(bucket))
+            if not match[3]:
+                return self._list(bucket, query)
+            return self._object(verb, bucket, unquote(match[3]), query, headers, body)
+
+    def _bucket(self, name: str) -> Path:
+        bucket = self.cloud.buckets / name
+        if not bucket.is_dir():
+            raise exceptions.NotFound("The specified bucket does not exist.")
+        return bucket
+
+    def _create_bucket(self, body: dict[str, Any], query: dict[str, str]) -> Reply:
+        if query.get("project") not in PROJECTS:
+            raise exceptions.Forbidden("no access to the project.")
+        bucket = self.cloud.buckets / body["name"]
+        if bucket.exists():
+            raise exceptions.Conflict("The requested bucket name is not available.")
+        bucket.mkdir(parents=True)
+        return _json(_bucket_resource(bucket))
+
+    def _object(
+        self, verb: str, bucket: Path, name: str, query: dict[str, str], headers: Any, body: bytes
+    ) -> Reply:
+        copy = re.match(r"(.*)/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.*)\Z", name)
+        if verb == "POST" and copy:
+            source = self._existing(bucket, copy[1], {})
+            made = self._write(bucket.parent / copy[2], copy[3], source.read_bytes(), query)
+            return _json({"kind": "storage#rewriteResponse", "done": True, "resource": made})
+        path = self._existing(bucket, name, query)
+        if verb == "DELETE":
+            path.unlink()
+            return Reply(code=204)
+        if verb in ("PATCH", "PUT"):
+            return _json(_resource(bucket, name))
+        if query.get("alt") != "media":
+            return _json(_resource(bucket, name))
+        return _media(path, headers.get("Range"), _resource(bucket, name))
+
+    def _existing(self, bucket: Path, name: str, query: dict[str, str]) -> Path:
+        path = bucket / name
+        if not path.is_file():
+            raise exceptions.NotFound(f"No such object: {bucket.name}/{name}")
+        found = _generation(path)
+        if query.get("generation", found) != found:
+            raise exceptions.NotFound(f"No such object: {bucket.name}/{name}#{query['generation']}")
+        _check_generation(found, query)
+        return path
+
+    def _list(self, bucket: Path, query: dict[str, str]) -> Reply:
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        names = sorted(
+            str(path.relative_to(bucket)) for path in bucket.rglob("*") if path.is_file()
+        )
+        names = [name for name in names if name.startswith(prefix)]
+        if "matchGlob" in query:
+            pattern = re.compile(_glob_pattern(query["matchGlob"]) + r"\Z", re.DOTALL)
+            names = [name for name in names if pattern.match(name)]
+        folders: list[str] = []
+        if delimiter:
+            cuts = {name: name.find(delimiter, len(prefix)) + 1 for name in names}
+            folders = sorted({name[:cut] for name, cut in cuts.items() if cut})
+            names = [name for name, cut in cuts.items() if not cut]
+        begin, size = int(query.get("pageToken", "0")), int(query.get("maxResults", "1000"))
+        page: dict[str, Any] = {
+            "kind": "storage#objects",
+            "items": [_resource(bucket, name) for name in names[begin : begin + size]],
+            "prefixes": folders,
+        }
+        if begin + size < len(names):
+            page["nextPageToken"] = str(begin + size)
+        return _json(page)
+
+    def _upload(
+        self, verb: str, path: str, query: dict[str, str], headers: Any, body: bytes
+    ) -> Reply:
+        bucket = self._bucket(path.removeprefix("/upload/storage/v1/b/").split("/")[0])
+        kind = query.get("uploadType")
+        if kind == "multipart":
+            metadata, content = _parts(headers["Content-Type"], body)
+            return _json(self._write(bucket, metadata["name"], content, query))
+        if kind == "media":
+            return _json(self._write(bucket, query["name"], body, query))
+        if kind == "resumable" and verb == "POST":
+            name = json.loads(body or b"{}").get("name") or query["name"]
+            _check_generation(_present(bucket / name), query)
+            key = self.cloud.new_id()
+            self.uploads[key] = (bucket, {**query, "name": name}, bytearray())
+            at = f"https://storage.googleapis.com{path}?uploadType=resumable&upload_id={key}"
+            return Reply(headers={"Location": at})
+        return self._continue_upload(query["upload_id"], headers.get("Content-Range", ""), body)
+
+    def _continue_upload(self, key: str, content_range: str, body: bytes) -> Reply:
+        bucket, query, data = self.uploads[key]
+        data.extend(body)
+        total = content_range.rpartition("/")[2]
+        if total not in ("", "*") and len(data) < int(total):
+            return Reply(code=308, headers={"Range": f"bytes=0-{len(data) - 1}"})
+        if total == "*":
+            return Reply(code=308, headers={"Range": f"bytes=0-{max(len(data) - 1, 0)}"})
+        del self.uploads[key]
+        return _json(self._write(bucket, query["name"], bytes(data), query))
+
+    def _write(
+        self, bucket: Path, name: str, content: bytes, query: dict[str, str]
+    ) -> dict[str, Any]:
+        path = bucket / name
+        before = _present(path)
+        _check_generation(before, query)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if _generation(path) <= before:  # the file system's clock is coarse
+            os.utime(path, ns=(int(before) + 1,) * 2)
+        return _resource(bucket, name)
+
+
+def _present(path: Path) -> str:
+    return _generation(path) if path.is_file() else "0"
+
+
+def _generation(path: Path) -> str:
+    return str(path.stat().st_mtime_ns)
+
+
+def _check_generation(found: str, query: dict[str, str]) -> None:
+    wanted = query.get("ifGenerationMatch")
+    unwanted = query.get("ifGenerationNotMatch")
+    if (wanted is not None and wanted != found) or unwanted == found:
+        raise exceptions.PreconditionFailed(
+            "At least one of the pre-conditions you specified did not hold."
+        )
+
+
+def _resource(bucket: Path, name: str) -> dict[str, Any]:
+    import google_crc32c
+
+    path = bucket / name
+    data = path.read_bytes()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(path.stat().st_mtime))
+    return {
+        "kind": "storage#object",
+        "id": f"{bucket.name}/{name}/{_generation(path)}",
+        "bucket": bucket.name,
+        "name": name,
+        "generation": _generation(path),
+        "metageneration": "1",
+        "size": str(len(data)),
+        "contentType": "application/octet-stream",
+        "storageClass": "STANDARD",
+        "timeCreated": stamp,
+        "updated": stamp,
+        "crc32c": base64.b64encode(google_crc32c.Checksum(data).digest()).decode(),
+    }
+
+
+def _bucket_resource(bucket: Path) -> dict[str, Any]:
+    return {
+        "kind": "storage#bucket",
+        "id": bucket.name,
+        "name": bucket.name,
+        "projectNumber": next(iter(PROJECTS.values())),
+        "location": "EUROPE-WEST4",
+        "storageClass": "STANDARD",
+    }
+
+
+def _media(path: Path, wanted: str | None, resource: dict[str, Any]) -> Reply:
+    data = path.read_bytes()
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "X-Goog-Generation": resource["generation"],
+        "X-Goog-Hash": f"crc32c={resource['crc32c']}",
+    }
+    match = re.match(r"bytes=(\d+)-(\d*)", wanted or "")
+    if not match:
+        return Reply(data, headers=headers)
+    first, last = int(match[1]), min(int(match[2] or len(data)), len(data) - 1)
+    if first >= len(data):
+        raise exceptions.RequestRangeNotSatisfiable("The requested range is not satisfiable.")
+    headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+    return Reply(data[first : last + 1], 206, headers)
+
+
+def _json(value: dict[str, Any]) -> Reply:
+    return Reply(json.dumps(value).encode(), headers={"Content-Type": "application/json"})
+
+
+def _parts(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
+    match = re.search(r'boundary="?([^";]+)', content_type)
+    assert match
+    mark = b"--" + match[1].encode()
+    pieces = body.split(mark)[1:-1]
+    contents = [piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for piece in pieces]
+    return json.loads(contents[0]), contents[1]
+
+
+def _glob_pattern(glob: str) -> str:
+    """Cloud Storage's matchGlob: `*` and `?` stop at a slash, `**` does not."""
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\]|\{[^}]+\})", glob)
+    special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        special.get(token)
+        or (token if token.startswith("[") else None)
+        or (f"(?:{token[1:-1].replace(',', '|')})" if token.startswith("{") else re.escape(token))
+        for token in tokens
+    )
