@@ -8,8 +8,10 @@ metrics then come from one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -38,19 +40,20 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """Wilson's score interval for a share.
 
     Args:
-        successes: How many of the trials went right, 0..trials.
-        trials: How many there were, >= 1.
+        successes: How many of the trials went right, 0..trials; may be a fraction.
+        trials: How many there were, > 0.
 
     Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212.
     """
-    from scipy.stats import binomtest
-
-    found = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)
+    z, share = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), successes / trials
+    centre = share + z**2 / (2 * trials)
+    reach = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    scale = 1 + z**2 / trials
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
 
 
 def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
@@ -123,10 +126,3 @@ def percentile_interval(replicates: Floats, rows: int) -> tuple[float, float]:
     tail = float(norm.cdf(-np.sqrt(rows / (rows - 1)) * quantile))
     low, high = np.nanquantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def bootstrap(
-    statistics: Floats, metric: Callable[[Floats], Floats], *, seed: int
-) -> tuple[float, float]:
-    """The interval of one metric; see `resampled_sums` and `percentile_interval`."""
-    return percentile_interval(metric(resampled_sums(statistics, seed=seed)), len(statistics))

@@ -21,6 +21,14 @@ _MAX_ENUMERATED_ROWS = 13
 _FEWEST_DECISIVE_ROWS = 6
 
 
+def bound_of_no_difference(rows: int) -> float:
+    """How large a difference may be although none of so many rows, >= 1, shows one.
+
+    A share of rows that differ larger than this would have shown itself with 95 % probability.
+    """
+    return float(1 - ALPHA ** (1 / rows))
+
+
 def mcnemar(differences: Floats) -> tuple[float, float, float]:
     """McNemar's exact test on right/wrong rows.
 
@@ -41,8 +49,7 @@ def mcnemar(differences: Floats) -> tuple[float, float, float]:
 
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     if wins + losses == 0:
-        # A rule-of-three bound: so many rows without one difference rule out a larger share.
-        bound = 1 - ALPHA ** (1 / len(differences))
+        bound = bound_of_no_difference(len(differences))
         return 1.0, -bound, bound
     coin = binomtest(wins, wins + losses)
     share = coin.proportion_ci(CONFIDENCE, method="exact")
@@ -75,6 +82,9 @@ def sign_flips(differences: Floats, *, seed: int) -> tuple[float, float, float]:
         (1969), 1303-1317; the +1 of random subsets: B. Phipson and G. K. Smyth, Statistical
         Applications in Genetics and Molecular Biology 9 (2010), 39.
     """
+    if not differences.any():
+        bound = bound_of_no_difference(len(differences))
+        return 1.0, -bound, bound
     lower, upper = _subset_means(differences, seed)
     tries = len(lower) + 1
     crossed = (lower <= ZERO) if differences.mean() > 0 else (upper >= -ZERO)
