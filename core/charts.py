@@ -2,7 +2,7 @@
 
 Each chart is an image with a title and a description for screen readers. Colours come from the
 page's CSS by class (`tuned`, `base`, `good`...), so light and dark are the page's business. Charts
-are drawn 420 units wide, the width at which they are shown: their letters keep their size.
+are drawn 380 units wide, the width at which they are shown: their letters keep their size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .display import clean, count, plural
 
-WIDTH = 420
+WIDTH = 380
 _LETTER = 6.1
 _MAX_POINTS = 300
 
@@ -257,7 +257,7 @@ def _curve(label: str, points: list[tuple[float, float]], label_y: float) -> str
         f'<circle class="{label}" cx="{_n(x)}" cy="{_n(y)}" r="2.5"/>'
         for x, y in (points if len(points) <= 12 else points[-1:])
     )
-    text = _text(points[-1][0] + 7, label_y + 4, label, f"label on-{label}")
+    text = _text(WIDTH - 38, label_y + 4, label, f"label on-{label}")
     return f'<polyline class="curve {label}" points="{path}"/>{ends}{text}'
 
 
@@ -328,10 +328,10 @@ def _axis(low: float, high: float, start: float, end: float) -> Axis:
 
 
 def _ticks(axis: Axis) -> list[float]:
-    """Return three to six round values on an axis, at steps of 1, 2 or 5 times a power of ten."""
-    rough = (axis.high - axis.low) / 4
+    """Return some four to seven round values on an axis, 1, 2 or 5 times a power of ten apart."""
+    rough = (axis.high - axis.low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.9)
     first = math.ceil(axis.low / step - 1e-9)
     last = math.floor(axis.high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]

@@ -46,7 +46,7 @@ def data_view(dataset: Mapping[str, Any]) -> dict[str, Any]:
         or sum(problem["total"] for problem in problems),
         "errors": sum(p["total"] for p in problems if p["level"] == "error"),
         "rejected": rejected,
-        "charts": [*_lengths(stats), *_balances(stats)],
+        "charts": [*_lengths(stats), *_balances(dataset)],
     }
 
 
@@ -136,12 +136,12 @@ def _spread(values: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _balances(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _balances(dataset: Mapping[str, Any]) -> list[tuple[str, str]]:
     balances = (("languages", "Languages"), ("labels", "Labels"))
     return [
-        (_caption(title, amounts), _balance(key, title, amounts))
+        (_caption(title, amounts, dataset), _balance(key, title, amounts))
         for key, title in balances
-        if len(amounts := _amounts(part(stats, key))) > 1
+        if len(amounts := _amounts(part(part(dataset, "stats"), key))) > 1
     ]
 
 
@@ -150,11 +150,16 @@ def _amounts(counts: Mapping[str, Any]) -> list[tuple[str, float]]:
     return sorted(amounts, key=lambda pair: -pair[1])
 
 
-def _caption(title: str, amounts: Sequence[tuple[str, float]]) -> str:
+def _caption(title: str, amounts: Sequence[tuple[str, float]], dataset: Mapping[str, Any]) -> str:
+    counted = sum(amount for _, amount in amounts)
+    rows = finite(dataset.get("valid_rows")) or counted
+    sample = f", in a sample of {count(counted)}" if counted < rows else ""
     more = len(amounts) - _MAX_BARS
-    return f"{title}, rows of each" + (f" ({count(more)} more not drawn)" * (more > 0))
+    return f"{title}, rows of each{sample}" + (f" ({count(more)} more not drawn)" * (more > 0))
 
 
 def _balance(key: str, title: str, amounts: Sequence[tuple[str, float]]) -> str:
     bars = [(label or "(empty)", [Estimate("plain", amount)]) for label, amount in amounts]
-    return charts.bar_chart(bars[:_MAX_BARS], name=f"balance-{key}", title=f"Rows by {title.lower()}")
+    return charts.bar_chart(
+        bars[:_MAX_BARS], name=f"balance-{key}", title=f"Rows by {title.lower()}"
+    )

@@ -7,21 +7,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# C0 controls except tab and newline, DEL, and lone surrogates: none of them can stand in a page.
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+# Controls except tab and newline, lone surrogates and non-characters: none can stand in a page.
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 MISSING = "–"
 _NARROW_SPACE = "\u202f"
 _MINUS = "\u2212"
 
 
 def clean(text: str) -> str:
-    """Show control characters as their pictures (␀) and lone surrogates as U+FFFD."""
+    """Show control characters as their pictures (␀) and what no page can hold as U+FFFD."""
     return _UNSHOWABLE.sub(_picture, text.replace("\r\n", "\n"))
 
 
 def _picture(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if code >= 0xD800:
+    if code > 0x7F:
         return "\ufffd"
     return "\u2421" if code == 0x7F else chr(0x2400 + code)
 

@@ -11,7 +11,11 @@ import hashlib
 from importlib import resources
 from typing import Any
 
-from .display import clean
+from .display import clean, count
+
+# What every page is made of, beside its own template and page.css; named here so that a component
+# carries it.
+SHARED = ("page.html.j2", "macros.html.j2")
 
 
 def render(template: str, **view: Any) -> str:
@@ -41,7 +45,7 @@ def render(template: str, **view: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["digest"] = _digest
+    environment.filters.update(digest=_digest, count=count)
     style = Markup(_source("page.css"))  # noqa: S704 - our own file
     page = environment.get_template(template).render(style=style, **view)
     return page.encode("utf-8", "replace").decode("utf-8")
@@ -54,7 +58,3 @@ def _source(file: str) -> str:
 def _digest(text: str) -> str:
     """Return an inline block's hash as a content security policy wants it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()
-
-
-# The frame of every page, beside the style above; named here so that a component carries it.
-FRAME = "page.html.j2"

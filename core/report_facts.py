@@ -58,7 +58,7 @@ class Row(TypedDict, total=False):
 
 
 class Scores(TypedDict, total=False):
-    """`score --json` of each model, on the same rows."""
+    """Each model's `Evaluation.details()` (`score --json` at least), on the same rows."""
 
     tuned: dict[str, Any]
     base: dict[str, Any] | None
@@ -66,7 +66,11 @@ class Scores(TypedDict, total=False):
 
 
 class Comparisons(TypedDict, total=False):
-    """The tuned model against the others: the `comparison` of `score --json`."""
+    """The tuned model against the others: each the `comparison` of `Evaluation.details()`.
+
+    It may carry that evaluation's `differences` too, under this name: the chart then shows every
+    metric's difference, not the deciding one's alone.
+    """
 
     base: dict[str, Any] | None
     champion: dict[str, Any] | None
