@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 _RESOURCE = "resourceName"  # the key that Google's own components use
@@ -25,3 +27,12 @@ def model_of(artifact: Artifact) -> str:
 def point_at(artifact: Artifact, model: str) -> None:
     """Make an output artifact stand for a model that lies elsewhere, or for none ("")."""
     artifact.metadata[_RESOURCE] = model
+
+
+def paths_of(artifacts: Mapping[str, Artifact | None]) -> dict[str, str]:
+    """Return the paths of those files that are there and hold anything."""
+    return {
+        name: artifact.path
+        for name, artifact in artifacts.items()
+        if artifact and os.path.exists(artifact.path) and os.path.getsize(artifact.path)
+    }

@@ -4,6 +4,7 @@ from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
 from .promotion import keep_champion, lookup_champion, promote_model
+from .report import write_report
 from .splitting import split_dataset
 from .steps import compute_train_steps
 from .tuning import tune_local
@@ -20,4 +21,5 @@ __all__ = [
     "split_dataset",
     "tune_local",
     "validate_jsonl",
+    "write_report",
 ]

@@ -26,9 +26,9 @@ from .progress_view import View, view
 
 # What a person opens, by the step and the output that make it.
 _RESULTS = {
-    "report.html": "compare-models/report",
-    "summary.md": "compare-models/summary",
-    "model_card.md": "compare-models/model_card",
+    "report.html": "write-report/report",
+    "summary.md": "write-report/summary",
+    "model_card.md": "write-report/model_card",
     "comparison.json": "compare-models/comparison",
     "validation.html": "validate-jsonl/page",
     "validation.json": "validate-jsonl/problems",

@@ -20,6 +20,7 @@ from tunepipe.components import (
     split_dataset,
     tune_local,
     validate_jsonl,
+    write_report,
 )
 
 BACKENDS = ("local",)
@@ -146,15 +147,14 @@ def build_tuning_pipeline(backend: str) -> Any:
                 "champion": champion.outputs["champion"],
             }.items()
         }
-        compared = compare_models(
+        compared = compare_models(**predictions, task=task, margin=margin, seed=seed)
+        write_report(
+            comparison=compared.outputs["comparison"],
             **predictions,
             problems=valid.outputs["problems"],
             split=split.outputs["split"],
             plan=plan.outputs["plan"],
             tuning=tuned.outputs["tuning"],
-            task=task,
-            margin=margin,
-            seed=seed,
             run=run,
         )
         # A gate on an output called `Output`, and If with Else: kfp.local takes any other

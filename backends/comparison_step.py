@@ -1,0 +1,106 @@
+"""What compare_models does: three models on the same rows, and the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.core.comparison import decide
+from tunepipe.core.files import replacing
+from tunepipe.core.predictions import Prediction, read
+from tunepipe.core.scoring import Evaluation, evaluate
+
+from .artifacts import Artifact, paths_of
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came out.
+
+    Args:
+        verdict: better, worse or not-enough-evidence.
+        reason: Why, in one sentence.
+        scores: `score --json` of each model, with what the report adds to it.
+    """
+
+    verdict: str
+    reason: str
+    scores: Mapping[str, Mapping[str, Any]]
+
+    def log(self, tuned: Any, base: Any, confusion: Any) -> None:
+        """Log the metrics as KFP's own: Metrics of two models, and a ClassificationMetrics."""
+        for name, sink in (("tuned", tuned), ("base", base)):
+            for metric, estimate in self.scores[name]["metrics"].items():
+                for end in ("value", "low", "high"):
+                    sink.log_metric(metric if end == "value" else f"{metric}_{end}", estimate[end])
+        if table := self.scores["tuned"].get("confusion"):
+            confusion.log_confusion_matrix(table["labels"], table["matrix"])
+
+
+def compare_step(
+    predictions: Mapping[str, Artifact | None],
+    comparison_path: str,
+    *,
+    task: str,
+    margin: float,
+    seed: int,
+) -> Compared:
+    """Compare models on the same rows.
+
+    Args:
+        predictions: The files of `tuned`, `base` and `champion`; no champion, or an empty file,
+            leaves it out.
+        comparison_path: Where scores, comparisons, verdict, reason and flips go, as JSON.
+        task: text, classification, json, or auto.
+        margin: The loss against the champion that would still be borne, 0 to 1.
+        seed: Seeds the resampling.
+
+    Returns:
+        The verdict and the scores.
+    """
+    rows = {name: read(path) for name, path in paths_of(predictions).items()}
+    said = _compared(rows, task, margin, seed)
+    with replacing(comparison_path) as file:
+        json.dump(said, file, ensure_ascii=False, indent=1)
+    return Compared(said["verdict"], said["reason"], said["scores"])
+
+
+def _compared(
+    rows: Mapping[str, Sequence[Prediction]], task: str, margin: float, seed: int
+) -> dict[str, Any]:
+    base = evaluate(rows["tuned"], rows["base"], task=task, seed=seed, margin=margin)
+    champion = None
+    if "champion" in rows:
+        champion = evaluate(
+            rows["tuned"], rows["champion"], task=base.task, seed=seed, margin=margin
+        )
+    assert base.comparison
+    verdict, reason = decide(base.comparison, champion.comparison if champion else None)
+    details = base.details()
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "task": base.task,
+        "scores": {
+            "tuned": details,
+            "base": _baseline(base),
+            "champion": _baseline(champion) if champion else None,
+        },
+        "comparisons": {
+            "base": details["comparison"],
+            "champion": champion.details()["comparison"] if champion else None,
+        },
+        "flips": base.flips,
+    }
+
+
+def _baseline(found: Evaluation) -> dict[str, Any]:
+    details = found.details()
+    return {
+        "rows": found.rows,
+        "metrics": details["baseline"],
+        "unanswered": found.baseline_unanswered,
+        "comparison": None,
+    }

@@ -1,0 +1,54 @@
+"""What tune_local does: the local backend, between KFP's artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tunepipe.core import progress
+from tunepipe.core.files import replacing
+
+from . import local
+from .artifacts import Artifact, point_at
+from .contract import TuningRequest
+
+_TINY = "tiny"
+
+
+def tune_step(
+    rows: Mapping[str, str],
+    model: Artifact,
+    base: Artifact,
+    report: str,
+    work_dir: str,
+    *,
+    base_model: str,
+    options: Mapping[str, Any],
+    **settings: Any,
+) -> None:
+    """Tune a model on this machine and write what was measured, as JSON.
+
+    Args:
+        rows: The paths of the `train` and the `eval` rows.
+        model: The artifact whose folder becomes the tuned model.
+        base: The artifact that will stand for the model before tuning.
+        report: The JSON file to write.
+        work_dir: Where checkpoints are kept, so that a killed run goes on; "" keeps none.
+        base_model: A folder or a hub id; "tiny" or "" for a model from nothing.
+        options: What the local backend alone knows.
+        settings: The other fields of `TuningRequest`.
+    """
+    kept = {"checkpoint_dir": work_dir} if work_dir else {}
+    request = TuningRequest(
+        base_model="" if base_model == _TINY else base_model,
+        train_uri=rows["train"],
+        eval_uri=rows["eval"],
+        options={**kept, **options},
+        **settings,
+    )
+    found = local.tune(request, model.path, lambda event: progress.report(stage="tune", **event))
+    point_at(base, str(found.statistics["base_model"]))
+    with replacing(report) as file:
+        json.dump(asdict(found), file, ensure_ascii=False, indent=1)
