@@ -9,11 +9,11 @@ import pytest
 from tunepipe.core.errors import DataError
 from tunepipe.ops import main, output
 
-# `google` alone is a namespace that an environment's .pth files bring.
+# `google` and `google.cloud` are namespaces that an environment's .pth files bring.
 HEAVY = {
-    "google.api_core", "google.auth", "google.cloud", "google.genai", "google.protobuf", "grpc",
-    "kfp", "kubernetes", "numpy", "pandas", "pyarrow", "rich", "scipy", "torch", "transformers",
-    "yaml",
+    "google.api_core", "google.auth", "google.cloud.storage", "google.genai", "google.protobuf",
+    "grpc", "kfp", "kubernetes", "numpy", "pandas", "pyarrow", "pydantic", "rich", "scipy", "torch",
+    "transformers", "yaml",
 }  # fmt: skip
 
 
