@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from operator import itemgetter
 from typing import Any
 
 from .errors import DataError
@@ -13,38 +14,48 @@ from .tables import load
 
 
 @dataclass(frozen=True)
-class Binding:
-    """The limits that an evaluation file had to keep, and which of them decided its size.
+class Allowance:
+    """The limits that an evaluation file has to keep, and where each comes from.
 
     Args:
         model: The model whose limits they are.
-        eval_min: Rows at least.
-        eval_max: Rows at most, with the service's and the training side's needs counted in.
-        decided_by: In words, the limit that overruled the fraction; "" where none did.
+        room: The limits.
+        why_least: In words, what sets the least.
+        why_most: In words, what sets the most.
+        why_bytes: In words, what sets the bytes; "" where nothing does.
     """
 
     model: str
-    eval_min: int
-    eval_max: int
-    decided_by: str
+    room: Room
+    why_least: str
+    why_most: str
+    why_bytes: str
+
+    def decided_by(self, natural: int, chosen: int) -> str:
+        """Say which limit overruled the fraction.
+
+        Args:
+            natural: Evaluation rows that the fraction alone would give.
+            chosen: Evaluation rows chosen.
+
+        Returns:
+            The limit in words; "" where none did.
+        """
+        if natural < self.room.least:
+            return self.why_least
+        if natural > self.room.most:
+            return self.why_most
+        return self.why_bytes if chosen < natural else ""
 
 
-def room_for(
-    rows: int,
-    size: int,
-    natural: int,
-    *,
-    eval_min: int,
-    eval_max: int,
-    format: str,
-    model: str,
-) -> tuple[Room, Binding]:
+def allowance(
+    rows: int, size: int, *, eval_min: int, eval_max: int, format: str, model: str
+) -> Allowance:
     """Work out the limits of the evaluation side.
 
     Args:
         rows: All rows.
         size: All bytes.
-        natural: Evaluation rows that the fraction alone would give.
         eval_min: Rows the user wants at least; 0 for one.
         eval_max: Rows the user wants at most; 0 for no wish.
         format: The rows' format.
@@ -57,27 +68,29 @@ def room_for(
     model = model or table["first_model"][format]
     service = _service(table, model)
     evaluation = service["evaluation"]
-    least = _largest(
+    percent = f"{model} takes evaluation data of {100 * evaluation['fraction_max']:g} % of training"
+    least, why_least = max(
         (1, "an evaluation file is never empty"),
         (eval_min, f"--eval-min {eval_min}"),
         (evaluation["rows_min"], f"{model} wants {evaluation['rows_min']} evaluation rows"),
+        key=itemgetter(0),
     )
     training = max(1, service["rows_min"])
-    most = _smallest(
+    most, why_most = _smallest(
         (eval_max or None, f"--eval-max {eval_max}"),
         (evaluation["rows_max"] or None, f"{model} takes {evaluation['rows_max']} evaluation rows"),
-        (_fraction_of_training(rows, evaluation), _fraction_words(model, evaluation)),
+        (_rows_allowed(rows, evaluation), percent),
         (rows - training, f"training needs {training} of the {rows} rows"),
     )
-    if least[0] > most[0]:
+    if least > most:
         raise DataError(
-            f"no split: {least[1]}, but {most[1]}",
+            f"no split: {why_least}, but {why_most}",
             where=f"{rows} rows",
             fix="add rows, or change --eval-min, --eval-max or --model",
         )
-    decided = least[1] if natural < least[0] else most[1] if natural > most[0] else ""
-    room = Room(least[0], most[0], _bytes_allowed(size, evaluation))
-    return room, Binding(model, least[0], most[0], decided)
+    most_bytes = _bytes_allowed(size, evaluation)
+    why_bytes = f"{percent}, in bytes" if most_bytes < SPAN else ""
+    return Allowance(model, Room(least, most, most_bytes), why_least, why_most, why_bytes)
 
 
 def _service(table: Mapping[str, Any], model: str) -> Mapping[str, Any]:
@@ -89,26 +102,17 @@ def _service(table: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     )
 
 
-def _largest(*limits: tuple[int, str]) -> tuple[int, str]:
-    return max(limits, key=lambda limit: limit[0])
-
-
 def _smallest(*limits: tuple[int | None, str]) -> tuple[int, str]:
-    return min(((rows, words) for rows, words in limits if rows is not None), key=lambda x: x[0])
+    return min(((rows, words) for rows, words in limits if rows is not None), key=itemgetter(0))
 
 
-def _fraction_of_training(rows: int, evaluation: Mapping[str, Any]) -> int | None:
+def _rows_allowed(rows: int, evaluation: Mapping[str, Any]) -> int | None:
     """Solve evaluation <= fraction x training for the evaluation rows."""
     if not evaluation["fraction_max"]:
         return None
     part = exact(evaluation["fraction_max"])
     allowed = rows * part.numerator // (part.numerator + part.denominator)
     return max(allowed, int(evaluation.get("fraction_from_rows", 0)) - 1)
-
-
-def _fraction_words(model: str, evaluation: Mapping[str, Any]) -> str:
-    percent = round(100 * evaluation["fraction_max"])
-    return f"{model} takes evaluation data of {percent} % of the training data"
 
 
 def _bytes_allowed(size: int, evaluation: Mapping[str, Any]) -> int:

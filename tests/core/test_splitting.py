@@ -13,6 +13,7 @@ import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tunepipe.core import columns, keys, leaks, reading
 from tunepipe.core.errors import DataError, UsageError
 from tunepipe.core.splitting import split
@@ -41,7 +42,10 @@ def run(folder, rows, **options):
     source = rows if isinstance(rows, Path) else write(folder / "data.jsonl", rows)
     train, evaluation = folder / "out" / "train.jsonl", folder / "out" / "eval.jsonl"
     report = split(source, train, evaluation, **options)
-    sides = [[json.loads(line) for line in open(path, "rb")] for path in (train, evaluation)]
+    sides = [
+        [json.loads(line) for line in path.read_bytes().splitlines()]
+        for path in (train, evaluation)
+    ]
     assert [report.train_rows, report.eval_rows] == list(map(len, sides))
     assert report.leak.inputs_in_both == report.leak.groups_in_both == 0
     return report, *sides
@@ -102,7 +106,9 @@ def test_many_files_split_as_one(tmp_path):
     train, evaluation = tmp_path / "t.jsonl", tmp_path / "e.jsonl"
     split(parts, train, evaluation)
     _, _, whole = run(tmp_path, rows)
-    assert sorted(texts(map(json.loads, open(evaluation)))) == sorted(texts(whole))
+    assert sorted(texts(map(json.loads, evaluation.read_text().splitlines()))) == sorted(
+        texts(whole)
+    )
 
 
 def test_the_split_is_the_same_in_every_release(tmp_path):
@@ -158,7 +164,7 @@ def test_rows_are_copied_byte_for_byte(tmp_path):
     written = [
         line
         for name in ("train", "eval")
-        for line in open(tmp_path / "out" / f"{name}.jsonl", "rb").readlines()
+        for line in (tmp_path / "out" / f"{name}.jsonl").read_bytes().splitlines(keepends=True)
     ]
     assert Counter(written) == Counter(lines)
 
@@ -172,7 +178,7 @@ def test_blocks_of_any_size_hold_the_same_lines(tmp_path, block_bytes):
         assert first == len(lines) + 1
         lines += block
         given_ += reading.inputs(source, first, block, "prompt-completion")
-    assert lines == source.read_bytes().splitlines(keepends=True)[:-1] + [lines[-1]]
+    assert lines == [*source.read_bytes().splitlines(keepends=True)[:-1], lines[-1]]
     assert lines[-1].endswith(b"}\n")
     assert given_ == [b"a", b"c"]
 
@@ -308,13 +314,13 @@ def test_what_is_no_moment(value):
             4000,
             {"model": "gemini-3.5-flash", "eval_fraction": 0.5},
             1000,
-            "gemini-3.5-flash takes evaluation data of 30 % of the training data",
+            "gemini-3.5-flash takes evaluation data of 30 % of training",
         ),
         (
             100,
             {"model": "qwen/qwen3@qwen3-4b", "eval_fraction": 0.5, "stratify_by": "output"},
             19,  # the quarter is of the bytes, too
-            "qwen/qwen3@qwen3-4b takes evaluation data of 25 % of the training data",
+            "qwen/qwen3@qwen3-4b takes evaluation data of 25 % of training",
         ),
         (2, {"eval_fraction": 0.001, **FREE}, 1, "an evaluation file is never empty"),
         (2, {"eval_fraction": 0.999, **FREE}, 1, "training needs 1 of the 2 rows"),
@@ -322,7 +328,7 @@ def test_what_is_no_moment(value):
 )
 def test_limits_are_kept_and_said(tmp_path, rows, options, expected, decided):
     report, *_ = run(tmp_path, pairs(rows, at=list(range(rows))), **options)
-    assert (report.eval_rows, report.limits.decided_by) == (expected, decided)
+    assert (report.eval_rows, report.limits["decided_by"]) == (expected, decided)
 
 
 def test_the_bytes_of_an_open_models_evaluation_are_a_quarter_of_the_training(tmp_path):
