@@ -97,7 +97,8 @@ def train(
         held_out: Rows for the loss that is reported; may be empty.
         plan: How.
         checkpoint: The file to go on from and to write.
-        progress: Told of `done`, `total`, `loss`, `eval_loss`, `seconds_left`.
+        progress: Told of `done`, `total`, `seconds_left`, `loss` and, where there is one,
+            `eval_loss`.
 
     Returns:
         The state at the end; `curve` holds [step, training loss, evaluation loss or None].
@@ -125,7 +126,7 @@ def train(
         elif _is_due(state.step, plan.steps // _REPORTS, plan.steps):
             _note(state, None)
         state.seconds = time.monotonic() - started
-        progress(_event(state, plan))
+        progress(_event(state, plan, loss))
         if _is_due(state.step, plan.checkpoint_every, plan.steps):
             _save(checkpoint, model, optimizers, state, best)
     _restore(model, best)
@@ -262,13 +263,11 @@ def _evaluations_since_best(state: State) -> int:
     )
 
 
-def _event(state: State, plan: Plan) -> dict[str, Any]:
-    left = state.seconds / state.step * (plan.steps - state.step)
-    event = {"stage": "tune", "done": state.step, "total": plan.steps, "seconds_left": round(left)}
-    step, loss, evaluation = state.curve[-1]
-    if step == state.step or state.running_loss:
-        event["loss"] = state.running_loss[-1] if state.running_loss else loss
-    return event | ({} if evaluation is None else {"eval_loss": evaluation})
+def _event(state: State, plan: Plan, loss: float) -> dict[str, Any]:
+    left = round(state.seconds / state.step * (plan.steps - state.step))
+    event = {"done": state.step, "total": plan.steps, "seconds_left": left, "loss": loss}
+    step, _, evaluation = state.curve[-1]
+    return event | ({"eval_loss": evaluation} if step == state.step and evaluation else {})
 
 
 def _refuse_unless_learnt(state: State) -> None:
