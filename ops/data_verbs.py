@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunepipe.core.errors import UsageError
 
 from . import options
-from .inputs import local_copies, written
+from .inputs import local_copies, local_copy, written
 from .output import Output
 
 if TYPE_CHECKING:
     from tunepipe.core.splitting import SplitReport
     from tunepipe.core.steps import Plan
+
+WORSE = "worse"
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,78 @@ def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
         ],
         styles=("bold",),
     )
-    if found.limits.decided_by:
-        out.line(f"  decided by: {found.limits.decided_by}", "dim")
+    if decided := found.limits.get("decided_by"):
+        out.line(f"  decided by: {decided}", "dim")
     if found.duplicate_rows_kept_together:
         out.line(f"  {found.duplicate_rows_kept_together:,} repeated inputs kept together", "dim")
     for label, sides in found.labels.items():
         counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
         out.line(f"  {label}: {counts}", "dim")
     out.line("no input stands on both sides", "green")
+
+
+def score(
+    predictions: Annotated[str, typer.Argument(help="A predictions file: path, gs:// URI or - .")],
+    baseline: Annotated[
+        str, typer.Option(metavar="FILE", help="Another model's answers to the same rows.")
+    ] = "",
+    task: options.Task = "text",
+    metric: Annotated[
+        str, typer.Option(metavar="NAME", help="The metric that decides; the task's own if unsaid.")
+    ] = "",
+    margin: options.Margin = 0.0,
+    seed: options.Seed = 0,
+    report: Annotated[
+        str, typer.Option(metavar="FILE", help="Write a report: .html, .md or .json.")
+    ] = "",
+    json: options.Json = False,
+) -> int:
+    """Score predictions, and compare two models.
+
+    Values lie in 0..1 with their 95 % intervals; with a baseline the verdict is better, worse or
+    not-enough-evidence. Exit code 1 where it is worse.
+    """
+    from tunepipe.core import predictions as files
+    from tunepipe.core import scoring
+
+    from .reports import suffix_of, write_score_report
+
+    suffix_of(report)
+    with local_copy(predictions) as path:
+        tuned = files.read(path)
+    base = None
+    if baseline:
+        with local_copy(baseline) as path:
+            base = files.read(path)
+    found = scoring.evaluate(tuned, base, task=task, metric=metric, seed=seed, margin=margin)
+    if report:
+        write_score_report(found, tuned, base, report)
+    out = Output(json)
+    out.result(found.as_json())
+    _show_scores(found.details(), out)
+    return int(bool(found.comparison) and found.comparison.verdict == WORSE)
+
+
+def _show_scores(found: Mapping[str, Any], out: Output) -> None:
+    out.line(f"{found['rows']:,} rows, {found['task']}", "bold")
+    rows = [("metric", "value", "95 % interval", "baseline")]
+    for name, value in found["metrics"].items():
+        base = (found["baseline"] or {}).get(name)
+        shown = f"{base['value']:.3f}" if base else ""
+        rows.append(
+            (name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}", shown)
+        )
+    out.table(rows, styles=("bold",))
+    if unanswered := found["unanswered"]:
+        out.warnings([f"{unanswered:,} rows have no answer and are left out"])
+    if said := found["comparison"]:
+        style = {"better": "green bold", WORSE: "red bold"}.get(said["verdict"], "bold")
+        out.line(f"{out.styled(said['verdict'], style)}: {_difference(said)}")
+
+
+def _difference(said: Mapping[str, Any]) -> str:
+    return (
+        f"{said['metric']} {said['difference']:+.3f} ({said['low']:+.3f} to {said['high']:+.3f}), "
+        f"p = {said['p_value']:.3g}; {said['wins']:,} rows better, {said['losses']:,} worse, "
+        f"{said['ties']:,} the same"
+    )

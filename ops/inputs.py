@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tunepipe.backends import storage
-from tunepipe.core.errors import TunepipeError
+from tunepipe.core.errors import TunepipeError, UsageError
 
 STDIN = "-"
 
@@ -47,6 +47,19 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
             for copy_name, name in found.items():
                 error.where = error.where.replace(copy_name, name)
             raise
+
+
+@contextmanager
+def local_copy(name: str) -> Iterator[str]:
+    """Bring one file onto this machine; see `local_copies`.
+
+    Raises:
+        UsageError: It is not there, or a glob matches more than one.
+    """
+    with local_copies([name]) as files:
+        if len(files) != 1:
+            raise UsageError(f"{len(files)} files match", where=name, fix="name one of them")
+        yield next(iter(files))
 
 
 @contextmanager

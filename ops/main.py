@@ -1,13 +1,14 @@
 """The command `tunepipe`: its verbs, and what their endings mean to a shell.
 
 Exit codes: 0 done, 1 the data or the model did not pass, 2 wrong usage or unreadable input, 3
-refused by a limit, 4 the cloud said no; 130 interrupted.
+refused by a limit, 4 the cloud said no; 70 a defect of tunepipe itself, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from tunepipe.core.errors import TunepipeError, UsageError
 from . import data_verbs, run_verbs, settings
 from .output import ReaderLeft, print_error
 
+DEFECT = 70
 INTERRUPTED = 130
 READER_LEFT = 141
 
@@ -32,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _verb in (data_verbs.split, data_verbs.plan, run_verbs.run):
+for _verb in (data_verbs.split, data_verbs.plan, data_verbs.score, run_verbs.run):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)
 
@@ -64,6 +66,11 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception:
+        # An uncaught exception would end with 1, which says that the data did not pass.
+        traceback.print_exc()
+        print("error: a defect of tunepipe; please report the lines above", file=sys.stderr)
+        return DEFECT
 
 
 def _invoke(arguments: list[str]) -> int:

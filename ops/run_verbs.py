@@ -12,14 +12,13 @@ import typer
 from tunepipe.core.errors import UsageError
 
 from . import options
-from .data_verbs import measured, show_plan
+from .data_verbs import WORSE, measured, show_plan
 from .output import Output
 
 if TYPE_CHECKING:
     from .local_run import LocalRun
 
 LOCAL = "local"
-WORSE = "worse"
 
 
 def compile_pipelines(

@@ -1,0 +1,108 @@
+"""Reports in a file of their own, of the kind that the file's suffix asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.core.errors import UsageError
+from tunepipe.core.files import replacing
+
+from .inputs import written
+
+if TYPE_CHECKING:
+    from tunepipe.core.predictions import Prediction
+    from tunepipe.core.scoring import Evaluation
+
+
+def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> str:
+    """Return the suffix of a report's file; "" where no report is wanted.
+
+    Raises:
+        UsageError: We write no such report.
+    """
+    suffix = PurePath(path).suffix
+    if path and suffix not in known:
+        raise UsageError(
+            f"there is no report of the kind {suffix or 'without a suffix'}",
+            where=f"--report {path}",
+            fix=f"a file that ends in {', '.join(known)}",
+        )
+    return suffix
+
+
+def write_score_report(
+    found: Evaluation,
+    tuned: Sequence[Prediction],
+    base: Sequence[Prediction] | None,
+    path: str,
+) -> None:
+    """Write what the verb score found.
+
+    Args:
+        found: The scores.
+        tuned: The predictions that were scored.
+        base: The baseline's, or None.
+        path: Where to; .html and .md are for people, .json holds all figures.
+    """
+    if suffix_of(path) == ".json":
+        write_text(json.dumps(found.details(), ensure_ascii=False, indent=1), path)
+        return
+    write_text(_page(suffix_of(path))(_facts(found, tuned, base)), path)
+
+
+def write_text(text: str, path: str) -> None:
+    """Write a text to a path or a gs:// URI."""
+    with written(path) as copy, replacing(copy) as file:
+        file.write(text)
+
+
+def _page(suffix: str) -> Callable[[Mapping[str, Any]], str]:
+    if suffix == ".md":
+        from tunepipe.core.summary import summary
+
+        return summary
+    from tunepipe.core.report import report_page
+
+    return report_page
+
+
+def _facts(
+    found: Evaluation, tuned: Sequence[Prediction], base: Sequence[Prediction] | None
+) -> dict[str, Any]:
+    """Put together what the report's page knows, as tunepipe.core.report_facts says."""
+    details = found.details()
+    facts: dict[str, Any] = {
+        "title": "Scores",
+        "verdict": "",
+        "reason": "One model was scored; there was no other to compare it with.",
+        "scores": {"tuned": details},
+        "rows": _rows(details, tuned, base),
+    }
+    if found.comparison:
+        from tunepipe.core.comparison import decide
+
+        facts["verdict"], facts["reason"] = decide(found.comparison)
+        facts["scores"]["base"] = {"metrics": details["baseline"]}
+        facts["comparisons"] = {"base": details["comparison"]}
+    return facts
+
+
+def _rows(
+    details: Mapping[str, Any], tuned: Sequence[Prediction], base: Sequence[Prediction] | None
+) -> list[dict[str, Any]]:
+    flips = {flip["id"]: flip["flip"] for flip in details["flips"]}
+    others = {row.id: {"base": row.prediction} for row in base or ()}
+    return [
+        {
+            "id": row.id,
+            "input": row.input,
+            "reference": row.reference,
+            "tuned": row.prediction,
+            "flip": flips.get(row.id, ""),
+            **others.get(row.id, {}),
+        }
+        for row in tuned
+    ]
