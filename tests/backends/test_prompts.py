@@ -1,0 +1,123 @@
+"""A tuned model is asked exactly as it was taught."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tunepipe.backends import local
+from tunepipe.backends.contract import Prompt, TuningRequest
+from tunepipe.backends.local_model import learn_tokenizer
+from tunepipe.backends.prompts import completion_ids, completion_text, prompt_ids, prompt_text
+from tunepipe.core.formats import example, read_examples
+
+USER = {"role": "user", "content": "お茶 12袋"}
+SYSTEM = {"role": "system", "content": "Answer in JSON."}
+TURNS = [SYSTEM, USER, {"role": "assistant", "content": "Which?"}, USER]
+ANSWER = '{"item":"tea"}'
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WITHOUT_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+    "{% endif %}[{{ m.role }}]{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+# Opens the answer in generation with an empty thought, and leaves that out of earlier answers.
+THINKING = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% if enable_thinking is defined and not "
+    "enable_thinking %}<think></think>{% endif %}{% endif %}"
+)
+
+
+def tokenizer_of(template):
+    rows = [
+        example({"input_text": f"お茶 {n}袋", "output_text": ANSWER}, "palm") for n in range(20)
+    ]
+    tokenizer = learn_tokenizer(rows)
+    if template != "ours":
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+CASES = [
+    ("ours", [USER], "<|user|>お茶 12袋<|assistant|>", ANSWER + "<|end|>"),
+    (None, [USER], "お茶 12袋\n\n", ANSWER + "<|end|>"),
+    (None, [SYSTEM, USER], "Answer in JSON.\n\nお茶 12袋\n\n", ANSWER + "<|end|>"),
+    (
+        CHATML,
+        [USER],
+        "<|im_start|>user\nお茶 12袋<|im_end|>\n<|im_start|>assistant\n",
+        ANSWER + "<|im_end|>\n",
+    ),
+    (
+        WITHOUT_SYSTEM,
+        [SYSTEM, USER],
+        "[user]Answer in JSON.\n\nお茶 12袋</s>[assistant]",
+        ANSWER + "</s>",
+    ),
+    (THINKING, [USER], "[user]お茶 12袋</s>\n[assistant]<think></think>", ANSWER + "</s>\n"),
+]
+
+
+@pytest.mark.parametrize(("template", "messages", "prompt", "completion"), CASES)
+def test_the_texts(template, messages, prompt, completion):
+    tokenizer = tokenizer_of(template)
+    assert prompt_text(tokenizer, messages) == prompt
+    assert completion_text(tokenizer, messages, ANSWER) == completion
+
+
+@pytest.mark.parametrize("template", ["ours", None, CHATML, WITHOUT_SYSTEM, THINKING])
+def test_the_tokens_are_those_of_the_texts(template):
+    tokenizer = tokenizer_of(template)
+    ids = prompt_ids(tokenizer, TURNS) + completion_ids(tokenizer, TURNS, ANSWER)
+    text = prompt_text(tokenizer, TURNS) + completion_text(tokenizer, TURNS, ANSWER)
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_tokenizer_that_frames_its_text_begins_the_prompt_and_does_not_end_it():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tokenizer_of(None)
+    begin, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|pad|> $A <|end|>", special_tokens=[("<|pad|>", begin), ("<|end|>", end)]
+    )
+    ids = prompt_ids(tokenizer, [USER])
+    assert (ids[0], tokenizer.decode(ids[1:])) == (begin, "お茶 12袋\n\n")
+    assert completion_ids(tokenizer, [USER], ANSWER).count(end) == 1
+
+
+def test_what_the_model_reads_in_prediction_begins_what_it_reads_in_training(tmp_path):
+    """Seen from inside: the tokens that enter the model's embedding."""
+    from torch import nn
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    rows = tmp_path / "rows.jsonl"
+    row = {"messages": [*TURNS, {"role": "assistant", "content": ANSWER}]}
+    rows.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    read: list[list[int]] = []
+
+    def look(module, arguments):
+        if isinstance(module, nn.Embedding):
+            read.append(arguments[0][0].tolist())
+
+    hook = register_module_forward_pre_hook(look)
+    try:
+        request = TuningRequest("", str(rows), "", train_steps=1, batch_size=1)
+        model = local.tune(request, str(tmp_path / "model"), lambda event: None).model
+        taught = list(read)
+        read.clear()
+        (one,) = read_examples(rows)
+        list(local.predict(model, [Prompt("a", one.messages)], max_output_tokens=1))
+    finally:
+        hook.remove()
+    (asked,) = read
+    assert taught
+    for tokens in taught:
+        assert tokens[: len(asked)] == asked
+        assert len(tokens) > len(asked)
