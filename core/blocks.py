@@ -1,0 +1,93 @@
+"""One block of lines, looked at: what a worker does."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .diagnosis import diagnose, overlong
+from .rules import Rules
+from .sources import Block
+from .tally import HASH_MAX, Tally, hashes, packed
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A block and what is known of its place.
+
+    Args:
+        block: The block; its data may be left out where the worker reads it by itself.
+        path: The file's name, for the problems.
+        first_line: The number of the block's first line.
+        rules: What a row may hold.
+        limit: How many problems of each code are kept.
+        cutoff: See Tally.
+        fast: Whether the fast tier looks first.
+        read_bytes: How many bytes the worker reads at the block's offset; 0 takes `block.data`.
+    """
+
+    block: Block
+    path: str
+    first_line: int
+    rules: Rules
+    limit: int
+    cutoff: int = HASH_MAX
+    fast: bool = True
+    read_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a block was found to be: its tally, and two 64-bit hashes a line, 0 for no sound row."""
+
+    tally: Tally
+    inputs: bytes
+    outputs: bytes
+
+
+def examine(task: Task) -> Examined:
+    """Look at every line of a block: the fast tier first, the diagnoser for what it leaves."""
+    tally = Tally(task.limit, task.cutoff)
+    if task.block.skipped_bytes:
+        finding = overlong(task.block.skipped_bytes)
+        tally.add_findings([finding], task.first_line, task.path)
+        tally.lines = tally.rows = 1
+        return Examined(tally, packed([0]), packed([0]))
+    data = _read(task) if task.read_bytes else task.block.data
+    inputs, outputs, rest = _prove(data, task, tally)
+    for place, line in rest:
+        diagnosis = diagnose(line, task.rules)
+        tally.add_findings(diagnosis.findings, task.first_line + place, task.path)
+        tally.rows += not diagnosis.is_blank
+        if diagnosis.input is not None and diagnosis.output is not None:
+            inputs[place], outputs[place] = hashes([diagnosis.input, diagnosis.output])
+            tally.add_row(diagnosis.input, diagnosis.output, inputs[place])
+    tally.lines = len(inputs)
+    return Examined(tally, packed(inputs), packed(outputs))
+
+
+def _prove(
+    data: bytes, task: Task, tally: Tally
+) -> tuple[list[int], list[int], list[tuple[int, bytes]]]:
+    """Return the lines' hashes as far as they are proved, and the lines that are not."""
+    if not task.fast:
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        return [0] * len(lines), [0] * len(lines), list(enumerate(lines))
+    from .proof import prove
+
+    proof = prove(data, task.rules)
+    given, wanted = hashes(proof.inputs), hashes(proof.outputs)
+    tally.add_proof(proof, given)
+    if not proof.unproved:
+        return given, wanted, []
+    inputs, outputs = [0] * proof.lines, [0] * proof.lines
+    for place, first, second in zip(proof.places, given, wanted, strict=True):
+        inputs[place], outputs[place] = first, second
+    return inputs, outputs, proof.unproved
+
+
+def _read(task: Task) -> bytes:
+    with open(task.path, "rb") as file:
+        return os.pread(file.fileno(), task.read_bytes, task.block.offset)

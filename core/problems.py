@@ -1,0 +1,99 @@
+"""The words for what can be wrong with a row or a file, and how each is mended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# Each code with its level and the remedy that holds where a finding names no better one.
+CODES: dict[str, tuple[str, str]] = {
+    "not-utf8": ("error", "save the file as UTF-8"),
+    "bom": ("error", "remove the byte-order mark; --fix does it"),
+    "blank-line": ("warning", "remove the line; --fix does it"),
+    "not-json": ("error", "write one complete JSON object on the line"),
+    "duplicate-key": ("error", "keep one of the two values"),
+    "not-object": ("error", "write a JSON object: {...}"),
+    "missing-field": ("error", "add the field"),
+    "extra-field": ("error", "remove the field: the service does not know it"),
+    "wrong-type": ("error", "write a value of the type wanted"),
+    "empty-text": ("error", "write a text, or remove the row"),
+    "control-character": ("error", "remove the character; --fix --control-characters does it"),
+    "lone-surrogate": ("error", "write the whole pair of escapes, or the character itself"),
+    "invisible-character": ("warning", "remove the character if it carries no meaning"),
+    "replacement-character": ("warning", "take the text again from its source: it was broken"),
+    "input-equals-output": ("warning", "check the row: the answer repeats the question"),
+    "nesting-too-deep": ("error", "flatten the row"),
+    "too-long": ("error", "shorten the text, or split the row"),
+    "unknown-role": ("error", "use a role that the format has"),
+    "role-order": ("error", "let user and assistant take turns, the assistant last"),
+    "no-turns": ("error", "add at least a question and its answer"),
+    "duplicate-row": ("warning", "keep one of the rows; --fix does it"),
+    "near-duplicate": ("warning", "keep one of the rows if they say the same"),
+    "conflicting-row": ("warning", "decide on one answer for this input"),
+    "mixed-formats": ("error", "keep each format in a file of its own, or convert one"),
+    "too-few-rows": ("error", "add rows"),
+    "too-many-rows": ("error", "take fewer rows"),
+    "file-too-large": ("error", "split the file, or take fewer rows"),
+    "compressed-file": ("error", "decompress the file: the service reads plain JSONL"),
+    "not-jsonl": ("error", "write one JSON object a line, in UTF-8"),
+    "lfs-pointer": ("error", "git lfs pull"),
+    "eval-leak": ("error", "take the row out of one of the two files"),
+    "secret": ("warning", "revoke the secret and remove it from the row"),
+    "pii": ("error", "remove or mask the personal data"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong in one row, before anyone knows its line.
+
+    Args:
+        code: A key of CODES.
+        message: What was found; it quotes no text of the row.
+        field: The path of the field, such as "messages[2].content", or "".
+        fix: How to mend it; "" stands for the code's own remedy.
+        level: "error" or "warning"; "" stands for the code's own level.
+    """
+
+    code: str
+    message: str
+    field: str = ""
+    fix: str = ""
+    level: str = ""
+
+    def at(self, line: int, path: str = "") -> Problem:
+        """Return the finding as a problem of one line."""
+        level, fix = CODES[self.code]
+        return Problem(
+            line, self.code, self.level or level, self.field, self.message, self.fix or fix, path
+        )
+
+    @property
+    def stops(self) -> bool:
+        """Whether the finding makes its row unfit."""
+        return (self.level or CODES[self.code][0]) == "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem at one line of one file."""
+
+    line: int
+    code: str
+    level: str
+    field: str
+    message: str
+    fix: str
+    path: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the problem as the design's object, with the file's path beside it."""
+        return {
+            "line": self.line,
+            "code": self.code,
+            "level": self.level,
+            "field": self.field,
+            "message": self.message,
+            "fix": self.fix,
+            "path": self.path,
+        }

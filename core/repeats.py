@@ -1,0 +1,257 @@
+"""Rows that stand twice, inputs with two outputs, and training rows that stand in other files.
+
+Every line adds two 64-bit hashes, of its input and of its output. Few lines are compared in a
+dictionary. Many go to an unnamed file in sorted runs, and come back one slice of the hashes at a
+time, so that memory stays the same however many there are. The chance that two different inputs
+share a hash is 7e-7 for five million rows; a duplicate needs both hashes, 128 bits.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, NamedTuple
+
+# A row is one number: the file's above the line's, and files to compare with above all.
+_LINE_BITS = 40
+_AGAINST = 1 << 62
+_FENCES = 4096
+
+DICTIONARY_LINES = 20_000
+RUN_LINES = 1 << 17
+
+
+class Repeat(NamedTuple):
+    """One repeated row: its code, its place, and the place of the earlier row."""
+
+    code: str
+    file: int
+    line: int
+    earlier_file: int
+    earlier_line: int
+
+
+@dataclass
+class Found:
+    """How many repeats there are, and the first of each code in order of file and line."""
+
+    counts: dict[str, int]
+    first: list[Repeat]
+
+
+class Repeats:
+    """Collects the hashes of lines, then finds what repeats.
+
+    Args:
+        limit: How many repeats of each code are listed; the counts are never cut.
+        dictionary_lines: Up to so many lines a dictionary does.
+        run_lines: Lines in a sorted run, and about as many in a slice.
+    """
+
+    def __init__(
+        self, limit: int, dictionary_lines: int = DICTIONARY_LINES, run_lines: int = RUN_LINES
+    ) -> None:
+        self._limit = limit
+        self._dictionary_lines = dictionary_lines
+        self._run_lines = run_lines
+        self._waiting: list[tuple[int, bytes, bytes]] = []
+        self._waiting_lines = 0
+        self._lines = 0
+        self._spool: _Spool | None = None
+
+    def add(
+        self, file: int, first_line: int, inputs: bytes, outputs: bytes, against: bool = False
+    ) -> None:
+        """Add the hashes of lines that follow each other; an input of 0 stands for no sound row.
+
+        Args:
+            file: The file's number, from 0.
+            first_line: The number of the first of the lines.
+            inputs: 64-bit hashes of the inputs, one a line.
+            outputs: Those of the outputs.
+            against: Whether the file is one to compare with, and not one of the dataset.
+        """
+        start = (_AGAINST if against else 0) | file << _LINE_BITS | first_line
+        self._waiting.append((start, inputs, outputs))
+        self._waiting_lines += len(inputs) // 8
+        self._lines += len(inputs) // 8
+        limit = self._run_lines if self._spool else max(self._run_lines, self._dictionary_lines)
+        if self._waiting_lines >= limit:
+            self._spill()
+
+    def find(self) -> Found:
+        """Return the repeats of all lines added, and forget them."""
+        if self._spool is None and self._lines <= self._dictionary_lines:
+            found = _by_dictionary(self._rows(), self._limit)
+        else:
+            self._spill()
+            assert self._spool is not None
+            found = _by_slices(self._spool, self._limit)
+            self._spool.close()
+        self._waiting, self._spool = [], None
+        return found
+
+    def _rows(self) -> Iterator[tuple[int, int, int]]:
+        for start, inputs, outputs in sorted(self._waiting):
+            pairs = zip(array("Q", inputs), array("Q", outputs), strict=True)
+            for number, (given, wanted) in enumerate(pairs):
+                if given:
+                    yield start + number, given, wanted
+
+    def _spill(self) -> None:
+        if self._spool is None:
+            self._spool = _Spool(self._run_lines)
+        self._spool.write(self._waiting)
+        self._waiting, self._waiting_lines = [], 0
+
+
+def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Found:
+    groups: dict[int, dict[int, int]] = {}
+    against: dict[int, int] = {}
+    repeats: list[tuple[int, str, int]] = []
+    mine: list[tuple[int, int]] = []
+    for row, given, wanted in rows:
+        if row >= _AGAINST:
+            against.setdefault(given, row)
+            continue
+        mine.append((row, given))
+        group = groups.setdefault(given, {})
+        if wanted in group:
+            repeats.append((row, "duplicate-row", group[wanted]))
+        elif group:
+            repeats.append((row, "conflicting-row", next(iter(group.values()))))
+        group.setdefault(wanted, row)
+    if against:
+        repeats += [(row, "eval-leak", against[given]) for row, given in mine if given in against]
+    counts: dict[str, int] = {}
+    first = []
+    for row, code, earlier in sorted(repeats):
+        counts[code] = counts.get(code, 0) + 1
+        if counts[code] <= limit:
+            first.append(_repeat(code, row, earlier))
+    return Found(counts, first)
+
+
+class _Spool:
+    """Sorted runs of (row, input, output) in a file that has no name, cut by the inputs' hashes."""
+
+    def __init__(self, run_lines: int) -> None:
+        self.file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        self.run_lines = run_lines
+        self.runs: list[tuple[int, Any]] = []
+        self.rows = 0
+
+    def write(self, waiting: list[tuple[int, bytes, bytes]]) -> None:
+        """Sort the waiting lines by input and append them as one run."""
+        import numpy as np
+
+        if not waiting:
+            return
+        given = np.frombuffer(b"".join(inputs for _, inputs, _ in waiting), np.uint64)
+        wanted = np.frombuffer(b"".join(outputs for _, _, outputs in waiting), np.uint64)
+        rows = np.concatenate(
+            [np.arange(start, start + len(x) // 8, dtype=np.uint64) for start, x, _ in waiting]
+        )
+        order = np.argsort(given)
+        order = order[int(np.searchsorted(given, 0, "right", sorter=order)) :]
+        run = np.stack([given[order], rows[order], wanted[order]], axis=1)
+        fences = np.append(np.searchsorted(run[:, 0], _fences()), len(order))
+        self.runs.append((self.file.seek(0, os.SEEK_END), fences))
+        self.file.write(run.tobytes())
+        self.rows += len(order)
+
+    def slices(self) -> Iterator[Any]:
+        """Yield every row once, all rows of one input together, in slices of bounded size."""
+        import numpy as np
+
+        width = max(1, _FENCES * self.run_lines // max(1, self.rows))
+        for low in range(0, _FENCES, width):
+            high = min(_FENCES, low + width)
+            parts = [self._part(start, int(cut[low]), int(cut[high])) for start, cut in self.runs]
+            yield np.concatenate(parts).reshape(-1, 3)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self.file.close()
+
+    def _part(self, start: int, low: int, high: int) -> Any:
+        import numpy as np
+
+        self.file.seek(start + low * 24)
+        return np.frombuffer(self.file.read((high - low) * 24), np.uint64)
+
+
+def _fences() -> Any:
+    """Return the lowest hash of each of _FENCES equal ranges."""
+    import numpy as np
+
+    return np.arange(_FENCES, dtype=np.uint64) * np.uint64((1 << 64) // _FENCES)
+
+
+def _by_slices(spool: _Spool, limit: int) -> Found:
+    counts: dict[str, int] = {}
+    first: dict[str, list[tuple[int, int]]] = {}
+    for part in spool.slices():
+        for code, rows, earlier in _repeats_of(part):
+            counts[code] = counts.get(code, 0) + len(rows)
+            kept = first.setdefault(code, [])
+            kept += _lowest(rows, earlier, limit)
+            kept.sort()
+            del kept[limit:]
+    listed = sorted((row, code, earlier) for code, x in first.items() for row, earlier in x)
+    counts = {code: number for code, number in counts.items() if number}
+    return Found(counts, [_repeat(code, row, earlier) for row, code, earlier in listed])
+
+
+def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield code, rows and earlier rows of one slice."""
+    import numpy as np
+
+    theirs = part[:, 1] >= _AGAINST
+    mine, others = part[~theirs], part[theirs]
+    given, rows, wanted = mine[:, 0], mine[:, 1], mine[:, 2]
+    order = np.lexsort((rows, given))
+    starts = _starts(given[order])
+    first_of_input = np.empty_like(rows)
+    first_of_input[order] = rows[order][starts]
+    order = np.lexsort((rows, wanted, given))
+    starts = np.maximum(_starts(given[order]), _starts(wanted[order]))
+    first_of_pair = np.empty_like(rows)
+    first_of_pair[order] = rows[order][starts]
+    repeated = rows != first_of_pair
+    differs = ~repeated & (rows != first_of_input)
+    yield "duplicate-row", rows[repeated], first_of_pair[repeated]
+    yield "conflicting-row", rows[differs], first_of_input[differs]
+    if len(others):
+        others = others[np.lexsort((others[:, 1], others[:, 0]))]
+        keys, at = np.unique(others[:, 0], return_index=True)
+        place = np.minimum(np.searchsorted(keys, given), len(keys) - 1)
+        leaks = keys[place] == given
+        yield "eval-leak", rows[leaks], others[at[place[leaks]], 1]
+
+
+def _starts(ordered: Any) -> Any:
+    """Return, for every element, the index of the first of its run of equal neighbours."""
+    import numpy as np
+
+    index = np.arange(len(ordered))
+    new = np.ones(len(ordered), bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return np.maximum.accumulate(np.where(new, index, 0))
+
+
+def _lowest(rows: Any, earlier: Any, limit: int) -> list[tuple[int, int]]:
+    order = rows.argsort()[:limit]
+    return [(int(rows[n]), int(earlier[n])) for n in order]
+
+
+def _repeat(code: str, row: int, earlier: int) -> Repeat:
+    return Repeat(code, *_place(row), *_place(earlier))
+
+
+def _place(row: int) -> tuple[int, int]:
+    plain = row & ~_AGAINST
+    return plain >> _LINE_BITS, plain & ((1 << _LINE_BITS) - 1)

@@ -1,0 +1,278 @@
+"""Reading datasets block by block, from wherever bytes come, and what a file is at first sight."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from .diagnosis import BOM
+from .errors import UsageError
+from .formats import common_format
+from .problems import Finding
+from .rules import LINE_BYTES_MAX
+
+Opener = Callable[[str], BinaryIO]
+
+_HEAD_BYTES = 1 << 18
+_SNIFFED_LINES = 100
+_PACKED = {
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+}
+_GZIP = b"\x1f\x8b"
+_LFS = b"version https://git-lfs"
+
+
+class Block(NamedTuple):
+    """Whole lines of a file.
+
+    Args:
+        data: The lines; the file's last may lack its newline.
+        offset: Where they begin in the file, or -1 where the file's bytes are not these.
+        skipped_bytes: Where this is more than 0, one line of so many bytes, too long to keep.
+    """
+
+    data: bytes
+    offset: int
+    skipped_bytes: int = 0
+
+    @property
+    def lines(self) -> int:
+        """How many lines the block holds."""
+        if self.skipped_bytes:
+            return 1
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+
+
+def expanded(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Replace each local glob by the files that match it, in order of their names.
+
+    Raises:
+        UsageError: A glob matches nothing, or no path is given.
+    """
+    found: list[str] = []
+    for given in paths:
+        path = os.fspath(given)
+        if "://" in path or not glob.has_magic(path) or os.path.exists(path):
+            found.append(path)
+            continue
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise UsageError("no file matches", where=path)
+        found += matches
+    if not found:
+        raise UsageError("no dataset is given", fix='name a file, or "-" for standard input')
+    return found
+
+
+def open_local(path: str) -> BinaryIO:
+    """Open a file of this machine, or standard input for "-"."""
+    if path == "-":
+        return sys.stdin.buffer
+    if "://" in path:
+        raise UsageError("this place is not on this machine", where=path, fix="copy it here first")
+    return open(path, "rb")
+
+
+class Source:
+    """One file under validation: its head is seen first, then its blocks are read once.
+
+    Args:
+        path: Its name, for the report.
+        opener: Opens it for reading bytes.
+    """
+
+    def __init__(self, path: str, opener: Opener) -> None:
+        self.path = path
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+        self.stopped = False
+        self._local = opener is open_local and path != "-"
+        try:
+            self._file = opener(path)
+            self.head = self._read_head()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether another process can read the same bytes by the path."""
+        return self._local and os.path.isfile(self.path) and not self.head.startswith(_GZIP)
+
+    @property
+    def fingerprint(self) -> str:
+        """The hex SHA-256 of the bytes read so far."""
+        return self._digest.hexdigest()
+
+    def findings(self) -> list[Finding]:
+        """Say what stands against the file as a whole; `stopped` is then set where it is unread."""
+        if self.head.startswith(_GZIP):
+            return [Finding("compressed-file", "the file is compressed with gzip")]
+        found = _not_lines(self.head)
+        self.stopped = found is not None
+        return [found] if found else []
+
+    def format(self) -> str | None:
+        """Name the format that most of the first rows have."""
+        rows = [_json(line) for line in self._plain_head().split(b"\n")[:_SNIFFED_LINES]]
+        return common_format(rows)
+
+    def blocks(self, block_bytes: int) -> Iterator[Block]:
+        """Yield the file's lines in blocks of about so many bytes.
+
+        Raises:
+            UsageError: The file cannot be read to its end.
+        """
+        raw = io.BufferedReader(_Replayed(self.head, self._file, self._count), 1 << 16)
+        packed = self.head.startswith(_GZIP)
+        stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+        try:
+            yield from _cut(stream, block_bytes, packed)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _unreadable(self.path, error) from error
+        finally:
+            self.close()
+
+    def read_to_end(self) -> None:
+        """Read what is left, for the fingerprint's sake."""
+        for _ in self.blocks(1 << 20):
+            pass
+
+    def close(self) -> None:
+        """Close the file, but never standard input."""
+        if self._file is not sys.stdin.buffer:
+            self._file.close()
+
+    def _count(self, data: bytes) -> None:
+        self._digest.update(data)
+        self.bytes += len(data)
+
+    def _read_head(self) -> bytes:
+        head = b""
+        while len(head) < _HEAD_BYTES or (b"\n" not in head and len(head) < LINE_BYTES_MAX):
+            more = self._file.read(_HEAD_BYTES)
+            if not more:
+                break
+            head += more
+        return head
+
+    def _plain_head(self) -> bytes:
+        if not self.head.startswith(_GZIP):
+            return self.head
+        try:
+            return zlib.decompressobj(31).decompress(self.head, LINE_BYTES_MAX)
+        except zlib.error:
+            return b""
+
+
+class _Replayed(io.RawIOBase):
+    """A file whose first bytes were read already, watched as it is read."""
+
+    def __init__(self, head: bytes, file: BinaryIO, seen: Callable[[bytes], None]) -> None:
+        self._head, self._file, self._seen = io.BytesIO(head), file, seen
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head.read(len(buffer)) or self._file.read(len(buffer))
+        self._seen(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _cut(stream: BinaryIO, block_bytes: int, packed: bool) -> Iterator[Block]:
+    offset, rest = 0, b""
+    while chunk := stream.read(block_bytes):
+        data = rest + chunk
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield Block(data[:end], -1 if packed else offset)
+            offset += end
+        rest = data[end:]
+        if len(rest) > LINE_BYTES_MAX:
+            skipped, rest = _skip_line(stream, len(rest), block_bytes)
+            yield Block(b"", -1, skipped)
+            offset += skipped + 1
+    if rest:
+        yield Block(rest, -1 if packed else offset)
+
+
+def _skip_line(stream: BinaryIO, seen: int, block_bytes: int) -> tuple[int, bytes]:
+    """Read to the end of a line without keeping it; return its length and what follows."""
+    while chunk := stream.read(block_bytes):
+        line, newline, rest = chunk.partition(b"\n")
+        seen += len(line)
+        if newline:
+            return seen, rest
+    return seen, b""
+
+
+def _not_lines(head: bytes) -> Finding | None:
+    """Say what a file is that is not JSONL at all."""
+    if head.startswith(_LFS):
+        return Finding("lfs-pointer", "the file is a Git LFS pointer, not the data")
+    for magic, name in _PACKED.items():
+        if head.startswith(magic):
+            return Finding("compressed-file", f"the file is compressed ({name})")
+    if head.startswith(b"PAR1"):
+        fix = "tunepipe convert reads Parquet"
+        return Finding("not-jsonl", "the file is Parquet", fix=fix)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or _looks_utf16(head):
+        fix = "convert from UTF-16 to UTF-8"
+        return Finding("not-jsonl", "the file is UTF-16", fix=fix)
+    return _not_one_object_a_line(head.removeprefix(BOM))
+
+
+def _looks_utf16(head: bytes) -> bool:
+    start = head[:64]
+    return len(start) >= 4 and (start[1::2].count(0) > 16 or start[::2].count(0) > 16)
+
+
+def _not_one_object_a_line(head: bytes) -> Finding | None:
+    lines = [line.strip() for line in head.split(b"\n")]
+    filled = [line for line in lines if line][:20]
+    if not filled:
+        return None
+    first = filled[0]
+    if _is_array(first, filled):
+        fix = "tunepipe convert, or: jq -c '.[]' IN > OUT"
+        return Finding("not-jsonl", "the file is one JSON array", fix=fix)
+    if first == b"{" and len(filled) > 1:
+        return Finding("not-jsonl", "an object stands over several lines", fix="jq -c . IN > OUT")
+    objects = any(line.startswith((b"{", b"[")) for line in filled)
+    if not objects and re.fullmatch(rb'"?[\w -]+"?(?:[,;\t]"?[\w -]+"?)+', first):
+        fix = "tunepipe convert reads CSV"
+        return Finding("not-jsonl", "the file is CSV, a table of separated values", fix=fix)
+    return None
+
+
+def _is_array(first: bytes, filled: list[bytes]) -> bool:
+    """Tell one array over the whole file from a row that is a list by mistake."""
+    if first in (b"[", b"[{") or (first.startswith(b"[{") and first.endswith(b",")):
+        return True
+    alone = len(filled) == 1
+    return alone and (first.startswith(b"[{") or isinstance(_json(first), list))
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line.removeprefix(BOM))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unreadable(path: str, error: Exception) -> UsageError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return UsageError(f"cannot be read: {reason}", where=path)

@@ -1,0 +1,230 @@
+"""What is counted over rows: mergeable, of bounded size, the same whatever the order of merging."""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .languages import language
+from .problems import Finding, Problem
+from .rules import estimated_tokens
+from .views import characters, length
+
+if TYPE_CHECKING:
+    from .proof import Proof
+
+# The rows whose languages are looked at: those with the smallest hashes.
+_SAMPLED_ROWS = 1000
+# Labels are counted while every output is short and there are few different ones.
+_LABEL_CHARACTERS, _LABELS = 64, 200
+_LABELS_SHOWN = 30
+HASH_MAX = 1 << 64
+_EDGES = (0, *(step * 10**power for power in range(7) for step in (1, 2, 3, 5, 7)))
+
+
+@dataclass(slots=True)
+class Lengths:
+    """The distribution of lengths; above 4,096 a length is kept to three digits and a half."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    ascii_characters: int = 0
+    characters: int = 0
+    longest: int = 0
+
+    def add(self, lengths: Sequence[int], ascii_characters: int) -> None:
+        """Count these lengths, and of all their characters the ASCII ones."""
+        if lengths:
+            most = max(lengths)
+            self.counts.update(lengths if most < 4096 else map(_rounded, lengths))
+            self.longest = max(self.longest, most)
+            self.characters += sum(lengths)
+            self.ascii_characters += ascii_characters
+
+    def merge(self, other: Lengths) -> None:
+        """Add another distribution's counts."""
+        self.counts.update(other.counts)
+        self.ascii_characters += other.ascii_characters
+        self.characters += other.characters
+        self.longest = max(self.longest, other.longest)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all texts together, by estimate."""
+        return estimated_tokens(self.ascii_characters, self.characters - self.ascii_characters)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return percentiles (nearest rank), mean and a histogram of [low edge, count]."""
+        rows = self.counts.total()
+        ordered = sorted(self.counts.items())
+        return {
+            "min": ordered[0][0] if ordered else 0,
+            "p5": _percentile(ordered, rows, 5),
+            "p50": _percentile(ordered, rows, 50),
+            "mean": round(self.characters / rows, 2) if rows else 0,
+            "p95": _percentile(ordered, rows, 95),
+            "max": self.longest,
+            "histogram": _histogram(ordered),
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts and first problems of the lines of a block, a file or a whole dataset.
+
+    Args:
+        limit: How many problems of each code are kept; the counts are never cut.
+        cutoff: The hash above which no row's language is looked at: what an earlier tally, with
+            which this one will be merged, already rules out.
+    """
+
+    limit: int
+    cutoff: int = HASH_MAX
+    lines: int = 0
+    rows: int = 0
+    valid_rows: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    errors: int = 0
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+    input_lengths: Lengths = field(default_factory=Lengths)
+    output_lengths: Lengths = field(default_factory=Lengths)
+    labels: Counter[str] | None = field(default_factory=Counter)
+    languages: list[tuple[int, str]] = field(default_factory=list)
+
+    def add_findings(self, findings: Iterable[Finding], line: int, path: str = "") -> None:
+        """Count what is wrong with one line and keep the first of each code."""
+        for finding in findings:
+            self.add_problem(finding.at(line, path))
+
+    def add_problem(self, problem: Problem) -> None:
+        """Count one problem, and keep it if its code has not been kept often enough."""
+        self.counts[problem.code] += 1
+        self.errors += problem.level == "error"
+        kept = self.problems.setdefault(problem.code, [])
+        if len(kept) < self.limit:
+            kept.append(problem)
+
+    def add_row(self, given: str, wanted: str, given_hash: int) -> None:
+        """Count a sound row that came from the diagnoser."""
+        for lengths, text in (self.input_lengths, given), (self.output_lengths, wanted):
+            lengths.add([length(text)], characters(text)[0])
+        self.valid_rows += 1
+        self._add_labels([wanted])
+        self._sample([given_hash], [given])
+
+    def add_proof(self, proof: Proof, hashes: Sequence[int]) -> None:
+        """Count the rows that a block was proved to hold."""
+        ascii_input, ascii_output = proof.ascii_characters
+        self.input_lengths.add(proof.input_characters, ascii_input)
+        self.output_lengths.add(proof.output_characters, ascii_output)
+        self.rows += len(proof.places)
+        self.valid_rows += len(proof.places)
+        self._add_labels(proof.outputs)
+        self._sample(hashes, proof.inputs)
+
+    def merge(self, other: Tally) -> None:
+        """Add another tally of later lines; its problems must be numbered and named already."""
+        self.lines += other.lines
+        self.rows += other.rows
+        self.valid_rows += other.valid_rows
+        self.counts.update(other.counts)
+        self.errors += other.errors
+        for code, problems in other.problems.items():
+            kept = self.problems.setdefault(code, [])
+            kept += problems[: max(0, self.limit - len(kept))]
+        self.input_lengths.merge(other.input_lengths)
+        self.output_lengths.merge(other.output_lengths)
+        if other.labels is None:
+            self.labels = None
+        elif self.labels is not None:
+            self.labels.update(other.labels)
+            self._drop_many_labels()
+        self.languages = heapq.nsmallest(_SAMPLED_ROWS, self.languages + other.languages)
+
+    @property
+    def sampled_below(self) -> int:
+        """The hash above which a row's language is no longer of interest."""
+        full = len(self.languages) >= _SAMPLED_ROWS
+        return min(self.cutoff, self.languages[-1][0]) if full else self.cutoff
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the report's `stats`, but for what is counted across rows."""
+        given, wanted = self.input_lengths.tokens, self.output_lengths.tokens
+        return {
+            "input_characters": self.input_lengths.as_json(),
+            "output_characters": self.output_lengths.as_json(),
+            "tokens_estimated": {"input": given, "output": wanted, "total": given + wanted},
+            "languages": self._language_counts(),
+            "labels": dict(_most_common(self.labels or Counter(), _LABELS_SHOWN)),
+        }
+
+    def _add_labels(self, outputs: Sequence[str]) -> None:
+        if self.labels is None or not outputs:
+            return
+        if max(map(len, outputs)) > _LABEL_CHARACTERS:
+            self.labels = None
+            return
+        self.labels.update(outputs)
+        self._drop_many_labels()
+
+    def _drop_many_labels(self) -> None:
+        if self.labels is not None and len(self.labels) > _LABELS:
+            self.labels = None
+
+    def _sample(self, hashes: Sequence[int], inputs: Sequence[str]) -> None:
+        below = self.sampled_below
+        chosen = [n for n, value in enumerate(hashes) if value <= below]
+        if len(chosen) > _SAMPLED_ROWS:
+            chosen = heapq.nsmallest(_SAMPLED_ROWS, chosen, key=hashes.__getitem__)
+        if chosen:
+            new = [(hashes[n], language(inputs[n])) for n in chosen]
+            self.languages = heapq.nsmallest(_SAMPLED_ROWS, self.languages + new)
+
+    def _language_counts(self) -> dict[str, int]:
+        """Scale the sampled rows' languages up to all sound rows; exact where all were sampled."""
+        sampled = Counter(name for _, name in self.languages)
+        share = self.valid_rows / max(1, len(self.languages))
+        return {name: round(count * share) for name, count in _most_common(sampled)}
+
+
+def hashes(texts: Iterable[str]) -> list[int]:
+    """Hash texts to 64 bits (XXH3), the same in every process."""
+    import xxhash
+
+    return list(map(xxhash.xxh3_64_intdigest, [text.encode() for text in texts]))
+
+
+def packed(numbers: Iterable[int]) -> bytes:
+    """Return 64-bit numbers as bytes."""
+    return array("Q", numbers).tobytes()
+
+
+def _most_common(counts: Counter[str], most: int | None = None) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+
+def _rounded(number: int) -> int:
+    shift = max(0, number.bit_length() - 12)
+    return number >> shift << shift
+
+
+def _percentile(ordered: Sequence[tuple[int, int]], rows: int, percent: int) -> int:
+    rank, seen = -(-rows * percent // 100), 0
+    for value, count in ordered:
+        seen += count
+        if seen >= rank:
+            return value
+    return 0
+
+
+def _histogram(ordered: Sequence[tuple[int, int]]) -> list[list[int]]:
+    bins: Counter[int] = Counter()
+    for value, count in ordered:
+        bins[max(edge for edge in _EDGES if edge <= value)] += count
+    if not bins:
+        return []
+    low, high = min(bins), max(bins)
+    return [[edge, bins[edge]] for edge in _EDGES if low <= edge <= high]
