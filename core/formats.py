@@ -93,13 +93,25 @@ def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
     Raises:
         DataError: The row is not of that format.
     """
+    prompt, reference = checked_conversation(row, format, line)
+    return Example(line, _identity(prompt, reference), tuple(prompt), reference)
+
+
+def checked_conversation(
+    row: Mapping[str, Any], format: str, line: int = 0
+) -> tuple[list[Turn], str]:
+    """Do what `conversation` does, with one kind of error; an example without its id.
+
+    Raises:
+        DataError: The row is not of that format.
+    """
     try:
         prompt, reference = conversation(row, format)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise _not_of(format, line) from error
     if not prompt or not reference:
         raise _not_of(format, line)
-    return Example(line, _identity(prompt, reference), tuple(prompt), reference)
+    return prompt, reference
 
 
 def read_examples(path: str | Path, format: str = "auto") -> Iterator[Example]:
@@ -130,9 +142,14 @@ def read_examples(path: str | Path, format: str = "auto") -> Iterator[Example]:
 
 def input_text(example: Example) -> str:
     """Return the prompt as one text: a lone question as it is, else each turn after its role."""
-    if len(example.messages) == 1:
-        return example.messages[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in example.messages)
+    return prompt_text(example.messages)
+
+
+def prompt_text(turns: Sequence[Mapping[str, str]]) -> str:
+    """Return turns as one text, as `input_text` does."""
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
 
 
 def conversation(row: Mapping[str, Any], format: str) -> tuple[list[Turn], str]:

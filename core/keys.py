@@ -57,7 +57,9 @@ def field(row: Mapping[str, Any], name: str, option: str) -> Any:
 
 def as_text(value: Any) -> str:
     """Write a JSON value as text, so that equal values have equal texts; a string is itself."""
-    return value if isinstance(value, str) else canonical(value)
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else canonical(value)
 
 
 def moment(value: Any) -> float:

@@ -22,19 +22,21 @@ SNIFFED_ROWS = 100
 PAIRS = {"palm": ("input_text", "output_text"), "prompt-completion": ("prompt", "completion")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row: where it stands, its bytes, its fields, and what they mean."""
+    """One row.
+
+    Args:
+        line: Its line in its file, from 1.
+        fields: The row as decoded.
+        given: Its input.
+        wanted: Its output.
+    """
 
     line: int
-    raw: bytes
     fields: Mapping[str, Any]
-    example: formats.Example
-
-    @property
-    def given(self) -> str:
-        """The input, decoded."""
-        return formats.input_text(self.example)
+    given: str
+    wanted: str
 
 
 def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[bytes]]]:
@@ -83,11 +85,11 @@ def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterato
         if not raw.isspace():
             try:
                 fields = parse(raw)
-                row = Row(line, raw, fields, formats.example(fields, format, line))
+                turns, wanted = formats.checked_conversation(fields, format, line)
             except TunepipeError as error:
                 error.where = place(path, line)
                 raise
-            yield row
+            yield Row(line, fields, formats.prompt_text(turns), wanted)
 
 
 def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[bytes]:
@@ -108,7 +110,7 @@ def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[
 def keyed(path: Path, row: Row, key: Callable[[Mapping[str, Any], str, str], Any]) -> Any:
     """Read a row's key, and say where the row stands if it has none."""
     try:
-        return key(row.fields, row.given, row.example.reference)
+        return key(row.fields, row.given, row.wanted)
     except TunepipeError as error:
         error.where = place(path, row.line)
         raise
