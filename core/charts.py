@@ -75,12 +75,7 @@ def interval_chart(
     rules = _x_rules(axis, 4, y, write)
     if zero:
         rules += _line(axis.at(0), 4, axis.at(0), y, "zero")
-    words = "; ".join(
-        f"{label}, {e.series} {write(e.value)}{_range(e, write)}"
-        for label, estimates in groups
-        for e in estimates
-    )
-    return _svg(name, title, words, y + 18, rules + "".join(body))
+    return _svg(name, title, _words(groups, write), y + 18, rules + "".join(body))
 
 
 def _whisker(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], str]) -> str:
@@ -92,10 +87,16 @@ def _whisker(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], 
     return interval + dot + _text(WIDTH, y + 4, write(value), "value", "end")
 
 
-def _range(estimate: Estimate, write: Callable[[float], str]) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f" ({write(estimate.low)} to {write(estimate.high)})"
+def _words(groups: Sequence[tuple[str, Sequence[Estimate]]], write: Callable[[float], str]) -> str:
+    """Say a chart's numbers; a series is named where a label has more than one."""
+    spoken = []
+    for label, estimates in groups:
+        for series, value, low, high in estimates:
+            named = f"{label}, {series}" if len(estimates) > 1 else label
+            spoken.append(f"{named} {write(value)}")
+            if low is not None and high is not None:
+                spoken[-1] += f" ({write(low)} to {write(high)})"
+    return "; ".join(spoken)
 
 
 def histogram_chart(
@@ -159,12 +160,7 @@ def bar_chart(
             body.append(_bar(axis, estimate, y, write))
             y += 15
         y += 5
-    words = "; ".join(
-        f"{label}, {e.series} {write(e.value)}{_range(e, write)}"
-        for label, estimates in rows
-        for e in estimates
-    )
-    return _svg(name, title, words, y + 2, "".join(body))
+    return _svg(name, title, _words(rows, write), y + 2, "".join(body))
 
 
 def _bar(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], str]) -> str:

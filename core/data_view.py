@@ -91,9 +91,9 @@ def _problems(dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(groups.values(), key=lambda g: (order.get(g["level"], 2), -g["total"], g["code"]))
 
 
-def _example(problem: Mapping[str, Any]) -> dict[str, Any]:
+def _example(problem: Mapping[str, Any]) -> dict[str, str]:
     names = ("path", "line", "field", "message", "fix")
-    return {name: problem.get(name) if problem.get(name) is not None else "" for name in names}
+    return {name: "" if problem.get(name) is None else str(problem[name]) for name in names}
 
 
 def _lengths(stats: Mapping[str, Any]) -> list[tuple[str, str]]:

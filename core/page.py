@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .display import clean, count
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # What every page is made of, beside its own template and page.css; named here so that a component
 # carries it.
@@ -29,26 +33,31 @@ def render(template: str, **view: Any) -> str:
     Returns:
         The page, which is valid UTF-8 whatever the values hold.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
+    style = _source("page.css")
+    page = _environment().get_template(template).render(style=style, **view)
+    return page.encode("utf-8", "replace").decode("utf-8")
 
-    def shown(value: Any) -> Any:
-        if value is None:
-            return ""
-        return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
         loader=FunctionLoader(_source),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=shown,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(digest=_digest, count=count)
-    style = Markup(_source("page.css"))  # noqa: S704 - our own file
-    page = environment.get_template(template).render(style=style, **view)
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return ""
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _source(file: str) -> str:

@@ -27,13 +27,17 @@ def metrics_chart(facts: Mapping[str, Any]) -> str:
 
 def difference_chart(facts: Mapping[str, Any]) -> str:
     """Draw the difference to each other model with its interval, in each metric, against zero."""
-    groups = _by_label(
-        {"scores": {other: _differences(c) for other, c in comparisons(facts)}}, whole_metrics
-    )
+    compared = comparisons(facts)
+    groups: Groups = []
+    for other, comparison in compared:
+        beside = f" against {other}" if len(compared) > 1 else ""
+        for metric, values in _differences(comparison).items():
+            if estimate := _estimate(_evidence(values), values):
+                groups.append((spoken(metric) + beside, [estimate]))
     if not groups:
         return ""
     return charts.interval_chart(
-        [(spoken(metric), estimates) for metric, estimates in groups],
+        groups,
         name="differences",
         title="Difference in points with its 95 % interval; right of the zero line is better",
         zero=True,
@@ -41,14 +45,22 @@ def difference_chart(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _differences(comparison: Mapping[str, Any]) -> Mapping[str, Any]:
+def _differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The deciding metric's difference first, then those of the others, where they are given."""
     decided = {**comparison, "value": comparison.get("difference")}
-    others = part(comparison, "differences")
-    return {
-        "metrics": {str(comparison.get("metric")): decided}
-        | {name: values for name, values in others.items() if name != comparison.get("metric")}
+    others = whole_metrics({"metrics": comparison.get("differences")})
+    metric = str(comparison.get("metric"))
+    return {metric: decided} | {
+        name: part(others, name) for name in others if name not in (metric, "answered")
     }
+
+
+def _evidence(values: Mapping[str, Any]) -> str:
+    """The colour of a difference: its interval lies right of zero, left of it, or across it."""
+    low, high = finite(values.get("low")), finite(values.get("high"))
+    if low is not None and low > 0:
+        return "good"
+    return "bad" if high is not None and high < 0 else "even"
 
 
 def share_charts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
