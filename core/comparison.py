@@ -83,6 +83,7 @@ def compare(
     metric: str,
     seed: int = 0,
     margin: float = 0.0,
+    bootstrap: tuple[float, float] | None = None,
 ) -> Comparison:
     """Compare two models row by row.
 
@@ -93,6 +94,7 @@ def compare(
         seed: Seeds the resampling.
         margin: The loss that would still be borne, 0..1; it changes `non_inferior`, not the
             verdict.
+        bootstrap: The paired bootstrap's interval of the difference, where the caller has it.
 
     Returns:
         The comparison. Without a single row that both answered, it says not-enough-evidence.
@@ -107,7 +109,9 @@ def compare(
     differences[np.abs(differences) < ZERO] = 0.0
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     binary = bool(np.isin(scores, (0.0, 1.0)).all())
-    p_value, low, high = _evidence(differences, binary=binary, seed=seed)
+    p_value, low, high = _exact_test(differences, binary=binary, seed=seed)
+    bootstrap_low, bootstrap_high = bootstrap or _bootstrap(differences, seed=seed)
+    low, high = min(low, bootstrap_low), max(high, bootstrap_high)
     verdict = BETTER if low > 0 else WORSE if high < 0 else UNDECIDED
     return Comparison(
         metric=metric,
@@ -126,16 +130,18 @@ def compare(
     )
 
 
-def _evidence(differences: Floats, *, binary: bool, seed: int) -> tuple[float, float, float]:
-    """The exact test's p-value, and the wider of the two intervals at each end."""
+def _exact_test(differences: Floats, *, binary: bool, seed: int) -> tuple[float, float, float]:
+    """The p-value and the interval of the test that suits the scores."""
     if not len(differences):
         return 1.0, -1.0, 1.0
-    p_value, low, high = mcnemar(differences) if binary else sign_flips(differences, seed=seed)
-    if len(differences) > 1:
-        means = resampled_sums(differences[:, None], seed=seed)[:, 0] / len(differences)
-        bootstrap_low, bootstrap_high = percentile_interval(means, len(differences))
-        low, high = min(low, bootstrap_low), max(high, bootstrap_high)
-    return p_value, max(low, -1.0), min(high, 1.0)
+    return mcnemar(differences) if binary else sign_flips(differences, seed=seed)
+
+
+def _bootstrap(differences: Floats, *, seed: int) -> tuple[float, float]:
+    if len(differences) < 2:
+        return -1.0, 1.0
+    means = resampled_sums(differences[:, None], seed=seed)[:, 0] / len(differences)
+    return percentile_interval(means, len(differences))
 
 
 def _more_rows(differences: Floats) -> int | None:

@@ -88,15 +88,15 @@ def edit_similarities(predictions: Sequence[str], references: Sequence[str]) -> 
 def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
     """The reference's length, then the shared and the predicted n-grams of orders 1 to 4.
 
-    The tokens are sacrebleu's `13a`, after spaces are put round the characters of scripts that have
-    none; `13a` alone would take a Japanese sentence for one token.
+    The tokens are sacrebleu's `13a`, cut further into single characters where the script has no
+    spaces; `13a` alone would take a Japanese sentence for one token.
     """
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     cut, vocabulary = Tokenizer13a(), Vocabulary()
 
     def symbols(texts: Sequence[str]) -> list[Ints]:
-        return [vocabulary.symbols(cut(spaced(text).rstrip()).split()) for text in texts]
+        return [vocabulary.symbols(spaced(cut(text.rstrip())).split()) for text in texts]
 
     counts = overlap(symbols(predictions), symbols(references), max_order=_BLEU_ORDER)
     parts = [counts.wanted[:, :1], counts.shared, counts.predicted]

@@ -7,7 +7,7 @@ nothing of the model's answers. A comparison leaves out rows that either model d
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -163,7 +163,7 @@ def evaluate(
         differences=differences,
         comparison=None
         if theirs is None
-        else _compared(ours, theirs, metric or kind.primary, seed, margin),
+        else _compared(ours, theirs, metric or kind.primary, differences, seed, margin),
         confusion=table.as_json() if table else None,
         classes=table.classes() if table else [],
         flips=[] if theirs is None else _flips(rows, ours, theirs, kind.right),
@@ -258,10 +258,21 @@ def _resampled(metrics: Sequence[Metric], seed: int) -> list[Floats]:
 
 
 def _compared(
-    ours: _Measured, theirs: _Measured, metric: str, seed: int, margin: float
+    ours: _Measured,
+    theirs: _Measured,
+    metric: str,
+    differences: Mapping[str, Estimate],
+    seed: int,
+    margin: float,
 ) -> Comparison:
+    known = differences.get(metric)
     return compare(
-        ours.scores(metric), theirs.scores(metric), metric=metric, seed=seed, margin=margin
+        ours.scores(metric),
+        theirs.scores(metric),
+        metric=metric,
+        seed=seed,
+        margin=margin,
+        bootstrap=(known.low, known.high) if known else None,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 # Blocks of the scripts that are written without spaces, and the iteration and number signs that
 # belong to them; their punctuation lies outside. Unicode 15, Blocks.txt.
@@ -28,12 +29,19 @@ _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
-class _TokenTable(dict[int, str]):
-    """What `str.translate` puts for a character so that `split` then cuts the tokens apart."""
+class _Table(dict[int, str]):
+    """What `str.translate` puts for a character, worked out when the character first comes."""
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        self._rule = rule
 
     def __missing__(self, code: int) -> str:
-        self[code] = _cut(chr(code))
+        self[code] = self._rule(chr(code))
         return self[code]
+
+
+def _space(character: str) -> str:
+    return f" {character} " if _UNSPACED.match(character) else character
 
 
 def _cut(character: str) -> str:
@@ -49,7 +57,7 @@ def _cut(character: str) -> str:
     return "" if category == "Cf" and character != _ZERO_WIDTH_SPACE else " "
 
 
-_TABLE = _TokenTable()
+_SPACES, _TOKENS = _Table(_space), _Table(_cut)
 
 
 def normalized(text: str) -> str:
@@ -59,9 +67,9 @@ def normalized(text: str) -> str:
 
 def tokens(text: str) -> list[str]:
     """Cut a text into lower-case tokens by script; punctuation and symbols are dropped."""
-    return unicodedata.normalize("NFKC", text).casefold().translate(_TABLE).split()
+    return unicodedata.normalize("NFKC", text).casefold().translate(_TOKENS).split()
 
 
 def spaced(text: str) -> str:
     """Put spaces round each character of the scripts that are written without them."""
-    return text if text.isascii() else _UNSPACED.sub(r" \g<0> ", text)
+    return text if text.isascii() else text.translate(_SPACES)
