@@ -1,0 +1,193 @@
+"""One format as another, and tables as rows: what can be carried over exactly, and what cannot."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from . import conversation, formats
+from .errors import DataError, TunepipeError, UsageError
+from .files import replacing
+from .reading import Path, blocks, format_of, parse
+
+REFUSED_LISTED = 1000
+TABLES = (".csv", ".tsv", ".parquet")
+USUAL_COLUMNS = (("input_text", "output_text"), ("prompt", "completion"), ("input", "output"))
+
+
+@dataclass
+class ConversionReport:
+    """What was written, and what was not.
+
+    Args:
+        format: The format read.
+        to: The format written.
+        rows: Rows read.
+        written: Rows written.
+        refused: The first 1,000 rows that cannot be carried over: line (of a table or a list of
+            rows, the number from 1) and reason.
+        left_out: What the new format has no place for, by name, with the number of rows.
+    """
+
+    format: str
+    to: str
+    rows: int = 0
+    written: int = 0
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def refused_total(self) -> int:
+        """Rows that could not be carried over."""
+        return self.rows - self.written
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the report as a JSON object."""
+        return asdict(self) | {"refused_total": self.refused_total}
+
+
+def convert(
+    source: Path,
+    target: Path,
+    to: str,
+    *,
+    format: str = "auto",
+    input_column: str = "",
+    output_column: str = "",
+    system_column: str = "",
+) -> ConversionReport:
+    """Write a file in another format. A row that cannot be carried over is reported, not written.
+
+    Args:
+        source: JSONL, or a table: .csv (commas), .tsv (tabs) or .parquet.
+        target: The JSONL file to write.
+        to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
+        format: The format of JSONL, or "auto".
+        input_column: A table's column of inputs; "" to go by the usual names.
+        output_column: A table's column of outputs; "" likewise.
+        system_column: A table's column of system instructions; "" for none.
+
+    Returns:
+        The report.
+
+    Raises:
+        DataError: There is no row, or a table's cell holds no text.
+        UsageError: The file cannot be read, or a name is unknown.
+    """
+    _known(to)
+    if os.fspath(source).endswith(TABLES):
+        frame = _table(source)
+        given, wanted = _columns([str(c) for c in frame.columns], input_column, output_column)
+        rows = formats.from_dataframe(frame, given, wanted, system_column=system_column)
+        return write_rows(rows, target, to)
+    format = format_of([source]) if format == "auto" else _known(format)
+    return _write(_lines(source), target, ConversionReport(format, to))
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], target: Path, to: str) -> ConversionReport:
+    """Write rows in a format, such as those that `formats.from_dataframe` gives.
+
+    Args:
+        rows: Rows of one format.
+        target: The JSONL file to write.
+        to: One of formats.FORMATS.
+
+    Returns:
+        The report.
+
+    Raises:
+        DataError: No row is of a known format.
+        UsageError: `to` is unknown.
+    """
+    format = formats.common_format(rows[:100])
+    if format is None:
+        raise DataError("no row has the fields of a known format")
+    return _write(enumerate(rows, 1), target, ConversionReport(format, _known(to)))
+
+
+def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[str, ...]]:
+    """Carry one row over.
+
+    Returns:
+        The row in the other format, and the names of what that has no place for.
+
+    Raises:
+        DataError: The row is not of its format, or the other has no place for what it says.
+    """
+    if format == to and "preferred_output" not in row:
+        return row, ()
+    said = conversation.read(row, format)
+    turned_down = said.rejected is not None and to != "preference"
+    more = ("the answer turned down",) if turned_down else ()
+    return conversation.write(said, to), said.left_out + more
+
+
+def _write(
+    items: Iterable[tuple[int, Mapping[str, Any] | bytes]], target: Path, report: ConversionReport
+) -> ConversionReport:
+    import msgspec
+
+    left_out: Counter[str] = Counter()
+    with replacing(target, "wb") as file:
+        for line, item in items:
+            report.rows += 1
+            try:
+                row = parse(item) if isinstance(item, bytes) else item
+                fresh, more = converted(row, report.format, report.to)
+            except TunepipeError as error:
+                if len(report.refused) < REFUSED_LISTED:
+                    report.refused.append({"line": line, "reason": error.found})
+                continue
+            file.write(msgspec.json.encode(fresh) + b"\n")
+            report.written += 1
+            left_out.update(more)
+    report.left_out = dict(left_out)
+    return report
+
+
+def _lines(source: Path) -> Iterator[tuple[int, bytes]]:
+    for first, lines in blocks(source):
+        for line, raw in enumerate(lines, first):
+            if not raw.isspace():
+                yield line, raw
+
+
+def _known(format: str) -> str:
+    if format not in formats.FORMATS:
+        raise UsageError(
+            f"unknown format {format!r}", fix=f"use one of {', '.join(formats.FORMATS)}"
+        )
+    return format
+
+
+def _table(source: Path) -> Any:
+    import pandas
+
+    name = os.fspath(source)
+    try:
+        if name.endswith(".parquet"):
+            return pandas.read_parquet(name)
+        separator = "\t" if name.endswith(".tsv") else ","
+        # Without these two "NA" and "007" would not stay the texts that they are.
+        return pandas.read_csv(name, sep=separator, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(
+            f"cannot be read as a table: {type(error).__name__}",
+            where=name,
+            fix="check that it is UTF-8 and what its ending says; Parquet needs pyarrow",
+        ) from error
+
+
+def _columns(names: list[str], given: str, wanted: str) -> tuple[str, str]:
+    if given and wanted:
+        return given, wanted
+    for pair in USUAL_COLUMNS:
+        if set(pair) <= set(names) and not given and not wanted:
+            return pair
+    raise UsageError(
+        f"which columns hold input and output? There are {', '.join(names)}",
+        fix="name both with --input-column and --output-column",
+    )
