@@ -5,6 +5,7 @@ Lines end at b"\n" alone, and are numbered from 1 in each file. Blank lines are 
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
     """Read a file some lines at a time.
 
     Args:
-        path: The file.
+        path: The file, plain or gzip.
         block_bytes: About so many bytes at a time.
 
     Yields:
@@ -58,14 +59,20 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
     try:
         with open(path, "rb") as file:
             line = 1
-            while lines := file.readlines(block_bytes):
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            stream = gzip.GzipFile(fileobj=file) if packed else file
+            while lines := stream.readlines(block_bytes):
                 if not lines[-1].endswith(b"\n"):
                     lines[-1] += b"\n"
                 yield line, lines
                 line += len(lines)
-    except OSError as error:
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "its gzip data are broken"
         raise UsageError(
-            f"cannot be read: {error.strerror}", where=os.fspath(path), fix="check its permissions"
+            f"cannot be read: {reason}",
+            where=os.fspath(path),
+            fix="check the file and its permissions",
         ) from None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from operator import itemgetter
 from typing import Any
 
 from .errors import DataError
+from .rules import service_of
 from .selection import SPAN, Room, exact
 from .tables import load
 
@@ -66,7 +66,7 @@ def allowance(
     """
     table = load("services.toml")
     model = model or table["first_model"][format]
-    service = _service(table, model)
+    _, service = service_of(model)
     evaluation = service["evaluation"]
     percent = f"{model} takes evaluation data of {100 * evaluation['fraction_max']:g} % of training"
     least, why_least = max(
@@ -91,15 +91,6 @@ def allowance(
     most_bytes = _bytes_allowed(size, evaluation)
     why_bytes = f"{percent}, in bytes" if most_bytes < SPAN else ""
     return Allowance(model, Room(least, most, most_bytes), why_least, why_most, why_bytes)
-
-
-def _service(table: Mapping[str, Any], model: str) -> Mapping[str, Any]:
-    services: Mapping[str, Mapping[str, Any]] = table["services"]
-    return next(
-        service
-        for service in services.values()
-        if any(fnmatchcase(model, pattern) for pattern in service["models"])
-    )
 
 
 def _smallest(*limits: tuple[int | None, str]) -> tuple[int, str]:

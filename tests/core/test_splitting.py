@@ -1,5 +1,6 @@
 """The split: what must hold for every order, size, block and process, and what it refuses."""
 
+import gzip
 import hashlib
 import json
 import random
@@ -181,6 +182,16 @@ def test_blocks_of_any_size_hold_the_same_lines(tmp_path, block_bytes):
     assert lines == [*source.read_bytes().splitlines(keepends=True)[:-1], lines[-1]]
     assert lines[-1].endswith(b"}\n")
     assert given_ == [b"a", b"c"]
+
+
+def test_gzip_reads_as_what_it_holds_and_says_when_it_is_broken(tmp_path):
+    plain = write(tmp_path / "data.jsonl", pairs(60))
+    packed = tmp_path / "data.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert run(tmp_path, plain)[1:] == run(tmp_path, packed)[1:]
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(UsageError, match="its gzip data are broken"):
+        run(tmp_path, packed)
 
 
 # --- what must stay together
