@@ -9,17 +9,84 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunepipe.backends import storage
 from tunepipe.core.errors import UsageError
 
 from . import options
-from .inputs import local_copies, local_copy, written
+from .inputs import expanded, local_copies, local_copy, written
 from .output import Output
+from .problems_view import show_problems
 
 if TYPE_CHECKING:
     from tunepipe.core.splitting import SplitReport
     from tunepipe.core.steps import Plan
 
 WORSE = "worse"
+
+
+def validate(
+    context: typer.Context,
+    dataset: Annotated[
+        list[str], typer.Argument(help="Paths, gs:// URIs or globs, one dataset together, or - .")
+    ],
+    format: options.Format = "auto",
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose limits hold; the format's first if unsaid.")
+    ] = "",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="No row may stand in this file too; repeatable."),
+    ] = None,
+    max_problems: Annotated[
+        int, typer.Option(metavar="N", min=0, help="List so many; all are counted.")
+    ] = 1000,
+    near_duplicates: Annotated[
+        bool, typer.Option("--near-duplicates", help="Look for rows that say nearly the same.")
+    ] = False,
+    pii: Annotated[bool, typer.Option("--pii", help="Look for personal data.")] = False,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Processes; 0: as the size asks for.")
+    ] = 0,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Write a report: .html, .sarif, .md or .json; repeatable."
+        ),
+    ] = None,
+    tables: options.Tables = "",
+    json: options.Json = False,
+) -> int:
+    """Find every problem of every row, with its line.
+
+    Exit code 1 where there is an error; warnings alone pass.
+    """
+    from tunepipe.core import validation
+
+    from .reports import check_validation_report, write_validation_report
+
+    for path in report or ():
+        check_validation_report(path)
+    paths, others = expanded(dataset), expanded(against or ())
+    reader = {"opener": storage.open_file} if any(map(storage.is_gcs, paths + others)) else {}
+    found = validation.validate(
+        paths,
+        format=format,
+        model=model,
+        against=others,
+        max_problems=max_problems,
+        near_duplicates=near_duplicates,
+        pii=pii,
+        workers=workers,
+        overrides=options.tables(context, tables).get("services"),
+        **reader,
+    )
+    said = found.as_json()
+    for path in report or ():
+        write_validation_report(said, path)
+    out = Output(json)
+    out.result(said)
+    show_problems(said, out)
+    return int(found.errors > 0)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _verb in (data_verbs.split, data_verbs.plan, data_verbs.score, run_verbs.run):
+for _verb in (
+    data_verbs.validate,
+    data_verbs.split,
+    data_verbs.plan,
+    data_verbs.score,
+    run_verbs.run,
+):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)
 

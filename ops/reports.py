@@ -53,6 +53,30 @@ def write_score_report(
     write_text(_page(suffix_of(path))(_facts(found, tuned, base)), path)
 
 
+def check_validation_report(path: str) -> None:
+    """Refuse a report of a kind that the verb validate does not write.
+
+    Raises:
+        UsageError: We write no such report.
+    """
+    suffix_of(path, (".html", ".json"))
+
+
+def write_validation_report(report: Mapping[str, Any], path: str) -> None:
+    """Write what the verb validate found.
+
+    Args:
+        report: What `validate --json` prints.
+        path: Where to; .html is for people, .json for programs.
+    """
+    if suffix_of(path) == ".json":
+        write_text(json.dumps(report, ensure_ascii=False, indent=1), path)
+        return
+    from tunepipe.core.validation_page import validation_page
+
+    write_text(validation_page(report), path)
+
+
 def write_text(text: str, path: str) -> None:
     """Write a text to a path or a gs:// URI."""
     with written(path) as copy, replacing(copy) as file:
