@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,7 +92,7 @@ def test_pieces_give_both_texts_back(old, new):
     assert "".join(text for kind, text in pieces if kind != "added") == old
     assert "".join(text for kind, text in pieces if kind != "removed") == new
     assert all(text for _, text in pieces)
-    assert all(left.kind != right.kind for left, right in zip(pieces, pieces[1:], strict=False))
+    assert all(left.kind != right.kind for left, right in pairwise(pieces))
 
 
 def test_very_long_texts_are_not_lined_up():
