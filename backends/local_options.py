@@ -99,10 +99,10 @@ def read_options(kind: type[_T], given: Mapping[str, Any]) -> _T:
 
 def _checked(name: str, value: Any, default: Any) -> Any:
     wanted = type(default)
-    if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+    if wanted in (int, float) and type(value) in (int, float):
         if value == wanted(value) >= _least(name):
             return wanted(value)
-    elif isinstance(value, wanted) and value in _choices(name, value):
+    elif type(value) is wanted and value in _choices(name, value):
         return value
     raise UsageError(
         f"the option's value does not fit: {_wanted(name, wanted)}",
