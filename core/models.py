@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date
@@ -120,6 +119,8 @@ def _row_outside_the_table(name: str, backend: str, table: Table) -> Table:
     if name.startswith("projects/"):
         # A tuned model that is to be tuned further: only Gemini's service does that.
         return {"family": "gemini3", "note": "a tuned model: price and limits are its base's"}
+    import difflib
+
     near = difflib.get_close_matches(name, list(table["models"]), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(

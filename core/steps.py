@@ -111,7 +111,7 @@ def plan(
     train_steps: int = 0,
     max_cost_usd: float = 0,
     characters: int = 0,
-    other_characters: int = 0,
+    other_characters: int | None = None,
     tokens: int = 0,
     hours: float = 0,
     batch: int = 0,
@@ -132,7 +132,8 @@ def plan(
         max_cost_usd: Refuse a tuning that is estimated above this; 0 sets no ceiling.
         characters: Characters of all training rows, from which tokens are estimated; 0 is not
             known.
-        other_characters: How many of them are not ASCII.
+        other_characters: How many of them are not ASCII; None where nobody counted, and then all
+            are taken for such, so that the estimate is rather too high.
         tokens: Tokens of all training rows, if counted; wins over the characters.
         hours: The user's own figure of how long it runs; 0 estimates it.
         batch: Examples a step, for the local backend alone; 0 takes the table's.
@@ -149,18 +150,19 @@ def plan(
         DataError: Fewer rows than can be tuned on.
         LimitError: A region or a model that cannot be tuned, or an estimate above the ceiling.
     """
+    others = characters if other_characters is None else other_characters
     _check_ranges(
         rows=rows,
         epochs=epochs,
         train_steps=train_steps,
         max_cost_usd=max_cost_usd,
         characters=characters,
-        other_characters=other_characters,
+        other_characters=others,
         tokens=tokens,
         hours=hours,
         batch=batch,
     )
-    _check_together(epochs, train_steps, characters, other_characters, learning_rate_multiplier)
+    _check_together(epochs, train_steps, characters, others, learning_rate_multiplier)
     _check_rows(rows)
     what = find(model, backend, overrides)
     _check_tunable(what)
@@ -171,7 +173,7 @@ def plan(
     hardware = _hardware(what, region, overrides)
     counted = tokens or tokens_from_characters(
         characters,
-        other_characters,
+        others,
         per_ascii_character=what.tokens_per_ascii_character,
         overrides=overrides,
     )

@@ -20,8 +20,10 @@ from .problems_view import show_problems
 if TYPE_CHECKING:
     from tunepipe.core.splitting import SplitReport
     from tunepipe.core.steps import Plan
+    from tunepipe.core.validation import Report
 
 WORSE = "worse"
+REFUSED_SHOWN = 10
 
 
 def validate(
@@ -60,25 +62,20 @@ def validate(
 
     Exit code 1 where there is an error; warnings alone pass.
     """
-    from tunepipe.core import validation
-
     from .reports import check_validation_report, write_validation_report
 
     for path in report or ():
         check_validation_report(path)
-    paths, others = expanded(dataset), expanded(against or ())
-    reader = {"opener": storage.open_file} if any(map(storage.is_gcs, paths + others)) else {}
-    found = validation.validate(
-        paths,
+    found = _validated(
+        dataset,
+        against or (),
         format=format,
         model=model,
-        against=others,
         max_problems=max_problems,
         near_duplicates=near_duplicates,
         pii=pii,
         workers=workers,
         overrides=options.tables(context, tables).get("services"),
-        **reader,
     )
     said = found.as_json()
     for path in report or ():
@@ -91,32 +88,30 @@ def validate(
 
 @dataclass(frozen=True)
 class Measured:
-    """How much a dataset holds: its rows, and about so many tokens."""
+    """How much a dataset holds: its rows, about so many tokens, and errors that stop a run."""
 
     rows: int
     tokens: int
+    errors: int = 0
 
 
 def measured(datasets: Sequence[str], format: str) -> Measured:
-    """Count the rows of a dataset and estimate its tokens, without judging it.
+    """Count the rows of a dataset and estimate its tokens.
 
     Raises:
-        DataError: A row is not of the format.
         UsageError: A file cannot be read.
     """
-    from tunepipe.core.costs import tokens_from_characters
-    from tunepipe.core.formats import read_examples
+    found = _validated(datasets, format=format, max_problems=0)
+    return Measured(found.rows, found.stats["tokens_estimated"]["total"], found.errors)
 
-    rows = characters = ascii_characters = 0
-    with local_copies(datasets) as files:
-        for path in files:
-            for example in read_examples(path, format):
-                rows += 1
-                texts = [example.reference, *(turn["content"] for turn in example.messages)]
-                for text in texts:
-                    characters += len(text)
-                    ascii_characters += len(text.encode("ascii", "ignore"))
-    return Measured(rows, tokens_from_characters(characters, characters - ascii_characters))
+
+def _validated(datasets: Sequence[str], against: Sequence[str] = (), **wishes: Any) -> Report:
+    from tunepipe.core.validation import validate
+
+    paths, others = expanded(datasets), expanded(against)
+    if any(map(storage.is_gcs, paths + others)):
+        wishes["opener"] = storage.open_file
+    return validate(paths, against=others, **wishes)
 
 
 def plan(
@@ -172,6 +167,8 @@ def plan(
     out = Output(json)
     out.result(found.as_json())
     show_plan(found, out)
+    if size.errors:
+        out.warnings([f"the dataset has {size.errors:,} errors; see: tunepipe validate"])
     return 0
 
 
@@ -333,3 +330,49 @@ def _difference(said: Mapping[str, Any]) -> str:
         f"p = {said['p_value']:.3g}; {said['wins']:,} rows better, {said['losses']:,} worse, "
         f"{said['ties']:,} the same"
     )
+
+
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="JSONL, or a table: .csv, .tsv or .parquet.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The JSONL file to write.")],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to write, such as gemini.")],
+    format: options.Format = "auto",
+    input_column: Annotated[
+        str, typer.Option(metavar="NAME", help="A table's column of inputs.")
+    ] = "",
+    output_column: Annotated[
+        str, typer.Option(metavar="NAME", help="A table's column of outputs.")
+    ] = "",
+    system_column: Annotated[
+        str, typer.Option(metavar="NAME", help="A table's column of system instructions.")
+    ] = "",
+    json: options.Json = False,
+) -> int:
+    """Write a dataset in another format.
+
+    Rows that cannot be carried over are named and left out; exit code 1 where there are any.
+    """
+    from tunepipe.core import conversion
+
+    with local_copy(source) as path, written(target) as copy:
+        found = conversion.convert(
+            path,
+            copy,
+            to,
+            format=format,
+            input_column=input_column,
+            output_column=output_column,
+            system_column=system_column,
+        )
+    out = Output(json)
+    out.result(found.as_json())
+    out.line(f"{found.written:,} of {found.rows:,} rows written as {found.to} to {target}", "bold")
+    for row in found.refused[:REFUSED_SHOWN]:
+        place = out.styled(f"line {row['line']}", "cyan")
+        out.line(f"  {place}: {row['reason']}")
+    if found.refused_total > REFUSED_SHOWN:
+        out.line(f"  and {found.refused_total - REFUSED_SHOWN:,} more", "dim")
+    out.warnings(f"{rows:,} rows lost their {name}" for name, rows in found.left_out.items())
+    return int(found.refused_total > 0)

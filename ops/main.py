@@ -39,6 +39,7 @@ for _verb in (
     data_verbs.split,
     data_verbs.plan,
     data_verbs.score,
+    data_verbs.convert,
     run_verbs.run,
 ):
     app.command()(_verb)

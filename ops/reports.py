@@ -118,14 +118,13 @@ def _rows(
     details: Mapping[str, Any], tuned: Sequence[Prediction], base: Sequence[Prediction] | None
 ) -> list[dict[str, Any]]:
     flips = {flip["id"]: flip["flip"] for flip in details["flips"]}
-    others = {row.id: {"base": row.prediction} for row in base or ()}
+    others = {row.id: {"base": row.prediction, "flip": flips.get(row.id, "")} for row in base or ()}
     return [
         {
             "id": row.id,
             "input": row.input,
             "reference": row.reference,
             "tuned": row.prediction,
-            "flip": flips.get(row.id, ""),
             **others.get(row.id, {}),
         }
         for row in tuned

@@ -13,7 +13,6 @@ The file lies in the working directory, or where TUNEPIPE_CONFIG says. Nothing i
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Collection, Mapping
@@ -114,6 +113,8 @@ def _all_options(options: Collection[str] | Verbs) -> set[str]:
 def _check(given: Collection[str], known: Collection[str], where: str) -> None:
     for key in given:
         if key not in known:
+            import difflib
+
             near = difflib.get_close_matches(key, list(known), n=1)
             hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(known))}"
             raise UsageError(

@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tunepipe.core import costs, models, steps
 from tunepipe.core.errors import DataError, LimitError, UsageError
 
@@ -193,8 +194,14 @@ def test_tokens_from_characters(characters, other, expected):
 
 def test_counted_tokens_win_over_characters():
     known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
-    assert steps.plan(240, **known, characters=4_000_000).estimated_cost_usd == 5.0
-    assert steps.plan(240, **known, characters=4_000_000, tokens=100_000).estimated_cost_usd == 0.5
+    text = {"characters": 4_000_000, "other_characters": 0}
+    assert steps.plan(240, **known, **text).estimated_cost_usd == 5.0
+    assert steps.plan(240, **known, **text, tokens=100_000).estimated_cost_usd == 0.5
+
+
+def test_characters_that_nobody_sorted_are_taken_for_the_dear_kind():
+    known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
+    assert steps.plan(240, **known, characters=4_000_000).estimated_cost_usd == 16.0
 
 
 def test_this_machine_costs_nothing():

@@ -1,6 +1,7 @@
 from datetime import date
 
 import pytest
+
 from tunepipe.core import models
 from tunepipe.core.errors import UsageError
 from tunepipe.core.tables import load, merged

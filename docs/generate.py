@@ -1,0 +1,177 @@
+"""Writes the generated parts of the documentation: tables of costs.md, help of command.md.
+
+    python docs/generate.py           # write them anew
+    python docs/generate.py --check   # exit code 1 where one is stale
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tunepipe.core import models
+from tunepipe.core.files import replacing
+from tunepipe.core.tables import load
+from tunepipe.ops.main import app
+
+FOLDER = Path(__file__).parent
+PAGES = ("costs.md", "command.md")
+COLUMNS = 100
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rendered(text: str) -> str:
+    """Return a page with its generated parts made anew."""
+    return _PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}", text)
+
+
+def stale() -> list[Path]:
+    """List the pages whose generated parts are not current."""
+    pages = [FOLDER / name for name in PAGES]
+    return [page for page in pages if rendered(_read(page)) != _read(page)]
+
+
+def regions() -> str:
+    """Tabulate the hardware of the PaLM template's two regions."""
+    table = load("regions.toml")
+    return _table(
+        ("region", "hardware", "machine", "quota to hold"),
+        (
+            (
+                name,
+                f"{row['accelerators']} x {row['accelerator_type']}",
+                row["machine_type"],
+                f"{row['quota']}, in multiples of {row['quota_multiple']}",
+            )
+            for name, row in table.items()
+            if isinstance(row, dict)
+        ),
+    )
+
+
+def hours() -> str:
+    """Tabulate how long a step is taken to last."""
+    rows = load("prices.toml")["hours"]
+    return _table(
+        ("what", "seconds a step", "hours at least", "read", "source"),
+        (
+            (name, row["seconds_per_step"], row["minimum_hours"], row["read"], row["source"])
+            for name, row in rows.items()
+        ),
+    )
+
+
+def accelerator_prices() -> str:
+    """Tabulate what an accelerator costs an hour."""
+    rows = load("prices.toml")["accelerators"]
+    return _table(
+        ("accelerator", "USD an hour", "read", "source"),
+        (
+            (
+                name,
+                ", ".join(f"{usd} in {place}" for place, usd in row["usd_per_hour"].items())
+                or "not known",
+                row["read"],
+                row["source"],
+            )
+            for name, row in rows.items()
+        ),
+    )
+
+
+def token_prices() -> str:
+    """Tabulate what a million training tokens costs."""
+    rows = load("prices.toml")["training_tokens"]
+    return _table(
+        ("model", "USD a million", "read", "source"),
+        (
+            (f"`{name}`", row["usd_per_million"], row["read"], row["source"])
+            for name, row in rows.items()
+        ),
+    )
+
+
+def model_table() -> str:
+    """Tabulate what can be tuned, where, and until when."""
+    head = ("model", "backend", "batch", "regions", "tuned since", "tuned until", "answers until")
+    return _table((*head, "successor"), map(_model_row, map(models.find, models.names())))
+
+
+def sources() -> str:
+    """List where the families of models.toml were read."""
+    rows = load("models.toml")["families"]
+    return "\n".join(f"- {name}, {row['read']}: {row['source']}." for name, row in rows.items())
+
+
+def command_help() -> str:
+    """Give the help of the command and of every verb."""
+    command: Any = typer.main.get_command(app)
+    return "\n\n".join(_helps(command, typer.Context(command, info_name="tunepipe")))
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "regions": regions,
+    "hours": hours,
+    "accelerators": accelerator_prices,
+    "tokens": token_prices,
+    "models": model_table,
+    "sources": sources,
+    "help": command_help,
+}
+
+
+def _model_row(model: models.Model) -> tuple[str, ...]:
+    batch = model.batch_size
+    sizes = str(batch) if isinstance(batch, int) else ", ".join(map(str, batch.values()))
+    return (
+        f"`{model.name}`",
+        model.backend,
+        f"{sizes} (assumed)" if model.batch_size_assumed else sizes,
+        ", ".join(model.regions),
+        model.tunable_since,
+        model.tunable_until if model.tunable else "cannot be tuned",
+        model.served_until
+        or (f"{model.retires_not_before} or later" if model.retires_not_before else ""),
+        f"`{model.successor}`" if model.successor else "",
+    )
+
+
+def _helps(command: Any, context: Any) -> Iterator[str]:
+    context.terminal_width = context.max_content_width = COLUMNS
+    depth = "#" * (2 + context.command_path.count(" "))
+    yield f"{depth} {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```"
+    for name, below in getattr(command, "commands", {}).items():
+        if not below.hidden:
+            yield from _helps(below, typer.Context(below, info_name=name, parent=context))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def main(check: bool) -> int:
+    """Write the pages, or say which are stale."""
+    found = stale()
+    for page in found:
+        print("stale" if check else "wrote", page)
+        if not check:
+            text = rendered(_read(page))
+            with replacing(page) as file:
+                file.write(text)
+    return int(check and bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))

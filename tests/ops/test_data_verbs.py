@@ -1,0 +1,330 @@
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tunepipe.ops import main, problems_view
+from tunepipe.ops.output import Output
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("TUNEPIPE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def said(capfd):
+    """Run the command; give its exit code, its JSON if asked for, and what people read."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = main.run(list(map(str, arguments)))
+        found = capfd.readouterr()
+        return code, json.loads(found.out) if found.out else None, found.err
+
+    return run
+
+
+def palm(count, start=0):
+    return [
+        {"input_text": f"question {n}", "output_text": f"answer {n % 3}"}
+        for n in range(start, start + count)
+    ]
+
+
+def write(path, rows):
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    Path(path).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+BROKEN = [*palm(120), "not json", "", {"input_text": "no answer"}, palm(1)[0]]
+
+
+def test_validate_passes_sound_data(said):
+    write("rows.jsonl", palm(120))
+    code, report, err = said("validate", "rows.jsonl", "--json")
+    assert (code, err) == (0, "")
+    assert (report["rows"], report["problems_total"], report["format"]) == (120, 0, "palm")
+    code, report, err = said("validate", "rows.jsonl")
+    assert (code, report) == (0, None)
+    assert err.splitlines()[0] == "rows.jsonl: palm for text-bison@001"
+    assert err.splitlines()[-1] == "passed"
+
+
+def test_validate_names_every_problem(said):
+    write("rows.jsonl", BROKEN)
+    code, report, _ = said("validate", "rows.jsonl", "--json")
+    assert code == 1
+    assert [(problem["line"], problem["code"]) for problem in report["problems"]] == [
+        (121, "not-json"),
+        (122, "blank-line"),
+        (123, "missing-field"),
+        (124, "duplicate-row"),
+    ]
+    code, _, err = said("validate", "rows.jsonl")
+    assert code == 1
+    assert err.index("not-json") < err.index("blank-line")
+    for words in ("line 121:", "line 123 output_text:", "line 124:", "2 errors", "did not pass"):
+        assert words in err
+
+
+def test_warnings_alone_pass(said):
+    write("rows.jsonl", [*palm(120), ""])
+    assert said("validate", "rows.jsonl")[0] == 0
+
+
+def test_the_list_is_cut_and_the_counts_are_not(said):
+    write("rows.jsonl", ["x"] * 50 + palm(120))
+    code, report, _ = said("validate", "rows.jsonl", "--json", "--max-problems", "7")
+    assert (len(report["problems"]), report["counts"]) == (7, {"not-json": 50})
+    code, _, err = said("validate", "rows.jsonl", "--max-problems", "0")
+    assert code == 1
+    assert "error  not-json  50" in err
+
+
+def test_people_see_the_first_of_each_code_and_how_many_more(said):
+    write("rows.jsonl", ["x"] * 50 + palm(120))
+    err = said("validate", "rows.jsonl")[2]
+    assert [f"line {n}:" in err for n in (1, 2, 3, 4)] == [True, True, True, False]
+    assert "and 47 more" in err
+
+
+def test_globs_are_one_dataset(said):
+    write("a.jsonl", palm(60))
+    write("b.jsonl", palm(61, start=59))
+    code, report, _ = said("validate", "*.jsonl", "--json")
+    assert code == 0
+    assert (report["rows"], report["counts"]) == (121, {"duplicate-row": 1})
+    assert "b.jsonl:1: " in said("validate", "*.jsonl")[2]
+
+
+def test_standard_input(said, monkeypatch, tmp_path):
+    with write(tmp_path / "rows.jsonl", palm(120)).open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        code, report, _ = said("validate", "-", "--json")
+    assert (code, report["rows"]) == (0, 120)
+
+
+def test_held_out_rows_may_not_be_trained_on(said):
+    write("train.jsonl", palm(120))
+    write("eval.jsonl", palm(10, start=115))
+    code, report, _ = said("validate", "train.jsonl", "--against", "eval.jsonl", "--json")
+    assert (code, report["counts"]) == (1, {"eval-leak": 5})
+
+
+def test_the_model_brings_its_limits(said):
+    write("rows.jsonl", palm(20))
+    code, report, _ = said("validate", "rows.jsonl", "--model", "code-bison@001", "--json")
+    assert (code, report["model"]) == (0, "code-bison@001")
+    assert said("validate", "rows.jsonl", "--model", "gemini-3.5-flash", "--json")[0] == 2
+
+
+@pytest.mark.parametrize("suffix", [".html", ".json"])
+def test_validation_reports(said, suffix):
+    write("rows.jsonl", BROKEN)
+    code, report, _ = said("validate", "rows.jsonl", "--report", f"out/r{suffix}", "--json")
+    assert code == 1
+    text = Path(f"out/r{suffix}").read_text(encoding="utf-8")
+    assert "missing-field" in text
+    if suffix == ".json":
+        assert json.loads(text) == report
+
+
+def test_a_report_of_no_known_kind_is_refused_before_the_work(said):
+    code, found, _ = said("validate", "no-such-file.jsonl", "--report", "r.pdf", "--json")
+    assert code == 2
+    assert "r.pdf" in found["error"]["where"]
+
+
+def test_a_code_that_is_counted_but_not_listed_keeps_its_level(capfd):
+    report = {
+        "path": "x", "format": "", "model": "", "files": [{}], "rows": 1, "valid_rows": 0,
+        "bytes": 1, "errors": 1, "problems_total": 1, "counts": {"not-json": 1}, "problems": [],
+        "stats": {},
+    }  # fmt: skip
+    problems_view.show_problems(report, Output())
+    err = capfd.readouterr().err
+    assert "error  not-json  1" in err
+    assert "of no known format" in err
+
+
+def test_split_writes_both_sides(said):
+    write("rows.jsonl", palm(200))
+    code, found, err = said(
+        "split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl", "--json"
+    )
+    assert (code, err) == (0, "")
+    assert list(found)[:5] == [
+        "train_rows", "eval_rows", "duplicate_rows_kept_together", "groups", "seed",
+    ]  # fmt: skip
+    sides = [Path(name).read_text().splitlines() for name in ("t.jsonl", "e.jsonl")]
+    assert [len(side) for side in sides] == [found["train_rows"], found["eval_rows"]]
+    assert sorted([*sides[0], *sides[1]]) == sorted(Path("rows.jsonl").read_text().splitlines())
+    err = said("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl")[2]
+    assert "no input stands on both sides" in err
+
+
+def test_split_from_standard_input_is_the_same_split(said, monkeypatch):
+    write("rows.jsonl", palm(200))
+    said("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl", "--seed", "3")
+    with Path("rows.jsonl").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        said("split", "-", "--train", "t2.jsonl", "--eval", "e2.jsonl", "--seed", "3")
+    assert Path("e2.jsonl").read_bytes() == Path("e.jsonl").read_bytes()
+
+
+def test_split_names_the_users_file_in_an_error(said, monkeypatch):
+    write("rows.jsonl", [*palm(20), "not json"])
+    with Path("rows.jsonl").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        code, found, _ = said("split", "-", "--train", "t.jsonl", "--eval", "e.jsonl", "--json")
+    assert code == 1
+    assert found["error"]["where"].startswith("-")
+    assert not Path("t.jsonl").exists()
+
+
+def test_split_of_too_few_rows_is_refused(said):
+    write("rows.jsonl", palm(12))
+    assert said("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl")[0] == 1
+
+
+def test_plan_reads_the_dataset(said):
+    write("rows.jsonl", palm(240))
+    code, found, _ = said("plan", "rows.jsonl", "--region", "us-central1", "--json")
+    assert (code, found["rows"], found["steps_per_epoch"]) == (0, 240, 30)
+    paid = ("plan", "rows.jsonl", "--region", "us-central1", "--model", "gemini-3.5-flash")
+    known = said(*paid, "--epochs", "100", "--json")[1]["estimated_cost_usd"]
+    assert known > 0
+    counted = said(*paid, "--epochs", "100", "--tokens", "100000", "--json")[1]
+    assert counted["estimated_cost_usd"] == 100.0
+
+
+def test_plan_warns_of_data_that_would_not_pass(said):
+    write("rows.jsonl", BROKEN)
+    err = said("plan", "rows.jsonl", "--region", "us-central1")[2]
+    assert "the dataset has 2 errors" in err
+
+
+def test_plan_takes_a_dataset_or_a_number_of_rows(said):
+    write("rows.jsonl", palm(240))
+    assert said("plan", "rows.jsonl", "--rows", "240", "--region", "us-central1")[0] == 2
+
+
+def predictions(path, right):
+    rows = [
+        {"id": str(n), "input": f"q{n}", "reference": f"a{n % 5}",
+         "prediction": f"a{n % 5}" if n < right else "wrong"}
+        for n in range(100)
+    ]  # fmt: skip
+    return write(path, rows)
+
+
+def test_score_alone(said):
+    predictions("tuned.jsonl", 90)
+    code, found, _ = said("score", "tuned.jsonl", "--json")
+    assert code == 0
+    assert list(found) == ["rows", "metrics", "comparison"]
+    assert found["metrics"]["exact_match"]["value"] == 0.9
+    assert found["comparison"] is None
+    assert "exact_match" in said("score", "tuned.jsonl")[2]
+
+
+@pytest.mark.parametrize(
+    ("tuned", "baseline", "verdict", "code"),
+    [(90, 20, "better", 0), (20, 90, "worse", 1), (50, 50, "not-enough-evidence", 0)],
+)
+def test_score_against_a_baseline(said, tuned, baseline, verdict, code):
+    predictions("tuned.jsonl", tuned)
+    predictions("base.jsonl", baseline)
+    arguments = ("score", "tuned.jsonl", "--baseline", "base.jsonl")
+    ended, found, _ = said(*arguments, "--json")
+    assert (ended, found["comparison"]["verdict"]) == (code, verdict)
+    assert f"{verdict}: " in said(*arguments)[2]
+
+
+def test_a_file_is_its_own_baseline(said):
+    predictions("tuned.jsonl", 50)
+    found = said("score", "tuned.jsonl", "--baseline", "tuned.jsonl", "--json")[1]
+    assert found["comparison"]["ties"] == 100
+
+
+@pytest.mark.parametrize("baseline", ["", "base.jsonl"])
+@pytest.mark.parametrize("suffix", [".html", ".md", ".json"])
+def test_score_reports(said, baseline, suffix):
+    predictions("tuned.jsonl", 90)
+    predictions("base.jsonl", 20)
+    extra = ("--baseline", baseline) if baseline else ()
+    assert said("score", "tuned.jsonl", *extra, "--report", f"r{suffix}")[0] == 0
+    text = Path(f"r{suffix}").read_text(encoding="utf-8")
+    assert "exact_match" in text or "exact match" in text.lower()
+    assert ("better" in text) or not baseline
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "nothing.jsonl"),
+        ("score", "tuned.jsonl", "--report", "r.pdf"),
+        ("score", "tuned.jsonl", "--task", "poetry"),
+        ("score", "*.jsonl"),
+        ("convert", "tuned.jsonl", "out.jsonl", "--to", "poetry"),
+        ("convert", "nothing.jsonl", "out.jsonl", "--to", "palm"),
+    ],
+)
+def test_wrong_usage(said, arguments):
+    predictions("tuned.jsonl", 90)
+    predictions("base.jsonl", 20)
+    assert said(*arguments)[0] == 2
+
+
+def test_convert_there_and_back(said):
+    write("rows.jsonl", palm(20))
+    assert said("convert", "rows.jsonl", "g.jsonl", "--to", "gemini")[0] == 0
+    code, found, _ = said("convert", "g.jsonl", "back.jsonl", "--to", "palm", "--json")
+    assert (code, found["written"]) == (0, 20)
+    back = [json.loads(line) for line in Path("back.jsonl").read_text().splitlines()]
+    assert back == palm(20)
+
+
+def test_convert_says_which_rows_cannot(said):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
+    turns.append({"role": "assistant", "content": "a"})
+    write("rows.jsonl", [{"messages": turns[1:]}, {"messages": turns}])
+    code, found, _ = said("convert", "rows.jsonl", "out.jsonl", "--to", "palm", "--json")
+    assert (code, found["written"], found["refused"][0]["line"]) == (1, 1, 2)
+    assert "line 2: " in said("convert", "rows.jsonl", "out.jsonl", "--to", "palm")[2]
+
+
+def test_convert_a_table(said):
+    Path("t.csv").write_text("question,answer\nお茶,tea\n", encoding="utf-8")
+    columns = ("--input-column", "question", "--output-column", "answer")
+    assert said("convert", "t.csv", "out.jsonl", "--to", "palm", *columns)[0] == 0
+    assert json.loads(Path("out.jsonl").read_text("utf-8")) == {
+        "input_text": "お茶",
+        "output_text": "tea",
+    }
+
+
+def test_a_compressed_dataset_is_reported(said):
+    data = "".join(json.dumps(row) + "\n" for row in palm(120)).encode()
+    Path("rows.jsonl.gz").write_bytes(gzip.compress(data))
+    code, report, _ = said("validate", "rows.jsonl.gz", "--json")
+    assert (code, report["counts"]) == (1, {"compressed-file": 1})
+
+
+def test_the_hook_runs_a_verb_that_is_there(said):
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    program, *verb = hook["entry"].split()
+    write("rows.jsonl", BROKEN)
+    assert program == "tunepipe"
+    assert said(*verb, "rows.jsonl")[0] == 1
