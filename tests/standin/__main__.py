@@ -32,7 +32,8 @@ def start(folder: Path) -> dict[str, str]:
     cloud = Cloud(folder.resolve())
     paths = write_certificates(folder.resolve())
     templates, surface = Templates(cloud), read_surface()
-    jobs, resources = Jobs(cloud, templates), Resources(cloud)
+    resources = Resources(cloud)
+    jobs = Jobs(cloud, templates, resources)
     schedules = Schedules(cloud, jobs, resources)
     for service in (jobs, resources, schedules):
         cloud.add_service(service)

@@ -38,6 +38,19 @@ class Admin:
     def get_calls(self, _: Any) -> Any:
         return self.cloud.calls_as_json()
 
+    def get_begun(self, _: Any) -> Any:
+        return self.cloud.begun
+
+    def get_resources(self, _: Any) -> Any:
+        return sorted(self.cloud.resources)
+
+    def get_states(self, _: Any) -> Any:
+        return self.jobs.states()
+
+    def post_forget(self, given: dict[str, str]) -> Any:
+        del self.cloud.resources[given["name"]]
+        return {}
+
     def get_refused(self, _: Any) -> Any:
         return self.proxy.refused
 
@@ -48,6 +61,10 @@ class Admin:
 
     def post_hold(self, given: dict[str, Any]) -> Any:
         (self.jobs.hold.set if given["on"] else self.jobs.hold.clear)()
+        return {}
+
+    def post_instant(self, given: dict[str, Any]) -> Any:
+        (self.jobs.instant.set if given["on"] else self.jobs.instant.clear)()
         return {}
 
     def post_finish(self, given: dict[str, Any]) -> Any:

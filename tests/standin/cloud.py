@@ -7,7 +7,6 @@ import itertools
 import re
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,6 +61,7 @@ class Cloud:
     environment: Mapping[str, str] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     handlers: dict[str, Callable[..., Any]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -92,6 +92,7 @@ class Cloud:
         with self.lock:
             self.resources.clear()
             self.calls.clear()
+            self.begun.clear()
             self.faults.clear()
             self.clock_offset_seconds = 0.0
 
@@ -117,6 +118,7 @@ class Cloud:
     ) -> Any:
         """Run `handle` with the faults that are due, and remember the call."""
         fault = self.take_fault(method, host)
+        self.begun.append(method)
         code = 200
         try:
             if fault and not (fault.after or fault.drop == "after"):
@@ -217,12 +219,15 @@ def resource_of(request: Any) -> str:
 
 
 def error_of(code: int, message: str) -> exceptions.GoogleAPICallError:
-    """The client library's error for an HTTP status."""
-    return exceptions.from_http_status(code, message)
-
-
-def crc(text: str) -> int:
-    return zlib.crc32(text.encode())
+    """The client library's error for an HTTP status, with the gRPC status that goes with it."""
+    with_grpc_status = {
+        400: exceptions.InvalidArgument,
+        401: exceptions.Unauthenticated,
+        403: exceptions.PermissionDenied,
+        429: exceptions.ResourceExhausted,
+    }
+    kind = with_grpc_status.get(code)
+    return kind(message) if kind else exceptions.from_http_status(code, message)
 
 
 def _check_region(host: str, resource: str) -> None:

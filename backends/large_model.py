@@ -1,0 +1,477 @@
+"""Tuning PaLM models through Google's template tune-large-model, as a child PipelineJob.
+
+Google refused new tunings of these models from 2024-10-09 and shut them down on 2025-04-09. The
+backend submits and follows as it did before; what Google answers today is for Google to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.fingerprint import fingerprint
+from tunepipe.core.large_model import family, row_limits, template_parameters, template_uri
+
+from . import google_clients, launcher, storage
+from .asking import ask_all
+from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
+from .google_clients import CALL_SECONDS
+from .launcher import State, Status
+
+KEY_LABEL = "tunepipe_key"
+_RUNNING = {
+    "PIPELINE_STATE_UNSPECIFIED",
+    "PIPELINE_STATE_QUEUED",
+    "PIPELINE_STATE_PENDING",
+    "PIPELINE_STATE_RUNNING",
+    "PIPELINE_STATE_PAUSED",
+}
+_OUR_OPTIONS = frozenset(
+    (
+        *("template_version", "pipeline_root", "service_account", "network", "again"),
+        *("resources_path", "poll_seconds", "patience_seconds", "first_job_seconds"),
+    )
+)
+# The SHA-256 of a request, cut to what a label's value and a job's id have room for.
+_KEY_CHARACTERS = 40
+_INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
+
+
+def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+    """Tune a PaLM model; a call that was killed is taken up where it stands.
+
+    Args:
+        request: `options` holds the template's own parameters by name, such as location,
+            encryption_spec_key_name or tensorboard_resource_id, and of ours: template_version,
+            pipeline_root (needed), service_account, network, again (any text: a new job even
+            where an equal one has succeeded), poll_seconds, patience_seconds, first_job_seconds,
+            resources_path.
+        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
+        progress: Told of each change of the job.
+
+    Returns:
+        The model's and its endpoint's resource names, read from the job's own run.
+
+    Raises:
+        UsageError: A parameter that the template would refuse.
+        DataError: Too few or too many rows.
+        LimitError: Anything would run outside the region given.
+        CloudError: Google refused, or the job failed.
+    """
+    parameters = template_parameters(_given(request), region=request.region)
+    _check_rows(request)
+    job = child_job(request, parameters)
+    jobs = TemplateJobs(job, google_clients.parent(request.project, request.region))
+    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    name = launcher.launch(jobs, resources, _pace(request.options), progress)
+    with google_clients.explained(name):
+        return _result(jobs.get(name), request)
+
+
+def cancel(job: str) -> None:
+    """Cancel a child job by its resource name; no error where it has ended already."""
+    with google_clients.explained(job):
+        cancel_job(job)
+
+
+def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
+    """Ask a tuned model's endpoint, or a base model.
+
+    Args:
+        model: An endpoint's resource name, a tuned model's, or a publisher model's
+            (`projects/P/locations/R/publishers/google/models/text-bison@001`).
+        prompts: The questions.
+        settings: max_output_tokens (256), temperature (0), requests_per_minute (60), workers (8),
+            attempts (6), pause_seconds (1), and chat (a tuned chat model, which takes turns).
+
+    Yields:
+        Answers in any order; `text` is None where the model blocked or refused the prompt.
+
+    Raises:
+        CloudError: The model is not there, or may not be asked.
+    """
+    settings = dict(settings)
+    parameters = {
+        "maxOutputTokens": int(settings.pop("max_output_tokens", 256)),
+        "temperature": float(settings.pop("temperature", 0.0)),
+    }
+    settings.setdefault("requests_per_minute", 60.0)
+    write = _turns if settings.pop("chat", False) or _is_chat(model) else _text
+    with google_clients.explained(model):
+        ask = partial(_ask, endpoint=_endpoint_of(model), write=write, parameters=parameters)
+        yield from ask_all(ask, prompts, is_transient=google_clients.is_transient, **settings)
+
+
+def base_model_resource(model: str, project: str, region: str) -> str:
+    """Name a base model so that `predict` needs nothing else to ask it."""
+    return f"{google_clients.parent(project, region)}/publishers/google/models/{model}"
+
+
+def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the PipelineJob that runs the template, as CreatePipelineJob takes it.
+
+    Raises:
+        UsageError: No pipeline_root is named.
+    """
+    options = request.options
+    root = options.get("pipeline_root", "")
+    if not storage.is_gcs(root):
+        raise UsageError("must be a gs:// URI", where="pipeline_root", fix="name a folder to use")
+    uri = template_uri(request.base_model, options.get("template_version", ""))
+    key = request.labels.get(KEY_LABEL) or _key(request, parameters, uri)
+    job = {
+        "display_name": request.display_name[:128],
+        "template_uri": uri,
+        "runtime_config": {"gcs_output_directory": root, "parameter_values": dict(parameters)},
+        "labels": {**_run_labels(), **request.labels, KEY_LABEL: key},
+        "service_account": options.get("service_account", ""),
+        "network": options.get("network", ""),
+    }
+    if parameters.get("encryption_spec_key_name"):
+        job["encryption_spec"] = {"kms_key_name": parameters["encryption_spec_key_name"]}
+    return {name: value for name, value in job.items() if value}
+
+
+def cancel_job(name: str) -> None:
+    """Ask for the end of a PipelineJob."""
+    from google.api_core import exceptions as api
+
+    client = google_clients.pipelines(google_clients.region_of(name))
+    try:
+        client.cancel_pipeline_job(name=name, timeout=CALL_SECONDS)
+    except api.FailedPrecondition:  # it has ended by itself
+        return
+
+
+@dataclass
+class TemplateJobs:
+    """Child jobs that run the template; a launcher.Service.
+
+    Every attempt of one request has an id of its own, made from the request's key. Two runs at
+    once ask for the same id, and Google gives it to one.
+
+    Args:
+        job: What CreatePipelineJob takes.
+        parent: `projects/P/locations/R`.
+    """
+
+    job: Mapping[str, Any]
+    parent: str
+    kind: str = "PipelineJob"
+    attempts: int = 0
+
+    @property
+    def _client(self) -> Any:
+        return google_clients.pipelines(self.parent.rpartition("/")[2])
+
+    def get(self, name: str) -> Any:
+        """Fetch a job, with its tasks."""
+        return self._client.get_pipeline_job(name=name, timeout=CALL_SECONDS)
+
+    def find(self) -> str:
+        """Name the newest of our jobs that runs, or has left an endpoint that still stands."""
+        jobs = self._ours()
+        self.attempts = max((_attempt(job.name) for job in jobs), default=0)
+        for job in jobs:
+            if job.state.name in _RUNNING or (_succeeded(job) and self._stands(job.name)):
+                return str(job.name)
+        return ""
+
+    def create(self) -> str:
+        """Create the attempt after those that find() saw, or take it where another was quicker.
+
+        Looking again here would see the job of a run that was quicker, and add one to it.
+        """
+        from google.api_core import exceptions as api
+
+        attempt = self.attempts + 1
+        while True:
+            job_id = f"tune-{self.job['labels'][KEY_LABEL]}-{attempt}"
+            try:
+                created = self._client.create_pipeline_job(
+                    parent=self.parent,
+                    pipeline_job=self.job,
+                    pipeline_job_id=job_id,
+                    timeout=3 * CALL_SECONDS,
+                )
+                return str(created.name)
+            except api.AlreadyExists:
+                other = self.get(f"{self.parent}/pipelineJobs/{job_id}")
+                if other.state.name in _RUNNING or _succeeded(other):
+                    return str(other.name)
+                attempt += 1
+
+    def status(self, name: str) -> Status:
+        """Look at a job."""
+        job = self.get(name)
+        state = job.state.name
+        if state in _RUNNING or state == "PIPELINE_STATE_CANCELLING":
+            return Status(State.RUNNING, detail=_running_task(job))
+        if _succeeded(job):
+            return Status(State.SUCCEEDED)
+        if state == "PIPELINE_STATE_CANCELLED":
+            return Status(State.CANCELLED)
+        return Status(State.FAILED, _failure(job), internal=job.error.code in _INTERNAL)
+
+    def cancel(self, name: str) -> None:
+        """Ask for the end of a job."""
+        cancel_job(name)
+
+    def mend_first_job(self) -> None:
+        """Create an empty image dataset: Google's own remedy for the 500 of a first job."""
+        create_first_dataset(self.parent)
+
+    def _ours(self) -> list[Any]:
+        label = f'labels.{KEY_LABEL}="{self.job["labels"][KEY_LABEL]}"'
+        request = {"parent": self.parent, "filter": label, "order_by": "create_time desc"}
+        return list(self._client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
+
+    def _stands(self, name: str) -> bool:
+        """A model that was deleted since must be tuned again, not handed out."""
+        from google.api_core import exceptions as api
+
+        endpoint = outputs(self.get(name)).get("endpoint_resource_name", "")
+        if not endpoint:
+            return False
+        client = google_clients.endpoints(google_clients.region_of(endpoint))
+        try:
+            client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
+        except api.NotFound:
+            return False
+        return True
+
+
+def create_first_dataset(parent: str) -> None:
+    """Create an empty image dataset, which sets up what a project's first job lacks.
+
+    Args:
+        parent: `projects/P/locations/R`.
+    """
+    schema = "gs://google-cloud-aiplatform/schema/dataset/metadata/image_1.0.0.yaml"
+    query = {
+        "display_name": "tunepipe-first-job",
+        "problem_type": "IMAGE_CLASSIFICATION_MULTI_LABEL",
+    }
+    dataset = {
+        "display_name": "tunepipe-first-job",
+        "metadata_schema_uri": schema,
+        "saved_queries": [query],
+    }
+    client = google_clients.datasets(parent.rpartition("/")[2])
+    client.create_dataset(parent=parent, dataset=dataset, timeout=CALL_SECONDS)
+
+
+def outputs(job: Any) -> dict[str, Any]:
+    """Read a finished job's outputs from the execution of its run.
+
+    The run is the one task whose execution has the schema system.Run, whatever the template's
+    version calls its tasks.
+    """
+    for task in job.job_detail.task_details:
+        if task.execution.schema_title == "system.Run":
+            found = dict(task.execution.metadata or {})
+            return {k.removeprefix("output:"): v for k, v in found.items() if "output:" in k}
+    return {}
+
+
+def _given(request: TuningRequest) -> dict[str, Any]:
+    own = {name: value for name, value in request.options.items() if name not in _OUR_OPTIONS}
+    held_out = {"evaluation_data_uri": request.eval_uri} if _takes_evaluation(request) else {}
+    return {
+        "project": request.project,
+        "model_display_name": request.display_name,
+        "large_model_reference": request.base_model,
+        "dataset_uri": request.train_uri,
+        "train_steps": request.train_steps,
+        "learning_rate_multiplier": request.learning_rate_multiplier,
+        **held_out,
+        **own,
+    }
+
+
+def _takes_evaluation(request: TuningRequest) -> bool:
+    return bool(request.eval_uri) and family(request.base_model) != "chat"
+
+
+def _check_rows(request: TuningRequest) -> None:
+    limits = row_limits()
+    rows = _count_rows(request.train_uri, limits["train_min"])
+    if rows < limits["train_min"]:
+        raise DataError(
+            f"{rows} rows to learn from; the template wants {limits['train_min']}",
+            where=request.train_uri,
+        )
+    if not _takes_evaluation(request):
+        return
+    rows = _count_rows(request.eval_uri, limits["eval_max"] + 1)
+    if not limits["eval_min"] <= rows <= limits["eval_max"]:
+        over = "more" if rows > limits["eval_max"] else str(rows)
+        raise DataError(
+            f"the template evaluates on {limits['eval_min']} to {limits['eval_max']} rows,"
+            f" these are {over}",
+            where=request.eval_uri,
+            fix=f"hold out fewer: --eval-min {limits['eval_min']} --eval-max {limits['eval_max']}",
+        )
+
+
+def _count_rows(uri: str, enough: int) -> int:
+    with storage.open_reader(uri) as file:
+        return sum(1 for _ in islice((line for line in file if line.strip()), enough))
+
+
+def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
+    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    names = ("dataset_uri", "evaluation_data_uri")
+    rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
+    how = {name: value for name, value in parameters.items() if name not in names}
+    told = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:_KEY_CHARACTERS]
+
+
+def _digest(uri: str) -> str:
+    with storage.open_reader(uri) as file:
+        return fingerprint(file)
+
+
+def _run_labels() -> dict[str, str]:
+    """The labels of the pipeline run that this step belongs to, which Vertex AI passes on."""
+    labels: dict[str, str] = json.loads(os.environ.get("VERTEX_AI_PIPELINES_RUN_LABELS") or "{}")
+    ours = ("vertex-ai-", "tunepipe_")  # these name the run itself, not what it starts
+    return {name: value for name, value in labels.items() if not name.startswith(ours)}
+
+
+def _pace(options: Mapping[str, Any]) -> launcher.Pace:
+    names = ("poll_seconds", "patience_seconds", "first_job_seconds")
+    return launcher.Pace(**{name: float(options[name]) for name in names if name in options})
+
+
+def _attempt(name: str) -> int:
+    match = re.search(r"-(\d+)\Z", name)
+    return int(match[1]) if match else 0
+
+
+def _succeeded(job: Any) -> bool:
+    return bool(job.state.name == "PIPELINE_STATE_SUCCEEDED")
+
+
+def _running_task(job: Any) -> str:
+    running = [
+        task.task_name
+        for task in job.job_detail.task_details
+        if task.state.name == "RUNNING" and task.execution.schema_title != "system.Run"
+    ]
+    return ", ".join(running)
+
+
+def _failure(job: Any) -> str:
+    """The most telling message: a task's own before the job's summary."""
+    messages = [
+        f"{task.task_name}: {task.error.message}"
+        for task in job.job_detail.task_details
+        if task.state.name == "FAILED" and task.error.message
+    ]
+    return "; ".join(messages) or str(job.error.message)
+
+
+def _result(job: Any, request: TuningRequest) -> TuningResult:
+    found = outputs(job)
+    model = str(found.get("model_resource_name", ""))
+    endpoint = str(found.get("endpoint_resource_name", ""))
+    if not (model and endpoint):
+        raise UsageError(
+            "the template named no model and no endpoint",
+            where=job.name,
+            fix="check template_version: its outputs are model_resource_name and"
+            " endpoint_resource_name",
+        )
+    return TuningResult(
+        model=model,
+        endpoint=endpoint,
+        statistics={
+            "job": job.name,
+            "template": job.template_uri,
+            "train_steps": request.train_steps,
+            "batch_size": request.batch_size,
+            "seconds": round((job.end_time - job.create_time).total_seconds(), 1),
+        },
+    )
+
+
+def _endpoint_of(model: str) -> str:
+    if "/models/" not in model or "/publishers/" in model:
+        google_clients.region_of(model)
+        return model
+    stem, _, version = model.partition("@")
+    region = google_clients.region_of(model)
+    place = stem.partition("/models/")[0]
+    for endpoint in google_clients.endpoints(region).list_endpoints(parent=place):
+        for deployed in endpoint.deployed_models:
+            name, _, deployed_version = deployed.model.partition("@")
+            if name == stem and version in ("", deployed_version):
+                return str(endpoint.name)
+    raise UsageError(
+        "the model is deployed to no endpoint", where=model, fix="deploy it, or tune again"
+    )
+
+
+def _is_chat(model: str) -> bool:
+    base = model.partition("/publishers/google/models/")[2]
+    return bool(base) and family(base) == "chat"
+
+
+def _ask(
+    prompt: Prompt,
+    *,
+    endpoint: str,
+    write: Callable[[Prompt], dict[str, Any]],
+    parameters: Mapping[str, Any],
+) -> Answer:
+    from google.api_core import exceptions as api
+    from google.protobuf import json_format, struct_pb2
+
+    client = google_clients.predictions(google_clients.region_of(endpoint))
+    instance = json_format.ParseDict(write(prompt), struct_pb2.Value())
+    try:
+        response = client.predict(
+            endpoint=endpoint,
+            instances=[instance],
+            parameters=json_format.ParseDict(parameters, struct_pb2.Value()),
+            timeout=60.0,
+        )
+    except api.InvalidArgument as error:
+        return Answer(prompt.id, None, f"refused: {error.message}")
+    return _answer(prompt.id, type(response).to_dict(response)["predictions"])
+
+
+def _text(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": "\n\n".join(message["content"] for message in prompt.messages)}
+
+
+def _turns(prompt: Prompt) -> dict[str, Any]:
+    context = "\n".join(m["content"] for m in prompt.messages if m["role"] == "system")
+    authors = {"assistant": "bot", "user": "user"}
+    messages = [
+        {"author": authors[m["role"]], "content": m["content"]}
+        for m in prompt.messages
+        if m["role"] != "system"
+    ]
+    return {"context": context, "messages": messages}
+
+
+def _answer(prompt_id: str, predictions: list[Any]) -> Answer:
+    found = predictions[0] if predictions else {}
+    if found.get("candidates"):
+        return Answer(prompt_id, str(found["candidates"][0]["content"]))
+    if found.get("safetyAttributes", {}).get("blocked"):
+        return Answer(prompt_id, None, "blocked by the safety filter")
+    if "content" not in found:
+        return Answer(prompt_id, None, "the endpoint gave no answer")
+    return Answer(prompt_id, str(found["content"]))

@@ -1,0 +1,49 @@
+"""The one stand-in of a test session. A conftest takes the fixtures with
+
+from tests.standin.session import cloud, standin  # noqa: F401
+"""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from .process import StandIn
+
+PROJECT, REGION, BUCKET = "demo-project", "europe-west4", "demo-bucket"
+
+
+@cache
+def running() -> StandIn:
+    """Start the stand-in, once a process."""
+    folder = tempfile.TemporaryDirectory(prefix="standin-")
+    started = StandIn(Path(folder.name))
+
+    def stop() -> None:
+        started.stop()
+        folder.cleanup()
+
+    atexit.register(stop)
+    return started
+
+
+@pytest.fixture(scope="session")
+def standin() -> StandIn:
+    """The stand-in, shared by the whole session."""
+    return running()
+
+
+@pytest.fixture
+def cloud(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """The stand-in, empty but for one bucket; the clients of this process reach it."""
+    for name, value in standin.environment.items():
+        monkeypatch.setenv(name, value)
+    standin.reset()
+    (standin.buckets / BUCKET).mkdir(exist_ok=True)
+    yield standin
+    assert standin.ask("refused") == []  # nobody tried to reach anything but Google
