@@ -271,10 +271,11 @@ def share_chart(parts: Sequence[tuple[str, str, float]], *, name: str, title: st
 
 def _svg(name: str, title: str, description: str, height: float, body: str) -> str:
     name = escape(name)
+    labels = f'aria-labelledby="{name}-title" aria-describedby="{name}-text"'
     return (
-        f'<svg class="chart" role="img" viewBox="0 0 {WIDTH} {_n(height)}" '
-        f'aria-labelledby="{name}-title {name}-text"><title id="{name}-title">{_escaped(title)}'
-        f'</title><desc id="{name}-text">{_escaped(description)}</desc>{body}</svg>'
+        f'<svg class="chart" role="img" viewBox="0 0 {WIDTH} {_n(height)}" {labels}>'
+        f'<title id="{name}-title">{_escaped(title)}</title>'
+        f'<desc id="{name}-text">{_escaped(description)}</desc>{body}</svg>'
     )
 
 

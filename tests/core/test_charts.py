@@ -37,7 +37,7 @@ def accessible(svg: str, title: str) -> ElementTree.Element:
     root = parsed(svg)
     assert root.get("role") == "img"
     named = {e.get("id"): e.text or "" for e in root if e.tag in ("title", "desc")}
-    assert list(named) == root.get("aria-labelledby", "").split()
+    assert list(named) == [root.get("aria-labelledby"), root.get("aria-describedby")]
     assert next(iter(named.values())) == title
     for element in root.iter():
         for key in ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "width", "height"):

@@ -161,7 +161,8 @@ def test_headings_go_down_one_level_at_a_time_and_names_are_unique():
     wanted = {
         name
         for _, attributes in page.tags
-        for name in (attributes.get("aria-labelledby") or "").split()
+        for key in ("aria-labelledby", "aria-describedby")
+        for name in (attributes.get(key) or "").split()
     }
     assert wanted <= set(names)
 
