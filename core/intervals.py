@@ -26,6 +26,7 @@ _MAX_DRAWS = 200_000_000
 _MIN_RESAMPLES = 1_000
 _CHUNK_CELLS = 4_000_000
 _CACHED_CELLS = 10_000
+_FEW_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,19 @@ def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
     few = 8 * len(distinct) <= rows
     values = distinct if few else statistics
     drawn = _draws_of_cells(rng, times, count) if few else _draws_of_rows(rng, rows, count)
-    return np.concatenate([weights @ values for weights in drawn])
+    return np.concatenate([weighted_sums(weights, values) for weights in drawn])
+
+
+def weighted_sums(weights: Floats, values: Floats) -> Floats:
+    """The matrix product, shape (lines, rows) by (rows, numbers).
+
+    A few columns are no work for several threads: on a busy machine BLAS would wait for them far
+    longer than it computes.
+    """
+    if values.shape[1] > _FEW_COLUMNS:
+        return weights @ values
+    sums: Floats = np.einsum("ij,kj->ik", weights, np.ascontiguousarray(values.T))
+    return sums
 
 
 def _draws_of_cells(

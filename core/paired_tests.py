@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .intervals import CONFIDENCE, Floats, chunks, draws
+from .intervals import CONFIDENCE, Floats, chunks, draws, weighted_sums
 
 ALPHA = round(1 - CONFIDENCE, 9)
 POWER = 0.8
@@ -106,7 +106,7 @@ def _subset_means(differences: Floats, seed: int) -> tuple[Floats, Floats]:
     columns = np.column_stack([differences, np.ones(rows)])
     lower, upper = [np.empty(0)], [np.empty(0)]
     for chosen in _subsets(rows, seed):
-        sums, sizes = (chosen @ columns).T
+        sums, sizes = weighted_sums(chosen, columns).T
         # The empty and the full subset are the data as they are, which always count as far out.
         whole = (sizes == 0) | (sizes == rows)
         sizes[whole] = rows / 2
