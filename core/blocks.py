@@ -78,13 +78,13 @@ def _prove(
     from .proof import prove
 
     proof = prove(data, task.rules)
-    given, wanted = hashes(proof.inputs), hashes(proof.outputs)
-    tally.add_proof(proof, given)
+    tally.add_proof(proof)
     if not proof.unproved:
-        return given, wanted, []
+        return list(proof.input_hashes), list(proof.output_hashes), []
     inputs, outputs = [0] * proof.lines, [0] * proof.lines
-    for place, first, second in zip(proof.places, given, wanted, strict=True):
-        inputs[place], outputs[place] = first, second
+    columns = (proof.places, proof.input_hashes, proof.output_hashes)
+    for place, given, wanted in zip(*columns, strict=True):
+        inputs[place], outputs[place] = given, wanted
     return inputs, outputs, proof.unproved
 
 

@@ -72,7 +72,12 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     findings += found
     if row is None:
         return Diagnosis(tuple(findings))
-    findings += _row_findings(row, line, rules)
+    raw = any(finding.code == "control-character" for finding in found)
+    findings += (
+        finding
+        for finding in _row_findings(row, line, rules)
+        if not (raw and finding.code == "control-character")
+    )
     if any(finding.stops for finding in findings if finding.code != "bom"):
         return Diagnosis(tuple(findings), row)
     given, wanted = view(row, rules.format)

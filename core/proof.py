@@ -11,25 +11,26 @@ it looks like a secret. Most of this is asked of all texts of a block joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import add, attrgetter, eq
 from typing import Any
 
 import msgspec
 import numpy as np
+import xxhash
 
 from .characters import traces
 from .rules import LINE_BYTES_MAX, Rules, estimated_tokens
 from .secret_patterns import RUN_CHARACTERS, personal_data_in, secrets_in
-from .views import SYSTEM_MARK, TURN_MARK, characters, joined
+from .views import SYSTEM_MARK, TURN_MARK, characters
 
 _ROW_MARK = "\x1c"
-# A system turn that is a field of its own and no turn in the list.
-_SYSTEM = "\x1d"
-# Escapes that decode to the marks, to the quote, and to the controls that JSON wants escaped.
-_MARK_ESCAPE, _QUOTE_ESCAPE = b"\\u001", b"\\u0022"
-_CONTROL_ESCAPES = (b"\\u00", b"\\b", b"\\f")
+# Escapes that may decode to the marks or to the quote, and those that may decode to a control.
+_BLURRING = re.compile(rb"\\u00(?:1|22)")
+_CONTROLS = re.compile(rb"\\(?:u00|b|f)")
 
 
 @dataclass(slots=True)
@@ -41,6 +42,8 @@ class Proof:
         places: The indices of the clean rows in the block.
         inputs: Their inputs (views.py).
         outputs: Their outputs.
+        input_hashes: The inputs' 64-bit hashes.
+        output_hashes: The outputs' hashes.
         input_characters: The inputs' characters, marks left out.
         output_characters: The outputs' characters.
         ascii_characters: How many of all these are ASCII, of the inputs and of the outputs.
@@ -51,6 +54,8 @@ class Proof:
     places: Sequence[int] = ()
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
+    input_hashes: Sequence[int] = ()
+    output_hashes: Sequence[int] = ()
     input_characters: Sequence[int] = ()
     output_characters: Sequence[int] = ()
     ascii_characters: tuple[int, int] = (0, 0)
@@ -115,11 +120,26 @@ class _Columns:
     characters: list[int]
     quotes: list[int]
 
+    def extend(self, other: _Columns) -> None:
+        """Append another's rows."""
+        self.places += other.places
+        self.inputs += other.inputs
+        self.outputs += other.outputs
+        self.characters += other.characters
+        self.quotes += other.quotes
+
+    def in_order(self) -> _Columns:
+        """Return the rows in the order of their places."""
+        return self.taking(sorted(range(len(self.places)), key=self.places.__getitem__))
+
     def without(self, doubtful: set[int]) -> _Columns:
         """Return the columns without the rows at these positions (not places)."""
         if not doubtful:
             return self
-        kept = [n for n in range(len(self.places)) if n not in doubtful]
+        return self.taking([n for n in range(len(self.places)) if n not in doubtful])
+
+    def taking(self, kept: Sequence[int]) -> _Columns:
+        """Return the rows at these positions, in this order."""
         return _Columns(
             [self.places[n] for n in kept],
             [self.inputs[n] for n in kept],
@@ -157,9 +177,10 @@ def prove(block: bytes, rules: Rules) -> Proof:
             None if len(x) > LINE_BYTES_MAX else row for x, row in zip(lines, rows, strict=True)
         ]
     columns = _columns(rows, rules)
-    columns = columns.without(_escape_doubts(block, lines, columns))
+    if b"\\" in block:
+        columns = columns.without(_escape_doubts(block, lines, columns))
     columns = columns.without(_plain_doubts(columns, rules))
-    columns, ascii_characters = _scan(block, lines, columns, rules)
+    columns, given, wanted = _scan(block, lines, columns)
     proved = set(columns.places)
     complete = len(proved) == len(lines)
     return Proof(
@@ -167,9 +188,11 @@ def prove(block: bytes, rules: Rules) -> Proof:
         places=columns.places,
         inputs=columns.inputs,
         outputs=columns.outputs,
+        input_hashes=given.hashes(),
+        output_hashes=wanted.hashes(),
         input_characters=columns.characters,
         output_characters=list(map(len, columns.outputs)),
-        ascii_characters=ascii_characters,
+        ascii_characters=(given.ascii_characters(), wanted.ascii_characters()),
         unproved=[] if complete else [(n, x) for n, x in enumerate(lines) if n not in proved],
     )
 
@@ -203,70 +226,117 @@ def _columns(rows: list[Any], rules: Rules) -> _Columns:
             inputs = [row.prompt for row in known]
             outputs = [row.completion for row in known]
         case "palm-chat":
-            return _chats(places, [_palm_chat(row) for row in known], rules)
+            turns = [row.messages for row in known]
+            return _chats(places, turns, [row.context for row in known], "author", rules)
         case "messages":
-            return _chats(places, [_messages(row) for row in known], rules)
+            turns = [row.messages for row in known]
+            return _chats(places, turns, [None] * len(turns), "role", rules)
         case _:
-            return _chats(places, [_gemini(row) for row in known], rules)
+            return _gemini(places, known, rules)
     return _Columns(places, inputs, outputs, list(map(len, inputs)), [8] * len(places))
 
 
-# A chat row before its turns are looked at: the roles, the contents, the quotes it needs.
-_Chat = tuple[tuple[str, ...], list[str], int]
-
-
-def _palm_chat(row: _PalmChat) -> _Chat:
-    roles = tuple([message.author for message in row.messages])
-    contents = [message.content for message in row.messages]
-    if row.context is None:
-        return roles, contents, 2 + 8 * len(roles)
-    # An empty context stands for none; the diagnoser reads such a row.
-    return (_SYSTEM, *roles), [row.context, *contents], 6 + 8 * len(roles)
-
-
-def _messages(row: _Messages) -> _Chat:
-    messages = row.messages
-    roles = tuple([message.role for message in messages])
-    return roles, [message.content for message in messages], 2 + 8 * len(messages)
-
-
-def _gemini(row: _Gemini) -> _Chat:
-    contents, system = row.contents, row.systemInstruction
-    if any(len(content.parts) != 1 for content in contents):
-        return (), [], 0
-    roles = tuple([content.role for content in contents])
-    texts = [content.parts[0].text for content in contents]
-    quotes = 2 + 10 * len(contents)
-    if system is None:
-        return roles, texts, quotes
-    if len(system.parts) != 1:
-        return (), [], 0
-    quotes += 8 if system.role is None else 12
-    return (_SYSTEM, *roles), [system.parts[0].text, *texts], quotes
-
-
-def _chats(places: list[int], chats: list[_Chat], rules: Rules) -> _Columns:
-    columns = _Columns([], [], [], [], [])
-    sides: dict[tuple[str, ...], bool] = {}
-    for place, (roles, contents, quotes) in zip(places, chats, strict=True):
-        ordered = sides.get(roles)
-        if ordered is None:
-            ordered = sides[roles] = _alternates(roles, rules)
-        if not ordered or not all(map(str.strip, contents)) or contents[-1] == contents[-2]:
-            continue
-        *spoken, answer = contents
-        system = spoken.pop(0) if len(roles) % 2 else None
-        columns.places.append(place)
-        columns.inputs.append(joined(system, spoken))
-        columns.outputs.append(answer)
-        columns.characters.append(sum(map(len, contents)) - len(answer))
-        columns.quotes.append(quotes)
+def _gemini(places: list[int], rows: list[Any], rules: Rules) -> _Columns:
+    """Take the rows whose every turn is one text; the diagnoser reads the others."""
+    plain = [
+        n
+        for n, row in enumerate(rows)
+        if all([len(turn.parts) == 1 for turn in row.contents])  # noqa: C419 (faster)
+        and (row.systemInstruction is None or len(row.systemInstruction.parts) == 1)
+    ]
+    known = [rows[n] for n in plain]
+    columns = _chats(
+        [places[n] for n in plain],
+        [row.contents for row in known],
+        [row.systemInstruction and row.systemInstruction.parts[0].text for row in known],
+        "role",
+        rules,
+    )
+    # A system turn that names its role has one key and one text more.
+    named = {
+        places[n]
+        for n in plain
+        if (system := rows[n].systemInstruction) and system.role is not None
+    }
+    if named:
+        pairs = zip(columns.places, columns.quotes, strict=True)
+        columns.quotes = [quotes + 4 * (place in named) for place, quotes in pairs]
     return columns
 
 
-def _alternates(roles: tuple[str, ...], rules: Rules) -> bool:
-    systems = {_SYSTEM} | ({"system", "developer"} & set(rules.roles))
-    spoken = roles[1:] if roles and roles[0] in systems else roles
+def _chats(
+    places: list[int], turns: list[Any], systems: list[str | None], role: str, rules: Rules
+) -> _Columns:
+    """Turn chats into columns, all of one length at a time.
+
+    Args:
+        places: The rows' indices in the block.
+        turns: Each row's list of turns.
+        systems: Each row's system turn where that is a field of its own, else None.
+        role: The field of a turn that names its side.
+        rules: What a row may hold.
+    """
+    groups: dict[tuple[bool, int], list[int]] = {}
+    for n, kind in enumerate(zip([x is None for x in systems], map(len, turns), strict=True)):
+        groups.setdefault(kind, []).append(n)
+    whole = _Columns([], [], [], [], [])
+    for (alone, length), members in groups.items():
+        if length >= 2:
+            columns = [[turns[n][k] for n in members] for k in range(length)]
+            first = None if alone else [systems[n] or "" for n in members]
+            whole.extend(_group([places[n] for n in members], columns, first, role, rules))
+    return whole.in_order() if len(groups) > 1 else whole
+
+
+def _group(
+    places: list[int], turns: list[list[Any]], systems: list[str] | None, role: str, rules: Rules
+) -> _Columns:
+    """Make columns of chats of one length; `turns` has a list for each turn, not for each row."""
+    roles = list(zip(*(map(attrgetter(role), turn) for turn in turns), strict=True))
+    kept = [pattern for pattern in set(roles) if _alternates(pattern, systems is not None, rules)]
+    if len(kept) != 1 or len(set(roles)) != 1:
+        parts = [[n for n, pattern in enumerate(roles) if pattern == one] for one in kept]
+        whole = _Columns([], [], [], [], [])
+        for part in parts:
+            chosen = [[turn[n] for n in part] for turn in turns]
+            first = None if systems is None else [systems[n] for n in part]
+            whole.extend(_group([places[n] for n in part], chosen, first, role, rules))
+        return whole.in_order()
+    *spoken, outputs = [list(map(_text_of(rules.format), turn)) for turn in turns]
+    quotes = 2 + (10 if rules.format == "gemini" else 8) * len(turns)
+    own = systems is None and len(turns) % 2 == 1
+    if systems is not None:
+        spoken.insert(0, systems)
+        quotes += 8 if rules.format == "gemini" else 4
+    blank = {n for text in spoken if not all(map(str.strip, text)) for n in _blanks(text)}
+    echoed = {n for n, (a, b) in enumerate(zip(spoken[-1], outputs, strict=True)) if a == b}
+    inputs = spoken[0] if len(spoken) == 1 else list(map(TURN_MARK.join, zip(*spoken, strict=True)))
+    marks = len(spoken) - 1
+    if own or systems is not None:
+        inputs = [SYSTEM_MARK + text for text in inputs]
+        marks += 1
+    lengths = [len(text) - marks for text in inputs]
+    return _Columns(places, inputs, outputs, lengths, [quotes] * len(places)).without(
+        blank | echoed
+    )
+
+
+def _text_of(format: str) -> Callable[[Any], str]:
+    return _gemini_part if format == "gemini" else attrgetter("content")
+
+
+def _gemini_part(turn: Any) -> str:
+    text: str = turn.parts[0].text
+    return text
+
+
+def _blanks(texts: Sequence[str]) -> list[int]:
+    return [n for n, text in enumerate(texts) if not text.strip()]
+
+
+def _alternates(roles: tuple[str, ...], has_system: bool, rules: Rules) -> bool:
+    systems = {"system", "developer"} & set(rules.roles)
+    spoken = roles[1:] if roles[0] in systems and not has_system else roles
     answers = {"assistant", "model", "bot"} & set(rules.roles)
     return (
         len(spoken) >= 2
@@ -278,13 +348,9 @@ def _alternates(roles: tuple[str, ...], rules: Rules) -> bool:
 
 def _escape_doubts(block: bytes, lines: Sequence[bytes], columns: _Columns) -> set[int]:
     """Rows whose line may hold an escape that would blur the counts below."""
-    if b"\\u00" not in block or not (_MARK_ESCAPE in block or _QUOTE_ESCAPE in block):
+    if not _BLURRING.search(block):
         return set()
-    return {
-        n
-        for n, place in enumerate(columns.places)
-        if _MARK_ESCAPE in lines[place] or _QUOTE_ESCAPE in lines[place]
-    }
+    return {n for n, place in enumerate(columns.places) if _BLURRING.search(lines[place])}
 
 
 def _plain_doubts(columns: _Columns, rules: Rules) -> set[int]:
@@ -293,10 +359,11 @@ def _plain_doubts(columns: _Columns, rules: Rules) -> set[int]:
     for texts in (inputs, outputs):
         if not all(map(str.strip, texts)):
             doubts.update(n for n, text in enumerate(texts) if not text.strip())
-    doubts.update(n for n, (a, b) in enumerate(zip(inputs, outputs, strict=True)) if a == b)
+    if any(map(eq, inputs, outputs)):
+        doubts.update(n for n, (a, b) in enumerate(zip(inputs, outputs, strict=True)) if a == b)
     doubts |= _long(inputs, rules.input_tokens) | _long(outputs, rules.output_tokens)
     if rules.example_tokens:
-        lengths = map(int.__add__, map(len, inputs), map(len, outputs))
+        lengths = map(add, map(len, inputs), map(len, outputs))
         long = [n for n, length in enumerate(lengths) if length > rules.example_tokens]
         rows = [f"{inputs[n]}{outputs[n]}" for n in long]
         doubts.update(long[n] for n in _long(rows, rules.example_tokens))
@@ -317,21 +384,20 @@ def _long(texts: Sequence[str], most: int) -> set[int]:
 
 
 def _scan(
-    block: bytes, lines: Sequence[bytes], columns: _Columns, rules: Rules
-) -> tuple[_Columns, tuple[int, int]]:
-    """Look through all texts joined; if anything is found, drop its rows and count anew."""
-    while columns.places:
-        given, wanted = (_Joined(texts) for texts in (columns.inputs, columns.outputs))
+    block: bytes, lines: Sequence[bytes], columns: _Columns
+) -> tuple[_Columns, _Joined, _Joined]:
+    """Look through all texts joined; if anything is found, drop its rows and look again."""
+    escaped = b"\\" in block and bool(_CONTROLS.search(block))
+    while True:
+        given, wanted = _Joined(columns.inputs), _Joined(columns.outputs)
         doubts = _quote_doubts(block, lines, columns, given, wanted)
-        escaped = any(escape in block for escape in _CONTROL_ESCAPES)
         for text in (given, wanted):
             doubts.update(text.rows_of(text.suspects(escaped)))
         runs = set(given.rows_of(given.runs())) | set(wanted.rows_of(wanted.runs()))
         doubts.update(n for n in runs if secrets_in(f"{columns.inputs[n]}\n{columns.outputs[n]}"))
         if not doubts:
-            return columns, (given.ascii_characters(), wanted.ascii_characters())
+            return columns, given, wanted
         columns = columns.without(doubts)
-    return columns, (0, 0)
 
 
 def _quote_doubts(
@@ -339,10 +405,10 @@ def _quote_doubts(
 ) -> set[int]:
     """Rows whose line has other quotes than its texts call for: a key stands there twice."""
     if len(lines) == len(columns.places):
-        quotes = block.count(b'"')
+        quotes = _count(np.frombuffer(block, np.uint8), '"')
     else:
         quotes = sum([lines[place].count(b'"') for place in columns.places])
-    inside = given.text.count(b'"') + wanted.text.count(b'"')
+    inside = _count(given.bytes, '"') + _count(wanted.bytes, '"')
     if quotes == sum(columns.quotes) + inside:
         return set()
     rows = zip(columns.places, columns.quotes, columns.inputs, columns.outputs, strict=True)
@@ -353,13 +419,21 @@ def _quote_doubts(
     }
 
 
+def _count(data: Any, character: str) -> int:
+    return int(np.count_nonzero(data == ord(character)))
+
+
 class _Joined:
     """The texts of many rows as one run of bytes, and the way back from a byte to its row."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.text = _ROW_MARK.join(texts).encode()
-        self.rows = len(texts)
+        self.texts = [text.encode() for text in texts]
+        self.text = _ROW_MARK.encode().join(self.texts)
         self.bytes = np.frombuffer(self.text, np.uint8)
+
+    def hashes(self) -> list[int]:
+        """Hash each text to 64 bits (XXH3)."""
+        return list(map(xxhash.xxh3_64_intdigest, self.texts))
 
     def suspects(self, escaped: bool) -> list[int]:
         """Return the places of characters that the diagnoser may have something to say of."""
@@ -391,6 +465,7 @@ class _Joined:
 
     def ascii_characters(self) -> int:
         """Count the ASCII characters of the rows, marks left out."""
+        marks = (_ROW_MARK, TURN_MARK, SYSTEM_MARK)
+        low = self.bytes[self.bytes < 32]
         plain = int(np.count_nonzero(self.bytes < 0x80))
-        marks = self.text.count(TURN_MARK.encode()) + self.text.count(SYSTEM_MARK.encode())
-        return plain - marks - (self.rows - 1)
+        return plain - sum(_count(low, mark) for mark in marks)

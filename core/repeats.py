@@ -210,6 +210,9 @@ def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield code, rows and earlier rows of one slice."""
     import numpy as np
 
+    part = part[np.argsort(part[:, 0])]
+    same = part[1:, 0] == part[:-1, 0]
+    part = part[np.append(same, False) | np.append(False, same)]
     theirs = part[:, 1] >= _AGAINST
     mine, others = part[~theirs], part[theirs]
     given, rows, wanted = mine[:, 0], mine[:, 1], mine[:, 2]

@@ -148,7 +148,7 @@ def _turns(value: Any, field: str) -> Iterator[Finding | tuple[str, Mapping[str,
 
 def _prompt_completion(row: Mapping[str, Any], rules: Rules) -> Findings:
     prompt, completion = row.get("prompt"), row.get("completion")
-    if not isinstance(prompt, list) and not isinstance(completion, list):
+    if not isinstance(prompt, list):
         yield from _texts(row, rules.required)
         return
     roles = ("system", "user", "assistant", "tool")

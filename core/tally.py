@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -115,7 +114,7 @@ class Tally:
         self._add_labels([wanted])
         self._sample([given_hash], [given])
 
-    def add_proof(self, proof: Proof, hashes: Sequence[int]) -> None:
+    def add_proof(self, proof: Proof) -> None:
         """Count the rows that a block was proved to hold."""
         ascii_input, ascii_output = proof.ascii_characters
         self.input_lengths.add(proof.input_characters, ascii_input)
@@ -123,7 +122,7 @@ class Tally:
         self.rows += len(proof.places)
         self.valid_rows += len(proof.places)
         self._add_labels(proof.outputs)
-        self._sample(hashes, proof.inputs)
+        self._sample(proof.input_hashes, proof.inputs)
 
     def merge(self, other: Tally) -> None:
         """Add another tally of later lines; its problems must be numbered and named already."""
@@ -142,7 +141,7 @@ class Tally:
         elif self.labels is not None:
             self.labels.update(other.labels)
             self._drop_many_labels()
-        self.languages = heapq.nsmallest(_SAMPLED_ROWS, self.languages + other.languages)
+        self._keep_sampled(other.languages)
 
     @property
     def sampled_below(self) -> int:
@@ -178,10 +177,15 @@ class Tally:
         below = self.sampled_below
         chosen = [n for n, value in enumerate(hashes) if value <= below]
         if len(chosen) > _SAMPLED_ROWS:
-            chosen = heapq.nsmallest(_SAMPLED_ROWS, chosen, key=hashes.__getitem__)
+            chosen.sort(key=hashes.__getitem__)
+            del chosen[_SAMPLED_ROWS:]
         if chosen:
-            new = [(hashes[n], language(inputs[n])) for n in chosen]
-            self.languages = heapq.nsmallest(_SAMPLED_ROWS, self.languages + new)
+            self._keep_sampled([(hashes[n], language(inputs[n])) for n in chosen])
+
+    def _keep_sampled(self, new: list[tuple[int, str]]) -> None:
+        self.languages += new
+        self.languages.sort()
+        del self.languages[_SAMPLED_ROWS:]
 
     def _language_counts(self) -> dict[str, int]:
         """Scale the sampled rows' languages up to all sound rows; exact where all were sampled."""
