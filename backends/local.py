@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     folder, identity = Path(output_dir), _identity(request)
     if finished := _finished(folder, identity):
         return finished
-    device = _prepare(options.device, options.threads, request.base_model)
+    device = _prepare(options.device, options.threads)
     statistics = _tune(request, _settled(options, request), folder, identity, device, progress)
     with replacing(folder / _RECORD) as file:
         json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
@@ -82,7 +83,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         UsageError: A setting or the model is wrong.
     """
     options = read_options(PredictionOptions, settings)
-    device = _prepare(options.device, options.threads, model)
+    device = _prepare(options.device, options.threads)
     if options.engine == "vllm":
         from .local_vllm import generate
     else:
@@ -134,16 +135,15 @@ def _tune(
     return measured | {"device": device, "base_model": request.base_model, "note": note}
 
 
-def _prepare(device: str, threads: int, model: str) -> str:
+def _prepare(device: str, threads: int) -> str:
     """Set the process up for torch, and return the device."""
-    if not model or Path(model).is_dir():
-        # Read when the packages are first imported: then nothing asks the hub, or waits for it.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    # peft and transformers warn each other of names that are to go.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     torch.set_num_threads(threads)
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -76,7 +76,7 @@ def load_base(name: str, options: TuningOptions, device: str) -> Any:
     with loading(name) as where:
         model = AutoModelForCausalLM.from_pretrained(name, **settings, **where)
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if options.tuning_mode == "qlora":
         return model
     return model.to(device)
