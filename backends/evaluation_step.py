@@ -72,6 +72,10 @@ def backend_of(name: str) -> Backend:
 
 
 def _pace(backend: str, settings: Mapping[str, Any]) -> Pace:
-    given = {name: settings[name] for name in _PACE if name in settings}
-    workers = int(given.pop("workers", 0 if backend == "local" else _REMOTE_WORKERS))
-    return Pace(workers=workers, **given)
+    at_once = 0 if backend == "local" else _REMOTE_WORKERS
+    # int(): KFP makes 8.0 of the 8 in a mapping.
+    return Pace(
+        workers=int(settings.get("workers", at_once)),
+        requests_per_minute=float(settings.get("requests_per_minute", 0)),
+        attempts=int(settings.get("attempts", 5)),
+    )

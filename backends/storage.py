@@ -125,19 +125,20 @@ def open_reader(uri: str) -> Iterator[BinaryIO]:
         CloudError: Cloud Storage refused.
     """
     with ExitStack() as stack:
-        with _explained(uri):
-            file = stack.enter_context(_open(uri))
+        file = stack.enter_context(open_file(uri))
         if is_gcs(uri):
             stack.enter_context(_explained(uri))
         yield file
 
 
-def _open(uri: str) -> BinaryIO:
-    if not is_gcs(uri):
-        return Path(uri).open("rb")
-    blob = _blob(uri)
-    blob.reload()
-    return cast(BinaryIO, blob.open("rb"))
+def open_file(uri: str) -> BinaryIO:
+    """Open a file for reading, as `open_reader` does, and leave it to the caller to close it."""
+    with _explained(uri):
+        if not is_gcs(uri):
+            return Path(uri).open("rb")
+        blob = _blob(uri)
+        blob.reload()
+        return cast(BinaryIO, blob.open("rb"))
 
 
 def write_file(local: str, uri: str, *, if_generation: int | None = None) -> Stat:

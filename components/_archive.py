@@ -1,26 +1,44 @@
-"""An archive whose bytes depend on nothing but what is in it."""
+"""An archive whose bytes depend on nothing but the code that is in it."""
 
 from __future__ import annotations
 
-import gzip
+import ast
 import io
+import lzma
 import tarfile
 from collections.abc import Mapping
 
 
 def archive(contents: Mapping[str, bytes]) -> bytes:
-    """Pack files into a tar.gz that depends on their names and bytes alone.
+    """Pack files into a tar.xz that depends on their names and bytes alone.
+
+    xz, because it is an eighth smaller than gzip, and because gzip's bytes hang on which zlib a
+    Python was built with.
 
     Args:
         contents: Paths inside the archive and the bytes of each file.
     """
-    tar_bytes, gz_bytes = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=tar_bytes, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(contents):
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(contents[path]), 0o644
             tar.addfile(entry, io.BytesIO(contents[path]))
-    # GzipFile, not gzip.compress: the latter writes another OS byte on Python 3.11 than on 3.13.
-    with gzip.GzipFile(fileobj=gz_bytes, mode="wb", filename="", mtime=0) as zipped:
-        zipped.write(tar_bytes.getvalue())
-    return gz_bytes.getvalue()
+    return lzma.compress(packed.getvalue(), preset=9)
+
+
+def without_docstrings(source: str) -> str:
+    """Empty the docstrings of a module, and leave every other line where it stands.
+
+    A step has no reader. Without them a component is a third smaller, a change of words loses no
+    execution cache, and a traceback still names the lines of the repository.
+    """
+    lines = source.split("\n")
+    for node in ast.walk(ast.parse(source)):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            text = node.body[0]
+            lines[text.lineno - 1] = " " * text.col_offset + '""'
+            for number in range(text.lineno, text.end_lineno or text.lineno):
+                lines[number] = ""
+    return "\n".join(lines)

@@ -1,9 +1,10 @@
 """The one decorator: it turns a short function into a component that carries its code along.
 
 kfp's `embedded_artifact_path` brings the mechanism. Three things are ours: only the modules that
-the body imports go in, the archive has the same bytes whenever and wherever it is made (kfp's own
-holds the clock and the user's name, which loses the execution cache at every compile), and a
-component too large for one argument of a Linux process is refused when it is compiled.
+the body imports go in, without their docstrings; the archive has the same bytes whenever and
+wherever it is made (kfp's own holds the clock and the user's name, which loses the execution cache
+at every compile); and a component too large for one argument of a Linux process is refused when it
+is compiled.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import base64
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kfp import dsl
 
 from tunepipe.core.errors import LimitError
 
-from ._archive import archive
+from ._archive import archive, without_docstrings
 from ._packages import BASE_IMAGE, requirements
 from ._sources import data_files_of, modules_of, third_party_of
 
@@ -52,22 +54,26 @@ def component(function: Callable[..., Any]) -> Any:
     return made
 
 
-def _contents(modules: Mapping[str, Any]) -> dict[str, bytes]:
+def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
     files = {
         name.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py"): path
         for name, path in modules.items()
     }
-    files |= data_files_of(dict(modules))
-    return {path: file.read_bytes() for path, file in files.items()}
+    code = {
+        name: without_docstrings(path.read_text(encoding="utf-8")).encode()
+        for name, path in files.items()
+    }
+    return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
 
 
 def _with_archive(source: str, packed: bytes) -> str:
-    text = base64.b64encode(packed).decode("ascii")
-    line = f"__KFP_EMBEDDED_ARCHIVE_B64 = '{text}'"
-    replaced, count = re.subn(r"__KFP_EMBEDDED_ARCHIVE_B64 = '[^']*'", line, source)
-    if count != 1:
-        raise RuntimeError("this kfp embeds code in another way; pin the version in constraints")
-    return replaced
+    """Put our archive in the place of kfp's own, and have it read as what it is."""
+    line = f"__KFP_EMBEDDED_ARCHIVE_B64 = '{base64.b64encode(packed).decode('ascii')}'"
+    source, archives = re.subn(r"__KFP_EMBEDDED_ARCHIVE_B64 = '[^']*'", line, source)
+    source, readers = re.subn(r"mode='r:gz'", "mode='r:xz'", source)
+    if (archives, readers) != (1, 1):
+        raise RuntimeError("this kfp embeds code in another way; take the version in constraints")
+    return source
 
 
 def _check_size(name: str, argument: str) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def modules_of(function: Callable[..., object]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def data_files_of(modules: dict[str, Path]) -> dict[str, Path]:
+def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
     """Find the data files that modules name in a string literal, such as "prices.toml".
 
     Returns:
@@ -56,7 +56,7 @@ def data_files_of(modules: dict[str, Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def third_party_of(modules: dict[str, Path]) -> set[str]:
+def third_party_of(modules: Mapping[str, Path]) -> set[str]:
     """Return the dotted names of everything imported that is neither ours nor Python's own."""
     names = {name for file in modules.values() for name in _imported(_tree(file), package="")}
     return {

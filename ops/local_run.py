@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,10 +11,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunepipe.backends.identity import identity
 from tunepipe.core import errors, progress
@@ -117,7 +119,6 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
     began = datetime.now(UTC)
     run_id = f"{began:%Y%m%d-%H%M%S}-{key[:6]}"
     run = LocalRun(id=run_id, key=key, folder=str(runs_folder / run_id))
-    _write(run)
     told = {
         "registry": str(runs_folder / "registry"),
         "work_dir": str(runs_folder / "work" / key),
@@ -125,14 +126,32 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
         "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
         **parameters,
     }
-    try:
-        _execute(run, told, shown)
-    except BaseException as error:
-        _write(replace(run, state="failed", reason=str(error) or "interrupted"))
-        raise
-    done = _finished(run)
-    _write(done)
+    with _locked(runs_folder / "work" / key) as lock:
+        _write(run)
+        try:
+            _execute(run, told, shown, lock)
+        except BaseException as error:
+            _write(replace(run, state="failed", reason=str(error) or "interrupted"))
+            raise
+        done = _finished(run)
+        _write(done)
     return done
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[IO[str]]:
+    """Hold a piece of work for one run; the lock goes when the last of its processes ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                "the same work is under way on this machine",
+                where=str(work),
+                fix="wait for that run, or stop it",
+            ) from error
+        yield lock
 
 
 def _write(run: LocalRun) -> None:
@@ -140,13 +159,13 @@ def _write(run: LocalRun) -> None:
         json.dump(asdict(run), file, ensure_ascii=False, indent=1)
 
 
-def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View) -> None:
+def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO[str]) -> None:
     folder = Path(run.folder)
     (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
     (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
     failed = None
     try:
-        for event in kfp_log.events(_log_lines(folder)):
+        for event in kfp_log.events(_log_lines(folder, lock)):
             show(event, shown)
             if isinstance(event, kfp_log.StepEnded) and not event.succeeded:
                 failed = event
@@ -158,9 +177,10 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View) -> None:
         raise TunepipeError("the pipeline did not start", where=str(folder / "log.txt"))
 
 
-def _log_lines(folder: Path) -> Iterator[str]:
+def _log_lines(folder: Path, lock: IO[str]) -> Iterator[str]:
     """Yield the log of the pipeline's process as it comes, and keep it in log.txt."""
-    with _process(folder) as process, (folder / "log.txt").open("w", encoding="utf-8") as log:
+    log_file = (folder / "log.txt").open("w", encoding="utf-8")
+    with _process(folder, lock) as process, log_file as log:
         assert process.stdout
         try:
             for line in process.stdout:
@@ -172,7 +192,7 @@ def _log_lines(folder: Path) -> Iterator[str]:
             raise
 
 
-def _process(folder: Path) -> subprocess.Popen[str]:
+def _process(folder: Path, lock: IO[str]) -> subprocess.Popen[str]:
     files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
     return subprocess.Popen(
         [sys.executable, "-m", "tunepipe.ops.kfp_process", *files],
@@ -182,6 +202,7 @@ def _process(folder: Path) -> subprocess.Popen[str]:
         errors="replace",
         env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # so that its steps end with it
+        pass_fds=[lock.fileno()],  # so that the work is locked while any process of it lives
     )
 
 

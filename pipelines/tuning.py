@@ -36,7 +36,8 @@ def build_tuning_pipeline(backend: str) -> Any:
         A kfp pipeline, to compile or to run.
     """
 
-    @dsl.pipeline(name=f"tune-{backend}")
+    # Not "tune-local": kfp takes a pipeline that bears the name of a component for the component.
+    @dsl.pipeline(name=f"tunepipe-{backend}")
     def tuning_pipeline(
         dataset_uri: str,
         format: str = "auto",

@@ -1,6 +1,8 @@
 """A component carries what its body imports, in bytes that depend on nothing else."""
 
+import ast
 import base64
+import inspect
 import io
 import os
 import re
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tunepipe import components
-from tunepipe.components._archive import archive
+from tunepipe.components._archive import archive, without_docstrings
 from tunepipe.components._packages import PINS, requirements
 from tunepipe.components._shell import MAX_ARGUMENT_BYTES, component
 from tunepipe.components._sources import data_files_of, third_party_of
@@ -69,9 +71,6 @@ def test_every_name_that_a_body_imports_is_there():
 
 
 def imported(function):
-    import ast
-    import inspect
-
     for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
         if isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names]
@@ -90,6 +89,31 @@ def test_the_archive_depends_on_names_and_bytes_alone(tmp_path):
             ("a.py", 0, 0, 0, ""),
             ("b.py", 0, 0, 0, ""),
         ]
+
+
+def test_docstrings_go_and_every_line_stays_where_it_was():
+    source = (ROOT / "core" / "steps.py").read_text(encoding="utf-8")
+    lean = without_docstrings(source)
+    assert "Returns:" in source
+    assert "Returns:" not in lean
+    for before, after in zip(source.split("\n"), lean.split("\n"), strict=True):
+        assert after in ("", before) or after.strip() == '""'
+
+
+def test_without_its_docstrings_a_module_does_the_same():
+    source = (ROOT / "core" / "steps.py").read_text(encoding="utf-8")
+    assert code_of(source) == code_of(without_docstrings(source))
+
+
+def code_of(source: str) -> str:
+    """The syntax tree, without positions and with every docstring emptied."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        first = getattr(node, "body", [None])
+        first = first[0] if isinstance(first, list) and first else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            first.value.value = ""
+    return ast.dump(tree)
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])

@@ -1,0 +1,77 @@
+"""What validate_jsonl does: the core's validation, wherever the rows lie, and its refusal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tunepipe.core.errors import DataError
+from tunepipe.core.files import replacing
+from tunepipe.core.validation import Report, validate
+from tunepipe.core.validation_page import write_validation_page
+
+from . import storage
+
+_CODES_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Valid:
+    """What the next steps need of a valid dataset: rows, format, and characters of all rows."""
+
+    rows: int
+    format: str
+    characters: int
+
+
+def validate_step(
+    dataset_uri: str, problems: str, page: str, fingerprint: str, format: str, model: str
+) -> Valid:
+    """Check a dataset, write the reports, and refuse data with errors.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+        problems: The JSON file to write.
+        page: The HTML file to write.
+        fingerprint: What the data were when the run began; "" takes them as they are.
+        format: One of the formats, or "auto".
+        model: The model whose limits apply; "" takes the format's first.
+
+    Raises:
+        DataError: The data have errors, or have changed since the run began. Both reports are
+            written before.
+    """
+    paths = storage.list_files(dataset_uri)
+    report = validate(paths, format=format, model=model, opener=storage.open_file)
+    said = report.as_json()
+    with replacing(problems) as file:
+        json.dump(said, file, ensure_ascii=False, indent=1)
+    write_validation_page(said, page)
+    _refuse(report, dataset_uri, fingerprint)
+    return Valid(report.rows, report.format, _characters(report))
+
+
+def _refuse(report: Report, dataset_uri: str, fingerprint: str) -> None:
+    if fingerprint and report.fingerprint != fingerprint:
+        raise DataError(
+            "the data changed while the run was starting",
+            where=dataset_uri,
+            fix="start the run again",
+        )
+    if report.errors:
+        raise DataError(
+            f"{report.errors:,} errors in {report.rows:,} rows ({_named(report)})",
+            where=dataset_uri,
+            fix=f"tunepipe validate {dataset_uri} shows each with its line and its remedy",
+        )
+
+
+def _named(report: Report) -> str:
+    errors = {problem.code for problem in report.problems if problem.level == "error"}
+    counted = sorted(((report.counts[code], code) for code in errors), reverse=True)
+    return ", ".join(f"{code} {count:,}" for count, code in counted[:_CODES_NAMED])
+
+
+def _characters(report: Report) -> int:
+    means = (report.stats.get(f"{side}_characters", {}).get("mean") for side in ("input", "output"))
+    return round(sum(mean or 0 for mean in means) * report.valid_rows)

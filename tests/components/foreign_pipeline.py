@@ -1,0 +1,73 @@
+"""Somebody else's pipeline, in an environment without tunepipe: our YAML files are all it has.
+
+    python foreign_pipeline.py COMPILED_COMPONENTS DATASET FOLDER
+
+Run by test_foreign.py. The environment has the packages that the steps would install, and no pip.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+from kfp import components, dsl, local
+
+
+def load(name: str):
+    """Load a component and drop its installing, which this environment has done already."""
+    spec = yaml.safe_load((Path(sys.argv[1]) / f"{name}.yaml").read_text(encoding="utf-8"))
+    for executor in spec["deploymentSpec"]["executors"].values():
+        command = executor["container"]["command"]
+        assert "pip install" in command[2], "every step brings its own packages"
+        executor["container"]["command"] = command[3:]
+    return components.load_component_from_text(yaml.safe_dump(spec))
+
+
+VERBS = sorted(path.stem for path in Path(sys.argv[1]).glob("*.yaml"))
+ours = {verb: load(verb) for verb in VERBS}
+
+
+@dsl.pipeline(name="somebody-elses")
+def theirs(dataset: str, registry: str):
+    found = ours["fingerprint_dataset"](dataset_uri=dataset)
+    checked = ours["validate_jsonl"](
+        dataset_uri=dataset, fingerprint=found.outputs["fingerprint"], model="tiny"
+    )
+    split = ours["split_dataset"](
+        dataset_uri=dataset, format=checked.outputs["format"], model="tiny"
+    )
+    plan = ours["compute_train_steps"](
+        rows=split.outputs["train_rows"], backend="local", train_steps=30
+    )
+    tuned = ours["tune_local"](
+        train=split.outputs["train"],
+        eval=split.outputs["eval"],
+        train_steps=plan.outputs["train_steps"],
+        batch_size=plan.outputs["batch_size"],
+    )
+    champion = ours["lookup_champion"](registry=registry)
+    answers = {
+        name: ours["evaluate_model"](
+            model=model, eval=split.outputs["eval"], max_output_tokens=8
+        ).outputs["predictions"]
+        for name, model in {
+            "tuned": tuned.outputs["model"],
+            "base": tuned.outputs["base"],
+            "champion": champion.outputs["champion"],
+        }.items()
+    }
+    compared = ours["compare_models"](**answers)
+    ours["write_report"](comparison=compared.outputs["comparison"], **answers)
+    with dsl.If(compared.outputs["Output"] == "better"):
+        ours["promote_model"](
+            model=tuned.outputs["model"],
+            comparison=compared.outputs["comparison"],
+            registry=registry,
+        )
+    with dsl.Else():
+        ours["keep_champion"](comparison=compared.outputs["comparison"], registry=registry)
+
+
+if __name__ == "__main__":
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=f"{sys.argv[3]}/steps")
+    theirs(dataset=sys.argv[2], registry=f"{sys.argv[3]}/registry")
+    print("USED", *VERBS)

@@ -1,0 +1,53 @@
+"""Every compiled component runs in a pipeline that knows nothing of tunepipe but its YAML file."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.linked import environment
+from tunepipe import components
+from tunepipe.components._packages import PINS, requirements
+from tunepipe.components._sources import modules_of, third_party_of
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("foreign_pipeline.py")
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """Python with kfp and with what the steps declare, and with nothing else."""
+    declared = {
+        requirement
+        for verb in components.__all__
+        for requirement in requirements(
+            third_party_of(modules_of(getattr(components, verb).python_func))
+        )
+    }
+    assert declared <= set(PINS.values())
+    return environment(tmp_path_factory.mktemp("foreign") / "venv", ["kfp==2.17.0", *declared])
+
+
+def test_tunepipe_is_not_there(python, tmp_path):
+    found = subprocess.run(
+        [python, "-c", "import tunepipe.core"], cwd=tmp_path, capture_output=True
+    )
+    assert b"No module named 'tunepipe'" in found.stderr
+
+
+@pytest.mark.xdist_group("training")
+def test_all_components_run_from_their_yaml_files(python, tmp_path):
+    rows = (ROOT / "examples" / "orders.jsonl").read_text(encoding="utf-8").splitlines()[:120]
+    dataset = tmp_path / "orders.jsonl"
+    dataset.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    found = subprocess.run(
+        [python, SCRIPT, ROOT / "compiled" / "components", dataset, tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-1000:]
+    assert found.stdout.splitlines()[-1].split()[1:] == sorted(components.__all__)
+    assert list((tmp_path / "steps").glob("*/write-report/report"))

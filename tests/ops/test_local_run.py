@@ -1,0 +1,173 @@
+"""The pipeline on this machine: what it leaves, what it says when a step fails, and how it resumes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tunepipe.core.errors import DataError, LimitError, UsageError
+from tunepipe.ops import local_run
+
+ROOT = Path(__file__).parents[2]
+QUICK = {"base_model": "tiny", "train_steps": 30, "max_output_tokens": 8}
+
+pytestmark = pytest.mark.xdist_group("training")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return (ROOT / "examples" / "orders.jsonl").read_text(encoding="utf-8").splitlines()[:120]
+
+
+@pytest.fixture
+def dataset(tmp_path, rows):
+    path = tmp_path / "orders.jsonl"
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "orders.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    parameters = {"dataset_uri": str(folder / "orders.jsonl"), **QUICK}
+    return parameters, local_run.run_local(parameters, runs_folder=folder / "runs")
+
+
+def test_a_run_leaves_what_people_open(done):
+    _, run = done
+    assert run.state == "succeeded"
+    assert run.verdict in ("better", "worse", "not-enough-evidence")
+    assert {
+        "report.html",
+        "summary.md",
+        "model_card.md",
+        "model",
+        "predictions/tuned.jsonl",
+    } <= set(run.results)
+    report = Path(run.results["report.html"]).read_text(encoding="utf-8")
+    assert report.startswith("<!doctype html>")
+    assert run.id in report
+
+
+def test_the_model_opens_as_any_other(done):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _, run = done
+    assert AutoTokenizer.from_pretrained(run.results["model"])("order")["input_ids"]
+    assert AutoModelForCausalLM.from_pretrained(run.results["model"]).num_parameters() > 1000
+
+
+def test_it_ran_what_is_committed(done):
+    _, run = done
+    committed = ROOT / "compiled" / "pipelines" / "tune_local.yaml"
+    assert (Path(run.folder) / "pipeline.yaml").read_bytes() == committed.read_bytes()
+
+
+def test_the_same_work_is_not_done_twice(done):
+    parameters, run = done
+    before = time.monotonic()
+    found = local_run.run_local(parameters, runs_folder=Path(run.folder).parent)
+    assert found == run
+    assert time.monotonic() - before < 5
+
+
+def test_other_parameters_or_data_are_other_work(done, tmp_path):
+    parameters, run = done
+    runs = Path(run.folder).parent
+    assert local_run.succeeded(runs, run.key) == run
+    assert local_run.succeeded(runs, "0" * 16) is None
+
+
+def test_no_row_is_in_the_log(done, rows):
+    _, run = done
+    log = (Path(run.folder) / "log.txt").read_text(encoding="utf-8")
+    assert log
+    for row in rows:
+        assert json.loads(row)["input_text"] not in log
+
+
+def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("\n".join([*rows, "not json", '{"input_text": "x"}']), encoding="utf-8")
+    with pytest.raises(DataError) as refused:
+        local_run.run_local({"dataset_uri": str(bad), **QUICK}, runs_folder=tmp_path / "runs")
+    assert "step validate-jsonl" in str(refused.value)
+    assert "missing-field 1, not-json 1" in str(refused.value).replace(
+        "not-json 1, missing-field 1", "missing-field 1, not-json 1"
+    )
+    assert "tunepipe validate" in refused.value.fix
+    (record,) = (tmp_path / "runs").glob("*/run.json")
+    assert json.loads(record.read_text())["state"] == "failed"
+    assert list((tmp_path / "runs").glob("*/steps/*/validate-jsonl/page"))
+
+
+def test_too_dear_a_run_stops_before_it_tunes(tmp_path, dataset):
+    prices = {"prices": {}}
+    with pytest.raises((LimitError, UsageError)) as refused:
+        local_run.run_local(
+            {
+                "dataset_uri": str(dataset),
+                **QUICK,
+                "base_model": "text-bison@001",
+                "tables": prices,
+            },
+            runs_folder=tmp_path / "runs",
+        )
+    assert "step compute-train-steps" in str(refused.value)
+    assert not list((tmp_path / "runs").glob("*/steps/*/tune-local"))
+
+
+def test_a_dataset_that_is_not_there_is_said_before_anything_starts(tmp_path):
+    with pytest.raises(UsageError):
+        local_run.run_local({"dataset_uri": str(tmp_path / "no.jsonl")}, runs_folder=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_killed_run_goes_on_and_two_at_once_are_one(tmp_path, dataset):
+    """SIGKILL to the command and its steps while it trains; the next run ends what it began."""
+    parameters = {
+        **QUICK,
+        "dataset_uri": str(dataset),
+        "train_steps": 60,
+        "options": {"checkpoint_every": 5},
+    }
+    runs = tmp_path / "runs"
+    code = (
+        "import json, sys; from pathlib import Path; from tunepipe.ops.local_run import run_local;"
+        "run_local(json.loads(sys.argv[1]), runs_folder=Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, json.dumps(parameters), str(runs)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(runs.glob("work/*/checkpoint-*.pt")))
+        with pytest.raises(UsageError, match="under way"):
+            local_run.run_local(parameters, runs_folder=runs)
+        os.kill(process.pid, signal.SIGKILL)
+    kill_steps(runs)
+    run = local_run.run_local(parameters, runs_folder=runs)
+    tuning = json.loads(next((Path(run.folder) / "steps").glob("*/tune-local/tuning")).read_text())
+    assert tuning["statistics"]["resumed_from_step"] >= 5
+    assert tuning["statistics"]["train_steps"] == 60
+
+
+def wait_for(condition, seconds: float = 120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def kill_steps(runs: Path):
+    """Kill what the killed command left: every process that names its folder."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            named = str(runs) in (folder / "cmdline").read_text()
+        except OSError:
+            continue
+        if named and int(folder.name) != os.getpid():
+            os.kill(int(folder.name), signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""The recipe: the order of the steps, and what is cached, read from the compiled pipeline."""
+
+import pytest
+import yaml
+
+from tunepipe.ops.compilation import pipeline_text
+from tunepipe.pipelines.tuning import BACKENDS
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def spec(request):
+    return yaml.safe_load(pipeline_text(request.param))
+
+
+def tasks(spec):
+    return spec["root"]["dag"]["tasks"]
+
+
+def test_each_step_waits_for_the_one_whose_results_it_needs(spec):
+    (tune,) = (name for name in tasks(spec) if name.startswith("tune-"))
+    waits = {name: set(task.get("dependentTasks", ())) for name, task in tasks(spec).items()}
+    assert waits["validate-jsonl"] == {"fingerprint-dataset"}
+    assert {"fingerprint-dataset", "validate-jsonl"} <= waits["split-dataset"]
+    assert {"split-dataset", "validate-jsonl"} <= waits["compute-train-steps"]
+    assert {"compute-train-steps", "split-dataset"} <= waits[tune]
+    assert {tune, "split-dataset"} <= waits["evaluate-model"]
+    assert waits["compare-models"] == {"evaluate-model", "evaluate-model-2", "evaluate-model-3"}
+    assert "compare-models" in waits["write-report"]
+    assert "compare-models" in waits["condition-branches-1"]
+
+
+def test_what_must_be_looked_at_anew_is_never_cached(spec):
+    cached = {
+        name: "enableCache" in task.get("cachingOptions", {}) for name, task in tasks(spec).items()
+    }
+    fresh = {name for name, on in cached.items() if not on and not name.startswith("condition")}
+    assert fresh == {"fingerprint-dataset", "lookup-champion"}
+
+
+def test_only_the_verdict_better_promotes(spec):
+    branches = spec["components"]["comp-condition-branches-1"]["dag"]["tasks"]
+    conditions = {
+        next(iter(spec["components"][task["componentRef"]["name"]]["dag"]["tasks"])): task[
+            "triggerPolicy"
+        ]["condition"]
+        for task in branches.values()
+    }
+    verdict = "inputs.parameter_values['pipelinechannel--compare-models-Output']"
+    assert conditions["promote-model"] == f"{verdict} == 'better'"
+    assert conditions["keep-champion"] == f"!({verdict} == 'better')"
+
+
+def test_every_parameter_is_described(spec):
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert all(parameter.get("description") for parameter in parameters.values())
+
+
+def test_the_pipeline_is_not_taken_for_one_of_its_components(spec):
+    names = {name.removeprefix("comp-") for name in spec["components"]}
+    assert spec["pipelineInfo"]["name"] not in names
