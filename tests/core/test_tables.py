@@ -4,6 +4,7 @@ import pytest
 
 from tunepipe.core import models
 from tunepipe.core.errors import UsageError
+from tunepipe.core.rules import service_of
 from tunepipe.core.tables import load, merged
 
 PRICES = load("prices.toml")
@@ -26,6 +27,12 @@ def test_every_model_reads_and_says_where_it_is_from(name):
     assert ends == sorted(ends)
     if found.backend == "large-model":
         assert set(found.regions) <= set(REGIONS)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_models_formats_are_its_services(name):
+    _, service = service_of(name)
+    assert set(models.find(name).formats) <= set(service["formats"])
 
 
 @pytest.mark.parametrize(
