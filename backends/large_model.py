@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -21,7 +21,6 @@ from tunepipe.core.fingerprint import fingerprint
 from tunepipe.core.large_model import family, row_limits, template_parameters, template_uri
 
 from . import google_clients, launcher, storage
-from .asking import ask_all
 from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
 from .google_clients import CALL_SECONDS
 from .launcher import State, Status
@@ -42,6 +41,7 @@ _OUR_OPTIONS = frozenset(
 )
 # The SHA-256 of a request, cut to what a label's value and a job's id have room for.
 _KEY_CHARACTERS = 40
+_ANSWER_SECONDS = 60.0
 _INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 
 
@@ -83,31 +83,30 @@ def cancel(job: str) -> None:
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
-    """Ask a tuned model's endpoint, or a base model.
+    """Ask a tuned model's endpoint, or a base model, one prompt after the other.
 
     Args:
         model: An endpoint's resource name, a tuned model's, or a publisher model's
             (`projects/P/locations/R/publishers/google/models/text-bison@001`).
         prompts: The questions.
-        settings: max_output_tokens (256), temperature (0), requests_per_minute (60), workers (8),
-            attempts (6), pause_seconds (1), and chat (a tuned chat model, which takes turns).
+        settings: max_output_tokens (256), temperature (0), and chat (a tuned chat model, which
+            takes turns).
 
     Yields:
-        Answers in any order; `text` is None where the model blocked or refused the prompt.
+        One answer a prompt; its `text` is None where the model blocked or refused the prompt.
 
     Raises:
-        CloudError: The model is not there, or may not be asked.
+        CloudError: The model is not there, may not be asked, or is out of reach at the moment.
     """
-    settings = dict(settings)
     parameters = {
-        "maxOutputTokens": int(settings.pop("max_output_tokens", 256)),
-        "temperature": float(settings.pop("temperature", 0.0)),
+        "maxOutputTokens": int(settings.get("max_output_tokens", 256)),
+        "temperature": float(settings.get("temperature", 0.0)),
     }
-    settings.setdefault("requests_per_minute", 60.0)
-    write = _turns if settings.pop("chat", False) or _is_chat(model) else _text
+    write = _turns if settings.get("chat") or _is_chat(model) else _text
     with google_clients.explained(model):
-        ask = partial(_ask, endpoint=_endpoint_of(model), write=write, parameters=parameters)
-        yield from ask_all(ask, prompts, is_transient=google_clients.is_transient, **settings)
+        endpoint = endpoint_of(model)
+        for prompt in prompts:
+            yield _ask(prompt, endpoint, write(prompt), parameters)
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:
@@ -247,6 +246,29 @@ class TemplateJobs:
         except api.NotFound:
             return False
         return True
+
+
+@cache
+def endpoint_of(model: str) -> str:
+    """Find where a model answers: a tuned model by its endpoint, others by their own name.
+
+    Raises:
+        UsageError: The model is deployed nowhere, or this is no resource name.
+    """
+    if "/models/" not in model or "/publishers/" in model:
+        google_clients.region_of(model)
+        return model
+    stem, _, version = model.partition("@")
+    region = google_clients.region_of(model)
+    place = stem.partition("/models/")[0]
+    for endpoint in google_clients.endpoints(region).list_endpoints(parent=place):
+        for deployed in endpoint.deployed_models:
+            name, _, deployed_version = deployed.model.partition("@")
+            if name == stem and version in ("", deployed_version):
+                return str(endpoint.name)
+    raise UsageError(
+        "the model is deployed to no endpoint", where=model, fix="deploy it, or tune again"
+    )
 
 
 def create_first_dataset(parent: str) -> None:
@@ -405,46 +427,24 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
     )
 
 
-def _endpoint_of(model: str) -> str:
-    if "/models/" not in model or "/publishers/" in model:
-        google_clients.region_of(model)
-        return model
-    stem, _, version = model.partition("@")
-    region = google_clients.region_of(model)
-    place = stem.partition("/models/")[0]
-    for endpoint in google_clients.endpoints(region).list_endpoints(parent=place):
-        for deployed in endpoint.deployed_models:
-            name, _, deployed_version = deployed.model.partition("@")
-            if name == stem and version in ("", deployed_version):
-                return str(endpoint.name)
-    raise UsageError(
-        "the model is deployed to no endpoint", where=model, fix="deploy it, or tune again"
-    )
-
-
 def _is_chat(model: str) -> bool:
     base = model.partition("/publishers/google/models/")[2]
     return bool(base) and family(base) == "chat"
 
 
 def _ask(
-    prompt: Prompt,
-    *,
-    endpoint: str,
-    write: Callable[[Prompt], dict[str, Any]],
-    parameters: Mapping[str, Any],
+    prompt: Prompt, endpoint: str, instance: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> Answer:
     from google.api_core import exceptions as api
     from google.protobuf import json_format, struct_pb2
 
     client = google_clients.predictions(google_clients.region_of(endpoint))
-    instance = json_format.ParseDict(write(prompt), struct_pb2.Value())
     try:
         response = client.predict(
             endpoint=endpoint,
-            instances=[instance],
+            instances=[json_format.ParseDict(instance, struct_pb2.Value())],
             parameters=json_format.ParseDict(parameters, struct_pb2.Value()),
-            timeout=60.0,
+            timeout=_ANSWER_SECONDS,
         )
     except api.InvalidArgument as error:
         return Answer(prompt.id, None, f"refused: {error.message}")

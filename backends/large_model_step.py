@@ -1,0 +1,128 @@
+"""What tune_large_model and evaluate_large_model do: the backend between KFP's artifacts."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from tunepipe.core import predictions, progress
+from tunepipe.core.files import replacing
+from tunepipe.core.large_model import family
+
+from . import large_model
+from .artifacts import Artifact, model_of, point_at
+from .contract import TuningRequest
+from .launcher import UnreachableError
+from .prediction import Pace, predict_rows
+
+_WORKERS = 8
+_REQUESTS_PER_MINUTE = 60.0  # Google's default quota for these models
+_ATTEMPTS = 6
+
+
+class Rows(Protocol):
+    """What is used of a dataset artifact: the template reads it where it lies."""
+
+    uri: str
+
+
+def tune_step(
+    rows: Mapping[str, Rows],
+    model: Artifact,
+    base: Artifact,
+    report: str,
+    resources: str,
+    *,
+    base_model: str,
+    project: str,
+    region: str,
+    options: Mapping[str, Any],
+    **settings: Any,
+) -> None:
+    """Tune through the template and write what is known of it, as JSON.
+
+    Args:
+        rows: The artifacts of the `train` and the `eval` rows, on gs://.
+        model: The artifact that will stand for the tuned model's endpoint.
+        base: The artifact that will stand for the model before tuning.
+        report: The JSON file to write.
+        resources: The file that names the remote job, kept between two attempts of the step.
+        base_model: Such as text-bison@001.
+        project: Who pays.
+        region: Where everything runs.
+        options: What the backend alone knows; see `large_model.tune`.
+        settings: The other fields of `TuningRequest`.
+
+    Raises:
+        SystemExit: With the code by which a pipeline knows that the fault was not the user's.
+    """
+    beside_the_rows = rows["train"].uri.rpartition("/")[0]
+    request = TuningRequest(
+        base_model=base_model,
+        train_uri=rows["train"].uri,
+        eval_uri=rows["eval"].uri,
+        project=project,
+        region=region,
+        options={"pipeline_root": beside_the_rows, "resources_path": resources, **options},
+        **settings,
+    )
+    try:
+        found = large_model.tune(request, "", lambda event: progress.report(stage="tune", **event))
+    except UnreachableError as error:
+        traceback.print_exc()
+        raise SystemExit(error.exit_code) from error
+    point_at(model, found.endpoint)
+    point_at(base, large_model.base_model_resource(base_model, project, region))
+    with replacing(report) as file:
+        json.dump(asdict(found), file, ensure_ascii=False, indent=1)
+
+
+def evaluate_step(
+    model: Artifact,
+    rows: str,
+    out: str,
+    work_dir: str,
+    base_model: str,
+    settings: Mapping[str, Any],
+) -> dict[str, int]:
+    """Ask a tuned or a base model every held-out row.
+
+    Args:
+        model: The model to ask; one that stands for none gives an empty file.
+        rows: The held-out rows.
+        out: The predictions file to write.
+        work_dir: Where answers are kept as they come; "" keeps them beside `out`.
+        base_model: Says whether the model takes turns.
+        settings: workers, requests_per_minute and attempts set the pace; max_output_tokens and
+            temperature go to the model.
+
+    Returns:
+        Counts: rows, unanswered, exact_matches.
+    """
+    asked = model_of(model)
+    if not asked:
+        with replacing(out):
+            pass
+        return {"rows": 0, "unanswered": 0, "exact_matches": 0}
+    pace = Pace(
+        workers=int(settings.get("workers", _WORKERS)),
+        requests_per_minute=float(settings.get("requests_per_minute", _REQUESTS_PER_MINUTE)),
+        attempts=int(settings.get("attempts", _ATTEMPTS)),
+    )
+    kept = ("max_output_tokens", "temperature")
+    told = {name: settings[name] for name in kept if name in settings}
+    found = predict_rows(
+        large_model,
+        asked,
+        rows,
+        out,
+        work_dir=work_dir,
+        settings={**told, "chat": family(base_model) == "chat"},
+        pace=pace,
+        progress=lambda event: progress.report(stage="evaluate", **event),
+    )
+    right = sum(row.prediction == row.reference for row in predictions.read(out))
+    return {"rows": found.rows, "unanswered": found.unanswered, "exact_matches": right}
