@@ -449,11 +449,11 @@ class _Joined:
         # Doubling: after each step a byte tells whether a run of twice the length begins there.
         run = (self.bytes - np.uint8(0x2B)) < 0x54
         have = 1
-        while have < RUN_CHARACTERS and run.size > have:
+        while have < RUN_CHARACTERS and run.any():
             step = min(have, RUN_CHARACTERS - have)
             run = run[:-step] & run[step:]
             have += step
-        return np.flatnonzero(run) if have == RUN_CHARACTERS and run.any() else ()
+        return np.flatnonzero(run)
 
     def rows_of(self, places: Iterable[int]) -> list[int]:
         """Return the rows, each once, that these bytes belong to."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 19
 
 # Below, the diagnoser alone is quicker than the start of the fast tier's packages.
-_FAST_FROM_BYTES = 1 << 19
+FAST_FROM_BYTES = 1 << 19
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
 # Of each code so many problems are shown before the rest of the room is filled line by line.
@@ -131,13 +131,14 @@ def validate(
     pii: bool = False,
     workers: int = 0,
     block_bytes: int = BLOCK_BYTES,
+    fast_from_bytes: int = FAST_FROM_BYTES,
     opener: Opener = open_local,
     overrides: Mapping[str, Any] | None = None,
 ) -> Report:
     """Look at every line of a dataset and report every problem.
 
-    Memory does not grow with the dataset, and the report does not depend on `block_bytes` or
-    `workers`.
+    Memory does not grow with the dataset, and the report depends neither on `block_bytes` nor on
+    `fast_from_bytes` nor on `workers`.
 
     Args:
         paths: Files or local globs, one dataset together; "-" is standard input. gzip is read.
@@ -149,6 +150,7 @@ def validate(
         pii: Whether personal data is looked for; slow.
         workers: Processes; 0 takes one for a small dataset, else one a core.
         block_bytes: How much of a file is looked at at once, >= 1.
+        fast_from_bytes: After so many bytes the fast tier looks first; it costs its start.
         opener: Opens what is not a local path, such as a gs:// URI.
         overrides: The user's values over services.toml.
 
@@ -161,7 +163,8 @@ def validate(
     opened = _first_sources(names, opener)
     found = _common_format(opened) if format == "auto" else format
     rules = rules_for(found, model, pii=pii, overrides=overrides) if found else Rules("", model, "")
-    with _Scan(rules, max_problems, block_bytes, workers or _workers(names)) as scan:
+    scan = _Scan(rules, max_problems, block_bytes, fast_from_bytes, workers or _workers(names))
+    with scan:
         for name in names:
             scan.read(opened.pop(name) if name in opened else Source(name, opener))
         for name in expanded(against) if against else ():
@@ -188,9 +191,12 @@ def _workers(names: Sequence[str]) -> int:
 class _Scan:
     """One pass over the files: blocks go out to be examined, and come back in order."""
 
-    def __init__(self, rules: Rules, limit: int, block_bytes: int, workers: int) -> None:
+    def __init__(
+        self, rules: Rules, limit: int, block_bytes: int, fast_from_bytes: int, workers: int
+    ) -> None:
         self._rules, self._limit = rules, limit
-        self._block_bytes, self._workers = block_bytes, workers
+        self._block_bytes, self._fast_from_bytes = block_bytes, fast_from_bytes
+        self._workers = workers
         self._tally = Tally(limit)
         self._repeats = Repeats(limit)
         self._files: list[FileFacts] = []
@@ -298,7 +304,7 @@ class _Scan:
                 rules=self._rules,
                 limit=self._limit,
                 cutoff=self._tally.sampled_below,
-                fast=self._seen_bytes > _FAST_FROM_BYTES,
+                fast=self._seen_bytes > self._fast_from_bytes,
             )
             if by_path and not block.skipped_bytes:
                 data = block._replace(data=b"")

@@ -13,7 +13,20 @@ LINE = 61
 ROWS = 120
 
 _JAPANESE = "今日はとても天気がいいので駅前の店で新しい本を買い夕方まで静かに読みました"
-_ENGLISH = "the quick brown fox looks over a lazy dog while many people wait for spring".split()
+_ENGLISH = (
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "looks",
+    "over",
+    "a",
+    "dog",
+    "and",
+    "waits",
+    "for",
+    "it",
+)
 
 Row = dict[str, Any]
 

@@ -1,0 +1,90 @@
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests import defects
+from tunepipe.core.blocks import Task, examine
+from tunepipe.core.formats import FORMATS
+from tunepipe.core.rules import rules_for
+from tunepipe.core.sources import Block
+from tunepipe.core.validation import validate
+
+BOUNDED = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+# Bytes and texts that have broken readers of JSON lines before.
+PIECES = [
+    b'"', b"\\", b"\n", b"\r", b"{", b"}", b"[", b"]", b",", b":", b" ", b"\\u", b"\\u0022",
+    b"\\u001c", b"\\u001e", b"\\ud83d", b"\\ude00", b"\\b", b"\\\\", b"\x00", b"\x1c", b"\x7f",
+    b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\x8b", b"\xef\xbb\xbf", b"\xef\xbf\xbd", b"\xff",
+    b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"null", b"NaN", b"1e999", b"true", b'"role":"user",',
+    b'"input_text":"x",', b"AKIAQWERTYUIOPASDFGH", b"https://example.com/a/long/path",
+    "　".encode(), "あ".encode(), b"\x0b", b"\x0c", b"system", b"model", b"assistant",
+]  # fmt: skip
+
+SKIPPED = ("overlong_line", "too_long", "deep_nesting")
+
+
+def mutated(format: str, seed: int) -> bytes:
+    """Return lines of every kind, some with pieces put in, bytes changed or cut out."""
+    rng = random.Random(seed)
+    kinds = [kind for kind in defects.PAIR_KINDS if kind not in SKIPPED]
+    lines = defects.sound_lines(format, 12, seed)
+    makers = {kind: defects.PAIR_KINDS[kind][1] for kind in kinds} | defects.OK_KINDS
+    if format == "messages":
+        makers |= {kind: make for kind, (_, make) in defects.MESSAGE_KINDS.items()}
+    lines += [makers[kind](format) for kind in rng.sample(sorted(makers), 12)]
+    lines += rng.sample(lines, 4)
+    rng.shuffle(lines)
+    for _ in range(rng.randrange(30)):
+        n = rng.randrange(len(lines))
+        at = rng.randrange(len(lines[n]) + 1)
+        piece = rng.choice(PIECES) if rng.random() < 0.7 else b""
+        lines[n] = lines[n][:at] + piece + lines[n][at + rng.choice((0, 0, 1, 2, 9)) :]
+    return b"\n".join(lines) + rng.choice((b"", b"\n", b"\r\n", b"\n\n"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@BOUNDED
+@given(seed=st.integers(0, 10**6))
+def test_the_fast_tier_says_what_the_diagnoser_says(format, seed):
+    block = Block(mutated(format, seed), 0)
+    rules = rules_for(format, pii=seed % 5 == 0)
+    slow, fast = (examine(Task(block, "f", 1, rules, 1000, fast=fast)) for fast in (False, True))
+    assert fast.tally.problems == slow.tally.problems
+    assert fast == slow
+
+
+@BOUNDED
+@given(
+    format=st.sampled_from(FORMATS),
+    seed=st.integers(0, 10**6),
+    block_bytes=st.integers(1, 300),
+    fast=st.booleans(),
+)
+def test_the_report_does_not_depend_on_blocks(tmp_path, format, seed, block_bytes, fast):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(mutated(format, seed))
+    whole = validate([path], format=format)
+    cut = validate(
+        [path], format=format, block_bytes=block_bytes, fast_from_bytes=0 if fast else 1 << 30
+    )
+    assert cut == whole
+
+
+@pytest.mark.parametrize("format", ["palm", "gemini"])
+def test_the_report_does_not_depend_on_workers(tmp_path, format):
+    paths = [tmp_path / f"{number}.jsonl" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"\n".join(mutated(format, seed) for seed in range(number, 12)))
+    options = {"format": format, "against": [paths[1]], "max_problems": 50, "fast_from_bytes": 3000}
+    one = validate(paths, workers=1, **options)
+    two = validate(paths, workers=2, block_bytes=700, **options)
+    assert two == one
+    assert one.counts["eval-leak"] > 0
+    assert len(one.problems) == 50 < one.problems_total
