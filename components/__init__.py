@@ -3,6 +3,7 @@
 from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
+from .large_model import evaluate_large_model, tune_large_model
 from .promotion import keep_champion, lookup_champion, promote_model
 from .report import write_report
 from .splitting import split_dataset
@@ -13,12 +14,14 @@ from .validation import validate_jsonl
 __all__ = [
     "compare_models",
     "compute_train_steps",
+    "evaluate_large_model",
     "evaluate_model",
     "fingerprint_dataset",
     "keep_champion",
     "lookup_champion",
     "promote_model",
     "split_dataset",
+    "tune_large_model",
     "tune_local",
     "validate_jsonl",
     "write_report",

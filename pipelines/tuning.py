@@ -12,18 +12,21 @@ from kfp import dsl
 from tunepipe.components import (
     compare_models,
     compute_train_steps,
+    evaluate_large_model,
     evaluate_model,
     fingerprint_dataset,
     keep_champion,
     lookup_champion,
     promote_model,
     split_dataset,
+    tune_large_model,
     tune_local,
     validate_jsonl,
     write_report,
 )
+from tunepipe.core import models
 
-BACKENDS = ("local",)
+BACKENDS = ("local", "large-model")
 
 
 def build_tuning_pipeline(backend: str) -> Any:
@@ -40,8 +43,10 @@ def build_tuning_pipeline(backend: str) -> Any:
     @dsl.pipeline(name=f"tunepipe-{backend}")
     def tuning_pipeline(
         dataset_uri: str,
+        project: str = "",
+        region: str = "",
         format: str = "auto",
-        base_model: str = "tiny",
+        base_model: str = models.find(backend=backend).name,
         eval_fraction: float = 0.1,
         eval_min: int = 10,
         eval_max: int = 0,
@@ -62,11 +67,14 @@ def build_tuning_pipeline(backend: str) -> Any:
         work_dir: str = "",
         run: dict = {},  # noqa: B006
         run_id: str = "",
+        display_name: str = "tunepipe",
     ):
         """Validate, split, plan, tune, evaluate, compare, and promote only what is better.
 
         Args:
             dataset_uri: A path, a gs:// URI, or a glob of either, of JSON Lines.
+            project: The Google Cloud project that pays; empty on one's own machine.
+            region: Where everything runs; empty on one's own machine.
             format: The rows' format, or auto.
             base_model: The model to tune.
             eval_fraction: The share of rows held out.
@@ -89,6 +97,7 @@ def build_tuning_pipeline(backend: str) -> Any:
             work_dir: Where a killed step finds what it had done.
             run: Texts that name the run in the report.
             run_id: The run, as promotions record it.
+            display_name: The tuned model's name for people, where a service keeps it.
         """
         found = fingerprint_dataset(dataset_uri=dataset_uri)
         found.set_caching_options(False)
@@ -115,28 +124,31 @@ def build_tuning_pipeline(backend: str) -> Any:
             rows=split.outputs["train_rows"],
             backend=backend,
             model=base_model,
+            region=region,
             epochs=epochs,
             train_steps=train_steps,
             characters=valid.outputs["characters"],
             max_cost_usd=max_cost_usd,
             tables=tables,
         )
-        tuned = tune_local(
+        tuned = _tune(
+            backend,
+            here={"seed": seed, "work_dir": work_dir},
+            remote={"project": project, "region": region, "display_name": display_name},
             train=split.outputs["train"],
             eval=split.outputs["eval"],
             train_steps=plan.outputs["train_steps"],
             batch_size=plan.outputs["batch_size"],
             base_model=base_model,
             learning_rate_multiplier=learning_rate_multiplier,
-            seed=seed,
             options=options,
-            work_dir=work_dir,
         )
         predictions = {
-            name: evaluate_model(
+            name: _evaluate(
+                backend,
+                base_model,
                 model=model,
                 eval=split.outputs["eval"],
-                backend=backend,
                 max_output_tokens=max_output_tokens,
                 work_dir=work_dir,
             )
@@ -171,3 +183,15 @@ def build_tuning_pipeline(backend: str) -> Any:
             keep_champion(comparison=compared.outputs["comparison"], registry=registry)
 
     return tuning_pipeline
+
+
+def _tune(backend: str, here: dict[str, Any], remote: dict[str, Any], **settings: Any) -> Any:
+    if backend == "local":
+        return tune_local(**settings, **here)
+    return tune_large_model(**settings, **remote)
+
+
+def _evaluate(backend: str, base_model: Any, **settings: Any) -> Any:
+    if backend == "local":
+        return evaluate_model(**settings, backend=backend)
+    return evaluate_large_model(**settings, base_model=base_model)
