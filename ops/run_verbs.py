@@ -14,6 +14,7 @@ from tunepipe.core.errors import UsageError
 from . import options
 from .data_verbs import WORSE, measured, show_plan
 from .output import Output
+from .parameters import checked, declared
 
 if TYPE_CHECKING:
     from .local_run import LocalRun
@@ -148,6 +149,7 @@ def run(
     parameters = {"dataset_uri": dataset, **told, **pairs(param, "--param")}
     if backend != LOCAL:
         raise UsageError(f"the backend {backend} cannot be run yet", where="--backend")
+    parameters = checked(parameters, declared(backend))
     out = Output(json)
     plan = show_run_plan(parameters, backend, "", out)
     if dry_run:
