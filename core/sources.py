@@ -268,7 +268,8 @@ def _is_array(first: bytes, filled: list[bytes]) -> bool:
 
 def _json(line: bytes) -> Any:
     try:
-        return json.loads(line.removeprefix(BOM))
+        # Bytes would be decoded as UTF-16 or UTF-32 too.
+        return json.loads(line.removeprefix(BOM).decode())
     except (ValueError, RecursionError):
         return None
 
