@@ -8,7 +8,7 @@ are drawn 380 units wide, the width at which they are shown: their letters keep 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import pairwise
 from typing import NamedTuple
@@ -63,18 +63,19 @@ def interval_chart(
     shown = [estimate for _, estimates in groups for estimate in estimates]
     ends = [end for e in shown for end in (e.value, e.low, e.high) if end is not None]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
-    axis = _axis(min(low, 0.0) if zero else low, max(high, 0.0) if zero else high, 6, WIDTH - 60)
-    body, y = [], 4.0
+    left = _label_width(label for label, _ in groups)
+    span = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
+    axis = _axis(*span, left + 12, WIDTH - 52)
+    body, y = [], 2.0
     for label, estimates in groups:
-        y += 13
-        body.append(_text(0, y, _short(label, WIDTH), "label"))
+        body.append(_text(left, y + 7.5 * len(estimates) + 4, _short(label, left), "label", "end"))
         for estimate in estimates:
+            body.append(_whisker(axis, estimate, y + 7.5, write))
             y += 15
-            body.append(_whisker(axis, estimate, y - 4, write))
-        y += 9
-    rules = _x_rules(axis, 4, y, write)
+        y += 6
+    rules = _x_rules(axis, 2, y, write)
     if zero:
-        rules += _line(axis.at(0), 4, axis.at(0), y, "zero")
+        rules += _line(axis.at(0), 2, axis.at(0), y, "zero")
     return _svg(name, title, _words(groups, write), y + 18, rules + "".join(body))
 
 
@@ -150,12 +151,12 @@ def bar_chart(
         write: How a value is written.
     """
     values = [estimate.value for _, estimates in rows for estimate in estimates]
-    longest = max((_width(_short(label, 130)) for label, _ in rows), default=0.0)
-    axis = Axis(0.0, maximum or max(values, default=0.0) or 1.0, longest + 10, WIDTH - 52)
+    left = _label_width(label for label, _ in rows)
+    axis = Axis(0.0, maximum or max(values, default=0.0) or 1.0, left + 10, WIDTH - 52)
     body, y = [], 2.0
     for label, estimates in rows:
         middle = y + 7.5 * len(estimates) + 4
-        body.append(_text(longest, middle, _short(label, 130), "label", "end"))
+        body.append(_text(left, middle, _short(label, left), "label", "end"))
         for estimate in estimates:
             body.append(_bar(axis, estimate, y, write))
             y += 15
@@ -305,6 +306,11 @@ def _escaped(text: str) -> str:
 
 def _width(text: str) -> float:
     return sum(_LETTER * (2 if ord(character) > 0x2E7F else 1) for character in text)
+
+
+def _label_width(labels: Iterable[str]) -> float:
+    """The room that a column of labels takes, at most about a third of the chart."""
+    return min(130.0, max((_width(_short(label, 130)) for label in labels), default=0.0))
 
 
 def _short(text: str, width: float) -> str:

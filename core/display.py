@@ -67,15 +67,14 @@ def score(value: Any) -> str:
 def points(value: Any) -> str:
     """Write a difference of scores in points of 100, always with its sign: "+3.1"."""
     number = finite(value)
-    return MISSING if number is None else _signed(f"{100 * number:+.1f}")
+    return MISSING if number is None else _signed(f"{100 * number:+z.1f}".replace("+0.0", "0.0"))
 
 
 def between(low: Any, high: Any, *, signed: bool = False) -> str:
-    """Write an interval of scores, "80.1 to 87.9"; empty where an end is missing."""
-    write = points if signed else score
+    """Write an interval, "80.1–87.9" or signed "+1.2 to +3.4"; empty where an end is missing."""
     if finite(low) is None or finite(high) is None:
         return ""
-    return f"{write(low)} to {write(high)}"
+    return f"{points(low)} to {points(high)}" if signed else f"{score(low)}–{score(high)}"
 
 
 def count(value: Any) -> str:

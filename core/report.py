@@ -59,7 +59,7 @@ def report_page(facts: Mapping[str, Any]) -> str:
 def _score_charts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "metrics_chart": report_charts.metrics_chart(facts),
-        "differences": report_charts.difference_chart(facts),
+        "differences": report_charts.difference_charts(facts),
         "shares": report_charts.share_charts(facts),
         "parts": report_charts.part_charts(facts),
         "classes": report_charts.class_table(facts),

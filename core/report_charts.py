@@ -8,7 +8,7 @@ from typing import Any
 from . import charts, display
 from .charts import Estimate
 from .display import finite, items, part
-from .report_view import MODELS, comparisons, field_metrics, spoken, whole_metrics
+from .report_view import MODELS, comparisons, field_metrics, ordered, spoken, whole_metrics
 
 _MAX_BARS = 30
 _MAX_CLASSES = 12
@@ -19,30 +19,32 @@ Groups = list[tuple[str, list[Estimate]]]
 
 def metrics_chart(facts: Mapping[str, Any]) -> str:
     """Draw every metric of every model with its interval."""
-    groups = _by_label(facts, whole_metrics)
+    groups = dict(_by_label(facts, whole_metrics))
     title = "Every metric with its 95 % interval, out of 100"
-    named = [(spoken(metric), estimates) for metric, estimates in groups]
+    named = [(spoken(metric), groups[metric]) for metric in ordered(groups, facts)]
     return charts.interval_chart(named, name="metrics", title=title) if named else ""
 
 
-def difference_chart(facts: Mapping[str, Any]) -> str:
-    """Draw the difference to each other model with its interval, in each metric, against zero."""
-    compared = comparisons(facts)
-    groups: Groups = []
-    for other, comparison in compared:
-        beside = f" against {other}" if len(compared) > 1 else ""
-        for metric, values in _differences(comparison).items():
-            if estimate := _estimate(_evidence(values), values):
-                groups.append((spoken(metric) + beside, [estimate]))
-    if not groups:
-        return ""
-    return charts.interval_chart(
-        groups,
-        name="differences",
-        title="Difference in points with its 95 % interval; right of the zero line is better",
-        zero=True,
-        write=lambda value: display.points(value / 100),
-    )
+def difference_charts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Draw the differences to each other model with their intervals, in each metric."""
+    drawn = []
+    for other, comparison in comparisons(facts):
+        title = f"Points against {other}: right of the line at zero is better, grey is not settled"
+        groups: Groups = [
+            (spoken(metric), [estimate])
+            for metric, values in _differences(comparison).items()
+            if (estimate := _estimate(_evidence(values), values))
+        ]
+        if groups:
+            svg = charts.interval_chart(
+                groups, name=f"differences-{other}", title=title, zero=True, write=_points
+            )
+            drawn.append((title, svg))
+    return drawn
+
+
+def _points(value: float) -> str:
+    return display.points(value / 100)
 
 
 def _differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

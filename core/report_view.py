@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import display
@@ -29,6 +29,12 @@ def whole_metrics(score: Any) -> Mapping[str, Any]:
     """Return a score's metrics of whole answers, without those of single fields."""
     metrics = part(score, "metrics")
     return {name: values for name, values in metrics.items() if not str(name).startswith(FIELD)}
+
+
+def ordered(metrics: Iterable[str], facts: Mapping[str, Any]) -> list[str]:
+    """Put the metric that decides first, and the share of answered rows last."""
+    first = deciding(facts)[1].get("metric")
+    return sorted(dict.fromkeys(metrics), key=lambda name: (name == "answered") - (name == first))
 
 
 def field_metrics(score: Any) -> Mapping[str, Any]:
@@ -124,7 +130,7 @@ def scores_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     scores = part(facts, "scores")
     models = [name for name in MODELS if part(part(scores, name), "metrics")]
-    names = dict.fromkeys(metric for name in models for metric in whole_metrics(scores[name]))
+    names = ordered((m for name in models for m in whole_metrics(scores[name])), facts)
     table = [
         {"metric": spoken(metric), "cells": [_cell(scores[name], metric) for name in models]}
         for metric in names
@@ -152,7 +158,7 @@ def _compared(other: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
         "ties": display.count(ties),
         "losses": display.count(losses),
         "verdict": spoken(comparison.get("verdict")).replace("-", " "),
-        "more_rows": f"About {display.count(more)} more held-out rows would settle it."
+        "more_rows": f"about {display.count(more)} more held-out rows would settle it."
         if more
         else "",
     }

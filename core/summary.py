@@ -71,11 +71,12 @@ def _cell(value: str, interval: str) -> list[str]:
 def _sentence(comparison: Mapping[str, Any]) -> str:
     interval = f" ({comparison['interval']})" if comparison["interval"] else ""
     p_value = f", {comparison['p_value'].replace('<', '&lt;')}" if comparison["p_value"] else ""
+    more = f"; {comparison['more_rows'].rstrip('.')}" if comparison["more_rows"] else ""
     return (
         f"Against {comparison['other']}, by {escaped(comparison['metric'])}: "
         f"**{comparison['difference']}** points{interval}{p_value}; {comparison['wins']} rows "
         f"better, {comparison['ties']} the same, {comparison['losses']} worse: "
-        f"{escaped(comparison['verdict'])}. {comparison['more_rows']}"
+        f"{escaped(comparison['verdict'])}{more}."
     )
 
 

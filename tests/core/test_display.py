@@ -25,6 +25,8 @@ MINUS, THIN = "\u2212", "\u202f"
         (display.score, True, "–"),
         (display.points, 0.031, "+3.1"),
         (display.points, -0.2, f"{MINUS}20.0"),
+        (display.points, 0, "0.0"),
+        (display.points, -0.00001, "0.0"),
         (display.points, math.inf, "–"),
         (display.count, 1234567, f"1{THIN}234{THIN}567"),
         (display.count, 5.24, "5.24"),
@@ -49,7 +51,7 @@ def test_numbers_are_written_as_people_read_them(write, value, text):
 
 
 def test_an_interval_needs_both_ends():
-    assert display.between(0.1, 0.25) == "10.0 to 25.0"
+    assert display.between(0.1, 0.25) == "10.0–25.0"
     assert display.between(-0.1, 0.25, signed=True) == f"{MINUS}10.0 to +25.0"
     assert display.between(0.1, None) == ""
 

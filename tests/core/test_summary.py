@@ -21,7 +21,7 @@ def test_the_summary_of_the_sample_run():
     lines = text.splitlines()
     assert lines[0] == "## Order memos, July retraining"
     assert lines[2].startswith("**▲ The tuned model is better.** On 95 held-out rows")
-    assert "| object exact | **80.0** (70.9 to 86.8) | **58.3** (48.3 to 67.7) |" in lines
+    assert "| object exact | **80.0** (70.9–86.8) | **58.3** (48.3–67.7) |" in lines
     assert f"{fixed} rows newly right, {broken} newly wrong against the base model." in lines
     assert f"- Fingerprint: {facts['dataset']['fingerprint']}" in lines
     assert "field:" not in text
@@ -85,4 +85,4 @@ def test_a_table_has_as_many_cells_in_every_line():
 def test_more_rows_are_asked_for_where_they_would_settle_it():
     facts = copy.deepcopy(sample_facts(0))
     facts["comparisons"]["base"]["more_rows"] = 300
-    assert "About 300 more held-out rows would settle it." in summary(facts)
+    assert "about 300 more held-out rows would settle it." in summary(facts)
