@@ -304,7 +304,7 @@ def score(
     out = Output(json)
     out.result(found.as_json())
     _show_scores(found.details(), out)
-    return int(bool(found.comparison) and found.comparison.verdict == WORSE)
+    return int(found.comparison is not None and found.comparison.verdict == WORSE)
 
 
 def _show_scores(found: Mapping[str, Any], out: Output) -> None:

@@ -67,7 +67,7 @@ def _typed(name: str, value: Any, known: Mapping[str, Declared]) -> Any:
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
         raise UsageError("the pipeline has no such parameter", where=name, fix=hint)
     kind = known[name].kind
-    wanted = _KINDS[kind]
+    wanted: Any = _KINDS[kind]
     # To Python true is a number; to a pipeline it is not.
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise UsageError(f"must be {_WORDS[kind]}", where=name)

@@ -219,8 +219,11 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 def _run_here(parameters: dict[str, Any], runs: Path, again: bool, out: Output) -> int:
     from .local_run import run_local
 
+    began = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"  # as the ids of runs begin
     done = run_local(parameters, runs_folder=runs, again=again)
     out.result(_told(done))
+    if done.id < began:
+        out.line(f"this was done before, as run {done.id}; --again does it anew", "yellow")
     out.line(f"verdict: {done.verdict}", "bold green" if done.verdict == "better" else "bold")
     out.line(done.reason)
     out.table(sorted(done.results.items()), styles=("bold",))
