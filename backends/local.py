@@ -145,7 +145,10 @@ def _prepare(device: str, threads: int) -> str:
     # peft and transformers warn each other of names that are to go.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     torch.set_num_threads(threads)
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+    has_gpu = torch.cuda.is_available()
+    if device.startswith("cuda") and not has_gpu:
+        raise UsageError("torch finds no GPU here", where="device", fix="leave it out, or use cpu")
+    return device or ("cuda" if has_gpu else "cpu")
 
 
 def _read(path: str) -> list[Example]:

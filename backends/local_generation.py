@@ -10,7 +10,7 @@ import torch
 from .contract import Answer, Prompt
 from .local_lora import load_tokenizer, load_tuned
 from .local_options import PredictionOptions
-from .prompts import prompt_ids
+from .prompts import end_ids, prompt_ids
 
 
 def generate(
@@ -44,6 +44,7 @@ def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -
             attention_mask=torch.tensor(mask, device=model.device),
             max_new_tokens=longest,
             pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=_ends(model, tokenizer),
             do_sample=False,
             temperature=None,  # a model's own sampling settings would only be warned about
             top_p=None,
@@ -51,3 +52,8 @@ def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -
         )
     texts: list[str] = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
     return texts
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    own = model.generation_config.eos_token_id
+    return sorted(end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None}))

@@ -11,7 +11,7 @@ from tunepipe.core.errors import UsageError
 from .contract import Answer, Prompt
 from .local_lora import ADAPTER, load_tokenizer
 from .local_options import PredictionOptions
-from .prompts import prompt_ids
+from .prompts import end_ids, prompt_ids
 
 
 def generate(
@@ -30,7 +30,11 @@ def generate(
 
     tokenizer = load_tokenizer(name)
     asked = [{"prompt_token_ids": prompt_ids(tokenizer, prompt.messages)} for prompt in prompts]
-    greedy = SamplingParams(temperature=0.0, max_tokens=options.max_output_tokens)
+    greedy = SamplingParams(
+        temperature=0.0,
+        max_tokens=options.max_output_tokens,
+        stop_token_ids=sorted(end_ids(tokenizer)),
+    )
     outputs = LLM(model=name, disable_log_stats=True).generate(asked, greedy, use_tqdm=False)
     for prompt, output in zip(prompts, outputs, strict=True):
         yield Answer(prompt.id, output.outputs[0].text)

@@ -55,6 +55,19 @@ def completion_ids(tokenizer: Any, messages: Messages, answer: str) -> list[int]
     return ids
 
 
+def end_ids(tokenizer: Any) -> set[int]:
+    """Return the tokens after which an answer is over: the tokenizer's end, and the template's.
+
+    They differ where a base model carries the chat template of its instructed sibling.
+    """
+    asked = [{"role": "user", "content": "?"}]
+    tail = completion_text(tokenizer, asked, "!").rpartition("!")[2]
+    first = tokenizer(tail, add_special_tokens=False)["input_ids"][:1]
+    known = tokenizer.added_tokens_decoder
+    marks = {token for token in first if token in known and known[token].special}
+    return marks | {tokenizer.eos_token_id} - {None}
+
+
 def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: bool) -> str:
     from jinja2 import TemplateError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -122,8 +123,16 @@ def test_a_base_model_can_be_asked_as_it_is(base):
     assert answer.text is not None
 
 
-def test_full_tuning_learns_the_rows(base, data, tmp_path):
-    found = run(base, data, tmp_path, steps=100, tuning_mode="full", learning_rate=5e-3)
+@pytest.mark.parametrize("end", ["<|end|>", "<|system|>"], ids=["its own", "the template's"])
+def test_full_tuning_learns_the_rows_and_where_an_answer_ends(base, data, tmp_path, end):
+    """Also where the chat template ends a turn with another mark than the tokenizer's."""
+    changed = tmp_path / "base"
+    shutil.copytree(base, changed)
+    template = changed / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|end|>", end))
+    options = {"tuning_mode": "full", "learning_rate": 5e-3}
+    few = (data[1], data[1])
+    found = run(str(changed), few, tmp_path / "out", steps=60, **options)
     assert found.statistics["trained_parameters"] == found.statistics["parameters"]
     examples = list(read_examples(data[1]))
     prompts = [Prompt(one.id, one.messages) for one in examples]
@@ -177,11 +186,13 @@ def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
     assert found.statistics["trained_parameters"] == 2 * 2 * ((64 + 64) + (64 + 32))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU makes some of these possible")
 @pytest.mark.parametrize(
     ("options", "kind", "where"),
     [
         ({"target_modules": "no_such_module"}, UsageError, "target_modules"),
         ({"tuning_mode": "qlora"}, LimitError, "tuning_mode"),
+        ({"device": "cuda"}, UsageError, "device"),
         ({"max_tokens": 4}, DataError, "max_tokens"),
     ],
 )

@@ -9,7 +9,13 @@ import pytest
 from tunepipe.backends import local
 from tunepipe.backends.contract import Prompt, TuningRequest
 from tunepipe.backends.local_model import learn_tokenizer
-from tunepipe.backends.prompts import completion_ids, completion_text, prompt_ids, prompt_text
+from tunepipe.backends.prompts import (
+    completion_ids,
+    completion_text,
+    end_ids,
+    prompt_ids,
+    prompt_text,
+)
 from tunepipe.core.formats import example, read_examples
 
 USER = {"role": "user", "content": "お茶 12袋"}
@@ -77,6 +83,21 @@ def test_the_tokens_are_those_of_the_texts(template):
     ids = prompt_ids(tokenizer, TURNS) + completion_ids(tokenizer, TURNS, ANSWER)
     text = prompt_text(tokenizer, TURNS) + completion_text(tokenizer, TURNS, ANSWER)
     assert tokenizer.decode(ids) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [
+        ("ours", {"<|end|>"}),
+        (None, {"<|end|>"}),
+        # A mark that the vocabulary does not have as one special token cannot end an answer.
+        (CHATML, {"<|end|>"}),
+        (CHATML.replace("<|im_end|>", "<|system|>"), {"<|end|>", "<|system|>"}),
+    ],
+)
+def test_an_answer_ends_at_the_tokenizer_s_mark_and_at_the_template_s(template, ends):
+    tokenizer = tokenizer_of(template)
+    assert {tokenizer.decode([token]) for token in end_ids(tokenizer)} == ends
 
 
 def test_a_tokenizer_that_frames_its_text_begins_the_prompt_and_does_not_end_it():
