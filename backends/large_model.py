@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -20,29 +18,19 @@ from tunepipe.core.errors import DataError, UsageError
 from tunepipe.core.fingerprint import fingerprint
 from tunepipe.core.large_model import family, row_limits, template_parameters, template_uri
 
-from . import google_clients, launcher, storage
+from . import google_clients, launcher, pipeline_jobs, storage
 from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
 from .google_clients import CALL_SECONDS
-from .launcher import State, Status
+from .pipeline_jobs import KEY_CHARACTERS, PipelineJobs
 
 KEY_LABEL = "tunepipe_key"
-_RUNNING = {
-    "PIPELINE_STATE_UNSPECIFIED",
-    "PIPELINE_STATE_QUEUED",
-    "PIPELINE_STATE_PENDING",
-    "PIPELINE_STATE_RUNNING",
-    "PIPELINE_STATE_PAUSED",
-}
 _OUR_OPTIONS = frozenset(
     (
         *("template_version", "pipeline_root", "service_account", "network", "again"),
         *("resources_path", "poll_seconds", "patience_seconds", "first_job_seconds"),
     )
 )
-# The SHA-256 of a request, cut to what a label's value and a job's id have room for.
-_KEY_CHARACTERS = 40
 _ANSWER_SECONDS = 60.0
-_INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -69,7 +57,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     parameters = template_parameters(_given(request), region=request.region)
     _check_rows(request)
     job = child_job(request, parameters)
-    jobs = TemplateJobs(job, google_clients.parent(request.project, request.region))
+    parent = google_clients.parent(request.project, request.region)
+    jobs = TemplateJobs(job, parent, KEY_LABEL)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
     name = launcher.launch(jobs, resources, _pace(request.options), progress)
     with google_clients.explained(name):
@@ -79,7 +68,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 def cancel(job: str) -> None:
     """Cancel a child job by its resource name; no error where it has ended already."""
     with google_clients.explained(job):
-        cancel_job(job)
+        pipeline_jobs.cancel(job)
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -139,105 +128,14 @@ def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in job.items() if value}
 
 
-def cancel_job(name: str) -> None:
-    """Ask for the end of a PipelineJob."""
-    from google.api_core import exceptions as api
+class TemplateJobs(PipelineJobs):
+    """Child jobs that run the template."""
 
-    client = google_clients.pipelines(google_clients.region_of(name))
-    try:
-        client.cancel_pipeline_job(name=name, timeout=CALL_SECONDS)
-    except api.FailedPrecondition:  # it has ended by itself
-        return
-
-
-@dataclass
-class TemplateJobs:
-    """Child jobs that run the template; a launcher.Service.
-
-    Every attempt of one request has an id of its own, made from the request's key. Two runs at
-    once ask for the same id, and Google gives it to one.
-
-    Args:
-        job: What CreatePipelineJob takes.
-        parent: `projects/P/locations/R`.
-    """
-
-    job: Mapping[str, Any]
-    parent: str
-    kind: str = "PipelineJob"
-    attempts: int = 0
-
-    @property
-    def _client(self) -> Any:
-        return google_clients.pipelines(self.parent.rpartition("/")[2])
-
-    def get(self, name: str) -> Any:
-        """Fetch a job, with its tasks."""
-        return self._client.get_pipeline_job(name=name, timeout=CALL_SECONDS)
-
-    def find(self) -> str:
-        """Name the newest of our jobs that runs, or has left an endpoint that still stands."""
-        jobs = self._ours()
-        self.attempts = max((_attempt(job.name) for job in jobs), default=0)
-        for job in jobs:
-            if job.state.name in _RUNNING or (_succeeded(job) and self._stands(job.name)):
-                return str(job.name)
-        return ""
-
-    def create(self) -> str:
-        """Create the attempt after those that find() saw, or take it where another was quicker.
-
-        Looking again here would see the job of a run that was quicker, and add one to it.
-        """
+    def stands(self, job: Any) -> bool:
+        """Say whether the endpoint is there: a model deleted since is tuned again."""
         from google.api_core import exceptions as api
 
-        attempt = self.attempts + 1
-        while True:
-            job_id = f"tune-{self.job['labels'][KEY_LABEL]}-{attempt}"
-            try:
-                created = self._client.create_pipeline_job(
-                    parent=self.parent,
-                    pipeline_job=self.job,
-                    pipeline_job_id=job_id,
-                    timeout=3 * CALL_SECONDS,
-                )
-                return str(created.name)
-            except api.AlreadyExists:
-                other = self.get(f"{self.parent}/pipelineJobs/{job_id}")
-                if other.state.name in _RUNNING or _succeeded(other):
-                    return str(other.name)
-                attempt += 1
-
-    def status(self, name: str) -> Status:
-        """Look at a job."""
-        job = self.get(name)
-        state = job.state.name
-        if state in _RUNNING or state == "PIPELINE_STATE_CANCELLING":
-            return Status(State.RUNNING, detail=_running_task(job))
-        if _succeeded(job):
-            return Status(State.SUCCEEDED)
-        if state == "PIPELINE_STATE_CANCELLED":
-            return Status(State.CANCELLED)
-        return Status(State.FAILED, _failure(job), internal=job.error.code in _INTERNAL)
-
-    def cancel(self, name: str) -> None:
-        """Ask for the end of a job."""
-        cancel_job(name)
-
-    def mend_first_job(self) -> None:
-        """Create an empty image dataset: Google's own remedy for the 500 of a first job."""
-        create_first_dataset(self.parent)
-
-    def _ours(self) -> list[Any]:
-        label = f'labels.{KEY_LABEL}="{self.job["labels"][KEY_LABEL]}"'
-        request = {"parent": self.parent, "filter": label, "order_by": "create_time desc"}
-        return list(self._client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
-
-    def _stands(self, name: str) -> bool:
-        """A model that was deleted since must be tuned again, not handed out."""
-        from google.api_core import exceptions as api
-
-        endpoint = outputs(self.get(name)).get("endpoint_resource_name", "")
+        endpoint = pipeline_jobs.outputs(self.get(job.name)).get("endpoint_resource_name", "")
         if not endpoint:
             return False
         client = google_clients.endpoints(google_clients.region_of(endpoint))
@@ -269,39 +167,6 @@ def endpoint_of(model: str) -> str:
     raise UsageError(
         "the model is deployed to no endpoint", where=model, fix="deploy it, or tune again"
     )
-
-
-def create_first_dataset(parent: str) -> None:
-    """Create an empty image dataset, which sets up what a project's first job lacks.
-
-    Args:
-        parent: `projects/P/locations/R`.
-    """
-    schema = "gs://google-cloud-aiplatform/schema/dataset/metadata/image_1.0.0.yaml"
-    query = {
-        "display_name": "tunepipe-first-job",
-        "problem_type": "IMAGE_CLASSIFICATION_MULTI_LABEL",
-    }
-    dataset = {
-        "display_name": "tunepipe-first-job",
-        "metadata_schema_uri": schema,
-        "saved_queries": [query],
-    }
-    client = google_clients.datasets(parent.rpartition("/")[2])
-    client.create_dataset(parent=parent, dataset=dataset, timeout=CALL_SECONDS)
-
-
-def outputs(job: Any) -> dict[str, Any]:
-    """Read a finished job's outputs from the execution of its run.
-
-    The run is the one task whose execution has the schema system.Run, whatever the template's
-    version calls its tasks.
-    """
-    for task in job.job_detail.task_details:
-        if task.execution.schema_title == "system.Run":
-            found = dict(task.execution.metadata or {})
-            return {k.removeprefix("output:"): v for k, v in found.items() if "output:" in k}
-    return {}
 
 
 def _given(request: TuningRequest) -> dict[str, Any]:
@@ -355,7 +220,7 @@ def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str
     rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
     how = {name: value for name, value in parameters.items() if name not in names}
     told = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:_KEY_CHARACTERS]
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def _digest(uri: str) -> str:
@@ -375,36 +240,8 @@ def _pace(options: Mapping[str, Any]) -> launcher.Pace:
     return launcher.Pace(**{name: float(options[name]) for name in names if name in options})
 
 
-def _attempt(name: str) -> int:
-    match = re.search(r"-(\d+)\Z", name)
-    return int(match[1]) if match else 0
-
-
-def _succeeded(job: Any) -> bool:
-    return bool(job.state.name == "PIPELINE_STATE_SUCCEEDED")
-
-
-def _running_task(job: Any) -> str:
-    running = [
-        task.task_name
-        for task in job.job_detail.task_details
-        if task.state.name == "RUNNING" and task.execution.schema_title != "system.Run"
-    ]
-    return ", ".join(running)
-
-
-def _failure(job: Any) -> str:
-    """The most telling message: a task's own before the job's summary."""
-    messages = [
-        f"{task.task_name}: {task.error.message}"
-        for task in job.job_detail.task_details
-        if task.state.name == "FAILED" and task.error.message
-    ]
-    return "; ".join(messages) or str(job.error.message)
-
-
 def _result(job: Any, request: TuningRequest) -> TuningResult:
-    found = outputs(job)
+    found = pipeline_jobs.outputs(job)
     model = str(found.get("model_resource_name", ""))
     endpoint = str(found.get("endpoint_resource_name", ""))
     if not (model and endpoint):

@@ -133,6 +133,12 @@ def launch(service: Service, resources: str, pace: Pace, progress: Progress) -> 
         return run.follow(name)
 
 
+def start(service: Service, pace: Pace, progress: Progress) -> str:
+    """Find or create a remote job, and leave it to itself; see `launch`."""
+    with Termination() as termination, explained(service.kind):
+        return _Launch(service, pace, progress, termination).attach()
+
+
 def read_resources(path: str) -> str:
     """Read the name of the job that an earlier attempt wrote down; "" where there is none."""
     file = Path(path)
