@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import typer
@@ -25,7 +26,6 @@ READER_LEFT = 141
 
 app = typer.Typer(
     name="tunepipe",
-    help="Validated, costed, gated tuning of language models.",
     epilog="An option's value comes from its flag, else from the environment "
     "(--max-cost-usd: TUNEPIPE_MAX_COST_USD), else from tunepipe.toml. Exit codes: 0 done, "
     "1 the data or the model did not pass, 2 wrong usage or unreadable input, 3 refused by a "
@@ -44,6 +44,11 @@ for _verb in (
 ):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)
+
+
+@app.callback()
+def _command() -> None:
+    """Validated, costed, gated tuning of language models."""
 
 
 def main() -> None:
@@ -81,10 +86,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
-    command: Any = typer.main.get_command(app)
-    _name_variables(command)
     configured = settings.read()
-    given = settings.defaults(configured, _verbs(command))
+    # The settings are checked against the options of every verb.
+    command: Any = typer.main.get_command(app if configured else _with_one_verb(arguments))
+    _name_variables(command)
+    given = settings.defaults(configured, _verbs(command)) if configured else {}
     try:
         code = command.main(
             arguments or ["--help"],
@@ -98,6 +104,21 @@ def _invoke(arguments: list[str]) -> int:
     except OSError as error:
         raise UsageError(error.strerror or str(error), where=str(error.filename or "")) from error
     return code if isinstance(code, int) else 0
+
+
+def _with_one_verb(arguments: Sequence[str]) -> typer.Typer:
+    """Return the command with the verb asked for alone: to build all takes longer than most do."""
+    verb = arguments[0] if arguments else ""
+    found = [one for one in app.registered_commands if verb == (one.name or _name(one.callback))]
+    if not found:
+        return app
+    small = copy(app)
+    small.registered_commands, small.registered_groups = found, []
+    return small
+
+
+def _name(callback: Any) -> str:
+    return str(callback.__name__)
 
 
 def _usage(error: Any) -> UsageError:
