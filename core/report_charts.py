@@ -32,7 +32,7 @@ def difference_charts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         title = f"Points against {other}: right of the line at zero is better, grey is not settled"
         groups: Groups = [
             (spoken(metric), [estimate])
-            for metric, values in _differences(comparison).items()
+            for metric, values in _differences(facts, other, comparison).items()
             if (estimate := _estimate(_evidence(values), values))
         ]
         if groups:
@@ -47,10 +47,15 @@ def _points(value: float) -> str:
     return display.points(value / 100)
 
 
-def _differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _differences(
+    facts: Mapping[str, Any], other: str, comparison: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
     """The deciding metric's difference first, then those of the others, where they are given."""
     decided = {**comparison, "value": comparison.get("difference")}
-    others = whole_metrics({"metrics": comparison.get("differences")})
+    given = comparison.get("differences")
+    if given is None and other == "base":
+        given = part(part(facts, "scores"), "tuned").get("differences")
+    others = whole_metrics({"metrics": given})
     metric = str(comparison.get("metric"))
     return {metric: decided} | {
         name: part(others, name) for name in others if name not in (metric, "answered")

@@ -69,7 +69,8 @@ class Comparisons(TypedDict, total=False):
     """The tuned model against the others: each the `comparison` of `Evaluation.details()`.
 
     It may carry that evaluation's `differences` too, under this name: the chart then shows every
-    metric's difference, not the deciding one's alone.
+    metric's difference, not the deciding one's alone. Those against the base model are also found
+    under `scores.tuned.differences`.
     """
 
     base: dict[str, Any] | None

@@ -204,6 +204,17 @@ def test_the_champion_decides_where_there_is_one():
     assert names[:2] == ["differences-champion-title", "differences-base-title"]
 
 
+def test_the_differences_of_every_metric_are_drawn_wherever_they_stand():
+    facts = sample_facts(0)
+    page = Page(report_page(facts))
+    differences = facts["scores"]["tuned"].pop("differences")
+    assert "field accuracy +3.5" in page.text
+    alone = Page(report_page(facts))
+    assert "field accuracy +3.5" not in alone.text
+    facts["comparisons"]["base"]["differences"] = differences
+    assert Page(report_page(facts)).text == page.text
+
+
 def test_classes_and_their_confusion_are_shown():
     facts = sample_facts(0)
     classes = [
