@@ -23,6 +23,7 @@ from .intervals import Floats, percentile_interval, resampled_sums
 from .paired_tests import ZERO, mcnemar, rows_needed, sign_flips
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "not-enough-evidence"
+_BASE, _CHAMPION = "the base model", "the current champion"
 _CONTRACT = "metric", "difference", "low", "high", "p_value", "wins", "losses", "ties", "verdict"
 _DETAILS = "rows", "unanswered", "margin", "non_inferior", "more_rows"
 
@@ -162,8 +163,10 @@ def decide(
     that of one test (an intersection-union test; R. L. Berger, Technometrics 24 (1982), 295-300).
 
     Args:
-        against_base: Tuned against the base model.
-        against_champion: Tuned against the model in use now; None where there is none.
+        against_base: Tuned against the base model; it must be better.
+        against_champion: Tuned against the model in use now; None where there is none. Without a
+            margin it must be better. With one it must not be shown to be worse, and a loss of more
+            than the margin must be ruled out; mind that many such steps may add up to a loss.
         guard: Tuned against base on frozen prompts that must not get worse; None where there is
             none. With a margin a larger loss must be ruled out; without one, only a shown loss
             counts.
@@ -171,23 +174,41 @@ def decide(
     Returns:
         "better" (promote), "worse" or "not-enough-evidence", and the reason in one sentence.
     """
-    others = [(against_base, "the base model")]
+    others = [(against_base, _BASE)]
     if against_champion is not None:
-        others.append((against_champion, "the current champion"))
+        others.append((against_champion, _CHAMPION))
     for comparison, other in others:
         if comparison.verdict == WORSE:
             return WORSE, f"The tuned model is worse than {other}: {_numbers(comparison)}."
     if guard is not None and not _guard_held(guard):
         return _guard_failed(guard)
     for comparison, other in others:
-        if comparison.verdict != BETTER:
-            return UNDECIDED, (
-                f"There is not enough evidence that the tuned model is better than {other}: "
-                f"{_numbers(comparison)}{_outlook(comparison)}."
-            )
-    names = " and than ".join(other for _, other in others)
-    numbers = "; ".join(_numbers(comparison) for comparison, _ in others)
-    return BETTER, f"The tuned model is better than {names}: {numbers}."
+        if not _passes(comparison, other):
+            return UNDECIDED, _unproven(comparison, other)
+    reasons = [
+        f"{_claim(comparison)} {other}: {_numbers(comparison)}" for comparison, other in others
+    ]
+    return BETTER, f"The tuned model is {'; and '.join(reasons)}."
+
+
+def _passes(comparison: Comparison, other: str) -> bool:
+    borne = other == _CHAMPION and comparison.margin > 0 and comparison.non_inferior
+    return comparison.verdict == BETTER or borne
+
+
+def _claim(comparison: Comparison) -> str:
+    if comparison.verdict == BETTER:
+        return "better than"
+    return f"at most {comparison.margin:.3f} worse than"
+
+
+def _unproven(comparison: Comparison, other: str) -> str:
+    allowed = other == _CHAMPION and comparison.margin > 0
+    claim = f"at most {comparison.margin:.3f} worse than" if allowed else "better than"
+    return (
+        f"There is not enough evidence that the tuned model is {claim} {other}: "
+        f"{_numbers(comparison)}{_outlook(comparison)}."
+    )
 
 
 def _guard_held(guard: Comparison) -> bool:

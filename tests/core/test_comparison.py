@@ -193,7 +193,11 @@ BROKEN = replace(DOWN, low=-0.2, high=-0.1, margin=0.05)
     ("base", "champion", "guard", "verdict", "says"),
     [
         (UP, None, None, BETTER, "is better than the base model"),
-        (UP, UP, None, BETTER, "than the base model and than the current champion"),
+        (UP, UP, None, BETTER, "and better than the current champion"),
+        (UP, GUARDED, None, BETTER, "and at most 0.050 worse than the current champion"),
+        (UP, LEAKING, None, UNDECIDED, "that the tuned model is at most 0.050 worse than the curr"),
+        (UP, replace(DOWN, low=-0.04, margin=0.05), None, WORSE, "worse than the current champion"),
+        (GUARDED, UP, None, UNDECIDED, "is better than the base model"),
         (UP, UP, GUARDED, BETTER, "is better"),
         (UP, None, OPEN, BETTER, "is better"),
         (UP, OPEN, None, UNDECIDED, "is better than the current champion"),
