@@ -69,7 +69,7 @@ class Column:
         self._fresh = array(self._kind)
 
 
-def distinct(*columns: Column, at_once: int = 200_000) -> int:
+def distinct(*columns: Column, few: int = 200_000, at_once: int = 1 << 20) -> int:
     """Count the different values in all the columns together, in bounded memory.
 
     The values must be hashes: each pass takes those with one remainder, so that the passes are of
@@ -77,18 +77,20 @@ def distinct(*columns: Column, at_once: int = 200_000) -> int:
 
     Args:
         columns: Columns of hashes.
-        at_once: Values to hold in memory at a time.
+        few: Up to so many values, a set; above, numpy.
+        at_once: Values to hold in memory at a time, beyond the few.
 
     Returns:
         How many different values there are.
     """
-    passes = 1 + sum(map(len, columns)) // at_once
+    total = sum(map(len, columns))
+    if total <= few:
+        return len({value for column in columns for chunk in column.chunks() for value in chunk})
+    passes = 1 + total // at_once
     return sum(_in_class(columns, passes, remainder) for remainder in range(passes))
 
 
 def _in_class(columns: Iterable[Column], passes: int, remainder: int) -> int:
-    if passes == 1:
-        return len({value for column in columns for chunk in column.chunks() for value in chunk})
     import numpy as np
 
     parts = []

@@ -49,7 +49,14 @@ class Allowance:
 
 
 def allowance(
-    rows: int, size: int, *, eval_min: int, eval_max: int, format: str, model: str
+    rows: int,
+    size: int,
+    *,
+    eval_min: int,
+    eval_max: int,
+    format: str,
+    model: str,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Allowance:
     """Work out the limits of the evaluation side.
 
@@ -60,13 +67,14 @@ def allowance(
         eval_max: Rows the user wants at most; 0 for no wish.
         format: The rows' format.
         model: The model's name, or "" for the format's first.
+        overrides: The user's values over services.toml.
 
     Raises:
         DataError: The limits leave no room: too few rows, or a wish against the service's limit.
     """
-    table = load("services.toml")
+    table = load("services.toml", overrides)
     model = model or table["first_model"][format]
-    _, service = service_of(model)
+    _, service = service_of(model, overrides)
     evaluation = service["evaluation"]
     percent = f"{model} takes evaluation data of {100 * evaluation['fraction_max']:g} % of training"
     least, why_least = max(

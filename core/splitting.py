@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -79,6 +79,7 @@ def split(
     by_time: str = "",
     format: str = "auto",
     model: str = "",
+    overrides: Mapping[str, Any] | None = None,
 ) -> SplitReport:
     """Split datasets into a training and an evaluation file; rows are copied byte for byte.
 
@@ -97,6 +98,7 @@ def split(
         by_time: A field with a time: the latest rows are evaluation.
         format: The rows' format, or "auto".
         model: The model whose limits are kept; "" for the format's first.
+        overrides: The user's values over services.toml.
 
     Returns:
         The report. Both files were read again for its proof.
@@ -126,6 +128,7 @@ def split(
             eval_max=eval_max,
             format=format,
             model=model,
+            overrides=overrides,
         )
         chosen = sides(found, criteria, allowed.room)
         _write(sources, chosen.marks, train, eval)

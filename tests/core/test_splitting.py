@@ -342,6 +342,12 @@ def test_limits_are_kept_and_said(tmp_path, rows, options, expected, decided):
     assert (report.eval_rows, report.limits["decided_by"]) == (expected, decided)
 
 
+def test_a_users_own_limits_are_laid_over_ours(tmp_path):
+    over = {"services": {"palm-text": {"evaluation": {"rows_max": 20}}}}
+    report, *_ = run(tmp_path, pairs(500), overrides=over)
+    assert report.eval_rows == 20
+
+
 def test_the_bytes_of_an_open_models_evaluation_are_a_quarter_of_the_training(tmp_path):
     rows = [{"input_text": f"{k} " + "x" * (k % 9) ** 3, "output_text": "y"} for k in range(300)]
     for more in ({}, {"stratify_by": "output"}, {"group_by": r"/^(\d+)/"}):
@@ -458,12 +464,12 @@ def test_leaks_are_found(tmp_path):
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 40)), st.lists(st.integers(0, 40)))
+@given(st.lists(st.integers(0, 40), min_size=1), st.lists(st.integers(0, 40)))
 def test_distinct_counts_alike_in_one_pass_or_many(one, other):
     with columns.Column() as first, columns.Column() as second:
         first.extend(one)
         second.extend(other)
         expected = len({*one, *other})
         assert columns.distinct(first, second) == expected
-        assert columns.distinct(first, second, at_once=7) == expected
+        assert columns.distinct(first, second, few=0, at_once=7) == expected
         assert first.load().tolist() == one
