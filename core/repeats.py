@@ -171,7 +171,8 @@ class _Spool:
         for low in range(0, _FENCES, width):
             high = min(_FENCES, low + width)
             parts = [self._part(start, int(cut[low]), int(cut[high])) for start, cut in self.runs]
-            yield np.concatenate(parts).reshape(-1, 3)
+            if any(part.size for part in parts):
+                yield np.concatenate(parts).reshape(-1, 3)
 
     def close(self) -> None:
         """Give the disk space back."""

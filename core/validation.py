@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Examined, Task, examine
 from .errors import UsageError
-from .fingerprint import combined
 from .formats import FORMATS
-from .problems import Finding, Problem
-from .repeats import Repeat, Repeats
+from .problems import Finding
+from .repeats import Repeats
 from .rules import Rules, rules_for
 from .sources import Opener, Source, expanded, open_local
 from .tally import Tally
+from .validation_report import FileFacts, Report, Scanned, conclude
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
+
+__all__ = ["Report", "validate"]
+
+# What becomes of the hashes of lines: Repeats.add, or what writes them down.
+Keep = Callable[[int, int, bytes, bytes, bool], None]
 
 BLOCK_BYTES = 1 << 19
 
@@ -27,97 +32,7 @@ BLOCK_BYTES = 1 << 19
 FAST_FROM_BYTES = 1 << 19
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
-# Of each code so many problems are shown before the rest of the room is filled line by line.
-_SHOWN_OF_EACH = 20
 _SNIFFED_FILES = 8
-
-_SAME = {
-    "duplicate-row": "the same row stands at",
-    "conflicting-row": "the same input with another output stands at",
-    "eval-leak": "the same input stands at",
-}
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """One file of the dataset."""
-
-    path: str
-    bytes: int
-    lines: int
-    rows: int
-    valid_rows: int
-    fingerprint: str
-
-
-@dataclass
-class Report:
-    """What a validation found.
-
-    Args:
-        files: The files, in the order given.
-        format: The dataset's format, or "" where no row tells it.
-        model: The model whose limits held.
-        counts: How often each code was found; never cut.
-        errors: How many of the problems are errors: above 0 the data did not pass.
-        problems: The problems listed, by file and line, at most `max_problems`.
-        stats: Lengths, tokens, languages, labels, repeats.
-    """
-
-    files: tuple[FileFacts, ...]
-    format: str
-    model: str
-    counts: Mapping[str, int]
-    errors: int
-    problems: tuple[Problem, ...]
-    stats: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Lines that are not blank."""
-        return sum(file.rows for file in self.files)
-
-    @property
-    def valid_rows(self) -> int:
-        """Rows without an error of their own."""
-        return sum(file.valid_rows for file in self.files)
-
-    @property
-    def fingerprint(self) -> str:
-        """The SHA-256 of the file's bytes, or that of all files' together."""
-        return combined(file.fingerprint for file in self.files)
-
-    @property
-    def problems_total(self) -> int:
-        """How many problems were found, listed or not."""
-        return sum(self.counts.values())
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the object that `validate --json` prints."""
-        return {
-            "path": ", ".join(file.path for file in self.files),
-            "format": self.format,
-            "model": self.model,
-            "bytes": sum(file.bytes for file in self.files),
-            "rows": self.rows,
-            "valid_rows": self.valid_rows,
-            "fingerprint": self.fingerprint,
-            "problems_total": self.problems_total,
-            "errors": self.errors,
-            "counts": dict(self.counts),
-            "problems": [problem.as_json() for problem in self.problems],
-            "stats": dict(self.stats),
-            "files": [
-                {
-                    "path": file.path,
-                    "bytes": file.bytes,
-                    "rows": file.rows,
-                    "valid_rows": file.valid_rows,
-                    "fingerprint": file.fingerprint,
-                }
-                for file in self.files
-            ],
-        }
 
 
 def validate(
@@ -157,19 +72,54 @@ def validate(
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
     """
+    repeats = Repeats(max_problems)
+    scanned = scan(
+        paths,
+        repeats.add,
+        format=format,
+        model=model,
+        against=against,
+        max_problems=max_problems,
+        pii=pii,
+        workers=workers,
+        block_bytes=block_bytes,
+        fast_from_bytes=fast_from_bytes,
+        opener=opener,
+        overrides=overrides,
+    )
+    return conclude(scanned, repeats.find())
+
+
+def scan(
+    paths: Iterable[str | os.PathLike[str]],
+    keep: Keep,
+    *,
+    format: str,
+    model: str,
+    against: Iterable[str | os.PathLike[str]],
+    max_problems: int,
+    pii: bool,
+    workers: int,
+    block_bytes: int,
+    fast_from_bytes: int,
+    opener: Opener,
+    overrides: Mapping[str, Any] | None,
+) -> Scanned:
+    """Look at every line, and hand the hashes of lines to `keep`; see `validate`."""
     if format != "auto" and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
     names = expanded(paths)
     opened = _first_sources(names, opener)
     found = _common_format(opened) if format == "auto" else format
     rules = rules_for(found, model, pii=pii, overrides=overrides) if found else Rules("", model, "")
-    scan = _Scan(rules, max_problems, block_bytes, fast_from_bytes, workers or _workers(names))
-    with scan:
+    scanned = Scanned(rules, Tally(max_problems))
+    settings = (block_bytes, fast_from_bytes, workers or _workers(names))
+    with _Scan(scanned, keep, *settings) as pass_:
         for name in names:
-            scan.read(opened.pop(name) if name in opened else Source(name, opener))
+            pass_.read(opened.pop(name) if name in opened else Source(name, opener))
         for name in expanded(against) if against else ():
-            scan.read_against(Source(name, opener))
-        return scan.report()
+            pass_.read_against(Source(name, opener))
+    return scanned
 
 
 def _first_sources(names: Sequence[str], opener: Opener) -> dict[str, Source]:
@@ -192,17 +142,17 @@ class _Scan:
     """One pass over the files: blocks go out to be examined, and come back in order."""
 
     def __init__(
-        self, rules: Rules, limit: int, block_bytes: int, fast_from_bytes: int, workers: int
+        self,
+        scanned: Scanned,
+        keep: Keep,
+        block_bytes: int,
+        fast_from_bytes: int,
+        workers: int,
     ) -> None:
-        self._rules, self._limit = rules, limit
+        self._scanned, self._keep = scanned, keep
         self._block_bytes, self._fast_from_bytes = block_bytes, fast_from_bytes
         self._workers = workers
-        self._tally = Tally(limit)
-        self._repeats = Repeats(limit)
-        self._files: list[FileFacts] = []
-        self._others: list[str] = []
         self._seen_bytes = 0
-        self._stopped = False
         self._pool: Executor | None = None
 
     def __enter__(self) -> _Scan:
@@ -218,19 +168,19 @@ class _Scan:
 
     def read(self, source: Source) -> None:
         """Examine one file of the dataset."""
-        self._tally.add_findings(source.findings(), 1, source.path)
-        self._stopped |= source.stopped
-        number, mine = len(self._files), Tally(0)
+        scanned, mine = self._scanned, Tally(0)
+        scanned.tally.add_findings(source.findings(), 1, source.path)
+        scanned.unread |= source.stopped
         if source.stopped:
             source.read_to_end()
         else:
-            self._examine(source, number, mine)
+            self._examine(source, mine)
         facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
-        self._files.append(FileFacts(source.path, *facts))
-        if 0 < self._rules.file_bytes < source.bytes:
-            most = f"the service takes {self._rules.file_bytes}"
+        scanned.files.append(FileFacts(source.path, *facts))
+        if 0 < scanned.rules.file_bytes < source.bytes:
+            most = f"the service takes {scanned.rules.file_bytes}"
             found = Finding("file-too-large", f"the file has {source.bytes} bytes; {most}")
-            self._tally.add_findings([found], 1, source.path)
+            scanned.tally.add_findings([found], 1, source.path)
 
     def read_against(self, source: Source) -> None:
         """Keep the hashes of a file whose rows may not stand in the dataset.
@@ -241,42 +191,19 @@ class _Scan:
         found = source.findings()
         if source.stopped:
             raise UsageError(f"cannot be compared with: {found[0].message}", where=source.path)
-        number = len(self._others)
-        self._others.append(source.path)
+        number = len(self._scanned.others)
+        self._scanned.others.append(source.path)
         for line, examined in self._results(source):
-            self._repeats.add(number, line, examined.inputs, examined.outputs, against=True)
+            self._keep(number, line, examined.inputs, examined.outputs, True)
 
-    def report(self) -> Report:
-        """Conclude: repeats over all files, the limits on rows, the list cut to its size."""
-        repeats = self._repeats.find()
-        self._tally.counts.update(repeats.counts)
-        self._tally.errors += repeats.counts.get("eval-leak", 0)
-        for repeat in repeats.first:
-            earlier = self._place(repeat)
-            finding = Finding(repeat.code, f"{_SAME[repeat.code]} {earlier}")
-            problem = finding.at(repeat.line, self._files[repeat.file].path)
-            self._tally.problems.setdefault(repeat.code, []).append(problem)
-        self._tally.add_findings(self._size_findings(), 1, self._files[0].path)
-        stats = self._tally.statistics() | {
-            "duplicate_rows": repeats.counts.get("duplicate-row", 0),
-            "conflicting_rows": repeats.counts.get("conflicting-row", 0),
-        }
-        return Report(
-            files=tuple(self._files),
-            format=self._rules.format,
-            model=self._rules.model,
-            counts={code: count for code, count in sorted(self._tally.counts.items()) if count},
-            errors=self._tally.errors,
-            problems=self._listed(),
-            stats=stats,
-        )
-
-    def _examine(self, source: Source, number: int, mine: Tally) -> None:
+    def _examine(self, source: Source, mine: Tally) -> None:
+        number = len(self._scanned.files)
         for line, examined in self._results(source):
-            self._tally.merge(examined.tally)
-            for name in ("lines", "rows", "valid_rows"):
-                setattr(mine, name, getattr(mine, name) + getattr(examined.tally, name))
-            self._repeats.add(number, line, examined.inputs, examined.outputs)
+            self._scanned.tally.merge(examined.tally)
+            mine.lines += examined.tally.lines
+            mine.rows += examined.tally.rows
+            mine.valid_rows += examined.tally.valid_rows
+            self._keep(number, line, examined.inputs, examined.outputs, False)
 
     def _results(self, source: Source) -> Iterator[tuple[int, Examined]]:
         """Yield each block's first line and what it was found to be, in the file's order."""
@@ -301,9 +228,9 @@ class _Scan:
                 block=block,
                 path=source.path,
                 first_line=line,
-                rules=self._rules,
-                limit=self._limit,
-                cutoff=self._tally.sampled_below,
+                rules=self._scanned.rules,
+                limit=self._scanned.tally.limit,
+                cutoff=self._scanned.tally.sampled_below,
                 fast=self._seen_bytes > self._fast_from_bytes,
             )
             if by_path and not block.skipped_bytes:
@@ -311,39 +238,3 @@ class _Scan:
                 task = replace(task, block=data, read_bytes=len(block.data))
             yield task
             line += block.lines
-
-    def _place(self, repeat: Repeat) -> str:
-        if repeat.code == "eval-leak":
-            return f"line {repeat.earlier_line} of {self._others[repeat.earlier_file]}"
-        if repeat.earlier_file == repeat.file:
-            return f"line {repeat.earlier_line}"
-        return f"line {repeat.earlier_line} of {self._files[repeat.earlier_file].path}"
-
-    def _size_findings(self) -> Iterator[Finding]:
-        rows, rules = self._tally.rows, self._rules
-        least = max(1, rules.rows_min)
-        if rows < least and not self._stopped:
-            what = f"the dataset has {rows} rows; {rules.model or 'a tuning'} needs {least}"
-            yield Finding("too-few-rows", what)
-        elif rows < rules.rows_advised and not self._stopped:
-            what = f"the dataset has {rows} rows; {rules.rows_advised} or more are advised"
-            yield Finding("too-few-rows", what, level="warning")
-        if 0 < rules.rows_max < rows:
-            what = f"the dataset has {rows} rows; {rules.model} takes {rules.rows_max}"
-            yield Finding("too-many-rows", what)
-
-    def _listed(self) -> tuple[Problem, ...]:
-        """Choose the first of every code, then what comes first; in order of file and line."""
-        order = {file.path: number for number, file in enumerate(self._files)}
-        kept = [list(problems) for problems in self._tally.problems.values()]
-        for problems in kept:
-            problems.sort(key=lambda problem: (order[problem.path], problem.line))
-        first = [problem for problems in kept for problem in problems[:_SHOWN_OF_EACH]]
-        rest = [problem for problems in kept for problem in problems[_SHOWN_OF_EACH:]]
-
-        def place(problem: Problem) -> tuple[int, int, str, str]:
-            return order[problem.path], problem.line, problem.code, problem.field
-
-        chosen = sorted(first, key=place)[: self._limit]
-        chosen += sorted(rest, key=place)[: self._limit - len(chosen)]
-        return tuple(sorted(chosen, key=place))
