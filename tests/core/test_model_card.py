@@ -36,7 +36,7 @@ def test_the_front_matter_of_the_sample_run():
 def test_hugging_faces_own_reader_takes_it():
     hub = pytest.importorskip("huggingface_hub", reason="pip install tunepipe[local]")
     data = hub.ModelCardData(**front_matter(model_card(sample_facts())))
-    assert data.model_name == "Order memos, July retraining"
+    assert data.model_name == "Order memos, a sample report"
     assert {result.metric_type for result in data.eval_results} >= {"object_exact", "parses"}
     assert data.eval_results[0].dataset_type == "palm"
 
@@ -44,7 +44,7 @@ def test_hugging_faces_own_reader_takes_it():
 def test_the_body_says_what_is_known_and_what_is_not():
     card = model_card(sample_facts())
     for text in (
-        "# Order memos, July retraining\n",
+        "# Order memos, a sample report\n",
         "Tuned from Qwen/Qwen3-0.6B by tunepipe.",
         "**The tuned model is better.**",
         "- SHA-256 of the file: 9c1d5a0f",

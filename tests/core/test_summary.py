@@ -19,8 +19,8 @@ def test_the_summary_of_the_sample_run():
     fixed = sum(row["flip"] == "fixed" for row in facts["rows"])
     broken = sum(row["flip"] == "broken" for row in facts["rows"])
     lines = text.splitlines()
-    assert lines[0] == "## Order memos, July retraining"
-    assert lines[2].startswith("**▲ The tuned model is better.** On 95 held-out rows")
+    assert lines[0] == "## Order memos, a sample report"
+    assert lines[2] == f"**▲ The tuned model is better.** {escaped(facts['reason'])}"
     assert "| object exact | **80.0** (70.9–86.8) | **58.3** (48.3–67.7) |" in lines
     assert f"{fixed} rows newly right, {broken} newly wrong against the base model." in lines
     assert f"- Fingerprint: {facts['dataset']['fingerprint']}" in lines
