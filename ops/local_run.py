@@ -140,7 +140,7 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
 
 @contextmanager
 def _locked(work: Path) -> Iterator[IO[str]]:
-    """Hold a piece of work for one run; the lock goes when the last of its processes ends."""
+    """Hold a piece of work for one run; killing the command alone leaves it with its pipeline."""
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
         try:
@@ -202,7 +202,7 @@ def _process(folder: Path, lock: IO[str]) -> subprocess.Popen[str]:
         errors="replace",
         env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # so that its steps end with it
-        pass_fds=[lock.fileno()],  # so that the work is locked while any process of it lives
+        pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
     )
 
 
