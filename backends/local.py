@@ -24,8 +24,9 @@ from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
 from .local_options import PredictionOptions, TuningOptions, read_options
 
 if TYPE_CHECKING:
+    from .local_checkpoint import State
     from .local_data import Row
-    from .local_training import Plan, State
+    from .local_training import Plan
 
 BASE = "base"
 _RECORD = "tuning.json"
@@ -189,6 +190,7 @@ def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple
 
 
 def _plan(request: TuningRequest, options: TuningOptions, rows: Sequence[Row], pad: int) -> Plan:
+    from .local_data import Layout
     from .local_training import Plan
 
     kind = _kind(request, options)
@@ -198,8 +200,7 @@ def _plan(request: TuningRequest, options: TuningOptions, rows: Sequence[Row], p
     return Plan(
         steps=request.train_steps,
         batch_size=request.batch_size,
-        micro_batch_size=options.micro_batch_size,
-        packed_tokens=line if options.packing else 0,
+        layout=Layout(options.micro_batch_size, line if options.packing else 0, pad),
         rate=rate * request.learning_rate_multiplier,
         weight_decay=_WEIGHT_DECAYS[kind],
         muon=kind == "nothing",
@@ -207,7 +208,6 @@ def _plan(request: TuningRequest, options: TuningOptions, rows: Sequence[Row], p
         evaluate_every=options.evaluate_every,
         checkpoint_every=options.checkpoint_every,
         patience=options.early_stopping,
-        pad=pad,
     )
 
 

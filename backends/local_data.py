@@ -31,6 +31,22 @@ class Row:
     weights: list[float]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of a step pass through the model.
+
+    Args:
+        rows: Rows at once, >= 1; gradients add up over the step.
+        line: 0 to pad short rows; else rows are laid one after the other, on lines of at most this
+            many tokens (a longer row has a line of its own).
+        pad: The token that fills short rows.
+    """
+
+    rows: int
+    line: int
+    pad: int
+
+
 def encode(
     tokenizer: Any, examples: Iterable[Any], *, prompt_weight: float, max_tokens: int
 ) -> list[Row]:
@@ -96,30 +112,25 @@ def _one_epoch(lengths: Sequence[int], batch_size: int, pick: random.Random) -> 
     return cut
 
 
-def micro_batches(rows: Sequence[Row], size: int, packed_tokens: int) -> list[list[Row]]:
-    """Divide a step's rows into what passes through the model at once.
-
-    Args:
-        rows: The step's rows.
-        size: Rows a part at most, >= 1.
-        packed_tokens: 0 to pad the rows of a part; else rows are laid one after the other, and a
-            part holds as many as stay below this number of tokens (always one).
-    """
-    if not packed_tokens:
-        return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-    parts: list[list[Row]] = []
+def micro_batches(rows: Sequence[Row], layout: Layout) -> list[list[Row]]:
+    """Divide a step's rows into what passes through the model at once."""
+    if not layout.line:
+        return [
+            list(rows[start : start + layout.rows]) for start in range(0, len(rows), layout.rows)
+        ]
+    lines: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: -len(row.ids)):
-        room = (
-            part
-            for part in parts
-            if sum(len(other.ids) for other in part) + len(row.ids) <= packed_tokens
-        )
-        part = next(room, None)
-        if part is None:
-            parts.append([row])
+        room = (line for line in lines if _tokens(line) + len(row.ids) <= layout.line)
+        line = next(room, None)
+        if line is None:
+            lines.append([row])
         else:
-            part.append(row)
-    return parts
+            line.append(row)
+    return lines
+
+
+def _tokens(rows: Sequence[Row]) -> int:
+    return sum(len(row.ids) for row in rows)
 
 
 def padded(rows: Sequence[Row], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

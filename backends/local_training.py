@@ -6,12 +6,10 @@ run that was killed goes on from its last checkpoint and ends with the weights o
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ from typing import Any
 import torch
 
 from tunepipe.core.errors import DataError
-from tunepipe.core.files import replacing
 
 from .contract import Progress
-from .local_data import Row, batches, micro_batches, packed, padded
+from .local_checkpoint import State, restore, resume, save_checkpoint, trained_weights
+from .local_data import Layout, Row, batches, micro_batches
+from .local_loss import evaluation_loss, summed_loss
 
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 1.0
@@ -38,8 +37,7 @@ class Plan:
     Args:
         steps: Optimizer steps.
         batch_size: Rows a step.
-        micro_batch_size: Rows through the model at once; gradients add up to `batch_size`.
-        packed_tokens: 0 to pad; else the most tokens of a line of packed rows.
+        layout: How those rows pass through the model.
         rate: The peak learning rate.
         weight_decay: AdamW's and Muon's.
         muon: Whether matrices are Muon's, which suits a model from nothing.
@@ -48,13 +46,11 @@ class Plan:
         checkpoint_every: Steps between checkpoints.
         patience: Evaluations without a better loss after which training stops, and the best
             weights are kept; 0 trains to the end and keeps the last.
-        pad: The token that fills short rows.
     """
 
     steps: int
     batch_size: int
-    micro_batch_size: int
-    packed_tokens: int
+    layout: Layout
     rate: float
     weight_decay: float
     muon: bool
@@ -62,23 +58,6 @@ class Plan:
     evaluate_every: int
     checkpoint_every: int
     patience: int
-    pad: int
-
-
-@dataclass
-class State:
-    """How far a run is; with the weights and the optimizers' states, all that it is."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    untrained_loss: float = math.nan
-    final_loss: float = math.nan
-    best_loss: float = math.inf
-    best_step: int = 0
-    resumed_from: int = 0
-    curve: list[list[float | None]] = field(default_factory=list)
-    running_loss: list[float] = field(default_factory=list)
 
 
 def train(
@@ -108,19 +87,16 @@ def train(
     """
     optimizers = _optimizers(model, plan)
     judged = held_out or rows[:_SAMPLE]
-    state, best = _resume(checkpoint, model, optimizers)
+    state, best = resume(checkpoint, model, optimizers)
     if not state.curve:
-        state.untrained_loss = evaluation_loss(model, judged, plan)
+        state.untrained_loss = evaluation_loss(model, judged, plan.layout)
         state.curve.append([0, None, state.untrained_loss])
     started = time.monotonic() - state.seconds
     model.train()
     for numbers in _remaining(rows, plan, state.step):
-        if plan.patience and _evaluations_since_best(state) >= plan.patience:
+        if _is_out_of_patience(state, plan):
             break
-        state.step += 1
-        loss = _step(model, [rows[n] for n in numbers], optimizers, plan, state.step)
-        state.tokens += sum(len(rows[n].ids) for n in numbers)
-        state.running_loss.append(loss)
+        loss = _advance(model, [rows[n] for n in numbers], optimizers, plan, state)
         if _is_due(state.step, plan.evaluate_every, plan.steps):
             best = _evaluate(model, judged, plan, state, best)
         elif _is_due(state.step, plan.steps // _REPORTS, plan.steps):
@@ -128,25 +104,11 @@ def train(
         state.seconds = time.monotonic() - started
         progress(_event(state, plan, loss))
         if _is_due(state.step, plan.checkpoint_every, plan.steps):
-            _save(checkpoint, model, optimizers, state, best)
-    _restore(model, best)
+            save_checkpoint(checkpoint, model, optimizers, state, best)
+    restore(model, best)
     state.final_loss = state.best_loss if plan.patience else _last_evaluation(state)
     _refuse_unless_learnt(state)
     return state
-
-
-def evaluation_loss(model: Any, rows: Sequence[Row], plan: Plan) -> float:
-    """Return the mean loss of the rows' answers, in nats a token."""
-    model.eval()
-    total = weight = 0.0
-    ordered = sorted(rows, key=lambda row: len(row.ids))
-    with torch.no_grad():
-        for part in micro_batches(ordered, plan.micro_batch_size, plan.packed_tokens):
-            answers = [Row(row.ids, [float(w == 1) for w in row.weights]) for row in part]
-            total += float(_loss(model, answers, plan))
-            weight += sum(sum(row.weights) for row in answers)
-    model.train()
-    return total / weight
 
 
 def rate_at(step: int, steps: int) -> float:
@@ -166,60 +128,39 @@ def _is_due(step: int, every: int, steps: int) -> bool:
     return step == steps or step % max(1, every) == 0
 
 
-def _step(
-    model: Any, rows: Sequence[Row], optimizers: Sequence[Any], plan: Plan, step: int
+def _advance(
+    model: Any, rows: Sequence[Row], optimizers: Sequence[Any], plan: Plan, state: State
 ) -> float:
-    torch.manual_seed(plan.seed * 1_000_003 + step)
-    # One sum over the whole step: the gradient is the same however the step is divided.
-    weight = sum(sum(row.weights) for row in rows)
-    total = torch.zeros((), device=model.device)
-    for part in micro_batches(rows, plan.micro_batch_size, plan.packed_tokens):
-        loss = _loss(model, part, plan) / weight
-        loss.backward()
-        total += loss.detach()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    torch.nn.utils.clip_grad_norm_(trained, _MAX_GRADIENT_NORM)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * rate_at(step, plan.steps)
-        optimizer.step()
-        optimizer.zero_grad()
-    if not math.isfinite(result := float(total)):
+    """Make one step and return its loss."""
+    state.step += 1
+    torch.manual_seed(plan.seed * 1_000_003 + state.step)
+    loss = _accumulate(model, rows, plan.layout)
+    if not math.isfinite(loss):
         raise DataError(
-            f"the training loss is not a number at step {step}",
+            f"the training loss is not a number at step {state.step}",
             where="learning_rate_multiplier",
             fix="lower it, to 0.3 for a start",
         )
-    return result
+    torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate_at(state.step, plan.steps)
+        optimizer.step()
+        optimizer.zero_grad()
+    state.tokens += sum(len(row.ids) for row in rows)
+    state.running_loss.append(loss)
+    return loss
 
 
-def _loss(model: Any, rows: Sequence[Row], plan: Plan) -> torch.Tensor:
-    """Return the sum of the weighted losses of the rows' tokens."""
-    inputs, weights = packed(rows) if plan.packed_tokens else padded(rows, plan.pad)
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    weights = weights[:, 1:].to(model.device)
-    # The vocabulary is wide: no logits before the first token that counts.
-    first = int(weights.any(dim=0).nonzero()[0])
-    kept = weights.shape[1] - first
-    with _precision(model):
-        logits = model(**inputs, use_cache=False, **_keeping(model, kept + 1)).logits
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, -kept - 1 : -1].flatten(0, 1).float(),
-        inputs["input_ids"][:, -kept:].flatten(),
-        reduction="none",
-    )
-    return (losses * weights[:, -kept:].flatten()).sum()
-
-
-def _keeping(model: Any, positions: int) -> dict[str, int]:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    knows = "logits_to_keep" in inspect.signature(base.forward).parameters
-    return {"logits_to_keep": positions} if knows else {}
-
-
-def _precision(model: Any) -> AbstractContextManager[Any]:
-    on_gpu = model.device.type == "cuda"
-    return torch.autocast("cuda", dtype=torch.bfloat16) if on_gpu else nullcontext()
+def _accumulate(model: Any, rows: Sequence[Row], layout: Layout) -> float:
+    """Add up the gradients of a step, the same however it is divided; return its loss."""
+    weight = sum(sum(row.weights) for row in rows)
+    total = torch.zeros((), device=model.device)
+    for part in micro_batches(rows, layout):
+        loss = summed_loss(model, part, layout) / weight
+        loss.backward()
+        total += loss.detach()
+    return float(total)
 
 
 def _optimizers(model: Any, plan: Plan) -> list[Any]:
@@ -242,11 +183,11 @@ def _evaluate(
     model: Any, rows: Sequence[Row], plan: Plan, state: State, best: dict[str, Any]
 ) -> dict[str, Any]:
     """Note the evaluation loss; return the weights to keep, {} where the last ones are."""
-    loss = evaluation_loss(model, rows, plan)
+    loss = evaluation_loss(model, rows, plan.layout)
     _note(state, loss)
     if loss < state.best_loss:
         state.best_loss, state.best_step = loss, state.step
-        return _trained(model) if plan.patience else {}
+        return trained_weights(model) if plan.patience else {}
     return best
 
 
@@ -256,11 +197,9 @@ def _note(state: State, evaluation: float | None) -> None:
     state.running_loss.clear()
 
 
-def _evaluations_since_best(state: State) -> int:
-    return sum(
-        step is not None and step > state.best_step and evaluation is not None
-        for step, _, evaluation in state.curve
-    )
+def _is_out_of_patience(state: State, plan: Plan) -> bool:
+    later = [loss for step, _, loss in state.curve if step and step > state.best_step]
+    return 0 < plan.patience <= sum(loss is not None for loss in later)
 
 
 def _event(state: State, plan: Plan, loss: float) -> dict[str, Any]:
@@ -282,43 +221,3 @@ def _refuse_unless_learnt(state: State) -> None:
 
 def _last_evaluation(state: State) -> float:
     return [loss for _, _, loss in state.curve if loss is not None][-1]
-
-
-def _trained(model: Any) -> dict[str, Any]:
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def _restore(model: Any, weights: dict[str, Any]) -> None:
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            parameters[name].copy_(value)
-
-
-def _save(
-    path: Path, model: Any, optimizers: Sequence[Any], state: State, best: dict[str, Any]
-) -> None:
-    content = {
-        "state": asdict(state),
-        "weights": _trained(model),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "best": best,
-    }
-    with replacing(path, "wb") as file:
-        torch.save(content, file)
-
-
-def _resume(path: Path, model: Any, optimizers: Sequence[Any]) -> tuple[State, dict[str, Any]]:
-    if not path.exists():
-        return State(), {}
-    content = torch.load(path, weights_only=True, map_location="cpu")
-    _restore(model, content["weights"])
-    for optimizer, state in zip(optimizers, content["optimizers"], strict=True):
-        optimizer.load_state_dict(state)
-    state = State(**content["state"])
-    state.resumed_from = state.step
-    return state, content["best"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.backends.local_data import Row, batches, micro_batches, packed, padded
+from tunepipe.backends.local_data import Layout, Row, batches, micro_batches, packed, padded
 from tunepipe.backends.local_memory import Size, free_bytes, require_room, size_of, training_bytes
 from tunepipe.backends.local_options import TuningOptions
 from tunepipe.backends.local_training import rate_at
@@ -52,7 +52,7 @@ def test_batches_of_like_length_save_most_of_the_padding():
 @given(lengths, st.integers(1, 9), st.sampled_from([0, 60, 200]))
 def test_a_step_is_divided_without_loss(lengths, size, line):
     rows = [row(length) for length in lengths]
-    parts = micro_batches(rows, size, line)
+    parts = micro_batches(rows, Layout(size, line, pad=0))
     assert sorted(len(r.ids) for part in parts for r in part) == sorted(lengths)
     if line:
         assert all(sum(len(r.ids) for r in part) <= line for part in parts)
@@ -61,7 +61,10 @@ def test_a_step_is_divided_without_loss(lengths, size, line):
 
 
 def test_a_row_longer_than_a_line_has_a_line_of_its_own():
-    assert [len(part) for part in micro_batches([row(9), row(2), row(2)], 1, 5)] == [1, 2]
+    assert [len(part) for part in micro_batches([row(9), row(2), row(2)], Layout(1, 5, pad=0))] == [
+        1,
+        2,
+    ]
 
 
 def test_padding_weighs_nothing_and_is_masked():

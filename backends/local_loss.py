@@ -1,0 +1,55 @@
+"""The loss of a language model over weighted tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from .local_data import Layout, Row, micro_batches, packed, padded
+
+
+def summed_loss(model: Any, rows: Sequence[Row], layout: Layout) -> torch.Tensor:
+    """Return the sum of the weighted losses of the rows' tokens, in nats."""
+    inputs, weights = packed(rows) if layout.line else padded(rows, layout.pad)
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    weights = weights[:, 1:].to(model.device)
+    # The vocabulary is wide: no logits before the first token that counts.
+    first = int(weights.any(dim=0).nonzero()[0])
+    kept = weights.shape[1] - first
+    with _precision(model):
+        logits = model(**inputs, use_cache=False, **_keeping(model, kept + 1)).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, -kept - 1 : -1].flatten(0, 1).float(),
+        inputs["input_ids"][:, -kept:].flatten(),
+        reduction="none",
+    )
+    return (losses * weights[:, -kept:].flatten()).sum()
+
+
+def evaluation_loss(model: Any, rows: Sequence[Row], layout: Layout) -> float:
+    """Return the mean loss of the rows' answers, in nats a token."""
+    model.eval()
+    total = weight = 0.0
+    ordered = sorted(rows, key=lambda row: len(row.ids))
+    with torch.no_grad():
+        for part in micro_batches(ordered, layout):
+            answers = [Row(row.ids, [float(w == 1) for w in row.weights]) for row in part]
+            total += float(summed_loss(model, answers, layout))
+            weight += sum(sum(row.weights) for row in answers)
+    model.train()
+    return total / weight
+
+
+def _keeping(model: Any, positions: int) -> dict[str, int]:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    knows = "logits_to_keep" in inspect.signature(base.forward).parameters
+    return {"logits_to_keep": positions} if knows else {}
+
+
+def _precision(model: Any) -> AbstractContextManager[Any]:
+    on_gpu = model.device.type == "cuda"
+    return torch.autocast("cuda", dtype=torch.bfloat16) if on_gpu else nullcontext()
