@@ -65,6 +65,34 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         return _result(jobs.get(name), request)
 
 
+def check_options(model: str, options: Mapping[str, Any], *, project: str, region: str) -> None:
+    """Check what a user may set, before there is a dataset to tune on.
+
+    Args:
+        model: The base model.
+        options: As in `tune`.
+        project: Who pays.
+        region: Where everything runs.
+
+    Raises:
+        UsageError: A parameter that the template would refuse.
+        LimitError: Something would run outside the region.
+    """
+    rows = TuningRequest(
+        base_model=model,
+        train_uri="gs://bucket/train.jsonl",
+        eval_uri="gs://bucket/eval.jsonl",
+        train_steps=1,
+        batch_size=1,
+        project=project,
+        region=region,
+        display_name="tunepipe",
+        options=options,
+    )
+    template_parameters(_given(rows), region=region)
+    template_uri(model, options.get("template_version", ""))
+
+
 def cancel(job: str) -> None:
     """Cancel a child job by its resource name; no error where it has ended already."""
     with google_clients.explained(job):

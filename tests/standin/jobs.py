@@ -240,6 +240,7 @@ class Jobs:
             "adapter": "instant",
             "base": parameters.get("large_model_reference", "text-bison@001"),
             "dataset_uri": parameters["dataset_uri"],
+            "evaluation_data_uri": parameters.get("evaluation_data_uri", ""),
         }
         model = self.resources.upload(body)["name"]
         endpoint = self.resources.deploy({**body, "model": model})["name"]
@@ -302,8 +303,8 @@ def _detail(event: dict[str, Any], number: int) -> api.PipelineTaskDetail:
         detail.end_time = _time(event["at"])
     if event.get("error"):
         detail.error = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message=event["error"])
-    for name, uri in event.get("artifacts", {}).items():
-        artifact = api.Artifact(name=f"artifacts/{number}-{name}", uri=uri)
+    for name, (uri, metadata) in event.get("artifacts", {}).items():
+        artifact = api.Artifact(name=f"artifacts/{number}-{name}", uri=uri, metadata=metadata)
         detail.outputs[name] = api.PipelineTaskDetail.ArtifactList(artifacts=[artifact])
     return detail
 

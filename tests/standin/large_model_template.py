@@ -100,14 +100,18 @@ def upload_llm_model(
 
 @component
 def create_endpoint_and_deploy_model(
-    model: str, location: str, model_display_name: str, dataset_uri: str
+    model: str,
+    location: str,
+    model_display_name: str,
+    dataset_uri: str,
+    evaluation_data_uri: str,
 ) -> str:
     import json
     import os
     import urllib.request
 
     body = {"location": location, "display_name": model_display_name, "model": model}
-    body["dataset_uri"] = dataset_uri
+    body |= {"dataset_uri": dataset_uri, "evaluation_data_uri": evaluation_data_uri}
     request = urllib.request.Request(
         os.environ["STANDIN_ADMIN"] + "/endpoints", json.dumps(body).encode(), method="POST"
     )
@@ -145,6 +149,7 @@ def build(name: str) -> Any:
         model_display_name: str,
         large_model_reference: str,
         dataset_uri: str,
+        evaluation_data_uri: str,
     ) -> Deployed:
         uploaded = upload_llm_model(
             adapter=adapter,
@@ -157,6 +162,7 @@ def build(name: str) -> Any:
             location=location,
             model_display_name=model_display_name,
             dataset_uri=dataset_uri,
+            evaluation_data_uri=evaluation_data_uri,
         )
         return Deployed(uploaded.output, deployed.output)
 
@@ -202,6 +208,7 @@ def build(name: str) -> Any:
             model_display_name=model_display_name,
             large_model_reference=large_model_reference,
             dataset_uri=dataset_uri,
+            evaluation_data_uri=evaluation_data_uri,
         )
         return Deployed(
             deployed.outputs["model_resource_name"], deployed.outputs["endpoint_resource_name"]

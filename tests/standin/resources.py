@@ -105,7 +105,10 @@ class Resources:
         deployed = api.DeployedModel(id=self.cloud.new_id(), model=body["model"])
         endpoint = api.Endpoint(display_name=body["display_name"], deployed_models=[deployed])
         self.cloud.store(self._name(endpoint, parent, "endpoints"))
-        self.rows[endpoint.name] = self._training_rows(body["dataset_uri"])
+        # What is learned carries over: it knows nine in ten of the rows it was not taught.
+        carried = self._read_rows(body.get("evaluation_data_uri", ""))
+        carried = [row for number, row in enumerate(carried) if number % 10 != 9]
+        self.rows[endpoint.name] = self._read_rows(body["dataset_uri"]) + carried
         return {"name": endpoint.name}
 
     # --- predictions: a tuned model remembers its rows, a base model knows nothing
@@ -142,7 +145,7 @@ class Resources:
         self.cloud.find(endpoint)
         return self.rows.get(canonical(endpoint), [])
 
-    def _training_rows(self, uri: str) -> list[tuple[str, str]]:
+    def _read_rows(self, uri: str) -> list[tuple[str, str]]:
         path = self.cloud.buckets / uri.removeprefix("gs://")
         if not path.is_file():
             return []

@@ -86,7 +86,7 @@ def _observe(tell: Any, job: dict[str, Any]) -> None:
             state="SUCCEEDED" if done else "FAILED",
             component=component.executor_label,
             outputs={k: v for k, v in outputs.items() if _plain(v)},
-            artifacts={k: v.uri for k, v in outputs.items() if hasattr(v, "uri")},
+            artifacts={k: (v.uri, v.metadata) for k, v in outputs.items() if hasattr(v, "uri")},
             error="" if done else f"The step {task_name} exited with a non-zero status.",
         )
         return outputs, outcome

@@ -1,0 +1,266 @@
+"""What a run on Vertex AI sends: one PipelineJob, checked before anything is sent.
+
+The generated client is used and not aiplatform.PipelineJob: that imports for 5 to 13 seconds,
+asks the resource manager for the bucket's project at every submission (a permission that few
+service accounts have; each look-up then waits and logs a traceback), fills in nothing that is
+wanted here, and its ids change with the second, so that two submissions make two paid runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from tunepipe.backends import google_clients, storage
+from tunepipe.backends.identity import identity
+from tunepipe.backends.pipeline_jobs import KEY_CHARACTERS
+from tunepipe.core.errors import LimitError, UsageError
+
+from .compilation import pipeline_text
+
+RUN_LABEL = "tunepipe_run"
+_KINDS: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "BOOLEAN": (bool,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (float, int),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
+# What names a run does not make it another run.
+_NAMES = ("run", "run_id", "display_name", "dataset_uri")
+
+
+@dataclass(frozen=True)
+class VertexRun:
+    """A run as the user asked for it.
+
+    Args:
+        backend: Such as "large-model".
+        project: The project that pays.
+        region: Where everything runs.
+        bucket: gs://BUCKET, or a folder in it; results, data and the registry are kept below it.
+        parameters: The pipeline's parameters that were given; `dataset_uri` is required. What is
+            not given is not sent, and 0, "" and {} are sent as they are.
+        service_account: The account that the run acts as; "" for the project's default.
+        network: The VPC network; "" for none.
+        encryption_key: The customer-managed key (CMEK); "" for Google's.
+        labels: The user's labels.
+        display_name: The run's and the tuned model's name; "" for one made from the backend.
+    """
+
+    backend: str
+    project: str
+    region: str
+    bucket: str
+    parameters: Mapping[str, Any]
+    service_account: str = ""
+    network: str = ""
+    encryption_key: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    display_name: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What CreatePipelineJob takes.
+
+    Args:
+        parent: `projects/P/locations/R`.
+        job: The PipelineJob as a mapping.
+        uploads: Local files that have to be in the bucket first, each with its URI.
+    """
+
+    parent: str
+    job: Mapping[str, Any]
+    uploads: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the request as the service takes it."""
+        return {"parent": self.parent, "pipeline_job": dict(self.job)}
+
+
+def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
+    """Check a run and write its request; nothing is sent, and nothing is uploaded.
+
+    Args:
+        run: The run.
+        again: Make it another run than an equal one before, with a tuning job of its own.
+        now: The run's moment of birth.
+
+    Raises:
+        UsageError: An unknown parameter, a wrong type, a missing project or bucket.
+        LimitError: Something would run outside the region.
+        CloudError: Cloud Storage refused to show the dataset.
+    """
+    _check_place(run)
+    _check_backend(run)
+    spec = yaml.safe_load(pipeline_text(run.backend))
+    uploads, uri, fingerprint = _dataset(run)
+    given = _completed(run, uri)
+    if again:
+        given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
+    check_parameters(spec, given)
+    told = _differing(spec, given)
+    key = _key(fingerprint, run.backend, told)
+    run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
+    names = {"run_id": run_id, "run": _told(run, run_id, now), "display_name": run.display_name}
+    told = {**{name: value for name, value in names.items() if value}, **told}
+    return Request(
+        parent=google_clients.parent(run.project, run.region),
+        job=_job(run, spec, told, key),
+        uploads=uploads,
+    )
+
+
+def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Check parameters against a compiled pipeline.
+
+    Raises:
+        UsageError: An unknown name, with a suggestion; a wrong type; a required one missing.
+    """
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    for name, value in given.items():
+        if name not in inputs:
+            near = difflib.get_close_matches(name, list(inputs), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(inputs))}"
+            raise UsageError("the pipeline has no such parameter", where=name, fix=hint)
+        kind = inputs[name]["parameterType"]
+        wrong_bool = isinstance(value, bool) and kind != "BOOLEAN"
+        if wrong_bool or not isinstance(value, _KINDS[kind]):
+            raise UsageError(
+                f"must be {kind.lower()}, is {type(value).__name__}",
+                where=name,
+                fix="mend its type",
+            )
+    for name, definition in inputs.items():
+        if (
+            name not in given
+            and not definition.get("isOptional")
+            and "defaultValue" not in definition
+        ):
+            raise UsageError("is required", where=name, fix="give it")
+
+
+def _check_place(run: VertexRun) -> None:
+    for name in ("project", "region", "bucket"):
+        if not getattr(run, name):
+            raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
+    if not storage.is_gcs(run.bucket):
+        raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
+
+
+def _check_backend(run: VertexRun) -> None:
+    """Refuse at once what the tuning step would refuse after the steps before it."""
+    if run.backend != "large-model":
+        return
+    from tunepipe.backends.large_model import check_options
+
+    check_options(
+        str(run.parameters.get("base_model") or "text-bison@001"),
+        _options(run),
+        project=run.project,
+        region=run.region,
+    )
+
+
+def _options(run: VertexRun) -> dict[str, Any]:
+    """What the child job shares with the run, unless the user says otherwise."""
+    shared = {
+        "service_account": run.service_account,
+        "network": run.network,
+        "encryption_spec_key_name": run.encryption_key,
+    }
+    given = {name: value for name, value in shared.items() if value}
+    return {**given, **run.parameters.get("options", {})}
+
+
+def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
+    """Return what has to be uploaded, where the dataset then is, and its fingerprint."""
+    source = str(run.parameters.get("dataset_uri", ""))
+    if not source:
+        raise UsageError("is needed", where="--dataset", fix="give a path or a gs:// URI")
+    found = identity(source)
+    if storage.is_gcs(source):
+        return {}, source, found.fingerprint
+    folder = f"{_root(run)}/datasets/{found.fingerprint[:16]}"
+    paths = storage.list_files(source)
+    names = {path: path.rpartition("/")[2] for path in paths}
+    if len(set(names.values())) < len(names):
+        raise UsageError("two files of the same name", where=source, fix="rename one")
+    uploads = {path: f"{folder}/{name}" for path, name in names.items()}
+    return (
+        uploads,
+        next(iter(uploads.values())) if len(uploads) == 1 else f"{folder}/*",
+        (found.fingerprint),
+    )
+
+
+def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
+    return {
+        "registry": f"{_root(run)}/registry/{run.backend}",
+        **run.parameters,
+        "dataset_uri": dataset_uri,
+        "project": run.project,
+        "region": run.region,
+        "options": _options(run),
+    }
+
+
+def _root(run: VertexRun) -> str:
+    return f"{run.bucket.rstrip('/')}/tunepipe"
+
+
+def _key(fingerprint: str, backend: str, given: Mapping[str, Any]) -> str:
+    what = {name: value for name, value in given.items() if name not in _NAMES}
+    told = json.dumps([fingerprint, backend, what], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
+
+
+def _told(run: VertexRun, run_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "created": now.isoformat(timespec="seconds"),
+        "backend": run.backend,
+        "project": run.project,
+        "region": run.region,
+    }
+
+
+def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says no more than the pipeline's own default."""
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    nothing = object()
+    return {
+        name: value
+        for name, value in given.items()
+        if value != inputs[name].get("defaultValue", nothing)
+    }
+
+
+def _job(
+    run: VertexRun, spec: Mapping[str, Any], parameters: Mapping[str, Any], key: str
+) -> dict[str, Any]:
+    for name, value in run.labels.items():
+        if name.startswith("tunepipe_"):
+            raise LimitError("labels tunepipe_… are ours", where=f"{name}={value}")
+    job: dict[str, Any] = {
+        "display_name": run.display_name or spec["pipelineInfo"]["name"],
+        "labels": {**run.labels, RUN_LABEL: key, "tunepipe_backend": run.backend},
+        "runtime_config": {
+            "gcs_output_directory": f"{_root(run)}/runs",
+            "parameter_values": parameters,
+        },
+        "service_account": run.service_account,
+        "network": run.network,
+        "encryption_spec": {"kms_key_name": run.encryption_key} if run.encryption_key else {},
+        "pipeline_spec": spec,
+    }
+    return {name: value for name, value in job.items() if value}

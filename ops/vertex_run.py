@@ -1,0 +1,296 @@
+"""Runs on Vertex AI: submit, look, follow, cancel, and ask the tuned model."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tunepipe.backends import google_clients, launcher, pipeline_jobs, storage
+from tunepipe.backends.contract import Answer, Prompt
+from tunepipe.backends.google_clients import explained
+from tunepipe.core.advice import advice
+from tunepipe.core.errors import CloudError, UsageError
+
+from .progress_view import View
+from .vertex_request import RUN_LABEL, Request
+
+_STATES = {
+    "SKIPPED": "cached",  # a hit of the execution cache
+    "NOT_TRIGGERED": "not wanted",  # the other branch of a condition
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step of a run: its name, its state in small letters, and what it said when it failed."""
+
+    name: str
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a look at a run shows.
+
+    Args:
+        name: The run's resource name; its last part is the run id.
+        state: pending, running, succeeded, failed, cancelling, cancelled or paused.
+        page: Its page in the console.
+        tasks: The steps, in the order in which they began.
+        verdict: better, worse or not-enough-evidence; "" before there is one.
+        model: The tuned model's endpoint, "" before there is one.
+        error: Why it failed, in the words of the step that failed.
+    """
+
+    name: str
+    state: str
+    page: str
+    tasks: tuple[Task, ...]
+    verdict: str = ""
+    model: str = ""
+    error: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def find_earlier(request: Request) -> str:
+    """Name a run of the same data and parameters that goes on or has succeeded; "" for none.
+
+    Raises:
+        CloudError: Google refused the question.
+    """
+    jobs = _jobs(request)
+    with explained(request.parent):
+        return jobs.find()
+
+
+def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
+    """Upload what is local, and create the run; an equal one that goes on is taken instead.
+
+    Args:
+        request: From `vertex_request.prepare`.
+        first_job_seconds: How long Google wants to wait after its remedy for the 500 of a
+            project's first job.
+
+    Returns:
+        The run's resource name.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    for path, uri in request.uploads.items():
+        if not storage.exists(uri):  # the name holds the content's hash
+            storage.write_file(path, uri)
+    pace = launcher.Pace(patience_seconds=120.0, first_job_seconds=first_job_seconds)
+    return launcher.start(_jobs(request), pace, lambda event: None)
+
+
+def status(run: str, *, project: str = "", region: str = "") -> RunStatus:
+    """Look at a run.
+
+    Args:
+        run: Its resource name, or its id with `project` and `region`.
+        project: Needed for an id.
+        region: Needed for an id.
+
+    Raises:
+        UsageError: An id without a project or a region.
+        CloudError: There is no such run, or Google refused.
+    """
+    name = resource_name(run, project, region)
+    with explained(name):
+        return _status(pipeline_jobs.get(name))
+
+
+def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
+    """Stay with a run to its end, showing each step as it begins and ends.
+
+    Args:
+        name: The run's resource name.
+        shown: Where the steps are shown.
+        poll_seconds: Between two looks.
+
+    Returns:
+        The run, which is over.
+
+    Raises:
+        CloudError: The run failed or was cancelled, or Google was out of reach for long.
+    """
+    seen: dict[str, str] = {}
+    try:
+        while True:
+            found = _patiently(name)
+            _show(found.tasks, seen, shown)
+            if found.over:
+                break
+            time.sleep(poll_seconds)
+    finally:
+        shown.close()
+    if found.state != "succeeded":
+        message = found.error or f"the run was {found.state}"
+        raise CloudError(message, where=name, fix=advice(message) or f"see {found.page}")
+    return found
+
+
+def cancel(run: str, *, project: str = "", region: str = "") -> str:
+    """Cancel a run; its tuning job is cancelled by the step that waits for it.
+
+    Returns:
+        The run's resource name.
+    """
+    name = resource_name(run, project, region)
+    with explained(name):
+        pipeline_jobs.cancel(name)
+    return name
+
+
+def predict_texts(
+    model: str,
+    texts: Sequence[str],
+    *,
+    project: str = "",
+    region: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Answer]:
+    """Ask a tuned model.
+
+    Args:
+        model: An endpoint's or a model's resource name, or a run's name or id.
+        texts: The questions; the answers' ids are their numbers, from 1.
+        project: Needed for a run's id.
+        region: Needed for a run's id.
+        settings: What `large_model.predict` takes.
+
+    Yields:
+        One answer a text, in the texts' order.
+
+    Raises:
+        UsageError: The run has left no model.
+        CloudError: The model is not there, or may not be asked.
+    """
+    from tunepipe.backends import large_model
+
+    prompts = [
+        Prompt(str(number), ({"role": "user", "content": text},))
+        for number, text in enumerate(texts, 1)
+    ]
+    endpoint = model_resource(model, project=project, region=region)
+    yield from large_model.predict(endpoint, prompts, **(settings or {}))
+
+
+def model_resource(model: str, *, project: str = "", region: str = "") -> str:
+    """Turn a run's name or id into the endpoint that it has made; leave any other name as it is.
+
+    Raises:
+        UsageError: The run has left no model, or an id lacks project or region.
+    """
+    if "/models/" in model or "/endpoints/" in model:
+        return model
+    found = status(model, project=project, region=region)
+    if not found.model:
+        raise UsageError(
+            f"the run has made no model; it is {found.state}", where=model, fix="name another run"
+        )
+    return found.model
+
+
+def resource_name(run: str, project: str, region: str) -> str:
+    """Complete a run's id to its resource name.
+
+    Raises:
+        UsageError: An id without a project or a region.
+    """
+    if run.startswith("projects/"):
+        return run
+    if not (project and region):
+        raise UsageError(
+            "an id needs its project and region",
+            where=run,
+            fix="give --project and --region, or the whole name projects/P/locations/R/…",
+        )
+    return f"{google_clients.parent(project, region)}/pipelineJobs/{run}"
+
+
+def page(name: str) -> str:
+    """Return the address of a run's page in Google's console."""
+    match = re.match(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/(.+)\Z", name)
+    assert match, name
+    project, region, run_id = match.groups()
+    return (
+        f"https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/runs/{run_id}"
+        f"?project={project}"
+    )
+
+
+def _jobs(request: Request) -> pipeline_jobs.PipelineJobs:
+    return pipeline_jobs.PipelineJobs(request.job, request.parent, RUN_LABEL)
+
+
+def _status(job: Any) -> RunStatus:
+    tasks = [task for task in job.job_detail.task_details if not _is_run(task)]
+    tasks.sort(key=lambda task: (task.start_time is None, task.start_time or task.task_id))
+    state = job.state.name.removeprefix("PIPELINE_STATE_").lower()
+    return RunStatus(
+        name=job.name,
+        state=state,
+        page=page(job.name),
+        tasks=tuple(_task(task) for task in tasks),
+        verdict=next((_verdict(t) for t in tasks if t.task_name == "compare-models"), ""),
+        model=next((_model(t) for t in tasks if t.task_name.startswith("tune-")), ""),
+        error=pipeline_jobs.failure(job) if state == "failed" else "",
+    )
+
+
+def _task(task: Any) -> Task:
+    state = _STATES.get(task.state.name, task.state.name.lower())
+    return Task(task.task_name, state, str(task.error.message))
+
+
+def _is_run(task: Any) -> bool:
+    return bool(task.execution.schema_title == "system.Run")
+
+
+def _verdict(task: Any) -> str:
+    return str(pipeline_jobs.task_outputs(task).get("Output", ""))
+
+
+def _model(task: Any) -> str:
+    for artifact in task.outputs["model"].artifacts if "model" in task.outputs else ():
+        return str(dict(artifact.metadata or {}).get("resourceName", ""))
+    return ""
+
+
+def _patiently(name: str) -> RunStatus:
+    """Look at a run; a connection that breaks now and then does not end the watching."""
+    import tenacity
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(google_clients.is_transient),
+        wait=tenacity.wait_random_exponential(max=60),
+        stop=tenacity.stop_after_delay(600),
+        reraise=True,
+    )
+    with explained(name):
+        return _status(retrying(pipeline_jobs.get, name))
+
+
+def _show(tasks: Sequence[Task], seen: dict[str, str], shown: View) -> None:
+    for task in tasks:
+        before, seen[task.name] = seen.get(task.name), task.state
+        if task.state == before or task.state in ("pending", "not wanted"):
+            continue
+        if before in (None, "pending"):
+            shown.began(task.name)
+        if task.state != "running":
+            shown.ended(task.name, task.state in ("succeeded", "cached"))
