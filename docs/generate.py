@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: tables of costs.md, help of command.md.
+"""Writes the generated parts of the documentation: tables, and the help of the command.
 
     python docs/generate.py           # write them anew
     python docs/generate.py --check   # exit code 1 where one is stale
@@ -18,11 +18,12 @@ import typer
 
 from tunepipe.core import models
 from tunepipe.core.files import replacing
+from tunepipe.core.problems import CODES
 from tunepipe.core.tables import load
 from tunepipe.ops.main import app
 
 FOLDER = Path(__file__).parent
-PAGES = ("costs.md", "command.md")
+PAGES = ("costs.md", "command.md", "validation.md")
 COLUMNS = 100
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -110,6 +111,20 @@ def sources() -> str:
     return "\n".join(f"- {name}, {row['read']}: {row['source']}." for name, row in rows.items())
 
 
+def codes() -> str:
+    """Tabulate what validation reports."""
+    return _table(
+        ("code", "level", "how to mend it"),
+        ((f"`{code}`", level, fix) for code, (level, fix) in CODES.items()),
+    )
+
+
+def service_limits() -> str:
+    """Tabulate what each service takes."""
+    head = ("models", "formats", "rows", "evaluation rows", "tokens", "bytes", "source")
+    return _table(head, map(_service_row, load("services.toml")["services"].values()))
+
+
 def command_help() -> str:
     """Give the help of the command and of every verb."""
     command: Any = typer.main.get_command(app)
@@ -123,6 +138,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "tokens": token_prices,
     "models": model_table,
     "sources": sources,
+    "codes": codes,
+    "services": service_limits,
     "help": command_help,
 }
 
@@ -141,6 +158,34 @@ def _model_row(model: models.Model) -> tuple[str, ...]:
         or (f"{model.retires_not_before} or later" if model.retires_not_before else ""),
         f"`{model.successor}`" if model.successor else "",
     )
+
+
+def _service_row(service: dict[str, Any]) -> tuple[str, ...]:
+    evaluation = service["evaluation"]
+    share = evaluation["fraction_max"]
+    above = evaluation.get("fraction_from_rows", 0) - 1
+    shares = f"{share:.0%} of training" + (f" above {above:,}" if above > 0 else "")
+    tokens = {"input_tokens": "in", "output_tokens": "out", "example_tokens": "an example"}
+    return (
+        ", ".join(f"`{model}`" for model in service["models"]),
+        ", ".join(service["formats"]),
+        _span(service["rows_min"], service["rows_max"]),
+        ", ".join(
+            filter(
+                None,
+                (_span(evaluation["rows_min"], evaluation["rows_max"]), shares if share else ""),
+            )
+        ),
+        ", ".join(f"{service[key]:,} {word}" for key, word in tokens.items() if service[key]),
+        f"{service['file_bytes']:,}" if service["file_bytes"] else "",
+        "; ".join(service["sources"]),
+    )
+
+
+def _span(least: int, most: int) -> str:
+    if least and most:
+        return f"{least:,} to {most:,}"
+    return f"from {least:,}" if least else f"to {most:,}" if most else ""
 
 
 def _helps(command: Any, context: Any) -> Iterator[str]:
