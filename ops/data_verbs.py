@@ -13,16 +13,17 @@ from tunepipe.backends import storage
 from tunepipe.core.errors import UsageError
 
 from . import options
-from .inputs import expanded, local_copies, local_copy, written
+from .inputs import STDIN, expanded, local_copies, local_copy, written
 from .output import Output
 from .problems_view import show_problems
 
 if TYPE_CHECKING:
+    from tunepipe.core.fixing import Fixing
     from tunepipe.core.splitting import SplitReport
     from tunepipe.core.steps import Plan
     from tunepipe.core.validation import Report
 
-WORSE = "worse"
+BETTER, WORSE = "better", "worse"
 REFUSED_SHOWN = 10
 
 
@@ -51,21 +52,29 @@ def validate(
     ] = 0,
     report: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE", help="Write a report: .html, .sarif, .md or .json; repeatable."
-        ),
+        typer.Option(metavar="FILE", help="Write a report: .html, .sarif or .json; repeatable."),
     ] = None,
+    fix: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Write a corrected copy, and FILE's .rejects.jsonl."),
+    ] = "",
+    control_characters: Annotated[
+        bool, typer.Option("--control-characters", help="With --fix: take them out.")
+    ] = False,
     tables: options.Tables = "",
     json: options.Json = False,
 ) -> int:
     """Find every problem of every row, with its line.
 
-    Exit code 1 where there is an error; warnings alone pass.
+    Exit code 1 where there is an error; warnings alone pass. --fix mends what needs no guess:
+    byte-order marks, blank lines, line ends, exact duplicates.
     """
     from .reports import check_validation_report, write_validation_report
 
     for path in report or ():
         check_validation_report(path)
+    if fix and STDIN in dataset:
+        raise UsageError("standard input cannot be read twice", where="--fix", fix="name a file")
     found = _validated(
         dataset,
         against or (),
@@ -77,13 +86,35 @@ def validate(
         workers=workers,
         overrides=options.tables(context, tables).get("services"),
     )
-    said = found.as_json()
     for path in report or ():
-        write_validation_report(said, path)
+        write_validation_report(found, path)
+    said = found.as_json()
+    if fix:
+        said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
     out = Output(json)
     out.result(said)
     show_problems(said, out)
     return int(found.errors > 0)
+
+
+def _fixed(
+    datasets: Sequence[str], target: str, control_characters: bool, format: str, model: str
+) -> Fixing:
+    from tunepipe.core import fixing
+
+    with (
+        local_copies(datasets) as files,
+        written(target) as copy,
+        written(fixing.rejects_path(target), missing_ok=True) as rejects,
+    ):
+        return fixing.fix(
+            files,
+            copy,
+            rejects=rejects,
+            format=format,
+            model=model,
+            control_characters=control_characters,
+        )
 
 
 @dataclass(frozen=True)
@@ -320,7 +351,7 @@ def _show_scores(found: Mapping[str, Any], out: Output) -> None:
     if unanswered := found["unanswered"]:
         out.warnings([f"{unanswered:,} rows have no answer and are left out"])
     if said := found["comparison"]:
-        style = {"better": "green bold", WORSE: "red bold"}.get(said["verdict"], "bold")
+        style = {BETTER: "green bold", WORSE: "red bold"}.get(said["verdict"], "bold")
         out.line(f"{out.styled(said['verdict'], style)}: {_difference(said)}")
 
 

@@ -63,11 +63,12 @@ def local_copy(name: str) -> Iterator[str]:
 
 
 @contextmanager
-def written(target: str) -> Iterator[str]:
+def written(target: str, *, missing_ok: bool = False) -> Iterator[str]:
     """Give a local path to write, and bring it to its gs:// URI when the block ends well.
 
     Args:
         target: A path, which stands for itself, or a gs:// URI.
+        missing_ok: Whether the block may leave the file unwritten.
 
     Yields:
         The path to write.
@@ -81,7 +82,8 @@ def written(target: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         copy = str(Path(folder) / Path(target).name)
         yield copy
-        storage.write_file(copy, target)
+        if not missing_ok or Path(copy).exists():
+            storage.write_file(copy, target)
 
 
 def expanded(datasets: Sequence[str]) -> list[str]:

@@ -41,6 +41,9 @@ for _verb in (
     data_verbs.score,
     data_verbs.convert,
     run_verbs.run,
+    run_verbs.status,
+    run_verbs.cancel,
+    run_verbs.predict,
 ):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,8 @@ Backend = Annotated[
     ),
 ]
 Region = Annotated[str, typer.Option(metavar="NAME", help="Where to tune, such as us-central1.")]
+Project = Annotated[str, typer.Option(metavar="ID", help="The Google Cloud project that pays.")]
+Runs = Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs on this machine are kept.")]
 Format = Annotated[
     str,
     typer.Option(

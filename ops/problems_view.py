@@ -65,6 +65,11 @@ def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
     tokens = report["stats"].get("tokens_estimated", {}).get("total")
     if tokens:
         out.line(f"about {tokens:,} tokens", "dim")
+    if fixed := report.get("fixed"):
+        kept, apart = fixed["rows_written"], fixed["rows_rejected"]
+        out.line(f"corrected copy: {kept:,} rows; set apart: {apart:,} rows", "cyan")
+        for code, count in fixed["counts"].items():
+            out.line(f"  {code}: {count:,} mended", "dim")
     if report["errors"]:
         out.line("did not pass", "red bold")
     else:

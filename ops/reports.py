@@ -15,6 +15,9 @@ from .inputs import written
 if TYPE_CHECKING:
     from tunepipe.core.predictions import Prediction
     from tunepipe.core.scoring import Evaluation
+    from tunepipe.core.validation import Report
+
+VALIDATION = (".html", ".sarif", ".json")
 
 
 def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> str:
@@ -59,22 +62,28 @@ def check_validation_report(path: str) -> None:
     Raises:
         UsageError: We write no such report.
     """
-    suffix_of(path, (".html", ".json"))
+    suffix_of(path, VALIDATION)
 
 
-def write_validation_report(report: Mapping[str, Any], path: str) -> None:
+def write_validation_report(found: Report, path: str) -> None:
     """Write what the verb validate found.
 
     Args:
-        report: What `validate --json` prints.
-        path: Where to; .html is for people, .json for programs.
+        found: The report.
+        path: Where to; .html is for people, .sarif for GitHub and editors, .json for programs.
     """
-    if suffix_of(path) == ".json":
-        write_text(json.dumps(report, ensure_ascii=False, indent=1), path)
-        return
-    from tunepipe.core.validation_page import validation_page
+    suffix = suffix_of(path, VALIDATION)
+    if suffix == ".html":
+        from tunepipe.core.validation_page import validation_page
 
-    write_text(validation_page(report), path)
+        write_text(validation_page(found.as_json()), path)
+        return
+    said = found.as_json()
+    if suffix == ".sarif":
+        from tunepipe.core.sarif import sarif
+
+        said = sarif(found)
+    write_text(json.dumps(said, ensure_ascii=False, indent=1), path)
 
 
 def write_text(text: str, path: str) -> None:

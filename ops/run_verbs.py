@@ -1,23 +1,26 @@
-"""The verbs of a run: compile, run."""
+"""The verbs of a run: compile, run, status, cancel, predict."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunepipe.core.errors import UsageError
+from tunepipe.core.errors import CloudError, UsageError
 
 from . import options
-from .data_verbs import WORSE, measured, show_plan
-from .output import Output
-from .parameters import checked, declared
+from .data_verbs import BETTER, WORSE, measured, show_plan
+from .output import Output, print_json
 
 if TYPE_CHECKING:
     from .local_run import LocalRun
+    from .vertex_request import VertexRun
+    from .vertex_run import RunStatus
 
 LOCAL = "local"
 
@@ -60,9 +63,7 @@ def run(
     ],
     backend: options.Backend = "",
     region: options.Region = "",
-    project: Annotated[
-        str, typer.Option(metavar="ID", help="The Google Cloud project that pays.")
-    ] = "",
+    project: options.Project = "",
     bucket: Annotated[
         str, typer.Option(metavar="gs://BUCKET", help="Where everything is kept, in the region.")
     ] = "",
@@ -104,9 +105,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="K=V", help="What the backend alone knows: lora_rank=16; repeatable."),
     ] = None,
-    runs: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where runs on this machine are kept.")
-    ] = Path("runs"),
+    runs: options.Runs = Path("runs"),
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")
@@ -127,8 +126,8 @@ def run(
 
     over = options.tables(context, tables)
     model = models.find(base_model, backend, over)
-    backend = model.backend
-    told: dict[str, Any] = {
+    parameters: dict[str, Any] = {
+        "dataset_uri": dataset,
         "format": format,
         "base_model": model.name,
         "eval_fraction": eval_fraction,
@@ -145,17 +144,25 @@ def run(
         "options": pairs(option, "--option"),
         "task": task,
         "margin": margin,
+        **pairs(param, "--param"),
     }
-    parameters = {"dataset_uri": dataset, **told, **pairs(param, "--param")}
-    if backend != LOCAL:
-        raise UsageError(f"the backend {backend} cannot be run yet", where="--backend")
-    parameters = checked(parameters, declared(backend))
     out = Output(json)
-    plan = show_run_plan(parameters, backend, "", out)
-    if dry_run:
-        out.result({"backend": backend, "parameters": parameters, "plan": plan})
-        return 0
-    return _run_here(parameters, runs, again, out)
+    if model.backend == LOCAL:
+        return _run_here(parameters, runs, again, dry_run, out)
+    from .vertex_request import VertexRun
+
+    asked = VertexRun(
+        backend=model.backend,
+        project=project,
+        region=region,
+        bucket=bucket,
+        parameters=parameters,
+        service_account=service_account,
+        network=network,
+        encryption_key=encryption_key,
+        labels={name: str(value) for name, value in pairs(label, "--label").items()},
+    )
+    return _run_there(asked, again=again, dry_run=dry_run, wait=wait, yes=yes, out=out)
 
 
 def show_run_plan(
@@ -216,21 +223,212 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
     return found
 
 
-def _run_here(parameters: dict[str, Any], runs: Path, again: bool, out: Output) -> int:
-    from .local_run import run_local
+def _run_here(
+    parameters: dict[str, Any], runs: Path, again: bool, dry_run: bool, out: Output
+) -> int:
+    import yaml
 
+    from .compilation import pipeline_text
+    from .local_run import run_local
+    from .vertex_request import check_parameters
+
+    check_parameters(yaml.safe_load(pipeline_text(LOCAL)), parameters)
+    plan = show_run_plan(parameters, LOCAL, "", out)
+    if dry_run:
+        print_json({"backend": LOCAL, "plan": plan, "parameters": parameters})
+        return 0
     began = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"  # as the ids of runs begin
     done = run_local(parameters, runs_folder=runs, again=again)
-    out.result(_told(done))
+    out.result(asdict(done))
     if done.id < began:
         out.line(f"this was done before, as run {done.id}; --again does it anew", "yellow")
-    out.line(f"verdict: {done.verdict}", "bold green" if done.verdict == "better" else "bold")
-    out.line(done.reason)
-    out.table(sorted(done.results.items()), styles=("bold",))
+    _show_local(done, out)
     return int(done.verdict == WORSE)
 
 
-def _told(done: LocalRun) -> dict[str, Any]:
-    from dataclasses import asdict
+def _run_there(
+    asked: VertexRun, *, again: bool, dry_run: bool, wait: bool, yes: bool, out: Output
+) -> int:
+    from . import vertex_request, vertex_run
+    from .progress_view import view
 
-    return asdict(done)
+    request = vertex_request.prepare(asked, again=again, now=datetime.now(UTC))
+    plan = show_run_plan(dict(asked.parameters), asked.backend, asked.region, out)
+    out.table(
+        [("project", asked.project), ("results", f"{asked.bucket} ({asked.region})")],
+        styles=("bold",),
+    )
+    if dry_run:
+        print_json({"backend": asked.backend, "plan": plan, "request": request.as_json()})
+        return 0
+    name = "" if again else vertex_run.find_earlier(request)
+    if name:
+        out.line("the same run goes on or was done before; --again makes a new one", "yellow")
+    else:
+        agree(plan, yes, out)
+        name = vertex_run.submit(request)
+    out.line(f"{out.styled('run', 'bold')}   {name}")
+    out.line(f"{out.styled('page', 'bold')}  {vertex_run.page(name)}")
+    if not wait:
+        out.line(f"follow it: tunepipe status {name} --wait")
+        out.result({"run": name, "page": vertex_run.page(name), "plan": plan})
+        return 0
+    return _ended(vertex_run.follow(name, view()), out)
+
+
+def agree(plan: Mapping[str, Any], yes: bool, out: Output) -> None:
+    """Ask before money is spent.
+
+    Args:
+        plan: What `tunepipe plan --json` prints.
+        yes: Whether the user has said so already.
+        out: Where people read.
+
+    Raises:
+        UsageError: Nobody is there to be asked.
+        Abort: The answer was no.
+    """
+    cost = plan["estimated_cost_usd"]
+    price = "an amount that is not known" if cost is None else f"about {cost:.2f} USD"
+    if yes:
+        return
+    if out.as_json or not sys.stdin.isatty():
+        raise UsageError(f"this spends {price}, and nobody can be asked", fix="add --yes")
+    if not typer.confirm(f"Spend {price}?", err=True):
+        raise typer.Abort
+
+
+def status(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
+    project: options.Project = "",
+    region: options.Region = "",
+    runs: options.Runs = Path("runs"),
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    json: options.Json = False,
+) -> int:
+    """Show how far a run is.
+
+    A run in the cloud goes by its whole name, or by its id with --project and --region; a run on
+    this machine by its id or its folder.
+    """
+    out = Output(json)
+    if folder := _local_folder(run, runs):
+        from .local_run import read
+
+        done = read(folder)
+        out.result(asdict(done))
+        out.line(f"{done.id}: {done.state}", "bold")
+        _show_local(done, out)
+        return int(done.verdict == WORSE)
+    from . import vertex_run
+    from .progress_view import view
+
+    found = vertex_run.status(run, project=project, region=region)
+    return _ended(vertex_run.follow(found.name, view()) if wait else found, out)
+
+
+def cancel(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
+    project: options.Project = "",
+    region: options.Region = "",
+    json: options.Json = False,
+) -> int:
+    """Cancel a run in the cloud, and its tuning job.
+
+    A run on this machine ends with Ctrl-C where it was started.
+    """
+    from . import vertex_run
+
+    name = vertex_run.cancel(run, project=project, region=region)
+    out = Output(json)
+    out.result({"run": name, "state": "cancelling"})
+    out.line(f"{name} is being cancelled")
+    return 0
+
+
+def predict(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; else --input.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A tuned model's resource name, a run, or a folder."),
+    ] = "",
+    project: options.Project = "",
+    region: options.Region = "",
+    input: Annotated[
+        str, typer.Option(metavar="FILE", help="A dataset whose every row is asked.")
+    ] = "",
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="Where the predictions of --input go.")
+    ] = "",
+    max_output_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The longest answer, in tokens.")
+    ] = 256,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Requests at a time, in the cloud.")
+    ] = 4,
+    requests_per_minute: Annotated[
+        float, typer.Option(metavar="N", min=0, help="At most so many; 0: no limit of ours.")
+    ] = 0.0,
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+) -> int:
+    """Ask a tuned model.
+
+    Texts are answered on standard output, a row of --input in the file --output, which can then be
+    scored; a call that was broken off goes on where it stood.
+    """
+    if not model or bool(texts) == bool(input) or bool(input) != bool(output):
+        raise UsageError(
+            "a model, and either texts or files, are needed",
+            where="tunepipe predict",
+            fix="--model NAME TEXT…, or --model NAME --input FILE --output FILE",
+        )
+    from .asking import Model, ask_rows, ask_texts
+
+    folder = _local_folder(model, runs)
+    here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
+    asked = Model(here or model, local=bool(here), project=project, region=region)
+    settings = {"max_output_tokens": max_output_tokens}
+    out = Output(json)
+    if input:
+        found = ask_rows(asked, input, output, settings, workers, requests_per_minute)
+        out.result(asdict(found))
+        out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
+        return 0
+    answers = ask_texts(asked, texts or [], settings)
+    out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
+    for one in answers:
+        if not json:
+            print(one.text if one.text is not None else f"(no answer: {one.error})")
+    return 0
+
+
+def _local_folder(run: str, runs: Path) -> Path | None:
+    """Find the folder of a run on this machine, by its id or its own path."""
+    folders = (runs / run, Path(run))
+    return next((folder for folder in folders if (folder / "run.json").is_file()), None)
+
+
+def _show_local(done: LocalRun, out: Output) -> None:
+    if done.verdict:
+        out.line(f"verdict: {done.verdict}", "bold green" if done.verdict == BETTER else "bold")
+    out.line(done.reason)
+    if done.results:
+        out.table(sorted(done.results.items()), styles=("bold",))
+
+
+def _ended(found: RunStatus, out: Output) -> int:
+    out.result(found.as_json())
+    out.line(f"{found.name}: {found.state}", "bold")
+    if found.tasks:
+        out.table([(task.name, task.state) for task in found.tasks])
+    if found.verdict:
+        out.line(f"verdict: {found.verdict}", "bold green" if found.verdict == BETTER else "bold")
+    if found.model:
+        out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
+    if found.error:
+        raise CloudError(found.error, where=found.name, fix=f"see {found.page}")
+    out.line(f"page: {found.page}", "dim")
+    return int(found.verdict == WORSE)

@@ -1,0 +1,102 @@
+"""Asking a tuned model, here or in the cloud: some texts, or every row of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .inputs import local_copy, written
+
+if TYPE_CHECKING:
+    from tunepipe.backends.contract import Answer
+    from tunepipe.backends.prediction import Outcome
+
+
+@dataclass(frozen=True)
+class Model:
+    """Whom to ask.
+
+    Args:
+        name: A folder or hub id, or in the cloud a resource name or a run.
+        local: Whether it runs on this machine.
+        project: Needed for the id of a run in the cloud.
+        region: Needed for the id of a run in the cloud.
+    """
+
+    name: str
+    local: bool
+    project: str = ""
+    region: str = ""
+
+
+def ask_texts(model: Model, texts: Sequence[str], settings: Mapping[str, Any]) -> list[Answer]:
+    """Ask some texts and return the answers in their order.
+
+    Raises:
+        CloudError: The model is not there, or may not be asked.
+    """
+    from tunepipe.backends.contract import Prompt
+
+    prompts = [
+        Prompt(str(number), ({"role": "user", "content": text},))
+        for number, text in enumerate(texts)
+    ]
+    backend, name = _backend(model)
+    answers = {answer.id: answer for answer in backend.predict(name, prompts, **settings)}
+    return [answers[prompt.id] for prompt in prompts]
+
+
+def ask_rows(
+    model: Model,
+    rows: str,
+    target: str,
+    settings: Mapping[str, Any],
+    workers: int,
+    requests_per_minute: float,
+) -> Outcome:
+    """Ask every row of a dataset and write a predictions file.
+
+    Args:
+        model: Whom to ask.
+        rows: The dataset: a path or a gs:// URI.
+        target: The predictions file to write: likewise.
+        settings: What the backend's `predict` takes.
+        workers: Requests at a time, in the cloud.
+        requests_per_minute: The limit over all of them; 0 sets none.
+
+    Returns:
+        How many rows were asked, and how many have no answer.
+
+    Raises:
+        DataError: A row cannot be read.
+        CloudError: The service refused.
+    """
+    from tunepipe.backends.prediction import Pace, predict_rows
+    from tunepipe.core import progress
+
+    backend, name = _backend(model)
+    pace = Pace(0 if model.local else workers, requests_per_minute)
+    with local_copy(rows) as path, written(target) as copy:
+        return predict_rows(
+            backend,
+            name,
+            path,
+            copy,
+            settings=settings,
+            pace=pace,
+            progress=lambda event: progress.report(stage="predict", **event),
+        )
+
+
+def _backend(model: Model) -> tuple[Any, str]:
+    if model.local:
+        from tunepipe.backends import local
+
+        return local, model.name
+    from tunepipe.backends import large_model
+
+    from .vertex_run import model_resource
+
+    name = model_resource(model.name, project=model.project, region=model.region)
+    return large_model, name

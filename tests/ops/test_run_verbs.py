@@ -1,0 +1,165 @@
+import io
+import json
+import os
+
+import pytest
+import typer
+
+from tunepipe.core.errors import UsageError
+from tunepipe.ops import main, run_verbs
+from tunepipe.ops.output import Output
+
+RUN = {
+    "id": "20260101-000000-abcdef", "key": "k", "folder": "runs/x", "state": "succeeded",
+    "verdict": "better", "reason": "It is better.", "results": {"report.html": "runs/x/r.html"},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("TUNEPIPE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def said(capfd):
+    """Run the command; give its exit code, its JSON if there is any, and what people read."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = main.run(list(map(str, arguments)))
+        found = capfd.readouterr()
+        return code, json.loads(found.out) if found.out else None, found.err
+
+    return run
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    rows = [{"input_text": f"q {n}", "output_text": f"a {n}"} for n in range(300)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=1", 1), ("a=1.5", 1.5), ("a=true", True), ("a=x=y", "x=y"), ('a={"b": 1}', {"b": 1}),
+     ("a=", ""), ("a=gs://b", "gs://b")],
+)  # fmt: skip
+def test_pairs(text, value):
+    assert run_verbs.pairs([text], "--param") == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", ""])
+def test_what_is_no_pair(text):
+    with pytest.raises(UsageError, match="K=V"):
+        run_verbs.pairs([text], "--param")
+
+
+def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
+    code, found, err = said(
+        "run", "--backend", "local", "--dataset", dataset, "--dry-run", "--param", "eval_max=20",
+        "--option", "lora_rank=8",
+    )  # fmt: skip
+    assert code == 0
+    assert list(found) == ["backend", "plan", "parameters"]
+    assert found["parameters"]["eval_max"] == 20
+    assert found["parameters"]["options"] == {"lora_rank": 8}
+    assert found["plan"]["rows"] == 280
+    assert "this machine: 0.00 USD" in err
+
+
+def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
+    code, found, err = said(
+        "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--label", "team=x", "--dry-run",
+    )  # fmt: skip
+    assert code == 0
+    assert list(found) == ["backend", "plan", "request"]
+    assert found["request"]["parent"] == "projects/p/locations/us-central1"
+    assert found["request"]["pipeline_job"]["labels"]["team"] == "x"
+    assert "36.14 USD" in err
+    assert "was shut down on 2025-04-09" in err
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        (("--param", "evl_min=3"), 2),
+        (("--param", "eval_min=few"), 2),
+        (("--param", "eval_min"), 2),
+        (("--epochs", "1", "--train-steps", "3"), 2),
+        (("--epochs", "0"), 2),
+        (("--base-model", "gemini-3.5-flash"), 2),
+    ],
+)
+def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
+    arguments = ("run", "--backend", "local", "--dataset", dataset, "--dry-run", *extra)
+    assert said(*arguments)[0] == code
+
+
+def test_a_run_above_its_ceiling_is_refused(said, dataset):
+    arguments = (
+        "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--max-cost-usd", "10", "--dry-run",
+    )  # fmt: skip
+    assert said(*arguments)[0] == 3
+
+
+def test_money_is_spent_on_a_yes_alone(monkeypatch, capfd):
+    plan = {"estimated_cost_usd": 36.14}
+    run_verbs.agree(plan, True, Output())
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    with pytest.raises(UsageError, match=r"about 36\.14 USD"):
+        run_verbs.agree(plan, False, Output())
+    with pytest.raises(UsageError, match="not known"):
+        run_verbs.agree({"estimated_cost_usd": None}, False, Output(as_json=True))
+    for answer, refused in (("y\n", False), ("n\n", True)):
+        terminal = io.StringIO(answer)
+        terminal.isatty = lambda: True
+        monkeypatch.setattr("sys.stdin", terminal)
+        if refused:
+            with pytest.raises(typer.Abort):
+                run_verbs.agree(plan, False, Output())
+        else:
+            run_verbs.agree(plan, False, Output())
+
+
+@pytest.mark.parametrize("name", ["20260101-000000-abcdef", "runs/20260101-000000-abcdef"])
+def test_status_of_a_run_here(said, tmp_path, name):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN))
+    assert said("status", name, "--json")[:2] == (0, RUN)
+    assert "verdict: better" in said("status", name)[2]
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "worse"}))
+    assert said("status", name)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run",),
+        ("status", "20260101-000000-abcdef"),
+        ("cancel", "20260101-000000-abcdef"),
+        ("predict", "--model", "m"),
+        ("predict", "text"),
+        ("predict", "--model", "m", "text", "--input", "f"),
+        ("predict", "--model", "m", "--input", "f"),
+    ],
+)
+def test_wrong_usage(said, arguments):
+    assert said(*arguments)[0] == 2
+
+
+def test_compile_says_what_is_stale(said, tmp_path):
+    compiled = tmp_path / "compiled"
+    (compiled / "components").mkdir(parents=True)
+    (compiled / "components" / "orphan.yaml").write_text("")
+    code, found, _ = said("compile", "--check", "--folder", compiled, "--json")
+    assert code == 1
+    assert {"components/orphan.yaml", "pipelines/tune_local.yaml"} <= set(found["stale"])
