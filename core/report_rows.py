@@ -16,9 +16,10 @@ _GROUPS = (
     ("unanswered", "Unanswered", "The tuned model gave no answer: not scored as wrong."),
     ("other", "All other rows", ""),
 )
-# Room for the texts of all rows together, so that the page stays quick to open on a phone.
-_MAX_CHARACTERS = 3_000_000
-_MAX_TEXT = 4000
+# Room for the texts of all changed rows together, and for those of all others: the page stays
+# quick to open on a phone, and the rows that matter keep their texts the longest.
+_CHANGED_CHARACTERS, _OTHER_CHARACTERS = 1_500_000, 500_000
+_MAX_TEXT, _MIN_TEXT = 4000, 200
 
 
 def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
@@ -37,17 +38,25 @@ def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
         if isinstance(row, Mapping):
             sorted_rows[_kind(row)].append(row)
     total = sum(map(len, sorted_rows.values()))
-    limit = min(_MAX_TEXT, max(200, _MAX_CHARACTERS // max(1, 5 * min(total, most))))
+    others = len(sorted_rows["other"])
+    changed = min(most, total - others)
+    limits = dict.fromkeys(sorted_rows, _limit(_CHANGED_CHARACTERS, changed))
+    limits["other"] = _limit(_OTHER_CHARACTERS, min(others, most - changed))
     left, groups = most, []
     for kind, title, note in _GROUPS:
         members = sorted_rows[kind]
-        shown = [_row(row, limit) for row in members[:left]]
+        shown = [_row(row, limits[kind]) for row in members[:left]]
         left -= len(shown)
         if members:
             groups.append(
                 {"kind": kind, "title": title, "note": note, "total": len(members), "rows": shown}
             )
     return {"shown": most - left, "total": total, "groups": groups}
+
+
+def _limit(characters: int, rows: int) -> int:
+    """How long a text may be: five texts a row have to share the room."""
+    return min(_MAX_TEXT, max(_MIN_TEXT, characters // (5 * max(1, rows))))
 
 
 def _kind(row: Mapping[str, Any]) -> str:

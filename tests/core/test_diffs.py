@@ -39,6 +39,13 @@ def test_words_join_to_the_text(text):
     assert all(found)
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_ascii_takes_a_short_cut_to_the_same_words(text):
+    # A letter of another script at the end sends the text the long way.
+    assert words(text) == words(text + "東")[:-1]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
