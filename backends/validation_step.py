@@ -43,26 +43,31 @@ def validate_step(
     """
     paths = storage.list_files(dataset_uri)
     report = validate(paths, format=format, model=model, opener=storage.open_file)
+    return conclude_step(report, problems, page, fingerprint)
+
+
+def conclude_step(report: Report, problems: str, page: str, fingerprint: str = "") -> Valid:
+    """Write a report as JSON and as a page, and refuse data with errors; see `validate_step`."""
     said = report.as_json()
     with replacing(problems) as file:
         json.dump(said, file, ensure_ascii=False, indent=1)
     write_validation_page(said, page)
-    _refuse(report, dataset_uri, fingerprint)
+    _refuse(report, said["path"], fingerprint)
     return Valid(report.rows, report.format, _characters(report))
 
 
-def _refuse(report: Report, dataset_uri: str, fingerprint: str) -> None:
+def _refuse(report: Report, dataset: str, fingerprint: str) -> None:
     if fingerprint and report.fingerprint != fingerprint:
         raise DataError(
             "the data changed while the run was starting",
-            where=dataset_uri,
+            where=dataset,
             fix="start the run again",
         )
     if report.errors:
         raise DataError(
             f"{report.errors:,} errors in {report.rows:,} rows ({_named(report)})",
-            where=dataset_uri,
-            fix=f"tunepipe validate {dataset_uri} shows each with its line and its remedy",
+            where=dataset,
+            fix="`tunepipe validate` shows each with its line and its remedy",
         )
 
 

@@ -6,6 +6,7 @@ from .fingerprint import fingerprint_dataset
 from .large_model import evaluate_large_model, tune_large_model
 from .promotion import keep_champion, lookup_champion, promote_model
 from .report import write_report
+from .sharding import list_shards, merge_validations, validate_shard
 from .splitting import split_dataset
 from .steps import compute_train_steps
 from .tuning import tune_local
@@ -18,11 +19,14 @@ __all__ = [
     "evaluate_model",
     "fingerprint_dataset",
     "keep_champion",
+    "list_shards",
     "lookup_champion",
+    "merge_validations",
     "promote_model",
     "split_dataset",
     "tune_large_model",
     "tune_local",
     "validate_jsonl",
+    "validate_shard",
     "write_report",
 ]

@@ -65,7 +65,9 @@ def differences(folder: Path, texts: dict[str, str]) -> list[str]:
 def _units() -> Iterator[tuple[str, Any]]:
     from tunepipe import components
     from tunepipe.pipelines.tuning import BACKENDS, build_tuning_pipeline
+    from tunepipe.pipelines.validation import validation_pipeline
 
+    yield "pipelines/validate_shards.yaml", validation_pipeline
     for verb in components.__all__:
         yield f"components/{verb}.yaml", getattr(components, verb)
     for backend in BACKENDS:

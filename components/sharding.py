@@ -1,0 +1,63 @@
+"""The steps that let many machines check one dataset of many files."""
+
+from typing import List, NamedTuple  # noqa: UP035
+
+from kfp.dsl import HTML, Artifact, Input, Output
+
+from ._shell import component
+
+
+@component
+def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
+    """List the files of a dataset, sorted. Never cache this step.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+
+    Returns:
+        Output: The files, to loop over.
+    """
+    from tunepipe.backends.storage import list_files
+
+    return list_files(dataset_uri)
+
+
+@component
+def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: str = ""):
+    """Check one file of a dataset; merge_validations puts the parts together.
+
+    Args:
+        shard_uri: A path or a gs:// URI of JSON Lines.
+        format: palm, palm-chat, gemini, messages, prompt-completion or preference.
+        model: The model whose limits apply; empty takes the format's first model.
+
+    Returns:
+        part: What was found, with a hash a row, so that repeats across files are seen.
+    """
+    from tunepipe.backends.sharding_step import shard_step
+
+    shard_step(shard_uri, part.path, format, model)
+
+
+@component
+def merge_validations(
+    parts: Input[List[Artifact]],  # noqa: UP006
+    problems: Output[Artifact],
+    page: Output[HTML],
+) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("characters", int)]):
+    """Put the parts together, and stop the run at any error; the report is that of one process.
+
+    Args:
+        parts: What validate_shard found, a part a file.
+
+    Returns:
+        problems: The whole report as JSON, as `tunepipe validate --json` prints it.
+        page: The same for people.
+        rows: How many rows there are.
+        format: The format.
+        characters: Input and output characters of all rows.
+    """
+    from tunepipe.backends.sharding_step import merge_step
+
+    report = merge_step([part.path for part in parts], problems.path, page.path)
+    return (report.rows, report.format, report.characters)

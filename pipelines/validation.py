@@ -1,0 +1,22 @@
+"""Checking a dataset of many files on many machines: the order of the steps, nothing else."""
+
+from kfp import dsl
+
+from tunepipe.components import list_shards, merge_validations, validate_shard
+
+
+@dsl.pipeline(name="tunepipe-validate-shards")
+def validation_pipeline(dataset_uri: str, format: str, model: str = ""):
+    """Check every file on its own, and report on all of them as if one process had read them.
+
+    Args:
+        dataset_uri: A glob of paths or of gs:// URIs.
+        format: palm, palm-chat, gemini, messages, prompt-completion or preference.
+        model: The model whose limits apply; empty takes the format's first model.
+    """
+    shards = list_shards(dataset_uri=dataset_uri)
+    shards.set_caching_options(False)
+    with dsl.ParallelFor(shards.output) as shard:
+        part = validate_shard(shard_uri=shard, format=format, model=model)
+        part.set_caching_options(False)
+    merge_validations(parts=dsl.Collected(part.outputs["part"]))
