@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check compile run browser clean
+.PHONY: help install demo test check compile run docs browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ compile: $(INSTALLED) ## write compiled/ anew; BASE_IMAGE=… names an image tha
 
 run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… BUCKET=gs://…
 	$(TUNEPIPE) run --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
+
+docs: $(INSTALLED) ## write the generated parts of docs/ anew
+	$(BIN)/python docs/generate.py
 
 browser:
 	@command -v chromium chromium-browser google-chrome >/dev/null || \

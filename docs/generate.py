@@ -131,7 +131,16 @@ def command_help() -> str:
     return "\n\n".join(_helps(command, typer.Context(command, info_name="tunepipe")))
 
 
+def component_ports() -> str:
+    """Describe every component and its ports."""
+    from tunepipe import components
+
+    units = ((verb, getattr(components, verb).component_spec) for verb in components.__all__)
+    return "\n\n".join(_component(verb, spec) for verb, spec in units)
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "components": component_ports,
     "regions": regions,
     "hours": hours,
     "accelerators": accelerator_prices,
@@ -195,6 +204,37 @@ def _helps(command: Any, context: Any) -> Iterator[str]:
     for name, below in getattr(command, "commands", {}).items():
         if not below.hidden:
             yield from _helps(below, typer.Context(below, info_name=name, parent=context))
+
+
+def _component(verb: str, spec: Any) -> str:
+    inputs = [
+        (f"`{name}`", _type(port), _default(port), _line(port.description))
+        for name, port in (spec.inputs or {}).items()
+    ]
+    outputs = [
+        (f"`{name}`", _type(port), _line(port.description))
+        for name, port in (spec.outputs or {}).items()
+    ]
+    parts = [f"## {verb}", spec.description]
+    if inputs:
+        parts.append(_table(("input", "type", "default", "what"), inputs))
+    if outputs:
+        parts.append(_table(("output", "type", "what"), outputs))
+    return "\n\n".join(parts)
+
+
+def _type(port: Any) -> str:
+    return port.type.partition("@")[0].removeprefix("system.")
+
+
+def _default(port: Any) -> str:
+    if not port.optional:
+        return "required"
+    return "" if port.default is None else f"`{port.default!r}`"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
