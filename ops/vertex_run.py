@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunepipe.backends import google_clients, launcher, pipeline_jobs, storage
-from tunepipe.backends.contract import Answer, Prompt
 from tunepipe.backends.google_clients import explained
 from tunepipe.core.advice import advice
 from tunepipe.core.errors import CloudError, UsageError
@@ -153,40 +152,6 @@ def cancel(run: str, *, project: str = "", region: str = "") -> str:
     with explained(name):
         pipeline_jobs.cancel(name)
     return name
-
-
-def predict_texts(
-    model: str,
-    texts: Sequence[str],
-    *,
-    project: str = "",
-    region: str = "",
-    settings: Mapping[str, Any] | None = None,
-) -> Iterator[Answer]:
-    """Ask a tuned model.
-
-    Args:
-        model: An endpoint's or a model's resource name, or a run's name or id.
-        texts: The questions; the answers' ids are their numbers, from 1.
-        project: Needed for a run's id.
-        region: Needed for a run's id.
-        settings: What `large_model.predict` takes.
-
-    Yields:
-        One answer a text, in the texts' order.
-
-    Raises:
-        UsageError: The run has left no model.
-        CloudError: The model is not there, or may not be asked.
-    """
-    from tunepipe.backends import large_model
-
-    prompts = [
-        Prompt(str(number), ({"role": "user", "content": text},))
-        for number, text in enumerate(texts, 1)
-    ]
-    endpoint = model_resource(model, project=project, region=region)
-    yield from large_model.predict(endpoint, prompts, **(settings or {}))
 
 
 def model_resource(model: str, *, project: str = "", region: str = "") -> str:

@@ -63,6 +63,7 @@ def build_tuning_pipeline(backend: str) -> Any:
         task: str = "auto",
         margin: float = 0.0,
         max_output_tokens: int = 256,
+        asking: dict = {},  # noqa: B006
         registry: str = "",
         work_dir: str = "",
         run: dict = {},  # noqa: B006
@@ -93,6 +94,7 @@ def build_tuning_pipeline(backend: str) -> Any:
             task: text, classification, json, or auto.
             margin: How much worse than the champion still counts as no worse.
             max_output_tokens: The longest answer, in tokens.
+            asking: How a remote model is asked: requests_per_minute, workers, attempts.
             registry: Where the champion is recorded; empty promotes nothing.
             work_dir: Where a killed step finds what it had done.
             run: Texts that name the run in the report.
@@ -150,6 +152,7 @@ def build_tuning_pipeline(backend: str) -> Any:
                 model=model,
                 eval=split.outputs["eval"],
                 max_output_tokens=max_output_tokens,
+                settings=asking,
                 work_dir=work_dir,
             )
             .set_display_name(f"evaluate {name}")
