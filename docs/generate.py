@@ -23,7 +23,7 @@ from tunepipe.core.tables import load
 from tunepipe.ops.main import app
 
 FOLDER = Path(__file__).parent
-PAGES = ("costs.md", "command.md", "validation.md")
+PAGES = ("components.md", "command.md", "costs.md", "validation.md")
 COLUMNS = 100
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
