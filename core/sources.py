@@ -249,7 +249,7 @@ def _not_one_object_a_line(head: bytes) -> Finding | None:
     if _is_array(first, filled):
         fix = "tunepipe convert, or: jq -c '.[]' IN > OUT"
         return Finding("not-jsonl", "the file is one JSON array", fix=fix)
-    if first == b"{" and len(filled) > 1:
+    if first == b"{" and len(filled) > 1 and filled[1].startswith(b'"'):
         return Finding("not-jsonl", "an object stands over several lines", fix="jq -c . IN > OUT")
     objects = any(line.startswith((b"{", b"[")) for line in filled)
     if not objects and re.fullmatch(rb'"?[\w -]+"?(?:[,;\t]"?[\w -]+"?)+', first):
