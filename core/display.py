@@ -35,6 +35,11 @@ def clip(text: str, limit: int) -> tuple[str, int]:
     return text[:limit], max(0, len(text) - limit)
 
 
+def brief(text: str, limit: int = 300) -> str:
+    """Cut a text that should be short, with an ellipsis where it was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def finite(value: Any) -> float | None:
     """Return a finite number as a float, and None for anything else (null, NaN, a text, true)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from .display import clean, count
+from .display import brief, clean, count
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,7 +50,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(digest=_digest, count=count)
+    environment.filters.update(brief=brief, count=count, digest=_digest)
     return environment
 
 

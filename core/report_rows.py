@@ -18,7 +18,7 @@ _GROUPS = (
 )
 # Room for the texts of all changed rows together, and for those of all others: the page stays
 # quick to open on a phone, and the rows that matter keep their texts the longest.
-_CHANGED_CHARACTERS, _OTHER_CHARACTERS = 1_500_000, 500_000
+_CHANGED_CHARACTERS, _OTHER_CHARACTERS = 800_000, 400_000
 _MAX_TEXT, _MIN_TEXT = 4000, 200
 
 

@@ -76,6 +76,11 @@ def test_clean_shows_controls_as_pictures():
     assert display.clean("a\x00b\x1bc\x7f\ud800\ufffe\r\nd\t") == "a␀b␛c␡\ufffd\ufffd\nd\t"
 
 
+def test_a_long_text_is_cut_where_a_short_one_belongs():
+    assert display.brief("abc", 3) == "abc"
+    assert display.brief("abcd", 3) == "ab…"
+
+
 def test_clip_says_how_much_it_left_out():
     assert display.clip("abcdef", 4) == ("abcd", 2)
     assert display.clip("abc", 4) == ("abc", 0)

@@ -297,7 +297,7 @@ def test_changed_rows_keep_longer_texts_than_the_others():
     rows = [row(n, input="x" * 5000, flip="fixed" if n < 100 else "") for n in range(1100)]
     limits = {group["kind"]: len(group["rows"][0]["input"][0]) for group in
               row_groups(rows)["groups"]}  # fmt: skip
-    assert limits == {"fixed": 3000, "other": 200}
+    assert limits == {"fixed": 1600, "other": 200}
 
 
 def test_the_report_is_written_whole(tmp_path):

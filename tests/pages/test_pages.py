@@ -140,7 +140,7 @@ def test_the_search_and_the_filter_narrow_the_rows(opened):
     wanted = next(row for row in facts["rows"] if not row["input"].isascii())
     page.get_by_role("searchbox").fill(wanted["input"].upper())
     playwright.expect(status).to_have_text(re.compile("^[1-9] of 96 rows$"))
-    assert wanted["id"] in page.locator("li.row:visible").first.inner_text()
+    assert wanted["id"] in page.locator("li.row:visible").first.text_content()
     page.get_by_role("searchbox").fill("no such words anywhere")
     playwright.expect(status).to_have_text("0 of 96 rows")
     page.get_by_role("searchbox").fill("")
