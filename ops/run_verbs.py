@@ -429,6 +429,6 @@ def _ended(found: RunStatus, out: Output) -> int:
     if found.model:
         out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
     if found.error:
-        raise CloudError(found.error, where=found.name, fix=f"see {found.page}")
+        out.line(f"{out.styled('error', 'red bold')}: {found.error}")
     out.line(f"page: {found.page}", "dim")
-    return int(found.verdict == WORSE)
+    return CloudError.exit_code if found.state == "failed" else int(found.verdict == WORSE)
