@@ -92,9 +92,14 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_read_half_and_half(
 ) -> None:
     uri = f"gs://{BUCKET}/moving"
     storage.write_bytes(b"old " * 10, uri)
-    with pytest.raises(UsageError, match="generation"), storage.open_reader(uri) as file:
-        storage.write_bytes(b"new " * 10, uri)
-        file.read()
+
+    def read_while_it_is_replaced() -> None:
+        with storage.open_reader(uri) as file:
+            storage.write_bytes(b"new " * 10, uri)
+            file.read()
+
+    with pytest.raises(UsageError, match="generation"):
+        read_while_it_is_replaced()
 
 
 @pytest.mark.parametrize(
