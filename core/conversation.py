@@ -1,7 +1,8 @@
-"""A row of any format as a conversation in text alone, read strictly, and written again.
+"""A row of any format as one conversation, read strictly, and written again.
 
-What a conversation cannot hold (a picture, a tool call, a weight) is refused with its reason, so
-that nothing is flattened or dropped unsaid.
+In between a turn holds parts in Gemini's shape: text, a function call, its response, a file by URI
+or inline. What a conversation cannot hold, or a format has no place for, is refused with its
+reason, so that nothing is flattened or dropped unsaid.
 """
 
 from __future__ import annotations
@@ -10,24 +11,34 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import chat_messages, tool_schemas
 from .errors import DataError
 from .formats import SIDES
+from .turns import Part, Turn, just_text, refusal, text, text_of
 
-Turn = tuple[str, str]
 Row = dict[str, Any]
 
 FIELDS = {
     "palm": {"input_text", "output_text"},
     "prompt-completion": {"prompt", "completion"},
     "palm-chat": {"context", "messages"},
-    "messages": {"messages"},
-    "gemini": {"systemInstruction", "system_instruction", "contents"},
+    "messages": {"messages", "tools", "functions"},
+    "gemini": {"systemInstruction", "system_instruction", "contents", "tools"},
     "preference": {
-        *("systemInstruction", "system_instruction", "contents", "completions"),
+        *("systemInstruction", "system_instruction", "contents", "completions", "tools"),
         *("input", "preferred_output", "non_preferred_output"),
     },
 }
-BINDING = {"tools", "functions", "toolConfig", "tool_config", "parallel_tool_calls"}
+BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
+
+PART_NAMES = {
+    "function_call": "functionCall",
+    "function_response": "functionResponse",
+    "file_data": "fileData",
+    "inline_data": "inlineData",
+}
+PART_KINDS = {"text", *PART_NAMES.values()}
+FILE_NAMES = {"mime_type": "mimeType", "file_uri": "fileUri"}
 
 
 @dataclass(frozen=True)
@@ -36,13 +47,15 @@ class Conversation:
 
     Args:
         system: The system instruction; "" for none.
-        turns: Role (user or assistant) and text; the last is the assistant's answer.
+        turns: The turns of user, assistant and tool; the last is the assistant's answer.
+        tools: The functions declared, in Gemini's shape.
         rejected: The answer that a preference row turns down; None in other rows.
         left_out: What the row holds besides, by name: labels, settings, a user's own fields.
     """
 
     system: str
     turns: tuple[Turn, ...]
+    tools: tuple[Row, ...] = ()
     rejected: str | None = None
     left_out: tuple[str, ...] = ()
 
@@ -55,14 +68,15 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
         format: One of formats.FORMATS.
 
     Raises:
-        DataError: The row is not of that format, or says more than text.
+        DataError: The row is not of that format, or says what cannot be carried over.
     """
     bound = sorted(BINDING & row.keys())
     if bound:
-        raise _refusal(f"it declares {', '.join(bound)}")
+        raise refusal(f"it sets {', '.join(bound)}")
     try:
         turns, rejected = READERS[format](row)
-        system, *rest = turns if turns[0][0] == "system" else [("", ""), *turns]
+        tools, more = tool_schemas.read(row)
+        system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -70,12 +84,12 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
             f"the row is not of the format {format}",
             fix="run tunepipe validate on the file: it lists every problem",
         ) from error
-    if any(role == "system" for role, _ in rest):
-        raise _refusal("a system instruction stands within the turns")
-    if not rest or rest[-1][0] != "assistant":
-        raise _refusal("the last turn is not the assistant's")
-    other = sorted(row.keys() - FIELDS[format])
-    return Conversation(system[1], tuple(rest), rejected, tuple(other))
+    if any(turn.role == "system" for turn in turns):
+        raise refusal("a system instruction stands within the turns")
+    if not turns or turns[-1].role != "assistant":
+        raise refusal("the last turn is not the assistant's")
+    other = {*(row.keys() - FIELDS[format]), *more}
+    return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
 
 
 def write(said: Conversation, format: str) -> Row:
@@ -87,81 +101,69 @@ def write(said: Conversation, format: str) -> Row:
     return WRITERS[format](said)
 
 
-def _refusal(reason: str) -> DataError:
-    return DataError(
-        f"cannot be carried over: {reason}", fix="leave the row as it is, or take it out"
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
-
-
-def _side(role: str) -> str:
-    if role in ("tool", "function"):
-        raise _refusal("a tool answers in it")
-    return SIDES[role]
-
-
-def _message(message: Mapping[str, Any]) -> Turn:
-    if message.get("tool_calls") or message.get("function_call"):
-        raise _refusal("the assistant calls a tool")
-    if message.get("weight", 1) != 1:
-        raise _refusal("a message has a weight")
-    content = message["content"]
-    if isinstance(content, list):
-        content = _only_text(content)
-    return _side(message["role"]), _text(content)
-
-
-def _only_text(parts: Sequence[Mapping[str, Any]]) -> str:
-    if len(parts) != 1 or set(parts[0]) - {"type"} != {"text"}:
-        raise _refusal("a turn has several parts, or one that is not text")
-    return _text(parts[0]["text"])
-
-
-def _content(content: Mapping[str, Any]) -> Turn:
-    return _side(content.get("role", "user")), _only_text(content["parts"])
-
-
 def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
     def read(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
         if isinstance(row[given], list):
-            return [_message(message) for message in [*row[given], *row[wanted]]], None
-        return [("user", _text(row[given])), ("assistant", _text(row[wanted]))], None
+            return chat_messages.read([*row[given], *row[wanted]]), None
+        return [just_text("user", row[given]), just_text("assistant", row[wanted])], None
 
     return read
 
 
 def _from_palm_chat(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    system = [("system", _text(row["context"]))] if row.get("context") else []
-    return system + [(_side(m["author"]), _text(m["content"])) for m in row["messages"]], None
+    system = [just_text("system", row["context"])] if row.get("context") else []
+    return system + [just_text(SIDES[m["author"]], m["content"]) for m in row["messages"]], None
 
 
 def _from_messages(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    return [_message(message) for message in row["messages"]], None
+    return chat_messages.read(row["messages"]), None
 
 
 def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
     system = row.get("systemInstruction") or row.get("system_instruction")
-    first = [("system", _only_text(system["parts"]))] if system else []
+    first = [Turn("system", _parts(system["parts"]))] if system else []
     return first + [_content(content) for content in row["contents"]], None
+
+
+def _content(content: Mapping[str, Any]) -> Turn:
+    parts = _parts(content["parts"])
+    answers = ["functionResponse" in part for part in parts]
+    if any(answers):
+        if not all(answers):
+            raise refusal("a turn holds a function's response and something else")
+        return Turn("tool", parts)
+    return Turn(SIDES[content.get("role", "user")], parts)
+
+
+def _parts(parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    if not parts:
+        raise ValueError("no part")
+    return tuple(_part(part) for part in parts)
+
+
+def _part(part: Mapping[str, Any]) -> Part:
+    named = {PART_NAMES.get(name, name): value for name, value in part.items()}
+    (kind,) = named if len(named) == 1 else ("",)
+    if kind not in PART_KINDS:
+        raise refusal(f"a part holds {', '.join(sorted(part)) or 'nothing'}")
+    if kind == "text":
+        return {"text": text(named["text"])}
+    if kind in ("fileData", "inlineData"):
+        return {kind: {FILE_NAMES.get(name, name): v for name, v in named[kind].items()}}
+    return named
 
 
 def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
     if "completions" in row:
         ranked = sorted(row["completions"], key=lambda one: float(one["score"]))
-        worse, better = (_content(one["completion"]) for one in (ranked[0], ranked[-1]))
         if len(ranked) != 2:
-            raise _refusal("it has not two completions")
-        return [*_from_gemini(row)[0], better], worse[1]
-    turns = [_message(message) for message in row["input"]["messages"]]
-    better, worse = row["preferred_output"], row["non_preferred_output"]
-    if len(better) != 1 or len(worse) != 1:
-        raise _refusal("an answer has several messages")
-    return [*turns, _message(better[0])], _message(worse[0])[1]
+            raise refusal("it has not two completions")
+        worse, better = (_content(one["completion"]) for one in ranked)
+        return [*_from_gemini(row)[0], better], text_of(worse)
+    if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
+        raise refusal("an answer has several messages")
+    turns = chat_messages.read([*row["input"]["messages"], *row["preferred_output"]])
+    return turns, text_of(chat_messages.read(row["non_preferred_output"])[0])
 
 
 READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -177,42 +179,45 @@ READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
 def _to_pair(given: str, wanted: str) -> Callable[[Conversation], Row]:
     def write(said: Conversation) -> Row:
         if said.system:
-            raise _refusal("it has a system instruction, and a pair has no place for one")
-        if [role for role, _ in said.turns] != ["user", "assistant"]:
-            raise _refusal("it has more turns than a pair")
-        return {given: said.turns[0][1], wanted: said.turns[1][1]}
+            raise refusal("it has a system instruction, and a pair has no place for one")
+        if [turn.role for turn in said.turns] != ["user", "assistant"] or said.tools:
+            raise refusal("it has more turns than a pair, or tools")
+        return {given: text_of(said.turns[0]), wanted: text_of(said.turns[1])}
 
     return write
 
 
 def _to_palm_chat(said: Conversation) -> Row:
-    turns = [{"author": role, "content": text} for role, text in said.turns]
+    if said.tools:
+        raise refusal("it declares tools")
+    turns = [{"author": turn.role, "content": text_of(turn)} for turn in said.turns]
     return ({"context": said.system} if said.system else {}) | {"messages": turns}
 
 
 def _to_messages(said: Conversation) -> Row:
-    system = [("system", said.system)] if said.system else []
-    return {"messages": [{"role": role, "content": text} for role, text in (*system, *said.turns)]}
+    system = [{"role": "system", "content": said.system}] if said.system else []
+    row: Row = {"messages": system + chat_messages.write(said.turns)}
+    return row | tool_schemas.as_openai(said.tools)
 
 
 def _to_gemini(said: Conversation) -> Row:
     system = {"systemInstruction": {"role": "system", "parts": [{"text": said.system}]}}
-    return (system if said.system else {}) | {"contents": _contents(said.turns)}
+    row = (system if said.system else {}) | {"contents": _contents(said.turns)}
+    return row | tool_schemas.as_gemini(said.tools)
 
 
 def _to_preference(said: Conversation) -> Row:
     if said.rejected is None:
-        raise _refusal("it has no answer that is turned down")
-    *turns, (_, better) = said.turns
-    row = _to_gemini(Conversation(said.system, tuple(turns)))
-    answers = _contents([("assistant", better), ("assistant", said.rejected)])
+        raise refusal("it has no answer that is turned down")
+    row = _to_gemini(Conversation(said.system, said.turns[:-1], said.tools))
+    answers = _contents([said.turns[-1], just_text("assistant", said.rejected)])
     scored = zip((1.0, 0.0), answers, strict=True)
     return row | {"completions": [{"score": s, "completion": answer} for s, answer in scored]}
 
 
 def _contents(turns: Iterable[Turn]) -> list[Row]:
-    roles = {"user": "user", "assistant": "model"}
-    return [{"role": roles[role], "parts": [{"text": text}]} for role, text in turns]
+    roles = {"user": "user", "tool": "user", "assistant": "model"}
+    return [{"role": roles[turn.role], "parts": list(turn.parts)} for turn in turns]
 
 
 WRITERS: Mapping[str, Callable[[Conversation], Row]] = {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tunepipe.core import conversation, conversion, formats
 from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.turns import just_text
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -17,9 +18,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
 @st.composite
 def conversations(draw, *, pair=False):
     if pair:
-        return conversation.Conversation("", (("user", draw(TEXT)), ("assistant", draw(TEXT))))
+        turns = (just_text("user", draw(TEXT)), just_text("assistant", draw(TEXT)))
+        return conversation.Conversation("", turns)
     rounds = draw(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3))
-    turns = tuple(turn for q, a in rounds for turn in (("user", q), ("assistant", a)))
+    turns = tuple(
+        turn for q, a in rounds for turn in (just_text("user", q), just_text("assistant", a))
+    )
     return conversation.Conversation(draw(st.just("") | TEXT), turns)
 
 
@@ -40,7 +44,7 @@ def test_a_pair_goes_round_all_formats_unchanged(said, order):
         row, left_out = conversion.converted(row, format, to)
         format = to
         assert not left_out
-        assert formats.example(row, to).reference == said.turns[-1][1]
+        assert formats.example(row, to).reference == said.turns[-1].parts[0]["text"]
     assert row == first
 
 
@@ -52,7 +56,7 @@ def test_a_preference_survives_from_either_shape(said, rejected):
         "input": conversation.write(
             conversation.Conversation(said.system, tuple(turns)), "messages"
         ),
-        "preferred_output": [{"role": "assistant", "content": better[1]}],
+        "preferred_output": [{"role": "assistant", "content": better.parts[0]["text"]}],
         "non_preferred_output": [{"role": "assistant", "content": rejected}],
     }
     gemini, _ = conversion.converted(openai, "preference", "preference")
@@ -64,7 +68,19 @@ def test_a_preference_survives_from_either_shape(said, rejected):
 
 
 USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
-CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {}}]}
+FUNCTION = {"name": "rate", "arguments": '{"day":"mon"}'}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "call_1", "type": "function", "function": FUNCTION}],
+}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "3"}
+PICTURE = {"type": "image_url", "image_url": {"url": "gs://b/cat.png"}}
+SCHEMA = {
+    "type": "object",
+    "properties": {"day": {"type": "string"}, "type": {"type": "array", "items": {"type": "null"}}},
+    "required": ["day"],
+}
 
 
 @pytest.mark.parametrize(
@@ -74,15 +90,22 @@ CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "fun
         ([USER, ANSWER, USER, ANSWER], "prompt-completion", "more turns than a pair"),
         ([USER, {"role": "system", "content": "s"}, ANSWER], "gemini", "within the turns"),
         ([USER, {**ANSWER, "weight": 0}], "gemini", "a message has a weight"),
-        ([USER, CALL], "gemini", "the assistant calls a tool"),
-        ([USER, {"role": "tool", "content": "3"}, ANSWER], "gemini", "a tool answers in it"),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, ANSWER],
-         "gemini", "not text"),
+        ([USER, CALL], "palm", "a turn has several parts, or one that is not text"),
+        ([USER, CALL, RESULT, ANSWER], "palm", "more turns than a pair"),
+        ([USER, RESULT, ANSWER], "gemini", "answers a call that was not made"),
+        ([USER, {**ANSWER, "name": "Ann"}], "gemini", "a message has name"),
+        ([{"role": "user", "content": [PICTURE]}, ANSWER], "palm-chat", "not text"),
+        ([{"role": "user", "content": [{"type": "input_audio"}]}, ANSWER],
+         "gemini", "neither text"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y"}}]},
+          ANSWER], "gemini", "kind is not to be seen"),
         ([USER, ANSWER, USER], "gemini", "the last turn is not the assistant's"),
         ([{"role": "system", "content": "s"}], "gemini", "the last turn is not the assistant's"),
-        ([], "gemini", "the row is not of the format messages"),
+        ([], "gemini", "the last turn is not the assistant's"),
         ([{"role": "robot", "content": "s"}, ANSWER], "gemini", "not of the format messages"),
         ([USER, {"role": "assistant", "content": None}], "gemini", "not of the format messages"),
+        ([USER, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}]}],
+         "gemini", "not of the format messages"),
         ([USER, ANSWER], "preference", "no answer that is turned down"),
     ],
 )  # fmt: skip
@@ -92,10 +115,64 @@ def test_what_cannot_be_carried_over_says_why(messages, to, reason):
     assert reason in str(caught.value)
 
 
-def test_declared_tools_are_never_dropped():
-    row = {"messages": [USER, ANSWER], "tools": []}
-    with pytest.raises(DataError, match="it declares tools"):
-        conversion.converted(row, "messages", "gemini")
+def test_tools_and_pictures_go_to_gemini_and_back():
+    asked = {"role": "user", "content": [{"type": "text", "text": "see"}, PICTURE]}
+    more = {"role": "assistant", "content": "on tuesday?"} | {
+        "tool_calls": [
+            {"id": f"call_{k}", "type": "function", "function": FUNCTION} for k in (2, 3)
+        ]
+    }
+    answers = [
+        {"role": "tool", "tool_call_id": f"call_{k}", "content": f'{{"rate":{k}}}'} for k in (2, 3)
+    ]
+    row = {
+        "messages": [asked, CALL, RESULT, more, *answers, ANSWER],
+        "tools": [{"type": "function", "function": {"name": "rate", "parameters": SCHEMA}}],
+    }
+    gemini, left_out = conversion.converted(row, "messages", "gemini")
+    assert not left_out
+    assert gemini["contents"][:3] == [
+        {"role": "user", "parts": [
+            {"text": "see"}, {"fileData": {"mimeType": "image/png", "fileUri": "gs://b/cat.png"}}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "rate", "args": {"day": "mon"}}}]},
+        {"role": "user", "parts": [
+            {"functionResponse": {"name": "rate", "response": {"output": "3"}}}]},
+    ]  # fmt: skip
+    assert gemini["contents"][4]["parts"][1]["functionResponse"]["response"] == {"rate": 3}
+    (declared,) = gemini["tools"][0]["functionDeclarations"]
+    assert declared["parameters"]["type"] == "OBJECT"
+    assert declared["parameters"]["properties"]["type"] == {
+        "type": "ARRAY",
+        "items": {"type": "NULL"},
+    }
+    back, left_out = conversion.converted(gemini, "gemini", "messages")
+    assert (back, left_out) == (row, ())
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"tools": [{"googleSearch": {}}]}, "a tool that is no function"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"$ref": "x"}}}]},
+         "a tool's schema uses $ref"),
+        ({"functions": [{"name": "f", "parameters": {"type": ["string", "null"]}}]},
+         "a list of types"),
+        ({"tool_choice": "none"}, "it sets tool_choice"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_declared_says_why(more, reason):
+    with pytest.raises(DataError) as caught:
+        conversion.converted({"messages": [USER, ANSWER]} | more, "messages", "gemini")
+    assert reason in str(caught.value)
+
+
+def test_declared_tools_are_never_dropped_unsaid():
+    schema = SCHEMA | {"additionalProperties": False}
+    row = {"messages": [USER, ANSWER], "functions": [{"name": "f", "parameters": schema}]}
+    for to in ("palm", "palm-chat"):
+        with pytest.raises(DataError, match="tools"):
+            conversion.converted(row, "messages", to)
+    assert conversion.converted(row, "messages", "gemini")[1] == ("additionalProperties",)
 
 
 def test_roles_of_the_wild_are_read():
@@ -114,7 +191,7 @@ def test_roles_of_the_wild_are_read():
 
 def test_a_file_is_converted_line_by_line_and_each_refusal_is_listed(tmp_path):
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    rows = [{"messages": [USER, ANSWER], "customer": 7}, {"messages": [USER, CALL]}]
+    rows = [{"messages": [USER, ANSWER], "customer": 7}, {"messages": [USER, ANSWER] * 2}]
     lines = [*map(json.dumps, rows), "", "{", json.dumps(rows[0])]
     source.write_text("\n".join(lines), encoding="utf-8")
     report = conversion.convert(source, target, "palm")
@@ -126,7 +203,10 @@ def test_a_file_is_converted_line_by_line_and_each_refusal_is_listed(tmp_path):
         "written": 2,
         "refused_total": 2,
         "refused": [
-            {"line": 2, "reason": "cannot be carried over: the assistant calls a tool"},
+            {
+                "line": 2,
+                "reason": "cannot be carried over: it has more turns than a pair, or tools",
+            },
             {"line": 4, "reason": "the line is not a JSON object in UTF-8"},
         ],
         "left_out": {"customer": 2},
@@ -135,7 +215,7 @@ def test_a_file_is_converted_line_by_line_and_each_refusal_is_listed(tmp_path):
 
 def test_rows_that_have_the_format_stay_as_they_are(tmp_path):
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    row = {"messages": [USER, CALL, {"role": "tool", "content": "3"}, ANSWER], "tools": [{}]}
+    row = {"messages": [USER, CALL, {**RESULT, "odd": 1}, ANSWER], "tools": [{}]}
     source.write_text(json.dumps(row))
     assert conversion.convert(source, target, "messages").written == 1
     assert json.loads(target.read_text()) == row
