@@ -36,6 +36,7 @@ def data_view(dataset: Mapping[str, Any]) -> dict[str, Any]:
         ("Duplicate rows", _counted(stats.get("duplicate_rows"))),
         ("Rows in conflict", _counted(stats.get("conflicting_rows"))),
         ("Tokens, estimated", _counted(part(stats, "tokens_estimated").get("total"))),
+        *((title, _spread(values)) for title, values in _distributions(stats)),
         ("Fingerprint", dataset.get("fingerprint")),
     ]
     problems = _problems(dataset)
@@ -96,17 +97,23 @@ def _example(problem: Mapping[str, Any]) -> dict[str, str]:
     return {name: "" if problem.get(name) is None else str(problem[name]) for name in names}
 
 
-def _lengths(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _distributions(stats: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Each distribution that the validator measured, by what people call it."""
     tokens = part(stats, "tokens_estimated")
-    distributions = [
-        ("input", "Characters of the input", part(stats, "input_characters")),
-        ("output", "Characters of the output", part(stats, "output_characters")),
-        *((f"tokens-{k}", f"Tokens of the {k}, estimated", part(tokens, k)) for k in tokens),
+    named = [
+        ("Characters of the input", part(stats, "input_characters")),
+        ("Characters of the output", part(stats, "output_characters")),
+        *((f"Tokens of the {side}, estimated", part(tokens, side)) for side in tokens),
     ]
+    return [(title, values) for title, values in named if values]
+
+
+def _lengths(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Draw the distributions that have more than one bar."""
     return [
-        (f"{title}: {_spread(values)}", _histogram(name, title, values, bins))
-        for name, title, values in distributions
-        if (bins := _bins(values))
+        (title, _histogram(f"lengths-{number}", title, values, bins))
+        for number, (title, values) in enumerate(_distributions(stats))
+        if len(bins := _bins(values)) > 1
     ]
 
 
@@ -115,7 +122,7 @@ def _histogram(
 ) -> str:
     top = finite(values.get("max"))
     last = top if top is not None and top > bins[-1][0] else None
-    return charts.histogram_chart(bins, name=f"lengths-{name}", title=title, last_edge=last)
+    return charts.histogram_chart(bins, name=name, title=title, last_edge=last)
 
 
 def _bins(values: Mapping[str, Any]) -> list[tuple[float, float]]:

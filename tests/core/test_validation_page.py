@@ -83,6 +83,14 @@ def test_the_data_are_drawn():
         assert text in page.text
 
 
+def test_a_distribution_of_one_bar_is_said_and_not_drawn():
+    data = report()
+    data["stats"]["output_characters"] |= {"histogram": [[100, 600]]}
+    page = Page(validation_page(data))
+    assert "Characters of the output" in page.text
+    assert len(page.all("svg", role="img")) == 2
+
+
 def test_a_sample_and_what_is_not_drawn_are_said():
     data = report()
     data["stats"]["languages"] = {f"l{n:02}": 10 for n in range(15)}
