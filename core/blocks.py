@@ -23,6 +23,7 @@ class Task:
         limit: How many problems of each code are kept.
         cutoff: See Tally.
         fast: Whether the fast tier looks first.
+        near: Whether near-duplicates are looked for.
         read_bytes: How many bytes the worker reads at the block's offset; 0 takes `block.data`.
     """
 
@@ -33,16 +34,25 @@ class Task:
     limit: int
     cutoff: int = HASH_MAX
     fast: bool = True
+    near: bool = False
     read_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What a block was found to be: its tally, and two 64-bit hashes a line, 0 for no sound row."""
+    """What a block was found to be.
+
+    Args:
+        tally: Its counts and problems.
+        inputs: The 64-bit hashes of the inputs, one a line; 0 where there is no sound row.
+        outputs: Those of the outputs.
+        marks: The lines' signatures (near_duplicates.py) where they were asked for.
+    """
 
     tally: Tally
     inputs: bytes
     outputs: bytes
+    marks: bytes = b""
 
 
 def examine(task: Task) -> Examined:
@@ -52,9 +62,9 @@ def examine(task: Task) -> Examined:
         finding = overlong(task.block.skipped_bytes)
         tally.add_findings([finding], task.first_line, task.path)
         tally.lines = tally.rows = 1
-        return Examined(tally, packed([0]), packed([0]))
+        return Examined(tally, packed([0]), packed([0]), _marks([""]) if task.near else b"")
     data = _read(task) if task.read_bytes else task.block.data
-    inputs, outputs, rest = _prove(data, task, tally)
+    inputs, outputs, texts, rest = _prove(data, task, tally)
     for place, line in rest:
         diagnosis = diagnose(line, task.rules)
         tally.add_findings(diagnosis.findings, task.first_line + place, task.path)
@@ -62,30 +72,43 @@ def examine(task: Task) -> Examined:
         if diagnosis.input is not None and diagnosis.output is not None:
             inputs[place], outputs[place] = hashes([diagnosis.input, diagnosis.output])
             tally.add_row(diagnosis.input, diagnosis.output, inputs[place])
+            texts[place] = f"{diagnosis.input} {diagnosis.output}" if task.near else ""
     tally.lines = len(inputs)
-    return Examined(tally, packed(inputs), packed(outputs))
+    marks = _marks([texts.get(n, "") for n in range(tally.lines)]) if task.near else b""
+    return Examined(tally, packed(inputs), packed(outputs), marks)
+
+
+def _marks(texts: list[str]) -> bytes:
+    from .near_duplicates import signatures
+
+    return signatures(texts)
 
 
 def _prove(
     data: bytes, task: Task, tally: Tally
-) -> tuple[list[int], list[int], list[tuple[int, bytes]]]:
-    """Return the lines' hashes as far as they are proved, and the lines that are not."""
+) -> tuple[list[int], list[int], dict[int, str], list[tuple[int, bytes]]]:
+    """Return the lines' hashes and texts as far as they are proved, and the lines that are not.
+
+    The texts are left out where nobody asks for near-duplicates.
+    """
     if not task.fast:
         lines = data.split(b"\n")
         if not lines[-1]:
             lines.pop()
-        return [0] * len(lines), [0] * len(lines), list(enumerate(lines))
+        return [0] * len(lines), [0] * len(lines), {}, list(enumerate(lines))
     from .proof import prove
 
     proof = prove(data, task.rules)
     tally.add_proof(proof)
+    columns = (proof.places, proof.inputs, proof.outputs)
+    texts = {n: f"{a} {b}" for n, a, b in zip(*columns, strict=True)} if task.near else {}
     if not proof.unproved:
-        return list(proof.input_hashes), list(proof.output_hashes), []
+        return list(proof.input_hashes), list(proof.output_hashes), texts, []
     inputs, outputs = [0] * proof.lines, [0] * proof.lines
-    columns = (proof.places, proof.input_hashes, proof.output_hashes)
-    for place, given, wanted in zip(*columns, strict=True):
+    places = (proof.places, proof.input_hashes, proof.output_hashes)
+    for place, given, wanted in zip(*places, strict=True):
         inputs[place], outputs[place] = given, wanted
-    return inputs, outputs, proof.unproved
+    return inputs, outputs, texts, proof.unproved
 
 
 def _read(task: Task) -> bytes:

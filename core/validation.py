@@ -12,7 +12,7 @@ from .blocks import Examined, Task, examine
 from .errors import UsageError
 from .formats import FORMATS
 from .problems import Finding
-from .repeats import Repeats
+from .repeats import Found, Repeats
 from .rules import Rules, rules_for
 from .sources import Opener, Source, expanded, open_local
 from .tally import Tally
@@ -21,10 +21,13 @@ from .validation_report import FileFacts, Report, Scanned, conclude
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
+    from .near_duplicates import NearDuplicates
+
 __all__ = ["Report", "validate"]
 
 # What becomes of the hashes of lines: Repeats.add, or what writes them down.
 Keep = Callable[[int, int, bytes, bytes, bool], None]
+KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
 
 BLOCK_BYTES = 1 << 19
 
@@ -72,10 +75,11 @@ def validate(
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
     """
-    repeats = Repeats(max_problems)
+    repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
     scanned = scan(
         paths,
         repeats.add,
+        near.add if near else None,
         format=format,
         model=model,
         against=against,
@@ -87,12 +91,19 @@ def validate(
         opener=opener,
         overrides=overrides,
     )
-    return conclude(scanned, repeats.find())
+    return conclude(scanned, repeats.find(), near.find() if near else Found({}, []))
+
+
+def _near(limit: int) -> NearDuplicates:
+    from .near_duplicates import NearDuplicates
+
+    return NearDuplicates(limit)
 
 
 def scan(
     paths: Iterable[str | os.PathLike[str]],
     keep: Keep,
+    keep_marks: KeepMarks | None = None,
     *,
     format: str,
     model: str,
@@ -105,7 +116,7 @@ def scan(
     opener: Opener,
     overrides: Mapping[str, Any] | None,
 ) -> Scanned:
-    """Look at every line, and hand the hashes of lines to `keep`; see `validate`."""
+    """Look at every line; hand hashes to `keep`, signatures to `keep_marks`; see `validate`."""
     if format != "auto" and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
     names = expanded(paths)
@@ -114,7 +125,7 @@ def scan(
     rules = rules_for(found, model, pii=pii, overrides=overrides) if found else Rules("", model, "")
     scanned = Scanned(rules, Tally(max_problems))
     settings = (block_bytes, fast_from_bytes, workers or _workers(names))
-    with _Scan(scanned, keep, *settings) as pass_:
+    with _Scan(scanned, keep, keep_marks, *settings) as pass_:
         for name in names:
             pass_.read(opened.pop(name) if name in opened else Source(name, opener))
         for name in expanded(against) if against else ():
@@ -145,11 +156,12 @@ class _Scan:
         self,
         scanned: Scanned,
         keep: Keep,
+        keep_marks: KeepMarks | None,
         block_bytes: int,
         fast_from_bytes: int,
         workers: int,
     ) -> None:
-        self._scanned, self._keep = scanned, keep
+        self._scanned, self._keep, self._keep_marks = scanned, keep, keep_marks
         self._block_bytes, self._fast_from_bytes = block_bytes, fast_from_bytes
         self._workers = workers
         self._seen_bytes = 0
@@ -203,7 +215,10 @@ class _Scan:
             mine.lines += examined.tally.lines
             mine.rows += examined.tally.rows
             mine.valid_rows += examined.tally.valid_rows
-            self._keep(number, line, examined.inputs, examined.outputs, False)
+            hashes = (examined.inputs, examined.outputs)
+            self._keep(number, line, *hashes, False)
+            if self._keep_marks:
+                self._keep_marks(number, line, examined.marks, *hashes)
 
     def _results(self, source: Source) -> Iterator[tuple[int, Examined]]:
         """Yield each block's first line and what it was found to be, in the file's order."""
@@ -231,6 +246,7 @@ class _Scan:
                 rules=self._scanned.rules,
                 limit=self._scanned.tally.limit,
                 cutoff=self._scanned.tally.sampled_below,
+                near=self._keep_marks is not None,
                 fast=self._seen_bytes > self._fast_from_bytes,
             )
             if by_path and not block.skipped_bytes:

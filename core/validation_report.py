@@ -124,24 +124,26 @@ class Scanned:
     unread: bool = False
 
 
-def conclude(scanned: Scanned, repeats: Found) -> Report:
+def conclude(scanned: Scanned, *found: Found) -> Report:
     """Add the repeats over all files and the limits on rows, and cut the list to its size.
 
     Args:
         scanned: The files; its tally is used up.
-        repeats: What repeats among their rows.
+        found: What repeats among their rows.
     """
     tally, rules = scanned.tally, scanned.rules
-    tally.counts.update(repeats.counts)
-    tally.errors += repeats.counts.get("eval-leak", 0)
-    for repeat in repeats.first:
+    for repeats in found:
+        tally.counts.update(repeats.counts)
+    tally.errors += tally.counts["eval-leak"]
+    for repeat in (repeat for repeats in found for repeat in repeats.first):
         finding = Finding(repeat.code, f"{_SAME[repeat.code]} {_earlier(repeat, scanned)}")
         problem = finding.at(repeat.line, scanned.files[repeat.file].path)
         tally.problems.setdefault(repeat.code, []).append(problem)
     tally.add_findings(_size_findings(scanned), 1, scanned.files[0].path)
     stats = tally.statistics() | {
-        "duplicate_rows": repeats.counts.get("duplicate-row", 0),
-        "conflicting_rows": repeats.counts.get("conflicting-row", 0),
+        "duplicate_rows": tally.counts["duplicate-row"],
+        "conflicting_rows": tally.counts["conflicting-row"],
+        "near_duplicate_rows": tally.counts["near-duplicate"],
     }
     return Report(
         files=tuple(scanned.files),

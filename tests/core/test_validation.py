@@ -106,7 +106,7 @@ def test_the_list_is_cut_but_shows_every_code(tmp_path):
     assert len(report.problems) == 50
     assert {problem.code for problem in report.problems} == set(report.counts)
     assert report.counts["not-json"] == 300
-    assert report.problems_total == sum(report.counts.values()) == 303
+    assert report.problems_total == sum(report.counts.values()) == 302
 
 
 @pytest.mark.parametrize("format", ["palm", "palm-chat", "gemini", "messages", "preference"])
@@ -422,3 +422,28 @@ def test_no_message_quotes_a_text_of_the_row(tmp_path):
     report = validate([write(tmp_path / "rows.jsonl", *lines)])
     assert report.rows - report.valid_rows == 5
     assert secret not in json.dumps(report.as_json()["problems"])
+
+
+def test_near_duplicates_are_found_when_asked_at_any_cut(tmp_path):
+    long = "the delivery of order 4711 was late by two days and the box was torn at one corner "
+    lines = defects.sound_lines("palm", 150)
+    lines[9] = pair(long * 2, "we are sorry and will send a new box at once")
+    lines[70] = pair(
+        (long * 2).replace("two", "six"), "we are sorry and will send a new box at once"
+    )
+    lines[80] = pair((long * 2).upper() + "!", "We are sorry and will send a new box at once")
+    lines[90] = lines[9]
+    lines[95] = pair("what is the capital of France, and how many people live in it?", "Paris")
+    path = write(tmp_path / "rows.jsonl", *lines)
+    assert "near-duplicate" not in validate([path]).counts
+    report = validate([path], near_duplicates=True)
+    found = [(p.line, p.message) for p in report.problems if p.code == "near-duplicate"]
+    message = "nearly the same row stands at line 10"
+    assert found == [(71, message), (81, message)]
+    assert report.counts["duplicate-row"] == 1
+    assert report.stats["near_duplicate_rows"] == 2
+    for options in (
+        {"block_bytes": 100, "fast_from_bytes": 0},
+        {"workers": 2, "block_bytes": 3000},
+    ):
+        assert validate([path], near_duplicates=True, **options) == report
