@@ -53,6 +53,6 @@ def _figures(report: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[s
     if data["rejected"] is not None:
         figures.append(("Rejected rows", count(data["rejected"]), ""))
     warnings = data["problems_total"] - data["errors"]
-    figures.append(("Errors", count(data["errors"]), "stop a run"))
-    figures.append(("Warnings", count(warnings), "do not"))
+    figures.append(("Errors", count(data["errors"]), "each stops a run"))
+    figures.append(("Warnings", count(warnings), "stop nothing"))
     return figures
