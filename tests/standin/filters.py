@@ -7,7 +7,9 @@ from typing import Any
 
 from google.api_core import exceptions
 
-_TERM = re.compile(r"""([A-Za-z_.\-0-9]+)\s*(=|!=|>=|<=|>|<|:)\s*("(?:[^"\\]|\\.)*"|[^\s"]+)\Z""")
+_TERM = re.compile(
+    r"""([A-Za-z_.\-0-9]+)\s*(=|!=|>=|<=|>|<|:)\s*("(?:[^"\\]|\\.)*"|[^\s"=<>]+)\Z"""
+)
 _FIELDS = ("state", "display_name", "pipeline_name", "create_time", "template_uri", "name")
 
 

@@ -77,10 +77,12 @@ class Storage:
     def _object(
         self, verb: str, bucket: Path, name: str, query: dict[str, str], headers: Any, body: bytes
     ) -> Reply:
-        copy = re.match(r"(.*)/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.*)\Z", name)
+        copy = re.match(r"(.*)/(rewriteTo|copyTo)/b/([^/]+)/o/(.*)\Z", name)
         if verb == "POST" and copy:
             source = self._existing(bucket, copy[1], {})
-            made = self._write(bucket.parent / copy[2], copy[3], source.read_bytes(), query)
+            made = self._write(bucket.parent / copy[3], copy[4], source.read_bytes(), query)
+            if copy[2] == "copyTo":
+                return _json(made)
             return _json({"kind": "storage#rewriteResponse", "done": True, "resource": made})
         path = self._existing(bucket, name, query)
         if verb == "DELETE":
