@@ -278,7 +278,6 @@ def gemini(client: Any, model: str) -> Ask:
         A function from a prompt to the reply, "" where the model gave no text. It raises
         CloudError where the service says no.
     """
-    import httpx
     from google.genai.errors import APIError
     from google.genai.types import GenerateContentConfig
 
@@ -293,7 +292,7 @@ def gemini(client: Any, model: str) -> Ask:
                 where=model,
                 fix="check the judge's model, its region and your permission to ask it",
             ) from error
-        except httpx.HTTPError as error:
+        except _transport_errors() as error:
             raise CloudError(
                 f"the service was not reached ({type(error).__name__})",
                 where=model,
@@ -302,3 +301,12 @@ def gemini(client: Any, model: str) -> Ask:
         return reply.text or ""
 
     return ask
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """The errors of a connection, in whichever of two libraries the client speaks HTTP."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    found = [name for name in ("httpx", "httpx2") if find_spec(name)]
+    return tuple(import_module(name).HTTPError for name in found)

@@ -26,7 +26,7 @@ ENGLISH = (
     "please answer the customer in two sentences and keep order number as it stands parcel left "
     "our store on Monday and should arrive before the end of this week which items can be returned "
     "without a receipt, until when? No. 1,200 is paid."
-).split()
+)
 JAPANESE = (
     "ご注文の商品は明日の午前中にお届けします。返品の手続きはお受け取りから八日以内にお願いいたします。"
     "担当の者が確認して、折り返しご連絡差し上げます。2026年11月22日"
@@ -94,7 +94,7 @@ def text(chance: random.Random) -> str:
     if chance.random() < 0.5:
         start = chance.randrange(len(JAPANESE))
         return (JAPANESE[start:] + JAPANESE * 4)[:size]
-    words = " ".join(chance.choices(ENGLISH, k=size // 4))
+    words = " ".join(chance.choices(ENGLISH.split(), k=size // 4))
     return words[:size]
 
 

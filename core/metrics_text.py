@@ -91,16 +91,35 @@ def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> Fl
     The tokens are sacrebleu's `13a`, cut further into single characters where the script has no
     spaces; `13a` alone would take a Japanese sentence for one token.
     """
-    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
-
-    cut, vocabulary = Tokenizer13a(), Vocabulary()
-
-    def symbols(texts: Sequence[str]) -> list[Ints]:
-        return [vocabulary.symbols(spaced(cut(text.rstrip())).split()) for text in texts]
-
-    counts = overlap(symbols(predictions), symbols(references), max_order=_BLEU_ORDER)
+    words = _WordSymbols()
+    counts = overlap(
+        [words.of(text) for text in predictions],
+        [words.of(text) for text in references],
+        max_order=_BLEU_ORDER,
+    )
     parts = [counts.wanted[:, :1], counts.shared, counts.predicted]
     return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+class _WordSymbols(dict[str, list[int]]):
+    """The numbers of a word's tokens, worked out once a word.
+
+    `13a` looks at a character's neighbours, of which white space is as good as any, so cutting
+    word by word gives what cutting the text does. Only a hyphen at a line's end joins words.
+    """
+
+    def __init__(self) -> None:
+        from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+        self._cut, self._vocabulary = Tokenizer13a(), Vocabulary()
+
+    def __missing__(self, word: str) -> list[int]:
+        self[word] = [self._vocabulary[token] for token in spaced(self._cut(word)).split()]
+        return self[word]
+
+    def of(self, text: str) -> Ints:
+        words = text.rstrip().replace("<skipped>", "").replace("-\n", "").split()
+        return np.array([symbol for word in words for symbol in self[word]], dtype=np.int64)
 
 
 def bleu(sums: Floats) -> Floats:

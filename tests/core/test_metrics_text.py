@@ -10,7 +10,9 @@ from sacrebleu.metrics import BLEU, CHRF
 from tunepipe.core.metrics_text import edit_similarities, measure
 from tunepipe.core.texts import spaced
 
-words = st.sampled_from(["the", "cat", "sat", "a mat.", "1,000", "don't", "(very)", "2-blue", "\n"])
+words = st.sampled_from(
+    ["the", "cat", "sat", "a mat.", "1,000", "don't", "(very)", "2-blue", "\n", "-\n", "&quot;"]
+)
 english = st.lists(words, max_size=14).map(" ".join)
 ascii_text = st.text(st.characters(max_codepoint=126), max_size=40)
 japanese = st.text(st.sampled_from("東京にすむ人が好きだ。、 12Aaカ\n"), max_size=25)
