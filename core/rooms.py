@@ -31,12 +31,13 @@ class Allowance:
     why_most: str
     why_bytes: str
 
-    def decided_by(self, natural: int, chosen: int) -> str:
+    def decided_by(self, natural: int, chosen: int, size: int) -> str:
         """Say which limit overruled the fraction.
 
         Args:
             natural: Evaluation rows that the fraction alone would give.
             chosen: Evaluation rows chosen.
+            size: Their bytes.
 
         Returns:
             The limit in words; "" where none did.
@@ -45,7 +46,8 @@ class Allowance:
             return self.why_least
         if natural > self.room.most:
             return self.why_most
-        return self.why_bytes if chosen < natural else ""
+        # Whole groups may fall short of the fraction too; then the bytes would have had room.
+        return self.why_bytes if size * natural > self.room.most_bytes * chosen else ""
 
 
 def allowance(

@@ -134,11 +134,17 @@ def split(
         _write(sources, chosen.marks, train, eval)
         leak = leaks(train, eval, format, criteria.group)
         _prove(leak, found)
-        return _report(found, chosen, allowed, leak, seed, format)
+        return _report(found, chosen, allowed, leak, os.path.getsize(eval), seed, format)
 
 
 def _report(
-    scan: Scan, sides: Sides, allowed: Allowance, leak: LeakReport, seed: int, format: str
+    scan: Scan,
+    sides: Sides,
+    allowed: Allowance,
+    leak: LeakReport,
+    eval_bytes: int,
+    seed: int,
+    format: str,
 ) -> SplitReport:
     rows, eval_rows = len(sides.marks), sides.marks.count(1)
     different = leak.train_inputs + leak.eval_inputs
@@ -153,7 +159,7 @@ def _report(
             "model": allowed.model,
             "eval_min": allowed.room.least,
             "eval_max": allowed.room.most,
-            "decided_by": allowed.decided_by(sides.natural, eval_rows),
+            "decided_by": allowed.decided_by(sides.natural, eval_rows, eval_bytes),
         },
         leak=leak,
         labels=_label_counts(scan, sides.marks),

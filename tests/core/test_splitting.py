@@ -351,7 +351,9 @@ def test_a_users_own_limits_are_laid_over_ours(tmp_path):
 def test_the_bytes_of_an_open_models_evaluation_are_a_quarter_of_the_training(tmp_path):
     rows = [{"input_text": f"{k} " + "x" * (k % 9) ** 3, "output_text": "y"} for k in range(300)]
     for more in ({}, {"stratify_by": "output"}, {"group_by": r"/^(\d+)/"}):
-        run(tmp_path, rows, model="meta/llama3_1@llama-3.1-8b", eval_fraction=0.4, **more)
+        model = "meta/llama3_1@llama-3.1-8b"
+        report, *_ = run(tmp_path, rows, model=model, eval_fraction=0.4, **more)
+        assert "25 % of training" in report.limits["decided_by"]
         train, evaluation = ((tmp_path / "out" / f"{n}.jsonl") for n in ("train", "eval"))
         assert 0.2 < evaluation.stat().st_size / train.stat().st_size <= 0.25
 
