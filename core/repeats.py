@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 _LINE_BITS = 40
 _AGAINST = 1 << 62
 _FENCES = 4096
+_COLUMNS = 4
 
 DICTIONARY_LINES = 20_000
 RUN_LINES = 1 << 17
@@ -103,7 +104,7 @@ class Repeats:
 
     def _spill(self) -> None:
         if self._spool is None:
-            self._spool = _Spool(self._run_lines)
+            self._spool = _Spool(self._run_lines, self._limit)
         self._spool.write(self._waiting)
         self._waiting, self._waiting_lines = [], 0
 
@@ -136,9 +137,14 @@ def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Found:
 
 
 class _Spool:
-    """Sorted runs of (row, input, output) in a file that has no name, cut by the inputs' hashes."""
+    """Sorted runs of (input, row, output, weight) in a file without a name, cut by the inputs.
 
-    def __init__(self, run_lines: int) -> None:
+    The weight is the number of rows that one stands for: of rows that are the same altogether
+    only the first few of a run are kept, so that no slice grows with them.
+    """
+
+    def __init__(self, run_lines: int, limit: int) -> None:
+        self.limit = limit
         self.file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self.run_lines = run_lines
         self.runs: list[tuple[int, Any]] = []
@@ -157,11 +163,14 @@ class _Spool:
         )
         order = np.argsort(given)
         order = order[int(np.searchsorted(given, 0, "right", sorter=order)) :]
-        run = np.stack([given[order], rows[order], wanted[order]], axis=1)
-        fences = np.append(np.searchsorted(run[:, 0], _fences()), len(order))
+        ones = np.ones(len(order), np.uint64)
+        run = np.stack([given[order], rows[order], wanted[order], ones], axis=1)
+        if len(run) > 2 * np.count_nonzero(run[1:, 0] != run[:-1, 0]) + self.limit:
+            run = _thinned(run, max(2, self.limit + 1))
+        fences = np.append(np.searchsorted(run[:, 0], _fences()), len(run))
         self.runs.append((self.file.seek(0, os.SEEK_END), fences))
         self.file.write(run.tobytes())
-        self.rows += len(order)
+        self.rows += len(run)
 
     def slices(self) -> Iterator[Any]:
         """Yield every row once, all rows of one input together, in slices of bounded size."""
@@ -172,7 +181,7 @@ class _Spool:
             high = min(_FENCES, low + width)
             parts = [self._part(start, int(cut[low]), int(cut[high])) for start, cut in self.runs]
             if any(part.size for part in parts):
-                yield np.concatenate(parts).reshape(-1, 3)
+                yield np.concatenate(parts).reshape(-1, _COLUMNS)
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -181,8 +190,23 @@ class _Spool:
     def _part(self, start: int, low: int, high: int) -> Any:
         import numpy as np
 
-        self.file.seek(start + low * 24)
-        return np.frombuffer(self.file.read((high - low) * 24), np.uint64)
+        self.file.seek(start + low * _COLUMNS * 8)
+        return np.frombuffer(self.file.read((high - low) * _COLUMNS * 8), np.uint64)
+
+
+def _thinned(run: Any, most: int) -> Any:
+    """Keep the first rows of each pair of input and output; the last kept counts the rest."""
+    import numpy as np
+
+    run = run[np.lexsort((run[:, 1], run[:, 2], run[:, 0]))]
+    starts = np.maximum(_starts(run[:, 0]), _starts(run[:, 2]))
+    starts = np.maximum(starts, _starts(run[:, 1] >= _AGAINST))
+    rank = np.arange(len(run)) - starts
+    pairs = np.unique(starts, return_counts=True)[1]
+    last = np.flatnonzero(rank == most - 1)
+    sizes = np.repeat(pairs, pairs)
+    run[last, 3] = (sizes[last] - most + 1).astype(np.uint64)
+    return run[rank < most]
 
 
 def _fences() -> Any:
@@ -196,8 +220,8 @@ def _by_slices(spool: _Spool, limit: int) -> Found:
     counts: dict[str, int] = {}
     first: dict[str, list[tuple[int, int]]] = {}
     for part in spool.slices():
-        for code, rows, earlier in _repeats_of(part):
-            counts[code] = counts.get(code, 0) + len(rows)
+        for code, rows, earlier, weights in _repeats_of(part):
+            counts[code] = counts.get(code, 0) + int(weights.sum())
             kept = first.setdefault(code, [])
             kept += _lowest(rows, earlier, limit)
             kept.sort()
@@ -207,16 +231,19 @@ def _by_slices(spool: _Spool, limit: int) -> Found:
     return Found(counts, [_repeat(code, row, earlier) for row, code, earlier in listed])
 
 
-def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield code, rows and earlier rows of one slice."""
+def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yield code, rows, earlier rows and weights of one slice."""
     import numpy as np
 
+    if len(part) < 2:
+        return
     part = part[np.argsort(part[:, 0])]
     same = part[1:, 0] == part[:-1, 0]
-    part = part[np.append(same, False) | np.append(False, same)]
+    alone = ~(np.append(same, False) | np.append(False, same)) & (part[:, 3] == 1)
+    part = part[~alone]
     theirs = part[:, 1] >= _AGAINST
     mine, others = part[~theirs], part[theirs]
-    given, rows, wanted = mine[:, 0], mine[:, 1], mine[:, 2]
+    given, rows, wanted, weights = mine.T
     order = np.lexsort((rows, given))
     starts = _starts(given[order])
     first_of_input = np.empty_like(rows)
@@ -227,14 +254,14 @@ def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any]]:
     first_of_pair[order] = rows[order][starts]
     repeated = rows != first_of_pair
     differs = ~repeated & (rows != first_of_input)
-    yield "duplicate-row", rows[repeated], first_of_pair[repeated]
-    yield "conflicting-row", rows[differs], first_of_input[differs]
+    yield "duplicate-row", rows[repeated], first_of_pair[repeated], weights[repeated]
+    yield "conflicting-row", rows[differs], first_of_input[differs], weights[differs]
     if len(others):
         others = others[np.lexsort((others[:, 1], others[:, 0]))]
         keys, at = np.unique(others[:, 0], return_index=True)
         place = np.minimum(np.searchsorted(keys, given), len(keys) - 1)
         leaks = keys[place] == given
-        yield "eval-leak", rows[leaks], others[at[place[leaks]], 1]
+        yield "eval-leak", rows[leaks], others[at[place[leaks]], 1], weights[leaks]
 
 
 def _starts(ordered: Any) -> Any:
