@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check compile run docs browser clean
+.PHONY: help install demo demo-vertex test check compile run docs browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## run the whole pipeline here, on examples/, and print the verdict
 	$(TUNEPIPE) compile
 	$(TUNEPIPE) run --backend local --dataset examples/orders.jsonl --again
+
+demo-vertex: $(INSTALLED) ## run the same on Vertex AI's stand-in on this machine: no account
+	$(BIN)/python -m tests.standin.demo $(ARGS)
 
 test: $(INSTALLED) browser ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunepipe.backends import google_clients, launcher, pipeline_jobs, storage
@@ -19,6 +19,14 @@ from .vertex_request import RUN_LABEL, Request
 _STATES = {
     "SKIPPED": "cached",  # a hit of the execution cache
     "NOT_TRIGGERED": "not wanted",  # the other branch of a condition
+}
+# What a person opens, by the step and the output that make it.
+_RESULTS = {
+    ("write-report", "report"),
+    ("write-report", "summary"),
+    ("write-report", "model_card"),
+    ("compare-models", "comparison"),
+    ("validate-jsonl", "problems"),
 }
 
 
@@ -43,6 +51,7 @@ class RunStatus:
         verdict: better, worse or not-enough-evidence; "" before there is one.
         model: The tuned model's endpoint, "" before there is one.
         error: Why it failed, in the words of the step that failed.
+        results: What a person opens, by name: report, summary, model_card, comparison, problems.
     """
 
     name: str
@@ -52,6 +61,7 @@ class RunStatus:
     verdict: str = ""
     model: str = ""
     error: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -214,6 +224,12 @@ def _status(job: Any) -> RunStatus:
         verdict=next((_verdict(t) for t in tasks if t.task_name == "compare-models"), ""),
         model=next((_model(t) for t in tasks if t.task_name.startswith("tune-")), ""),
         error=pipeline_jobs.failure(job) if state == "failed" else "",
+        results={
+            name: uri
+            for task in tasks
+            for name, uri in _artifacts(task).items()
+            if (task.task_name, name) in _RESULTS
+        },
     )
 
 
@@ -228,6 +244,10 @@ def _is_run(task: Any) -> bool:
 
 def _verdict(task: Any) -> str:
     return str(pipeline_jobs.task_outputs(task).get("Output", ""))
+
+
+def _artifacts(task: Any) -> dict[str, str]:
+    return {name: found.artifacts[0].uri for name, found in task.outputs.items() if found.artifacts}
 
 
 def _model(task: Any) -> str:

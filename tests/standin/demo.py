@@ -38,9 +38,7 @@ def main(arguments: Sequence[str]) -> int:
             command = [Path(sys.executable).with_name("tunepipe"), *_RUN, *arguments]
             code = subprocess.run(command, env=environment, check=False).returncode
             print(f"jobs the cloud was asked for: {len(cloud.ask('states'))}")
-            print(
-                f"calls outside {REGION}: {len(_elsewhere(cloud))}, refused: {cloud.ask('refused')}"
-            )
+            print(f"calls to other regions: {_elsewhere(cloud)}; refused: {cloud.ask('refused')}")
             if code not in (0, 1):
                 print(cloud.log(), file=sys.stderr)
         finally:
