@@ -32,8 +32,8 @@ OURS = "tunepipe"
 SEED = 20261122
 FORMAT = "prompt-completion"
 
-# Kinds that say nothing of a tool which knows neither our formats nor our limits.
-OTHER_FORMATS = ("other_format", "secret", "overlong_line")
+# Kinds that only a tool could see which knows our formats, limits and what a secret is.
+NOT_COMPARED = ("other_format", "secret", "overlong_line")
 
 DRIVER = """
 import json as report, sys
@@ -215,10 +215,11 @@ def found_words(cost: Cost, planted: Sequence[int]) -> str:
     """Say how many of the planted lines a run named, and how many others."""
     lines, error = said_of(cost)
     right, wrong = len(lines & set(planted)), len(lines - set(planted))
-    words = f"{right:,} of {len(planted):,}" if planted else ("clean" if not lines else "")
-    if wrong:
-        words += f", {wrong:,} false"
-    return f"stops: {error.split(':')[0]}" if error and not lines else words
+    if error and not lines:
+        return f"stops: {error.split(':')[0]}"
+    named = [f"{right:,} of {len(planted):,}"] if planted else []
+    named += [f"{wrong:,} false"] if wrong else []
+    return ", ".join(named) or "clean"
 
 
 def speed_table(
@@ -251,7 +252,7 @@ def defect_table(peers: Mapping[Peer, str], folder: Path) -> list[str]:
     `L` names the line, `x` notices without it, `.` accepts; a cell of a sound file is `.` or `!`.
     """
     defects = runpy.run_path(str(TESTS / "defects.py"))
-    kinds = [kind for kind in defects["kinds"](FORMAT) if kind not in OTHER_FORMATS]
+    kinds = [kind for kind in defects["kinds"](FORMAT) if kind not in NOT_COMPARED]
     paths = [folder / f"{kind}.jsonl" for kind in kinds]
     for kind, path in zip(kinds, paths, strict=True):
         path.write_bytes(defects["plant"](kind, FORMAT))
@@ -324,29 +325,41 @@ def main() -> None:
     )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    peers, skipped = installed(options.only, options.folder)
+    if options.defects:
+        print(*defect_table(peers, options.folder), sep="\n")
+    else:
+        measure_all(peers, options.megabytes, options.repeats, options.folder)
+    for reason in skipped:
+        print(f"\nskipped: {reason}")
+
+
+def installed(only: Sequence[str], folder: Path) -> tuple[dict[Peer, str], list[str]]:
+    """Give each peer its environment.
+
+    Returns:
+        The peers with their Pythons, and the others with the reason.
+    """
     peers: dict[Peer, str] = {}
     skipped: list[str] = []
     for peer in PEERS:
-        if options.only and peer.name not in options.only:
-            continue
-        try:
-            peers[peer] = python_of(peer, options.folder)
-        except (RuntimeError, subprocess.SubprocessError, OSError) as error:
-            skipped.append(f"{peer.name}: {error}")
-    if options.defects:
-        print(*defect_table(peers, options.folder), sep="\n")
-    for shape, row_bytes in (
-        () if options.defects else (("short rows, 200 B", 200), ("long rows, 4 KB", 4096))
-    ):
+        if not only or peer.name in only:
+            try:
+                peers[peer] = python_of(peer, folder)
+            except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+                skipped.append(f"{peer.name}: {error}")
+    return peers, skipped
+
+
+def measure_all(peers: Mapping[Peer, str], megabytes: float, repeats: int, folder: Path) -> None:
+    """Print a table for short and for long rows, sound and broken."""
+    for shape, row_bytes in (("short rows, 200 B", 200), ("long rows, 4 KB", 4096)):
         for share in (0.0, 0.01):
-            path = options.folder / f"{row_bytes}-{share}.jsonl"
-            planted = write_file(path, options.megabytes, row_bytes, share)
-            print(f"\n### {options.megabytes:g} MB, {shape}, {share:.0%} broken\n")
-            print(*speed_table(path, planted, peers, options.repeats, options.folder), sep="\n")
-            sys.stdout.flush()
+            path = folder / f"{row_bytes}-{share}.jsonl"
+            planted = write_file(path, megabytes, row_bytes, share)
+            print(f"\n### {megabytes:g} MB, {shape}, {share:.0%} broken\n")
+            print(*speed_table(path, planted, peers, repeats, folder), sep="\n", flush=True)
             path.unlink()
-    for reason in skipped:
-        print(f"\nskipped: {reason}")
 
 
 if __name__ == "__main__":
