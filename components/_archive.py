@@ -7,6 +7,7 @@ import io
 import lzma
 import tarfile
 from collections.abc import Mapping
+from functools import cache
 
 
 def archive(contents: Mapping[str, bytes]) -> bytes:
@@ -27,6 +28,7 @@ def archive(contents: Mapping[str, bytes]) -> bytes:
     return lzma.compress(packed.getvalue(), preset=9)
 
 
+@cache
 def without_docstrings(source: str) -> str:
     """Empty the docstrings of a module, and leave every other line where it stands.
 

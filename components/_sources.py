@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def modules_of(function: Callable[..., object]) -> dict[str, Path]:
         assert file
         found[name] = file
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        waiting.extend(_own(_imported(_tree(file), package)))
+        waiting.extend(_own(_imported_by(_text(file), package)))
         if package != name:
             waiting.append(package)
     return dict(sorted(found.items()))
@@ -49,16 +49,16 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
     """
     found = {}
     for name, file in modules.items():
-        for node in ast.walk(_tree(file)):
-            if isinstance(node, ast.Constant) and _names_data(node.value, file):
+        for literal in _data_names(_text(file)):
+            if (file.parent / literal).is_file():
                 package = name.rpartition(".")[0].replace(".", "/")
-                found[f"{package}/{node.value}"] = file.parent / str(node.value)
+                found[f"{package}/{literal}"] = file.parent / literal
     return dict(sorted(found.items()))
 
 
 def third_party_of(modules: Mapping[str, Path]) -> set[str]:
     """Return the dotted names of everything imported that is neither ours nor Python's own."""
-    names = {name for file in modules.values() for name in _imported(_tree(file), package="")}
+    names = {name for file in modules.values() for name in _imported_by(_text(file), package="")}
     return {
         name
         for name in names
@@ -66,17 +66,22 @@ def third_party_of(modules: Mapping[str, Path]) -> set[str]:
     }
 
 
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
-def _names_data(value: object, file: Path) -> bool:
-    return (
-        isinstance(value, str)
-        and value.endswith(_DATA_SUFFIXES)
-        and "/" not in value
-        and (file.parent / value).is_file()
-    )
+# Most modules are in many components; each text is parsed once.
+@cache
+def _imported_by(text: str, package: str) -> tuple[str, ...]:
+    return tuple(_imported(ast.parse(text), package))
+
+
+@cache
+def _data_names(text: str) -> tuple[str, ...]:
+    """Return the literals that may name a data file beside the module."""
+    constants = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+    texts = [value for value in constants if isinstance(value, str)]
+    return tuple(text for text in texts if text.endswith(_DATA_SUFFIXES) and "/" not in text)
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
@@ -101,7 +106,7 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _running(node)
 
 
-def _own(names: Iterator[str]) -> Iterator[str]:
+def _own(names: Iterable[str]) -> Iterator[str]:
     return (name for name in names if _file_of(name))
 
 
