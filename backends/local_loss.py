@@ -15,11 +15,10 @@ from .local_data import Layout, Row, micro_batches, packed, padded
 def summed_loss(model: Any, rows: Sequence[Row], layout: Layout) -> torch.Tensor:
     """Return the sum of the weighted losses of the rows' tokens, in nats."""
     inputs, weights = packed(rows) if layout.line else padded(rows, layout.pad)
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    weights = weights[:, 1:].to(model.device)
     # The vocabulary is wide: no logits before the first token that counts.
     first = int(weights.any(dim=0).nonzero()[0])
     kept = weights.shape[1] - first
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
     with _precision(model):
         logits = model(**inputs, use_cache=False, **_keeping(model, kept + 1)).logits
     losses = torch.nn.functional.cross_entropy(
@@ -27,7 +26,7 @@ def summed_loss(model: Any, rows: Sequence[Row], layout: Layout) -> torch.Tensor
         inputs["input_ids"][:, -kept:].flatten(),
         reduction="none",
     )
-    return (losses * weights[:, -kept:].flatten()).sum()
+    return (losses * weights[:, -kept:].flatten().to(model.device)).sum()
 
 
 def evaluation_loss(model: Any, rows: Sequence[Row], layout: Layout) -> float:

