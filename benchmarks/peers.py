@@ -66,8 +66,9 @@ PANDERA = """
 import pandas
 import pandera.pandas as pandera
 
+TEXT = pandera.Column(str, pandera.Check.str_length(min_value=1))
 SCHEMA = pandera.DataFrameSchema(
-    {name: pandera.Column(str, pandera.Check.str_length(min_value=1)) for name in ("prompt", "completion")},
+    {"prompt": TEXT, "completion": TEXT},
     unique=["prompt", "completion"],
     strict=True,
 )
