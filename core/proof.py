@@ -177,10 +177,13 @@ def prove(block: bytes, rules: Rules) -> Proof:
             None if len(x) > LINE_BYTES_MAX else row for x, row in zip(lines, rows, strict=True)
         ]
     columns = _columns(rows, rules)
+    doubts = _plain_doubts(columns, rules)
     if b"\\" in block:
-        columns = columns.without(_escape_doubts(block, lines, columns))
-    columns = columns.without(_plain_doubts(columns, rules))
-    columns, given, wanted = _scan(block, lines, columns)
+        doubts |= _escape_doubts(block, lines, columns)
+    columns = columns.without(doubts)
+    given, wanted = _Joined(columns.inputs), _Joined(columns.outputs)
+    doubts = _scan(block, lines, columns, given, wanted)
+    columns = columns.without(doubts)
     proved = set(columns.places)
     complete = len(proved) == len(lines)
     return Proof(
@@ -188,11 +191,11 @@ def prove(block: bytes, rules: Rules) -> Proof:
         places=columns.places,
         inputs=columns.inputs,
         outputs=columns.outputs,
-        input_hashes=given.hashes(),
-        output_hashes=wanted.hashes(),
+        input_hashes=given.hashes(doubts),
+        output_hashes=wanted.hashes(doubts),
         input_characters=columns.characters,
         output_characters=list(map(len, columns.outputs)),
-        ascii_characters=(given.ascii_characters(), wanted.ascii_characters()),
+        ascii_characters=(given.ascii_characters(doubts), wanted.ascii_characters(doubts)),
         unproved=[] if complete else [(n, x) for n, x in enumerate(lines) if n not in proved],
     )
 
@@ -384,30 +387,26 @@ def _long(texts: Sequence[str], most: int) -> set[int]:
 
 
 def _scan(
-    block: bytes, lines: Sequence[bytes], columns: _Columns
-) -> tuple[_Columns, _Joined, _Joined]:
-    """Look through all texts joined; if anything is found, drop its rows and look again."""
+    block: bytes, lines: Sequence[bytes], columns: _Columns, given: _Joined, wanted: _Joined
+) -> set[int]:
+    """Look through all texts joined, and return the rows that need a closer look."""
     escaped = b"\\" in block and bool(_CONTROLS.search(block))
-    while True:
-        given, wanted = _Joined(columns.inputs), _Joined(columns.outputs)
-        doubts = _quote_doubts(block, lines, columns, given, wanted)
-        for text in (given, wanted):
-            doubts.update(text.rows_of(text.suspects(escaped)))
-        runs = set(given.rows_of(given.runs())) | set(wanted.rows_of(wanted.runs()))
-        doubts.update(n for n in runs if secrets_in(f"{columns.inputs[n]}\n{columns.outputs[n]}"))
-        if not doubts:
-            return columns, given, wanted
-        columns = columns.without(doubts)
+    doubts = _quote_doubts(block, lines, columns, given, wanted)
+    for text in (given, wanted):
+        doubts.update(text.rows_of(text.suspects(escaped)))
+    runs = set(given.rows_of(given.runs())) | set(wanted.rows_of(wanted.runs()))
+    doubts.update(n for n in runs if secrets_in(f"{columns.inputs[n]}\n{columns.outputs[n]}"))
+    return doubts
 
 
 def _quote_doubts(
     block: bytes, lines: Sequence[bytes], columns: _Columns, given: _Joined, wanted: _Joined
 ) -> set[int]:
     """Rows whose line has other quotes than its texts call for: a key stands there twice."""
-    if len(lines) == len(columns.places):
-        quotes = _count(np.frombuffer(block, np.uint8), '"')
-    else:
-        quotes = sum([lines[place].count(b'"') for place in columns.places])
+    quotes = _count(np.frombuffer(block, np.uint8), '"')
+    if len(lines) != len(columns.places):
+        candidates = set(columns.places)
+        quotes -= sum(x.count(b'"') for n, x in enumerate(lines) if n not in candidates)
     inside = _count(given.bytes, '"') + _count(wanted.bytes, '"')
     if quotes == sum(columns.quotes) + inside:
         return set()
@@ -431,9 +430,12 @@ class _Joined:
         self.text = _ROW_MARK.encode().join(self.texts)
         self.bytes = np.frombuffer(self.text, np.uint8)
 
-    def hashes(self) -> list[int]:
-        """Hash each text to 64 bits (XXH3)."""
-        return list(map(xxhash.xxh3_64_intdigest, self.texts))
+    def hashes(self, without: set[int]) -> list[int]:
+        """Hash each text to 64 bits (XXH3), but for these rows."""
+        texts = self.texts
+        if without:
+            texts = [text for n, text in enumerate(texts) if n not in without]
+        return list(map(xxhash.xxh3_64_intdigest, texts))
 
     def suspects(self, escaped: bool) -> list[int]:
         """Return the places of characters that the diagnoser may have something to say of."""
@@ -463,9 +465,9 @@ class _Joined:
         ends = np.flatnonzero(self.bytes == ord(_ROW_MARK))
         return [int(row) for row in np.unique(np.searchsorted(ends, found))]
 
-    def ascii_characters(self) -> int:
-        """Count the ASCII characters of the rows, marks left out."""
+    def ascii_characters(self, without: set[int]) -> int:
+        """Count the ASCII characters of the rows, but for these, marks left out."""
         marks = (_ROW_MARK, TURN_MARK, SYSTEM_MARK)
         low = self.bytes[self.bytes < 32]
-        plain = int(np.count_nonzero(self.bytes < 0x80))
-        return plain - sum(_count(low, mark) for mark in marks)
+        plain = int(np.count_nonzero(self.bytes < 0x80)) - sum(_count(low, x) for x in marks)
+        return plain - sum(characters(self.texts[n].decode())[0] for n in without)
