@@ -20,7 +20,8 @@ class LeakReport:
         inputs_in_both: Inputs that stand in both; 0 in a sound split.
         groups_in_both: Groups that stand in both; 0 in a sound split, and without groups.
         rows: Rows of the two files together.
-        checksum: Sum of the hashes of all their lines: the same for the same lines in any order.
+        checksum: Sum of the hashes of all their lines, 16 hex digits: the same for the same lines
+            in any order.
     """
 
     train_inputs: int
@@ -28,7 +29,7 @@ class LeakReport:
     inputs_in_both: int
     groups_in_both: int
     rows: int
-    checksum: int
+    checksum: str
 
 
 def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> LeakReport:
@@ -57,7 +58,7 @@ def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> Lea
             inputs_in_both=in_train + in_eval - distinct(train_inputs, eval_inputs),
             groups_in_both=_shared(train_groups, eval_groups),
             rows=len(train_inputs) + len(eval_inputs),
-            checksum=total % 2**64,
+            checksum=f"{total % 2**64:016x}",
         )
 
 

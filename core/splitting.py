@@ -210,7 +210,7 @@ def _prove(leak: LeakReport, scan: Scan) -> None:
         raise DataError(
             "the files written share inputs or groups", fix="report this as a defect of tunepipe"
         )
-    if leak.checksum != scan.checksum or leak.rows != len(scan.given):
+    if int(leak.checksum, 16) != scan.checksum or leak.rows != len(scan.given):
         raise DataError(
             "the files written do not hold the rows that were read",
             fix="nothing may write to the dataset or the outputs meanwhile; split again",
