@@ -24,10 +24,11 @@ from .google_clients import CALL_SECONDS
 from .pipeline_jobs import KEY_CHARACTERS, PipelineJobs
 
 KEY_LABEL = "tunepipe_key"
+_PACE = ("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds")
 _OUR_OPTIONS = frozenset(
     (
         *("template_version", "pipeline_root", "service_account", "network", "again"),
-        *("resources_path", "poll_seconds", "patience_seconds", "first_job_seconds"),
+        *("resources_path", *_PACE),
     )
 )
 _ANSWER_SECONDS = 60.0
@@ -41,7 +42,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             encryption_spec_key_name or tensorboard_resource_id, and of ours: template_version,
             pipeline_root (needed), service_account, network, again (any text: a new job even
             where an equal one has succeeded), poll_seconds, patience_seconds, first_job_seconds,
-            resources_path.
+            pause_seconds, resources_path.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Told of each change of the job.
 
@@ -264,8 +265,7 @@ def _run_labels() -> dict[str, str]:
 
 
 def _pace(options: Mapping[str, Any]) -> launcher.Pace:
-    names = ("poll_seconds", "patience_seconds", "first_job_seconds")
-    return launcher.Pace(**{name: float(options[name]) for name in names if name in options})
+    return launcher.Pace(**{name: float(options[name]) for name in _PACE if name in options})
 
 
 def _result(job: Any, request: TuningRequest) -> TuningResult:

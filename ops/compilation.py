@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def render(base_image: str = "") -> dict[str, str]:
     return {path: on_image(text, base_image) for path, text in texts.items()}
 
 
+@cache
 def pipeline_text(backend: str) -> str:
     """Compile the pipeline of one backend, such as "local"."""
     from tunepipe.pipelines.tuning import build_tuning_pipeline

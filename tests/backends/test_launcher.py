@@ -188,24 +188,17 @@ PASSING = {
 }
 
 
-@pytest.fixture
-def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        large_model,
-        "_pace",
-        lambda options: launcher.Pace(
-            poll_seconds=0.2, patience_seconds=20, first_job_seconds=0.1, pause_seconds=0.05
-        ),
-    )
+QUICK = {"patience_seconds": 20, "pause_seconds": 0.05}
 
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_trouble_that_passes_is_waited_out(
-    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str, quick_pauses: None
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str
 ) -> None:
     method, trouble = PASSING[fault]
     cloud.fault(method, **trouble)
-    assert tuned(request_, tmp_path).endpoint
+    quick = replace(request_, options={**request_.options, **QUICK})
+    assert tuned(quick, tmp_path).endpoint
     assert created(cloud) == 1
     assert any(call["method"] == method and call["code"] != 200 for call in cloud.calls(method))
 
@@ -267,12 +260,13 @@ FINAL = {
 
 @pytest.mark.parametrize("fault", FINAL)
 def test_trouble_that_stays_is_told_with_its_remedy(
-    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str, quick_pauses: None
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str
 ) -> None:
     method, trouble, remedy = FINAL[fault]
     cloud.fault(method, **trouble)
+    quick = replace(request_, options={**request_.options, **QUICK})
     with pytest.raises(CloudError) as caught:
-        tuned(request_, tmp_path)
+        tuned(quick, tmp_path)
     assert caught.value.exit_code == 4
     assert remedy in caught.value.fix
     assert trouble["message"] in caught.value.found

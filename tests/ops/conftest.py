@@ -1,0 +1,1 @@
+from tests.standin.session import cloud, standin  # noqa: F401

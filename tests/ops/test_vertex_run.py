@@ -1,0 +1,272 @@
+"""Runs on Vertex AI: what is sent, what is found again, and one from end to end."""
+
+import json
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.core.errors import CloudError, LimitError, TunepipeError, UsageError
+from tunepipe.ops import main, vertex_request, vertex_run
+from tunepipe.ops.vertex_request import VertexRun
+
+NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
+FRUITS = "apple banana cherry damson elder fig grape hazel iyokan jujube".split()
+    "apple",
+    "banana",
+    "cherry",
+    "damson",
+    "elder",
+    "fig",
+    "grape",
+    "hazel",
+    "iyokan",
+    "jujube",
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    rows = [
+        {"input_text": f"{fruit} order {n} of {n * 37}", "output_text": f"{fruit}:{n}"}
+        for n in range(8)
+        for fruit in FRUITS
+    ]
+    path = tmp_path / "orders.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def run(dataset: str) -> VertexRun:
+    return VertexRun(
+        backend="large-model",
+        project=PROJECT,
+        region=REGION,
+        bucket=f"gs://{BUCKET}",
+        parameters={"dataset_uri": dataset, "epochs": 1.0},
+    )
+
+
+def prepared(run: VertexRun, **changes: Any) -> vertex_request.Request:
+    return vertex_request.prepare(replace(run, **changes), now=NOW)
+
+
+def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
+    key = f"projects/p/locations/{REGION}/keyRings/r/cryptoKeys/k"
+    request = prepared(
+        run,
+        parameters={**run.parameters, "options": {"tpu_training_skip_cmek": True}, "seed": 0},
+        service_account="runner@demo-project.iam.gserviceaccount.com",
+        network="projects/1/global/networks/n",
+        encryption_key=key,
+        labels={"team": "desk"},
+        display_name="desk",
+    ).as_json()
+    assert request["parent"] == f"projects/{PROJECT}/locations/{REGION}"
+    job = dict(request["pipeline_job"])
+    assert job.pop("pipeline_spec")["pipelineInfo"]["name"] == "tunepipe-large-model"
+    labels = dict(job.pop("labels"))
+    key_label = labels.pop("tunepipe_run")
+    assert labels == {"team": "desk", "tunepipe_backend": "large-model"}
+    runtime = job.pop("runtime_config")
+    uri = runtime["parameter_values"].pop("dataset_uri")
+    assert uri.startswith(f"gs://{BUCKET}/tunepipe/datasets/")
+    run_id = f"20261122-030405-{key_label[:6]}"
+    assert runtime == {
+        "gcs_output_directory": f"gs://{BUCKET}/tunepipe/runs",
+        "parameter_values": {  # the seed is the default's, so it is not sent
+            "epochs": 1.0,
+            "project": PROJECT,
+            "region": REGION,
+            "display_name": "desk",
+            "registry": f"gs://{BUCKET}/tunepipe/registry/large-model",
+            "run_id": run_id,
+            "run": {
+                "id": run_id,
+                "created": "2026-11-22T03:04:05+00:00",
+                "backend": "large-model",
+                "project": PROJECT,
+                "region": REGION,
+            },
+            "options": {
+                "service_account": "runner@demo-project.iam.gserviceaccount.com",
+                "network": "projects/1/global/networks/n",
+                "encryption_spec_key_name": key,
+                "tpu_training_skip_cmek": True,
+            },
+        },
+    }
+    assert job == {
+        "display_name": "desk",
+        "service_account": "runner@demo-project.iam.gserviceaccount.com",
+        "network": "projects/1/global/networks/n",
+        "encryption_spec": {"kms_key_name": key},
+    }
+
+
+REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
+    ({"project": ""}, UsageError, "--project"),
+    ({"region": ""}, UsageError, "--region"),
+    ({"bucket": ""}, UsageError, "--bucket"),
+    ({"bucket": "my-bucket"}, UsageError, "gs://"),
+    ({"region": "us-east1"}, LimitError, "us-east1"),
+    ({"region": "asia-northeast1"}, LimitError, "us-central1"),
+    ({"labels": {"tunepipe_run": "x"}}, LimitError, "tunepipe_run"),
+    ({"parameters": {}}, UsageError, "--dataset"),
+    ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
+]
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"epoch": 1.0}, "did you mean epochs"),
+    ({"colour": "red"}, "one of"),
+    ({"epochs": "1"}, "number_double"),
+    ({"seed": 1.5}, "number_integer"),
+    ({"seed": True}, "number_integer"),
+    ({"format": 3}, "string"),
+    ({"tables": []}, "struct"),
+    ({"base_model": "text-bisn"}, "text-bison"),
+    ({"options": {"train_step": 3}}, "train_steps"),
+    ({"options": {"accelerator_type": "GPU"}}, "us-central1"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "said"), REFUSED)
+def test_wrong_runs_are_refused_before_anything_is_sent(
+    cloud: StandIn, run: VertexRun, change: dict[str, Any], kind: type[TunepipeError], said: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        prepared(run, **change)
+    assert said in str(caught.value)
+    assert cloud.calls() == []
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG)
+def test_wrong_parameters_are_refused_before_anything_is_sent(
+    cloud: StandIn, run: VertexRun, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TunepipeError) as caught:
+        prepared(run, parameters={**run.parameters, **change})
+    assert said in str(caught.value)
+    assert cloud.calls() == []
+
+
+def test_the_same_run_is_found_and_another_is_not(cloud: StandIn, run: VertexRun) -> None:
+    cloud.ask("hold", {"on": True})
+    first = vertex_run.submit(prepared(run))
+    assert vertex_run.find_earlier(prepared(run)) == first
+    assert vertex_run.submit(prepared(run)) == first
+    said_again = {**run.parameters, "seed": 0, "format": "auto"}
+    assert vertex_run.find_earlier(prepared(run, parameters=said_again)) == first
+    other = {**run.parameters, "seed": 1}
+    assert vertex_run.find_earlier(prepared(run, parameters=other)) == ""
+    anew = vertex_request.prepare(run, again=True, now=NOW)
+    assert vertex_run.submit(anew) != first
+    assert len(cloud.ask("states")) == 2
+
+
+def test_changed_data_under_the_same_name_is_another_run(
+    cloud: StandIn, run: VertexRun, dataset: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    first = vertex_run.submit(prepared(run))
+    with Path(dataset).open("a") as file:
+        file.write(json.dumps({"input_text": "lime order 1", "output_text": "lime:1"}) + "\n")
+    assert vertex_run.submit(prepared(run)) != first
+
+
+def test_several_local_files_are_uploaded_once_under_one_glob(
+    cloud: StandIn, run: VertexRun, dataset: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    folder = Path(dataset).parent
+    (folder / "more.jsonl").write_text('{"input_text": "x", "output_text": "y"}\n')
+    request = prepared(run, parameters={"dataset_uri": f"{folder}/*.jsonl"})
+    assert request.job["runtime_config"]["parameter_values"]["dataset_uri"].endswith("/*")
+    vertex_run.submit(request)
+    uploads = len(cloud.calls("storage.post"))
+    assert uploads == len(request.uploads) == 2
+    vertex_run.submit(request)
+    assert len(cloud.calls("storage.post")) == uploads
+
+
+def test_the_500_of_a_projects_first_job_is_mended(cloud: StandIn, run: VertexRun) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.fault("CreatePipelineJob", code=500)
+    assert vertex_run.submit(prepared(run), first_job_seconds=0.1)
+    assert len(cloud.calls("CreateDataset")) == 1
+    assert len(cloud.ask("states")) == 1
+
+
+def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> None:
+    cloud.ask("hold", {"on": True})
+    name = vertex_run.submit(prepared(run))
+    run_id = name.rpartition("/")[2]
+    found = vertex_run.status(run_id, project=PROJECT, region=REGION)
+    assert (found.name, found.state, found.over) == (name, "pending", False)
+    assert f"/locations/{REGION}/pipelines/runs/{run_id}" in found.page
+    with pytest.raises(UsageError, match="project"):
+        vertex_run.status(run_id)
+    with pytest.raises(UsageError, match="no model"):
+        vertex_run.model_resource(name)
+    vertex_run.cancel(name)
+    assert vertex_run.status(name).state == "cancelled"
+    assert vertex_run.cancel(name) == name  # once more harms nothing
+    with pytest.raises(CloudError):
+        vertex_run.status("none", project=PROJECT, region=REGION)
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_a_cancelled_run_cancels_its_tuning_job(cloud: StandIn, run: VertexRun) -> None:
+    quick = {**run.parameters, "options": {"poll_seconds": 0.5}}
+    name = vertex_run.submit(prepared(run, parameters=quick))
+    cloud.ask("hold", {"on": True})  # the run goes on, its child stays where it is
+    until(lambda: len(cloud.ask("states")) == 2)
+    child = next(job for job in cloud.ask("states") if job != name)
+    until(lambda: any("gcp_resources" in str(path) for path in cloud.buckets.rglob("*resources")))
+    vertex_run.cancel(name)
+    until(lambda: set(cloud.ask("states").values()) == {"PIPELINE_STATE_CANCELLED"})
+    assert cloud.ask("states")[child] == "PIPELINE_STATE_CANCELLED"
+
+
+def test_the_whole_command_from_a_local_file_to_an_answer(
+    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--project", PROJECT, "--region", REGION]
+    arguments = [
+        *("run", "--dataset", dataset, "--bucket", f"gs://{BUCKET}", *place, "--epochs", "2"),
+        *("--option", "poll_seconds=0.5", "--param", 'asking={"requests_per_minute": 6000}'),
+        *("--yes", "--json"),
+    ]
+    assert main.run([*arguments, "--wait"]) == 0, cloud.log()
+    done = json.loads(capfd.readouterr().out)
+    assert done["state"] == "succeeded"
+    assert done["verdict"] in ("better", "not-enough-evidence")
+    assert done["model"].startswith("projects/123456789012/locations/europe-west4/endpoints/")
+    assert done["results"]["report"].startswith(f"gs://{BUCKET}/tunepipe/runs/")
+    states = {task["name"]: task["state"] for task in done["tasks"]}
+    assert states["tune-large-model"] == "succeeded"
+    assert sorted(states[name] for name in ("promote-model", "keep-champion")) == [
+        "not wanted",
+        "succeeded",
+    ]
+    assert len(cloud.ask("states")) == 2  # the run, and one child job
+    hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
+    assert hosts == {f"{REGION}-aiplatform.googleapis.com"}
+    run_id = done["name"].rpartition("/")[2]
+    asked = ["predict", "--model", run_id, *place, "apple order 3 of 111", "--json"]
+    assert main.run(asked) == 0
+    assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
+    assert main.run(arguments) == 0  # the same again is found, and nothing is sent
+    assert json.loads(capfd.readouterr().out)["run"] == done["name"]
+    assert len(cloud.ask("states")) == 2
