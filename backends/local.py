@@ -113,6 +113,8 @@ def _tune(
     if not examples:
         raise DataError("there is no row to learn from", where=request.train_uri)
     tokenizer, config = _tokenizer_and_config(request.base_model, examples)
+    if options.packing:
+        _require_attention(config)
     most = options.max_tokens or min(_MAX_TOKENS, config.get_text_config().max_position_embeddings)
     weight = _PROMPT_WEIGHTS.get(_kind(request, options), 0.0)
     rows, judged = (
@@ -129,8 +131,8 @@ def _tune(
     )
     model = _model(tokenizer, config, request, options, folder, device)
     state = train(model, rows, judged, plan, _checkpoint(options, folder, identity), progress)
-    save(model, tokenizer, folder, merge=options.merge)
     counts = _parameters(model)
+    save(model, tokenizer, folder, merge=options.merge)
     note = _note(request, options, len(rows), counts)
     measured = _measured(state) | counts | {"memory_estimated_bytes": memory}
     return measured | {"device": device, "base_model": request.base_model, "note": note}
@@ -162,12 +164,6 @@ def _kind(request: TuningRequest, options: TuningOptions) -> str:
 
 def _settled(options: TuningOptions, request: TuningRequest) -> TuningOptions:
     """Fill in what the options leave open."""
-    if not request.base_model and options.packing:
-        raise UsageError(
-            "the tiny model cannot tell packed rows apart: its convolutions look across",
-            where="packing",
-            fix="leave it out, or name a base model",
-        )
     every = max(1, request.train_steps // _EVALUATIONS)
     return replace(
         options,
@@ -176,6 +172,16 @@ def _settled(options: TuningOptions, request: TuningRequest) -> TuningOptions:
         evaluate_every=options.evaluate_every or every,
         checkpoint_every=options.checkpoint_every or every,
     )
+
+
+def _require_attention(config: Any) -> None:
+    layers = getattr(config.get_text_config(), "layer_types", None) or ()
+    if not all("attention" in layer for layer in layers):
+        raise UsageError(
+            "the model cannot tell packed rows apart: it has layers that look across them",
+            where="packing",
+            fix="leave it out, or name a base model of attention alone",
+        )
 
 
 def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:

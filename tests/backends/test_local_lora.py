@@ -99,6 +99,7 @@ def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
     whole = AutoModelForCausalLM.from_pretrained(merged.model)
     layered = AutoPeftModelForCausalLM.from_pretrained(adapter.model)
     torch.testing.assert_close(logits(whole), logits(layered), atol=1e-5, rtol=1e-5)
+    assert merged.statistics["trained_parameters"] == adapter.statistics["trained_parameters"]
     assert (Path(merged.model) / "adapter" / "adapter_model.safetensors").exists()
 
 
