@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,15 +231,20 @@ def _whole_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
 
 
 def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
-    sides = (("input", given, rules.input_tokens), ("output", wanted, rules.output_tokens))
-    for name, text, most in sides:
-        yield from _over(name, *characters(text), most)
-    first, second = characters(given), characters(wanted)
-    yield from _over("row", first[0] + second[0], first[1] + second[1], rules.example_tokens)
+    for name, texts, most in (
+        ("input", (given,), rules.input_tokens),
+        ("output", (wanted,), rules.output_tokens),
+        ("row", (given, wanted), rules.example_tokens),
+    ):
+        # No text has more tokens, by estimate, than characters.
+        if 0 < most < sum(map(len, texts)):
+            yield from _over(name, texts, most)
 
 
-def _over(name: str, ascii_characters: int, other_characters: int, most: int) -> Iterator[Finding]:
-    if not most or (tokens := estimated_tokens(ascii_characters, other_characters)) <= most:
+def _over(name: str, texts: Iterable[str], most: int) -> Iterator[Finding]:
+    ascii_characters, other_characters = map(sum, zip(*map(characters, texts), strict=True))
+    tokens = estimated_tokens(ascii_characters, other_characters)
+    if tokens <= most:
         return
     sure = fewest_tokens(ascii_characters, other_characters) > most
     yield Finding(

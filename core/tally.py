@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .languages import language
 from .problems import Finding, Problem
 from .rules import estimated_tokens
-from .views import characters, length
+from .views import characters
 
 if TYPE_CHECKING:
     from .proof import Proof
@@ -109,7 +109,8 @@ class Tally:
     def add_row(self, given: str, wanted: str, given_hash: int) -> None:
         """Count a sound row that came from the diagnoser."""
         for lengths, text in (self.input_lengths, given), (self.output_lengths, wanted):
-            lengths.add([length(text)], characters(text)[0])
+            ascii_characters, others = characters(text)
+            lengths.add([ascii_characters + others], ascii_characters)
         self.valid_rows += 1
         self._add_labels([wanted])
         self._sample([given_hash], [given])

@@ -10,7 +10,6 @@ from . import formats
 # Controls that no sound text holds: they part the turns of an input, and a leading system turn.
 TURN_MARK = "\x1e"
 SYSTEM_MARK = "\x1d"
-MARKS = (TURN_MARK, SYSTEM_MARK)
 
 
 def view(row: Mapping[str, Any], format: str) -> tuple[str, str]:
@@ -36,14 +35,10 @@ def joined(system: str | None, contents: Sequence[str]) -> str:
     return spoken if system is None else f"{SYSTEM_MARK}{system}{TURN_MARK}{spoken}"
 
 
-def length(text: str) -> int:
-    """Count the characters of an input or output, marks left out."""
-    return len(text) - text.count(TURN_MARK) - text.count(SYSTEM_MARK)
-
-
 def characters(text: str) -> tuple[int, int]:
     """Count the ASCII characters and the others of an input or output, marks left out."""
+    marks = text.count(TURN_MARK) + text.count(SYSTEM_MARK)
     if text.isascii():
-        return length(text), 0
-    plain = text.encode("ascii", "ignore").decode()
-    return length(plain), len(text) - len(plain)
+        return len(text) - marks, 0
+    plain = len(text.encode("ascii", "ignore"))
+    return plain - marks, len(text) - plain
