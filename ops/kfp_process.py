@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,19 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     warnings.simplefilter("ignore")
     from kfp import components, local
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
-    run = components.load_component_from_text(_installed(Path(pipeline)))
-    run(**json.loads(Path(parameters).read_text(encoding="utf-8")))
-
-
-def _installed(pipeline: Path) -> str:
-    spec: dict[str, Any] = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
+    spec = yaml.safe_load(Path(pipeline).read_text(encoding="utf-8"))
     for container in containers(spec):
         container["command"] = without_install(container["command"])
-    return yaml.safe_dump(spec)
+    given = json.loads(Path(parameters).read_text(encoding="utf-8"))
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
+    run = components.load_component_from_text(yaml.safe_dump(spec))
+    run(**{name: _typed(spec, name, value) for name, value in given.items()})
+
+
+def _typed(spec: Mapping[str, Any], name: str, value: Any) -> Any:
+    """Make a float of the 1 that JSON has for 1.0: kfp takes no integer for a number."""
+    wanted = spec["root"]["inputDefinitions"]["parameters"].get(name, {}).get("parameterType")
+    return float(value) if wanted == "NUMBER_DOUBLE" else value
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows):
 
 
 def test_what_the_plan_refuses_stops_the_run_before_it_tunes(tmp_path, dataset):
-    parameters = {"dataset_uri": str(dataset), **QUICK, "epochs": 1.0}
+    parameters = {"dataset_uri": str(dataset), **QUICK, "epochs": 1}
     with pytest.raises(UsageError) as refused:
         local_run.run_local(parameters, runs_folder=tmp_path / "runs")
     assert "step compute-train-steps" in str(refused.value)
