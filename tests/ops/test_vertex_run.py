@@ -17,17 +17,6 @@ from tunepipe.ops.vertex_request import VertexRun
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 FRUITS = "apple banana cherry damson elder fig grape hazel iyokan jujube".split()
-    "apple",
-    "banana",
-    "cherry",
-    "damson",
-    "elder",
-    "fig",
-    "grape",
-    "hazel",
-    "iyokan",
-    "jujube",
-)
 
 
 @pytest.fixture
