@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tunepipe.core import selection as s
 from tunepipe.core import units as u
 
-QUICK = settings(deadline=None, max_examples=80)
+QUICK = settings(deadline=None, max_examples=50)
 MANY_ROWS = st.lists(
     st.tuples(st.integers(0, 2**64 - 1), st.integers(1, 6), st.integers(0, 3)),
     min_size=1,

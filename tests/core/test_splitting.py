@@ -137,16 +137,21 @@ def test_processes_agree_and_small_files_need_no_numpy(tmp_path):
 
 
 def test_more_rows_than_one_block_or_chunk_holds(tmp_path):
-    count = columns.CHUNK + 5000
-    rows = [{"input_text": f"{k:0180x}", "output_text": "y"} for k in range(count)]
-    report, _, evaluation = run(tmp_path, rows, **FREE)
-    limit = 2**64 // 10
-    digest = xxhash.xxh3_64_intdigest
-    assert texts(evaluation) == [t for t in texts(rows) if digest(t.encode(), 0) < limit]
-    assert report.groups == count
-    _, _, smallest = run(tmp_path, tmp_path / "data.jsonl", model="text-bison@001")
-    ordered = sorted(texts(rows), key=lambda t: digest(t.encode(), 0))
-    assert set(texts(smallest)) == set(ordered[:256])
+    count = columns.CHUNK + 100
+    source, train, evaluation = (tmp_path / name for name in ("data", "train", "eval"))
+    lines = [b'{"input_text":"%d","output_text":"y"}\n' % k for k in range(count)]
+    source.write_bytes(b"".join(lines))
+    assert source.stat().st_size > 2 * reading.BLOCK
+    place = {line: xxhash.xxh3_64_intdigest(b"%d" % k) for k, line in enumerate(lines)}
+
+    split(source, train, evaluation, **FREE)
+    chosen = [line for line in lines if place[line] < 2**64 // 10]
+    assert evaluation.read_bytes() == b"".join(chosen)
+    assert train.stat().st_size + evaluation.stat().st_size == source.stat().st_size
+
+    split(source, train, evaluation, model="text-bison@001")
+    smallest = sorted(chosen, key=place.__getitem__)[:256]
+    assert set(evaluation.read_bytes().splitlines(keepends=True)) == set(smallest)
 
 
 # --- rows are copied as they are
