@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from tunepipe.core.intervals import chunks, draws, percentile_interval, resampled_sums, wilson
 from tunepipe.core.metrics import mean, share
 
-DRAWS_OF_A_METRIC = 300
+TRIALS = 250
 
 
 @settings(deadline=None, max_examples=60)
@@ -57,53 +57,53 @@ def test_chunks_add_up(count, width):
     assert sum(chunks(count, width)) == count
 
 
-def coverage(draw, truth, rows, estimate):
+def coverage(draw, truth, rows, *intervals):
+    """How often each kind of interval holds the truth, on the same draws."""
     rng = np.random.default_rng(5)
-    intervals = [estimate(draw(rng, rows)) for _ in range(DRAWS_OF_A_METRIC)]
-    return sum(low <= truth <= high for low, high in intervals) / DRAWS_OF_A_METRIC
+    held = np.zeros((TRIALS, len(intervals)))
+    for trial in held:
+        found = mean("m", draw(rng, rows))
+        sums = resampled_sums(found.statistics, seed=0)
+        ends = [interval(found, sums) for interval in intervals]
+        trial[:] = [low <= truth <= high for low, high in ends]
+    return held.mean(axis=0).tolist()
 
 
-def interval_of_mean(scores):
-    found = mean("m", scores)
-    estimate = found.estimate(resampled_sums(found.statistics, seed=0))
+def ours(found, sums):
+    estimate = found.estimate(sums)
     return estimate.low, estimate.high
 
 
-def interval_of_share(right):
-    estimate = share("s", right).estimate(np.empty((0, 2)))
-    return estimate.low, estimate.high
+def plain(found, sums):
+    return np.quantile(found.combine(sums), [0.025, 0.975])
 
 
-# With 300 draws a true 95 % shows 92 % or less, or 98 % or more, about once in a hundred times.
-@pytest.mark.parametrize(
-    ("draw", "truth", "rows"),
-    [
-        (lambda rng, n: rng.beta(2, 3, n), 0.4, 10),
-        (lambda rng, n: rng.beta(2, 3, n), 0.4, 60),
-        (lambda rng, n: np.where(rng.random(n) < 0.5, 1.0, rng.random(n)), 0.75, 30),
-    ],
-    ids=["beta, 10 rows", "beta, 60 rows", "half of them perfect, 30 rows"],
-)
-def test_the_bootstrap_covers_the_truth_as_often_as_it_says(draw, truth, rows):
-    assert 0.92 <= coverage(draw, truth, rows, interval_of_mean) <= 0.98
+# With 250 trials a true 95 % shows 91.5 % or less, or 98.5 % or more, once in a hundred times.
+def test_the_bootstrap_covers_the_truth_of_few_rows_where_the_plain_one_does_not():
+    covered, too_narrow = coverage(lambda rng, n: rng.beta(2, 3, n), 0.4, 10, ours, plain)
+    assert 0.915 <= covered <= 0.985
+    assert too_narrow < covered - 0.02
+
+
+def test_the_bootstrap_covers_the_truth_of_scores_that_are_often_perfect():
+    def draw(rng, rows):
+        return np.where(rng.random(rows) < 0.5, 1.0, rng.random(rows))
+
+    (covered,) = coverage(draw, 0.75, 40, ours)
+    assert 0.915 <= covered <= 0.985
 
 
 @pytest.mark.parametrize(("truth", "rows"), [(0.5, 20), (0.9, 40)])
 def test_wilson_covers_the_truth_as_often_as_it_says(truth, rows):
-    found = coverage(lambda rng, n: rng.random(n) < truth, truth, rows, interval_of_share)
-    assert 0.92 <= found <= 0.98
+    drawn = np.random.default_rng(5).binomial(rows, truth, 2_000)
+    held = [low <= truth <= high for low, high in (wilson(right, rows) for right in drawn)]
+    assert 0.93 <= np.mean(held) <= 0.97
 
 
-def test_the_plain_percentile_interval_would_be_too_narrow_for_ten_rows():
-    def plain(scores):
-        found = mean("m", scores)
-        means = found.combine(resampled_sums(found.statistics, seed=0))
-        return tuple(np.quantile(means, [0.025, 0.975]))
-
-    def draw(rng, rows):
-        return rng.beta(2, 3, rows)
-
-    assert coverage(draw, 0.4, 10, plain) < coverage(draw, 0.4, 10, interval_of_mean) - 0.02
+def test_a_share_has_wilsons_interval():
+    estimate = share("s", [True] * 7 + [False] * 3).estimate(np.empty((0, 2)))
+    assert estimate.value == pytest.approx(0.7)
+    assert (estimate.low, estimate.high) == wilson(7, 10)
 
 
 def test_many_rows_need_no_widening():

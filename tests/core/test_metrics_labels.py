@@ -20,7 +20,7 @@ def values(predictions, references):
     return {metric.name: metric.value for metric in measure(predictions, references)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(pairs)
 def test_all_numbers_are_scikit_learns(rows):
     predictions, references = map(list, zip(*rows, strict=True))

@@ -25,7 +25,7 @@ def values(pairs):
     return {metric.name: metric.value for metric in measure(*map(list, zip(*pairs, strict=True)))}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.tuples(english, english) | st.tuples(ascii_text, ascii_text))
 def test_rouge_is_that_of_rouge_score_on_ascii(pair):
     prediction, reference = pair
@@ -40,7 +40,7 @@ def cut_by_character(text):
     return " ".join(spaced(BLEU().tokenizer(text.rstrip())).split())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(corpora)
 def test_bleu_is_sacrebleus(pairs):
     predictions, references = (
@@ -50,7 +50,7 @@ def test_bleu_is_sacrebleus(pairs):
     assert values(pairs)["bleu"] == pytest.approx(peer.score / 100, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(english, english), min_size=1, max_size=8))
 def test_bleu_on_english_is_sacrebleus_default(pairs):
     predictions, references = zip(*pairs, strict=True)
@@ -58,7 +58,7 @@ def test_bleu_on_english_is_sacrebleus_default(pairs):
     assert values(pairs)["bleu"] == pytest.approx(peer.score / 100, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(corpora)
 def test_chrf_is_sacrebleus(pairs):
     predictions, references = zip(*pairs, strict=True)
@@ -66,7 +66,7 @@ def test_chrf_is_sacrebleus(pairs):
     assert values(pairs)["chrf"] == pytest.approx(peer.score / 100, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(corpora)
 def test_all_values_lie_between_nought_and_one(pairs):
     assert all(-1e-12 <= value <= 1 + 1e-12 for value in values(pairs).values())
