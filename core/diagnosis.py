@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from .formats import FORMATS, detect_format
@@ -122,10 +123,15 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     return row, found
 
 
-def _parsed(text: str, strict: bool) -> Any:
-    return json.loads(
-        text, strict=strict, object_pairs_hook=_without_repeats, parse_constant=_refused
+@cache
+def _decoder(strict: bool) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        strict=strict, object_pairs_hook=_without_repeats, parse_constant=_refused
     )
+
+
+def _parsed(text: str, strict: bool) -> Any:
+    return _decoder(strict).decode(text)
 
 
 def _parsed_or_none(text: str) -> Any:

@@ -143,7 +143,7 @@ def _turns(value: Any, field: str) -> Iterator[Finding | tuple[str, Mapping[str,
     else:
         for number, turn in enumerate(value):
             path = f"{field}[{number}]"
-            yield (path, turn) if isinstance(turn, Mapping) else _type(turn, "an object", path)
+            yield (path, turn) if isinstance(turn, dict) else _type(turn, "an object", path)
 
 
 def _prompt_completion(row: Mapping[str, Any], rules: Rules) -> Findings:
@@ -248,8 +248,8 @@ def _tool_calls(message: Mapping[str, Any], path: str) -> Findings:
         return
     for number, call in enumerate(calls):
         at = f"{path}.tool_calls[{number}]"
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
             yield Finding("missing-field", "the call names no function", f"{at}.function")
         else:
             yield from _fields(function, ("name", "arguments"), (), f"{at}.function")
@@ -265,7 +265,7 @@ def _openai_parts(parts: Sequence[Any], field: str) -> Findings:
         yield Finding("empty-text", "the list of parts is empty", field)
     for number, part in enumerate(parts):
         path = f"{field}[{number}]"
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             yield _type(part, "an object", path)
             continue
         kind = part.get("type")
@@ -303,7 +303,7 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
 
 
 def _system(value: Any, name: str, rules: Rules) -> Findings:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         yield _type(value, "an object", name)
         return
     yield from _fields(value, ("parts",), ("role",), name)
@@ -323,7 +323,7 @@ def _part_keys(content: Mapping[str, Any]) -> set[str]:
     parts = content.get("parts")
     if not isinstance(parts, list):
         return set()
-    return {key for part in parts if isinstance(part, Mapping) for key in part}
+    return {key for part in parts if isinstance(part, dict) for key in part}
 
 
 def _gemini_parts(parts: Any, field: str, rules: Rules) -> Findings:
@@ -334,7 +334,7 @@ def _gemini_parts(parts: Any, field: str, rules: Rules) -> Findings:
         yield Finding("empty-text", "the list of parts is empty", field)
     for number, part in enumerate(parts):
         path = f"{field}[{number}]"
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             yield _type(part, "an object", path)
         elif part:
             yield from _gemini_part(part, path, rules)
@@ -350,7 +350,7 @@ def _gemini_part(part: Mapping[str, Any], path: str, rules: Rules) -> Findings:
     if "text" in part:
         yield from _text(part["text"], f"{path}.text")
     for key in data:
-        if key != "text" and not isinstance(part[key], Mapping):
+        if key != "text" and not isinstance(part[key], dict):
             yield _type(part[key], "an object", f"{path}.{key}")
         elif key in ("fileData", "file_data"):
             yield from _file_part(part[key], f"{path}.{key}")
@@ -382,7 +382,7 @@ def _openai_preference(row: Mapping[str, Any], rules: Rules) -> Findings:
     roles = ("system", "developer", "user", "assistant", "tool")
     yield from _fields(row, names, ())
     given = row.get("input")
-    if isinstance(given, Mapping):
+    if isinstance(given, dict):
         yield from _fields(given, ("messages",), ("tools", "parallel_tool_calls"), "input")
         messages, present = given.get("messages"), "messages" in given
         yield from _messages(messages, "input.messages", rules, present, "question", roles)
@@ -404,7 +404,7 @@ def _completions(value: Any, rules: Rules) -> Findings:
         if isinstance(score, bool) or not isinstance(score, int | float):
             yield _type(score, "a number", f"{path}.score")
         scores.append(score)
-        if isinstance(one.get("completion"), Mapping):
+        if isinstance(one.get("completion"), dict):
             yield from _content(one["completion"], f"{path}.completion", ("model",), rules)
         elif "completion" in one:
             yield _type(one["completion"], "an object", f"{path}.completion")

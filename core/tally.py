@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -184,8 +185,10 @@ class Tally:
             self._keep_sampled([(hashes[n], language(inputs[n])) for n in chosen])
 
     def _keep_sampled(self, new: list[tuple[int, str]]) -> None:
-        self.languages += new
-        self.languages.sort()
+        if len(new) == 1:
+            insort(self.languages, new[0])
+        else:
+            self.languages = sorted(self.languages + new)
         del self.languages[_SAMPLED_ROWS:]
 
     def _language_counts(self) -> dict[str, int]:
