@@ -16,14 +16,14 @@ from tunepipe.ops import main, vertex_request, vertex_run
 from tunepipe.ops.vertex_request import VertexRun
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
-FRUITS = "apple banana cherry damson elder fig grape hazel iyokan jujube".split()
+FRUITS = ("apple", "banana", "cherry", "damson", "elder", "fig", "grape", "hazel")
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> str:
     rows = [
         {"input_text": f"{fruit} order {n} of {n * 37}", "output_text": f"{fruit}:{n}"}
-        for n in range(8)
+        for n in range(10)
         for fruit in FRUITS
     ]
     path = tmp_path / "orders.jsonl"
