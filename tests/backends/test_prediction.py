@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
+import requests
+from google.api_core import exceptions as google_errors
 
 from tunepipe.backends.contract import Answer
 from tunepipe.backends.prediction import Outcome, Pace, predict_rows
@@ -162,7 +165,20 @@ def test_a_killed_step_goes_on_and_pays_for_no_row_twice(rows, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [Refused(429), Refused(503), ConnectionResetError(), TimeoutError()]
+    "error",
+    [
+        Refused(429),
+        Refused(503),
+        ConnectionResetError(),
+        TimeoutError(),
+        google_errors.ResourceExhausted("quota"),
+        google_errors.DeadlineExceeded("late"),
+        httpx.ConnectError("no route"),
+        httpx.ReadTimeout("late"),
+        requests.ConnectionError("no route"),
+        requests.Timeout("late"),
+    ],
+    ids=repr,
 )
 def test_a_failure_that_passes_is_tried_again(rows, tmp_path, error):
     service = Service({"question 3": [error] * 4})
@@ -227,6 +243,18 @@ def test_the_pause_the_service_asks_for_is_kept(rows, tmp_path):
         service, "m", str(rows), str(tmp_path / "out"), pace=Pace(workers=1, first_pause_seconds=0)
     )
     assert service.times[1] - service.times[0] >= 1
+
+
+def test_a_prompt_that_the_model_blocks_is_unanswered(rows, tmp_path):
+    class Careful(Service):
+        def predict(self, model, prompts, **settings):
+            for answer in super().predict(model, prompts, **settings):
+                blocked = answer.text.endswith("7")
+                yield Answer(answer.id, None, "blocked: SAFETY") if blocked else answer
+
+    out = str(tmp_path / "out")
+    assert predict_rows(Careful(), "m", str(rows), out) == Outcome(12, 1)
+    assert predictions.read(out)[7].error == "blocked: SAFETY"
 
 
 def test_a_row_that_cannot_be_read_is_named(tmp_path):
