@@ -6,20 +6,18 @@ import re
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
 _SCRIPTS = (
-    ("ja", re.compile("[\u3041-\u30ff\uff66-\uff9f]")),
-    ("ko", re.compile("[\u1100-\u11ff\uac00-\ud7a3]")),
-    ("zh", re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")),
-    ("th", re.compile("[\u0e01-\u0e5b]")),
-    ("he", re.compile("[\u0591-\u05f4]")),
-    ("el", re.compile("[\u0370-\u03ff]")),
-    ("und-Arab", re.compile("[\u0600-\u06ff]")),
-    ("und-Cyrl", re.compile("[\u0400-\u052f]")),
-    ("und-Deva", re.compile("[\u0900-\u097f]")),
+    ("ja", "[\u3041-\u30ff\uff66-\uff9f]"),
+    ("ko", "[\u1100-\u11ff\uac00-\ud7a3]"),
+    ("zh", "[\u3400-\u9fff\U00020000-\U0003ffff]"),
+    ("th", "[\u0e01-\u0e5b]"),
+    ("he", "[\u0591-\u05f4]"),
+    ("el", "[\u0370-\u03ff]"),
+    ("und-Arab", "[\u0600-\u06ff]"),
+    ("und-Cyrl", "[\u0400-\u052f]"),
+    ("und-Deva", "[\u0900-\u097f]"),
 )
-_ENGLISH = re.compile(
-    r"\b(?:the|and|of|is|are|what|how|with|this|that|for|you|your|please|to|from)\b", re.IGNORECASE
-)
-_LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
+_ENGLISH = r"(?i)\b(?:the|and|of|is|are|what|how|with|this|that|for|you|your|please|to|from)\b"
+_LATIN = "[A-Za-z\u00c0-\u024f]"
 _LOOKED_AT_CHARACTERS = 400
 
 
@@ -32,8 +30,8 @@ def language(text: str) -> str:
     start = text[:_LOOKED_AT_CHARACTERS]
     if not start.isascii():
         for name, pattern in _SCRIPTS:
-            if pattern.search(start):
+            if re.search(pattern, start):
                 return name
-    if _ENGLISH.search(start):
+    if re.search(_ENGLISH, start):
         return "en"
-    return "und-Latn" if _LATIN.search(start) else "und"
+    return "und-Latn" if re.search(_LATIN, start) else "und"

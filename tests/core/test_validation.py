@@ -10,6 +10,7 @@ import pytest
 
 from tests import defects
 from tunepipe.core.errors import UsageError
+from tunepipe.core.languages import language
 from tunepipe.core.problems import CODES
 from tunepipe.core.rules import estimated_tokens, fewest_tokens, rules_for
 from tunepipe.core.sarif import sarif
@@ -447,3 +448,28 @@ def test_near_duplicates_are_found_when_asked_at_any_cut(tmp_path):
         {"workers": 2, "block_bytes": 3000},
     ):
         assert validate([path], near_duplicates=True, **options) == report
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("注文番号を教えて", "ja"),
+        ("请问订单号是多少", "zh"),
+        ("주문 번호", "ko"),
+        ("หมายเลข", "th"),
+        ("Πού είναι;", "el"),
+        ("Где заказ?", "und-Cyrl"),
+        ("Where is the order?", "en"),
+        ("Wo ist meine Bestellung?", "und-Latn"),
+        ("4711", "und"),
+    ],
+)
+def test_languages_are_told_by_script_as_far_as_it_goes(text, name):
+    assert language(text) == name
+
+
+def test_languages_of_many_rows_are_estimated_from_a_sample(tmp_path):
+    rows = [pair(f"どこ{n}" if n % 4 else f"where is the order {n}", "ok") for n in range(4000)]
+    languages = validate([write(tmp_path / "rows.jsonl", *rows)]).stats["languages"]
+    assert sum(languages.values()) == 4000
+    assert languages["en"] == pytest.approx(1000, abs=200)
