@@ -29,6 +29,14 @@ def pipelines(region: str) -> Any:
 
 
 @cache
+def schedules(region: str) -> Any:
+    """Make the client of schedules."""
+    from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
+
+    return ScheduleServiceClient(client_options=_at(region))
+
+
+@cache
 def predictions(region: str) -> Any:
     """Make the client that asks models."""
     from google.cloud.aiplatform_v1.services.prediction_service import PredictionServiceClient
@@ -52,6 +60,22 @@ def endpoints(region: str) -> Any:
     return EndpointServiceClient(client_options=_at(region))
 
 
+@cache
+def metadata(region: str) -> Any:
+    """Make the client of experiments."""
+    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+    return MetadataServiceClient(client_options=_at(region))
+
+
+@cache
+def tensorboards(region: str) -> Any:
+    """Make the client of TensorBoards."""
+    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+
+    return TensorboardServiceClient(client_options=_at(region))
+
+
 def parent(project: str, region: str) -> str:
     """Name the place that a project's resources of a region lie in."""
     return f"projects/{project}/locations/{region}"
@@ -69,6 +93,15 @@ def region_of(name: str) -> str:
             "this is no resource name", where=name, fix="projects/P/locations/R/KIND/ID"
         )
     return match[1]
+
+
+def host(region: str) -> str:
+    """Name the host of a location: a region, a multi-region (us, eu), or global."""
+    if region == "global":
+        return "aiplatform.googleapis.com"
+    if region in ("us", "eu"):
+        return f"aiplatform.{region}.rep.googleapis.com"
+    return f"{region}-aiplatform.googleapis.com"
 
 
 def is_transient(error: BaseException) -> bool:
@@ -110,5 +143,4 @@ def explained(where: str) -> Iterator[None]:
 def _at(region: str) -> Any:
     from google.api_core.client_options import ClientOptions
 
-    host = "aiplatform" if region == "global" else f"{region}-aiplatform"
-    return ClientOptions(api_endpoint=f"{host}.googleapis.com")
+    return ClientOptions(api_endpoint=host(region))

@@ -25,7 +25,7 @@ from tunepipe.core.errors import CloudError
 from tunepipe.core.files import replacing
 
 from .contract import Progress
-from .google_clients import explained, is_transient, region_of
+from .google_clients import explained, host, is_transient, region_of
 from .termination import Termination
 
 _Answer = TypeVar("_Answer")
@@ -153,7 +153,7 @@ def read_resources(path: str) -> str:
 
 def write_resources(path: str, kind: str, name: str) -> None:
     """Write a job's name down, in one piece."""
-    uri = f"https://{region_of(name)}-aiplatform.googleapis.com/v1/{name}"
+    uri = f"https://{host(region_of(name))}/v1/{name}"
     with replacing(path) as file:
         json.dump({"resources": [{"resourceType": kind, "resourceUri": uri}]}, file)
 

@@ -3,7 +3,9 @@
 from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
+from .gemini import evaluate_gemini, tune_gemini
 from .large_model import evaluate_large_model, tune_large_model
+from .open_model import evaluate_open_model, tune_open_model
 from .promotion import keep_champion, lookup_champion, promote_model
 from .report import write_report
 from .sharding import list_shards, merge_validations, validate_shard
@@ -15,8 +17,10 @@ from .validation import validate_jsonl
 __all__ = [
     "compare_models",
     "compute_train_steps",
+    "evaluate_gemini",
     "evaluate_large_model",
     "evaluate_model",
+    "evaluate_open_model",
     "fingerprint_dataset",
     "keep_champion",
     "list_shards",
@@ -24,8 +28,10 @@ __all__ = [
     "merge_validations",
     "promote_model",
     "split_dataset",
+    "tune_gemini",
     "tune_large_model",
     "tune_local",
+    "tune_open_model",
     "validate_jsonl",
     "validate_shard",
     "write_report",

@@ -12,21 +12,25 @@ from kfp import dsl
 from tunepipe.components import (
     compare_models,
     compute_train_steps,
+    evaluate_gemini,
     evaluate_large_model,
     evaluate_model,
+    evaluate_open_model,
     fingerprint_dataset,
     keep_champion,
     lookup_champion,
     promote_model,
     split_dataset,
+    tune_gemini,
     tune_large_model,
     tune_local,
+    tune_open_model,
     validate_jsonl,
     write_report,
 )
 from tunepipe.core import models
 
-BACKENDS = ("local", "large-model")
+BACKENDS = ("local", "large-model", "gemini", "open-model")
 
 
 def build_tuning_pipeline(backend: str) -> Any:
@@ -137,6 +141,7 @@ def build_tuning_pipeline(backend: str) -> Any:
             backend,
             here={"seed": seed, "work_dir": work_dir},
             remote={"project": project, "region": region, "display_name": display_name},
+            managed={"tables": tables},
             train=split.outputs["train"],
             eval=split.outputs["eval"],
             train_steps=plan.outputs["train_steps"],
@@ -188,13 +193,29 @@ def build_tuning_pipeline(backend: str) -> Any:
     return tuning_pipeline
 
 
-def _tune(backend: str, here: dict[str, Any], remote: dict[str, Any], **settings: Any) -> Any:
-    if backend == "local":
-        return tune_local(**settings, **here)
+def _tune(
+    backend: str,
+    here: dict[str, Any],
+    remote: dict[str, Any],
+    managed: dict[str, Any],
+    **settings: Any,
+) -> Any:
+    match backend:
+        case "local":
+            return tune_local(**settings, **here)
+        case "gemini":
+            return tune_gemini(**settings, **remote, **managed)
+        case "open-model":
+            return tune_open_model(**settings, **remote, **managed)
     return tune_large_model(**settings, **remote)
 
 
 def _evaluate(backend: str, base_model: Any, **settings: Any) -> Any:
-    if backend == "local":
-        return evaluate_model(**settings, backend=backend)
+    match backend:
+        case "local":
+            return evaluate_model(**settings, backend=backend)
+        case "gemini":
+            return evaluate_gemini(**settings, base_model=base_model)
+        case "open-model":
+            return evaluate_open_model(**settings)
     return evaluate_large_model(**settings, base_model=base_model)

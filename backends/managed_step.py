@@ -1,0 +1,154 @@
+"""What the tune and evaluate steps of managed tuning do: a backend between KFP's artifacts."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from tunepipe.core import predictions, progress
+from tunepipe.core.files import replacing
+from tunepipe.core.formats import input_text, read_examples
+from tunepipe.core.predictions import Prediction
+
+from .artifacts import Artifact, model_of, point_at
+from .contract import Backend, TuningRequest, TuningResult
+from .launcher import UnreachableError
+from .prediction import Pace, predict_rows
+
+_WORKERS = 8
+_ATTEMPTS = 8
+_PACE = ("workers", "requests_per_minute", "attempts")
+
+
+class Rows(Protocol):
+    """What is used of a dataset artifact: the service reads it where it lies."""
+
+    uri: str
+
+
+class ManagedBackend(Backend, Protocol):
+    """A backend that can also name its base model."""
+
+    def base_model_resource(
+        self, model: str, project: str, region: str, options: Mapping[str, Any]
+    ) -> str:
+        """Name the base model so that `predict` can ask it."""
+
+
+def tune(
+    backend: ManagedBackend,
+    rows: Mapping[str, Rows],
+    model: Artifact,
+    base: Artifact,
+    report: str,
+    resources: str,
+    *,
+    options: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    **settings: Any,
+) -> None:
+    """Tune through a managed job and write what is known of it, as JSON.
+
+    Args:
+        backend: gemini or open_model.
+        rows: The artifacts of the `train` and the `eval` rows, on gs://.
+        model: The artifact that will stand for the tuned model: its endpoint, else its weights.
+        base: The artifact that will stand for the model before tuning.
+        report: The JSON file to write.
+        resources: The file that names the remote job, kept between two attempts of the step.
+        options: What the backend alone knows; see `managed_tuning.tune`.
+        tables: Values that replace those of the package's tables.
+        settings: The other fields of `TuningRequest`.
+
+    Raises:
+        SystemExit: With the code by which a pipeline knows that the fault was not the user's.
+    """
+    given = {"resources_path": resources, "tables": tables, **options}
+    request = TuningRequest(
+        train_uri=rows["train"].uri, eval_uri=rows["eval"].uri, options=given, **settings
+    )
+    try:
+        found = backend.tune(request, "", lambda event: progress.report(stage="tune", **event))
+    except UnreachableError as error:
+        traceback.print_exc()
+        raise SystemExit(error.exit_code) from error
+    place = (request.project, request.region)
+    point_at(model, found.endpoint or found.model)
+    point_at(base, backend.base_model_resource(request.base_model, *place, given))
+    _write(found, report)
+
+
+def evaluate(
+    backend: Backend,
+    model: Artifact,
+    rows: str,
+    out: str,
+    work_dir: str,
+    settings: Mapping[str, Any],
+) -> dict[str, int]:
+    """Ask a tuned or a base model every held-out row.
+
+    Args:
+        backend: gemini or open_model.
+        model: The model to ask; one that stands for none gives an empty file.
+        rows: The held-out rows.
+        out: The predictions file to write.
+        work_dir: Where answers are kept as they come; "" keeps them beside `out`.
+        settings: workers, requests_per_minute and attempts set the pace; the rest is the
+            backend's.
+
+    Returns:
+        Counts: rows, unanswered, exact_matches.
+    """
+    asked = model_of(model)
+    if not asked:
+        with replacing(out):
+            pass
+        return {"rows": 0, "unanswered": 0, "exact_matches": 0}
+    found = predict_rows(
+        backend,
+        asked,
+        rows,
+        out,
+        work_dir=work_dir,
+        settings={name: value for name, value in settings.items() if name not in _PACE},
+        pace=_pace(settings),
+        progress=lambda event: progress.report(stage="evaluate", **event),
+    )
+    right = sum(row.prediction == row.reference for row in predictions.read(out))
+    return {"rows": found.rows, "unanswered": found.unanswered, "exact_matches": right}
+
+
+def leave_unanswered(rows: str, out: str, why: str) -> dict[str, int]:
+    """Write every row as unanswered, where nothing serves the model.
+
+    Args:
+        rows: The held-out rows.
+        out: The predictions file to write.
+        why: Said of each row.
+
+    Returns:
+        Counts: rows, unanswered, exact_matches.
+    """
+    asked = [
+        Prediction(one.id, input_text(one), one.reference, None, why) for one in read_examples(rows)
+    ]
+    predictions.write(asked, out)
+    return {"rows": len(asked), "unanswered": len(asked), "exact_matches": 0}
+
+
+def _pace(settings: Mapping[str, Any]) -> Pace:
+    # int(): KFP makes 8.0 of the 8 in a mapping.
+    return Pace(
+        workers=int(settings.get("workers", _WORKERS)),
+        requests_per_minute=float(settings.get("requests_per_minute", 0)),
+        attempts=int(settings.get("attempts", _ATTEMPTS)),
+    )
+
+
+def _write(found: TuningResult, report: str) -> None:
+    with replacing(report) as file:
+        json.dump(asdict(found), file, ensure_ascii=False, indent=1, default=str)

@@ -1,0 +1,217 @@
+"""Tuning through a managed tuning job: what Gemini and open models share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.core import models
+from tunepipe.core.costs import by_the_token
+from tunepipe.core.tables import load
+from tunepipe.core.tuning_job import TuningJob, check_sizes, checked_options, tuning_job
+from tunepipe.core.tuning_job import whole_epochs as epochs_of
+from tunepipe.core.tuning_outcome import Planned, reconciled
+
+from . import launcher, storage, tuning_jobs
+from .claim import Claim
+from .contract import Progress, TuningRequest, TuningResult
+from .genai_clients import told
+from .run_labels import run_labels
+from .tuning_curves import curves
+from .tuning_jobs import KEY_LABEL, TuningJobs
+from .tuning_rows import Sent, detected, send
+
+_KEY_CHARACTERS = 40
+_PACE = ("poll_seconds", "patience_seconds", "first_job_seconds")
+# What is ours, or the pipeline's, and no business of the job's.
+_OUR_OPTIONS = frozenset((*_PACE, "resources_path", "again", "tables", "network", "lease_seconds"))
+_LEASE_SECONDS = 90.0
+_FIRST_JOB_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the two kinds of tuning job differ.
+
+    Args:
+        backend: "gemini" or "open-model".
+        formats: The formats that are sent as they are.
+        convert_to: Names the format that another one is converted to.
+        stands: Says whether what a job has made is still there.
+        made: Names the model and its endpoint.
+        config: What the kind adds to the job's config.
+    """
+
+    backend: str
+    formats: Callable[[TuningJob], tuple[str, ...]]
+    convert_to: Callable[[TuningJob], Callable[[str], str]]
+    stands: Callable[[Any], bool]
+    made: Callable[[Any, Mapping[str, Any]], tuple[str, str]]
+    config: Callable[[TuningRequest], dict[str, Any]]
+
+
+def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+    """Tune through a managed job; a call that was killed is taken up where it stands.
+
+    Args:
+        kind: Which of the two.
+        request: `options` holds those of core/tuning_job.toml, and of ours: resources_path, again
+            (any text: a new job even where an equal one has succeeded), poll_seconds,
+            patience_seconds, first_job_seconds, lease_seconds, tables, network (the pipeline's).
+        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
+        progress: Told of each change of the job.
+
+    Raises:
+        UsageError, LimitError: What the service would refuse.
+        DataError: The rows are too many, or the job has learnt nothing of use.
+        CloudError: Google refused, or the job failed.
+    """
+    tables = request.options.get("tables") or None
+    model = models.find(request.base_model, kind.backend, tables)
+    wanted = _wanted(request, model, detected(request.train_uri))
+    sent = _send(kind, request, wanted)
+    train, held_out = sent
+    check_sizes(
+        model.name,
+        train_rows=train.rows,
+        train_bytes=train.bytes,
+        eval_rows=held_out.rows,
+        eval_bytes=held_out.bytes,
+        overrides=(tables or {}).get("services"),
+    )
+    if "epochs" not in request.options:
+        epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
+        wanted = _wanted(request, model, train.format, epochs)
+    jobs = _jobs(kind, request, wanted, sent)
+    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    name = launcher.launch(jobs, resources, _pace(request.options), progress)
+    with told(name):
+        job = tuning_jobs.get(name)
+    return _result(kind, request, wanted, sent, job, model)
+
+
+def check_options(
+    backend: str, model: str, options: Mapping[str, Any], *, region: str
+) -> TuningJob:
+    """Check what a user may set, before there is a dataset to tune on.
+
+    Raises:
+        UsageError, LimitError: What the service would refuse.
+    """
+    found = models.find(model, backend, options.get("tables") or None)
+    return tuning_job(found, _given(options), region=region, epochs=1)
+
+
+def _wanted(
+    request: TuningRequest, model: models.Model, row_format: str, epochs: int = 1
+) -> TuningJob:
+    return tuning_job(
+        model,
+        _given(request.options),
+        region=request.region,
+        epochs=epochs,
+        learning_rate_multiplier=request.learning_rate_multiplier,
+        row_format=row_format,
+    )
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in _OUR_OPTIONS}
+
+
+def _send(kind: Kind, request: TuningRequest, wanted: TuningJob) -> tuple[Sent, Sent]:
+    def one(uri: str) -> Sent:
+        return send(uri, kind.formats(wanted), kind.convert_to(wanted))
+
+    return one(request.train_uri), one(request.eval_uri)
+
+
+def _jobs(
+    kind: Kind, request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]
+) -> TuningJobs:
+    key = request.labels.get(KEY_LABEL) or _key(request, wanted, sent)
+    limit = int(load("tuning_job.toml")["display_name_characters"])
+    config = {
+        **wanted.as_config(),
+        **kind.config(request),
+        "tuned_model_display_name": request.display_name[:limit],
+        "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
+    }
+    bucket = storage.parse(request.train_uri).bucket
+    lease = float(request.options.get("lease_seconds", _LEASE_SECONDS))
+    return TuningJobs(
+        project=request.project,
+        location=wanted.location,
+        base_model=wanted.base_model,
+        rows=(sent[0].uri, sent[1].uri),
+        config={name: value for name, value in config.items() if value},
+        claim=Claim(f"gs://{bucket}/tunepipe/claims/{key}", lease),
+        stands=kind.stands,
+        service_account=wanted.service_account,
+    )
+
+
+def _key(request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]) -> str:
+    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    rows = [one.fingerprint for one in sent]
+    how = [wanted.base_model, wanted.location, wanted.as_config(), wanted.service_account]
+    asked = [rows, how, request.options.get("output_uri", ""), request.options.get("again", "")]
+    told = json.dumps(asked, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:_KEY_CHARACTERS]
+
+
+def _pace(options: Mapping[str, Any]) -> launcher.Pace:
+    given = {name: float(options[name]) for name in _PACE if name in options}
+    return launcher.Pace(**{"first_job_seconds": _FIRST_JOB_SECONDS, **given})
+
+
+def _result(
+    kind: Kind,
+    request: TuningRequest,
+    wanted: TuningJob,
+    sent: tuple[Sent, Sent],
+    job: Any,
+    model: models.Model,
+) -> TuningResult:
+    options = checked_options(_given(request.options), kind.backend)
+    planned = Planned(
+        rows=sent[0].rows,
+        steps=request.train_steps,
+        epochs=wanted.epochs,
+        dropped_fraction_max=options.get("dropped_fraction_max"),
+    )
+    lines, unread = curves(job.experiment or "")
+    figures = reconciled(tuning_jobs.data_stats(job), lines, planned, where=job.name)
+    remarks = [*figures.pop("remarks", []), *filter(None, [unread])]
+    made, endpoint = kind.made(job, options)
+    tables = request.options.get("tables") or None
+    tokens = int(figures.get("billable_tokens", 0))
+    cost = by_the_token(model, tokens, wanted.epochs, overrides=tables)
+    statistics = {
+        "job": job.name,
+        "base_model": wanted.base_model,
+        "method": wanted.method,
+        "batch_size": request.batch_size,
+        **figures,
+        **_seconds(job),
+        "left_out": {**sent[0].left_out, **sent[1].left_out},
+        "checkpoints": _checkpoints(job),
+        "note": "; ".join(remarks),
+    }
+    kept = {name: value for name, value in statistics.items() if value not in ("", {}, [], None)}
+    return TuningResult(made, endpoint, kept, cost.cost_usd)
+
+
+def _seconds(job: Any) -> dict[str, float]:
+    if not (job.create_time and job.end_time):
+        return {}
+    return {"seconds": round((job.end_time - job.create_time).total_seconds(), 1)}
+
+
+def _checkpoints(job: Any) -> list[dict[str, Any]]:
+    found = (job.tuned_model and job.tuned_model.checkpoints) or []
+    return [one.model_dump(exclude_none=True) for one in found]
