@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Examined, Task, examine
@@ -38,6 +38,21 @@ _WORKERS_FROM_BYTES = 48 << 20
 _SNIFFED_FILES = 8
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a dataset is looked at; `validate` says what each means."""
+
+    format: str = "auto"
+    model: str = ""
+    max_problems: int = 1000
+    pii: bool = False
+    workers: int = 0
+    block_bytes: int = BLOCK_BYTES
+    fast_from_bytes: int = FAST_FROM_BYTES
+    opener: Opener = open_local
+    overrides: Mapping[str, Any] | None = None
+
+
 def validate(
     paths: Iterable[str | os.PathLike[str]],
     *,
@@ -64,7 +79,8 @@ def validate(
         model: The model to tune, for its limits; "" for the format's first model.
         against: Files of which no row may stand in the dataset: the evaluation rows.
         max_problems: How many problems are listed, >= 0; all are counted.
-        near_duplicates: Whether rows that say nearly the same are looked for; slow.
+        near_duplicates: Whether rows that say nearly the same are looked for; slow, and it takes
+            16 bytes of memory a row.
         pii: Whether personal data is looked for; slow.
         workers: Processes; 0 takes one for a small dataset, else one a core.
         block_bytes: How much of a file is looked at at once, >= 1.
@@ -75,14 +91,9 @@ def validate(
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
     """
-    repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
-    scanned = scan(
-        paths,
-        repeats.add,
-        near.add if near else None,
+    settings = Settings(
         format=format,
         model=model,
-        against=against,
         max_problems=max_problems,
         pii=pii,
         workers=workers,
@@ -91,6 +102,8 @@ def validate(
         opener=opener,
         overrides=overrides,
     )
+    repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
+    scanned = scan(paths, against, settings, repeats.add, near.add if near else None)
     return conclude(scanned, repeats.find(), near.find() if near else Found({}, []))
 
 
@@ -102,35 +115,32 @@ def _near(limit: int) -> NearDuplicates:
 
 def scan(
     paths: Iterable[str | os.PathLike[str]],
+    against: Iterable[str | os.PathLike[str]],
+    settings: Settings,
     keep: Keep,
     keep_marks: KeepMarks | None = None,
-    *,
-    format: str,
-    model: str,
-    against: Iterable[str | os.PathLike[str]],
-    max_problems: int,
-    pii: bool,
-    workers: int,
-    block_bytes: int,
-    fast_from_bytes: int,
-    opener: Opener,
-    overrides: Mapping[str, Any] | None,
 ) -> Scanned:
     """Look at every line; hand hashes to `keep`, signatures to `keep_marks`; see `validate`."""
-    if format != "auto" and format not in FORMATS:
-        raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
     names = expanded(paths)
-    opened = _first_sources(names, opener)
-    found = _common_format(opened) if format == "auto" else format
-    rules = rules_for(found, model, pii=pii, overrides=overrides) if found else Rules("", model, "")
-    scanned = Scanned(rules, Tally(max_problems))
-    settings = (block_bytes, fast_from_bytes, workers or _workers(names))
-    with _Scan(scanned, keep, keep_marks, *settings) as pass_:
+    opened = _first_sources(names, settings.opener)
+    scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
+    with _Scan(scanned, settings, keep, keep_marks, settings.workers or _workers(names)) as one:
         for name in names:
-            pass_.read(opened.pop(name) if name in opened else Source(name, opener))
+            one.read(opened.pop(name) if name in opened else Source(name, settings.opener))
         for name in expanded(against) if against else ():
-            pass_.read_against(Source(name, opener))
+            one.read_against(Source(name, settings.opener))
     return scanned
+
+
+def _rules(opened: Mapping[str, Source], settings: Settings) -> Rules:
+    format = settings.format
+    if format == "auto":
+        format = _common_format(opened)
+        if not format:
+            return Rules("", settings.model, "")
+    elif format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+    return rules_for(format, settings.model, pii=settings.pii, overrides=settings.overrides)
 
 
 def _first_sources(names: Sequence[str], opener: Opener) -> dict[str, Source]:
@@ -155,14 +165,13 @@ class _Scan:
     def __init__(
         self,
         scanned: Scanned,
+        settings: Settings,
         keep: Keep,
         keep_marks: KeepMarks | None,
-        block_bytes: int,
-        fast_from_bytes: int,
         workers: int,
     ) -> None:
-        self._scanned, self._keep, self._keep_marks = scanned, keep, keep_marks
-        self._block_bytes, self._fast_from_bytes = block_bytes, fast_from_bytes
+        self._scanned, self._settings = scanned, settings
+        self._keep, self._keep_marks = keep, keep_marks
         self._workers = workers
         self._seen_bytes = 0
         self._pool: Executor | None = None
@@ -237,7 +246,7 @@ class _Scan:
     def _tasks(self, source: Source) -> Iterator[Task]:
         line = 1
         by_path = self._pool is not None and source.on_disk
-        for block in source.blocks(self._block_bytes):
+        for block in source.blocks(self._settings.block_bytes):
             self._seen_bytes += len(block.data)
             task = Task(
                 block=block,
@@ -247,7 +256,7 @@ class _Scan:
                 limit=self._scanned.tally.limit,
                 cutoff=self._scanned.tally.sampled_below,
                 near=self._keep_marks is not None,
-                fast=self._seen_bytes > self._fast_from_bytes,
+                fast=self._seen_bytes > self._settings.fast_from_bytes,
             )
             if by_path and not block.skipped_bytes:
                 data = block._replace(data=b"")

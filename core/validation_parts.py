@@ -22,7 +22,7 @@ from .repeats import Repeats
 from .rules import Rules
 from .sources import Opener, open_local
 from .tally import Lengths, Tally
-from .validation import BLOCK_BYTES, FAST_FROM_BYTES, Report, scan
+from .validation import Report, Settings, scan
 from .validation_report import FileFacts, Scanned, conclude
 
 _MAGIC = b"tunepipe-validation-1\n"
@@ -64,20 +64,16 @@ def write_part(
         def keep(number: int, line: int, inputs: bytes, outputs: bytes, against: bool) -> None:
             file.write(_RUN.pack(number, line, len(inputs) // 8, against) + inputs + outputs)
 
-        scanned = scan(
-            paths,
-            keep,
+        settings = Settings(
             format=format,
             model=model,
-            against=against,
             max_problems=max_problems,
             pii=pii,
             workers=workers,
-            block_bytes=BLOCK_BYTES,
-            fast_from_bytes=FAST_FROM_BYTES,
             opener=opener,
             overrides=overrides,
         )
+        scanned = scan(paths, against, settings, keep)
         facts = json.dumps(_as_json(scanned)).encode()
         file.write(facts + _END.pack(len(facts)))
 
