@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 
@@ -137,16 +138,14 @@ def rows_needed(differences: Floats) -> int | None:
     Returns:
         Rows in all, at least six (fewer can show nothing); None where the mean is nought.
 
-    Source: for right/wrong rows R. J. Connor, Sample Size for Testing Differences in Proportions
-        for the Paired-Sample Design, Biometrics 43 (1987), 207-211; for others the normal
-        approximation n = ((z_alpha/2 + z_power) * deviation / mean) ** 2.
+    Source: R. J. Connor, Sample Size for Testing Differences in Proportions for the Paired-Sample
+        Design, Biometrics 43 (1987), 207-211. It is the normal approximation with the spread under
+        equality and under the difference, so it serves scores that are not right or wrong too.
     """
-    from scipy.stats import norm
-
     mean = abs(float(differences.mean()))
     if mean <= ZERO:
         return None
-    z_alpha, z_power = float(norm.ppf(1 - ALPHA / 2)), float(norm.ppf(POWER))
+    z_alpha, z_power = NormalDist().inv_cdf(1 - ALPHA / 2), NormalDist().inv_cdf(POWER)
     square = float((differences**2).mean())
     deviation = math.sqrt(max(square - mean**2, 0.0))
     # Under equality the mean is nought, so the deviation is the root of the mean square.
