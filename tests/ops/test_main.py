@@ -1,8 +1,10 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -204,3 +206,21 @@ def test_json_survives_half_a_surrogate_pair(capfdbinary):
 def test_an_error_shows_nothing_but_its_three_parts(capfd):
     output.print_error(DataError("found", where="where", fix="fix"), as_json=False)
     assert capfd.readouterr().err == "error: where: found\n  fix: fix\n"
+
+
+def test_an_interrupt_ends_with_130():
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from tunepipe.ops.main import main; main()", "validate", "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # What runs the tests in the background may have told its children to pass over it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    # More rows than a pipe has room for, so it has begun to read. Then it waits for more, which is
+    # where a user would interrupt; while modules are imported Python may lose the signal.
+    process.stdin.write(b'{"input_text": "q", "output_text": "a"}\n' * 10_000)
+    process.stdin.flush()
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == main.INTERRUPTED
+    assert b"Traceback" not in process.stderr.read()
