@@ -158,7 +158,7 @@ def _ask(asked: Any, model: str, prompt: Prompt, config: Mapping[str, Any]) -> A
     try:
         with as_google_core():
             response = asked.generate_content(model=model, contents=contents, config=told)
-    except api.InvalidArgument as error:
+    except api.BadRequest as error:
         return Answer(prompt.id, None, f"refused: {error.message}")
     return _answer(prompt.id, response)
 

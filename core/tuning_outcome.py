@@ -17,6 +17,8 @@ from .tables import load
 
 Curve = Sequence[tuple[int, float]]
 
+_POINTS_SHOWN = 500
+
 TRAIN_LOSS, EVAL_LOSS = "/train_total_loss", "/eval_total_loss"
 
 
@@ -124,9 +126,11 @@ def _check_losses(curves: Mapping[str, Curve], where: str) -> None:
 
 
 def _merged(train: Curve, held_out: Curve) -> list[list[float | None]]:
-    """Return [step, training loss, evaluation loss or null], as the report draws it."""
+    """Return [step, training loss, evaluation loss or null], as many as a chart can show."""
     beside = dict(held_out)
-    return [[step, value, beside.get(step)] for step, value in train]
+    every = -(-len(train) // _POINTS_SHOWN)
+    shown = [p for n, p in enumerate(train) if n % every == 0 or n == len(train) - 1]
+    return [[step, value, beside.get(step)] for step, value in shown]
 
 
 def _remarks(steps: int | None, dropped: int, planned: Planned, train: Curve) -> list[str]:

@@ -24,6 +24,8 @@ from .resources import Resources
 from .schedules import Schedules
 from .surface import read_surface
 from .templates import Templates
+from .tuning_board import Board
+from .tunings import Tunings
 
 
 def start(folder: Path) -> dict[str, str]:
@@ -34,16 +36,17 @@ def start(folder: Path) -> dict[str, str]:
     templates, surface = Templates(cloud), read_surface()
     resources = Resources(cloud)
     jobs = Jobs(cloud, templates, resources)
-    schedules = Schedules(cloud, jobs, resources)
-    for service in (jobs, resources, schedules):
+    schedules, board = Schedules(cloud, jobs, resources), Board(cloud)
+    tunings = Tunings(cloud, resources, board)
+    for service in (jobs, resources, schedules, board):
         cloud.add_service(service)
     web = rest.serve(
-        rest.Rest(cloud, surface, templates).answer, paths["certificate"], paths["key"]
+        rest.Rest(cloud, surface, templates, tunings).answer, paths["certificate"], paths["key"]
     )
     cloud.server, grpc_port = rpc.serve(cloud, surface, paths["certificate"], paths["key"])
     proxy = Proxy(web.server_address[1], grpc_port)
     cloud.drop_connections = proxy.drop_connections
-    admin = rest.serve(Admin(cloud, jobs, resources, schedules, proxy).answer, None, None)
+    admin = rest.serve(Admin(cloud, jobs, resources, schedules, tunings, proxy).answer, None, None)
     for server in (web, admin):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{proxy.port}"

@@ -15,6 +15,7 @@ from .proxy import Proxy
 from .resources import Resources
 from .schedules import Schedules
 from .storage import Reply
+from .tunings import Tunings
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Admin:
     jobs: Jobs
     resources: Resources
     schedules: Schedules
+    tunings: Tunings
     proxy: Proxy
 
     def answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
@@ -47,6 +49,9 @@ class Admin:
     def get_states(self, _: Any) -> Any:
         return self.jobs.states()
 
+    def get_tunings(self, _: Any) -> Any:
+        return self.tunings.jobs()
+
     def post_forget(self, given: dict[str, str]) -> Any:
         del self.cloud.resources[given["name"]]
         return {}
@@ -60,7 +65,8 @@ class Admin:
         return {}
 
     def post_hold(self, given: dict[str, Any]) -> Any:
-        (self.jobs.hold.set if given["on"] else self.jobs.hold.clear)()
+        for service in (self.jobs, self.tunings):
+            (service.hold.set if given["on"] else service.hold.clear)()
         return {}
 
     def post_instant(self, given: dict[str, Any]) -> Any:

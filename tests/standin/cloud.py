@@ -152,10 +152,14 @@ class Cloud:
         if fault.code:
             raise error_of(fault.code, fault.message)
 
-    def _handle(self, method: str, request: Any, *, host: str, bearer: str, resource: str) -> Any:
+    def check_call(self, host: str, resource: str, bearer: str) -> None:
+        """Refuse a call without a token, or to a host that does not serve its resource."""
         if not bearer:
             raise exceptions.Unauthenticated("Request is missing required authentication.")
         _check_region(host, resource)
+
+    def _handle(self, method: str, request: Any, *, host: str, bearer: str, resource: str) -> Any:
+        self.check_call(host, resource, bearer)
         handler = self.handlers.get(method)
         if handler is None:
             raise exceptions.MethodNotImplemented(f"The stand-in has no {method}.")
@@ -232,10 +236,10 @@ def error_of(code: int, message: str) -> exceptions.GoogleAPICallError:
 
 def _check_region(host: str, resource: str) -> None:
     wanted = re.search(r"/locations/([^/]+)", resource)
-    served = re.match(r"(?:([a-z0-9-]+)-)?aiplatform\.googleapis\.com", host)
+    served = re.match(r"(?:([a-z0-9-]+)-)?aiplatform\.(?:([a-z]+)\.rep\.)?googleapis\.com", host)
     if not (wanted and served):
         return
-    if wanted[1] != (served[1] or "global"):
+    if wanted[1] != (served[1] or served[2] or "global"):
         raise exceptions.InvalidArgument(
             f"The request was sent to {host}, and the resource is in {wanted[1]}."
         )

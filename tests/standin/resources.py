@@ -111,6 +111,19 @@ class Resources:
         self.rows[endpoint.name] = self._read_rows(body["dataset_uri"]) + carried
         return {"name": endpoint.name}
 
+    def move(self, name: str, location: str) -> str:
+        """Serve an endpoint elsewhere, as tuned models of Gemini 3 are."""
+        endpoint = self.cloud.resources.pop(name)
+        parts = name.split("/")
+        endpoint.name = "/".join([*parts[:3], location, *parts[4:]])
+        self.cloud.store(endpoint)
+        self.rows[endpoint.name] = self.rows.pop(name)
+        return str(endpoint.name)
+
+    def known_answer(self, model: str, text: str) -> str:
+        """What a model says: a tuned one what it remembers, a base model nothing of use."""
+        return _answer(self._rows_of(model), text)
+
     # --- predictions: a tuned model remembers its rows, a base model knows nothing
     def Predict(self, request: api.PredictRequest) -> api.PredictResponse:
         parameters = json_format.MessageToDict(api.PredictRequest.pb(request).parameters) or {}
@@ -170,6 +183,13 @@ def _label(text: str) -> str:
 def _pair(row: dict[str, Any]) -> tuple[str, str]:
     if "input_text" in row:
         return row["input_text"], row["output_text"]
+    if "prompt" in row:
+        return row["prompt"], row["completion"]
+    if "contents" in row:
+        asked, answers = row["contents"][-1], row.get("completions")
+        best = max(answers, key=lambda one: one["score"])["completion"] if answers else asked
+        asked = asked if answers else row["contents"][-2]
+        return asked["parts"][0]["text"], best["parts"][0]["text"]
     messages = row["messages"]
     return messages[-2]["content"], messages[-1]["content"]
 

@@ -21,13 +21,16 @@ from .cloud import TOKEN, Cloud, Dropped
 from .storage import Reply, Storage
 from .surface import Binding, Method
 from .templates import Templates
+from .tunings import Tunings
 
 
 class Rest:
     """Answers one HTTP request, whatever its host."""
 
-    def __init__(self, cloud: Cloud, surface: dict[str, Method], templates: Templates) -> None:
-        self.cloud, self.templates = cloud, templates
+    def __init__(
+        self, cloud: Cloud, surface: dict[str, Method], templates: Templates, tunings: Tunings
+    ) -> None:
+        self.cloud, self.templates, self.tunings = cloud, templates, tunings
         self.storage = Storage(cloud)
         self.routes = [(b, m) for m in surface.values() for b in m.bindings]
 
@@ -64,12 +67,14 @@ class Rest:
 
     def _method(self, verb: str, target: str, headers: Any, body: bytes, host: str) -> Reply:
         url = urlsplit(target)
+        bearer = headers.get("Authorization", "")
+        if reply := self.tunings.answer(verb, target, body, host, bearer):
+            return reply
         for binding, method in self.routes:
             match = binding.pattern.match(url.path)
             if match and binding.verb == verb:
                 named = dict(zip(binding.fields, match.groups(), strict=True))
                 request = _request(method, binding, named, url.query, body)
-                bearer = headers.get("Authorization", "")
                 answer = self.cloud.call(
                     method.name, request, host=host, transport="rest", bearer=bearer
                 )

@@ -25,6 +25,8 @@ SERVICES = (
     (AIPLATFORM, "ModelService"),
     (AIPLATFORM, "EndpointService"),
     (AIPLATFORM, "PredictionService"),
+    (AIPLATFORM, "MetadataService"),
+    (AIPLATFORM, "TensorboardService"),
     (RESOURCE_MANAGER, "Projects"),
 )
 

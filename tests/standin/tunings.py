@@ -1,0 +1,284 @@
+"""Tuning jobs and generateContent, over REST v1beta1 as google-genai asks for them.
+
+Requests are read into Google's own generated messages, so that an unknown field is a 400. The
+generated package knows no preference tuning: that part is read into google-genai's type, which
+forbids unknown fields too. Both packages are imported when the first such call comes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from google.api_core import exceptions
+from google.protobuf import json_format
+
+from .cloud import Cloud, canonical
+from .resources import Resources
+from .storage import Reply
+from .tuning_board import Board
+
+_ROUTES = (
+    ("POST", re.compile(r"/v1beta1/(projects/[^/]+/locations/[^/]+)/tuningJobs\Z"), "create"),
+    ("GET", re.compile(r"/v1beta1/(projects/[^/]+/locations/[^/]+)/tuningJobs\Z"), "list"),
+    ("GET", re.compile(r"/v1beta1/(projects/[^/]+/locations/[^/]+/tuningJobs/[^/:]+)\Z"), "get"),
+    ("POST", re.compile(r"/v1beta1/(projects/[^/]+/locations/[^/]+/tuningJobs/[^/:]+):cancel\Z"),
+     "cancel"),
+    ("POST", re.compile(r"/v1beta1/(projects/.+):generateContent\Z"), "generate"),
+)  # fmt: skip
+_METHODS = {
+    "create": "CreateTuningJob",
+    "list": "ListTuningJobs",
+    "get": "GetTuningJob",
+    "cancel": "CancelTuningJob",
+    "generate": "GenerateContent",
+}
+_SERVED_IN = {"us-central1": "us", "europe-west4": "eu"}
+_OVER = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
+_PREFERENCE = "preferenceOptimizationSpec"
+_ANSWERS = re.compile(r"gemini-|[a-z-]+/[\w.-]+@[\w.-]+\Z")
+BATCH = 8
+
+
+class Tunings:
+    """The service of tuning jobs. A job ends after `looks` looks, unless it is held.
+
+    How jobs end is asked for by faults of the method "tuning": the message "nan" makes the losses
+    not a number, "dropped N" drops N rows, and anything else fails the job with that message.
+    """
+
+    def __init__(self, cloud: Cloud, resources: Resources, board: Board) -> None:
+        self.cloud, self.resources, self.board = cloud, resources, board
+        self.hold = threading.Event()
+        self.looks: dict[str, int] = {}
+        cloud.resets.append(self._reset)
+
+    def _reset(self) -> None:
+        self.hold.clear()
+        self.looks.clear()
+
+    def answer(self, verb: str, target: str, body: bytes, host: str, bearer: str) -> Reply | None:
+        """Answer what is meant for this service; None for anything else."""
+        url = urlsplit(target)
+        for wanted, pattern, name in _ROUTES:
+            match = pattern.match(url.path)
+            if match and wanted == verb:
+                handle = self._handler(name, match[1], dict(parse_qsl(url.query)), body)
+                return self._guarded(_METHODS[name], handle, host, match[1], bearer)
+        return None
+
+    def jobs(self) -> dict[str, Any]:
+        """Every tuning job by its name, as it stands."""
+        with self.cloud.lock:
+            found = {n: j for n, j in self.cloud.resources.items() if "/tuningJobs/" in n}
+            return {name: _public(job) for name, job in found.items()}
+
+    def _handler(
+        self, name: str, resource: str, query: dict[str, str], body: bytes
+    ) -> Callable[[], dict[str, Any]]:
+        return lambda: getattr(self, f"_{name}")(resource, query, json.loads(body or b"{}"))
+
+    def _guarded(
+        self, method: str, handle: Callable[[], Any], host: str, resource: str, bearer: str
+    ) -> Reply:
+        def checked() -> Any:
+            self.cloud.check_call(host, resource, bearer)
+            return handle()
+
+        answer = self.cloud.guarded(method, checked, host=host, resource=resource, transport="rest")
+        return Reply(json.dumps(answer).encode(), headers={"Content-Type": "application/json"})
+
+    def _create(self, parent: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        spec = _checked(body)
+        train = self._rows(spec.get("trainingDatasetUri", ""))
+        held_out = spec.get("validationDatasetUri", "")
+        if held_out:
+            self._rows(held_out)
+        now = _time(self.cloud.now())
+        job = {
+            **body,
+            "name": f"{canonical(parent)}/tuningJobs/{self.cloud.new_id()}",
+            "state": "JOB_STATE_PENDING",
+            "createTime": now,
+            "updateTime": now,
+        }
+        fault = self.cloud.take_fault("tuning")
+        job["_wanted"] = fault.message if fault else ""
+        job["_rows"] = len(train)
+        with self.cloud.lock:
+            self.cloud.resources[job["name"]] = job
+        return _public(job)
+
+    def _list(self, parent: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        prefix = f"{canonical(parent)}/tuningJobs/"
+        with self.cloud.lock:
+            found = [job for name, job in self.cloud.resources.items() if name.startswith(prefix)]
+        begin, size = int(query.get("pageToken", 0)), int(query.get("pageSize", 50))
+        if not 0 < size <= 100:
+            raise exceptions.InvalidArgument(f"page_size must be in [1, 100], is {size}.")
+        page = {"tuningJobs": [_public(job) for job in found[begin : begin + size]]}
+        more = {"nextPageToken": str(begin + size)} if begin + size < len(found) else {}
+        return page | more
+
+    def _get(self, name: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        job = self.cloud.find(name)
+        with self.cloud.lock:
+            self._advance(job)
+            return _public(job)
+
+    def _cancel(self, name: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        job = self.cloud.find(name)
+        if job["state"] in _OVER:
+            raise exceptions.FailedPrecondition(f"The TuningJob is in state {job['state']}.")
+        job["state"], job["endTime"] = "JOB_STATE_CANCELLED", _time(self.cloud.now())
+        job["error"] = {"code": 1, "message": "The TuningJob was cancelled."}
+        return {}
+
+    def _advance(self, job: dict[str, Any]) -> None:
+        if job["state"] in _OVER or self.hold.is_set():
+            return
+        self.looks[job["name"]] = self.looks.get(job["name"], 0) + 1
+        if self.looks[job["name"]] == 1:
+            job["state"], job["startTime"] = "JOB_STATE_RUNNING", _time(self.cloud.now())
+            return
+        wanted = job["_wanted"]
+        if wanted and wanted != "nan" and not wanted.startswith("dropped "):
+            job["state"], job["error"] = "JOB_STATE_FAILED", {"code": 3, "message": wanted}
+        else:
+            self._succeed(job, wanted)
+        job["endTime"] = _time(self.cloud.now())
+
+    def _succeed(self, job: dict[str, Any], wanted: str) -> None:
+        dropped = int(wanted.partition(" ")[2]) if wanted.startswith("dropped ") else 0
+        spec = job.get("supervisedTuningSpec") or job[_PREFERENCE]
+        epochs = int(spec.get("hyperParameters", {}).get("epochCount", 1))
+        kept = job["_rows"] - dropped
+        steps = -(-kept // BATCH) * epochs
+        stats = {
+            "tuningDatasetExampleCount": str(kept),
+            "totalBillableTokenCount": str(100 * kept),
+            "tuningStepCount": str(steps),
+        }
+        reasons = ["The example has more tokens than allowed."] * min(dropped, 3)
+        if "supervisedTuningSpec" in job:
+            stats["totalTruncatedExampleCount"] = str(dropped)
+            job["tuningDataStats"] = {"supervisedTuningDataStats": stats}
+        else:
+            job["tuningDataStats"] = {"preferenceOptimizationDataStats": stats}
+        stats |= {"droppedExampleReasons": reasons} if reasons else {}
+        job["state"] = "JOB_STATE_SUCCEEDED"
+        if job.get("outputUri"):
+            self._leave_weights(job["outputUri"])
+        else:
+            job["tunedModel"] = self._tuned(job, spec)
+        last = math.nan if wanted == "nan" else 0.4
+        job["experiment"] = self.board.record(job["name"], steps, last)
+
+    def _tuned(self, job: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+        region = job["name"].split("/")[3]
+        base = job.get("baseModel", "gemini-3")
+        body = {
+            "location": region,
+            "display_name": job.get("tunedModelDisplayName", "tuned"),
+            "adapter": "tuning job",
+            "base": base,
+            "dataset_uri": spec["trainingDatasetUri"],
+            "evaluation_data_uri": spec.get("validationDatasetUri", ""),
+        }
+        model = self.resources.upload(body)["name"]
+        endpoint = self.resources.deploy({**body, "model": model})["name"]
+        if base.startswith("gemini-3"):
+            endpoint = self.resources.move(endpoint, _SERVED_IN.get(region, region))
+        checkpoints = [{"checkpointId": "1", "epoch": "1", "step": "5", "endpoint": endpoint}]
+        only_last = spec.get("exportLastCheckpointOnly")
+        more = {} if only_last else {"checkpoints": checkpoints}
+        return {"model": model, "endpoint": endpoint, **more}
+
+    def _leave_weights(self, uri: str) -> None:
+        place = self.cloud.buckets / uri.removeprefix("gs://")
+        folder = place / "postprocess" / "node-0" / "checkpoints" / "final"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+
+    def _rows(self, uri: str) -> list[dict[str, Any]]:
+        path = self.cloud.buckets / uri.removeprefix("gs://")
+        if not uri.startswith("gs://") or not path.is_file():
+            raise exceptions.InvalidArgument(f"The dataset {uri!r} does not exist.")
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+    def _generate(self, model: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        from google.cloud.aiplatform_v1beta1 import GenerateContentRequest
+
+        request = _parsed(_without_level(body), GenerateContentRequest.pb()())
+        if not request.contents:
+            raise exceptions.InvalidArgument("contents is not specified.")
+        publisher = model.partition("/publishers/google/models/")[2]
+        if publisher and not _ANSWERS.match(publisher):
+            raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")
+        text = self.resources.known_answer(model, request.contents[-1].parts[0].text)
+        if text == "BLOCK":
+            return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
+        content = {"role": "model", "parts": [{"text": text}]}
+        return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+
+
+def _checked(body: dict[str, Any]) -> dict[str, Any]:
+    """Read a TuningJob; an unknown field or value is a 400. Returns the one spec."""
+    from google.cloud.aiplatform_v1beta1 import TuningJob
+    from google.genai import types
+
+    known = {name: value for name, value in body.items() if name != _PREFERENCE}
+    message = _parsed(known, TuningJob.pb()())
+    if _PREFERENCE in body:
+        try:
+            types.PreferenceOptimizationSpec.model_validate(body[_PREFERENCE])
+        except ValueError as error:
+            raise exceptions.InvalidArgument(f"Invalid JSON payload received. {error}") from error
+    specs = [body[name] for name in ("supervisedTuningSpec", _PREFERENCE) if name in body]
+    if len(specs) != 1:
+        raise exceptions.InvalidArgument("exactly one tuning spec must be set.")
+    if bool(message.base_model) == bool(message.pre_tuned_model.tuned_model_name):
+        raise exceptions.InvalidArgument("one of base_model and pre_tuned_model must be set.")
+    if message.base_model and not _ANSWERS.match(message.base_model):
+        raise exceptions.InvalidArgument(f"Base model {message.base_model} is not supported.")
+    is_open = "@" in message.base_model
+    if is_open != bool(message.output_uri):
+        raise exceptions.InvalidArgument("output_uri belongs to open models, and they need it.")
+    if is_open and message.supervised_tuning_spec.hyper_parameters.learning_rate_multiplier:
+        raise exceptions.InvalidArgument("learning_rate_multiplier is not supported.")
+    return dict(specs[0])
+
+
+def _without_level(body: dict[str, Any]) -> dict[str, Any]:
+    """Check thinkingLevel, which the generated package of this version does not know yet."""
+    from google.genai import types
+
+    config = dict(body.get("generationConfig", {}))
+    thinking = dict(config.get("thinkingConfig", {}))
+    # google-genai sends both spellings.
+    level = thinking.pop("thinkingLevel", "") or thinking.pop("thinking_level", "")
+    if level and level not in types.ThinkingLevel.__members__:
+        raise exceptions.InvalidArgument(f"Invalid value at thinking_level: {level}.")
+    if level and {"thinkingBudget", "thinking_budget"} & thinking.keys():
+        raise exceptions.InvalidArgument("thinking_level and thinking_budget exclude each other.")
+    return body | {"generationConfig": config | {"thinkingConfig": thinking}}
+
+
+def _parsed(body: dict[str, Any], message: Any) -> Any:
+    try:
+        return json_format.ParseDict(body, message)
+    except json_format.ParseError as error:
+        raise exceptions.InvalidArgument(f"Invalid JSON payload received. {error}") from error
+
+
+def _public(job: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in job.items() if not name.startswith("_")}
+
+
+def _time(moment: Any) -> str:
+    return str(moment.isoformat()).replace("+00:00", "Z")
