@@ -17,7 +17,7 @@ import typer
 
 from tunepipe.core.errors import TunepipeError, UsageError
 
-from . import data_verbs, run_verbs, settings
+from . import data_verbs, run_verbs, schedule_verbs, settings
 from .output import ReaderLeft, print_error
 
 DEFECT = 70
@@ -47,6 +47,7 @@ for _verb in (
 ):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)
+app.add_typer(schedule_verbs.app, name="schedule")
 
 
 @app.callback()
@@ -113,10 +114,11 @@ def _with_one_verb(arguments: Sequence[str]) -> typer.Typer:
     """Return the command with the verb asked for alone: to build all takes longer than most do."""
     verb = arguments[0] if arguments else ""
     found = [one for one in app.registered_commands if verb == (one.name or _name(one.callback))]
-    if not found:
+    groups = [one for one in app.registered_groups if verb == one.name]
+    if not (found or groups):
         return app
     small = copy(app)
-    small.registered_commands, small.registered_groups = found, []
+    small.registered_commands, small.registered_groups = found, groups
     return small
 
 

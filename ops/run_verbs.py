@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from .vertex_run import RunStatus
 
 LOCAL = "local"
+# Options of `run` that go to the pipeline, and to the job around it, as they are.
+_PARAMETERS = (
+    *("format", "eval_fraction", "eval_min", "eval_max", "group_by", "stratify_by"),
+    *("learning_rate_multiplier", "seed", "task", "margin"),
+)
+_PLACE = ("project", "region", "bucket", "service_account", "network", "encryption_key")
 
 
 def compile_pipelines(
@@ -36,11 +42,21 @@ def compile_pipelines(
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the YAML files lie.")
     ] = Path("compiled"),
+    template: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with Google's "
+            "template in it, from a file, a gs:// or an https:// URI. See run --pipeline.",
+        ),
+    ] = "",
     json: options.Json = False,
 ) -> int:
     """Write compiled/, or say what is stale."""
     from . import compilation
 
+    if template:
+        return _compile_inlined(template, folder / "tune_large_model_inlined.yaml", Output(json))
     if check:
         changed = compilation.differences(folder, compilation.render(base_image))
     else:
@@ -54,6 +70,16 @@ def compile_pipelines(
     elif check:
         out.line("run: tunepipe compile", "bold")
     return int(check and bool(changed))
+
+
+def _compile_inlined(template: str, path: Path, out: Output) -> int:
+    from .inlining import write_inlined
+
+    found = write_inlined(template, path)
+    out.result({"written": str(path), "template": found.source, "sha256": found.sha256})
+    out.line(f"wrote  {path}")
+    out.line(f"with   {found.source} sha256:{found.sha256}")
+    return 0
 
 
 def run(
@@ -105,6 +131,10 @@ def run(
         list[str] | None,
         typer.Option(metavar="K=V", help="What the backend alone knows: lora_rank=16; repeatable."),
     ] = None,
+    pipeline: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Run this compiled pipeline; see compile --template."),
+    ] = "",
     runs: options.Runs = Path("runs"),
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     dry_run: Annotated[
@@ -122,47 +152,49 @@ def run(
     before it spends. The backend local runs on this machine. Exit code 1 where the tuned model is
     worse.
     """
+    asked = asked_run(context, locals())
+    out = Output(json)
+    if asked.backend == LOCAL:
+        return _run_here(dict(asked.parameters), runs, again, dry_run, out)
+    return _run_there(asked, again=again, dry_run=dry_run, wait=wait, yes=yes, out=out)
+
+
+def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
+    """Put together what the options of `run` ask for.
+
+    Args:
+        context: Holds the settings of tunepipe.toml.
+        given: The options of `run` by name.
+
+    Returns:
+        The run; where its backend is `local`, its backend and parameters alone matter.
+
+    Raises:
+        UsageError: An option out of range, or not of the form K=V.
+    """
     from tunepipe.core import models
 
-    over = options.tables(context, tables)
-    model = models.find(base_model, backend, over)
-    parameters: dict[str, Any] = {
-        "dataset_uri": dataset,
-        "format": format,
-        "base_model": model.name,
-        "eval_fraction": eval_fraction,
-        "eval_min": eval_min,
-        "eval_max": eval_max,
-        "group_by": group_by,
-        "stratify_by": stratify_by,
-        "epochs": options.positive(epochs, "--epochs"),
-        "train_steps": train_steps or 0,
-        "learning_rate_multiplier": learning_rate_multiplier,
-        "seed": seed,
-        "max_cost_usd": options.positive(max_cost_usd, "--max-cost-usd"),
-        "tables": over,
-        "options": pairs(option, "--option"),
-        "task": task,
-        "margin": margin,
-        **pairs(param, "--param"),
-    }
-    out = Output(json)
-    if model.backend == LOCAL:
-        return _run_here(parameters, runs, again, dry_run, out)
     from .vertex_request import VertexRun
 
-    asked = VertexRun(
+    over = options.tables(context, given["tables"])
+    model = models.find(given["base_model"], given["backend"], over)
+    parameters: dict[str, Any] = {
+        "dataset_uri": given["dataset"],
+        **{name: given[name] for name in _PARAMETERS},
+        "base_model": model.name,
+        "epochs": options.positive(given["epochs"], "--epochs"),
+        "train_steps": given["train_steps"] or 0,
+        "max_cost_usd": options.positive(given["max_cost_usd"], "--max-cost-usd"),
+        "tables": over,
+        "options": pairs(given["option"], "--option"),
+        **pairs(given["param"], "--param"),
+    }
+    return VertexRun(
         backend=model.backend,
-        project=project,
-        region=region,
-        bucket=bucket,
         parameters=parameters,
-        service_account=service_account,
-        network=network,
-        encryption_key=encryption_key,
-        labels={name: str(value) for name, value in pairs(label, "--label").items()},
+        labels={name: str(value) for name, value in pairs(given["label"], "--label").items()},
+        **{name: given[name] for name in _PLACE},
     )
-    return _run_there(asked, again=again, dry_run=dry_run, wait=wait, yes=yes, out=out)
 
 
 def show_run_plan(

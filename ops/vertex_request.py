@@ -26,6 +26,7 @@ from tunepipe.core.errors import LimitError, UsageError
 from .compilation import pipeline_text
 
 RUN_LABEL = "tunepipe_run"
+SCHEDULE_LABEL = "tunepipe_schedule"
 _KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
     "BOOLEAN": (bool,),
@@ -115,9 +116,38 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     told = {**{name: value for name, value in names.items() if value}, **told}
     return Request(
         parent=google_clients.parent(run.project, run.region),
-        job=_job(run, spec, told, key),
+        job=_job(run, spec, told, {RUN_LABEL: key}),
         uploads=uploads,
     )
+
+
+def prepare_recurring(run: VertexRun, schedule: str) -> Request:
+    """Check what a schedule will run, and write its request; nothing is sent.
+
+    Args:
+        run: The run; its dataset is read anew each time, so it must lie in Cloud Storage.
+        schedule: The schedule's name; the runs bear it as a label.
+
+    Raises:
+        UsageError: See `prepare`; or the dataset is a file of this machine.
+        LimitError: Something would run outside the region.
+    """
+    _check_place(run)
+    _check_backend(run)
+    source = str(run.parameters.get("dataset_uri", ""))
+    if not storage.is_gcs(source):
+        raise UsageError(
+            "a schedule reads its dataset anew each time, so it must lie in Cloud Storage",
+            where=f"--dataset {source}",
+            fix="copy it to the bucket and give its gs:// URI",
+        )
+    spec = yaml.safe_load(pipeline_text(run.backend))
+    given = _completed(run, source)
+    check_parameters(spec, given)
+    told = _differing(spec, given)
+    # Not the label of a single run: what it runs over is not known before it runs.
+    job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
+    return Request(google_clients.parent(run.project, run.region), job, {})
 
 
 def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -246,14 +276,17 @@ def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 
 def _job(
-    run: VertexRun, spec: Mapping[str, Any], parameters: Mapping[str, Any], key: str
+    run: VertexRun,
+    spec: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    labels: Mapping[str, str],
 ) -> dict[str, Any]:
     for name, value in run.labels.items():
         if name.startswith("tunepipe_"):
             raise LimitError("labels tunepipe_… are ours", where=f"{name}={value}")
     job: dict[str, Any] = {
         "display_name": run.display_name or spec["pipelineInfo"]["name"],
-        "labels": {**run.labels, RUN_LABEL: key, "tunepipe_backend": run.backend},
+        "labels": {**run.labels, **labels, "tunepipe_backend": run.backend},
         "runtime_config": {
             "gcs_output_directory": f"{_root(run)}/runs",
             "parameter_values": parameters,

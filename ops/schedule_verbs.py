@@ -1,0 +1,271 @@
+"""The verbs of `tunepipe schedule`: apply, list, pause, resume, delete, run-now."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunepipe.core.errors import UsageError
+
+from . import options
+from .consent import agree
+from .output import Output
+from .run_verbs import LOCAL, asked_run, run, show_run_plan
+
+if TYPE_CHECKING:
+    from tunepipe.core.schedule import Cron
+
+    from .schedules import Change, Listed
+    from .vertex_request import VertexRun
+
+app = typer.Typer(
+    help="Retrain at set times: on Vertex AI, or by cron or systemd on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,47}\Z")
+_NEXT_RUNS = 3
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+
+
+def apply(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="One schedule has it; applied anew, it is changed.")
+    ],
+    cron: Annotated[
+        str,
+        typer.Option(metavar="CRON", help='Five fields, such as "TZ=Asia/Tokyo 0 3 * * 1".'),
+    ],
+    zone: Annotated[
+        str, typer.Option(metavar="ZONE", help="The time zone, where --cron names none; else UTC.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the change.")] = False,
+    json: options.Json = False,
+    **given: Any,
+) -> int:
+    """Create a schedule, or change it in place; the other options are those of `run`.
+
+    Shows first what would change, and what a run is estimated to cost. One run at a time, and a
+    missed time is not caught up on. With the backend local, prints the lines for cron and systemd,
+    and installs nothing.
+    """
+    from tunepipe.core import schedule as times
+
+    if not _NAME.match(name):
+        raise UsageError(
+            "must be of small letters, digits and -, a letter first, at most 48",
+            where=f"--name {name}",
+        )
+    when, asked, out = times.parse(cron, zone), asked_run(context, given), Output(json)
+    if asked.backend == LOCAL:
+        return _print_lines(context, name, when, out)
+    return _apply_there(name, when, asked, dry_run=dry_run, yes=yes, out=out)
+
+
+def list_schedules(
+    project: options.Project = "", region: options.Region = "", json: options.Json = False
+) -> int:
+    """List the schedules of a project in a region."""
+    from . import schedules
+
+    found = schedules.listed(*_place(project, region), datetime.now(UTC))
+    out = Output(json)
+    out.result({"schedules": [one.as_json() for one in found]})
+    if found:
+        head = ("name", "state", "next run", "runs", "times", "dataset")
+        out.table([head, *map(_row, found)], styles=("bold",))
+    else:
+        out.line(f"no schedule in {region}")
+    return 0
+
+
+def pause(
+    name: Name,
+    project: options.Project = "",
+    region: options.Region = "",
+    json: options.Json = False,
+) -> int:
+    """Let a schedule start no run until it is resumed."""
+    from . import schedules
+
+    found = schedules.named(name, *_place(project, region))
+    schedules.pause(found)
+    return _say(found.name, "paused", Output(json))
+
+
+def resume(
+    name: Name,
+    project: options.Project = "",
+    region: options.Region = "",
+    json: options.Json = False,
+) -> int:
+    """Let a paused schedule go on from its next time; what it missed is not caught up on."""
+    from . import schedules
+
+    found = schedules.named(name, *_place(project, region))
+    schedules.resume(found)
+    return _say(found.name, "active", Output(json))
+
+
+def delete(
+    name: Name,
+    project: options.Project = "",
+    region: options.Region = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: options.Json = False,
+) -> int:
+    """Delete a schedule; its runs and their models stay."""
+    from . import schedules
+
+    out = Output(json)
+    found = schedules.named(name, *_place(project, region))
+    agree(f"Delete the schedule {name}?", yes, out)
+    schedules.delete(found)
+    return _say(found.name, "deleted", out)
+
+
+def run_now(
+    name: Name,
+    project: options.Project = "",
+    region: options.Region = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: options.Json = False,
+) -> int:
+    """Start one run of a schedule at once; refused while another is under way."""
+    from . import schedules, vertex_run
+
+    out = Output(json)
+    found = schedules.named(name, *_place(project, region))
+    agree(f"Start a run of {name} now?", yes, out)
+    made = schedules.run_now(found, datetime.now(UTC))
+    out.result({"run": made, "page": vertex_run.page(made)})
+    out.line(f"{out.styled('run', 'bold')}   {made}")
+    out.line(f"{out.styled('page', 'bold')}  {vertex_run.page(made)}")
+    return 0
+
+
+def _with_options_of_run() -> inspect.Signature:
+    """The signature of `apply`: its own options, then those of `run` that say what is run."""
+    own = inspect.signature(apply, eval_str=True).parameters
+    apart = {*own, "runs", "wait", "again"}
+    lent = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, one in inspect.signature(run, eval_str=True).parameters.items()
+        if name not in apart
+    ]
+    return inspect.Signature([*list(own.values())[:-1], *lent])
+
+
+apply.__signature__ = _with_options_of_run()  # type: ignore[attr-defined]
+app.command()(apply)
+app.command("list")(list_schedules)
+app.command()(pause)
+app.command()(resume)
+app.command()(delete)
+app.command("run-now")(run_now)
+
+
+def _apply_there(
+    name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
+) -> int:
+    from . import schedules, vertex_request
+
+    after = schedules.wanted(name, when, vertex_request.prepare_recurring(asked, name))
+    present = schedules.find(name, asked.project, asked.region)
+    changes = schedules.differences(present, after)
+    plan = show_run_plan(dict(asked.parameters), asked.backend, asked.region, out)
+    verb = "update" if present else "create"
+    _show_changes(verb, changes, out)
+    if changes and not dry_run:
+        agree(f"{verb.capitalize()} the schedule {name}?", yes, out)
+        present = schedules.update(present, after) if present else schedules.create(after)
+    done = f"{verb}d" if changes else "unchanged"
+    _show_applied(f"would {verb}" if changes and dry_run else done, present, when, out)
+    out.result(
+        {
+            "schedule": present.name if present else "",
+            "name": name,
+            "action": f"would {verb}" if changes and dry_run else done,
+            "changes": [asdict(change) for change in changes],
+            "next_runs": _next_runs(when),
+            "plan": plan,
+        }
+    )
+    return 0
+
+
+def _show_changes(verb: str, changes: Sequence[Change], out: Output) -> None:
+    if not changes:
+        out.line("nothing changes: the schedule is as wanted", "green")
+        return
+    out.line(f"to {verb}:", "bold")
+    signs = {"create": "+", "update": "~"}
+    for change in changes:
+        before = "" if change.before is None else f"{change.before} -> "
+        sign = "-" if change.after is None else signs[verb] if before else "+"
+        out.line(f"  {sign} {change.what}: {before}{'' if change.after is None else change.after}")
+
+
+def _show_applied(done: str, present: Any, when: Cron, out: Output) -> None:
+    out.line(f"{done}: {present.name if present else 'nothing was sent'}")
+    if present and present.state.name == "PAUSED":
+        out.line("it is paused: tunepipe schedule resume", "yellow")
+    out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
+
+
+def _next_runs(when: Cron) -> list[str]:
+    from tunepipe.core import schedule as times
+
+    found = times.next_runs(when, datetime.now(UTC), _NEXT_RUNS)
+    return [time.isoformat(timespec="minutes") for time in found]
+
+
+def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
+    from . import timers
+
+    own = {"name", "cron", "zone", "dry_run", "yes", "json"}
+    command = timers.run_command(_given(context, own))
+    lines = timers.lines(name, when, command)
+    out.result({"name": name, "next_runs": _next_runs(when), **lines})
+    for text in () if out.as_json else lines.values():
+        print(text)
+    out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
+    return 0
+
+
+def _given(context: typer.Context, apart: set[str]) -> Mapping[str, Any]:
+    """The options that were given by flag or environment; tunepipe.toml is read by every run."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {
+        name: context.params[name]
+        for name, source in sources.items()
+        if name not in apart and source and source.name in ("COMMANDLINE", "ENVIRONMENT")
+    }
+
+
+def _place(project: str, region: str) -> tuple[str, str]:
+    for option, value in (("--project", project), ("--region", region)):
+        if not value:
+            raise UsageError("is needed", where=option, fix="give it, or set it in tunepipe.toml")
+    return project, region
+
+
+def _row(one: Listed) -> tuple[str, ...]:
+    return (one.name, one.state, one.next_run, str(one.runs), one.cron, one.dataset)
+
+
+def _say(resource: str, state: str, out: Output) -> int:
+    out.result({"schedule": resource, "state": state})
+    out.line(f"{resource}: {state}")
+    return 0
