@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from tunepipe.core import formats
 from tunepipe.core.errors import DataError, UsageError
 
