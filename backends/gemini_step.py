@@ -7,6 +7,7 @@ from typing import Any
 
 from . import gemini, managed_step
 from .artifacts import Artifact
+from .evaluation_step import evaluate
 
 
 def tune_step(
@@ -29,7 +30,7 @@ def evaluate_step(
     base_model: str,
     settings: Mapping[str, Any],
 ) -> dict[str, int]:
-    """Ask a Gemini every held-out row; see `managed_step.evaluate`.
+    """Ask a Gemini every held-out row; see `evaluation_step`.
 
     Args:
         model: The model to ask; one that stands for none gives an empty file.
@@ -43,4 +44,4 @@ def evaluate_step(
         Counts: rows, unanswered, exact_matches.
     """
     told = {**settings, "base_model": base_model}
-    return managed_step.evaluate(gemini, model, rows, out, work_dir, told)
+    return evaluate(gemini, model, rows, out, work_dir, told, managed_step.PACE)

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from tunepipe.core import predictions, progress
+from tunepipe.core import progress
 from tunepipe.core.files import replacing
 from tunepipe.core.large_model import family
 
 from . import large_model
-from .artifacts import Artifact, model_of, point_at
+from .artifacts import Artifact, point_at
 from .contract import TuningRequest
+from .evaluation_step import evaluate
 from .launcher import UnreachableError
-from .prediction import Pace, predict_rows
+from .prediction import Pace
 
-_WORKERS = 8
-_REQUESTS_PER_MINUTE = 60.0  # Google's default quota for these models
-_ATTEMPTS = 6
+# 60 a minute was Google's default quota for these models.
+_PACE = Pace(workers=8, requests_per_minute=60.0, attempts=6)
 
 
 class Rows(Protocol):
@@ -102,27 +102,7 @@ def evaluate_step(
     Returns:
         Counts: rows, unanswered, exact_matches.
     """
-    asked = model_of(model)
-    if not asked:
-        with replacing(out):
-            pass
-        return {"rows": 0, "unanswered": 0, "exact_matches": 0}
-    pace = Pace(
-        workers=int(settings.get("workers", _WORKERS)),
-        requests_per_minute=float(settings.get("requests_per_minute", _REQUESTS_PER_MINUTE)),
-        attempts=int(settings.get("attempts", _ATTEMPTS)),
-    )
-    kept = ("max_output_tokens", "temperature")
-    told = {name: settings[name] for name in kept if name in settings}
-    found = predict_rows(
-        large_model,
-        asked,
-        rows,
-        out,
-        work_dir=work_dir,
-        settings={**told, "chat": family(base_model) == "chat"},
-        pace=pace,
-        progress=lambda event: progress.report(stage="evaluate", **event),
-    )
-    right = sum(row.prediction == row.reference for row in predictions.read(out))
-    return {"rows": found.rows, "unanswered": found.unanswered, "exact_matches": right}
+    kept = {"max_output_tokens", "temperature", "workers", "requests_per_minute", "attempts"}
+    told = {name: value for name, value in settings.items() if name in kept}
+    told["chat"] = family(base_model) == "chat"
+    return evaluate(large_model, model, rows, out, work_dir, told, _PACE)

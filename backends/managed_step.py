@@ -13,14 +13,12 @@ from tunepipe.core.files import replacing
 from tunepipe.core.formats import input_text, read_examples
 from tunepipe.core.predictions import Prediction
 
-from .artifacts import Artifact, model_of, point_at
+from .artifacts import Artifact, point_at
 from .contract import Backend, TuningRequest, TuningResult
 from .launcher import UnreachableError
-from .prediction import Pace, predict_rows
+from .prediction import Pace
 
-_WORKERS = 8
-_ATTEMPTS = 8
-_PACE = ("workers", "requests_per_minute", "attempts")
+PACE = Pace(workers=8, attempts=8)
 
 
 class Rows(Protocol):
@@ -81,47 +79,6 @@ def tune(
     _write(found, report)
 
 
-def evaluate(
-    backend: Backend,
-    model: Artifact,
-    rows: str,
-    out: str,
-    work_dir: str,
-    settings: Mapping[str, Any],
-) -> dict[str, int]:
-    """Ask a tuned or a base model every held-out row.
-
-    Args:
-        backend: gemini or open_model.
-        model: The model to ask; one that stands for none gives an empty file.
-        rows: The held-out rows.
-        out: The predictions file to write.
-        work_dir: Where answers are kept as they come; "" keeps them beside `out`.
-        settings: workers, requests_per_minute and attempts set the pace; the rest is the
-            backend's.
-
-    Returns:
-        Counts: rows, unanswered, exact_matches.
-    """
-    asked = model_of(model)
-    if not asked:
-        with replacing(out):
-            pass
-        return {"rows": 0, "unanswered": 0, "exact_matches": 0}
-    found = predict_rows(
-        backend,
-        asked,
-        rows,
-        out,
-        work_dir=work_dir,
-        settings={name: value for name, value in settings.items() if name not in _PACE},
-        pace=_pace(settings),
-        progress=lambda event: progress.report(stage="evaluate", **event),
-    )
-    right = sum(row.prediction == row.reference for row in predictions.read(out))
-    return {"rows": found.rows, "unanswered": found.unanswered, "exact_matches": right}
-
-
 def leave_unanswered(rows: str, out: str, why: str) -> dict[str, int]:
     """Write every row as unanswered, where nothing serves the model.
 
@@ -138,15 +95,6 @@ def leave_unanswered(rows: str, out: str, why: str) -> dict[str, int]:
     ]
     predictions.write(asked, out)
     return {"rows": len(asked), "unanswered": len(asked), "exact_matches": 0}
-
-
-def _pace(settings: Mapping[str, Any]) -> Pace:
-    # int(): KFP makes 8.0 of the 8 in a mapping.
-    return Pace(
-        workers=int(settings.get("workers", _WORKERS)),
-        requests_per_minute=float(settings.get("requests_per_minute", 0)),
-        attempts=int(settings.get("attempts", _ATTEMPTS)),
-    )
 
 
 def _write(found: TuningResult, report: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import managed_step, open_model
 from .artifacts import Artifact, model_of
+from .evaluation_step import evaluate
 
 _NOT_SERVED = "no endpoint serves this model; name one by the option endpoint or base_endpoint"
 
@@ -26,7 +27,7 @@ def tune_step(
 def evaluate_step(
     model: Artifact, rows: str, out: str, work_dir: str, settings: Mapping[str, Any]
 ) -> dict[str, int]:
-    """Ask an endpoint every held-out row; see `managed_step.evaluate`.
+    """Ask an endpoint every held-out row; see `evaluation_step`.
 
     A model that no endpoint serves leaves every row unanswered: there is no evidence then, and
     nothing is promoted.
@@ -34,4 +35,4 @@ def evaluate_step(
     asked = model_of(model)
     if asked and not open_model.is_endpoint(asked):
         return managed_step.leave_unanswered(rows, out, _NOT_SERVED)
-    return managed_step.evaluate(open_model, model, rows, out, work_dir, settings)
+    return evaluate(open_model, model, rows, out, work_dir, settings, managed_step.PACE)

@@ -13,17 +13,15 @@ def evaluate_model(
     eval: Input[Dataset],
     predictions: Output[Artifact],
     metrics: Output[Metrics],
-    backend: str = "local",
     max_output_tokens: int = 256,
     settings: dict = {},  # noqa: B006
     work_dir: str = "",
 ) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
-    """Predict every held-out row; a row without an answer is counted, never scored as wrong.
+    """Ask a model on this machine every held-out row; an unanswered one is never scored as wrong.
 
     Args:
         model: The model to ask. One that stands for no model gives no predictions.
         eval: The rows held out.
-        backend: large-model, gemini, open-model or local.
         max_output_tokens: The longest answer, in tokens.
         settings: What the backend alone knows, such as requests_per_minute.
         work_dir: A folder where answers are kept as they come; a killed step goes on from there
@@ -35,10 +33,10 @@ def evaluate_model(
         rows: How many rows were asked.
         unanswered: How many of them gave no answer.
     """
-    from tunepipe.backends.evaluation_step import evaluate_step
+    from tunepipe.backends.local_step import evaluate_step
 
     settings = {**settings, "max_output_tokens": max_output_tokens}
-    found = evaluate_step(backend, model, eval.path, predictions.path, work_dir, settings)
+    found = evaluate_step(model, eval.path, predictions.path, work_dir, settings)
     for name, value in found.items():
         metrics.log_metric(name, value)
     return (found["rows"], found["unanswered"])

@@ -39,7 +39,7 @@ def tune_local(
         base: The model before tuning.
         tuning: What was measured, as JSON.
     """
-    from tunepipe.backends.tuning_step import tune_step
+    from tunepipe.backends.local_step import tune_step
 
     rows = {"train": train.path, "eval": eval.path}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}

@@ -5,6 +5,7 @@ fingerprint -> validate -> split -> plan steps and cost -> tune
     -> compare -> promote, or keep the champion
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
@@ -33,11 +34,13 @@ from tunepipe.core import models
 BACKENDS = ("local", "large-model", "gemini", "open-model")
 
 
-def build_tuning_pipeline(backend: str) -> Any:
+def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None = None) -> Any:
     """Compose the tuning pipeline for one backend; every backend has the same steps and ports.
 
     Args:
         backend: One of BACKENDS.
+        tune_instead: Composes the tuning from other steps than the backend's own; it takes what
+            the backend's step takes, and its result has the same outputs.
 
     Returns:
         A kfp pipeline, to compile or to run.
@@ -139,6 +142,7 @@ def build_tuning_pipeline(backend: str) -> Any:
         )
         tuned = _tune(
             backend,
+            tune_instead,
             here={"seed": seed, "work_dir": work_dir},
             remote={"project": project, "region": region, "display_name": display_name},
             managed={"tables": tables},
@@ -195,11 +199,14 @@ def build_tuning_pipeline(backend: str) -> Any:
 
 def _tune(
     backend: str,
+    instead: Callable[..., Any] | None,
     here: dict[str, Any],
     remote: dict[str, Any],
     managed: dict[str, Any],
     **settings: Any,
 ) -> Any:
+    if instead:
+        return instead(**settings, **remote)
     match backend:
         case "local":
             return tune_local(**settings, **here)
@@ -213,7 +220,7 @@ def _tune(
 def _evaluate(backend: str, base_model: Any, **settings: Any) -> Any:
     match backend:
         case "local":
-            return evaluate_model(**settings, backend=backend)
+            return evaluate_model(**settings)
         case "gemini":
             return evaluate_gemini(**settings, base_model=base_model)
         case "open-model":

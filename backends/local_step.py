@@ -1,4 +1,4 @@
-"""What tune_local does: the local backend, between KFP's artifacts."""
+"""What tune_local and evaluate_model do: the local backend between KFP's artifacts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tunepipe.core.files import replacing
 from . import local
 from .artifacts import Artifact, point_at
 from .contract import TuningRequest
+from .evaluation_step import evaluate
+from .prediction import Pace
 
 _TINY = "tiny"
 
@@ -52,3 +54,10 @@ def tune_step(
     point_at(base, str(found.statistics["base_model"]))
     with replacing(report) as file:
         json.dump(asdict(found), file, ensure_ascii=False, indent=1)
+
+
+def evaluate_step(
+    model: Artifact, rows: str, out: str, work_dir: str, settings: Mapping[str, Any]
+) -> dict[str, int]:
+    """Ask a model on this machine every held-out row, all at once; see `evaluation_step`."""
+    return evaluate(local, model, rows, out, work_dir, settings, Pace())

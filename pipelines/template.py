@@ -1,0 +1,41 @@
+"""Google's template as a part of the pipeline, in place of the step that launches it."""
+
+from typing import Any
+
+from tunepipe.components.template import keep_template_model, prepare_template
+
+_FROM_THE_CHECK = prepare_template.component_spec.outputs
+
+
+def tune_by_template(template: Any, sha256: str, **settings: Any) -> Any:
+    """Compose check, template and hand-over; the result has the ports of tune_large_model.
+
+    Args:
+        template: The template, loaded as a component.
+        sha256: Of the template's bytes; it goes with the run.
+        settings: What tune_large_model takes.
+
+    Returns:
+        The task whose outputs are model, base and tuning.
+    """
+    checked = prepare_template(template_sha256=sha256, **settings)
+    given = {
+        "project": settings["project"],
+        "model_display_name": settings["display_name"],
+        "large_model_reference": settings["base_model"],
+        "train_steps": settings["train_steps"],
+        "learning_rate_multiplier": settings["learning_rate_multiplier"],
+        **{name: checked.outputs[name] for name in _FROM_THE_CHECK},
+    }
+    # The template's interface has changed under one tag: what this one lacks is not passed.
+    declared = template.component_spec.inputs
+    tuned = template(**{name: value for name, value in given.items() if name in declared})
+    return keep_template_model(
+        model_resource_name=tuned.outputs["model_resource_name"],
+        endpoint_resource_name=tuned.outputs["endpoint_resource_name"],
+        project=settings["project"],
+        region=settings["region"],
+        train_steps=settings["train_steps"],
+        base_model=settings["base_model"],
+        template_sha256=sha256,
+    )
