@@ -55,15 +55,26 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         LimitError: Anything would run outside the region given.
         CloudError: Google refused, or the job failed.
     """
-    parameters = template_parameters(_given(request), region=request.region)
-    _check_rows(request)
-    job = child_job(request, parameters)
+    job = child_job(request, checked(request))
     parent = google_clients.parent(request.project, request.region)
     jobs = TemplateJobs(job, parent, KEY_LABEL)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
     name = launcher.launch(jobs, resources, _pace(request.options), progress)
     with google_clients.explained(name):
         return _result(jobs.get(name), request)
+
+
+def checked(request: TuningRequest) -> dict[str, Any]:
+    """Check a request, its rows included, and return what the template has to be told.
+
+    Raises:
+        UsageError: A parameter that the template would refuse.
+        DataError: Too few or too many rows.
+        LimitError: Anything would run outside the region given.
+    """
+    parameters = template_parameters(_given(request), region=request.region)
+    _check_rows(request)
+    return parameters
 
 
 def check_options(model: str, options: Mapping[str, Any], *, project: str, region: str) -> None:

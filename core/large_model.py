@@ -49,6 +49,12 @@ def template_parameters(given: Mapping[str, Any], *, region: str) -> Parameters:
     }
 
 
+def template_defaults() -> Parameters:
+    """Return the template's own value of every parameter that has one."""
+    rules = load("large_model.toml")["parameters"]
+    return {name: rule["default"] for name, rule in rules.items() if "default" in rule}
+
+
 def training_region(region: str, location: str, accelerator_type: str) -> str:
     """Say where the template trains; the hardware decides, not the region the pipeline runs in.
 

@@ -22,7 +22,7 @@ def render(base_image: str = "") -> dict[str, str]:
     Returns:
         Paths below compiled/ and the text of each file.
     """
-    texts = {path: _text(unit) for path, unit in _units()}
+    texts = {path: compiled_text(unit) for path, unit in _units()}
     if not base_image:
         return texts
     return {path: on_image(text, base_image) for path, text in texts.items()}
@@ -33,7 +33,7 @@ def pipeline_text(backend: str) -> str:
     """Compile the pipeline of one backend, such as "local"."""
     from tunepipe.pipelines.tuning import build_tuning_pipeline
 
-    return _text(build_tuning_pipeline(backend))
+    return compiled_text(build_tuning_pipeline(backend))
 
 
 def compile_all(folder: Path, *, base_image: str = "") -> list[str]:
@@ -77,7 +77,8 @@ def _units() -> Iterator[tuple[str, Any]]:
         yield f"pipelines/tune_{name}.yaml", build_tuning_pipeline(backend)
 
 
-def _text(unit: Any) -> str:
+def compiled_text(unit: Any) -> str:
+    """Compile a pipeline or a component."""
     from kfp import compiler
 
     with tempfile.TemporaryDirectory() as folder:

@@ -193,6 +193,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         backend=model.backend,
         parameters=parameters,
         labels={name: str(value) for name, value in pairs(given["label"], "--label").items()},
+        pipeline=given.get("pipeline", ""),
         **{name: given[name] for name in _PLACE},
     )
 

@@ -24,6 +24,7 @@ from tunepipe.backends.pipeline_jobs import KEY_CHARACTERS
 from tunepipe.core.errors import LimitError, UsageError
 
 from .compilation import pipeline_text
+from .inlining import check_template, template_sha256
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
@@ -55,6 +56,7 @@ class VertexRun:
         encryption_key: The customer-managed key (CMEK); "" for Google's.
         labels: The user's labels.
         display_name: The run's and the tuned model's name; "" for one made from the backend.
+        pipeline: A compiled pipeline's file to run; "" for the backend's own, compiled anew.
     """
 
     backend: str
@@ -67,6 +69,19 @@ class VertexRun:
     encryption_key: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     display_name: str = ""
+    pipeline: str = ""
+
+    def spec(self) -> dict[str, Any]:
+        """Return the pipeline that is run.
+
+        Raises:
+            UsageError: The file is not there, or the template in it has changed since.
+        """
+        if not self.pipeline:
+            return dict(yaml.safe_load(pipeline_text(self.backend)))
+        text = storage.read_bytes(self.pipeline).decode()
+        check_template(text)
+        return dict(yaml.safe_load(text))
 
 
 @dataclass(frozen=True)
@@ -103,14 +118,14 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     """
     _check_place(run)
     _check_backend(run)
-    spec = yaml.safe_load(pipeline_text(run.backend))
+    spec = run.spec()
     uploads, uri, fingerprint = _dataset(run)
     given = _completed(run, uri)
     if again:
         given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
     check_parameters(spec, given)
     told = _differing(spec, given)
-    key = _key(fingerprint, run.backend, told)
+    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", told)
     run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
     names = {"run_id": run_id, "run": _told(run, run_id, now), "display_name": run.display_name}
     told = {**{name: value for name, value in names.items() if value}, **told}
@@ -141,7 +156,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
             where=f"--dataset {source}",
             fix="copy it to the bucket and give its gs:// URI",
         )
-    spec = yaml.safe_load(pipeline_text(run.backend))
+    spec = run.spec()
     given = _completed(run, source)
     check_parameters(spec, given)
     told = _differing(spec, given)
@@ -190,6 +205,7 @@ def _check_place(run: VertexRun) -> None:
 def _check_backend(run: VertexRun) -> None:
     """Refuse at once what the tuning step would refuse after the steps before it."""
     if run.backend != "large-model":
+        _check_managed(run)
         return
     from tunepipe.backends.large_model import check_options
 
@@ -199,6 +215,14 @@ def _check_backend(run: VertexRun) -> None:
         project=run.project,
         region=run.region,
     )
+
+
+def _check_managed(run: VertexRun) -> None:
+    from tunepipe.backends.managed_tuning import check_options
+
+    model = str(run.parameters.get("base_model", ""))
+    options = {**_options(run), "tables": run.parameters.get("tables")}
+    check_options(run.backend, model, options, region=run.region)
 
 
 def _options(run: VertexRun) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _RESULTS = {
     ("compare-models", "comparison"),
     ("validate-jsonl", "problems"),
 }
+_TUNES = ("tune-", "keep-template-model")
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _status(job: Any) -> RunStatus:
         page=page(job.name),
         tasks=tuple(_task(task) for task in tasks),
         verdict=next((_verdict(t) for t in tasks if t.task_name == "compare-models"), ""),
-        model=next((_model(t) for t in tasks if t.task_name.startswith("tune-")), ""),
+        model=next(filter(None, map(_model, tasks)), ""),
         error=pipeline_jobs.failure(job) if state == "failed" else "",
         results={
             name: uri
@@ -251,6 +252,8 @@ def _artifacts(task: Any) -> dict[str, str]:
 
 
 def _model(task: Any) -> str:
+    if not task.task_name.startswith(_TUNES):
+        return ""
     for artifact in task.outputs["model"].artifacts if "model" in task.outputs else ():
         return str(dict(artifact.metadata or {}).get("resourceName", ""))
     return ""
