@@ -55,7 +55,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     """
     config = _config(model, settings)
     with told(model):
-        asked = client(*place_of(model), _ANSWER_SECONDS).models
+        asked = client(*place_of(model), _ANSWER_SECONDS)
         for prompt in prompts:
             yield _ask(asked, model, prompt, config)
 
@@ -157,7 +157,7 @@ def _ask(asked: Any, model: str, prompt: Prompt, config: Mapping[str, Any]) -> A
     told = types.GenerateContentConfig(**config, system_instruction=system or None)
     try:
         with as_google_core():
-            response = asked.generate_content(model=model, contents=contents, config=told)
+            response = asked.models.generate_content(model=model, contents=contents, config=told)
     except api.BadRequest as error:
         return Answer(prompt.id, None, f"refused: {error.message}")
     return _answer(prompt.id, response)

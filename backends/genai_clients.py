@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,15 +12,26 @@ from typing import Any
 from .google_clients import CALL_SECONDS, explained
 
 
-@cache
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
-    """Make the client of a project and a location.
+    """Give the client of a project and a location; hold it for as long as it is used.
+
+    A client that nobody holds closes its connections, also under those who hold its parts. So
+    threads that ask at once have to get the same.
 
     Args:
         project: A project's id or number.
         location: A region, a multi-region such as "eu", or "global".
         seconds: How long one call may take.
     """
+    with _ONE_AT_A_TIME:
+        return _client(project, location, seconds)
+
+
+@cache
+def _client(project: str, location: str, seconds: float) -> Any:
     from google import genai
     from google.genai import types
 
