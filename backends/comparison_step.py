@@ -45,39 +45,47 @@ def compare_step(
     *,
     task: str,
     margin: float,
+    guard_margin: float,
     seed: int,
 ) -> Compared:
     """Compare models on the same rows.
 
     Args:
-        predictions: The files of `tuned`, `base` and `champion`; no champion, or an empty file,
-            leaves it out.
+        predictions: The files of `tuned`, `base` and `champion`, and of `guard_tuned` and
+            `guard_base`; no file, or an empty one, leaves champion or guard out.
         comparison_path: Where scores, comparisons, verdict, reason and flips go, as JSON.
         task: text, classification, json, or auto.
         margin: The loss against the champion that would still be borne, 0 to 1.
+        guard_margin: The loss on the guard set that would still be borne, 0 to 1.
         seed: Seeds the resampling.
 
     Returns:
         The verdict and the scores.
     """
     rows = {name: read(path) for name, path in paths_of(predictions).items()}
-    said = _compared(rows, task, margin, seed)
+    said = _compared(rows, task, margin, guard_margin, seed)
     with replacing(comparison_path) as file:
         json.dump(said, file, ensure_ascii=False, indent=1)
     return Compared(said["verdict"], said["reason"], said["scores"])
 
 
 def _compared(
-    rows: Mapping[str, Sequence[Prediction]], task: str, margin: float, seed: int
+    rows: Mapping[str, Sequence[Prediction]],
+    task: str,
+    margin: float,
+    guard_margin: float,
+    seed: int,
 ) -> dict[str, Any]:
     base = evaluate(rows["tuned"], rows["base"], task=task, seed=seed, margin=margin)
-    champion = None
+    champion = guard = None
     if "champion" in rows:
         champion = evaluate(
             rows["tuned"], rows["champion"], task=base.task, seed=seed, margin=margin
         )
-    assert base.comparison
-    verdict, reason = decide(base.comparison, champion.comparison if champion else None)
+    if "guard_tuned" in rows:
+        guard = evaluate(rows["guard_tuned"], rows["guard_base"], seed=seed, margin=guard_margin)
+    others = (found.comparison if found else None for found in (champion, guard))
+    verdict, reason = decide(base.comparison, *others)
     details = base.details()
     return {
         "verdict": verdict,
@@ -91,6 +99,7 @@ def _compared(
         "comparisons": {
             "base": details["comparison"],
             "champion": champion.details()["comparison"] if champion else None,
+            "guard": guard.details()["comparison"] if guard else None,
         },
         "flips": base.flips,
     }

@@ -7,8 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from tunepipe.core.files import replacing
 
 from . import storage
+
+_BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -27,6 +32,24 @@ def local_files(dataset_uri: str) -> Iterator[list[str]]:
             _copy(uri, Path(folder) / str(number)) if storage.is_gcs(uri) else uri
             for number, uri in enumerate(uris)
         ]
+
+
+def load_step(dataset_uri: str, path: str) -> None:
+    """Write the rows of all files of a dataset into one; no dataset gives an empty file."""
+    with replacing(path, "wb") as target:
+        for uri in storage.list_files(dataset_uri) if dataset_uri else ():
+            with storage.open_reader(uri) as source:
+                _append(source, target)
+
+
+def _append(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a file and end its last line, so that the next file's first row stays whole."""
+    block = b"\n"
+    while more := source.read(_BLOCK_BYTES):
+        block = more
+        target.write(block)
+    if not block.endswith(b"\n"):
+        target.write(b"\n")
 
 
 def _copy(uri: str, folder: Path) -> str:

@@ -17,11 +17,11 @@ _CODES_NAMED = 5
 
 @dataclass(frozen=True)
 class Valid:
-    """What the next steps need of a valid dataset: rows, format, and characters of all rows."""
+    """What the next steps need of a valid dataset: rows, format, and estimated tokens."""
 
     rows: int
     format: str
-    characters: int
+    tokens: int
 
 
 def validate_step(
@@ -53,7 +53,7 @@ def conclude_step(report: Report, problems: str, page: str, fingerprint: str = "
         json.dump(said, file, ensure_ascii=False, indent=1)
     write_validation_page(said, page)
     _refuse(report, said["path"], fingerprint)
-    return Valid(report.rows, report.format, _characters(report))
+    return Valid(report.rows, report.format, _tokens(report))
 
 
 def _refuse(report: Report, dataset: str, fingerprint: str) -> None:
@@ -77,6 +77,5 @@ def _named(report: Report) -> str:
     return ", ".join(f"{code} {count:,}" for count, code in counted[:_CODES_NAMED])
 
 
-def _characters(report: Report) -> int:
-    means = (report.stats.get(f"{side}_characters", {}).get("mean") for side in ("input", "output"))
-    return round(sum(mean or 0 for mean in means) * report.valid_rows)
+def _tokens(report: Report) -> int:
+    return int(report.stats.get("tokens_estimated", {}).get("total", 0))

@@ -8,6 +8,7 @@ from .large_model import evaluate_large_model, tune_large_model
 from .open_model import evaluate_open_model, tune_open_model
 from .promotion import keep_champion, lookup_champion, promote_model
 from .report import write_report
+from .rows import load_rows
 from .sharding import list_shards, merge_validations, validate_shard
 from .splitting import split_dataset
 from .steps import compute_train_steps
@@ -24,6 +25,7 @@ __all__ = [
     "fingerprint_dataset",
     "keep_champion",
     "list_shards",
+    "load_rows",
     "lookup_champion",
     "merge_validations",
     "promote_model",

@@ -14,8 +14,11 @@ def compare_models(
     base_metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     champion: Input[Artifact] = None,
+    guard_tuned: Input[Artifact] = None,
+    guard_base: Input[Artifact] = None,
     task: str = "auto",
     margin: float = 0.0,
+    guard_margin: float = 0.0,
     seed: int = 0,
 ) -> str:
     """Compare models on the same rows with paired statistics.
@@ -24,8 +27,13 @@ def compare_models(
         tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         champion: Predictions of the model in service; none, or an empty file, leaves it out.
+        guard_tuned: The tuned model's predictions on prompts that must not get worse; none, or an
+            empty file, guards nothing.
+        guard_base: The base model's on the same prompts.
         task: text, classification, json, or auto.
         margin: How much worse than the champion still counts as no worse, 0 to 1.
+        guard_margin: The loss on the guarded prompts that would still be borne, 0 to 1; 0 refuses
+            only a loss that is shown.
         seed: Seeds the resampling.
 
     Returns:
@@ -38,6 +46,8 @@ def compare_models(
     from tunepipe.backends.comparison_step import compare_step
 
     predictions = {"tuned": tuned, "base": base, "champion": champion}
-    found = compare_step(predictions, comparison.path, task=task, margin=margin, seed=seed)
+    guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}
+    settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
+    found = compare_step({**predictions, **guard}, comparison.path, **settings)
     found.log(tuned_metrics, base_metrics, confusion)
     return found.verdict

@@ -44,7 +44,7 @@ def merge_validations(
     parts: Input[List[Artifact]],  # noqa: UP006
     problems: Output[Artifact],
     page: Output[HTML],
-) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("characters", int)]):
+) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("tokens", int)]):
     """Put the parts together, and stop the run at any error; the report is that of one process.
 
     Args:
@@ -55,9 +55,9 @@ def merge_validations(
         page: The same for people.
         rows: How many rows there are.
         format: The format.
-        characters: Input and output characters of all rows.
+        tokens: Tokens of all rows, by estimate.
     """
     from tunepipe.backends.sharding_step import merge_step
 
     report = merge_step([part.path for part in parts], problems.path, page.path)
-    return (report.rows, report.format, report.characters)
+    return (report.rows, report.format, report.tokens)

@@ -16,7 +16,8 @@ def compute_train_steps(
     region: str = "",
     epochs: float = 0.0,
     train_steps: int = 0,
-    characters: int = 0,
+    tokens: int = 0,
+    token_rows: int = 0,
     max_cost_usd: float = 0.0,
     tables: dict = {},  # noqa: B006
 ) -> NamedTuple("Outputs", [("train_steps", int), ("batch_size", int), ("cost_usd", float)]):
@@ -29,7 +30,9 @@ def compute_train_steps(
         region: Where it is tuned; empty on one's own machine.
         epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.
         train_steps: Optimizer steps; 0 takes epochs.
-        characters: Characters of all rows, from which tokens are estimated; 0 where unknown.
+        tokens: Tokens of the rows, by estimate; 0 where unknown.
+        token_rows: The rows that `tokens` were counted over, where they are more than those to
+            learn from; 0 says the same rows.
         max_cost_usd: Stop above this estimate, in US dollars; 0 sets no limit.
         tables: Values that replace those of the package's dated tables, of the same shape.
 
@@ -42,6 +45,7 @@ def compute_train_steps(
     from tunepipe.backends.planning_step import plan_step
 
     what = {"backend": backend, "model": model, "region": region}
-    size = {"rows": rows, "characters": characters, "epochs": epochs, "train_steps": train_steps}
+    tokens = round(tokens * rows / (token_rows or rows or 1))
+    size = {"rows": rows, "tokens": tokens, "epochs": epochs, "train_steps": train_steps}
     found = plan_step(plan.path, tables, max_cost_usd=max_cost_usd, **what, **size)
     return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

@@ -15,7 +15,7 @@ def validate_jsonl(
     fingerprint: str = "",
     format: str = "auto",
     model: str = "",
-) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("characters", int)]):
+) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("tokens", int)]):
     """Check every row, report every problem with its line, and stop the run at any error.
 
     Args:
@@ -30,9 +30,9 @@ def validate_jsonl(
         page: The same for people.
         rows: How many rows there are.
         format: The format found.
-        characters: Input and output characters of all rows.
+        tokens: Tokens of all rows, by estimate.
     """
     from tunepipe.backends.validation_step import validate_step
 
     report = validate_step(dataset_uri, problems.path, page.path, fingerprint, format, model)
-    return (report.rows, report.format, report.characters)
+    return (report.rows, report.format, report.tokens)

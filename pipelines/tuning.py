@@ -19,6 +19,7 @@ from tunepipe.components import (
     evaluate_open_model,
     fingerprint_dataset,
     keep_champion,
+    load_rows,
     lookup_champion,
     promote_model,
     split_dataset,
@@ -69,6 +70,8 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
         options: dict = {},  # noqa: B006
         task: str = "auto",
         margin: float = 0.0,
+        guard_uri: str = "",
+        guard_margin: float = 0.0,
         max_output_tokens: int = 256,
         asking: dict = {},  # noqa: B006
         registry: str = "",
@@ -100,6 +103,8 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
             options: What the backend alone knows.
             task: text, classification, json, or auto.
             margin: How much worse than the champion still counts as no worse.
+            guard_uri: Rows with prompts that must not get worse; empty guards nothing.
+            guard_margin: The loss on them that would still be borne.
             max_output_tokens: The longest answer, in tokens.
             asking: How a remote model is asked: requests_per_minute, workers, attempts.
             registry: Where the champion is recorded; empty promotes nothing.
@@ -136,7 +141,8 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
             region=region,
             epochs=epochs,
             train_steps=train_steps,
-            characters=valid.outputs["characters"],
+            tokens=valid.outputs["tokens"],
+            token_rows=valid.outputs["rows"],
             max_cost_usd=max_cost_usd,
             tables=tables,
         )
@@ -154,28 +160,35 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
             learning_rate_multiplier=learning_rate_multiplier,
             options=options,
         )
+        guarded = load_rows(dataset_uri=guard_uri)
+        guarded.set_caching_options(False)
+        held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
         predictions = {
             name: _evaluate(
                 backend,
                 base_model,
                 model=model,
-                eval=split.outputs["eval"],
+                eval=rows,
                 max_output_tokens=max_output_tokens,
                 settings=asking,
                 work_dir=work_dir,
             )
             .set_display_name(f"evaluate {name}")
             .outputs["predictions"]
-            for name, model in {
-                "tuned": tuned.outputs["model"],
-                "base": tuned.outputs["base"],
-                "champion": champion.outputs["champion"],
+            for name, (model, rows) in {
+                "tuned": (tuned.outputs["model"], held_out),
+                "base": (tuned.outputs["base"], held_out),
+                "champion": (champion.outputs["champion"], held_out),
+                "guard_tuned": (tuned.outputs["model"], frozen),
+                "guard_base": (tuned.outputs["base"], frozen),
             }.items()
         }
-        compared = compare_models(**predictions, task=task, margin=margin, seed=seed)
+        compared = compare_models(
+            **predictions, task=task, margin=margin, guard_margin=guard_margin, seed=seed
+        )
         write_report(
             comparison=compared.outputs["comparison"],
-            **predictions,
+            **{name: predictions[name] for name in ("tuned", "base", "champion")},
             problems=valid.outputs["problems"],
             split=split.outputs["split"],
             plan=plan.outputs["plan"],

@@ -39,7 +39,7 @@ def given(tmp_path):
 
 
 def compared(given, tmp_path, **settings):
-    settings = {"task": "text", "margin": 0.0, "seed": 0, **settings}
+    settings = {"task": "text", "margin": 0.0, "guard_margin": 0.0, "seed": 0, **settings}
     return compare_step(given, str(tmp_path / "comparison"), **settings)
 
 
@@ -63,6 +63,17 @@ def test_an_empty_file_is_no_champion(given, tmp_path):
     (tmp_path / "champion").touch()
     given["champion"] = artifact(tmp_path / "champion")
     assert compared(given, tmp_path).verdict == "better"
+
+
+def test_what_must_not_get_worse_holds_a_better_model_back(given, tmp_path):
+    given["guard_tuned"] = predictions(tmp_path / "guard_tuned", 30)
+    given["guard_base"] = predictions(tmp_path / "guard_base", 55)
+    found = compared(given, tmp_path)
+    assert found.verdict == "worse"
+    assert "guard" in found.reason
+    said = json.loads((tmp_path / "comparison").read_text())
+    assert said["comparisons"]["base"]["verdict"] == "better"
+    assert said["comparisons"]["guard"]["losses"] == 25
 
 
 def test_metrics_are_logged_with_their_intervals(given, tmp_path):

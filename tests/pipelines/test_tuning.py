@@ -24,7 +24,7 @@ def test_each_step_waits_for_the_one_whose_results_it_needs(spec):
     assert {"split-dataset", "validate-jsonl"} <= waits["compute-train-steps"]
     assert {"compute-train-steps", "split-dataset"} <= waits[tune]
     asked = sorted(name for name in tasks(spec) if name.startswith("evaluate-"))
-    assert len(asked) == 3
+    assert len(asked) == 5, "tuned, base, champion, and the guarded prompts twice"
     assert {tune, "split-dataset"} <= waits[asked[0]]
     assert waits["compare-models"] == set(asked)
     assert "compare-models" in waits["write-report"]
@@ -36,7 +36,7 @@ def test_what_must_be_looked_at_anew_is_never_cached(spec):
         name: "enableCache" in task.get("cachingOptions", {}) for name, task in tasks(spec).items()
     }
     fresh = {name for name, on in cached.items() if not on and not name.startswith("condition")}
-    assert fresh == {"fingerprint-dataset", "lookup-champion"}
+    assert fresh == {"fingerprint-dataset", "load-rows", "lookup-champion"}
 
 
 def test_only_the_verdict_better_promotes(spec):
