@@ -84,6 +84,7 @@ def _compared(
         )
     if "guard_tuned" in rows:
         guard = evaluate(rows["guard_tuned"], rows["guard_base"], seed=seed, margin=guard_margin)
+    assert base.comparison
     others = (found.comparison if found else None for found in (champion, guard))
     verdict, reason = decide(base.comparison, *others)
     details = base.details()
