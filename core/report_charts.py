@@ -37,10 +37,18 @@ def difference_charts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ]
         if groups:
             svg = charts.interval_chart(
-                groups, name=f"differences-{other}", title=title, zero=True, write=_points
+                groups,
+                name=_name("differences", other),
+                title=title,
+                zero=True,
+                write=_points,
             )
             drawn.append((title, svg))
     return drawn
+
+
+def _name(chart: str, other: str) -> str:
+    return f"{chart}-{other.replace(' ', '-')}"
 
 
 def _points(value: float) -> str:
@@ -84,7 +92,7 @@ def _shares(other: str, sizes: list[float]) -> tuple[str, str]:
     parts = [(label, css, size) for (label, css), size in zip(kinds, sizes, strict=True)]
     words = ", ".join(f"{display.count(size)} {label}" for label, _, size in parts)
     title = f"Rows of the tuned model against {other}"
-    svg = charts.share_chart(parts, name=f"shares-{other}", title=title)
+    svg = charts.share_chart(parts, name=_name("shares", other), title=title)
     return f"Rows against {other}: {words}", svg
 
 

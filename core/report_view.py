@@ -12,6 +12,7 @@ from .display import finite, items, part
 FIELD = "field:"
 # The order of columns, of bars and of colours.
 MODELS = ("tuned", "champion", "base")
+_OTHERS = {"champion": "champion", "base": "base", "guard": "base on guarded prompts"}
 # Each verdict's mark, for those who do not see the colour, and its sentence.
 VERDICTS = {
     "better": ("▲", "The tuned model is better."),
@@ -61,9 +62,9 @@ def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def comparisons(facts: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the comparisons there are, each with the other model's name; the champion's first."""
-    both = part(facts, "comparisons")
-    return [(name, part(both, name)) for name in ("champion", "base") if part(both, name)]
+    """Return the comparisons there are, each with the other's name; the champion's first."""
+    made = part(facts, "comparisons")
+    return [(other, part(made, name)) for name, other in _OTHERS.items() if part(made, name)]
 
 
 def verdict(facts: Mapping[str, Any]) -> dict[str, str]:

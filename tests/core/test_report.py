@@ -306,3 +306,14 @@ def test_the_report_is_written_whole(tmp_path):
     html = target.read_text(encoding="utf-8")
     assert html.startswith("<!doctype html>")
     assert html.rstrip().endswith("</html>")
+
+
+def test_prompts_that_must_not_get_worse_have_their_place():
+    facts = sample_facts()
+    guard = {**facts["comparisons"]["base"], "verdict": "worse", "wins": 0, "losses": 25}
+    facts["comparisons"]["guard"] = guard
+    page = report_page(facts)
+    assert "against base on guarded prompts" in page
+    assert "25" in page
+    assert len(re.findall(r'id="([^"]*)"', page)) == len(set(re.findall(r'id="([^"]*)"', page)))
+    assert not re.findall(r'id="[^"]*\s[^"]*"', page)
