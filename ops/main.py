@@ -17,7 +17,7 @@ import typer
 
 from tunepipe.core.errors import TunepipeError, UsageError
 
-from . import data_verbs, run_verbs, schedule_verbs, settings
+from . import data_verbs, doctor_verb, run_verbs, schedule_verbs, settings
 from .output import ReaderLeft, print_error
 
 DEFECT = 70
@@ -44,6 +44,7 @@ for _verb in (
     run_verbs.status,
     run_verbs.cancel,
     run_verbs.predict,
+    doctor_verb.doctor,
 ):
     app.command()(_verb)
 app.command("compile")(run_verbs.compile_pipelines)

@@ -76,6 +76,10 @@ class Admin:
     def post_finish(self, given: dict[str, Any]) -> Any:
         return self.jobs.finish_held(given["name"])
 
+    def post_facts(self, given: dict[str, Any]) -> Any:
+        self.cloud.facts.update(given)
+        return {}
+
     def post_tick(self, given: dict[str, Any]) -> Any:
         return {"started": self.schedules.tick(given["seconds"])}
 

@@ -68,6 +68,7 @@ class Cloud:
     server: Any = None  # held here: a gRPC server that nobody holds stops
     drop_connections: Callable[[], None] = lambda: None
     clock_offset_seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)  # of the project; see governance.py
     resets: list[Callable[[], None]] = field(default_factory=list)
     numbers: Any = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
 
@@ -95,6 +96,7 @@ class Cloud:
             self.begun.clear()
             self.faults.clear()
             self.clock_offset_seconds = 0.0
+            self.facts.clear()
 
     def call(self, method: str, request: Any, *, host: str, transport: str, bearer: str) -> Any:
         """Answer one call of a generated method, or raise what Google would."""

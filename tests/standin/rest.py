@@ -18,6 +18,7 @@ from google.api_core import exceptions
 from google.protobuf import json_format
 
 from .cloud import TOKEN, Cloud, Dropped
+from .governance import Governance
 from .storage import Reply, Storage
 from .surface import Binding, Method
 from .templates import Templates
@@ -31,7 +32,7 @@ class Rest:
         self, cloud: Cloud, surface: dict[str, Method], templates: Templates, tunings: Tunings
     ) -> None:
         self.cloud, self.templates, self.tunings = cloud, templates, tunings
-        self.storage = Storage(cloud)
+        self.storage, self.governance = Storage(cloud), Governance(cloud)
         self.routes = [(b, m) for m in surface.values() for b in m.bindings]
 
     def answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
@@ -43,6 +44,9 @@ class Rest:
             handle = lambda: self.storage.answer(verb, target, headers, body)  # noqa: E731
             self._authorized(headers)
             return self._guarded(f"storage.{verb.lower()}", host, target, handle)
+        if reply := self.governance.answer(verb, target, host, body):
+            self._authorized(headers)
+            return reply
         if host.endswith(".pkg.dev"):
             uri = f"https://{host}{urlsplit(target).path}"
             return self._guarded("template.get", host, uri, lambda: self._template(uri))

@@ -49,12 +49,18 @@ class Storage:
                 return self._upload(verb, path, query, headers, body)
             if path == "/storage/v1/b" and verb == "POST":
                 return self._create_bucket(json.loads(body), query)
+            if asked := re.match(r"/storage/v1/b/([^/]+)/iam/testPermissions\Z", path):
+                self._bucket(asked[1])
+                denied = self.cloud.facts.get("denied", ())
+                wanted = parse_qs(url.query)["permissions"]
+                return _json({"permissions": [one for one in wanted if one not in denied]})
             match = re.match(r"(?:/download)?/storage/v1/b/([^/]+)(/o)?(?:/(.*))?\Z", path)
             if not match:
                 raise exceptions.NotFound(f"No such path {path}.")
             bucket = self._bucket(match[1])
             if not match[2]:
-                return _json(_bucket_resource(bucket))
+                place = self.cloud.facts.get("location")
+                return _json(_bucket_resource(bucket) | ({"location": place} if place else {}))
             if not match[3]:
                 return self._list(bucket, query)
             return self._object(verb, bucket, unquote(match[3]), query, headers, body)

@@ -1,0 +1,109 @@
+"""What a project allows: interfaces, rights, roles, quota; by hand.
+
+No generated client of Service Usage and IAM is installed. A test sets `facts` through the admin
+address: `disabled` interfaces, `denied` rights, `quota` by name and region, `roles`
+by member, `location` of the buckets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from .cloud import PROJECTS, Cloud, canonical
+from .storage import Reply
+
+_HOSTS = tuple(f"{name}.googleapis.com" for name in ("serviceusage", "iam", "cloudresourcemanager"))
+_NUMBER = next(iter(PROJECTS.values()))
+_ROLES = {
+    f"service-{_NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com": "roles/aiplatform.serviceAgent",
+    f"{_NUMBER}-compute@developer.gserviceaccount.com": "roles/editor",
+}
+_QUOTA = {
+    "Restricted image training Nvidia A100 80GB GPUs per region": {"us-central1": 8},
+    "Restricted image training TPU V3 pod cores per region": {"europe-west4": 64},
+}
+
+
+class Governance:
+    """Answers what the REST interfaces of usage, accounts and roles are asked."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def answer(self, verb: str, target: str, host: str, body: bytes) -> Reply | None:
+        """Answer, or None where another service is meant."""
+        url = urlsplit(target)
+        for pattern, handle in (
+            (r"/v1/projects/([^/]+)/services:batchGet\Z", self._services),
+            (r"/v1beta1/projects/([^/]+)/services/[^/]+/consumerQuotaMetrics\Z", self._quota),
+            (r"/v1/projects/-/serviceAccounts/([^/:]+):testIamPermissions\Z", self._account),
+            (r"/v3/projects/([^/:]+):testIamPermissions\Z", self._rights),
+            (r"/v3/projects/([^/:]+):getIamPolicy\Z", self._policy),
+        ):
+            match = re.match(pattern, url.path)
+            if host in _HOSTS and match:
+                asked = (match[1], parse_qs(url.query), json.loads(body or b"{}"))
+                reply = self.cloud.guarded(
+                    f"governance.{handle.__name__.strip('_')}",
+                    partial(handle, *asked),
+                    host=host,
+                    resource=url.path,
+                    transport="rest",
+                )
+                return Reply(json.dumps(reply).encode(), headers={"Content-Type": "text/json"})
+        return None
+
+    def _rights(self, project: str, _: Any, body: dict[str, Any]) -> dict[str, Any]:
+        canonical(f"projects/{project}")
+        return {"permissions": self._granted(body["permissions"])}
+
+    def _policy(self, project: str, *_: Any) -> dict[str, Any]:
+        canonical(f"projects/{project}")
+        roles = self.cloud.facts.get("roles", _ROLES).items()
+        return {
+            "bindings": [
+                {"role": role, "members": [f"serviceAccount:{member}"]} for member, role in roles
+            ]
+        }
+
+    def _services(self, project: str, query: dict[str, list[str]], _: Any) -> dict[str, Any]:
+        disabled = self.cloud.facts.get("disabled", ())
+        return {
+            "services": [
+                {
+                    "name": canonical(name),
+                    "state": "DISABLED" if name.rpartition("/")[2] in disabled else "ENABLED",
+                }
+                for name in query["names"]
+            ]
+        }
+
+    def _quota(self, project: str, query: dict[str, list[str]], _: Any) -> dict[str, Any]:
+        canonical(f"projects/{project}")
+        metrics = [
+            {
+                "displayName": name,
+                "consumerQuotaLimits": [
+                    {
+                        "quotaBuckets": [
+                            {"effectiveLimit": str(limit), "dimensions": {"region": region}}
+                            for region, limit in limits.items()
+                        ]
+                    }
+                ],
+            }
+            for name, limits in self.cloud.facts.get("quota", _QUOTA).items()
+        ]
+        page = int(query.get("pageToken", ["0"])[0])
+        more = {"nextPageToken": str(page + 1)} if page + 1 < len(metrics) else {}
+        return {"metrics": metrics[page : page + 1], **more}
+
+    def _account(self, account: str, _: Any, body: dict[str, Any]) -> dict[str, Any]:
+        return {"permissions": self._granted(body["permissions"])}
+
+    def _granted(self, asked: Any) -> list[str]:
+        return [one for one in asked if one not in self.cloud.facts.get("denied", ())]
