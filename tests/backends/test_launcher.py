@@ -108,6 +108,8 @@ def test_a_killed_step_finds_its_job_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path, stage: str
 ) -> None:
     method, fault = STAGES[stage]
+    # A job that really runs is still at it when its launcher is killed.
+    cloud.ask("instant", {"on": stage != "while polling"})
     cloud.fault(method, **fault)
     killed = launch_driver.start(request_, tmp_path)
     until(lambda: asked(cloud, method))
@@ -123,9 +125,10 @@ def test_a_killed_step_finds_its_job_again(
 def test_a_step_killed_after_success_pays_nothing_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
-    slow = replace(request_, options={**request_.options, "poll_seconds": 60})
-    killed = launch_driver.start(slow, tmp_path)
-    until(lambda: "PIPELINE_STATE_SUCCEEDED" in cloud.ask("states").values())
+    cloud.fault("GetPipelineJob", seconds=5.0)
+    killed = launch_driver.start(request_, tmp_path)
+    until(lambda: asked(cloud, "GetPipelineJob"))
+    assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_SUCCEEDED"]
     killed.kill()
     ended(killed)
     assert not (tmp_path / "result.json").exists()
