@@ -28,8 +28,11 @@ from .tuning_rows import Sent, detected, send
 _KEY_CHARACTERS = 40
 _PACE = ("poll_seconds", "patience_seconds", "first_job_seconds")
 # What is ours, or the pipeline's, and no business of the job's.
-_OUR_OPTIONS = frozenset((*_PACE, "resources_path", "again", "tables", "network", "lease_seconds"))
+_OUR_OPTIONS = frozenset(
+    (*_PACE, "lease_seconds", "settle_seconds", "resources_path", "again", "tables", "network")
+)
 _LEASE_SECONDS = 90.0
+_SETTLE_SECONDS = 5.0
 _FIRST_JOB_SECONDS = 30.0
 
 
@@ -61,7 +64,8 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         kind: Which of the two.
         request: `options` holds those of core/tuning_job.toml, and of ours: resources_path, again
             (any text: a new job even where an equal one has succeeded), poll_seconds,
-            patience_seconds, first_job_seconds, lease_seconds, tables, network (the pipeline's).
+            patience_seconds, first_job_seconds, lease_seconds, settle_seconds, tables, network (the
+            pipeline's).
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Told of each change of the job.
 
@@ -152,6 +156,7 @@ def _jobs(
         claim=Claim(f"gs://{bucket}/tunepipe/claims/{key}", lease),
         stands=kind.stands,
         service_account=wanted.service_account,
+        settle_seconds=float(request.options.get("settle_seconds", _SETTLE_SECONDS)),
     )
 
 

@@ -61,7 +61,7 @@ class TuningJobs:
     claim: Claim
     stands: Callable[[Any], bool]
     service_account: str = ""
-    settle_seconds: float = 5.0
+    settle_seconds: float = 0.0
     kind: str = "TuningJob"
     _doubtful_until: float = 0.0
 
@@ -88,9 +88,14 @@ class TuningJobs:
             raise api.ServiceUnavailable("it is not known yet whether the job was created")
         if not self.claim.take():
             raise api.ServiceUnavailable("another run is about to create this job")
-        name = self.find() or self._create()
-        with suppress(TunepipeError):  # a claim that is left behind makes others wait, no more
-            self.claim.free()
+        try:
+            name = self.find() or self._create()
+        except (ConnectionError, api.ServerError):
+            raise  # a job may have been made: nobody else may try yet
+        except Exception:
+            self._free()
+            raise
+        self._free()
         return name
 
     def status(self, name: str) -> Status:
@@ -112,6 +117,10 @@ class TuningJobs:
 
     def mend_first_job(self) -> None:
         """Do nothing: no remedy is known for a tuning job's 500 but to ask again."""
+
+    def _free(self) -> None:
+        with suppress(TunepipeError):  # a claim that is left behind makes others wait, no more
+            self.claim.free()
 
     def _create(self) -> str:
         from google.api_core import exceptions as api

@@ -3,6 +3,7 @@
 The processes are forked from a server that has the imports already: a step a second, not five.
 """
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tunepipe.backends import large_model
 from tunepipe.backends.contract import TuningRequest
 from tunepipe.core.errors import TunepipeError
 
@@ -21,22 +21,29 @@ _CONTEXT.set_forkserver_preload(
         __name__,
         "google.cloud.aiplatform_v1.services.pipeline_service",
         "google.cloud.storage",
+        "google.genai",
+        "tunepipe.backends.gemini",
+        "tunepipe.backends.large_model",
     ]
 )
 
 
-def start(request: TuningRequest, output: Path) -> BaseProcess:
+def start(request: TuningRequest, output: Path, backend: str = "large_model") -> BaseProcess:
     """Start a step that writes result.json, or error.json, into `output`."""
-    process = _CONTEXT.Process(target=_run, args=(request, output, dict(os.environ)), daemon=True)
+    given = (request, output, backend, dict(os.environ))
+    process = _CONTEXT.Process(target=_run, args=given, daemon=True)
     process.start()
     return process
 
 
-def _run(request: TuningRequest, output: Path, environment: Mapping[str, str]) -> None:
+def _run(
+    request: TuningRequest, output: Path, backend: str, environment: Mapping[str, str]
+) -> None:
     os.environ.update(environment)
     output.mkdir(parents=True, exist_ok=True)
     try:
-        result = large_model.tune(request, str(output), lambda event: None)
+        module = importlib.import_module(f"tunepipe.backends.{backend}")
+        result = module.tune(request, str(output), lambda event: None)
     except TunepipeError as error:
         (output / "error.json").write_text(json.dumps(str(error)))
         sys.exit(error.exit_code)
