@@ -93,7 +93,7 @@ def predict_rows(
     with _Work.open(path) as work:
         pending = [Prompt(one.id, one.messages) for one in examples if one.id not in work.answered]
         told = _Told(progress, len(examples), len(examples) - len(pending))
-        for answer in _ask(backend, model, pending, settings, pace):
+        for answer in ask_all(backend, model, pending, settings, pace):
             work.add(answer)
             told.of(answer)
     rows = [_prediction(one, work.answered, work.errors) for one in examples]
@@ -108,14 +108,28 @@ def predict_rows(
     return Outcome(len(rows), unanswered)
 
 
-def _ask(
+def ask_all(
     backend: Backend,
     model: str,
     prompts: Sequence[Prompt],
     settings: Mapping[str, Any],
     pace: Pace,
 ) -> Iterator[Answer]:
-    """Yield the answers as they come."""
+    """Answer every prompt; failures that pass are waited out.
+
+    Args:
+        backend: Its `predict` is asked.
+        model: A folder, a hub id or a resource name.
+        prompts: The questions.
+        settings: Passed to `predict`.
+        pace: How fast.
+
+    Yields:
+        The answers, as they come.
+
+    Raises:
+        CloudError: The service refused in a way that no prompt will pass.
+    """
     if not prompts:
         return
     if not pace.workers:

@@ -30,20 +30,35 @@ class Model:
     region: str = ""
 
 
-def ask_texts(model: Model, texts: Sequence[str], settings: Mapping[str, Any]) -> list[Answer]:
+def ask_texts(
+    model: Model,
+    texts: Sequence[str],
+    settings: Mapping[str, Any],
+    workers: int,
+    requests_per_minute: float,
+) -> list[Answer]:
     """Ask some texts and return the answers in their order.
+
+    Args:
+        model: Whom to ask.
+        texts: The questions.
+        settings: What the backend's `predict` takes.
+        workers: Requests at a time, in the cloud.
+        requests_per_minute: The limit over all of them; 0 sets none.
 
     Raises:
         CloudError: The model is not there, or may not be asked.
     """
     from tunepipe.backends.contract import Prompt
+    from tunepipe.backends.prediction import Pace, ask_all
 
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
         for number, text in enumerate(texts)
     ]
     backend, name = _backend(model)
-    answers = {answer.id: answer for answer in backend.predict(name, prompts, **settings)}
+    pace = Pace(0 if model.local else workers, requests_per_minute)
+    answers = {one.id: one for one in ask_all(backend, name, prompts, settings, pace)}
     return [answers[prompt.id] for prompt in prompts]
 
 

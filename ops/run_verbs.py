@@ -345,7 +345,7 @@ def status(
     this machine by its id or its folder.
     """
     out = Output(json)
-    if folder := _local_folder(run, runs):
+    if folder := local_folder(run, runs):
         from .local_run import read
 
         done = read(folder)
@@ -420,7 +420,7 @@ def predict(
         )
     from .asking import Model, ask_rows, ask_texts
 
-    folder = _local_folder(model, runs)
+    folder = local_folder(model, runs)
     here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
     asked = Model(here or model, local=bool(here), project=project, region=region)
     settings = {"max_output_tokens": max_output_tokens}
@@ -430,7 +430,7 @@ def predict(
         out.result(asdict(found))
         out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
         return 0
-    answers = ask_texts(asked, texts or [], settings)
+    answers = ask_texts(asked, texts or [], settings, workers, requests_per_minute)
     out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
     for one in answers:
         if not json:
@@ -438,7 +438,7 @@ def predict(
     return 0
 
 
-def _local_folder(run: str, runs: Path) -> Path | None:
+def local_folder(run: str, runs: Path) -> Path | None:
     """Find the folder of a run on this machine, by its id or its own path."""
     folders = (runs / run, Path(run))
     return next((folder for folder in folders if (folder / "run.json").is_file()), None)

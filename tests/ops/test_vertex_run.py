@@ -253,6 +253,7 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
     assert hosts == {f"{REGION}-aiplatform.googleapis.com"}
     run_id = done["name"].rpartition("/")[2]
+    cloud.fault("Predict", code=429, message="Quota exceeded", times=2)
     asked = ["predict", "--model", run_id, *place, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
