@@ -11,7 +11,6 @@ from typing import Any
 
 from .google_clients import CALL_SECONDS, explained
 
-
 _ONE_AT_A_TIME = threading.Lock()
 
 
