@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tunepipe.core.errors import CloudError, TunepipeError
 from tunepipe.core.formats import Example, input_text, read_examples
 from tunepipe.core.predictions import Prediction, write
 
+from .answer_file import AnswerFile
 from .contract import Answer, Backend, Progress, Prompt
 
 # RFC 9110: the statuses after which the same request may succeed, and those that no row will pass.
@@ -90,7 +90,7 @@ def predict_rows(
     examples = list(read_examples(rows_path))
     settings, pace = dict(settings or {}), pace or Pace()
     path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
-    with _Work.open(path) as work:
+    with AnswerFile.open(path) as work:
         pending = [Prompt(one.id, one.messages) for one in examples if one.id not in work.answered]
         told = _Told(progress, len(examples), len(examples) - len(pending))
         for answer in ask_all(backend, model, pending, settings, pace):
@@ -252,41 +252,6 @@ class _Limit:
             start = max(now, self._next)
             self._next = start + self._gap_seconds
         time.sleep(start - now)
-
-
-@dataclass
-class _Work:
-    """The work file, open for more answers, and what it holds."""
-
-    file: IO[bytes]
-    answered: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path) -> _Work:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-        file.seek(0)
-        held = file.read()
-        # A step that was killed may have left half a line.
-        file.truncate(held.rfind(b"\n") + 1)
-        lines = [json.loads(line) for line in held.split(b"\n")[:-1]]
-        return cls(file, {line["id"]: line["text"] for line in lines if line["text"] is not None})
-
-    def add(self, answer: Answer) -> None:
-        if answer.text is None:
-            self.errors[answer.id] = answer.error or "no answer"
-        else:
-            self.answered[answer.id] = answer.text
-        self.file.write(json.dumps({"id": answer.id, "text": answer.text}).encode() + b"\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-
-    def __enter__(self) -> _Work:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.close()
 
 
 class _Told:
