@@ -20,7 +20,7 @@ from .tunings import Tunings
 
 @dataclass
 class Admin:
-    """Verbs of the admin address; see `docs` in tests/standin/__main__.py for their use."""
+    """Verbs of the admin address: GET /calls, POST /faults, and so on."""
 
     cloud: Cloud
     jobs: Jobs
@@ -72,9 +72,6 @@ class Admin:
     def post_instant(self, given: dict[str, Any]) -> Any:
         (self.jobs.instant.set if given["on"] else self.jobs.instant.clear)()
         return {}
-
-    def post_finish(self, given: dict[str, Any]) -> Any:
-        return self.jobs.finish_held(given["name"])
 
     def post_facts(self, given: dict[str, Any]) -> Any:
         self.cloud.facts.update(given)

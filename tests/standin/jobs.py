@@ -107,13 +107,6 @@ class Jobs:
             jobs = {n: j for n, j in self.cloud.resources.items() if "/pipelineJobs/" in n}
             return {name: job.state.name for name, job in jobs.items()}
 
-    def finish_held(self, name: str) -> dict[str, str]:
-        """End a job that was held back, as failed."""
-        job = self.cloud.find(name)
-        with self.cloud.lock:
-            self._finish(job, State.PIPELINE_STATE_FAILED)
-        return {}
-
     def stop(self) -> None:
         """End every process that still runs."""
         for name in list(self.processes):

@@ -62,6 +62,15 @@ class Resources:
     def ListModels(self, request: Any) -> api.ListModelsResponse:
         return api.ListModelsResponse(models=self.cloud.listed(request.parent, "models"))
 
+    def MergeVersionAliases(self, request: Any) -> api.Model:
+        if "@" not in request.name:
+            raise exceptions.InvalidArgument("The name must include a version.")
+        model: api.Model = self.cloud.find(request.name.partition("@")[0])
+        for alias in request.version_aliases:
+            kept = [one for one in model.version_aliases if one != alias.removeprefix("-")]
+            model.version_aliases = kept if alias.startswith("-") else [*kept, alias]
+        return model
+
     def DeleteModel(self, request: Any) -> operations_pb2.Operation:
         return self._delete(request.name)
 
