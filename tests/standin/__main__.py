@@ -9,6 +9,7 @@ below it is a bucket), jobs/ (what each job's process said) and the certificates
 
 from __future__ import annotations
 
+import atexit
 import json
 import sys
 import threading
@@ -38,6 +39,7 @@ def start(folder: Path) -> dict[str, str]:
     jobs = Jobs(cloud, templates, resources)
     schedules, board = Schedules(cloud, jobs, resources), Board(cloud)
     tunings = Tunings(cloud, resources, board)
+    atexit.register(jobs.stop)  # their processes are groups of their own and would go on
     for service in (jobs, resources, schedules, board):
         cloud.add_service(service)
     web = rest.serve(
