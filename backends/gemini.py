@@ -140,7 +140,7 @@ def _config(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     base = model.partition("/publishers/google/models/")[2] or str(settings.get("base_model", ""))
     thought = given or thinking(base)
     if "thinking_budget" in thought:
-        thought = {"thinking_budget": int(thought["thinking_budget"])}
+        thought = {**thought, "thinking_budget": int(thought["thinking_budget"])}
     return config | ({"thinking_config": thought} if thought else {})
 
 

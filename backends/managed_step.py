@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -90,9 +91,8 @@ def leave_unanswered(rows: str, out: str, why: str) -> dict[str, int]:
     Returns:
         Counts: rows, unanswered, exact_matches.
     """
-    asked = [
-        Prediction(one.id, input_text(one), one.reference, None, why) for one in read_examples(rows)
-    ]
+    examples = read_examples(rows) if os.path.getsize(rows) else ()
+    asked = [Prediction(one.id, input_text(one), one.reference, None, why) for one in examples]
     predictions.write(asked, out)
     return {"rows": len(asked), "unanswered": len(asked), "exact_matches": 0}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -203,7 +204,7 @@ def _result(
         "batch_size": request.batch_size,
         **figures,
         **_seconds(job),
-        "left_out": {**sent[0].left_out, **sent[1].left_out},
+        "left_out": dict(sum((Counter(one.left_out) for one in sent), Counter())),
         "checkpoints": _checkpoints(job),
         "note": "; ".join(remarks),
     }

@@ -149,7 +149,9 @@ class Resources:
         response = api.PredictResponse()
         for instance in instances:
             text = instance.get("prompt", instance.get("content"))
-            if text is None and instance.get("messages"):
+            if "max_tokens" in instance:
+                answer = _vllm(rows, instance)
+            elif text is None and instance.get("messages"):
                 text = instance["messages"][-1]["content"]
                 answer = {"candidates": [{"author": "1", "content": _answer(rows, text)}]}
             elif isinstance(text, str) and text:
@@ -201,6 +203,15 @@ def _pair(row: dict[str, Any]) -> tuple[str, str]:
         return asked["parts"][0]["text"], best["parts"][0]["text"]
     messages = row["messages"]
     return messages[-2]["content"], messages[-1]["content"]
+
+
+def _vllm(rows: list[tuple[str, str]], instance: dict[str, Any]) -> Any:
+    """Answer as the server of Model Garden's open models does, to either kind of request."""
+    if instance.get("@requestFormat") == "chatCompletions":
+        text = _answer(rows, instance["messages"][-1]["content"])
+        return {"choices": [{"message": {"role": "assistant", "content": text}}]}
+    text = instance["prompt"]
+    return f"Prompt:\n{text}\nOutput:\n{_answer(rows, text)}"
 
 
 def _answer(rows: list[tuple[str, str]], text: str) -> str:
