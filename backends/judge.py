@@ -7,9 +7,12 @@ kept with the result. What it will cost is estimated before the first question.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -17,6 +20,10 @@ from tunepipe.core.comparison import Comparison, compare
 from tunepipe.core.costs import tokens_from_characters
 from tunepipe.core.errors import CloudError, LimitError, UsageError
 from tunepipe.core.predictions import Prediction
+from tunepipe.core.tables import load
+
+from .answer_file import AnswerFile
+from .contract import Answer, Progress
 
 Ask = Callable[[str], str]
 
@@ -45,6 +52,8 @@ Reply with one word: A if answer A is better, B if answer B is better, TIE if ne
 """
 _REPLIES = {"A": "first", "B": "second", "TIE": "tie"}
 WIN, LOSS, TIE = "win", "loss", "tie"
+# RFC 9110: the statuses after which the same request may succeed.
+_TRANSIENT = [408, 429, 500, 502, 503, 504]
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,14 @@ class Judged:
         outcome: "win" (for the tuned model), "loss", "tie", or None where there is none.
         disagreed: Whether the two orders gave different answers, which is a tie.
         error: Why there is no outcome: a model's missing answer, or the judge's.
+        asked: Whether the judge was asked: not where the answers are the same or one is missing.
     """
 
     id: str
     outcome: str | None
     disagreed: bool = False
     error: str = ""
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,8 @@ class Judgement:
     Args:
         model: The judge's name.
         prompt: The template it was asked with.
-        estimated_cost_usd: What was estimated before; None without a price.
+        estimated_cost_usd: What was estimated before, of all questions, also those that an earlier
+            run had asked; None without a price.
         rows: Each row's judgement, in order.
         comparison: The verdict, from wins and losses as McNemar's test takes them.
     """
@@ -83,11 +95,15 @@ class Judgement:
     comparison: Comparison
 
     def as_json(self) -> dict[str, Any]:
-        """Give everything but the rows' texts, for the report."""
+        """Give everything but the rows' texts, for the report.
+
+        Of the `judged` rows, which were asked in both orders, `disagreements` ended in two minds.
+        """
         return {
             "model": self.model,
             "prompt": self.prompt,
             "estimated_cost_usd": self.estimated_cost_usd,
+            "judged": sum(row.asked and row.outcome is not None for row in self.rows),
             "disagreements": sum(row.disagreed for row in self.rows),
             "unjudged": sum(row.outcome is None for row in self.rows),
             "comparison": self.comparison.details(),
@@ -110,12 +126,45 @@ class Price:
     output_usd: float
     output_tokens: int = 500
 
+    @classmethod
+    def known(cls, model: str, tables: Mapping[str, Any] | None = None) -> Price | None:
+        """Look up what a model charges.
+
+        Args:
+            model: Such as gemini-3.5-flash.
+            tables: The user's values for the tables: {"prices": {"answers": {NAME: {…}}}}.
+
+        Returns:
+            The price; None where no price is known.
+        """
+        prices = load("prices.toml", (tables or {}).get("prices"))
+        row = prices["answers"].get(model)
+        if row is None:
+            return None
+        tokens = prices["judge"]["tokens_a_reply"]
+        return cls(row["usd_per_million_read"], row["usd_per_million_written"], tokens)
+
     def of(self, prompts: Sequence[str]) -> float:
         """Estimate what asking all these costs, in US dollars."""
         text = "".join(prompts)
         read = tokens_from_characters(len(text), sum(not c.isascii() for c in text))
         written = self.output_tokens * len(prompts)
         return (read * self.input_usd + written * self.output_usd) / 1e6
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What is about to be asked.
+
+    Args:
+        questions: How many; each costs.
+        kept: How many more were answered already and cost nothing.
+        cost_usd: The estimate for `questions`; None without a price.
+    """
+
+    questions: int
+    kept: int
+    cost_usd: float | None
 
 
 def judge(
@@ -129,6 +178,9 @@ def judge(
     max_cost_usd: float = 0.0,
     workers: int = 8,
     seed: int = 0,
+    work_dir: str = "",
+    agree: Callable[[Bill], None] = lambda bill: None,
+    progress: Progress = lambda event: None,
 ) -> Judgement:
     """Let a model judge each row in both orders.
 
@@ -137,7 +189,7 @@ def judge(
 
     Args:
         tuned: The tuned model's predictions.
-        base: The other model's, on the same rows in the same order.
+        base: The other model's, on the same rows.
         ask: Puts one prompt to the judge; see `gemini`.
         model: The judge's name, for the record.
         prompt: A template with $input, $reference, $first and $second.
@@ -145,29 +197,87 @@ def judge(
         max_cost_usd: Ask nothing if the estimate is above this; 0 sets no ceiling.
         workers: How many questions are under way at once, >= 1.
         seed: Seeds the comparison.
+        work_dir: Where replies are kept as they come: what was asked of this model is not asked
+            again. "" keeps none.
+        agree: Told what is about to be asked, before it is; an error that it raises ends all.
+        progress: Told of `done` and `total` rows.
 
     Raises:
         LimitError: The estimate is above the ceiling, or there is a ceiling and no price.
         UsageError: The two do not hold the same rows, or the template is none.
         CloudError: The judge failed on every row that it was asked.
     """
-    if [row.id for row in tuned] != [row.id for row in base]:
-        raise UsageError(
-            "the two models' predictions are not of the same rows in the same order",
-            where="judge",
-            fix="let both models answer the same held-out file",
-        )
     _check_template(prompt)
-    pairs = list(zip(tuned, base, strict=True))
-    cost = _checked_cost(pairs, prompt, price, max_cost_usd)
-    with ThreadPoolExecutor(workers) as pool:
-        rows = list(pool.map(lambda pair: _judged(pair[0], pair[1], ask, prompt), pairs))
+    pairs = _paired(tuned, base)
+    questions = [one for pair in pairs if _open(*pair) for one in _prompts(*pair, prompt)]
+    with _kept(work_dir, model) as replies:
+        asked = [one for one in questions if replies is None or _id(one) not in replies.answered]
+        cost = price.of(asked) if price else None
+        _check_cost(len(asked), cost, max_cost_usd)
+        agree(Bill(len(asked), len(questions) - len(asked), cost))
+        rows = _all_judged(pairs, _remembering(ask, replies), prompt, workers, progress)
     _check_reached(rows)
     scores = [_SCORES[row.outcome] for row in rows]
     comparison = compare(
         [ours for ours, _ in scores], [theirs for _, theirs in scores], metric="judge", seed=seed
     )
-    return Judgement(model, prompt, cost, rows, comparison)
+    return Judgement(model, prompt, price.of(questions) if price else None, rows, comparison)
+
+
+def _paired(
+    tuned: Sequence[Prediction], base: Sequence[Prediction]
+) -> list[tuple[Prediction, Prediction]]:
+    others = {row.id: row for row in base}
+    if {row.id for row in tuned} != set(others):
+        raise UsageError(
+            "the two models' predictions are not of the same rows",
+            where="judge",
+            fix="let both models answer the same held-out file",
+        )
+    return [(row, others[row.id]) for row in tuned]
+
+
+@contextmanager
+def _kept(work_dir: str, model: str) -> Iterator[AnswerFile | None]:
+    if not work_dir:
+        yield None
+        return
+    with AnswerFile.open(Path(work_dir) / f"judge-{_id(model)[:16]}.jsonl") as file:
+        yield file
+
+
+def _id(question: str) -> str:
+    return hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _remembering(ask: Ask, replies: AnswerFile | None) -> Ask:
+    """Ask only what has no reply yet, and keep each reply."""
+    if replies is None:
+        return ask
+
+    def asked(question: str) -> str:
+        if (known := replies.answered.get(_id(question))) is not None:
+            return known
+        text = ask(question)
+        replies.add(Answer(_id(question), text))
+        return text
+
+    return asked
+
+
+def _all_judged(
+    pairs: Sequence[tuple[Prediction, Prediction]],
+    ask: Ask,
+    prompt: str,
+    workers: int,
+    progress: Progress,
+) -> list[Judged]:
+    rows = []
+    with ThreadPoolExecutor(workers) as pool:
+        for row in pool.map(lambda pair: _judged(pair[0], pair[1], ask, prompt), pairs):
+            rows.append(row)
+            progress({"done": len(rows), "total": len(pairs)})
+    return rows
 
 
 # A tie scores both, so that all scores are right or wrong and McNemar's exact test applies.
@@ -183,7 +293,8 @@ _FIELDS = {"input", "reference", "first", "second"}
 
 def _check_template(prompt: str) -> None:
     template = Template(prompt)
-    if not template.is_valid() or set(template.get_identifiers()) - _FIELDS:
+    fields = set(template.get_identifiers()) if template.is_valid() else set()
+    if not {"first", "second"} <= fields <= _FIELDS:
         raise UsageError(
             "the judge's prompt is not a template of its four fields",
             where="prompt",
@@ -191,30 +302,22 @@ def _check_template(prompt: str) -> None:
         )
 
 
-def _checked_cost(
-    pairs: Sequence[tuple[Prediction, Prediction]],
-    prompt: str,
-    price: Price | None,
-    max_cost_usd: float,
-) -> float | None:
-    questions = [question for pair in pairs if _open(*pair) for question in _prompts(*pair, prompt)]
-    cost = None if price is None else price.of(questions)
-    if not max_cost_usd:
-        return cost
+def _check_cost(questions: int, cost: float | None, max_cost_usd: float) -> None:
+    if not (max_cost_usd and questions):
+        return
     if cost is None:
         raise LimitError(
             f"a ceiling of {max_cost_usd:.2f} USD is set, but the judge has no price",
             where="max_cost_usd",
-            fix="give the judge's price, or set no ceiling",
+            fix="give the judge's price in tables.prices.answers, or set no ceiling",
         )
     if cost > max_cost_usd:
         raise LimitError(
-            f"judging is estimated at {cost:.2f} USD for {len(questions):,} questions, above the "
+            f"judging is estimated at {cost:.2f} USD for {questions:,} questions, above the "
             f"ceiling of {max_cost_usd:.2f} USD",
             where="max_cost_usd",
             fix="fewer rows, another judge, or a higher ceiling",
         )
-    return cost
 
 
 def _open(ours: Prediction, theirs: Prediction) -> bool:
@@ -234,9 +337,9 @@ def _prompts(ours: Prediction, theirs: Prediction, prompt: str) -> tuple[str, st
 
 def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> Judged:
     if ours.prediction is None or theirs.prediction is None:
-        return Judged(ours.id, None, error="a model gave no answer")
+        return Judged(ours.id, None, error="a model gave no answer", asked=False)
     if ours.prediction == theirs.prediction:
-        return Judged(ours.id, TIE)
+        return Judged(ours.id, TIE, asked=False)
     try:
         forward, backward = (_reply(ask(question)) for question in _prompts(ours, theirs, prompt))
     except CloudError as error:
@@ -266,22 +369,25 @@ def _check_reached(rows: Sequence[Judged]) -> None:
         )
 
 
-def gemini(client: Any, model: str) -> Ask:
+def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
     """Ask a Gemini model through google-genai.
 
     Args:
-        client: A `google.genai.Client`; its region is where the texts go. Give it
-            `retry_options`, and it waits and asks again at a rate limit.
+        client: A `google.genai.Client`; its region is where the texts go.
         model: Such as "gemini-2.5-flash".
+        attempts: Tries a question, >= 1, with growing pauses between.
 
     Returns:
-        A function from a prompt to the reply, "" where the model gave no text. It raises
-        CloudError where the service says no.
+        A function from a prompt to the reply, "" where the model gave no text. Rate limits and
+        failures that pass are waited out; it raises CloudError where the service says no.
     """
     from google.genai.errors import APIError
-    from google.genai.types import GenerateContentConfig
+    from google.genai.types import GenerateContentConfig, HttpOptions, HttpRetryOptions
 
-    config = GenerateContentConfig(temperature=0.0, candidate_count=1, seed=0)
+    retries = HttpRetryOptions(attempts=attempts, http_status_codes=_TRANSIENT)
+    config = GenerateContentConfig(
+        temperature=0.0, candidate_count=1, seed=0, http_options=HttpOptions(retry_options=retries)
+    )
 
     def ask(prompt: str) -> str:
         try:

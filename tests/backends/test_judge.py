@@ -110,7 +110,10 @@ def test_the_estimate_counts_both_orders():
     assert found.estimated_cost_usd == pytest.approx((characters / 4 + 2_000) / 1e6, rel=0.1)
 
 
-@pytest.mark.parametrize("prompt", ["$first or $second for $10?", "$first, $other"])
+@pytest.mark.parametrize(
+    "prompt",
+    ["$first or $second for $10?", "$first, $second, $other", "Is $first right?", "Which?"],
+)
 def test_a_broken_template_is_refused(prompt):
     with pytest.raises(UsageError, match="not a template"):
         judge(made("a"), made("b"), fair, model="m", prompt=prompt)
@@ -118,7 +121,63 @@ def test_a_broken_template_is_refused(prompt):
 
 def test_other_rows_are_refused():
     with pytest.raises(UsageError, match="same rows"):
-        judge(made("a", "b"), made("a", "b")[::-1], fair, model="m")
+        judge(made("a", "b"), made("a", "b", "c"), fair, model="m")
+
+
+def test_the_order_of_the_files_does_not_matter():
+    found = judge(made("long", "s"), made("s", "long")[::-1], fair, model="m")
+    assert [row.outcome for row in found.rows] == ["win", "loss"]
+
+
+def test_no_reply_is_paid_for_twice(tmp_path):
+    asked, bills = [], []
+    more = {"model": "m", "work_dir": str(tmp_path), "agree": bills.append, "workers": 1}
+
+    def dying(prompt):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(prompt)
+        return fair(prompt)
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(made("long", "s"), made("s", "long"), dying, **more)
+    (file,) = tmp_path.glob("judge-*.jsonl")
+    with file.open("a") as held:
+        held.write('{"id": "half a l')
+
+    def living(prompt):
+        assert prompt not in asked
+        return fair(prompt)
+
+    found = judge(made("long", "s"), made("s", "long"), living, **more)
+    assert [row.outcome for row in found.rows] == ["win", "loss"]
+    assert [(bill.questions, bill.kept) for bill in bills] == [(4, 0), (1, 3)]
+    judge(made("long", "s"), made("s", "long"), None, **more, max_cost_usd=0.01)
+    assert bills[-1].questions == 0, "nothing to ask costs nothing, whatever the price"
+    judge(made("long"), made("s"), fair, **{**more, "model": "another"})
+    assert bills[-1].questions == 2
+
+
+def test_whoever_does_not_agree_pays_nothing():
+    def no(bill):
+        raise UsageError("no")
+
+    with pytest.raises(UsageError):
+        judge(made("a"), made("b"), None, model="m", agree=no)
+
+
+def test_prices_are_those_of_the_table_and_the_users_come_first():
+    assert Price.known("gemini-3.5-flash") == Price(1.5, 9.0, 500)
+    assert Price.known("a model of tomorrow") is None
+    row = {"usd_per_million_read": 2.0, "usd_per_million_written": 3.0}
+    tables = {"prices": {"answers": {"new": row}, "judge": {"tokens_a_reply": 7}}}
+    assert Price.known("new", tables) == Price(2.0, 3.0, 7)
+
+
+def test_rows_of_two_minds_are_counted_among_those_asked():
+    found = judge(made("x", "same", None), made("y", "same", "z"), lambda _: "A", model="m")
+    said = found.as_json()
+    assert (said["judged"], said["disagreements"], said["unjudged"]) == (1, 1, 1)
 
 
 def test_a_failure_leaves_its_row_out_and_a_failure_of_all_is_raised():
@@ -210,8 +269,15 @@ def test_the_services_no_is_a_cloud_error(service, client):
         gemini(client, "g")("hello")
 
 
+def test_a_rate_limit_is_waited_out(service, client):
+    limited = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "slower"}}
+    replies = [(429, limited), said("TIE")]
+    service.reply = lambda prompt: replies.pop(0)
+    assert gemini(client, "g")("hello") == "TIE"
+
+
 def test_a_service_that_is_not_there_is_a_cloud_error(service, client):
     service.shutdown()
     service.server_close()
     with pytest.raises(CloudError, match="not reached"):
-        gemini(client, "g")("hello")
+        gemini(client, "g", attempts=1)("hello")

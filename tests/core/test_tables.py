@@ -37,7 +37,10 @@ def test_a_models_formats_are_its_services(name):
 
 @pytest.mark.parametrize(
     "row",
-    [*PRICES["accelerators"].values(), *PRICES["hours"].values(), PRICES["tokens"]],
+    [
+        *(row for name in ("accelerators", "hours", "answers") for row in PRICES[name].values()),
+        *(PRICES["tokens"], PRICES["judge"]),
+    ],
 )
 def test_every_price_says_where_it_is_from(row):
     assert row["read"]
