@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunepipe.core.errors import UsageError
+
 from .inputs import local_copy, written
 
 if TYPE_CHECKING:
@@ -22,12 +24,14 @@ class Model:
         local: Whether it runs on this machine.
         project: Needed for the id of a run in the cloud.
         region: Needed for the id of a run in the cloud.
+        backend: Who serves it in the cloud; "" goes by its run, or by its name.
     """
 
     name: str
     local: bool
     project: str = ""
     region: str = ""
+    backend: str = ""
 
 
 def ask_texts(
@@ -109,9 +113,35 @@ def _backend(model: Model) -> tuple[Any, str]:
         from tunepipe.backends import local
 
         return local, model.name
-    from tunepipe.backends import large_model
+    from .vertex_run import made_by
 
-    from .vertex_run import model_resource
+    name, backend = made_by(model.name, project=model.project, region=model.region)
+    return _served_by(model.backend or backend or _backend_of(name)), name
 
-    name = model_resource(model.name, project=model.project, region=model.region)
-    return large_model, name
+
+def _served_by(backend: str) -> Any:
+    match backend:
+        case "gemini":
+            from tunepipe.backends import gemini
+
+            return gemini
+        case "open-model":
+            from tunepipe.backends import open_model
+
+            return open_model
+        case "large-model":
+            from tunepipe.backends import large_model
+
+            return large_model
+    raise UsageError(
+        "nothing in the cloud is asked through this backend",
+        where=f"--backend {backend}",
+        fix="one of gemini, open-model, large-model",
+    )
+
+
+def _backend_of(name: str) -> str:
+    """Go by a resource's name: only Gemini answers in a multi-region or from everywhere."""
+    is_gemini = "/publishers/google/models/gemini-" in name
+    everywhere = any(f"/locations/{place}/" in name for place in ("us", "eu", "global"))
+    return "gemini" if is_gemini or everywhere else "large-model"

@@ -387,6 +387,10 @@ def predict(
         str,
         typer.Option(metavar="NAME", help="A tuned model's resource name, a run, or a folder."),
     ] = "",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Who serves it in the cloud; follows from a run's name."),
+    ] = "",
     project: options.Project = "",
     region: options.Region = "",
     input: Annotated[
@@ -422,7 +426,8 @@ def predict(
 
     folder = local_folder(model, runs)
     here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
-    asked = Model(here or model, local=bool(here), project=project, region=region)
+    place = {"project": project, "region": region, "backend": backend}
+    asked = Model(here or model, local=bool(here), **place)
     settings = {"max_output_tokens": max_output_tokens}
     out = Output(json)
     if input:

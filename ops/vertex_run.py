@@ -165,20 +165,24 @@ def cancel(run: str, *, project: str = "", region: str = "") -> str:
     return name
 
 
-def model_resource(model: str, *, project: str = "", region: str = "") -> str:
-    """Turn a run's name or id into the endpoint that it has made; leave any other name as it is.
+def made_by(model: str, *, project: str = "", region: str = "") -> tuple[str, str]:
+    """Turn a run's name or id into what it has made; leave any other name as it is.
+
+    Returns:
+        The endpoint, and the backend that tuned it, "" where that does not show.
 
     Raises:
         UsageError: The run has left no model, or an id lacks project or region.
     """
     if "/models/" in model or "/endpoints/" in model:
-        return model
+        return model, ""
     found = status(model, project=project, region=region)
     if not found.model:
         raise UsageError(
             f"the run has made no model; it is {found.state}", where=model, fix="name another run"
         )
-    return found.model
+    tuned = next((task.name for task in found.tasks if task.name.startswith("tune-")), "")
+    return found.model, tuned.removeprefix("tune-")
 
 
 def resource_name(run: str, project: str, region: str) -> str:

@@ -201,7 +201,7 @@ def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> 
     with pytest.raises(UsageError, match="project"):
         vertex_run.status(run_id)
     with pytest.raises(UsageError, match="no model"):
-        vertex_run.model_resource(name)
+        vertex_run.made_by(name)
     vertex_run.cancel(name)
     assert vertex_run.status(name).state == "cancelled"
     assert vertex_run.cancel(name) == name  # once more harms nothing
