@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on_and_two_at_once_are_one(tmp_path, dataset):
     assert tuning["statistics"]["train_steps"] == parameters["train_steps"]
 
 
-def wait_for(condition, seconds: float = 120):
+def wait_for(condition, seconds: float = 300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
