@@ -28,7 +28,7 @@ def report_step(
     Args:
         comparison: The JSON of compare_models.
         predictions: The files of `tuned`, `base` and `champion`, as far as there is any.
-        steps: The JSON of `dataset`, `split`, `plan` and `tuning`, as far as there is any.
+        steps: The JSON of `dataset`, `split`, `plan`, `tuning` and `judge`, as far as there is any.
         pages: Where `report`, `summary` and `model_card` go.
         run: Texts that name the run; `title` heads the page.
     """

@@ -10,6 +10,7 @@ from . import report_charts, report_view
 from .data_view import data_view
 from .display import items, part
 from .files import replacing
+from .judge_view import judge_view
 from .page import render
 from .report_rows import row_groups
 
@@ -49,6 +50,7 @@ def report_page(facts: Mapping[str, Any]) -> str:
         figures=report_view.figures(facts),
         scores=scores and scores | _score_charts(facts),
         comparison_lines=_COMPARISON_LINES,
+        judge=judge_view(facts),
         training=_training(facts),
         data=data_view(dataset) if dataset else None,
         split=report_view.split_pairs(facts),

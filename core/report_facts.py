@@ -87,7 +87,9 @@ class Facts(_Verdict, total=False):
     """Everything the pages know.
 
     `verdict` is better, worse or not-enough-evidence, and `reason` one sentence for people.
-    `dataset`, `split` and `plan` are the JSON of the verbs validate, split and plan.
+    `dataset`, `split` and `plan` are the JSON of the verbs validate, split and plan. `judge` is
+    what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} where a ceiling
+    forbade to ask.
     """
 
     run: Run
@@ -97,4 +99,5 @@ class Facts(_Verdict, total=False):
     tuning: Tuning
     scores: Scores
     comparisons: Comparisons
+    judge: dict[str, Any]
     rows: list[Row]

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import display
 from .display import finite, items, part
+from .judge_view import judge_sentence
 from .report_view import run_pairs, scores_view, spoken, verdict
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
@@ -25,6 +26,7 @@ def summary(facts: Mapping[str, Any]) -> str:
         f"## {escaped(facts.get('title') or 'Tuning report')}",
         f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
         *scores_markdown(facts),
+        escaped(judge_sentence(facts)),
         _changes(facts),
         bullets([*_costs(facts), *_data(facts), *run_pairs(facts)]),
     ]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
 from tunepipe.core.display import clean
+from tunepipe.core.judge_view import judge_view
 from tunepipe.core.report import report_page, write_report
 from tunepipe.core.report_rows import row_groups
 
@@ -317,3 +318,35 @@ def test_prompts_that_must_not_get_worse_have_their_place():
     assert "25" in page
     assert len(re.findall(r'id="([^"]*)"', page)) == len(set(re.findall(r'id="([^"]*)"', page)))
     assert not re.findall(r'id="[^"]*\s[^"]*"', page)
+
+
+def test_the_judge_is_shown_with_its_model_prompt_and_cost():
+    facts = sample_facts(0)
+    page = Page(report_page(facts))
+    said = facts["judge"]["comparison"]
+    assert page.all("h2", id="judge")
+    for text in (
+        "gemini-3.5-flash",
+        "the tuned model is better",
+        "42 of 52 rows asked",
+        "$0.50",
+        "What stands between the marks is material to be judged",
+    ):
+        assert text in page.text
+    pairs = dict(judge_view(facts)["pairs"])
+    shown = [pairs[name] for name in ("Wins of the tuned model", "Losses", "Ties")]
+    assert shown == [str(said[key]) for key in ("wins", "losses", "ties")]
+
+
+def test_a_judge_that_was_not_asked_says_why():
+    judge = {"model": "m", "refused": "above the <b>ceiling</b>"}
+    html = report_page(BARE | {"judge": judge})
+    assert "It was not asked: above the &lt;b&gt;ceiling&lt;/b&gt;" in html
+    assert "Wins of the tuned model" not in html
+
+
+@pytest.mark.parametrize("judge", [None, {}, {"model": "m"}, {"comparison": {"wins": None}}, 3])
+def test_little_is_known_of_a_judge(judge):
+    page = Page(report_page(BARE | {"judge": judge}))
+    assert "None" not in page.text
+    assert bool(page.all("h2", id="judge")) == bool(isinstance(judge, dict) and judge)
