@@ -104,11 +104,12 @@ def check_template(text: str) -> str:
 
 def template_sha256(spec: Mapping[str, Any]) -> str:
     """Read the template's SHA-256 out of a pipeline; "" for one without a template in it."""
-    task = spec["root"]["dag"]["tasks"].get("prepare-template")
-    if not task:
-        return ""
-    given = task["inputs"]["parameters"]["template_sha256"]
-    return str(given["runtimeValue"]["constant"])
+    for unit in (spec["root"], *spec["components"].values()):
+        task = unit.get("dag", {}).get("tasks", {}).get("prepare-template")
+        if task:
+            given = task["inputs"]["parameters"]["template_sha256"]
+            return str(given["runtimeValue"]["constant"])
+    return ""
 
 
 def write_inlined(source: str, path: Path) -> Template:

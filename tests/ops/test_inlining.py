@@ -28,7 +28,8 @@ def test_a_template_is_composed_recorded_and_checked(
     told = json.loads(capfd.readouterr().out)
     text = Path(told["written"]).read_text()
     spec = yaml.safe_load(text)
-    tasks = spec["root"]["dag"]["tasks"]
+    graphs = [unit["dag"] for unit in (spec["root"], *spec["components"].values()) if "dag" in unit]
+    tasks = {name: task for graph in graphs for name, task in graph["tasks"].items()}
     assert {"prepare-template", "tune-large-model", "keep-template-model"} <= set(tasks)
     template = tasks["tune-large-model"]["inputs"]["parameters"]
     assert template["location"]["taskOutputParameter"]["producerTask"] == "prepare-template"
