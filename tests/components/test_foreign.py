@@ -12,6 +12,7 @@ from tunepipe.components._packages import PINS, requirements
 from tunepipe.components._sources import modules_of, third_party_of
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("foreign")
 SCRIPT = Path(__file__).with_name("foreign_pipeline.py")
 
 
@@ -36,7 +37,6 @@ def test_tunepipe_is_not_there(python, tmp_path):
     assert b"No module named 'tunepipe'" in found.stderr
 
 
-@pytest.mark.xdist_group("training")
 def test_all_components_run_from_their_yaml_files(python, tmp_path):
     rows = (ROOT / "examples" / "orders.jsonl").read_text(encoding="utf-8").splitlines()[:120]
     dataset = tmp_path / "orders.jsonl"
