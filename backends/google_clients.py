@@ -76,6 +76,14 @@ def tensorboards(region: str) -> Any:
     return TensorboardServiceClient(client_options=_at(region))
 
 
+@cache
+def models(region: str) -> Any:
+    """Make the client of the model registry."""
+    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+
+    return ModelServiceClient(client_options=_at(region))
+
+
 def parent(project: str, region: str) -> str:
     """Name the place that a project's resources of a region lie in."""
     return f"projects/{project}/locations/{region}"

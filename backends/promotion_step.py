@@ -11,11 +11,12 @@ from typing import Any
 
 from tunepipe.core.errors import DataError
 
+from . import champion_alias, deployments
 from . import registry as moves
 
 
 def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
-    """Make the tuned model the champion.
+    """Make the tuned model the champion, here and in the model registry; twice does no more.
 
     Args:
         model: The tuned model's folder or resource name.
@@ -38,6 +39,10 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         )
     if not registry:
         return ""
+    before = moves.champion(registry)
+    if before and run_id and before.run == run_id:
+        champion_alias.move_alias(before.model)
+        return str(before.version)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     move = moves.promote(
         registry,
@@ -46,16 +51,29 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         verdict=said["verdict"],
         reason=said["reason"],
         moved_at=now,
-        moved_by=_user(),
+        moved_by=user(),
     )
+    champion_alias.move_alias(move.model, before.model if before else "")
     return str(move.version)
 
 
-def keep_step(comparison_path: str, registry: str) -> str:
-    """Say, in a sentence, why the champion stays."""
+def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
+    """Say, in a sentence, why the champion stays; take a worse model's endpoint away.
+
+    Args:
+        comparison_path: What compare_models wrote.
+        registry: The folder or gs:// prefix.
+        model: The tuned model's folder or resource name; "" leaves every endpoint as it is.
+
+    Raises:
+        CloudError: Google refused to take the endpoint away.
+    """
     said = _read(comparison_path)
     present = moves.champion(registry)
     kept = f"champion {present.version} stays" if present else "there is still no champion"
+    in_service = [move.model for move in moves.history(registry)]
+    if said["verdict"] == "worse" and model not in in_service and deployments.discard(model):
+        return f"{kept}: {said['reason']} The endpoint of the worse model was deleted."
     return f"{kept}: {said['reason']}"
 
 
@@ -64,7 +82,8 @@ def _read(path: str) -> Mapping[str, Any]:
     return said
 
 
-def _user() -> str:
+def user() -> str:
+    """Name who runs this; "" where the system does not say."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a number without a name

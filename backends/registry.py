@@ -48,6 +48,19 @@ def champion(registry: str) -> Move | None:
     return Move(**json.loads(storage.read_bytes(address)))
 
 
+def history(registry: str) -> list[Move]:
+    """Return every move, the first one first.
+
+    Raises:
+        CloudError: Cloud Storage refused.
+    """
+    present = champion(registry)
+    if present is None:
+        return []
+    files = storage.list_files(_at(registry, "moves/*.json"))
+    return [Move(**json.loads(storage.read_bytes(file))) for file in sorted(files)]
+
+
 def promote(
     registry: str, model: str, *, run: str, verdict: str, reason: str, moved_at: str, moved_by: str
 ) -> Move:

@@ -1,5 +1,6 @@
 """KFP components: thin shells over the core and the backends."""
 
+from .changes import find_changes, remember_data, report_unchanged
 from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
@@ -22,6 +23,7 @@ __all__ = [
     "evaluate_large_model",
     "evaluate_model",
     "evaluate_open_model",
+    "find_changes",
     "fingerprint_dataset",
     "keep_champion",
     "list_shards",
@@ -29,6 +31,8 @@ __all__ = [
     "lookup_champion",
     "merge_validations",
     "promote_model",
+    "remember_data",
+    "report_unchanged",
     "split_dataset",
     "tune_gemini",
     "tune_large_model",

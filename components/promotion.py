@@ -26,15 +26,22 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> str:
 
 @component
 def promote_model(
-    model: Input[Model], comparison: Input[Artifact], registry: str, run_id: str = ""
+    model: Input[Model],
+    comparison: Input[Artifact],
+    registry: str,
+    run_id: str = "",
+    job: str = "",
 ) -> str:
     """Make the tuned model the champion, and record who, when, which run and which verdict.
+
+    A model of Vertex AI also gets the alias `champion`, which the one before loses.
 
     Args:
         model: The tuned model.
         comparison: What compare_models said; any verdict but `better` is refused.
         registry: The folder or gs:// prefix that holds champion.json.
-        run_id: The run that made the model.
+        run_id: The run that made the model; empty takes the job.
+        job: The job that the run is.
 
     Returns:
         Output: The new champion's version.
@@ -42,20 +49,24 @@ def promote_model(
     from tunepipe.backends.artifacts import model_of
     from tunepipe.backends.promotion_step import promote_step
 
-    return promote_step(model_of(model), comparison.path, registry, run_id)
+    return promote_step(model_of(model), comparison.path, registry, run_id or job)
 
 
 @component
-def keep_champion(comparison: Input[Artifact], registry: str = "") -> str:
-    """Keep the champion as it is, and say why.
+def keep_champion(
+    comparison: Input[Artifact], registry: str = "", model: Input[Model] = None
+) -> str:
+    """Keep the champion as it is, and say why; delete the endpoint of a model that is worse.
 
     Args:
         comparison: What compare_models said.
         registry: The folder or gs:// prefix that holds champion.json.
+        model: The tuned model; none leaves every endpoint as it is.
 
     Returns:
         Output: Why the champion stays, in one sentence.
     """
+    from tunepipe.backends.artifacts import model_of
     from tunepipe.backends.promotion_step import keep_step
 
-    return keep_step(comparison.path, registry)
+    return keep_step(comparison.path, registry, model_of(model) if model else "")

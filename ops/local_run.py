@@ -228,10 +228,18 @@ def _explained(failed: kfp_log.StepEnded, log: Path) -> TunepipeError:
 
 def _finished(run: LocalRun) -> LocalRun:
     results = dict(_collected(Path(run.folder)))
+    if "comparison.json" not in results:
+        return replace(run, state="succeeded", reason=_why_unchanged(Path(run.folder)))
     said = json.loads(Path(results["comparison.json"]).read_text(encoding="utf-8"))
     return replace(
         run, state="succeeded", verdict=said["verdict"], reason=said["reason"], results=results
     )
+
+
+def _why_unchanged(folder: Path) -> str:
+    """Read why a run of a series ended before it began to learn."""
+    (told,) = folder.glob("steps/*/report-unchanged/executor_output.json")
+    return str(json.loads(told.read_text(encoding="utf-8"))["parameterValues"]["Output"])
 
 
 def _collected(folder: Path) -> Iterator[tuple[str, str]]:

@@ -464,6 +464,8 @@ def _ended(found: RunStatus, out: Output) -> int:
         out.table([(task.name, task.state) for task in found.tasks])
     if found.verdict:
         out.line(f"verdict: {found.verdict}", "bold green" if found.verdict == BETTER else "bold")
+    if found.unchanged:
+        out.line(found.unchanged)
     if found.model:
         out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
     if found.error:

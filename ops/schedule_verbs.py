@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +47,10 @@ def apply(
     zone: Annotated[
         str, typer.Option(metavar="ZONE", help="The time zone, where --cron names none; else UTC.")
     ] = "",
+    min_new_rows: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Wait for so many rows that are added or changed."),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,
@@ -57,8 +61,8 @@ def apply(
     """Create a schedule, or change it in place; the other options are those of `run`.
 
     Shows first what would change, and what a run is estimated to cost. One run at a time, and a
-    missed time is not caught up on. With the backend local, prints the lines for cron and systemd,
-    and installs nothing.
+    missed time is not caught up on. Over data that the last run has seen, a run does nothing. With
+    the backend local, prints the lines for cron and systemd, and installs nothing.
     """
     from tunepipe.core import schedule as times
 
@@ -68,6 +72,8 @@ def apply(
             where=f"--name {name}",
         )
     when, asked, out = times.parse(cron, zone), asked_run(context, given), Output(json)
+    if min_new_rows:
+        asked = replace(asked, parameters={**asked.parameters, "min_new_rows": min_new_rows})
     if asked.backend == LOCAL:
         return _print_lines(context, name, when, out)
     return _apply_there(name, when, asked, dry_run=dry_run, yes=yes, out=out)
@@ -234,8 +240,12 @@ def _next_runs(when: Cron) -> list[str]:
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
     from . import timers
 
-    own = {"name", "cron", "zone", "dry_run", "yes", "json"}
-    command = timers.run_command(_given(context, own))
+    own = {"name", "cron", "zone", "min_new_rows", "dry_run", "yes", "json"}
+    given = dict(_given(context, own))
+    series = [f"series={name}"]
+    if context.params["min_new_rows"]:
+        series.append(f"min_new_rows={context.params['min_new_rows']}")
+    command = timers.run_command({**given, "param": [*given.get("param", ()), *series]})
     lines = timers.lines(name, when, command)
     out.result({"name": name, "next_runs": _next_runs(when), **lines})
     for text in () if out.as_json else lines.values():

@@ -160,6 +160,8 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     given = _completed(run, source)
     check_parameters(spec, given)
     told = _differing(spec, given)
+    # Other parameters begin another series: what was seen with the old ones says nothing.
+    told["series"] = f"{schedule}-{_key('', run.backend, told)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
     job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
     return Request(google_clients.parent(run.project, run.region), job, {})

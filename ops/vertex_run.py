@@ -52,6 +52,7 @@ class RunStatus:
         verdict: better, worse or not-enough-evidence; "" before there is one.
         model: The tuned model's endpoint, "" before there is one.
         error: Why it failed, in the words of the step that failed.
+        unchanged: Since which run the data are unchanged, where the run ended for that.
         results: What a person opens, by name: report, summary, model_card, comparison, problems.
     """
 
@@ -62,6 +63,7 @@ class RunStatus:
     verdict: str = ""
     model: str = ""
     error: str = ""
+    unchanged: str = ""
     results: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -228,6 +230,7 @@ def _status(job: Any) -> RunStatus:
         tasks=tuple(_task(task) for task in tasks),
         verdict=next((_verdict(t) for t in tasks if t.task_name == "compare-models"), ""),
         model=next(filter(None, map(_model, tasks)), ""),
+        unchanged=next((_verdict(t) for t in tasks if t.task_name == "report-unchanged"), ""),
         error=pipeline_jobs.failure(job) if state == "failed" else "",
         results={
             name: uri

@@ -1,6 +1,6 @@
 """The tuning pipeline: the order of its steps, nothing else.
 
-fingerprint -> validate -> split -> plan steps and cost -> tune
+fingerprint -> changed? -> validate -> split -> plan steps and cost -> tune
     -> evaluate tuned | evaluate base | evaluate champion
     -> compare -> promote, or keep the champion
 """
@@ -17,11 +17,14 @@ from tunepipe.components import (
     evaluate_large_model,
     evaluate_model,
     evaluate_open_model,
+    find_changes,
     fingerprint_dataset,
     keep_champion,
     load_rows,
     lookup_champion,
     promote_model,
+    remember_data,
+    report_unchanged,
     split_dataset,
     tune_gemini,
     tune_large_model,
@@ -78,6 +81,8 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
         work_dir: str = "",
         run: dict = {},  # noqa: B006
         run_id: str = "",
+        series: str = "",
+        min_new_rows: int = 0,
         display_name: str = "tunepipe",
     ):
         """Validate, split, plan, tune, evaluate, compare, and promote only what is better.
@@ -110,102 +115,127 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
             registry: Where the champion is recorded; empty promotes nothing.
             work_dir: Where a killed step finds what it had done.
             run: Texts that name the run in the report.
-            run_id: The run, as promotions record it.
+            run_id: The run, as promotions record it; empty takes the job's name.
+            series: The runs, such as a schedule's, that this one continues: over data that the
+                last of them has seen nothing is done. Empty always runs.
+            min_new_rows: Fewer rows than these, added or changed, are not worth a run of a series.
             display_name: The tuned model's name for people, where a service keeps it.
         """
         found = fingerprint_dataset(dataset_uri=dataset_uri)
         found.set_caching_options(False)
-        champion = lookup_champion(registry=registry)
-        champion.set_caching_options(False)
         fingerprint = found.outputs["fingerprint"]
-        valid = validate_jsonl(
-            dataset_uri=dataset_uri, fingerprint=fingerprint, format=format, model=base_model
-        )
-        split = split_dataset(
-            dataset_uri=dataset_uri,
-            fingerprint=fingerprint,
-            format=valid.outputs["format"],
-            model=base_model,
-            eval_fraction=eval_fraction,
-            eval_min=eval_min,
-            eval_max=eval_max,
-            seed=seed,
-            group_by=group_by,
-            stratify_by=stratify_by,
-            by_time=by_time,
-        )
-        plan = compute_train_steps(
-            rows=split.outputs["train_rows"],
-            backend=backend,
-            model=base_model,
-            region=region,
-            epochs=epochs,
-            train_steps=train_steps,
-            tokens=valid.outputs["tokens"],
-            token_rows=valid.outputs["rows"],
-            max_cost_usd=max_cost_usd,
-            tables=tables,
-        )
-        tuned = _tune(
-            backend,
-            tune_instead,
-            here={"seed": seed, "work_dir": work_dir},
-            remote={"project": project, "region": region, "display_name": display_name},
-            managed={"tables": tables},
-            train=split.outputs["train"],
-            eval=split.outputs["eval"],
-            train_steps=plan.outputs["train_steps"],
-            batch_size=plan.outputs["batch_size"],
-            base_model=base_model,
-            learning_rate_multiplier=learning_rate_multiplier,
-            options=options,
-        )
-        guarded = load_rows(dataset_uri=guard_uri)
-        guarded.set_caching_options(False)
-        held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
-        predictions = {
-            name: _evaluate(
-                backend,
-                base_model,
-                model=model,
-                eval=rows,
-                max_output_tokens=max_output_tokens,
-                settings=asking,
-                work_dir=work_dir,
-            )
-            .set_display_name(f"evaluate {name}")
-            .outputs["predictions"]
-            for name, (model, rows) in {
-                "tuned": (tuned.outputs["model"], held_out),
-                "base": (tuned.outputs["base"], held_out),
-                "champion": (champion.outputs["champion"], held_out),
-                "guard_tuned": (tuned.outputs["model"], frozen),
-                "guard_base": (tuned.outputs["base"], frozen),
-            }.items()
+        data = {
+            "dataset_uri": dataset_uri,
+            "fingerprint": fingerprint,
+            "registry": registry,
+            "series": series,
+            "format": format,
         }
-        compared = compare_models(
-            **predictions, task=task, margin=margin, guard_margin=guard_margin, seed=seed
-        )
-        write_report(
-            comparison=compared.outputs["comparison"],
-            **{name: predictions[name] for name in ("tuned", "base", "champion")},
-            problems=valid.outputs["problems"],
-            split=split.outputs["split"],
-            plan=plan.outputs["plan"],
-            tuning=tuned.outputs["tuning"],
-            run=run,
-        )
+        ran = {"run_id": run_id, "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+        changes = find_changes(**data, min_new_rows=min_new_rows)
+        changes.set_caching_options(False)
         # A gate on an output called `Output`, and If with Else: kfp.local takes any other
         # condition for false and calls the run a success.
-        with dsl.If(compared.outputs["Output"] == "better"):
-            promote_model(
-                model=tuned.outputs["model"],
-                comparison=compared.outputs["comparison"],
-                registry=registry,
-                run_id=run_id,
+        with dsl.If(changes.output == "changed"):
+            champion = lookup_champion(registry=registry)
+            champion.set_caching_options(False)
+            valid = validate_jsonl(
+                dataset_uri=dataset_uri, fingerprint=fingerprint, format=format, model=base_model
             )
+            split = split_dataset(
+                dataset_uri=dataset_uri,
+                fingerprint=fingerprint,
+                format=valid.outputs["format"],
+                model=base_model,
+                eval_fraction=eval_fraction,
+                eval_min=eval_min,
+                eval_max=eval_max,
+                seed=seed,
+                group_by=group_by,
+                stratify_by=stratify_by,
+                by_time=by_time,
+            )
+            plan = compute_train_steps(
+                rows=split.outputs["train_rows"],
+                backend=backend,
+                model=base_model,
+                region=region,
+                epochs=epochs,
+                train_steps=train_steps,
+                tokens=valid.outputs["tokens"],
+                token_rows=valid.outputs["rows"],
+                max_cost_usd=max_cost_usd,
+                tables=tables,
+            )
+            tuned = _tune(
+                backend,
+                tune_instead,
+                here={"seed": seed, "work_dir": work_dir},
+                remote={"project": project, "region": region, "display_name": display_name},
+                managed={"tables": tables},
+                train=split.outputs["train"],
+                eval=split.outputs["eval"],
+                train_steps=plan.outputs["train_steps"],
+                batch_size=plan.outputs["batch_size"],
+                base_model=base_model,
+                learning_rate_multiplier=learning_rate_multiplier,
+                options=options,
+            )
+            guarded = load_rows(dataset_uri=guard_uri)
+            guarded.set_caching_options(False)
+            held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
+            predictions = {
+                name: _evaluate(
+                    backend,
+                    base_model,
+                    model=model,
+                    eval=rows,
+                    max_output_tokens=max_output_tokens,
+                    settings=asking,
+                    work_dir=work_dir,
+                )
+                .set_display_name(f"evaluate {name}")
+                .outputs["predictions"]
+                for name, (model, rows) in {
+                    "tuned": (tuned.outputs["model"], held_out),
+                    "base": (tuned.outputs["base"], held_out),
+                    "champion": (champion.outputs["champion"], held_out),
+                    "guard_tuned": (tuned.outputs["model"], frozen),
+                    "guard_base": (tuned.outputs["base"], frozen),
+                }.items()
+            }
+            compared = compare_models(
+                **predictions, task=task, margin=margin, guard_margin=guard_margin, seed=seed
+            )
+            write_report(
+                comparison=compared.outputs["comparison"],
+                **{name: predictions[name] for name in ("tuned", "base", "champion")},
+                problems=valid.outputs["problems"],
+                split=split.outputs["split"],
+                plan=plan.outputs["plan"],
+                tuning=tuned.outputs["tuning"],
+                run=run,
+            )
+            with dsl.If(compared.outputs["Output"] == "better"):
+                moved = promote_model(
+                    model=tuned.outputs["model"],
+                    comparison=compared.outputs["comparison"],
+                    registry=registry,
+                    run_id=run_id,
+                    job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                )
+                remember_data(**data, **ran).after(moved)
+            with dsl.Else():
+                kept = keep_champion(
+                    model=tuned.outputs["model"],
+                    comparison=compared.outputs["comparison"],
+                    registry=registry,
+                )
+                kept.set_caching_options(False)
+                remember_data(**data, **ran).after(kept)
         with dsl.Else():
-            keep_champion(comparison=compared.outputs["comparison"], registry=registry)
+            ended = report_unchanged(registry=registry, series=series)
+            ended.set_caching_options(False)
 
     return tuning_pipeline
 

@@ -166,7 +166,8 @@ def test_on_this_machine_the_lines_are_printed(said, tmp_path):
     cron = lines["cron"].splitlines()
     assert cron[1] == "CRON_TZ=Asia/Tokyo"
     assert cron[2].startswith(f"0 3 * * 1 cd {tmp_path} && ")
-    assert r"run --backend local --dataset 50\%.jsonl --param 'a=b c' >>weekly.log" in cron[2]
+    asked = r"run --backend local --dataset 50\%.jsonl --param 'a=b c' --param series=weekly"
+    assert f"{asked} >>weekly.log" in cron[2]
     assert '"--dataset" "50%%.jsonl"' in lines["service"]
     assert "OnCalendar=Mon *-*-* 03:00:00 Asia/Tokyo\nPersistent=false" in lines["timer"]
     assert lines["next_runs"][0].endswith("03:00+09:00")
@@ -182,4 +183,5 @@ def test_the_shell_reads_crons_line_as_the_command(said):
         ["bash", "-c", f"printf '%s\\n' {line.partition(' >>')[0]}"],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    assert words[1:] == ["run", "--backend", "local", "--dataset", "it's 50%.jsonl"]
+    assert words[1:] == ["run", "--backend", "local", "--dataset", "it's 50%.jsonl", "--param",
+                         "series=weekly"]  # fmt: skip
