@@ -31,7 +31,7 @@ demo-vertex: $(INSTALLED) ## run the same on Vertex AI's stand-in on this machin
 	$(BIN)/python -m tests.standin.demo $(ARGS)
 
 test: $(INSTALLED) browser ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint, types, and whether compiled/ is current
 	$(BIN)/ruff format --check .

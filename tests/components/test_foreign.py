@@ -12,7 +12,6 @@ from tunepipe.components._packages import PINS, requirements
 from tunepipe.components._sources import modules_of, third_party_of
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("foreign")
 SCRIPT = Path(__file__).with_name("foreign_pipeline.py")
 
 

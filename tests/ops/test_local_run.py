@@ -16,8 +16,6 @@ from tunepipe.ops import local_run
 ROOT = Path(__file__).parents[2]
 QUICK = {"base_model": "tiny", "train_steps": 30, "max_output_tokens": 8}
 
-pytestmark = pytest.mark.xdist_group("training")
-
 
 @pytest.fixture(scope="module")
 def rows():
