@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -297,6 +298,7 @@ def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
 
 
 def score(
+    context: typer.Context,
     predictions: Annotated[str, typer.Argument(help="A predictions file: path, gs:// URI or - .")],
     baseline: Annotated[
         str, typer.Option(metavar="FILE", help="Another model's answers to the same rows.")
@@ -310,19 +312,47 @@ def score(
     report: Annotated[
         str, typer.Option(metavar="FILE", help="Write a report: .html, .md or .json.")
     ] = "",
+    judge: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="A Gemini that compares the answers in both orders."),
+    ] = "",
+    judge_prompt: Annotated[
+        str, typer.Option(metavar="FILE", help="What it is asked, in place of our prompt.")
+    ] = "",
+    project: options.Project = "",
+    region: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the judge may read the texts.")
+    ] = "",
+    max_cost_usd: options.MaxCostUsd = None,
+    tables: options.Tables = "",
+    runs: options.Runs = Path("runs"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
     json: options.Json = False,
 ) -> int:
     """Score predictions, and compare two models.
 
     Values lie in 0..1 with their 95 % intervals; with a baseline the verdict is better, worse or
-    not-enough-evidence. Exit code 1 where it is worse.
+    not-enough-evidence. Exit code 1 where it is worse. A judge is told beside it and decides
+    nothing; its replies are kept in the folder of runs, so that none is paid for twice.
     """
     from tunepipe.core import predictions as files
     from tunepipe.core import scoring
 
+    from .judging import JudgeOptions, judged, show_judgement
     from .reports import suffix_of, write_score_report
 
     suffix_of(report)
+    asked = JudgeOptions(
+        model=judge,
+        project=project,
+        region=region,
+        prompt=judge_prompt,
+        max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
+        tables=options.tables(context, tables),
+        work_dir=runs / "work",
+        yes=yes,
+    )
+    asked.check(baseline)
     with local_copy(predictions) as path:
         tuned = files.read(path)
     base = None
@@ -330,11 +360,15 @@ def score(
         with local_copy(baseline) as path:
             base = files.read(path)
     found = scoring.evaluate(tuned, base, task=task, metric=metric, seed=seed, margin=margin)
-    if report:
-        write_score_report(found, tuned, base, report)
     out = Output(json)
-    out.result(found.as_json())
     _show_scores(found.details(), out)
+    judgement = judged(tuned, base, asked, seed=seed, out=out)
+    told = {"judge": judgement.as_json()} if judgement else {}
+    if judgement:
+        show_judgement(judgement, out)
+    if report:
+        write_score_report(found, tuned, base, report, told)
+    out.result(found.as_json() | told)
     return int(found.comparison is not None and found.comparison.verdict == WORSE)
 
 

@@ -41,6 +41,7 @@ def write_score_report(
     tuned: Sequence[Prediction],
     base: Sequence[Prediction] | None,
     path: str,
+    told: Mapping[str, Any],
 ) -> None:
     """Write what the verb score found.
 
@@ -49,11 +50,12 @@ def write_score_report(
         tuned: The predictions that were scored.
         base: The baseline's, or None.
         path: Where to; .html and .md are for people, .json holds all figures.
+        told: What else there is to tell: `judge`, or nothing.
     """
     if suffix_of(path) == ".json":
-        write_text(json.dumps(found.details(), ensure_ascii=False, indent=1), path)
+        write_text(json.dumps({**found.details(), **told}, ensure_ascii=False, indent=1), path)
         return
-    write_text(_page(suffix_of(path))(_facts(found, tuned, base)), path)
+    write_text(_page(suffix_of(path))({**_facts(found, tuned, base), **told}), path)
 
 
 def check_validation_report(path: str) -> None:

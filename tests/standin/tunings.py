@@ -220,11 +220,24 @@ class Tunings:
         publisher = model.partition("/publishers/google/models/")[2]
         if publisher and not _ANSWERS.match(publisher):
             raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")
-        text = self.resources.known_answer(model, request.contents[-1].parts[0].text)
+        asked = request.contents[-1].parts[0].text
+        text = _judgement(asked) or self.resources.known_answer(model, asked)
         if text == "BLOCK":
             return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
         content = {"role": "model", "parts": [{"text": text}]}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+
+
+def _judgement(question: str) -> str:
+    """As a judge it wants the reference itself; "" for any other question."""
+    marks = ("reference", "answer-A", "answer-B")
+    found = [re.search(f"<{mark}>\n(.*?)\n</{mark}>", question, re.DOTALL) for mark in marks]
+    if not all(found):
+        return ""
+    reference, first, second = (one[1] for one in found if one)
+    if (first == reference) == (second == reference):
+        return "TIE"
+    return "A" if first == reference else "B"
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
