@@ -5,9 +5,11 @@ from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
 from .gemini import evaluate_gemini, tune_gemini
+from .judge import judge_models
 from .large_model import evaluate_large_model, tune_large_model
 from .open_model import evaluate_open_model, tune_open_model
 from .promotion import keep_champion, lookup_champion, promote_model
+from .registry_evaluation import import_evaluation
 from .report import write_report
 from .rows import load_rows
 from .sharding import list_shards, merge_validations, validate_shard
@@ -25,6 +27,8 @@ __all__ = [
     "evaluate_open_model",
     "find_changes",
     "fingerprint_dataset",
+    "import_evaluation",
+    "judge_models",
     "keep_champion",
     "list_shards",
     "load_rows",

@@ -18,6 +18,7 @@ def write_report(
     split: Input[Artifact] = None,
     plan: Input[Artifact] = None,
     tuning: Input[Artifact] = None,
+    judge: Input[Artifact] = None,
     run: dict = {},  # noqa: B006
 ):
     """Write the report, its summary and a model card; what is not given is left out of them.
@@ -31,6 +32,7 @@ def write_report(
         split: The report of split_dataset.
         plan: The plan of compute_train_steps.
         tuning: What the tuning step measured.
+        judge: What judge_models was told.
         run: Texts that name the run: id, created, backend, base_model, region, title.
 
     Returns:
@@ -41,6 +43,6 @@ def write_report(
     from tunepipe.backends.report_step import report_step
 
     predictions = {"tuned": tuned, "base": base, "champion": champion}
-    steps = {"dataset": problems, "split": split, "plan": plan, "tuning": tuning}
+    steps = {"dataset": problems, "split": split, "plan": plan, "tuning": tuning, "judge": judge}
     pages = {"report": report, "summary": summary, "model_card": model_card}
     report_step(comparison.path, predictions, steps, pages, run)

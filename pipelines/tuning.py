@@ -2,7 +2,7 @@
 
 fingerprint -> changed? -> validate -> split -> plan steps and cost -> tune
     -> evaluate tuned | evaluate base | evaluate champion
-    -> compare -> promote, or keep the champion
+    -> compare (and, where asked for, a model as judge) -> promote, or keep the champion
 """
 
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from tunepipe.components import (
     evaluate_open_model,
     find_changes,
     fingerprint_dataset,
+    import_evaluation,
+    judge_models,
     keep_champion,
     load_rows,
     lookup_champion,
@@ -75,6 +77,8 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
         margin: float = 0.0,
         guard_uri: str = "",
         guard_margin: float = 0.0,
+        judge_model: str = "",
+        judge_prompt: str = "",
         max_output_tokens: int = 256,
         asking: dict = {},  # noqa: B006
         registry: str = "",
@@ -110,6 +114,9 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
             margin: How much worse than the champion still counts as no worse.
             guard_uri: Rows with prompts that must not get worse; empty guards nothing.
             guard_margin: The loss on them that would still be borne.
+            judge_model: A Gemini that compares the answers too and decides nothing; empty asks
+                none. Not on one's own machine.
+            judge_prompt: What it is asked; empty takes our prompt.
             max_output_tokens: The longest answer, in tokens.
             asking: How a remote model is asked: requests_per_minute, workers, attempts.
             registry: Where the champion is recorded; empty promotes nothing.
@@ -207,7 +214,28 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
             compared = compare_models(
                 **predictions, task=task, margin=margin, guard_margin=guard_margin, seed=seed
             )
+            judged = {}
+            if backend != "local":
+                judged["judge"] = judge_models(
+                    tuned=predictions["tuned"],
+                    base=predictions["base"],
+                    plan=plan.outputs["plan"],
+                    judge_model=judge_model,
+                    project=project,
+                    region=region,
+                    prompt=judge_prompt,
+                    max_cost_usd=max_cost_usd,
+                    tables=tables,
+                    seed=seed,
+                    work_dir=work_dir,
+                ).outputs["judgement"]
+                import_evaluation(
+                    tuning=tuned.outputs["tuning"],
+                    comparison=compared.outputs["comparison"],
+                    pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
+                )
             write_report(
+                **judged,
                 comparison=compared.outputs["comparison"],
                 **{name: predictions[name] for name in ("tuned", "base", "champion")},
                 problems=valid.outputs["problems"],

@@ -187,10 +187,12 @@ class Cloud:
         return message
 
     def listed(self, parent: str, collection: str) -> list[Any]:
-        """All resources of a collection, newest first."""
+        """All resources of a collection, newest first; not those that lie below them."""
         prefix = f"{canonical(parent)}/{collection}/"
         with self.lock:
-            found = [m for name, m in self.resources.items() if name.startswith(prefix)]
+            found = [
+                m for name, m in self.resources.items() if name.rpartition("/")[0] + "/" == prefix
+            ]
         return sorted(found, key=lambda m: m.create_time, reverse=True)
 
     def calls_as_json(self) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from typing import Any
 
 from google.api_core import exceptions
@@ -70,6 +71,26 @@ class Resources:
             kept = [one for one in model.version_aliases if one != alias.removeprefix("-")]
             model.version_aliases = kept if alias.startswith("-") else [*kept, alias]
         return model
+
+    def ImportModelEvaluation(self, request: Any) -> api.ModelEvaluation:
+        model = self.cloud.find(request.parent.partition("@")[0])
+        evaluation = api.ModelEvaluation(request.model_evaluation)
+        known = ("classification", "general_text_generation", "question_answering")
+        schema = f"schema/modelevaluation/({'|'.join(known)})_metrics_1.0.0.yaml"
+        if not re.search(schema, evaluation.metrics_schema_uri):
+            raise exceptions.InvalidArgument("metrics_schema_uri names no schema.")
+        if not json_format.MessageToDict(api.ModelEvaluation.pb(evaluation).metrics):
+            raise exceptions.InvalidArgument("metrics is required.")
+        return self.cloud.store(self._name(evaluation, model.name, "evaluations"))
+
+    def ListModelEvaluations(self, request: Any) -> api.ListModelEvaluationsResponse:
+        model = self.cloud.find(request.parent.partition("@")[0])
+        found = self.cloud.listed(model.name, "evaluations")
+        return api.ListModelEvaluationsResponse(model_evaluations=found)
+
+    def GetModelEvaluation(self, request: Any) -> api.ModelEvaluation:
+        evaluation: api.ModelEvaluation = self.cloud.find(request.name)
+        return evaluation
 
     def DeleteModel(self, request: Any) -> operations_pb2.Operation:
         return self._delete(request.name)
