@@ -64,16 +64,14 @@ class TuningJobs:
     settle_seconds: float = 0.0
     kind: str = "TuningJob"
     _doubtful_until: float = 0.0
+    _claimed: bool = False
 
     def find(self) -> str:
         """Name the newest of our jobs that runs, or has succeeded and still stands."""
-        key = self.config["labels"][KEY_LABEL]
-        for job in listed(self.project, self.location):
-            if (job.labels or {}).get(KEY_LABEL) != key:
-                continue
-            if is_running(job) or (has_succeeded(job) and self.stands(job)):
-                return str(job.name)
-        return ""
+        found = next(filter(self._counts, listed(self.project, self.location)), None)
+        if found:
+            self._free()
+        return str(found.name) if found else ""
 
     def create(self) -> str:
         """Create a job, unless another run is about to, or was quicker.
@@ -88,6 +86,7 @@ class TuningJobs:
             raise api.ServiceUnavailable("it is not known yet whether the job was created")
         if not self.claim.take():
             raise api.ServiceUnavailable("another run is about to create this job")
+        self._claimed = True
         try:
             name = self.find() or self._create()
         except (ConnectionError, api.ServerError):
@@ -118,7 +117,15 @@ class TuningJobs:
     def mend_first_job(self) -> None:
         """Do nothing: no remedy is known for a tuning job's 500 but to ask again."""
 
+    def _counts(self, job: Any) -> bool:
+        if (job.labels or {}).get(KEY_LABEL) != self.config["labels"][KEY_LABEL]:
+            return False
+        return is_running(job) or (has_succeeded(job) and self.stands(job))
+
     def _free(self) -> None:
+        if not self._claimed:
+            return
+        self._claimed = False
         with suppress(TunepipeError):  # a claim that is left behind makes others wait, no more
             self.claim.free()
 

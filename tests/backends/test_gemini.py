@@ -351,6 +351,17 @@ def test_a_failed_run_frees_the_claim(
     assert tuned(slow, tmp_path).endpoint
 
 
+def test_a_run_that_was_in_doubt_frees_the_claim(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("CreateTuningJob", drop="after")
+    slow = replace(request_, options={**request_.options, "lease_seconds": 10_000.0})
+    first = tuned(slow, tmp_path / "first")
+    cloud.ask("forget", {"name": first.endpoint})
+    assert tuned(slow, tmp_path / "second").endpoint
+    assert len(jobs(cloud)) == 2
+
+
 # --- a job that ended well, and did nothing of use
 
 
