@@ -17,7 +17,16 @@ import typer
 
 from tunepipe.core.errors import TunepipeError, UsageError
 
-from . import data_verbs, doctor_verb, run_verbs, schedule_verbs, settings
+from . import (
+    champion_verbs,
+    costs_verb,
+    data_verbs,
+    doctor_verb,
+    endpoints,
+    run_verbs,
+    schedule_verbs,
+    settings,
+)
 from .output import ReaderLeft, print_error
 
 DEFECT = 70
@@ -44,6 +53,11 @@ for _verb in (
     run_verbs.status,
     run_verbs.cancel,
     run_verbs.predict,
+    champion_verbs.promote,
+    champion_verbs.rollback,
+    champion_verbs.champions,
+    endpoints.endpoints,
+    costs_verb.costs,
     doctor_verb.doctor,
 ):
     app.command()(_verb)

@@ -54,11 +54,14 @@ class Weekly:
         return run, len(tunings)
 
 
-def test_tuning_jobs_are_made_only_where_there_is_something_to_learn(cloud, capfd):  # noqa: F811
+def test_tuning_jobs_are_made_only_where_there_is_something_to_learn(cloud, capfd, tmp_path):  # noqa: F811
     (cloud.buckets / BUCKET / "rows.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in rows(60))
     )
     cloud.ask("instant", {"on": True})
+    tmp_path.joinpath("tunepipe.toml").write_text(
+        "[tables.prices.accelerators.TPU_V3]\nusd_per_hour = { europe-west4 = 0.5 }\n"
+    )
     assert main.run([*APPLY]) == 0
     weekly = Weekly(cloud)
     first, jobs = weekly.run_over(rows(60))
@@ -74,3 +77,12 @@ def test_tuning_jobs_are_made_only_where_there_is_something_to_learn(cloud, capf
     }  # fmt: skip
     assert weekly.run_over(rows(64))[1] == 1  # four more rows are fewer than five
     assert weekly.run_over([*rows(64)[:-6], *rows(64, "b")[-6:]])[1] == 2  # edited
+    capfd.readouterr()
+    assert main.run(["costs", *PLACE, "--json"]) == 0
+    costs = json.loads(capfd.readouterr().out)
+    assert [one["estimated_cost_usd"] > 0 for one in costs["runs"]] == [True, False, False, True]
+    assert costs["total_usd"] == sum(one["estimated_cost_usd"] for one in costs["runs"])
+    asked = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
+    assert asked == {f"{REGION}-aiplatform.googleapis.com"}  # which is not the default
+    named = {call["resource"].partition("/locations/")[2].split("/")[0] for call in cloud.calls()}
+    assert named <= {REGION, ""}

@@ -1,0 +1,142 @@
+"""The verb endpoints: what our tuning jobs have deployed, and taking away what serves nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunepipe.core.errors import UsageError
+
+from . import options
+from .consent import agree
+from .output import Output
+
+if TYPE_CHECKING:
+    from tunepipe.backends.deployments import Deployment
+    from tunepipe.backends.registry import Move
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an endpoint of ours is for.
+
+    Args:
+        deployment: The endpoint.
+        role: champion, former (rollback goes there) or idle.
+        hours: Its age.
+        cost_usd: What it has cost since; None where no price is known.
+    """
+
+    deployment: Deployment
+    role: str
+    hours: float
+    cost_usd: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "endpoint": self.deployment.endpoint,
+            "model": self.deployment.model,
+            "job": self.deployment.job,
+            "created": self.deployment.created.isoformat(timespec="seconds"),
+            "role": self.role,
+            "hours": self.hours,
+            "cost_usd": self.cost_usd,
+        }
+
+
+def endpoints(
+    context: typer.Context,
+    project: options.Project = "",
+    region: options.Region = "",
+    bucket: Annotated[
+        str, typer.Option(metavar="gs://BUCKET", help="Where the runs keep who is champion.")
+    ] = "",
+    clean_up: Annotated[
+        bool, typer.Option("--clean-up", help="Delete those that are idle; their models stay.")
+    ] = False,
+    older_than_hours: Annotated[
+        float, typer.Option(metavar="H", min=0, help="Delete only what is older.")
+    ] = 0.0,
+    tables: options.Tables = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: options.Json = False,
+) -> int:
+    """List the endpoints that our tuning jobs have made, their age and their cost; clean up.
+
+    Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
+    would go to. An hour's price is the user's to give: [tables.prices.endpoints] usd_per_hour.
+    """
+    for option, value in (("project", project), ("region", region), ("bucket", bucket)):
+        if not value:
+            raise UsageError("is needed", where=f"--{option}", fix="it says who is champion")
+    rate = options.tables(context, tables).get("prices", {}).get("endpoints", {})
+    out = Output(json)
+    found = list(_uses(project, region, _histories(bucket), rate))
+    doomed = [one for one in found if one.role == "idle" and one.hours >= older_than_hours]
+    if found:
+        out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
+    else:
+        out.line(f"our jobs have left no endpoint in {region}")
+    if clean_up and doomed:
+        _clean_up(doomed, yes, out)
+    deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
+    out.result({"endpoints": [one.as_json() for one in found], "deleted": deleted})
+    return 0
+
+
+def _uses(
+    project: str, region: str, histories: list[list[Move]], rate: Mapping[str, float]
+) -> Iterator[Use]:
+    from tunepipe.backends import deployments
+
+    now = datetime.now(UTC)
+    champions = {moves[-1].model for moves in histories if moves}
+    former = {model for moves in histories for model in _before(moves)}
+    for one in deployments.ours(project, region):
+        serves = {one.endpoint, one.model}
+        role = "former" if serves & former else "idle"
+        hours = round((now - one.created).total_seconds() / 3600, 1)
+        price = rate.get("usd_per_hour")
+        yield Use(
+            one,
+            "champion" if one.champion or serves & champions else role,
+            hours,
+            None if price is None else round(hours * price, 2),
+        )
+
+
+def _before(moves: list[Move]) -> set[str]:
+    """The model to which a rollback goes: the last one that is not the champion's."""
+    others = [move.model for move in moves if move.model != moves[-1].model]
+    return set(others[-1:])
+
+
+def _histories(bucket: str) -> list[list[Move]]:
+    """The moves of every registry in a bucket."""
+    from tunepipe.backends import registry, storage
+
+    try:
+        files = storage.list_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/champion.json")
+    except UsageError:
+        return []
+    return [registry.history(file.rpartition("/")[0]) for file in files]
+
+
+def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:
+    from tunepipe.backends import deployments
+
+    agree(f"Delete {len(doomed)} idle endpoints?", yes, out)
+    for one in doomed:
+        deployments.take_away(one.deployment)
+        out.line(f"deleted {one.deployment.endpoint}")
+
+
+def _row(one: Use) -> tuple[str, ...]:
+    age = f"{one.hours / 24:.1f} d" if one.hours >= 48 else f"{one.hours:.1f} h"
+    cost = "not known" if one.cost_usd is None else f"{one.cost_usd:.2f} USD"
+    return (one.role, age, cost, one.deployment.endpoint)

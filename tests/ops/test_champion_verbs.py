@@ -1,0 +1,124 @@
+"""Promote, rollback, champions and endpoints, by hand."""
+
+import json
+import os
+
+import pytest
+
+from tests.backends.test_champion_alias import aliases, there, tuned
+from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
+from tunepipe.backends import registry
+from tunepipe.backends.promotion_step import promote_step
+from tunepipe.ops import main
+
+PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("TUNEPIPE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def said(capfd):
+    """Run the command; give its exit code and its JSON."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = main.run([*map(str, arguments), "--json"])
+        return code, json.loads(capfd.readouterr().out)
+
+    return run
+
+
+def run_here(folder, name, verdict):
+    """Leave what a run on this machine leaves."""
+    made = folder / "runs" / name
+    (made / "model").mkdir(parents=True)
+    (made / "model" / "model.safetensors").write_text(name)
+    record = {"id": name, "key": name, "folder": str(made), "state": "succeeded",
+              "verdict": verdict, "reason": "It is so."}  # fmt: skip
+    (made / "run.json").write_text(json.dumps(record))
+
+
+def test_promoted_and_rolled_back_on_this_machine(said, tmp_path):
+    run_here(tmp_path, "one", "better")
+    run_here(tmp_path, "two", "not-enough-evidence")
+    assert said("promote", "one", "--reason", "the first", "--yes")[1]["version"] == 1
+    code, moved = said("promote", "two", "--reason", "people like it", "--yes")
+    assert (code, moved["version"], moved["verdict"]) == (0, 2, "not-enough-evidence")
+    code, back = said("rollback", "--reason", "people do not", "--yes")
+    assert (code, back["version"], back["run"]) == (0, 3, "one")
+    present = registry.champion("runs/registry")
+    with open(f"{present.model}/model.safetensors") as weights:
+        assert weights.read() == "one"
+    moves = said("champions")[1]["moves"]
+    assert [move["reason"] for move in moves] == [
+        "the first", "people like it", "back to 1: people do not",
+    ]  # fmt: skip
+    assert all(move["moved_at"] and move["moved_by"] for move in moves)
+    assert said("rollback", "--to", "2", "--reason", "after all", "--yes")[1]["run"] == "two"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("promote", "none", "--reason", "r", "--yes"),
+        ("promote", "failed", "--reason", "r", "--yes"),
+        ("promote", "one", "--yes"),
+        ("promote", "one", "--reason", "r"),
+        ("rollback", "--reason", "r", "--yes"),
+    ],
+)
+def test_what_cannot_be_moved(said, tmp_path, arguments):
+    run_here(tmp_path, "one", "better")
+    run_here(tmp_path, "failed", "")
+    assert said(*arguments)[0] == 2
+    assert not (tmp_path / "runs" / "registry").exists()
+
+
+def test_there_is_no_way_back_from_the_first(said, tmp_path):
+    run_here(tmp_path, "one", "better")
+    said("promote", "one", "--reason", "r", "--yes")
+    assert said("rollback", "--reason", "r", "--yes")[0] == 2
+
+
+def test_a_rollback_in_the_cloud_moves_the_alias_back(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/tunepipe/registry/{tmp_path.name}"
+    better = tmp_path / "comparison.json"
+    better.write_text('{"verdict": "better", "reason": "It is."}')
+    for name in ("one", "two"):
+        promote_step(tuned(name), str(better), kept, name)
+    code, back = said("rollback", "--registry", kept, "--reason", "r", "--yes")
+    assert code == 0
+    assert "/models/" in back["alias"]
+    assert aliases() == {"one": ["champion"], "two": []}
+
+
+def test_only_idle_endpoints_of_ours_are_cleaned_up(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/tunepipe/registry/{tmp_path.name}"
+    better = tmp_path / "comparison.json"
+    better.write_text('{"verdict": "better", "reason": "It is."}')
+    for name in ("oldest", "former", "champion"):
+        promote_step(tuned(name), str(better), kept, name)
+    tuned("loser")
+    tuned("others", labels=("made_by",))
+    (tmp_path / "tunepipe.toml").write_text("[tables.prices.endpoints]\nusd_per_hour = 2.0\n")
+    code, found = said("endpoints", *PLACE)
+    assert (code, found["deleted"]) == (0, [])
+    assert sorted(one["role"] for one in found["endpoints"]) == [
+        "champion", "former", "idle", "idle",
+    ]  # fmt: skip
+    assert all(one["cost_usd"] == one["hours"] * 2 for one in found["endpoints"])
+    assert said("endpoints", *PLACE, "--clean-up")[0] == 2  # nobody can be asked
+    old = ("--older-than-hours", "1", "--yes")
+    assert said("endpoints", *PLACE, "--clean-up", *old)[1]["deleted"] == []
+    assert len(said("endpoints", *PLACE, "--clean-up", "--yes")[1]["deleted"]) == 2
+    assert there() == {"former", "champion", "others"}
+    assert len(aliases()) == 5  # the models stay
