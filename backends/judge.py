@@ -360,8 +360,7 @@ def _reply(text: str) -> str | None:
 
 def _check_reached(rows: Sequence[Judged]) -> None:
     failed = [row for row in rows if row.error.startswith(_JUDGE_FAILED)]
-    asked = [row for row in rows if row.outcome is not None or row in failed]
-    if failed and len(failed) == len(asked):
+    if failed and len(failed) == sum(row.asked for row in rows):
         raise CloudError(
             failed[0].error.removeprefix(_JUDGE_FAILED),
             where="judge",

@@ -187,8 +187,9 @@ def test_a_failure_leaves_its_row_out_and_a_failure_of_all_is_raised():
         return fair(prompt)
 
     assert outcomes(["long", "long"], ["s", "s"], ask) == [None, "win"]
-    with pytest.raises(CloudError, match="429"):
-        outcomes(["long"], ["s"], ask)
+    for tuned, base in ((["long"], ["s"]), (["long", "same"], ["s", "same"])):
+        with pytest.raises(CloudError, match="429"):
+            outcomes(tuned, base, ask)
 
 
 class Service(BaseHTTPRequestHandler):

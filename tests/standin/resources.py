@@ -81,7 +81,10 @@ class Resources:
             raise exceptions.InvalidArgument("metrics_schema_uri names no schema.")
         if not json_format.MessageToDict(api.ModelEvaluation.pb(evaluation).metrics):
             raise exceptions.InvalidArgument("metrics is required.")
-        return self.cloud.store(self._name(evaluation, model.name, "evaluations"))
+        evaluation.name = f"{model.name}/evaluations/{self.cloud.new_id()}"
+        evaluation.create_time = self.cloud.now()
+        stored: api.ModelEvaluation = self.cloud.store(evaluation)
+        return stored
 
     def ListModelEvaluations(self, request: Any) -> api.ListModelEvaluationsResponse:
         model = self.cloud.find(request.parent.partition("@")[0])
