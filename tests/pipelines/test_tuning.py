@@ -82,3 +82,17 @@ def test_every_parameter_is_described(spec):
 def test_the_pipeline_is_not_taken_for_one_of_its_components(spec):
     names = {name.removeprefix("comp-") for name in spec["components"]}
     assert spec["pipelineInfo"]["name"] not in names
+
+
+def test_a_run_in_the_cloud_may_ask_a_judge_and_registers_its_evaluation(spec):
+    names = {"judge-models", "import-evaluation"}
+    if spec["pipelineInfo"]["name"] == "tunepipe-local":
+        assert not names & set(tasks(spec))
+        return
+    waits = {name: set(tasks(spec)[name]["dependentTasks"]) for name in (*names, "write-report")}
+    asked = {name for name in tasks(spec) if name.startswith("evaluate-")}
+    assert "compute-train-steps" in waits["judge-models"], "the ceiling is one for both"
+    assert len(waits["judge-models"] & asked) == 2, "tuned and base"
+    assert "compare-models" in waits["import-evaluation"]
+    assert "judge-models" in waits["write-report"]
+    assert "judge-models" not in tasks(spec)["compare-models"]["dependentTasks"]
