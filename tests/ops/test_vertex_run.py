@@ -235,7 +235,7 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     arguments = [
         *("run", "--dataset", dataset, "--bucket", f"gs://{BUCKET}", *place, "--epochs", "2"),
         *("--option", "poll_seconds=0.5", "--param", 'asking={"requests_per_minute": 6000}'),
-        *("--yes", "--json"),
+        *("--param", "judge_model=gemini-2.5-flash", "--yes", "--json"),
     ]
     assert main.run([*arguments, "--wait"]) == 0, cloud.log()
     done = json.loads(capfd.readouterr().out)
@@ -250,6 +250,9 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
         "succeeded",
     ]
     assert len(cloud.ask("states")) == 2  # the run, and one child job
+    assert len(cloud.calls("ImportModelEvaluation")) == 1
+    report = cloud.buckets / done["results"]["report"].removeprefix("gs://")
+    assert 'Judge</dt><dd dir="auto">gemini-2.5-flash' in report.read_text(encoding="utf-8")
     hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
     assert hosts == {f"{REGION}-aiplatform.googleapis.com"}
     run_id = done["name"].rpartition("/")[2]
