@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 REGION ?= us-central1
 BACKEND ?= large-model
+NAME ?= weekly
 PIP_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-vertex test check compile run docs browser clean
+.PHONY: help install demo demo-vertex test check compile run schedule docs browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ compile: $(INSTALLED) ## write compiled/ anew; BASE_IMAGE=… names an image tha
 
 run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… BUCKET=gs://…
 	$(TUNEPIPE) run --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
+
+schedule: $(INSTALLED) ## retrain at set times: NAME=… CRON="TZ=Asia/Tokyo 0 3 * * 1", and as for run
+	$(TUNEPIPE) schedule apply --name $(NAME) --cron "$(CRON)" --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
 
 docs: $(INSTALLED) ## write the generated parts of docs/ anew
 	$(BIN)/python docs/generate.py
