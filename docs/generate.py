@@ -99,6 +99,24 @@ def token_prices() -> str:
     )
 
 
+def answer_prices() -> str:
+    """Tabulate what a judge costs."""
+    rows = load("prices.toml")["answers"]
+    return _table(
+        ("model", "USD a million read", "USD a million written", "read", "source"),
+        (
+            (
+                f"`{name}`",
+                row["usd_per_million_read"],
+                row["usd_per_million_written"],
+                row["read"],
+                row["source"],
+            )
+            for name, row in rows.items()
+        ),
+    )
+
+
 def model_table() -> str:
     """Tabulate what can be tuned, where, and until when."""
     head = ("model", "backend", "batch", "regions", "tuned since", "tuned until", "answers until")
@@ -145,6 +163,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "hours": hours,
     "accelerators": accelerator_prices,
     "tokens": token_prices,
+    "answers": answer_prices,
     "models": model_table,
     "sources": sources,
     "codes": codes,
