@@ -39,6 +39,7 @@ check: $(INSTALLED) ## formatting, lint, types, and whether compiled/ is current
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict core backends
 	$(TUNEPIPE) compile --check
+	$(BIN)/python docs/generate.py --check
 
 compile: $(INSTALLED) ## write compiled/ anew; BASE_IMAGE=… names an image that has the packages
 	$(TUNEPIPE) compile $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))

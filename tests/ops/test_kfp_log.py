@@ -16,12 +16,12 @@ TRACEBACK = """\
 
 def test_the_log_of_a_run_becomes_events():
     log = f"""\
-10:11:07.498 - INFO - Executing task \x1b[96m'validate-jsonl'\x1b[0m
+10:11:07 - INFO - Executing task \x1b[96m'validate-jsonl'\x1b[0m
     {{"stage": "validate", "done": 1, "total": 2}}
-10:11:09.231 - INFO - Task \x1b[96m'validate-jsonl'\x1b[0m finished with status {GREEN}SUCCESS{RESET}
-10:11:09.235 - INFO - Executing task \x1b[96m'split-dataset'\x1b[0m
+10:11:09 - INFO - Task \x1b[96m'validate-jsonl'\x1b[0m finished with status {GREEN}SUCCESS{RESET}
+10:11:09 - INFO - Executing task \x1b[96m'split-dataset'\x1b[0m
 {TRACEBACK}
-10:11:13.750 - ERROR - Task \x1b[96m'split-dataset'\x1b[0m finished with status {RED}FAILURE{RESET}
+10:11:13 - ERROR - Task \x1b[96m'split-dataset'\x1b[0m finished with status {RED}FAILURE{RESET}
 """
     assert list(events(log.splitlines(keepends=True))) == [
         StepBegan("validate-jsonl"),
