@@ -21,9 +21,9 @@ from tunepipe.core.large_model import family, row_limits, template_parameters, t
 from . import google_clients, launcher, pipeline_jobs, storage
 from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
 from .google_clients import CALL_SECONDS
-from .pipeline_jobs import KEY_CHARACTERS, PipelineJobs
+from .job_labels import KEY_CHARACTERS, KEY_LABEL, run_labels
+from .pipeline_jobs import PipelineJobs
 
-KEY_LABEL = "tunepipe_key"
 _PACE = ("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds")
 _OUR_OPTIONS = frozenset(
     (
@@ -159,7 +159,7 @@ def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str
         "display_name": request.display_name[:128],
         "template_uri": uri,
         "runtime_config": {"gcs_output_directory": root, "parameter_values": dict(parameters)},
-        "labels": {**_run_labels(), **request.labels, KEY_LABEL: key},
+        "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
         "service_account": options.get("service_account", ""),
         "network": options.get("network", ""),
     }
@@ -266,13 +266,6 @@ def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str
 def _digest(uri: str) -> str:
     with storage.open_reader(uri) as file:
         return fingerprint(file)
-
-
-def _run_labels() -> dict[str, str]:
-    """The labels of the pipeline run that this step belongs to, which Vertex AI passes on."""
-    labels: dict[str, str] = json.loads(os.environ.get("VERTEX_AI_PIPELINES_RUN_LABELS") or "{}")
-    ours = ("vertex-ai-", "tunepipe_")  # these name the run itself, not what it starts
-    return {name: value for name, value in labels.items() if not name.startswith(ours)}
 
 
 def _pace(options: Mapping[str, Any]) -> launcher.Pace:

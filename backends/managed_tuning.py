@@ -21,13 +21,12 @@ from . import launcher, storage, tuning_jobs
 from .claim import Claim
 from .contract import Progress, TuningRequest, TuningResult
 from .genai_clients import told
-from .run_labels import run_labels
+from .job_labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from .tuning_curves import curves
-from .tuning_jobs import KEY_LABEL, TuningJobs
+from .tuning_jobs import TuningJobs
 from .tuning_rows import Sent, detected, send
 
-_KEY_CHARACTERS = 40
-_PACE = ("poll_seconds", "patience_seconds", "first_job_seconds")
+_PACE = ("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds")
 # What is ours, or the pipeline's, and no business of the job's.
 _OUR_OPTIONS = frozenset(
     (*_PACE, "lease_seconds", "settle_seconds", "resources_path", "again", "tables", "network")
@@ -65,8 +64,8 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         kind: Which of the two.
         request: `options` holds those of core/tuning_job.toml, and of ours: resources_path, again
             (any text: a new job even where an equal one has succeeded), poll_seconds,
-            patience_seconds, first_job_seconds, lease_seconds, settle_seconds, tables, network (the
-            pipeline's).
+            patience_seconds, first_job_seconds, pause_seconds, lease_seconds, settle_seconds,
+            tables, network (the pipeline's).
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Told of each change of the job.
 
@@ -167,7 +166,7 @@ def _key(request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]) -> 
     how = [wanted.base_model, wanted.location, wanted.as_config(), wanted.service_account]
     asked = [rows, how, request.options.get("output_uri", ""), request.options.get("again", "")]
     told = json.dumps(asked, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:_KEY_CHARACTERS]
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def _pace(options: Mapping[str, Any]) -> launcher.Pace:

@@ -11,8 +11,6 @@ from . import google_clients
 from .google_clients import CALL_SECONDS
 from .launcher import State, Status
 
-# A key is a SHA-256 in hex, cut to what a label's value and a job's id have room for.
-KEY_CHARACTERS = 40
 _RUNNING = {
     "PIPELINE_STATE_UNSPECIFIED",
     "PIPELINE_STATE_QUEUED",

@@ -19,9 +19,9 @@ from tunepipe.core.errors import TunepipeError
 from .claim import Claim
 from .genai_clients import as_google_core, client, place_of
 from .google_clients import CALL_SECONDS
+from .job_labels import KEY_LABEL
 from .launcher import State, Status
 
-KEY_LABEL = "tunepipe_key"
 CREATE_SECONDS = 3 * CALL_SECONDS
 _RUNNING = {
     "JOB_STATE_UNSPECIFIED",

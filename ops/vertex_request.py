@@ -20,7 +20,7 @@ import yaml
 
 from tunepipe.backends import google_clients, storage
 from tunepipe.backends.identity import identity
-from tunepipe.backends.pipeline_jobs import KEY_CHARACTERS
+from tunepipe.backends.job_labels import KEY_CHARACTERS
 from tunepipe.core.errors import LimitError, UsageError
 
 from .compilation import pipeline_text

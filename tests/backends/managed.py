@@ -15,6 +15,7 @@ from tunepipe.backends.contract import TuningRequest
 PATIENT_SECONDS = 60
 QUICK = {
     "poll_seconds": 0.1,
+    "pause_seconds": 0.05,
     "first_job_seconds": 0.1,
     "settle_seconds": 0.3,
     "lease_seconds": 4.0,

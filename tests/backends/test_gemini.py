@@ -10,10 +10,10 @@ from tests.backends import launch_driver
 from tests.backends.managed import begun, ended, jobs, pairs, put, request, result, states, until
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
-from tunepipe.backends import gemini, gemini_step, managed_tuning
+from tunepipe.backends import gemini, gemini_step
 from tunepipe.backends.contract import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.genai_clients import client
-from tunepipe.backends.launcher import CancelledError, Pace, UnreachableError
+from tunepipe.backends.launcher import CancelledError, UnreachableError
 from tunepipe.core import predictions
 from tunepipe.core.errors import CloudError, DataError, UsageError
 
@@ -23,12 +23,6 @@ FLASH, FLASH25 = "gemini-3.5-flash", "gemini-2.5-flash"
 @pytest.fixture
 def request_(cloud: StandIn) -> TuningRequest:
     return request(cloud, FLASH)
-
-
-@pytest.fixture
-def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace = Pace(poll_seconds=0.1, patience_seconds=20, first_job_seconds=0.1, pause_seconds=0.05)
-    monkeypatch.setattr(managed_tuning, "_pace", lambda options: pace)
 
 
 def tuned(request: TuningRequest, folder: Path) -> TuningResult:
@@ -293,7 +287,7 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_trouble_that_passes_is_waited_out(
-    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str, quick_pauses: None
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str
 ) -> None:
     method, trouble = PASSING[fault]
     cloud.fault(method, **trouble)
@@ -319,7 +313,7 @@ FINAL = {
 
 @pytest.mark.parametrize("fault", FINAL)
 def test_trouble_that_stays_is_told(
-    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str, quick_pauses: None
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str
 ) -> None:
     method, trouble, remedy = FINAL[fault]
     cloud.fault(method, **trouble)
@@ -479,6 +473,20 @@ def test_thinking_may_be_set(cloud: StandIn, settings: dict[str, object], refuse
     (answer,) = gemini.predict(base, [prompt("hello")], **settings)
     assert (answer.text is None) == refused
     assert cloud.calls("GenerateContent")[0]["host"] == "aiplatform.googleapis.com"
+
+
+@pytest.mark.parametrize(
+    "more", [{"generationConfig": {"temprature": 0}}, {"contents": []}, {"labels": {"a": 1}}]
+)
+def test_the_stand_in_refuses_a_wrong_question(cloud: StandIn, more: dict[str, object]) -> None:
+    from google.genai import errors
+
+    asked = client(PROJECT, "eu")
+    with pytest.raises(errors.ClientError) as caught:
+        asked.models.generate_content(
+            model=FLASH, contents="hello", config={"http_options": {"extra_body": more}}
+        )
+    assert caught.value.code == 400
 
 
 def test_a_model_that_is_not_there_ends_the_asking(cloud: StandIn, tmp_path: Path) -> None:
