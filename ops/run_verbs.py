@@ -265,13 +265,13 @@ def _run_here(
     from .local_run import run_local
     from .vertex_request import check_parameters
 
-    check_parameters(yaml.safe_load(pipeline_text(LOCAL)), parameters)
     if parameters.get("judge_model"):
         raise UsageError(
             "a run on this machine asks no judge",
             where="--param judge_model",
             fix="tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
         )
+    check_parameters(yaml.safe_load(pipeline_text(LOCAL)), parameters)
     plan = show_run_plan(parameters, LOCAL, "", out)
     if dry_run:
         print_json({"backend": LOCAL, "plan": plan, "parameters": parameters})

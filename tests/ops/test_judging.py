@@ -1,6 +1,10 @@
 """`tunepipe score --judge`: what it costs, who agrees, and no reply paid for twice."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,3 +116,31 @@ def test_wrong_usage(cloud, said, arguments, problem):
     assert code == 2
     assert problem in err
     assert asked(cloud) == []
+
+
+def test_a_killed_run_goes_on_from_its_replies(cloud, said):
+    arguments = (*BOTH, *JUDGE, "--yes", "--json")
+    cloud.fault("GenerateContent", seconds=0.5, times=99)
+    command = [sys.executable, "-c", "from tunepipe.ops.main import main; main()", *arguments]
+    running = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL)
+    kept = Path("runs/work")
+    ends = time.monotonic() + 60
+    while not (files := [*kept.glob("judge-*")]) or not files[0].stat().st_size:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    replies = files[0].read_text().count("\n")
+    assert 0 < replies < 22
+    code, found, _ = said(*arguments)
+    assert code == 0
+    assert found["judge"]["comparison"]["wins"] == 8
+    under_way = 8
+    assert len(asked(cloud)) <= 22 + under_way, "what was under way is all that is lost"
+
+
+def test_a_run_on_this_machine_says_that_it_asks_no_judge(said):
+    local = ("run", "--backend", "local", "--dataset", "tuned.jsonl", "--dry-run")
+    code, _, err = said(*local, "--param", "judge_model=gemini-3.5-flash")
+    assert code == 2
+    assert "asks no judge" in err
