@@ -53,11 +53,11 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     Raises:
         CloudError: The model is not there, may not be asked, or is out of reach at the moment.
     """
-    config = _config(model, settings)
+    configs = _configs(model, settings)
     with told(model):
         asked = client(*place_of(model), _ANSWER_SECONDS)
         for prompt in prompts:
-            yield _ask(asked, model, prompt, config)
+            yield _ask(asked, model, prompt, configs)
 
 
 def base_model_resource(model: str, project: str, region: str, options: Mapping[str, Any]) -> str:
@@ -127,7 +127,11 @@ _KIND = Kind(
 )
 
 
-def _config(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Write how to ask, and how to ask a model that does not know our word for thinking little.
+
+    An endpoint's name does not say which model it serves: the champion may be of another family.
+    """
     config: dict[str, Any] = {
         "temperature": float(settings.get("temperature", 0.0)),
         "max_output_tokens": int(settings.get("max_output_tokens", 256)),
@@ -141,10 +145,11 @@ def _config(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     thought = given or thinking(base)
     if "thinking_budget" in thought:
         thought = {**thought, "thinking_budget": int(thought["thinking_budget"])}
-    return config | ({"thinking_config": thought} if thought else {})
+    little = config | {"thinking_config": thought}
+    return [little] if given else [little, config] if thought else [config]
 
 
-def _ask(asked: Any, model: str, prompt: Prompt, config: Mapping[str, Any]) -> Answer:
+def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:
     from google.api_core import exceptions as api
     from google.genai import types
 
@@ -154,11 +159,14 @@ def _ask(asked: Any, model: str, prompt: Prompt, config: Mapping[str, Any]) -> A
         for m in prompt.messages
         if m["role"] != "system"
     ]
+    config, *others = configs
     told = types.GenerateContentConfig(**config, system_instruction=system or None)
     try:
         with as_google_core():
             response = asked.models.generate_content(model=model, contents=contents, config=told)
     except api.BadRequest as error:
+        if others and "thinking" in str(error.message).lower():
+            return _ask(asked, model, prompt, others)
         return Answer(prompt.id, None, f"refused: {error.message}")
     return _answer(prompt.id, response)
 

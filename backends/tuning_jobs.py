@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from tunepipe.core.errors import TunepipeError
@@ -33,7 +32,6 @@ _RUNNING = {
     "JOB_STATE_CANCELLING",
 }
 _INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
-_LISTED = 1000
 
 
 @dataclass
@@ -160,11 +158,9 @@ class TuningJobs:
 
 
 def listed(project: str, location: str) -> list[Any]:
-    """List the tuning jobs of a place, the newest first, at most the last thousand."""
+    """List the tuning jobs of a place, the newest first: in which order they come, nobody says."""
     with as_google_core():
-        pager = client(project, location).tunings.list(config={"page_size": 100})
-        numbered = takewhile(lambda pair: pair[0] < _LISTED, enumerate(pager))
-        jobs = [job for _, job in numbered]
+        jobs = list(client(project, location).tunings.list(config={"page_size": 100}))
     return sorted(jobs, key=lambda job: job.create_time, reverse=True)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tunepipe.core.conversion import ConversionReport, convert
-from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.errors import DataError, TunepipeError, UsageError
 from tunepipe.core.fingerprint import fingerprint
-from tunepipe.core.reading import format_of
+from tunepipe.core.formats import common_format
+from tunepipe.core.reading import SNIFFED_ROWS, format_of, parse
 
 from . import storage
 from .datasets import local_files
@@ -40,13 +43,23 @@ class Sent:
 
 
 def detected(uri: str) -> str:
-    """Name the format of a file of rows.
+    """Name the format of a file of rows by its first rows.
 
     Raises:
         UsageError: The file is not there, or its format is not to be seen.
     """
-    with local_files(uri) as paths:
-        return format_of(paths)
+    with storage.open_reader(uri) as file:
+        head = [line for line in islice(file, SNIFFED_ROWS) if line.strip()]
+    rows = []
+    for line in head:
+        with suppress(TunepipeError):
+            rows.append(parse(line))
+    found = common_format(rows)
+    if found is None:
+        raise UsageError(
+            "no row has the fields of a known format", where=uri, fix="run: tunepipe validate"
+        )
+    return found
 
 
 def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
@@ -55,7 +68,7 @@ def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
     The copy lies beside the file and ends in .jsonl, as in all of Google's examples.
 
     Args:
-        uri: The file on gs://, or "" for none.
+        uri: The file on gs://, or "" for none; an empty one counts as none.
         taken: The formats that are sent as they are.
         to: Names the format to convert another one to.
 
@@ -63,7 +76,7 @@ def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
         UsageError: The file is on this machine alone.
         DataError: A row cannot be carried over; nothing is dropped.
     """
-    if not uri:
+    if not uri or not storage.stat(uri).bytes:
         return Sent()
     if not storage.is_gcs(uri):
         raise UsageError(

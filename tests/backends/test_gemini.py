@@ -120,6 +120,12 @@ def test_rows_in_geminis_format_are_sent_as_they_lie(cloud: StandIn, tmp_path: P
     assert "validationDatasetUri" not in spec
 
 
+def test_no_held_out_rows_are_no_validation(cloud: StandIn, tmp_path: Path) -> None:
+    asked = request(cloud, FLASH)
+    tuned(replace(asked, eval_uri=put(cloud, "nothing", [])), tmp_path)
+    assert "validationDatasetUri" not in jobs(cloud)[0]["supervisedTuningSpec"]
+
+
 def preference(count: int) -> list[dict[str, object]]:
     def answer(score: float, text: str) -> dict[str, object]:
         return {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
@@ -473,6 +479,16 @@ def test_thinking_may_be_set(cloud: StandIn, settings: dict[str, object], refuse
     (answer,) = gemini.predict(base, [prompt("hello")], **settings)
     assert (answer.text is None) == refused
     assert cloud.calls("GenerateContent")[0]["host"] == "aiplatform.googleapis.com"
+
+
+def test_a_champion_of_another_family_is_asked_in_its_own_words(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    champion = tuned(request(cloud, FLASH25), tmp_path).endpoint
+    found = asked(cloud, tmp_path, champion)  # the run is of Gemini 3
+    assert found["exact_matches"] == 24
+    (answer,) = gemini.predict(champion, [prompt("question 7")], thinking_level="LOW")
+    assert "not supported" in answer.error
 
 
 @pytest.mark.parametrize(

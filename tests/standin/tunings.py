@@ -217,6 +217,7 @@ class Tunings:
         request = _parsed(_without_level(body), GenerateContentRequest.pb()())
         if not request.contents:
             raise exceptions.InvalidArgument("contents is not specified.")
+        _check_thinking(model, body)
         publisher = model.partition("/publishers/google/models/")[2]
         if publisher and not _ANSWERS.match(publisher):
             raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")
@@ -280,6 +281,14 @@ def _without_level(body: dict[str, Any]) -> dict[str, Any]:
     if level and {"thinkingBudget", "thinking_budget"} & thinking.keys():
         raise exceptions.InvalidArgument("thinking_level and thinking_budget exclude each other.")
     return body | {"generationConfig": config | {"thinkingConfig": thinking}}
+
+
+def _check_thinking(model: str, body: dict[str, Any]) -> None:
+    """Only Gemini 3 knows levels, and its tuned models answer in a multi-region."""
+    thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+    is_older = "/endpoints/" in model and model.split("/")[3] not in ("us", "eu")
+    if is_older and {"thinkingLevel", "thinking_level"} & thinking.keys():
+        raise exceptions.InvalidArgument("Thinking level is not supported by this model.")
 
 
 def _parsed(body: dict[str, Any], message: Any) -> Any:
