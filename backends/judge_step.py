@@ -19,6 +19,12 @@ from .judge import PROMPT, Bill, Judgement, Price, gemini, judge
 _ANSWER_SECONDS = 120.0
 
 
+def location_of(model: str, region: str, tables: Mapping[str, Any] | None = None) -> str:
+    """Name the location in which a model answers for a region: eu for Gemini 3 in europe-west4."""
+    served = models.find(model, overrides=tables).served_in if model in models.names(tables) else {}
+    return (served or {}).get(region, region)
+
+
 def judge_on_vertex(
     tuned: Sequence[Prediction],
     base: Sequence[Prediction],
@@ -60,7 +66,7 @@ def judge_on_vertex(
             where=model,
             fix="name the project that pays, and the region that the texts may go to",
         )
-    client = genai_clients.client(project, _location(model, region, tables), _ANSWER_SECONDS)
+    client = genai_clients.client(project, location_of(model, region, tables), _ANSWER_SECONDS)
     return judge(
         tuned,
         base,
@@ -131,9 +137,3 @@ def _left(max_cost_usd: float, plan: str) -> float:
             fix="a higher ceiling",
         )
     return float(left)
-
-
-def _location(model: str, region: str, tables: Mapping[str, Any] | None) -> str:
-    """Where a model answers for a region."""
-    served = models.find(model, overrides=tables).served_in if model in models.names(tables) else {}
-    return (served or {}).get(region, region)

@@ -111,11 +111,14 @@ def _text(path: str, name: str) -> str:
 def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
     if not bill.questions:
         return
+    from tunepipe.backends.judge_step import location_of
+
+    where = location_of(asked.model, asked.region, asked.tables)
     cost = "at a cost that is not known"
     if bill.cost_usd is not None:
         cost = f"for about {bill.cost_usd:.2f} USD"
     kept = f"; {bill.kept:,} replies are kept from before" if bill.kept else ""
-    said = f"{asked.model} in {asked.region} is asked {bill.questions:,} questions {cost}{kept}"
+    said = f"{asked.model} in {where} is asked {bill.questions:,} questions {cost}{kept}"
     out.line(said, "bold")
     agree(f"Ask {bill.questions:,} questions {cost}?", asked.yes, out)
 

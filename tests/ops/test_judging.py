@@ -72,7 +72,7 @@ def test_the_judge_stands_beside_the_metrics(cloud, said):
 def test_whoever_is_not_there_to_agree_pays_nothing(cloud, said):
     code, _, err = said(*BOTH, *JUDGE)
     assert code == 2
-    assert "is asked 22 questions for about 0.1" in err
+    assert "gemini-3.5-flash in eu is asked 22 questions for about 0.1" in err
     assert "--yes" in err
     assert asked(cloud) == []
 
