@@ -311,7 +311,12 @@ FINAL = {
     "quota that stays": (
         "CreateTuningJob",
         {"code": 429, "message": "Quota exceeded: concurrent tuning jobs", "times": 99},
-        "quota",
+        "one tuning job at a time",
+    ),
+    "a retired model": (
+        "CreateTuningJob",
+        {"code": 400, "message": "The base model gemini-2.5-flash is no longer available."},
+        "successor",
     ),
     "a failed job": ("tuning", {"message": "The dataset could not be read."}, "log"),
 }
