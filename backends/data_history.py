@@ -1,20 +1,23 @@
 """Which data the runs of a series have seen, kept beside the champion's record.
 
-`seen/SERIES.json` names the last run of a series and the data it went over; `data/FINGERPRINT`
-keeps the rows of that state as hashes.
+`seen/SERIES.json` names the last run of a series and the data it went over, `runs/RUN.json` the
+data of any run; `data/FINGERPRINT` keeps the rows of a state as hashes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from tunepipe.core import dataset_diff
 from tunepipe.core.dataset_diff import Difference, State
 from tunepipe.core.errors import TunepipeError
+from tunepipe.core.files import replacing
 from tunepipe.core.formats import Example, read_examples
 
+from . import registry as moves
 from . import storage
 from .datasets import local_files
 
@@ -83,31 +86,85 @@ def difference(dataset_uri: str, registry: str, fingerprint: str, format: str) -
         return None  # validation says what is broken, and where
 
 
+def since_champion(
+    dataset_uri: str, registry: str, format: str, stats: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compare data with those that the champion was tuned on.
+
+    Args:
+        dataset_uri: The data.
+        registry: Where the champion is recorded.
+        format: The rows' format.
+        stats: What validation found in the data.
+
+    Returns:
+        `since` (the champion's run), the counts of `Difference`, and `drift`; {} where there is no
+        champion or its data are not known.
+    """
+    champion = moves.champion(registry)
+    address = _run_address(registry, champion.run) if champion and champion.run else ""
+    if not (champion and address and storage.exists(address)):
+        return {}
+    kept = json.loads(storage.read_bytes(address))
+    found = difference(dataset_uri, registry, kept["fingerprint"], format)
+    if found is None:
+        return {}
+    drift = dataset_diff.drifts(kept["stats"], stats)
+    return {"since": champion.run, **found.as_json(), "drift": drift}
+
+
 def remember(
-    dataset_uri: str, fingerprint: str, registry: str, series: str, run: str, format: str
+    dataset_uri: str,
+    fingerprint: str,
+    registry: str,
+    series: str,
+    run: str,
+    format: str,
+    stats: Mapping[str, Any],
 ) -> None:
-    """Record that a run of a series has gone over these data.
+    """Record that a run has gone over these data.
 
     Args:
         dataset_uri: The data.
         fingerprint: Of the data.
         registry: Where it is recorded; "" records nothing.
-        series: The series; "" records nothing.
-        run: The run.
+        series: The series that the run belongs to; "" for none.
+        run: The run; "" records nothing.
         format: The rows' format, or auto.
+        stats: What validation found in the data.
     """
-    if not (registry and series):
+    if not (registry and run):
         return
     kept: State = dataset_diff.state(_examples(dataset_uri, format))
     storage.write_bytes(dataset_diff.to_bytes(kept), _state_address(registry, fingerprint))
-    record = json.dumps(asdict(Seen(run, fingerprint))).encode()
-    storage.write_bytes(record, f"{registry.rstrip('/')}/seen/{series}.json")
+    shares = {name: stats[name] for name in dataset_diff.DRIFTING if name in stats}
+    told = json.dumps({"fingerprint": fingerprint, "stats": shares}).encode()
+    storage.write_bytes(told, _run_address(registry, run))
+    if series:
+        record = json.dumps(asdict(Seen(run, fingerprint))).encode()
+        storage.write_bytes(record, f"{registry.rstrip('/')}/seen/{series}.json")
+
+
+def stats_of(problems_path: str) -> dict[str, Any]:
+    """Read the statistics out of what validate_jsonl wrote."""
+    with storage.open_reader(problems_path) as file:
+        return dict(json.load(file).get("stats") or {})
+
+
+def write_json(value: Mapping[str, Any], path: str) -> None:
+    """Write a JSON file."""
+    with replacing(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
 
 
 def _examples(dataset_uri: str, format: str) -> Iterator[Example]:
     with local_files(dataset_uri) as paths:
         for path in paths:
             yield from read_examples(path, format)
+
+
+def _run_address(registry: str, run: str) -> str:
+    return f"{registry.rstrip('/')}/runs/{run}.json"
 
 
 def _state_address(registry: str, fingerprint: str) -> str:

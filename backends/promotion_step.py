@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunepipe.core.errors import DataError
+from tunepipe.core.errors import CloudError, DataError
 
 from . import champion_alias, deployments
 from . import registry as moves
@@ -41,7 +41,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         return ""
     before = moves.champion(registry)
     if before and run_id and before.run == run_id:
-        champion_alias.move_alias(before.model)
+        _move_alias(before.model, "")
         return str(before.version)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     move = moves.promote(
@@ -53,7 +53,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         moved_at=now,
         moved_by=user(),
     )
-    champion_alias.move_alias(move.model, before.model if before else "")
+    _move_alias(move.model, before.model if before else "")
     return str(move.version)
 
 
@@ -64,17 +64,28 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
         comparison_path: What compare_models wrote.
         registry: The folder or gs:// prefix.
         model: The tuned model's folder or resource name; "" leaves every endpoint as it is.
-
-    Raises:
-        CloudError: Google refused to take the endpoint away.
     """
     said = _read(comparison_path)
     present = moves.champion(registry)
     kept = f"champion {present.version} stays" if present else "there is still no champion"
     in_service = [move.model for move in moves.history(registry)]
-    if said["verdict"] == "worse" and model not in in_service and deployments.discard(model):
-        return f"{kept}: {said['reason']} The endpoint of the worse model was deleted."
-    return f"{kept}: {said['reason']}"
+    worse = said["verdict"] == "worse" and model not in in_service
+    return f"{kept}: {said['reason']}{_discarded(model) if worse else ''}"
+
+
+def _move_alias(model: str, former: str) -> None:
+    """Let the alias follow the registry; a refusal does not undo a promotion that is recorded."""
+    try:
+        champion_alias.move_alias(model, former)
+    except CloudError as error:
+        print(f"the alias was not moved: {error}")
+
+
+def _discarded(model: str) -> str:
+    try:
+        return " Its endpoint was deleted." if deployments.discard(model) else ""
+    except CloudError as error:
+        return f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
 
 
 def _read(path: str) -> Mapping[str, Any]:

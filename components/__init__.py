@@ -1,6 +1,6 @@
 """KFP components: thin shells over the core and the backends."""
 
-from .changes import find_changes, remember_data, report_unchanged
+from .changes import compare_data, find_changes, remember_data, report_unchanged
 from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
@@ -19,6 +19,7 @@ from .tuning import tune_local
 from .validation import validate_jsonl
 
 __all__ = [
+    "compare_data",
     "compare_models",
     "compute_train_steps",
     "evaluate_gemini",

@@ -1,5 +1,7 @@
 """The steps of a series of runs: is there anything new to learn, and what was seen."""
 
+from kfp.dsl import Artifact, Input, Output
+
 from ._shell import component
 
 
@@ -50,22 +52,52 @@ def report_unchanged(registry: str, series: str) -> str:
 
 
 @component
+def compare_data(
+    dataset_uri: str,
+    fingerprint: str,
+    problems: Input[Artifact],
+    changes: Output[Artifact],
+    registry: str = "",
+    format: str = "auto",
+):
+    """Compare data with those that the champion was tuned on. Never cache this step.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+        fingerprint: The data's identity, from fingerprint_dataset.
+        problems: What validate_jsonl found.
+        registry: The folder or gs:// prefix that holds champion.json.
+        format: The rows' format, or auto.
+
+    Returns:
+        changes: Rows that were added, changed, removed since, and the drift of lengths, labels and
+            languages, as JSON; an empty object where there is no champion.
+    """
+    from tunepipe.backends.data_history import since_champion, stats_of, write_json
+
+    found = since_champion(dataset_uri, registry, format, stats_of(problems.path))
+    write_json(found, changes.path)
+
+
+@component
 def remember_data(
     dataset_uri: str,
     fingerprint: str,
+    problems: Input[Artifact],
     registry: str = "",
     series: str = "",
     run_id: str = "",
     job: str = "",
     format: str = "auto",
 ) -> str:
-    """Record which data a run of a series went over, as hashes of rows.
+    """Record which data a run went over: rows as hashes, lengths, labels and languages.
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either.
         fingerprint: The data's identity, from fingerprint_dataset.
-        registry: The folder or gs:// prefix where the series is recorded; empty records nothing.
-        series: The series; empty records nothing.
+        problems: What validate_jsonl found.
+        registry: The folder or gs:// prefix where it is recorded; empty records nothing.
+        series: The series that the run belongs to; empty for none.
         run_id: The run; empty takes the job.
         job: The job that the run is.
         format: The rows' format, or auto.
@@ -73,7 +105,8 @@ def remember_data(
     Returns:
         Output: The run that was recorded.
     """
-    from tunepipe.backends.data_history import remember
+    from tunepipe.backends.data_history import remember, stats_of
 
-    remember(dataset_uri, fingerprint, registry, series, run_id or job, format)
-    return run_id or job
+    run, stats = run_id or job, stats_of(problems.path)
+    remember(dataset_uri, fingerprint, registry, series, run, format, stats)
+    return run

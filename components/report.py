@@ -19,6 +19,7 @@ def write_report(
     plan: Input[Artifact] = None,
     tuning: Input[Artifact] = None,
     judge: Input[Artifact] = None,
+    changes: Input[Artifact] = None,
     run: dict = {},  # noqa: B006
 ):
     """Write the report, its summary and a model card; what is not given is left out of them.
@@ -33,6 +34,7 @@ def write_report(
         plan: The plan of compute_train_steps.
         tuning: What the tuning step measured.
         judge: What judge_models was told.
+        changes: What compare_data found.
         run: Texts that name the run: id, created, backend, base_model, region, title.
 
     Returns:
@@ -44,5 +46,6 @@ def write_report(
 
     predictions = {"tuned": tuned, "base": base, "champion": champion}
     steps = {"dataset": problems, "split": split, "plan": plan, "tuning": tuning, "judge": judge}
+    steps["data_changes"] = changes
     pages = {"report": report, "summary": summary, "model_card": model_card}
     report_step(comparison.path, predictions, steps, pages, run)

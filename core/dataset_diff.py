@@ -15,6 +15,8 @@ from typing import Any
 from .errors import UsageError
 from .formats import Example, canonical
 
+# What of a dataset's statistics is compared: counts by kind, and distributions of lengths.
+DRIFTING = ("labels", "languages", "input_characters", "output_characters")
 _MAGIC = b"tunepipe rows 1\n"
 _PAIR = struct.Struct(">QQ")
 
@@ -117,6 +119,22 @@ def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:
         return 0.0
     keys = {*before, *now}
     return sum(abs(before.get(k, 0) / then - now.get(k, 0) / today) for k in keys) / 2
+
+
+def drifts(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the statistics of two states, as validation gives them.
+
+    Returns:
+        For labels and languages the distance of `drift`; for lengths the means, then and now.
+        What either lacks is left out.
+    """
+    both = [name for name in DRIFTING if before.get(name) and now.get(name)]
+    return {
+        name: [before[name]["mean"], now[name]["mean"]]
+        if name.endswith("_characters")
+        else round(drift(before[name], now[name]), 4)
+        for name in both
+    }
 
 
 def _hashes(example: Example) -> tuple[int, int]:

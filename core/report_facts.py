@@ -89,7 +89,8 @@ class Facts(_Verdict, total=False):
     `verdict` is better, worse or not-enough-evidence, and `reason` one sentence for people.
     `dataset`, `split` and `plan` are the JSON of the verbs validate, split and plan. `judge` is
     what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} where a ceiling
-    forbade to ask.
+    forbade to ask. `data_changes` is how the data differ from those that the champion was tuned on:
+    `since`, the counts of `dataset_diff.Difference`, `drift`; {} without a champion.
     """
 
     run: Run
@@ -100,4 +101,5 @@ class Facts(_Verdict, total=False):
     scores: Scores
     comparisons: Comparisons
     judge: dict[str, Any]
+    data_changes: dict[str, Any]
     rows: list[Row]

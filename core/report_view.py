@@ -58,7 +58,30 @@ def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         "base_model": "Base model",
         "region": "Region",
     }
-    return [(label, str(run[key])) for key, label in names.items() if run.get(key)]
+    pairs = [(label, str(run[key])) for key, label in names.items() if run.get(key)]
+    return [*pairs, *data_changes(facts)]
+
+
+def data_changes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how the data differ from those that the champion was tuned on, where that is known."""
+    found = part(facts, "data_changes")
+    if not found:
+        return []
+    counts = ", ".join(
+        f"{display.count(found[key])} {key}" for key in ("same", "added", "changed", "removed")
+    )
+    drift = part(found, "drift")
+    moved = [f"{name} {drift[name]:.0%} apart" for name in ("labels", "languages") if name in drift]
+    lengths = [
+        f"{name.partition('_')[0]}s {drift[name][0]:.0f} then, {drift[name][1]:.0f} now"
+        for name in ("input_characters", "output_characters")
+        if name in drift
+    ]
+    told = [("Rows since the champion's training", f"{counts} (run {found['since']})")]
+    if moved or lengths:
+        characters = [f"mean characters: {', '.join(lengths)}"] if lengths else []
+        told.append(("Drift since then", "; ".join([*moved, *characters])))
+    return told
 
 
 def comparisons(facts: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -11,6 +11,7 @@ from typing import Any
 from kfp import dsl
 
 from tunepipe.components import (
+    compare_data,
     compare_models,
     compute_train_steps,
     evaluate_gemini,
@@ -234,8 +235,17 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
                     comparison=compared.outputs["comparison"],
                     pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
                 )
+            compared_data = compare_data(
+                dataset_uri=dataset_uri,
+                fingerprint=fingerprint,
+                problems=valid.outputs["problems"],
+                registry=registry,
+                format=format,
+            )
+            compared_data.set_caching_options(False)
             write_report(
                 **judged,
+                changes=compared_data.outputs["changes"],
                 comparison=compared.outputs["comparison"],
                 **{name: predictions[name] for name in ("tuned", "base", "champion")},
                 problems=valid.outputs["problems"],
@@ -252,7 +262,7 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
                     run_id=run_id,
                     job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
                 )
-                remember_data(**data, **ran).after(moved)
+                remember_data(**data, **ran, problems=valid.outputs["problems"]).after(moved)
             with dsl.Else():
                 kept = keep_champion(
                     model=tuned.outputs["model"],
@@ -260,7 +270,7 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
                     registry=registry,
                 )
                 kept.set_caching_options(False)
-                remember_data(**data, **ran).after(kept)
+                remember_data(**data, **ran, problems=valid.outputs["problems"]).after(kept)
         with dsl.Else():
             ended = report_unchanged(registry=registry, series=series)
             ended.set_caching_options(False)

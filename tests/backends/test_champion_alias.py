@@ -94,6 +94,19 @@ def test_the_endpoint_of_a_worse_model_goes(place, said, verdict, stays):
     assert set(aliases()) == {"one", "two"}  # the model itself stays
 
 
+def test_a_refusal_of_google_does_not_undo_a_promotion(place, said, capsys):
+    kept = f"gs://{BUCKET}/registry-refused"
+    champion, loser = tuned("one"), tuned("two")
+    place.fault("MergeVersionAliases", code=403, message="Permission denied.")
+    assert promote_step(champion, said("better"), kept, "run-1") == "1"
+    assert "the alias was not moved" in capsys.readouterr().out
+    place.fault("DeleteEndpoint", code=403, message="Permission denied.")
+    assert "was not deleted: Permission denied." in keep_step(said("worse"), kept, loser)
+    assert registry.champion(kept).model == champion
+    assert promote_step(champion, said("better"), kept, "run-1") == "1"  # tried again
+    assert aliases()["one"] == ["champion"]
+
+
 def test_no_endpoint_of_others_and_no_champions_goes(place, said):
     kept = f"gs://{BUCKET}/registry-others"
     champion, others = tuned("one"), tuned("two", labels=("made_by",))

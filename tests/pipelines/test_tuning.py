@@ -59,7 +59,7 @@ def test_what_must_be_looked_at_anew_is_never_cached(spec):
     fresh = {name for name, on in cached.items() if not on and not name.startswith("condition")}
     assert fresh == {
         "fingerprint-dataset", "find-changes", "report-unchanged", "load-rows", "lookup-champion",
-        "keep-champion",
+        "keep-champion", "compare-data",
     }  # fmt: skip
 
 
