@@ -15,7 +15,7 @@ from tunepipe.backends.contract import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.genai_clients import client
 from tunepipe.backends.launcher import CancelledError, UnreachableError
 from tunepipe.core import predictions
-from tunepipe.core.errors import CloudError, DataError, UsageError
+from tunepipe.core.errors import CloudError, DataError, LimitError, UsageError
 
 FLASH, FLASH25 = "gemini-3.5-flash", "gemini-2.5-flash"
 
@@ -108,6 +108,17 @@ def test_a_customer_managed_key_is_sent(cloud: StandIn, tmp_path: Path) -> None:
     key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
     tuned(request(cloud, FLASH25, encryption_spec_key_name=key), tmp_path)
     assert list(jobs(cloud)[0]["encryptionSpec"].values()) == [key]
+
+
+def test_a_model_of_the_users_own_table_is_tuned(cloud: StandIn, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not in the table"):
+        tuned(request(cloud, "gemini-9-flash"), tmp_path)
+    row = {"family": "gemini3", "adapter_sizes": [64]}
+    tables = {"models": {"models": {"gemini-9-flash": row}}}
+    with pytest.raises(LimitError, match="size 4"):
+        tuned(request(cloud, "gemini-9-flash", tables=tables, adapter_size=4), tmp_path)
+    tuned(request(cloud, "gemini-9-flash", tables=tables), tmp_path)
+    assert jobs(cloud)[0]["baseModel"] == "gemini-9-flash"
 
 
 def test_rows_in_geminis_format_are_sent_as_they_lie(cloud: StandIn, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_a_rate_a_mode_and_a_place_may_be_named(cloud: StandIn, tmp_path: Path) 
         "tuning_mode": "peft",
         "adapter_size": 16,
         "output_uri": f"gs://{BUCKET}/elsewhere",
+        "custom_base_model": f"gs://{BUCKET}/mine",
         "location": "us-central1",
     }
     asked = request(cloud, "qwen/qwen3@qwen3-32b", **options)
@@ -68,6 +69,7 @@ def test_a_rate_a_mode_and_a_place_may_be_named(cloud: StandIn, tmp_path: Path) 
         "adapterSize": "ADAPTER_SIZE_SIXTEEN",
         "learningRate": pytest.approx(1e-4),
     }
+    assert job["customBaseModel"] == f"gs://{BUCKET}/mine"
     assert found.model.startswith(f"gs://{BUCKET}/elsewhere/")
 
 
