@@ -255,12 +255,14 @@ def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> 
 
 
 def _given(context: typer.Context, apart: set[str]) -> Mapping[str, Any]:
-    """The options that were given by flag or environment; tunepipe.toml is read by every run."""
+    """The options that were given, by whatever means, and not left to their defaults."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {
         name: context.params[name]
         for name, source in sources.items()
-        if name not in apart and source and source.name in ("COMMANDLINE", "ENVIRONMENT")
+        if name not in apart
+        and source
+        and source.name in ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
     }
 
 

@@ -173,6 +173,14 @@ def test_on_this_machine_the_lines_are_printed(said, tmp_path):
     assert lines["next_runs"][0].endswith("03:00+09:00")
 
 
+def test_settings_of_the_schedule_reach_its_run(said, tmp_path):
+    (tmp_path / "tunepipe.toml").write_text(
+        '[schedule.apply]\nname = "weekly"\ncron = "0 3 * * 1"\nbackend = "local"\n'
+        'dataset = "rows.jsonl"\n'
+    )
+    assert "--dataset rows.jsonl" in said("schedule", "apply", "--json")[1]["cron"]
+
+
 def test_the_shell_reads_crons_line_as_the_command(said):
     lines = said(
         "schedule", "apply", "--name", "weekly", "--cron", "0 3 * * 1", "--backend", "local",
