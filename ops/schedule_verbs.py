@@ -51,6 +51,9 @@ def apply(
         int,
         typer.Option(metavar="N", min=0, help="Wait for so many rows that are added or changed."),
     ] = 0,
+    kfp_host: Annotated[
+        str, typer.Option(metavar="URL", help="Put the backend local's pipeline on this KFP host.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,
@@ -62,7 +65,8 @@ def apply(
 
     Shows first what would change, and what a run is estimated to cost. One run at a time, and a
     missed time is not caught up on. Over data that the last run has seen, a run does nothing. With
-    the backend local, prints the lines for cron and systemd, and installs nothing.
+    the backend local, prints the lines for cron and systemd, and installs nothing; with --kfp-host,
+    makes a recurring run there.
     """
     from tunepipe.core import schedule as times
 
@@ -74,6 +78,8 @@ def apply(
     when, asked, out = times.parse(cron, zone), asked_run(context, given), Output(json)
     if min_new_rows:
         asked = replace(asked, parameters={**asked.parameters, "min_new_rows": min_new_rows})
+    if kfp_host:
+        return _apply_on_host(kfp_host, name, when, asked, dry_run=dry_run, yes=yes, out=out)
     if asked.backend == LOCAL:
         return _print_lines(context, name, when, out)
     return _apply_there(name, when, asked, dry_run=dry_run, yes=yes, out=out)
@@ -211,6 +217,23 @@ def _apply_there(
     return 0
 
 
+def _apply_on_host(
+    host: str, name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
+) -> int:
+    from . import kfp_host, vertex_request
+
+    if asked.backend != LOCAL:
+        raise UsageError("runs on Vertex AI alone", where=asked.backend, fix="--backend local")
+    wanted = kfp_host.Recurring(name, when, LOCAL, vertex_request.on_a_host(asked, name))
+    if not dry_run:
+        agree(f"Apply the recurring run {name} on {host}?", yes, out)
+    done, found = kfp_host.apply(host, wanted, dry_run=dry_run)
+    out.result({"schedule": found, "name": name, "action": done, "next_runs": _next_runs(when)})
+    out.line(f"{done}: {found or 'nothing was sent'}")
+    out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
+    return 0
+
+
 def _show_changes(verb: str, changes: Sequence[Change], out: Output) -> None:
     if not changes:
         out.line("nothing changes: the schedule is as wanted", "green")
@@ -240,7 +263,7 @@ def _next_runs(when: Cron) -> list[str]:
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
     from . import timers
 
-    own = {"name", "cron", "zone", "min_new_rows", "dry_run", "yes", "json"}
+    own = {"name", "cron", "zone", "min_new_rows", "kfp_host", "dry_run", "yes", "json"}
     given = dict(_given(context, own))
     series = [f"series={name}"]
     if context.params["min_new_rows"]:

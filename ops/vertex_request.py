@@ -167,6 +167,21 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     return Request(google_clients.parent(run.project, run.region), job, {})
 
 
+def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
+    """Check what a recurring run on a KFP host is to run; gives the pipeline's parameters.
+
+    Raises:
+        UsageError: The dataset or the bucket lies not in Cloud Storage; see `check_parameters`.
+    """
+    for option, uri in (("--dataset", run.parameters["dataset_uri"]), ("--bucket", run.bucket)):
+        if not storage.is_gcs(uri):
+            raise UsageError("must be a gs:// URI", where=f"{option} {uri}", fix="name a bucket")
+    spec = run.spec()
+    given = {"registry": f"{_root(run)}/registry/{run.backend}", **run.parameters}
+    check_parameters(spec, given)
+    return {**_differing(spec, given), "series": schedule}
+
+
 def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Check parameters against a compiled pipeline.
 
