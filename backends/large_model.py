@@ -255,10 +255,11 @@ def _count_rows(uri: str, enough: int) -> int:
 
 
 def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
-    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    """Identify a request by what it tunes on, and how; not by names, nor by where the rows lie."""
     names = ("dataset_uri", "evaluation_data_uri")
     rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
-    how = {name: value for name, value in parameters.items() if name not in names}
+    unlike = (*names, "model_display_name")
+    how = {name: value for name, value in parameters.items() if name not in unlike}
     told = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
 

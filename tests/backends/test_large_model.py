@@ -99,7 +99,7 @@ OTHERS: list[tuple[dict[str, Any], int]] = [
     ({}, 1),
     ({"options": {"poll_seconds": 0.1}}, 1),
     ({"train_steps": 21}, 2),
-    ({"display_name": "other"}, 2),
+    ({"display_name": "other"}, 1),
     ({"base_model": "text-bison@002"}, 2),
     ({"options": {"again": "2026-11-22"}}, 2),
     ({"options": {"template_version": "v2.0.0"}}, 2),
