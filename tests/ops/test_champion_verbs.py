@@ -1,7 +1,6 @@
 """Promote, rollback, champions and endpoints, by hand."""
 
 import json
-import os
 
 import pytest
 
@@ -12,15 +11,6 @@ from tunepipe.backends.promotion_step import promote_step
 from tunepipe.ops import main
 
 PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("TUNEPIPE_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -1,37 +1,14 @@
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tunepipe.ops import main, problems_view
+from tunepipe.ops import problems_view
 from tunepipe.ops.output import Output
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("TUNEPIPE_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def said(capfd):
-    """Run the command; give its exit code, its JSON if asked for, and what people read."""
-
-    def run(*arguments):
-        capfd.readouterr()
-        code = main.run(list(map(str, arguments)))
-        found = capfd.readouterr()
-        return code, json.loads(found.out) if found.out else None, found.err
-
-    return run
 
 
 def palm(count, start=0):

@@ -16,6 +16,8 @@ TEMPLATE = (
     "https://us-kfp.pkg.dev/ml-pipeline/large-language-model-pipelines/tune-large-model/v3.0.0"
 )
 
+ORDERS = Path(__file__).parents[2] / "examples" / "orders.jsonl"
+
 
 def test_a_template_is_composed_recorded_and_checked(
     cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -40,7 +42,7 @@ def test_a_template_is_composed_recorded_and_checked(
         project=PROJECT,
         region=REGION,
         bucket=f"gs://{BUCKET}",
-        parameters={"dataset_uri": "examples/orders.jsonl"},
+        parameters={"dataset_uri": str(ORDERS)},
         pipeline=told["written"],
     )
     now = datetime(2026, 11, 22, tzinfo=UTC)

@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,15 +16,6 @@ HEAVY = {
     "grpc", "kfp", "kubernetes", "numpy", "pandas", "pyarrow", "pydantic", "rich", "scipy", "torch",
     "transformers", "yaml",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("TUNEPIPE_"):
-            monkeypatch.delenv(name)
 
 
 def said(capfd, *arguments):

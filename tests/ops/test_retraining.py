@@ -1,10 +1,7 @@
 """A schedule on the stand-in, over unchanged, grown and edited data: tuning jobs are counted."""
 
 import json
-import os
 import time
-
-import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
 from tunepipe.ops import main
@@ -17,15 +14,6 @@ APPLY = (
     "--param", 'asking={"requests_per_minute": 60000}', "--yes",
 )  # fmt: skip
 WEEK = 7 * 86400
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("TUNEPIPE_"):
-            monkeypatch.delenv(name)
 
 
 def rows(count, answer="a"):

@@ -1,40 +1,17 @@
 import io
 import json
-import os
 
 import pytest
 import typer
 
 from tunepipe.core.errors import UsageError
-from tunepipe.ops import main, run_verbs
+from tunepipe.ops import run_verbs
 from tunepipe.ops.output import Output
 
 RUN = {
     "id": "20260101-000000-abcdef", "key": "k", "folder": "runs/x", "state": "succeeded",
     "verdict": "better", "reason": "It is better.", "results": {"report.html": "runs/x/r.html"},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("TUNEPIPE_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def said(capfd):
-    """Run the command; give its exit code, its JSON if there is any, and what people read."""
-
-    def run(*arguments):
-        capfd.readouterr()
-        code = main.run(list(map(str, arguments)))
-        found = capfd.readouterr()
-        return code, json.loads(found.out) if found.out else None, found.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """Schedules, against the stand-in: one for each name, compared before it is changed."""
 
 import json
-import os
 import subprocess
 
 import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
-from tunepipe.ops import main
 
 PLACE = ("--project", PROJECT, "--region", REGION)
 APPLY = (
@@ -17,28 +15,6 @@ APPLY = (
     "--network", "projects/123456789012/global/networks/inner", "--label", "team=support",
     "--epochs", "1", "--param", "max_output_tokens=64", "--option", "poll_seconds=1", "--json",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("TUNEPIPE_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def said(capfd):
-    """Run the command; give its exit code, its JSON if there is any, and what people read."""
-
-    def run(*arguments):
-        capfd.readouterr()
-        code = main.run(list(map(str, arguments)))
-        found = capfd.readouterr()
-        return code, json.loads(found.out) if found.out else None, found.err
-
-    return run
 
 
 @pytest.fixture
