@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from .specs import containers, without_install
+from .specs import containers, read, without_install
 
 
 def main(pipeline: str, parameters: str, steps_folder: str) -> None:
@@ -31,7 +31,7 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     warnings.simplefilter("ignore")
     from kfp import components, local
 
-    spec = yaml.safe_load(Path(pipeline).read_text(encoding="utf-8"))
+    spec = read(Path(pipeline).read_text(encoding="utf-8"))
     for container in containers(spec):
         container["command"] = without_install(container["command"])
     given = json.loads(Path(parameters).read_text(encoding="utf-8"))

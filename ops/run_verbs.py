@@ -259,10 +259,9 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 def _run_here(
     parameters: dict[str, Any], runs: Path, again: bool, dry_run: bool, out: Output
 ) -> int:
-    import yaml
-
     from .compilation import pipeline_text
     from .local_run import run_local
+    from .specs import read
     from .vertex_request import check_parameters
 
     if parameters.get("judge_model"):
@@ -271,7 +270,7 @@ def _run_here(
             where="--param judge_model",
             fix="tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
         )
-    check_parameters(yaml.safe_load(pipeline_text(LOCAL)), parameters)
+    check_parameters(read(pipeline_text(LOCAL)), parameters)
     plan = show_run_plan(parameters, LOCAL, "", out)
     if dry_run:
         print_json({"backend": LOCAL, "plan": plan, "parameters": parameters})

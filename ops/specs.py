@@ -19,12 +19,19 @@ def on_image(text: str, image: str) -> str:
     Returns:
         The same pipeline, laid out as kfp lays it out.
     """
-    spec = yaml.safe_load(text)
+    spec = read(text)
     for container in containers(spec):
         container["image"] = image
         container["command"] = without_install(container["command"])
     header = [line for line in text.splitlines() if line.startswith("#")]
     return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
+
+
+def read(text: str) -> Spec:
+    """Read a compiled pipeline; by libyaml, which takes a tenth of the time, where it is there."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    spec: Spec = yaml.load(text, Loader=loader)  # noqa: S506 - both are the safe loader
+    return spec
 
 
 def containers(spec: Spec) -> list[Spec]:

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from tunepipe.backends import google_clients, storage
 from tunepipe.backends.identity import identity
 from tunepipe.backends.job_labels import KEY_CHARACTERS
@@ -25,6 +23,7 @@ from tunepipe.core.errors import LimitError, UsageError
 
 from .compilation import pipeline_text
 from .inlining import check_template, template_sha256
+from .specs import read
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
@@ -78,10 +77,10 @@ class VertexRun:
             UsageError: The file is not there, or the template in it has changed since.
         """
         if not self.pipeline:
-            return dict(yaml.safe_load(pipeline_text(self.backend)))
+            return read(pipeline_text(self.backend))
         text = storage.read_bytes(self.pipeline).decode()
         check_template(text)
-        return dict(yaml.safe_load(text))
+        return read(text)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tunepipe import components
 from tunepipe.ops.compilation import compile_all, differences, render
-from tunepipe.ops.specs import containers
+from tunepipe.ops.specs import containers, read
 from tunepipe.pipelines.tuning import BACKENDS
 
 COMPILED = Path(__file__).parents[2] / "compiled"
@@ -51,7 +50,7 @@ def test_what_is_missing_stale_or_an_orphan_is_named_and_mended(tmp_path, texts)
 def test_on_an_image_that_has_the_packages_a_step_installs_nothing(texts):
     image = "europe-docker.pkg.dev/project/images/tunepipe@sha256:" + "0" * 64
     for path, text in render(image).items():
-        for container in containers(yaml.safe_load(text)):
+        for container in containers(read(text)):
             assert container["image"] == image
             assert "pip install" not in " ".join(container["command"]), path
         assert text.splitlines()[:2] == texts[path].splitlines()[:2]
