@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.core.comparison import decide
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 from tunepipe.core.predictions import Prediction, read
 from tunepipe.core.scoring import Evaluation, evaluate
 
@@ -64,8 +63,7 @@ def compare_step(
     """
     rows = {name: read(path) for name, path in paths_of(predictions).items()}
     said = _compared(rows, task, margin, guard_margin, seed)
-    with replacing(comparison_path) as file:
-        json.dump(said, file, ensure_ascii=False, indent=1)
+    write_json(said, comparison_path)
     return Compared(said["verdict"], said["reason"], said["scores"])
 
 

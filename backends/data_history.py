@@ -14,7 +14,6 @@ from typing import Any
 from tunepipe.core import dataset_diff
 from tunepipe.core.dataset_diff import Difference, State
 from tunepipe.core.errors import TunepipeError
-from tunepipe.core.files import replacing
 from tunepipe.core.formats import Example, read_examples
 
 from . import registry as moves
@@ -149,12 +148,6 @@ def stats_of(problems_path: str) -> dict[str, Any]:
     """Read the statistics out of what validate_jsonl wrote."""
     with storage.open_reader(problems_path) as file:
         return dict(json.load(file).get("stats") or {})
-
-
-def write_json(value: Mapping[str, Any], path: str) -> None:
-    """Write a JSON file."""
-    with replacing(path) as file:
-        json.dump(value, file, ensure_ascii=False, indent=1)
 
 
 def _examples(dataset_uri: str, format: str) -> Iterator[Example]:

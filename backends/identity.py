@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunepipe.core.errors import UsageError
 from tunepipe.core.fingerprint import combined, fingerprint
 
 from . import storage
@@ -36,8 +35,6 @@ def identity(dataset_uri: str) -> Identity:
         UsageError: No file is there.
     """
     uris = storage.list_files(dataset_uri)
-    if not uris:
-        raise UsageError("no file is there", where=dataset_uri, fix="give a path or a gs:// URI")
     stats = [storage.stat(uri) for uri in uris]
     return Identity(
         fingerprint=combined(_fingerprint(stat.uri) for stat in stats),

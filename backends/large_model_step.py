@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from tunepipe.core import progress
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 from tunepipe.core.large_model import family
 
 from . import large_model
@@ -76,8 +75,7 @@ def tune_step(
         raise SystemExit(error.exit_code) from error
     point_at(model, found.endpoint)
     point_at(base, large_model.base_model_resource(base_model, project, region))
-    with replacing(report) as file:
-        json.dump(asdict(found), file, ensure_ascii=False, indent=1)
+    write_json(asdict(found), report)
 
 
 def evaluate_step(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from tunepipe.core import progress
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 
 from . import local
 from .artifacts import Artifact, point_at
@@ -52,8 +51,7 @@ def tune_step(
     )
     found = local.tune(request, model.path, lambda event: progress.report(stage="tune", **event))
     point_at(base, str(found.statistics["base_model"]))
-    with replacing(report) as file:
-        json.dump(asdict(found), file, ensure_ascii=False, indent=1)
+    write_json(asdict(found), report)
 
 
 def evaluate_step(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 from tunepipe.core.steps import Plan, plan
 
 
@@ -27,6 +26,5 @@ def plan_step(path: str, tables: Mapping[str, Any], **settings: Any) -> Plan:
     """
     today = datetime.now(UTC).date()
     found = plan(today=today, overrides=tables or None, **settings)
-    with replacing(path) as file:
-        json.dump(found.as_json(), file, ensure_ascii=False, indent=1)
+    write_json(found.as_json(), path)
     return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 from tunepipe.core.splitting import SplitReport, split
 
 from .datasets import local_files
@@ -28,6 +27,5 @@ def split_step(
     """
     with local_files(dataset_uri) as paths:
         found = split(paths, train, eval, **settings)
-    with replacing(report) as file:
-        json.dump(found.as_json(), file, ensure_ascii=False, indent=1)
+    write_json(found.as_json(), report)
     return found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 from tunepipe.core.large_model import template_defaults
 
 from . import large_model
@@ -67,5 +66,4 @@ def keep_step(
     """
     point_at(model, names[1])
     point_at(base, large_model.base_model_resource(base_model, project, region))
-    with replacing(report) as file:
-        json.dump(asdict(TuningResult(*names, statistics)), file, ensure_ascii=False, indent=1)
+    write_json(asdict(TuningResult(*names, statistics)), report)

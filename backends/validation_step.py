@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from tunepipe.core.errors import DataError
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 from tunepipe.core.validation import Report, validate
 from tunepipe.core.validation_page import write_validation_page
 
@@ -49,8 +48,7 @@ def validate_step(
 def conclude_step(report: Report, problems: str, page: str, fingerprint: str = "") -> Valid:
     """Write a report as JSON and as a page, and refuse data with errors; see `validate_step`."""
     said = report.as_json()
-    with replacing(problems) as file:
-        json.dump(said, file, ensure_ascii=False, indent=1)
+    write_json(said, problems)
     write_validation_page(said, page)
     _refuse(report, said["path"], fingerprint)
     return Valid(report.rows, report.format, _tokens(report))

@@ -73,7 +73,8 @@ def compare_data(
         changes: Rows that were added, changed, removed since, and the drift of lengths, labels and
             languages, as JSON; an empty object where there is no champion.
     """
-    from tunepipe.backends.data_history import since_champion, stats_of, write_json
+    from tunepipe.backends.data_history import since_champion, stats_of
+    from tunepipe.core.files import write_json
 
     found = since_champion(dataset_uri, registry, format, stats_of(problems.path))
     write_json(found, changes.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(value: Any, path: str | os.PathLike[str]) -> None:
+    """Write a value as JSON that a person can read, in one piece."""
+    with replacing(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
 
 
 def _umask() -> int:

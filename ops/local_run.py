@@ -20,7 +20,7 @@ from typing import IO, Any
 from tunepipe.backends.identity import identity
 from tunepipe.core import errors, progress
 from tunepipe.core.errors import TunepipeError, UsageError
-from tunepipe.core.files import replacing
+from tunepipe.core.files import write_json
 
 from . import kfp_log
 from .compilation import pipeline_text
@@ -155,8 +155,7 @@ def _locked(work: Path) -> Iterator[IO[str]]:
 
 
 def _write(run: LocalRun) -> None:
-    with replacing(Path(run.folder) / "run.json") as file:
-        json.dump(asdict(run), file, ensure_ascii=False, indent=1)
+    write_json(asdict(run), Path(run.folder) / "run.json")
 
 
 def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO[str]) -> None:
