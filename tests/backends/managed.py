@@ -1,7 +1,6 @@
 """What the tests of Gemini and of open models share: rows in a bucket, and a request for them."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.process import BaseProcess
@@ -36,7 +35,6 @@ def put(cloud: StandIn, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
 
 def request(cloud: StandIn, model: str, rows: Any = None, **options: Any) -> TuningRequest:
     rows = rows or pairs(100)
-    shutil.rmtree(cloud.buckets / BUCKET / "tunepipe", ignore_errors=True)  # claims of tests before
     return TuningRequest(
         base_model=model,
         train_uri=put(cloud, "train", rows),

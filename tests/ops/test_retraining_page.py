@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +43,6 @@ def shell(cloud, tmp_path):  # noqa: F811
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    shutil.rmtree(cloud.buckets / BUCKET / "tunepipe", ignore_errors=True)
     return run
 
 

@@ -6,6 +6,7 @@ from tests.standin.session import cloud, standin  # noqa: F401
 from __future__ import annotations
 
 import atexit
+import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -44,6 +45,9 @@ def cloud(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn
     for name, value in standin.environment.items():
         monkeypatch.setenv(name, value)
     standin.reset()
+    # A champion that an earlier test left would have its endpoint no more.
+    for bucket in standin.buckets.iterdir():
+        shutil.rmtree(bucket, ignore_errors=True)  # a step just killed may still write
     (standin.buckets / BUCKET).mkdir(exist_ok=True)
     yield standin
     assert standin.ask("refused") == []  # nobody tried to reach anything but Google
