@@ -99,17 +99,8 @@ def _formats(job: TuningJob) -> tuple[str, ...]:
 
 def _stands(job: Any) -> bool:
     """Say whether the endpoint is there: a model deleted since is tuned again."""
-    from google.api_core import exceptions as api
-
     endpoint = job.tuned_model and job.tuned_model.endpoint
-    if not endpoint:
-        return False
-    endpoints = google_clients.endpoints(google_clients.region_of(endpoint))
-    try:
-        endpoints.get_endpoint(name=endpoint, timeout=google_clients.CALL_SECONDS)
-    except api.NotFound:
-        return False
-    return True
+    return bool(endpoint) and google_clients.endpoint_stands(endpoint)
 
 
 def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:

@@ -84,6 +84,21 @@ def models(region: str) -> Any:
     return ModelServiceClient(client_options=_at(region))
 
 
+def endpoint_stands(endpoint: str) -> bool:
+    """Say whether an endpoint is there; somebody may have deleted it since.
+
+    Args:
+        endpoint: `projects/P/locations/R/endpoints/E`.
+    """
+    from google.api_core import exceptions as api
+
+    try:
+        endpoints(region_of(endpoint)).get_endpoint(name=endpoint, timeout=CALL_SECONDS)
+    except api.NotFound:
+        return False
+    return True
+
+
 def parent(project: str, region: str) -> str:
     """Name the place that a project's resources of a region lie in."""
     return f"projects/{project}/locations/{region}"

@@ -173,17 +173,8 @@ class TemplateJobs(PipelineJobs):
 
     def stands(self, job: Any) -> bool:
         """Say whether the endpoint is there: a model deleted since is tuned again."""
-        from google.api_core import exceptions as api
-
         endpoint = pipeline_jobs.outputs(self.get(job.name)).get("endpoint_resource_name", "")
-        if not endpoint:
-            return False
-        client = google_clients.endpoints(google_clients.region_of(endpoint))
-        try:
-            client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
-        except api.NotFound:
-            return False
-        return True
+        return bool(endpoint) and google_clients.endpoint_stands(endpoint)
 
 
 @cache

@@ -11,8 +11,23 @@ from typing import Any
 
 from tunepipe.core.errors import CloudError, DataError
 
-from . import champion_alias, deployments
+from . import champion_alias, deployments, google_clients
 from . import registry as moves
+
+
+def lookup_step(registry: str) -> moves.Move | None:
+    """Find the model in service, if it still serves: its endpoint may have been deleted by hand.
+
+    A run that met that only when it asks the champion would have paid for its tuning by then.
+
+    Args:
+        registry: The folder or gs:// prefix; "" knows no champion.
+    """
+    found = moves.champion(registry)
+    if found is None or _serves(found.model):
+        return found
+    print(f"champion {found.version} serves no more: {found.model} is gone; compared without it")
+    return None
 
 
 def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
@@ -71,6 +86,13 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
     in_service = [move.model for move in moves.history(registry)]
     worse = said["verdict"] == "worse" and model not in in_service
     return f"{kept}: {said['reason']}{_discarded(model) if worse else ''}"
+
+
+def _serves(model: str) -> bool:
+    if "/endpoints/" not in model:
+        return True
+    with google_clients.explained(model):
+        return google_clients.endpoint_stands(model)
 
 
 def _move_alias(model: str, former: str) -> None:

@@ -7,7 +7,7 @@ from ._shell import component
 
 @component
 def lookup_champion(champion: Output[Model], registry: str = "") -> str:
-    """Find the model in service. Never cache this step.
+    """Find the model in service; one whose endpoint is gone serves no more. Never cache this step.
 
     Args:
         registry: The folder or gs:// prefix that holds champion.json; empty knows no champion.
@@ -16,10 +16,10 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> str:
         champion: The model in service, or an artifact that stands for none.
         Output: Its version, or empty.
     """
-    from tunepipe.backends import registry as moves
     from tunepipe.backends.artifacts import point_at
+    from tunepipe.backends.promotion_step import lookup_step
 
-    found = moves.champion(registry)
+    found = lookup_step(registry)
     point_at(champion, found.model if found else "")
     return str(found.version) if found else ""
 

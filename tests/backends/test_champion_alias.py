@@ -4,7 +4,7 @@ import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends import champion_alias, deployments, google_clients, registry
-from tunepipe.backends.promotion_step import keep_step, promote_step
+from tunepipe.backends.promotion_step import keep_step, lookup_step, promote_step
 from tunepipe.core.errors import LimitError
 
 PARENT = f"projects/{PROJECT}/locations/{REGION}"
@@ -81,6 +81,17 @@ def test_a_champion_whose_endpoint_has_gone_gives_the_alias_up_in_silence(place)
     place.ask("forget", {"name": version.partition("@")[0]})
     assert champion_alias.move_alias(second, version) == champion_alias.model_version(second)
     assert champion_alias.move_alias("runs/registry/models/000001", second) == ""
+
+
+def test_a_champion_whose_endpoint_was_deleted_by_hand_stops_no_run(place, said, capsys):
+    kept = f"gs://{BUCKET}/registry"
+    endpoint = tuned("one")
+    promote_step(endpoint, said("better"), kept, "run-1")
+    assert lookup_step(kept).model == endpoint
+    place.ask("forget", {"name": endpoint})
+    assert lookup_step(kept) is None
+    assert f"champion 1 serves no more: {endpoint} is gone" in capsys.readouterr().out
+    assert promote_step(tuned("two"), said("better"), kept, "run-2") == "2"
 
 
 @pytest.mark.parametrize(("verdict", "stays"), [("worse", False), ("not-enough-evidence", True)])
