@@ -19,6 +19,7 @@ from tunepipe.core.formats import Example, read_examples
 from . import registry as moves
 from . import storage
 from .datasets import local_files
+from .outcome import Outcome, record
 
 CHANGED, UNCHANGED = "changed", "unchanged"
 
@@ -44,6 +45,21 @@ def last(registry: str, series: str) -> Seen | None:
     if not storage.exists(address):
         return None
     return Seen(**json.loads(storage.read_bytes(address)))
+
+
+def unchanged_step(registry: str, series: str, run: str) -> str:
+    """Say which run has seen the data already, and keep that as what this run came to.
+
+    Args:
+        registry: Where the series is recorded.
+        series: The series.
+        run: The run that ends with this.
+    """
+    seen = last(registry, series)
+    said = f"unchanged since run {seen.run}" if seen else "unchanged"
+    record(registry, run, Outcome("", said))
+    print(said)
+    return said
 
 
 def decide(

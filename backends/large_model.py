@@ -20,7 +20,6 @@ from tunepipe.core.large_model import family, row_limits, template_parameters, t
 
 from . import google_clients, launcher, pipeline_jobs, storage
 from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
-from .google_clients import CALL_SECONDS
 from .job_labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from .pipeline_jobs import PipelineJobs
 

@@ -7,6 +7,7 @@ from .fingerprint import fingerprint_dataset
 from .gemini import evaluate_gemini, tune_gemini
 from .judge import judge_models
 from .large_model import evaluate_large_model, tune_large_model
+from .notification import record_outcome, send_notice
 from .open_model import evaluate_open_model, tune_open_model
 from .promotion import keep_champion, lookup_champion, promote_model
 from .registry_evaluation import import_evaluation
@@ -36,8 +37,10 @@ __all__ = [
     "lookup_champion",
     "merge_validations",
     "promote_model",
+    "record_outcome",
     "remember_data",
     "report_unchanged",
+    "send_notice",
     "split_dataset",
     "tune_gemini",
     "tune_large_model",

@@ -19,6 +19,7 @@ PINS = {
     "numpy": "numpy==2.4.6",
     "peft": "peft==0.21.2",
     "rapidfuzz": "RapidFuzz==3.14.6",
+    "requests": "requests==2.33.0",
     "sacrebleu": "sacrebleu==2.6.0",
     "safetensors": "safetensors==0.8.0",
     "scipy": "scipy==1.17.1",

@@ -33,22 +33,21 @@ def find_changes(
 
 
 @component
-def report_unchanged(registry: str, series: str) -> str:
+def report_unchanged(registry: str, series: str, run_id: str = "", job: str = "") -> str:
     """Say which run has seen the data already. Never cache this step.
 
     Args:
         registry: The folder or gs:// prefix where the series is recorded.
         series: The series.
+        run_id: The run that ends with this; empty takes the job.
+        job: The job that the run is.
 
     Returns:
         Output: The sentence, such as: unchanged since run R.
     """
-    from tunepipe.backends.data_history import last
+    from tunepipe.backends.data_history import unchanged_step
 
-    seen = last(registry, series)
-    said = f"unchanged since run {seen.run}" if seen else "unchanged"
-    print(said)
-    return said
+    return unchanged_step(registry, series, run_id or job)
 
 
 @component

@@ -29,11 +29,11 @@ def render(base_image: str = "") -> dict[str, str]:
 
 
 @cache
-def pipeline_text(backend: str) -> str:
-    """Compile the pipeline of one backend, such as "local"."""
+def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
+    """Compile the pipeline of one backend, such as "local"; Vertex AI mails its end to `emails`."""
     from tunepipe.pipelines.tuning import build_tuning_pipeline
 
-    return compiled_text(build_tuning_pipeline(backend))
+    return compiled_text(build_tuning_pipeline(backend, emails=emails))
 
 
 def compile_all(folder: Path, *, base_image: str = "") -> list[str]:

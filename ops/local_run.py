@@ -110,7 +110,8 @@ def read(folder: Path) -> LocalRun:
 
 
 def _key(fingerprint: str, parameters: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in parameters.items() if name != "dataset_uri"}
+    apart = ("dataset_uri", "notify")
+    told = {name: value for name, value in parameters.items() if name not in apart}
     text = json.dumps([fingerprint, told], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

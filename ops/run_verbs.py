@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.core.errors import CloudError, UsageError
+from tunepipe.core.notice import run_page
 
 from . import options
 from .data_verbs import BETTER, WORSE, measured, show_plan
@@ -26,7 +27,7 @@ LOCAL = "local"
 # Options of `run` that go to the pipeline, and to the job around it, as they are.
 _PARAMETERS = (
     *("format", "eval_fraction", "eval_min", "eval_max", "group_by", "stratify_by"),
-    *("learning_rate_multiplier", "seed", "task", "margin"),
+    *("learning_rate_multiplier", "seed", "task", "margin", "notify"),
 )
 _PLACE = ("project", "region", "bucket", "service_account", "network", "encryption_key")
 
@@ -131,6 +132,18 @@ def run(
         list[str] | None,
         typer.Option(metavar="K=V", help="What the backend alone knows: lora_rank=16; repeatable."),
     ] = None,
+    notify: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Tell a webhook how the run ends; PLACE keeps its address, which is a secret: "
+            "projects/P/secrets/NAME, gs://, or a file where the run is here.",
+        ),
+    ] = "",
+    email: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Vertex AI mails how the run ends; repeatable."),
+    ] = None,
     pipeline: Annotated[
         str,
         typer.Option(metavar="FILE", help="Run this compiled pipeline; see compile --template."),
@@ -194,6 +207,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         parameters=parameters,
         labels={name: str(value) for name, value in pairs(given["label"], "--label").items()},
         pipeline=given.get("pipeline", ""),
+        emails=tuple(given["email"] or ()),
         **{name: given[name] for name in _PLACE},
     )
 
@@ -259,6 +273,8 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 def _run_here(
     parameters: dict[str, Any], runs: Path, again: bool, dry_run: bool, out: Output
 ) -> int:
+    from tunepipe.backends import webhook
+
     from .compilation import pipeline_text
     from .local_run import run_local
     from .specs import read
@@ -271,6 +287,7 @@ def _run_here(
             fix="tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
         )
     check_parameters(read(pipeline_text(LOCAL)), parameters)
+    webhook.check_place(parameters["notify"], in_cloud=False)
     plan = show_run_plan(parameters, LOCAL, "", out)
     if dry_run:
         print_json({"backend": LOCAL, "plan": plan, "parameters": parameters})
@@ -306,10 +323,10 @@ def _run_there(
         agree(plan, yes, out)
         name = vertex_run.submit(request)
     out.line(f"{out.styled('run', 'bold')}   {name}")
-    out.line(f"{out.styled('page', 'bold')}  {vertex_run.page(name)}")
+    out.line(f"{out.styled('page', 'bold')}  {run_page(name)}")
     if not wait:
         out.line(f"follow it: tunepipe status {name} --wait")
-        out.result({"run": name, "page": vertex_run.page(name), "plan": plan})
+        out.result({"run": name, "page": run_page(name), "plan": plan})
         return 0
     return _ended(vertex_run.follow(name, view()), out)
 

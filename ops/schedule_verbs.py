@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.core.errors import UsageError
+from tunepipe.core.notice import run_page
 
 from . import options
 from .consent import agree
@@ -155,15 +156,15 @@ def run_now(
     json: options.Json = False,
 ) -> int:
     """Start one run of a schedule at once; refused while another is under way."""
-    from . import schedules, vertex_run
+    from . import schedules
 
     out = Output(json)
     found = schedules.named(name, *_place(project, region))
     agree(f"Start a run of {name} now?", yes, out)
     made = schedules.run_now(found, datetime.now(UTC))
-    out.result({"run": made, "page": vertex_run.page(made)})
+    out.result({"run": made, "page": run_page(made)})
     out.line(f"{out.styled('run', 'bold')}   {made}")
-    out.line(f"{out.styled('page', 'bold')}  {vertex_run.page(made)}")
+    out.line(f"{out.styled('page', 'bold')}  {run_page(made)}")
     return 0
 
 

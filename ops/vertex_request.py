@@ -11,12 +11,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tunepipe.backends import google_clients, storage
+from tunepipe.backends import google_clients, storage, webhook
 from tunepipe.backends.identity import identity
 from tunepipe.backends.job_labels import KEY_CHARACTERS
 from tunepipe.core.errors import LimitError, UsageError
@@ -27,6 +28,7 @@ from .specs import read
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 _KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
     "BOOLEAN": (bool,),
@@ -36,7 +38,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "STRUCT": (dict,),
 }
 # What names a run does not make it another run.
-_NAMES = ("run", "run_id", "display_name", "dataset_uri")
+_NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class VertexRun:
         labels: The user's labels.
         display_name: The run's and the tuned model's name; "" for one made from the backend.
         pipeline: A compiled pipeline's file to run; "" for the backend's own, compiled anew.
+        emails: Whom Vertex AI mails how the run ends.
     """
 
     backend: str
@@ -69,6 +72,7 @@ class VertexRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     display_name: str = ""
     pipeline: str = ""
+    emails: tuple[str, ...] = ()
 
     def spec(self) -> dict[str, Any]:
         """Return the pipeline that is run.
@@ -77,7 +81,7 @@ class VertexRun:
             UsageError: The file is not there, or the template in it has changed since.
         """
         if not self.pipeline:
-            return read(pipeline_text(self.backend))
+            return read(pipeline_text(self.backend, self.emails))
         text = storage.read_bytes(self.pipeline).decode()
         check_template(text)
         return read(text)
@@ -216,6 +220,20 @@ def _check_place(run: VertexRun) -> None:
             raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
     if not storage.is_gcs(run.bucket):
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
+    webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
+    _check_emails(run)
+
+
+def _check_emails(run: VertexRun) -> None:
+    for email in run.emails:
+        if not _EMAIL.match(email):
+            raise UsageError("this is no e-mail address", where=f"--email {email}")
+    if run.emails and run.pipeline:
+        raise UsageError(
+            "a pipeline that is compiled already cannot be given e-mails",
+            where="--email",
+            fix="leave out --pipeline, or tell people by --notify",
+        )
 
 
 def _check_backend(run: VertexRun) -> None:

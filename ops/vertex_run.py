@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from tunepipe.backends import google_clients, launcher, pipeline_jobs, storage
 from tunepipe.backends.google_clients import explained
 from tunepipe.core.advice import advice
 from tunepipe.core.errors import CloudError, UsageError
+from tunepipe.core.notice import run_page
 
 from .progress_view import View
 from .vertex_request import RUN_LABEL, Request
@@ -204,17 +204,6 @@ def resource_name(run: str, project: str, region: str) -> str:
     return f"{google_clients.parent(project, region)}/pipelineJobs/{run}"
 
 
-def page(name: str) -> str:
-    """Return the address of a run's page in Google's console."""
-    match = re.match(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/(.+)\Z", name)
-    assert match, name
-    project, region, run_id = match.groups()
-    return (
-        f"https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/runs/{run_id}"
-        f"?project={project}"
-    )
-
-
 def _jobs(request: Request) -> pipeline_jobs.PipelineJobs:
     return pipeline_jobs.PipelineJobs(request.job, request.parent, RUN_LABEL)
 
@@ -226,7 +215,7 @@ def _status(job: Any) -> RunStatus:
     return RunStatus(
         name=job.name,
         state=state,
-        page=page(job.name),
+        page=run_page(job.name),
         tasks=tuple(_task(task) for task in tasks),
         verdict=next((_verdict(t) for t in tasks if t.task_name == "compare-models"), ""),
         model=next(filter(None, map(_model, tasks)), ""),

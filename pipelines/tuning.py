@@ -3,9 +3,11 @@
 fingerprint -> changed? -> validate -> split -> plan steps and cost -> tune
     -> evaluate tuned | evaluate base | evaluate champion
     -> compare (and, where asked for, a model as judge) -> promote, or keep the champion
+
+Whatever happens, the exit task tells people.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kfp import dsl
@@ -26,8 +28,10 @@ from tunepipe.components import (
     load_rows,
     lookup_champion,
     promote_model,
+    record_outcome,
     remember_data,
     report_unchanged,
+    send_notice,
     split_dataset,
     tune_gemini,
     tune_large_model,
@@ -41,13 +45,18 @@ from tunepipe.core import models
 BACKENDS = ("local", "large-model", "gemini", "open-model")
 
 
-def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None = None) -> Any:
+def build_tuning_pipeline(
+    backend: str,
+    tune_instead: Callable[..., Any] | None = None,
+    emails: Sequence[str] = (),
+) -> Any:
     """Compose the tuning pipeline for one backend; every backend has the same steps and ports.
 
     Args:
         backend: One of BACKENDS.
         tune_instead: Composes the tuning from other steps than the backend's own; it takes what
             the backend's step takes, and its result has the same outputs.
+        emails: Whom Vertex AI mails how a run ends; no other host has that step.
 
     Returns:
         A kfp pipeline, to compile or to run.
@@ -89,6 +98,7 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
         series: str = "",
         min_new_rows: int = 0,
         display_name: str = "tunepipe",
+        notify: str = "",
     ):
         """Validate, split, plan, tune, evaluate, compare, and promote only what is better.
 
@@ -128,154 +138,184 @@ def build_tuning_pipeline(backend: str, tune_instead: Callable[..., Any] | None 
                 last of them has seen nothing is done. Empty always runs.
             min_new_rows: Fewer rows than these, added or changed, are not worth a run of a series.
             display_name: The tuned model's name for people, where a service keeps it.
+            notify: Where the address of a webhook is kept that is told how the run ends:
+                projects/P/secrets/NAME, a gs:// URI, or a file. Empty tells nobody.
         """
-        found = fingerprint_dataset(dataset_uri=dataset_uri)
-        found.set_caching_options(False)
-        fingerprint = found.outputs["fingerprint"]
-        data = {
-            "dataset_uri": dataset_uri,
-            "fingerprint": fingerprint,
-            "registry": registry,
-            "series": series,
-            "format": format,
-        }
         ran = {"run_id": run_id, "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
-        changes = find_changes(**data, min_new_rows=min_new_rows)
-        changes.set_caching_options(False)
-        # A gate on an output called `Output`, and If with Else: kfp.local takes any other
-        # condition for false and calls the run a success.
-        with dsl.If(changes.output == "changed"):
-            champion = lookup_champion(registry=registry)
-            champion.set_caching_options(False)
-            valid = validate_jsonl(
-                dataset_uri=dataset_uri, fingerprint=fingerprint, format=format, model=base_model
-            )
-            split = split_dataset(
-                dataset_uri=dataset_uri,
-                fingerprint=fingerprint,
-                format=valid.outputs["format"],
-                model=base_model,
-                eval_fraction=eval_fraction,
-                eval_min=eval_min,
-                eval_max=eval_max,
-                seed=seed,
-                group_by=group_by,
-                stratify_by=stratify_by,
-                by_time=by_time,
-            )
-            plan = compute_train_steps(
-                rows=split.outputs["train_rows"],
-                backend=backend,
-                model=base_model,
-                region=region,
-                epochs=epochs,
-                train_steps=train_steps,
-                tokens=valid.outputs["tokens"],
-                token_rows=valid.outputs["rows"],
-                max_cost_usd=max_cost_usd,
-                tables=tables,
-            )
-            tuned = _tune(
-                backend,
-                tune_instead,
-                here={"seed": seed, "work_dir": work_dir},
-                remote={"project": project, "region": region, "display_name": display_name},
-                managed={"tables": tables},
-                train=split.outputs["train"],
-                eval=split.outputs["eval"],
-                train_steps=plan.outputs["train_steps"],
-                batch_size=plan.outputs["batch_size"],
-                base_model=base_model,
-                learning_rate_multiplier=learning_rate_multiplier,
-                options=options,
-            )
-            guarded = load_rows(dataset_uri=guard_uri)
-            guarded.set_caching_options(False)
-            held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
-            predictions = {
-                name: _evaluate(
-                    backend,
-                    base_model,
-                    model=model,
-                    eval=rows,
-                    max_output_tokens=max_output_tokens,
-                    settings=asking,
-                    work_dir=work_dir,
-                )
-                .set_display_name(f"evaluate {name}")
-                .outputs["predictions"]
-                for name, (model, rows) in {
-                    "tuned": (tuned.outputs["model"], held_out),
-                    "base": (tuned.outputs["base"], held_out),
-                    "champion": (champion.outputs["champion"], held_out),
-                    "guard_tuned": (tuned.outputs["model"], frozen),
-                    "guard_base": (tuned.outputs["base"], frozen),
-                }.items()
+        told = send_notice(notify=notify, registry=registry, **ran)
+        told.set_caching_options(False)
+        with dsl.ExitHandler(told) as steps:
+            found = fingerprint_dataset(dataset_uri=dataset_uri)
+            found.set_caching_options(False)
+            fingerprint = found.outputs["fingerprint"]
+            data = {
+                "dataset_uri": dataset_uri,
+                "fingerprint": fingerprint,
+                "registry": registry,
+                "series": series,
+                "format": format,
             }
-            compared = compare_models(
-                **predictions, task=task, margin=margin, guard_margin=guard_margin, seed=seed
-            )
-            judged = {}
-            if backend != "local":
-                judged["judge"] = judge_models(
-                    tuned=predictions["tuned"],
-                    base=predictions["base"],
-                    plan=plan.outputs["plan"],
-                    judge_model=judge_model,
-                    project=project,
+            changes = find_changes(**data, min_new_rows=min_new_rows)
+            changes.set_caching_options(False)
+            # A gate on an output called `Output`, and If with Else: kfp.local takes any other
+            # condition for false and calls the run a success.
+            with dsl.If(changes.output == "changed"):
+                champion = lookup_champion(registry=registry)
+                champion.set_caching_options(False)
+                valid = validate_jsonl(
+                    dataset_uri=dataset_uri,
+                    fingerprint=fingerprint,
+                    format=format,
+                    model=base_model,
+                )
+                split = split_dataset(
+                    dataset_uri=dataset_uri,
+                    fingerprint=fingerprint,
+                    format=valid.outputs["format"],
+                    model=base_model,
+                    eval_fraction=eval_fraction,
+                    eval_min=eval_min,
+                    eval_max=eval_max,
+                    seed=seed,
+                    group_by=group_by,
+                    stratify_by=stratify_by,
+                    by_time=by_time,
+                )
+                plan = compute_train_steps(
+                    rows=split.outputs["train_rows"],
+                    backend=backend,
+                    model=base_model,
                     region=region,
-                    prompt=judge_prompt,
+                    epochs=epochs,
+                    train_steps=train_steps,
+                    tokens=valid.outputs["tokens"],
+                    token_rows=valid.outputs["rows"],
                     max_cost_usd=max_cost_usd,
                     tables=tables,
-                    seed=seed,
-                    work_dir=work_dir,
-                ).outputs["judgement"]
-                import_evaluation(
+                )
+                tuned = _tune(
+                    backend,
+                    tune_instead,
+                    here={"seed": seed, "work_dir": work_dir},
+                    remote={"project": project, "region": region, "display_name": display_name},
+                    managed={"tables": tables},
+                    train=split.outputs["train"],
+                    eval=split.outputs["eval"],
+                    train_steps=plan.outputs["train_steps"],
+                    batch_size=plan.outputs["batch_size"],
+                    base_model=base_model,
+                    learning_rate_multiplier=learning_rate_multiplier,
+                    options=options,
+                )
+                guarded = load_rows(dataset_uri=guard_uri)
+                guarded.set_caching_options(False)
+                held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
+                predictions = {
+                    name: _evaluate(
+                        backend,
+                        base_model,
+                        model=model,
+                        eval=rows,
+                        max_output_tokens=max_output_tokens,
+                        settings=asking,
+                        work_dir=work_dir,
+                    )
+                    .set_display_name(f"evaluate {name}")
+                    .outputs["predictions"]
+                    for name, (model, rows) in {
+                        "tuned": (tuned.outputs["model"], held_out),
+                        "base": (tuned.outputs["base"], held_out),
+                        "champion": (champion.outputs["champion"], held_out),
+                        "guard_tuned": (tuned.outputs["model"], frozen),
+                        "guard_base": (tuned.outputs["base"], frozen),
+                    }.items()
+                }
+                compared = compare_models(
+                    **predictions, task=task, margin=margin, guard_margin=guard_margin, seed=seed
+                )
+                judged = {}
+                if backend != "local":
+                    judged["judge"] = judge_models(
+                        tuned=predictions["tuned"],
+                        base=predictions["base"],
+                        plan=plan.outputs["plan"],
+                        judge_model=judge_model,
+                        project=project,
+                        region=region,
+                        prompt=judge_prompt,
+                        max_cost_usd=max_cost_usd,
+                        tables=tables,
+                        seed=seed,
+                        work_dir=work_dir,
+                    ).outputs["judgement"]
+                    import_evaluation(
+                        tuning=tuned.outputs["tuning"],
+                        comparison=compared.outputs["comparison"],
+                        pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
+                    )
+                compared_data = compare_data(
+                    dataset_uri=dataset_uri,
+                    fingerprint=fingerprint,
+                    problems=valid.outputs["problems"],
+                    registry=registry,
+                    format=format,
+                )
+                compared_data.set_caching_options(False)
+                written = write_report(
+                    **judged,
+                    changes=compared_data.outputs["changes"],
+                    comparison=compared.outputs["comparison"],
+                    **{name: predictions[name] for name in ("tuned", "base", "champion")},
+                    problems=valid.outputs["problems"],
+                    split=split.outputs["split"],
+                    plan=plan.outputs["plan"],
                     tuning=tuned.outputs["tuning"],
-                    comparison=compared.outputs["comparison"],
-                    pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
+                    run=run,
                 )
-            compared_data = compare_data(
-                dataset_uri=dataset_uri,
-                fingerprint=fingerprint,
-                problems=valid.outputs["problems"],
-                registry=registry,
-                format=format,
-            )
-            compared_data.set_caching_options(False)
-            write_report(
-                **judged,
-                changes=compared_data.outputs["changes"],
-                comparison=compared.outputs["comparison"],
-                **{name: predictions[name] for name in ("tuned", "base", "champion")},
-                problems=valid.outputs["problems"],
-                split=split.outputs["split"],
-                plan=plan.outputs["plan"],
-                tuning=tuned.outputs["tuning"],
-                run=run,
-            )
-            with dsl.If(compared.outputs["Output"] == "better"):
-                moved = promote_model(
-                    model=tuned.outputs["model"],
+                recorded = record_outcome(
                     comparison=compared.outputs["comparison"],
+                    report=written.outputs["report"],
                     registry=registry,
-                    run_id=run_id,
-                    job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                    **ran,
                 )
-                remember_data(**data, **ran, problems=valid.outputs["problems"]).after(moved)
+                recorded.set_caching_options(False)
+                with dsl.If(compared.outputs["Output"] == "better"):
+                    moved = promote_model(
+                        model=tuned.outputs["model"],
+                        comparison=compared.outputs["comparison"],
+                        registry=registry,
+                        **ran,
+                    )
+                    remember_data(**data, **ran, problems=valid.outputs["problems"]).after(moved)
+                with dsl.Else():
+                    kept = keep_champion(
+                        model=tuned.outputs["model"],
+                        comparison=compared.outputs["comparison"],
+                        registry=registry,
+                    )
+                    kept.set_caching_options(False)
+                    remember_data(**data, **ran, problems=valid.outputs["problems"]).after(kept)
             with dsl.Else():
-                kept = keep_champion(
-                    model=tuned.outputs["model"],
-                    comparison=compared.outputs["comparison"],
-                    registry=registry,
-                )
-                kept.set_caching_options(False)
-                remember_data(**data, **ran, problems=valid.outputs["problems"]).after(kept)
-        with dsl.Else():
-            ended = report_unchanged(registry=registry, series=series)
-            ended.set_caching_options(False)
+                ended = report_unchanged(registry=registry, series=series, **ran)
+                ended.set_caching_options(False)
+        if emails:
+            _mail(emails, steps)
 
     return tuning_pipeline
+
+
+def _mail(emails: Sequence[str], steps: Any) -> None:
+    """Have Vertex AI mail how the steps ended.
+
+    kfp takes one exit task; another task that waits for the steps, whatever they came to, compiles
+    to the same.
+    """
+    from google_cloud_pipeline_components.v1.vertex_notification_email import (
+        VertexNotificationEmailOp,
+    )
+
+    mailed = VertexNotificationEmailOp(recipients=list(emails))
+    mailed.after(steps).ignore_upstream_failure().set_caching_options(False)
 
 
 def _tune(

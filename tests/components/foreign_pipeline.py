@@ -26,8 +26,7 @@ VERBS = sorted(path.stem for path in Path(sys.argv[1]).glob("*.yaml"))
 ours = {verb: load(verb) for verb in VERBS}
 
 
-@dsl.pipeline(name="somebody-elses")
-def theirs(dataset: str, registry: str):
+def steps(dataset: str, registry: str):
     found = ours["fingerprint_dataset"](dataset_uri=dataset)
     checked = ours["validate_jsonl"](
         dataset_uri=dataset, fingerprint=found.outputs["fingerprint"], model="tiny"
@@ -56,7 +55,13 @@ def theirs(dataset: str, registry: str):
         }.items()
     }
     compared = ours["compare_models"](**answers)
-    ours["write_report"](comparison=compared.outputs["comparison"], **answers)
+    written = ours["write_report"](comparison=compared.outputs["comparison"], **answers)
+    ours["record_outcome"](
+        comparison=compared.outputs["comparison"],
+        report=written.outputs["report"],
+        registry=registry,
+        run_id="theirs",
+    )
     with dsl.If(compared.outputs["Output"] == "better"):
         ours["promote_model"](
             model=tuned.outputs["model"],
@@ -67,7 +72,18 @@ def theirs(dataset: str, registry: str):
         ours["keep_champion"](comparison=compared.outputs["comparison"], registry=registry)
 
 
+@dsl.pipeline(name="somebody-elses")
+def theirs(dataset: str, registry: str, notify: str):
+    told = ours["send_notice"](notify=notify, registry=registry, run_id="theirs")
+    with dsl.ExitHandler(told):
+        steps(dataset, registry)
+
+
 if __name__ == "__main__":
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=f"{sys.argv[3]}/steps")
-    theirs(dataset=sys.argv[2], registry=f"{sys.argv[3]}/registry")
+    theirs(
+        dataset=sys.argv[2],
+        registry=f"{sys.argv[3]}/registry",
+        notify=f"{sys.argv[3]}/webhook",
+    )
     print("USED", *VERBS)

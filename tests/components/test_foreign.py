@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.linked import environment
+from tests.receiver import receiver
 from tunepipe import components
 from tunepipe.components._packages import PINS, requirements
 from tunepipe.components._sources import modules_of, third_party_of
@@ -40,13 +41,17 @@ def test_all_components_run_from_their_yaml_files(python, tmp_path):
     rows = (ROOT / "examples" / "orders.jsonl").read_text(encoding="utf-8").splitlines()[:120]
     dataset = tmp_path / "orders.jsonl"
     dataset.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    found = subprocess.run(
-        [python, SCRIPT, ROOT / "compiled" / "components", dataset, tmp_path],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-    )
+    with receiver() as hook:
+        (tmp_path / "webhook").write_text(hook.url)
+        found = subprocess.run(
+            [python, SCRIPT, ROOT / "compiled" / "components", dataset, tmp_path],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        )
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-1000:]
     assert found.stdout.splitlines()[-1].split()[1:] == sorted(components.__all__)
-    assert list((tmp_path / "steps").glob("*/write-report/report"))
+    (report,) = (tmp_path / "steps").glob("*/write-report/report")
+    (message,) = hook.messages
+    assert (message["run"], message["report"]) == ("theirs", str(report))

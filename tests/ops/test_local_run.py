@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.receiver import receiver
 from tunepipe.core.errors import DataError, UsageError
 from tunepipe.ops import local_run
 
@@ -34,7 +35,12 @@ def done(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("done")
     (folder / "orders.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     parameters = {"dataset_uri": str(folder / "orders.jsonl"), **QUICK}
-    return parameters, local_run.run_local(parameters, runs_folder=folder / "runs")
+    with receiver() as hook:
+        (folder / "webhook").write_text(hook.url)
+        told = {**parameters, "notify": str(folder / "webhook")}
+        run = local_run.run_local(told, runs_folder=folder / "runs")
+    (Path(run.folder) / "messages.json").write_text(json.dumps(hook.messages))
+    return parameters, run
 
 
 def test_a_run_leaves_what_people_open(done):
@@ -51,6 +57,15 @@ def test_a_run_leaves_what_people_open(done):
     report = Path(run.results["report.html"]).read_text(encoding="utf-8")
     assert report.startswith("<!doctype html>")
     assert run.id in report
+
+
+def test_a_webhook_is_told_the_verdict_and_its_address_is_nowhere(done):
+    _, run = done
+    (message,) = json.loads((Path(run.folder) / "messages.json").read_text())
+    assert (message["run"], message["verdict"]) == (run.id, run.verdict)
+    assert Path(message["report"]).read_text(encoding="utf-8").startswith("<!doctype html>")
+    for name in ("log.txt", "parameters.json", "pipeline.yaml"):
+        assert "T0P-S3CR3T" not in (Path(run.folder) / name).read_text(encoding="utf-8")
 
 
 def test_the_model_opens_as_any_other(done):
@@ -93,8 +108,12 @@ def test_no_row_is_in_the_log(done, rows):
 def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows):
     bad = tmp_path / "bad.jsonl"
     bad.write_text("\n".join([*rows, "not json", '{"input_text": "x"}']), encoding="utf-8")
-    with pytest.raises(DataError) as refused:
-        local_run.run_local({"dataset_uri": str(bad), **QUICK}, runs_folder=tmp_path / "runs")
+    with receiver() as hook:
+        (tmp_path / "webhook").write_text(hook.url)
+        told = {"dataset_uri": str(bad), "notify": str(tmp_path / "webhook"), **QUICK}
+        with pytest.raises(DataError) as refused:
+            local_run.run_local(told, runs_folder=tmp_path / "runs")
+    assert [message["state"] for message in hook.messages] == ["failed"]
     assert "step validate-jsonl" in str(refused.value)
     assert "2 errors in 122 rows" in str(refused.value)
     assert "missing-field 1" in str(refused.value)

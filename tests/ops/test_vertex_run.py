@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.receiver import Receiver, receiver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.core.errors import CloudError, LimitError, TunepipeError, UsageError
@@ -107,6 +109,8 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"region": "us-east1"}, LimitError, "us-east1"),
     ({"region": "asia-northeast1"}, LimitError, "us-central1"),
     ({"labels": {"tunepipe_run": "x"}}, LimitError, "tunepipe_run"),
+    ({"emails": ("nobody",)}, UsageError, "--email nobody"),
+    ({"emails": ("a@b.co",), "pipeline": "x.yaml"}, UsageError, "--pipeline"),
     ({"parameters": {}}, UsageError, "--dataset"),
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
 ]
@@ -120,6 +124,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tables": []}, "struct"),
     ({"base_model": "text-bisn"}, "text-bison"),
     ({"options": {"train_step": 3}}, "train_steps"),
+    ({"notify": "https://hooks.slack.com/services/T/B/x"}, "say where it is kept"),
+    ({"notify": "webhook.txt"}, "cannot read this place"),
     ({"options": {"accelerator_type": "GPU"}}, "us-central1"),
 ]
 
@@ -228,12 +234,20 @@ def test_a_cancelled_run_cancels_its_tuning_job(cloud: StandIn, run: VertexRun) 
     assert cloud.ask("states")[child] == "PIPELINE_STATE_CANCELLED"
 
 
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiver() as made:
+        yield made
+
+
 def test_the_whole_command_from_a_local_file_to_an_answer(
-    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+    cloud: StandIn, dataset: str, hook: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--project", PROJECT, "--region", REGION]
+    cloud.ask("facts", {"secrets": {f"projects/{PROJECT}/secrets/webhook": hook.url}})
     arguments = [
         *("run", "--dataset", dataset, "--bucket", f"gs://{BUCKET}", *place, "--epochs", "2"),
+        *("--notify", f"projects/{PROJECT}/secrets/webhook", "--email", "team@example.com"),
         *("--option", "poll_seconds=0.5", "--param", 'asking={"requests_per_minute": 6000}'),
         *("--param", "judge_model=gemini-2.5-flash", "--yes", "--json"),
     ]
@@ -256,6 +270,11 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
     assert hosts == {f"{REGION}-aiplatform.googleapis.com"}
     run_id = done["name"].rpartition("/")[2]
+    (message,) = hook.messages
+    assert (message["verdict"], message["report"]) == (done["verdict"], done["results"]["report"])
+    assert message["page"] == done["page"]
+    mails = (cloud.folder / "mails.jsonl").read_text().splitlines()
+    assert json.loads(mails[-1]) == {"job": run_id, "recipients": ["team@example.com"]}
     cloud.fault("Predict", code=429, message="Quota exceeded", times=2)
     asked = ["predict", "--model", run_id, *place, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0

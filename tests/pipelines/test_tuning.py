@@ -12,9 +12,14 @@ def spec(request):
     return yaml.safe_load(pipeline_text(request.param))
 
 
+def steps(spec):
+    """The steps that the exit task waits for."""
+    return of(spec, spec["root"]["dag"]["tasks"]["exit-handler-1"])["dag"]
+
+
 def tasks(spec):
     """The steps of a run that goes on, without those before the question whether it does."""
-    return dag(spec, spec["root"]["dag"], "condition-branches-1", "== 'changed'")["tasks"]
+    return dag(spec, steps(spec), "condition-branches-2", "== 'changed'")["tasks"]
 
 
 def dag(spec, outer, branches, condition):
@@ -40,31 +45,31 @@ def test_each_step_waits_for_the_one_whose_results_it_needs(spec):
     assert {tune, "split-dataset"} <= waits[asked[0]]
     assert waits["compare-models"] == set(asked)
     assert "compare-models" in waits["write-report"]
-    assert "compare-models" in waits["condition-branches-2"]
+    assert "compare-models" in waits["condition-branches-3"]
 
 
 def test_over_data_that_were_seen_one_sentence_is_all(spec):
-    root = spec["root"]["dag"]["tasks"]
-    assert set(root) == {"fingerprint-dataset", "find-changes", "condition-branches-1"}
-    assert root["find-changes"]["dependentTasks"] == ["fingerprint-dataset"]
-    ended = dag(spec, spec["root"]["dag"], "condition-branches-1", "== 'changed')")
+    first = steps(spec)["tasks"]
+    assert set(first) == {"fingerprint-dataset", "find-changes", "condition-branches-2"}
+    assert first["find-changes"]["dependentTasks"] == ["fingerprint-dataset"]
+    ended = dag(spec, steps(spec), "condition-branches-2", "== 'changed')")
     assert set(ended["tasks"]) == {"report-unchanged"}
 
 
 def test_what_must_be_looked_at_anew_is_never_cached(spec):
-    every = [*spec["root"]["dag"]["tasks"].items()]
+    every = [("send-notice", spec["root"]["dag"]["tasks"]["send-notice"])]
     for component in spec["components"].values():
         every += component.get("dag", {}).get("tasks", {}).items()
     cached = {name: "enableCache" in task.get("cachingOptions", {}) for name, task in every}
     fresh = {name for name, on in cached.items() if not on and not name.startswith("condition")}
     assert fresh == {
         "fingerprint-dataset", "find-changes", "report-unchanged", "load-rows", "lookup-champion",
-        "keep-champion", "compare-data",
+        "keep-champion", "compare-data", "record-outcome", "send-notice",
     }  # fmt: skip
 
 
 def test_only_the_verdict_better_promotes(spec):
-    branches = of(spec, tasks(spec)["condition-branches-2"])["dag"]["tasks"].values()
+    branches = of(spec, tasks(spec)["condition-branches-3"])["dag"]["tasks"].values()
     conditions = {
         next(iter(of(spec, task)["dag"]["tasks"])): task["triggerPolicy"]["condition"]
         for task in branches
@@ -72,6 +77,28 @@ def test_only_the_verdict_better_promotes(spec):
     verdict = "inputs.parameter_values['pipelinechannel--compare-models-Output']"
     assert conditions["promote-model"] == f"{verdict} == 'better'"
     assert conditions["keep-champion"] == f"!({verdict} == 'better')"
+
+
+def test_people_are_told_whatever_the_steps_came_to(spec):
+    told = spec["root"]["dag"]["tasks"]["send-notice"]
+    assert told["dependentTasks"] == ["exit-handler-1"]
+    assert told["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert told["inputs"]["parameters"]["status"]["taskFinalStatus"] == {
+        "producerTask": "exit-handler-1"
+    }
+    assert "write-report" in tasks(spec)["record-outcome"]["dependentTasks"]
+
+
+def test_vertex_mails_those_who_are_named_when_it_is_compiled():
+    people = ("a@example.com", "b@example.com")
+    root = yaml.safe_load(pipeline_text("gemini", people))["root"]["dag"]["tasks"]
+    assert set(root) == {"exit-handler-1", "send-notice", "vertex-pipelines-notification-email"}
+    mailed, told = root["vertex-pipelines-notification-email"], root["send-notice"]
+    for part in ("dependentTasks", "triggerPolicy"):
+        assert mailed[part] == told[part]
+    given = mailed["inputs"]["parameters"]
+    assert given["recipients"]["runtimeValue"]["constant"] == list(people)
+    assert given["pipeline_task_final_status"] == told["inputs"]["parameters"]["status"]
 
 
 def test_every_parameter_is_described(spec):

@@ -16,6 +16,8 @@ HOSTS = (
     "*.googleapis.com",
     "*.us.rep.googleapis.com",
     "*.eu.rep.googleapis.com",
+    "*.us-central1.rep.googleapis.com",
+    "*.europe-west4.rep.googleapis.com",
     "*.pkg.dev",
     "localhost",
 )

@@ -1,22 +1,27 @@
-"""What a project allows: interfaces, rights, roles, quota; by hand.
+"""What a project allows and keeps: interfaces, rights, roles, quota, secrets; by hand.
 
-No generated client of Service Usage and IAM is installed. A test sets `facts` through the admin
-address: `disabled` interfaces, `denied` rights, `quota` by name and region, `roles`
-by member, `location` of the buckets.
+No generated client of Service Usage, IAM and Secret Manager is installed. A test sets `facts`
+through the admin address: `disabled` interfaces, `denied` rights, `quota` by name and region,
+`roles` by member, `location` of the buckets, `secrets` by name.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from google.api_core import exceptions
+
 from .cloud import PROJECTS, Cloud, canonical
 from .storage import Reply
 
-_HOSTS = tuple(f"{name}.googleapis.com" for name in ("serviceusage", "iam", "cloudresourcemanager"))
+_HOST = re.compile(
+    r"(serviceusage|iam|cloudresourcemanager|secretmanager(\.[a-z0-9-]+\.rep)?)\.googleapis\.com\Z"
+)
 _NUMBER = next(iter(PROJECTS.values()))
 _ROLES = {
     f"service-{_NUMBER}@gcp-sa-aiplatform.iam.gserviceaccount.com": "roles/aiplatform.serviceAgent",
@@ -43,9 +48,10 @@ class Governance:
             (r"/v1/projects/-/serviceAccounts/([^/:]+):testIamPermissions\Z", self._account),
             (r"/v3/projects/([^/:]+):testIamPermissions\Z", self._rights),
             (r"/v3/projects/([^/:]+):getIamPolicy\Z", self._policy),
+            (r"/v1/(projects/[^:]+/secrets/[^/]+)/versions/[^/:]+:access\Z", self._secret),
         ):
             match = re.match(pattern, url.path)
-            if host in _HOSTS and match:
+            if _HOST.match(host) and match:
                 asked = (match[1], parse_qs(url.query), json.loads(body or b"{}"))
                 reply = self.cloud.guarded(
                     f"governance.{handle.__name__.strip('_')}",
@@ -104,6 +110,13 @@ class Governance:
 
     def _account(self, account: str, _: Any, body: dict[str, Any]) -> dict[str, Any]:
         return {"permissions": self._granted(body["permissions"])}
+
+    def _secret(self, name: str, *_: Any) -> dict[str, Any]:
+        canonical(name)
+        found = self.cloud.facts.get("secrets", {}).get(name)
+        if found is None:
+            raise exceptions.NotFound(f"Secret [{name}] not found or has no versions.")
+        return {"payload": {"data": base64.b64encode(found.encode()).decode()}}
 
     def _granted(self, asked: Any) -> list[str]:
         return [one for one in asked if one not in self.cloud.facts.get("denied", ())]

@@ -1,0 +1,79 @@
+"""What people are told of a run's end: the verdict, why, and where to look."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+# They refuse a message with fields that they do not know.
+_CHATS = ("hooks.slack.com", "chat.googleapis.com")
+_RUN = re.compile(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/(.+)\Z")
+_REASON_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A run's end.
+
+    Args:
+        run: The run's id.
+        state: succeeded, failed or cancelled.
+        verdict: better, worse or not-enough-evidence; "" where there is none.
+        reason: Why, in a sentence; of a failed run, what went wrong.
+        champion: What became of the champion, in a sentence; "" where nothing is recorded.
+        page: The run's page; "" on one's own machine.
+        report: The report's address; "" where there is none.
+    """
+
+    run: str
+    state: str
+    verdict: str = ""
+    reason: str = ""
+    champion: str = ""
+    page: str = ""
+    report: str = ""
+
+    @property
+    def text(self) -> str:
+        """The notice as people read it."""
+        head = f"tunepipe run {self.run}: {self.verdict or self.state}"
+        why = " ".join(filter(None, [self.reason[:_REASON_CHARACTERS], self.champion]))
+        places = [f"{name}: {link}" for name, link in self._links() if link]
+        return "\n".join(filter(None, [head, why, *places]))
+
+    def message(self, address: str) -> dict[str, Any]:
+        """Write what is sent: text alone to a chat, and every fact by its name to anything else.
+
+        Args:
+            address: The webhook's address.
+        """
+        chat = urlsplit(address).hostname in _CHATS
+        return {"text": self.text} if chat else {"text": self.text, **asdict(self)}
+
+    def _links(self) -> list[tuple[str, str]]:
+        return [("run", self.page), ("report", browsable(self.report))]
+
+
+def run_page(name: str) -> str:
+    """Return the address of a run's page in Google's console; "" for any other name.
+
+    Args:
+        name: `projects/P/locations/R/pipelineJobs/RUN`.
+    """
+    match = _RUN.match(name)
+    if not match:
+        return ""
+    project, region, run = match.groups()
+    return (
+        f"https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/runs/{run}"
+        f"?project={project}"
+    )
+
+
+def browsable(uri: str) -> str:
+    """Turn a gs:// URI into the address that a browser opens, for who may read it."""
+    if not uri.startswith("gs://"):
+        return uri
+    return f"https://storage.cloud.google.com/{quote(uri.removeprefix('gs://'))}"
