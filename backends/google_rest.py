@@ -18,8 +18,8 @@ class RefusedError(CloudError):
         code: The HTTP status; 403 where a right is missing.
     """
 
-    def __init__(self, found: str, *, where: str, code: int) -> None:
-        super().__init__(found, where=where)
+    def __init__(self, found: str, *, where: str, code: int, fix: str = "") -> None:
+        super().__init__(found, where=where, fix=fix)
         self.code = code
 
 

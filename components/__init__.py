@@ -1,6 +1,7 @@
 """KFP components: thin shells over the core and the backends."""
 
 from .changes import compare_data, find_changes, remember_data, report_unchanged
+from .checking import check_cloud
 from .comparison import compare_models
 from .evaluation import evaluate_model
 from .fingerprint import fingerprint_dataset
@@ -20,6 +21,7 @@ from .tuning import tune_local
 from .validation import validate_jsonl
 
 __all__ = [
+    "check_cloud",
     "compare_data",
     "compare_models",
     "compute_train_steps",

@@ -20,8 +20,8 @@ from typing import Any
 
 from .costs import Estimate, at_home, by_the_hour, by_the_token, tokens_from_characters
 from .errors import DataError, LimitError, UsageError
+from .hardware import hardware_of
 from .models import Model, as_of, batch_size, find, lifecycle_warnings
-from .tables import load
 
 ROWS_MIN = 10
 ROWS_RECOMMENDED = 100
@@ -170,7 +170,7 @@ def plan(
     size = _batch(what, region, batch)
     per_epoch = steps_per_epoch(rows, size)
     total, times, how = _steps(what, per_epoch, epochs, train_steps)
-    hardware = _hardware(what, region, overrides)
+    hardware = hardware_of(what, region, overrides)
     counted = tokens or tokens_from_characters(
         characters,
         others,
@@ -293,13 +293,6 @@ def _steps(
     whole = math.ceil(times)
     total = whole * per_epoch
     return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
-
-
-def _hardware(model: Model, region: str, overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if model.backend != "large-model":
-        return {}
-    row: Mapping[str, Any] = load("regions.toml", (overrides or {}).get("regions"))[region]
-    return row
 
 
 def _quota(model: Model, hardware: Mapping[str, Any]) -> str:

@@ -41,9 +41,10 @@ def doctor(
     What the account in use may not see is said to be unknown. The exit code is that of the first
     problem, and 0 where there is none.
     """
+    from tunepipe.backends.findings import OK, PROBLEM, UNKNOWN, Place
     from tunepipe.core import models
 
-    from .doctor import OK, PROBLEM, UNKNOWN, Place, examine
+    from .doctor import examine
 
     model = models.find(base_model, backend, options.tables(context, tables))
     if model.backend != "local" and not (project and region):

@@ -1,6 +1,6 @@
 """The tuning pipeline: the order of its steps, nothing else.
 
-fingerprint -> changed? -> validate -> split -> plan steps and cost -> tune
+(check the project ->) fingerprint -> changed? -> validate -> split -> plan steps and cost -> tune
     -> evaluate tuned | evaluate base | evaluate champion
     -> compare (and, where asked for, a model as judge) -> promote, or keep the champion
 
@@ -13,6 +13,7 @@ from typing import Any
 from kfp import dsl
 
 from tunepipe.components import (
+    check_cloud,
     compare_data,
     compare_models,
     compute_train_steps,
@@ -147,6 +148,19 @@ def build_tuning_pipeline(
         with dsl.ExitHandler(told) as steps:
             found = fingerprint_dataset(dataset_uri=dataset_uri)
             found.set_caching_options(False)
+            if backend != "local":
+                checked = check_cloud(
+                    backend=backend,
+                    project=project,
+                    region=region,
+                    root=dsl.PIPELINE_ROOT_PLACEHOLDER,
+                    base_model=base_model,
+                    options=options,
+                    tables=tables,
+                    inlined=bool(tune_instead),
+                )
+                checked.set_caching_options(False)
+                found.after(checked)
             fingerprint = found.outputs["fingerprint"]
             data = {
                 "dataset_uri": dataset_uri,

@@ -6,20 +6,21 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tunepipe.backends import google_rest, storage
 from tunepipe.core.errors import LimitError
-from tunepipe.core.tables import load
+from tunepipe.core.hardware import hardware_of
+from tunepipe.core.large_model import template_uri
 
-from .doctor import OK, PROBLEM, UNKNOWN, Check, Finding, Place, of_cloud
+from . import google_rest, storage
+from .findings import OK, PROBLEM, UNKNOWN, Check, Finding, Place, of_cloud
+from .template_source import read_template
 
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
 _USAGE = "https://serviceusage.googleapis.com"
 _ACCOUNTS = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
 _INTERFACES = ("aiplatform.googleapis.com", "storage.googleapis.com")
-_RIGHTS = (
+_JOB_RIGHTS = (
     *("aiplatform.pipelineJobs.create", "aiplatform.pipelineJobs.get"),
     *("aiplatform.pipelineJobs.list", "aiplatform.pipelineJobs.cancel"),
-    *("aiplatform.schedules.create", "aiplatform.endpoints.predict"),
 )
 _TUNING_RIGHTS = ("aiplatform.tuningJobs.create", "aiplatform.tuningJobs.get")
 _BUCKET_RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
@@ -52,7 +53,7 @@ def interfaces(place: Place) -> Iterator[Finding]:
 
 def rights(place: Place) -> Iterator[Finding]:
     """Look whether the caller may do what a run does."""
-    wanted = _RIGHTS + (() if place.model.backend == "large-model" else _TUNING_RIGHTS)
+    wanted = _wanted_rights(place)
     url = f"{_PROJECTS}/{place.project}:testIamPermissions"
     missing = _missing(url, wanted)
     if missing:
@@ -131,11 +132,11 @@ def bucket(place: Place) -> Iterator[Finding]:
 
 def quota(place: Place) -> Iterator[Finding]:
     """Look whether the region's quota is enough for one tuning."""
-    if place.model.backend != "large-model":
+    row = hardware_of(place.model, place.region)
+    if not row:
         told = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
         yield Finding("quota", UNKNOWN, told, _quota_page(place))
         return
-    row = load("regions.toml")[place.region]
     url = (
         f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
         "/consumerQuotaMetrics"
@@ -155,12 +156,16 @@ def template(place: Place) -> Iterator[Finding]:
     """Fetch the template as the service would, and tell its digest."""
     if place.model.backend != "large-model":
         return
-    from tunepipe.core.large_model import template_uri
-
-    from .inlining import read_template
-
-    found = read_template(template_uri(place.model.name, place.template))
-    yield Finding("template", OK, f"{found.source} is sha256:{found.sha256}")
+    uri = template_uri(place.model.name, place.template)
+    try:
+        found = read_template(uri)
+    except google_rest.RefusedError as error:
+        if error.code == 404:
+            raise
+        # Vertex AI's own agent fetches it, with other rights than ours.
+        yield Finding("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
+    else:
+        yield Finding("template", OK, f"{found.source} is sha256:{found.sha256}")
 
 
 CHECKS: dict[str, Check] = {
@@ -173,6 +178,17 @@ CHECKS: dict[str, Check] = {
     "quota": quota,
     "template": template,
 }
+
+
+def _wanted_rights(place: Place) -> tuple[str, ...]:
+    """Name what the caller has to be allowed: to tune and to ask, and before that to submit."""
+    template = place.model.backend == "large-model"
+    return (
+        *(_JOB_RIGHTS if template or not place.under_way else ()),
+        *(() if template else _TUNING_RIGHTS),
+        *(() if place.under_way else ("aiplatform.schedules.create",)),
+        "aiplatform.endpoints.predict",
+    )
 
 
 def _missing(url: str, wanted: Sequence[str]) -> list[str]:
