@@ -14,9 +14,12 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+from tunepipe.core.costs import by_the_hour
 from tunepipe.core.errors import DataError, UsageError
 from tunepipe.core.fingerprint import fingerprint
+from tunepipe.core.hardware import hardware_of
 from tunepipe.core.large_model import family, row_limits, template_parameters, template_uri
+from tunepipe.core.models import find
 
 from . import google_clients, launcher, pipeline_jobs, storage
 from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
@@ -27,10 +30,11 @@ _PACE = ("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds
 _OUR_OPTIONS = frozenset(
     (
         *("template_version", "pipeline_root", "service_account", "network", "again"),
-        *("resources_path", *_PACE),
+        *("resources_path", "tables", *_PACE),
     )
 )
 _ANSWER_SECONDS = 60.0
+_TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -274,17 +278,37 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
             fix="check template_version: its outputs are model_resource_name and"
             " endpoint_resource_name",
         )
-    return TuningResult(
-        model=model,
-        endpoint=endpoint,
-        statistics={
-            "job": job.name,
-            "template": job.template_uri,
-            "train_steps": request.train_steps,
-            "batch_size": request.batch_size,
-            "seconds": round((job.end_time - job.create_time).total_seconds(), 1),
-        },
-    )
+    statistics = {
+        "job": job.name,
+        "template": job.template_uri,
+        "train_steps": request.train_steps,
+        "batch_size": request.batch_size,
+        "seconds": round((job.end_time - job.create_time).total_seconds(), 1),
+    }
+    trained = _trained_seconds(job)
+    if trained is None:
+        return TuningResult(model, endpoint, statistics)
+    statistics["accelerator_seconds"] = round(trained, 1)
+    return TuningResult(model, endpoint, statistics, _cost_usd(request, trained))
+
+
+def _trained_seconds(job: Any) -> float | None:
+    """Say how long the accelerators were held; 0 where the service had the weights in its cache."""
+    for task in job.job_detail.task_details:
+        if task.task_name == _TUNER and task.end_time:
+            held = (task.end_time - task.start_time).total_seconds()
+            return 0.0 if task.state.name == "SKIPPED" else float(held)
+    return None
+
+
+def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
+    if not seconds:
+        return 0.0
+    tables = request.options.get("tables") or None
+    model = find(request.base_model, "large-model", tables)
+    row = hardware_of(model, request.region, tables)
+    hours, steps = seconds / 3600, request.train_steps
+    return by_the_hour(model, row, request.region, steps, hours=hours, overrides=tables).cost_usd
 
 
 def _is_chat(model: str) -> bool:

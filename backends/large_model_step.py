@@ -39,6 +39,7 @@ def tune_step(
     project: str,
     region: str,
     options: Mapping[str, Any],
+    tables: Mapping[str, Any],
     **settings: Any,
 ) -> None:
     """Tune through the template and write what is known of it, as JSON.
@@ -53,19 +54,21 @@ def tune_step(
         project: Who pays.
         region: Where everything runs.
         options: What the backend alone knows; see `large_model.tune`.
+        tables: Values that replace those of the package's tables.
         settings: The other fields of `TuningRequest`.
 
     Raises:
         SystemExit: With the code by which a pipeline knows that the fault was not the user's.
     """
     beside_the_rows = rows["train"].uri.rpartition("/")[0]
+    known = {"pipeline_root": beside_the_rows, "resources_path": resources, "tables": tables}
     request = TuningRequest(
         base_model=base_model,
         train_uri=rows["train"].uri,
         eval_uri=rows["eval"].uri,
         project=project,
         region=region,
-        options={"pipeline_root": beside_the_rows, "resources_path": resources, **options},
+        options={**known, **options},
         **settings,
     )
     try:

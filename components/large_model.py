@@ -23,6 +23,7 @@ def tune_large_model(
     learning_rate_multiplier: float = 1.0,
     display_name: str = "tunepipe",
     options: dict = {},  # noqa: B006
+    tables: dict = {},  # noqa: B006
 ):
     """Tune a PaLM model through Google's template tune-large-model, as a child pipeline job.
 
@@ -40,6 +41,7 @@ def tune_large_model(
         display_name: The name of the model and of its endpoint, at most 128 characters.
         options: The template's other parameters by name, and template_version, pipeline_root,
             service_account, network, again, poll_seconds, patience_seconds, first_job_seconds.
+        tables: Values that replace those of the package's dated tables.
 
     Returns:
         model: The endpoint of the tuned model.
@@ -52,9 +54,8 @@ def tune_large_model(
     rows, place = {"train": train, "eval": eval}, {"project": project, "region": region}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
     more = {"learning_rate_multiplier": learning_rate_multiplier, "display_name": display_name}
-    tune_step(
-        rows, model, base, tuning.path, gcp_resources, options=options, **place, **settings, **more
-    )
+    more = {**more, "options": options, "tables": tables}
+    tune_step(rows, model, base, tuning.path, gcp_resources, **place, **settings, **more)
 
 
 @component

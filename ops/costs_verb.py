@@ -1,4 +1,4 @@
-"""The verb costs: what the runs of a project, or of a folder, are estimated to have cost."""
+"""The verb costs: what the runs of a project, or of a folder, have cost, and were estimated to."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class RunCost:
         tuning_job: The job that was paid; "" where none was made.
         estimated_cost_usd: The plan's estimate; None where the plan knew no price. A job that an
             earlier run has paid costs nothing again.
+        actual_cost_usd: By what the job has used, at the price of the table; None where that is
+            not known.
     """
 
     run: str
@@ -32,6 +34,12 @@ class RunCost:
     state: str
     tuning_job: str
     estimated_cost_usd: float | None
+    actual_cost_usd: float | None = None
+
+    @property
+    def known_cost_usd(self) -> float | None:
+        """The actual cost, or else the estimate."""
+        return self.estimated_cost_usd if self.actual_cost_usd is None else self.actual_cost_usd
 
 
 def costs(
@@ -40,16 +48,17 @@ def costs(
     runs: options.Runs = Path("runs"),
     json: options.Json = False,
 ) -> int:
-    """Sum what tuning is estimated to have cost: a project's runs in a region, or a folder's.
+    """Sum what tuning has cost, a project's runs in a region or a folder's, beside the estimates.
 
-    A tuning job that several runs share is counted once; endpoints and questions are not in it.
+    Actual is what a job has used at the table's price; where that is not known, the estimate
+    counts. A job that several runs share is counted once; endpoints and questions are not in it.
     What Google bills is in the project's billing report alone.
     """
     if bool(project) != bool(region):
         raise UsageError("go together", where="--project and --region", fix="give both or neither")
     found = sorted(_there(project, region) if project else _here(runs), key=lambda one: one.created)
-    total = sum(one.estimated_cost_usd or 0.0 for one in found)
-    unknown = sum(one.estimated_cost_usd is None for one in found)
+    total = sum(one.known_cost_usd or 0.0 for one in found)
+    unknown = sum(one.known_cost_usd is None for one in found)
     out = Output(json)
     out.result(
         {
@@ -59,7 +68,8 @@ def costs(
         }
     )
     if found:
-        out.table([("began", "state", "USD", "run"), *map(_row, found)], styles=("bold",))
+        head = ("began", "state", "estimated", "actual USD", "run")
+        out.table([head, *map(_row, found)], styles=("bold",))
     aside = f", and {unknown} whose price is not known" if unknown else ""
     out.line(f"{len(found)} runs: about {total:.2f} USD{aside}", "bold")
     return 0
@@ -70,10 +80,17 @@ def _here(runs: Path) -> Iterator[RunCost]:
 
     for file in runs.glob("*/run.json"):
         done = read(file.parent)
-        plans = list(file.parent.glob("steps/*/compute-train-steps/plan"))
-        plan = text_json.loads(plans[0].read_text(encoding="utf-8")) if plans else {}
-        cost = plan.get("estimated_cost_usd", 0.0)
-        yield RunCost(done.id, done.id[:15], done.state, "", cost)
+        plan = _made(file.parent, "compute-train-steps/plan")
+        tuning = _made(file.parent, "tune-local/tuning")
+        costs = (plan.get("estimated_cost_usd", 0.0), tuning.get("cost_usd"))
+        yield RunCost(done.id, done.id[:15], done.state, "", *costs)
+
+
+def _made(folder: Path, output: str) -> dict[str, Any]:
+    """Read what a step of a run has made; {} where it did not come to that."""
+    for file in folder.glob(f"steps/*/{output}"):
+        return dict(text_json.loads(file.read_text(encoding="utf-8")))
+    return {}
 
 
 def _there(project: str, region: str) -> Iterator[RunCost]:
@@ -101,10 +118,23 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
     tuning = _tuning_job(tasks)
     again = not tuning or tuning in paid
     paid.add(tuning)
-    cost = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
+    estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
+    actual = 0.0 if again else _actual(tasks)
     created = job.create_time.isoformat(timespec="seconds")
     state = job.state.name.removeprefix("PIPELINE_STATE_").lower()
-    return RunCost(job.name, created, state, tuning, cost)
+    return RunCost(job.name, created, state, tuning, estimated, actual)
+
+
+def _actual(tasks: Sequence[Any]) -> float | None:
+    """Read what the tuning step says that its job has cost; None where it does not say."""
+    from tunepipe.backends import storage
+
+    for task in tasks:
+        found = task.outputs["tuning"].artifacts if "tuning" in task.outputs else ()
+        if task.task_name.startswith("tune-") and found and storage.exists(found[0].uri):
+            cost = text_json.loads(storage.read_bytes(found[0].uri)).get("cost_usd")
+            return None if cost is None else float(cost)
+    return None
 
 
 def _tuning_job(tasks: Sequence[Any]) -> str:
@@ -121,5 +151,14 @@ def _tuning_job(tasks: Sequence[Any]) -> str:
 
 
 def _row(one: RunCost) -> tuple[str, ...]:
-    cost = one.estimated_cost_usd
-    return (one.created, one.state, "not known" if cost is None else f"{cost:.2f}", one.run)
+    return (
+        one.created,
+        one.state,
+        _shown(one.estimated_cost_usd),
+        _shown(one.actual_cost_usd),
+        one.run,
+    )
+
+
+def _shown(cost: float | None) -> str:
+    return "not known" if cost is None else f"{cost:.2f}"

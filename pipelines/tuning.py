@@ -212,7 +212,7 @@ def build_tuning_pipeline(
                     tune_instead,
                     here={"seed": seed, "work_dir": work_dir},
                     remote={"project": project, "region": region, "display_name": display_name},
-                    managed={"tables": tables},
+                    tables=tables,
                     train=split.outputs["train"],
                     eval=split.outputs["eval"],
                     train_steps=plan.outputs["train_steps"],
@@ -337,7 +337,7 @@ def _tune(
     instead: Callable[..., Any] | None,
     here: dict[str, Any],
     remote: dict[str, Any],
-    managed: dict[str, Any],
+    tables: Any,
     **settings: Any,
 ) -> Any:
     if instead:
@@ -346,10 +346,10 @@ def _tune(
         case "local":
             return tune_local(**settings, **here)
         case "gemini":
-            return tune_gemini(**settings, **remote, **managed)
+            return tune_gemini(**settings, **remote, tables=tables)
         case "open-model":
-            return tune_open_model(**settings, **remote, **managed)
-    return tune_large_model(**settings, **remote)
+            return tune_open_model(**settings, **remote, tables=tables)
+    return tune_large_model(**settings, **remote, tables=tables)
 
 
 def _evaluate(backend: str, base_model: Any, **settings: Any) -> Any:

@@ -79,7 +79,12 @@ def test_reports_model_and_endpoint_of_the_region_given(
 ) -> None:
     cloud.ask("instant", {"on": False})  # this one really runs
     events = []
-    result = large_model.tune(request_, str(tmp_path), events.append)
+    by_the_second = {"accelerators": {"TPU_V3": {"usd_per_hour": {REGION: 3600.0}}}}
+    priced = {**request_.options, "tables": {"prices": by_the_second}}
+    result = large_model.tune(replace(request_, options=priced), str(tmp_path), events.append)
+    held = result.statistics["accelerator_seconds"]
+    assert 0 < held < result.statistics["seconds"]
+    assert result.cost_usd == pytest.approx(64 * held, abs=64 * 0.05)
     assert result.model.startswith("projects/123456789012/locations/europe-west4/models/")
     assert result.model.endswith("@1")
     assert "/locations/europe-west4/endpoints/" in result.endpoint

@@ -66,6 +66,12 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     }
     hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
     assert hosts == {f"{REGION}-aiplatform.googleapis.com", "aiplatform.eu.rep.googleapis.com"}
+    assert main.run(["costs", *PLACE, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    (cost,) = found["runs"]
+    assert cost["estimated_cost_usd"] > 0
+    assert cost["actual_cost_usd"] > 0
+    assert found["total_usd"] == cost["actual_cost_usd"]
     run_id = done["name"].rpartition("/")[2]
     asked = ["predict", "--model", run_id, *PLACE, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
