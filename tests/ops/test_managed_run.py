@@ -64,8 +64,7 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
         "learningRateMultiplier": 1.0,
         "adapterSize": "ADAPTER_SIZE_FOUR",
     }
-    hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
-    assert hosts == {f"{REGION}-aiplatform.googleapis.com", "aiplatform.eu.rep.googleapis.com"}
+    assert cloud.places() == {REGION, "eu"}  # Gemini 3 answers in the multi-region alone
     assert main.run(["costs", *PLACE, "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     (cost,) = found["runs"]
@@ -76,3 +75,32 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     asked = ["predict", "--model", run_id, *PLACE, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
+
+
+def test_the_whole_command_over_an_open_model_that_is_served(
+    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = {name: served(cloud, name, dataset) for name in ("tuned", "base")}
+    arguments = [
+        *("run", "--backend", "open-model", "--base-model", "qwen/qwen3@qwen3-4b"),
+        *("--dataset", dataset, "--bucket", f"gs://{BUCKET}", *PLACE, "--epochs", "2"),
+        *("--option", "poll_seconds=0.5", "--option", f"endpoint={endpoints['tuned']}"),
+        *("--option", f"base_endpoint={endpoints['base']}", "--yes", "--json", "--wait"),
+    ]
+    assert main.run(arguments) == 0, cloud.log()
+    done = json.loads(capfd.readouterr().out)
+    assert (done["state"], done["verdict"]) == ("succeeded", "better")
+    assert done["model"] == endpoints["tuned"]
+    assert len(cloud.ask("tunings")) == 1
+    assert cloud.places() == {REGION}
+
+
+def served(cloud: StandIn, name: str, dataset: str) -> str:
+    """Deploy a model as a user would; the tuned one knows the answers."""
+    text = Path(dataset).read_text()
+    known = text if name == "tuned" else text.replace('"output_text": "', '"output_text": "no ')
+    (cloud.buckets / BUCKET / f"{name}.jsonl").write_text(known)
+    body = {"location": REGION, "display_name": name, "adapter": "weights", "base": "qwen"}
+    data = {"dataset_uri": f"gs://{BUCKET}/{name}.jsonl", "evaluation_data_uri": ""}
+    model = cloud.ask("models", body)["name"]
+    return str(cloud.ask("endpoints", {**body, **data, "model": model})["name"])

@@ -267,8 +267,7 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     assert len(cloud.calls("ImportModelEvaluation")) == 1
     report = cloud.buckets / done["results"]["report"].removeprefix("gs://")
     assert 'Judge</dt><dd dir="auto">gemini-2.5-flash' in report.read_text(encoding="utf-8")
-    hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
-    assert hosts == {f"{REGION}-aiplatform.googleapis.com"}
+    assert cloud.places() == {REGION}
     run_id = done["name"].rpartition("/")[2]
     (message,) = hook.messages
     assert (message["verdict"], message["report"]) == (done["verdict"], done["results"]["report"])

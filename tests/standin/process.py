@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 _REPOSITORY = Path(__file__).parents[2]
+_LOCATION = re.compile(r"/locations/([^/]+)")
+_HOST = re.compile(r"(?:([a-z0-9-]+)-)?aiplatform\.(?:([a-z]+)\.rep\.)?googleapis\.com\Z")
 
 
 class StandIn:
@@ -42,6 +45,18 @@ class StandIn:
     def calls(self, method: str = "") -> list[dict[str, Any]]:
         """The calls seen so far, of one method or of all."""
         return [call for call in self.ask("calls") if method in ("", call["method"])]
+
+    def places(self) -> set[str]:
+        """The locations that calls went to, and those of the resources that they were about.
+
+        Storage, usage, roles and the template's registry have one address for all regions.
+        """
+        seen = self.calls()
+        told = [_LOCATION.search(call["resource"]) for call in seen]
+        hosts = [_HOST.match(call["host"]) for call in seen]
+        return {match[1] for match in told if match} | {
+            match[1] or match[2] or "global" for match in hosts if match
+        }
 
     def reset(self) -> None:
         self.ask("reset", {})
