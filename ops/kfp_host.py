@@ -8,18 +8,22 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tunepipe.core.errors import CloudError, UsageError
+from tunepipe.core import schedule as times
+from tunepipe.core.errors import CloudError, LimitError, UsageError
 from tunepipe.core.schedule import Cron
 
 from .compilation import pipeline_text
 
 EXPERIMENT = "tunepipe"
+_PAGE = 100
+_UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,31 @@ class Recurring:
         return f"0 {self.when.fields}"
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A recurring run as it is.
+
+    Args:
+        name: Its name for people.
+        id: The host's own name for it.
+        state: active or paused.
+        cron: Its times, in UTC.
+        next_run: The next time, "" where it is paused.
+        dataset: What it reads.
+    """
+
+    name: str
+    id: str
+    state: str
+    cron: str
+    next_run: str
+    dataset: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
 def apply(host: str, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
     """Create a recurring run, or put it in the place of the one of that name.
 
@@ -70,16 +99,14 @@ def apply(host: str, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
 
     Raises:
         UsageError: The times are meant in a zone.
+        LimitError: One of that name runs a pipeline that is not ours.
         CloudError: The host refused, or is out of reach.
     """
     cron, spec = wanted.cron, pipeline_text(wanted.backend)
     with _explained(host):
         client = _client(host)
-        old = [
-            one
-            for one in client.list_recurring_runs(page_size=100).recurring_runs or ()
-            if one.display_name == wanted.name
-        ]
+        old = [one for one in _all(client) if one.display_name == wanted.name]
+        _require_ours(old, host)
         if len(old) == 1 and _is_same(old[0], cron, spec, wanted.parameters):
             return "unchanged", str(old[0].recurring_run_id)
         if dry_run:
@@ -90,11 +117,155 @@ def apply(host: str, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
     return ("replaced" if old else "created"), str(made.recurring_run_id)
 
 
-def _create(client: Any, wanted: Recurring, cron: str, spec: str) -> Any:
-    experiment = client.create_experiment(EXPERIMENT)
+def listed(host: str, now: datetime) -> list[Listed]:
+    """List the recurring runs of our pipeline, by name.
+
+    Raises:
+        CloudError: The host refused, or is out of reach.
+    """
+    with _explained(host):
+        found = [_shown(one, now) for one in _all(_client(host)) if _is_ours(one)]
+    return sorted(found, key=lambda one: one.name)
+
+
+def pause(host: str, name: str) -> str:
+    """Let a recurring run start nothing until it is resumed; returns its id.
+
+    Raises:
+        UsageError: There is none of that name.
+        CloudError: The host refused, or is out of reach.
+    """
+    with _explained(host):
+        client = _client(host)
+        found = _named(client, host, name)
+        client.disable_recurring_run(found.recurring_run_id)
+    return str(found.recurring_run_id)
+
+
+def resume(host: str, name: str) -> str:
+    """Let a paused recurring run go on from its next time; see `pause`."""
+    with _explained(host):
+        client = _client(host)
+        found = _named(client, host, name)
+        client.enable_recurring_run(found.recurring_run_id)
+    return str(found.recurring_run_id)
+
+
+def delete(host: str, name: str) -> str:
+    """Delete a recurring run; its runs stay. See `pause`."""
+    with _explained(host):
+        client = _client(host)
+        found = _named(client, host, name)
+        client.delete_recurring_run(found.recurring_run_id)
+    return str(found.recurring_run_id)
+
+
+def run_now(host: str, name: str, now: datetime) -> str:
+    """Start one run of a recurring run at once.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        LimitError: One of its runs is under way.
+        UsageError: There is none of that name.
+        CloudError: The host refused, or is out of reach.
+    """
+    with _explained(host):
+        client = _client(host)
+        found = _named(client, host, name)
+        _require_none_under_way(client, host, found)
+        with _spec_file(yaml.safe_dump(found.pipeline_spec)) as path:
+            made = client.run_pipeline(
+                experiment_id=found.experiment_id,
+                job_name=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
+                pipeline_package_path=path,
+                params=_parameters(found),
+            )
+    return str(made.run_id)
+
+
+def _all(client: Any) -> Iterator[Any]:
+    token = ""
+    while True:
+        page = client.list_recurring_runs(page_token=token, page_size=_PAGE)
+        yield from page.recurring_runs or ()
+        token = page.next_page_token or ""
+        if not token:
+            return
+
+
+def _named(client: Any, host: str, name: str) -> Any:
+    found = [one for one in _all(client) if one.display_name == name and _is_ours(one)]
+    if not found:
+        raise UsageError(
+            "no such recurring run",
+            where=f"{host}: {name}",
+            fix=f"tunepipe schedule list --kfp-host {host}",
+        )
+    return found[0]
+
+
+def _is_ours(one: Any) -> bool:
+    info = (one.pipeline_spec or {}).get("pipelineInfo", {})
+    return str(info.get("name", "")).startswith("tunepipe-")
+
+
+def _require_ours(found: list[Any], host: str) -> None:
+    for one in found:
+        if not _is_ours(one):
+            raise LimitError(
+                "a recurring run of this name was not made by tunepipe",
+                where=f"{host}: {one.recurring_run_id}",
+                fix="choose another name",
+            )
+
+
+def _shown(one: Any, now: datetime) -> Listed:
+    cron = str(one.trigger.cron_schedule.cron).partition(" ")[2]  # the host's first field: seconds
+    active = str(one.status) != "DISABLED"
+    upcoming = times.next_runs(times.parse(cron), now, 1) if active else []
+    return Listed(
+        name=str(one.display_name),
+        id=str(one.recurring_run_id),
+        state="active" if active else "paused",
+        cron=cron,
+        next_run=upcoming[0].isoformat(timespec="minutes") if upcoming else "",
+        dataset=str(_parameters(one).get("dataset_uri", "")),
+    )
+
+
+def _require_none_under_way(client: Any, host: str, recurring: Any) -> None:
+    runs = client.list_runs(
+        experiment_id=recurring.experiment_id, page_size=_PAGE, sort_by="created_at desc"
+    ).runs
+    for run in runs or ():
+        ours = run.recurring_run_id == recurring.recurring_run_id
+        by_hand = str(run.display_name).startswith(f"{recurring.display_name}-")
+        if (ours or by_hand) and str(run.state) in _UNDER_WAY:
+            raise LimitError(
+                "a run of this schedule is under way, and one runs at a time",
+                where=f"{host}: {run.run_id}",
+                fix="wait until it has ended",
+            )
+
+
+@contextmanager
+def _spec_file(text: str) -> Iterator[str]:
+    """Give a pipeline as a file: kfp's client takes no text."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        path.write_text(spec, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
+        yield str(path)
+
+
+def _parameters(one: Any) -> dict[str, Any]:
+    return dict((one.runtime_config.parameters or {}) if one.runtime_config else {})
+
+
+def _create(client: Any, wanted: Recurring, cron: str, spec: str) -> Any:
+    experiment = client.create_experiment(EXPERIMENT)
+    with _spec_file(spec) as path:
         return client.create_recurring_run(
             experiment_id=experiment.experiment_id,
             job_name=wanted.name,
@@ -102,15 +273,14 @@ def _create(client: Any, wanted: Recurring, cron: str, spec: str) -> Any:
             max_concurrency=1,
             no_catchup=True,
             params=dict(wanted.parameters),
-            pipeline_package_path=str(path),
+            pipeline_package_path=path,
         )
 
 
 def _is_same(one: Any, cron: str, spec: str, parameters: Mapping[str, Any]) -> bool:
-    had = (one.runtime_config.parameters or {}) if one.runtime_config else {}
     return (
         one.trigger.cron_schedule.cron == cron
-        and _canonical(had) == _canonical(parameters)
+        and _canonical(_parameters(one)) == _canonical(parameters)
         and _canonical(one.pipeline_spec) == _canonical(yaml.safe_load(spec))
     )
 

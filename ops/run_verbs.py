@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from tunepipe.core.errors import CloudError, UsageError
 from tunepipe.core.notice import run_page
 
 from . import options
+from .consent import agree
 from .data_verbs import BETTER, WORSE, measured, show_plan
 from .output import Output, print_json
 
@@ -320,7 +320,7 @@ def _run_there(
     if name:
         out.line("the same run goes on or was done before; --again makes a new one", "yellow")
     else:
-        agree(plan, yes, out)
+        agree(f"Spend {_price(plan)}?", yes, out)
         name = vertex_run.submit(request)
     out.line(f"{out.styled('run', 'bold')}   {name}")
     out.line(f"{out.styled('page', 'bold')}  {run_page(name)}")
@@ -331,26 +331,9 @@ def _run_there(
     return _ended(vertex_run.follow(name, view()), out)
 
 
-def agree(plan: Mapping[str, Any], yes: bool, out: Output) -> None:
-    """Ask before money is spent.
-
-    Args:
-        plan: What `tunepipe plan --json` prints.
-        yes: Whether the user has said so already.
-        out: Where people read.
-
-    Raises:
-        UsageError: Nobody is there to be asked.
-        Abort: The answer was no.
-    """
+def _price(plan: Mapping[str, Any]) -> str:
     cost = plan["estimated_cost_usd"]
-    price = "an amount that is not known" if cost is None else f"about {cost:.2f} USD"
-    if yes:
-        return
-    if out.as_json or not sys.stdin.isatty():
-        raise UsageError(f"this spends {price}, and nobody can be asked", fix="add --yes")
-    if not typer.confirm(f"Spend {price}?", err=True):
-        raise typer.Abort
+    return "an amount that is not known" if cost is None else f"about {cost:.2f} USD"
 
 
 def status(

@@ -34,6 +34,9 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}\Z")
 _NEXT_RUNS = 3
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+Host = Annotated[
+    str, typer.Option(metavar="URL", help="A host of Kubeflow Pipelines instead of Vertex AI.")
+]
 
 
 def apply(
@@ -87,19 +90,28 @@ def apply(
 
 
 def list_schedules(
-    project: options.Project = "", region: options.Region = "", json: options.Json = False
+    project: options.Project = "",
+    region: options.Region = "",
+    kfp_host: Host = "",
+    json: options.Json = False,
 ) -> int:
-    """List the schedules of a project in a region."""
+    """List the schedules of a project in a region, or of a KFP host."""
+    from . import kfp_host as on_host
     from . import schedules
 
-    found = schedules.listed(*_place(project, region), datetime.now(UTC))
+    now = datetime.now(UTC)
+    found: Sequence[Listed | on_host.Listed]
+    if kfp_host:
+        found = on_host.listed(kfp_host, now)
+    else:
+        found = schedules.listed(*_place(project, region), now)
     out = Output(json)
     out.result({"schedules": [one.as_json() for one in found]})
     if found:
-        head = ("name", "state", "next run", "runs", "times", "dataset")
+        head = ("name", "state", "next run", "times", "dataset")
         out.table([head, *map(_row, found)], styles=("bold",))
     else:
-        out.line(f"no schedule in {region}")
+        out.line(f"no schedule in {kfp_host or region}")
     return 0
 
 
@@ -107,9 +119,14 @@ def pause(
     name: Name,
     project: options.Project = "",
     region: options.Region = "",
+    kfp_host: Host = "",
     json: options.Json = False,
 ) -> int:
     """Let a schedule start no run until it is resumed."""
+    if kfp_host:
+        from . import kfp_host as on_host
+
+        return _say(on_host.pause(kfp_host, name), "paused", Output(json))
     from . import schedules
 
     found = schedules.named(name, *_place(project, region))
@@ -121,9 +138,14 @@ def resume(
     name: Name,
     project: options.Project = "",
     region: options.Region = "",
+    kfp_host: Host = "",
     json: options.Json = False,
 ) -> int:
     """Let a paused schedule go on from its next time; what it missed is not caught up on."""
+    if kfp_host:
+        from . import kfp_host as on_host
+
+        return _say(on_host.resume(kfp_host, name), "active", Output(json))
     from . import schedules
 
     found = schedules.named(name, *_place(project, region))
@@ -135,13 +157,19 @@ def delete(
     name: Name,
     project: options.Project = "",
     region: options.Region = "",
+    kfp_host: Host = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: options.Json = False,
 ) -> int:
     """Delete a schedule; its runs and their models stay."""
+    out = Output(json)
+    if kfp_host:
+        from . import kfp_host as on_host
+
+        agree(f"Delete the recurring run {name}?", yes, out)
+        return _say(on_host.delete(kfp_host, name), "deleted", out)
     from . import schedules
 
-    out = Output(json)
     found = schedules.named(name, *_place(project, region))
     agree(f"Delete the schedule {name}?", yes, out)
     schedules.delete(found)
@@ -152,13 +180,22 @@ def run_now(
     name: Name,
     project: options.Project = "",
     region: options.Region = "",
+    kfp_host: Host = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: options.Json = False,
 ) -> int:
     """Start one run of a schedule at once; refused while another is under way."""
+    out = Output(json)
+    if kfp_host:
+        from . import kfp_host as on_host
+
+        agree(f"Start a run of {name} now?", yes, out)
+        made = on_host.run_now(kfp_host, name, datetime.now(UTC))
+        out.result({"run": made, "page": f"{kfp_host.rstrip('/')}/#/runs/details/{made}"})
+        out.line(f"{out.styled('run', 'bold')}   {made}")
+        return 0
     from . import schedules
 
-    out = Output(json)
     found = schedules.named(name, *_place(project, region))
     agree(f"Start a run of {name} now?", yes, out)
     made = schedules.run_now(found, datetime.now(UTC))
@@ -297,8 +334,8 @@ def _place(project: str, region: str) -> tuple[str, str]:
     return project, region
 
 
-def _row(one: Listed) -> tuple[str, ...]:
-    return (one.name, one.state, one.next_run, str(one.runs), one.cron, one.dataset)
+def _row(one: Any) -> tuple[str, ...]:
+    return (one.name, one.state, one.next_run, one.cron, one.dataset)
 
 
 def _say(resource: str, state: str, out: Output) -> int:

@@ -50,6 +50,42 @@ def test_one_recurring_run_of_a_name(host, capfd):
     assert other["runtime_config"]["parameters"]["train_steps"] == 60
 
 
+def asked(host, capfd, verb, *more):
+    capfd.readouterr()
+    code = main.run(["schedule", verb, *more, "--kfp-host", host.url, "--json"])
+    return code, json.loads(capfd.readouterr().out)
+
+
+def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
+    host.recurring["other"] = {
+        "recurring_run_id": "other", "display_name": "weekly",
+        "pipeline_spec": {"pipelineInfo": {"name": "somebody-elses"}},
+    }  # fmt: skip
+    assert asked(host, capfd, "pause", "weekly")[0] == 2, "not ours"
+    assert applied(host, capfd, "--yes")[0] == 3, "nor is it replaced"
+    applied(host, capfd, "--yes", "--name", "nightly", "--cron", "30 1 * * *")
+    (one,) = asked(host, capfd, "list")[1]["schedules"]
+    assert (one["name"], one["state"], one["cron"]) == ("nightly", "active", "30 1 * * *")
+    assert one["next_run"].endswith("T01:30+00:00")
+    assert one["dataset"] == "gs://b/rows.jsonl"
+    assert asked(host, capfd, "pause", "nightly") == (0, {"schedule": one["id"], "state": "paused"})
+    (paused,) = asked(host, capfd, "list")[1]["schedules"]
+    assert (paused["state"], paused["next_run"]) == ("paused", "")
+    asked(host, capfd, "resume", "nightly")
+    assert asked(host, capfd, "list")[1]["schedules"] == [one]
+    code, made = asked(host, capfd, "run-now", "nightly", "--yes")
+    (run,) = host.runs.values()
+    assert (code, made["run"]) == (0, run["run_id"])
+    assert run["runtime_config"]["parameters"]["series"] == "nightly"
+    assert asked(host, capfd, "run-now", "nightly", "--yes")[0] == 3, "one is under way"
+    run["state"] = "SUCCEEDED"
+    assert asked(host, capfd, "run-now", "nightly", "--yes")[0] == 0
+    assert asked(host, capfd, "delete", "nightly")[0] == 2, "nobody can be asked"
+    assert asked(host, capfd, "delete", "nightly", "--yes")[1]["state"] == "deleted"
+    assert set(host.recurring) == {"other"}
+    assert asked(host, capfd, "delete", "nightly", "--yes")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

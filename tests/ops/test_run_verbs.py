@@ -5,7 +5,7 @@ import pytest
 import typer
 
 from tunepipe.core.errors import UsageError
-from tunepipe.ops import run_verbs
+from tunepipe.ops import consent, run_verbs
 from tunepipe.ops.output import Output
 
 RUN = {
@@ -88,22 +88,23 @@ def test_a_run_above_its_ceiling_is_refused(said, dataset):
 
 
 def test_money_is_spent_on_a_yes_alone(monkeypatch, capfd):
-    plan = {"estimated_cost_usd": 36.14}
-    run_verbs.agree(plan, True, Output())
+    question = f"Spend {run_verbs._price({'estimated_cost_usd': 36.14})}?"
+    consent.agree(question, True, Output())
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     with pytest.raises(UsageError, match=r"about 36\.14 USD"):
-        run_verbs.agree(plan, False, Output())
+        consent.agree(question, False, Output())
+    unknown = f"Spend {run_verbs._price({'estimated_cost_usd': None})}?"
     with pytest.raises(UsageError, match="not known"):
-        run_verbs.agree({"estimated_cost_usd": None}, False, Output(as_json=True))
+        consent.agree(unknown, False, Output(as_json=True))
     for answer, refused in (("y\n", False), ("n\n", True)):
         terminal = io.StringIO(answer)
         terminal.isatty = lambda: True
         monkeypatch.setattr("sys.stdin", terminal)
         if refused:
             with pytest.raises(typer.Abort):
-                run_verbs.agree(plan, False, Output())
+                consent.agree(question, False, Output())
         else:
-            run_verbs.agree(plan, False, Output())
+            consent.agree(question, False, Output())
 
 
 @pytest.mark.parametrize("name", ["20260101-000000-abcdef", "runs/20260101-000000-abcdef"])

@@ -6,7 +6,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 _ROOT = "/apis/v2beta1"
 
@@ -16,6 +16,7 @@ class KfpHost:
 
     def __init__(self) -> None:
         self.recurring: dict[str, dict[str, Any]] = {}
+        self.runs: dict[str, dict[str, Any]] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.broken = False
@@ -27,7 +28,9 @@ class KfpHost:
         self.server.shutdown()
         self.server.server_close()
 
-    def answer(self, verb: str, path: str, body: Any) -> tuple[int, Any]:
+    def answer(
+        self, verb: str, path: str, query: dict[str, list[str]], body: Any
+    ) -> tuple[int, Any]:
         if verb != "GET":
             self.calls.append(f"{verb} {path}")
         if self.broken and not path.endswith("/healthz"):
@@ -42,13 +45,27 @@ class KfpHost:
             case "GET", ["experiments", one] if one in self.experiments:
                 return 200, self.experiments[one]
             case "GET", ["recurringruns"]:
-                return 200, {"recurringRuns": list(self.recurring.values())}
+                return 200, self._page(list(self.recurring.values()), query)
+            case "POST", ["recurringruns", one] if one.partition(":")[0] in self.recurring:
+                name, _, verb = one.partition(":")
+                self.recurring[name]["status"] = {"disable": "DISABLED", "enable": "ENABLED"}[verb]
+                return 200, {}
+            case "GET", ["runs"]:
+                return 200, {"runs": list(self.runs.values())}
+            case "POST", ["runs"]:
+                return 200, self._kept(self.runs, "run_id", {**body, "state": "PENDING"})
             case "POST", ["recurringruns"]:
                 return 200, self._kept(self.recurring, "recurring_run_id", body)
             case "DELETE", ["recurringruns", one] if one in self.recurring:
                 del self.recurring[one]
                 return 200, {}
         return 404, {"message": f"no {verb} {path}"}
+
+    def _page(self, found: list[Any], query: dict[str, list[str]]) -> dict[str, Any]:
+        """One at a time, whatever size is asked for: a host may give fewer."""
+        begin = int(query.get("page_token", ["0"])[0])
+        more = {"next_page_token": str(begin + 1)} if begin + 1 < len(found) else {}
+        return {"recurringRuns": found[begin : begin + 1], **more}
 
     def _kept(self, kind: dict[str, dict[str, Any]], key: str, body: Any) -> dict[str, Any]:
         name = f"{key}-{len(self.calls)}"
@@ -60,7 +77,8 @@ class KfpHost:
             def do(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(size) or b"{}")
-                code, said = host.answer(self.command, urlsplit(self.path).path, body)
+                url = urlsplit(self.path)
+                code, said = host.answer(self.command, url.path, parse_qs(url.query), body)
                 data = json.dumps(said).encode()
                 self.send_response(code)
                 self.send_header("Content-Type", "application/json")
