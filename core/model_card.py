@@ -7,29 +7,16 @@ Front matter: https://huggingface.co/docs/hub/model-cards (November 2026).
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from .display import clean, count, finite, part
-from .files import replacing
 from .report_view import training_pairs, verdict, whole_metrics
 from .summary import bullets, escaped, scores_markdown
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-
-
-def write_model_card(facts: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write the model card; on the Hub its file is called README.md.
-
-    Args:
-        facts: What the run's steps gave, as `report_facts.Facts` says.
-        path: The file to write.
-    """
-    with replacing(path) as file:
-        file.write(model_card(facts))
 
 
 def model_card(facts: Mapping[str, Any]) -> str:

@@ -135,29 +135,17 @@ def pause(host: str, name: str) -> str:
         UsageError: There is none of that name.
         CloudError: The host refused, or is out of reach.
     """
-    with _explained(host):
-        client = _client(host)
-        found = _named(client, host, name)
-        client.disable_recurring_run(found.recurring_run_id)
-    return str(found.recurring_run_id)
+    return _changed(host, name, "disable_recurring_run")
 
 
 def resume(host: str, name: str) -> str:
     """Let a paused recurring run go on from its next time; see `pause`."""
-    with _explained(host):
-        client = _client(host)
-        found = _named(client, host, name)
-        client.enable_recurring_run(found.recurring_run_id)
-    return str(found.recurring_run_id)
+    return _changed(host, name, "enable_recurring_run")
 
 
 def delete(host: str, name: str) -> str:
     """Delete a recurring run; its runs stay. See `pause`."""
-    with _explained(host):
-        client = _client(host)
-        found = _named(client, host, name)
-        client.delete_recurring_run(found.recurring_run_id)
-    return str(found.recurring_run_id)
+    return _changed(host, name, "delete_recurring_run")
 
 
 def run_now(host: str, name: str, now: datetime) -> str:
@@ -183,6 +171,14 @@ def run_now(host: str, name: str, now: datetime) -> str:
                 params=_parameters(found),
             )
     return str(made.run_id)
+
+
+def _changed(host: str, name: str, method: str) -> str:
+    with _explained(host):
+        client = _client(host)
+        found = _named(client, host, name)
+        getattr(client, method)(found.recurring_run_id)
+    return str(found.recurring_run_id)
 
 
 def _all(client: Any) -> Iterator[Any]:

@@ -123,15 +123,7 @@ def pause(
     json: options.Json = False,
 ) -> int:
     """Let a schedule start no run until it is resumed."""
-    if kfp_host:
-        from . import kfp_host as on_host
-
-        return _say(on_host.pause(kfp_host, name), "paused", Output(json))
-    from . import schedules
-
-    found = schedules.named(name, *_place(project, region))
-    schedules.pause(found)
-    return _say(found.name, "paused", Output(json))
+    return _say(_changed("pause", name, project, region, kfp_host), "paused", Output(json))
 
 
 def resume(
@@ -142,15 +134,7 @@ def resume(
     json: options.Json = False,
 ) -> int:
     """Let a paused schedule go on from its next time; what it missed is not caught up on."""
-    if kfp_host:
-        from . import kfp_host as on_host
-
-        return _say(on_host.resume(kfp_host, name), "active", Output(json))
-    from . import schedules
-
-    found = schedules.named(name, *_place(project, region))
-    schedules.resume(found)
-    return _say(found.name, "active", Output(json))
+    return _say(_changed("resume", name, project, region, kfp_host), "active", Output(json))
 
 
 def delete(
@@ -163,17 +147,8 @@ def delete(
 ) -> int:
     """Delete a schedule; its runs and their models stay."""
     out = Output(json)
-    if kfp_host:
-        from . import kfp_host as on_host
-
-        agree(f"Delete the recurring run {name}?", yes, out)
-        return _say(on_host.delete(kfp_host, name), "deleted", out)
-    from . import schedules
-
-    found = schedules.named(name, *_place(project, region))
     agree(f"Delete the schedule {name}?", yes, out)
-    schedules.delete(found)
-    return _say(found.name, "deleted", out)
+    return _say(_changed("delete", name, project, region, kfp_host), "deleted", out)
 
 
 def run_now(
@@ -325,6 +300,19 @@ def _given(context: typer.Context, apart: set[str]) -> Mapping[str, Any]:
         and source
         and source.name in ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
     }
+
+
+def _changed(verb: str, name: str, project: str, region: str, kfp_host: str) -> str:
+    """Pause, resume or delete a schedule, wherever it lies; gives its resource name."""
+    if kfp_host:
+        from . import kfp_host as on_host
+
+        return str(getattr(on_host, verb)(kfp_host, name))
+    from . import schedules
+
+    found = schedules.named(name, *_place(project, region))
+    getattr(schedules, verb)(found)
+    return str(found.name)
 
 
 def _place(project: str, region: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.fixtures.pages import hostile_facts, sample_facts
-from tunepipe.core.model_card import model_card, write_model_card
+from tunepipe.core.model_card import model_card
 
 BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
 
@@ -87,8 +87,3 @@ def test_hostile_texts_cannot_leave_the_front_matter_or_their_line():
     assert "<script>" not in body.replace(r"\<script\>", "")
     headings = [line for line in body.splitlines() if line.startswith("#")]
     assert headings[1:] == ["## Evaluation", "## Training", "## Training data", "## Limits"]
-
-
-def test_the_card_is_written(tmp_path):
-    write_model_card(sample_facts(0), tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == model_card(sample_facts(0))

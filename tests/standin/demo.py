@@ -38,17 +38,13 @@ def main(arguments: Sequence[str]) -> int:
             command = [Path(sys.executable).with_name("tunepipe"), *_RUN, *arguments]
             code = subprocess.run(command, env=environment, check=False).returncode
             print(f"jobs the cloud was asked for: {len(cloud.ask('states'))}")
-            print(f"calls to other regions: {_elsewhere(cloud)}; refused: {cloud.ask('refused')}")
+            elsewhere = sorted(cloud.places() - {REGION})
+            print(f"calls to other regions: {elsewhere}; refused: {cloud.ask('refused')}")
             if code not in (0, 1):
                 print(cloud.log(), file=sys.stderr)
         finally:
             cloud.stop()
     return code
-
-
-def _elsewhere(cloud: StandIn) -> list[str]:
-    hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
-    return sorted(hosts - {f"{REGION}-aiplatform.googleapis.com"})
 
 
 if __name__ == "__main__":
