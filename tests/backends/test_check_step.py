@@ -68,6 +68,16 @@ def test_each_backend_asks_for_the_rights_that_its_own_steps_need(cloud):
     assert "ok" in looked()
 
 
+def test_an_account_is_acted_as_where_one_is_named_or_the_template_runs(cloud):
+    cloud.ask("facts", {"denied": ["iam.serviceAccounts.actAs"]})
+    gemini = ("gemini", "gemini-3.5-flash")
+    assert "ok" in looked(*gemini)
+    account = {"service_account": f"runner@{PROJECT}.iam.gserviceaccount.com"}
+    for asked, options in ((gemini, account), ((), {})):
+        with pytest.raises(CloudError, match="may not act as"):
+            looked(*asked, options=options)
+
+
 def test_what_the_account_may_not_see_stops_nothing(cloud, capsys):
     for method in ("governance.services", "governance.quota", "governance.policy", "template.get"):
         cloud.fault(method, code=403, message="Permission denied.")
