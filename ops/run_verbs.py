@@ -191,6 +191,8 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
 
     over = options.tables(context, given["tables"])
     model = models.find(given["base_model"], given["backend"], over)
+    if given["email"] and model.backend == LOCAL:
+        raise UsageError("only Vertex AI mails", where="--email", fix="--notify PLACE")
     parameters: dict[str, Any] = {
         "dataset_uri": given["dataset"],
         **{name: given[name] for name in _PARAMETERS},

@@ -179,6 +179,7 @@ def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
     for option, uri in (("--dataset", run.parameters["dataset_uri"]), ("--bucket", run.bucket)):
         if not storage.is_gcs(uri):
             raise UsageError("must be a gs:// URI", where=f"{option} {uri}", fix="name a bucket")
+    webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     spec = run.spec()
     given = {"registry": f"{_root(run)}/registry/{run.backend}", **run.parameters}
     check_parameters(spec, given)

@@ -91,6 +91,8 @@ def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
     [
         (("--cron", "TZ=Asia/Tokyo 0 3 * * 1"), 2),
         (("--dataset", "rows.jsonl"), 2),
+        (("--notify", "webhook.txt"), 2),
+        (("--email", "a@example.com"), 2),
         (("--backend", "large-model", "--base-model", "text-bison@001"), 2),
         ((), 2),  # nobody can be asked
     ],
