@@ -3,10 +3,10 @@
 `prove` answers for a block of lines at once and names no error; what it cannot prove goes to the
 diagnoser. A compiled kernel may take its place: the same question, the same answer.
 
-A row is proved when a typed decoder accepts it, when the line holds exactly the quotes that its
-decoded texts call for (a repeated key would add two), when its turns alternate, when no text is
-blank, too long, or holds a trace of a character that the diagnoser looks for, and when nothing in
-it looks like a secret. Most of this is asked of all texts of a block joined.
+A row is proved when a typed decoder accepts it, or skeletons.py its shape, when the line holds
+exactly the quotes that its decoded texts call for (a repeated key would add two), when its turns
+alternate, when no text is blank, too long, or holds a trace of a character that the diagnoser looks
+for, and when nothing in it looks like a secret. Most of this is asked of a block's texts joined.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ import msgspec
 import numpy as np
 import xxhash
 
+from . import skeletons
 from .characters import traces
 from .rules import LINE_BYTES_MAX, Rules, estimated_tokens
 from .secret_patterns import RUN_CHARACTERS, personal_data_in, secrets_in
+from .skeletons import CONTROLS
 from .views import SYSTEM_MARK, TURN_MARK, characters
 
 _ROW_MARK = "\x1c"
-# Escapes that may decode to the marks or to the quote, and those that may decode to a control.
+# Escapes that may decode to the marks or to the quote.
 _BLURRING = re.compile(rb"\\u00(?:1|22)")
-_CONTROLS = re.compile(rb"\\(?:u00|b|f)")
 
 
 @dataclass(slots=True)
@@ -178,9 +179,10 @@ def prove(block: bytes, rules: Rules) -> Proof:
     if not lines[-1]:
         lines.pop()
     shape = _SHAPES.get(rules.format)
-    if shape is None:
-        return Proof(len(lines), unproved=list(enumerate(lines)))
-    columns = _columns(*_decode(lines, shape), rules)
+    columns = _columns(*_decode(lines, shape), rules) if shape else _Columns([], [], [], [], [])
+    if others := _others(lines, columns.places):
+        columns.extend(_by_skeleton(others, rules))
+        columns = columns.in_order()
     doubts = _plain_doubts(columns, rules)
     if b"\\" in block:
         doubts |= _escape_doubts(block, lines, columns)
@@ -214,6 +216,12 @@ def _others(lines: Sequence[bytes], places: Sequence[int]) -> list[tuple[int, by
         return []
     known = set(places)
     return [(n, line) for n, line in enumerate(lines) if n not in known]
+
+
+def _by_skeleton(lines: list[tuple[int, bytes]], rules: Rules) -> _Columns:
+    found = list(skeletons.proved(lines, rules))
+    places, inputs, outputs, quotes = map(list, zip(*found, strict=True)) if found else ([],) * 4
+    return _Columns(places, inputs, outputs, [sum(characters(x)) for x in inputs], quotes)
 
 
 def _decode(lines: Sequence[bytes], shape: Any) -> tuple[Sequence[int], list[Any]]:
@@ -401,7 +409,7 @@ def _scan(
     block: bytes, lines: Sequence[bytes], columns: _Columns, given: _Joined, wanted: _Joined
 ) -> set[int]:
     """Look through all texts joined, and return the rows that need a closer look."""
-    escaped = b"\\" in block and bool(_CONTROLS.search(block))
+    escaped = b"\\" in block and bool(CONTROLS.search(block))
     doubts = _quote_doubts(block, lines, columns, given, wanted)
     for text in (given, wanted):
         doubts.update(text.rows_of(text.suspects(escaped)))
