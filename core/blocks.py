@@ -70,14 +70,21 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
         tally.rows += 1
         return bytes(8), bytes(8), _marks([""]) if task.near else b""
     inputs, outputs, texts, rest = _prove(block.data, task, tally)
+    sound: list[tuple[int, str, str]] = []
     for place, line in rest:
         diagnosis = diagnose(line, task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
         if diagnosis.input is not None and diagnosis.output is not None:
-            inputs[place], outputs[place] = hashes([diagnosis.input, diagnosis.output])
-            tally.add_row(diagnosis.input, diagnosis.output, inputs[place])
-            texts[place] = f"{diagnosis.input} {diagnosis.output}" if task.near else ""
+            sound.append((place, diagnosis.input, diagnosis.output))
+    if sound:
+        places, given, wanted = zip(*sound, strict=True)
+        found = hashes(given)
+        tally.add_rows(given, wanted, found)
+        for place, value, other in zip(places, found, hashes(wanted), strict=True):
+            inputs[place], outputs[place] = value, other
+        if task.near:
+            texts |= {place: f"{a} {b}" for place, a, b in sound}
     tally.lines += len(inputs)
     marks = _marks([texts.get(n, "") for n in range(len(inputs))]) if task.near else b""
     return inputs.tobytes(), outputs.tobytes(), marks

@@ -132,7 +132,7 @@ class Source:
 
     def format(self) -> str | None:
         """Name the format that most of the first rows have."""
-        rows = [_json(line) for line in self._plain_head().split(b"\n")[:_SNIFFED_LINES]]
+        rows = [_json(line) for line in _first_lines(self._plain_head())]
         return common_format(rows)
 
     def blocks(self, block_bytes: int) -> Iterator[Block]:
@@ -271,7 +271,7 @@ def _looks_utf16(head: bytes) -> bool:
 
 
 def _not_one_object_a_line(head: bytes) -> Finding | None:
-    lines = [line.strip() for line in head.split(b"\n")]
+    lines = [line.strip() for line in _first_lines(head)]
     filled = [line for line in lines if line][:20]
     if not filled:
         return None
@@ -286,6 +286,10 @@ def _not_one_object_a_line(head: bytes) -> Finding | None:
         fix = "tunepipe convert reads CSV"
         return Finding("not-jsonl", "the file is CSV, a table of separated values", fix=fix)
     return None
+
+
+def _first_lines(head: bytes) -> list[bytes]:
+    return head.split(b"\n", _SNIFFED_LINES)[:_SNIFFED_LINES]
 
 
 def _is_array(first: bytes, filled: list[bytes]) -> bool:

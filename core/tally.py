@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -106,15 +105,15 @@ class Tally:
         if len(kept) < self.limit:
             kept.append(problem)
 
-    def add_row(self, given: str, wanted: str, given_hash: int) -> None:
-        """Count a sound row that came from the diagnoser."""
-        for lengths, text in (self.input_lengths, given), (self.output_lengths, wanted):
-            ascii_characters, others = characters(text)
-            lengths.add([ascii_characters + others], ascii_characters)
-        self.valid_rows += 1
-        self._add_labels([wanted])
-        if given_hash <= self.sampled_below:
-            self._sample([(given_hash, given)])
+    def add_rows(self, given: Sequence[str], wanted: Sequence[str], hashes: Sequence[int]) -> None:
+        """Count sound rows that came from the diagnoser, at least one."""
+        for lengths, texts in (self.input_lengths, given), (self.output_lengths, wanted):
+            counted = list(map(characters, texts))
+            lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted))
+        self.valid_rows += len(given)
+        self._add_labels(wanted)
+        below = self.sampled_below
+        self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
 
     def add_proof(self, proof: Proof) -> None:
         """Count the rows that a block was proved to hold."""
@@ -183,9 +182,7 @@ class Tally:
         self._keep_sampled([(value, language(text)) for value, text in rows[:_SAMPLED_ROWS]])
 
     def _keep_sampled(self, new: list[tuple[int, str]]) -> None:
-        if len(new) == 1:
-            insort(self.languages, new[0])
-        elif new:
+        if new:
             self.languages = sorted(self.languages + new)
         del self.languages[_SAMPLED_ROWS:]
 
