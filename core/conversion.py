@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
-from . import conversation, formats
+from . import conversation, formats, tables
 from .errors import DataError, TunepipeError, UsageError
 from .files import replacing
 from .reading import Path, blocks, format_of, parse
@@ -118,11 +119,18 @@ def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[
         DataError: The row is not of its format, or the other has no place for what it says.
     """
     if format == to and "preferred_output" not in row:
-        return row, ()
+        more = tuple(sorted(row.keys() - _fields(to)))
+        return ({name: row[name] for name in row if name not in more} if more else row), more
     said = conversation.read(row, format)
     turned_down = said.rejected is not None and to != "preference"
-    more = ("the answer turned down",) if turned_down else ()
-    return conversation.write(said, to), said.left_out + more
+    lost = ("the answer turned down",) if turned_down else ()
+    return conversation.write(said, to), said.left_out + lost
+
+
+@cache
+def _fields(format: str) -> frozenset[str]:
+    shape = tables.load("services.toml")["formats"][format]
+    return frozenset(conversation.FIELDS[format]).union(shape["required"], shape["optional"])
 
 
 def _write(

@@ -175,6 +175,21 @@ def test_declared_tools_are_never_dropped_unsaid():
     assert conversion.converted(row, "messages", "gemini")[1] == ("additionalProperties",)
 
 
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("palm", {"input_text": "q", "output_text": "a"}),
+        ("messages", {"messages": [USER, ANSWER], "labels": {}, "parallel_tool_calls": False}),
+        ("gemini", {"contents": [], "generationConfig": {}, "toolConfig": {}}),
+        ("preference", {"contents": [], "completions": [], "labels": {}}),
+    ],
+)
+def test_the_same_format_loses_only_what_its_service_does_not_know(format, row):
+    assert conversion.converted(row, format, format) == (row, ())
+    more = {"customer": "c1"} | row | {"day": "2026-11-25"}
+    assert conversion.converted(more, format, format) == (row, ("customer", "day"))
+
+
 def test_roles_of_the_wild_are_read():
     row = {
         "messages": [
