@@ -263,6 +263,18 @@ def test_tables_come_in_with_their_columns_named(tmp_path, kind):
     assert "systemInstruction" not in second
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_json_array_is_read_as_rows(tmp_path, indent):
+    path, target = tmp_path / "rows.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps([{"input_text": "q", "output_text": "a"}] * 2, indent=indent))
+    report = conversion.convert(path, target, "palm")
+    assert (report.format, report.written) == ("palm", 2)
+    assert target.read_text() == '{"input_text":"q","output_text":"a"}\n' * 2
+    path.write_text("[1]\n[2]\n")
+    with pytest.raises(DataError):
+        conversion.convert(path, target, "palm")
+
+
 def test_a_notebook_writes_its_frame(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"q": ["1", "2"], "a": ["x", "y"], "n": [1, None]})
