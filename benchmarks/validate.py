@@ -246,6 +246,19 @@ def speed_table(
     return lines
 
 
+def workers_table(path: Path, repeats: int, folder: Path) -> list[str]:
+    """Measure one worker, two, and what json.loads alone takes, as the lines of a table."""
+    loop = "import json, sys\nfor line in open(sys.argv[1], 'rb'): json.loads(line)"
+    commands = {"json.loads of every line, no more": [sys.executable, "-c", loop, str(path)]}
+    commands |= {f"tunepipe, workers: {n}": ours(path, workers=n) for n in (1, 2)}
+    costs = in_turn(commands, environment_of(folder), repeats)
+    return [
+        "| what | wall s | CPU s |",
+        "|---|---|---|",
+        *(f"| {name} | {c.wall_seconds:.2f} | {c.cpu_seconds:.2f} |" for name, c in costs.items()),
+    ]
+
+
 def defect_table(peers: Mapping[Peer, str], folder: Path) -> list[str]:
     """Show each tool one file for each kind of defect, and mark what it makes of it.
 
@@ -359,6 +372,8 @@ def measure_all(peers: Mapping[Peer, str], megabytes: float, repeats: int, folde
             planted = write_file(path, megabytes, row_bytes, share)
             print(f"\n### {megabytes:g} MB, {shape}, {share:.0%} broken\n")
             print(*speed_table(path, planted, peers, repeats, folder), sep="\n", flush=True)
+            if not planted:
+                print("", *workers_table(path, repeats, folder), sep="\n", flush=True)
             path.unlink()
 
 

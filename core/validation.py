@@ -87,7 +87,7 @@ def validate(
         pii: Whether personal data is looked for; slow.
         workers: Processes; 0 takes one for a small dataset, else one a core.
         block_bytes: How much of a file is looked at at once, >= 1.
-        fast_from_bytes: After so many bytes the fast tier looks first; it costs its start.
+        fast_from_bytes: In more bytes than these the fast tier looks first; it costs its start.
         opener: Opens what is not a local path, such as a gs:// URI.
         overrides: The user's values over services.toml.
 
@@ -195,7 +195,7 @@ class _Scan:
             from . import proof  # noqa: F401
 
             self._pool = ProcessPoolExecutor(self._workers)
-            self._pool.submit(int).result()
+            self._pool.submit(int)
             self._reader = ThreadPoolExecutor(1)
         return self
 
