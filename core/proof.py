@@ -180,8 +180,9 @@ def prove(block: bytes, rules: Rules) -> Proof:
         lines.pop()
     shape = _SHAPES.get(rules.format)
     columns = _columns(*_decode(lines, shape), rules) if shape else _Columns([], [], [], [], [])
-    if others := _others(lines, columns.places):
-        columns.extend(_by_skeleton(others, rules))
+    more = _by_skeleton(_others(lines, columns.places), rules)
+    if more.places:
+        columns.extend(more)
         columns = columns.in_order()
     doubts = _plain_doubts(columns, rules)
     if b"\\" in block:
@@ -214,8 +215,7 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 def _others(lines: Sequence[bytes], places: Sequence[int]) -> list[tuple[int, bytes]]:
     if len(places) == len(lines):
         return []
-    known = set(places)
-    return [(n, line) for n, line in enumerate(lines) if n not in known]
+    return [(n, lines[n]) for n in sorted(set(range(len(lines))).difference(places))]
 
 
 def _by_skeleton(lines: list[tuple[int, bytes]], rules: Rules) -> _Columns:
