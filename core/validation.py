@@ -33,7 +33,7 @@ KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
 BLOCK_BYTES = 1 << 19
 
 # Below, the diagnoser alone is quicker than the start of the fast tier's packages.
-FAST_FROM_BYTES = 1 << 19
+FAST_FROM_BYTES = 1 << 20
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
 # So many blocks a worker reads at a time.
@@ -182,7 +182,7 @@ class _Scan:
     ) -> None:
         self._scanned, self._settings = scanned, settings
         self._keep, self._keep_marks = keep, keep_marks
-        self._known_bytes = local_bytes
+        self._local_bytes, self._seen_bytes = local_bytes, 0
         self._workers = settings.workers or (_cores() if local_bytes >= _WORKERS_FROM_BYTES else 1)
         self._pool: Executor | None = None
         self._reader: Executor | None = None
@@ -279,14 +279,14 @@ class _Scan:
 
     def _task(self, part: Block | Span, path: str) -> Task:
         if isinstance(part, Block):
-            self._known_bytes += len(part.data)
+            self._seen_bytes += len(part.data)
         return Task(
             lines=part,
             path=path,
             rules=self._scanned.rules,
             limit=self._scanned.tally.limit,
             cutoff=self._scanned.tally.sampled_below,
-            fast=self._known_bytes > self._settings.fast_from_bytes,
+            fast=max(self._local_bytes, self._seen_bytes) > self._settings.fast_from_bytes,
             near=self._keep_marks is not None,
         )
 
