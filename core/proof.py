@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from operator import add, attrgetter, eq
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -101,6 +101,14 @@ class _Messages(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     messages: list[_Message]
 
 
+class _WeighedMessage(_Message, gc=False):
+    weight: Literal[0, 1] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Weighed(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_WeighedMessage]
+
+
 class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     text: str
 
@@ -179,6 +187,8 @@ def prove(block: bytes, rules: Rules) -> Proof:
     if not lines[-1]:
         lines.pop()
     shape = _SHAPES.get(rules.format)
+    if shape is _Messages and "weight" in rules.message_fields and b'"weight"' in block:
+        shape = _Weighed
     columns = _columns(*_decode(lines, shape), rules) if shape else _Columns([], [], [], [], [])
     more = _by_skeleton(_others(lines, columns.places), rules)
     if more.places:
@@ -252,10 +262,21 @@ def _columns(places: Sequence[int], known: list[Any], rules: Rules) -> _Columns:
             return _chats(places, turns, [row.context for row in known], "author", rules)
         case "messages":
             turns = [row.messages for row in known]
-            return _chats(places, turns, [None] * len(turns), "role", rules)
+            columns = _chats(places, turns, [None] * len(turns), "role", rules)
+            if known and isinstance(known[0], _Weighed):
+                columns.quotes = _with_weights(columns, dict(zip(places, turns, strict=True)))
+            return columns
         case _:
             return _gemini(places, known, rules)
     return _Columns(places, inputs, outputs, list(map(len, inputs)), [8] * len(places))
+
+
+def _with_weights(columns: _Columns, turns: dict[int, list[_WeighedMessage]]) -> list[int]:
+    """Count two quotes more for the key of every weight."""
+    return [
+        quotes + 2 * sum([turn.weight is not msgspec.UNSET for turn in turns[place]])
+        for place, quotes in zip(columns.places, columns.quotes, strict=True)
+    ]
 
 
 def _gemini(places: Sequence[int], rows: list[Any], rules: Rules) -> _Columns:
