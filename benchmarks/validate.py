@@ -185,21 +185,19 @@ def theirs(peer: Peer, python: str, paths: Iterable[Path]) -> list[str]:
 
 def in_turn(
     commands: Mapping[str, list[str]], environment: Mapping[str, str], repeats: int
-) -> dict[str, Cost]:
-    """Run the commands in turn, so often, and take each one's median by CPU seconds."""
+) -> dict[str, list[Cost]]:
+    """Run the commands in turn, so often."""
     runs: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(repeats):
         for name, command in commands.items():
             runs[name].append(measure(command, environment))
-    return {
-        name: min(
-            found,
-            key=lambda cost: abs(
-                cost.cpu_seconds - statistics.median_low(c.cpu_seconds for c in found)
-            ),
-        )
-        for name, found in runs.items()
-    }
+    return runs
+
+
+def median(runs: Sequence[Cost]) -> Cost:
+    """Take the run in the middle by CPU seconds."""
+    middle = statistics.median_low(cost.cpu_seconds for cost in runs)
+    return next(cost for cost in runs if cost.cpu_seconds == middle)
 
 
 def said_of(cost: Cost) -> tuple[set[int], str]:
@@ -229,7 +227,8 @@ def speed_table(
     megabytes = path.stat().st_size / 1e6
     commands = {OURS: ours(path)}
     commands |= {peer.name: theirs(peer, python, [path]) for peer, python in peers.items()}
-    costs = in_turn(commands, environment_of(folder), repeats)
+    runs = in_turn(commands, environment_of(folder), repeats)
+    costs = {name: median(found) for name, found in runs.items()}
     base = costs[OURS]
     lines = [
         "| tool | wall s | CPU s | MB/s of CPU | peak MiB | CPU, times ours | broken lines named |",
@@ -244,6 +243,23 @@ def speed_table(
             f"| {found_words(cost, planted)} |"
         )
     return lines
+
+
+def workers_table(path: Path, repeats: int, folder: Path) -> list[str]:
+    """Measure json.loads alone, one worker and two, as the lines of a table.
+
+    Of the runs the quickest is shown: the one that had most of both cores.
+    """
+    loop = "import json, sys\nfor line in open(sys.argv[1], 'rb'): json.loads(line)"
+    commands = {"json.loads of every line, no more": [sys.executable, "-c", loop, str(path)]}
+    commands |= {f"tunepipe, workers: {n}": ours(path, workers=n) for n in (1, 2)}
+    runs = in_turn(commands, environment_of(folder), repeats)
+    costs = {name: min(r, key=lambda cost: cost.wall_seconds) for name, r in runs.items()}
+    return [
+        "| what | wall s | CPU s |",
+        "|---|---|---|",
+        *(f"| {name} | {c.wall_seconds:.2f} | {c.cpu_seconds:.2f} |" for name, c in costs.items()),
+    ]
 
 
 def defect_table(peers: Mapping[Peer, str], folder: Path) -> list[str]:
@@ -359,6 +375,8 @@ def measure_all(peers: Mapping[Peer, str], megabytes: float, repeats: int, folde
             planted = write_file(path, megabytes, row_bytes, share)
             print(f"\n### {megabytes:g} MB, {shape}, {share:.0%} broken\n")
             print(*speed_table(path, planted, peers, repeats, folder), sep="\n", flush=True)
+            if not planted:
+                print("", *workers_table(path, repeats, folder), sep="\n", flush=True)
             path.unlink()
 
 

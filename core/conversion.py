@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
-from . import conversation, formats
+from . import conversation, formats, tables
 from .errors import DataError, TunepipeError, UsageError
 from .files import replacing
 from .reading import Path, blocks, format_of, parse
@@ -62,7 +64,7 @@ def convert(
     """Write a file in another format. A row that cannot be carried over is reported, not written.
 
     Args:
-        source: JSONL, or a table: .csv (commas), .tsv (tabs) or .parquet.
+        source: JSONL, one JSON array of rows, or a table: .csv (commas), .tsv (tabs) or .parquet.
         target: The JSONL file to write.
         to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
         format: The format of JSONL, or "auto".
@@ -83,29 +85,35 @@ def convert(
         given, wanted = _columns([str(c) for c in frame.columns], input_column, output_column)
         rows = formats.from_dataframe(frame, given, wanted, system_column=system_column)
         return write_rows(rows, target, to)
+    listed = _array(source)
+    if listed is not None:
+        return write_rows(listed, target, to, format)
     format = format_of([source]) if format == "auto" else _known(format)
     return _write(_lines(source), target, ConversionReport(format, to))
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], target: Path, to: str) -> ConversionReport:
+def write_rows(
+    rows: Sequence[Mapping[str, Any]], target: Path, to: str, format: str = "auto"
+) -> ConversionReport:
     """Write rows in a format, such as those that `formats.from_dataframe` gives.
 
     Args:
         rows: Rows of one format.
         target: The JSONL file to write.
         to: One of formats.FORMATS.
+        format: The format of the rows, or "auto".
 
     Returns:
         The report.
 
     Raises:
         DataError: No row is of a known format.
-        UsageError: `to` is unknown.
+        UsageError: A format is unknown.
     """
-    format = formats.common_format(rows[:100])
-    if format is None:
+    found = formats.common_format(rows[:100]) if format == "auto" else _known(format)
+    if found is None:
         raise DataError("no row has the fields of a known format")
-    return _write(enumerate(rows, 1), target, ConversionReport(format, _known(to)))
+    return _write(enumerate(rows, 1), target, ConversionReport(found, _known(to)))
 
 
 def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[str, ...]]:
@@ -118,11 +126,18 @@ def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[
         DataError: The row is not of its format, or the other has no place for what it says.
     """
     if format == to and "preferred_output" not in row:
-        return row, ()
+        more = tuple(sorted(row.keys() - _fields(to)))
+        return ({name: row[name] for name in row if name not in more} if more else row), more
     said = conversation.read(row, format)
     turned_down = said.rejected is not None and to != "preference"
-    more = ("the answer turned down",) if turned_down else ()
-    return conversation.write(said, to), said.left_out + more
+    lost = ("the answer turned down",) if turned_down else ()
+    return conversation.write(said, to), said.left_out + lost
+
+
+@cache
+def _fields(format: str) -> frozenset[str]:
+    shape = tables.load("services.toml")["formats"][format]
+    return frozenset(conversation.FIELDS[format]).union(shape["required"], shape["optional"])
 
 
 def _write(
@@ -146,6 +161,21 @@ def _write(
             left_out.update(more)
     report.left_out = dict(left_out)
     return report
+
+
+def _array(source: Path) -> list[Mapping[str, Any]] | None:
+    """Read a file that is one JSON array of objects; None stands for any other file."""
+    if not os.path.isfile(source):
+        return None
+    with open(source, "rb") as file:
+        if file.read(64).lstrip()[:1] != b"[":
+            return None
+        file.seek(0)
+        try:
+            rows = json.load(file)
+        except (ValueError, RecursionError):
+            return None
+    return rows if rows and all(isinstance(row, dict) for row in rows) else None
 
 
 def _lines(source: Path) -> Iterator[tuple[int, bytes]]:

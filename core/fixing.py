@@ -148,10 +148,10 @@ def _rules(
 
 def _lines(source: Source) -> Iterator[tuple[int, bytes | int]]:
     """Yield each line with its number; a line too long to keep is its length."""
-    against = source.findings()
     if source.stopped:
         source.close()
-        raise DataError(against[0].message, where=source.path, fix=against[0].at(1).fix)
+        against = source.findings[0]
+        raise DataError(against.message, where=source.path, fix=against.at(1).fix)
     number = 0
     for block in source.blocks(_BLOCK_BYTES):
         if block.skipped_bytes:

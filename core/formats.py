@@ -40,6 +40,7 @@ SIDES = {
 }
 
 _SNIFFED_ROWS = 100
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,11 @@ def conversation(row: Mapping[str, Any], format: str) -> tuple[list[Turn], str]:
 
 def openai_turn(message: Mapping[str, Any]) -> Turn:
     """Return a message of the OpenAI shape as a turn; tool calls become canonical JSON."""
-    parts = [openai_text(message.get("content"))]
+    text = openai_text(message.get("content"))
     calls = [message[key] for key in ("tool_calls", "function_call") if message.get(key)]
-    parts += [canonical(call) for call in calls]
-    return _turn(_side(message["role"]), "\n".join(part for part in parts if part))
+    if calls:
+        text = "\n".join([text, *map(canonical, calls)] if text else map(canonical, calls))
+    return _turn(_side(message["role"]), text)
 
 
 def openai_text(content: Any) -> str:
@@ -208,7 +210,7 @@ def gemini_text(content: Mapping[str, Any]) -> str:
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no spaces: equal values give equal texts."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL(value)
 
 
 def from_dataframe(

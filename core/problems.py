@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Each code with its level and the remedy that holds where a finding names no better one.
@@ -85,6 +85,10 @@ class Problem:
     message: str
     fix: str
     path: str = ""
+
+    def moved(self, lines: int) -> Problem:
+        """Return the problem so many lines further down."""
+        return replace(self, line=self.line + lines)
 
     def as_json(self) -> dict[str, Any]:
         """Return the problem as the design's object, with the file's path beside it."""

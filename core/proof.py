@@ -3,10 +3,10 @@
 `prove` answers for a block of lines at once and names no error; what it cannot prove goes to the
 diagnoser. A compiled kernel may take its place: the same question, the same answer.
 
-A row is proved when a typed decoder accepts it, when the line holds exactly the quotes that its
-decoded texts call for (a repeated key would add two), when its turns alternate, when no text is
-blank, too long, or holds a trace of a character that the diagnoser looks for, and when nothing in
-it looks like a secret. Most of this is asked of all texts of a block joined.
+A row is proved when a typed decoder accepts it, or skeletons.py its shape, when the line holds
+exactly the quotes that its decoded texts call for (a repeated key would add two), when its turns
+alternate, when no text is blank, too long, or holds a trace of a character that the diagnoser looks
+for, and when nothing in it looks like a secret. Most of this is asked of a block's texts joined.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from operator import add, attrgetter, eq
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import xxhash
 
+from . import skeletons
 from .characters import traces
 from .rules import LINE_BYTES_MAX, Rules, estimated_tokens
 from .secret_patterns import RUN_CHARACTERS, personal_data_in, secrets_in
+from .skeletons import CONTROLS
 from .views import SYSTEM_MARK, TURN_MARK, characters
 
 _ROW_MARK = "\x1c"
-# Escapes that may decode to the marks or to the quote, and those that may decode to a control.
+# Escapes that may decode to the marks or to the quote.
 _BLURRING = re.compile(rb"\\u00(?:1|22)")
-_CONTROLS = re.compile(rb"\\(?:u00|b|f)")
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Proof:
         places: The indices of the clean rows in the block.
         inputs: Their inputs (views.py).
         outputs: Their outputs.
-        input_hashes: The inputs' 64-bit hashes.
+        input_hashes: The inputs' 64-bit hashes, an array.
         output_hashes: The outputs' hashes.
         input_characters: The inputs' characters, marks left out.
         output_characters: The outputs' characters.
@@ -54,12 +55,21 @@ class Proof:
     places: Sequence[int] = ()
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
-    input_hashes: Sequence[int] = ()
-    output_hashes: Sequence[int] = ()
+    input_hashes: Any = field(default_factory=lambda: np.empty(0, np.uint64))
+    output_hashes: Any = field(default_factory=lambda: np.empty(0, np.uint64))
     input_characters: Sequence[int] = ()
     output_characters: Sequence[int] = ()
     ascii_characters: tuple[int, int] = (0, 0)
     unproved: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def columns(self) -> tuple[Any, Any]:
+        """Return the hashes of inputs and outputs, one a line; 0 where the line is not proved."""
+        if not self.unproved:
+            return self.input_hashes, self.output_hashes
+        inputs, outputs = np.zeros((2, self.lines), np.uint64)
+        places = np.asarray(self.places, np.intp)
+        inputs[places], outputs[places] = self.input_hashes, self.output_hashes
+        return inputs, outputs
 
 
 class _Palm(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -91,6 +101,14 @@ class _Messages(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     messages: list[_Message]
 
 
+class _WeighedMessage(_Message, gc=False):
+    weight: Literal[0, 1] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Weighed(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_WeighedMessage]
+
+
 class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     text: str
 
@@ -114,7 +132,7 @@ class _Gemini(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class _Columns:
     """Candidates: index, input, output, input characters, and the quotes that the row needs."""
 
-    places: list[int]
+    places: Sequence[int]
     inputs: list[str]
     outputs: list[str]
     characters: list[int]
@@ -122,7 +140,7 @@ class _Columns:
 
     def extend(self, other: _Columns) -> None:
         """Append another's rows."""
-        self.places += other.places
+        self.places = [*self.places, *other.places]
         self.inputs += other.inputs
         self.outputs += other.outputs
         self.characters += other.characters
@@ -169,23 +187,22 @@ def prove(block: bytes, rules: Rules) -> Proof:
     if not lines[-1]:
         lines.pop()
     shape = _SHAPES.get(rules.format)
-    if shape is None:
-        return Proof(len(lines), unproved=list(enumerate(lines)))
-    rows = _decode(lines, shape)
-    if len(block) > LINE_BYTES_MAX:
-        rows = [
-            None if len(x) > LINE_BYTES_MAX else row for x, row in zip(lines, rows, strict=True)
-        ]
-    columns = _columns(rows, rules)
+    if shape is _Messages and "weight" in rules.message_fields and b'"weight"' in block:
+        shape = _Weighed
+    columns = _columns(*_decode(lines, shape), rules) if shape else _Columns([], [], [], [], [])
+    more = _by_skeleton(_others(lines, columns.places), rules)
+    if more.places:
+        columns.extend(more)
+        columns = columns.in_order()
     doubts = _plain_doubts(columns, rules)
     if b"\\" in block:
         doubts |= _escape_doubts(block, lines, columns)
+    if len(block) > LINE_BYTES_MAX:
+        doubts |= {n for n, at in enumerate(columns.places) if len(lines[at]) > LINE_BYTES_MAX}
     columns = columns.without(doubts)
     given, wanted = _Joined(columns.inputs), _Joined(columns.outputs)
     doubts = _scan(block, lines, columns, given, wanted)
     columns = columns.without(doubts)
-    proved = set(columns.places)
-    complete = len(proved) == len(lines)
     return Proof(
         lines=len(lines),
         places=columns.places,
@@ -196,7 +213,7 @@ def prove(block: bytes, rules: Rules) -> Proof:
         input_characters=columns.characters,
         output_characters=list(map(len, columns.outputs)),
         ascii_characters=(given.ascii_characters(doubts), wanted.ascii_characters(doubts)),
-        unproved=[] if complete else [(n, x) for n, x in enumerate(lines) if n not in proved],
+        unproved=_others(lines, columns.places),
     )
 
 
@@ -205,22 +222,34 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _decode(lines: Sequence[bytes], shape: Any) -> list[Any]:
-    """Decode every line at the speed of one loop in C; None stands for what is refused."""
+def _others(lines: Sequence[bytes], places: Sequence[int]) -> list[tuple[int, bytes]]:
+    if len(places) == len(lines):
+        return []
+    return [(n, lines[n]) for n in sorted(set(range(len(lines))).difference(places))]
+
+
+def _by_skeleton(lines: list[tuple[int, bytes]], rules: Rules) -> _Columns:
+    found = list(skeletons.proved(lines, rules))
+    places, inputs, outputs, quotes = map(list, zip(*found, strict=True)) if found else ([],) * 4
+    return _Columns(places, inputs, outputs, [sum(characters(x)) for x in inputs], quotes)
+
+
+def _decode(lines: Sequence[bytes], shape: Any) -> tuple[Sequence[int], list[Any]]:
+    """Decode every line at the speed of one loop in C; leave out what is refused."""
     decode = _decoder(shape).decode
     rows: list[Any] = []
+    refused: set[int] = set()
     rest = iter(lines)
-    while len(rows) < len(lines):
+    while len(rows) + len(refused) < len(lines):
         try:
             rows.extend(map(decode, rest))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            rows.append(None)
-    return rows
+            refused.add(len(rows) + len(refused))
+    places = range(len(lines))
+    return [n for n in places if n not in refused] if refused else places, rows
 
 
-def _columns(rows: list[Any], rules: Rules) -> _Columns:
-    places = [n for n, row in enumerate(rows) if row is not None]
-    known = rows if len(places) == len(rows) else [rows[n] for n in places]
+def _columns(places: Sequence[int], known: list[Any], rules: Rules) -> _Columns:
     match rules.format:
         case "palm":
             inputs = [row.input_text for row in known]
@@ -233,13 +262,24 @@ def _columns(rows: list[Any], rules: Rules) -> _Columns:
             return _chats(places, turns, [row.context for row in known], "author", rules)
         case "messages":
             turns = [row.messages for row in known]
-            return _chats(places, turns, [None] * len(turns), "role", rules)
+            columns = _chats(places, turns, [None] * len(turns), "role", rules)
+            if known and isinstance(known[0], _Weighed):
+                columns.quotes = _with_weights(columns, dict(zip(places, turns, strict=True)))
+            return columns
         case _:
             return _gemini(places, known, rules)
     return _Columns(places, inputs, outputs, list(map(len, inputs)), [8] * len(places))
 
 
-def _gemini(places: list[int], rows: list[Any], rules: Rules) -> _Columns:
+def _with_weights(columns: _Columns, turns: dict[int, list[_WeighedMessage]]) -> list[int]:
+    """Count two quotes more for the key of every weight."""
+    return [
+        quotes + 2 * sum([turn.weight is not msgspec.UNSET for turn in turns[place]])
+        for place, quotes in zip(columns.places, columns.quotes, strict=True)
+    ]
+
+
+def _gemini(places: Sequence[int], rows: list[Any], rules: Rules) -> _Columns:
     """Take the rows whose every turn is one text; the diagnoser reads the others."""
     plain = [
         n
@@ -268,7 +308,7 @@ def _gemini(places: list[int], rows: list[Any], rules: Rules) -> _Columns:
 
 
 def _chats(
-    places: list[int], turns: list[Any], systems: list[str | None], role: str, rules: Rules
+    places: Sequence[int], turns: list[Any], systems: list[str | None], role: str, rules: Rules
 ) -> _Columns:
     """Turn chats into columns, all of one length at a time.
 
@@ -390,7 +430,7 @@ def _scan(
     block: bytes, lines: Sequence[bytes], columns: _Columns, given: _Joined, wanted: _Joined
 ) -> set[int]:
     """Look through all texts joined, and return the rows that need a closer look."""
-    escaped = b"\\" in block and bool(_CONTROLS.search(block))
+    escaped = b"\\" in block and bool(CONTROLS.search(block))
     doubts = _quote_doubts(block, lines, columns, given, wanted)
     for text in (given, wanted):
         doubts.update(text.rows_of(text.suspects(escaped)))
@@ -426,16 +466,16 @@ class _Joined:
     """The texts of many rows as one run of bytes, and the way back from a byte to its row."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = [text.encode() for text in texts]
+        self.texts = list(map(str.encode, texts))
         self.text = _ROW_MARK.encode().join(self.texts)
         self.bytes = np.frombuffer(self.text, np.uint8)
 
-    def hashes(self, without: set[int]) -> list[int]:
+    def hashes(self, without: set[int]) -> Any:
         """Hash each text to 64 bits (XXH3), but for these rows."""
         texts = self.texts
         if without:
             texts = [text for n, text in enumerate(texts) if n not in without]
-        return list(map(xxhash.xxh3_64_intdigest, texts))
+        return np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(texts))
 
     def suspects(self, escaped: bool) -> list[int]:
         """Return the places of characters that the diagnoser may have something to say of."""

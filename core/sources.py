@@ -12,6 +12,8 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 from .diagnosis import BOM
@@ -23,6 +25,7 @@ from .rules import LINE_BYTES_MAX
 Opener = Callable[[str], BinaryIO]
 
 _HEAD_BYTES = 1 << 18
+_SOUGHT_BYTES = 1 << 16
 _SNIFFED_LINES = 100
 _PACKED = {
     b"PK\x03\x04": "zip",
@@ -39,20 +42,28 @@ class Block(NamedTuple):
 
     Args:
         data: The lines; the file's last may lack its newline.
-        offset: Where they begin in the file, or -1 where the file's bytes are not these.
         skipped_bytes: Where this is more than 0, one line of so many bytes, too long to keep.
     """
 
     data: bytes
-    offset: int
     skipped_bytes: int = 0
 
-    @property
-    def lines(self) -> int:
-        """How many lines the block holds."""
-        if self.skipped_bytes:
-            return 1
-        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+
+class Span(NamedTuple):
+    """The lines of a plain local file that begin between two places, for whoever reads them."""
+
+    path: str
+    start: int
+    end: int
+    block_bytes: int
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the lines in blocks of about `block_bytes`."""
+        with open(self.path, "rb") as file:
+            first = _line_start(file, self.start, self.end)
+            if first < self.end:
+                last = _line_start(file, self.end, sys.maxsize)
+                yield from _cut(_chunks(file, first, last, self.block_bytes))
 
 
 def expanded(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -97,35 +108,31 @@ class Source:
         self.path = path
         self._digest = hashlib.sha256()
         self.bytes = 0
-        self.stopped = False
         self._local = opener is open_local and path != "-"
         try:
             self._file = opener(path)
             self.head = self._read_head()
         except OSError as error:
             raise _unreadable(path, error) from error
+        self._packed = self.head.startswith(_GZIP)
+        not_lines = None if self._packed else _not_lines(self.head)
+        self.stopped = not_lines is not None
+        packed = Finding("compressed-file", "the file is compressed with gzip")
+        self.findings = [packed] if self._packed else [not_lines] if not_lines else []
 
     @property
     def on_disk(self) -> bool:
         """Whether another process can read the same bytes by the path."""
-        return self._local and os.path.isfile(self.path) and not self.head.startswith(_GZIP)
+        return self._local and os.path.isfile(self.path) and not self._packed
 
     @property
     def fingerprint(self) -> str:
         """The hex SHA-256 of the bytes read so far."""
         return self._digest.hexdigest()
 
-    def findings(self) -> list[Finding]:
-        """Say what stands against the file as a whole; `stopped` is then set where it is unread."""
-        if self.head.startswith(_GZIP):
-            return [Finding("compressed-file", "the file is compressed with gzip")]
-        found = _not_lines(self.head)
-        self.stopped = found is not None
-        return [found] if found else []
-
     def format(self) -> str | None:
         """Name the format that most of the first rows have."""
-        rows = [_json(line) for line in self._plain_head().split(b"\n")[:_SNIFFED_LINES]]
+        rows = [_json(line) for line in _first_lines(self._plain_head())]
         return common_format(rows)
 
     def blocks(self, block_bytes: int) -> Iterator[Block]:
@@ -134,25 +141,38 @@ class Source:
         Raises:
             UsageError: The file cannot be read to its end.
         """
-        raw = io.BufferedReader(_Replayed(self.head, self._file, self._count), 1 << 16)
-        packed = self.head.startswith(_GZIP)
-        stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-        try:
-            yield from _cut(stream, block_bytes, packed)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(self.path, error) from error
-        finally:
-            self.close()
+        with self._opened() as raw:
+            stream = gzip.GzipFile(fileobj=raw) if self._packed else raw  # type: ignore[call-overload]
+            yield from _cut(iter(partial(stream.read, block_bytes), b""))
+
+    def spans(self, span_bytes: int, block_bytes: int) -> Iterator[Span]:
+        """Yield the file in parts, where it is `on_disk`; `read_to_end` is left to the caller."""
+        for start in range(0, os.path.getsize(self.path), span_bytes):
+            yield Span(self.path, start, start + span_bytes, block_bytes)
 
     def read_to_end(self) -> None:
-        """Read what is left, for the fingerprint's sake."""
-        for _ in self.blocks(1 << 20):
-            pass
+        """Read the file for its fingerprint and its size alone.
+
+        Raises:
+            UsageError: The file cannot be read to its end.
+        """
+        with self._opened() as raw:
+            while raw.read(1 << 20):
+                pass
 
     def close(self) -> None:
         """Close the file, but never standard input."""
         if self._file is not sys.stdin.buffer:
             self._file.close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[_Replayed]:
+        try:
+            yield _Replayed(self.head, self._file, self._count)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _unreadable(self.path, error) from error
+        finally:
+            self.close()
 
     def _count(self, data: bytes) -> None:
         self._digest.update(data)
@@ -168,7 +188,7 @@ class Source:
         return head
 
     def _plain_head(self) -> bytes:
-        if not self.head.startswith(_GZIP):
+        if not self._packed:
             return self.head
         try:
             return zlib.decompressobj(31).decompress(self.head, LINE_BYTES_MAX)
@@ -176,47 +196,57 @@ class Source:
             return b""
 
 
-class _Replayed(io.RawIOBase):
+class _Replayed:
     """A file whose first bytes were read already, watched as it is read."""
 
     def __init__(self, head: bytes, file: BinaryIO, seen: Callable[[bytes], None]) -> None:
         self._head, self._file, self._seen = io.BytesIO(head), file, seen
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._head.read(len(buffer)) or self._file.read(len(buffer))
+    def read(self, size: int) -> bytes:
+        data = self._head.read(size) or self._file.read(size)
         self._seen(data)
-        buffer[: len(data)] = data
-        return len(data)
+        return data
 
 
-def _cut(stream: BinaryIO, block_bytes: int, packed: bool) -> Iterator[Block]:
-    offset, rest = 0, b""
-    while chunk := stream.read(block_bytes):
-        data = rest + chunk
-        end = data.rfind(b"\n") + 1
+def _line_start(file: BinaryIO, place: int, before: int) -> int:
+    """Return the first place from this one on where a line begins; from `before` on, any place."""
+    if place:
+        place = file.seek(place - 1)
+        while place < before and (data := file.read(_SOUGHT_BYTES)):
+            newline = data.find(b"\n") + 1
+            if newline:
+                return place + newline
+            place += len(data)
+    return place
+
+
+def _chunks(file: BinaryIO, start: int, end: int, size: int) -> Iterator[bytes]:
+    file.seek(start)
+    while data := file.read(min(size, end - start)):
+        start += len(data)
+        yield data
+
+
+def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
+    """Cut what is read into whole lines; of one that is too long, its length alone is kept."""
+    rest, skipped = b"", 0
+    for chunk in chunks:
+        if skipped:
+            line, newline, chunk = chunk.partition(b"\n")
+            skipped += len(line)
+            if not newline:
+                continue
+            yield Block(b"", skipped)
+            skipped = 0
+        end = chunk.rfind(b"\n") + 1
         if end:
-            yield Block(data[:end], -1 if packed else offset)
-            offset += end
-        rest = data[end:]
+            yield Block(b"".join((rest, memoryview(chunk)[:end])))
+            rest = b""
+        rest += chunk[end:]
         if len(rest) > LINE_BYTES_MAX:
-            skipped, rest = _skip_line(stream, len(rest), block_bytes)
-            yield Block(b"", -1, skipped)
-            offset += skipped + 1
-    if rest:
-        yield Block(rest, -1 if packed else offset)
-
-
-def _skip_line(stream: BinaryIO, seen: int, block_bytes: int) -> tuple[int, bytes]:
-    """Read to the end of a line without keeping it; return its length and what follows."""
-    while chunk := stream.read(block_bytes):
-        line, newline, rest = chunk.partition(b"\n")
-        seen += len(line)
-        if newline:
-            return seen, rest
-    return seen, b""
+            rest, skipped = b"", len(rest)
+    if rest or skipped:
+        yield Block(rest, skipped)
 
 
 def _not_lines(head: bytes) -> Finding | None:
@@ -241,7 +271,7 @@ def _looks_utf16(head: bytes) -> bool:
 
 
 def _not_one_object_a_line(head: bytes) -> Finding | None:
-    lines = [line.strip() for line in head.split(b"\n")]
+    lines = [line.strip() for line in _first_lines(head)]
     filled = [line for line in lines if line][:20]
     if not filled:
         return None
@@ -256,6 +286,10 @@ def _not_one_object_a_line(head: bytes) -> Finding | None:
         fix = "tunepipe convert reads CSV"
         return Finding("not-jsonl", "the file is CSV, a table of separated values", fix=fix)
     return None
+
+
+def _first_lines(head: bytes) -> list[bytes]:
+    return head.split(b"\n", _SNIFFED_LINES)[:_SNIFFED_LINES]
 
 
 def _is_array(first: bytes, filled: list[bytes]) -> bool:

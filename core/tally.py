@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ _SAMPLED_ROWS = 1000
 # Labels are counted while every output is short and there are few different ones.
 _LABEL_CHARACTERS, _LABELS = 64, 200
 _LABELS_SHOWN = 30
-HASH_MAX = 1 << 64
+HASH_MAX = (1 << 64) - 1
 _EDGES = (0, *(step * 10**power for power in range(7) for step in (1, 2, 3, 5, 7)))
 
 
@@ -107,14 +105,15 @@ class Tally:
         if len(kept) < self.limit:
             kept.append(problem)
 
-    def add_row(self, given: str, wanted: str, given_hash: int) -> None:
-        """Count a sound row that came from the diagnoser."""
-        for lengths, text in (self.input_lengths, given), (self.output_lengths, wanted):
-            ascii_characters, others = characters(text)
-            lengths.add([ascii_characters + others], ascii_characters)
-        self.valid_rows += 1
-        self._add_labels([wanted])
-        self._sample([given_hash], [given])
+    def add_rows(self, given: Sequence[str], wanted: Sequence[str], hashes: Sequence[int]) -> None:
+        """Count sound rows that came from the diagnoser, at least one."""
+        for lengths, texts in (self.input_lengths, given), (self.output_lengths, wanted):
+            counted = list(map(characters, texts))
+            lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted))
+        self.valid_rows += len(given)
+        self._add_labels(wanted)
+        below = self.sampled_below
+        self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
 
     def add_proof(self, proof: Proof) -> None:
         """Count the rows that a block was proved to hold."""
@@ -124,10 +123,12 @@ class Tally:
         self.rows += len(proof.places)
         self.valid_rows += len(proof.places)
         self._add_labels(proof.outputs)
-        self._sample(proof.input_hashes, proof.inputs)
+        hashes = proof.input_hashes
+        near = (hashes <= self.sampled_below).nonzero()[0].tolist()
+        self._sample([(int(hashes[n]), proof.inputs[n]) for n in near])
 
-    def merge(self, other: Tally) -> None:
-        """Add another tally of later lines; its problems must be numbered and named already."""
+    def merge(self, other: Tally, lines_before: int = 0) -> None:
+        """Add another tally of later lines; its lines are numbered on from `lines_before`."""
         self.lines += other.lines
         self.rows += other.rows
         self.valid_rows += other.valid_rows
@@ -135,7 +136,8 @@ class Tally:
         self.errors += other.errors
         for code, problems in other.problems.items():
             kept = self.problems.setdefault(code, [])
-            kept += problems[: max(0, self.limit - len(kept))]
+            problems = problems[: max(0, self.limit - len(kept))]
+            kept += [one.moved(lines_before) for one in problems] if lines_before else problems
         self.input_lengths.merge(other.input_lengths)
         self.output_lengths.merge(other.output_lengths)
         if other.labels is None:
@@ -175,19 +177,12 @@ class Tally:
         if self.labels is not None and len(self.labels) > _LABELS:
             self.labels = None
 
-    def _sample(self, hashes: Sequence[int], inputs: Sequence[str]) -> None:
-        below = self.sampled_below
-        chosen = [n for n, value in enumerate(hashes) if value <= below]
-        if len(chosen) > _SAMPLED_ROWS:
-            chosen.sort(key=hashes.__getitem__)
-            del chosen[_SAMPLED_ROWS:]
-        if chosen:
-            self._keep_sampled([(hashes[n], language(inputs[n])) for n in chosen])
+    def _sample(self, rows: list[tuple[int, str]]) -> None:
+        rows.sort()
+        self._keep_sampled([(value, language(text)) for value, text in rows[:_SAMPLED_ROWS]])
 
     def _keep_sampled(self, new: list[tuple[int, str]]) -> None:
-        if len(new) == 1:
-            insort(self.languages, new[0])
-        else:
+        if new:
             self.languages = sorted(self.languages + new)
         del self.languages[_SAMPLED_ROWS:]
 
@@ -203,11 +198,6 @@ def hashes(texts: Iterable[str]) -> list[int]:
     import xxhash
 
     return list(map(xxhash.xxh3_64_intdigest, [text.encode() for text in texts]))
-
-
-def packed(numbers: Iterable[int]) -> bytes:
-    """Return 64-bit numbers as bytes."""
-    return array("Q", numbers).tobytes()
 
 
 def _most_common(counts: Counter[str], most: int | None = None) -> list[tuple[str, int]]:

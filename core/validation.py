@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Examined, Task, examine
@@ -14,12 +15,12 @@ from .formats import FORMATS
 from .problems import Finding
 from .repeats import Found, Repeats
 from .rules import Rules, rules_for
-from .sources import Opener, Source, expanded, open_local
+from .sources import Block, Opener, Source, Span, expanded, open_local
 from .tally import Tally
 from .validation_report import FileFacts, Report, Scanned, conclude
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
     from .near_duplicates import NearDuplicates
 
@@ -32,9 +33,11 @@ KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
 BLOCK_BYTES = 1 << 19
 
 # Below, the diagnoser alone is quicker than the start of the fast tier's packages.
-FAST_FROM_BYTES = 1 << 19
+FAST_FROM_BYTES = 1 << 20
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
+# So many blocks a worker reads at a time.
+_SPAN_BLOCKS = 4
 _SNIFFED_FILES = 8
 
 
@@ -84,7 +87,7 @@ def validate(
         pii: Whether personal data is looked for; slow.
         workers: Processes; 0 takes one for a small dataset, else one a core.
         block_bytes: How much of a file is looked at at once, >= 1.
-        fast_from_bytes: After so many bytes the fast tier looks first; it costs its start.
+        fast_from_bytes: In more bytes than these the fast tier looks first; it costs its start.
         opener: Opens what is not a local path, such as a gs:// URI.
         overrides: The user's values over services.toml.
 
@@ -124,11 +127,13 @@ def scan(
     names = expanded(paths)
     opened = _first_sources(names, settings.opener)
     scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
-    with _Scan(scanned, settings, keep, keep_marks, settings.workers or _workers(names)) as one:
-        for name in names:
-            one.read(opened.pop(name) if name in opened else Source(name, settings.opener))
-        for name in expanded(against) if against else ():
-            one.read_against(Source(name, settings.opener))
+    sources = (
+        opened.pop(name) if name in opened else Source(name, settings.opener) for name in names
+    )
+    with _Scan(scanned, settings, keep, keep_marks, _local_bytes(names)) as one:
+        one.read(sources)
+        if against:
+            one.read_against(Source(name, settings.opener) for name in expanded(against))
     return scanned
 
 
@@ -152,15 +157,20 @@ def _common_format(sources: Mapping[str, Source]) -> str:
     return next((found for source in sources.values() if (found := source.format())), "")
 
 
-def _workers(names: Sequence[str]) -> int:
-    size = sum(os.path.getsize(name) for name in names if os.path.isfile(name))
-    if size < _WORKERS_FROM_BYTES:
-        return 1
+def _local_bytes(names: Sequence[str]) -> int:
+    return sum(os.path.getsize(name) for name in names if os.path.isfile(name))
+
+
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Scan:
-    """One pass over the files: blocks go out to be examined, and come back in order."""
+    """One pass over the files: parts of them go out to be examined, and come back in order.
+
+    Where there are workers, they read plain local files by themselves, and a thread of ours reads
+    them once more for their fingerprints.
+    """
 
     def __init__(
         self,
@@ -168,98 +178,118 @@ class _Scan:
         settings: Settings,
         keep: Keep,
         keep_marks: KeepMarks | None,
-        workers: int,
+        local_bytes: int,
     ) -> None:
         self._scanned, self._settings = scanned, settings
         self._keep, self._keep_marks = keep, keep_marks
-        self._workers = workers
-        self._seen_bytes = 0
+        self._local_bytes, self._seen_bytes = local_bytes, 0
+        self._workers = settings.workers or (_cores() if local_bytes >= _WORKERS_FROM_BYTES else 1)
         self._pool: Executor | None = None
+        self._reader: Executor | None = None
 
     def __enter__(self) -> _Scan:
         if self._workers > 1:
-            from concurrent.futures import ProcessPoolExecutor
+            from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+            # Loaded once, for all workers; and they start before there is a thread.
+            from . import proof  # noqa: F401
 
             self._pool = ProcessPoolExecutor(self._workers)
+            self._pool.submit(int)
+            self._reader = ThreadPoolExecutor(1)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+        for executor in (self._reader, self._pool):
+            if executor:
+                executor.shutdown(cancel_futures=True)
 
-    def read(self, source: Source) -> None:
-        """Examine one file of the dataset."""
+    def read(self, sources: Iterable[Source]) -> None:
+        """Examine the files of the dataset."""
         scanned, mine = self._scanned, Tally(0)
-        scanned.tally.add_findings(source.findings(), 1, source.path)
-        scanned.unread |= source.stopped
-        if source.stopped:
-            source.read_to_end()
-        else:
-            self._examine(source, mine)
-        facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
-        scanned.files.append(FileFacts(source.path, *facts))
-        if 0 < scanned.rules.file_bytes < source.bytes:
-            most = f"the service takes {scanned.rules.file_bytes}"
-            found = Finding("file-too-large", f"the file has {source.bytes} bytes; {most}")
-            scanned.tally.add_findings([found], 1, source.path)
-
-    def read_against(self, source: Source) -> None:
-        """Keep the hashes of a file whose rows may not stand in the dataset.
-
-        Raises:
-            UsageError: The file holds no rows at all.
-        """
-        found = source.findings()
-        if source.stopped:
-            raise UsageError(f"cannot be compared with: {found[0].message}", where=source.path)
-        number = len(self._scanned.others)
-        self._scanned.others.append(source.path)
-        for line, examined in self._results(source):
-            self._keep(number, line, examined.inputs, examined.outputs, True)
-
-    def _examine(self, source: Source, mine: Tally) -> None:
-        number = len(self._scanned.files)
-        for line, examined in self._results(source):
-            self._scanned.tally.merge(examined.tally)
+        for source, examined in self._results(sources):
+            if examined is None:
+                self._add_file(source, mine)
+                mine = Tally(0)
+                continue
+            place = len(scanned.files), mine.lines + 1
+            scanned.tally.merge(examined.tally, mine.lines)
             mine.lines += examined.tally.lines
             mine.rows += examined.tally.rows
             mine.valid_rows += examined.tally.valid_rows
-            hashes = (examined.inputs, examined.outputs)
-            self._keep(number, line, *hashes, False)
+            self._keep(*place, examined.inputs, examined.outputs, False)
             if self._keep_marks:
-                self._keep_marks(number, line, examined.marks, *hashes)
+                self._keep_marks(*place, examined.marks, examined.inputs, examined.outputs)
 
-    def _results(self, source: Source) -> Iterator[tuple[int, Examined]]:
-        """Yield each block's first line and what it was found to be, in the file's order."""
-        waiting: deque[tuple[int, Future[Examined]]] = deque()
-        for task in self._tasks(source):
-            if self._pool is None:
-                yield task.first_line, examine(task)
+    def read_against(self, sources: Iterable[Source]) -> None:
+        """Keep the hashes of files whose rows may not stand in the dataset.
+
+        Raises:
+            UsageError: A file holds no rows at all.
+        """
+        others, line = self._scanned.others, 1
+        for source, examined in self._results(sources):
+            if examined is None:
+                if source.stopped:
+                    found = source.findings[0].message
+                    raise UsageError(f"cannot be compared with: {found}", where=source.path)
+                others.append(source.path)
+                line = 1
                 continue
-            waiting.append((task.first_line, self._pool.submit(examine, task)))
-            if len(waiting) > 2 * self._workers:
-                line, future = waiting.popleft()
-                yield line, future.result()
-        for line, future in waiting:
-            yield line, future.result()
+            self._keep(len(others), line, examined.inputs, examined.outputs, True)
+            line += examined.tally.lines
 
-    def _tasks(self, source: Source) -> Iterator[Task]:
-        line = 1
-        by_path = self._pool is not None and source.on_disk
-        for block in source.blocks(self._settings.block_bytes):
-            self._seen_bytes += len(block.data)
-            task = Task(
-                block=block,
-                path=source.path,
-                first_line=line,
-                rules=self._scanned.rules,
-                limit=self._scanned.tally.limit,
-                cutoff=self._scanned.tally.sampled_below,
-                near=self._keep_marks is not None,
-                fast=self._seen_bytes > self._settings.fast_from_bytes,
-            )
-            if by_path and not block.skipped_bytes:
-                data = block._replace(data=b"")
-                task = replace(task, block=data, read_bytes=len(block.data))
-            yield task
-            line += block.lines
+    def _add_file(self, source: Source, mine: Tally) -> None:
+        scanned, most = self._scanned, self._scanned.rules.file_bytes
+        scanned.tally.add_findings(source.findings, 1, source.path)
+        scanned.unread |= source.stopped
+        facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
+        scanned.files.append(FileFacts(source.path, *facts))
+        if 0 < most < source.bytes:
+            what = f"the file has {source.bytes} bytes; the service takes {most}"
+            scanned.tally.add_findings([Finding("file-too-large", what)], 1, source.path)
+
+    def _results(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Examined | None]]:
+        """Yield what the parts of each file were found to be, in order, and None at its end."""
+        waiting: deque[tuple[Source, Callable[[], Examined | None]]] = deque()
+        room = 2 * self._workers if self._pool else 0
+        for source in sources:
+            for result in self._begun(source):
+                waiting.append((source, result))
+                if len(waiting) > room:
+                    first, result = waiting.popleft()
+                    yield first, result()
+        for source, result in waiting:
+            yield source, result()
+
+    def _begun(self, source: Source) -> Iterator[Callable[[], Examined | None]]:
+        """Hand out a file's parts, and yield how to wait for each and for the file's end."""
+        block_bytes, end = self._settings.block_bytes, _nothing
+        parts: Iterator[Block | Span] = source.blocks(block_bytes)
+        if source.stopped:
+            source.read_to_end()
+            parts = iter(())
+        elif self._reader and source.on_disk:
+            parts = source.spans(_SPAN_BLOCKS * block_bytes, block_bytes)
+            end = self._reader.submit(source.read_to_end).result
+        for part in parts:
+            task = self._task(part, source.path)
+            yield self._pool.submit(examine, task).result if self._pool else partial(examine, task)
+        yield end
+
+    def _task(self, part: Block | Span, path: str) -> Task:
+        if isinstance(part, Block):
+            self._seen_bytes += len(part.data)
+        return Task(
+            lines=part,
+            path=path,
+            rules=self._scanned.rules,
+            limit=self._scanned.tally.limit,
+            cutoff=self._scanned.tally.sampled_below,
+            fast=max(self._local_bytes, self._seen_bytes) > self._settings.fast_from_bytes,
+            near=self._keep_marks is not None,
+        )
+
+
+def _nothing() -> None:
+    return None

@@ -439,5 +439,5 @@ def convert(
         out.line(f"  {place}: {row['reason']}")
     if found.refused_total > REFUSED_SHOWN:
         out.line(f"  and {found.refused_total - REFUSED_SHOWN:,} more", "dim")
-    out.warnings(f"{rows:,} rows lost their {name}" for name, rows in found.left_out.items())
+    out.warnings(f"left out of {rows:,} rows: {name}" for name, rows in found.left_out.items())
     return int(found.refused_total > 0)

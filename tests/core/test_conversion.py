@@ -175,6 +175,21 @@ def test_declared_tools_are_never_dropped_unsaid():
     assert conversion.converted(row, "messages", "gemini")[1] == ("additionalProperties",)
 
 
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("palm", {"input_text": "q", "output_text": "a"}),
+        ("messages", {"messages": [USER, ANSWER], "labels": {}, "parallel_tool_calls": False}),
+        ("gemini", {"contents": [], "generationConfig": {}, "toolConfig": {}}),
+        ("preference", {"contents": [], "completions": [], "labels": {}}),
+    ],
+)
+def test_the_same_format_loses_only_what_its_service_does_not_know(format, row):
+    assert conversion.converted(row, format, format) == (row, ())
+    more = {"customer": "c1"} | row | {"day": "2026-11-25"}
+    assert conversion.converted(more, format, format) == (row, ("customer", "day"))
+
+
 def test_roles_of_the_wild_are_read():
     row = {
         "messages": [
@@ -246,6 +261,18 @@ def test_tables_come_in_with_their_columns_named(tmp_path, kind):
     first, second, _ = map(json.loads, target.read_text().splitlines())
     assert first["systemInstruction"]["parts"] == [{"text": "be kind"}]
     assert "systemInstruction" not in second
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_json_array_is_read_as_rows(tmp_path, indent):
+    path, target = tmp_path / "rows.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps([{"input_text": "q", "output_text": "a"}] * 2, indent=indent))
+    report = conversion.convert(path, target, "palm")
+    assert (report.format, report.written) == ("palm", 2)
+    assert target.read_text() == '{"input_text":"q","output_text":"a"}\n' * 2
+    path.write_text("[1]\n[2]\n")
+    with pytest.raises(DataError):
+        conversion.convert(path, target, "palm")
 
 
 def test_a_notebook_writes_its_frame(tmp_path):

@@ -1,11 +1,11 @@
 import random
+from array import array
 from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunepipe.core.repeats import Repeat, Repeats
-from tunepipe.core.tally import packed
 
 ROWS = st.lists(
     st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), max_size=40), min_size=1, max_size=4
@@ -20,8 +20,9 @@ def filled(files, others, limit, **sizes):
         for file, rows in enumerate(group):
             for start in range(0, len(rows), 7):
                 part = rows[start : start + 7]
-                inputs = packed(spread[key] for key, _ in part)
-                repeats.add(file, start + 1, inputs, packed(x for _, x in part), against)
+                inputs = array("Q", [spread[key] for key, _ in part]).tobytes()
+                outputs = array("Q", [x for _, x in part]).tobytes()
+                repeats.add(file, start + 1, inputs, outputs, against)
     return repeats.find()
 
 

@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from tests import defects
 from tunepipe.core.blocks import Task, examine
 from tunepipe.core.formats import FORMATS
+from tunepipe.core.proof import prove
 from tunepipe.core.rules import rules_for
 from tunepipe.core.sources import Block
 from tunepipe.core.validation import validate
@@ -27,6 +29,119 @@ PIECES = [
     "　".encode(), "あ".encode(), b"\x0b", b"\x0c", b"system", b"model", b"assistant",
 ]  # fmt: skip
 
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "b:"}'}}
+LOUD = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "\x07"}}
+ASKED = {"role": "user", "content": "where?"}
+TOOLS = [{"functionDeclarations": [{"name": "f:", "parameters": {"type": "object"}, "n": 1.5}]}]
+# Rows that hold more than two texts; some are sound, some are not.
+RICH = {
+    "messages": [
+        {"messages": [ASKED, {"role": "assistant", "content": "ok", "weight": 1}] * 2},
+        {"messages": [ASKED, {"role": "assistant", "content": "where?", "weight": 1}] * 2},
+        {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [LOUD]}]},
+        {"messages": [ASKED, {"role": "assistant", "content": 'h"e\tre', "weight": 1}]},
+        {"messages": [ASKED, {"role": "assistant", "content": "here", "weight": 2}]},
+        {"messages": [ASKED, {"role": "assistant", "content": "here", "weight": True}]},
+        {"messages": [ASKED, {"role": "assistant", "content": "where?", "weight": 0}]},
+        {"messages": [ASKED, {"role": "assistant", "content": " \n", "weight": 0}]},
+        {
+            "messages": [ASKED, {"role": "model", "content": "here"}],
+            "labels": {"a:": "b"},
+        },
+        {
+            "messages": [
+                ASKED,
+                {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                {"role": "tool", "tool_call_id": "c1", "content": ""},
+                {"role": "assistant", "content": "here"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "description": "\u200b"}}],
+        },
+        {
+            "messages": [
+                {"role": "system", "content": "be\u3000brief", "name": "s"},
+                {"role": "user", "content": [{"type": "text", "text": "this?"}]},
+                {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
+            ],
+            "parallel_tool_calls": False,
+        },
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "this?"},
+                        {"type": "image_url", "image_url": {"url": "gs://b/o.png"}},
+                        {"type": "other", "~": 1},
+                    ],
+                },
+                {"role": "assistant", "content": "text", "refusal": None},
+            ]
+        },
+    ],
+    "gemini": [
+        *(
+            {
+                "contents": [
+                    {"role": "user", "parts": [{"text": "a"}]},
+                    {"role": "model", "parts": [{"text": "b"}]},
+                ],
+                "labels": {"a": odd},
+            }
+            for odd in ("b", float("nan"), 1e999, 10**30, json.loads("[" * 120 + "]" * 120))
+        ),
+        {
+            "contents": [
+                {"role": "user", "parts": [{"text": "a"}, {"text": "b\\"}]},
+                {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"x": 1e3}}}]},
+                {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}}}]},
+                {"role": "model", "parts": [{"text": "model"}]},
+            ],
+            "tools": TOOLS,
+            "generationConfig": {"temperature": 0.5},
+        },
+        {
+            "contents": [
+                {
+                    "role": "user",
+                    "parts": [
+                        {"fileData": {"fileUri": "gs://b/a.png", "mimeType": "image/png"}},
+                        {"text": "what?"},
+                    ],
+                },
+                {"role": "model", "parts": [{"text": "a cat"}, {}]},
+            ],
+            "systemInstruction": {"parts": [{"text": "x"}, {"text": "　"}]},
+        },
+    ],
+    "preference": [
+        *(
+            {
+                "input": {"messages": [ASKED]},
+                "preferred_output": [{"role": "assistant", "content": "here"}],
+                "non_preferred_output": [{"role": "assistant", "content": text}],
+            }
+            for text in ("no", "\u200b", "\n", "\u3000", "\x01", "assistant")
+        ),
+        {
+            "input": {"messages": [ASKED], "tools": []},
+            "preferred_output": [{"role": "assistant", "content": "here"}],
+            "non_preferred_output": [{"role": "assistant", "content": "no"}],
+        },
+        {
+            "contents": [{"role": "user", "parts": [{"text": "a"}]}],
+            "completions": [
+                {"score": score, "completion": {"role": "model", "parts": [{"text": "b"}]}}
+                for score in (0.3, 0.3)
+            ],
+        },
+    ],
+    "palm-chat": [
+        {"context": "", "messages": [{"author": a, "content": a} for a in ("user", "bot")]},
+        {"context": "\u00ad", "messages": [{"author": "user", "content": "x"}] * 2},
+    ],
+}
+
 SKIPPED = ("overlong_line", "too_long", "deep_nesting")
 
 
@@ -39,6 +154,8 @@ def mutated(format: str, seed: int) -> bytes:
     if format == "messages":
         makers |= {kind: make for kind, (_, make) in defects.MESSAGE_KINDS.items()}
     lines += [makers[kind](format) for kind in rng.sample(sorted(makers), 12)]
+    rich = RICH.get(format, [])
+    lines += [defects.line(row, ensure_ascii=rng.random() < 0.3) for row in rich for _ in range(3)]
     lines += rng.sample(lines, 4)
     rng.shuffle(lines)
     for _ in range(rng.randrange(30)):
@@ -53,9 +170,9 @@ def mutated(format: str, seed: int) -> bytes:
 @BOUNDED
 @given(seed=st.integers(0, 10**6))
 def test_the_fast_tier_says_what_the_diagnoser_says(format, seed):
-    block = Block(mutated(format, seed), 0)
+    block = Block(mutated(format, seed))
     rules = rules_for(format, pii=seed % 5 == 0)
-    slow, fast = (examine(Task(block, "f", 1, rules, 1000, fast=fast)) for fast in (False, True))
+    slow, fast = (examine(Task(block, "f", rules, 1000, fast=fast)) for fast in (False, True))
     assert fast.tally.problems == slow.tally.problems
     assert fast == slow
 
@@ -88,3 +205,13 @@ def test_the_report_does_not_depend_on_workers(tmp_path, format):
     assert two == one
     assert one.counts["eval-leak"] > 0
     assert len(one.problems) == 50 < one.problems_total
+
+
+SOUND = {"messages": (0, 3, 10), "gemini": (0, 5), "preference": (0, 5), "palm-chat": (0,)}
+
+
+@pytest.mark.parametrize("format", SOUND)
+def test_rows_with_tools_weights_and_parts_need_no_diagnoser(format):
+    lines = [defects.line(RICH[format][n]) for n in SOUND[format]]
+    lines += defects.sound_lines(format, 3)
+    assert prove(b"\n".join(lines), rules_for(format)).unproved == []
