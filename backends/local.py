@@ -186,7 +186,8 @@ def _require_attention(config: Any) -> None:
 
 def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:
     if base_model:
-        from .local_lora import load_config, load_tokenizer
+        from .local_loading import load_tokenizer
+        from .local_lora import load_config
 
         return load_tokenizer(base_model), load_config(base_model)
     from .local_model import learn_tokenizer, tiny_config

@@ -45,6 +45,19 @@ def test_what_would_fail_later_is_refused_before_anything_is_sent(
     assert main.run([*arguments, *more, "--dry-run"]) == code
 
 
+def test_the_services_count_goes_with_the_run(
+    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", f"gs://{BUCKET}"]
+    assert main.run([*arguments, *PLACE, "--tokenizer", "service", "--dry-run"]) == 0
+    found = capfd.readouterr()
+    assert "calibrated on 120 rows with the service's count" in " ".join(found.err.split())
+    sent = json.loads(found.out)["request"]["pipeline_job"]["runtime_config"]["parameter_values"]
+    sample = sent["tables"]["prices"]["tokens"]["calibration"]
+    assert (sample["rows"], sample["counter"]) == (120, "the service's count for gemini-3.5-flash")
+    assert 0 < sample["counted"] != sample["estimated"] > 0
+
+
 def test_the_whole_command_from_a_local_file_to_geminis_answer(
     cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +79,10 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     }
     hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
     assert hosts == {f"{REGION}-aiplatform.googleapis.com", "aiplatform.eu.rep.googleapis.com"}
+    (summary,) = (cloud.buckets / BUCKET).rglob("summary")
+    said = summary.read_text()
+    assert "\n- Cost estimated: $0.01\n" in said
+    assert "\n- Cost: $" in said  # by the tokens that the job counted
     run_id = done["name"].rpartition("/")[2]
     asked = ["predict", "--model", run_id, *PLACE, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
