@@ -162,7 +162,7 @@ def _counted(asked: Any, model: str, contents: Sequence[Mapping[str, Any]]) -> i
     from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
     from .genai_clients import as_google_core
-    from .launcher import is_transient
+    from .google_clients import is_transient
 
     @retry(
         retry=retry_if_exception(is_transient),
