@@ -167,9 +167,10 @@ def test_the_loss_is_on_the_answer_alone(base, data, tmp_path):
         {"packing": True, "micro_batch_size": 2},
         {"micro_batch_size": 3},
         {"gradient_checkpointing": True},
+        {"processes": 2},
     ],
 )
-def test_ways_to_save_memory_change_no_weight(base, data, adapter, tmp_path, options):
+def test_ways_to_divide_a_step_change_no_weight(base, data, adapter, tmp_path, options):
     found = run(base, data, tmp_path, learning_rate=1e-2, **options)
     wanted = load_file(f"{adapter.model}/adapter_model.safetensors")
     for name, tensor in load_file(f"{found.model}/adapter_model.safetensors").items():
