@@ -249,11 +249,11 @@ def _model(
 
 
 def _parameters(model: Any) -> dict[str, int]:
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return {
-        "parameters": sum(count for count, _ in counts),
-        "trained_parameters": sum(count for count, trained in counts if trained),
-    }
+    if hasattr(model, "get_nb_trainable_parameters"):  # under LoRA; it knows what 4 bits pack
+        trained, whole = model.get_nb_trainable_parameters()
+    else:
+        trained = whole = sum(p.numel() for p in model.parameters())
+    return {"parameters": whole, "trained_parameters": trained}
 
 
 def _measured(state: State) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
     """
     if merge and hasattr(model, "merge_and_unload"):
         _save_quietly(model, folder / "adapter")
-        model = model.merge_and_unload()
+        model = _merged(model, folder / "adapter")
     _save_quietly(model, folder)
     tokenizer.save_pretrained(folder)
 
@@ -99,6 +99,15 @@ def load_tuned(name: str, device: str) -> Any:
         with loading(name) as where:
             model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **where)
     return model.to(device).eval()
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """Merge LoRA into its base; one in 4 bits is read anew, as merging would round it again."""
+    if not getattr(model.get_base_model(), "is_loaded_in_4bit", False):
+        return model.merge_and_unload()
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(adapter, dtype="auto").merge_and_unload()
 
 
 def _save_quietly(model: Any, folder: Path) -> None:
