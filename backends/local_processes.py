@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -128,32 +128,33 @@ def in_crew(
 
 
 def _followed(crew: Any, told: Any, progress: Progress) -> Mapping[str, Any]:
-    """Pass on what the first process reports until all have ended."""
+    """Pass on what the first process reports until all have ended; return its result."""
     from torch.multiprocessing.spawn import ProcessException
 
     result: Mapping[str, Any] = {}
-    failure: Exception | None = None
+    try:
+        for kind, value in _messages(crew, told):
+            if kind == "error":
+                raise value
+            if kind == "result":
+                result = value
+            else:
+                progress(value)
+    except ProcessException as error:
+        raise TunepipeError(f"a process of the training failed: {error}") from error
+    return result
+
+
+def _messages(crew: Any, told: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is told until all have ended and nothing is left to read."""
     ended = False
     while True:
         try:
-            kind, value = told.get(timeout=_LOOK_SECONDS)
+            yield told.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
             if ended:
-                break
-            try:
-                ended = crew.join(timeout=0)
-            except ProcessException as error:
-                failure, ended = error, True
-            continue
-        if kind == "error":
-            raise value
-        if kind == "result":
-            result = value
-        else:
-            progress(value)
-    if failure:
-        raise TunepipeError(f"a process of the training failed: {failure}") from failure
-    return result
+                return
+            ended = crew.join(timeout=0)
 
 
 def _member(
@@ -180,8 +181,8 @@ def _member(
     try:
         result = work(crew, report)
     except TunepipeError as error:
-        told.put(("error", error))
-        raise
+        told.put(("error", error))  # and whoever waits for this process is ended
+        return
     if crew.is_first:
         told.put(("result", result))
     state.destroy_process_group()

@@ -6,8 +6,9 @@
 TRL is taken in its default settings, gradient checkpointing among them, and once without that; on a
 CPU its default of bfloat16 is off, as ours is. Both get the same LoRA, rate and chat template, and
 see every row equally often. Each run is a process of its own, ours and TRL's in turn. Tokens are
-those of the rows, without padding; seconds are those of the training alone, the last checkpoint
-among them; the loss is that of the held-out answers after training, reckoned alike for both.
+those of the rows, without padding. Seconds run from the end of the first step to that of the last;
+with one thread on a CPU they are the process's own CPU seconds, which busy neighbours do not change
+much. The loss is that of the held-out answers after training, reckoned alike for both.
 Needs the extra `bench`.
 """
 
@@ -22,7 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +78,10 @@ def write_base(folder: Path) -> None:
     tokenizer.save_pretrained(folder / "base")
 
 
-def tune_ours(base: str, folder: Path, mode: str, device: str, threads: int) -> tuple[Any, float]:
-    """Tune with tunepipe; give the tuned model and the seconds."""
+def tune_ours(
+    base: str, folder: Path, mode: str, device: str, threads: int, tick: Callable[[], None]
+) -> Any:
+    """Tune with tunepipe, tick at the end of each step, and give the tuned model."""
     from tunepipe.backends import local
     from tunepipe.backends.contract import TuningRequest
     from tunepipe.backends.local_lora import load_tuned
@@ -96,21 +100,31 @@ def tune_ours(base: str, folder: Path, mode: str, device: str, threads: int) -> 
     files = (str(folder / "train.jsonl"), str(folder / "eval.jsonl"))
     request = TuningRequest(base, *files, STEPS, BATCH, options=options)
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        found = local.tune(request, out, lambda event: None)
-        return load_tuned(found.model, device), found.statistics["seconds"]
+        return load_tuned(local.tune(request, out, lambda event: tick()).model, device)
 
 
 def tune_trl(
-    base: str, folder: Path, mode: str, device: str, threads: int, plain: bool
-) -> tuple[Any, float]:
-    """Tune with TRL; give the tuned model and the seconds."""
+    base: str,
+    folder: Path,
+    mode: str,
+    device: str,
+    threads: int,
+    tick: Callable[[], None],
+    plain: bool,
+) -> Any:
+    """Tune with TRL, tick at the end of each step, and give the tuned model."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
+    from transformers import TrainerCallback
     from transformers.utils import logging
     from trl import SFTConfig, SFTTrainer
 
     from tunepipe.core.formats import read_examples
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *arguments: Any, **named: Any) -> None:
+            tick()
 
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
@@ -142,9 +156,10 @@ def tune_trl(
             args=config,
             train_dataset=Dataset.from_list(rows),
             peft_config=lora if mode == "lora" else None,
+            callbacks=[Clock()],
         )
-        seconds = trainer.train().metrics["train_runtime"]
-    return trainer.model, seconds
+        trainer.train()
+    return trainer.model
 
 
 def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads: int) -> None:
@@ -157,10 +172,18 @@ def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads:
     from tunepipe.backends.local_processes import Crew
     from tunepipe.core.formats import read_examples
 
-    if side == OURS:
-        model, seconds = tune_ours(base, folder, mode, device, threads)
-    else:
-        model, seconds = tune_trl(base, folder, mode, device, threads, side == TRL_PLAIN)
+    clock = time.process_time if (device, threads) == ("cpu", 1) else time.perf_counter
+    moments: list[float] = []
+
+    def tick() -> None:
+        if device != "cpu":
+            torch.cuda.synchronize()
+        moments.append(clock())
+
+    how = (base, folder, mode, device, threads, tick)
+    model = tune_ours(*how) if side == OURS else tune_trl(*how, side == TRL_PLAIN)
+    assert len(moments) == STEPS
+    seconds = moments[-1] - moments[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device != "cpu":
         peak = torch.cuda.max_memory_allocated()
@@ -169,7 +192,7 @@ def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads:
         encode(tokenizer, read_examples(folder / name), prompt_weight=0.0, max_tokens=1024)
         for name in ("train.jsonl", "eval.jsonl")
     )
-    tokens = EPOCHS * sum(len(row.ids) for row in taught)
+    tokens = EPOCHS * sum(len(row.ids) for row in taught) * (STEPS - 1) / STEPS
     layout = Layout(BATCH, 0, tokenizer.pad_token_id)
     loss = evaluation_loss(model, held_out, layout, Crew(device))
     print(json.dumps({"speed": tokens / seconds, "peak": peak / 2**20, "loss": loss}))
