@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tunepipe.core.formats import Example, read_examples
 
 from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
 from .local_options import PredictionOptions, TuningOptions, read_options
+from .local_processes import Crew, crew_size, in_crew
 
 if TYPE_CHECKING:
     from .local_checkpoint import State
@@ -52,8 +54,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Returns:
         The folder, and statistics: train_steps, parameters, trained_parameters, seconds, tokens,
         tokens_per_second, loss_curve ([step, training loss, evaluation loss or None]), device,
-        untrained_loss, final_loss, best_step, resumed_from_step, memory_estimated_bytes, base_model
-        (what `predict` takes to ask the model before tuning) and note (what the model is).
+        processes, untrained_loss, final_loss, best_step, resumed_from_step,
+        memory_estimated_bytes, base_model (what `predict` takes to ask the model before tuning) and
+        note (what the model is).
 
     Raises:
         DataError: A row is too long, or the training failed or did not help.
@@ -65,7 +68,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     if finished := _finished(folder, identity):
         return finished
     device = _prepare(options.device, options.threads)
-    statistics = _tune(request, _settled(options, request), folder, identity, device, progress)
+    size = crew_size(options.processes, device, request.batch_size if request.base_model else 1)
+    work = partial(_tune, request, _settled(options, request, size), folder, identity)
+    statistics = in_crew(work, size, device, progress)
     with replacing(folder / _RECORD) as file:
         json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
     _checkpoint(options, folder, identity).unlink(missing_ok=True)
@@ -101,9 +106,10 @@ def _tune(
     options: TuningOptions,
     folder: Path,
     identity: str,
-    device: str,
+    crew: Crew,
     progress: Progress,
 ) -> dict[str, Any]:
+    _prepare(crew.device, options.threads)
     from .local_data import encode
     from .local_lora import save
     from .local_memory import free_bytes, require_room, size_of
@@ -126,16 +132,19 @@ def _tune(
         size_of(config, options.lora_rank),
         options,
         longest=max(len(row.ids) for row in (*rows, *judged)),
-        free_bytes=free_bytes(device),
-        on_gpu=device != "cpu",
+        free_bytes=free_bytes(crew.device) // (crew.size if crew.device == "cpu" else 1),
+        on_gpu=crew.device != "cpu",
     )
-    model = _model(tokenizer, config, request, options, folder, device)
-    state = train(model, rows, judged, plan, _checkpoint(options, folder, identity), progress)
+    model = _model(tokenizer, config, request, options, folder, crew)
+    checkpoint = _checkpoint(options, folder, identity)
+    state = train(model, rows, judged, plan, checkpoint, crew, progress)
     counts = _parameters(model)
-    save(model, tokenizer, folder, merge=options.merge)
+    if crew.is_first:
+        save(model, tokenizer, folder, merge=options.merge)
     note = _note(request, options, len(rows), counts)
     measured = _measured(state) | counts | {"memory_estimated_bytes": memory}
-    return measured | {"device": device, "base_model": request.base_model, "note": note}
+    where = {"device": crew.device, "processes": crew.size}
+    return measured | where | {"base_model": request.base_model, "note": note}
 
 
 def _prepare(device: str, threads: int) -> str:
@@ -162,13 +171,14 @@ def _kind(request: TuningRequest, options: TuningOptions) -> str:
     return options.tuning_mode if request.base_model else "nothing"
 
 
-def _settled(options: TuningOptions, request: TuningRequest) -> TuningOptions:
+def _settled(options: TuningOptions, request: TuningRequest, processes: int) -> TuningOptions:
     """Fill in what the options leave open."""
     every = max(1, request.train_steps // _EVALUATIONS)
+    share = -(-request.batch_size // processes)
     return replace(
         options,
         tuning_mode=options.tuning_mode if request.base_model else "full",
-        micro_batch_size=min(options.micro_batch_size or request.batch_size, request.batch_size),
+        micro_batch_size=min(options.micro_batch_size or share, share),
         evaluate_every=options.evaluate_every or every,
         checkpoint_every=options.checkpoint_every or every,
     )
@@ -186,7 +196,8 @@ def _require_attention(config: Any) -> None:
 
 def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:
     if base_model:
-        from .local_lora import load_config, load_tokenizer
+        from .local_loading import load_tokenizer
+        from .local_lora import load_config
 
         return load_tokenizer(base_model), load_config(base_model)
     from .local_model import learn_tokenizer, tiny_config
@@ -223,25 +234,26 @@ def _model(
     request: TuningRequest,
     options: TuningOptions,
     folder: Path,
-    device: str,
+    crew: Crew,
 ) -> Any:
     from .local_lora import adapt, load_base, save
     from .local_model import untrained_model
 
     if not request.base_model:
         model = untrained_model(config, request.seed)
-        save(model, tokenizer, folder / BASE, merge=False)
-        return model.to(device)
-    model = load_base(request.base_model, options, device)
+        if crew.is_first:
+            save(model, tokenizer, folder / BASE, merge=False)
+        return model.to(crew.device)
+    model = load_base(request.base_model, options, crew.device)
     return model if options.tuning_mode == "full" else adapt(model, options, request.seed)
 
 
 def _parameters(model: Any) -> dict[str, int]:
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return {
-        "parameters": sum(count for count, _ in counts),
-        "trained_parameters": sum(count for count, trained in counts if trained),
-    }
+    if hasattr(model, "get_nb_trainable_parameters"):  # under LoRA; it knows what 4 bits pack
+        trained, whole = model.get_nb_trainable_parameters()
+    else:
+        trained = whole = sum(p.numel() for p in model.parameters())
+    return {"parameters": whole, "trained_parameters": trained}
 
 
 def _measured(state: State) -> dict[str, Any]:

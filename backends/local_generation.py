@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from .contract import Answer, Prompt
-from .local_lora import load_tokenizer, load_tuned
+from .local_loading import load_tokenizer
+from .local_lora import load_tuned
 from .local_options import PredictionOptions
 from .prompts import end_ids, prompt_ids
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +10,10 @@ import torch
 
 from tunepipe.core.errors import LimitError, UsageError
 
+from .local_loading import loading
 from .local_options import TuningOptions
 
 ADAPTER = "adapter_config.json"
-
-
-@contextmanager
-def loading(name: str) -> Iterator[dict[str, Any]]:
-    """Yield the arguments that `from_pretrained` needs for `name`; explain what goes wrong.
-
-    Raises:
-        UsageError: There is no such folder or hub id, or the hub cannot be reached.
-    """
-    local = Path(name).is_dir()
-    try:
-        yield {"local_files_only": local}
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            "the folder holds no model in Hugging Face layout"
-            if local
-            else f"the base model can be loaded neither from a folder nor from the hub "
-            f"({type(error).__name__})",
-            where=f"base_model {name}",
-            fix="name a folder with config.json, tokenizer and safetensors"
-            if local
-            else "check the name and the network, log in for gated models (hf auth login), "
-            "or download the model and name its folder",
-        ) from error
-
-
-def load_tokenizer(name: str) -> Any:
-    """Load the tokenizer of a folder or hub id; one without a padding token pads with its end."""
-    from transformers import AutoTokenizer
-
-    with loading(name) as where:
-        tokenizer = AutoTokenizer.from_pretrained(name, **where)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_config(name: str) -> Any:
@@ -116,7 +80,7 @@ def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
     """
     if merge and hasattr(model, "merge_and_unload"):
         _save_quietly(model, folder / "adapter")
-        model = model.merge_and_unload()
+        model = _merged(model, folder / "adapter")
     _save_quietly(model, folder)
     tokenizer.save_pretrained(folder)
 
@@ -135,6 +99,15 @@ def load_tuned(name: str, device: str) -> Any:
         with loading(name) as where:
             model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **where)
     return model.to(device).eval()
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """Merge LoRA into its base; one in 4 bits is read anew, as merging would round it again."""
+    if not getattr(model.get_base_model(), "is_loaded_in_4bit", False):
+        return model.merge_and_unload()
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(adapter, dtype="auto").merge_and_unload()
 
 
 def _save_quietly(model: Any, folder: Path) -> None:

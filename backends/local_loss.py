@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .local_data import Layout, Row, micro_batches, packed, padded
+from .local_processes import Crew
 
 
 def summed_loss(model: Any, rows: Sequence[Row], layout: Layout) -> torch.Tensor:
@@ -29,18 +30,19 @@ def summed_loss(model: Any, rows: Sequence[Row], layout: Layout) -> torch.Tensor
     return (losses * weights[:, -kept:].flatten().to(model.device)).sum()
 
 
-def evaluation_loss(model: Any, rows: Sequence[Row], layout: Layout) -> float:
+def evaluation_loss(model: Any, rows: Sequence[Row], layout: Layout, crew: Crew) -> float:
     """Return the mean loss of the rows' answers, in nats a token."""
     model.eval()
     total = weight = 0.0
     ordered = sorted(rows, key=lambda row: len(row.ids))
     with torch.no_grad():
-        for part in micro_batches(ordered, layout):
+        for part in crew.share(micro_batches(ordered, layout)):
             answers = [Row(row.ids, [float(w == 1) for w in row.weights]) for row in part]
             total += float(summed_loss(model, answers, layout))
             weight += sum(sum(row.weights) for row in answers)
     model.train()
-    return total / weight
+    sums = crew.add_up(torch.tensor([total, weight], dtype=torch.float64, device=crew.device))
+    return float(sums[0] / sums[1])
 
 
 def _keeping(model: Any, positions: int) -> dict[str, int]:

@@ -35,6 +35,7 @@ class TuningOptions:
         checkpoint_every: Steps between checkpoints; 0 takes a tenth of the run.
         checkpoint_dir: Where they go; "" takes the output folder.
         device: "cpu", "cuda" or "cuda:N"; "" takes a GPU where there is one.
+        processes: Processes that share the rows of each step; 0 takes one a GPU, and one on a CPU.
         threads: CPU threads; more than one is slower for small models on a busy machine.
     """
 
@@ -53,6 +54,7 @@ class TuningOptions:
     checkpoint_every: int = 0
     checkpoint_dir: str = ""
     device: str = ""
+    processes: int = 0
     threads: int = 1
 
 

@@ -22,6 +22,7 @@ from .contract import Progress
 from .local_checkpoint import State, restore, resume, save_checkpoint, trained_weights
 from .local_data import Layout, Row, batches, micro_batches
 from .local_loss import evaluation_loss, summed_loss
+from .local_processes import Crew
 
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 1.0
@@ -66,6 +67,7 @@ def train(
     held_out: Sequence[Row],
     plan: Plan,
     checkpoint: Path,
+    crew: Crew,
     progress: Progress,
 ) -> State:
     """Train `model` in place, going on from `checkpoint` where that exists.
@@ -76,6 +78,7 @@ def train(
         held_out: Rows for the loss that is reported; may be empty.
         plan: How.
         checkpoint: The file to go on from and to write.
+        crew: The processes that train together; all call this alike.
         progress: Told of `done`, `total`, `seconds_left`, `loss` and, where there is one,
             `eval_loss`.
 
@@ -89,21 +92,21 @@ def train(
     judged = held_out or rows[:_SAMPLE]
     state, best = resume(checkpoint, model, optimizers)
     if not state.curve:
-        state.untrained_loss = evaluation_loss(model, judged, plan.layout)
+        state.untrained_loss = evaluation_loss(model, judged, plan.layout, crew)
         state.curve.append([0, None, state.untrained_loss])
     started = time.monotonic() - state.seconds
     model.train()
     for numbers in _remaining(rows, plan, state.step):
         if _is_out_of_patience(state, plan):
             break
-        loss = _advance(model, [rows[n] for n in numbers], optimizers, plan, state)
+        loss = _advance(model, [rows[n] for n in numbers], optimizers, plan, state, crew)
         if _is_due(state.step, plan.evaluate_every, plan.steps):
-            best = _evaluate(model, judged, plan, state, best)
+            best = _evaluate(model, judged, plan, state, best, crew)
         elif _is_due(state.step, plan.steps // _REPORTS, plan.steps):
             _note(state, None)
         state.seconds = time.monotonic() - started
         progress(_event(state, plan, loss))
-        if _is_due(state.step, plan.checkpoint_every, plan.steps):
+        if crew.is_first and _is_due(state.step, plan.checkpoint_every, plan.steps):
             save_checkpoint(checkpoint, model, optimizers, state, best)
     restore(model, best)
     state.final_loss = state.best_loss if plan.patience else _last_evaluation(state)
@@ -129,12 +132,17 @@ def _is_due(step: int, every: int, steps: int) -> bool:
 
 
 def _advance(
-    model: Any, rows: Sequence[Row], optimizers: Sequence[Any], plan: Plan, state: State
+    model: Any,
+    rows: Sequence[Row],
+    optimizers: Sequence[Any],
+    plan: Plan,
+    state: State,
+    crew: Crew,
 ) -> float:
     """Make one step and return its loss."""
     state.step += 1
-    torch.manual_seed(plan.seed * 1_000_003 + state.step)
-    loss = _accumulate(model, rows, plan.layout)
+    torch.manual_seed(plan.seed * 1_000_003 + state.step + crew.number * 104_729)
+    loss = _accumulate(model, rows, plan.layout, crew)
     if not math.isfinite(loss):
         raise DataError(
             f"the training loss is not a number at step {state.step}",
@@ -152,15 +160,16 @@ def _advance(
     return loss
 
 
-def _accumulate(model: Any, rows: Sequence[Row], layout: Layout) -> float:
+def _accumulate(model: Any, rows: Sequence[Row], layout: Layout, crew: Crew) -> float:
     """Add up the gradients of a step, the same however it is divided; return its loss."""
     weight = sum(sum(row.weights) for row in rows)
     total = torch.zeros((), device=model.device)
-    for part in micro_batches(rows, layout):
+    for part in micro_batches(crew.share(rows), layout):
         loss = summed_loss(model, part, layout) / weight
         loss.backward()
         total += loss.detach()
-    return float(total)
+    crew.add_up_gradients(model.parameters())
+    return float(crew.add_up(total))
 
 
 def _optimizers(model: Any, plan: Plan) -> list[Any]:
@@ -180,10 +189,10 @@ def _optimizers(model: Any, plan: Plan) -> list[Any]:
 
 
 def _evaluate(
-    model: Any, rows: Sequence[Row], plan: Plan, state: State, best: dict[str, Any]
+    model: Any, rows: Sequence[Row], plan: Plan, state: State, best: dict[str, Any], crew: Crew
 ) -> dict[str, Any]:
     """Note the evaluation loss; return the weights to keep, {} where the last ones are."""
-    loss = evaluation_loss(model, rows, plan.layout)
+    loss = evaluation_loss(model, rows, plan.layout, crew)
     _note(state, loss)
     if loss < state.best_loss:
         state.best_loss, state.best_step = loss, state.step

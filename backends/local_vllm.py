@@ -9,7 +9,8 @@ from pathlib import Path
 from tunepipe.core.errors import UsageError
 
 from .contract import Answer, Prompt
-from .local_lora import ADAPTER, load_tokenizer
+from .local_loading import load_tokenizer
+from .local_lora import ADAPTER
 from .local_options import PredictionOptions
 from .prompts import end_ids, prompt_ids
 

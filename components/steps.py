@@ -46,6 +46,6 @@ def compute_train_steps(
 
     what = {"backend": backend, "model": model, "region": region}
     tokens = round(tokens * rows / (token_rows or rows or 1))
-    size = {"rows": rows, "tokens": tokens, "epochs": epochs, "train_steps": train_steps}
+    size = {"rows": rows, "tokens_estimated": tokens, "epochs": epochs, "train_steps": train_steps}
     found = plan_step(plan.path, tables, max_cost_usd=max_cost_usd, **what, **size)
     return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

@@ -31,7 +31,7 @@ def tune_local(
             nothing.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         seed: Two runs with one seed on one machine give the same weights.
-        options: What this backend alone knows: tuning_mode, lora_rank, lora_alpha, threads.
+        options: What this backend alone knows: tuning_mode, lora_rank, processes, threads.
         work_dir: A folder for checkpoints; a killed run goes on from there. Empty keeps none.
 
     Returns:

@@ -6,7 +6,7 @@ What is not known stays None: a cost that nobody can state must not look like a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .models import Model
@@ -30,6 +30,49 @@ class Estimate:
     price_date: str = ""
     lines: tuple[str, ...] = ()
     missing: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A sample of rows whose tokens were counted, to correct what characters tell.
+
+    Args:
+        rows: Rows of the sample, >= 1.
+        estimated: Their tokens by characters, >= 1.
+        counted: Their tokens as counted.
+        counter: Who counted, for people.
+    """
+
+    rows: int
+    estimated: int
+    counted: int
+    counter: str
+
+    def as_tables(self) -> Table:
+        """Return it as a value for the tables, from where every later estimate takes it."""
+        return {"prices": {"tokens": {"calibration": asdict(self)}}}
+
+
+def calibrated(tokens: int, overrides: Mapping[str, Any] | None = None) -> tuple[int, str]:
+    """Correct an estimate from characters by the sample that was counted, where one was.
+
+    Args:
+        tokens: The estimate.
+        overrides: The user's values for the tables; `Calibration.as_tables` made one of them.
+
+    Returns:
+        Tokens, and the arithmetic in a line; the same tokens and "" without a sample.
+    """
+    ratios = load("prices.toml", (overrides or {}).get("prices"))["tokens"]
+    if "calibration" not in ratios:
+        return tokens, ""
+    sample = Calibration(**ratios["calibration"])
+    found = round(tokens * sample.counted / sample.estimated)
+    line = (
+        f"{tokens:,} tokens by characters x {sample.counted / sample.estimated:.3g} = {found:,} "
+        f"tokens, calibrated on {sample.rows:.0f} rows with {sample.counter}"
+    )
+    return found, line
 
 
 def tokens_from_characters(

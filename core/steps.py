@@ -18,7 +18,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from .costs import Estimate, at_home, by_the_hour, by_the_token, tokens_from_characters
+from .costs import Estimate, at_home, by_the_hour, by_the_token, calibrated, tokens_from_characters
 from .errors import DataError, LimitError, UsageError
 from .hardware import hardware_of
 from .models import Model, as_of, batch_size, find, lifecycle_warnings
@@ -113,6 +113,7 @@ def plan(
     characters: int = 0,
     other_characters: int | None = None,
     tokens: int = 0,
+    tokens_estimated: int = 0,
     hours: float = 0,
     batch: int = 0,
     learning_rate_multiplier: float = LEARNING_RATE_MULTIPLIER,
@@ -134,7 +135,9 @@ def plan(
             known.
         other_characters: How many of them are not ASCII; None where nobody counted, and then all
             are taken for such, so that the estimate is rather too high.
-        tokens: Tokens of all training rows, if counted; wins over the characters.
+        tokens: Tokens of all training rows, if counted; wins over every estimate.
+        tokens_estimated: Their tokens by characters, as a validation reports them; wins over the
+            characters. A calibration in the tables (`costs.Calibration`) corrects it.
         hours: The user's own figure of how long it runs; 0 estimates it.
         batch: Examples a step, for the local backend alone; 0 takes the table's.
         learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
@@ -159,6 +162,7 @@ def plan(
         characters=characters,
         other_characters=others,
         tokens=tokens,
+        tokens_estimated=tokens_estimated,
         hours=hours,
         batch=batch,
     )
@@ -171,12 +175,13 @@ def plan(
     per_epoch = steps_per_epoch(rows, size)
     total, times, how = _steps(what, per_epoch, epochs, train_steps)
     hardware = hardware_of(what, region, overrides)
-    counted = tokens or tokens_from_characters(
+    estimated = tokens_estimated or tokens_from_characters(
         characters,
         others,
         per_ascii_character=what.tokens_per_ascii_character,
         overrides=overrides,
     )
+    counted, calibration = (tokens, "") if tokens else calibrated(estimated, overrides)
     estimate = _estimate(what, region, hardware, total, times, counted, hours, overrides)
     _check_ceiling(estimate, max_cost_usd)
     last = rows - (per_epoch - 1) * size
@@ -204,7 +209,7 @@ def plan(
             f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}",
             *how,
             f"learning-rate multiplier {learning_rate_multiplier:g}",
-            *(line for line in estimate.lines if line),
+            *(line for line in (calibration, *estimate.lines) if line),
         ),
     )
 

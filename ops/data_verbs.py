@@ -164,6 +164,8 @@ def plan(
     tokens: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Tokens of all rows, if counted.")
     ] = None,
+    tokenizer: options.Tokenizer = "",
+    project: options.Project = "",
     hours: Annotated[
         float | None, typer.Option(metavar="H", help="Hours it runs, in place of our estimate.")
     ] = None,
@@ -176,15 +178,23 @@ def plan(
 
     Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
     """
-    from tunepipe.core import steps
+    from tunepipe.core import models, steps
+
+    from .calibration import calibrated
 
     if bool(dataset) == (rows is not None):
         raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
+    if tokenizer and not dataset:
+        raise UsageError("has no rows to count without a dataset", where="--tokenizer")
     over = options.tables(context, tables)
     size = measured(dataset, format) if dataset else Measured(rows or 0, 0)
+    what = models.find(model, backend, over)
+    place = {"project": project, "region": region}
+    over = calibrated(over, tokenizer, dataset or (), model=what, format=format, **place)
     found = steps.plan(
         size.rows,
-        tokens=tokens or size.tokens,
+        tokens=tokens or 0,
+        tokens_estimated=size.tokens,
         region=region,
         model=model,
         backend=backend,

@@ -43,6 +43,14 @@ TrainSteps = Annotated[
 MaxCostUsd = Annotated[
     float | None, typer.Option(metavar="USD", help="Refuse what is estimated above this.")
 ]
+Tokenizer = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Count the tokens of 200 rows to correct the estimate: by a folder, a tokenizer.json "
+        "or a hub id; or by Gemini's own count, free of charge, to which `service` sends them.",
+    ),
+]
 LearningRateMultiplier = Annotated[
     float, typer.Option(metavar="X", help="Times the recommended learning rate.")
 ]

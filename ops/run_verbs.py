@@ -111,6 +111,7 @@ def run(
     margin: options.Margin = 0.0,
     seed: options.Seed = 0,
     max_cost_usd: options.MaxCostUsd = None,
+    tokenizer: options.Tokenizer = "",
     tables: options.Tables = "",
     service_account: Annotated[
         str, typer.Option(metavar="EMAIL", help="The account that the run acts as.")
@@ -187,12 +188,22 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
     """
     from tunepipe.core import models
 
+    from .calibration import calibrated
     from .vertex_request import VertexRun
 
     over = options.tables(context, given["tables"])
     model = models.find(given["base_model"], given["backend"], over)
     if given["email"] and model.backend == LOCAL:
         raise UsageError("only Vertex AI mails", where="--email", fix="--notify PLACE")
+    own = pairs(given["option"], "--option")
+    over = calibrated(
+        over,
+        given["tokenizer"],
+        [given["dataset"]],
+        model=model,
+        options=own,
+        **{name: given[name] for name in ("format", "project", "region")},
+    )
     parameters: dict[str, Any] = {
         "dataset_uri": given["dataset"],
         **{name: given[name] for name in _PARAMETERS},
@@ -201,7 +212,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         "train_steps": given["train_steps"] or 0,
         "max_cost_usd": options.positive(given["max_cost_usd"], "--max-cost-usd"),
         "tables": over,
-        "options": pairs(given["option"], "--option"),
+        "options": own,
         **pairs(given["param"], "--param"),
     }
     return VertexRun(
@@ -243,7 +254,7 @@ def show_run_plan(
         epochs=parameters["epochs"],
         train_steps=parameters["train_steps"],
         max_cost_usd=parameters["max_cost_usd"],
-        tokens=round(found.tokens * share),
+        tokens_estimated=round(found.tokens * share),
         learning_rate_multiplier=parameters["learning_rate_multiplier"],
         today=datetime.now(UTC).date(),
         overrides=over,

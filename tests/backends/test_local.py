@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from tunepipe.backends import local
 from tunepipe.backends.contract import Prompt, TuningRequest
+from tunepipe.backends.local_processes import crew_size
 from tunepipe.core.errors import DataError, UsageError
 from tunepipe.core.formats import read_examples
 
@@ -178,6 +180,45 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_unbroken_one(data,
     for name in ("loss_curve", "final_loss", "tokens"):
         assert resumed.statistics[name] == short.statistics[name]
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_an_interrupted_run_of_two_processes_leaves_none_and_goes_on_as_two(data, short, tmp_path):
+    asked = request(data, options={"checkpoint_every": 2, "processes": 2})
+    whole = run(asked, tmp_path / "whole")
+    for name in ("untrained_loss", "final_loss"):  # one process makes the same, up to rounding
+        assert whole.statistics[name] == pytest.approx(short.statistics[name], abs=2e-3)
+
+    def stop(event):
+        if event["done"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        local.tune(asked, str(tmp_path / "stopped"), stop)
+    assert multiprocessing.active_children() == []
+    resumed = run(asked, tmp_path / "stopped")
+    assert resumed.statistics["resumed_from_step"] >= 4
+    assert resumed.statistics["processes"] == 2
+    assert weights(resumed.model) == weights(whole.model)
+
+
+def test_what_fails_in_another_process_is_told_as_if_here(data, tmp_path):
+    asked = request(data, learning_rate_multiplier=1e30, options={"processes": 2})
+    with pytest.raises(DataError, match="not a number at step") as caught:
+        run(asked, tmp_path)
+    assert caught.value.where == "learning_rate_multiplier"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "most", "processes"),
+    [(0, "cpu", 8, 1), (3, "cpu", 8, 3), (0, "cuda", 8, 4), (0, "cuda", 2, 2), (3, "cuda", 1, 3),
+     (0, "cuda:1", 8, 1)],
+)  # fmt: skip
+def test_processes_are_those_wanted_or_one_a_gpu(monkeypatch, wanted, device, most, processes):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert crew_size(wanted, device, most) == processes
+    for too_many, one in ((5, "cuda"), (2, "cuda:1")):
+        with pytest.raises(UsageError, match="need a GPU each"):
+            crew_size(too_many, one, most)
 
 
 def test_a_finished_run_is_returned_and_another_request_is_run(data, short):

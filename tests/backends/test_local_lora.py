@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tunepipe.backends import local
+from tunepipe.backends import local, local_lora
 from tunepipe.backends.contract import Prompt, TuningRequest
+from tunepipe.backends.local_loading import load_tokenizer
 from tunepipe.backends.local_model import learn_tokenizer
+from tunepipe.backends.local_options import TuningOptions
 from tunepipe.core.errors import DataError, LimitError, UsageError
 from tunepipe.core.formats import example, read_examples
 
@@ -103,6 +105,25 @@ def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
     assert (Path(merged.model) / "adapter" / "adapter_model.safetensors").exists()
 
 
+def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
+    """Not into the rounded ones; bitsandbytes computes on a CPU too, which suffices to try it."""
+    pytest.importorskip("bitsandbytes")
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    small = AutoModelForCausalLM.from_pretrained(base, quantization_config=bits)
+    model = local_lora.adapt(small, TuningOptions(tuning_mode="qlora"), seed=0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # as if it had learnt
+            torch.nn.init.normal_(weight, std=0.1)
+    local_lora.save(model, load_tokenizer(base), tmp_path, merge=True)
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path)
+    layered = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    assert not hasattr(whole.config, "quantization_config")
+    torch.testing.assert_close(logits(whole), logits(layered), atol=1e-5, rtol=1e-5)
+
+
 def test_what_was_tuned_is_not_the_base(base, merged):
     from transformers import AutoModelForCausalLM
 
@@ -167,9 +188,10 @@ def test_the_loss_is_on_the_answer_alone(base, data, tmp_path):
         {"packing": True, "micro_batch_size": 2},
         {"micro_batch_size": 3},
         {"gradient_checkpointing": True},
+        {"processes": 2},
     ],
 )
-def test_ways_to_save_memory_change_no_weight(base, data, adapter, tmp_path, options):
+def test_ways_to_divide_a_step_change_no_weight(base, data, adapter, tmp_path, options):
     found = run(base, data, tmp_path, learning_rate=1e-2, **options)
     wanted = load_file(f"{adapter.model}/adapter_model.safetensors")
     for name, tensor in load_file(f"{found.model}/adapter_model.safetensors").items():

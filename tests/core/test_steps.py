@@ -199,6 +199,19 @@ def test_counted_tokens_win_over_characters():
     assert steps.plan(240, **known, **text, tokens=100_000).estimated_cost_usd == 0.5
 
 
+def test_a_counted_sample_corrects_the_estimate_and_no_count():
+    known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
+    sample = costs.Calibration(rows=200, estimated=10_000, counted=12_500, counter="a tokenizer")
+    over = sample.as_tables()
+    found = steps.plan(240, **known, tokens_estimated=800_000, overrides=over)
+    assert found.estimated_cost_usd == 5.0
+    line = "800,000 tokens by characters x 1.25 = 1,000,000 tokens, calibrated on 200 rows with a "
+    assert any(line in told for told in found.explanation)
+    assert steps.plan(240, **known, characters=1_000_000, overrides=over).estimated_cost_usd == 5.0
+    assert steps.plan(240, **known, tokens=800_000, overrides=over).estimated_cost_usd == 4.0
+    assert steps.plan(240, **known, tokens_estimated=800_000).estimated_cost_usd == 4.0
+
+
 def test_characters_that_nobody_sorted_are_taken_for_the_dear_kind():
     known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
     assert steps.plan(240, **known, characters=4_000_000).estimated_cost_usd == 16.0

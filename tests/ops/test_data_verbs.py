@@ -188,6 +188,24 @@ def test_plan_reads_the_dataset(said):
     assert counted["estimated_cost_usd"] == 100.0
 
 
+def test_plan_is_calibrated_by_a_tokenizer(said):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save("tokenizer.json")
+    write("rows.jsonl", palm(240))
+    paid = ("plan", "rows.jsonl", "--region", "us-central1", "--model", "gemini-3.5-flash")
+    err = said(*paid, "--tokenizer", "tokenizer.json")[2]
+    assert "calibrated on 200 rows with the tokenizer of tokenizer.json" in " ".join(err.split())
+    Path("empty").mkdir()
+    assert said(*paid, "--tokenizer", "empty")[0] == 2
+    assert said(*paid, "--tokenizer", "service")[0] == 2
+    assert said("plan", "--rows", "240", "--tokenizer", "tokenizer.json", *paid[2:])[0] == 2
+    other = ("--model", "qwen/qwen3@qwen3-4b", "--tokenizer", "service")
+    assert said("plan", "rows.jsonl", "--region", "us-central1", *other)[0] == 2
+
+
 def test_plan_warns_of_data_that_would_not_pass(said):
     write("rows.jsonl", BROKEN)
     err = said("plan", "rows.jsonl", "--region", "us-central1")[2]

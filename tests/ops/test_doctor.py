@@ -55,6 +55,20 @@ def test_a_sound_project_but_for_the_model_that_ended(examined, cloud):  # noqa:
     assert not [name for name in writes if name.removeprefix("storage.").upper() in changing]
 
 
+def test_a_retired_model_is_a_problem_unless_the_user_knows_better(examined, tmp_path):
+    model = ("--backend", "gemini", "--base-model", "gemini-2.5-flash")
+    code, found = examined(*model)
+    assert code == 3
+    assert found["model", "problem"]["fix"] == "--base-model gemini-3.5-flash"
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[models.models."gemini-2.5-flash"]\ntunable_until = "2999-01-01"\nserved_until = ""\n'
+    )
+    code, found = examined(*model, "--tables", own)
+    assert code == 0
+    assert ("model", "ok") in found
+
+
 @pytest.mark.parametrize(
     ("facts", "check", "found", "fix"),
     [

@@ -45,6 +45,59 @@ def test_what_would_fail_later_is_refused_before_anything_is_sent(
     assert main.run([*arguments, *more, "--dry-run"]) == code
 
 
+ENDED, NEVER = "gemini-2.5-flash", "gemini-3.8-flash"
+OWN = """
+[models.models."gemini-2.5-flash"]
+tunable_until = "2999-01-01"
+served_until = "2999-01-01"
+[models.models."gemini-3.8-flash"]
+tunable = true
+"""
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("model", "own", "code", "said", "unsaid"),
+    [
+        (ENDED, False, 0, "discontinued on 2026-10-20; its successor is gemini-3.5-flash", "error"),
+        (NEVER, False, 3, "cannot be tuned fix: gemini-3.5-flash", "warning"),
+        (ENDED, True, 0, "ends on 2999-01-01", "discontinued"),
+        (NEVER, True, 0, "4 epochs", "cannot be tuned"),
+    ],
+)
+def test_the_calendar_warns_or_refuses_and_the_users_word_goes(
+    dataset: str,
+    capfd: pytest.CaptureFixture[str],
+    verb: str,
+    model: str,
+    own: bool,
+    code: int,
+    said: str,
+    unsaid: str,
+) -> None:
+    Path("own.toml").write_text(OWN)
+    wanted = ["--epochs", "4", "--backend", "gemini", *PLACE, *(["--tables", "own.toml"] * own)]
+    there = ["--dataset", dataset, "--base-model", model, "--bucket", "gs://b", "--dry-run"]
+    here = there if verb == "run" else [dataset, "--model", model]
+    assert main.run([verb, *here, *wanted]) == code
+    told = " ".join(capfd.readouterr().err.split())
+    assert said in told
+    assert unsaid not in told
+
+
+def test_the_services_count_goes_with_the_run(
+    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", f"gs://{BUCKET}"]
+    assert main.run([*arguments, *PLACE, "--tokenizer", "service", "--dry-run"]) == 0
+    found = capfd.readouterr()
+    assert "calibrated on 120 rows with the service's count" in " ".join(found.err.split())
+    sent = json.loads(found.out)["request"]["pipeline_job"]["runtime_config"]["parameter_values"]
+    sample = sent["tables"]["prices"]["tokens"]["calibration"]
+    assert (sample["rows"], sample["counter"]) == (120, "the service's count for gemini-3.5-flash")
+    assert 0 < sample["counted"] != sample["estimated"] > 0
+
+
 def test_the_whole_command_from_a_local_file_to_geminis_answer(
     cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +124,10 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     assert cost["estimated_cost_usd"] > 0
     assert cost["actual_cost_usd"] > 0
     assert found["total_usd"] == cost["actual_cost_usd"]
+    (summary,) = (cloud.buckets / BUCKET).rglob("summary")
+    said = summary.read_text()
+    assert "\n- Cost estimated: $0.01\n" in said
+    assert "\n- Cost: $" in said  # by the tokens that the job counted
     run_id = done["name"].rpartition("/")[2]
     asked = ["predict", "--model", run_id, *PLACE, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0

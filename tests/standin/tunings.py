@@ -1,4 +1,4 @@
-"""Tuning jobs and generateContent, over REST v1beta1 as google-genai asks for them.
+"""Tuning jobs, generateContent and countTokens, over REST v1beta1 as google-genai asks for them.
 
 Requests are read into Google's own generated messages, so that an unknown field is a 400. The
 generated package knows no preference tuning: that part is read into google-genai's type, which
@@ -30,6 +30,7 @@ _ROUTES = (
     ("POST", re.compile(r"/v1beta1/(projects/[^/]+/locations/[^/]+/tuningJobs/[^/:]+):cancel\Z"),
      "cancel"),
     ("POST", re.compile(r"/v1beta1/(projects/.+):generateContent\Z"), "generate"),
+    ("POST", re.compile(r"/v1beta1/(projects/.+):countTokens\Z"), "count"),
 )  # fmt: skip
 _METHODS = {
     "create": "CreateTuningJob",
@@ -37,6 +38,7 @@ _METHODS = {
     "get": "GetTuningJob",
     "cancel": "CancelTuningJob",
     "generate": "GenerateContent",
+    "count": "CountTokens",
 }
 _SERVED_IN = {"us-central1": "us", "europe-west4": "eu"}
 _OVER = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
@@ -227,6 +229,16 @@ class Tunings:
             return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
         content = {"role": "model", "parts": [{"text": text}]}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+
+    def _count(self, model: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """A token for every three characters; Google's own count is not known here."""
+        from google.cloud.aiplatform_v1beta1 import CountTokensRequest
+
+        request = _parsed(body, CountTokensRequest.pb()())
+        if not request.contents:
+            raise exceptions.InvalidArgument("contents is not specified.")
+        texts = [part.text for content in request.contents for part in content.parts]
+        return {"totalTokens": sum(-(-len(text) // 3) for text in texts)}
 
 
 def _judgement(question: str) -> str:
