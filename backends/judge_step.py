@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.core import models, progress
-from tunepipe.core.errors import LimitError, UsageError
+from tunepipe.core.errors import LimitError, TunepipeError, UsageError
 from tunepipe.core.files import replacing
+from tunepipe.core.judge_prompt import PROMPT
 from tunepipe.core.predictions import Prediction, read
 
 from . import genai_clients
 from .artifacts import Artifact, paths_of
-from .judge import PROMPT, Bill, Judgement, Price, gemini, judge
+from .judge import Bill, Judgement, Price, gemini, judge
 
 _ANSWER_SECONDS = 120.0
 
@@ -94,7 +95,7 @@ def judge_step(
 ) -> str:
     """Judge the tuned model against the base model and write what came out, as JSON.
 
-    A ceiling that refuses the judge must not fail a run whose tuning is paid: it is written why.
+    What keeps the judge from its work must not fail a run whose tuning is paid: it is written why.
 
     Args:
         predictions: The files of `tuned` and `base`; an empty one is not judged.
@@ -117,7 +118,7 @@ def judge_step(
             place = work_dir or str(Path(out).parent)
             more = {**settings, "max_cost_usd": left, "work_dir": place}
             found = judge_on_vertex(*rows, model=model, **more).as_json()
-        except LimitError as error:
+        except TunepipeError as error:
             found = {"model": model, "refused": str(error)}
     with replacing(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) if found else "")

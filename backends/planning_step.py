@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tunepipe.core import models
 from tunepipe.core.files import write_json
+from tunepipe.core.formats import read_examples
+from tunepipe.core.references import check_references
+from tunepipe.core.run_settings import check_settings
 from tunepipe.core.steps import Plan, plan
+
+from .artifacts import Artifact
 
 
 def plan_step(path: str, tables: Mapping[str, Any], **settings: Any) -> Plan:
@@ -28,3 +34,30 @@ def plan_step(path: str, tables: Mapping[str, Any], **settings: Any) -> Plan:
     found = plan(today=today, overrides=tables or None, **settings)
     write_json(found.as_json(), path)
     return found
+
+
+def check_later_steps(
+    settings: Mapping[str, Any],
+    eval: Artifact | None,
+    *,
+    backend: str,
+    model: str,
+    tables: Mapping[str, Any],
+) -> None:
+    """Refuse before the tuning what a step after it would refuse once it is paid for.
+
+    Args:
+        settings: See `tunepipe.core.run_settings.check_settings`.
+        eval: The rows held out; their references have to suit `settings["task"]`.
+        backend: The backend that tunes; "" follows from the model.
+        model: The model to tune; "" takes the backend's default.
+        tables: Values that replace those of the package's tables.
+
+    Raises:
+        UsageError: A setting is wrong, or the references are not the task's.
+        DataError: A row cannot be read.
+    """
+    tuned_by = models.find(model, backend, tables or None).backend
+    check_settings(settings, tuned_by, tables or None)
+    if eval and settings["task"] in ("json", "classification"):
+        check_references(settings["task"], [row.reference for row in read_examples(eval.path)])

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import Artifact, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from ._shell import component
 
@@ -20,8 +20,19 @@ def compute_train_steps(
     token_rows: int = 0,
     max_cost_usd: float = 0.0,
     tables: dict = {},  # noqa: B006
+    eval: Input[Dataset] = None,
+    task: str = "auto",
+    margin: float = 0.0,
+    guard_margin: float = 0.0,
+    max_output_tokens: int = 256,
+    asking: dict = {},  # noqa: B006
+    judge_model: str = "",
+    judge_prompt: str = "",
+    seed: int = 0,
 ) -> NamedTuple("Outputs", [("train_steps", int), ("batch_size", int), ("cost_usd", float)]):
     """Turn epochs into steps, estimate time and money, and stop a run that would cost too much.
+
+    Stops as well for what the steps after the tuning would refuse once it is paid for.
 
     Args:
         rows: Rows to learn from.
@@ -35,6 +46,15 @@ def compute_train_steps(
             learn from; 0 says the same rows.
         max_cost_usd: Stop above this estimate, in US dollars; 0 sets no limit.
         tables: Values that replace those of the package's dated tables, of the same shape.
+        eval: The rows held out, which have to suit the task; none are not looked at.
+        task: text, classification, json, or auto.
+        margin: As compare_models takes it; here it is only checked, as all that follow.
+        guard_margin: As compare_models takes it.
+        max_output_tokens: As the evaluation takes it.
+        asking: How a remote model is asked, as the evaluation takes it.
+        judge_model: As judge_models takes it.
+        judge_prompt: As judge_models takes it.
+        seed: Seeds the statistics.
 
     Returns:
         plan: The whole plan as JSON, as `tunepipe plan --json` prints it.
@@ -42,10 +62,14 @@ def compute_train_steps(
         batch_size: Rows a step.
         cost_usd: The estimate, in US dollars.
     """
-    from tunepipe.backends.planning_step import plan_step
+    from tunepipe.backends.planning_step import check_later_steps, plan_step
 
     what = {"backend": backend, "model": model, "region": region}
     tokens = round(tokens * rows / (token_rows or rows or 1))
     size = {"rows": rows, "tokens_estimated": tokens, "epochs": epochs, "train_steps": train_steps}
+    judge = {"judge_model": judge_model, "judge_prompt": judge_prompt, "seed": seed}
+    gate = {"task": task, "margin": margin, "guard_margin": guard_margin}
+    later = {**judge, **gate, "max_output_tokens": max_output_tokens, "asking": asking}
+    check_later_steps(later, eval, backend=backend, model=model, tables=tables)
     found = plan_step(plan.path, tables, max_cost_usd=max_cost_usd, **what, **size)
     return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

@@ -21,6 +21,7 @@ import numpy as np
 
 from .intervals import Floats, percentile_interval, resampled_sums
 from .paired_tests import ZERO, mcnemar, rows_needed, sign_flips
+from .ranges import check_margin
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "not-enough-evidence"
 _BASE, _CHAMPION = "the base model", "the current champion"
@@ -99,7 +100,11 @@ def compare(
 
     Returns:
         The comparison. Without a single row that both answered, it says not-enough-evidence.
+
+    Raises:
+        UsageError: The margin does not lie in 0..1.
     """
+    check_margin(margin)
     pairs = [
         (ours, theirs)
         for ours, theirs in zip(tuned, base, strict=True)

@@ -20,7 +20,7 @@ def judge_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Returns:
         None without a judge. `pairs` are labels and texts; `prompt` is the template it was asked
-        with, and `refused` says why it was not asked; each may be empty.
+        with, and `refused` says why it gave no judgement; each may be empty.
     """
     judge = part(facts, "judge")
     if not judge:
@@ -38,7 +38,7 @@ def judge_sentence(facts: Mapping[str, Any]) -> str:
     said = part(judge, "comparison")
     if not said:
         refused = judge.get("refused")
-        return f"The judge was not asked: {refused}" if refused else ""
+        return f"The judge gave no judgement: {refused}" if refused else ""
     wins, losses, ties = (display.count(said.get(name)) for name in ("wins", "losses", "ties"))
     return (
         f"Judged by {judge.get('model')}: {wins} wins, {losses} losses, {ties} ties against the "

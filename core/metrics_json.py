@@ -7,18 +7,15 @@ neither "1" nor true.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import UsageError
 from .metrics import Metric, mean, share, share_of
+from .references import Object, object_of, parse
 
 PRIMARY, RIGHT = "field_accuracy", "object_exact"
 MAX_FIELDS = 50
-MAX_DEPTH = 64
-Object = dict[str, Any]
 
 
 def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metric]:
@@ -28,7 +25,7 @@ def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metri
         UsageError: A reference is not a JSON object.
     """
     answers = [parse(text) for text in predictions]
-    wanted = [_reference(text) for text in references]
+    wanted = [object_of(text) for text in references]
     pairs = list(zip(answers, wanted, strict=True))
     return [
         share("parses", [answer is not None for answer in answers]),
@@ -70,32 +67,3 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(same, left, right))
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
-
-
-def parse(text: str) -> Object | None:
-    """Read a text as a JSON object; None if it is none, or nested more than 64 deep."""
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and not _deeper(value, MAX_DEPTH) else None
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_deeper(item, levels - 1) for item in inner)
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
-
-
-def _reference(text: str) -> Object:
-    value = parse(text)
-    if value is None:
-        raise UsageError(
-            "a reference is not a JSON object",
-            where="task",
-            fix="score these rows with --task text, or mend the references",
-        )
-    return value

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import UsageError
 from .intervals import Floats
 from .metrics import Metric, share
+from .references import labels_of
 from .texts import normalized
 
 PRIMARY, RIGHT = "accuracy", "accuracy"
 OTHER = "(another answer)"
-MAX_LABELS = 200
 
 
 @dataclass(frozen=True)
@@ -111,14 +110,8 @@ def _coded(
     predictions: Sequence[str], references: Sequence[str]
 ) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The labels as first written, and each row's answer and reference as their numbers."""
-    shown = {normalized(text): text.strip() for text in reversed(references)}
+    shown = labels_of(references)
     keys = sorted(shown)
-    if len(keys) > MAX_LABELS:
-        raise UsageError(
-            f"the references hold {len(keys):,} different labels, more than {MAX_LABELS}",
-            where="task",
-            fix="score these rows with --task text",
-        )
     number = {key: place for place, key in enumerate(keys)}
     answered = [number.get(normalized(text), len(keys)) for text in predictions]
     wanted = [number[normalized(text)] for text in references]

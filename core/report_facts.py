@@ -88,8 +88,8 @@ class Facts(_Verdict, total=False):
 
     `verdict` is better, worse or not-enough-evidence, and `reason` one sentence for people.
     `dataset`, `split` and `plan` are the JSON of the verbs validate, split and plan. `judge` is
-    what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} where a ceiling
-    forbade to ask. `data_changes` is how the data differ from those that the champion was tuned on:
+    what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} where it gave
+    none. `data_changes` is how the data differ from those that the champion was tuned on:
     `since`, the counts of `dataset_diff.Difference`, `drift`; {} without a champion.
     """
 

@@ -21,9 +21,10 @@ from .intervals import Estimate, Floats, percentile_interval, resampled_sums, wi
 from .metrics import Metric
 from .paired_tests import bound_of_no_difference
 from .predictions import Prediction, read
+from .ranges import SEED_MAX, check_margin, check_range
+from .references import check_task, parse
 from .texts import normalized
 
-TASKS = ("text", "classification", "json")
 _MAX_LABELS, _MAX_LABEL_CHARACTERS, _MIN_ROWS_PER_LABEL = 30, 50, 5
 
 
@@ -36,15 +37,9 @@ class _Task(NamedTuple):
 
 
 def _task(name: str) -> _Task:
-    if name == "text":
-        return _Task(metrics_text.measure, metrics_text.PRIMARY, metrics_text.RIGHT)
-    if name == "classification":
-        return _Task(metrics_labels.measure, metrics_labels.PRIMARY, metrics_labels.RIGHT)
-    if name == "json":
-        return _Task(metrics_json.measure, metrics_json.PRIMARY, metrics_json.RIGHT)
-    raise UsageError(
-        f"there is no task {name}", where="task", fix=f"name one of {', '.join(TASKS)}, auto"
-    )
+    check_task(name)
+    kind = {"text": metrics_text, "classification": metrics_labels, "json": metrics_json}[name]
+    return _Task(kind.measure, kind.PRIMARY, kind.RIGHT)
 
 
 @dataclass(frozen=True)
@@ -146,6 +141,8 @@ def evaluate(
     margin: float = 0.0,
 ) -> Evaluation:
     """Score predictions, and compare them with a baseline's; see `score` for the arguments."""
+    check_margin(margin)
+    check_range(seed, "seed", 0, SEED_MAX, whole=True)
     task = detect_task(rows) if task == "auto" else task
     kind = _task(task)
     ours = _Measured.of(rows, kind)
@@ -330,7 +327,7 @@ def detect_task(rows: Sequence[Prediction]) -> str:
         and again, five times each on average; else "text".
     """
     references = [row.reference for row in rows]
-    if all(metrics_json.parse(text) is not None for text in references):
+    if all(parse(text) is not None for text in references):
         return "json"
     labels = {normalized(text) for text in references}
     few = len(labels) <= min(_MAX_LABELS, len(references) / _MIN_ROWS_PER_LABEL)

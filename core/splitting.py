@@ -21,6 +21,7 @@ from .errors import DataError, UsageError
 from .files import replacing
 from .keys import key
 from .leaks import LeakReport, leaks
+from .ranges import check_fraction
 from .reading import Path, blocks, format_of
 from .rooms import Allowance, allowance
 from .scans import NAMED_LABELS, Criteria, Scan, scan
@@ -175,10 +176,7 @@ def _check(
     stratify_by: str,
     by_time: str,
 ) -> None:
-    if not 0 < fraction < 1:
-        raise UsageError(
-            f"{fraction} is no share", where="--eval-fraction", fix="give one above 0 and below 1"
-        )
+    check_fraction(fraction)
     if stratify_by and by_time:
         raise UsageError(
             "a cut by time leaves no choice of labels",

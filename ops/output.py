@@ -77,7 +77,7 @@ class Output:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output, whatever the locale."""
-    text = json.dumps(value, ensure_ascii=False) + "\n"
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
     # A lone surrogate has no UTF-8; backslashreplace writes it as JSON escapes it.
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))

@@ -53,7 +53,8 @@ def write_score_report(
         told: What else there is to tell: `judge`, or nothing.
     """
     if suffix_of(path) == ".json":
-        write_text(json.dumps({**found.details(), **told}, ensure_ascii=False, indent=1), path)
+        said = {**found.details(), **told}
+        write_text(json.dumps(said, ensure_ascii=False, indent=1, allow_nan=False), path)
         return
     write_text(_page(suffix_of(path))({**_facts(found, tuned, base), **told}), path)
 
@@ -85,7 +86,7 @@ def write_validation_report(found: Report, path: str) -> None:
         from tunepipe.core.sarif import sarif
 
         said = sarif(found)
-    write_text(json.dumps(said, ensure_ascii=False, indent=1), path)
+    write_text(json.dumps(said, ensure_ascii=False, indent=1, allow_nan=False), path)
 
 
 def write_text(text: str, path: str) -> None:

@@ -184,9 +184,11 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         The run; where its backend is `local`, its backend and parameters alone matter.
 
     Raises:
-        UsageError: An option out of range, or not of the form K=V.
+        UsageError: An option out of range, or not of the form K=V; a setting that a step after
+            the tuning would refuse.
     """
     from tunepipe.core import models
+    from tunepipe.core.run_settings import check_settings
 
     from .calibration import calibrated
     from .vertex_request import VertexRun
@@ -215,6 +217,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         "options": own,
         **pairs(given["param"], "--param"),
     }
+    check_settings(parameters, model.backend, over)
     return VertexRun(
         backend=model.backend,
         parameters=parameters,

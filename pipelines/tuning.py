@@ -206,6 +206,15 @@ def build_tuning_pipeline(
                     token_rows=valid.outputs["rows"],
                     max_cost_usd=max_cost_usd,
                     tables=tables,
+                    eval=split.outputs["eval"],
+                    task=task,
+                    margin=margin,
+                    guard_margin=guard_margin,
+                    max_output_tokens=max_output_tokens,
+                    asking=asking,
+                    judge_model=judge_model,
+                    judge_prompt=judge_prompt,
+                    seed=seed,
                 )
                 tuned = _tune(
                     backend,

@@ -6,8 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tunepipe.backends.judge import PROMPT, Price, gemini, judge
+from tunepipe.backends.judge import Price, gemini, judge
 from tunepipe.core.errors import CloudError, LimitError, UsageError
+from tunepipe.core.judge_prompt import PROMPT
 from tunepipe.core.predictions import Prediction
 
 

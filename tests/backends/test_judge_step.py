@@ -10,7 +10,6 @@ from kfp import dsl
 from tests.standin.process import StandIn
 from tests.standin.session import PROJECT, REGION
 from tunepipe.backends.judge_step import judge_step
-from tunepipe.core.errors import CloudError
 from tunepipe.core.predictions import Prediction, write
 
 ROWS = 12
@@ -75,7 +74,18 @@ def test_the_tuning_and_the_judge_share_a_ceiling(cloud, given, tmp_path):
     assert verdict == "better"
 
 
-def test_a_service_that_refuses_ends_the_step(cloud: StandIn, given, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "403"),
+        ({"prompt": "which?"}, "not a template of its four fields"),
+        ({"project": ""}, "in a project and a region"),
+    ],
+)
+def test_nothing_that_refuses_the_judge_ends_the_step(
+    cloud: StandIn, given, tmp_path, changes, why
+):
     cloud.fault("GenerateContent", code=403, message="no", times=99)
-    with pytest.raises(CloudError, match="403"):
-        judged(given, tmp_path)
+    verdict, found = judged(given, tmp_path, **changes)
+    assert verdict == ""
+    assert why in found["refused"]

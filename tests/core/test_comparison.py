@@ -1,6 +1,7 @@
 """Verdicts: how often they are wrong, how often a true difference is found, and the gate's rule."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, nct, t
 
 from tunepipe.core.comparison import BETTER, UNDECIDED, WORSE, Comparison, compare, decide
+from tunepipe.core.errors import UsageError
 
 CONTRACT = "metric difference low high p_value wins losses ties verdict"
 score = st.none() | st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -100,6 +102,13 @@ def test_a_margin_bears_a_loss_and_leaves_the_verdict(margin, holds):
     found = compare(tuned, base, metric="m", margin=margin)
     assert found.verdict == UNDECIDED
     assert found.non_inferior is holds
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.01, 5, math.nan, math.inf])
+def test_a_margin_that_is_no_share_would_switch_the_gate_off(margin):
+    with pytest.raises(UsageError, match="out of range") as caught:
+        compare([1.0], [0.0], metric="m", margin=margin)
+    assert "0 to 1" in caught.value.fix
 
 
 def verdicts(draw, comparisons):

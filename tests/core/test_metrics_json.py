@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunepipe.core.errors import UsageError
-from tunepipe.core.metrics_json import MAX_DEPTH, field_accuracy, measure, parse, same
+from tunepipe.core.metrics_json import field_accuracy, measure, same
+from tunepipe.core.references import MAX_DEPTH, parse
 
 WANTED = '{"name": "Ana", "total": 12.0, "lines": [1, {"a": null}]}'
 values = st.recursive(

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as peer
 
 from tunepipe.core.errors import UsageError
-from tunepipe.core.metrics_labels import MAX_LABELS, OTHER, confusion, confusion_for_kfp, measure
+from tunepipe.core.metrics_labels import OTHER, confusion, confusion_for_kfp, measure
+from tunepipe.core.references import MAX_LABELS
 
 LABELS = ["billing", "refund", "その他", "yes"]
 pairs = st.lists(

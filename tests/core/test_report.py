@@ -341,7 +341,7 @@ def test_the_judge_is_shown_with_its_model_prompt_and_cost():
 def test_a_judge_that_was_not_asked_says_why():
     judge = {"model": "m", "refused": "above the <b>ceiling</b>"}
     html = report_page(BARE | {"judge": judge})
-    assert "It was not asked: above the &lt;b&gt;ceiling&lt;/b&gt;" in html
+    assert "It gave no judgement: above the &lt;b&gt;ceiling&lt;/b&gt;" in html
     assert "Wins of the tuned model" not in html
 
 

@@ -95,4 +95,4 @@ def test_the_judge_has_a_sentence():
         "model is better." in summary(facts)
     )
     facts["judge"] = {"model": "m", "refused": "above the ceiling"}
-    assert "The judge was not asked: above the ceiling" in summary(facts)
+    assert "The judge gave no judgement: above the ceiling" in summary(facts)

@@ -79,6 +79,33 @@ def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
     assert said(*arguments)[0] == code
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ("--task", "nope"),
+        ("--margin", "nan"),
+        ("--margin", "5"),
+        ("--seed", "-1"),
+        ("--eval-fraction", "2"),
+        ("--eval-fraction", "nan"),
+        ("--param", "guard_margin=7"),
+        ("--param", "eval_min=-1"),
+        ("--param", "max_output_tokens=-3"),
+        ("--param", 'asking={"attempts": 0}'),
+        ("--param", "judge_model=nope"),
+        ("--param", "judge_prompt=which?"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["gemini", "local"])
+def test_what_fails_after_the_tuning_is_refused_before_it(said, dataset, backend, extra):
+    cloud = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b")
+    place = () if backend == "local" else cloud
+    arguments = ("run", "--backend", backend, "--dataset", dataset, *place, "--dry-run", *extra)
+    code, found, err = said(*arguments)
+    assert (code, found) == (2, None)
+    assert extra[1].partition("=")[0] in err or extra[0].strip("-").replace("-", "_") in err
+
+
 def test_a_run_above_its_ceiling_is_refused(said, dataset):
     arguments = (
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",

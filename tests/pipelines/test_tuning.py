@@ -48,6 +48,22 @@ def test_each_step_waits_for_the_one_whose_results_it_needs(spec):
     assert "compare-models" in waits["condition-branches-3"]
 
 
+def test_what_the_steps_after_the_tuning_are_given_is_checked_before_it(spec):
+    checked = tasks(spec)["compute-train-steps"]["inputs"]["parameters"]
+    later = ("evaluate-", "compare-", "judge-")
+    given = {
+        one.get("componentInputParameter", "").removeprefix("pipelinechannel--")
+        for name, task in tasks(spec).items()
+        if name.startswith(later)
+        for one in task["inputs"].get("parameters", {}).values()
+    }
+    names = {"task", "margin", "guard_margin", "max_output_tokens", "asking", "seed"}
+    assert names <= given & checked.keys()
+    assert {name for name in given if name.startswith("judge_")} <= checked.keys()
+    artifacts = tasks(spec)["compute-train-steps"]["inputs"]["artifacts"]
+    assert artifacts["eval"]["taskOutputArtifact"]["producerTask"] == "split-dataset"
+
+
 def test_over_data_that_were_seen_one_sentence_is_all(spec):
     first = steps(spec)["tasks"]
     cloud = {"check-cloud"} if spec["pipelineInfo"]["name"] != "tunepipe-local" else set()

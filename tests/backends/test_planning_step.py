@@ -1,0 +1,58 @@
+"""The plan's step refuses what would fail a run after its tuning is paid for."""
+
+import json
+
+import pytest
+from kfp import dsl
+
+from tunepipe.backends.planning_step import check_later_steps
+from tunepipe.components import compute_train_steps
+from tunepipe.core.errors import UsageError
+
+JSON = [f'{{"kind": {n}}}' for n in range(12)]
+WORDS = [f"word {n}" for n in range(201)]
+
+
+def held_out(folder, references):
+    rows = [{"input_text": f"q {n}", "output_text": text} for n, text in enumerate(references)]
+    (folder / "eval").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return dsl.Dataset(uri=str(folder / "eval"))
+
+
+@pytest.mark.parametrize(
+    ("references", "settings", "said"),
+    [
+        (JSON, {"task": "json"}, ""),
+        (WORDS, {"task": "auto"}, ""),
+        (WORDS, {"task": "text"}, ""),
+        (WORDS[:200], {"task": "classification"}, ""),
+        (WORDS, {"task": "json"}, "a reference is not a JSON object"),
+        (WORDS, {"task": "classification"}, "201 different labels"),
+        (JSON, {"task": "nope"}, "there is no task nope"),
+        (JSON, {"task": "json", "margin": 5}, "5 is out of range"),
+        (JSON, {"task": "json", "asking": {"engine": "vllm"}}, "no such setting"),
+    ],
+)
+def test_settings_and_references_are_checked(tmp_path, references, settings, said):
+    rows = held_out(tmp_path, references)
+    where = {"backend": "", "model": "gemini-3.5-flash", "tables": {}}
+    if not said:
+        check_later_steps(settings, rows, **where)
+        return
+    with pytest.raises(UsageError, match=said):
+        check_later_steps(settings, rows, **where)
+
+
+WRONG = {
+    "task": "nope", "margin": 2.0, "guard_margin": -1.0, "max_output_tokens": 0, "seed": -1,
+    "asking": {"attempts": 0}, "judge_model": "nope", "judge_prompt": "?",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_component_hands_on_all_of_them(tmp_path, name):
+    step = compute_train_steps.python_func
+    given = {"rows": 100, "plan": dsl.Artifact(uri=str(tmp_path / "plan")), "backend": "local"}
+    assert step(**given)
+    with pytest.raises(UsageError):
+        step(**given, **{name: WRONG[name]})
