@@ -244,6 +244,7 @@ def build_tuning_pipeline(
                         work_dir=work_dir,
                     )
                     .set_display_name(f"evaluate {name}")
+                    .after(plan)  # asking the champion costs money too
                     .outputs["predictions"]
                     for name, (model, rows) in {
                         "tuned": (tuned.outputs["model"], held_out),

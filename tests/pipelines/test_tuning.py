@@ -43,6 +43,7 @@ def test_each_step_waits_for_the_one_whose_results_it_needs(spec):
     asked = sorted(name for name in tasks(spec) if name.startswith("evaluate-"))
     assert len(asked) == 5, "tuned, base, champion, and the guarded prompts twice"
     assert {tune, "split-dataset"} <= waits[asked[0]]
+    assert all("compute-train-steps" in waits[name] for name in asked), "it stops what costs"
     assert waits["compare-models"] == set(asked)
     assert "compare-models" in waits["write-report"]
     assert "compare-models" in waits["condition-branches-3"]
