@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date
+from fnmatch import fnmatchcase
 from typing import Any
 
 from .errors import LimitError, UsageError
 from .tables import Table, load, merged
 
 BACKENDS = ("large-model", "gemini", "open-model", "local")
+# How the names of the services' models look; no hub id has an @.
+_FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,29 @@ def find(name: str = "", backend: str = "", overrides: Mapping[str, Any] | None 
     return model
 
 
+def check_name(name: str, overrides: Mapping[str, Any] | None = None) -> None:
+    """Refuse a name that is meant for one of the table's models and is none.
+
+    Where only limits are looked up, any other name is the local backend's, which sets none: a typo
+    would switch all limits off.
+
+    Args:
+        name: A model's name; "" names none. A folder that is there, and a hub id, are free.
+        overrides: The user's values for the tables.
+
+    Raises:
+        UsageError: It looks like one of the table's: names those that are close.
+    """
+    table = load("models.toml", (overrides or {}).get("models"))
+    if name in ("", *table["models"]) or name.startswith("projects/") or os.path.isdir(name):
+        return
+    small = name.lower()
+    ours = any(fnmatchcase(small, pattern) for pattern in _FAMILIES)
+    typo = "/" not in name and difflib.get_close_matches(small, table["models"], cutoff=0.7)
+    if ours or typo:
+        raise _unknown(name, table)
+
+
 def names(overrides: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """Name every model of the table, in the table's order."""
     return tuple(load("models.toml", (overrides or {}).get("models"))["models"])
@@ -119,11 +147,13 @@ def _row_outside_the_table(name: str, backend: str, table: Table) -> Table:
     if name.startswith("projects/"):
         # A tuned model that is to be tuned further: only Gemini's service does that.
         return {"family": "gemini3", "note": "a tuned model: price and limits are its base's"}
-    import difflib
+    raise _unknown(name, table)
 
-    near = difflib.get_close_matches(name, list(table["models"]), n=3, cutoff=0.4)
+
+def _unknown(name: str, table: Table) -> UsageError:
+    near = difflib.get_close_matches(name.lower(), list(table["models"]), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UsageError(
+    return UsageError(
         f"{name} is not in the table of models as of {table['read']}",
         where="model",
         fix=f"{hint}A folder or a hub id needs --backend local; a new model, a row in --tables",

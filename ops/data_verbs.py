@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.backends import storage
-from tunepipe.core.errors import UsageError
+from tunepipe.core.errors import DataError, TunepipeError, UsageError
 
 from . import options
 from .inputs import STDIN, expanded, local_copies, local_copy, written
@@ -70,8 +70,12 @@ def validate(
     Exit code 1 where there is an error; warnings alone pass. --fix mends what needs no guess:
     byte-order marks, blank lines, line ends, exact duplicates.
     """
+    from tunepipe.core.models import check_name
+
     from .reports import check_validation_report, write_validation_report
 
+    over = options.tables(context, tables)
+    check_name(model, over)
     for path in report or ():
         check_validation_report(path)
     if fix and STDIN in dataset:
@@ -85,7 +89,7 @@ def validate(
         near_duplicates=near_duplicates,
         pii=pii,
         workers=workers,
-        overrides=options.tables(context, tables).get("services"),
+        overrides=over.get("services"),
     )
     for path in report or ():
         write_validation_report(found, path)
@@ -120,21 +124,73 @@ def _fixed(
 
 @dataclass(frozen=True)
 class Measured:
-    """How much a dataset holds: its rows, about so many tokens, and errors that stop a run."""
+    """How much a dataset holds, and what a run over it would be stopped by.
+
+    Args:
+        rows: Its rows, the bad ones included.
+        tokens: About so many tokens of all rows.
+        refusal: What the run's validation will say; None where the data pass.
+    """
 
     rows: int
     tokens: int
-    errors: int = 0
+    refusal: TunepipeError | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a plan says of data that do not pass."""
+        if self.refusal is None:
+            return ()
+        return (f"a run would be refused: {self.refusal.found}; {self.refusal.fix}",)
 
 
-def measured(datasets: Sequence[str], format: str) -> Measured:
-    """Count the rows of a dataset and estimate its tokens.
+def measured(
+    datasets: Sequence[str],
+    format: str,
+    model: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> Measured:
+    """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it.
+
+    Args:
+        datasets: Paths, gs:// URIs or globs.
+        format: The rows' format, or "auto".
+        model: The model to tune, for its limits; "" for the format's first.
+        overrides: The user's values over services.toml.
 
     Raises:
         UsageError: A file cannot be read.
     """
-    found = _validated(datasets, format=format, max_problems=0)
-    return Measured(found.rows, found.stats["tokens_estimated"]["total"], found.errors)
+    wishes = {"format": format, "max_problems": 0, "overrides": overrides}
+    refusal: TunepipeError | None = None
+    try:
+        found = _validated(datasets, model=model, **wishes)
+    except UsageError as error:
+        if STDIN in datasets:
+            raise
+        # Without the model, what still fails is not about its formats: it is raised from here.
+        found, refusal = _validated(datasets, **wishes), error
+    if found.errors:
+        errors = f"{found.errors:,} error{'s' if found.errors > 1 else ''}"
+        given = [] if format == "auto" else ["--format", format]
+        given += ["--model", model] if model else []
+        refusal = refusal or DataError(
+            f"the dataset has {errors}",
+            where=", ".join(datasets),
+            fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
+        )
+    return Measured(found.rows, _tokens(found), refusal)
+
+
+def _tokens(found: Report) -> int:
+    """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
+    tokens = int(found.stats["tokens_estimated"]["total"])
+    if found.valid_rows == found.rows:
+        return tokens
+    from tunepipe.core.costs import tokens_from_characters
+
+    by_size = tokens_from_characters(sum(file.bytes for file in found.files))
+    return max(by_size, -(-tokens * found.rows // max(found.valid_rows, 1)))
 
 
 def _validated(datasets: Sequence[str], against: Sequence[str] = (), **wishes: Any) -> Report:
@@ -187,8 +243,10 @@ def plan(
     if tokenizer and not dataset:
         raise UsageError("has no rows to count without a dataset", where="--tokenizer")
     over = options.tables(context, tables)
-    size = measured(dataset, format) if dataset else Measured(rows or 0, 0)
     what = models.find(model, backend, over)
+    size = Measured(rows or 0, 0)
+    if dataset:
+        size = measured(dataset, format, what.name, over.get("services"))
     place = {"project": project, "region": region}
     over = calibrated(over, tokenizer, dataset or (), model=what, format=format, **place)
     found = steps.plan(
@@ -206,11 +264,10 @@ def plan(
         today=datetime.now(UTC).date(),
         overrides=over,
     )
+    found = replace(found, warnings=(*found.warnings, *size.warnings))
     out = Output(json)
     out.result(found.as_json())
     show_plan(found, out)
-    if size.errors:
-        out.warnings([f"the dataset has {size.errors:,} errors; see: tunepipe validate"])
     return 0
 
 
@@ -244,6 +301,7 @@ def show_plan(found: Plan, out: Output) -> None:
 
 
 def split(
+    context: typer.Context,
     dataset: Annotated[list[str], typer.Argument(help="Paths, gs:// URIs or globs, or - .")],
     train: Annotated[str, typer.Option(metavar="FILE", help="Where the training rows go.")],
     eval: Annotated[str, typer.Option(metavar="FILE", help="Where the held-out rows go.")],
@@ -265,8 +323,9 @@ def split(
     A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
     and rows that are added later move no other. The limits of the model's service are kept.
     """
-    from tunepipe.core import splitting
+    from tunepipe.core import models, splitting
 
+    models.check_name(model, options.tables(context, ""))
     with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
         found = splitting.split(
             list(files),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -229,7 +229,12 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
 
 
 def show_run_plan(
-    parameters: dict[str, Any], backend: str, region: str, out: Output
+    parameters: dict[str, Any],
+    backend: str,
+    region: str,
+    out: Output,
+    *,
+    recurring: bool = False,
 ) -> dict[str, Any]:
     """Plan a run over its dataset, and say the plan to people.
 
@@ -238,14 +243,22 @@ def show_run_plan(
         backend: The backend that tunes.
         region: Where; "" on this machine.
         out: Where the plan is said.
+        recurring: Whether the data are read anew each time, so that errors in them only warn.
 
     Returns:
         The plan, as `tunepipe plan --json` prints it.
+
+    Raises:
+        DataError: The dataset does not pass.
+        UsageError: It cannot be read, or the model is not tuned on rows of its format.
     """
     from tunepipe.core import steps
 
     over = parameters["tables"]
-    found = measured([parameters["dataset_uri"]], parameters["format"])
+    # By our own limits: the step that validates knows no other.
+    found = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
+    if found.refusal and not recurring:
+        raise found.refusal
     held_out = max(parameters["eval_min"], round(found.rows * parameters["eval_fraction"]))
     rows = found.rows - min(held_out, parameters["eval_max"] or held_out)
     share = rows / found.rows if found.rows else 0.0
@@ -262,6 +275,7 @@ def show_run_plan(
         today=datetime.now(UTC).date(),
         overrides=over,
     )
+    plan = replace(plan, warnings=(*plan.warnings, *found.warnings))
     show_plan(plan, out)
     return plan.as_json()
 

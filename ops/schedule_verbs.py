@@ -209,7 +209,8 @@ def _apply_there(
     after = schedules.wanted(name, when, vertex_request.prepare_recurring(asked, name))
     present = schedules.find(name, asked.project, asked.region)
     changes = schedules.differences(present, after)
-    plan = show_run_plan(dict(asked.parameters), asked.backend, asked.region, out)
+    given = dict(asked.parameters)
+    plan = show_run_plan(given, asked.backend, asked.region, out, recurring=True)
     verb = "update" if present else "create"
     _show_changes(verb, changes, out)
     if changes and not dry_run:

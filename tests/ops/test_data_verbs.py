@@ -206,10 +206,63 @@ def test_plan_is_calibrated_by_a_tokenizer(said):
     assert said("plan", "rows.jsonl", "--region", "us-central1", *other)[0] == 2
 
 
-def test_plan_warns_of_data_that_would_not_pass(said):
+@pytest.mark.parametrize(
+    ("extra", "warned"),
+    [
+        ((), "the dataset has 2 errors; see them: tunepipe validate rows.jsonl --model text-bison"),
+        (("--format", "palm"), "validate rows.jsonl --format palm --model text-bison@001"),
+        (("--format", "messages"), "not tuned on rows of the format messages; tunepipe convert"),
+        (("--model", "chat-bison@001"), "chat-bison@001 is not tuned on rows of the format palm"),
+    ],
+)
+def test_plan_warns_of_data_that_would_not_pass(said, extra, warned):
     write("rows.jsonl", BROKEN)
-    err = said("plan", "rows.jsonl", "--region", "us-central1")[2]
-    assert "the dataset has 2 errors" in err
+    arguments = ("plan", "rows.jsonl", "--region", "us-central1", *extra)
+    code, found, _ = said(*arguments, "--json")
+    assert code == 0
+    assert warned in found["warnings"][-1]
+    assert "a run would be refused" in " ".join(said(*arguments)[2].split())
+
+
+def test_bad_rows_make_no_tuning_cheaper(said):
+    paid = ("plan", "rows.jsonl", "--region", "us-central1", "--model", "gemini-3.5-flash")
+    rows = [{"input_text": f"q {n} " + "tea " * 200, "output_text": "a " * 50} for n in range(90)]
+
+    def price(broken):
+        write("rows.jsonl", [f"{json.dumps(row)}{broken(n)}" for n, row in enumerate(rows)])
+        return said(*paid, "--epochs", "100", "--json")[1]["estimated_cost_usd"]
+
+    sound = price(lambda n: "")
+    assert sound <= price(lambda n: "}" if n % 2 else "") < 1.5 * sound
+    assert sound <= price(lambda n: "}" if n else "") < 1.5 * sound
+    assert sound <= price(lambda n: "}") < 1.5 * sound
+
+
+@pytest.mark.parametrize(
+    ("model", "said_of_it"),
+    [
+        ("text-bison@01", "did you mean text-bison@001"),
+        ("gemini-3.5-falsh", "did you mean gemini-3.5-flash"),
+        ("gemini-9", "not in the table"),
+        ("txt-bison", "did you mean text-bison"),
+        ("qwen/qwen3@qwen3-5b", "did you mean qwen/qwen3@"),
+        ("gpt2", ""),
+        ("Qwen/Qwen3-4B", ""),
+        ("my-bison", ""),
+        ("projects/p/locations/us-central1/models/1", ""),
+        ("gemini-3.5-flash", ""),
+    ],
+)
+def test_a_typo_in_a_models_name_switches_no_limit_off(said, model, said_of_it):
+    Path("my-bison").mkdir()
+    write("rows.jsonl", palm(240))
+    for arguments in (
+        ("validate", "rows.jsonl"),
+        ("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl"),
+    ):
+        code, _, err = said(*arguments, "--model", model)
+        assert code == (2 if said_of_it else 0)
+        assert said_of_it in " ".join(err.split())
 
 
 def test_plan_takes_a_dataset_or_a_number_of_rows(said):

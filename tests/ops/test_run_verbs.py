@@ -106,6 +106,41 @@ def test_what_fails_after_the_tuning_is_refused_before_it(said, dataset, backend
     assert extra[1].partition("=")[0] in err or extra[0].strip("-").replace("-", "_") in err
 
 
+CLOUD = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (("--backend", "local"), 1, "the dataset has 1 error"),
+        (("--backend", "gemini", *CLOUD), 1, "the dataset has 1 error"),
+        (("--base-model", "chat-bison@001", *CLOUD), 2, "not tuned on rows of the format palm"),
+    ],
+)
+def test_data_that_do_not_pass_are_refused_before_anything_is_sent(
+    said, dataset, arguments, code, why
+):
+    with dataset.open("a") as file:
+        file.write("not json\n")
+    for dry in ((), ("--dry-run",)):
+        ended, found, err = said("run", "--dataset", dataset, *arguments, *dry)
+        assert (ended, found) == (code, None)
+        assert why in err
+
+
+def test_a_schedule_over_such_data_only_warns(dataset):
+    """They are read anew at its time."""
+    with dataset.open("a") as file:
+        file.write("not json\n")
+    given = {
+        "dataset_uri": str(dataset), "format": "auto", "base_model": "gemini-3.5-flash",
+        "eval_min": 10, "eval_max": 0, "eval_fraction": 0.1, "epochs": 1.0, "train_steps": 0,
+        "max_cost_usd": 0.0, "learning_rate_multiplier": 1.0, "tables": {},
+    }  # fmt: skip
+    plan = run_verbs.show_run_plan(given, "gemini", "us-central1", Output(), recurring=True)
+    assert "the dataset has 1 error;" in plan["warnings"][-1]
+
+
 def test_a_run_above_its_ceiling_is_refused(said, dataset):
     arguments = (
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
