@@ -9,6 +9,8 @@ from ._shell import component
 def load_rows(rows: Output[Dataset], dataset_uri: str = ""):
     """Bring a dataset into the pipeline as an artifact. Never cache this step.
 
+    Each row is read once, so that one that no model could be asked stops the run here.
+
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either; empty brings no rows.
 
@@ -16,5 +18,8 @@ def load_rows(rows: Output[Dataset], dataset_uri: str = ""):
         rows: The rows of all files, one file after the other.
     """
     from tunepipe.backends.datasets import load_step
+    from tunepipe.core.formats import read_examples
 
     load_step(dataset_uri, rows.path)
+    read = sum(1 for _ in read_examples(rows.path)) if dataset_uri else 0
+    print(f"{read:,} rows")

@@ -216,6 +216,8 @@ def build_tuning_pipeline(
                     judge_prompt=judge_prompt,
                     seed=seed,
                 )
+                guarded = load_rows(dataset_uri=guard_uri)
+                guarded.set_caching_options(False)
                 tuned = _tune(
                     backend,
                     tune_instead,
@@ -230,8 +232,7 @@ def build_tuning_pipeline(
                     learning_rate_multiplier=learning_rate_multiplier,
                     options=options,
                 )
-                guarded = load_rows(dataset_uri=guard_uri)
-                guarded.set_caching_options(False)
+                tuned.after(guarded)  # a guard that cannot be read must not cost a tuning
                 held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
                 predictions = {
                     name: _evaluate(

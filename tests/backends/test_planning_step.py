@@ -6,8 +6,8 @@ import pytest
 from kfp import dsl
 
 from tunepipe.backends.planning_step import check_later_steps
-from tunepipe.components import compute_train_steps
-from tunepipe.core.errors import UsageError
+from tunepipe.components import compute_train_steps, load_rows
+from tunepipe.core.errors import DataError, UsageError
 
 JSON = [f'{{"kind": {n}}}' for n in range(12)]
 WORDS = [f"word {n}" for n in range(201)]
@@ -56,3 +56,15 @@ def test_the_component_hands_on_all_of_them(tmp_path, name):
     assert step(**given)
     with pytest.raises(UsageError):
         step(**given, **{name: WRONG[name]})
+
+
+def test_a_guard_is_read_when_it_is_brought_in(tmp_path, capsys):
+    source, rows = tmp_path / "guard.jsonl", dsl.Dataset(uri=str(tmp_path / "rows"))
+    bring = load_rows.python_func
+    bring(rows)
+    source.write_text('{"input_text": "a", "output_text": "b"}\n')
+    bring(rows, str(source))
+    assert capsys.readouterr().out.split("\n")[:2] == ["0 rows", "1 rows"]
+    source.write_text('{"input_text": "a", "output_text": "b"}\n{"input_text": "a"}\n')
+    with pytest.raises(DataError):
+        bring(rows, str(source))

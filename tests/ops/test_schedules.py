@@ -26,6 +26,20 @@ def rows(cloud):  # noqa: F811
     return cloud
 
 
+@pytest.mark.parametrize(
+    ("extra", "where"),
+    [
+        (("--margin", "5"), "margin"),
+        (("--task", "nope"), "task"),
+        (("--param", "judge_model=nope"), "judge_model"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["gemini", "local"])
+def test_what_fails_after_the_tuning_is_never_scheduled(said, backend, extra, where):
+    code, found, _ = said(*APPLY, "--backend", backend, *extra, "--yes")
+    assert (code, found["error"]["where"]) == (2, where)
+
+
 def test_a_schedule_is_applied_once_and_changed_in_place(said, rows):
     code, made, _ = said(*APPLY, "--yes")
     assert (code, made["action"]) == (0, "created")
