@@ -12,7 +12,7 @@ from typing import Any
 
 from . import conversation, formats, tables
 from .errors import DataError, TunepipeError, UsageError
-from .files import replacing
+from .files import refuse_same, replacing
 from .reading import Path, blocks, format_of, parse
 
 REFUSED_LISTED = 1000
@@ -77,9 +77,10 @@ def convert(
 
     Raises:
         DataError: There is no row, or a table's cell holds no text.
-        UsageError: The file cannot be read, or a name is unknown.
+        UsageError: The file cannot be read, is the target too, or a name is unknown.
     """
     _known(to)
+    refuse_same([target], [source])
     if os.fspath(source).endswith(TABLES):
         frame = _table(source)
         given, wanted = _columns([str(c) for c in frame.columns], input_column, output_column)

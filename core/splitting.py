@@ -18,7 +18,7 @@ from itertools import compress
 from typing import Any
 
 from .errors import DataError, UsageError
-from .files import replacing
+from .files import refuse_same, replacing
 from .keys import key
 from .leaks import LeakReport, leaks
 from .reading import Path, blocks, format_of
@@ -185,10 +185,7 @@ def _check(
             where="--stratify-by, --by-time",
             fix="give one of the two",
         )
-    files = [os.path.realpath(path) for path in (*sources, train, eval)]
-    for path, times in Counter(files).items():
-        if times > 1:
-            raise UsageError("the file is named twice", where=path, fix="give different files")
+    refuse_same([*sources, train, eval])
 
 
 def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> None:

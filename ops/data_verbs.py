@@ -12,6 +12,7 @@ import typer
 
 from tunepipe.backends import storage
 from tunepipe.core.errors import UsageError
+from tunepipe.core.files import refuse_same
 
 from . import options
 from .inputs import STDIN, expanded, local_copies, local_copy, written
@@ -74,6 +75,8 @@ def validate(
 
     for path in report or ():
         check_validation_report(path)
+    if report or fix:
+        _check_outputs(expanded(dataset), expanded(against or ()), report or (), fix)
     if fix and STDIN in dataset:
         raise UsageError("standard input cannot be read twice", where="--fix", fix="name a file")
     found = _validated(
@@ -96,6 +99,18 @@ def validate(
     out.result(said)
     show_problems(said, out)
     return int(found.errors > 0)
+
+
+def _check_outputs(
+    datasets: Sequence[str], against: Sequence[str], reports: Sequence[str], fix: str
+) -> None:
+    """Refuse to write over what is read; a dataset alone may be mended in its place."""
+    if fix:
+        from tunepipe.core.fixing import rejects_path
+
+        refuse_same([fix, rejects_path(fix), *reports], against)
+        refuse_same([rejects_path(fix)], datasets)
+    refuse_same(reports, [*datasets, *against])
 
 
 def _fixed(
@@ -268,6 +283,7 @@ def split(
     from tunepipe.core import splitting
 
     with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
+        refuse_same([train, eval], files.values())
         found = splitting.split(
             list(files),
             train_file,
@@ -352,6 +368,8 @@ def score(
     from .reports import suffix_of, write_score_report
 
     suffix_of(report)
+    if report:
+        refuse_same([report], [name for name in (predictions, baseline, judge_prompt) if name])
     asked = JudgeOptions(
         model=judge,
         project=project,
@@ -431,6 +449,7 @@ def convert(
     """
     from tunepipe.core import conversion
 
+    refuse_same([target], expanded([source]))
     with local_copy(source) as path, written(target) as copy:
         found = conversion.convert(
             path,

@@ -325,3 +325,43 @@ def test_the_hook_runs_a_verb_that_is_there(said):
     write("rows.jsonl", BROKEN)
     assert program == "tunepipe"
     assert said(*verb, "rows.jsonl")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("convert", "d.jsonl", "d.jsonl", "--to", "gemini"),
+        ("convert", "d.jsonl", "link.jsonl", "--to", "gemini"),
+        ("split", "d.jsonl", "--train", "./d.jsonl", "--eval", "e.jsonl"),
+        ("split", "d.jsonl", "--train", "t.jsonl", "--eval", "./t.jsonl"),
+        ("validate", "d.json", "--report", "d.json"),
+        ("validate", "*.json", "--report", "./d.json"),
+        ("validate", "d.jsonl", "--against", "d.json", "--report", "d.json"),
+        ("validate", "d.jsonl", "--report", "r.json", "--report", "./r.json"),
+        ("validate", "d.jsonl", "--against", "h.jsonl", "--fix", "h.jsonl"),
+        ("validate", "d.jsonl", "--fix", "r.json", "--report", "r.json"),
+        # The rows that cannot be mended go beside the copy.
+        ("validate", "c.rejects.jsonl", "--fix", "c.jsonl"),
+        ("score", "p.json", "--report", "p.json"),
+        ("score", "d.jsonl", "--baseline", "p.json", "--report", "./p.json"),
+        ("predict", "--model", "m", "--input", "d.jsonl", "--output", "link.jsonl"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(said, tmp_path, arguments):
+    write("d.jsonl", palm(60))
+    for name in ("d.json", "h.jsonl", "c.rejects.jsonl", "p.json"):
+        write(name, palm(60))
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "d.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, found, _ = said(*arguments, "--json")
+    assert code == 2
+    assert "named twice" in found["error"]["found"]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_dataset_may_be_mended_in_its_place(said, tmp_path):
+    write("d.jsonl", [*palm(20), palm(1)[0]])
+    code, found, _ = said("validate", "d.jsonl", "--fix", "d.jsonl", "--json")
+    assert code == 0
+    assert found["fixed"]["rows_written"] == 20
+    assert len((tmp_path / "d.jsonl").read_text().splitlines()) == 20
