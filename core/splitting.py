@@ -18,11 +18,12 @@ from itertools import compress
 from typing import Any
 
 from .errors import DataError, UsageError
-from .files import refuse_same, replacing
+from .files import replacing
 from .keys import key
 from .leaks import LeakReport, leaks
 from .reading import Path, blocks, format_of
 from .rooms import Allowance, allowance
+from .same_file import refuse_same
 from .scans import NAMED_LABELS, Criteria, Scan, scan
 from .sides import Sides, sides
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.core.errors import UsageError
-from tunepipe.core.files import refuse_same
+from tunepipe.core.same_file import refuse_same
 
 from .inputs import expanded, local_copy, written
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.backends import storage
-from tunepipe.core.errors import UsageError
-from tunepipe.core.files import refuse_same
+from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.same_file import refuse_same
 
 from . import options
 from .inputs import STDIN, expanded, local_copies, local_copy, written
@@ -92,12 +92,17 @@ def validate(
     )
     for path in report or ():
         write_validation_report(found, path)
-    said = found.as_json()
+    said, unmended = found.as_json(), ""
     if fix:
-        said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
+        try:
+            said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
+        except DataError as error:
+            said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)
     out.result(said)
     show_problems(said, out)
+    if unmended:
+        out.warnings([f"nothing was mended: {unmended}"])
     return int(found.errors > 0)
 
 
@@ -427,7 +432,7 @@ def _difference(said: Mapping[str, Any]) -> str:
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="JSONL, or a table: .csv, .tsv or .parquet.")
+        str, typer.Argument(metavar="IN", help="JSONL, or a table: CSV, TSV or Parquet.")
     ],
     target: Annotated[str, typer.Argument(metavar="OUT", help="The JSONL file to write.")],
     to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to write, such as gemini.")],

@@ -168,7 +168,9 @@ def _invoke(arguments: list[str], configured: settings.Table) -> int:
         # So the parser ends where standard output's reader left.
         raise ReaderLeft from None
     except OSError as error:
-        raise UsageError(error.strerror or str(error), where=str(error.filename or "")) from error
+        fix = "check the path and its permissions" if error.filename else ""
+        place = str(error.filename or "")
+        raise UsageError(error.strerror or str(error), where=place, fix=fix) from error
     return code if isinstance(code, int) else 0
 
 

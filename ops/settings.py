@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.core.errors import UsageError
+from tunepipe.core.files import unreadable
 from tunepipe.core.near_names import hint, nearest
 from tunepipe.core.progress import VARIABLE as PROGRESS_VARIABLE
 from tunepipe.core.table_shapes import check
@@ -182,7 +183,7 @@ def _toml(path: Path) -> Table:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise unreadable(path, error) from None
     except ValueError as error:
         raise UsageError(
             f"is not TOML: {error}", where=str(path), fix="see https://toml.io"
