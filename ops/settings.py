@@ -43,8 +43,9 @@ def read() -> Table:
         UsageError: It cannot be read, or TUNEPIPE_CONFIG names no file.
     """
     named = os.environ.get(CONFIG_VARIABLE)
-    path = Path(named or FILE)
-    return _toml(path) if named or path.is_file() else {}
+    if named:
+        return _toml(Path(named), place=f"{CONFIG_VARIABLE} {named}")
+    return _toml(Path(FILE)) if Path(FILE).is_file() else {}
 
 
 def variable(option: str) -> str:
@@ -179,12 +180,12 @@ def _option(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _toml(path: Path) -> Table:
+def _toml(path: Path, place: str = "") -> Table:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(place or path, error) from None
     except ValueError as error:
         raise UsageError(
-            f"is not TOML: {error}", where=str(path), fix="see https://toml.io"
+            f"is not TOML: {error}", where=place or str(path), fix="see https://toml.io"
         ) from None

@@ -78,8 +78,10 @@ def test_the_file_is_found_in_the_working_directory_or_by_name(tmp_path, monkeyp
     (tmp_path / "tunepipe.toml").write_text('region = "here"\n')
     assert settings.read() == {"region": "here"}
     monkeypatch.setenv("TUNEPIPE_CONFIG", str(tmp_path / "other.toml"))
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read") as caught:
         settings.read()
+    assert caught.value.where == f"TUNEPIPE_CONFIG {tmp_path / 'other.toml'}"
+    assert "check the name" in caught.value.fix
     (tmp_path / "other.toml").write_text('region = "there"\n')
     assert settings.read() == {"region": "there"}
 
