@@ -11,6 +11,8 @@ from .rules import Rules
 from .sources import Block, Span
 from .tally import HASH_MAX, Tally, hashes
 
+_HIDDEN = frozenset(("secret", "pii"))  # what rows with these say is shown nowhere
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -71,16 +73,19 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
         return bytes(8), bytes(8), _marks([""]) if task.near else b""
     inputs, outputs, texts, rest = _prove(block.data, task, tally)
     sound: list[tuple[int, str, str]] = []
+    labels: list[str] = []
     for place, line in rest:
         diagnosis = diagnose(line, task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
         if diagnosis.input is not None and diagnosis.output is not None:
             sound.append((place, diagnosis.input, diagnosis.output))
+            if _HIDDEN.isdisjoint(one.code for one in diagnosis.findings):
+                labels.append(diagnosis.output)
     if sound:
         places, given, wanted = zip(*sound, strict=True)
         found = hashes(given)
-        tally.add_rows(given, wanted, found)
+        tally.add_rows(given, wanted, found, labels)
         for place, value, other in zip(places, found, hashes(wanted), strict=True):
             inputs[place], outputs[place] = value, other
         if task.near:

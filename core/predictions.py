@@ -120,12 +120,18 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
     if not isinstance(fields, dict):
         raise UsageError("the line is not a JSON object", where=where, fix=f"write {_SHAPE}")
     return Prediction(
-        id=_text(fields, "id", where),
+        id=_id(fields, where),
         input=_text({"input": "", **fields}, "input", where),
         reference=_text(fields, "reference", where),
         prediction=_answer(fields, where),
         error=_text({"error": "", **fields}, "error", where),
     )
+
+
+def _id(fields: Mapping[str, Any], where: str) -> str:
+    """Read an id; a whole number, as many tools count rows, is as good as its text."""
+    found = fields.get("id")
+    return str(found) if type(found) is int else _text(fields, "id", where)
 
 
 def _answer(fields: Mapping[str, Any], where: str) -> str | None:

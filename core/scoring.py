@@ -149,6 +149,7 @@ def evaluate(
     task = detect_task(rows) if task == "auto" else task
     kind = _task(task)
     ours = _Measured.of(rows, kind)
+    ours.scores(metric or kind.primary)  # refuses a metric that is not one of the task's
     theirs = None if baseline is None else _Measured.of(_same_rows(rows, baseline), kind)
     estimates, their_estimates, differences = _estimates(ours, theirs, seed)
     answered = [row for row in rows if row.prediction is not None]
@@ -288,14 +289,20 @@ def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list
             fix="let both models answer the same held-out file",
         )
     paired = [by_id[row.id] for row in rows]
-    changed = [a.id for a, b in zip(rows, paired, strict=True) if a.reference != b.reference]
+    pairs = list(zip(rows, paired, strict=True))
+    _require_none([a.id for a, b in pairs if a.reference != b.reference], "reference")
+    # A file may leave the inputs out.
+    _require_none([a.id for a, b in pairs if a.input and b.input and a.input != b.input], "input")
+    return paired
+
+
+def _require_none(changed: Sequence[str], what: str) -> None:
     if changed:
         raise UsageError(
-            f"{len(changed):,} rows have another reference in the baseline, first {changed[0]}",
+            f"{len(changed):,} rows have another {what} in the baseline, first {changed[0]}",
             where="baseline",
             fix="let both models answer the same held-out file",
         )
-    return paired
 
 
 def _confusion(answered: Sequence[Prediction]) -> metrics_labels.Confusion:

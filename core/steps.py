@@ -203,6 +203,7 @@ def plan(
         price_date=estimate.price_date,
         warnings=(
             *lifecycle_warnings(what, today or as_of(overrides)),
+            *_rounded_up(train_steps, epochs, total, times),
             *_warnings(what, region, rows, total, learning_rate_multiplier, estimate),
         ),
         explanation=(
@@ -341,6 +342,14 @@ def _check_ceiling(estimate: Estimate, max_cost_usd: float) -> None:
             where="max_cost_usd",
             fix="fewer steps or rows, another model, or a higher ceiling",
         )
+
+
+def _rounded_up(train_steps: int, epochs: float, total: int, times: float) -> list[str]:
+    """Say where the service does, and bills, more than was asked for."""
+    asked = f"{train_steps:,} steps" if train_steps else f"{epochs:g} epochs"
+    if not (train_steps and total > train_steps) and not (epochs and times > epochs):
+        return []
+    return [f"{asked} are asked for; the service takes whole epochs: {times:g}, {total:,} steps"]
 
 
 def _warnings(

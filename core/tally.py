@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 # The rows whose languages are looked at: those with the smallest hashes.
 _SAMPLED_ROWS = 1000
-# Labels are counted while every output is short and there are few different ones.
-_LABEL_CHARACTERS, _LABELS = 64, 200
+# Outputs are counted as labels while all are short and few differ, and shown where they come often:
+# any others are rows' own texts, which a report of problems must not spread.
+_LABEL_CHARACTERS, _LABELS, _ROWS_A_LABEL = 64, 200, 5
 _LABELS_SHOWN = 30
 HASH_MAX = (1 << 64) - 1
 _EDGES = (0, *(step * 10**power for power in range(7) for step in (1, 2, 3, 5, 7)))
@@ -105,13 +106,26 @@ class Tally:
         if len(kept) < self.limit:
             kept.append(problem)
 
-    def add_rows(self, given: Sequence[str], wanted: Sequence[str], hashes: Sequence[int]) -> None:
-        """Count sound rows that came from the diagnoser, at least one."""
+    def add_rows(
+        self,
+        given: Sequence[str],
+        wanted: Sequence[str],
+        hashes: Sequence[int],
+        labels: Sequence[str],
+    ) -> None:
+        """Count sound rows that came from the diagnoser, at least one.
+
+        Args:
+            given: Their inputs.
+            wanted: Their outputs.
+            hashes: The inputs' hashes.
+            labels: Those of the outputs that hold nothing to hide.
+        """
         for lengths, texts in (self.input_lengths, given), (self.output_lengths, wanted):
             counted = list(map(characters, texts))
             lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted))
         self.valid_rows += len(given)
-        self._add_labels(wanted)
+        self._add_labels(labels)
         below = self.sampled_below
         self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
 
@@ -161,8 +175,12 @@ class Tally:
             "output_characters": self.output_lengths.as_json(),
             "tokens_estimated": {"input": given, "output": wanted, "total": given + wanted},
             "languages": self._language_counts(),
-            "labels": dict(_most_common(self.labels or Counter(), _LABELS_SHOWN)),
+            "labels": dict(_most_common(self._labels_that_recur(), _LABELS_SHOWN)),
         }
+
+    def _labels_that_recur(self) -> Counter[str]:
+        found = self.labels or Counter()
+        return found if len(found) * _ROWS_A_LABEL <= found.total() else Counter()
 
     def _add_labels(self, outputs: Sequence[str]) -> None:
         if self.labels is None or not outputs:

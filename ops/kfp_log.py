@@ -13,6 +13,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _BEGAN = re.compile(r"Executing task '(.+)'$")
 _ENDED = re.compile(r"Task '(.+)' finished with status (\w+)$")
 _RAISED = re.compile(r"^ *((?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:: (.*))?$")
+_METADATA = re.compile(r"(metadata=)\{.+\}(?= \)$)")
 _LINES_KEPT = 60
 
 
@@ -64,6 +65,11 @@ def events(lines: Iterable[str]) -> Iterator[Event]:
             yield _ended(ended[1], ended[2] == "SUCCESS", list(recent))
         else:
             recent.append(line)
+
+
+def without_metadata(line: str) -> str:
+    """Leave out what an artifact holds: the labels of a confusion matrix are rows' texts."""
+    return _METADATA.sub(r"\1{…}", line)
 
 
 def progress_of(line: str) -> dict[str, Any]:

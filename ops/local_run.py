@@ -185,7 +185,7 @@ def _log_lines(folder: Path, lock: IO[str]) -> Iterator[str]:
         try:
             for line in process.stdout:
                 if not kfp_log.progress_of(line):
-                    log.write(line)
+                    log.write(kfp_log.without_metadata(line))
                 yield line
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)

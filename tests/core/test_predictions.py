@@ -65,7 +65,8 @@ def test_blank_lines_unknown_fields_and_a_byte_order_mark_are_passed_over(tmp_pa
         (b'{"reference": "r", "prediction": "p"}', "the field id is missing"),
         (b'{"id": "b", "prediction": "p"}', "the field reference is missing"),
         (b'{"id": "b", "reference": "r"}', "the field prediction is missing"),
-        (b'{"id": 1, "reference": "r", "prediction": "p"}', "the field id is not a text"),
+        (b'{"id": 1.5, "reference": "r", "prediction": "p"}', "the field id is not a text"),
+        (b'{"id": true, "reference": "r", "prediction": "p"}', "the field id is not a text"),
         (b'{"id": "b", "reference": {}, "prediction": "p"}', "the field reference is not a text"),
         (b'{"id": "b", "reference": "r", "prediction": 1}', "the field prediction is not a text"),
         (b'{"id": "b", "input": null, "reference": "r", "prediction": "p"}', "the field input"),
@@ -80,6 +81,11 @@ def test_a_bad_line_is_named_and_not_quoted(tmp_path, line, found):
     assert error.value.found.startswith(found)
     assert error.value.where == f"{path}, line 3"
     assert error.value.fix
+
+
+def test_a_number_may_stand_as_id():
+    line = '{"id": 12, "reference": "r", "prediction": "p"}'
+    assert predictions.decode(line).id == "12"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])

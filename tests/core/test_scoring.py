@@ -1,6 +1,7 @@
 """Files in, the contract's object out."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -194,6 +195,10 @@ def test_the_difference_of_a_metric_is_that_of_its_values():
         (made(["a"] * 2, ["r"] * 2), "1 of 3 ids are missing"),
         (made(["a"] * 4, ["r"] * 4), "0 of 3 ids are missing in the baseline, which holds 4"),
         (made(["a"] * 3, ["r", "x", "r"]), "1 rows have another reference"),
+        (
+            [replace(row, input="another") for row in made(["a"] * 3, ["r"] * 3)],
+            "3 rows have another input in the baseline, first 0",
+        ),
     ],
 )
 def test_a_baseline_on_other_rows_is_refused(base, found):
@@ -204,6 +209,18 @@ def test_a_baseline_on_other_rows_is_refused(base, found):
 def test_the_order_of_the_baselines_rows_does_not_matter():
     tuned, base = made("abcd", "abxx"), made("axcx", "abxx")
     assert evaluate(tuned, base, task="text") == evaluate(tuned, base[::-1], task="text")
+
+
+def test_a_baseline_without_inputs_is_compared():
+    tuned, base = made("abcd", "abxx"), made("axcx", "abxx")
+    bare = [replace(row, input="") for row in base]
+    assert evaluate(tuned, bare, task="text") == evaluate(tuned, base, task="text")
+
+
+def test_a_metric_of_another_task_is_refused_with_and_without_a_baseline():
+    for base in (None, made("axcx", "abxx")):
+        with pytest.raises(UsageError, match="nope has no score"):
+            evaluate(made("abcd", "abxx"), base, task="text", metric="nope")
 
 
 def test_an_unknown_task_is_refused():

@@ -175,6 +175,23 @@ def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.parametrize(
+    ("model", "asked", "told"),
+    [
+        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps are asked for"),
+        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs are asked for"),
+        ("gemini-3.5-flash", {"epochs": 2}, ""),
+        ("gemini-3.5-flash", {}, ""),
+        ("text-bison@001", {"train_steps": 31}, ""),
+    ],
+)
+def test_what_a_service_rounds_up_is_a_warning(model, asked, told):
+    found = steps.plan(240, region="us-central1", model=model, **asked)
+    rounded = [text for text in found.warnings if "whole epochs" in text]
+    assert len(rounded) == bool(told)
+    assert not told or (told in rounded[0] and f"{found.train_steps:,} steps" in rounded[0])
+
+
 def test_tokens_are_billed_by_whole_epochs():
     found = steps.plan(
         240, region="us-central1", model="gemini-3.5-flash", tokens=25_000, train_steps=100

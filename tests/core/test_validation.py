@@ -70,9 +70,25 @@ def test_statistics_are_those_of_the_sound_rows(tmp_path):
     assert stats["labels"] == {"yes": 76, "no": 25}
 
 
-def test_labels_are_left_out_where_outputs_are_free_text(tmp_path):
-    path = write(tmp_path / "rows.jsonl", *(pair(f"q{n}", "x" * 65) for n in range(20)))
-    assert validate([path]).stats["labels"] == {}
+KEY = "AKIA" + "Z7Q2M5X4" * 2
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        (["x" * 65] * 20, {}),  # too long to be a label
+        ([f"answer {n}" for n in range(20)], {}),  # rows' own texts
+        (["yes", "no"] * 10, {"no": 10, "yes": 10}),
+        (["yes"] * 10 + [KEY] * 10, {"yes": 10}),  # a secret is no label, however often it comes
+    ],
+)
+def test_labels_are_outputs_that_recur_and_hold_nothing_to_hide(tmp_path, outputs, labels):
+    rows = [pair(f"q{n}", output) for n, output in enumerate(outputs)]
+    path = write(tmp_path / "rows.jsonl", *rows)
+    for fast_from_bytes in (0, 1 << 30):
+        report = validate([path], fast_from_bytes=fast_from_bytes)
+        assert report.stats["labels"] == labels
+        assert KEY not in json.dumps(report.as_json())
 
 
 def test_repeats_name_the_earlier_line_and_file(tmp_path):

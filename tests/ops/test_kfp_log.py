@@ -2,7 +2,14 @@
 
 import pytest
 
-from tunepipe.ops.kfp_log import StepBegan, StepEnded, StepProgress, events, raised
+from tunepipe.ops.kfp_log import (
+    StepBegan,
+    StepEnded,
+    StepProgress,
+    events,
+    raised,
+    without_metadata,
+)
 
 GREEN, RED, RESET = "\x1b[92m", "\x1b[91m", "\x1b[0m"
 TRACEBACK = """\
@@ -53,3 +60,15 @@ def test_the_last_exception_is_found(lines, expected):
 
 def test_a_row_that_looks_like_progress_is_none():
     assert not list(events(['{"input_text": "x"}', '{"stage": broken']))
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("    metadata={'confusionMatrix': {'rows': [{'row': [1]}]}} )\n", "    metadata={…} )\n"),
+        ("    metadata={} )\n", "    metadata={} )\n"),
+        ("validated {1} rows\n", "validated {1} rows\n"),
+    ],
+)
+def test_what_an_artifact_holds_is_not_logged(line, kept):
+    assert without_metadata(line) == kept
