@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.core.errors import DataError, UsageError
-from tunepipe.core.files import replacing
+from tunepipe.core.files import replacing, unreadable
 from tunepipe.core.fingerprint import fingerprint
 from tunepipe.core.formats import Example, read_examples
 
@@ -301,7 +301,7 @@ def _fingerprint(path: str) -> str:
         with open(path or os.devnull, "rb") as file:
             return fingerprint(file)
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=path) from error
+        raise unreadable(path, error) from error
 
 
 def _checkpoint(options: TuningOptions, folder: Path, identity: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,9 +15,12 @@ from . import conversation, formats, tables
 from .errors import DataError, TunepipeError, UsageError
 from .files import replacing
 from .reading import Path, blocks, format_of, parse
+from .same_file import refuse_same
+from .separated import separator
 
 REFUSED_LISTED = 1000
-TABLES = (".csv", ".tsv", ".parquet")
+TABLES = {".csv": ",", ".tsv": "\t", ".parquet": ""}
+_HEAD_BYTES = 1 << 16
 USUAL_COLUMNS = (("input_text", "output_text"), ("prompt", "completion"), ("input", "output"))
 
 
@@ -65,6 +69,7 @@ def convert(
 
     Args:
         source: JSONL, one JSON array of rows, or a table: .csv (commas), .tsv (tabs) or .parquet.
+            A file of any other name is taken for what it holds.
         target: The JSONL file to write.
         to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
         format: The format of JSONL, or "auto".
@@ -77,11 +82,12 @@ def convert(
 
     Raises:
         DataError: There is no row, or a table's cell holds no text.
-        UsageError: The file cannot be read, or a name is unknown.
+        UsageError: The file cannot be read, is the target too, or a name is unknown.
     """
     _known(to)
-    if os.fspath(source).endswith(TABLES):
-        frame = _table(source)
+    refuse_same([target], [source])
+    if (mark := _separator(source)) is not None:
+        frame = _table(source, mark)
         given, wanted = _columns([str(c) for c in frame.columns], input_column, output_column)
         rows = formats.from_dataframe(frame, given, wanted, system_column=system_column)
         return write_rows(rows, target, to)
@@ -193,16 +199,30 @@ def _known(format: str) -> str:
     return format
 
 
-def _table(source: Path) -> Any:
+def _separator(source: Path) -> str | None:
+    """Return what separates a table's columns, "" for Parquet; None for what is no table."""
+    name = os.fspath(source)
+    for ending, mark in TABLES.items():
+        if name.endswith(ending):
+            return mark
+    if not os.path.isfile(name):
+        return None
+    with open(name, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(b"PAR1"):
+        return ""
+    return separator(head.removeprefix(BOM_UTF8)) or None
+
+
+def _table(source: Path, mark: str) -> Any:
     import pandas
 
     name = os.fspath(source)
     try:
-        if name.endswith(".parquet"):
+        if not mark:
             return pandas.read_parquet(name)
-        separator = "\t" if name.endswith(".tsv") else ","
         # Without these two "NA" and "007" would not stay the texts that they are.
-        return pandas.read_csv(name, sep=separator, dtype=str, keep_default_na=False)
+        return pandas.read_csv(name, sep=mark, dtype=str, keep_default_na=False)
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(
             f"cannot be read as a table: {type(error).__name__}",

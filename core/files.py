@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -9,6 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from .errors import UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDIES = {
+    FileNotFoundError: "check the name, and the folder from which it goes",
+    IsADirectoryError: "name a file, or those in the folder: FOLDER/*.jsonl",
+    PermissionError: "check the permissions of the file",
+}
 
 
 @contextmanager
@@ -21,10 +31,16 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
 
     Yields:
         The open file. If the block raises, `path` is left as it was.
+
+    Raises:
+        UsageError: It cannot be written there.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise _unwritable(target, error) from error
     binary = "b" in mode
     encoding, newline = (None, None) if binary else ("utf-8", "\n")
     try:
@@ -32,8 +48,11 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
             yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        # Any other error of the system is of what the block reads.
+        if isinstance(error, OSError) and (error.filename == temporary or error.errno in _FULL):
+            raise _unwritable(target, error) from error
         raise
 
 
@@ -41,6 +60,24 @@ def write_json(value: Any, path: str | os.PathLike[str]) -> None:
     """Write a value as JSON that a person can read, in one piece."""
     with replacing(path) as file:
         json.dump(value, file, ensure_ascii=False, indent=1)
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:
+    """Say that a file cannot be read, and what to look at."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    remedy = next((fix for kind, fix in _REMEDIES.items() if isinstance(error, kind)), "")
+    return UsageError(
+        f"cannot be read: {reason}", where=os.fspath(path), fix=remedy or "check the file"
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    full = error.errno in _FULL
+    return UsageError(
+        f"cannot be written: {error.strerror}",
+        where=str(path),
+        fix="make room" if full else "name a file, in a folder that you may write to",
+    )
 
 
 def _umask() -> int:

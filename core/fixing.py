@@ -107,8 +107,8 @@ def fix(
         overrides: The user's values over services.toml.
 
     Raises:
-        DataError: A file is no JSONL at all.
-        UsageError: A file cannot be read, or no row tells the format.
+        DataError: A file is no JSONL at all, or no row tells the format.
+        UsageError: A file cannot be read or written.
     """
     done = Fixing()
     names = expanded(paths)
@@ -137,21 +137,26 @@ def _rules(
         found = None
         for name in names:
             source = Source(name, opener)
+            _refuse_stopped(source)
             found = found or source.format()
             source.close()
         if not found:
             fix = f"name the --format: one of {', '.join(FORMATS)}"
-            raise UsageError("no row has the fields of a known format", where=names[0], fix=fix)
+            raise DataError("no row has the fields of a known format", where=names[0], fix=fix)
         format = found
     return rules_for(format, model, overrides=overrides)
 
 
-def _lines(source: Source) -> Iterator[tuple[int, bytes | int]]:
-    """Yield each line with its number; a line too long to keep is its length."""
+def _refuse_stopped(source: Source) -> None:
     if source.stopped:
         source.close()
         against = source.findings[0]
         raise DataError(against.message, where=source.path, fix=against.at(1).fix)
+
+
+def _lines(source: Source) -> Iterator[tuple[int, bytes | int]]:
+    """Yield each line with its number; a line too long to keep is its length."""
+    _refuse_stopped(source)
     number = 0
     for block in source.blocks(_BLOCK_BYTES):
         if block.skipped_bytes:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DataError, UsageError
+from .files import unreadable
 
 FORMATS = ("palm", "palm-chat", "gemini", "messages", "prompt-completion", "preference")
 
@@ -138,7 +139,7 @@ def read_examples(path: str | Path, format: str = "auto") -> Iterator[Example]:
                 if text.strip():
                     yield _unique(_example_at(text, chosen, line, str(path)), seen)
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise unreadable(path, error) from error
 
 
 def input_text(example: Example) -> str:

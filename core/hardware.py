@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import UsageError
 from .models import Model
 from .tables import load
 
@@ -18,8 +19,18 @@ def hardware_of(
         model: The model to tune.
         region: Where; see models.check_region.
         overrides: The user's values for the tables: {"regions": {…}}.
+
+    Raises:
+        UsageError: A region that the user gave to a model, but not to the table of regions.
     """
     if model.backend != "large-model":
         return {}
-    row: Mapping[str, Any] = load("regions.toml", (overrides or {}).get("regions"))[region]
+    regions = load("regions.toml", (overrides or {}).get("regions"))
+    if region not in regions:
+        raise UsageError(
+            f"nothing is known of the hardware in {region}",
+            where="region",
+            fix=f"a row tables.regions.{region}, as for a region of ours",
+        )
+    row: Mapping[str, Any] = regions[region]
     return row

@@ -55,7 +55,9 @@ def wilson(successes: float, trials: float) -> tuple[float, float]:
     centre = share + z**2 / (2 * trials)
     reach = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z**2 / trials
-    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
+    low, high = (centre - reach) / scale, (centre + reach) / scale
+    # For a share of 0 or 1 an end is the share itself, which rounding misses.
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 def resampled_sums(statistics: Floats, *, seed: int) -> Floats:

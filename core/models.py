@@ -11,9 +11,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from .errors import LimitError, UsageError
+from .table_shapes import BACKENDS as BACKENDS
+from .table_shapes import check
 from .tables import Table, load, merged
 
-BACKENDS = ("large-model", "gemini", "open-model", "local")
 # How the names of the services' models look; no hub id has an @.
 _FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
 
@@ -92,8 +93,10 @@ def find(name: str = "", backend: str = "", overrides: Mapping[str, Any] | None 
         The model.
 
     Raises:
-        UsageError: An unknown backend or model, or a model of another backend.
+        UsageError: An unknown backend or model, a model of another backend, or overrides that are
+            not shaped as our tables are.
     """
+    check(overrides)
     table = load("models.toml", (overrides or {}).get("models"))
     if backend and backend not in BACKENDS:
         raise UsageError(

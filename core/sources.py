@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +17,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from .diagnosis import BOM
 from .errors import UsageError
+from .files import unreadable
 from .formats import common_format
 from .problems import Finding
 from .rules import LINE_BYTES_MAX
+from .separated import separator
 
 Opener = Callable[[str], BinaryIO]
 
@@ -113,7 +114,7 @@ class Source:
             self._file = opener(path)
             self.head = self._read_head()
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         self._packed = self.head.startswith(_GZIP)
         not_lines = None if self._packed else _not_lines(self.head)
         self.stopped = not_lines is not None
@@ -170,7 +171,7 @@ class Source:
         try:
             yield _Replayed(self.head, self._file, self._count)
         except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
         finally:
             self.close()
 
@@ -281,8 +282,7 @@ def _not_one_object_a_line(head: bytes) -> Finding | None:
         return Finding("not-jsonl", "the file is one JSON array", fix=fix)
     if first == b"{" and len(filled) > 1 and filled[1].startswith(b'"'):
         return Finding("not-jsonl", "an object stands over several lines", fix="jq -c . IN > OUT")
-    objects = any(line.startswith((b"{", b"[")) for line in filled)
-    if not objects and re.fullmatch(rb'"?[\w -]+"?(?:[,;\t]"?[\w -]+"?)+', first):
+    if separator(head):
         fix = "tunepipe convert reads CSV"
         return Finding("not-jsonl", "the file is CSV, a table of separated values", fix=fix)
     return None
@@ -306,8 +306,3 @@ def _json(line: bytes) -> Any:
         return json.loads(line.removeprefix(BOM).decode())
     except (ValueError, RecursionError):
         return None
-
-
-def _unreadable(path: str, error: Exception) -> UsageError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return UsageError(f"cannot be read: {reason}", where=path)

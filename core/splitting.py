@@ -24,6 +24,7 @@ from .leaks import LeakReport, leaks
 from .ranges import check_fraction
 from .reading import Path, blocks, format_of
 from .rooms import Allowance, allowance
+from .same_file import refuse_same
 from .scans import NAMED_LABELS, Criteria, Scan, scan
 from .sides import Sides, sides
 
@@ -183,10 +184,7 @@ def _check(
             where="--stratify-by, --by-time",
             fix="give one of the two",
         )
-    files = [os.path.realpath(path) for path in (*sources, train, eval)]
-    for path, times in Counter(files).items():
-        if times > 1:
-            raise UsageError("the file is named twice", where=path, fix="give different files")
+    refuse_same([*sources, train, eval])
 
 
 def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> None:

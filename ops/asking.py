@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.core.errors import UsageError
+from tunepipe.core.same_file import refuse_same
 
-from .inputs import local_copy, written
+from .inputs import expanded, local_copy, written
 
 if TYPE_CHECKING:
     from tunepipe.backends.contract import Answer
@@ -89,11 +90,13 @@ def ask_rows(
 
     Raises:
         DataError: A row cannot be read.
+        UsageError: The target is the dataset.
         CloudError: The service refused.
     """
     from tunepipe.backends.prediction import Pace, predict_rows
     from tunepipe.core import progress
 
+    refuse_same([target], expanded([rows]))
     backend, name = _backend(model)
     pace = Pace(0 if model.local else workers, requests_per_minute)
     with local_copy(rows) as path, written(target) as copy:

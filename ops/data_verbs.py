@@ -12,6 +12,7 @@ import typer
 
 from tunepipe.backends import storage
 from tunepipe.core.errors import DataError, TunepipeError, UsageError
+from tunepipe.core.same_file import refuse_same
 
 from . import options
 from .inputs import STDIN, expanded, local_copies, local_copy, written
@@ -78,6 +79,8 @@ def validate(
     check_name(model, over)
     for path in report or ():
         check_validation_report(path)
+    if report or fix:
+        _check_outputs(expanded(dataset), expanded(against or ()), report or (), fix)
     if fix and STDIN in dataset:
         raise UsageError("standard input cannot be read twice", where="--fix", fix="name a file")
     found = _validated(
@@ -93,13 +96,30 @@ def validate(
     )
     for path in report or ():
         write_validation_report(found, path)
-    said = found.as_json()
+    said, unmended = found.as_json(), ""
     if fix:
-        said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
+        try:
+            said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
+        except DataError as error:
+            said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)
     out.result(said)
     show_problems(said, out)
+    if unmended:
+        out.warnings([f"nothing was mended: {unmended}"])
     return int(found.errors > 0)
+
+
+def _check_outputs(
+    datasets: Sequence[str], against: Sequence[str], reports: Sequence[str], fix: str
+) -> None:
+    """Refuse to write over what is read; a dataset alone may be mended in its place."""
+    if fix:
+        from tunepipe.core.fixing import rejects_path
+
+        refuse_same([fix, rejects_path(fix), *reports], against)
+        refuse_same([rejects_path(fix)], datasets)
+    refuse_same(reports, [*datasets, *against])
 
 
 def _fixed(
@@ -327,6 +347,7 @@ def split(
 
     models.check_name(model, options.tables(context, ""))
     with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
+        refuse_same([train, eval], files.values())
         found = splitting.split(
             list(files),
             train_file,
@@ -411,6 +432,8 @@ def score(
     from .reports import suffix_of, write_score_report
 
     suffix_of(report)
+    if report:
+        refuse_same([report], [name for name in (predictions, baseline, judge_prompt) if name])
     asked = JudgeOptions(
         model=judge,
         project=project,
@@ -468,7 +491,7 @@ def _difference(said: Mapping[str, Any]) -> str:
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="JSONL, or a table: .csv, .tsv or .parquet.")
+        str, typer.Argument(metavar="IN", help="JSONL, or a table: CSV, TSV or Parquet.")
     ],
     target: Annotated[str, typer.Argument(metavar="OUT", help="The JSONL file to write.")],
     to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to write, such as gemini.")],
@@ -490,6 +513,7 @@ def convert(
     """
     from tunepipe.core import conversion
 
+    refuse_same([target], expanded([source]))
     with local_copy(source) as path, written(target) as copy:
         found = conversion.convert(
             path,

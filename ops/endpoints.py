@@ -71,9 +71,13 @@ def endpoints(
     Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
     would go to. An hour's price is the user's to give: [tables.prices.endpoints] usd_per_hour.
     """
-    for option, value in (("project", project), ("region", region), ("bucket", bucket)):
+    for option, value, why in (
+        ("project", project, "the project that the endpoints are in"),
+        ("region", region, "the region that the endpoints are in"),
+        ("bucket", bucket, "the bucket of the runs, which says who is champion"),
+    ):
         if not value:
-            raise UsageError("is needed", where=f"--{option}", fix="it says who is champion")
+            raise UsageError("is needed", where=f"--{option}", fix=f"name {why}")
     rate = options.tables(context, tables).get("prices", {}).get("endpoints", {})
     out = Output(json)
     found = list(_uses(project, region, _histories(bucket), rate))

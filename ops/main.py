@@ -6,7 +6,6 @@ refused by a limit, 4 the cloud said no; 70 a defect of tunepipe itself, 130 int
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from . import (
     schedule_verbs,
     settings,
 )
-from .output import ReaderLeft, print_error
+from .output import Output, ReaderLeft, fill_closed_streams, flush, not_written, print_error
 
 DEFECT = 70
 INTERRUPTED = 130
@@ -84,32 +83,77 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    as_json = "--json" in arguments
+    fill_closed_streams()
     try:
-        return _invoke(list(arguments))
-    except TunepipeError as error:
-        print_error(error, as_json=as_json)
-        return error.exit_code
+        code = _answered(list(arguments))
     except ReaderLeft:
-        # Whoever read our output left; the interpreter must not stumble over that at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_LEFT
+    unwritten = flush()
+    if isinstance(unwritten, BrokenPipeError):
         return READER_LEFT
+    return _told(not_written(unwritten), False) if unwritten and not code else code
+
+
+def _answered(arguments: list[str]) -> int:
+    """Run a verb and say how it ended; every error, a defect too, is said in one shape."""
+    as_json = settings.asks_json({}, arguments)
+    try:
+        configured = _configured(arguments)
+        as_json = settings.asks_json(configured, arguments)
+        return _invoke(arguments, configured)
+    except ReaderLeft:
+        raise
+    except TunepipeError as error:
+        return _told(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
+        Output().line("interrupted")
         return INTERRUPTED
-    except Exception:
+    except Exception as error:
         # An uncaught exception would end with 1, which says that the data did not pass.
-        traceback.print_exc()
-        print("error: a defect of tunepipe; please report the lines above", file=sys.stderr)
-        return DEFECT
+        Output().line(traceback.format_exc().rstrip())
+        return _told(_defect(error), as_json)
 
 
-def _invoke(arguments: list[str]) -> int:
-    configured = settings.read()
+def _defect(error: Exception) -> TunepipeError:
+    # The error's own words may quote a row.
+    said = TunepipeError(
+        f"a defect of tunepipe ({type(error).__name__})",
+        fix="please report the lines above, on standard error",
+    )
+    said.exit_code = DEFECT
+    return said
+
+
+def _told(error: TunepipeError, as_json: bool) -> int:
+    try:
+        print_error(error, as_json=as_json)
+    except UsageError as unwritable:
+        print_error(unwritable, as_json=False)
+    return error.exit_code
+
+
+def _configured(arguments: Sequence[str]) -> settings.Table:
+    try:
+        return settings.read()
+    except UsageError:
+        if _asks_help(arguments):
+            return {}
+        raise
+
+
+def _asks_help(arguments: Sequence[str]) -> bool:
+    return not arguments or "--help" in arguments
+
+
+def _invoke(arguments: list[str], configured: settings.Table) -> int:
     # The settings are checked against the options of every verb.
-    command: Any = typer.main.get_command(app if configured else _with_one_verb(arguments))
+    whole = bool(configured) or settings.has_variables()
+    command: Any = typer.main.get_command(app if whole else _with_one_verb(arguments))
     _name_variables(command)
-    given = settings.defaults(configured, _verbs(command)) if configured else {}
+    given = {}
+    if whole and not _asks_help(arguments):
+        given = settings.defaults(configured, _verbs(command))
+        settings.check_variables(_verbs(command))
     try:
         code = command.main(
             arguments or ["--help"],
@@ -120,8 +164,13 @@ def _invoke(arguments: list[str]) -> int:
         )
     except typer.TyperException as error:
         raise _usage(error) from None
+    except SystemExit:
+        # So the parser ends where standard output's reader left.
+        raise ReaderLeft from None
     except OSError as error:
-        raise UsageError(error.strerror or str(error), where=str(error.filename or "")) from error
+        fix = "check the path and its permissions" if error.filename else ""
+        place = str(error.filename or "")
+        raise UsageError(error.strerror or str(error), where=place, fix=fix) from error
     return code if isinstance(code, int) else 0
 
 

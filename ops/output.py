@@ -12,9 +12,10 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
-from tunepipe.core.errors import TunepipeError
+from tunepipe.core.errors import TunepipeError, UsageError
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -42,9 +43,10 @@ class Output:
             print_json(value)
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Say one line to people."""
+        """Say one line to people; that nobody can read it stops nothing."""
         if not self.as_json:
-            print(self.styled(text, style), file=self._stream)
+            with suppress(OSError):
+                print(self.styled(text, style), file=self._stream)
 
     def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
         """Say rows of cells to people, in columns as wide as their widest cell.
@@ -84,6 +86,44 @@ def print_json(value: Mapping[str, Any]) -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise ReaderLeft from None
+    except OSError as error:
+        raise not_written(error) from error
+
+
+def fill_closed_streams() -> None:
+    """Put the null device where the process was started without a standard stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def flush() -> OSError | None:
+    """Write what is left in the standard streams.
+
+    Returns:
+        Why standard output took no more; None where all was written. What is left is dropped, for
+        the interpreter would stumble over it at its end.
+    """
+    _flushed(sys.stderr)
+    return _flushed(sys.stdout)
+
+
+def _flushed(stream: TextIO) -> OSError | None:
+    try:
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+def not_written(error: OSError) -> UsageError:
+    """Say that standard output takes no more."""
+    return UsageError(
+        f"cannot be written: {error.strerror}",
+        where="standard output",
+        fix="make room, or send it elsewhere",
+    )
 
 
 def print_error(error: TunepipeError, *, as_json: bool) -> None:

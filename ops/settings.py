@@ -13,18 +13,25 @@ The file lies in the working directory, or where TUNEPIPE_CONFIG says. Nothing i
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunepipe.core.errors import UsageError
+from tunepipe.core.files import unreadable
+from tunepipe.core.near_names import hint, nearest
+from tunepipe.core.progress import VARIABLE as PROGRESS_VARIABLE
+from tunepipe.core.table_shapes import check
 from tunepipe.core.tables import Table, merged
 
 FILE = "tunepipe.toml"
 PREFIX = "TUNEPIPE_"
-TABLES = ("regions", "prices", "models", "services")
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+_OWN_VARIABLES = frozenset({CONFIG_VARIABLE, PROGRESS_VARIABLE})
+_TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command line reads a flag
 
 Verbs = Mapping[str, "Collection[str] | Verbs"]
 
@@ -35,14 +42,34 @@ def read() -> Table:
     Raises:
         UsageError: It cannot be read, or TUNEPIPE_CONFIG names no file.
     """
-    named = os.environ.get(f"{PREFIX}CONFIG")
-    path = Path(named or FILE)
-    return _toml(path) if named or path.is_file() else {}
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return _toml(Path(named), place=f"{CONFIG_VARIABLE} {named}")
+    return _toml(Path(FILE)) if Path(FILE).is_file() else {}
 
 
 def variable(option: str) -> str:
     """Name the environment variable of an option, such as TUNEPIPE_MAX_COST_USD."""
     return PREFIX + option.replace("-", "_").upper()
+
+
+def asks_json(settings: Mapping[str, Any], arguments: Sequence[str]) -> bool:
+    """Say whether a call wants its result, and so its errors too, as JSON.
+
+    Args:
+        settings: What tunepipe.toml says, as far as it can be read.
+        arguments: The command line, which need not be sound.
+    """
+    if "--json" in arguments:
+        return True
+    told: Any = os.environ.get(variable("json")) or settings.get("json", False)
+    below: Any = {} if os.environ.get(variable("json")) else settings
+    for verb in arguments[:2]:
+        below = below.get(verb)
+        if not isinstance(below, Mapping):
+            break
+        told = below.get("json", told)
+    return str(told).lower() in _TRUE
 
 
 def defaults(settings: Mapping[str, Any], verbs: Verbs) -> Table:
@@ -80,11 +107,40 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
         {"prices": …, "models": …}, as tunepipe.core takes it.
 
     Raises:
-        UsageError: The file cannot be read, or a table that we do not have.
+        UsageError: The file cannot be read, or it does not fit our tables.
     """
-    found = merged(settings.get("tables", {}), _toml(Path(file)) if file else {})
-    _check(found, TABLES, "tables")
-    return found
+    own = settings.get("tables", {})
+    if not isinstance(own, Mapping):
+        raise UsageError("tables is no table", where=FILE, fix=f"--tables {own}")
+    found = merged(own, _toml(Path(file)) if file else {})
+    check(found)
+    # A pipeline's parameter is JSON, which has no days.
+    fitting: Table = json.loads(json.dumps(found, default=str))
+    return fitting
+
+
+def has_variables() -> bool:
+    """Say whether the environment sets anything for us."""
+    return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
+
+
+def check_variables(verbs: Verbs) -> None:
+    """Refuse a variable that looks like one of ours and sets nothing.
+
+    Args:
+        verbs: The options that each verb takes.
+
+    Raises:
+        UsageError: A name TUNEPIPE_… that no option has.
+    """
+    known = {variable(name) for options in verbs.values() for name in _all_options(options)}
+    known |= _OWN_VARIABLES
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            # The beginning that all share would make all of them look near.
+            near = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known])
+            fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe VERB --help"
+            raise UsageError("no option has this variable", where=name, fix=fix)
 
 
 def _of_verb(
@@ -113,12 +169,10 @@ def _all_options(options: Collection[str] | Verbs) -> set[str]:
 def _check(given: Collection[str], known: Collection[str], where: str) -> None:
     for key in given:
         if key not in known:
-            import difflib
-
-            near = difflib.get_close_matches(key, list(known), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(known))}"
             raise UsageError(
-                f"{key} is no setting", where=f"{FILE} [{where}]" if where else FILE, fix=hint
+                f"{key} is no setting",
+                where=f"{FILE} [{where}]" if where else FILE,
+                fix=hint(key, known),
             )
 
 
@@ -126,12 +180,12 @@ def _option(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _toml(path: Path) -> Table:
+def _toml(path: Path, place: str = "") -> Table:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise unreadable(place or path, error) from None
     except ValueError as error:
         raise UsageError(
-            f"is not TOML: {error}", where=str(path), fix="see https://toml.io"
+            f"is not TOML: {error}", where=place or str(path), fix="see https://toml.io"
         ) from None

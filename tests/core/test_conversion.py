@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from codecs import BOM_UTF8
 
 import pytest
 from hypothesis import given, settings
@@ -261,6 +262,26 @@ def test_tables_come_in_with_their_columns_named(tmp_path, kind):
     first, second, _ = map(json.loads, target.read_text().splitlines())
     assert first["systemInstruction"]["parts"] == [{"text": "be kind"}]
     assert "systemInstruction" not in second
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [("in.jsonl", ","), ("in.txt", ";"), ("in.jsonl", "\t"), ("in", ","), ("in.jsonl", "parquet")],
+)
+@pytest.mark.parametrize("bom", [b"", BOM_UTF8])
+def test_a_table_of_any_name_is_taken_for_what_it_holds(tmp_path, name, mark, bom):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"prompt": ["007", "お茶"], "completion": ["a, b; c", "x"]})
+    path = tmp_path / name
+    if mark == "parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        path.write_bytes(bom + frame.to_csv(index=False, sep=mark).encode())
+    report = conversion.convert(path, tmp_path / "out", "palm")
+    assert report.written == 2
+    rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert rows[0] == {"input_text": "007", "output_text": "a, b; c"}
 
 
 @pytest.mark.parametrize("indent", [None, 2])

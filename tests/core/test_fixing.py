@@ -89,8 +89,12 @@ def test_what_is_no_jsonl_is_refused_and_leaves_nothing(tmp_path):
     path.write_bytes(defects.plant("utf16_file"))
     with pytest.raises(DataError, match="UTF-16"):
         fix([path], out, format="palm")
-    with pytest.raises(UsageError, match="no row has the fields"):
+    with pytest.raises(DataError, match="UTF-16"):
         fix([path], out)
+    (tmp_path / "odd.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(DataError, match="no row has the fields"):
+        fix([tmp_path / "odd.jsonl"], out)
+    (tmp_path / "odd.jsonl").unlink()
     with pytest.raises(UsageError, match="cannot be read twice"):
         fix(["-"], out)
     assert list(tmp_path.iterdir()) == [path]

@@ -20,6 +20,14 @@ def test_wilson_is_scipys(case):
     assert wilson(successes, trials) == pytest.approx((peer.low, peer.high), abs=1e-9)
 
 
+@pytest.mark.parametrize("trials", [1, 2, 3, 7, 10, 49, 240, 1_000])
+@pytest.mark.parametrize("share", [0, 1, 0.5])
+def test_wilsons_ends_hold_the_share_in_spite_of_rounding(trials, share):
+    low, high = wilson(share * trials, trials)
+    assert 0 <= low <= share <= high <= 1
+    assert low < high
+
+
 @pytest.mark.parametrize("rows", [5, 400], ids=["all rows differ", "rows alike"])
 def test_resampled_sums_have_the_moments_of_drawing_with_replacement(rows):
     values = (np.arange(rows) % 5).astype(float)

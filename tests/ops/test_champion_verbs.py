@@ -112,3 +112,16 @@ def test_only_idle_endpoints_of_ours_are_cleaned_up(said, cloud, tmp_path):  # n
     assert len(said("endpoints", *PLACE, "--clean-up", "--yes")[1]["deleted"]) == 2
     assert there() == {"former", "champion", "others"}
     assert len(aliases()) == 5  # the models stay
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [("project", "the project"), ("region", "the region"), ("bucket", "who is champion")],
+)
+def test_endpoints_says_what_each_place_is_for(said, left_out, words):
+    place = {"project": "p", "region": "us-central1", "bucket": "gs://b"}
+    given = [f"--{name}={value}" for name, value in place.items() if name != left_out]
+    code, found = said("endpoints", *given)
+    assert code == 2
+    assert found["error"]["where"] == f"--{left_out}"
+    assert words in found["error"]["fix"]

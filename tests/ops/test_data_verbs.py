@@ -382,3 +382,97 @@ def test_the_hook_runs_a_verb_that_is_there(said):
     write("rows.jsonl", BROKEN)
     assert program == "tunepipe"
     assert said(*verb, "rows.jsonl")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("convert", "d.jsonl", "d.jsonl", "--to", "gemini"),
+        ("convert", "d.jsonl", "link.jsonl", "--to", "gemini"),
+        ("split", "d.jsonl", "--train", "./d.jsonl", "--eval", "e.jsonl"),
+        ("split", "d.jsonl", "--train", "t.jsonl", "--eval", "./t.jsonl"),
+        ("validate", "d.json", "--report", "d.json"),
+        ("validate", "*.json", "--report", "./d.json"),
+        ("validate", "d.jsonl", "--against", "d.json", "--report", "d.json"),
+        ("validate", "d.jsonl", "--report", "r.json", "--report", "./r.json"),
+        ("validate", "d.jsonl", "--against", "h.jsonl", "--fix", "h.jsonl"),
+        ("validate", "d.jsonl", "--fix", "r.json", "--report", "r.json"),
+        # The rows that cannot be mended go beside the copy.
+        ("validate", "c.rejects.jsonl", "--fix", "c.jsonl"),
+        ("score", "p.json", "--report", "p.json"),
+        ("score", "d.jsonl", "--baseline", "p.json", "--report", "./p.json"),
+        ("predict", "--model", "m", "--input", "d.jsonl", "--output", "link.jsonl"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(said, tmp_path, arguments):
+    write("d.jsonl", palm(60))
+    for name in ("d.json", "h.jsonl", "c.rejects.jsonl", "p.json"):
+        write(name, palm(60))
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "d.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, found, _ = said(*arguments, "--json")
+    assert code == 2
+    assert "named twice" in found["error"]["found"]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_dataset_may_be_mended_in_its_place(said, tmp_path):
+    write("d.jsonl", [*palm(20), palm(1)[0]])
+    code, found, _ = said("validate", "d.jsonl", "--fix", "d.jsonl", "--json")
+    assert code == 0
+    assert found["fixed"]["rows_written"] == 20
+    assert len((tmp_path / "d.jsonl").read_text().splitlines()) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("input_text,output_text\na,b\n" * 9, "the file is CSV"),
+        ('{"odd": 1}\n' * 20, "no row has the fields of a known format"),
+    ],
+)
+def test_what_cannot_be_mended_keeps_its_report(said, tmp_path, text, words):
+    (tmp_path / "d.jsonl").write_text(text)
+    bare = said("validate", "d.jsonl", "--json")[1]
+    code, found, _ = said("validate", "d.jsonl", "--fix", "f.jsonl", "--report", "r.json", "--json")
+    assert code == 1
+    assert found == bare | {"fixed": None}
+    assert (tmp_path / "r.json").exists()
+    assert not (tmp_path / "f.jsonl").exists()
+    assert f"nothing was mended: d.jsonl: {words}" in said("validate", "d.jsonl", "--fix", "f")[2]
+
+
+def test_the_remedy_for_a_table_works(said, tmp_path):
+    (tmp_path / "d.jsonl").write_text("input_text,output_text\n" + "a,b\n" * 20)
+    found = said("validate", "d.jsonl", "--json")[1]
+    assert found["problems"][0]["fix"] == "tunepipe convert reads CSV"
+    assert said("convert", "d.jsonl", "o.jsonl", "--to", "palm")[0] == 0
+    assert said("validate", "o.jsonl", "--json")[1]["rows"] == 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("validate", "none.jsonl"),
+        ("validate", "."),
+        ("plan", "none.jsonl", "--region", "us-central1"),
+        ("run", "--backend", "local", "--dataset", "none.jsonl", "--dry-run"),
+        ("convert", "none.jsonl", "o.jsonl", "--to", "palm"),
+        ("convert", "d.jsonl", "folder", "--to", "gemini"),
+        ("validate", "d.jsonl", "--report", "folder.json"),
+        ("score", "none.jsonl"),
+        ("split", "d.jsonl", "--train", "folder", "--eval", "e.jsonl"),
+        ("plan", "--rows", "240", "--region", "us-central1", "--tables", "none.toml"),
+        ("status", "none"),
+        ("endpoints",),
+    ],
+)
+def test_a_file_that_is_not_there_has_a_remedy(said, tmp_path, arguments):
+    write("d.jsonl", palm(60))
+    for name in ("folder", "folder.json"):
+        (tmp_path / name).mkdir()
+    code, found, _ = said(*arguments, "--json")
+    assert code == 2
+    assert found["error"]["where"]
+    assert found["error"]["fix"]
+    assert "/." not in found["error"]["where"]

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from tunepipe.core.errors import DataError
-from tunepipe.ops import main, output
+from tunepipe.ops import main, output, settings
 
 # `google` and `google.cloud` are namespaces that an environment's .pth files bring.
 HEAVY = {
@@ -74,6 +75,65 @@ def test_an_error_is_one_json_object_too(capfd, arguments):
     assert err == ""
 
 
+def test_an_error_is_json_by_the_environment_and_by_the_file(capfd, tmp_path, monkeypatch):
+    (tmp_path / "tunepipe.toml").write_text("json = true\n")
+    assert "error" in json.loads(said(capfd, "plan", "--rows", "9")[1])
+    (tmp_path / "tunepipe.toml").unlink()
+    monkeypatch.setenv("TUNEPIPE_JSON", "1")
+    assert "error" in json.loads(said(capfd, "plan", "--rows", "many")[1])
+
+
+def test_a_defect_is_a_json_object_too_and_quotes_no_row(capfd, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a row's text")
+
+    monkeypatch.setattr(settings, "defaults", broken)
+    monkeypatch.setenv("TUNEPIPE_REGION", "us-central1")
+    code, out, err = said(capfd, *PLAN, "--json")
+    assert code == main.DEFECT
+    assert json.loads(out)["error"]["exit_code"] == main.DEFECT
+    assert "a row" not in out
+    assert "Traceback" in err
+    code, out, err = said(capfd, *PLAN)
+    assert (code, out) == (main.DEFECT, "")
+    assert "error: a defect of tunepipe (RuntimeError)" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("plan --rows 240 --region us-central1 --json >&LEFT", main.READER_LEFT),
+        ("plan --rows 9 --region us-central1 --json >&LEFT", main.READER_LEFT),
+        ("--help >&LEFT", main.READER_LEFT),
+        ("plan --rows 240 --region us-central1 2>&LEFT", 0),
+        ("plan --rows 240 --region us-central1 --json >/dev/full", 2),
+        ("plan --rows 9 --region us-central1 --json >/dev/full", 1),
+        ("validate nope --json >/dev/full", 2),
+        ("--help >/dev/full", 2),
+        ("plan --rows 240 --region us-central1 2>/dev/full", 0),
+        ("plan --rows 240 --region us-central1 2>&-", 0),
+        ("plan --rows 240 --region us-central1 --json >&-", 0),
+        ("plan --rows 240 --region us-central1 >&- 2>&- <&-", 0),
+        ("validate nope 2>&-", 2),
+    ],
+)
+def test_streams_that_take_nothing_are_no_defect(line, code):
+    start = f"{sys.executable} -c 'from tunepipe.ops.main import main; main()'"
+    read, left = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        ["bash", "-c", f"{start} {line.replace('LEFT', str(left))}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        pass_fds=(left,),
+    )
+    os.close(left)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ("cannot be written" in done.stderr) == ("--json >/dev/full" in line)
+
+
 def test_json_is_all_there_is(capfd):
     code, out, err = said(capfd, *PLAN, "--json")
     assert (code, err) == (0, "")
@@ -124,6 +184,41 @@ def test_the_tables_of_the_user_are_laid_over_ours(capfd, tmp_path):
     )
     found = json.loads(said(capfd, *europe, "--tables", "prices.toml")[1])
     assert found["estimated_cost_usd"] == 64.0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tables.prices.acelerators.X]\n", "did you mean accelerators?"),
+        (
+            "[tables.prices.accelerators.NVIDIA_A100_80GB]\nusd_per_hour = {us-central1 = -10.0}\n",
+            "a number, 0 or more",
+        ),
+        ('[tables.models.models."text-bison@001"]\nbatch_size = 0\n', "1 or more"),
+    ],
+)
+def test_tables_that_do_not_fit_are_wrong_usage(capfd, tmp_path, text, words):
+    (tmp_path / "tunepipe.toml").write_text(text)
+    code, out, _ = said(capfd, *PLAN, "--max-cost-usd", "1", "--json")
+    assert code == 2
+    assert words in json.loads(out)["error"]["fix"]
+
+
+def test_a_misspelt_variable_is_wrong_usage(capfd, monkeypatch):
+    monkeypatch.setenv("TUNEPIPE_MAXCOSTUSD", "1")
+    code, _, err = said(capfd, *PLAN)
+    assert code == 2
+    assert "did you mean TUNEPIPE_MAX_COST_USD?" in err
+
+
+@pytest.mark.parametrize("verb", [(), ("plan",), ("schedule", "apply")])
+@pytest.mark.parametrize("text", ["json = \n", "regoin = 'x'\n", "[tables.price]\n"])
+def test_help_comes_whatever_the_settings_say(capfd, tmp_path, monkeypatch, text, verb):
+    (tmp_path / "tunepipe.toml").write_text(text)
+    monkeypatch.setenv("TUNEPIPE_NOTHING", "1")
+    code, out, _ = said(capfd, *verb, "--help")
+    assert code == 0
+    assert out.startswith("Usage: tunepipe")
 
 
 PROBE = """

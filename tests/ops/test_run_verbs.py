@@ -180,6 +180,23 @@ def test_status_of_a_run_here(said, tmp_path, name):
     assert said("status", name)[0] == 1
 
 
+@pytest.mark.parametrize("verb", ["status", "cancel"])
+def test_a_run_that_is_not_here_says_where_else_to_look(said, verb):
+    code, found, _ = said(verb, "20260101-000000-abcdef", "--runs", "mine", "--json")
+    assert code == 2
+    assert found["error"]["found"] == "there is no such run in mine"
+    assert "--project and --region" in found["error"]["fix"]
+
+
+def test_a_run_here_ends_where_it_was_started(said, tmp_path):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN))
+    code, found, _ = said("cancel", RUN["id"], "--json")
+    assert code == 2
+    assert "Ctrl-C" in found["error"]["fix"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -1,3 +1,5 @@
+from datetime import date
+
 import pytest
 
 from tunepipe.core.errors import UsageError
@@ -60,7 +62,7 @@ def test_the_tables_file_wins_over_the_settings(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("[price]\n", "price is no setting"), ("a = \n", "is not TOML"), (None, "cannot be read")],
+    [("[price]\n", "did you mean prices?"), ("a = \n", "is not TOML"), (None, "cannot be read")],
 )
 def test_a_tables_file_that_cannot_be_is_refused(tmp_path, text, words):
     file = tmp_path / "tables.toml"
@@ -76,10 +78,72 @@ def test_the_file_is_found_in_the_working_directory_or_by_name(tmp_path, monkeyp
     (tmp_path / "tunepipe.toml").write_text('region = "here"\n')
     assert settings.read() == {"region": "here"}
     monkeypatch.setenv("TUNEPIPE_CONFIG", str(tmp_path / "other.toml"))
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read") as caught:
         settings.read()
+    assert caught.value.where == f"TUNEPIPE_CONFIG {tmp_path / 'other.toml'}"
+    assert "check the name" in caught.value.fix
     (tmp_path / "other.toml").write_text('region = "there"\n')
     assert settings.read() == {"region": "there"}
+
+
+def test_days_of_the_tables_become_texts_for_a_pipelines_parameter():
+    given = {"tables": {"models": {"families": {"palm": {"tunable_until": date(2027, 1, 1)}}}}}
+    found = settings.overrides(given, "")
+    assert found["models"]["families"]["palm"]["tunable_until"] == "2027-01-01"
+
+
+def test_tables_that_are_none_are_refused():
+    with pytest.raises(UsageError, match="tables is no table") as caught:
+        settings.overrides({"tables": "prices.toml"}, "")
+    assert caught.value.fix == "--tables prices.toml"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("TUNEPIPE_MAXCOSTUSD", "did you mean TUNEPIPE_MAX_COST_USD?"),
+        ("TUNEPIPE_REGOIN", "did you mean TUNEPIPE_REGION?"),
+        ("TUNEPIPE_XYZ", "--help"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, words):
+    monkeypatch.setenv(name, "1")
+    assert settings.has_variables()
+    with pytest.raises(UsageError) as caught:
+        settings.check_variables(VERBS)
+    assert caught.value.where == name
+    assert words in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["TUNEPIPE_REGION", "TUNEPIPE_CRON", "TUNEPIPE_CONFIG"])
+def test_our_own_variables_pass(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    settings.check_variables(VERBS)
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "arguments", "wanted"),
+    [
+        ({}, "", ["plan"], False),
+        ({}, "", ["plan", "--json"], True),
+        ({}, "1", ["plan"], True),
+        ({}, "yes", [], True),
+        ({"json": True}, "0", ["plan"], False),
+        ({"json": True}, "", ["plan"], True),
+        ({"json": True, "plan": {"json": False}}, "", ["plan"], False),
+        ({"plan": {"json": True}}, "", ["plan"], True),
+        ({"plan": {"json": True}}, "0", ["plan"], False),
+        ({"plan": {"json": True}}, "", ["run"], False),
+        ({"schedule": {"list": {"json": True}}}, "", ["schedule", "list"], True),
+        ({"plan": 3}, "", ["plan"], False),
+    ],
+)
+def test_json_is_asked_for_by_flag_then_variable_then_file(
+    monkeypatch, given, variable, arguments, wanted
+):
+    if variable:
+        monkeypatch.setenv("TUNEPIPE_JSON", variable)
+    assert settings.asks_json(given, arguments) is wanted
 
 
 @pytest.mark.parametrize(
