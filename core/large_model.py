@@ -6,11 +6,11 @@ and their source stand in large_model.toml.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from .errors import LimitError, UsageError
+from .near_names import hint
 from .tables import Table, load
 
 Parameters = dict[str, Any]
@@ -117,9 +117,7 @@ def family(model: str) -> str:
         if stem in models:
             return name
     known = [each for models in families.values() for each in models]
-    raise UsageError(
-        "the template tunes no such model", where=model, fix=_suggestion(stem, known, "model")
-    )
+    raise UsageError("the template tunes no such model", where=model, fix=hint(stem, known))
 
 
 def row_limits() -> dict[str, int]:
@@ -134,7 +132,7 @@ def _checked(name: str, value: Any, rules: Table) -> Any:
         raise UsageError(
             "the template has no such parameter",
             where=name,
-            fix=_suggestion(name, list(rules), "parameter"),
+            fix=hint(name, rules),
         )
     if rule.get("ignored"):
         raise UsageError(
@@ -268,8 +266,3 @@ def _accelerator(region: str, table: Table) -> str:
         where="region",
         fix="run in us-central1 or europe-west4; location may name where the model is served",
     )
-
-
-def _suggestion(name: str, known: list[str], what: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"use a {what} of the template"

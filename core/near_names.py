@@ -9,7 +9,7 @@ def nearest(name: str, known: Collection[str]) -> str:
     """Return the known name that is most like a name; "" where none is."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
 
 
 def hint(name: str, known: Collection[str]) -> str:

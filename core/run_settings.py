@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from .errors import UsageError
 from .judge_prompt import check_template
 from .models import find, names
+from .near_names import hint
 from .ranges import SEED_MAX, check_fraction, check_margin, check_range
 from .references import check_task
 from .tables import load
@@ -77,7 +77,7 @@ def _check_asking(asking: Any, backend: str) -> None:
         where = f"asking.{name}"
         if name not in known:
             raise UsageError(
-                "a model is asked with no such setting", where=where, fix=_one_of(name, known)
+                "a model is asked with no such setting", where=where, fix=hint(name, known)
             )
         if name in _NUMBERS:
             least, most, whole = _NUMBERS[name]
@@ -105,10 +105,5 @@ def _check_judge(model: Any, prompt: Any, tables: Mapping[str, Any] | None) -> N
         raise UsageError(
             f"{model} is no Gemini that we know",
             where="judge_model",
-            fix=f"{_one_of(model, known)}; a new one needs a row in tables.prices.answers",
+            fix=f"{hint(model, known)}; a new one needs a row in tables.prices.answers",
         )
-
-
-def _one_of(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"

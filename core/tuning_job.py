@@ -6,7 +6,6 @@ service takes as rows in services.toml.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from typing import Any
 
 from .errors import DataError, LimitError, UsageError
 from .models import Model, check_region
+from .near_names import hint, nearest
 from .rules import service_of
 from .tables import Table, load
 
@@ -292,12 +292,11 @@ def _check_at_most(what: str, found: int, most: int, flag: str = "") -> None:
 
 def _checked(name: str, value: Any, rules: Table, taken: set[str], backend: str) -> Any:
     if name not in taken:
-        near = difflib.get_close_matches(name, sorted(taken), n=1)
-        other = "another backend takes it" if name in rules else ""
+        elsewhere = name in rules and not nearest(name, taken)
         raise UsageError(
             f"the backend {backend} has no such option",
             where=name,
-            fix=f"did you mean {near[0]}?" if near else other or f"one of {', '.join(taken)}",
+            fix="another backend takes it" if elsewhere else hint(name, taken),
         )
     rule = rules[name]
     typed = _typed(name, value, rule["type"])

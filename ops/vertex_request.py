@@ -8,7 +8,6 @@ wanted here, and its ids change with the second, so that two submissions make tw
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -21,6 +20,7 @@ from tunepipe.backends import google_clients, storage, webhook
 from tunepipe.backends.identity import identity
 from tunepipe.backends.job_labels import KEY_CHARACTERS
 from tunepipe.core.errors import LimitError, UsageError
+from tunepipe.core.near_names import hint
 
 from .compilation import pipeline_text
 from .inlining import check_template, template_sha256
@@ -195,9 +195,9 @@ def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     for name, value in given.items():
         if name not in inputs:
-            near = difflib.get_close_matches(name, list(inputs), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(inputs))}"
-            raise UsageError("the pipeline has no such parameter", where=name, fix=hint)
+            raise UsageError(
+                "the pipeline has no such parameter", where=name, fix=hint(name, inputs)
+            )
         kind = inputs[name]["parameterType"]
         wrong_bool = isinstance(value, bool) and kind != "BOOLEAN"
         if wrong_bool or not isinstance(value, _KINDS[kind]):

@@ -8,7 +8,8 @@ from tunepipe.core.errors import UsageError
 from tunepipe.core.models import BACKENDS
 from tunepipe.core.run_settings import check_settings
 
-OURS = {"prices": {"answers": {"gemini-9-flash": {}}}}
+PRICE = {"usd_per_million_read": 1.0, "usd_per_million_written": 2.0}
+OURS = {"prices": {"answers": {"gemini-9-flash": PRICE}}}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_what_can_be_meant_is_taken(backend, settings):
         ({"task": ["json"]}, "task", "text, classification, json, auto"),
         ({"asking": 8}, "asking", "such as"),
         ({"asking": {"wokers": 8}}, "asking.wokers", "did you mean workers?"),
-        ({"asking": {"engine": "vllm"}}, "asking.engine", "one of workers"),
+        ({"asking": {"engine": "vllm"}}, "asking.engine", "one of attempts"),
         ({"asking": {"workers": -1}}, "asking.workers", "from 0 to"),
         ({"asking": {"attempts": 0}}, "asking.attempts", "from 1 to"),
         ({"asking": {"requests_per_minute": math.nan}}, "asking.requests_per_minute", "from 0"),
