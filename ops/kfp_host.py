@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import warnings
@@ -23,6 +24,7 @@ from .compilation import pipeline_text
 
 EXPERIMENT = "tunepipe"
 _PAGE = 100
+_BY_HAND = re.compile(r"-\d{14}\Z")  # what run_now puts behind the schedule's name
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
 
 
@@ -237,7 +239,7 @@ def _require_none_under_way(client: Any, host: str, recurring: Any) -> None:
     ).runs
     for run in runs or ():
         ours = run.recurring_run_id == recurring.recurring_run_id
-        by_hand = str(run.display_name).startswith(f"{recurring.display_name}-")
+        by_hand = _BY_HAND.sub("", str(run.display_name)) == recurring.display_name
         if (ours or by_hand) and str(run.state) in _UNDER_WAY:
             raise LimitError(
                 "a run of this schedule is under way, and one runs at a time",

@@ -22,6 +22,7 @@ from .run_verbs import LOCAL, asked_run, run, show_run_plan
 if TYPE_CHECKING:
     from tunepipe.core.schedule import Cron
 
+    from .kfp_host import Listed as OnHost
     from .schedules import Change, Listed
     from .vertex_request import VertexRun
 
@@ -96,16 +97,7 @@ def list_schedules(
     json: options.Json = False,
 ) -> int:
     """List the schedules of a project in a region, or of a KFP host."""
-    from . import kfp_host as on_host
-    from . import schedules
-
-    now = datetime.now(UTC)
-    found: Sequence[Listed | on_host.Listed]
-    if kfp_host:
-        found = on_host.listed(kfp_host, now)
-    else:
-        found = schedules.listed(*_place(project, region), now)
-    out = Output(json)
+    found, out = _listed(project, region, kfp_host), Output(json)
     out.result({"schedules": [one.as_json() for one in found]})
     if found:
         head = ("name", "state", "next run", "times", "dataset")
@@ -303,6 +295,17 @@ def _given(context: typer.Context, apart: set[str]) -> Mapping[str, Any]:
     }
 
 
+def _listed(project: str, region: str, kfp_host: str) -> Sequence[Listed | OnHost]:
+    now = datetime.now(UTC)
+    if kfp_host:
+        from . import kfp_host as on_host
+
+        return on_host.listed(kfp_host, now)
+    from . import schedules
+
+    return schedules.listed(*_place(project, region), now)
+
+
 def _changed(verb: str, name: str, project: str, region: str, kfp_host: str) -> str:
     """Pause, resume or delete a schedule, wherever it lies; gives its resource name."""
     if kfp_host:
@@ -323,7 +326,7 @@ def _place(project: str, region: str) -> tuple[str, str]:
     return project, region
 
 
-def _row(one: Any) -> tuple[str, ...]:
+def _row(one: Listed | OnHost) -> tuple[str, ...]:
     return (one.name, one.state, one.next_run, one.cron, one.dataset)
 
 
