@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tunepipe.core.errors import LimitError
+from tunepipe.core.errors import CloudError, LimitError
 from tunepipe.core.hardware import hardware_of
 from tunepipe.core.large_model import template_uri
 
@@ -161,10 +161,10 @@ def template(place: Place) -> Iterator[Finding]:
     uri = template_uri(place.model.name, place.template)
     try:
         found = read_template(uri)
-    except google_rest.RefusedError as error:
-        if error.code == 404:
+    except CloudError as error:
+        if getattr(error, "code", 0) == 404:
             raise
-        # Vertex AI's own agent fetches it, with other rights than ours.
+        # Vertex AI's own agent fetches it, by another way and with other rights than ours.
         yield Finding("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
     else:
         yield Finding("template", OK, f"{found.source} is sha256:{found.sha256}")

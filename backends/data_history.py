@@ -41,10 +41,10 @@ def last(registry: str, series: str) -> Seen | None:
     """Return what the last run of a series has seen; None where there was none."""
     if not (registry and series):
         return None
-    address = f"{registry.rstrip('/')}/seen/{series}.json"
-    if not storage.exists(address):
+    file = moves.address(registry, f"seen/{series}.json")
+    if not storage.exists(file):
         return None
-    return Seen(**json.loads(storage.read_bytes(address)))
+    return Seen(**json.loads(storage.read_bytes(file)))
 
 
 def unchanged_step(registry: str, series: str, run: str) -> str:
@@ -157,7 +157,7 @@ def remember(
     storage.write_bytes(told, _run_address(registry, run))
     if series:
         record = json.dumps(asdict(Seen(run, fingerprint))).encode()
-        storage.write_bytes(record, f"{registry.rstrip('/')}/seen/{series}.json")
+        storage.write_bytes(record, moves.address(registry, f"seen/{series}.json"))
 
 
 def stats_of(problems_path: str) -> dict[str, Any]:
@@ -173,8 +173,8 @@ def _examples(dataset_uri: str, format: str) -> Iterator[Example]:
 
 
 def _run_address(registry: str, run: str) -> str:
-    return f"{registry.rstrip('/')}/runs/{run}.json"
+    return moves.address(registry, f"runs/{run}.json")
 
 
 def _state_address(registry: str, fingerprint: str) -> str:
-    return f"{registry.rstrip('/')}/data/{fingerprint[:32]}"
+    return moves.address(registry, f"data/{fingerprint[:32]}")

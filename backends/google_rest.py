@@ -42,7 +42,7 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
     from google.auth import exceptions as auth
 
     try:
-        answer = _session().request(verb, url, json=body, params=query, timeout=CALL_SECONDS)
+        answer = session().request(verb, url, json=body, params=query, timeout=CALL_SECONDS)
     except auth.GoogleAuthError as error:
         raise CloudError(
             "no usable Google credentials",
@@ -78,7 +78,12 @@ def account() -> str:
 
 
 @cache
-def _session() -> Any:
+def session() -> Any:
+    """Make the session that carries our credentials.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: There are none.
+    """
     import google.auth
     from google.auth.transport.requests import AuthorizedSession
 

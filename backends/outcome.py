@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from . import storage
+from .registry import address
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,4 @@ def read(registry: str, run: str) -> Outcome | None:
 
 
 def _address(registry: str, run: str) -> str:
-    return f"{registry.rstrip('/')}/outcomes/{run}.json"
+    return address(registry, f"outcomes/{run}.json")

@@ -42,10 +42,10 @@ class Move:
 
 def champion(registry: str) -> Move | None:
     """Return the move that made the present champion; None where there is none yet."""
-    address = _at(registry, "champion.json")
-    if not registry or not storage.exists(address):
+    file = address(registry, "champion.json")
+    if not registry or not storage.exists(file):
         return None
-    return Move(**json.loads(storage.read_bytes(address)))
+    return Move(**json.loads(storage.read_bytes(file)))
 
 
 def history(registry: str) -> list[Move]:
@@ -57,7 +57,7 @@ def history(registry: str) -> list[Move]:
     present = champion(registry)
     if present is None:
         return []
-    files = storage.list_files(_at(registry, "moves/*.json"))
+    files = storage.list_files(address(registry, "moves/*.json"))
     return [Move(**json.loads(storage.read_bytes(file))) for file in sorted(files)]
 
 
@@ -89,8 +89,8 @@ def promote(
     move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
     record = json.dumps(asdict(move), ensure_ascii=False, indent=1).encode()
     # The record of this version is written only where none is: of two promotions at once, one wins.
-    storage.write_bytes(record, _at(registry, f"moves/{version:06d}.json"), if_generation=0)
-    storage.write_bytes(record, _at(registry, "champion.json"))
+    storage.write_bytes(record, address(registry, f"moves/{version:06d}.json"), if_generation=0)
+    storage.write_bytes(record, address(registry, "champion.json"))
     return move
 
 
@@ -112,5 +112,6 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _at(registry: str, name: str) -> str:
+def address(registry: str, name: str) -> str:
+    """Name a file of a registry, such as champion.json."""
     return f"{registry.rstrip('/')}/{name}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tunepipe.core.errors import CloudError, UsageError
 
 from . import storage
-from .google_rest import RefusedError
+from .google_rest import RefusedError, session
 
 _FETCH_SECONDS = 60.0
 
@@ -43,15 +43,10 @@ def read_template(source: str) -> Template:
 
 
 def _fetch(uri: str) -> bytes:
-    import google.auth
-    import google.auth.transport.requests
     from google.auth import exceptions as auth
 
     try:
-        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-        credentials, _ = google.auth.default(scopes=scopes)
-        session = google.auth.transport.requests.AuthorizedSession(credentials)
-        answer = session.get(uri, timeout=_FETCH_SECONDS)
+        answer = session().get(uri, timeout=_FETCH_SECONDS)
     except (auth.GoogleAuthError, OSError) as error:
         raise CloudError(
             f"the template cannot be fetched: {type(error).__name__}",

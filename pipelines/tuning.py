@@ -195,6 +195,8 @@ def build_tuning_pipeline(
                     stratify_by=stratify_by,
                     by_time=by_time,
                 )
+                guarded = load_rows(dataset_uri=guard_uri)
+                guarded.set_caching_options(False)
                 plan = compute_train_steps(
                     rows=split.outputs["train_rows"],
                     backend=backend,
@@ -216,8 +218,7 @@ def build_tuning_pipeline(
                     judge_prompt=judge_prompt,
                     seed=seed,
                 )
-                guarded = load_rows(dataset_uri=guard_uri)
-                guarded.set_caching_options(False)
+                plan.after(guarded)  # a guard that cannot be read must cost nothing
                 tuned = _tune(
                     backend,
                     tune_instead,
@@ -232,7 +233,6 @@ def build_tuning_pipeline(
                     learning_rate_multiplier=learning_rate_multiplier,
                     options=options,
                 )
-                tuned.after(guarded)  # a guard that cannot be read must not cost a tuning
                 held_out, frozen = split.outputs["eval"], guarded.outputs["rows"]
                 predictions = {
                     name: _evaluate(

@@ -12,7 +12,7 @@ TPU = "Restricted image training TPU V3 pod cores per region"
 
 @pytest.fixture(autouse=True)
 def new_session():
-    google_rest._session.cache_clear()
+    google_rest.session.cache_clear()
 
 
 def looked(backend="large-model", model="text-bison@001", **changes):
@@ -83,6 +83,12 @@ def test_what_the_account_may_not_see_stops_nothing(cloud, capsys):
         cloud.fault(method, code=403, message="Permission denied.")
     assert "4 unknown" in looked()
     assert "our rights do not let us see it" in capsys.readouterr().out
+
+
+def test_a_registry_of_templates_out_of_reach_stops_nothing(cloud, capsys):
+    cloud.fault("template.get", drop="before", times=9)
+    assert "unknown" in looked()
+    assert "cannot be fetched: " in capsys.readouterr().out
 
 
 def test_all_problems_are_named_and_the_first_is_explained(cloud):

@@ -19,7 +19,7 @@ def elsewhere(tmp_path, monkeypatch):
     """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
     from tunepipe.backends import google_rest
 
-    google_rest._session.cache_clear()
+    google_rest.session.cache_clear()
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("TUNEPIPE_"):
