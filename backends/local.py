@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.errors import DataError, LimitError, UsageError
 from tunepipe.core.files import replacing, unreadable
 from tunepipe.core.fingerprint import fingerprint
 from tunepipe.core.formats import Example, read_examples
@@ -90,11 +90,12 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     """
     options = read_options(PredictionOptions, settings)
     device = _prepare(options.device, options.threads)
-    if options.engine == "vllm":
-        from .local_vllm import generate
-    else:
-        from .local_generation import generate
-    return generate(model, prompts, options, device)
+    from . import local_generation, local_vllm
+
+    unasked = not (options.engine or options.four_bit)
+    if options.engine == "vllm" or (unasked and local_vllm.is_worth_its_start(model, device)):
+        return local_vllm.generate(model, prompts, options, device)
+    return local_generation.generate(model, prompts, options, device)
 
 
 def cancel(job: str) -> None:
@@ -110,6 +111,8 @@ def _tune(
     progress: Progress,
 ) -> dict[str, Any]:
     _prepare(crew.device, options.threads)
+    import torch
+
     from .local_data import encode
     from .local_lora import save
     from .local_memory import free_bytes, require_room, size_of
@@ -127,17 +130,26 @@ def _tune(
         encode(tokenizer, part, prompt_weight=weight, max_tokens=most)
         for part in (examples, held_out)
     )
-    plan = _plan(request, options, rows, tokenizer.pad_token_id)
+    plan = _plan(request, options, rows, tokenizer.pad_token_id, crew.device)
     memory = require_room(
         size_of(config, options.lora_rank),
         options,
         longest=max(len(row.ids) for row in (*rows, *judged)),
         free_bytes=free_bytes(crew.device) // (crew.size if crew.device == "cpu" else 1),
-        on_gpu=crew.device != "cpu",
+        number_bytes=plan.layout.dtype.itemsize,
     )
     model = _model(tokenizer, config, request, options, folder, crew)
     checkpoint = _checkpoint(options, folder, identity)
-    state = train(model, rows, judged, plan, checkpoint, crew, progress)
+    try:
+        state = train(model, rows, judged, plan, checkpoint, crew, progress)
+    except torch.OutOfMemoryError as error:  # a GPU's; others use its memory too
+        raise LimitError(
+            f"the memory of {crew.device} ran out, which the estimate of "
+            f"{memory / 2**30:.1f} GiB did not foresee",
+            where="micro_batch_size",
+            fix=f"lower it (it was {options.micro_batch_size}), set gradient_checkpointing, or end "
+            "what else uses the GPU; the run goes on from its last checkpoint",
+        ) from error
     counts = _parameters(model)
     if crew.is_first:
         save(model, tokenizer, folder, merge=options.merge)
@@ -206,8 +218,11 @@ def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple
     return tokenizer, tiny_config(tokenizer)
 
 
-def _plan(request: TuningRequest, options: TuningOptions, rows: Sequence[Row], pad: int) -> Plan:
+def _plan(
+    request: TuningRequest, options: TuningOptions, rows: Sequence[Row], pad: int, device: str
+) -> Plan:
     from .local_data import Layout
+    from .local_precision import dtype_of
     from .local_training import Plan
 
     kind = _kind(request, options)
@@ -217,7 +232,12 @@ def _plan(request: TuningRequest, options: TuningOptions, rows: Sequence[Row], p
     return Plan(
         steps=request.train_steps,
         batch_size=request.batch_size,
-        layout=Layout(options.micro_batch_size, line if options.packing else 0, pad),
+        layout=Layout(
+            options.micro_batch_size,
+            line if options.packing else 0,
+            pad,
+            dtype_of(options.precision, device),
+        ),
         rate=rate * request.learning_rate_multiplier,
         weight_decay=_WEIGHT_DECAYS[kind],
         muon=kind == "nothing",

@@ -40,11 +40,13 @@ class Layout:
         line: 0 to pad short rows; else rows are laid one after the other, on lines of at most this
             many tokens (a longer row has a line of its own).
         pad: The token that fills short rows.
+        dtype: The type in which the model computes.
     """
 
     rows: int
     line: int
     pad: int
+    dtype: torch.dtype = torch.float32
 
 
 def encode(

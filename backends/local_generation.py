@@ -7,10 +7,14 @@ from typing import Any
 
 import torch
 
+from tunepipe.core.errors import LimitError
+
 from .contract import Answer, Prompt
 from .local_loading import load_tokenizer
-from .local_lora import load_tuned
+from .local_lora import load_config, load_tuned, whole_model_of
+from .local_memory import free_bytes, require_room_to_answer, size_of
 from .local_options import PredictionOptions
+from .local_precision import dtype_of
 from .prompts import end_ids, prompt_ids
 
 
@@ -24,8 +28,18 @@ def generate(
         prompts: The questions.
         options: Batch size and the longest answer.
         device: Where to.
+
+    Raises:
+        LimitError: The memory does not suffice.
     """
-    tokenizer, model = load_tokenizer(name), load_tuned(name, device)
+    tokenizer = load_tokenizer(name)
+    require_room_to_answer(
+        size_of(load_config(whole_model_of(name)), rank=0),
+        free_bytes(device),
+        dtype_of(options.precision, device).itemsize,
+        options.four_bit,
+    )
+    model = load_tuned(name, device, options.precision, four_bit=options.four_bit)
     asked = [(prompt.id, prompt_ids(tokenizer, prompt.messages)) for prompt in prompts]
     asked.sort(key=lambda pair: len(pair[1]))
     for start in range(0, len(asked), options.batch_size):
@@ -35,6 +49,27 @@ def generate(
 
 
 def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
+    """Answer all at once, or by halves where the GPU's memory does not suffice."""
+    try:
+        return _generated(model, tokenizer, asked, longest)
+    except torch.OutOfMemoryError as error:
+        if len(asked) == 1:
+            raise LimitError(
+                f"a prompt of {len(asked[0])} tokens and its answer need more memory than there is",
+                where="max_output_tokens",
+                fix="lower it, ask with four_bit, or take a smaller model",
+            ) from error
+    # Only here is the memory free that the failed try held.
+    torch.cuda.empty_cache()
+    half = len(asked) // 2
+    return [
+        text
+        for part in (asked[:half], asked[half:])
+        for text in _answers(model, tokenizer, part, longest)
+    ]
+
+
+def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
     width = max(map(len, asked))
     # Padding stands on the left: an answer must follow its prompt at once.
     ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tunepipe.core.errors import LimitError, UsageError
+from tunepipe.core.errors import UsageError
 
 from .local_loading import loading
 from .local_options import TuningOptions
+from .local_precision import dtype_of
 
 ADAPTER = "adapter_config.json"
 
@@ -24,25 +26,38 @@ def load_config(name: str) -> Any:
         return AutoConfig.from_pretrained(name, **where)
 
 
+def adapter_of(name: str) -> dict[str, Any]:
+    """Return the configuration of the adapter in a folder; {} for a whole model."""
+    file = Path(name) / ADAPTER
+    if not file.exists():
+        return {}
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def whole_model_of(name: str) -> str:
+    """Return the folder or hub id of the whole model: an adapter's base, else `name` itself."""
+    return str(adapter_of(name).get("base_model_name_or_path", name))
+
+
 def load_base(name: str, options: TuningOptions, device: str) -> Any:
     """Load a base model onto `device`, ready to be trained.
 
-    With LoRA the base is frozen, in bfloat16 on a GPU; in full tuning weights are float32 and the
-    computation on a GPU is bfloat16.
+    With LoRA the base is frozen, in the type of the computation; in full tuning weights are
+    float32, since a small step would be lost in 16 bits.
     """
     from transformers import AutoModelForCausalLM
 
-    settings: dict[str, Any] = {"dtype": torch.float32}
+    dtype = dtype_of(options.precision, device)
+    settings: dict[str, Any] = {"dtype": torch.float32 if options.tuning_mode == "full" else dtype}
     if options.tuning_mode == "qlora":
-        settings = _four_bit(device)
-    elif options.tuning_mode == "lora" and device != "cpu":
-        settings = {"dtype": torch.bfloat16}
+        settings |= _four_bit(dtype, device, "tuning_mode")
     with loading(name) as where:
         model = AutoModelForCausalLM.from_pretrained(name, **settings, **where)
     if options.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     if options.tuning_mode == "qlora":
-        return model
+        return _kept_differentiable(model)
     return model.to(device)
 
 
@@ -85,20 +100,25 @@ def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def load_tuned(name: str, device: str) -> Any:
-    """Load what `save` wrote, or any model by name, for prediction; an adapter is merged."""
+def load_tuned(name: str, device: str, precision: str = "", *, four_bit: bool = False) -> Any:
+    """Load what `save` wrote, or any model by name, for prediction.
+
+    An adapter is merged into its base, but for one in 4 bits, which merging would round again.
+    """
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    if (Path(name) / ADAPTER).exists():
-        from peft import AutoPeftModelForCausalLM
-
-        with loading(name):
-            model = AutoPeftModelForCausalLM.from_pretrained(name, dtype=dtype).merge_and_unload()
-    else:
-        with loading(name) as where:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **where)
-    return model.to(device).eval()
+    dtype = dtype_of(precision, device)
+    settings: dict[str, Any] = {"dtype": dtype}
+    if four_bit:
+        settings |= _four_bit(dtype, device, "four_bit")
+    base = whole_model_of(name)
+    with loading(base) as where:
+        model = AutoModelForCausalLM.from_pretrained(base, **settings, **where)
+    if adapter_of(name):
+        model = PeftModel.from_pretrained(model, name)
+        model = model if four_bit else model.merge_and_unload()
+    return (model if four_bit else model.to(device)).eval()
 
 
 def _merged(model: Any, adapter: Path) -> Any:
@@ -116,12 +136,24 @@ def _save_quietly(model: Any, folder: Path) -> None:
     model.save_pretrained(folder, **adapter)
 
 
-def _four_bit(device: str) -> dict[str, Any]:
-    if device == "cpu" or not importlib.util.find_spec("bitsandbytes"):
-        raise LimitError(
-            "qlora needs a GPU and the package bitsandbytes",
-            where="tuning_mode",
-            fix="pip install bitsandbytes on a machine with a GPU, or use lora",
+def _kept_differentiable(model: Any) -> Any:
+    """Keep bitsandbytes from packing the weights for inference at the first evaluation.
+
+    It does so on CPUs that compute in bfloat16, and no gradient passes through what it packed:
+    training would go on, and go wrong in silence (bitsandbytes 0.50.2, nn/modules.py).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def _four_bit(dtype: torch.dtype, device: str, option: str) -> dict[str, Any]:
+    if not importlib.util.find_spec("bitsandbytes"):
+        raise UsageError(
+            "weights in 4 bits need the package bitsandbytes, which is not installed",
+            where=option,
+            fix="pip install bitsandbytes, or do without",
         )
     from transformers import BitsAndBytesConfig
 
@@ -129,6 +161,6 @@ def _four_bit(device: str) -> dict[str, Any]:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": quantization, "device_map": {"": device}}

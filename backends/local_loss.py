@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from .local_data import Layout, Row, micro_batches, packed, padded
+from .local_precision import computing_in
 from .local_processes import Crew
 
 
@@ -20,7 +20,7 @@ def summed_loss(model: Any, rows: Sequence[Row], layout: Layout) -> torch.Tensor
     first = int(weights.any(dim=0).nonzero()[0])
     kept = weights.shape[1] - first
     inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    with _precision(model):
+    with computing_in(layout.dtype, model.device):
         logits = model(**inputs, use_cache=False, **_keeping(model, kept + 1)).logits
     losses = torch.nn.functional.cross_entropy(
         logits[:, -kept - 1 : -1].flatten(0, 1).float(),
@@ -49,8 +49,3 @@ def _keeping(model: Any, positions: int) -> dict[str, int]:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     knows = "logits_to_keep" in inspect.signature(base.forward).parameters
     return {"logits_to_keep": positions} if knows else {}
-
-
-def _precision(model: Any) -> AbstractContextManager[Any]:
-    on_gpu = model.device.type == "cuda"
-    return torch.autocast("cuda", dtype=torch.bfloat16) if on_gpu else nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ _GIB = 2**30
 _UNKNOWN = 1 << 62
 # Bytes a parameter: AdamW keeps two float32 moments beside the float32 gradient.
 _OPTIMIZER_BYTES = 12
-_FOUR_BIT_BYTES = 0.6  # nf4 with its constants; embeddings stay wider
+_FOUR_BIT_BYTES = 0.52  # nf4 and its constants, which are quantized too
 # Bytes a token, layer and hidden unit in 16 bits, without the attention matrix, which the fused
 # kernels never keep: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large
 # Transformer Models", equation 1.
@@ -33,6 +34,7 @@ class Size:
 
     Args:
         parameters: All of them.
+        linear_parameters: Those of the linear layers but the last: what 4 bits can hold.
         adapter_parameters: Those that LoRA would add, at the rank given.
         layers: Transformer layers.
         hidden: The width of a layer.
@@ -40,6 +42,7 @@ class Size:
     """
 
     parameters: int
+    linear_parameters: int
     adapter_parameters: int
     layers: int
     hidden: int
@@ -58,6 +61,7 @@ def size_of(config: Any, rank: int) -> Size:
     text = config.get_text_config()
     return Size(
         parameters=sum(p.numel() for p in model.parameters()),
+        linear_parameters=sum(m.weight.numel() for m in linear),
         adapter_parameters=sum(rank * (m.in_features + m.out_features) for m in linear),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
@@ -65,7 +69,7 @@ def size_of(config: Any, rank: int) -> Size:
     )
 
 
-def training_bytes(size: Size, options: TuningOptions, tokens: int, on_gpu: bool) -> int:
+def training_bytes(size: Size, options: TuningOptions, tokens: int, number_bytes: int) -> int:
     """Estimate the most memory that a run holds at once.
 
     On a CPU it was within a fifth of what a Llama of 46 M parameters took, in full and with LoRA,
@@ -75,14 +79,10 @@ def training_bytes(size: Size, options: TuningOptions, tokens: int, on_gpu: bool
         size: The model's.
         options: Mode and gradient checkpointing.
         tokens: Tokens that pass through the model at once, padding counted.
-        on_gpu: There the computation is in 16 bits, else in 32.
+        number_bytes: Those of a number in the computation: 2 or 4.
     """
     lora = options.tuning_mode != "full"
-    width = 1 if on_gpu else 2
-    by_mode = {"full": 4.0, "lora": 2.0 * width, "qlora": _FOUR_BIT_BYTES}
-    weights = size.parameters * by_mode[options.tuning_mode]
-    if lora:
-        weights += size.adapter_parameters * 4
+    width = number_bytes // 2
     trained = size.adapter_parameters if lora else size.parameters
     layer = _LORA_ACTIVATION_BYTES if lora else _ACTIVATION_BYTES
     if options.gradient_checkpointing:
@@ -91,12 +91,17 @@ def training_bytes(size: Size, options: TuningOptions, tokens: int, on_gpu: bool
         kept = size.layers * layer
     activations = size.hidden * width * tokens * kept
     logits = tokens * size.vocabulary * _LOGIT_BYTES
-    needed = weights + trained * _OPTIMIZER_BYTES + activations + logits
+    needed = (
+        _weight_bytes(size, options.tuning_mode, number_bytes)
+        + trained * _OPTIMIZER_BYTES
+        + activations
+        + logits
+    )
     return round(needed * _MARGIN) + _PROCESS_BYTES
 
 
 def require_room(
-    size: Size, options: TuningOptions, longest: int, free_bytes: int, on_gpu: bool
+    size: Size, options: TuningOptions, longest: int, free_bytes: int, number_bytes: int
 ) -> int:
     """Return the estimate, or refuse a run that cannot fit.
 
@@ -105,18 +110,18 @@ def require_room(
         options: With `micro_batch_size` settled, >= 1.
         longest: The tokens of the longest row.
         free_bytes: The memory at hand.
-        on_gpu: Whether that is a GPU's.
+        number_bytes: Those of a number in the computation: 2 or 4.
 
     Raises:
         LimitError: It does not fit; `fix` names the smallest change that would.
     """
 
     def needed(changed: TuningOptions) -> int:
-        return training_bytes(size, changed, changed.micro_batch_size * longest, on_gpu)
+        return training_bytes(size, changed, changed.micro_batch_size * longest, number_bytes)
 
     if (wanted := needed(options)) <= free_bytes:
         return wanted
-    fitting = (o for o in _smaller(options, on_gpu) if needed(o) <= free_bytes)
+    fitting = (o for o in _smaller(options) if needed(o) <= free_bytes)
     fits = next(fitting, None)
     raise LimitError(
         f"the run needs about {wanted / _GIB:.1f} GiB of memory and {free_bytes / _GIB:.1f} are "
@@ -128,6 +133,31 @@ def require_room(
     )
 
 
+def require_room_to_answer(size: Size, free_bytes: int, number_bytes: int, four_bit: bool) -> None:
+    """Refuse a model whose weights cannot be held.
+
+    Args:
+        size: The model's.
+        free_bytes: The memory at hand.
+        number_bytes: Those of a number in the computation: 2 or 4.
+        four_bit: Whether the linear layers are held in 4 bits.
+
+    Raises:
+        LimitError: It does not fit.
+    """
+    mode = "qlora" if four_bit else "lora"
+    wanted = round(_weight_bytes(size, mode, number_bytes) * _MARGIN) + _PROCESS_BYTES
+    if wanted > free_bytes:
+        raise LimitError(
+            f"the model needs about {wanted / _GIB:.1f} GiB of memory to answer and "
+            f"{free_bytes / _GIB:.1f} are free",
+            where="model",
+            fix="take a smaller model or a machine with more memory"
+            if four_bit
+            else "ask it with four_bit, or on a machine with more memory",
+        )
+
+
 def free_bytes(device: str) -> int:
     """Return the memory that is free: the GPU's, or what the machine and the container allow."""
     import torch
@@ -137,12 +167,28 @@ def free_bytes(device: str) -> int:
     return min(_available(), _container_room())
 
 
-def _smaller(options: TuningOptions, on_gpu: bool) -> Iterator[TuningOptions]:
+def _weight_bytes(size: Size, mode: str, number_bytes: int) -> float:
+    if mode == "full":
+        return size.parameters * 4
+    frozen = size.parameters * number_bytes
+    if mode == "qlora":
+        frozen -= round(size.linear_parameters * (number_bytes - _FOUR_BIT_BYTES))
+    return frozen + size.adapter_parameters * 4
+
+
+def total_bytes(device: str) -> int:
+    """Return the memory that there is, the used counted."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(device))[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _smaller(options: TuningOptions) -> Iterator[TuningOptions]:
     """Yield the ways to need less, the one that changes least first."""
-    modes = {"full": ("full", "lora"), "lora": ("lora",), "qlora": ("qlora",)}[options.tuning_mode]
-    if on_gpu and options.tuning_mode != "qlora":
-        modes = (*modes, "qlora")
-    for mode in modes:
+    modes = ("full", "lora", "qlora")
+    for mode in modes[modes.index(options.tuning_mode) :]:
         for checkpointing in sorted({options.gradient_checkpointing, True}):
             rows = options.micro_batch_size
             while rows:

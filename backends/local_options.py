@@ -10,6 +10,8 @@ from tunepipe.core.errors import UsageError
 
 MODES = ("lora", "qlora", "full")
 ENGINES = ("transformers", "vllm")
+PRECISIONS = ("float32", "bfloat16")
+_CHOICES = {"tuning_mode": MODES, "engine": ENGINES, "precision": PRECISIONS}
 _T = TypeVar("_T")
 
 
@@ -18,7 +20,7 @@ class TuningOptions:
     """The options of `tune`; 0 and "" mean "choose for me".
 
     Args:
-        tuning_mode: "lora", "qlora" (4-bit base; needs bitsandbytes and a GPU) or "full". The tiny
+        tuning_mode: "lora", "qlora" (4-bit base; needs bitsandbytes) or "full". The tiny
             model from nothing is always trained in full.
         lora_rank: The rank of LoRA's matrices, >= 1.
         lora_alpha: LoRA's scale; the update is multiplied by alpha / rank.
@@ -35,6 +37,7 @@ class TuningOptions:
         checkpoint_every: Steps between checkpoints; 0 takes a tenth of the run.
         checkpoint_dir: Where they go; "" takes the output folder.
         device: "cpu", "cuda" or "cuda:N"; "" takes a GPU where there is one.
+        precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it.
         processes: Processes that share the rows of each step; 0 takes one a GPU, and one on a CPU.
         threads: CPU threads; more than one is slower for small models on a busy machine.
     """
@@ -54,6 +57,7 @@ class TuningOptions:
     checkpoint_every: int = 0
     checkpoint_dir: str = ""
     device: str = ""
+    precision: str = ""
     processes: int = 0
     threads: int = 1
 
@@ -65,15 +69,19 @@ class PredictionOptions:
     Args:
         max_output_tokens: The longest answer, >= 1.
         batch_size: Prompts at once.
-        engine: "transformers", or "vllm" where that is installed.
+        engine: "transformers" or "vllm"; "" takes vLLM where it is installed and worth its start.
         device: As in `TuningOptions`.
+        precision: As in `TuningOptions`.
+        four_bit: Hold the weights in 4 bits, as "qlora" does; needs bitsandbytes.
         threads: As in `TuningOptions`.
     """
 
     max_output_tokens: int = 256
     batch_size: int = 32
-    engine: str = "transformers"
+    engine: str = ""
     device: str = ""
+    precision: str = ""
+    four_bit: bool = False
     threads: int = 1
 
 
@@ -104,7 +112,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     if wanted in (int, float) and type(value) in (int, float):
         if value == wanted(value) >= _least(name):
             return wanted(value)
-    elif type(value) is wanted and value in _choices(name, value):
+    elif type(value) is wanted and value in (default, *_CHOICES.get(name, (value,))):
         return value
     raise UsageError(
         f"the option's value does not fit: {_wanted(name, wanted)}",
@@ -117,14 +125,10 @@ def _least(name: str) -> int:
     return int(name in ("lora_rank", "lora_alpha", "batch_size", "max_output_tokens", "threads"))
 
 
-def _choices(name: str, value: Any) -> tuple[Any, ...]:
-    return {"tuning_mode": MODES, "engine": ENGINES}.get(name, (value,))
-
-
 def _wanted(name: str, wanted: type) -> str:
     if wanted in (int, float):
         number = "whole number" if wanted is int else "number"
         return f"a {number} from {_least(name)} up is wanted"
-    if choices := _choices(name, None) if name in ("tuning_mode", "engine") else ():
-        return f"one of {', '.join(choices)} is wanted"
+    if name in _CHOICES:
+        return f"one of {', '.join(_CHOICES[name])} is wanted"
     return "true or false is wanted" if wanted is bool else "a text is wanted"

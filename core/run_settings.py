@@ -17,7 +17,7 @@ _WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed":
 _PACE = ("workers", "requests_per_minute", "attempts")
 # What each backend's `predict` knows besides the pace.
 _ASKING = {
-    "local": ("batch_size", "engine", "device", "threads"),
+    "local": ("batch_size", "engine", "device", "precision", "four_bit", "threads"),
     "large-model": ("temperature", "chat"),
     "gemini": ("temperature", "seed", "top_p", "thinking_level", "thinking_budget"),
     "open-model": ("temperature", "request_format"),
@@ -37,7 +37,9 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
 _CHOICES = {
     "request_format": ("chat", "prompt"),
     "engine": ("transformers", "vllm"),
+    "precision": ("float32", "bfloat16"),
     "chat": (True, False),
+    "four_bit": (True, False),
     "thinking_level": ("minimal", "low", "medium", "high"),
 }
 

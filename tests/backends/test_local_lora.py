@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
 
-from tunepipe.backends import local, local_lora
+from tunepipe.backends import local, local_lora, local_vllm
 from tunepipe.backends.contract import Prompt, TuningRequest
 from tunepipe.backends.local_loading import load_tokenizer
 from tunepipe.backends.local_model import learn_tokenizer
 from tunepipe.backends.local_options import TuningOptions
-from tunepipe.core.errors import DataError, LimitError, UsageError
+from tunepipe.core.errors import DataError, LimitError, TunepipeError, UsageError
 from tunepipe.core.formats import example, read_examples
 
+needs_bitsandbytes = pytest.mark.skipif(
+    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed"
+)
+needs_vllm = pytest.mark.skipif(not find_spec("vllm"), reason="vLLM is not installed")
 MESSAGES = [{"role": "user", "content": "code of item 3"}]
 
 
@@ -42,7 +47,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A folder with a Llama of 0.2 M parameters that has learnt nothing."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
 
     folder = tmp_path_factory.mktemp("base")
     tokenizer = learn_tokenizer([example(row, "palm") for row in rows(50)])
@@ -52,8 +57,8 @@ def base(tmp_path_factory):
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
         max_position_embeddings=256,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -67,6 +72,22 @@ def base(tmp_path_factory):
 def run(base, data, folder, steps=5, **options):
     request = TuningRequest(base, *data, train_steps=steps, batch_size=8, options=options)
     return local.tune(request, str(folder), lambda event: None)
+
+
+def answers(model, path, **settings):
+    prompts = [Prompt(one.id, one.messages) for one in read_examples(path)]
+    found = local.predict(model, prompts, max_output_tokens=8, **settings)
+    return {answer.id: answer.text for answer in found}
+
+
+def assert_same_adapter(found, wanted):
+    weights = load_file(f"{wanted.model}/adapter_model.safetensors")
+    for name, tensor in load_file(f"{found.model}/adapter_model.safetensors").items():
+        torch.testing.assert_close(tensor, weights[name], atol=2e-4, rtol=0)
+
+
+def out_of_memory(*arguments, **settings):
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def logits(model):
@@ -105,15 +126,79 @@ def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
     assert (Path(merged.model) / "adapter" / "adapter_model.safetensors").exists()
 
 
-def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
-    """Not into the rounded ones; bitsandbytes computes on a CPU too, which suffices to try it."""
-    pytest.importorskip("bitsandbytes")
-    from peft import AutoPeftModelForCausalLM
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+@needs_bitsandbytes
+def test_qlora_trains_as_lora_does_on_the_rounded_weights(base, data, tmp_path):
+    """An evaluation between two steps changes nothing: bitsandbytes packs weights in one."""
+    options = {"learning_rate": 1e-2, "evaluate_every": 1}
+    four_bits = local_lora.load_base(base, TuningOptions(tuning_mode="qlora"), "cpu")
+    four_bits.dequantize().save_pretrained(tmp_path / "rounded")
+    load_tokenizer(base).save_pretrained(tmp_path / "rounded")
+    wanted = run(str(tmp_path / "rounded"), data, tmp_path / "lora", **options)
+    found = run(base, data, tmp_path / "qlora", tuning_mode="qlora", **options)
+    assert_same_adapter(found, wanted)
+    losses = [row[2] for row in found.statistics["loss_curve"]]
+    assert losses == pytest.approx([row[2] for row in wanted.statistics["loss_curve"]], abs=1e-4)
 
-    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    small = AutoModelForCausalLM.from_pretrained(base, quantization_config=bits)
-    model = local_lora.adapt(small, TuningOptions(tuning_mode="qlora"), seed=0)
+
+def test_in_bfloat16_it_learns_as_in_float32(base, data, adapter, tmp_path):
+    found = run(base, data, tmp_path, learning_rate=1e-2, precision="bfloat16").statistics
+    wanted = adapter.statistics
+    for name in ("untrained_loss", "final_loss"):
+        # Three significant digits are what eight bits of a mantissa give.
+        assert found[name] == pytest.approx(wanted[name], rel=4e-3)
+        assert found[name] != wanted[name]
+    assert found["memory_estimated_bytes"] < wanted["memory_estimated_bytes"]
+    assert set(answers(str(tmp_path), data[1], precision="bfloat16")) == {
+        one.id for one in read_examples(data[1])
+    }
+
+
+@needs_bitsandbytes
+def test_a_model_too_large_for_its_bits_is_asked_in_four(base, adapter, data):
+    """As base and as adapter; what is rounded answers much as before."""
+    for model in (base, adapter.model):
+        small = local_lora.load_tuned(model, "cpu", four_bit=True)
+        whole = local_lora.load_tuned(model, "cpu")
+        assert small.get_memory_footprint() < whole.get_memory_footprint()
+        torch.testing.assert_close(logits(small), logits(whole), atol=0.2, rtol=0)
+        assert answers(model, data[1], four_bit=True).keys() == answers(model, data[1]).keys()
+
+
+def test_where_memory_runs_out_fewer_are_answered_at_once(merged, data, monkeypatch):
+    """As on a GPU that holds three prompts: one that is full cannot be had on a CPU."""
+    wanted = answers(merged.model, data[0])
+    generate, sizes = LlamaForCausalLM.generate, []
+
+    def of_three(self, input_ids, **settings):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(self, input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(LlamaForCausalLM, "generate", of_three)
+    assert answers(merged.model, data[0]) == wanted
+    assert max(sizes) == len(wanted)
+    monkeypatch.setattr(LlamaForCausalLM, "generate", out_of_memory)
+    with pytest.raises(LimitError, match=r"a prompt of \d+ tokens"):
+        answers(merged.model, data[0])
+
+
+def test_a_training_that_runs_out_of_memory_says_what_to_change(base, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(LlamaForCausalLM, "forward", out_of_memory)
+    with pytest.raises(LimitError, match="the memory of cpu ran out") as caught:
+        run(base, data, tmp_path)
+    assert caught.value.where == "micro_batch_size"
+    assert "it was 8" in caught.value.fix
+
+
+@needs_bitsandbytes
+def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
+    """Not into the rounded ones."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    options = TuningOptions(tuning_mode="qlora")
+    model = local_lora.adapt(local_lora.load_base(base, options, "cpu"), options, seed=0)
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # as if it had learnt
             torch.nn.init.normal_(weight, std=0.1)
@@ -131,13 +216,8 @@ def test_what_was_tuned_is_not_the_base(base, merged):
     assert not torch.allclose(logits(before), logits(after), atol=1e-3)
 
 
-def test_adapter_and_merged_model_answer_alike(adapter, merged):
-    prompts = [Prompt(str(n), [{"role": "user", "content": f"code of item {n}"}]) for n in range(5)]
-
-    def answers(model):
-        return {a.id: a.text for a in local.predict(model, prompts, max_output_tokens=4)}
-
-    assert answers(adapter.model) == answers(merged.model)
+def test_adapter_and_merged_model_answer_alike(adapter, merged, data):
+    assert answers(adapter.model, data[0]) == answers(merged.model, data[0])
 
 
 def test_a_base_model_can_be_asked_as_it_is(base):
@@ -156,10 +236,8 @@ def test_full_tuning_learns_the_rows_and_where_an_answer_ends(base, data, tmp_pa
     few = (data[1], data[1])
     found = run(str(changed), few, tmp_path / "out", steps=60, **options)
     assert found.statistics["trained_parameters"] == found.statistics["parameters"]
-    examples = list(read_examples(data[1]))
-    prompts = [Prompt(one.id, one.messages) for one in examples]
-    answers = {a.id: a.text for a in local.predict(found.model, prompts, max_output_tokens=8)}
-    assert answers == {one.id: one.reference for one in examples}
+    wanted = {one.id: one.reference for one in read_examples(data[1])}
+    assert answers(found.model, data[1]) == wanted
 
 
 def test_the_loss_is_on_the_answer_alone(base, data, tmp_path):
@@ -193,9 +271,7 @@ def test_the_loss_is_on_the_answer_alone(base, data, tmp_path):
 )
 def test_ways_to_divide_a_step_change_no_weight(base, data, adapter, tmp_path, options):
     found = run(base, data, tmp_path, learning_rate=1e-2, **options)
-    wanted = load_file(f"{adapter.model}/adapter_model.safetensors")
-    for name, tensor in load_file(f"{found.model}/adapter_model.safetensors").items():
-        torch.testing.assert_close(tensor, wanted[name], atol=2e-4, rtol=0)
+    assert_same_adapter(found, adapter)
     assert found.statistics["tokens"] == adapter.statistics["tokens"]
 
 
@@ -205,7 +281,7 @@ def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["lora_alpha"]) == (2, 8)
     assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
-    # Two layers; q maps 64 to 64, v maps 64 to 2 heads of 16.
+    # Two layers; q maps 64 to 64, v maps 64 to one head of 32.
     assert found.statistics["trained_parameters"] == 2 * 2 * ((64 + 64) + (64 + 32))
 
 
@@ -214,7 +290,6 @@ def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
     ("options", "kind", "where"),
     [
         ({"target_modules": "no_such_module"}, UsageError, "target_modules"),
-        ({"tuning_mode": "qlora"}, LimitError, "tuning_mode"),
         ({"device": "cuda"}, UsageError, "device"),
         ({"max_tokens": 4}, DataError, "max_tokens"),
     ],
@@ -262,7 +337,41 @@ def test_with_a_folder_nobody_asks_the_network(base, data, tmp_path, monkeypatch
     assert asked == []
 
 
-@pytest.mark.skipif("vllm" in sys.modules, reason="vLLM is installed")
+@pytest.mark.skipif(bool(find_spec("vllm")), reason="it is installed")
 def test_vllm_that_is_not_installed_is_named(base):
     with pytest.raises(UsageError, match="vLLM is not installed"):
         list(local.predict(base, [Prompt("a", MESSAGES)], engine="vllm"))
+
+
+@pytest.mark.skipif(bool(find_spec("bitsandbytes")), reason="it is installed")
+def test_bitsandbytes_that_is_not_installed_is_named(base, data, tmp_path):
+    with pytest.raises(UsageError, match="bitsandbytes, which is not installed"):
+        run(base, data, tmp_path, tuning_mode="qlora")
+
+
+@needs_vllm
+def test_vllm_answers_as_transformers_does(base, data, tmp_path):
+    """A whole model, and an adapter of a rank that its kernels do not come in."""
+    few = (data[1], data[1])
+    whole = run(base, few, tmp_path / "a", 60, tuning_mode="full", learning_rate=5e-3).model
+    others = [{**row, "output_text": f"{n} is {n}"} for n, row in enumerate(rows(6))]
+    changed = write_rows(tmp_path / "changed.jsonl", others)
+    options = {"lora_rank": 40, "lora_alpha": 80, "learning_rate": 1e-2}
+    adapter = run(whole, (changed, changed), tmp_path / "b", 60, **options).model
+    for model in (whole, adapter):
+        ours = answers(model, data[0])
+        assert len(set(ours.values())) > 5
+        assert answers(model, data[0], engine="vllm") == ours
+
+
+@needs_vllm
+def test_what_vllm_cannot_take_is_left_to_transformers(base, data, tmp_path):
+    without_weights = shutil.copytree(base, tmp_path / "base")
+    (without_weights / "model.safetensors").unlink()
+    with pytest.raises(TunepipeError, match="vLLM failed") as caught:
+        answers(str(without_weights), data[1], engine="vllm")
+    assert "transformers" in caught.value.fix
+
+
+def test_no_small_model_is_answered_through_vllm_unasked(base):
+    assert not local_vllm.is_worth_its_start(base, "cuda")
