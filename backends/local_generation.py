@@ -15,7 +15,7 @@ from .local_lora import load_config, load_tuned, whole_model_of
 from .local_memory import free_bytes, require_room_to_answer, size_of
 from .local_options import PredictionOptions
 from .local_precision import dtype_of
-from .prompts import end_ids, prompt_ids
+from .prompts import answer_text, asked_ids, end_ids
 
 
 def generate(
@@ -40,7 +40,7 @@ def generate(
         options.four_bit,
     )
     model = load_tuned(name, device, options.precision, four_bit=options.four_bit)
-    asked = [(prompt.id, prompt_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    asked = [(prompt.id, asked_ids(tokenizer, prompt.messages)) for prompt in prompts]
     asked.sort(key=lambda pair: len(pair[1]))
     for start in range(0, len(asked), options.batch_size):
         batch = asked[start : start + options.batch_size]
@@ -73,6 +73,7 @@ def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int)
     width = max(map(len, asked))
     # Padding stands on the left: an answer must follow its prompt at once.
     ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]
+    ends = _ends(model, tokenizer)
     mask = [[0] * (width - len(one)) + [1] * len(one) for one in asked]
     with torch.no_grad():
         output = model.generate(
@@ -80,16 +81,15 @@ def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int)
             attention_mask=torch.tensor(mask, device=model.device),
             max_new_tokens=longest,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=_ends(model, tokenizer),
+            eos_token_id=sorted(ends),
             do_sample=False,
             temperature=None,  # a model's own sampling settings would only be warned about
             top_p=None,
             top_k=None,
         )
-    texts: list[str] = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-    return texts
+    return [answer_text(tokenizer, one, ends) for one in output[:, width:].tolist()]
 
 
-def _ends(model: Any, tokenizer: Any) -> list[int]:
+def _ends(model: Any, tokenizer: Any) -> set[int]:
     own = model.generation_config.eos_token_id
-    return sorted(end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None}))
+    return end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None})

@@ -16,7 +16,7 @@ from .local_lora import adapter_of, load_config, whole_model_of
 from .local_memory import free_bytes, total_bytes
 from .local_options import PredictionOptions
 from .local_precision import dtype_of
-from .prompts import end_ids, prompt_ids
+from .prompts import answer_text, asked_ids, end_ids
 
 _WORTH_BYTES = 2**30  # vLLM takes most of a minute to start; smaller models have answered by then
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that its LoRA kernels come in
@@ -58,7 +58,7 @@ def generate(
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     _require_possible(options)
     tokenizer = load_tokenizer(name)
-    asked = [prompt_ids(tokenizer, prompt.messages) for prompt in prompts]
+    asked = [asked_ids(tokenizer, prompt.messages) for prompt in prompts]
     longest = max(map(len, asked), default=0) + options.max_output_tokens
     try:
         answers = _answers(name, asked, _engine(name, longest, options, device), tokenizer, options)
@@ -111,11 +111,12 @@ def _answers(
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
+    ends = end_ids(tokenizer)
     greedy = SamplingParams(
         temperature=0.0,
         repetition_penalty=llm.get_default_sampling_params().repetition_penalty,
         max_tokens=options.max_output_tokens,
-        stop_token_ids=sorted(end_ids(tokenizer)),
+        stop_token_ids=sorted(ends),
         detokenize=False,
     )
     outputs = llm.generate(
@@ -124,6 +125,4 @@ def _answers(
         use_tqdm=False,
         lora_request=LoRARequest("tuned", 1, name) if adapter_of(name) else None,
     )
-    found = [list(output.outputs[0].token_ids) for output in outputs]
-    texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
-    return texts
+    return [answer_text(tokenizer, output.outputs[0].token_ids, ends) for output in outputs]

@@ -10,12 +10,15 @@ from tunepipe.backends import local
 from tunepipe.backends.contract import Prompt, TuningRequest
 from tunepipe.backends.local_model import learn_tokenizer
 from tunepipe.backends.prompts import (
+    answer_text,
+    asked_ids,
     completion_ids,
     completion_text,
     end_ids,
     prompt_ids,
     prompt_text,
 )
+from tunepipe.core.errors import UsageError
 from tunepipe.core.formats import example, read_examples
 
 USER = {"role": "user", "content": "お茶 12袋"}
@@ -40,13 +43,34 @@ THINKING = (
 )
 
 
-def tokenizer_of(template):
+# Leaves the system's turn out, ends a turn with no mark, and sets a line's end before an answer.
+UNMARKED = (
+    "{% for m in messages %}{% if m.role != 'system' %}<|{{ m.role }}|>\n{{ m.content }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+# Names a channel between the role and the text, which the prompt of generation leaves to the model.
+CHANNELS = (
+    "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final"
+    "{% endif %}<|message|>{{ m.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+# Reads a list of parts, as models do that also see pictures; of a text it writes nothing.
+PARTS = (
+    "{% for m in messages %}{{ m.role }}: {% for part in m.content %}{% if part.type == 'text' %}"
+    "{{ part.text }}{% endif %}{% endfor %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+MARKS = ["<|im_end|>", "</s>", "<|start|>", "<|channel|>", "<|message|>"]
+
+
+def tokenizer_of(template, marks=MARKS):
     rows = [
         example({"input_text": f"お茶 {n}袋", "output_text": ANSWER}, "palm") for n in range(20)
     ]
     tokenizer = learn_tokenizer(rows)
     if template != "ours":
         tokenizer.chat_template = template
+        tokenizer.add_special_tokens({"extra_special_tokens": marks})
     return tokenizer
 
 
@@ -67,7 +91,21 @@ CASES = [
         ANSWER + "</s>",
     ),
     (THINKING, [USER], "[user]お茶 12袋</s>\n[assistant]<think></think>", ANSWER + "</s>\n"),
+    (
+        UNMARKED,
+        [SYSTEM, USER],
+        "<|user|>\nAnswer in JSON.\n\nお茶 12袋<|assistant|>",
+        "\n" + ANSWER + "<|end|>",
+    ),
+    (
+        CHANNELS,
+        [USER],
+        "<|start|>user<|message|>お茶 12袋<|im_end|><|start|>assistant",
+        "<|channel|>final<|message|>" + ANSWER + "<|im_end|>",
+    ),
+    (PARTS, [USER], "user: お茶 12袋</s>assistant:", " " + ANSWER + "</s>"),
 ]
+TEMPLATES = ["ours", None, CHATML, WITHOUT_SYSTEM, THINKING, UNMARKED, CHANNELS, PARTS]
 
 
 @pytest.mark.parametrize(("template", "messages", "prompt", "completion"), CASES)
@@ -77,7 +115,7 @@ def test_the_texts(template, messages, prompt, completion):
     assert completion_text(tokenizer, messages, ANSWER) == completion
 
 
-@pytest.mark.parametrize("template", ["ours", None, CHATML, WITHOUT_SYSTEM, THINKING])
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_the_tokens_are_those_of_the_texts(template):
     tokenizer = tokenizer_of(template)
     ids = prompt_ids(tokenizer, TURNS) + completion_ids(tokenizer, TURNS, ANSWER)
@@ -86,18 +124,45 @@ def test_the_tokens_are_those_of_the_texts(template):
 
 
 @pytest.mark.parametrize(
-    ("template", "ends"),
+    ("template", "marks", "ends"),
     [
-        ("ours", {"<|end|>"}),
-        (None, {"<|end|>"}),
-        # A mark that the vocabulary does not have as one special token cannot end an answer.
-        (CHATML, {"<|end|>"}),
-        (CHATML.replace("<|im_end|>", "<|system|>"), {"<|end|>", "<|system|>"}),
+        ("ours", MARKS, {"<|end|>"}),
+        (None, MARKS, {"<|end|>"}),
+        (CHATML, MARKS, {"<|end|>", "<|im_end|>"}),
+        # A mark that the vocabulary does not have as one token cannot end an answer.
+        (CHATML, [], {"<|end|>"}),
+        (UNMARKED, MARKS, {"<|end|>"}),
     ],
 )
-def test_an_answer_ends_at_the_tokenizer_s_mark_and_at_the_template_s(template, ends):
-    tokenizer = tokenizer_of(template)
+def test_an_answer_ends_at_the_tokenizer_s_mark_and_at_the_template_s(template, marks, ends):
+    tokenizer = tokenizer_of(template, marks)
     assert {tokenizer.decode([token]) for token in end_ids(tokenizer)} == ends
+    taught = completion_ids(tokenizer, [USER], ANSWER)
+    assert end_ids(tokenizer).intersection(taught)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("answer", [ANSWER, "tea", "a\n\nb", "answer"])
+def test_a_model_that_writes_what_it_was_taught_answers_with_the_answer(template, answer):
+    """Whatever the template sets before and behind it; what a model writes later does not count."""
+    tokenizer = tokenizer_of(template)
+    taught = prompt_ids(tokenizer, TURNS) + completion_ids(tokenizer, TURNS, answer)
+    asked = asked_ids(tokenizer, TURNS)
+    assert taught[: len(asked)] == asked
+    written = taught[len(asked) :] + tokenizer("and on", add_special_tokens=False)["input_ids"]
+    assert answer_text(tokenizer, written, end_ids(tokenizer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("template", "taught"), [(CHATML, "tea<|im_end|>\n"), (THINKING, " tea \n</s>\n")]
+)
+def test_blanks_at_the_ends_of_an_answer_are_the_template_s_to_cut(template, taught):
+    assert completion_text(tokenizer_of(template), [USER], " tea \n") == taught
+
+
+def test_a_template_that_leaves_the_text_out_is_refused():
+    with pytest.raises(UsageError, match="does not write what system and user say"):
+        prompt_ids(tokenizer_of("{% for m in messages %}[{{ m.role }}]{% endfor %}"), [USER])
 
 
 def test_a_tokenizer_that_frames_its_text_begins_the_prompt_and_does_not_end_it():
