@@ -49,16 +49,15 @@ def load_base(name: str, options: TuningOptions, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     dtype = dtype_of(options.precision, device)
-    settings: dict[str, Any] = {"dtype": torch.float32 if options.tuning_mode == "full" else dtype}
-    if options.tuning_mode == "qlora":
-        settings |= _four_bit(dtype, device, "tuning_mode")
+    stored = torch.float32 if options.tuning_mode == "full" else dtype
+    bits = _four_bit(dtype, "tuning_mode") if options.tuning_mode == "qlora" else None
     with loading(name) as where:
-        model = AutoModelForCausalLM.from_pretrained(name, **settings, **where)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, dtype=stored, device_map={"": device}, quantization_config=bits, **where
+        )
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if options.tuning_mode == "qlora":
-        return _kept_differentiable(model)
-    return model.to(device)
+    return _kept_differentiable(model)
 
 
 def adapt(model: Any, options: TuningOptions, seed: int) -> Any:
@@ -108,17 +107,16 @@ def load_tuned(name: str, device: str, precision: str = "", *, four_bit: bool = 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    dtype = dtype_of(precision, device)
-    settings: dict[str, Any] = {"dtype": dtype}
-    if four_bit:
-        settings |= _four_bit(dtype, device, "four_bit")
-    base = whole_model_of(name)
+    dtype, base = dtype_of(precision, device), whole_model_of(name)
+    bits = _four_bit(dtype, "four_bit") if four_bit else None
     with loading(base) as where:
-        model = AutoModelForCausalLM.from_pretrained(base, **settings, **where)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=dtype, device_map={"": device}, quantization_config=bits, **where
+        )
     if adapter_of(name):
         model = PeftModel.from_pretrained(model, name)
         model = model if four_bit else model.merge_and_unload()
-    return (model if four_bit else model.to(device)).eval()
+    return model.eval()
 
 
 def _merged(model: Any, adapter: Path) -> Any:
@@ -148,7 +146,7 @@ def _kept_differentiable(model: Any) -> Any:
     return model
 
 
-def _four_bit(dtype: torch.dtype, device: str, option: str) -> dict[str, Any]:
+def _four_bit(dtype: torch.dtype, option: str) -> Any:
     if not importlib.util.find_spec("bitsandbytes"):
         raise UsageError(
             "weights in 4 bits need the package bitsandbytes, which is not installed",
@@ -157,10 +155,9 @@ def _four_bit(dtype: torch.dtype, device: str, option: str) -> dict[str, Any]:
         )
     from transformers import BitsAndBytesConfig
 
-    quantization = BitsAndBytesConfig(
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": quantization, "device_map": {"": device}}
