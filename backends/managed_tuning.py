@@ -87,9 +87,8 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         eval_bytes=held_out.bytes,
         overrides=(tables or {}).get("services"),
     )
-    if "epochs" not in request.options:
-        epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
-        wanted = _wanted(request, model, train.format, epochs)
+    epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
+    wanted = _wanted(request, model, train.format, epochs)
     jobs = _jobs(kind, request, wanted, sent)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
     name = launcher.launch(jobs, resources, _pace(request.options), progress)

@@ -94,7 +94,7 @@ def tuning_job(
         model: The base model's row of the table.
         options: The options by the names of tuning_job.toml.
         region: Where the job runs, unless the option `location` says otherwise.
-        epochs: Passes over the rows, unless the option `epochs` says otherwise.
+        epochs: Passes over the rows; no option, since the plan has counted what they cost.
         learning_rate_multiplier: Times the recommended rate, > 0.
         row_format: The format of the rows; preference rows are tuned on by preference unless the
             option `method` says otherwise.
@@ -108,7 +108,7 @@ def tuning_job(
         base_model=model.name,
         location=given.get("location") or region,
         method=given.get("method") or _method(row_format),
-        epochs=given.get("epochs") or epochs,
+        epochs=epochs,
         adapter_size=given.get("adapter_size", 0),
         tuning_mode=_mode(model, given.get("tuning_mode", "")),
         beta=given.get("beta", 0.0),

@@ -68,13 +68,12 @@ def test_what_is_sent(cloud: StandIn, tmp_path: Path) -> None:
     account = "tuner@demo-project.iam.gserviceaccount.com"
     options = {
         "adapter_size": 4,
-        "epochs": 2,
         "export_last_checkpoint_only": True,
         "service_account": account,
         "network": "projects/1/global/networks/n",
         "location": "us-central1",
     }
-    asked = replace(request(cloud, FLASH, **options), labels={"team": "desk"})
+    asked = replace(request(cloud, FLASH, **options), train_steps=26, labels={"team": "desk"})
     found = tuned(asked, tmp_path)
     (job,) = jobs(cloud)
     assert job["name"].split("/")[3] == "us-central1"

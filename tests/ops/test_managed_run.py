@@ -85,6 +85,14 @@ def test_the_calendar_warns_or_refuses_and_the_users_word_goes(
     assert unsaid not in told
 
 
+def test_no_option_gets_past_the_ceiling(dataset: str, capfd: pytest.CaptureFixture[str]) -> None:
+    ceiling = ["--bucket", "gs://b", "--max-cost-usd", "1", "--option", "epochs=100"]
+    for backend in ("gemini", "open-model"):
+        wanted = ["run", "--backend", backend, "--dataset", dataset, *PLACE, *ceiling, "--dry-run"]
+        assert main.run(wanted) == 2
+        assert "has no such option" in capfd.readouterr().err
+
+
 def test_the_services_count_goes_with_the_run(
     cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
