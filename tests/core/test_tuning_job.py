@@ -256,12 +256,10 @@ def test_differences_are_told():
 
 
 def test_nothing_is_made_up_where_the_service_says_nothing():
-    assert reconciled({}, {}, PLANNED, where="job") == {
-        "train_steps": 39,
-        "planned_steps": 39,
-        "epochs": 3,
-        "dropped_examples": 0,
-    }
+    found = reconciled({}, {}, PLANNED, where="job")
+    (remark,) = found.pop("remarks")
+    assert remark == "the job does not say how many steps were done; 39 planned"
+    assert found == {"planned_steps": 39, "epochs": 3, "dropped_examples": 0}
 
 
 NO_SUCCESS = [
@@ -269,8 +267,8 @@ NO_SUCCESS = [
     ({}, {EVAL_LOSS: [(1, math.inf)]}, "step 1"),
     ({"total_truncated_example_count": 6}, FALLING, "6 of 100"),
     ({"dropped_example_reasons": ["too long"] * 6}, FALLING, r"too long \(6\)"),
-    ({"tuning_step_count": 0}, FALLING, "no example"),
-    ({"tuning_dataset_example_count": 0}, FALLING, "no example"),
+    # Preference tuning lists a sample of the dropped rows, and says how many are left.
+    ({"tuning_dataset_example_count": 94}, FALLING, "6 of 100"),
 ]
 
 
@@ -279,6 +277,13 @@ def test_a_job_that_ended_well_and_learnt_nothing_does_not_pass(stats, curves, s
     with pytest.raises(DataError, match=said) as caught:
         reconciled({**STATS, **stats}, curves, PLANNED, where="job")
     assert caught.value.where == "job"
+
+
+def test_a_job_whose_figures_are_all_zero_has_learnt_nothing():
+    # An answer leaves out what is 0: nothing but the dropped rows is left of it.
+    with pytest.raises(DataError, match="no example"):
+        reconciled({"total_truncated_example_count": 3}, {}, PLANNED, where="job")
+    reconciled({"total_billable_token_count": 5000}, {}, PLANNED, where="job")
 
 
 def test_a_user_may_bear_dropped_examples():
