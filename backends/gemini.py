@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tunepipe.core.errors import CloudError
 from tunepipe.core.tuning_job import PREFERENCE, TuningJob, thinking
 
 from . import google_clients, managed_tuning, tuning_jobs
@@ -105,7 +106,13 @@ def _stands(job: Any) -> bool:
 
 def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     tuned = job.tuned_model
-    return str((tuned and tuned.model) or ""), str((tuned and tuned.endpoint) or "")
+    if not (tuned and tuned.endpoint):
+        raise CloudError(
+            "the job has succeeded and names no endpoint of a tuned model",
+            where=job.name,
+            fix="look for its model in the console: there is nothing to ask yet",
+        )
+    return str(tuned.model or ""), str(tuned.endpoint)
 
 
 _KIND = Kind(

@@ -260,6 +260,48 @@ def test_a_model_that_was_deleted_since_is_tuned_again(
     assert len(jobs(cloud)) == 2
 
 
+END = {"endTime": "2999-01-01T00:00:00Z"}
+OVER = [
+    ({"state": "JOB_STATE_EXPIRED", **END}, "ended as JOB_STATE_EXPIRED"),
+    ({"state": "JOB_STATE_PARTIALLY_SUCCEEDED"}, "ended as JOB_STATE_PARTIALLY_SUCCEEDED"),
+    ({"state": "JOB_STATE_OF_LATER_DAYS", **END}, "ended as JOB_STATE_OF_LATER_DAYS"),
+    ({"state": "JOB_STATE_SUCCEEDED", **END}, "names no endpoint"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), OVER)
+@pytest.mark.filterwarnings("ignore:JOB_STATE_OF_LATER_DAYS")
+def test_a_job_that_ended_otherwise_than_well_is_told(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fields: dict[str, str], said: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    with pytest.raises(CloudError, match=said):
+        gemini.tune(request_, str(tmp_path), lambda event: becomes(cloud, fields))
+
+
+@pytest.mark.parametrize("state", ["PAUSED", "OF_LATER_DAYS"])
+@pytest.mark.filterwarnings("ignore:JOB_STATE_OF_LATER_DAYS")
+def test_a_job_in_a_rare_state_goes_on(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, state: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    details = []
+
+    def progress(event: dict[str, str]) -> None:
+        details.append(event["detail"])
+        if len(details) == 1:
+            becomes(cloud, {"state": f"JOB_STATE_{state}"})
+        else:
+            cloud.ask("hold", {"on": False})
+
+    assert gemini.tune(request_, str(tmp_path), progress).endpoint
+    assert details[:2] == ["", state.lower()]
+
+
+def becomes(cloud: StandIn, fields: dict[str, str]) -> None:
+    cloud.ask("tuning", {"name": jobs(cloud)[0]["name"], **fields})
+
+
 def test_a_cancelled_step_cancels_its_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:

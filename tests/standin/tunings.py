@@ -80,6 +80,17 @@ class Tunings:
             found = {n: j for n, j in self.cloud.resources.items() if "/tuningJobs/" in n}
             return {name: _public(job) for name, job in found.items()}
 
+    def put(self, fields: dict[str, Any]) -> None:
+        """Make a job, or change one, as a service of another mind would; null leaves a field out.
+
+        While `hold` is on, nothing else moves it.
+        """
+        with self.cloud.lock:
+            job = self.cloud.resources.setdefault(fields["name"], {})
+            job.update(fields)
+            for name in [name for name, value in job.items() if value is None]:
+                del job[name]
+
     def _handler(
         self, name: str, resource: str, query: dict[str, str], body: bytes
     ) -> Callable[[], dict[str, Any]]:
