@@ -160,6 +160,26 @@ def test_preference_rows_make_a_preference_tuning(cloud: StandIn, tmp_path: Path
     assert answer.text == "answer 3"
 
 
+def test_preferences_as_openai_writes_them_are_sent_as_gemini_reads_them(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    def said(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    rows = [
+        {
+            "input": {"messages": said("user", f"question {n}")},
+            "preferred_output": said("assistant", f"answer {n}"),
+            "non_preferred_output": said("assistant", "no idea"),
+        }
+        for n in range(60)
+    ]
+    tuned(request(cloud, FLASH25, [*preference(40), *rows]), tmp_path)
+    uri = jobs(cloud)[0]["preferenceOptimizationSpec"]["trainingDatasetUri"]
+    sent = (cloud.buckets / uri.removeprefix("gs://")).read_text().splitlines()
+    assert [json.loads(line) for line in sent] == [*preference(40), *preference(60)]
+
+
 def test_preference_rows_may_be_learnt_from_as_examples(cloud: StandIn, tmp_path: Path) -> None:
     found = tuned(request(cloud, FLASH25, preference(100), method="supervised"), tmp_path)
     assert "supervisedTuningSpec" in jobs(cloud)[0]

@@ -109,6 +109,17 @@ def test_turns_are_sent_as_messages(
     assert first["messages"][-1] == {"role": "assistant", "content": "answer 0"}
 
 
+def test_pairs_of_messages_are_sent_as_messages(cloud: StandIn, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": row["messages"][:1], "completion": row["messages"][1:]}  # type: ignore[index]
+        for row in turns(100)
+    ]
+    tuned(request(cloud, QWEN, rows), tmp_path)
+    uri = jobs(cloud)[0]["supervisedTuningSpec"]["trainingDatasetUri"]
+    sent = (cloud.buckets / uri.removeprefix("gs://")).read_text().splitlines()
+    assert [json.loads(line) for line in sent] == turns(100)
+
+
 def test_too_many_held_out_bytes_are_refused_before_anything_is_paid(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
