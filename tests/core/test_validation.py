@@ -234,6 +234,13 @@ def test_limits_come_from_the_table_and_can_be_laid_over(tmp_path):
     assert report.counts["too-long"] == 120
 
 
+def test_a_tuned_gemini_that_is_tuned_further_has_geminis_limits(tmp_path):
+    lines = [*defects.sound_lines("palm"), pair("q", "x" * 900_000)]
+    path = write(tmp_path / "rows.jsonl", *lines)
+    for model in ("gemini-3.5-flash", "projects/1/locations/europe-west4/models/7@1"):
+        assert validate([path], model=model).counts["too-long"] == 1
+
+
 @pytest.mark.parametrize(
     ("characters", "level"), [(4096, None), (4097, "warning"), (6145, "warning"), (6200, "error")]
 )

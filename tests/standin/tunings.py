@@ -120,6 +120,9 @@ class Tunings:
             "createTime": now,
             "updateTime": now,
         }
+        if "preTunedModel" in body:
+            tuned = body["preTunedModel"]
+            job["preTunedModel"] = {**tuned, "baseModel": self._base_of(tuned)}
         fault = self.cloud.take_fault("tuning")
         job["_wanted"] = fault.message if fault else ""
         job["_rows"] = len(train)
@@ -211,6 +214,13 @@ class Tunings:
         only_last = spec.get("exportLastCheckpointOnly")
         more = {} if only_last else {"checkpoints": checkpoints}
         return {"model": model, "endpoint": endpoint, **more}
+
+    def _base_of(self, tuned: dict[str, Any]) -> str:
+        name = tuned.get("tuned_model_name") or tuned.get("tunedModelName")
+        made = (
+            job for job in self.jobs().values() if job.get("tunedModel", {}).get("model") == name
+        )
+        return str(next(made, {}).get("baseModel", "gemini-3.5-flash"))
 
     def _leave_weights(self, uri: str) -> None:
         place = self.cloud.buckets / uri.removeprefix("gs://")
