@@ -220,6 +220,12 @@ def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str
     if model.backend != "open-model":
         return {"learning_rate_multiplier": multiplier}
     rate = given.get("learning_rate", 0.0)
+    if rate and multiplier != 1.0:
+        raise UsageError(
+            "learning_rate is the rate itself, and leaves learning_rate_multiplier nothing to do",
+            where="learning_rate, learning_rate_multiplier",
+            fix="give one of them",
+        )
     if rate or multiplier == 1.0:
         return {"learning_rate": rate}
     advised = (model.learning_rate or {}).get(_mode(model, given.get("tuning_mode", "")))

@@ -189,10 +189,13 @@ def test_preference_rows_may_be_learnt_from_as_examples(cloud: StandIn, tmp_path
 def test_a_tuned_model_is_tuned_further(cloud: StandIn, tmp_path: Path) -> None:
     first = tuned(request(cloud, FLASH), tmp_path / "first")
     asked = request(cloud, first.model, pairs(60), checkpoint_id="1")
-    tuned(asked, tmp_path / "second")
+    further = tuned(asked, tmp_path / "second")
     job = jobs(cloud)[-1]
     assert "baseModel" not in job
-    assert job["preTunedModel"] == {"tuned_model_name": first.model, "checkpoint_id": "1"}
+    given = {"tuned_model_name": first.model, "checkpoint_id": "1"}
+    assert job["preTunedModel"] == {**given, "baseModel": FLASH}
+    # 39 steps are 5 epochs of 60 rows: 6,000 tokens x 5 x 10 USD a million, its base's price.
+    assert further.cost_usd == pytest.approx(0.3)
     base = gemini.base_model_resource(first.model, PROJECT, REGION, {})
     assert base == first.endpoint
 
@@ -264,6 +267,8 @@ def test_an_equal_run_pays_nothing_again(
     elsewhere = put(cloud, "the-same-rows", pairs(100))
     moved = replace(request_, train_uri=elsewhere)
     assert tuned(moved, tmp_path / "third").endpoint == first.endpoint
+    told = replace(request_, options={**request_.options, "description": "for people"})
+    assert tuned(told, tmp_path / "fourth").endpoint == first.endpoint
     assert len(jobs(cloud)) == 1
     for other in ({"adapter_size": 8}, {"again": "1"}):
         changed = replace(request_, options={**request_.options, **other})

@@ -159,7 +159,12 @@ def test_preference_rows_are_tuned_on_by_preference_unless_told_otherwise():
 def test_open_models_are_given_a_rate_and_not_a_multiplier():
     assert job(QWEN, multiplier=2.0).learning_rate == pytest.approx(1.5e-4)
     assert job(QWEN, multiplier=1.0).learning_rate == 0.0
-    assert job(QWEN, multiplier=2.0, learning_rate=1e-5).learning_rate == 1e-5
+
+
+def test_a_rate_and_a_multiplier_of_the_rate_exclude_each_other():
+    assert job(QWEN, learning_rate=1e-4).learning_rate == 1e-4
+    with pytest.raises(UsageError, match="nothing to do"):
+        job(QWEN, multiplier=2.0, learning_rate=1e-4)
 
 
 def test_open_models_go_to_the_global_location_only_when_asked():
@@ -180,6 +185,7 @@ TOO_LARGE = [
     (FLASH, {"train_rows": 10_000_001}, "training rows"),
     (FLASH, {"train_rows": 10**6, "eval_rows": 5001}, "held-out rows"),
     (FLASH, {"train_rows": 4000, "eval_rows": 1201}, "held-out rows"),
+    (TUNED, {"train_rows": 10**6, "eval_rows": 5001}, "held-out rows"),  # a Gemini's limits
     (QWEN, {"eval_rows": 5001}, "held-out rows"),
     (QWEN, {"eval_bytes": 250_001}, "bytes of held-out rows"),
 ]

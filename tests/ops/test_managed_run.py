@@ -93,6 +93,25 @@ def test_no_option_gets_past_the_ceiling(dataset: str, capfd: pytest.CaptureFixt
         assert "has no such option" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("backend", ["gemini", "open-model", "large-model"])
+@pytest.mark.parametrize(
+    "option", ["poll_seconds=soon", "poll_seconds=-1", "patience_seconds=null"]
+)
+def test_a_pace_that_is_none_is_refused_before_anything_is_sent(
+    dataset: str, capfd: pytest.CaptureFixture[str], backend: str, option: str
+) -> None:
+    wanted = ["run", "--backend", backend, "--dataset", dataset, *PLACE, "--bucket", "gs://b"]
+    assert main.run([*wanted, "--option", option, "--dry-run"]) == 2
+    assert f"{option.partition('=')[0]}: " in capfd.readouterr().err
+
+
+def test_a_rate_and_a_multiplier_contradict_each_other(dataset: str) -> None:
+    wanted = ["run", "--backend", "open-model", "--dataset", dataset, *PLACE, "--bucket", "gs://b"]
+    rate = ["--option", "learning_rate=0.001", "--dry-run"]
+    assert main.run([*wanted, *rate]) == 0
+    assert main.run([*wanted, *rate, "--learning-rate-multiplier", "2"]) == 2
+
+
 def test_the_services_count_goes_with_the_run(
     cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
