@@ -253,6 +253,19 @@ def test_a_text_is_too_long_for_sure_only_where_no_vocabulary_would_hold_it(
     assert [problem.level for problem in report.problems] == ([level] if level else [])
 
 
+def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
+    def answer(score, text):
+        return {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+
+    row = {
+        "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+        "completions": [answer(1, "good"), answer(0, "bad " * 1000)],
+    }
+    report = validate([write(tmp_path / "rows.jsonl", *[json.dumps(row).encode()] * 30)])
+    assert report.format == "preference"
+    assert 30_000 < report.tokens < 33_000  # a quarter of the characters, and of the JSON's own
+
+
 def test_tokens_estimated_and_at_least():
     assert estimated_tokens(4, 0) == 1
     assert estimated_tokens(0, 10) == 8

@@ -182,7 +182,9 @@ class Tunings:
         }
         reasons = ["The example has more tokens than allowed."] * min(dropped, 3)
         if "supervisedTuningSpec" in job:
-            stats["totalTruncatedExampleCount"] = str(dropped)
+            stats |= (
+                {"totalTruncatedExampleCount": str(dropped)} if dropped else {}
+            )  # 0 is left out
             job["tuningDataStats"] = {"supervisedTuningDataStats": stats}
         else:
             job["tuningDataStats"] = {"preferenceOptimizationDataStats": stats}
