@@ -85,11 +85,16 @@ def base_model_resource(model: str, project: str, region: str, options: Mapping[
 
 
 def _endpoint_of(tuned: str) -> str:
-    """Find a tuned model's endpoint through the job that made it."""
+    """Find a tuned model's endpoint through the job that made it.
+
+    Google writes a project by its number, and a user by its id: the place is that of the list.
+    """
+    wanted = tuned.partition("/locations/")[2]
     with told(tuned):
         for job in tuning_jobs.listed(*place_of(tuned)):
             made = job.tuned_model
-            if made and made.endpoint and tuned in (made.model, str(made.model).partition("@")[0]):
+            name = str(made and made.model).partition("/locations/")[2]
+            if made and made.endpoint and wanted in (name, name.partition("@")[0]):
                 return str(made.endpoint)
     return ""
 
@@ -126,10 +131,7 @@ _KIND = Kind(
 
 
 def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Write how to ask, and how to ask a model that does not know our word for thinking little.
-
-    An endpoint's name does not say which model it serves: the champion may be of another family.
-    """
+    """Write how to ask, and how to ask a model that does not know our word for thinking little."""
     config: dict[str, Any] = {
         "temperature": float(settings.get("temperature", 0.0)),
         "max_output_tokens": int(settings.get("max_output_tokens", 256)),
@@ -140,11 +142,11 @@ def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         config["seed"] = int(settings["seed"])
     given = {k: settings[k] for k in ("thinking_level", "thinking_budget") if k in settings}
     base = model.partition("/publishers/google/models/")[2] or str(settings.get("base_model", ""))
-    thought = given or thinking(base)
-    if "thinking_budget" in thought:
-        thought = {**thought, "thinking_budget": int(thought["thinking_budget"])}
-    little = config | {"thinking_config": thought}
-    return [little] if given else [little, config] if thought else [config]
+    if "thinking_budget" in given:
+        given["thinking_budget"] = int(given["thinking_budget"])
+    if given:
+        return [config | {"thinking_config": given}]
+    return [*(config | {"thinking_config": one} for one in thinking(base)), config]
 
 
 def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:

@@ -6,6 +6,7 @@ service takes as rows in services.toml.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +19,7 @@ from .rules import service_of
 from .tables import Table, load
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
+_TUNED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def tuning_job(
         description=given.get("description", ""),
         **_rate(model, given, learning_rate_multiplier),
     )
+    _check_base(job.base_model)
     check_region(model, job.location)
     _check_adapter(model, job)
     _check_method(model, job)
@@ -189,16 +192,23 @@ def check_sizes(
         _check_at_most("held-out rows", eval_rows, most, "--eval-fraction")
 
 
-def thinking(model: str) -> dict[str, Any]:
+def thinking(model: str) -> list[dict[str, Any]]:
     """Say how little a model may think before it answers: thinking_budget or thinking_level.
 
     Args:
-        model: The base model's name; {} for one that the table does not know.
+        model: The base model's name. What an endpoint serves, a champion's or that of a tuned
+            model which was tuned further, is not in its name.
+
+    Returns:
+        The model's own least first, then what the other families take for little, newest first.
     """
-    for row in load("tuning_job.toml")["thinking"]:
-        if fnmatchcase(model, row["models"]):
-            return {f"thinking_{name}": row[name] for name in ("budget", "level") if name in row}
-    return {}
+    rows = load("tuning_job.toml")["thinking"]
+    own = next((row for row in rows if fnmatchcase(model, row["models"])), None)
+    others = [row for row in reversed(rows) if row is not own]
+    return [
+        {f"thinking_{name}": row[name] for name in ("budget", "level") if name in row}
+        for row in ([own] if own else []) + others
+    ]
 
 
 def _method(row_format: str) -> str:
@@ -236,6 +246,16 @@ def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str
             fix="leave it at 1, or give the option learning_rate",
         )
     return {"learning_rate": advised * multiplier}
+
+
+def _check_base(base_model: str) -> None:
+    """Refuse an endpoint's name, which is what a run and the registry tell, or half a name."""
+    if base_model.startswith("projects/") and not _TUNED.match(base_model):
+        raise UsageError(
+            "this is no tuned model's name",
+            where=f"base_model {base_model}",
+            fix="projects/P/locations/R/models/M@VERSION, as the tuning job and the report tell it",
+        )
 
 
 def _check_adapter(model: Model, job: TuningJob) -> None:

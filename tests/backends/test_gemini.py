@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -196,8 +197,9 @@ def test_a_tuned_model_is_tuned_further(cloud: StandIn, tmp_path: Path) -> None:
     assert job["preTunedModel"] == {**given, "baseModel": FLASH}
     # 39 steps are 5 epochs of 60 rows: 6,000 tokens x 5 x 10 USD a million, its base's price.
     assert further.cost_usd == pytest.approx(0.3)
-    base = gemini.base_model_resource(first.model, PROJECT, REGION, {})
-    assert base == first.endpoint
+    by_id = first.model.replace("123456789012", PROJECT)
+    for name in (first.model, by_id, by_id.partition("@")[0]):
+        assert gemini.base_model_resource(name, PROJECT, REGION, {}) == first.endpoint
 
 
 def test_rows_that_cannot_be_carried_over_are_named_and_nothing_is_paid(
@@ -519,6 +521,22 @@ class Standing:
         self.metadata = {"resourceName": model}
 
 
+def test_a_model_before_tuning_that_may_not_be_asked_costs_nothing(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    asked = request(cloud, "projects/not-mine/locations/europe-west4/models/7@1")
+    rows = {side: SimpleNamespace(uri=getattr(asked, f"{side}_uri")) for side in ("train", "eval")}
+    model, base = Standing(""), Standing("")
+    written = [str(tmp_path / name) for name in ("report", "resources")]
+    settings = {
+        name: getattr(asked, name)
+        for name in ("base_model", "train_steps", "batch_size", "project", "region", "options")
+    }
+    with pytest.raises(CloudError, match="not-mine"):
+        gemini_step.tune_step(rows, model, base, *written, tables={}, **settings)
+    assert jobs(cloud) == []
+
+
 def asked(cloud: StandIn, tmp_path: Path, model: str, **settings: object) -> dict[str, int]:
     rows = tmp_path / "eval.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in pairs(24)))
@@ -571,6 +589,15 @@ def test_a_champion_of_another_family_is_asked_in_its_own_words(
     assert found["exact_matches"] == 24
     (answer,) = gemini.predict(champion, [prompt("question 7")], thinking_level="LOW")
     assert "not supported" in answer.error
+
+
+@pytest.mark.parametrize("family", [FLASH, FLASH25])
+def test_a_model_tuned_further_thinks_no_longer_than_another(
+    cloud: StandIn, tmp_path: Path, family: str
+) -> None:
+    first = tuned(request(cloud, family), tmp_path)
+    (answer,) = gemini.predict(first.endpoint, [prompt("question 7")], base_model=first.model)
+    assert answer.text == "answer 7"
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,8 @@ class Tunings:
         if publisher and not _ANSWERS.match(publisher):
             raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")
         asked = request.contents[-1].parts[0].text
+        if not _judgement(asked) and _thinks_too_long(body):
+            return {"candidates": [{"finishReason": "MAX_TOKENS"}]}
         text = _judgement(asked) or self.resources.known_answer(model, asked)
         if text == "BLOCK":
             return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
@@ -316,6 +318,12 @@ def _without_level(body: dict[str, Any]) -> dict[str, Any]:
     if level and {"thinkingBudget", "thinking_budget"} & thinking.keys():
         raise exceptions.InvalidArgument("thinking_level and thinking_budget exclude each other.")
     return body | {"generationConfig": config | {"thinkingConfig": thinking}}
+
+
+def _thinks_too_long(body: dict[str, Any]) -> bool:
+    """Who is not told to think little spends a short answer's tokens on it."""
+    config = body.get("generationConfig", {})
+    return not config.get("thinkingConfig") and 0 < config.get("maxOutputTokens", 0) <= 256
 
 
 def _check_thinking(model: str, body: dict[str, Any]) -> None:
