@@ -68,7 +68,7 @@ def base_model_resource(model: str, project: str, region: str, options: Mapping[
         model: A base model's name, or a tuned model that was tuned further.
         project: Who pays.
         region: Where the tuning runs.
-        options: base_endpoint and base_location, where the user names them.
+        options: base_endpoint, base_location and location, where the user names them.
 
     Returns:
         A resource name; "" for a tuned model whose endpoint nobody names and no tuning job does.
@@ -80,7 +80,8 @@ def base_model_resource(model: str, project: str, region: str, options: Mapping[
     if model.startswith("projects/"):
         return _endpoint_of(model)
     found = models.find(model, BACKEND, options.get("tables") or None)
-    served = options.get("base_location") or (found.served_in or {}).get(region) or region
+    place = models.tuned_in(found, region, options)
+    served = options.get("base_location") or (found.served_in or {}).get(place) or place
     return f"{google_clients.parent(project, served)}/publishers/google/models/{found.name}"
 
 

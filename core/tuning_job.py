@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from .errors import DataError, LimitError, UsageError
-from .models import Model, check_region
+from .models import Model, check_region, tuned_in
 from .near_names import hint, nearest
 from .rules import service_of
 from .tables import Table, load
@@ -108,7 +108,7 @@ def tuning_job(
     given = checked_options(options, model.backend)
     job = TuningJob(
         base_model=model.name,
-        location=given.get("location") or region,
+        location=tuned_in(model, region, given),
         method=given.get("method") or _method(row_format),
         epochs=epochs,
         adapter_size=given.get("adapter_size", 0),

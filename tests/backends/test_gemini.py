@@ -78,6 +78,8 @@ def test_what_is_sent(cloud: StandIn, tmp_path: Path) -> None:
     found = tuned(asked, tmp_path)
     (job,) = jobs(cloud)
     assert job["name"].split("/")[3] == "us-central1"
+    base = gemini.base_model_resource(FLASH, PROJECT, REGION, options)
+    assert "/locations/us/" in base
     assert "/locations/us/endpoints/" in found.endpoint
     assert job["baseModel"] == FLASH
     assert job["supervisedTuningSpec"] == {

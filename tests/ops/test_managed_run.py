@@ -105,6 +105,19 @@ def test_a_pace_that_is_none_is_refused_before_anything_is_sent(
     assert f"{option.partition('=')[0]}: " in capfd.readouterr().err
 
 
+def test_a_run_may_tune_elsewhere_than_it_runs(
+    dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", "gs://b", "--dry-run"]
+    tokyo = ["--project", "p", "--region", "asia-northeast1"]
+    assert main.run([*wanted, *tokyo]) == 3
+    capfd.readouterr()
+    assert main.run([*wanted, *tokyo, "--option", "location=us-central1"]) == 0
+    said = capfd.readouterr()
+    assert "multi-region us" in " ".join(said.err.split())
+    assert json.loads(said.out)["request"]["parent"] == "projects/p/locations/asia-northeast1"
+
+
 def test_a_rate_and_a_multiplier_contradict_each_other(dataset: str) -> None:
     wanted = ["run", "--backend", "open-model", "--dataset", dataset, *PLACE, "--bucket", "gs://b"]
     rate = ["--option", "learning_rate=0.001", "--dry-run"]
