@@ -174,6 +174,21 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
 
 
+def test_a_job_that_learnt_nothing_promotes_nothing_and_is_no_free_one(
+    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cloud.fault("tuning", message="nan")
+    wanted = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", f"gs://{BUCKET}"]
+    assert main.run([*wanted, *PLACE, "--option", "poll_seconds=0.5", "--yes", "--wait"]) == 4
+    assert "is not a number" in cloud.log()
+    assert not cloud.calls("GenerateContent")
+    capfd.readouterr()
+    assert main.run(["costs", *PLACE, "--json"]) == 0
+    (cost,) = json.loads(capfd.readouterr().out)["runs"]
+    assert (cost["state"], cost["actual_cost_usd"]) == ("failed", None)
+    assert cost["estimated_cost_usd"] > 0
+
+
 def test_the_whole_command_over_an_open_model_that_is_served(
     cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
