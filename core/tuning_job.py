@@ -358,6 +358,8 @@ def _typed(name: str, value: Any, kind: str) -> Any:
 def _problem(value: Any, rule: Table) -> str:
     if "values" in rule and value not in rule["values"]:
         return f"must be one of {', '.join(rule['values'])}"
+    if "like" in rule and not re.fullmatch(rule["like"], value):
+        return f"must be {rule['such_as']}"
     if "min" in rule and value < rule["min"]:
         return f"must be at least {rule['min']}, is {value}"
     if "max" in rule and value > rule["max"]:

@@ -150,8 +150,9 @@ def test_an_equal_run_is_paid_once_and_a_deleted_model_tuned_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     tuned(request_, tmp_path / "first")
-    served = replace(request_, options={**request_.options, "endpoint": "projects/1/endpoints/2"})
-    assert tuned(served, tmp_path / "second").endpoint == "projects/1/endpoints/2"
+    endpoint = "projects/1/locations/eu/endpoints/2"
+    served = replace(request_, options={**request_.options, "endpoint": endpoint})
+    assert tuned(served, tmp_path / "second").endpoint == endpoint
     assert len(jobs(cloud)) == 1
     for file in (cloud.buckets / WEIGHTS.removeprefix("gs://")).iterdir():
         file.unlink()

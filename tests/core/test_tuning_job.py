@@ -135,6 +135,11 @@ REFUSED = [
     (QWEN, {"method": "preference"}, UsageError, "method"),
     (QWEN, {"output_uri": "/tmp/x"}, UsageError, "output_uri"),
     (QWEN, {"learning_rate": 0}, UsageError, "learning_rate"),
+    # Read once the job is paid.
+    (FLASH, {"base_location": "https://x"}, UsageError, "base_location"),
+    (FLASH, {"base_endpoint": "7"}, UsageError, "base_endpoint"),
+    (QWEN, {"endpoint": "projects/1/locations/eu/models/7"}, UsageError, "endpoint"),
+    (QWEN, {"base_endpoint": "qwen/qwen3@qwen3-4b"}, UsageError, "base_endpoint"),
 ]
 
 
