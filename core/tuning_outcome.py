@@ -73,7 +73,7 @@ def reconciled(
         "epochs": planned.epochs,
         "examples": _count(stats, "tuning_dataset_example_count"),
         "billable_tokens": _count(stats, "total_billable_token_count"),
-        "dropped_examples": dropped,
+        "dropped_examples": dropped if stats else None,
         "dropped_reasons": _reasons(stats),
         "loss_curve": _merged(train, held_out),
         "first_loss": train[0][1] if train else None,
