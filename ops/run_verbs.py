@@ -265,7 +265,7 @@ def show_run_plan(
     share = rows / found.rows if found.rows else 0.0
     plan = steps.plan(
         max(rows, 0),
-        region=models.tuned_in(what, region, parameters["options"]),
+        region=models.tuned_in(what, region, parameters.get("options", {})),
         model=parameters["base_model"],
         backend=backend,
         epochs=parameters["epochs"],
