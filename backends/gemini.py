@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tunepipe.core.errors import CloudError
 from tunepipe.core.tuning_job import PREFERENCE, TuningJob, thinking
 
 from . import google_clients, managed_tuning, tuning_jobs
@@ -67,7 +68,7 @@ def base_model_resource(model: str, project: str, region: str, options: Mapping[
         model: A base model's name, or a tuned model that was tuned further.
         project: Who pays.
         region: Where the tuning runs.
-        options: base_endpoint and base_location, where the user names them.
+        options: base_endpoint, base_location and location, where the user names them.
 
     Returns:
         A resource name; "" for a tuned model whose endpoint nobody names and no tuning job does.
@@ -79,16 +80,22 @@ def base_model_resource(model: str, project: str, region: str, options: Mapping[
     if model.startswith("projects/"):
         return _endpoint_of(model)
     found = models.find(model, BACKEND, options.get("tables") or None)
-    served = options.get("base_location") or (found.served_in or {}).get(region) or region
+    place = models.tuned_in(found, region, options)
+    served = options.get("base_location") or (found.served_in or {}).get(place) or place
     return f"{google_clients.parent(project, served)}/publishers/google/models/{found.name}"
 
 
 def _endpoint_of(tuned: str) -> str:
-    """Find a tuned model's endpoint through the job that made it."""
+    """Find a tuned model's endpoint through the job that made it.
+
+    Google writes a project by its number, and a user by its id: the place is that of the list.
+    """
+    wanted = tuned.partition("/locations/")[2]
     with told(tuned):
         for job in tuning_jobs.listed(*place_of(tuned)):
             made = job.tuned_model
-            if made and made.endpoint and tuned in (made.model, str(made.model).partition("@")[0]):
+            name = str(made and made.model).partition("/locations/")[2]
+            if made and made.endpoint and wanted in (name, name.partition("@")[0]):
                 return str(made.endpoint)
     return ""
 
@@ -105,7 +112,13 @@ def _stands(job: Any) -> bool:
 
 def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     tuned = job.tuned_model
-    return str((tuned and tuned.model) or ""), str((tuned and tuned.endpoint) or "")
+    if not (tuned and tuned.endpoint):
+        raise CloudError(
+            "the job has succeeded and names no endpoint of a tuned model",
+            where=job.name,
+            fix="look for its model in the console: there is nothing to ask yet",
+        )
+    return str(tuned.model or ""), str(tuned.endpoint)
 
 
 _KIND = Kind(
@@ -119,10 +132,7 @@ _KIND = Kind(
 
 
 def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Write how to ask, and how to ask a model that does not know our word for thinking little.
-
-    An endpoint's name does not say which model it serves: the champion may be of another family.
-    """
+    """Write how to ask, and how to ask a model that does not know our word for thinking little."""
     config: dict[str, Any] = {
         "temperature": float(settings.get("temperature", 0.0)),
         "max_output_tokens": int(settings.get("max_output_tokens", 256)),
@@ -133,11 +143,11 @@ def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         config["seed"] = int(settings["seed"])
     given = {k: settings[k] for k in ("thinking_level", "thinking_budget") if k in settings}
     base = model.partition("/publishers/google/models/")[2] or str(settings.get("base_model", ""))
-    thought = given or thinking(base)
-    if "thinking_budget" in thought:
-        thought = {**thought, "thinking_budget": int(thought["thinking_budget"])}
-    little = config | {"thinking_config": thought}
-    return [little] if given else [little, config] if thought else [config]
+    if "thinking_budget" in given:
+        given["thinking_budget"] = int(given["thinking_budget"])
+    if given:
+        return [config | {"thinking_config": given}]
+    return [*(config | {"thinking_config": one} for one in thinking(base)), config]
 
 
 def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:

@@ -26,11 +26,10 @@ from .contract import Answer, Progress, Prompt, TuningRequest, TuningResult
 from .job_labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from .pipeline_jobs import PipelineJobs
 
-_PACE = ("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds")
 _OUR_OPTIONS = frozenset(
     (
         *("template_version", "pipeline_root", "service_account", "network", "again"),
-        *("resources_path", "tables", *_PACE),
+        *("resources_path", "tables", *launcher.PACE),
     )
 )
 _ANSWER_SECONDS = 60.0
@@ -62,7 +61,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     parent = google_clients.parent(request.project, request.region)
     jobs = TemplateJobs(job, parent, KEY_LABEL)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
-    name = launcher.launch(jobs, resources, _pace(request.options), progress)
+    name = launcher.launch(jobs, resources, launcher.pace(request.options), progress)
     with google_clients.explained(name):
         return _result(jobs.get(name), request)
 
@@ -104,6 +103,7 @@ def check_options(model: str, options: Mapping[str, Any], *, project: str, regio
         display_name="tunepipe",
         options=options,
     )
+    launcher.pace(options)
     template_parameters(_given(rows), region=region)
     template_uri(model, options.get("template_version", ""))
 
@@ -261,10 +261,6 @@ def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str
 def _digest(uri: str) -> str:
     with storage.open_reader(uri) as file:
         return fingerprint(file)
-
-
-def _pace(options: Mapping[str, Any]) -> launcher.Pace:
-    return launcher.Pace(**{name: float(options[name]) for name in _PACE if name in options})
 
 
 def _result(job: Any, request: TuningRequest) -> TuningResult:

@@ -11,9 +11,10 @@ links to the job.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -21,7 +22,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import tenacity
 
 from tunepipe.core.advice import advice
-from tunepipe.core.errors import CloudError
+from tunepipe.core.errors import CloudError, UsageError
 from tunepipe.core.files import replacing
 
 from .contract import Progress
@@ -95,6 +96,23 @@ class Pace:
     patience_seconds: float = 3600.0
     first_job_seconds: float = 300.0
     pause_seconds: float = 1.0
+
+
+PACE = tuple(one.name for one in fields(Pace))
+
+
+def pace(options: Mapping[str, Any]) -> Pace:
+    """Read the pace out of a backend's options; what is not given is as it is by default.
+
+    Raises:
+        UsageError: A value is no number of seconds above 0.
+    """
+    given = {name: options[name] for name in PACE if name in options}
+    for name, seconds in given.items():
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not (is_number and 0 < seconds < math.inf):
+            raise UsageError(f"{seconds!r} is no time", where=name, fix="a number of seconds")
+    return Pace(**{name: float(seconds) for name, seconds in given.items()})
 
 
 class UnreachableError(CloudError):

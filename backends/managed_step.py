@@ -69,14 +69,16 @@ def tune(
     request = TuningRequest(
         train_uri=rows["train"].uri, eval_uri=rows["eval"].uri, options=given, **settings
     )
+    place = (request.project, request.region)
+    # What it is, is asked first: it may be refused, and then nothing is paid.
+    base_model = backend.base_model_resource(request.base_model, *place, given)
     try:
         found = backend.tune(request, "", lambda event: progress.report(stage="tune", **event))
     except UnreachableError as error:
         traceback.print_exc()
         raise SystemExit(error.exit_code) from error
-    place = (request.project, request.region)
     point_at(model, found.endpoint or found.model)
-    point_at(base, backend.base_model_resource(request.base_model, *place, given))
+    point_at(base, base_model)
     _write(found, report)
 
 

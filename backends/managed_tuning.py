@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunepipe.core import models
@@ -26,10 +26,17 @@ from .tuning_curves import curves
 from .tuning_jobs import TuningJobs
 from .tuning_rows import Sent, detected, send
 
-_PACE = ("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds")
 # What is ours, or the pipeline's, and no business of the job's.
 _OUR_OPTIONS = frozenset(
-    (*_PACE, "lease_seconds", "settle_seconds", "resources_path", "again", "tables", "network")
+    (
+        *launcher.PACE,
+        "lease_seconds",
+        "settle_seconds",
+        "resources_path",
+        "again",
+        "tables",
+        "network",
+    )
 )
 _LEASE_SECONDS = 90.0
 _SETTLE_SECONDS = 5.0
@@ -75,6 +82,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         CloudError: Google refused, or the job failed.
     """
     tables = request.options.get("tables") or None
+    pace = launcher.pace({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
     model = models.find(request.base_model, kind.backend, tables)
     wanted = _wanted(request, model, detected(request.train_uri))
     sent = _send(kind, request, wanted)
@@ -87,27 +95,38 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         eval_bytes=held_out.bytes,
         overrides=(tables or {}).get("services"),
     )
-    if "epochs" not in request.options:
-        epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
-        wanted = _wanted(request, model, train.format, epochs)
+    epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
+    wanted = _wanted(request, model, train.format, epochs)
     jobs = _jobs(kind, request, wanted, sent)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
-    name = launcher.launch(jobs, resources, _pace(request.options), progress)
+    name = launcher.launch(jobs, resources, pace, progress)
     with told(name):
         job = tuning_jobs.get(name)
     return _result(kind, request, wanted, sent, job, model)
 
 
 def check_options(
-    backend: str, model: str, options: Mapping[str, Any], *, region: str
+    backend: str,
+    model: str,
+    options: Mapping[str, Any],
+    *,
+    region: str,
+    learning_rate_multiplier: float = 1.0,
 ) -> TuningJob:
     """Check what a user may set, before there is a dataset to tune on.
 
     Raises:
         UsageError, LimitError: What the service would refuse.
     """
+    launcher.pace(options)
     found = models.find(model, backend, options.get("tables") or None)
-    return tuning_job(found, _given(options), region=region, epochs=1)
+    return tuning_job(
+        found,
+        _given(options),
+        region=region,
+        epochs=1,
+        learning_rate_multiplier=learning_rate_multiplier,
+    )
 
 
 def _wanted(
@@ -163,15 +182,11 @@ def _jobs(
 def _key(request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]) -> str:
     """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
     rows = [one.fingerprint for one in sent]
-    how = [wanted.base_model, wanted.location, wanted.as_config(), wanted.service_account]
+    config = {name: value for name, value in wanted.as_config().items() if name != "description"}
+    how = [wanted.base_model, wanted.location, config, wanted.service_account]
     asked = [rows, how, request.options.get("output_uri", ""), request.options.get("again", "")]
     told = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
-
-
-def _pace(options: Mapping[str, Any]) -> launcher.Pace:
-    given = {name: float(options[name]) for name in _PACE if name in options}
-    return launcher.Pace(**{"first_job_seconds": _FIRST_JOB_SECONDS, **given})
 
 
 def _result(
@@ -195,7 +210,7 @@ def _result(
     made, endpoint = kind.made(job, options)
     tables = request.options.get("tables") or None
     tokens = int(figures.get("billable_tokens", 0))
-    cost = by_the_token(model, tokens, wanted.epochs, overrides=tables)
+    cost = _cost(model, job, tokens, wanted.epochs, tables)
     statistics = {
         "job": job.name,
         "base_model": wanted.base_model,
@@ -208,7 +223,17 @@ def _result(
         "note": "; ".join(remarks),
     }
     kept = {name: value for name, value in statistics.items() if value not in ("", {}, [], None)}
-    return TuningResult(made, endpoint, kept, cost.cost_usd)
+    return TuningResult(made, endpoint, kept, cost)
+
+
+def _cost(
+    model: models.Model, job: Any, tokens: int, epochs: int, tables: Mapping[str, Any] | None
+) -> float | None:
+    """Price what the job billed; a tuned model costs what its base does, which the job names."""
+    before = (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
+    priced = (model, replace(model, name=before.rpartition("/")[2]))
+    found = (by_the_token(one, tokens, epochs, overrides=tables).cost_usd for one in priced)
+    return next((cost for cost in found if cost is not None), None)
 
 
 def _seconds(job: Any) -> dict[str, float]:

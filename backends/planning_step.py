@@ -16,13 +16,26 @@ from tunepipe.core.steps import Plan, plan
 from .artifacts import Artifact
 
 
-def plan_step(path: str, tables: Mapping[str, Any], **settings: Any) -> Plan:
+def plan_step(
+    path: str,
+    tables: Mapping[str, Any],
+    *,
+    region: str,
+    backend: str = "",
+    model: str = "",
+    options: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Plan:
     """Plan a run against today's dates and write the plan as JSON.
 
     Args:
         path: Where the JSON goes.
         tables: Values that replace those of the package's tables; {} changes nothing.
-        settings: The arguments of `tunepipe.core.steps.plan`.
+        region: Where the run is.
+        backend: The backend that tunes; "" follows from the model.
+        model: The model to tune; "" takes the backend's default.
+        options: What the backend alone knows; a managed job's `location` counts here.
+        settings: The other arguments of `tunepipe.core.steps.plan`.
 
     Returns:
         The plan.
@@ -31,7 +44,15 @@ def plan_step(path: str, tables: Mapping[str, Any], **settings: Any) -> Plan:
         TunepipeError: What `plan` refuses; then no file is written.
     """
     today = datetime.now(UTC).date()
-    found = plan(today=today, overrides=tables or None, **settings)
+    what = models.find(model, backend, tables or None)
+    found = plan(
+        today=today,
+        overrides=tables or None,
+        backend=backend,
+        model=model,
+        region=models.tuned_in(what, region, options or {}),
+        **settings,
+    )
     write_json(found.as_json(), path)
     return found
 

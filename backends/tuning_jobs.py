@@ -22,15 +22,14 @@ from .job_labels import KEY_LABEL
 from .launcher import State, Status
 
 CREATE_SECONDS = 3 * CALL_SECONDS
-_RUNNING = {
-    "JOB_STATE_UNSPECIFIED",
-    "JOB_STATE_QUEUED",
-    "JOB_STATE_PENDING",
-    "JOB_STATE_RUNNING",
-    "JOB_STATE_UPDATING",
-    "JOB_STATE_PAUSED",
-    "JOB_STATE_CANCELLING",
+_OVER = {
+    "JOB_STATE_SUCCEEDED",
+    "JOB_STATE_PARTIALLY_SUCCEEDED",
+    "JOB_STATE_FAILED",
+    "JOB_STATE_CANCELLED",
+    "JOB_STATE_EXPIRED",
 }
+_USUAL = {"queued", "pending", "running"}
 _INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 
 
@@ -184,8 +183,11 @@ def cancel(name: str) -> None:
 
 
 def is_running(job: Any) -> bool:
-    """Say whether a job goes on, or waits to."""
-    return job.state is None or job.state.name in _RUNNING
+    """Say whether a job goes on, or waits to.
+
+    A state that this version does not know is none of an end: who took it for one would pay again.
+    """
+    return not job.end_time and (job.state is None or job.state.name not in _OVER)
 
 
 def has_succeeded(job: Any) -> bool:
@@ -206,4 +208,6 @@ def data_stats(job: Any) -> dict[str, Any]:
 
 def _detail(job: Any) -> str:
     done = getattr(job.tuning_job_metadata, "completed_epoch_count", None)
-    return f"{done} epochs done" if done else ""
+    state = job.state.name.removeprefix("JOB_STATE_").lower() if job.state else ""
+    told = (state if state not in _USUAL else "", f"{done} epochs done" if done else "")
+    return ", ".join(filter(None, told))

@@ -85,12 +85,24 @@ def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
     with local_files(uri) as paths, TemporaryDirectory() as folder:
         (path,) = paths
         found = format_of([path])
-        if found in taken:
+        if found in taken and not _is_shaped_otherwise(path, found):
             return _sent(path, uri, found, {}, f"{uri}.jsonl")
         made = str(Path(folder) / "rows.jsonl")
         report = convert(path, made, to(found), format=found)
         _check_all_carried(report, uri)
         return _sent(made, "", report.to, report.left_out, f"{uri}.{report.to}.jsonl")
+
+
+def _is_shaped_otherwise(path: str, format: str) -> bool:
+    """Say whether a row has the one of its format's two shapes that no service reads.
+
+    Preferences as OpenAI writes them, and pairs whose sides are lists of messages, as TRL does.
+    """
+    if format not in ("preference", "prompt-completion"):
+        return False
+    with open(path, "rb") as file:
+        rows = (parse(line) for line in file if line.strip())
+        return any("preferred_output" in row or isinstance(row.get("prompt"), list) for row in rows)
 
 
 def _sent(path: str, uri: str, format: str, left_out: dict[str, int], copy: str) -> Sent:

@@ -51,7 +51,7 @@ def conclude_step(report: Report, problems: str, page: str, fingerprint: str = "
     write_json(said, problems)
     write_validation_page(said, page)
     _refuse(report, said["path"], fingerprint)
-    return Valid(report.rows, report.format, _tokens(report))
+    return Valid(report.rows, report.format, report.tokens)
 
 
 def _refuse(report: Report, dataset: str, fingerprint: str) -> None:
@@ -73,7 +73,3 @@ def _named(report: Report) -> str:
     errors = {problem.code for problem in report.problems if problem.level == "error"}
     counted = sorted(((report.counts[code], code) for code in errors), reverse=True)
     return ", ".join(f"{code} {count:,}" for count, code in counted[:_CODES_NAMED])
-
-
-def _tokens(report: Report) -> int:
-    return int(report.stats.get("tokens_estimated", {}).get("total", 0))

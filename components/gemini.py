@@ -37,7 +37,7 @@ def tune_gemini(
         base_model: A model's name, or projects/P/locations/R/models/M@VERSION to tune further.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         display_name: The name of the model, at most 128 characters.
-        options: location, epochs, adapter_size, method, beta, export_last_checkpoint_only,
+        options: location, adapter_size, method, beta, export_last_checkpoint_only,
             checkpoint_id, encryption_spec_key_name, service_account, description,
             dropped_fraction_max, base_location, base_endpoint, again, poll_seconds,
             patience_seconds.

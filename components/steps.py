@@ -29,6 +29,7 @@ def compute_train_steps(
     judge_model: str = "",
     judge_prompt: str = "",
     seed: int = 0,
+    options: dict = {},  # noqa: B006
 ) -> NamedTuple("Outputs", [("train_steps", int), ("batch_size", int), ("cost_usd", float)]):
     """Turn epochs into steps, estimate time and money, and stop a run that would cost too much.
 
@@ -38,7 +39,7 @@ def compute_train_steps(
         rows: Rows to learn from.
         backend: large-model, gemini, open-model or local; empty follows from the model.
         model: The model to tune; empty takes the backend's default.
-        region: Where it is tuned; empty on one's own machine.
+        region: Where the run is, and the tuning; empty on one's own machine.
         epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.
         train_steps: Optimizer steps; 0 takes epochs.
         tokens: Tokens of the rows, by estimate; 0 where unknown.
@@ -55,6 +56,7 @@ def compute_train_steps(
         judge_model: As judge_models takes it.
         judge_prompt: As judge_models takes it.
         seed: Seeds the statistics.
+        options: What the backend alone knows; the location of a managed job is where it is tuned.
 
     Returns:
         plan: The whole plan as JSON, as `tunepipe plan --json` prints it.
@@ -71,5 +73,6 @@ def compute_train_steps(
     gate = {"task": task, "margin": margin, "guard_margin": guard_margin}
     later = {**judge, **gate, "max_output_tokens": max_output_tokens, "asking": asking}
     check_later_steps(later, eval, backend=backend, model=model, tables=tables)
-    found = plan_step(plan.path, tables, max_cost_usd=max_cost_usd, **what, **size)
+    size = {**size, "max_cost_usd": max_cost_usd}
+    found = plan_step(plan.path, tables, options=options, **what, **size)
     return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

@@ -53,19 +53,26 @@ class Calibration:
         return {"prices": {"tokens": {"calibration": asdict(self)}}}
 
 
-def calibrated(tokens: int, overrides: Mapping[str, Any] | None = None) -> tuple[int, str]:
+def calibrated(
+    tokens: int,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    per_ascii_character: float = 0.0,
+) -> tuple[int, str]:
     """Correct an estimate from characters by the sample that was counted, where one was.
 
     Args:
         tokens: The estimate.
         overrides: The user's values for the tables; `Calibration.as_tables` made one of them.
+        per_ascii_character: The model's own ratio, by which an estimate that went by the table's
+            is raised without a sample, and never lowered; 0 is not known.
 
     Returns:
-        Tokens, and the arithmetic in a line; the same tokens and "" without a sample.
+        Tokens, and the arithmetic in a line; the same tokens and "" where nothing corrects them.
     """
     ratios = load("prices.toml", (overrides or {}).get("prices"))["tokens"]
     if "calibration" not in ratios:
-        return tokens, ""
+        return _raised(tokens, per_ascii_character, ratios["per_ascii_character"])
     sample = Calibration(**ratios["calibration"])
     found = round(tokens * sample.counted / sample.estimated)
     line = (
@@ -186,6 +193,16 @@ def at_home(
     took, how = _hours(prices, model.name, train_steps, hours)
     lines = (how, "this machine: 0.00 USD") if how else ("this machine: 0.00 USD",)
     return Estimate(took, 0.0, lines=lines)
+
+
+def _raised(tokens: int, own: float, general: float) -> tuple[int, str]:
+    if own <= general:
+        return tokens, ""
+    found = round(tokens * own / general)
+    return (
+        found,
+        f"{tokens:,} tokens by characters x {own:g} / {general:g}, as measured = {found:,}",
+    )
 
 
 def _hours(prices: Table, key: str, train_steps: int, given: float) -> tuple[float | None, str]:

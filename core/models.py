@@ -211,6 +211,19 @@ def check_region(model: Model, region: str) -> None:
     )
 
 
+def tuned_in(model: Model, region: str, options: Mapping[str, Any]) -> str:
+    """Name the place where a model is tuned.
+
+    Args:
+        model: The model.
+        region: Where the run is.
+        options: The backend's; a managed job's `location` wins. PaLM's template calls the place so
+            where the model answers.
+    """
+    managed = model.backend in ("gemini", "open-model")
+    return str((managed and options.get("location")) or region)
+
+
 def as_of(overrides: Mapping[str, Any] | None = None) -> date:
     """Return the day on which the table of models was read."""
     return date.fromisoformat(str(load("models.toml", (overrides or {}).get("models"))["read"]))

@@ -181,7 +181,9 @@ def plan(
         per_ascii_character=what.tokens_per_ascii_character,
         overrides=overrides,
     )
-    counted, calibration = (tokens, "") if tokens else calibrated(estimated, overrides)
+    own = what.tokens_per_ascii_character if tokens_estimated else 0.0
+    corrected = calibrated(estimated, overrides, per_ascii_character=own)
+    counted, calibration = (tokens, "") if tokens else corrected
     estimate = _estimate(what, region, hardware, total, times, counted, hours, overrides)
     _check_ceiling(estimate, max_cost_usd)
     last = rows - (per_epoch - 1) * size

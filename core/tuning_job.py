@@ -6,18 +6,20 @@ service takes as rows in services.toml.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from .errors import DataError, LimitError, UsageError
-from .models import Model, check_region
+from .models import Model, check_region, tuned_in
 from .near_names import hint, nearest
 from .rules import service_of
 from .tables import Table, load
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
+_TUNED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def tuning_job(
         model: The base model's row of the table.
         options: The options by the names of tuning_job.toml.
         region: Where the job runs, unless the option `location` says otherwise.
-        epochs: Passes over the rows, unless the option `epochs` says otherwise.
+        epochs: Passes over the rows; no option, since the plan has counted what they cost.
         learning_rate_multiplier: Times the recommended rate, > 0.
         row_format: The format of the rows; preference rows are tuned on by preference unless the
             option `method` says otherwise.
@@ -106,9 +108,9 @@ def tuning_job(
     given = checked_options(options, model.backend)
     job = TuningJob(
         base_model=model.name,
-        location=given.get("location") or region,
+        location=tuned_in(model, region, given),
         method=given.get("method") or _method(row_format),
-        epochs=given.get("epochs") or epochs,
+        epochs=epochs,
         adapter_size=given.get("adapter_size", 0),
         tuning_mode=_mode(model, given.get("tuning_mode", "")),
         beta=given.get("beta", 0.0),
@@ -120,6 +122,7 @@ def tuning_job(
         description=given.get("description", ""),
         **_rate(model, given, learning_rate_multiplier),
     )
+    _check_base(job.base_model)
     check_region(model, job.location)
     _check_adapter(model, job)
     _check_method(model, job)
@@ -189,16 +192,23 @@ def check_sizes(
         _check_at_most("held-out rows", eval_rows, most, "--eval-fraction")
 
 
-def thinking(model: str) -> dict[str, Any]:
+def thinking(model: str) -> list[dict[str, Any]]:
     """Say how little a model may think before it answers: thinking_budget or thinking_level.
 
     Args:
-        model: The base model's name; {} for one that the table does not know.
+        model: The base model's name. What an endpoint serves, a champion's or that of a tuned
+            model which was tuned further, is not in its name.
+
+    Returns:
+        The model's own least first, then what the other families take for little, newest first.
     """
-    for row in load("tuning_job.toml")["thinking"]:
-        if fnmatchcase(model, row["models"]):
-            return {f"thinking_{name}": row[name] for name in ("budget", "level") if name in row}
-    return {}
+    rows = load("tuning_job.toml")["thinking"]
+    own = next((row for row in rows if fnmatchcase(model, row["models"])), None)
+    others = [row for row in reversed(rows) if row is not own]
+    return [
+        {f"thinking_{name}": row[name] for name in ("budget", "level") if name in row}
+        for row in ([own] if own else []) + others
+    ]
 
 
 def _method(row_format: str) -> str:
@@ -220,6 +230,12 @@ def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str
     if model.backend != "open-model":
         return {"learning_rate_multiplier": multiplier}
     rate = given.get("learning_rate", 0.0)
+    if rate and multiplier != 1.0:
+        raise UsageError(
+            "learning_rate is the rate itself, and leaves learning_rate_multiplier nothing to do",
+            where="learning_rate, learning_rate_multiplier",
+            fix="give one of them",
+        )
     if rate or multiplier == 1.0:
         return {"learning_rate": rate}
     advised = (model.learning_rate or {}).get(_mode(model, given.get("tuning_mode", "")))
@@ -230,6 +246,16 @@ def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str
             fix="leave it at 1, or give the option learning_rate",
         )
     return {"learning_rate": advised * multiplier}
+
+
+def _check_base(base_model: str) -> None:
+    """Refuse an endpoint's name, which is what a run and the registry tell, or half a name."""
+    if base_model.startswith("projects/") and not _TUNED.match(base_model):
+        raise UsageError(
+            "this is no tuned model's name",
+            where=f"base_model {base_model}",
+            fix="projects/P/locations/R/models/M@VERSION, as the tuning job and the report tell it",
+        )
 
 
 def _check_adapter(model: Model, job: TuningJob) -> None:
@@ -332,6 +358,8 @@ def _typed(name: str, value: Any, kind: str) -> Any:
 def _problem(value: Any, rule: Table) -> str:
     if "values" in rule and value not in rule["values"]:
         return f"must be one of {', '.join(rule['values'])}"
+    if "like" in rule and not re.fullmatch(rule["like"], value):
+        return f"must be {rule['such_as']}"
     if "min" in rule and value < rule["min"]:
         return f"must be at least {rule['min']}, is {value}"
     if "max" in rule and value > rule["max"]:

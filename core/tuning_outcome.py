@@ -19,6 +19,9 @@ Curve = Sequence[tuple[int, float]]
 
 _POINTS_SHOWN = 500
 
+# What a job that has learnt something says, one or another of it.
+_DONE = ("tuning_step_count", "tuning_dataset_example_count", "total_billable_token_count")
+
 TRAIN_LOSS, EVAL_LOSS = "/train_total_loss", "/eval_total_loss"
 
 
@@ -42,7 +45,7 @@ class Planned:
 def reconciled(
     stats: Mapping[str, Any], curves: Mapping[str, Curve], planned: Planned, *, where: str
 ) -> dict[str, Any]:
-    """Hold a job's own figures against the plan.
+    """Hold a job's own figures against the plan; an answer leaves out a figure that is 0.
 
     Args:
         stats: The job's data statistics by the service's names, in snake case; {} where it gave
@@ -59,18 +62,18 @@ def reconciled(
     Raises:
         DataError: A loss is not a number, no example or too many were dropped, or no step done.
     """
-    dropped = _dropped(stats)
+    dropped = _dropped(stats, planned)
     steps = _count(stats, "tuning_step_count")
-    _check_examples(stats, dropped, steps, planned, where)
+    _check_examples(stats, dropped, planned, where)
     _check_losses(curves, where)
     train, held_out = curves.get(TRAIN_LOSS, ()), curves.get(EVAL_LOSS, ())
     found = {
-        "train_steps": steps or planned.steps,
+        "train_steps": steps,
         "planned_steps": planned.steps,
         "epochs": planned.epochs,
         "examples": _count(stats, "tuning_dataset_example_count"),
         "billable_tokens": _count(stats, "total_billable_token_count"),
-        "dropped_examples": dropped,
+        "dropped_examples": dropped if stats else None,
         "dropped_reasons": _reasons(stats),
         "loss_curve": _merged(train, held_out),
         "first_loss": train[0][1] if train else None,
@@ -81,9 +84,12 @@ def reconciled(
     return {name: value for name, value in found.items() if value not in (None, [], {})}
 
 
-def _dropped(stats: Mapping[str, Any]) -> int:
+def _dropped(stats: Mapping[str, Any], planned: Planned) -> int:
+    """Count the dropped rows: only supervised tuning says how many, any other lists a sample."""
     listed = stats.get("dropped_example_reasons") or stats.get("dropped_example_indices") or ()
-    return max(_count(stats, "total_truncated_example_count") or 0, len(listed))
+    learnt = _count(stats, "tuning_dataset_example_count") or planned.rows
+    told = _count(stats, "total_truncated_example_count") or 0
+    return max(told, len(listed), planned.rows - learnt)
 
 
 def _count(stats: Mapping[str, Any], name: str) -> int | None:
@@ -96,9 +102,7 @@ def _reasons(stats: Mapping[str, Any]) -> dict[str, int]:
     return dict(Counter(map(str, stats.get("dropped_example_reasons") or ())).most_common(20))
 
 
-def _check_examples(
-    stats: Mapping[str, Any], dropped: int, steps: int | None, planned: Planned, where: str
-) -> None:
+def _check_examples(stats: Mapping[str, Any], dropped: int, planned: Planned, where: str) -> None:
     most = planned.dropped_fraction_max
     if most is None:
         most = float(load("tuning_job.toml")["dropped_fraction_max"])
@@ -110,7 +114,7 @@ def _check_examples(
             where=where,
             fix="mend the rows, or allow it: option dropped_fraction_max",
         )
-    if steps == 0 or _count(stats, "tuning_dataset_example_count") == 0:
+    if stats and not any(stats.get(name) for name in _DONE):
         raise DataError("the job learnt from no example", where=where, fix="check the dataset")
 
 
@@ -135,7 +139,9 @@ def _merged(train: Curve, held_out: Curve) -> list[list[float | None]]:
 
 def _remarks(steps: int | None, dropped: int, planned: Planned, train: Curve) -> list[str]:
     found = []
-    if steps is not None and steps != planned.steps:
+    if not steps:
+        found.append(f"the job does not say how many steps were done; {planned.steps:,} planned")
+    elif steps != planned.steps:
         found.append(f"{steps:,} steps were done and {planned.steps:,} planned: the service")
         found[-1] += " chooses its own batch size"
     if dropped:

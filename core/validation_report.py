@@ -9,7 +9,7 @@ from typing import Any
 from .fingerprint import combined
 from .problems import Finding, Problem
 from .repeats import Found, Repeat
-from .rules import Rules
+from .rules import Rules, estimated_tokens
 from .tally import Tally
 
 # Of each code so many problems are listed before the rest of the room is filled line by line.
@@ -71,6 +71,18 @@ class Report:
     def fingerprint(self) -> str:
         """The SHA-256 of the file's bytes, or that of all files' together."""
         return combined(file.fingerprint for file in self.files)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a tuning reads, by estimate.
+
+        No statistic has the answer that a preference turns down, and it is read and paid for too:
+        such rows count by their bytes, which is rather too much.
+        """
+        told = int(self.stats.get("tokens_estimated", {}).get("total", 0))
+        if self.format != "preference":
+            return told
+        return max(told, estimated_tokens(sum(file.bytes for file in self.files), 0))
 
     @property
     def problems_total(self) -> int:

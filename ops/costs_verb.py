@@ -22,9 +22,9 @@ class RunCost:
         run: Its id or resource name.
         created: When it began, ISO 8601.
         state: How it ended.
-        tuning_job: The job that was paid; "" where none was made.
-        estimated_cost_usd: The plan's estimate; None where the plan knew no price. A job that an
-            earlier run has paid costs nothing again.
+        tuning_job: The job that was paid; "" where none was made, or the tuning step failed.
+        estimated_cost_usd: The plan's estimate, also where the tuning step failed; None where the
+            plan knew no price. A job that an earlier run has paid costs nothing again.
         actual_cost_usd: By what the job has used, at the price of the table; None where that is
             not known.
     """
@@ -116,7 +116,8 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
     tasks = list(job.job_detail.task_details)
     plan = next((task_outputs(t) for t in tasks if t.task_name == "compute-train-steps"), {})
     tuning = _tuning_job(tasks)
-    again = not tuning or tuning in paid
+    # A step that failed tells no output: its job may have been paid, or never made.
+    again = tuning in paid if tuning else not _has_failed(tasks)
     paid.add(tuning)
     estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
     actual = 0.0 if again else _actual(tasks)
@@ -135,6 +136,11 @@ def _actual(tasks: Sequence[Any]) -> float | None:
             cost = text_json.loads(storage.read_bytes(found[0].uri)).get("cost_usd")
             return None if cost is None else float(cost)
     return None
+
+
+def _has_failed(tasks: Sequence[Any]) -> bool:
+    """Say whether the tuning step has failed."""
+    return any(one.task_name.startswith("tune-") and one.state.name == "FAILED" for one in tasks)
 
 
 def _tuning_job(tasks: Sequence[Any]) -> str:

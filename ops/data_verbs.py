@@ -204,7 +204,7 @@ def measured(
 
 def _tokens(found: Report) -> int:
     """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
-    tokens = int(found.stats["tokens_estimated"]["total"])
+    tokens = found.tokens
     if found.valid_rows == found.rows:
         return tokens
     from tunepipe.core.costs import tokens_from_characters

@@ -252,9 +252,10 @@ def show_run_plan(
         DataError: The dataset does not pass.
         UsageError: It cannot be read, or the model is not tuned on rows of its format.
     """
-    from tunepipe.core import steps
+    from tunepipe.core import models, steps
 
     over = parameters["tables"]
+    what = models.find(parameters["base_model"], backend, over)
     # By our own limits: the step that validates knows no other.
     found = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
     if found.refusal and not recurring:
@@ -264,7 +265,7 @@ def show_run_plan(
     share = rows / found.rows if found.rows else 0.0
     plan = steps.plan(
         max(rows, 0),
-        region=region,
+        region=models.tuned_in(what, region, parameters.get("options", {})),
         model=parameters["base_model"],
         backend=backend,
         epochs=parameters["epochs"],

@@ -257,7 +257,9 @@ def _check_managed(run: VertexRun) -> None:
 
     model = str(run.parameters.get("base_model", ""))
     options = {**_options(run), "tables": run.parameters.get("tables")}
-    check_options(run.backend, model, options, region=run.region)
+    times = run.parameters.get("learning_rate_multiplier", 1.0)
+    rate = times if isinstance(times, (int, float)) else 1.0  # its type is looked at with the rest
+    check_options(run.backend, model, options, region=run.region, learning_rate_multiplier=rate)
 
 
 def _options(run: VertexRun) -> dict[str, Any]:

@@ -217,6 +217,7 @@ def build_tuning_pipeline(
                     judge_model=judge_model,
                     judge_prompt=judge_prompt,
                     seed=seed,
+                    options=options,
                 )
                 plan.after(guarded)  # a guard that cannot be read must cost nothing
                 tuned = _tune(

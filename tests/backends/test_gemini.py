@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,16 +69,17 @@ def test_what_is_sent(cloud: StandIn, tmp_path: Path) -> None:
     account = "tuner@demo-project.iam.gserviceaccount.com"
     options = {
         "adapter_size": 4,
-        "epochs": 2,
         "export_last_checkpoint_only": True,
         "service_account": account,
         "network": "projects/1/global/networks/n",
         "location": "us-central1",
     }
-    asked = replace(request(cloud, FLASH, **options), labels={"team": "desk"})
+    asked = replace(request(cloud, FLASH, **options), train_steps=26, labels={"team": "desk"})
     found = tuned(asked, tmp_path)
     (job,) = jobs(cloud)
     assert job["name"].split("/")[3] == "us-central1"
+    base = gemini.base_model_resource(FLASH, PROJECT, REGION, options)
+    assert "/locations/us/" in base
     assert "/locations/us/endpoints/" in found.endpoint
     assert job["baseModel"] == FLASH
     assert job["supervisedTuningSpec"] == {
@@ -161,6 +163,26 @@ def test_preference_rows_make_a_preference_tuning(cloud: StandIn, tmp_path: Path
     assert answer.text == "answer 3"
 
 
+def test_preferences_as_openai_writes_them_are_sent_as_gemini_reads_them(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    def said(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    rows = [
+        {
+            "input": {"messages": said("user", f"question {n}")},
+            "preferred_output": said("assistant", f"answer {n}"),
+            "non_preferred_output": said("assistant", "no idea"),
+        }
+        for n in range(60)
+    ]
+    tuned(request(cloud, FLASH25, [*preference(40), *rows]), tmp_path)
+    uri = jobs(cloud)[0]["preferenceOptimizationSpec"]["trainingDatasetUri"]
+    sent = (cloud.buckets / uri.removeprefix("gs://")).read_text().splitlines()
+    assert [json.loads(line) for line in sent] == [*preference(40), *preference(60)]
+
+
 def test_preference_rows_may_be_learnt_from_as_examples(cloud: StandIn, tmp_path: Path) -> None:
     found = tuned(request(cloud, FLASH25, preference(100), method="supervised"), tmp_path)
     assert "supervisedTuningSpec" in jobs(cloud)[0]
@@ -170,12 +192,16 @@ def test_preference_rows_may_be_learnt_from_as_examples(cloud: StandIn, tmp_path
 def test_a_tuned_model_is_tuned_further(cloud: StandIn, tmp_path: Path) -> None:
     first = tuned(request(cloud, FLASH), tmp_path / "first")
     asked = request(cloud, first.model, pairs(60), checkpoint_id="1")
-    tuned(asked, tmp_path / "second")
+    further = tuned(asked, tmp_path / "second")
     job = jobs(cloud)[-1]
     assert "baseModel" not in job
-    assert job["preTunedModel"] == {"tuned_model_name": first.model, "checkpoint_id": "1"}
-    base = gemini.base_model_resource(first.model, PROJECT, REGION, {})
-    assert base == first.endpoint
+    given = {"tuned_model_name": first.model, "checkpoint_id": "1"}
+    assert job["preTunedModel"] == {**given, "baseModel": FLASH}
+    # 39 steps are 5 epochs of 60 rows: 6,000 tokens x 5 x 10 USD a million, its base's price.
+    assert further.cost_usd == pytest.approx(0.3)
+    by_id = first.model.replace("123456789012", PROJECT)
+    for name in (first.model, by_id, by_id.partition("@")[0]):
+        assert gemini.base_model_resource(name, PROJECT, REGION, {}) == first.endpoint
 
 
 def test_rows_that_cannot_be_carried_over_are_named_and_nothing_is_paid(
@@ -245,6 +271,8 @@ def test_an_equal_run_pays_nothing_again(
     elsewhere = put(cloud, "the-same-rows", pairs(100))
     moved = replace(request_, train_uri=elsewhere)
     assert tuned(moved, tmp_path / "third").endpoint == first.endpoint
+    told = replace(request_, options={**request_.options, "description": "for people"})
+    assert tuned(told, tmp_path / "fourth").endpoint == first.endpoint
     assert len(jobs(cloud)) == 1
     for other in ({"adapter_size": 8}, {"again": "1"}):
         changed = replace(request_, options={**request_.options, **other})
@@ -259,6 +287,48 @@ def test_a_model_that_was_deleted_since_is_tuned_again(
     cloud.ask("forget", {"name": first.endpoint})
     assert tuned(request_, tmp_path / "second").endpoint != first.endpoint
     assert len(jobs(cloud)) == 2
+
+
+END = {"endTime": "2999-01-01T00:00:00Z"}
+OVER = [
+    ({"state": "JOB_STATE_EXPIRED", **END}, "ended as JOB_STATE_EXPIRED"),
+    ({"state": "JOB_STATE_PARTIALLY_SUCCEEDED"}, "ended as JOB_STATE_PARTIALLY_SUCCEEDED"),
+    ({"state": "JOB_STATE_OF_LATER_DAYS", **END}, "ended as JOB_STATE_OF_LATER_DAYS"),
+    ({"state": "JOB_STATE_SUCCEEDED", **END}, "names no endpoint"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), OVER)
+@pytest.mark.filterwarnings("ignore:JOB_STATE_OF_LATER_DAYS")
+def test_a_job_that_ended_otherwise_than_well_is_told(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fields: dict[str, str], said: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    with pytest.raises(CloudError, match=said):
+        gemini.tune(request_, str(tmp_path), lambda event: becomes(cloud, fields))
+
+
+@pytest.mark.parametrize("state", ["PAUSED", "OF_LATER_DAYS"])
+@pytest.mark.filterwarnings("ignore:JOB_STATE_OF_LATER_DAYS")
+def test_a_job_in_a_rare_state_goes_on(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, state: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    details = []
+
+    def progress(event: dict[str, str]) -> None:
+        details.append(event["detail"])
+        if len(details) == 1:
+            becomes(cloud, {"state": f"JOB_STATE_{state}"})
+        else:
+            cloud.ask("hold", {"on": False})
+
+    assert gemini.tune(request_, str(tmp_path), progress).endpoint
+    assert details[:2] == ["", state.lower()]
+
+
+def becomes(cloud: StandIn, fields: dict[str, str]) -> None:
+    cloud.ask("tuning", {"name": jobs(cloud)[0]["name"], **fields})
 
 
 def test_a_cancelled_step_cancels_its_job(
@@ -453,6 +523,22 @@ class Standing:
         self.metadata = {"resourceName": model}
 
 
+def test_a_model_before_tuning_that_may_not_be_asked_costs_nothing(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    asked = request(cloud, "projects/not-mine/locations/europe-west4/models/7@1")
+    rows = {side: SimpleNamespace(uri=getattr(asked, f"{side}_uri")) for side in ("train", "eval")}
+    model, base = Standing(""), Standing("")
+    written = [str(tmp_path / name) for name in ("report", "resources")]
+    settings = {
+        name: getattr(asked, name)
+        for name in ("base_model", "train_steps", "batch_size", "project", "region", "options")
+    }
+    with pytest.raises(CloudError, match="not-mine"):
+        gemini_step.tune_step(rows, model, base, *written, tables={}, **settings)
+    assert jobs(cloud) == []
+
+
 def asked(cloud: StandIn, tmp_path: Path, model: str, **settings: object) -> dict[str, int]:
     rows = tmp_path / "eval.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in pairs(24)))
@@ -505,6 +591,15 @@ def test_a_champion_of_another_family_is_asked_in_its_own_words(
     assert found["exact_matches"] == 24
     (answer,) = gemini.predict(champion, [prompt("question 7")], thinking_level="LOW")
     assert "not supported" in answer.error
+
+
+@pytest.mark.parametrize("family", [FLASH, FLASH25])
+def test_a_model_tuned_further_thinks_no_longer_than_another(
+    cloud: StandIn, tmp_path: Path, family: str
+) -> None:
+    first = tuned(request(cloud, family), tmp_path)
+    (answer,) = gemini.predict(first.endpoint, [prompt("question 7")], base_model=first.model)
+    assert answer.text == "answer 7"
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,17 @@ def test_turns_are_sent_as_messages(
     assert first["messages"][-1] == {"role": "assistant", "content": "answer 0"}
 
 
+def test_pairs_of_messages_are_sent_as_messages(cloud: StandIn, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": row["messages"][:1], "completion": row["messages"][1:]}  # type: ignore[index]
+        for row in turns(100)
+    ]
+    tuned(request(cloud, QWEN, rows), tmp_path)
+    uri = jobs(cloud)[0]["supervisedTuningSpec"]["trainingDatasetUri"]
+    sent = (cloud.buckets / uri.removeprefix("gs://")).read_text().splitlines()
+    assert [json.loads(line) for line in sent] == turns(100)
+
+
 def test_too_many_held_out_bytes_are_refused_before_anything_is_paid(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
@@ -139,8 +150,9 @@ def test_an_equal_run_is_paid_once_and_a_deleted_model_tuned_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     tuned(request_, tmp_path / "first")
-    served = replace(request_, options={**request_.options, "endpoint": "projects/1/endpoints/2"})
-    assert tuned(served, tmp_path / "second").endpoint == "projects/1/endpoints/2"
+    endpoint = "projects/1/locations/eu/endpoints/2"
+    served = replace(request_, options={**request_.options, "endpoint": endpoint})
+    assert tuned(served, tmp_path / "second").endpoint == endpoint
     assert len(jobs(cloud)) == 1
     for file in (cloud.buckets / WEIGHTS.removeprefix("gs://")).iterdir():
         file.unlink()

@@ -43,6 +43,24 @@ def test_settings_and_references_are_checked(tmp_path, references, settings, sai
         check_later_steps(settings, rows, **where)
 
 
+@pytest.mark.parametrize(
+    ("backend", "location", "answers"),
+    [("gemini", "us-central1", ["the multi-region us"]), ("open-model", "global", [])],
+)
+def test_the_place_of_a_managed_job_is_planned_with_and_not_the_runs(
+    tmp_path, backend, location, answers
+):
+    where = {"region": "asia-northeast1", "options": {"location": location}}
+    plan = tmp_path / "plan"
+    compute_train_steps.python_func(
+        rows=100, plan=dsl.Artifact(uri=str(plan)), backend=backend, **where
+    )
+    found = json.loads(plan.read_text())
+    assert found["region"] == location
+    told = [one for one in found["warnings"] if "multi-region" in one]
+    assert [one.rpartition("from ")[2] for one in told] == answers
+
+
 WRONG = {
     "task": "nope", "margin": 2.0, "guard_margin": -1.0, "max_output_tokens": 0, "seed": -1,
     "asking": {"attempts": 0}, "judge_model": "nope", "judge_prompt": "?",

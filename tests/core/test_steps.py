@@ -229,6 +229,19 @@ def test_a_counted_sample_corrects_the_estimate_and_no_count():
     assert steps.plan(240, **known, tokens_estimated=800_000).estimated_cost_usd == 4.0
 
 
+def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_lower():
+    def cost(model, **more):
+        known = {"region": "us-central1", "model": model, "epochs": 1, **more}
+        return steps.plan(240, **known, tokens_estimated=10_000_000)
+
+    llama, gemma = "meta/llama3_1@llama-3.1-8b", "google/gemma3@gemma-3-4b-it"
+    assert cost(llama).estimated_cost_usd == 8.5  # 0.317 a character and not 0.25, at 0.67 USD
+    assert any("x 0.317 / 0.25" in line for line in cost(llama).explanation)
+    assert cost(gemma).estimated_cost_usd == 11.4
+    sample = costs.Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
+    assert cost(llama, overrides=sample.as_tables()).estimated_cost_usd == 6.7
+
+
 def test_characters_that_nobody_sorted_are_taken_for_the_dear_kind():
     known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
     assert steps.plan(240, **known, characters=4_000_000).estimated_cost_usd == 16.0

@@ -234,6 +234,13 @@ def test_limits_come_from_the_table_and_can_be_laid_over(tmp_path):
     assert report.counts["too-long"] == 120
 
 
+def test_a_tuned_gemini_that_is_tuned_further_has_geminis_limits(tmp_path):
+    lines = [*defects.sound_lines("palm"), pair("q", "x" * 900_000)]
+    path = write(tmp_path / "rows.jsonl", *lines)
+    for model in ("gemini-3.5-flash", "projects/1/locations/europe-west4/models/7@1"):
+        assert validate([path], model=model).counts["too-long"] == 1
+
+
 @pytest.mark.parametrize(
     ("characters", "level"), [(4096, None), (4097, "warning"), (6145, "warning"), (6200, "error")]
 )
@@ -244,6 +251,19 @@ def test_a_text_is_too_long_for_sure_only_where_no_vocabulary_would_hold_it(
     lines[4] = pair("q", "x" * characters)
     report = validate([write(tmp_path / "rows.jsonl", *lines)])
     assert [problem.level for problem in report.problems] == ([level] if level else [])
+
+
+def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
+    def answer(score, text):
+        return {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+
+    row = {
+        "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+        "completions": [answer(1, "good"), answer(0, "bad " * 1000)],
+    }
+    report = validate([write(tmp_path / "rows.jsonl", *[json.dumps(row).encode()] * 30)])
+    assert report.format == "preference"
+    assert 30_000 < report.tokens < 33_000  # a quarter of the characters, and of the JSON's own
 
 
 def test_tokens_estimated_and_at_least():

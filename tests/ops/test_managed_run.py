@@ -85,6 +85,46 @@ def test_the_calendar_warns_or_refuses_and_the_users_word_goes(
     assert unsaid not in told
 
 
+def test_no_option_gets_past_the_ceiling(dataset: str, capfd: pytest.CaptureFixture[str]) -> None:
+    ceiling = ["--bucket", "gs://b", "--max-cost-usd", "1", "--option", "epochs=100"]
+    for backend in ("gemini", "open-model"):
+        wanted = ["run", "--backend", backend, "--dataset", dataset, *PLACE, *ceiling, "--dry-run"]
+        assert main.run(wanted) == 2
+        assert "has no such option" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("backend", ["gemini", "open-model", "large-model"])
+@pytest.mark.parametrize(
+    "option", ["poll_seconds=soon", "poll_seconds=-1", "patience_seconds=null"]
+)
+def test_a_pace_that_is_none_is_refused_before_anything_is_sent(
+    dataset: str, capfd: pytest.CaptureFixture[str], backend: str, option: str
+) -> None:
+    wanted = ["run", "--backend", backend, "--dataset", dataset, *PLACE, "--bucket", "gs://b"]
+    assert main.run([*wanted, "--option", option, "--dry-run"]) == 2
+    assert f"{option.partition('=')[0]}: " in capfd.readouterr().err
+
+
+def test_a_run_may_tune_elsewhere_than_it_runs(
+    dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", "gs://b", "--dry-run"]
+    tokyo = ["--project", "p", "--region", "asia-northeast1"]
+    assert main.run([*wanted, *tokyo]) == 3
+    capfd.readouterr()
+    assert main.run([*wanted, *tokyo, "--option", "location=us-central1"]) == 0
+    said = capfd.readouterr()
+    assert "multi-region us" in " ".join(said.err.split())
+    assert json.loads(said.out)["request"]["parent"] == "projects/p/locations/asia-northeast1"
+
+
+def test_a_rate_and_a_multiplier_contradict_each_other(dataset: str) -> None:
+    wanted = ["run", "--backend", "open-model", "--dataset", dataset, *PLACE, "--bucket", "gs://b"]
+    rate = ["--option", "learning_rate=0.001", "--dry-run"]
+    assert main.run([*wanted, *rate]) == 0
+    assert main.run([*wanted, *rate, "--learning-rate-multiplier", "2"]) == 2
+
+
 def test_the_services_count_goes_with_the_run(
     cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +172,21 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     asked = ["predict", "--model", run_id, *PLACE, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
+
+
+def test_a_job_that_learnt_nothing_promotes_nothing_and_is_no_free_one(
+    cloud: StandIn, dataset: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cloud.fault("tuning", message="nan")
+    wanted = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", f"gs://{BUCKET}"]
+    assert main.run([*wanted, *PLACE, "--option", "poll_seconds=0.5", "--yes", "--wait"]) == 4
+    assert "is not a number" in cloud.log()
+    assert not cloud.calls("GenerateContent")
+    capfd.readouterr()
+    assert main.run(["costs", *PLACE, "--json"]) == 0
+    (cost,) = json.loads(capfd.readouterr().out)["runs"]
+    assert (cost["state"], cost["actual_cost_usd"]) == ("failed", None)
+    assert cost["estimated_cost_usd"] > 0
 
 
 def test_the_whole_command_over_an_open_model_that_is_served(

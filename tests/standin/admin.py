@@ -52,6 +52,10 @@ class Admin:
     def get_tunings(self, _: Any) -> Any:
         return self.tunings.jobs()
 
+    def post_tuning(self, given: dict[str, Any]) -> Any:
+        self.tunings.put(given)
+        return {}
+
     def post_forget(self, given: dict[str, str]) -> Any:
         del self.cloud.resources[given["name"]]
         return {}

@@ -224,9 +224,15 @@ def _pair(row: dict[str, Any]) -> tuple[str, str]:
         asked, answers = row["contents"][-1], row.get("completions")
         best = max(answers, key=lambda one: one["score"])["completion"] if answers else asked
         asked = asked if answers else row["contents"][-2]
-        return asked["parts"][0]["text"], best["parts"][0]["text"]
+        return _text(asked["parts"][0]), _text(best["parts"][0])
     messages = row["messages"]
-    return messages[-2]["content"], messages[-1]["content"]
+    return _text(messages[-2]), _text(messages[-1])
+
+
+def _text(part: dict[str, Any]) -> str:
+    """A part's or a message's text, or what else it holds."""
+    text = part.get("text") or part.get("content")
+    return text if isinstance(text, str) else json.dumps(part)
 
 
 def _vllm(rows: list[tuple[str, str]], instance: dict[str, Any]) -> Any:

@@ -80,6 +80,17 @@ class Tunings:
             found = {n: j for n, j in self.cloud.resources.items() if "/tuningJobs/" in n}
             return {name: _public(job) for name, job in found.items()}
 
+    def put(self, fields: dict[str, Any]) -> None:
+        """Make a job, or change one, as a service of another mind would; null leaves a field out.
+
+        While `hold` is on, nothing else moves it.
+        """
+        with self.cloud.lock:
+            job = self.cloud.resources.setdefault(fields["name"], {})
+            job.update(fields)
+            for name in [name for name, value in job.items() if value is None]:
+                del job[name]
+
     def _handler(
         self, name: str, resource: str, query: dict[str, str], body: bytes
     ) -> Callable[[], dict[str, Any]]:
@@ -109,6 +120,9 @@ class Tunings:
             "createTime": now,
             "updateTime": now,
         }
+        if "preTunedModel" in body:
+            tuned = body["preTunedModel"]
+            job["preTunedModel"] = {**tuned, "baseModel": self._base_of(tuned)}
         fault = self.cloud.take_fault("tuning")
         job["_wanted"] = fault.message if fault else ""
         job["_rows"] = len(train)
@@ -168,7 +182,9 @@ class Tunings:
         }
         reasons = ["The example has more tokens than allowed."] * min(dropped, 3)
         if "supervisedTuningSpec" in job:
-            stats["totalTruncatedExampleCount"] = str(dropped)
+            stats |= (
+                {"totalTruncatedExampleCount": str(dropped)} if dropped else {}
+            )  # 0 is left out
             job["tuningDataStats"] = {"supervisedTuningDataStats": stats}
         else:
             job["tuningDataStats"] = {"preferenceOptimizationDataStats": stats}
@@ -201,6 +217,13 @@ class Tunings:
         more = {} if only_last else {"checkpoints": checkpoints}
         return {"model": model, "endpoint": endpoint, **more}
 
+    def _base_of(self, tuned: dict[str, Any]) -> str:
+        name = tuned.get("tuned_model_name") or tuned.get("tunedModelName")
+        made = (
+            job for job in self.jobs().values() if job.get("tunedModel", {}).get("model") == name
+        )
+        return str(next(made, {}).get("baseModel", "gemini-3.5-flash"))
+
     def _leave_weights(self, uri: str) -> None:
         place = self.cloud.buckets / uri.removeprefix("gs://")
         folder = place / "postprocess" / "node-0" / "checkpoints" / "final"
@@ -224,6 +247,8 @@ class Tunings:
         if publisher and not _ANSWERS.match(publisher):
             raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")
         asked = request.contents[-1].parts[0].text
+        if not _judgement(asked) and _thinks_too_long(body):
+            return {"candidates": [{"finishReason": "MAX_TOKENS"}]}
         text = _judgement(asked) or self.resources.known_answer(model, asked)
         if text == "BLOCK":
             return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
@@ -293,6 +318,12 @@ def _without_level(body: dict[str, Any]) -> dict[str, Any]:
     if level and {"thinkingBudget", "thinking_budget"} & thinking.keys():
         raise exceptions.InvalidArgument("thinking_level and thinking_budget exclude each other.")
     return body | {"generationConfig": config | {"thinkingConfig": thinking}}
+
+
+def _thinks_too_long(body: dict[str, Any]) -> bool:
+    """Who is not told to think little spends a short answer's tokens on it."""
+    config = body.get("generationConfig", {})
+    return not config.get("thinkingConfig") and 0 < config.get("maxOutputTokens", 0) <= 256
 
 
 def _check_thinking(model: str, body: dict[str, Any]) -> None:
