@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.core import models
 from tunepipe.core.files import write_json
 from tunepipe.core.formats import read_examples
-from tunepipe.core.references import check_references
+from tunepipe.core.references import check_references, cut_answers
+from tunepipe.core.rules import estimated_tokens
 from tunepipe.core.run_settings import check_settings
 from tunepipe.core.steps import Plan, plan
+from tunepipe.core.views import characters
 
 from .artifacts import Artifact
 
@@ -24,6 +27,7 @@ def plan_step(
     backend: str = "",
     model: str = "",
     options: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
     **settings: Any,
 ) -> Plan:
     """Plan a run against today's dates and write the plan as JSON.
@@ -35,6 +39,7 @@ def plan_step(
         backend: The backend that tunes; "" follows from the model.
         model: The model to tune; "" takes the backend's default.
         options: What the backend alone knows; a managed job's `location` counts here.
+        warnings: What else a user should know before going on.
         settings: The other arguments of `tunepipe.core.steps.plan`.
 
     Returns:
@@ -53,6 +58,7 @@ def plan_step(
         region=models.tuned_in(what, region, options or {}),
         **settings,
     )
+    found = replace(found, warnings=(*found.warnings, *warnings))
     write_json(found.as_json(), path)
     return found
 
@@ -64,7 +70,7 @@ def check_later_steps(
     backend: str,
     model: str,
     tables: Mapping[str, Any],
-) -> None:
+) -> tuple[str, ...]:
     """Refuse before the tuning what a step after it would refuse once it is paid for.
 
     Args:
@@ -74,11 +80,16 @@ def check_later_steps(
         model: The model to tune; "" takes the backend's default.
         tables: Values that replace those of the package's tables.
 
+    Returns:
+        What does not stop the run and should be known before it.
+
     Raises:
         UsageError: A setting is wrong, or the references are not the task's.
         DataError: A row cannot be read.
     """
     tuned_by = models.find(model, backend, tables or None).backend
     check_settings(settings, tuned_by, tables or None)
-    if eval and settings["task"] in ("json", "classification"):
-        check_references(settings["task"], [row.reference for row in read_examples(eval.path)])
+    references = [row.reference for row in read_examples(eval.path)] if eval else []
+    check_references(settings["task"], references)
+    longest = max((estimated_tokens(*characters(text)) for text in references), default=0)
+    return cut_answers(longest, settings["max_output_tokens"])

@@ -72,7 +72,7 @@ def compute_train_steps(
     judge = {"judge_model": judge_model, "judge_prompt": judge_prompt, "seed": seed}
     gate = {"task": task, "margin": margin, "guard_margin": guard_margin}
     later = {**judge, **gate, "max_output_tokens": max_output_tokens, "asking": asking}
-    check_later_steps(later, eval, backend=backend, model=model, tables=tables)
+    told = check_later_steps(later, eval, backend=backend, model=model, tables=tables)
     size = {**size, "max_cost_usd": max_cost_usd}
-    found = plan_step(plan.path, tables, options=options, **what, **size)
+    found = plan_step(plan.path, tables, options=options, warnings=told, **what, **size)
     return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

@@ -11,6 +11,7 @@ from .texts import normalized
 
 TASKS = ("text", "classification", "json")
 MAX_LABELS = 200
+MAX_OUTPUT_TOKENS = 256  # the pipelines' own default
 MAX_DEPTH = 64
 Object = dict[str, Any]
 
@@ -38,6 +39,22 @@ def check_references(task: str, references: Sequence[str]) -> None:
             object_of(text)
     if task == "classification":
         labels_of(references)
+
+
+def cut_answers(longest_tokens: int, max_output_tokens: int) -> tuple[str, ...]:
+    """Warn where answers as long as the references would be cut, and judged by their beginning.
+
+    Args:
+        longest_tokens: About so many has the longest reference.
+        max_output_tokens: So many an answer may have.
+    """
+    if longest_tokens <= max_output_tokens:
+        return ()
+    return (
+        f"the longest answer of the rows has about {longest_tokens:,} tokens, and at "
+        f"{max_output_tokens:,} a model's answer is cut and judged by its beginning: raise "
+        "max_output_tokens",
+    )
 
 
 def labels_of(references: Sequence[str]) -> dict[str, str]:

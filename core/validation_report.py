@@ -85,6 +85,14 @@ class Report:
         return max(told, estimated_tokens(sum(file.bytes for file in self.files), 0))
 
     @property
+    def longest_output_tokens(self) -> int:
+        """Tokens of the longest output, by estimate."""
+        if not self.valid_rows:
+            return 0
+        lengths, tokens = self.stats["output_characters"], self.stats["tokens_estimated"]["output"]
+        return int(lengths["max"] * tokens / max(1, lengths["mean"] * self.valid_rows) + 0.5)
+
+    @property
     def problems_total(self) -> int:
         """How many problems were found, listed or not."""
         return sum(self.counts.values())

@@ -149,11 +149,13 @@ class Measured:
     Args:
         rows: Its rows, the bad ones included.
         tokens: About so many tokens of all rows.
+        longest_output_tokens: About so many of the longest output.
         refusal: What the run's validation will say; None where the data pass.
     """
 
     rows: int
     tokens: int
+    longest_output_tokens: int = 0
     refusal: TunepipeError | None = None
 
     @property
@@ -199,7 +201,7 @@ def measured(
             where=", ".join(datasets),
             fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
         )
-    return Measured(found.rows, _tokens(found), refusal)
+    return Measured(found.rows, _tokens(found), found.longest_output_tokens, refusal)
 
 
 def _tokens(found: Report) -> int:

@@ -253,6 +253,7 @@ def show_run_plan(
         UsageError: It cannot be read, or the model is not tuned on rows of its format.
     """
     from tunepipe.core import models, steps
+    from tunepipe.core.references import MAX_OUTPUT_TOKENS, cut_answers
 
     over = parameters["tables"]
     what = models.find(parameters["base_model"], backend, over)
@@ -276,7 +277,10 @@ def show_run_plan(
         today=datetime.now(UTC).date(),
         overrides=over,
     )
-    plan = replace(plan, warnings=(*plan.warnings, *found.warnings))
+    cut = cut_answers(
+        found.longest_output_tokens, parameters.get("max_output_tokens", MAX_OUTPUT_TOKENS)
+    )
+    plan = replace(plan, warnings=(*plan.warnings, *found.warnings, *cut))
     show_plan(plan, out)
     return plan.as_json()
 

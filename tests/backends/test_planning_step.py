@@ -36,11 +36,29 @@ def held_out(folder, references):
 def test_settings_and_references_are_checked(tmp_path, references, settings, said):
     rows = held_out(tmp_path, references)
     where = {"backend": "", "model": "gemini-3.5-flash", "tables": {}}
+    settings = {"max_output_tokens": 256, **settings}
     if not said:
-        check_later_steps(settings, rows, **where)
+        assert check_later_steps(settings, rows, **where) == ()
         return
     with pytest.raises(UsageError, match=said):
         check_later_steps(settings, rows, **where)
+
+
+def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):
+    plan = tmp_path / "plan"
+    asked = {"rows": 100, "model": "gemini-3.5-flash", "region": "us-central1"}
+    for most, said in ((100, True), (101, False)):
+        compute_train_steps.python_func(
+            plan=dsl.Artifact(uri=str(plan)),
+            eval=held_out(tmp_path, ["short", "word" * 100 + "s"]),
+            max_output_tokens=most,
+            **asked,
+        )
+        found = json.loads(plan.read_text())["warnings"]
+        assert (
+            any("the longest answer of the rows has about 101 tokens" in one for one in found)
+            == said
+        )
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,17 @@ def test_a_schedule_over_such_data_only_warns(dataset):
     assert "the dataset has 1 error;" in plan["warnings"][-1]
 
 
+@pytest.mark.parametrize(
+    ("most", "warned"), [((), True), (("--param", "max_output_tokens=400"), False)]
+)
+def test_answers_longer_than_a_model_may_give_are_told(said, dataset, most, warned):
+    with dataset.open("a") as file:
+        file.write(json.dumps({"input_text": "all of it", "output_text": "word" * 300}) + "\n")
+    ended, found, _ = said("run", "--dataset", dataset, "--backend", "local", "--dry-run", *most)
+    told = [one for one in found["plan"]["warnings"] if "has about 300 tokens, and at 256" in one]
+    assert (ended, bool(told)) == (0, warned)
+
+
 def test_a_run_above_its_ceiling_is_refused(said, dataset):
     arguments = (
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from tunepipe.core.references import MAX_OUTPUT_TOKENS
 from tunepipe.ops.compilation import pipeline_text
 from tunepipe.pipelines.tuning import BACKENDS
 
@@ -62,6 +63,8 @@ def test_what_the_steps_after_the_tuning_are_given_is_checked_before_it(spec):
     names = {"task", "margin", "guard_margin", "max_output_tokens", "asking", "seed"}
     assert names <= given & checked.keys()
     assert {name for name in given if name.startswith("judge_")} <= checked.keys()
+    defaults = spec["root"]["inputDefinitions"]["parameters"]
+    assert defaults["max_output_tokens"]["defaultValue"] == MAX_OUTPUT_TOKENS
     artifacts = tasks(spec)["compute-train-steps"]["inputs"]["artifacts"]
     assert artifacts["eval"]["taskOutputArtifact"]["producerTask"] == "split-dataset"
 
