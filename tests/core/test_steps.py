@@ -202,6 +202,15 @@ def test_tokens_are_billed_by_whole_epochs():
     assert any("multi-region us" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(("asked", "billed"), [(1, 1.0), (6, 1.0), (125_000, 1.0), (125_001, 2.0)])
+def test_a_few_of_many_steps_are_billed_as_a_whole_epoch(asked, billed):
+    many = {"region": "us-central1", "model": "gemini-3.5-flash", "tokens": 25_000}
+    found = steps.plan(1_000_000, train_steps=asked, **many)
+    assert (found.epochs, found.train_steps) == (billed, billed * 125_000)
+    with pytest.raises(LimitError, match="above the ceiling"):
+        steps.plan(1_000_000, train_steps=asked, max_cost_usd=0.01, **many)
+
+
 @pytest.mark.parametrize(
     ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (5, 5, 4), (12, 4, 6)]
 )
