@@ -212,6 +212,21 @@ def test_a_few_of_many_steps_are_billed_as_a_whole_epoch(asked, billed):
 
 
 @pytest.mark.parametrize(
+    ("override", "name", "expected"),
+    [
+        ({"models": {"models": {"text-bison@001": {"batch_size": 16.0}}}}, "batch_size", 16),
+        ({"models": {"models": {"text-bison@001": {"default_steps": 200.0}}}}, "train_steps", 200),
+        ({"regions": {"us-central1": {"accelerators": 4.0}}}, "accelerators", 4),
+    ],
+)
+def test_whole_numbers_of_an_override_stay_whole_on_their_way_through_a_pipeline(
+    override, name, expected
+):
+    found = steps.plan(240, region="us-central1", overrides=override).as_json()[name]
+    assert (found, type(found)) == (expected, int)
+
+
+@pytest.mark.parametrize(
     ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (5, 5, 4), (12, 4, 6)]
 )
 def test_tokens_from_characters(characters, other, expected):
