@@ -195,13 +195,14 @@ def list_files(pattern: str) -> list[str]:
 
     Args:
         pattern: `*` and `?` stop at a slash, `**` does not. A name without a wildcard is
-            returned as it is, without looking whether it is there.
+            returned as it is, without looking whether it is there; so is the name of a local file
+            that is there, whatever stands in it.
 
     Raises:
         UsageError: A wildcard that matches nothing.
         CloudError: Cloud Storage refused.
     """
-    if not _WILDCARDS.search(pattern):
+    if not _WILDCARDS.search(pattern) or (not is_gcs(pattern) and Path(pattern).is_file()):
         return [pattern]
     found = _list_objects(pattern) if is_gcs(pattern) else _list_paths(pattern)
     if not found:
