@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import yaml
+
 from tunepipe.backends import google_clients, storage, webhook
 from tunepipe.backends.identity import identity
 from tunepipe.backends.job_labels import KEY_CHARACTERS
+from tunepipe.backends.template_source import read_template
 from tunepipe.core.errors import LimitError, UsageError
 from tunepipe.core.near_names import hint
 
@@ -78,13 +81,13 @@ class VertexRun:
         """Return the pipeline that is run.
 
         Raises:
-            UsageError: The file is not there, or the template in it has changed since.
+            UsageError: The file is not there or no pipeline, or the template in it has changed.
         """
         if not self.pipeline:
             return read(pipeline_text(self.backend, self.emails))
-        text = storage.read_bytes(self.pipeline).decode()
+        text = read_template(self.pipeline).text
         check_template(text)
-        return read(text)
+        return _compiled(text, self.pipeline)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,19 @@ class Request:
     def as_json(self) -> dict[str, Any]:
         """Return the request as the service takes it."""
         return {"parent": self.parent, "pipeline_job": dict(self.job)}
+
+
+def _compiled(text: str, where: str) -> dict[str, Any]:
+    try:
+        spec = read(text)
+        _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        raise UsageError(
+            "this is no compiled pipeline",
+            where=f"--pipeline {where}",
+            fix="write one: tunepipe compile --template SOURCE",
+        ) from error
+    return spec
 
 
 def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:

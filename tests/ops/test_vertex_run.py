@@ -114,6 +114,7 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"parameters": {}}, UsageError, "--dataset"),
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
 ]
+NO_PIPELINE = ["", "name: x", "[]", "not: [yaml", '{"a": 1}\n{"a": 1}\n']
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 1.0}, "did you mean epochs"),
     ({"colour": "red"}, "one of"),
@@ -138,6 +139,13 @@ def test_wrong_runs_are_refused_before_anything_is_sent(
         prepared(run, **change)
     assert said in str(caught.value)
     assert cloud.calls() == []
+
+
+@pytest.mark.parametrize("text", NO_PIPELINE)
+def test_a_file_that_is_no_pipeline_is_refused(run: VertexRun, tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UsageError, match="no compiled pipeline"):
+        prepared(run, pipeline=str(tmp_path / "x.yaml"))
 
 
 @pytest.mark.parametrize(("change", "said"), WRONG)
