@@ -388,7 +388,6 @@ def status(
         out.line(f"{done.id}: {done.state}", "bold")
         _show_local(done, out)
         return int(done.verdict == WORSE)
-    _check_in_cloud(run, project, region, runs)
     from . import vertex_run
     from .progress_view import view
 
@@ -411,7 +410,6 @@ def cancel(
         raise UsageError(
             "this run is on this machine", where=run, fix="press Ctrl-C where it was started"
         )
-    _check_in_cloud(run, project, region, runs)
     from . import vertex_run
 
     name = vertex_run.cancel(run, project=project, region=region)
@@ -419,17 +417,6 @@ def cancel(
     out.result({"run": name, "state": "cancelling"})
     out.line(f"{name} is being cancelled")
     return 0
-
-
-def _check_in_cloud(run: str, project: str, region: str, runs: Path) -> None:
-    """Refuse a name by which no run can be looked up, here or in the cloud."""
-    if not (run.startswith("projects/") or (project and region)):
-        raise UsageError(
-            f"there is no such run in {runs}",
-            where=run,
-            fix="a run in the cloud goes by its id with --project and --region, or by its whole "
-            "name projects/P/locations/R/pipelineJobs/ID",
-        )
 
 
 def predict(

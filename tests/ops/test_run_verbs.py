@@ -184,7 +184,7 @@ def test_status_of_a_run_here(said, tmp_path, name):
 def test_a_run_that_is_not_here_says_where_else_to_look(said, verb):
     code, found, _ = said(verb, "20260101-000000-abcdef", "--runs", "mine", "--json")
     assert code == 2
-    assert found["error"]["found"] == "there is no such run in mine"
+    assert found["error"]["found"] == "there is no such run in the folder of --runs"
     assert "--project and --region" in found["error"]["fix"]
 
 
