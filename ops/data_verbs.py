@@ -99,7 +99,8 @@ def validate(
     said, unmended = found.as_json(), ""
     if fix:
         try:
-            said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
+            wishes = {"format": format, "model": model, "overrides": over.get("services")}
+            said["fixed"] = _fixed(dataset, fix, control_characters, **wishes).as_json()
         except DataError as error:
             said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)
@@ -122,9 +123,7 @@ def _check_outputs(
     refuse_same(reports, [*datasets, *against])
 
 
-def _fixed(
-    datasets: Sequence[str], target: str, control_characters: bool, format: str, model: str
-) -> Fixing:
+def _fixed(datasets: Sequence[str], target: str, control_characters: bool, **wishes: Any) -> Fixing:
     from tunepipe.core import fixing
 
     with (
@@ -133,12 +132,7 @@ def _fixed(
         written(fixing.rejects_path(target), missing_ok=True) as rejects,
     ):
         return fixing.fix(
-            files,
-            copy,
-            rejects=rejects,
-            format=format,
-            model=model,
-            control_characters=control_characters,
+            files, copy, rejects=rejects, control_characters=control_characters, **wishes
         )
 
 
@@ -345,7 +339,8 @@ def split(
     """
     from tunepipe.core import models, splitting
 
-    models.check_name(model, options.tables(context, ""))
+    over = options.tables(context, "")
+    models.check_name(model, over)
     with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
         refuse_same([train, eval], files.values())
         found = splitting.split(
@@ -361,6 +356,7 @@ def split(
             by_time=by_time,
             format=format,
             model=model,
+            overrides=over.get("services"),
         )
     out = Output(json)
     out.result(found.as_json())
