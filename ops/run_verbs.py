@@ -259,11 +259,10 @@ def show_run_plan(
     found = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
     if found.refusal and not recurring:
         raise found.refusal
-    held_out = max(parameters["eval_min"], round(found.rows * parameters["eval_fraction"]))
-    rows = found.rows - min(held_out, parameters["eval_max"] or held_out)
+    rows = found.rows - _held_out(found.rows, parameters)
     share = rows / found.rows if found.rows else 0.0
     plan = steps.plan(
-        max(rows, 0),
+        rows,
         region=region,
         model=parameters["base_model"],
         backend=backend,
@@ -278,6 +277,26 @@ def show_run_plan(
     plan = replace(plan, warnings=(*plan.warnings, *found.warnings))
     show_plan(plan, out)
     return plan.as_json()
+
+
+def _held_out(rows: int, parameters: Mapping[str, Any]) -> int:
+    """Say how many rows the split will hold out, within chance.
+
+    Raises:
+        DataError: The service's limits and the user's leave no room.
+    """
+    from tunepipe.core.rooms import allowance
+    from tunepipe.core.selection import share
+
+    allowed = allowance(
+        rows,
+        0,
+        eval_min=parameters["eval_min"],
+        eval_max=parameters["eval_max"],
+        format=parameters["format"],
+        model=parameters["base_model"],
+    )
+    return allowed.room.nearest(share(rows, parameters["eval_fraction"]))
 
 
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:

@@ -50,6 +50,28 @@ def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
     assert "this machine: 0.00 USD" in err
 
 
+@pytest.mark.parametrize(
+    ("rows", "param", "planned"),
+    [
+        (4000, "eval_fraction=0.1", 4000 - 256),  # the service's most
+        (4000, "eval_max=100", 3900),
+        (105, "eval_fraction=0.1", 94),  # halves up, as the split counts
+        (60, "eval_fraction=0.1", 50),  # the service's least
+    ],
+)
+def test_a_run_is_planned_over_the_rows_that_its_split_will_leave(
+    said, tmp_path, rows, param, planned
+):
+    path = tmp_path / "many.jsonl"
+    lines = (f'{{"input_text": "q {n}", "output_text": "a {n}"}}\n' for n in range(rows))
+    path.write_text("".join(lines))
+    found = said(
+        "run", "--dataset", path, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--param", param, "--dry-run",
+    )[1]  # fmt: skip
+    assert found["plan"]["rows"] == planned
+
+
 def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
     code, found, err = said(
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
