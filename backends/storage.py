@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, cast
 from tunepipe.core.errors import CloudError, UsageError
 from tunepipe.core.files import replacing
 
+from .credentials import no_token
+
 _SCHEME = "gs://"
 _WILDCARDS = re.compile(r"[*?\[]")
 _RANGE_BYTES = 4 << 20
@@ -274,8 +276,6 @@ def _explained(uri: str) -> Iterator[None]:
             fix="grant roles/storage.objectAdmin on the bucket to the account in use",
         ) from error
     except auth.GoogleAuthError as error:
-        raise CloudError(
-            "no Google credentials", where=uri, fix="run: gcloud auth application-default login"
-        ) from error
+        raise no_token(error, uri) from error
     except api.GoogleAPIError as error:
         raise CloudError(f"Cloud Storage: {error}", where=uri, fix="try again later") from error
