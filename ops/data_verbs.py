@@ -127,12 +127,16 @@ def _fixed(datasets: Sequence[str], target: str, control_characters: bool, **wis
     from tunepipe.core import fixing
 
     with (
-        local_copies(datasets) as files,
         written(target) as copy,
         written(fixing.rejects_path(target), missing_ok=True) as rejects,
     ):
         return fixing.fix(
-            files, copy, rejects=rejects, control_characters=control_characters, **wishes
+            expanded(datasets),
+            copy,
+            rejects=rejects,
+            control_characters=control_characters,
+            opener=storage.open_file,
+            **wishes,
         )
 
 
