@@ -473,7 +473,7 @@ def predict(
     """Ask a tuned model.
 
     Texts are answered on standard output, a row of --input in the file --output, which can then be
-    scored; a call that was broken off goes on where it stood.
+    scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
     """
     if not model or bool(texts) == bool(input) or bool(input) != bool(output):
         raise UsageError(
@@ -490,7 +490,8 @@ def predict(
     settings = {"max_output_tokens": max_output_tokens}
     out = Output(json)
     if input:
-        found = ask_rows(asked, input, output, settings, workers, requests_per_minute)
+        pace = (workers, requests_per_minute)
+        found = ask_rows(asked, input, output, settings, *pace, work_dir=str(runs / "work"))
         out.result(asdict(found))
         out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
         return 0

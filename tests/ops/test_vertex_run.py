@@ -286,6 +286,17 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     asked = ["predict", "--model", run_id, *place, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
+    rows, told = f"gs://{BUCKET}/asked.jsonl", f"gs://{BUCKET}/told.jsonl"
+    lines = Path(dataset).read_text().splitlines(keepends=True)
+    (cloud.buckets / BUCKET / "asked.jsonl").write_text("".join(lines[:3]))
+    before = len(cloud.calls("Predict"))
+    runs = ["--runs", str(cloud.folder / "runs")]
+    for asks in (3, 3):  # a second call finds the answers that the first one paid for
+        asked = ["predict", "--model", run_id, *place, "--input", rows, "--output", told, *runs]
+        assert main.run([*asked, "--json"]) == 0
+        assert json.loads(capfd.readouterr().out) == {"rows": 3, "unanswered": 0}
+        assert len(cloud.calls("Predict")) - before == asks
+    assert len((cloud.buckets / BUCKET / "told.jsonl").read_text().splitlines()) == 3
     assert main.run(arguments) == 0  # the same again is found, and nothing is sent
     assert json.loads(capfd.readouterr().out)["run"] == done["name"]
     assert len(cloud.ask("states")) == 2
