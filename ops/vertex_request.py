@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -31,6 +32,7 @@ from .specs import read
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
+_SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name of an object
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 _KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
@@ -295,17 +297,15 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
     found = identity(source)
     if storage.is_gcs(source):
         return {}, source, found.fingerprint
-    folder = f"{_root(run)}/datasets/{found.fingerprint[:16]}"
-    paths = storage.list_files(source)
-    names = {path: path.rpartition("/")[2] for path in paths}
+    names = {path: _SIGNS.sub("_", Path(path).name) for path in storage.list_files(source)}
     if len(set(names.values())) < len(names):
         raise UsageError("two files of the same name", where=source, fix="rename one")
+    # By their names too: beside these, the same rows under other names would count twice.
+    told = "\n".join([found.fingerprint, *sorted(names.values())])
+    folder = f"{_root(run)}/datasets/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
     uploads = {path: f"{folder}/{name}" for path, name in names.items()}
-    return (
-        uploads,
-        next(iter(uploads.values())) if len(uploads) == 1 else f"{folder}/*",
-        (found.fingerprint),
-    )
+    (uri,) = uploads.values() if len(uploads) == 1 else (f"{folder}/*",)
+    return uploads, uri, found.fingerprint
 
 
 def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:

@@ -172,6 +172,27 @@ def test_the_same_run_is_found_and_another_is_not(cloud: StandIn, run: VertexRun
     assert len(cloud.ask("states")) == 2
 
 
+def test_the_same_rows_under_other_names_lie_apart(run: VertexRun, tmp_path: Path) -> None:
+    """Else the bucket's folder would hold them twice, and a run read both."""
+    folders = []
+    for names in ("ab", "cd"):
+        for number, name in enumerate(names):
+            row = {"input_text": f"q {number}", "output_text": "a"}
+            (tmp_path / f"{name}{names}.jsonl").write_text(json.dumps(row) + "\n")
+        glob = str(tmp_path / f"?{names}.jsonl")
+        request = prepared(run, parameters={**run.parameters, "dataset_uri": glob})
+        folders.append(request.job["runtime_config"]["parameter_values"]["dataset_uri"])
+    assert folders[0] != folders[1]
+
+
+def test_an_objects_name_has_no_signs_of_a_pattern(run: VertexRun, dataset: str) -> None:
+    strange = Path(dataset).rename(Path(dataset).with_name("rows[1]#2.jsonl"))
+    request = prepared(run, parameters={**run.parameters, "dataset_uri": str(strange)})
+    uri = request.job["runtime_config"]["parameter_values"]["dataset_uri"]
+    assert uri.endswith("/rows_1__2.jsonl")
+    assert dict(request.uploads) == {str(strange): uri}
+
+
 def test_changed_data_under_the_same_name_is_another_run(
     cloud: StandIn, run: VertexRun, dataset: str
 ) -> None:
