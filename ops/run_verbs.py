@@ -217,6 +217,9 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         "options": own,
         **pairs(given["param"], "--param"),
     }
+    for name in ("tables", "options"):
+        if not isinstance(parameters[name], Mapping):
+            raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
     check_settings(parameters, model.backend, over)
     return VertexRun(
         backend=model.backend,

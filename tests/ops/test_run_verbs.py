@@ -101,6 +101,16 @@ def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
     assert said(*arguments)[0] == code
 
 
+@pytest.mark.parametrize("param", ["options=[1]", "tables=3", "options=lora_rank"])
+@pytest.mark.parametrize("backend", ["local", "gemini"])
+def test_what_holds_values_by_name_must_do_so(said, dataset, backend, param):
+    place = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b", "--dry-run")
+    arguments = ("run", "--backend", backend, "--dataset", dataset, *place, "--param", param)
+    code, _, err = said(*arguments)
+    assert code == 2
+    assert "must be a mapping" in err
+
+
 @pytest.mark.parametrize(
     "extra",
     [
