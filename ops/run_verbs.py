@@ -306,7 +306,7 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
     """Read K=V arguments; a value that is JSON is taken as such, any other as text.
 
     Raises:
-        UsageError: An argument without a name or without "=".
+        UsageError: An argument without a name or without "=", or a number that JSON lacks.
     """
     import json
 
@@ -319,6 +319,11 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
             found[name.strip()] = json.loads(value)
         except ValueError:
             found[name.strip()] = value
+        try:
+            json.dumps(found, allow_nan=False)
+        except ValueError:
+            place = f"{option} {text}"
+            raise UsageError("no number to send", where=place, fix="a finite one") from None
     return found
 
 

@@ -101,6 +101,12 @@ def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
     assert said(*arguments)[0] == code
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", '{"rate": [NaN]}'])
+def test_a_number_that_json_lacks_is_refused(value):
+    with pytest.raises(UsageError, match="no number to send"):
+        run_verbs.pairs([f"a={value}"], "--option")
+
+
 @pytest.mark.parametrize("param", ["options=[1]", "tables=3", "options=lora_rank"])
 @pytest.mark.parametrize("backend", ["local", "gemini"])
 def test_what_holds_values_by_name_must_do_so(said, dataset, backend, param):

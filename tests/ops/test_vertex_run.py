@@ -125,6 +125,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tables": []}, "struct"),
     ({"base_model": "text-bisn"}, "text-bison"),
     ({"options": {"train_step": 3}}, "train_steps"),
+    ({"options": {"poll_seconds": "often"}}, "poll_seconds"),
+    ({"options": {"template_version": 3}}, "template_version"),
     ({"notify": "https://hooks.slack.com/services/T/B/x"}, "say where it is kept"),
     ({"notify": "webhook.txt"}, "cannot read this place"),
     ({"options": {"accelerator_type": "GPU"}}, "us-central1"),
