@@ -144,7 +144,7 @@ def _check_priced_regions(overrides: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"nothing is tuned by the hour in {region}",
                 where=f"tables.prices.accelerators.{kind}.usd_per_hour",
-                fix=f"{hint(region, known)} A new one needs its row, tables.regions.{region}",
+                fix=f"{hint(region, known)}; a new one needs a row tables.regions.{region}",
             )
 
 
