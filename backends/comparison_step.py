@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunepipe.core.comparison import decide
@@ -74,17 +74,18 @@ def _compared(
     guard_margin: float,
     seed: int,
 ) -> dict[str, Any]:
-    base = evaluate(rows["tuned"], rows["base"], task=task, seed=seed, margin=margin)
+    base = evaluate(rows["tuned"], _others(rows, "base"), task=task, seed=seed, margin=margin)
     champion = guard = None
     if "champion" in rows:
         champion = evaluate(
             rows["tuned"], rows["champion"], task=base.task, seed=seed, margin=margin
         )
     if "guard_tuned" in rows:
-        guard = evaluate(rows["guard_tuned"], rows["guard_base"], seed=seed, margin=guard_margin)
+        others = _others(rows, "guard_base", of="guard_tuned")
+        guard = evaluate(rows["guard_tuned"], others, seed=seed, margin=guard_margin)
     assert base.comparison
-    others = (found.comparison if found else None for found in (champion, guard))
-    verdict, reason = decide(base.comparison, *others)
+    held_against = (found.comparison if found else None for found in (champion, guard))
+    verdict, reason = decide(base.comparison, *held_against)
     details = base.details()
     return {
         "verdict": verdict,
@@ -102,6 +103,13 @@ def _compared(
         },
         "flips": base.flips,
     }
+
+
+def _others(
+    rows: Mapping[str, Sequence[Prediction]], name: str, of: str = "tuned"
+) -> Sequence[Prediction]:
+    """A model's answers; every row is unanswered where no base model was there to be asked."""
+    return rows.get(name) or [replace(row, prediction=None, error="not asked") for row in rows[of]]
 
 
 def _baseline(found: Evaluation) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Endpoints that our tuning jobs have deployed, and taking them away.
 
-The PaLM template deploys every model to a new endpoint, which goes on costing. What is taken away
+The PaLM template deploys every model to a new endpoint, which may go on costing. What is taken away
 here was made by a job of ours, and is nobody's champion.
 """
 

@@ -44,7 +44,6 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     if not _REGISTERED.match(model):
         return f"left out: {model or 'the model'} does not stand in the Vertex Model Registry"
     evaluation = _evaluation(_json(comparison), pipeline_job)
-    evaluation = _evaluation(_json(comparison), pipeline_job)
     if not evaluation["metrics"]:
         return f"left out: {model} answered no row, so there is nothing that Google's schemas know"
     client = google_clients.models(google_clients.region_of(model))

@@ -16,6 +16,8 @@ from typing import Any
 from tunepipe.core.advice import advice
 from tunepipe.core.errors import CloudError, UsageError
 
+from .credentials import no_token
+
 # One call may not outlast the time that a step has between SIGTERM and its end.
 CALL_SECONDS = 20.0
 
@@ -156,11 +158,7 @@ def explained(where: str) -> Iterator[None]:
         known = advice(f"{error.code} {message}")
         raise CloudError(message, where=where, fix=known or "see docs/vertex.md") from error
     except auth.GoogleAuthError as error:
-        raise CloudError(
-            "no usable Google credentials",
-            where=where,
-            fix="run: gcloud auth application-default login",
-        ) from error
+        raise no_token(error, where) from error
 
 
 def _at(region: str) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tunepipe.core.errors import CloudError
 
+from .credentials import no_token
+
 CALL_SECONDS = 20.0
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
@@ -44,11 +46,7 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
     try:
         answer = session().request(verb, url, json=body, params=query, timeout=CALL_SECONDS)
     except auth.GoogleAuthError as error:
-        raise CloudError(
-            "no usable Google credentials",
-            where=url,
-            fix="gcloud auth application-default login",
-        ) from error
+        raise no_token(error, url) from error
     except OSError as error:
         raise CloudError("Google is out of reach", where=url, fix="try again later") from error
     if not answer.ok:
@@ -68,11 +66,7 @@ def account() -> str:
     try:
         credentials, _ = google.auth.default(scopes=_SCOPES)
     except auth.GoogleAuthError as error:
-        raise CloudError(
-            "no usable Google credentials",
-            where="credentials",
-            fix="gcloud auth application-default login",
-        ) from error
+        raise no_token(error, "credentials") from error
     email = str(getattr(credentials, "service_account_email", "") or "")
     return f"serviceAccount:{email}" if "@" in email else ""
 

@@ -25,6 +25,7 @@ from tunepipe.core.tables import load
 
 from .answer_file import AnswerFile
 from .contract import Answer, Progress
+from .credentials import no_token
 
 Ask = Callable[[str], str]
 
@@ -346,6 +347,7 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
         A function from a prompt to the reply, "" where the model gave no text. Rate limits and
         failures that pass are waited out; it raises CloudError where the service says no.
     """
+    from google.auth.exceptions import GoogleAuthError
     from google.genai.errors import APIError
     from google.genai.types import GenerateContentConfig, HttpOptions, HttpRetryOptions
 
@@ -363,6 +365,8 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
                 where=model,
                 fix="check the judge's model, its region and your permission to ask it",
             ) from error
+        except GoogleAuthError as error:
+            raise no_token(error, model) from error
         except _transport_errors() as error:
             raise CloudError(
                 f"the service was not reached ({type(error).__name__})",

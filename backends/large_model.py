@@ -33,7 +33,7 @@ _OUR_OPTIONS = frozenset(
     )
 )
 _ANSWER_SECONDS = 60.0
-_TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
+TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -291,7 +291,7 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
 def _trained_seconds(job: Any) -> float | None:
     """Say how long the accelerators were held; 0 where the service had the weights in its cache."""
     for task in job.job_detail.task_details:
-        if task.task_name == _TUNER and task.end_time:
+        if task.task_name == TUNER and task.end_time:
             held = (task.end_time - task.start_time).total_seconds()
             return 0.0 if task.state.name == "SKIPPED" else float(held)
     return None

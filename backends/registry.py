@@ -11,6 +11,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from tunepipe.core.errors import UsageError
 
@@ -64,7 +65,7 @@ def history(registry: str) -> list[Move]:
 def promote(
     registry: str, model: str, *, run: str, verdict: str, reason: str, moved_at: str, moved_by: str
 ) -> Move:
-    """Make a model the champion.
+    """Make a model the champion; a promotion that was broken off is brought to its end.
 
     Args:
         registry: A folder or a gs:// prefix.
@@ -79,19 +80,39 @@ def promote(
         The move, as it was recorded.
 
     Raises:
-        UsageError: No registry is named.
+        UsageError: No registry is named, or another promotion is under way.
     """
     if not registry:
         raise UsageError("no registry is named", where="registry", fix="give a folder or gs:// URI")
     before = champion(registry)
     version = before.version + 1 if before else 1
-    kept = _kept(registry, model, version)
-    move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
-    record = json.dumps(asdict(move), ensure_ascii=False, indent=1).encode()
-    # The record of this version is written only where none is: of two promotions at once, one wins.
-    storage.write_bytes(record, address(registry, f"moves/{version:06d}.json"), if_generation=0)
-    storage.write_bytes(record, address(registry, "champion.json"))
+    file = address(registry, f"moves/{version:06d}.json")
+    move = _begun(file, model, run)
+    if move is None:
+        kept = _kept(registry, model, version)
+        move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
+        # The record is written only where none is: of two promotions at once, one wins.
+        storage.write_bytes(_record(move), file, if_generation=0)
+    storage.write_bytes(_record(move), address(registry, "champion.json"))
     return move
+
+
+def _begun(file: str, model: str, run: str) -> Move | None:
+    """Return the move that is recorded already and not yet in service; None where there is none."""
+    if not storage.exists(file):
+        return None
+    move = Move(**json.loads(storage.read_bytes(file)))
+    if move.run == run and (move.model == model or Path(model).is_dir()):
+        return move
+    raise UsageError(
+        "another promotion is under way, or was broken off",
+        where=file,
+        fix=f"if nobody else promotes now, bring it to its end first: tunepipe promote {move.run}",
+    )
+
+
+def _record(move: Move) -> bytes:
+    return json.dumps(asdict(move), ensure_ascii=False, indent=1).encode()
 
 
 def _kept(registry: str, model: str, version: int) -> str:
@@ -101,6 +122,8 @@ def _kept(registry: str, model: str, version: int) -> str:
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(model, partial, copy_function=_link_or_copy)
+    if folder.exists():  # of a promotion that was broken off before it was recorded
+        folder = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}")
     os.replace(partial, folder)
     return str(folder)
 

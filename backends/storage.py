@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, cast
 from tunepipe.core.errors import CloudError, UsageError
 from tunepipe.core.files import replacing
 
+from .credentials import no_token
+
 _SCHEME = "gs://"
 _WILDCARDS = re.compile(r"[*?\[]")
 _RANGE_BYTES = 4 << 20
@@ -195,13 +197,14 @@ def list_files(pattern: str) -> list[str]:
 
     Args:
         pattern: `*` and `?` stop at a slash, `**` does not. A name without a wildcard is
-            returned as it is, without looking whether it is there.
+            returned as it is, without looking whether it is there; so is the name of a local file
+            that is there, whatever stands in it.
 
     Raises:
         UsageError: A wildcard that matches nothing.
         CloudError: Cloud Storage refused.
     """
-    if not _WILDCARDS.search(pattern):
+    if not _WILDCARDS.search(pattern) or (not is_gcs(pattern) and Path(pattern).is_file()):
         return [pattern]
     found = _list_objects(pattern) if is_gcs(pattern) else _list_paths(pattern)
     if not found:
@@ -273,8 +276,6 @@ def _explained(uri: str) -> Iterator[None]:
             fix="grant roles/storage.objectAdmin on the bucket to the account in use",
         ) from error
     except auth.GoogleAuthError as error:
-        raise CloudError(
-            "no Google credentials", where=uri, fix="run: gcloud auth application-default login"
-        ) from error
+        raise no_token(error, uri) from error
     except api.GoogleAPIError as error:
         raise CloudError(f"Cloud Storage: {error}", where=uri, fix="try again later") from error

@@ -15,7 +15,7 @@ from typing import Any
 from tunepipe.core.costs import Calibration
 from tunepipe.core.errors import DataError, LimitError, TunepipeError, UsageError
 from tunepipe.core.formats import Example, example, input_text
-from tunepipe.core.reading import format_of, parse
+from tunepipe.core.reading import blocks, format_of, parse
 from tunepipe.core.rules import estimated_tokens
 
 SAMPLE = 200
@@ -114,8 +114,8 @@ def by_service(
 
 def _lines(paths: Sequence[str]) -> Iterator[bytes]:
     for path in paths:
-        with open(path, "rb") as file:
-            yield from (line for line in file if line.strip())
+        for _, lines in blocks(path):
+            yield from (line for line in lines if not line.isspace())
 
 
 def _readable(lines: Sequence[bytes], format: str) -> Iterator[Example]:

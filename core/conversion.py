@@ -158,11 +158,13 @@ def _write(
             try:
                 row = parse(item) if isinstance(item, bytes) else item
                 fresh, more = converted(row, report.format, report.to)
-            except TunepipeError as error:
+                encoded = msgspec.json.encode(fresh)
+            except (TunepipeError, UnicodeEncodeError) as error:
                 if len(report.refused) < REFUSED_LISTED:
-                    report.refused.append({"line": line, "reason": error.found})
+                    reason = getattr(error, "found", "a text holds half of a surrogate pair")
+                    report.refused.append({"line": line, "reason": reason})
                 continue
-            file.write(msgspec.json.encode(fresh) + b"\n")
+            file.write(encoded + b"\n")
             report.written += 1
             left_out.update(more)
     report.left_out = dict(left_out)

@@ -77,7 +77,7 @@ def calibrated(
     found = round(tokens * sample.counted / sample.estimated)
     line = (
         f"{tokens:,} tokens by characters x {sample.counted / sample.estimated:.3g} = {found:,} "
-        f"tokens, calibrated on {sample.rows:.0f} rows with {sample.counter}"
+        f"tokens, calibrated on {sample.rows} rows with {sample.counter}"
     )
     return found, line
 

@@ -59,11 +59,11 @@ def _size(value: Any) -> str | None:
     number = finite(value)
     if number is None:
         return None
-    for unit in ("B", "KB", "MB"):
-        if number < 1000:
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < 999.5:  # above, three digits would write 1e+03
             return f"{number:.3g} {unit}"
         number /= 1000
-    return f"{number:,.3g} GB"
+    return f"{number:.3g} TB"
 
 
 def _problems(dataset: Mapping[str, Any]) -> list[dict[str, Any]]:

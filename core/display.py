@@ -87,7 +87,8 @@ def count(value: Any) -> str:
     number = finite(value)
     if number is None:
         return MISSING
-    text = f"{number:,.0f}" if number == int(number) else f"{number:,.3g}"
+    whole = number == int(number) or abs(number) >= 999.5
+    text = f"{number:,.0f}" if whole else f"{number:.3g}"
     return _signed(text.replace(",", _NARROW_SPACE))
 
 

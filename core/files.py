@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
     """Open a temporary neighbour of `path` and move it into place when the block ends well.
 
     Args:
-        path: The file to write; missing parent folders are made.
+        path: The file to write, or a link to it, which stays one; missing parent folders are made.
         mode: "w" for UTF-8 text with plain newlines, "wb" for bytes.
 
     Yields:
@@ -35,12 +35,13 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
     Raises:
         UsageError: It cannot be written there.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     try:
+        _refuse_device(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise _unwritable(path, error) from error
     binary = "b" in mode
     encoding, newline = (None, None) if binary else ("utf-8", "\n")
     try:
@@ -52,7 +53,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
         Path(temporary).unlink(missing_ok=True)
         # Any other error of the system is of what the block reads.
         if isinstance(error, OSError) and (error.filename == temporary or error.errno in _FULL):
-            raise _unwritable(target, error) from error
+            raise _unwritable(path, error) from error
         raise
 
 
@@ -71,11 +72,17 @@ def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:
     )
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
+def _refuse_device(target: Path) -> None:
+    """Refuse what is no file: moving one into the place of /dev/null would take it from all."""
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OSError(errno.EINVAL, "it is a device or a pipe")
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> UsageError:
     full = error.errno in _FULL
     return UsageError(
         f"cannot be written: {error.strerror}",
-        where=str(path),
+        where=os.fspath(path),
         fix="make room" if full else "name a file, in a folder that you may write to",
     )
 

@@ -10,7 +10,7 @@ import base64
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -23,6 +23,8 @@ from .problems import Finding
 from .rules import Rules, rules_for
 from .sources import Opener, Source, expanded, open_local
 from .tally import hashes
+
+Note = Callable[[str, str], None]
 
 _BLOCK_BYTES = 1 << 20
 _LISTED = 1000
@@ -110,18 +112,17 @@ def fix(
         DataError: A file is no JSONL at all, or no row tells the format.
         UsageError: A file cannot be read or written.
     """
-    done = Fixing()
     names = expanded(paths)
     rules = _rules(names, format, model, opener, overrides)
-    seen: set[tuple[int, int]] = set()
     refused = os.fspath(rejects) or rejects_path(out)
     with replacing(out, "wb") as file, replacing(refused) as apart:
+        mender = _Mender(rules, control_characters, file, apart)
         for name in names:
             for number, line in _lines(Source(name, opener)):
-                _one(line, name, number, rules, control_characters, seen, done, file, apart)
-    if not done.rows_rejected:
+                mender.take(line, name, number)
+    if not mender.done.rows_rejected:
         os.unlink(refused)
-    return done
+    return mender.done
 
 
 def _rules(
@@ -168,46 +169,68 @@ def _lines(source: Source) -> Iterator[tuple[int, bytes | int]]:
             yield number, line
 
 
-def _one(
-    line: bytes | int,
-    path: str,
-    number: int,
-    rules: Rules,
-    control_characters: bool,
-    seen: set[tuple[int, int]],
-    done: Fixing,
-    file: IO[bytes],
-    apart: IO[str],
-) -> None:
-    def note(code: str, what: str) -> None:
-        done.note(Change(path, number, code, what))
+@dataclass
+class _Mender:
+    """Puts each line where it belongs: into the copy, mended, or apart with its reasons."""
 
-    if isinstance(line, int):
-        _reject(path, number, [overlong(line)], b"", done, apart)
-        return
-    original, line = line, _trimmed(line, note)
-    diagnosis = diagnose(line, rules)
-    if diagnosis.is_blank:
-        note("blank-line", "removed the blank line")
-        return
-    if control_characters and _has_controls(diagnosis):
-        line = _without_controls(line)
+    rules: Rules
+    control_characters: bool
+    file: IO[bytes]
+    apart: IO[str]
+    done: Fixing = field(default_factory=Fixing)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def take(self, line: bytes | int, path: str, number: int) -> None:
+        """Take one line; a line too long to keep is its length."""
+        if isinstance(line, int):
+            self._reject(path, number, [overlong(line)], b"")
+            return
+
+        def note(code: str, what: str) -> None:
+            self.done.note(Change(path, number, code, what))
+
+        mended, diagnosis = self._mended(line, note)
+        if diagnosis.is_blank:
+            note("blank-line", "removed the blank line")
+        elif diagnosis.input is None or diagnosis.output is None:
+            stopping = [finding for finding in diagnosis.findings if finding.stops]
+            self._reject(path, number, stopping, line)
+        elif self._is_repeated(diagnosis.input, diagnosis.output):
+            note("duplicate-row", "removed the row: the same stands earlier")
+        else:
+            self.file.write(mended + b"\n")
+            self.done.rows_written += 1
+
+    def _mended(self, line: bytes, note: Note) -> tuple[bytes, Diagnosis]:
+        line = _trimmed(line, note)
+        diagnosis = diagnose(line, self.rules)
+        if not (self.control_characters and _has_controls(diagnosis)):
+            return line, diagnosis
         note("control-character", "removed the control characters")
-        diagnosis = diagnose(line, rules)
-    if diagnosis.input is None or diagnosis.output is None:
-        stopping = [finding for finding in diagnosis.findings if finding.stops]
-        _reject(path, number, stopping, original, done, apart)
-        return
-    given, wanted = hashes([diagnosis.input, diagnosis.output])
-    if (given, wanted) in seen:
-        note("duplicate-row", "removed the row: the same stands earlier")
-        return
-    seen.add((given, wanted))
-    file.write(line + b"\n")
-    done.rows_written += 1
+        line = _without_controls(line)
+        return line, diagnose(line, self.rules)
+
+    def _is_repeated(self, given: str, wanted: str) -> bool:
+        first, second = hashes([given, wanted])
+        repeated = (first, second) in self.seen
+        self.seen.add((first, second))
+        return repeated
+
+    def _reject(self, path: str, number: int, findings: list[Finding], line: bytes) -> None:
+        self.done.rows_rejected += 1
+        problems = [
+            {"code": finding.code, "field": finding.field, "message": finding.message}
+            for finding in findings
+        ]
+        record: dict[str, Any] = {"path": path, "line": number, "problems": problems}
+        try:
+            record["row"] = line.decode()
+        except UnicodeDecodeError:
+            record["row_base64"] = base64.b64encode(line).decode()
+        self.apart.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _trimmed(line: bytes, note: Any) -> bytes:
+def _trimmed(line: bytes, note: Note) -> bytes:
     if line.startswith(BOM):
         note("bom", "removed the byte-order mark")
         line = line.removeprefix(BOM)
@@ -235,19 +258,3 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {_cleaned(key): _cleaned(one) for key, one in value.items()}
     return value
-
-
-def _reject(
-    path: str, number: int, findings: list[Finding], line: bytes, done: Fixing, apart: IO[str]
-) -> None:
-    done.rows_rejected += 1
-    problems = [
-        {"code": finding.code, "field": finding.field, "message": finding.message}
-        for finding in findings
-    ]
-    record: dict[str, Any] = {"path": path, "line": number, "problems": problems}
-    try:
-        record["row"] = line.decode()
-    except UnicodeDecodeError:
-        record["row_base64"] = base64.b64encode(line).decode()
-    apart.write(json.dumps(record, ensure_ascii=False) + "\n")

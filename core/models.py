@@ -172,8 +172,6 @@ def _model(name: str, row: Mapping[str, Any], table: Table) -> Model:
             "a model's row needs a family", where=f"models.{name}", fix=f"one of {known}"
         ) from None
     row = {key: value for key, value in merged(family, row).items() if key != "family"}
-    if isinstance(row.get("batch_size"), dict):
-        row["batch_size"] = {place: int(size) for place, size in row["batch_size"].items()}
     unknown = sorted(set(row) - {field.name for field in fields(Model)})
     if unknown:
         raise UsageError(f"unknown values: {', '.join(unknown)}", where=f"models.{name}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -67,7 +68,7 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
                     lines[-1] += b"\n"
                 yield line, lines
                 line += len(lines)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "its gzip data are broken"
         raise UsageError(
             f"cannot be read: {reason}",

@@ -109,8 +109,6 @@ def _set(field: str, position: int, names: tuple[str, ...]) -> str:
         return "*"
     low, high = _LIMITS[position]
     values = sorted({value for part in field.split(",") for value in _values(part, low, high)})
-    if not values:
-        raise UsageError("an empty range", where=f"--cron {field}", fix="write it from low to high")
     if position == 4:
         return ",".join(_DAYS[value] for value in sorted({value % 7 for value in values}))
     return ",".join(f"{value:02d}" for value in values)
@@ -123,6 +121,8 @@ def _values(part: str, low: int, high: int) -> range:
         return range(low, high + 1, int(step or 1))
     begin = _number(first)
     end = _number(last) if dash else high if step else begin
+    if begin > end:
+        raise UsageError("an empty range", where=f"--cron {part}", fix="write it from low to high")
     return range(begin, end + 1, int(step or 1))
 
 

@@ -82,8 +82,11 @@ def _is_card(text: str) -> bool:
     """Check by Luhn (ISO/IEC 7812-1); a run of one digit is no card."""
     digits = _digits(text)
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
-    known_start = digits[0] in (3, 4, 5, 6) or digits[:1] == [2]
-    return known_start and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    return (
+        2 <= digits[0] <= 6
+        and len(set(digits)) > 1
+        and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    )
 
 
 def _is_iban(text: str) -> bool:

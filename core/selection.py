@@ -53,6 +53,10 @@ class Room:
         """Say whether an evaluation side of so many rows and bytes is allowed."""
         return rows <= self.most and size <= self.most_bytes
 
+    def nearest(self, rows: int) -> int:
+        """Bring a wish for so many evaluation rows within the limits on rows."""
+        return min(max(rows, self.least), self.most)
+
 
 def exact(fraction: float) -> Fraction:
     """Read a float as the decimal its user wrote: 0.1 is one tenth, not 0.1000000000000000055."""

@@ -49,7 +49,7 @@ def sides(scan: Scan, criteria: Criteria, room: Room) -> Sides:
 
 def _choose(units: Units, criteria: Criteria, room: Room) -> tuple[list[int], int]:
     share = selection.share(sum(units.rows), criteria.fraction)
-    target = min(max(share, room.least), room.most)
+    target = room.nearest(share)
     if criteria.time:
         return selection.latest(units, target, room), share
     if criteria.label:
@@ -64,7 +64,7 @@ def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
     natural = marks.count(1)
     if natural >= room.least and room.fits(natural, _bytes_of(scan.size, marks, room)):
         return Sides(marks, natural)
-    units, chosen = _smallest(scan, limit, room, min(max(natural, room.least), room.most))
+    units, chosen = _smallest(scan, limit, room, room.nearest(natural))
     return Sides(_marked(scan.given.chunks(), _enough(units, chosen, room)), natural)
 
 

@@ -296,9 +296,10 @@ def _steps(
         if train_steps
         else f"{times:g} epochs x {per_epoch:,} = {total:,} steps{why}"
     )
-    if not model.whole_epochs or times == int(times):
+    # From the steps: as a fraction to four places, few of many steps are no epoch at all.
+    whole = -(-total // per_epoch)
+    if not model.whole_epochs or times == whole:
         return total, times, [line]
-    whole = math.ceil(times)
     total = whole * per_epoch
     return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
 

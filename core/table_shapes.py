@@ -133,6 +133,19 @@ def check(overrides: Mapping[str, Any] | None) -> None:
     if overrides:
         ours = {name: load(file) for name, file in _FILES.items() if name in overrides}
         _check(overrides, SHAPES, "tables", ours)
+        _check_priced_regions(overrides)
+
+
+def _check_priced_regions(overrides: Mapping[str, Any]) -> None:
+    """Refuse an hour's price in a region without hardware: nothing would ever be priced by it."""
+    known = load("regions.toml", overrides.get("regions")).keys() - _SOURCE
+    for kind, row in overrides.get("prices", {}).get("accelerators", {}).items():
+        for region in row.get("usd_per_hour", {}).keys() - known:
+            raise UsageError(
+                f"nothing is tuned by the hour in {region}",
+                where=f"tables.prices.accelerators.{kind}.usd_per_hour",
+                fix=f"{hint(region, known)}; a new one needs a row tables.regions.{region}",
+            )
 
 
 def _check(value: Any, shape: Shape, where: str, ours: Any, near: str = "") -> None:

@@ -33,7 +33,16 @@ def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
     Returns:
         A fresh mapping; changing it changes nothing else.
     """
-    return merged(_read(file), overrides or {})
+    return merged(_read(file), whole(overrides or {}))
+
+
+def whole(value: Any) -> Any:
+    """Make 8 of 8.0 wherever it stands: JSON's numbers come out of a pipeline as floats."""
+    if isinstance(value, Mapping):
+        return {key: whole(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole(below) for below in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:

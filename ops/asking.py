@@ -74,6 +74,7 @@ def ask_rows(
     settings: Mapping[str, Any],
     workers: int,
     requests_per_minute: float,
+    work_dir: str,
 ) -> Outcome:
     """Ask every row of a dataset and write a predictions file.
 
@@ -84,6 +85,7 @@ def ask_rows(
         settings: What the backend's `predict` takes.
         workers: Requests at a time, in the cloud.
         requests_per_minute: The limit over all of them; 0 sets none.
+        work_dir: Where answers are kept as they come, so that none is asked for twice.
 
     Returns:
         How many rows were asked, and how many have no answer.
@@ -105,6 +107,7 @@ def ask_rows(
             name,
             path,
             copy,
+            work_dir=work_dir,
             settings=settings,
             pace=pace,
             progress=lambda event: progress.report(stage="predict", **event),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as text_json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ class RunCost:
 
     Args:
         run: Its id or resource name.
-        created: When it began, ISO 8601.
+        created: When it began, ISO 8601 in UTC.
         state: How it ended.
-        tuning_job: The job that was paid; "" where none was made, or the tuning step failed.
+        tuning_job: The job that was paid, the run itself where Google's template is a part of it;
+            "" where none was made, or the tuning step failed.
         estimated_cost_usd: The plan's estimate, also where the tuning step failed; None where the
             plan knew no price. A job that an earlier run has paid costs nothing again.
         actual_cost_usd: By what the job has used, at the price of the table; None where that is
@@ -83,7 +85,8 @@ def _here(runs: Path) -> Iterator[RunCost]:
         plan = _made(file.parent, "compute-train-steps/plan")
         tuning = _made(file.parent, "tune-local/tuning")
         costs = (plan.get("estimated_cost_usd", 0.0), tuning.get("cost_usd"))
-        yield RunCost(done.id, done.id[:15], done.state, "", *costs)
+        began = datetime.strptime(done.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        yield RunCost(done.id, began.isoformat(), done.state, "", *costs)
 
 
 def _made(folder: Path, output: str) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
 
     tasks = list(job.job_detail.task_details)
     plan = next((task_outputs(t) for t in tasks if t.task_name == "compute-train-steps"), {})
-    tuning = _tuning_job(tasks)
+    tuning = _tuning_job(job)
     # A step that failed tells no output: its job may have been paid, or never made.
     again = tuning in paid if tuning else not _has_failed(tasks)
     paid.add(tuning)
@@ -143,11 +146,14 @@ def _has_failed(tasks: Sequence[Any]) -> bool:
     return any(one.task_name.startswith("tune-") and one.state.name == "FAILED" for one in tasks)
 
 
-def _tuning_job(tasks: Sequence[Any]) -> str:
-    """Read which remote job a run's tuning step has made or found."""
+def _tuning_job(job: Any) -> str:
+    """Read which job a run has paid for: its tuning step's, or itself with the template in it."""
+    from tunepipe.backends.large_model import TUNER
     from tunepipe.backends.pipeline_jobs import task_outputs
 
-    for task in tasks:
+    for task in job.job_detail.task_details:
+        if task.task_name == TUNER and task.state.name != "SKIPPED":
+            return str(job.name)
         if task.task_name.startswith("tune-"):
             told = str(task_outputs(task).get("gcp_resources", ""))
             if told:

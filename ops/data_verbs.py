@@ -99,7 +99,8 @@ def validate(
     said, unmended = found.as_json(), ""
     if fix:
         try:
-            said["fixed"] = _fixed(dataset, fix, control_characters, format, model).as_json()
+            wishes = {"format": format, "model": model, "overrides": over.get("services")}
+            said["fixed"] = _fixed(dataset, fix, control_characters, **wishes).as_json()
         except DataError as error:
             said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)
@@ -122,23 +123,20 @@ def _check_outputs(
     refuse_same(reports, [*datasets, *against])
 
 
-def _fixed(
-    datasets: Sequence[str], target: str, control_characters: bool, format: str, model: str
-) -> Fixing:
+def _fixed(datasets: Sequence[str], target: str, control_characters: bool, **wishes: Any) -> Fixing:
     from tunepipe.core import fixing
 
     with (
-        local_copies(datasets) as files,
         written(target) as copy,
         written(fixing.rejects_path(target), missing_ok=True) as rejects,
     ):
         return fixing.fix(
-            files,
+            expanded(datasets),
             copy,
             rejects=rejects,
-            format=format,
-            model=model,
             control_characters=control_characters,
+            opener=storage.open_file,
+            **wishes,
         )
 
 
@@ -347,7 +345,8 @@ def split(
     """
     from tunepipe.core import models, splitting
 
-    models.check_name(model, options.tables(context, ""))
+    over = options.tables(context, "")
+    models.check_name(model, over)
     with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
         refuse_same([train, eval], files.values())
         found = splitting.split(
@@ -363,6 +362,7 @@ def split(
             by_time=by_time,
             format=format,
             model=model,
+            overrides=over.get("services"),
         )
     out = Output(json)
     out.result(found.as_json())

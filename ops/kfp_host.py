@@ -68,8 +68,8 @@ class Listed:
         name: Its name for people.
         id: The host's own name for it.
         state: active or paused.
-        cron: Its times, in UTC.
-        next_run: The next time, "" where it is paused.
+        cron: Its times, in UTC; "" for one that somebody has made to run at even distances.
+        next_run: The next time, "" where it is paused or not known.
         dataset: What it reads.
     """
 
@@ -220,9 +220,9 @@ def _require_ours(found: list[Any], host: str) -> None:
 
 
 def _shown(one: Any, now: datetime) -> Listed:
-    cron = str(one.trigger.cron_schedule.cron).partition(" ")[2]  # the host's first field: seconds
+    cron = _cron_of(one).partition(" ")[2]  # the host's first field: seconds
     active = str(one.status) != "DISABLED"
-    upcoming = times.next_runs(times.parse(cron), now, 1) if active else []
+    upcoming = times.next_runs(times.parse(cron), now, 1) if active and cron else []
     return Listed(
         name=str(one.display_name),
         id=str(one.recurring_run_id),
@@ -231,6 +231,11 @@ def _shown(one: Any, now: datetime) -> Listed:
         next_run=upcoming[0].isoformat(timespec="minutes") if upcoming else "",
         dataset=str(_parameters(one).get("dataset_uri", "")),
     )
+
+
+def _cron_of(one: Any) -> str:
+    times = one.trigger and one.trigger.cron_schedule
+    return str(times.cron or "") if times else ""
 
 
 def _require_none_under_way(client: Any, host: str, recurring: Any) -> None:
@@ -277,7 +282,7 @@ def _create(client: Any, wanted: Recurring, cron: str, spec: str) -> Any:
 
 def _is_same(one: Any, cron: str, spec: str, parameters: Mapping[str, Any]) -> bool:
     return (
-        one.trigger.cron_schedule.cron == cron
+        _cron_of(one) == cron
         and _canonical(_parameters(one)) == _canonical(parameters)
         and _canonical(one.pipeline_spec) == _canonical(yaml.safe_load(spec))
     )

@@ -131,10 +131,10 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
         _write(run)
         try:
             _execute(run, told, shown, lock)
+            done = _finished(run)
         except BaseException as error:
             _write(replace(run, state="failed", reason=str(error) or "interrupted"))
             raise
-        done = _finished(run)
         _write(done)
     return done
 
@@ -161,26 +161,30 @@ def _write(run: LocalRun) -> None:
 
 def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO[str]) -> None:
     folder = Path(run.folder)
+    log = folder / "log.txt"
     (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
     (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
-    failed = None
+    failed, process = None, _process(folder, lock)
     try:
-        for event in kfp_log.events(_log_lines(folder, lock)):
+        for event in kfp_log.events(_log_lines(process, log)):
             show(event, shown)
             if isinstance(event, kfp_log.StepEnded) and not event.succeeded:
                 failed = event
     finally:
         shown.close()
     if failed:
-        raise _explained(failed, folder / "log.txt")
-    if not (folder / "steps").exists():
-        raise TunepipeError("the pipeline did not start", where=str(folder / "log.txt"))
+        raise _explained(failed, log)
+    if process.returncode:
+        raise TunepipeError(
+            f"the pipeline broke off, with exit code {process.returncode}",
+            where=str(log),
+            fix="read the log; run again, and the work goes on where it stood",
+        )
 
 
-def _log_lines(folder: Path, lock: IO[str]) -> Iterator[str]:
-    """Yield the log of the pipeline's process as it comes, and keep it in log.txt."""
-    log_file = (folder / "log.txt").open("w", encoding="utf-8")
-    with _process(folder, lock) as process, log_file as log:
+def _log_lines(process: subprocess.Popen[str], kept: Path) -> Iterator[str]:
+    """Yield the log of the pipeline's process as it comes, and keep it in a file."""
+    with process, kept.open("w", encoding="utf-8") as log:
         assert process.stdout
         try:
             for line in process.stdout:

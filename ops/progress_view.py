@@ -37,16 +37,17 @@ class Lines:
     _EVERY_SECONDS = 5.0
 
     def __init__(self) -> None:
-        self._started = self._shown = time.monotonic()
+        self._shown = time.monotonic()
+        self._started: dict[str, float] = {}
 
     def began(self, step: str) -> None:
-        """A step began."""
-        self._started = time.monotonic()
+        """A step began; in the cloud others may be running."""
+        self._started[step] = time.monotonic()
         _say(f"{step} ...")
 
     def ended(self, step: str, succeeded: bool) -> None:
         """A step ended."""
-        seconds = time.monotonic() - self._started
+        seconds = time.monotonic() - self._started[step]
         _say(f"{step} {'done' if succeeded else 'FAILED'} ({seconds:.1f} s)")
 
     def progress(self, event: Mapping[str, Any]) -> None:
@@ -84,23 +85,24 @@ class Terminal:
             console=Console(stderr=True),
         )
         self._bars.start()
-        self._task: Any = None
+        self._tasks: dict[str, Any] = {}
 
     def began(self, step: str) -> None:
-        """A step began."""
-        self._task = self._bars.add_task(step, total=None, note="")
+        """A step began; in the cloud others may be running."""
+        self._tasks[step] = self._bars.add_task(step, total=None, note="")
 
     def ended(self, step: str, succeeded: bool) -> None:
         """A step ended."""
         description = step if succeeded else f"[red]{step} failed"
-        self._bars.update(self._task, description=description, total=1, completed=1, note="")
-        self._bars.stop_task(self._task)
+        task = self._tasks.pop(step)
+        self._bars.update(task, description=description, total=1, completed=1, note="")
+        self._bars.stop_task(task)
 
     def progress(self, event: Mapping[str, Any]) -> None:
-        """A step says how far it is."""
-        if self._task is not None:
+        """A step says how far it is: here one runs at a time."""
+        for task in self._tasks.values():
             self._bars.update(
-                self._task,
+                task,
                 total=event.get("total"),
                 completed=event.get("done", 0),
                 note=_note(event),

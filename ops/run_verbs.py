@@ -217,6 +217,9 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         "options": own,
         **pairs(given["param"], "--param"),
     }
+    for name in ("tables", "options"):
+        if not isinstance(parameters[name], Mapping):
+            raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
     check_settings(parameters, model.backend, over)
     return VertexRun(
         backend=model.backend,
@@ -261,11 +264,10 @@ def show_run_plan(
     found = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
     if found.refusal and not recurring:
         raise found.refusal
-    held_out = max(parameters["eval_min"], round(found.rows * parameters["eval_fraction"]))
-    rows = found.rows - min(held_out, parameters["eval_max"] or held_out)
+    rows = found.rows - _held_out(found.rows, parameters)
     share = rows / found.rows if found.rows else 0.0
     plan = steps.plan(
-        max(rows, 0),
+        rows,
         region=models.tuned_in(what, region, parameters.get("options", {})),
         model=parameters["base_model"],
         backend=backend,
@@ -285,11 +287,31 @@ def show_run_plan(
     return plan.as_json()
 
 
+def _held_out(rows: int, parameters: Mapping[str, Any]) -> int:
+    """Say how many rows the split will hold out, within chance.
+
+    Raises:
+        DataError: The service's limits and the user's leave no room.
+    """
+    from tunepipe.core.rooms import allowance
+    from tunepipe.core.selection import share
+
+    allowed = allowance(
+        rows,
+        0,
+        eval_min=parameters["eval_min"],
+        eval_max=parameters["eval_max"],
+        format=parameters["format"],
+        model=parameters["base_model"],
+    )
+    return allowed.room.nearest(share(rows, parameters["eval_fraction"]))
+
+
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
     """Read K=V arguments; a value that is JSON is taken as such, any other as text.
 
     Raises:
-        UsageError: An argument without a name or without "=".
+        UsageError: An argument without a name or without "=", or a number that JSON lacks.
     """
     import json
 
@@ -302,6 +324,11 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
             found[name.strip()] = json.loads(value)
         except ValueError:
             found[name.strip()] = value
+        try:
+            json.dumps(found, allow_nan=False)
+        except ValueError:
+            place = f"{option} {text}"
+            raise UsageError("no number to send", where=place, fix="a finite one") from None
     return found
 
 
@@ -393,7 +420,6 @@ def status(
         out.line(f"{done.id}: {done.state}", "bold")
         _show_local(done, out)
         return int(done.verdict == WORSE)
-    _check_in_cloud(run, project, region, runs)
     from . import vertex_run
     from .progress_view import view
 
@@ -416,7 +442,6 @@ def cancel(
         raise UsageError(
             "this run is on this machine", where=run, fix="press Ctrl-C where it was started"
         )
-    _check_in_cloud(run, project, region, runs)
     from . import vertex_run
 
     name = vertex_run.cancel(run, project=project, region=region)
@@ -424,17 +449,6 @@ def cancel(
     out.result({"run": name, "state": "cancelling"})
     out.line(f"{name} is being cancelled")
     return 0
-
-
-def _check_in_cloud(run: str, project: str, region: str, runs: Path) -> None:
-    """Refuse a name by which no run can be looked up, here or in the cloud."""
-    if not (run.startswith("projects/") or (project and region)):
-        raise UsageError(
-            f"there is no such run in {runs}",
-            where=run,
-            fix="a run in the cloud goes by its id with --project and --region, or by its whole "
-            "name projects/P/locations/R/pipelineJobs/ID",
-        )
 
 
 def predict(
@@ -472,7 +486,7 @@ def predict(
     """Ask a tuned model.
 
     Texts are answered on standard output, a row of --input in the file --output, which can then be
-    scored; a call that was broken off goes on where it stood.
+    scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
     """
     if not model or bool(texts) == bool(input) or bool(input) != bool(output):
         raise UsageError(
@@ -489,7 +503,8 @@ def predict(
     settings = {"max_output_tokens": max_output_tokens}
     out = Output(json)
     if input:
-        found = ask_rows(asked, input, output, settings, workers, requests_per_minute)
+        pace = (workers, requests_per_minute)
+        found = ask_rows(asked, input, output, settings, *pace, work_dir=str(runs / "work"))
         out.result(asdict(found))
         out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
         return 0

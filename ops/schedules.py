@@ -17,6 +17,7 @@ from tunepipe.backends import google_clients, pipeline_jobs
 from tunepipe.backends.google_clients import CALL_SECONDS, explained
 from tunepipe.core import schedule as times
 from tunepipe.core.errors import LimitError, UsageError
+from tunepipe.core.tables import whole
 
 from .vertex_request import SCHEDULE_LABEL, Request
 
@@ -299,16 +300,5 @@ def _steps(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(_whole(value), sort_keys=True)
+    text = json.dumps(whole(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _whole(value: Any) -> Any:
-    """Write whole numbers as such: a Struct knows only floats."""
-    if isinstance(value, Mapping):
-        return {key: _whole(below) for key, below in value.items()}
-    if isinstance(value, list):
-        return [_whole(below) for below in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value

@@ -147,8 +147,10 @@ def _of_verb(
     verb: str,
     options: Collection[str] | Verbs,
     shared: Mapping[str, Any],
-    own: Mapping[str, Any],
+    own: Any,
 ) -> Table:
+    if not isinstance(own, Mapping):
+        raise UsageError(f"{verb} is a verb, and no setting", where=FILE, fix=f"[{verb}]")
     own = {_option(key): value for key, value in own.items()}
     if isinstance(options, Mapping):
         _check(own, options, verb)

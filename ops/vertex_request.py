@@ -14,13 +14,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tunepipe.backends import google_clients, storage, webhook
 from tunepipe.backends.identity import identity
 from tunepipe.backends.job_labels import KEY_CHARACTERS
+from tunepipe.backends.template_source import read_template
 from tunepipe.core.errors import LimitError, UsageError
 from tunepipe.core.near_names import hint
+from tunepipe.core.ranges import check_range
 
 from .compilation import pipeline_text
 from .inlining import check_template, template_sha256
@@ -28,6 +33,12 @@ from .specs import read
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
+_SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name of an object
+_SECONDS = {
+    *("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds"),
+    *("lease_seconds", "settle_seconds"),
+}
+_TEXTS = {"template_version", "pipeline_root", "service_account", "network", "resources_path"}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 _KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
@@ -78,13 +89,13 @@ class VertexRun:
         """Return the pipeline that is run.
 
         Raises:
-            UsageError: The file is not there, or the template in it has changed since.
+            UsageError: The file is not there or no pipeline, or the template in it has changed.
         """
         if not self.pipeline:
             return read(pipeline_text(self.backend, self.emails))
-        text = storage.read_bytes(self.pipeline).decode()
+        text = read_template(self.pipeline).text
         check_template(text)
-        return read(text)
+        return _compiled(text, self.pipeline)
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,19 @@ class Request:
     def as_json(self) -> dict[str, Any]:
         """Return the request as the service takes it."""
         return {"parent": self.parent, "pipeline_job": dict(self.job)}
+
+
+def _compiled(text: str, where: str) -> dict[str, Any]:
+    try:
+        spec = read(text)
+        _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        raise UsageError(
+            "this is no compiled pipeline",
+            where=f"--pipeline {where}",
+            fix="write one: tunepipe compile --template SOURCE",
+        ) from error
+    return spec
 
 
 def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
@@ -239,6 +263,7 @@ def _check_emails(run: VertexRun) -> None:
 
 def _check_backend(run: VertexRun) -> None:
     """Refuse at once what the tuning step would refuse after the steps before it."""
+    _check_own_options(_options(run))
     if run.backend != "large-model":
         _check_managed(run)
         return
@@ -250,6 +275,15 @@ def _check_backend(run: VertexRun) -> None:
         project=run.project,
         region=run.region,
     )
+
+
+def _check_own_options(options: Mapping[str, Any]) -> None:
+    """Check those that are ours, and not the template's or the tuning job's."""
+    for name in _SECONDS & options.keys():
+        check_range(options[name], name, 0)
+    for name in _TEXTS & options.keys():
+        if not isinstance(options[name], str):
+            raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
 
 
 def _check_managed(run: VertexRun) -> None:
@@ -281,17 +315,15 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
     found = identity(source)
     if storage.is_gcs(source):
         return {}, source, found.fingerprint
-    folder = f"{_root(run)}/datasets/{found.fingerprint[:16]}"
-    paths = storage.list_files(source)
-    names = {path: path.rpartition("/")[2] for path in paths}
+    names = {path: _SIGNS.sub("_", Path(path).name) for path in storage.list_files(source)}
     if len(set(names.values())) < len(names):
         raise UsageError("two files of the same name", where=source, fix="rename one")
+    # By their names too: beside these, the same rows under other names would count twice.
+    told = "\n".join([found.fingerprint, *sorted(names.values())])
+    folder = f"{_root(run)}/datasets/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
     uploads = {path: f"{folder}/{name}" for path, name in names.items()}
-    return (
-        uploads,
-        next(iter(uploads.values())) if len(uploads) == 1 else f"{folder}/*",
-        (found.fingerprint),
-    )
+    (uri,) = uploads.values() if len(uploads) == 1 else (f"{folder}/*",)
+    return uploads, uri, found.fingerprint
 
 
 def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:

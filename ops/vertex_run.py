@@ -197,9 +197,10 @@ def resource_name(run: str, project: str, region: str) -> str:
         return run
     if not (project and region):
         raise UsageError(
-            "an id needs its project and region",
+            "there is no such run in the folder of --runs",
             where=run,
-            fix="give --project and --region, or the whole name projects/P/locations/R/…",
+            fix="name another folder; a run in the cloud goes by its id with --project "
+            "and --region, or by its whole name projects/P/locations/R/pipelineJobs/ID",
         )
     return f"{google_clients.parent(project, region)}/pipelineJobs/{run}"
 

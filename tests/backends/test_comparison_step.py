@@ -65,6 +65,16 @@ def test_an_empty_file_is_no_champion(given, tmp_path):
     assert compared(given, tmp_path).verdict == "better"
 
 
+def test_without_a_base_model_there_is_not_enough_evidence(given, tmp_path):
+    """A tuned model's own base may be out of reach; the tuning is paid all the same."""
+    (tmp_path / "base").write_text("")
+    given["guard_tuned"], given["guard_base"] = given["tuned"], given["base"]
+    found = compared(given, tmp_path)
+    assert found.verdict == "not-enough-evidence"
+    assert "60 left out as unanswered" in found.reason
+    assert found.scores["base"]["unanswered"] == ROWS
+
+
 def test_what_must_not_get_worse_holds_a_better_model_back(given, tmp_path):
     given["guard_tuned"] = predictions(tmp_path / "guard_tuned", 30)
     given["guard_base"] = predictions(tmp_path / "guard_base", 55)

@@ -283,3 +283,13 @@ def test_a_service_that_is_not_there_is_a_cloud_error(service, client):
     service.server_close()
     with pytest.raises(CloudError, match="not reached"):
         gemini(client, "g", attempts=1)("hello")
+
+
+def test_no_credentials_are_a_cloud_error(monkeypatch, tmp_path):
+    from google import genai
+
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with genai.Client(vertexai=True, project="p", location="europe-west4") as client:
+        ask = gemini(client, "g")
+        with pytest.raises(CloudError, match="no usable Google credentials"):
+            judge(made("x"), made("y"), ask, model="g")

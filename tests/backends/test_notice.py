@@ -103,6 +103,13 @@ def test_a_secret_that_we_may_not_read_fails_no_run(cloud, capsys):
     assert "roles/secretmanager.secretAccessor" in capsys.readouterr().out
 
 
+def test_a_record_that_is_broken_fails_no_run(kept, hook, tmp_path):
+    (tmp_path / "outcomes").mkdir()
+    (tmp_path / "outcomes" / "r1.json").write_text("half of it")
+    assert notice_step(ended(), kept, str(tmp_path), "r1") == "JSONDecodeError"
+    assert hook.posts == 0
+
+
 @pytest.mark.parametrize(
     ("answers", "result", "posts"),
     [

@@ -1,6 +1,7 @@
 """The champion and its moves."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,27 @@ def test_of_two_promotions_at_once_one_wins(tmp_path):
     with pytest.raises(UsageError):
         registry.promote(str(tmp_path), "b", **MOVE)
     assert json.loads((tmp_path / "moves" / "000001.json").read_text())["model"] == "a"
+
+
+def test_a_promotion_that_was_broken_off_is_brought_to_its_end(tmp_path):
+    place, model = str(tmp_path / "registry"), model_folder(tmp_path / "model", "1")
+    first = registry.promote(place, model, **MOVE)
+    (tmp_path / "registry" / "champion.json").unlink()
+    with pytest.raises(UsageError, match="broken off") as caught:
+        registry.promote(place, model, **MOVE | {"run": "r2"})
+    assert caught.value.fix.endswith("tunepipe promote r1")
+    assert registry.promote(place, model, **MOVE | {"moved_at": "later"}) == first
+    assert registry.promote(place, model, **MOVE | {"run": "r2"}).version == 2
+
+
+def test_or_begun_anew_where_nothing_was_recorded(tmp_path):
+    place = tmp_path / "registry"
+    for text in ("1", "2"):
+        registry.promote(str(place), model_folder(tmp_path / text, text), **MOVE)
+        (place / "champion.json").unlink()
+        (place / "moves" / "000001.json").unlink()
+    move = registry.promote(str(place), str(tmp_path / "2"), **MOVE)
+    assert (Path(move.model) / "model.safetensors").read_text() == "2"
 
 
 def test_without_a_registry_nothing_is_promoted(tmp_path):

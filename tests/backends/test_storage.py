@@ -51,6 +51,13 @@ def test_globs_stop_at_slashes_and_sort(root: str) -> None:
         storage.list_files(f"{root}/*.csv")
 
 
+def test_a_local_file_goes_by_its_name_whatever_stands_in_it(tmp_path: Path) -> None:
+    for name in ("rows[1].jsonl", "rows1.jsonl"):
+        (tmp_path / name).touch()
+    assert storage.list_files(f"{tmp_path}/rows[1].jsonl") == [f"{tmp_path}/rows[1].jsonl"]
+    assert storage.list_files(f"{tmp_path}/rows[12].jsonl") == [f"{tmp_path}/rows1.jsonl"]
+
+
 def test_what_is_not_there_is_told_by_name(root: str) -> None:
     uri = f"{root}/none.jsonl"
     for ask in (storage.stat, storage.read_bytes):

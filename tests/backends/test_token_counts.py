@@ -1,5 +1,6 @@
 """Tokens of a sample, counted by a tokenizer or by Gemini's service."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def test_a_sample_is_the_same_each_time_and_never_all_of_many_rows(tmp_path: Pat
     assert len(first) == token_counts.SAMPLE
     assert first != token_counts.sample(files[:1], "auto")
     assert len(token_counts.sample([write(tmp_path / "c", rows(30))], "auto")) == 30
+
+
+def test_a_packed_file_is_sampled_as_what_it_holds(tmp_path: Path) -> None:
+    plain = write(tmp_path / "rows.jsonl", rows(30))
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
+    assert token_counts.sample([str(packed)], "auto") == token_counts.sample([plain], "auto")
 
 
 def test_rows_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:

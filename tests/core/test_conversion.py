@@ -296,6 +296,15 @@ def test_one_json_array_is_read_as_rows(tmp_path, indent):
         conversion.convert(path, target, "palm")
 
 
+def test_a_row_that_utf8_cannot_hold_is_refused_like_any_other(tmp_path):
+    path, target = tmp_path / "rows.json", tmp_path / "out.jsonl"
+    good = {"input_text": "q", "output_text": "a"}
+    path.write_text(json.dumps([good, {**good, "input_text": "\ud800"}, good]))
+    report = conversion.convert(path, target, "messages")
+    assert (report.rows, report.written) == (3, 2)
+    assert report.refused == [{"line": 2, "reason": "a text holds half of a surrogate pair"}]
+
+
 def test_a_notebook_writes_its_frame(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"q": ["1", "2"], "a": ["x", "y"], "n": [1, None]})

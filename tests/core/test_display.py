@@ -30,6 +30,8 @@ MINUS, THIN = "\u2212", "\u202f"
         (display.points, math.inf, "–"),
         (display.count, 1234567, f"1{THIN}234{THIN}567"),
         (display.count, 5.24, "5.24"),
+        (display.count, 999.4, "999"),
+        (display.count, 1234.5, f"1{THIN}234"),
         (display.count, -3, f"{MINUS}3"),
         (display.count, 10**400, "–"),
         (display.money, 1.2, "$1.20"),

@@ -1,6 +1,7 @@
 """What is written comes whole or not at all, and never over what is read."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -48,18 +49,31 @@ def test_different_files_pass(paths, others):
         ("folder", "Is a directory"),
         ("file/x.jsonl", "File exists|Not a directory"),
         ("/proc/x.jsonl", "No such file"),
+        ("pipe", "it is a device or a pipe"),
     ],
 )
 def test_what_cannot_be_written_is_called_by_its_own_name(tmp_path, monkeypatch, target, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match=f"cannot be written: ({reason})") as caught:  # noqa: SIM117
         with replacing(target) as file:
             file.write("x")
     assert caught.value.where == target
     assert caught.value.fix
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_goes_on_naming_the_file_that_is_written(tmp_path):
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "rows.jsonl"
+    link.symlink_to("far/rows.jsonl")
+    with replacing(link) as file:
+        file.write("x")
+    assert link.is_symlink()
+    assert (tmp_path / "far" / "rows.jsonl").read_text() == "x"
 
 
 @pytest.mark.parametrize(

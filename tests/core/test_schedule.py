@@ -78,7 +78,9 @@ def test_on_calendar(fields, lines):
     assert on_calendar(Cron(fields)) == lines
 
 
-@pytest.mark.parametrize("fields", ["0 3 L * *", "0 3 * * 1#1", "0 3 * * FRI-MON"])
+@pytest.mark.parametrize(
+    "fields", ["0 3 L * *", "0 3 * * 1#1", "0 3 * * FRI-MON", "0 22-3,12 * * *"]
+)
 def test_what_systemd_cannot_say(fields):
     with pytest.raises(UsageError):
         on_calendar(Cron(fields))

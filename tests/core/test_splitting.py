@@ -194,9 +194,11 @@ def test_gzip_reads_as_what_it_holds_and_says_when_it_is_broken(tmp_path):
     packed = tmp_path / "data.jsonl.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     assert run(tmp_path, plain)[1:] == run(tmp_path, packed)[1:]
-    packed.write_bytes(packed.read_bytes()[:-20])
-    with pytest.raises(UsageError, match="its gzip data are broken"):
-        run(tmp_path, packed)
+    whole = packed.read_bytes()
+    for broken in (whole[:-20], whole[:60] + bytes(60) + whole[120:]):
+        packed.write_bytes(broken)
+        with pytest.raises(UsageError, match="its gzip data are broken"):
+            run(tmp_path, packed)
 
 
 # --- what must stay together

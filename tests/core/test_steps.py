@@ -202,6 +202,30 @@ def test_tokens_are_billed_by_whole_epochs():
     assert any("multi-region us" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(("asked", "billed"), [(1, 1.0), (6, 1.0), (125_000, 1.0), (125_001, 2.0)])
+def test_a_few_of_many_steps_are_billed_as_a_whole_epoch(asked, billed):
+    many = {"region": "us-central1", "model": "gemini-3.5-flash", "tokens": 25_000}
+    found = steps.plan(1_000_000, train_steps=asked, **many)
+    assert (found.epochs, found.train_steps) == (billed, billed * 125_000)
+    with pytest.raises(LimitError, match="above the ceiling"):
+        steps.plan(1_000_000, train_steps=asked, max_cost_usd=0.01, **many)
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "expected"),
+    [
+        ({"models": {"models": {"text-bison@001": {"batch_size": 16.0}}}}, "batch_size", 16),
+        ({"models": {"models": {"text-bison@001": {"default_steps": 200.0}}}}, "train_steps", 200),
+        ({"regions": {"us-central1": {"accelerators": 4.0}}}, "accelerators", 4),
+    ],
+)
+def test_whole_numbers_of_an_override_stay_whole_on_their_way_through_a_pipeline(
+    override, name, expected
+):
+    found = steps.plan(240, region="us-central1", overrides=override).as_json()[name]
+    assert (found, type(found)) == (expected, int)
+
+
 @pytest.mark.parametrize(
     ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (5, 5, 4), (12, 4, 6)]
 )

@@ -41,8 +41,7 @@ NEW_PRICE = {"usd_per_million": 3, "read": date(2026, 11, 1)}
     ("path", "value"),
     [
         (f"prices/accelerators/{A100}/usd_per_hour/us-central1", 0),
-        (f"prices/accelerators/{A100}/usd_per_hour/us-east5", 4.5),
-        ("prices/accelerators/H100", {"read": "2026-11", "usd_per_hour": {"us-east5": 9}}),
+        ("prices/accelerators/H100", {"read": "2026-11", "usd_per_hour": {"europe-west4": 9}}),
         ("prices/training_tokens/gemini-4-flash", NEW_PRICE),
         ("prices/endpoints/usd_per_hour", 2.0),
         ("prices/tokens/per_other_character", 1.0),
@@ -62,6 +61,13 @@ def test_what_an_override_is_for_stays_possible(path, value):
     check(laid(path, value))
 
 
+def test_a_new_region_has_a_price_where_it_has_hardware():
+    new = laid(f"prices/accelerators/{A100}/usd_per_hour/us-east5", 4.5)
+    check(new | laid("regions/us-east5", OURS["regions"]["us-central1"]))
+    with pytest.raises(UsageError, match="nothing is tuned by the hour in us-east5"):
+        check(new)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "where", "words"),
     [
@@ -75,6 +81,7 @@ def test_what_an_override_is_for_stays_possible(path, value):
         (f"prices/accelerators/{A100}/usd_per_hour/us-central1", float("inf"), "-central1", "0 or"),
         (f"prices/accelerators/{A100}/usd_per_hour/us-central1", True, "-central1", "a number"),
         (f"prices/accelerators/{A100}/usd_per_hour", 3, "usd_per_hour", "a table"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-centarl1", 9.0, "hour", "mean us-central1?"),
         ("prices", 3, "tables.prices", "a table"),
         ("prices/training_tokens/gemini-4-flash", {"usd_per_million": 3}, "4-flash", "add read"),
         ("prices/training_tokens/gemini-3.5-flash/read", "soon", "read", "2026-11-22"),

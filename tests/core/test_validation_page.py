@@ -83,6 +83,20 @@ def test_the_data_are_drawn():
         assert text in page.text
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (999, "999 B"),
+        (999_400, "999 KB"),
+        (999_700, "1 MB"),
+        (73_400_000, "73.4 MB"),
+        (1_234_567_890_123, "1.23 TB"),
+    ],
+)
+def test_a_size_is_said_in_three_digits(size, shown):
+    assert ("Size", shown) in data_view({"bytes": size})["facts"]
+
+
 def test_a_distribution_of_one_bar_is_said_and_not_drawn():
     data = report()
     data["stats"]["output_characters"] |= {"histogram": [[100, 600]]}

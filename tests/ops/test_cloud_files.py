@@ -52,6 +52,19 @@ def test_what_is_not_there_is_unreadable_input(bucket, capfd):
     assert "nothing.jsonl" in found["error"]["where"]
 
 
+def test_what_is_mended_is_named_by_its_place_in_the_bucket(bucket, capfd):
+    broken, uri = bucket / "broken.jsonl", f"gs://{BUCKET}/broken.jsonl"
+    broken.write_text(f"not json\n\n{json.dumps(ROWS[0])}\n")
+    mended = f"gs://{BUCKET}/mended.jsonl"
+    _, found = said(capfd, "validate", uri, "--fix", mended, "--format", "palm")
+    assert [change["path"] for change in found["fixed"]["changes"]] == [uri]
+    rejects = (bucket / "mended.rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in rejects] == [uri]
+    assert json.loads((bucket / "mended.jsonl").read_text()) == ROWS[0]
+    _, found = said(capfd, "validate", uri, "--fix", uri)
+    assert json.loads(broken.read_text()) == ROWS[0]
+
+
 def test_a_broken_row_is_named_by_its_place_in_the_bucket(bucket, capfd):
     (bucket / "broken.jsonl").write_text("not json\n")
     uri = f"gs://{BUCKET}/broken.jsonl"

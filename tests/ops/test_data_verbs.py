@@ -137,6 +137,24 @@ def test_a_code_that_is_counted_but_not_listed_keeps_its_level(capfd):
     assert "of no known format" in err
 
 
+LIMITS = """
+[tables.services.services.palm-text]
+input_tokens = 20000
+evaluation = { rows_max = 12 }
+"""
+
+
+def test_the_users_limits_hold_for_mending_and_splitting_too(said):
+    Path("tunepipe.toml").write_text(LIMITS)
+    rows = palm(200)
+    rows[0]["input_text"] = "tea " * 15_000
+    write("rows.jsonl", rows)
+    code, found, _ = said("validate", "rows.jsonl", "--fix", "mended.jsonl", "--json")
+    assert (code, found["fixed"]["rows_written"], found["fixed"]["rows_rejected"]) == (0, 200, 0)
+    sides = ("--train", "t.jsonl", "--eval", "e.jsonl", "--eval-fraction", "0.2")
+    assert said("split", "rows.jsonl", *sides, "--json")[1]["eval_rows"] == 12
+
+
 def test_split_writes_both_sides(said):
     write("rows.jsonl", palm(200))
     code, found, err = said(

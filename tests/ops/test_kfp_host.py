@@ -89,6 +89,16 @@ def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
     assert asked(host, capfd, "delete", "nightly", "--yes")[0] == 2
 
 
+def test_one_that_runs_at_even_distances_is_listed_and_replaced(host, capfd):
+    """As the host's own page makes it, out of our pipeline."""
+    applied(host, capfd, "--yes")
+    (one,) = host.recurring.values()
+    one["trigger"] = {"periodic_schedule": {"interval_second": "3600"}}
+    (shown,) = asked(host, capfd, "list")[1]["schedules"]
+    assert (shown["name"], shown["cron"], shown["next_run"]) == ("weekly", "", "")
+    assert applied(host, capfd, "--yes")[1]["action"] == "replaced"
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

@@ -1,17 +1,19 @@
 """The pipeline on this machine: what it leaves, how it fails, how it goes on."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.receiver import receiver
-from tunepipe.core.errors import DataError, UsageError
+from tunepipe.core.errors import DataError, TunepipeError, UsageError
 from tunepipe.ops import local_run
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +166,23 @@ def test_a_killed_run_goes_on_and_two_at_once_are_one(tmp_path, dataset):
     assert tuning["statistics"]["train_steps"] == parameters["train_steps"]
 
 
+def test_a_pipeline_that_was_killed_is_a_failed_run(tmp_path, dataset):
+    runs = tmp_path / "runs"
+
+    def kill_the_pipeline():
+        wait_for(lambda: list(runs.glob("*/steps/*/fingerprint-dataset")))
+        (host,) = (pid for pid in left_over(runs) if "kfp_process" in command_of(pid))
+        os.kill(host, signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_the_pipeline)
+        with pytest.raises(TunepipeError, match="broke off, with exit code -9"):
+            local_run.run_local({"dataset_uri": str(dataset), **QUICK}, runs_folder=runs)
+        killed.result()
+    (record,) = runs.glob("*/run.json")
+    assert json.loads(record.read_text())["state"] == "failed"
+
+
 def wait_for(condition, seconds: float = 300):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -176,13 +195,20 @@ def kill_steps(runs: Path):
     for pid in left_over(runs):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not left_over(runs))
+    # A process that ends loses its name before it lets the lock go.
+    with next(runs.glob("work/*/lock")).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def command_of(pid) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def left_over(runs: Path) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            named = str(runs) in (folder / "cmdline").read_text()
+            named = str(runs) in command_of(folder.name)
         except OSError:
             continue
         if named and int(folder.name) != os.getpid():

@@ -50,6 +50,28 @@ def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
     assert "this machine: 0.00 USD" in err
 
 
+@pytest.mark.parametrize(
+    ("rows", "param", "planned"),
+    [
+        (4000, "eval_fraction=0.1", 4000 - 256),  # the service's most
+        (4000, "eval_max=100", 3900),
+        (105, "eval_fraction=0.1", 94),  # halves up, as the split counts
+        (60, "eval_fraction=0.1", 50),  # the service's least
+    ],
+)
+def test_a_run_is_planned_over_the_rows_that_its_split_will_leave(
+    said, tmp_path, rows, param, planned
+):
+    path = tmp_path / "many.jsonl"
+    lines = (f'{{"input_text": "q {n}", "output_text": "a {n}"}}\n' for n in range(rows))
+    path.write_text("".join(lines))
+    found = said(
+        "run", "--dataset", path, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--param", param, "--dry-run",
+    )[1]  # fmt: skip
+    assert found["plan"]["rows"] == planned
+
+
 def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
     code, found, err = said(
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
@@ -77,6 +99,22 @@ def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
 def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
     arguments = ("run", "--backend", "local", "--dataset", dataset, "--dry-run", *extra)
     assert said(*arguments)[0] == code
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", '{"rate": [NaN]}'])
+def test_a_number_that_json_lacks_is_refused(value):
+    with pytest.raises(UsageError, match="no number to send"):
+        run_verbs.pairs([f"a={value}"], "--option")
+
+
+@pytest.mark.parametrize("param", ["options=[1]", "tables=3", "options=lora_rank"])
+@pytest.mark.parametrize("backend", ["local", "gemini"])
+def test_what_holds_values_by_name_must_do_so(said, dataset, backend, param):
+    place = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b", "--dry-run")
+    arguments = ("run", "--backend", backend, "--dataset", dataset, *place, "--param", param)
+    code, _, err = said(*arguments)
+    assert code == 2
+    assert "must be a mapping" in err
 
 
 @pytest.mark.parametrize(
@@ -195,7 +233,7 @@ def test_status_of_a_run_here(said, tmp_path, name):
 def test_a_run_that_is_not_here_says_where_else_to_look(said, verb):
     code, found, _ = said(verb, "20260101-000000-abcdef", "--runs", "mine", "--json")
     assert code == 2
-    assert found["error"]["found"] == "there is no such run in mine"
+    assert found["error"]["found"] == "there is no such run in the folder of --runs"
     assert "--project and --region" in found["error"]["fix"]
 
 

@@ -92,6 +92,13 @@ def test_days_of_the_tables_become_texts_for_a_pipelines_parameter():
     assert found["models"]["families"]["palm"]["tunable_until"] == "2027-01-01"
 
 
+@pytest.mark.parametrize("given", [{"schedule": {"apply": 3}}, {"schedule": {"apply": ["x"]}}])
+def test_a_verb_is_no_setting(given):
+    with pytest.raises(UsageError, match=r"schedule\.apply is a verb") as caught:
+        settings.defaults(given, {"schedule": {"apply": {"cron"}}})
+    assert caught.value.fix == "[schedule.apply]"
+
+
 def test_tables_that_are_none_are_refused():
     with pytest.raises(UsageError, match="tables is no table") as caught:
         settings.overrides({"tables": "prices.toml"}, "")

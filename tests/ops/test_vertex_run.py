@@ -114,6 +114,7 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"parameters": {}}, UsageError, "--dataset"),
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
 ]
+NO_PIPELINE = ["", "name: x", "[]", "not: [yaml", '{"a": 1}\n{"a": 1}\n']
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 1.0}, "did you mean epochs"),
     ({"colour": "red"}, "one of"),
@@ -124,6 +125,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tables": []}, "struct"),
     ({"base_model": "text-bisn"}, "text-bison"),
     ({"options": {"train_step": 3}}, "train_steps"),
+    ({"options": {"poll_seconds": "often"}}, "poll_seconds"),
+    ({"options": {"template_version": 3}}, "template_version"),
     ({"notify": "https://hooks.slack.com/services/T/B/x"}, "say where it is kept"),
     ({"notify": "webhook.txt"}, "cannot read this place"),
     ({"options": {"accelerator_type": "GPU"}}, "us-central1"),
@@ -138,6 +141,13 @@ def test_wrong_runs_are_refused_before_anything_is_sent(
         prepared(run, **change)
     assert said in str(caught.value)
     assert cloud.calls() == []
+
+
+@pytest.mark.parametrize("text", NO_PIPELINE)
+def test_a_file_that_is_no_pipeline_is_refused(run: VertexRun, tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(UsageError, match="no compiled pipeline"):
+        prepared(run, pipeline=str(tmp_path / "x.yaml"))
 
 
 @pytest.mark.parametrize(("change", "said"), WRONG)
@@ -162,6 +172,27 @@ def test_the_same_run_is_found_and_another_is_not(cloud: StandIn, run: VertexRun
     anew = vertex_request.prepare(run, again=True, now=NOW)
     assert vertex_run.submit(anew) != first
     assert len(cloud.ask("states")) == 2
+
+
+def test_the_same_rows_under_other_names_lie_apart(run: VertexRun, tmp_path: Path) -> None:
+    """Else the bucket's folder would hold them twice, and a run read both."""
+    folders = []
+    for names in ("ab", "cd"):
+        for number, name in enumerate(names):
+            row = {"input_text": f"q {number}", "output_text": "a"}
+            (tmp_path / f"{name}{names}.jsonl").write_text(json.dumps(row) + "\n")
+        glob = str(tmp_path / f"?{names}.jsonl")
+        request = prepared(run, parameters={**run.parameters, "dataset_uri": glob})
+        folders.append(request.job["runtime_config"]["parameter_values"]["dataset_uri"])
+    assert folders[0] != folders[1]
+
+
+def test_an_objects_name_has_no_signs_of_a_pattern(run: VertexRun, dataset: str) -> None:
+    strange = Path(dataset).rename(Path(dataset).with_name("rows[1]#2.jsonl"))
+    request = prepared(run, parameters={**run.parameters, "dataset_uri": str(strange)})
+    uri = request.job["runtime_config"]["parameter_values"]["dataset_uri"]
+    assert uri.endswith("/rows_1__2.jsonl")
+    assert dict(request.uploads) == {str(strange): uri}
 
 
 def test_changed_data_under_the_same_name_is_another_run(
@@ -278,6 +309,17 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     asked = ["predict", "--model", run_id, *place, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
+    rows, told = f"gs://{BUCKET}/asked.jsonl", f"gs://{BUCKET}/told.jsonl"
+    lines = Path(dataset).read_text().splitlines(keepends=True)
+    (cloud.buckets / BUCKET / "asked.jsonl").write_text("".join(lines[:3]))
+    before = len(cloud.calls("Predict"))
+    runs = ["--runs", str(cloud.folder / "runs")]
+    for asks in (3, 3):  # a second call finds the answers that the first one paid for
+        asked = ["predict", "--model", run_id, *place, "--input", rows, "--output", told, *runs]
+        assert main.run([*asked, "--json"]) == 0
+        assert json.loads(capfd.readouterr().out) == {"rows": 3, "unanswered": 0}
+        assert len(cloud.calls("Predict")) - before == asks
+    assert len((cloud.buckets / BUCKET / "told.jsonl").read_text().splitlines()) == 3
     assert main.run(arguments) == 0  # the same again is found, and nothing is sent
     assert json.loads(capfd.readouterr().out)["run"] == done["name"]
     assert len(cloud.ask("states")) == 2
