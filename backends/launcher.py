@@ -107,12 +107,20 @@ def pace(options: Mapping[str, Any]) -> Pace:
     Raises:
         UsageError: A value is no number of seconds above 0.
     """
-    given = {name: options[name] for name in PACE if name in options}
-    for name, seconds in given.items():
-        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        if not (is_number and 0 < seconds < math.inf):
-            raise UsageError(f"{seconds!r} is no time", where=name, fix="a number of seconds")
-    return Pace(**{name: float(seconds) for name, seconds in given.items()})
+    return Pace(**{name: seconds(options, name, getattr(Pace, name)) for name in PACE})
+
+
+def seconds(options: Mapping[str, Any], name: str, default: float) -> float:
+    """Read a time out of a backend's options.
+
+    Raises:
+        UsageError: It is no number of seconds above 0.
+    """
+    given = options.get(name, default)
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not (is_number and 0 < given < math.inf):
+        raise UsageError(f"{given!r} is no time", where=name, fix="a number of seconds above 0")
+    return float(given)
 
 
 class UnreachableError(CloudError):

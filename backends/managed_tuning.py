@@ -119,6 +119,7 @@ def check_options(
         UsageError, LimitError: What the service would refuse.
     """
     launcher.pace(options)
+    _claiming(options)
     found = models.find(model, backend, options.get("tables") or None)
     return tuning_job(
         found,
@@ -165,7 +166,7 @@ def _jobs(
         "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
     }
     bucket = storage.parse(request.train_uri).bucket
-    lease = float(request.options.get("lease_seconds", _LEASE_SECONDS))
+    lease, settle = _claiming(request.options)
     return TuningJobs(
         project=request.project,
         location=wanted.location,
@@ -175,7 +176,15 @@ def _jobs(
         claim=Claim(f"gs://{bucket}/tunepipe/claims/{key}", lease),
         stands=kind.stands,
         service_account=wanted.service_account,
-        settle_seconds=float(request.options.get("settle_seconds", _SETTLE_SECONDS)),
+        settle_seconds=settle,
+    )
+
+
+def _claiming(options: Mapping[str, Any]) -> tuple[float, float]:
+    """Read how long a claim holds, and how long an unknown creation may take to show."""
+    return (
+        launcher.seconds(options, "lease_seconds", _LEASE_SECONDS),
+        launcher.seconds(options, "settle_seconds", _SETTLE_SECONDS),
     )
 
 

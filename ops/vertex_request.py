@@ -25,7 +25,6 @@ from tunepipe.backends.job_labels import KEY_CHARACTERS
 from tunepipe.backends.template_source import read_template
 from tunepipe.core.errors import LimitError, UsageError
 from tunepipe.core.near_names import hint
-from tunepipe.core.ranges import check_range
 
 from .compilation import pipeline_text
 from .inlining import check_template, template_sha256
@@ -34,10 +33,6 @@ from .specs import read
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
 _SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name of an object
-_SECONDS = {
-    *("poll_seconds", "patience_seconds", "first_job_seconds", "pause_seconds"),
-    *("lease_seconds", "settle_seconds"),
-}
 _TEXTS = {"template_version", "pipeline_root", "service_account", "network", "resources_path"}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -278,9 +273,7 @@ def _check_backend(run: VertexRun) -> None:
 
 
 def _check_own_options(options: Mapping[str, Any]) -> None:
-    """Check those that are ours, and not the template's or the tuning job's."""
-    for name in _SECONDS & options.keys():
-        check_range(options[name], name, 0)
+    """Check the texts that are ours, and not the template's or the tuning job's."""
     for name in _TEXTS & options.keys():
         if not isinstance(options[name], str):
             raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
