@@ -51,6 +51,7 @@ def check_step(
         service_account=str(options.get("service_account", "")),
         template=str(options.get("template_version", "")),
         under_way=True,
+        tables=tables,
     )
     found = list(_looked(place, inlined))
     for one in found:

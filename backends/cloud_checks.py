@@ -134,7 +134,7 @@ def bucket(place: Place) -> Iterator[Finding]:
 
 def quota(place: Place) -> Iterator[Finding]:
     """Look whether the region's quota is enough for one tuning."""
-    row = hardware_of(place.model, place.region)
+    row = hardware_of(place.model, place.region, place.tables)
     if not row:
         told = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
         yield Finding("quota", UNKNOWN, told, _quota_page(place))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunepipe.core.errors import CloudError, TunepipeError
@@ -27,6 +27,7 @@ class Place:
         template: The template's version or URI, where one tunes; "" for ours.
         under_way: Whether the run is under way, and acts as its own account, instead of somebody
             who is to submit it.
+        tables: The user's values for the tables.
     """
 
     model: Model
@@ -38,6 +39,7 @@ class Place:
     service_account: str = ""
     template: str = ""
     under_way: bool = False
+    tables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

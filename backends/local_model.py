@@ -1,4 +1,4 @@
-"""The tiny language model that is made when no base model is named: 0.35 M parameters.
+"""The tiny language model that is made when no base model is named: 0.33 M parameters.
 
 The layout is LFM2's: two short convolutions, then attention. Convolutions are what lets so small a
 model copy numbers and names it has never seen; layouts of attention alone learn the training rows

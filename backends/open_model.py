@@ -135,7 +135,8 @@ def _ask(endpoint: str, prompt: Prompt, settings: Mapping[str, Any]) -> Answer:
         )
     except api.InvalidArgument as error:
         return Answer(prompt.id, None, f"refused: {error.message}")
-    return _answer(prompt.id, type(response).to_dict(response)["predictions"])
+    asked = str(instance.get("prompt", ""))
+    return _answer(prompt.id, asked, type(response).to_dict(response)["predictions"])
 
 
 def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,12 +150,13 @@ def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"@requestFormat": "chatCompletions", "messages": messages, **limits}
 
 
-def _answer(prompt_id: str, predictions: Any) -> Answer:
+def _answer(prompt_id: str, asked: str, predictions: Any) -> Answer:
     """Read what the server of Model Garden (vLLM) answers to either kind of request."""
     found = predictions[0] if isinstance(predictions, list) and predictions else predictions
     if isinstance(found, str):
         # It repeats the prompt before its answer, with this word between them.
-        return Answer(prompt_id, found.rpartition("\nOutput:\n")[2] or found)
+        echoed = f"{asked}\nOutput:\n"
+        return Answer(prompt_id, found.partition(echoed)[2] if echoed in found else found)
     choices = found.get("choices") if isinstance(found, Mapping) else None
     if choices:
         text = choices[0].get("message", {}).get("content") or choices[0].get("text")

@@ -7,7 +7,9 @@ has been written over it since. Local paths need no Google package.
 from __future__ import annotations
 
 import glob
+import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -184,12 +186,26 @@ def _write_path(data: bytes, path: Path, *, must_be_new: bool) -> None:
         with replacing(path, "wb") as file:
             file.write(data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with replacing(written, "wb") as file:
+        file.write(data)
     try:
-        with path.open("xb") as file:
-            file.write(data)
+        _place(written, path)
     except FileExistsError as error:
         raise UsageError("this file is there already", where=str(path)) from error
+    finally:
+        written.unlink()
+
+
+def _place(written: Path, path: Path) -> None:
+    """Give a file its name, whole or not at all; of two that do so at once, one wins."""
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, such as a mounted bucket
+        with path.open("xb") as file:
+            file.write(written.read_bytes())
 
 
 def list_files(pattern: str) -> list[str]:

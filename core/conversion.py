@@ -171,8 +171,19 @@ def _write(
     return report
 
 
+def _refuse_constant(word: str) -> None:
+    raise DataError(
+        f"the list of rows holds {word}, which is no JSON value",
+        fix="null, or a text, where it stands",
+    )
+
+
 def _array(source: Path) -> list[Mapping[str, Any]] | None:
-    """Read a file that is one JSON array of objects; None stands for any other file."""
+    """Read a file that is one JSON array of objects; None stands for any other file.
+
+    Raises:
+        DataError: A number that JSON lacks.
+    """
     if not os.path.isfile(source):
         return None
     with open(source, "rb") as file:
@@ -180,7 +191,9 @@ def _array(source: Path) -> list[Mapping[str, Any]] | None:
             return None
         file.seek(0)
         try:
-            rows = json.load(file)
+            rows = json.load(file, parse_constant=_refuse_constant)
+        except DataError:
+            raise
         except (ValueError, RecursionError):
             return None
     return rows if rows and all(isinstance(row, dict) for row in rows) else None

@@ -46,10 +46,21 @@ def doctor(
 
     from .doctor import examine
 
-    model = models.find(base_model, backend, options.tables(context, tables))
+    over = options.tables(context, tables)
+    model = models.find(base_model, backend, over)
     if model.backend != "local" and not (project and region):
         raise UsageError("is needed to look at the cloud", where="--project and --region")
-    place = Place(model, dataset, format, project, region, bucket, service_account, template)
+    place = Place(
+        model,
+        dataset,
+        format,
+        project,
+        region,
+        bucket,
+        service_account,
+        template,
+        tables=over,
+    )
     out = Output(json)
     found = []
     for one in examine(place):

@@ -539,7 +539,9 @@ def _ended(found: RunStatus, out: Output) -> int:
         out.line(f"verdict: {found.verdict}", "bold green" if found.verdict == BETTER else "bold")
     if found.unchanged:
         out.line(found.unchanged)
-    if found.model:
+    if found.model.startswith("gs://"):
+        out.line(f"its weights: {found.model}; serve them on an endpoint to ask it")
+    elif found.model:
         out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
     if found.error:
         out.line(f"{out.styled('error', 'red bold')}: {found.error}")

@@ -57,6 +57,13 @@ def test_a_problem_stops_the_run_with_the_command_that_mends_it(cloud, facts, ki
     assert fix in caught.value.fix
 
 
+def test_the_quota_is_held_against_the_users_own_tables(cloud):
+    cloud.ask("facts", {"quota": {TPU: {REGION: 63}}})
+    looked(tables={"regions": {REGION: {"quota_multiple": 32}}})
+    with pytest.raises(CloudError, match="63 in"):
+        looked()
+
+
 def test_each_backend_asks_for_the_rights_that_its_own_steps_need(cloud):
     cloud.ask(
         "facts", {"denied": ["aiplatform.pipelineJobs.create", "aiplatform.schedules.create"]}

@@ -186,6 +186,8 @@ def test_an_endpoint_is_asked(
     ("predictions", "text"),
     [
         (["Prompt:\nq\nOutput:\nfine"], "fine"),
+        (["Prompt:\nq\nOutput:\n"], ""),
+        (["Prompt:\nq\nOutput:\na\nOutput:\nb"], "a\nOutput:\nb"),
         (["plain"], "plain"),
         ({"choices": [{"message": {"content": "fine"}}]}, "fine"),
         ([{"choices": [{"text": "fine"}]}], "fine"),
@@ -194,7 +196,7 @@ def test_an_endpoint_is_asked(
     ],
 )
 def test_what_a_server_may_answer(predictions: object, text: str | None) -> None:
-    assert open_model._answer("1", predictions).text == text
+    assert open_model._answer("1", "q", predictions).text == text
 
 
 @pytest.mark.parametrize("model", [WEIGHTS, QWEN])

@@ -1,5 +1,6 @@
 """Files by path and by gs:// URI, the latter through the real client."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,42 @@ def test_of_two_writers_the_later_learns_of_the_first(cloud: StandIn) -> None:
         storage.write_bytes(b"two", uri, if_generation=0)
     storage.write_bytes(b"two", uri, if_generation=int(made.generation))
     assert storage.read_bytes(uri) == b"two"
+
+
+def test_a_new_file_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that is killed while it writes a promotion must leave none."""
+    place = str(tmp_path / "moves" / "1.json")
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", killed)
+        with pytest.raises(KeyboardInterrupt):
+            storage.write_bytes(b"first", place, if_generation=0)
+    assert list((tmp_path / "moves").iterdir()) == []
+    storage.write_bytes(b"first", place, if_generation=0)
+    assert [one.read_bytes() for one in (tmp_path / "moves").iterdir()] == [b"first"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_takes_no_other_files_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    """Also where a file system has no hard links, as a mounted bucket has none."""
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    place = str(tmp_path / "1.json")
+    storage.write_bytes(b"first", place, if_generation=0)
+    with pytest.raises(UsageError, match="there already"):
+        storage.write_bytes(b"second", place, if_generation=0)
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"first"]
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_not_read_half_and_half(

@@ -294,6 +294,9 @@ def test_one_json_array_is_read_as_rows(tmp_path, indent):
     path.write_text("[1]\n[2]\n")
     with pytest.raises(DataError):
         conversion.convert(path, target, "palm")
+    path.write_text('[{"input_text": "q", "output_text": "a", "n": NaN}]')
+    with pytest.raises(DataError, match="holds NaN, which is no JSON value"):
+        conversion.convert(path, target, "palm")
 
 
 def test_a_row_that_utf8_cannot_hold_is_refused_like_any_other(tmp_path):
