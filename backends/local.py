@@ -93,7 +93,8 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     from . import local_generation, local_vllm
 
     unasked = not (options.engine or options.four_bit)
-    if options.engine == "vllm" or (unasked and local_vllm.is_worth_its_start(model, device)):
+    by_itself = unasked and local_vllm.is_worth_its_start(model, len(prompts), device)
+    if options.engine == "vllm" or by_itself:
         return local_vllm.generate(model, prompts, options, device)
     return local_generation.generate(model, prompts, options, device)
 

@@ -18,19 +18,22 @@ from .local_options import PredictionOptions
 from .local_precision import dtype_of
 from .prompts import answer_text, asked_ids, end_ids
 
-_WORTH_BYTES = 2**30  # vLLM takes most of a minute to start; smaller models have answered by then
+# vLLM takes most of a minute to start: small models have answered by then, or a few prompts.
+_WORTH_BYTES = 2**30
+_WORTH_PROMPTS = 64
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that its LoRA kernels come in
 _MEMORY_SHARE = 0.9  # of what is free
 
 
-def is_worth_its_start(name: str, device: str) -> bool:
-    """Say whether vLLM is to be taken unasked: it is here, with a GPU, for a model that is large.
+def is_worth_its_start(name: str, prompts: int, device: str) -> bool:
+    """Say whether vLLM is to be taken unasked: it is here, with a GPU, and there is much to do.
 
     Args:
         name: The model's folder or hub id.
+        prompts: How many questions.
         device: "cpu", "cuda" or "cuda:N"; vLLM takes the GPU it finds, so one of several is none.
     """
-    if device != "cuda" or not importlib.util.find_spec("vllm"):
+    if device != "cuda" or prompts < _WORTH_PROMPTS or not importlib.util.find_spec("vllm"):
         return False
     folder = Path(whole_model_of(name))
     files = folder.glob("*.safetensors")
@@ -91,7 +94,7 @@ def _require_possible(options: PredictionOptions) -> None:
 def _engine(name: str, longest: int, options: PredictionOptions, device: str) -> Any:
     from vllm import LLM
 
-    adapter, base = adapter_of(name), whole_model_of(name)
+    base, rank = whole_model_of(name), int(adapter_of(name).get("r", 0))
     reads = load_config(base).get_text_config().max_position_embeddings
     return LLM(
         model=base,
@@ -99,8 +102,8 @@ def _engine(name: str, longest: int, options: PredictionOptions, device: str) ->
         # Room for what a model could read at most may be more than there is.
         max_model_len=min(longest, reads),
         gpu_memory_utilization=_MEMORY_SHARE * free_bytes(device) / total_bytes(device),
-        enable_lora=bool(adapter),
-        max_lora_rank=next(one for one in _RANKS if one >= adapter.get("r", 0)),
+        enable_lora=rank > 0,
+        max_lora_rank=next((one for one in _RANKS if one >= rank), rank),
         disable_log_stats=True,
     )
 

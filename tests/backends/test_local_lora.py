@@ -373,5 +373,9 @@ def test_what_vllm_cannot_take_is_left_to_transformers(base, data, tmp_path):
     assert "transformers" in caught.value.fix
 
 
-def test_no_small_model_is_answered_through_vllm_unasked(base):
-    assert not local_vllm.is_worth_its_start(base, "cuda")
+@needs_vllm
+def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(base):
+    known, here = "org/model", "cuda"
+    assert local_vllm.is_worth_its_start(known, 64, here)
+    for name, prompts, device in ((base, 64, here), (known, 63, here), (known, 64, "cuda:1")):
+        assert not local_vllm.is_worth_its_start(name, prompts, device)
