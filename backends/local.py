@@ -116,6 +116,7 @@ def _tune(
 
     from .local_data import encode
     from .local_lora import save
+    from .local_loss import require_apart
     from .local_memory import free_bytes, require_room, size_of
     from .local_training import train
 
@@ -123,8 +124,6 @@ def _tune(
     if not examples:
         raise DataError("there is no row to learn from", where=request.train_uri)
     tokenizer, config = _tokenizer_and_config(request.base_model, examples)
-    if options.packing:
-        _require_attention(config)
     most = options.max_tokens or min(_MAX_TOKENS, config.get_text_config().max_position_embeddings)
     weight = _PROMPT_WEIGHTS.get(_kind(request, options), 0.0)
     rows, judged = (
@@ -140,6 +139,8 @@ def _tune(
         number_bytes=plan.layout.dtype.itemsize,
     )
     model = _model(tokenizer, config, request, options, folder, crew)
+    if options.packing:
+        require_apart(model, rows[0], plan.layout)
     checkpoint = _checkpoint(options, folder, identity)
     try:
         state = train(model, rows, judged, plan, checkpoint, crew, progress)
@@ -195,16 +196,6 @@ def _settled(options: TuningOptions, request: TuningRequest, processes: int) -> 
         evaluate_every=options.evaluate_every or every,
         checkpoint_every=options.checkpoint_every or every,
     )
-
-
-def _require_attention(config: Any) -> None:
-    layers = getattr(config.get_text_config(), "layer_types", None) or ()
-    if not all("attention" in layer for layer in layers):
-        raise UsageError(
-            "the model cannot tell packed rows apart: it has layers that look across them",
-            where="packing",
-            fix="leave it out, or name a base model of attention alone",
-        )
 
 
 def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:

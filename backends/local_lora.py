@@ -77,9 +77,9 @@ def adapt(model: Any, options: TuningOptions, seed: int) -> Any:
         return get_peft_model(model, config)
     except ValueError as error:
         raise UsageError(
-            "the model has no modules of these names",
+            f"LoRA cannot adapt these modules: {error}",
             where="target_modules",
-            fix="use all-linear, or names such as q_proj,v_proj",
+            fix="name others, such as q_proj,v_proj, or set tuning_mode full",
         ) from error
 
 

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from tunepipe.backends import local, local_lora, local_vllm
 from tunepipe.backends.contract import Prompt, TuningRequest
+from tunepipe.backends.local_data import Layout, Row
 from tunepipe.backends.local_loading import load_tokenizer
+from tunepipe.backends.local_loss import require_apart
 from tunepipe.backends.local_model import learn_tokenizer
 from tunepipe.backends.local_options import TuningOptions
+from tunepipe.backends.local_precision import dtype_of
 from tunepipe.core.errors import DataError, LimitError, TunepipeError, UsageError
 from tunepipe.core.formats import example, read_examples
 
@@ -117,7 +120,6 @@ def test_lora_trains_little_and_lowers_the_loss(base, adapter):
 
 def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
     from peft import AutoPeftModelForCausalLM
-    from transformers import AutoModelForCausalLM
 
     whole = AutoModelForCausalLM.from_pretrained(merged.model)
     layered = AutoPeftModelForCausalLM.from_pretrained(adapter.model)
@@ -195,7 +197,6 @@ def test_a_training_that_runs_out_of_memory_says_what_to_change(base, data, tmp_
 def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
     """Not into the rounded ones."""
     from peft import AutoPeftModelForCausalLM
-    from transformers import AutoModelForCausalLM
 
     options = TuningOptions(tuning_mode="qlora")
     model = local_lora.adapt(local_lora.load_base(base, options, "cpu"), options, seed=0)
@@ -210,8 +211,6 @@ def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
 
 
 def test_what_was_tuned_is_not_the_base(base, merged):
-    from transformers import AutoModelForCausalLM
-
     before, after = (AutoModelForCausalLM.from_pretrained(name) for name in (base, merged.model))
     assert not torch.allclose(logits(before), logits(after), atol=1e-3)
 
@@ -242,7 +241,7 @@ def test_full_tuning_learns_the_rows_and_where_an_answer_ends(base, data, tmp_pa
 
 def test_the_loss_is_on_the_answer_alone(base, data, tmp_path):
     """The loss before training is the mean over the answers' tokens, reckoned by hand."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     model, tokenizer = (
         AutoModelForCausalLM.from_pretrained(base),
@@ -273,6 +272,43 @@ def test_ways_to_divide_a_step_change_no_weight(base, data, adapter, tmp_path, o
     found = run(base, data, tmp_path, learning_rate=1e-2, **options)
     assert_same_adapter(found, adapter)
     assert found.statistics["tokens"] == adapter.statistics["tokens"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("kind", "shape", "apart"),
+    [
+        ("qwen3", {"head_dim": 32}, True),
+        ("gemma3_text", {"head_dim": 32}, True),
+        ("mixtral", {"num_local_experts": 4}, True),
+        ("gpt_oss", {"head_dim": 32, "num_local_experts": 4}, False),
+        ("opt", {"ffn_dim": 128, "word_embed_proj_dim": 64}, False),
+        ("bloom", {"n_layer": 2, "n_head": 2}, False),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, False),
+        ("mamba", {"state_size": 8}, False),
+    ],
+)
+def test_rows_are_packed_only_where_none_sees_another(kind, shape, apart, precision):
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        pad_token_id=0,
+        **shape,
+    )
+    torch.manual_seed(0)
+    dtype = dtype_of(precision, "cpu")
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    packed = Row(list(range(5, 17)), [1.0] * 12), Layout(2, 24, pad=0, dtype=dtype)
+    if apart:
+        require_apart(model, *packed)
+    else:
+        with pytest.raises(UsageError, match="cannot tell packed rows apart"):
+            require_apart(model, *packed)
 
 
 def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
