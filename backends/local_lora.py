@@ -19,11 +19,23 @@ ADAPTER = "adapter_config.json"
 
 
 def load_config(name: str) -> Any:
-    """Load the configuration of a folder or hub id."""
+    """Load the configuration of a folder or hub id.
+
+    Raises:
+        UsageError: There is none, or it is not that of a model that writes text.
+    """
     from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     with loading(name) as where:
-        return AutoConfig.from_pretrained(name, **where)
+        config = AutoConfig.from_pretrained(name, **where)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UsageError(
+            f"transformers has no model of the kind {config.model_type} that only writes text",
+            where=f"base_model {name}",
+            fix="take one that does, such as a Llama, a Qwen or a Gemma",
+        )
+    return config
 
 
 def adapter_of(name: str) -> dict[str, Any]:

@@ -350,6 +350,13 @@ def test_a_folder_without_a_model_is_named(data, tmp_path):
         run(str(tmp_path / "empty"), data, tmp_path / "out")
 
 
+def test_a_model_that_does_not_write_text_is_named(base, data, tmp_path):
+    load_tokenizer(base).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
+    with pytest.raises(UsageError, match="no model of the kind clip"):
+        run(str(tmp_path), data, tmp_path / "out")
+
+
 def test_a_hub_that_cannot_be_reached_is_told_in_words(data, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match="neither from a folder nor from the hub") as caught:
