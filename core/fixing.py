@@ -18,7 +18,7 @@ from .characters import CONTROL
 from .diagnosis import BOM, Diagnosis, diagnose, overlong
 from .errors import DataError, UsageError
 from .files import replacing
-from .formats import FORMATS
+from .formats import FORMATS, canonical
 from .problems import Finding
 from .rules import Rules, rules_for
 from .sources import Opener, Source, expanded, open_local
@@ -192,10 +192,10 @@ class _Mender:
         mended, diagnosis = self._mended(line, note)
         if diagnosis.is_blank:
             note("blank-line", "removed the blank line")
-        elif diagnosis.input is None or diagnosis.output is None:
+        elif diagnosis.input is None or diagnosis.row is None:
             stopping = [finding for finding in diagnosis.findings if finding.stops]
             self._reject(path, number, stopping, line)
-        elif self._is_repeated(diagnosis.input, diagnosis.output):
+        elif self._is_repeated(diagnosis.input, diagnosis.row):
             note("duplicate-row", "removed the row: the same stands earlier")
         else:
             self.file.write(mended + b"\n")
@@ -210,8 +210,9 @@ class _Mender:
         line = _without_controls(line)
         return line, diagnose(line, self.rules)
 
-    def _is_repeated(self, given: str, wanted: str) -> bool:
-        first, second = hashes([given, wanted])
+    def _is_repeated(self, given: str, row: Mapping[str, Any]) -> bool:
+        # The whole row: two with one answer may turn down different ones, or weigh turns otherwise.
+        first, second = hashes([given, canonical(row)])
         repeated = (first, second) in self.seen
         self.seen.add((first, second))
         return repeated

@@ -16,7 +16,7 @@ from .tally import Tally
 _SHOWN_OF_EACH = 20
 
 _SAME = {
-    "duplicate-row": "the same row stands at",
+    "duplicate-row": "the same input and output stand at",
     "near-duplicate": "nearly the same row stands at",
     "conflicting-row": "the same input with another output stands at",
     "eval-leak": "the same input stands at",

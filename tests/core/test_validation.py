@@ -97,10 +97,11 @@ def test_repeats_name_the_earlier_line_and_file(tmp_path):
     report = validate([first, second])
     assert [(p.path, p.line, p.code, p.message) for p in report.problems] == [
         (str(second), 1, "blank-line", "the line is blank"),
-        (str(second), 2, "duplicate-row", f"the same row stands at line 101 of {first}"),
+        (str(second), 2, "duplicate-row",
+         f"the same input and output stand at line 101 of {first}"),
         (str(second), 3, "conflicting-row",
          f"the same input with another output stands at line 101 of {first}"),
-        (str(second), 4, "duplicate-row", "the same row stands at line 3"),
+        (str(second), 4, "duplicate-row", "the same input and output stand at line 3"),
     ]  # fmt: skip
     assert report.errors == 0
     assert [file.rows for file in report.files] == [101, 3]
