@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,11 +112,36 @@ def test_repeats_name_the_earlier_line_and_file(tmp_path):
 
 def test_a_row_of_the_evaluation_file_is_a_leak_however_it_is_written(tmp_path):
     train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("あ", "1"))
-    held = write(tmp_path / "eval.jsonl", b"{", b'{"output_text": "2", "input_text": "\\u3042"}')
+    held = write(tmp_path / "eval.jsonl", b"", b'{"output_text": "2", "input_text": "\\u3042"}')
     report = validate([train], against=[held])
     assert codes(report) == [(121, "eval-leak")]
     assert report.problems[0].message == f"the same input stands at line 2 of {held}"
     assert report.errors == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("format", ["palm-chat", "gemini", "messages", "prompt-completion"])
+def test_a_leak_is_seen_from_one_format_to_another(tmp_path, format, workers):
+    train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
+    leaked = defects.line(defects.row(format, "q", "another answer"))
+    held = write(tmp_path / "eval.jsonl", *defects.sound_lines(format)[:1], leaked)
+    report = validate([train], against=[held], workers=workers)
+    assert (121, "eval-leak") in codes(report)
+
+
+@pytest.mark.parametrize("unread", [b"{", b'{"input_text": "q", "output_text": "a", "day": 1}'])
+def test_a_file_that_cannot_be_read_whole_is_no_proof_against_a_leak(tmp_path, unread):
+    train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
+    held = write(tmp_path / "eval.jsonl", pair("another", "a"), unread)
+    with pytest.raises(UsageError, match="cannot be compared with: 1 of its 2 rows have errors"):
+        validate([train], against=[held])
+
+
+def test_personal_data_and_lengths_keep_no_row_from_the_comparison(tmp_path):
+    text = "write to me@example.com " * 4000
+    train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
+    held = write(tmp_path / "eval.jsonl", pair("q", text))
+    assert validate([train], against=[held], pii=True).counts["eval-leak"] == 1
 
 
 def test_the_list_is_cut_but_shows_every_code(tmp_path):
@@ -446,6 +472,15 @@ def test_sarif_places_each_problem_at_its_line(tmp_path):
         assert place["artifactLocation"]["uri"] == f"file://{tmp_path}/my%20rows.jsonl"
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["level"] == CODES[result["ruleId"]][0]
+
+
+def test_sarif_names_a_file_whose_name_is_no_utf8(tmp_path):
+    path = os.fsencode(tmp_path / "rows") + b"\xff.jsonl"
+    with open(path, "wb") as file:
+        file.write(b"{\n")
+    (result, *_) = sarif(validate([os.fsdecode(path)]))["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert place["uri"].endswith("/rows%FF.jsonl")
 
 
 def test_no_message_quotes_a_text_of_the_row(tmp_path):
