@@ -150,6 +150,28 @@ def test_tools_and_pictures_go_to_gemini_and_back():
     assert (back, left_out) == (row, ())
 
 
+def test_answers_out_of_order_stay_with_their_calls():
+    days = ["mon", "tue"]
+    calls = [
+        {
+            "id": day,
+            "type": "function",
+            "function": {"name": "f", "arguments": f'{{"day":"{day}"}}'},
+        }
+        for day in days
+    ]
+    answers = [{"role": "tool", "tool_call_id": day, "content": f"on {day}"} for day in days[::-1]]
+    messages = [USER, {"role": "assistant", "tool_calls": calls}, *answers, ANSWER]
+    row, _ = conversion.converted({"messages": messages}, "messages", "gemini")
+    _, called, answered, _ = (content["parts"] for content in row["contents"])
+    assert [part["functionCall"]["args"]["day"] for part in called] == days
+    said = [part["functionResponse"]["response"]["output"] for part in answered]
+    assert said == ["on mon", "on tue"]
+    twice = [*messages[:2], answers[0], answers[0], ANSWER]
+    with pytest.raises(DataError, match="or that has its answer"):
+        conversion.converted({"messages": twice}, "messages", "gemini")
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
