@@ -205,7 +205,7 @@ def measured(
 def _tokens(found: Report) -> int:
     """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
     tokens = found.tokens
-    if found.valid_rows == found.rows:
+    if found.valid_rows == found.rows or (found.valid_rows and not tokens):
         return tokens
     from tunepipe.core.costs import tokens_from_characters
 

@@ -293,6 +293,40 @@ def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
     assert 30_000 < report.tokens < 33_000  # a quarter of the characters, and of the JSON's own
 
 
+VIDEO = {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://b/v.mp4"}}
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+DRAWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+@pytest.mark.parametrize(
+    ("format", "question", "pointing"),
+    [
+        ("gemini", [VIDEO, {"text": "q"}], 1),
+        ("messages", [PICTURE, {"type": "text", "text": "q"}], 1),
+        ("messages", [DRAWN, {"type": "text", "text": "q"}], 0),
+        ("gemini", [{"text": "q"}], 0),
+    ],
+)
+def test_tokens_are_not_known_where_a_row_points_to_a_file(
+    tmp_path, format, question, pointing, fast_from_bytes
+):
+    row = defects.row(format, "q", "a")
+    row["contents" if format == "gemini" else "messages"][0][
+        "parts" if format == "gemini" else "content"
+    ] = question
+    path = write(tmp_path / "rows.jsonl", *defects.sound_lines(format), defects.line(row))
+    report = validate([path], fast_from_bytes=fast_from_bytes)
+    assert report.errors == 0
+    assert report.stats["rows_with_files"] == pointing
+    assert (report.tokens == 0) == bool(pointing)
+
+
+def test_a_text_that_speaks_of_files_is_no_file(tmp_path):
+    lines = [*defects.sound_lines("palm"), pair(json.dumps(VIDEO), "a video")]
+    assert validate([write(tmp_path / "rows.jsonl", *lines)]).tokens > 0
+
+
 def test_tokens_estimated_and_at_least():
     assert estimated_tokens(4, 0) == 1
     assert estimated_tokens(0, 10) == 8

@@ -206,6 +206,20 @@ def test_plan_reads_the_dataset(said):
     assert counted["estimated_cost_usd"] == 100.0
 
 
+def test_plan_keeps_no_ceiling_over_files_whose_tokens_nobody_knows(said):
+    video = {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://b/v.mp4"}}
+    asked = {"role": "user", "parts": [video]}
+    answers = [{"role": "model", "parts": [{"text": f"cat {n}"}]} for n in range(99)]
+    write("d.jsonl", [{"contents": [asked, answer]} for answer in answers])
+    asked = ("plan", "d.jsonl", "--model", "gemini-3.5-flash", "--region", "us-central1", "--json")
+    code, found, _ = said(*asked)
+    assert (code, found["estimated_cost_usd"]) == (0, None)
+    assert any("rows that point to files" in warning for warning in found["warnings"])
+    assert said(*asked, "--max-cost-usd", "1")[0] == 3
+    code, found, _ = said(*asked, "--max-cost-usd", "100", "--tokens", "1000000")
+    assert (code, found["estimated_cost_usd"] > 1) == (0, True)
+
+
 def test_plan_is_calibrated_by_a_tokenizer(said):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
