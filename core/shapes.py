@@ -284,8 +284,7 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
     yield from _lists(row, ("tools",))
     if "contents" not in row:
         return
-    roles = rules.roles or ("user", "model", "function")
-    kinds, fields = [], []
+    roles, kinds, fields = rules.roles, [], []
     for turn in _turns(row["contents"], "contents"):
         if isinstance(turn, Finding):
             yield turn

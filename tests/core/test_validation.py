@@ -11,6 +11,7 @@ import pytest
 
 from tests import defects
 from tunepipe.core.errors import UsageError
+from tunepipe.core.formats import FORMATS
 from tunepipe.core.languages import language
 from tunepipe.core.problems import CODES
 from tunepipe.core.rules import estimated_tokens, fewest_tokens, rules_for
@@ -151,6 +152,13 @@ def test_the_list_is_cut_but_shows_every_code(tmp_path):
     assert {problem.code for problem in report.problems} == set(report.counts)
     assert report.counts["not-json"] == 300
     assert report.problems_total == sum(report.counts.values()) == 302
+
+
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_model_of_ones_own_takes_every_format(tmp_path, format, fast_from_bytes):
+    path = write(tmp_path / "rows.jsonl", *defects.sound_lines(format))
+    assert not validate([path], model="folder/model", fast_from_bytes=fast_from_bytes).counts
 
 
 @pytest.mark.parametrize("format", ["palm", "palm-chat", "gemini", "messages", "preference"])
