@@ -88,6 +88,7 @@ def fix(
     format: str = "auto",
     model: str = "",
     control_characters: bool = False,
+    pii: bool = False,
     opener: Opener = open_local,
     overrides: Mapping[str, Any] | None = None,
 ) -> Fixing:
@@ -105,6 +106,7 @@ def fix(
         format: One of formats.FORMATS, or "auto".
         model: The model to tune, for its limits.
         control_characters: Whether control characters are taken out.
+        pii: Whether a row with personal data is one with an error.
         opener: Opens what is not a local path.
         overrides: The user's values over services.toml.
 
@@ -113,7 +115,8 @@ def fix(
         UsageError: A file cannot be read or written.
     """
     names = expanded(paths)
-    rules = _rules(names, format, model, opener, overrides)
+    chosen = _format(names, opener) if format == "auto" else format
+    rules = rules_for(chosen, model, pii=pii, overrides=overrides)
     refused = os.fspath(rejects) or rejects_path(out)
     with replacing(out, "wb") as file, replacing(refused) as apart:
         mender = _Mender(rules, control_characters, file, apart)
@@ -125,27 +128,19 @@ def fix(
     return mender.done
 
 
-def _rules(
-    names: list[str],
-    format: str,
-    model: str,
-    opener: Opener,
-    overrides: Mapping[str, Any] | None,
-) -> Rules:
-    if format == "auto":
-        if "-" in names:
-            raise UsageError("standard input cannot be read twice", fix="name the --format")
-        found = None
-        for name in names:
-            source = Source(name, opener)
-            _refuse_stopped(source)
-            found = found or source.format()
-            source.close()
-        if not found:
-            fix = f"name the --format: one of {', '.join(FORMATS)}"
-            raise DataError("no row has the fields of a known format", where=names[0], fix=fix)
-        format = found
-    return rules_for(format, model, overrides=overrides)
+def _format(names: list[str], opener: Opener) -> str:
+    if "-" in names:
+        raise UsageError("standard input cannot be read twice", fix="name the --format")
+    found = None
+    for name in names:
+        source = Source(name, opener)
+        _refuse_stopped(source)
+        found = found or source.format()
+        source.close()
+    if not found:
+        fix = f"name the --format: one of {', '.join(FORMATS)}"
+        raise DataError("no row has the fields of a known format", where=names[0], fix=fix)
+    return found
 
 
 def _refuse_stopped(source: Source) -> None:

@@ -100,7 +100,8 @@ def validate(
     if fix:
         try:
             wishes = {"format": format, "model": model, "overrides": over.get("services")}
-            said["fixed"] = _fixed(dataset, fix, control_characters, **wishes).as_json()
+            done = _fixed(dataset, fix, control_characters, pii=pii, **wishes)
+            said["fixed"] = done.as_json()
         except DataError as error:
             said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)

@@ -55,6 +55,16 @@ def test_validate_names_every_problem(said):
         assert words in err
 
 
+def test_a_corrected_copy_has_no_row_that_did_not_pass(said):
+    write("d.jsonl", [*palm(20), {"input_text": "mail me@example.com", "output_text": "sent"}])
+    code, report, _ = said("validate", "d.jsonl", "--pii", "--fix", "f.jsonl", "--json")
+    assert (code, report["fixed"]["rows_rejected"]) == (1, 1)
+    assert said("validate", "f.jsonl", "--pii", "--json")[0] == 0
+    assert (
+        said("validate", "d.jsonl", "--fix", "f.jsonl", "--json")[1]["fixed"]["rows_rejected"] == 0
+    )
+
+
 def test_warnings_alone_pass(said):
     write("rows.jsonl", [*palm(120), ""])
     assert said("validate", "rows.jsonl")[0] == 0
