@@ -301,6 +301,23 @@ def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
     assert 30_000 < report.tokens < 33_000  # a quarter of the characters, and of the JSON's own
 
 
+@pytest.mark.parametrize(
+    ("scores", "found"), [((1, 1.0), 1), ((0.5,), 1), ((1, 0, 1), 0), ((1, 2**60 + 1), 0)]
+)
+def test_scores_are_compared_as_numbers(tmp_path, scores, found):
+    def answer(number: int) -> dict:
+        return {"role": "model", "parts": [{"text": f"answer {number}"}]}
+
+    row = {
+        "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+        "completions": [
+            {"score": score, "completion": answer(number)} for number, score in enumerate(scores)
+        ],
+    }
+    path = write(tmp_path / "rows.jsonl", *defects.sound_lines("preference"), defects.line(row))
+    assert validate([path]).counts.get("missing-field", 0) == found
+
+
 VIDEO = {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://b/v.mp4"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
 DRAWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
