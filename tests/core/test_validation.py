@@ -301,6 +301,26 @@ def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
     assert 30_000 < report.tokens < 33_000  # a quarter of the characters, and of the JSON's own
 
 
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("code", ["secret", "pii"])
+@pytest.mark.parametrize("place", ["turned down", "functions", "labels"])
+def test_what_must_not_be_shown_is_found_in_every_field(tmp_path, place, code, fast_from_bytes):
+    told = {"secret": "AKIAIOSFODNN7EXAMPLE", "pii": "me@example.com"}[code]
+    turns = defects.row("messages", "q", "a")["messages"]
+    row = {
+        "turned down": {
+            "input": {"messages": turns[:1]},
+            "preferred_output": turns[1:],
+            "non_preferred_output": [{"role": "assistant", "content": f"see\n{told}"}],
+        },
+        "functions": {"messages": turns, "functions": [{"name": "f", "description": told}]},
+        "labels": {"messages": turns, "labels": {"of": told}},
+    }[place]
+    path = write(tmp_path / "rows.jsonl", *[defects.line(row)] * 3)
+    report = validate([path], pii=True, fast_from_bytes=fast_from_bytes)
+    assert report.counts[code] == 3
+
+
 @pytest.mark.parametrize(
     ("scores", "found"), [((1, 1.0), 1), ((0.5,), 1), ((1, 0, 1), 0), ((1, 2**60 + 1), 0)]
 )
