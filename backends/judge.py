@@ -19,7 +19,7 @@ from typing import Any
 from tunepipe.core.comparison import Comparison, compare
 from tunepipe.core.costs import tokens_from_characters
 from tunepipe.core.errors import CloudError, LimitError, UsageError
-from tunepipe.core.judge_prompt import PROMPT, check_template
+from tunepipe.core.judge_prompt import PROMPT, check_template, material
 from tunepipe.core.predictions import Prediction
 from tunepipe.core.tables import load
 
@@ -294,11 +294,12 @@ def _open(ours: Prediction, theirs: Prediction) -> bool:
 
 def _prompts(ours: Prediction, theirs: Prediction, prompt: str) -> tuple[str, str]:
     """The question with the tuned model's answer first, and with it second."""
-    fields = {"input": ours.input, "reference": ours.reference}
+    fields = {"input": material(ours.input), "reference": material(ours.reference)}
+    one, other = material(ours.prediction or ""), material(theirs.prediction or "")
     template = Template(prompt)
     return (
-        template.substitute(fields, first=ours.prediction, second=theirs.prediction),
-        template.substitute(fields, first=theirs.prediction, second=ours.prediction),
+        template.substitute(fields, first=one, second=other),
+        template.substitute(fields, first=other, second=one),
     )
 
 

@@ -1,13 +1,10 @@
-"""What validate_shard and merge_validations do: one dataset, many machines."""
+"""What validate_shard does: one machine looks at one file of a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from tunepipe.core.validation_parts import merge, write_part
+from tunepipe.core.validation_parts import write_part
 
 from . import storage
-from .validation_step import Valid, conclude_step
 
 
 def shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
@@ -20,17 +17,3 @@ def shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
         model: The model whose limits apply; "" takes the format's first.
     """
     write_part([shard_uri], part, format=format, model=model, opener=storage.open_file)
-
-
-def merge_step(parts: Sequence[str], problems: str, page: str) -> Valid:
-    """Put the parts together, write the reports, and refuse data with errors.
-
-    Args:
-        parts: What `shard_step` wrote, in the order of the files.
-        problems: The JSON file to write.
-        page: The HTML file to write.
-
-    Raises:
-        DataError: The data have errors. Both reports are written before.
-    """
-    return conclude_step(merge(parts), problems, page)

@@ -57,7 +57,7 @@ def merge_validations(
         format: The format.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.backends.sharding_step import merge_step
+    from tunepipe.backends.merging_step import merge_step
 
     report = merge_step([part.path for part in parts], problems.path, page.path)
     return (report.rows, report.format, report.tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from .formats import SIDES, canonical
@@ -24,22 +25,11 @@ def read(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
     """
     turns: list[Turn] = []
     names: dict[str, str] = {}
-    for message in messages:
-        if message.get("weight", 1) != 1:
-            raise refusal("a message has a weight")
-        role = message["role"]
-        if role in ("tool", "function"):
-            turn = Turn("tool", (_answer(message, names),))
-            if turns and turns[-1].role == "tool":
-                turn = Turn("tool", turns.pop().parts + turn.parts)
+    for answers, run in groupby(messages, lambda message: message["role"] in ("tool", "function")):
+        if answers:
+            turns.append(Turn("tool", _answers(run, names)))
         else:
-            others = sorted(name for name in message.keys() - KNOWN if message[name])
-            if others:
-                raise refusal(f"a message has {', '.join(others)}")
-            turn = Turn(SIDES[role], (*_contents(message.get("content")), *_calls(message, names)))
-        if not turn.parts:
-            raise ValueError("a message says nothing")
-        turns.append(turn)
+            turns += [_said(message, names) for message in run]
     return turns
 
 
@@ -62,6 +52,22 @@ def write(turns: Iterable[Turn]) -> list[Message]:
         open_calls = [(number, call["name"]) for number, call in numbered]
         messages.append(_spoken(turn, numbered))
     return messages
+
+
+def _said(message: Mapping[str, Any], names: dict[str, str]) -> Turn:
+    _refuse_weight(message)
+    others = sorted(name for name in message.keys() - KNOWN if message[name])
+    if others:
+        raise refusal(f"a message has {', '.join(others)}")
+    parts = (*_contents(message.get("content")), *_calls(message, names))
+    if not parts:
+        raise ValueError("a message says nothing")
+    return Turn(SIDES[message["role"]], parts)
+
+
+def _refuse_weight(message: Mapping[str, Any]) -> None:
+    if message.get("weight", 1) != 1:
+        raise refusal("a message has a weight")
 
 
 def _contents(content: Any) -> list[Part]:
@@ -100,17 +106,24 @@ def _calls(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
         arguments = json.loads(function["arguments"] or "{}")
         if not isinstance(arguments, dict):
             raise refusal("a call's arguments are not an object")
+        names.pop(number, None)  # names keeps the order of the calls
         names[number] = text(function["name"])
         parts.append({"functionCall": {"name": function["name"], "args": arguments}})
     return parts
 
 
-def _answer(message: Mapping[str, Any], names: Mapping[str, str]) -> Part:
-    number = message.get("tool_call_id", message.get("name"))
-    if number not in names:
-        raise refusal("a tool answers a call that was not made")
-    said = "".join(text(part["text"]) for part in _contents(message["content"]))
-    return {"functionResponse": {"name": names[number], "response": _response(said)}}
+def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[Part, ...]:
+    """Put answers in the order of their calls: Gemini tells them apart by nothing else."""
+    found: dict[str, Part] = {}
+    for message in messages:
+        _refuse_weight(message)
+        number = message.get("tool_call_id", message.get("name"))
+        if number not in names or number in found:
+            raise refusal("a tool answers a call that was not made, or that has its answer")
+        said = "".join(text(part["text"]) for part in _contents(message["content"]))
+        response = {"name": names[number], "response": _response(said)}
+        found[number] = {"functionResponse": response}
+    return tuple(found[number] for number in names if number in found)
 
 
 def _response(said: str) -> dict[str, Any]:

@@ -9,6 +9,10 @@ wider of two at each end:
   metrics, the sign-flip test for the others.
 
 So a verdict never rests on the bootstrap alone, and `p_value` (of the exact test) agrees with it.
+
+Rows without an answer have no score. Lest a model pass by answering the easy rows alone, one that
+is shown (by McNemar's test) to answer fewer than the other is `better` only if it still were with
+nought for each row that it alone left unanswered.
 """
 
 from __future__ import annotations
@@ -48,6 +52,8 @@ class Comparison:
         margin: The loss that would still be borne, 0..1.
         more_rows: How many further held-out rows would settle it, were the difference as it
             looks; 0 where it is settled, None where no number is known to.
+        least: The interval's lower end with nought for each row that the tuned model alone left
+            unanswered, where it is shown to answer fewer rows than the other; else None.
     """
 
     metric: str
@@ -63,11 +69,12 @@ class Comparison:
     unanswered: int
     margin: float
     more_rows: int | None
+    least: float | None = None
 
     @property
     def non_inferior(self) -> bool:
         """Whether a loss of more than the margin is ruled out."""
-        return self.low > -self.margin
+        return (self.low if self.least is None else self.least) > -self.margin
 
     def as_json(self) -> dict[str, Any]:
         """Give the `comparison` of `score --json`."""
@@ -118,7 +125,8 @@ def compare(
     p_value, low, high = _exact_test(differences, binary=binary, seed=seed)
     bootstrap_low, bootstrap_high = bootstrap or _bootstrap(differences, seed=seed)
     low, high = min(low, bootstrap_low), max(high, bootstrap_high)
-    verdict = BETTER if low > 0 else WORSE if high < 0 else UNDECIDED
+    least = _least(tuned, base, metric, seed) if _answers_fewer(tuned, base) else None
+    verdict = WORSE if high < 0 else BETTER if (low if least is None else least) > 0 else UNDECIDED
     return Comparison(
         metric=metric,
         difference=float(differences.mean()) if len(differences) else 0.0,
@@ -132,8 +140,23 @@ def compare(
         rows=len(differences),
         unanswered=len(tuned) - len(differences),
         margin=margin,
-        more_rows=0 if verdict != UNDECIDED else _more_rows(differences),
+        more_rows=0 if verdict != UNDECIDED else None if low > 0 else _more_rows(differences),
+        least=least,
     )
+
+
+def _answers_fewer(tuned: Sequence[float | None], base: Sequence[float | None]) -> bool:
+    pairs = zip(tuned, base, strict=True)
+    answered = [(ours is not None) - (theirs is not None) for ours, theirs in pairs]
+    return bool(answered) and mcnemar(np.array(answered, dtype=np.float64))[2] < 0
+
+
+def _least(
+    tuned: Sequence[float | None], base: Sequence[float | None], metric: str, seed: int
+) -> float:
+    pairs = zip(tuned, base, strict=True)
+    counted = [0.0 if ours is None and theirs is not None else ours for ours, theirs in pairs]
+    return compare(counted, base, metric=metric, seed=seed).low
 
 
 def _exact_test(differences: Floats, *, binary: bool, seed: int) -> tuple[float, float, float]:
@@ -231,6 +254,11 @@ def _guard_failed(guard: Comparison) -> tuple[str, str]:
 
 def _numbers(comparison: Comparison) -> str:
     left_out = f", {comparison.unanswered} left out as unanswered" if comparison.unanswered else ""
+    if comparison.least is not None:
+        left_out += (
+            "; with nought for those that the tuned model alone left, the interval begins at "
+            f"{comparison.least:+.3f}"
+        )
     return (
         f"{comparison.metric} differs by {comparison.difference:+.3f} "
         f"(95 % interval {comparison.low:+.3f} to {comparison.high:+.3f}) "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from .files import replacing
 from .reading import Path, blocks, format_of, parse
 from .same_file import refuse_same
 from .separated import separator
+from .turns import refusal
 
 REFUSED_LISTED = 1000
 TABLES = {".csv": ",", ".tsv": "\t", ".parquet": ""}
@@ -131,6 +133,8 @@ def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[
     Raises:
         DataError: The row is not of its format, or the other has no place for what it says.
     """
+    if format == to and formats.detect_format(row) != format:
+        raise refusal(f"it has not the fields of the format {format}")
     if format == to and "preferred_output" not in row:
         more = tuple(sorted(row.keys() - _fields(to)))
         return ({name: row[name] for name in row if name not in more} if more else row), more
@@ -236,8 +240,20 @@ def _table(source: Path, mark: str) -> Any:
     try:
         if not mark:
             return pandas.read_parquet(name)
-        # Without these two "NA" and "007" would not stay the texts that they are.
-        return pandas.read_csv(name, sep=mark, dtype=str, keep_default_na=False)
+        with warnings.catch_warnings():
+            # Rows longer than the header are but warned of, and by default they are read with
+            # their first cells as an index: every column would hold what belongs to the next.
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            # Without the first two "NA" and "007" would not stay the texts that they are.
+            return pandas.read_csv(
+                name, sep=mark, dtype=str, keep_default_na=False, index_col=False
+            )
+    except pandas.errors.ParserWarning as error:
+        raise UsageError(
+            "its rows have more cells than its header names",
+            where=name,
+            fix="name every column in the first line, and quote cells that hold the separator",
+        ) from error
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(
             f"cannot be read as a table: {type(error).__name__}",

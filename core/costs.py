@@ -171,7 +171,10 @@ def by_the_token(
         missing = f"no price of training tokens is known for {model.name}"
         return Estimate(known_hours, None, missing=missing)
     if not tokens:
-        missing = "the dataset's tokens are not known: name the dataset, or give its characters"
+        missing = (
+            "the dataset's tokens are not known: name the dataset, or give its characters; "
+            "none are estimated of rows that point to files, and plan --tokens takes a count"
+        )
         return Estimate(known_hours, None, str(price["read"]), missing=missing)
     cost = round(tokens * epochs / 1e6 * price["usd_per_million"], 2)
     line = (

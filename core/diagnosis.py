@@ -18,7 +18,7 @@ from .rules import DEPTH_MAX, LINE_BYTES_MAX, Rules, estimated_tokens, fewest_to
 from .secret_patterns import personal_data_in, secrets_in
 from .shapes import shape_findings
 from .text_faults import text_findings
-from .views import TURN_MARK, characters, view
+from .views import TURN_MARK, characters, everything, view
 
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\v\f"
@@ -82,7 +82,7 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     if any(finding.stops for finding in findings if finding.code != "bom"):
         return Diagnosis(tuple(findings), row)
     given, wanted = view(row, rules.format)
-    findings += _whole_findings(given, wanted, rules)
+    findings += _whole_findings(row, given, wanted, rules)
     if any(finding.stops for finding in findings):
         return Diagnosis(tuple(findings), row)
     return Diagnosis(tuple(findings), row, given, wanted)
@@ -225,14 +225,17 @@ def _row_findings(row: Mapping[str, Any], line: bytes, rules: Rules) -> Iterator
         yield from (one for one in text_findings(whole, "") if one.code == "lone-surrogate")
 
 
-def _whole_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
+def _whole_findings(
+    row: Mapping[str, Any], given: str, wanted: str, rules: Rules
+) -> Iterator[Finding]:
     yield from _length_findings(given, wanted, rules)
     if given.rpartition(TURN_MARK)[2] == wanted:
         yield Finding("input-equals-output", "the output is the same text as the input")
-    for name in secrets_in(f"{given}\n{wanted}"):
+    text = everything(row)
+    for name in secrets_in(text):
         yield Finding("secret", f"what looks like a secret stands in the row: {name}")
     if rules.pii:
-        for name in personal_data_in(f"{given}\n{wanted}"):
+        for name in personal_data_in(text):
             yield Finding("pii", f"what looks like personal data stands in the row: {name}")
 
 

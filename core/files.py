@@ -44,8 +44,11 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
         raise _unwritable(path, error) from error
     binary = "b" in mode
     encoding, newline = (None, None) if binary else ("utf-8", "\n")
+    # A lone surrogate has no UTF-8, and stands in the name of a file that is none; this is how JSON
+    # escapes it.
+    errors = None if binary else "backslashreplace"
     try:
-        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
+        with os.fdopen(handle, mode, encoding=encoding, errors=errors, newline=newline) as file:
             yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)

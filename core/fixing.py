@@ -18,7 +18,7 @@ from .characters import CONTROL
 from .diagnosis import BOM, Diagnosis, diagnose, overlong
 from .errors import DataError, UsageError
 from .files import replacing
-from .formats import FORMATS
+from .formats import FORMATS, canonical
 from .problems import Finding
 from .rules import Rules, rules_for
 from .sources import Opener, Source, expanded, open_local
@@ -88,6 +88,7 @@ def fix(
     format: str = "auto",
     model: str = "",
     control_characters: bool = False,
+    pii: bool = False,
     opener: Opener = open_local,
     overrides: Mapping[str, Any] | None = None,
 ) -> Fixing:
@@ -105,6 +106,7 @@ def fix(
         format: One of formats.FORMATS, or "auto".
         model: The model to tune, for its limits.
         control_characters: Whether control characters are taken out.
+        pii: Whether a row with personal data is one with an error.
         opener: Opens what is not a local path.
         overrides: The user's values over services.toml.
 
@@ -113,7 +115,8 @@ def fix(
         UsageError: A file cannot be read or written.
     """
     names = expanded(paths)
-    rules = _rules(names, format, model, opener, overrides)
+    chosen = _format(names, opener) if format == "auto" else format
+    rules = rules_for(chosen, model, pii=pii, overrides=overrides)
     refused = os.fspath(rejects) or rejects_path(out)
     with replacing(out, "wb") as file, replacing(refused) as apart:
         mender = _Mender(rules, control_characters, file, apart)
@@ -125,27 +128,19 @@ def fix(
     return mender.done
 
 
-def _rules(
-    names: list[str],
-    format: str,
-    model: str,
-    opener: Opener,
-    overrides: Mapping[str, Any] | None,
-) -> Rules:
-    if format == "auto":
-        if "-" in names:
-            raise UsageError("standard input cannot be read twice", fix="name the --format")
-        found = None
-        for name in names:
-            source = Source(name, opener)
-            _refuse_stopped(source)
-            found = found or source.format()
-            source.close()
-        if not found:
-            fix = f"name the --format: one of {', '.join(FORMATS)}"
-            raise DataError("no row has the fields of a known format", where=names[0], fix=fix)
-        format = found
-    return rules_for(format, model, overrides=overrides)
+def _format(names: list[str], opener: Opener) -> str:
+    if "-" in names:
+        raise UsageError("standard input cannot be read twice", fix="name the --format")
+    found = None
+    for name in names:
+        source = Source(name, opener)
+        _refuse_stopped(source)
+        found = found or source.format()
+        source.close()
+    if not found:
+        fix = f"name the --format: one of {', '.join(FORMATS)}"
+        raise DataError("no row has the fields of a known format", where=names[0], fix=fix)
+    return found
 
 
 def _refuse_stopped(source: Source) -> None:
@@ -192,10 +187,10 @@ class _Mender:
         mended, diagnosis = self._mended(line, note)
         if diagnosis.is_blank:
             note("blank-line", "removed the blank line")
-        elif diagnosis.input is None or diagnosis.output is None:
+        elif diagnosis.input is None or diagnosis.row is None:
             stopping = [finding for finding in diagnosis.findings if finding.stops]
             self._reject(path, number, stopping, line)
-        elif self._is_repeated(diagnosis.input, diagnosis.output):
+        elif self._is_repeated(diagnosis.input, diagnosis.row):
             note("duplicate-row", "removed the row: the same stands earlier")
         else:
             self.file.write(mended + b"\n")
@@ -210,8 +205,9 @@ class _Mender:
         line = _without_controls(line)
         return line, diagnose(line, self.rules)
 
-    def _is_repeated(self, given: str, wanted: str) -> bool:
-        first, second = hashes([given, wanted])
+    def _is_repeated(self, given: str, row: Mapping[str, Any]) -> bool:
+        # The whole row: two with one answer may turn down different ones, or weigh turns otherwise.
+        first, second = hashes([given, canonical(row)])
         repeated = (first, second) in self.seen
         self.seen.add((first, second))
         return repeated

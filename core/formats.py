@@ -240,7 +240,9 @@ def from_dataframe(
     return [
         {
             "messages": [
-                _message(role, text) for role, text in zip(roles, texts, strict=True) if text
+                _message(role, text)
+                for role, text in zip(roles, texts, strict=True)
+                if text or role != "system"
             ]
         }
         for texts in zip(_column(frame, system_column), given, wanted, strict=True)

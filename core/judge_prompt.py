@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from string import Template
 
 from .errors import UsageError
@@ -30,6 +31,12 @@ $second
 Reply with one word: A if answer A is better, B if answer B is better, TIE if neither is.
 """
 FIELDS = {"input", "reference", "first", "second"}
+_MARKS = re.compile(r"<(?=\s*/?\s*(?:task|reference|answer-[ab])\s*>)", re.IGNORECASE)
+
+
+def material(text: str) -> str:
+    """Return a text that cannot leave its place between the marks, or forge the other answer."""
+    return _MARKS.sub("&lt;", text)
 
 
 def check_template(prompt: str) -> None:

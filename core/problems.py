@@ -27,7 +27,7 @@ CODES: dict[str, tuple[str, str]] = {
     "unknown-role": ("error", "use a role that the format has"),
     "role-order": ("error", "let user and assistant take turns, the assistant last"),
     "no-turns": ("error", "add at least a question and its answer"),
-    "duplicate-row": ("warning", "keep one of the rows; --fix does it"),
+    "duplicate-row": ("warning", "keep one of the rows; --fix does it where nothing differs"),
     "near-duplicate": ("warning", "keep one of the rows if they say the same"),
     "conflicting-row": ("warning", "decide on one answer for this input"),
     "mixed-formats": ("error", "keep each format in a file of its own, or convert one"),

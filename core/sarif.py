@@ -65,6 +65,6 @@ def _uri(path: str) -> str:
     if path == "-":
         return "stdin"
     if "://" in path:
-        return quote(path, safe="/:")
+        return quote(os.fsencode(path), safe="/:")
     prefix = "file://" if os.path.isabs(path) else ""
-    return prefix + quote(path.replace(os.sep, "/"))
+    return prefix + quote(os.fsencode(path.replace(os.sep, "/")))

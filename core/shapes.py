@@ -284,8 +284,7 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
     yield from _lists(row, ("tools",))
     if "contents" not in row:
         return
-    roles = rules.roles or ("user", "model", "function")
-    kinds, fields = [], []
+    roles, kinds, fields = rules.roles, [], []
     for turn in _turns(row["contents"], "contents"):
         if isinstance(turn, Finding):
             yield turn
@@ -408,7 +407,7 @@ def _completions(value: Any, rules: Rules) -> Findings:
             yield from _content(one["completion"], f"{path}.completion", ("model",), rules)
         elif "completion" in one:
             yield _type(one["completion"], "an object", f"{path}.completion")
-    if len(scores) == 1 or (len(scores) > 1 and len(set(map(str, scores))) == 1):
+    if scores and all(score == scores[0] for score in scores):
         message = "a preference needs two completions with different scores"
         yield Finding("missing-field", message, "completions")
 

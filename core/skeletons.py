@@ -19,8 +19,9 @@ import xxhash
 from .characters import traces
 from .formats import detect_format
 from .rules import DEPTH_MAX, Rules
+from .secret_patterns import RUN_CHARACTERS, personal_data_in, secrets_in
 from .shapes import shape_findings
-from .views import TURN_MARK, view
+from .views import TURN_MARK, everything, view
 
 # Escapes that may decode to a control.
 CONTROLS = re.compile(rb"\\(?:u00|b|f)")
@@ -32,6 +33,8 @@ _TEXT = re.compile(
     r'|text|image_url|input_audio|file)")[^"\\]*+(?:\\.[^"\\]*+)*+"'
 )
 _MARK = ':"~"'
+# No secret is shorter, and an escape only makes a run longer.
+_RUN = re.compile(rb"[+-~]{%d}" % RUN_CHARACTERS)
 _SKELETONS_MAX = 4096
 
 
@@ -55,7 +58,7 @@ def proved(lines: Iterable[tuple[int, bytes]], rules: Rules) -> Iterator[tuple[i
             known[mark] = bool(plain) and _is_clean(skeleton, rules)
         if known[mark] and not (CONTROLS.search(plain) or traces(plain)):
             given, wanted = view(row, rules.format)
-            if given.rpartition(TURN_MARK)[2] != wanted:
+            if given.rpartition(TURN_MARK)[2] != wanted and not _hides(row, plain, rules):
                 inside = given.count('"') + wanted.count('"')
                 yield place, given, wanted, plain.count(b'"') - inside
 
@@ -63,6 +66,14 @@ def proved(lines: Iterable[tuple[int, bytes]], rules: Rules) -> Iterator[tuple[i
 @cache
 def _verdicts(rules: Rules) -> dict[bytes, bool]:
     return {}
+
+
+def _hides(row: Any, plain: bytes, rules: Rules) -> bool:
+    """Tell whether a text of the row, of whatever field, may be a secret or personal data."""
+    if not (rules.pii or _RUN.search(plain)):
+        return False
+    text = everything(row)
+    return bool(secrets_in(text) or (rules.pii and personal_data_in(text)))
 
 
 def _is_clean(skeleton: str, rules: Rules) -> bool:

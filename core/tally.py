@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ _SAMPLED_ROWS = 1000
 # any others are rows' own texts, which a report of problems must not spread.
 _LABEL_CHARACTERS, _LABELS, _ROWS_A_LABEL = 64, 200, 5
 _LABELS_SHOWN = 30
+# A file by its address, in what an input shows of a part that is no text.
+_FILE = re.compile(r'"file_?[dD]ata":\{|"image_url":\{[^{}]*"url":"(?!data:)')
 HASH_MAX = (1 << 64) - 1
 _EDGES = (0, *(step * 10**power for power in range(7) for step in (1, 2, 3, 5, 7)))
 
@@ -92,6 +95,7 @@ class Tally:
     output_lengths: Lengths = field(default_factory=Lengths)
     labels: Counter[str] | None = field(default_factory=Counter)
     languages: list[tuple[int, str]] = field(default_factory=list)
+    rows_with_files: int = 0
 
     def add_findings(self, findings: Iterable[Finding], line: int, path: str = "") -> None:
         """Count what is wrong with one line and keep the first of each code."""
@@ -125,6 +129,7 @@ class Tally:
             counted = list(map(characters, texts))
             lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted))
         self.valid_rows += len(given)
+        self._count_files(given)
         self._add_labels(labels)
         below = self.sampled_below
         self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
@@ -136,6 +141,7 @@ class Tally:
         self.output_lengths.add(proof.output_characters, ascii_output)
         self.rows += len(proof.places)
         self.valid_rows += len(proof.places)
+        self._count_files(proof.inputs)
         self._add_labels(proof.outputs)
         hashes = proof.input_hashes
         near = (hashes <= self.sampled_below).nonzero()[0].tolist()
@@ -146,6 +152,7 @@ class Tally:
         self.lines += other.lines
         self.rows += other.rows
         self.valid_rows += other.valid_rows
+        self.rows_with_files += other.rows_with_files
         self.counts.update(other.counts)
         self.errors += other.errors
         for code, problems in other.problems.items():
@@ -174,9 +181,14 @@ class Tally:
             "input_characters": self.input_lengths.as_json(),
             "output_characters": self.output_lengths.as_json(),
             "tokens_estimated": {"input": given, "output": wanted, "total": given + wanted},
+            "rows_with_files": self.rows_with_files,
             "languages": self._language_counts(),
             "labels": dict(_most_common(self._labels_that_recur(), _LABELS_SHOWN)),
         }
+
+    def _count_files(self, inputs: Sequence[str]) -> None:
+        # The search for four characters spares most texts that for the pattern.
+        self.rows_with_files += sum('":{"' in x and bool(_FILE.search(x)) for x in inputs)
 
     def _labels_that_recur(self) -> Counter[str]:
         found = self.labels or Counter()

@@ -39,6 +39,8 @@ _WORKERS_FROM_BYTES = 48 << 20
 # So many blocks a worker reads at a time.
 _SPAN_BLOCKS = 4
 _SNIFFED_FILES = 8
+# Any model of the local backend has none, and takes every format.
+_NO_LIMITS = "tiny"
 
 
 @dataclass(frozen=True)
@@ -222,22 +224,26 @@ class _Scan:
                 self._keep_marks(*place, examined.marks, examined.inputs, examined.outputs)
 
     def read_against(self, sources: Iterable[Source]) -> None:
-        """Keep the hashes of files whose rows may not stand in the dataset.
+        """Keep the hashes of files whose rows may not stand in the dataset, whatever their format.
 
         Raises:
-            UsageError: A file holds no rows at all.
+            UsageError: A file holds no rows at all, or one that cannot be read: a leak would not
+                be seen.
         """
-        others, line = self._scanned.others, 1
-        for source, examined in self._results(sources):
+        others, mine = self._scanned.others, Tally(0)
+        for source, examined in self._results(sources, self._rules_to_compare):
             if examined is None:
-                if source.stopped:
-                    found = source.findings[0].message
-                    raise UsageError(f"cannot be compared with: {found}", where=source.path)
+                _require_read(source, mine)
                 others.append(source.path)
-                line = 1
+                mine = Tally(0)
                 continue
-            self._keep(len(others), line, examined.inputs, examined.outputs, True)
-            line += examined.tally.lines
+            self._keep(len(others), mine.lines + 1, examined.inputs, examined.outputs, True)
+            mine.merge(examined.tally, mine.lines)
+
+    def _rules_to_compare(self, source: Source) -> Rules:
+        """Return rules by which a row is read: its format's own, and no model's limits."""
+        format = source.format() or self._scanned.rules.format
+        return rules_for(format, _NO_LIMITS) if format else self._scanned.rules
 
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes
@@ -249,12 +255,15 @@ class _Scan:
             what = f"the file has {source.bytes} bytes; the service takes {most}"
             scanned.tally.add_findings([Finding("file-too-large", what)], 1, source.path)
 
-    def _results(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Examined | None]]:
+    def _results(
+        self, sources: Iterable[Source], rules_of: Callable[[Source], Rules] | None = None
+    ) -> Iterator[tuple[Source, Examined | None]]:
         """Yield what the parts of each file were found to be, in order, and None at its end."""
         waiting: deque[tuple[Source, Callable[[], Examined | None]]] = deque()
         room = 2 * self._workers if self._pool else 0
         for source in sources:
-            for result in self._begun(source):
+            rules = rules_of(source) if rules_of else self._scanned.rules
+            for result in self._begun(source, rules):
                 waiting.append((source, result))
                 if len(waiting) > room:
                     first, result = waiting.popleft()
@@ -262,7 +271,7 @@ class _Scan:
         for source, result in waiting:
             yield source, result()
 
-    def _begun(self, source: Source) -> Iterator[Callable[[], Examined | None]]:
+    def _begun(self, source: Source, rules: Rules) -> Iterator[Callable[[], Examined | None]]:
         """Hand out a file's parts, and yield how to wait for each and for the file's end."""
         block_bytes, end = self._settings.block_bytes, _nothing
         parts: Iterator[Block | Span] = source.blocks(block_bytes)
@@ -273,22 +282,33 @@ class _Scan:
             parts = source.spans(_SPAN_BLOCKS * block_bytes, block_bytes)
             end = self._reader.submit(source.read_to_end).result
         for part in parts:
-            task = self._task(part, source.path)
+            task = self._task(part, source.path, rules)
             yield self._pool.submit(examine, task).result if self._pool else partial(examine, task)
         yield end
 
-    def _task(self, part: Block | Span, path: str) -> Task:
+    def _task(self, part: Block | Span, path: str, rules: Rules) -> Task:
         if isinstance(part, Block):
             self._seen_bytes += len(part.data)
         return Task(
             lines=part,
             path=path,
-            rules=self._scanned.rules,
+            rules=rules,
             limit=self._scanned.tally.limit,
             cutoff=self._scanned.tally.sampled_below,
             fast=max(self._local_bytes, self._seen_bytes) > self._settings.fast_from_bytes,
             near=self._keep_marks is not None,
         )
+
+
+def _require_read(source: Source, tally: Tally) -> None:
+    if source.stopped:
+        found = source.findings[0].message
+    elif unread := tally.rows - tally.valid_rows:
+        found = f"{unread} of its {tally.rows} rows have errors"
+    else:
+        return
+    fix = f"tunepipe validate {source.path}"
+    raise UsageError(f"cannot be compared with: {found}", where=source.path, fix=fix)
 
 
 def _nothing() -> None:

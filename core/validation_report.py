@@ -16,7 +16,7 @@ from .tally import Tally
 _SHOWN_OF_EACH = 20
 
 _SAME = {
-    "duplicate-row": "the same row stands at",
+    "duplicate-row": "the same input and output stand at",
     "near-duplicate": "nearly the same row stands at",
     "conflicting-row": "the same input with another output stands at",
     "eval-leak": "the same input stands at",
@@ -74,11 +74,13 @@ class Report:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a tuning reads, by estimate.
+        """Tokens that a tuning reads, by estimate; 0 where rows point to files: not known.
 
         No statistic has the answer that a preference turns down, and it is read and paid for too:
         such rows count by their bytes, which is rather too much.
         """
+        if self.stats.get("rows_with_files") and not self.format.startswith("palm"):
+            return 0
         told = int(self.stats.get("tokens_estimated", {}).get("total", 0))
         if self.format != "preference":
             return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import formats
@@ -42,3 +42,16 @@ def characters(text: str) -> tuple[int, int]:
         return len(text) - marks, 0
     plain = len(text.encode("ascii", "ignore"))
     return plain - marks, len(text) - plain
+
+
+def everything(row: Mapping[str, Any]) -> str:
+    """Return all texts of a row, a line or more each: those too that are of neither view."""
+    return "\n".join(_texts(row))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for below in value.values() if isinstance(value, dict) else value:
+            yield from _texts(below)

@@ -100,7 +100,8 @@ def validate(
     if fix:
         try:
             wishes = {"format": format, "model": model, "overrides": over.get("services")}
-            said["fixed"] = _fixed(dataset, fix, control_characters, **wishes).as_json()
+            done = _fixed(dataset, fix, control_characters, pii=pii, **wishes)
+            said["fixed"] = done.as_json()
         except DataError as error:
             said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)
@@ -205,7 +206,7 @@ def measured(
 def _tokens(found: Report) -> int:
     """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
     tokens = found.tokens
-    if found.valid_rows == found.rows:
+    if found.valid_rows == found.rows or (found.valid_rows and not tokens):
         return tokens
     from tunepipe.core.costs import tokens_from_characters
 

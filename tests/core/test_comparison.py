@@ -34,7 +34,7 @@ def test_what_every_comparison_keeps_to(pairs):
     assert 0 < found.p_value <= 1
     if found.verdict != UNDECIDED:
         assert found.p_value <= 0.05
-    assert (found.verdict == BETTER) == (found.low > 0)
+    assert (found.verdict == BETTER) == ((found.low if found.least is None else found.least) > 0)
     assert (found.verdict == WORSE) == (found.high < 0)
     assert (found.more_rows == 0) == (found.verdict != UNDECIDED)
     json.dumps(found.details(), allow_nan=False)
@@ -226,6 +226,28 @@ def test_the_gate(base, champion, guard, verdict, says):
     assert decided == verdict
     assert says in reason
     assert reason.endswith(".")
+
+
+def test_a_model_that_answers_the_easy_rows_alone_is_not_better():
+    base = [1.0] * 40 + [0.0] * 20 + [1.0] * 40
+    picky = [1.0] * 60 + [None] * 40
+    found = compare(picky, base, metric="m", margin=0.05)
+    assert found.low > 0 > found.least
+    assert (found.verdict, found.non_inferior, found.more_rows) == (UNDECIDED, False, None)
+    for others in ((found,), (UP, found), (UP, None, found)):
+        verdict, reason = decide(*others)
+        assert verdict == UNDECIDED
+        assert "40 left out as unanswered; with nought for those that the tuned model al" in reason
+
+
+def test_missing_answers_that_could_not_change_the_verdict_do_not():
+    base, tuned = [0.0] * 70 + [1.0] * 30, [1.0] * 60 + [0.0] * 10 + [1.0] * 20 + [None] * 10
+    found = compare(tuned, base, metric="m")
+    assert (found.verdict, found.more_rows) == (BETTER, 0)
+    assert 0 < found.least < found.low
+    assert compare(tuned, [None] * 100, metric="m").least is None
+    assert compare([None] * 5 + tuned[5:], base, metric="m").least is not None
+    assert compare([None] * 5 + [1.0] * 65, base[:70], metric="m").least is None
 
 
 def test_a_shown_loss_within_the_guards_margin_is_borne():

@@ -150,6 +150,28 @@ def test_tools_and_pictures_go_to_gemini_and_back():
     assert (back, left_out) == (row, ())
 
 
+def test_answers_out_of_order_stay_with_their_calls():
+    days = ["mon", "tue"]
+    calls = [
+        {
+            "id": day,
+            "type": "function",
+            "function": {"name": "f", "arguments": f'{{"day":"{day}"}}'},
+        }
+        for day in days
+    ]
+    answers = [{"role": "tool", "tool_call_id": day, "content": f"on {day}"} for day in days[::-1]]
+    messages = [USER, {"role": "assistant", "tool_calls": calls}, *answers, ANSWER]
+    row, _ = conversion.converted({"messages": messages}, "messages", "gemini")
+    _, called, answered, _ = (content["parts"] for content in row["contents"])
+    assert [part["functionCall"]["args"]["day"] for part in called] == days
+    said = [part["functionResponse"]["response"]["output"] for part in answered]
+    assert said == ["on mon", "on tue"]
+    twice = [*messages[:2], answers[0], answers[0], ANSWER]
+    with pytest.raises(DataError, match="or that has its answer"):
+        conversion.converted({"messages": twice}, "messages", "gemini")
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
@@ -235,6 +257,36 @@ def test_rows_that_have_the_format_stay_as_they_are(tmp_path):
     source.write_text(json.dumps(row))
     assert conversion.convert(source, target, "messages").written == 1
     assert json.loads(target.read_text()) == row
+
+
+def test_a_row_of_another_format_is_refused_and_not_emptied(tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    good = {"input_text": "q", "output_text": "a"}
+    others = {"prompt": "q", "completion": "a"}, {"day": "2026-11-25"}
+    source.write_text("\n".join(map(json.dumps, [good, *others])))
+    report = conversion.convert(source, target, "palm")
+    assert [json.loads(line) for line in target.read_text().splitlines()] == [good]
+    assert [row["line"] for row in report.refused] == [2, 3]
+    assert "it has not the fields of the format palm" in report.refused[0]["reason"]
+    assert report.left_out == {}
+
+
+@pytest.mark.parametrize("rows", ["q1,a1,n1\nq2,a2,n2\n", "q1,a1,\nq2,a2,\n", "q1,a1,n1\nq2,a2\n"])
+def test_a_table_whose_rows_outgrow_the_header_is_refused_and_not_shifted(tmp_path, rows):
+    pytest.importorskip("pandas")
+    path, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    path.write_text(f"input,output\n{rows}")
+    with pytest.raises(UsageError, match="more cells than its header names"):
+        conversion.convert(path, target, "palm")
+    assert not target.exists()
+
+
+def test_an_empty_question_beside_a_system_instruction_is_not_lost():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"q": ["", "q"], "a": ["a", "a"], "s": ["be kind", ""]})
+    first, second = formats.from_dataframe(frame, "q", "a", system_column="s")
+    assert [turn["role"] for turn in first["messages"]] == ["system", "user", "assistant"]
+    assert [turn["role"] for turn in second["messages"]] == ["user", "assistant"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])

@@ -1,13 +1,14 @@
 """What is written comes whole or not at all, and never over what is read."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from tunepipe.core.errors import UsageError
-from tunepipe.core.files import replacing, unreadable
+from tunepipe.core.files import replacing, unreadable, write_json
 from tunepipe.core.same_file import refuse_same
 
 
@@ -103,3 +104,8 @@ def test_what_cannot_be_read_says_what_to_look_at(path, found, fix):
     said = unreadable(path, caught.value)
     assert (said.found, said.where) == (found, path)
     assert fix in said.fix
+
+
+def test_a_name_that_is_no_utf8_is_written_as_json_escapes_it(tmp_path):
+    write_json({"path": "rows\udcff.jsonl"}, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_bytes()) == {"path": "rows\udcff.jsonl"}

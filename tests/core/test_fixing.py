@@ -46,6 +46,25 @@ def test_what_can_be_mended_is_and_the_rest_is_set_apart(tmp_path):
     assert done.as_json()["rows_rejected"] == 3
 
 
+def test_rows_that_share_input_and_output_alone_are_all_kept(tmp_path):
+    def turned_down(answer: str) -> dict:
+        rated = [(1, "good"), (0, answer)]
+        return {
+            "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+            "completions": [
+                {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+                for score, text in rated
+            ],
+        }
+
+    path, out = tmp_path / "rows.jsonl", tmp_path / "fixed.jsonl"
+    lines = [defects.line(turned_down(answer)) for answer in ("bad", "worse", "bad")]
+    path.write_bytes(b"\n".join(lines))
+    done = fix([path], out)
+    assert out.read_bytes() == lines[0] + b"\n" + lines[1] + b"\n"
+    assert [change.line for change in done.changes] == [3]
+
+
 def test_control_characters_go_when_asked_and_only_then(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "fixed.jsonl"
     twice = b'{"input_text": "x\x01", "input_text": "y", "output_text": "z"}'

@@ -218,6 +218,17 @@ def test_equal_inputs_never_straddle_however_they_are_written(tmp_path):
     assert not set(texts(train)) & set(texts(evaluation))
 
 
+def test_a_number_is_one_group_however_it_is_written(tmp_path):
+    rows = pairs(300, customer=[f"c{k}" for k in range(100)])
+    rows += [
+        {"input_text": f"seven {k}", "output_text": "x", "customer": (7, 7.0, "7")[k % 3]}
+        for k in range(30)
+    ]
+    report, *sides = run(tmp_path, rows, group_by="customer", **FREE)
+    assert report.groups == 101
+    assert 30 in [sum(text.startswith("seven") for text in texts(side)) for side in sides]
+
+
 @pytest.mark.parametrize("group_by", ["customer", "field:customer", r"/customer (\d+)/"])
 def test_groups_never_straddle(tmp_path, group_by):
     rows = [

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests import defects
 from tunepipe.core.errors import UsageError
+from tunepipe.core.formats import FORMATS
 from tunepipe.core.languages import language
 from tunepipe.core.problems import CODES
 from tunepipe.core.rules import estimated_tokens, fewest_tokens, rules_for
@@ -97,10 +99,11 @@ def test_repeats_name_the_earlier_line_and_file(tmp_path):
     report = validate([first, second])
     assert [(p.path, p.line, p.code, p.message) for p in report.problems] == [
         (str(second), 1, "blank-line", "the line is blank"),
-        (str(second), 2, "duplicate-row", f"the same row stands at line 101 of {first}"),
+        (str(second), 2, "duplicate-row",
+         f"the same input and output stand at line 101 of {first}"),
         (str(second), 3, "conflicting-row",
          f"the same input with another output stands at line 101 of {first}"),
-        (str(second), 4, "duplicate-row", "the same row stands at line 3"),
+        (str(second), 4, "duplicate-row", "the same input and output stand at line 3"),
     ]  # fmt: skip
     assert report.errors == 0
     assert [file.rows for file in report.files] == [101, 3]
@@ -110,11 +113,36 @@ def test_repeats_name_the_earlier_line_and_file(tmp_path):
 
 def test_a_row_of_the_evaluation_file_is_a_leak_however_it_is_written(tmp_path):
     train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("あ", "1"))
-    held = write(tmp_path / "eval.jsonl", b"{", b'{"output_text": "2", "input_text": "\\u3042"}')
+    held = write(tmp_path / "eval.jsonl", b"", b'{"output_text": "2", "input_text": "\\u3042"}')
     report = validate([train], against=[held])
     assert codes(report) == [(121, "eval-leak")]
     assert report.problems[0].message == f"the same input stands at line 2 of {held}"
     assert report.errors == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("format", ["palm-chat", "gemini", "messages", "prompt-completion"])
+def test_a_leak_is_seen_from_one_format_to_another(tmp_path, format, workers):
+    train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
+    leaked = defects.line(defects.row(format, "q", "another answer"))
+    held = write(tmp_path / "eval.jsonl", *defects.sound_lines(format)[:1], leaked)
+    report = validate([train], against=[held], workers=workers)
+    assert (121, "eval-leak") in codes(report)
+
+
+@pytest.mark.parametrize("unread", [b"{", b'{"input_text": "q", "output_text": "a", "day": 1}'])
+def test_a_file_that_cannot_be_read_whole_is_no_proof_against_a_leak(tmp_path, unread):
+    train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
+    held = write(tmp_path / "eval.jsonl", pair("another", "a"), unread)
+    with pytest.raises(UsageError, match="cannot be compared with: 1 of its 2 rows have errors"):
+        validate([train], against=[held])
+
+
+def test_personal_data_and_lengths_keep_no_row_from_the_comparison(tmp_path):
+    text = "write to me@example.com " * 4000
+    train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
+    held = write(tmp_path / "eval.jsonl", pair("q", text))
+    assert validate([train], against=[held], pii=True).counts["eval-leak"] == 1
 
 
 def test_the_list_is_cut_but_shows_every_code(tmp_path):
@@ -124,6 +152,13 @@ def test_the_list_is_cut_but_shows_every_code(tmp_path):
     assert {problem.code for problem in report.problems} == set(report.counts)
     assert report.counts["not-json"] == 300
     assert report.problems_total == sum(report.counts.values()) == 302
+
+
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_model_of_ones_own_takes_every_format(tmp_path, format, fast_from_bytes):
+    path = write(tmp_path / "rows.jsonl", *defects.sound_lines(format))
+    assert not validate([path], model="folder/model", fast_from_bytes=fast_from_bytes).counts
 
 
 @pytest.mark.parametrize("format", ["palm", "palm-chat", "gemini", "messages", "preference"])
@@ -264,6 +299,77 @@ def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
     report = validate([write(tmp_path / "rows.jsonl", *[json.dumps(row).encode()] * 30)])
     assert report.format == "preference"
     assert 30_000 < report.tokens < 33_000  # a quarter of the characters, and of the JSON's own
+
+
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("code", ["secret", "pii"])
+@pytest.mark.parametrize("place", ["turned down", "functions", "labels"])
+def test_what_must_not_be_shown_is_found_in_every_field(tmp_path, place, code, fast_from_bytes):
+    told = {"secret": "AKIAIOSFODNN7EXAMPLE", "pii": "me@example.com"}[code]
+    turns = defects.row("messages", "q", "a")["messages"]
+    row = {
+        "turned down": {
+            "input": {"messages": turns[:1]},
+            "preferred_output": turns[1:],
+            "non_preferred_output": [{"role": "assistant", "content": f"see\n{told}"}],
+        },
+        "functions": {"messages": turns, "functions": [{"name": "f", "description": told}]},
+        "labels": {"messages": turns, "labels": {"of": told}},
+    }[place]
+    path = write(tmp_path / "rows.jsonl", *[defects.line(row)] * 3)
+    report = validate([path], pii=True, fast_from_bytes=fast_from_bytes)
+    assert report.counts[code] == 3
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"), [((1, 1.0), 1), ((0.5,), 1), ((1, 0, 1), 0), ((1, 2**60 + 1), 0)]
+)
+def test_scores_are_compared_as_numbers(tmp_path, scores, found):
+    def answer(number: int) -> dict:
+        return {"role": "model", "parts": [{"text": f"answer {number}"}]}
+
+    row = {
+        "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+        "completions": [
+            {"score": score, "completion": answer(number)} for number, score in enumerate(scores)
+        ],
+    }
+    path = write(tmp_path / "rows.jsonl", *defects.sound_lines("preference"), defects.line(row))
+    assert validate([path]).counts.get("missing-field", 0) == found
+
+
+VIDEO = {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://b/v.mp4"}}
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+DRAWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+@pytest.mark.parametrize(
+    ("format", "question", "pointing"),
+    [
+        ("gemini", [VIDEO, {"text": "q"}], 1),
+        ("messages", [PICTURE, {"type": "text", "text": "q"}], 1),
+        ("messages", [DRAWN, {"type": "text", "text": "q"}], 0),
+        ("gemini", [{"text": "q"}], 0),
+    ],
+)
+def test_tokens_are_not_known_where_a_row_points_to_a_file(
+    tmp_path, format, question, pointing, fast_from_bytes
+):
+    row = defects.row(format, "q", "a")
+    row["contents" if format == "gemini" else "messages"][0][
+        "parts" if format == "gemini" else "content"
+    ] = question
+    path = write(tmp_path / "rows.jsonl", *defects.sound_lines(format), defects.line(row))
+    report = validate([path], fast_from_bytes=fast_from_bytes)
+    assert report.errors == 0
+    assert report.stats["rows_with_files"] == pointing
+    assert (report.tokens == 0) == bool(pointing)
+
+
+def test_a_text_that_speaks_of_files_is_no_file(tmp_path):
+    lines = [*defects.sound_lines("palm"), pair(json.dumps(VIDEO), "a video")]
+    assert validate([write(tmp_path / "rows.jsonl", *lines)]).tokens > 0
 
 
 def test_tokens_estimated_and_at_least():
@@ -445,6 +551,15 @@ def test_sarif_places_each_problem_at_its_line(tmp_path):
         assert place["artifactLocation"]["uri"] == f"file://{tmp_path}/my%20rows.jsonl"
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["level"] == CODES[result["ruleId"]][0]
+
+
+def test_sarif_names_a_file_whose_name_is_no_utf8(tmp_path):
+    path = os.fsencode(tmp_path / "rows") + b"\xff.jsonl"
+    with open(path, "wb") as file:
+        file.write(b"{\n")
+    (result, *_) = sarif(validate([os.fsdecode(path)]))["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert place["uri"].endswith("/rows%FF.jsonl")
 
 
 def test_no_message_quotes_a_text_of_the_row(tmp_path):

@@ -4,7 +4,8 @@ from tests import defects
 from tests.core.test_validation_fuzz import mutated
 from tunepipe.core.errors import UsageError
 from tunepipe.core.validation import validate
-from tunepipe.core.validation_parts import merge, write_part
+from tunepipe.core.validation_merge import merge
+from tunepipe.core.validation_parts import write_part
 
 
 @pytest.fixture

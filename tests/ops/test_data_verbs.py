@@ -55,6 +55,16 @@ def test_validate_names_every_problem(said):
         assert words in err
 
 
+def test_a_corrected_copy_has_no_row_that_did_not_pass(said):
+    write("d.jsonl", [*palm(20), {"input_text": "mail me@example.com", "output_text": "sent"}])
+    code, report, _ = said("validate", "d.jsonl", "--pii", "--fix", "f.jsonl", "--json")
+    assert (code, report["fixed"]["rows_rejected"]) == (1, 1)
+    assert said("validate", "f.jsonl", "--pii", "--json")[0] == 0
+    assert (
+        said("validate", "d.jsonl", "--fix", "f.jsonl", "--json")[1]["fixed"]["rows_rejected"] == 0
+    )
+
+
 def test_warnings_alone_pass(said):
     write("rows.jsonl", [*palm(120), ""])
     assert said("validate", "rows.jsonl")[0] == 0
@@ -204,6 +214,20 @@ def test_plan_reads_the_dataset(said):
     assert known > 0
     counted = said(*paid, "--epochs", "100", "--tokens", "100000", "--json")[1]
     assert counted["estimated_cost_usd"] == 100.0
+
+
+def test_plan_keeps_no_ceiling_over_files_whose_tokens_nobody_knows(said):
+    video = {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://b/v.mp4"}}
+    asked = {"role": "user", "parts": [video]}
+    answers = [{"role": "model", "parts": [{"text": f"cat {n}"}]} for n in range(99)]
+    write("d.jsonl", [{"contents": [asked, answer]} for answer in answers])
+    asked = ("plan", "d.jsonl", "--model", "gemini-3.5-flash", "--region", "us-central1", "--json")
+    code, found, _ = said(*asked)
+    assert (code, found["estimated_cost_usd"]) == (0, None)
+    assert any("rows that point to files" in warning for warning in found["warnings"])
+    assert said(*asked, "--max-cost-usd", "1")[0] == 3
+    code, found, _ = said(*asked, "--max-cost-usd", "100", "--tokens", "1000000")
+    assert (code, found["estimated_cost_usd"] > 1) == (0, True)
 
 
 def test_plan_is_calibrated_by_a_tokenizer(said):
