@@ -149,7 +149,8 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     told = _differing(spec, given)
     key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", told)
     run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
-    names = {"run_id": run_id, "run": _told(run, run_id, now), "display_name": run.display_name}
+    # No run_id: records then name the run by its job, which status, promote and predict take.
+    names = {"run": _told(run, run_id, now), "display_name": run.display_name}
     told = {**{name: value for name, value in names.items() if value}, **told}
     return Request(
         parent=google_clients.parent(run.project, run.region),

@@ -77,7 +77,6 @@ def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
             "region": REGION,
             "display_name": "desk",
             "registry": f"gs://{BUCKET}/tunepipe/registry/large-model",
-            "run_id": run_id,
             "run": {
                 "id": run_id,
                 "created": "2026-11-22T03:04:05+00:00",
@@ -303,6 +302,7 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     (message,) = hook.messages
     assert (message["verdict"], message["report"]) == (done["verdict"], done["results"]["report"])
     assert message["page"] == done["page"]
+    assert message["run"] == run_id  # the name that status, promote and predict take
     mails = (cloud.folder / "mails.jsonl").read_text().splitlines()
     assert json.loads(mails[-1]) == {"job": run_id, "recipients": ["team@example.com"]}
     cloud.fault("Predict", code=429, message="Quota exceeded", times=2)
