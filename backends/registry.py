@@ -118,7 +118,8 @@ def _record(move: Move) -> bytes:
 def _kept(registry: str, model: str, version: int) -> str:
     if storage.is_gcs(registry) or not Path(model).is_dir():
         return model
-    folder = Path(registry) / "models" / f"{version:06d}"
+    # Absolute: the next run may be started from another folder.
+    folder = Path(registry).resolve() / "models" / f"{version:06d}"
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(model, partial, copy_function=_link_or_copy)

@@ -1,13 +1,14 @@
 """Promote, rollback, champions and endpoints, by hand."""
 
 import json
+import shutil
 
 import pytest
 
 from tests.backends.test_champion_alias import aliases, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
 from tunepipe.backends import registry
-from tunepipe.backends.promotion_step import promote_step
+from tunepipe.backends.promotion_step import lookup_step, promote_step
 from tunepipe.ops import main
 
 PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
@@ -125,3 +126,51 @@ def test_endpoints_says_what_each_place_is_for(said, left_out, words):
     assert code == 2
     assert found["error"]["where"] == f"--{left_out}"
     assert words in found["error"]["fix"]
+
+
+def test_a_way_back_to_an_endpoint_that_is_gone_is_refused(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/tunepipe/registry/{tmp_path.name}"
+    better = tmp_path / "comparison.json"
+    better.write_text('{"verdict": "better", "reason": "It is."}')
+    first, second = tuned("one"), tuned("two")
+    promote_step(first, str(better), kept, "one")
+    promote_step(second, str(better), kept, "two")
+    cloud.ask("forget", {"name": first})
+    code, refused = said("rollback", "--registry", kept, "--reason", "r", "--yes")
+    assert (code, refused["error"]["where"]) == (4, first)
+    assert registry.champion(kept).model == second
+    assert aliases()["two"] == ["champion"]
+
+
+def test_the_way_back_from_a_model_promoted_twice_is_another_model(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/tunepipe/registry/{tmp_path.name}"
+    move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
+    first, second = tuned("one"), tuned("two")
+    for model, run in ((first, "one"), (second, "two"), (second, "two-by-hand")):
+        registry.promote(kept, model, run=run, **move)
+    assert said("rollback", "--registry", kept, "--reason", "r", "--yes")[1]["model"] == first
+
+
+def test_a_champion_is_found_from_every_folder(said, tmp_path, monkeypatch):
+    run_here(tmp_path, "one", "better")
+    said("promote", "one", "--reason", "r", "--yes")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert lookup_step(str(tmp_path / "runs" / "registry")).run == "one"
+
+
+def test_a_champion_whose_folder_is_gone_stops_no_run(said, tmp_path, capfd):
+    run_here(tmp_path, "one", "better")
+    moved = said("promote", "one", "--reason", "r", "--yes")[1]
+    shutil.rmtree(moved["model"])
+    assert lookup_step("runs/registry") is None
+    assert f"{moved['model']} is gone" in capfd.readouterr().out
+
+
+def test_a_run_whose_model_is_gone_is_not_promoted(said, tmp_path):
+    run_here(tmp_path, "one", "better")
+    shutil.rmtree(tmp_path / "runs" / "one" / "model")
+    assert said("promote", "one", "--reason", "r", "--yes")[0] == 2
+    assert registry.champion("runs/registry") is None
