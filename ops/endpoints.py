@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunepipe.core.errors import UsageError
+from tunepipe.core.errors import LimitError, UsageError
 
 from . import options
 from .consent import agree
@@ -69,7 +69,7 @@ def endpoints(
     """List the endpoints that our tuning jobs have made, their age and their cost; clean up.
 
     Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
-    would go to. An hour's price is the user's to give: [tables.prices.endpoints] usd_per_hour.
+    would go to; deletes nothing while a run that may need it is under way. An hour's price is the user's to give: [tables.prices.endpoints] usd_per_hour.
     """
     for option, value, why in (
         ("project", project, "the project that the endpoints are in"),
@@ -87,6 +87,7 @@ def endpoints(
     else:
         out.line(f"our jobs have left no endpoint in {region}")
     if clean_up and doomed:
+        _require_no_run(project, region)
         _clean_up(doomed, yes, out)
     deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
     out.result({"endpoints": [one.as_json() for one in found], "deleted": deleted})
@@ -129,6 +130,29 @@ def _histories(bucket: str) -> list[list[Move]]:
     except UsageError:
         return []
     return [registry.history(file.rpartition("/")[0]) for file in files]
+
+
+def _require_no_run(project: str, region: str) -> None:
+    """Refuse while a run goes on: between its tuning and its verdict its endpoint serves nobody.
+
+    Raises:
+        LimitError: A run is under way.
+    """
+    from tunepipe.backends import google_clients, pipeline_jobs
+
+    place = google_clients.parent(project, region)
+    request = {"parent": place, "filter": 'labels.tunepipe_backend="large-model"'}
+    with google_clients.explained(place):
+        client = google_clients.pipelines(region)
+        jobs = list(
+            client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS)
+        )
+    for job in filter(pipeline_jobs.is_running, jobs):
+        raise LimitError(
+            "a run is under way, and may need an endpoint that serves nobody yet",
+            where=job.name,
+            fix=f"wait for it: tunepipe status {job.name} --wait",
+        )
 
 
 def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:

@@ -22,12 +22,19 @@ def place(cloud):
 
 def tuned(name, labels=("tunepipe_key",)):
     """Let a tuning job make a model and its endpoint; gives the endpoint."""
-    google_clients.pipelines(REGION).create_pipeline_job(
+    started(name, dict.fromkeys(labels, name))
+    client = google_clients.endpoints(REGION)
+    return next(e.name for e in client.list_endpoints(parent=PARENT) if e.display_name == name)
+
+
+def started(name, labels):
+    """Start a job of the template; gives its name."""
+    made = google_clients.pipelines(REGION).create_pipeline_job(
         parent=PARENT,
         pipeline_job_id=name,
         pipeline_job={
             "template_uri": TEMPLATE,
-            "labels": dict.fromkeys(labels, name),
+            "labels": labels,
             "runtime_config": {
                 "gcs_output_directory": f"gs://{BUCKET}",
                 "parameter_values": {
@@ -37,8 +44,7 @@ def tuned(name, labels=("tunepipe_key",)):
             },
         },
     )  # fmt: skip
-    client = google_clients.endpoints(REGION)
-    return next(e.name for e in client.list_endpoints(parent=PARENT) if e.display_name == name)
+    return made.name
 
 
 def aliases():

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
-from tests.backends.test_champion_alias import aliases, there, tuned
+from tests.backends.test_champion_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
 from tunepipe.backends import registry
 from tunepipe.backends.promotion_step import lookup_step, promote_step
@@ -174,3 +175,20 @@ def test_a_run_whose_model_is_gone_is_not_promoted(said, tmp_path):
     shutil.rmtree(tmp_path / "runs" / "one" / "model")
     assert said("promote", "one", "--reason", "r", "--yes")[0] == 2
     assert registry.champion("runs/registry") is None
+
+
+def test_no_endpoint_is_deleted_while_a_run_may_need_it(said, cloud):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    waiting = tuned("one")
+    cloud.ask("instant", {"on": False})
+    cloud.ask("hold", {"on": True})
+    run = started("run", {"tunepipe_backend": "large-model"})
+    code, refused = said("endpoints", *PLACE, "--clean-up", "--yes")
+    assert (code, refused["error"]["where"]) == (3, run)
+    assert there() == {"one"}
+    assert said("cancel", run)[0] == 0
+    deadline = time.monotonic() + 60
+    while said("status", run)[1]["state"] != "cancelled":
+        assert time.monotonic() < deadline
+    assert said("endpoints", *PLACE, "--clean-up", "--yes")[1]["deleted"] == [waiting]
+    cloud.ask("hold", {"on": False})
