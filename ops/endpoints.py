@@ -144,9 +144,7 @@ def _require_no_run(project: str, region: str) -> None:
     request = {"parent": place, "filter": 'labels.tunepipe_backend="large-model"'}
     with google_clients.explained(place):
         client = google_clients.pipelines(region)
-        jobs = list(
-            client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS)
-        )
+        jobs = list(client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS))
     for job in filter(pipeline_jobs.is_running, jobs):
         raise LimitError(
             "a run is under way, and may need an endpoint that serves nobody yet",

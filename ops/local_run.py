@@ -25,6 +25,7 @@ from tunepipe.core.files import write_json
 from . import kfp_log
 from .compilation import pipeline_text
 from .progress_view import View, view
+from .vertex_request import guarded
 
 # What a person opens, by the step and the output that make it.
 _RESULTS = {
@@ -85,8 +86,7 @@ def run_local(
     Raises:
         TunepipeError: A step failed; the message says which, why, and where the log lies.
     """
-    found = identity(str(parameters["dataset_uri"]))
-    key = _key(found.fingerprint, parameters)
+    key = key_of(parameters)
     earlier = None if again else succeeded(runs_folder, key)
     return earlier or _start(parameters, key, runs_folder.resolve(), shown or view())
 
@@ -109,11 +109,29 @@ def read(folder: Path) -> LocalRun:
         raise UsageError("no run is recorded there", where=str(folder)) from error
 
 
-def _key(fingerprint: str, parameters: Mapping[str, Any]) -> str:
+def key_of(parameters: Mapping[str, Any]) -> str:
+    """Name the work of a run, by what its files hold and by its parameters.
+
+    Raises:
+        UsageError: A file is not there.
+    """
+    fingerprint = identity(str(parameters["dataset_uri"])).fingerprint
     apart = ("dataset_uri", "notify")
     told = {name: value for name, value in parameters.items() if name not in apart}
+    # What lies under a name may change, and what was found with it before is then no answer.
+    told.update(guarded(parameters))
+    if files := _files(Path(str(parameters.get("base_model") or ""))):
+        told["base_files"] = files
     text = json.dumps([fingerprint, told], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Tell a base model's files by size and time of change: to read them all would take long."""
+    if folder == Path() or not folder.is_dir():
+        return []
+    stats = {path.name: path.stat() for path in folder.iterdir()}
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
 
 
 def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: View) -> LocalRun:

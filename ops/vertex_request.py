@@ -147,7 +147,7 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
         given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
     check_parameters(spec, given)
     told = _differing(spec, given)
-    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", told)
+    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**told, **guarded(given)})
     run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
     # No run_id: records then name the run by its job, which status, promote and predict take.
     names = {"run": _told(run, run_id, now), "display_name": run.display_name}
@@ -200,6 +200,7 @@ def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
         if not storage.is_gcs(uri):
             raise UsageError("must be a gs:// URI", where=f"{option} {uri}", fix="name a bucket")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
+    _check_guard(run)
     spec = run.spec()
     given = {"registry": f"{_root(run)}/registry/{run.backend}", **run.parameters}
     check_parameters(spec, given)
@@ -235,6 +236,29 @@ def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             raise UsageError("is required", where=name, fix="give it")
 
 
+def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
+
+    Args:
+        parameters: The pipeline's; nothing is returned where they guard nothing.
+
+    Raises:
+        UsageError: No file is there.
+    """
+    source = str(parameters.get("guard_uri", ""))
+    return {"guard_uri": identity(source).fingerprint} if source else {}
+
+
+def _check_guard(run: VertexRun) -> None:
+    source = str(run.parameters.get("guard_uri", ""))
+    if source and not storage.is_gcs(source):
+        raise UsageError(
+            "a run in the cloud reads it there, so it must lie in Cloud Storage",
+            where=f"guard_uri {source}",
+            fix="copy it to the bucket and give its gs:// URI",
+        )
+
+
 def _check_place(run: VertexRun) -> None:
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
@@ -243,6 +267,7 @@ def _check_place(run: VertexRun) -> None:
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     _check_emails(run)
+    _check_guard(run)
 
 
 def _check_emails(run: VertexRun) -> None:

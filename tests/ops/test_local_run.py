@@ -99,6 +99,26 @@ def test_a_run_is_found_again_by_its_key(done):
     assert local_run.succeeded(runs, "0" * 16) is None
 
 
+def test_what_changes_under_an_old_name_is_other_work(tmp_path, dataset):
+    guard, base = tmp_path / "guard.jsonl", tmp_path / "base"
+    base.mkdir()
+    told = {"dataset_uri": str(dataset), "guard_uri": str(guard), "base_model": str(base)}
+    contents = [("one", "one"), ("two", "one"), ("two", "two"), ("two", "two")]
+    keys = []
+    for guarded, weights in contents:
+        replace_text(guard, guarded)
+        replace_text(base / "model.safetensors", weights)
+        keys.append(local_run.key_of(told))
+    assert len(set(keys)) == 3
+    assert keys[2] == keys[3]
+
+
+def replace_text(path, text):
+    """Write a file where it says something else; its time of change stays where it does not."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
 def test_no_row_is_in_the_log(done, rows):
     _, run = done
     log = (Path(run.folder) / "log.txt").read_text(encoding="utf-8")

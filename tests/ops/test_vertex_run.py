@@ -112,6 +112,7 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"emails": ("a@b.co",), "pipeline": "x.yaml"}, UsageError, "--pipeline"),
     ({"parameters": {}}, UsageError, "--dataset"),
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
+    ({"parameters": {"dataset_uri": "d.jsonl", "guard_uri": "g.jsonl"}}, UsageError, "g.jsonl"),
 ]
 NO_PIPELINE = ["", "name: x", "[]", "not: [yaml", '{"a": 1}\n{"a": 1}\n']
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -171,6 +172,18 @@ def test_the_same_run_is_found_and_another_is_not(cloud: StandIn, run: VertexRun
     anew = vertex_request.prepare(run, again=True, now=NOW)
     assert vertex_run.submit(anew) != first
     assert len(cloud.ask("states")) == 2
+
+
+def test_changed_guarded_rows_under_the_same_name_are_another_run(
+    cloud: StandIn, run: VertexRun
+) -> None:
+    guard = cloud.buckets / BUCKET / "guard.jsonl"
+    told = {**run.parameters, "guard_uri": f"gs://{BUCKET}/guard.jsonl"}
+    keys = set()
+    for text in ("one", "two"):
+        guard.write_text(json.dumps({"input_text": text, "output_text": text}) + "\n")
+        keys.add(prepared(run, parameters=told).job["labels"]["tunepipe_run"])
+    assert len(keys) == 2
 
 
 def test_the_same_rows_under_other_names_lie_apart(run: VertexRun, tmp_path: Path) -> None:
