@@ -69,7 +69,8 @@ def endpoints(
     """List the endpoints that our tuning jobs have made, their age and their cost; clean up.
 
     Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
-    would go to; deletes nothing while a run that may need it is under way. An hour's price is the user's to give: [tables.prices.endpoints] usd_per_hour.
+    would go to, and deletes nothing while a run that may need it is under way. An hour's price is
+    the user's to give: [tables.prices.endpoints] usd_per_hour.
     """
     for option, value, why in (
         ("project", project, "the project that the endpoints are in"),

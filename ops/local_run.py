@@ -10,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from tunepipe.backends.identity import identity
@@ -40,6 +42,9 @@ _RESULTS = {
     "predictions/champion.jsonl": "evaluate-model-3/predictions",
     "model": "tune-local/model",
 }
+
+_KILLED = "it was killed; run again, and the work goes on where it stood"
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -98,15 +103,18 @@ def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
 
 
 def read(folder: Path) -> LocalRun:
-    """Read a run's record.
+    """Read a run's record; one that was killed could not write down that it has ended.
 
     Raises:
         UsageError: The folder holds no run.
     """
     try:
-        return LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        run = LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError("no run is recorded there", where=str(folder)) from error
+    if run.state == "running" and not _is_held(folder.parent / "work" / run.key):
+        return replace(run, state="failed", reason=_KILLED)
+    return run
 
 
 def key_of(parameters: Mapping[str, Any]) -> str:
@@ -145,7 +153,7 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
         "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
         **parameters,
     }
-    with _locked(runs_folder / "work" / key) as lock:
+    with _locked(runs_folder / "work" / key) as lock, _ending():
         _write(run)
         try:
             _execute(run, told, shown, lock)
@@ -155,6 +163,38 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
             raise
         _write(done)
     return done
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end a run as Ctrl-C does: with its steps, and recorded."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        # What the caller ignores, as nohup does, stays ignored.
+        taken = [one for one in _ENDINGS if signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _is_held(work: Path) -> bool:
+    """Say whether a run is at this piece of work."""
+    try:
+        with (work / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

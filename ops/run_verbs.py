@@ -409,7 +409,8 @@ def status(
     """Show how far a run is.
 
     A run in the cloud goes by its whole name, or by its id with --project and --region; a run on
-    this machine by its id or its folder.
+    this machine by its id or its folder. Exit code 1 where one on this machine has failed, or the
+    tuned model is worse; 4 where one in the cloud has failed.
     """
     out = Output(json)
     if folder := local_folder(run, runs):
@@ -419,7 +420,7 @@ def status(
         out.result(asdict(done))
         out.line(f"{done.id}: {done.state}", "bold")
         _show_local(done, out)
-        return int(done.verdict == WORSE)
+        return int(done.state == "failed" or done.verdict == WORSE)
     from . import vertex_run
     from .progress_view import view
 
@@ -497,6 +498,8 @@ def predict(
     from .asking import Model, ask_rows, ask_texts
 
     folder = local_folder(model, runs)
+    if folder and not (folder / "model").is_dir():
+        raise UsageError("the run has made no model", where=model, fix=f"tunepipe status {model}")
     here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
     place = {"project": project, "region": region, "backend": backend}
     asked = Model(here or model, local=bool(here), **place)

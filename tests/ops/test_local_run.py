@@ -203,6 +203,32 @@ def test_a_pipeline_that_was_killed_is_a_failed_run(tmp_path, dataset):
     assert json.loads(record.read_text())["state"] == "failed"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_ends_its_steps_and_says_so(tmp_path, dataset, number):
+    runs = tmp_path / "runs"
+    command = [Path(sys.executable).with_name("tunepipe"), "run", "--backend", "local"]
+    command += ["--dataset", dataset, "--runs", runs, "--train-steps", "2000"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(runs.glob("*/steps/*/tune-local")))
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    assert left_over(runs) == []
+    (record,) = runs.glob("*/run.json")
+    assert json.loads(record.read_text())["state"] == "failed"
+
+
+def test_a_run_that_was_killed_is_not_said_to_go_on(tmp_path):
+    run = {"id": "one", "key": "k", "folder": str(tmp_path / "one"), "state": "running"}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").write_text(json.dumps(run))
+    (tmp_path / "work" / "k").mkdir(parents=True)
+    with (tmp_path / "work" / "k" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert local_run.read(tmp_path / "one").state == "running"
+    found = local_run.read(tmp_path / "one")
+    assert (found.state, found.reason.partition(";")[0]) == ("failed", "it was killed")
+
+
 def wait_for(condition, seconds: float = 300):
     deadline = time.monotonic() + seconds
     while not condition():

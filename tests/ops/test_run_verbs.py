@@ -227,6 +227,16 @@ def test_status_of_a_run_here(said, tmp_path, name):
     assert "verdict: better" in said("status", name)[2]
     (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "worse"}))
     assert said("status", name)[0] == 1
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "", "state": "failed"}))
+    assert said("status", name)[0] == 1
+
+
+def test_a_run_that_made_no_model_is_not_asked(said, tmp_path):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "", "state": "failed"}))
+    code, found, _ = said("predict", "--model", RUN["id"], "text", "--json")
+    assert (code, found["error"]["found"]) == (2, "the run has made no model")
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel"])
