@@ -224,7 +224,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
     return VertexRun(
         backend=model.backend,
         parameters=parameters,
-        labels={name: str(value) for name, value in pairs(given["label"], "--label").items()},
+        labels=dict(_pair(text, "--label") for text in given["label"] or ()),
         pipeline=given.get("pipeline", ""),
         emails=tuple(given["email"] or ()),
         **{name: given[name] for name in _PLACE},
@@ -317,19 +317,24 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UsageError("not of the form K=V", where=f"{option} {text}")
+        name, value = _pair(text, option)
         try:
-            found[name.strip()] = json.loads(value)
+            found[name] = json.loads(value)
         except ValueError:
-            found[name.strip()] = value
+            found[name] = value
         try:
             json.dumps(found, allow_nan=False)
         except ValueError:
             place = f"{option} {text}"
             raise UsageError("no number to send", where=place, fix="a finite one") from None
     return found
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError("not of the form K=V", where=f"{option} {text}")
+    return name.strip(), value
 
 
 def _run_here(

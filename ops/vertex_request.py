@@ -387,6 +387,11 @@ def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _is_label(text: str) -> bool:
+    signs = text.replace("_", "").replace("-", "")
+    return len(text) <= 63 and text == text.lower() and (not signs or signs.isalnum())
+
+
 def _job(
     run: VertexRun,
     spec: Mapping[str, Any],
@@ -396,6 +401,12 @@ def _job(
     for name, value in run.labels.items():
         if name.startswith("tunepipe_"):
             raise LimitError("labels tunepipe_… are ours", where=f"{name}={value}")
+        if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
+            raise UsageError(
+                "Google takes no such label",
+                where=f"--label {name}={value}",
+                fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
+            )
     job: dict[str, Any] = {
         "display_name": run.display_name or spec["pipelineInfo"]["name"],
         "labels": {**run.labels, **labels, "tunepipe_backend": run.backend},

@@ -75,12 +75,13 @@ def test_a_run_is_planned_over_the_rows_that_its_split_will_leave(
 def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
     code, found, err = said(
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
-        "--bucket", "gs://b", "--label", "team=x", "--dry-run",
+        "--bucket", "gs://b", "--label", "team=x", "--label", "paid=true", "--dry-run",
     )  # fmt: skip
     assert code == 0
     assert list(found) == ["backend", "plan", "request"]
     assert found["request"]["parent"] == "projects/p/locations/us-central1"
     assert found["request"]["pipeline_job"]["labels"]["team"] == "x"
+    assert found["request"]["pipeline_job"]["labels"]["paid"] == "true"  # and not True
     assert "36.14 USD" in err
     assert "was shut down on 2025-04-09" in err
 
