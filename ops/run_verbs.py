@@ -450,10 +450,15 @@ def cancel(
         )
     from . import vertex_run
 
-    name = vertex_run.cancel(run, project=project, region=region)
+    found = vertex_run.cancel(run, project=project, region=region)
+    has_ended = found.state in ("succeeded", "failed")
     out = Output(json)
-    out.result({"run": name, "state": "cancelling"})
-    out.line(f"{name} is being cancelled")
+    out.result({"run": found.name, "state": found.state if found.over else "cancelling"})
+    out.line(
+        f"{found.name} had ended: {found.state}"
+        if has_ended
+        else f"{found.name} is being cancelled"
+    )
     return 0
 
 

@@ -34,6 +34,7 @@ RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
 _SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name of an object
 _TEXTS = {"template_version", "pipeline_root", "service_account", "network", "resources_path"}
+_BUCKET = re.compile(r"gs://[^/]")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 _KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
@@ -263,7 +264,7 @@ def _check_place(run: VertexRun) -> None:
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
             raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
-    if not storage.is_gcs(run.bucket):
+    if not _BUCKET.match(run.bucket):
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     _check_emails(run)

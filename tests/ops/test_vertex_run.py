@@ -105,6 +105,7 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"region": ""}, UsageError, "--region"),
     ({"bucket": ""}, UsageError, "--bucket"),
     ({"bucket": "my-bucket"}, UsageError, "gs://"),
+    ({"bucket": "gs://"}, UsageError, "gs://BUCKET"),
     ({"region": "us-east1"}, LimitError, "us-east1"),
     ({"region": "asia-northeast1"}, LimitError, "us-central1"),
     ({"labels": {"tunepipe_run": "x"}}, LimitError, "tunepipe_run"),
@@ -255,11 +256,32 @@ def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> 
         vertex_run.status(run_id)
     with pytest.raises(UsageError, match="no model"):
         vertex_run.made_by(name)
-    vertex_run.cancel(name)
+    assert vertex_run.cancel(name).name == name
     assert vertex_run.status(name).state == "cancelled"
-    assert vertex_run.cancel(name) == name  # once more harms nothing
+    assert vertex_run.cancel(name).state == "cancelled"  # once more harms nothing
     with pytest.raises(CloudError):
         vertex_run.status("none", project=PROJECT, region=REGION)
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_moment_without_google_ends_no_command(cloud: StandIn, run: VertexRun, code: int) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.fault("ListPipelineJobs", code=code, message="Try again.", times=2)
+    assert vertex_run.find_earlier(prepared(run)) == ""
+    name = vertex_run.submit(prepared(run))
+    cloud.fault("GetPipelineJob", code=code, message="Try again.", times=2)
+    assert vertex_run.status(name).name == name
+
+
+def test_what_has_ended_is_not_said_to_be_cancelled(
+    cloud: StandIn, run: VertexRun, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cloud.ask("instant", {"on": True})
+    name = vertex_run.submit(prepared(run))
+    until(lambda: vertex_run.status(name).over)
+    ended = vertex_run.status(name).state
+    assert main.run(["cancel", name, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"run": name, "state": ended}
 
 
 def until(condition: Any) -> None:
