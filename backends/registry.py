@@ -107,7 +107,8 @@ def _begun(file: str, model: str, run: str) -> Move | None:
     raise UsageError(
         "another promotion is under way, or was broken off",
         where=file,
-        fix=f"if nobody else promotes now, bring it to its end first: tunepipe promote {move.run}",
+        fix=f"if nobody else promotes now, bring it to its end first: tunepipe promote "
+        f"{move.run} --reason TEXT",
     )
 
 

@@ -217,6 +217,9 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         "options": own,
         **pairs(given["param"], "--param"),
     }
+    for name in ("project", "region"):  # the plan and the request go by the option
+        if name in parameters:
+            raise UsageError("has an option", where=f"--param {name}", fix=f"--{name}")
     for name in ("tables", "options"):
         if not isinstance(parameters[name], Mapping):
             raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')

@@ -92,6 +92,7 @@ def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
         (("--param", "evl_min=3"), 2),
         (("--param", "eval_min=few"), 2),
         (("--param", "eval_min"), 2),
+        (("--param", "region=us-central1"), 2),  # it would say one region and run in another
         (("--epochs", "1", "--train-steps", "3"), 2),
         (("--epochs", "0"), 2),
         (("--base-model", "gemini-3.5-flash"), 2),
