@@ -27,7 +27,7 @@ def tuned(name, labels=("tunepipe_key",)):
     return next(e.name for e in client.list_endpoints(parent=PARENT) if e.display_name == name)
 
 
-def started(name, labels):
+def started(name, labels, **parameters):
     """Start a job of the template; gives its name."""
     made = google_clients.pipelines(REGION).create_pipeline_job(
         parent=PARENT,
@@ -39,7 +39,7 @@ def started(name, labels):
                 "gcs_output_directory": f"gs://{BUCKET}",
                 "parameter_values": {
                     "project": PROJECT, "location": REGION, "model_display_name": name,
-                    "dataset_uri": f"gs://{BUCKET}/{name}",
+                    "dataset_uri": f"gs://{BUCKET}/{name}", **parameters,
                 },
             },
         },

@@ -8,9 +8,10 @@ import pytest
 
 from tests.backends.test_champion_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
-from tunepipe.backends import registry
+from tunepipe.backends import google_clients, registry
 from tunepipe.backends.promotion_step import lookup_step, promote_step
-from tunepipe.ops import main
+from tunepipe.ops import main, vertex_request, vertex_run
+from tunepipe.ops.vertex_request import VertexRun
 
 PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
 
@@ -192,3 +193,33 @@ def test_no_endpoint_is_deleted_while_a_run_may_need_it(said, cloud):  # noqa: F
         assert time.monotonic() < deadline
     assert said("endpoints", *PLACE, "--clean-up", "--yes")[1]["deleted"] == [waiting]
     cloud.ask("hold", {"on": False})
+
+
+def test_the_way_back_is_kept_wherever_the_runs_have_recorded_it(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/a-team/tunepipe/registry/large-model"
+    move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
+    for model in (tuned("one"), tuned("two")):
+        registry.promote(kept, model, run=model, **move)
+    ran(kept)
+    code, found = said("endpoints", *PLACE, "--clean-up", "--yes")
+    assert (code, found["deleted"]) == (0, [])
+    assert sorted(one["role"] for one in found["endpoints"]) == ["champion", "former"]
+    assert said("endpoints", *PLACE[:4], "--bucket", BUCKET)[0] == 2
+
+
+def ran(kept):
+    """Leave a run of ours that has ended, whose registry is not in the folder asked for."""
+    run = VertexRun(
+        backend="large-model", project=PROJECT, region=REGION, bucket=f"gs://{BUCKET}",
+        parameters={"dataset_uri": f"gs://{BUCKET}/rows.jsonl", "registry": kept},
+    )  # fmt: skip
+    request = vertex_request.prepare_recurring(run, "weekly")
+    name = f"{request.parent}/pipelineJobs/one-run"
+    client = google_clients.pipelines(REGION)
+    client.create_pipeline_job(
+        parent=request.parent, pipeline_job=request.job, pipeline_job_id="one-run"
+    )
+    deadline = time.monotonic() + 120
+    while not vertex_run.status(name).over:
+        assert time.monotonic() < deadline
