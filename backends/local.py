@@ -63,6 +63,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         UsageError: An option, a file or the base model is wrong.
         LimitError: The run would not fit into memory.
     """
+    request = replace(request, base_model=_located(request.base_model))
     options = read_options(TuningOptions, request.options)
     folder, identity = Path(output_dir), _identity(request)
     if finished := _finished(folder, identity):
@@ -75,6 +76,12 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
     _checkpoint(options, folder, identity).unlink(missing_ok=True)
     return _result(folder, statistics)
+
+
+def _located(base_model: str) -> str:
+    """Make a folder's path absolute: an adapter names its base, and is asked from elsewhere."""
+    is_folder = base_model and Path(base_model).is_dir()
+    return str(Path(base_model).resolve()) if is_folder else base_model
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:

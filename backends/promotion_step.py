@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunepipe.core.errors import CloudError, DataError
+from tunepipe.core.errors import CloudError, DataError, UsageError
 
-from . import champion_alias, deployments, google_clients
+from . import champion_alias, deployments, google_clients, storage
 from . import registry as moves
 
 
@@ -24,10 +24,31 @@ def lookup_step(registry: str) -> moves.Move | None:
         registry: The folder or gs:// prefix; "" knows no champion.
     """
     found = moves.champion(registry)
-    if found is None or _serves(found.model):
+    if found is None or serves(found.model):
         return found
     print(f"champion {found.version} serves no more: {found.model} is gone; compared without it")
     return None
+
+
+def require_serving(model: str) -> None:
+    """Refuse to make a champion of what serves nobody any more.
+
+    Args:
+        model: A folder or a resource name.
+
+    Raises:
+        CloudError: Its endpoint was deleted.
+        UsageError: Its folder is gone.
+    """
+    if serves(model):
+        return
+    if "/endpoints/" in model:
+        raise CloudError(
+            "the model's endpoint was deleted, so it can serve nobody",
+            where=model,
+            fix="deploy its model again, or run again: the model is then tuned anew",
+        )
+    raise UsageError("the model's folder is gone", where=model, fix="name another run")
 
 
 def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
@@ -44,6 +65,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
 
     Raises:
         DataError: The verdict is not `better`.
+        CloudError: The model's endpoint was deleted meanwhile.
     """
     said = _read(comparison_path)
     if said["verdict"] != "better":
@@ -58,6 +80,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
     if before and run_id and before.run == run_id:
         _move_alias(before.model, "")
         return str(before.version)
+    require_serving(model)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     move = moves.promote(
         registry,
@@ -88,11 +111,13 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
     return f"{kept}: {said['reason']}{_discarded(model) if worse else ''}"
 
 
-def _serves(model: str) -> bool:
-    if "/endpoints/" not in model:
-        return True
-    with google_clients.explained(model):
-        return google_clients.endpoint_stands(model)
+def serves(model: str) -> bool:
+    """Say whether a model is still there: its endpoint, or its folder on this machine."""
+    if "/endpoints/" in model:
+        with google_clients.explained(model):
+            return google_clients.endpoint_stands(model)
+    elsewhere = model.startswith("projects/") or storage.is_gcs(model)
+    return elsewhere or Path(model).is_dir()
 
 
 def _move_alias(model: str, former: str) -> None:

@@ -107,7 +107,8 @@ def _begun(file: str, model: str, run: str) -> Move | None:
     raise UsageError(
         "another promotion is under way, or was broken off",
         where=file,
-        fix=f"if nobody else promotes now, bring it to its end first: tunepipe promote {move.run}",
+        fix=f"if nobody else promotes now, bring it to its end first: tunepipe promote "
+        f"{move.run} --reason TEXT",
     )
 
 
@@ -118,7 +119,8 @@ def _record(move: Move) -> bytes:
 def _kept(registry: str, model: str, version: int) -> str:
     if storage.is_gcs(registry) or not Path(model).is_dir():
         return model
-    folder = Path(registry) / "models" / f"{version:06d}"
+    # Absolute: the next run may be started from another folder.
+    folder = Path(registry).resolve() / "models" / f"{version:06d}"
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(model, partial, copy_function=_link_or_copy)

@@ -99,10 +99,14 @@ def champions(
 
 
 def _former(history: list[Move], version: int, place: str) -> Move:
-    """Find the move to go back to: the last one whose model was another than today's."""
+    """Find the move to go back to: the last one whose model was another than today's.
+
+    A model may have been promoted twice, by its run and by hand; a folder is copied each time.
+    """
     if not history:
         raise UsageError("there is no champion", where=place, fix="name --registry or --runs")
-    others = [move for move in history if move.run != history[-1].run]
+    present = history[-1]
+    others = [one for one in history if one.run != present.run and one.model != present.model]
     wanted = [move for move in history if move.version == version] if version else others
     if not wanted:
         raise UsageError(
@@ -129,8 +133,9 @@ def _of_cloud(run: str, project: str, region: str) -> tuple[str, str, str, str]:
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:
     from tunepipe.backends import champion_alias
     from tunepipe.backends import registry as moves
-    from tunepipe.backends.promotion_step import user
+    from tunepipe.backends.promotion_step import require_serving, user
 
+    require_serving(model)
     before = moves.champion(place)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     made = moves.promote(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunepipe.core.errors import UsageError
+from tunepipe.core.errors import LimitError, UsageError
 
 from . import options
 from .consent import agree
@@ -69,7 +69,8 @@ def endpoints(
     """List the endpoints that our tuning jobs have made, their age and their cost; clean up.
 
     Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
-    would go to. An hour's price is the user's to give: [tables.prices.endpoints] usd_per_hour.
+    would go to, and deletes nothing while a run that may need it is under way. An hour's price is
+    the user's to give: [tables.prices.endpoints] usd_per_hour.
     """
     for option, value, why in (
         ("project", project, "the project that the endpoints are in"),
@@ -78,15 +79,18 @@ def endpoints(
     ):
         if not value:
             raise UsageError("is needed", where=f"--{option}", fix=f"name {why}")
+    if not bucket.startswith("gs://"):
+        raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
     rate = options.tables(context, tables).get("prices", {}).get("endpoints", {})
     out = Output(json)
-    found = list(_uses(project, region, _histories(bucket), rate))
+    found = list(_uses(project, region, _histories(bucket, _runs(project, region)), rate))
     doomed = [one for one in found if one.role == "idle" and one.hours >= older_than_hours]
     if found:
         out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
     else:
         out.line(f"our jobs have left no endpoint in {region}")
     if clean_up and doomed:
+        _require_over(_runs(project, region))
         _clean_up(doomed, yes, out)
     deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
     out.result({"endpoints": [one.as_json() for one in found], "deleted": deleted})
@@ -120,15 +124,48 @@ def _before(moves: list[Move]) -> set[str]:
     return set(others[-1:])
 
 
-def _histories(bucket: str) -> list[list[Move]]:
-    """The moves of every registry in a bucket."""
+def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
+    """The moves of every registry in a bucket, and of those that the runs themselves name.
+
+    A bucket that is not the runs' own would make an endpoint that a rollback goes to look idle.
+    """
     from tunepipe.backends import registry, storage
 
     try:
         files = storage.list_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/champion.json")
     except UsageError:
-        return []
-    return [registry.history(file.rpartition("/")[0]) for file in files]
+        files = []
+    told = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
+    named = {str(place).rstrip("/") for place in told if storage.is_gcs(str(place))}
+    places = named | {file.rpartition("/")[0] for file in files}
+    return [registry.history(place) for place in sorted(places)]
+
+
+def _runs(project: str, region: str) -> list[Any]:
+    """List the runs whose tuning jobs deploy models."""
+    from tunepipe.backends import google_clients
+
+    place = google_clients.parent(project, region)
+    request = {"parent": place, "filter": 'labels.tunepipe_backend="large-model"'}
+    with google_clients.explained(place):
+        client = google_clients.pipelines(region)
+        return list(client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS))
+
+
+def _require_over(runs: Sequence[Any]) -> None:
+    """Refuse while a run goes on: between its tuning and its verdict its endpoint serves nobody.
+
+    Raises:
+        LimitError: A run is under way.
+    """
+    from tunepipe.backends import pipeline_jobs
+
+    for job in filter(pipeline_jobs.is_running, runs):
+        raise LimitError(
+            "a run is under way, and may need an endpoint that serves nobody yet",
+            where=job.name,
+            fix=f"wait for it: tunepipe status {job.name} --wait",
+        )
 
 
 def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:

@@ -10,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from tunepipe.backends.identity import identity
@@ -25,6 +27,7 @@ from tunepipe.core.files import write_json
 from . import kfp_log
 from .compilation import pipeline_text
 from .progress_view import View, view
+from .vertex_request import guarded
 
 # What a person opens, by the step and the output that make it.
 _RESULTS = {
@@ -39,6 +42,9 @@ _RESULTS = {
     "predictions/champion.jsonl": "evaluate-model-3/predictions",
     "model": "tune-local/model",
 }
+
+_KILLED = "it was killed; run again, and the work goes on where it stood"
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,7 @@ def run_local(
     Raises:
         TunepipeError: A step failed; the message says which, why, and where the log lies.
     """
-    found = identity(str(parameters["dataset_uri"]))
-    key = _key(found.fingerprint, parameters)
+    key = key_of(parameters)
     earlier = None if again else succeeded(runs_folder, key)
     return earlier or _start(parameters, key, runs_folder.resolve(), shown or view())
 
@@ -98,22 +103,43 @@ def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
 
 
 def read(folder: Path) -> LocalRun:
-    """Read a run's record.
+    """Read a run's record; one that was killed could not write down that it has ended.
 
     Raises:
         UsageError: The folder holds no run.
     """
     try:
-        return LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        run = LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError("no run is recorded there", where=str(folder)) from error
+    if run.state == "running" and not _is_held(folder.parent / "work" / run.key):
+        return replace(run, state="failed", reason=_KILLED)
+    return run
 
 
-def _key(fingerprint: str, parameters: Mapping[str, Any]) -> str:
+def key_of(parameters: Mapping[str, Any]) -> str:
+    """Name the work of a run, by what its files hold and by its parameters.
+
+    Raises:
+        UsageError: A file is not there.
+    """
+    fingerprint = identity(str(parameters["dataset_uri"])).fingerprint
     apart = ("dataset_uri", "notify")
     told = {name: value for name, value in parameters.items() if name not in apart}
+    # What lies under a name may change, and what was found with it before is then no answer.
+    told.update(guarded(parameters))
+    if files := _files(Path(str(parameters.get("base_model") or ""))):
+        told["base_files"] = files
     text = json.dumps([fingerprint, told], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Tell a base model's files by size and time of change: to read them all would take long."""
+    if folder == Path() or not folder.is_dir():
+        return []
+    stats = {path.name: path.stat() for path in folder.iterdir()}
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
 
 
 def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: View) -> LocalRun:
@@ -127,7 +153,7 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
         "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
         **parameters,
     }
-    with _locked(runs_folder / "work" / key) as lock:
+    with _locked(runs_folder / "work" / key) as lock, _ending():
         _write(run)
         try:
             _execute(run, told, shown, lock)
@@ -137,6 +163,38 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
             raise
         _write(done)
     return done
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end a run as Ctrl-C does: with its steps, and recorded."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        # What the caller ignores, as nohup does, stays ignored.
+        taken = [one for one in _ENDINGS if signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _is_held(work: Path) -> bool:
+    """Say whether a run is at this piece of work."""
+    try:
+        with (work / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

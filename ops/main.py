@@ -152,7 +152,7 @@ def _invoke(arguments: list[str], configured: settings.Table) -> int:
     _name_variables(command)
     given = {}
     if whole and not _asks_help(arguments):
-        given = settings.defaults(configured, _verbs(command))
+        given = _fitted(command, settings.defaults(configured, _verbs(command)))
         settings.check_variables(_verbs(command))
     try:
         code = command.main(
@@ -204,6 +204,18 @@ def _name_variables(command: Any) -> None:
         if option.param_type_name == "option" and option.name != "help":
             option.envvar = settings.variable(option.name)
             option.show_envvar = False
+
+
+def _fitted(command: Any, given: settings.Table) -> settings.Table:
+    """Give the parser each setting as the command line would, which is all that it can read."""
+    below = getattr(command, "commands", {})
+    takes_several = {one.name: one.nargs == -1 or one.multiple for one in command.params}
+    return {
+        name: _fitted(below[name], value)
+        if name in below
+        else settings.as_text(name, value, several=takes_several[name])
+        for name, value in given.items()
+    }
 
 
 def _verbs(command: Any) -> dict[str, Any]:

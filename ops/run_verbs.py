@@ -217,6 +217,9 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         "options": own,
         **pairs(given["param"], "--param"),
     }
+    for name in ("project", "region"):  # the plan and the request go by the option
+        if name in parameters:
+            raise UsageError("has an option", where=f"--param {name}", fix=f"--{name}")
     for name in ("tables", "options"):
         if not isinstance(parameters[name], Mapping):
             raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
@@ -224,7 +227,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
     return VertexRun(
         backend=model.backend,
         parameters=parameters,
-        labels={name: str(value) for name, value in pairs(given["label"], "--label").items()},
+        labels=dict(_pair(text, "--label") for text in given["label"] or ()),
         pipeline=given.get("pipeline", ""),
         emails=tuple(given["email"] or ()),
         **{name: given[name] for name in _PLACE},
@@ -317,19 +320,24 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UsageError("not of the form K=V", where=f"{option} {text}")
+        name, value = _pair(text, option)
         try:
-            found[name.strip()] = json.loads(value)
+            found[name] = json.loads(value)
         except ValueError:
-            found[name.strip()] = value
+            found[name] = value
         try:
             json.dumps(found, allow_nan=False)
         except ValueError:
             place = f"{option} {text}"
             raise UsageError("no number to send", where=place, fix="a finite one") from None
     return found
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError("not of the form K=V", where=f"{option} {text}")
+    return name.strip(), value
 
 
 def _run_here(
@@ -409,7 +417,8 @@ def status(
     """Show how far a run is.
 
     A run in the cloud goes by its whole name, or by its id with --project and --region; a run on
-    this machine by its id or its folder.
+    this machine by its id or its folder. Exit code 1 where one on this machine has failed, or the
+    tuned model is worse; 4 where one in the cloud has failed.
     """
     out = Output(json)
     if folder := local_folder(run, runs):
@@ -419,7 +428,7 @@ def status(
         out.result(asdict(done))
         out.line(f"{done.id}: {done.state}", "bold")
         _show_local(done, out)
-        return int(done.verdict == WORSE)
+        return int(done.state == "failed" or done.verdict == WORSE)
     from . import vertex_run
     from .progress_view import view
 
@@ -444,10 +453,15 @@ def cancel(
         )
     from . import vertex_run
 
-    name = vertex_run.cancel(run, project=project, region=region)
+    found = vertex_run.cancel(run, project=project, region=region)
+    has_ended = found.state in ("succeeded", "failed")
     out = Output(json)
-    out.result({"run": name, "state": "cancelling"})
-    out.line(f"{name} is being cancelled")
+    out.result({"run": found.name, "state": found.state if found.over else "cancelling"})
+    out.line(
+        f"{found.name} had ended: {found.state}"
+        if has_ended
+        else f"{found.name} is being cancelled"
+    )
     return 0
 
 
@@ -497,6 +511,8 @@ def predict(
     from .asking import Model, ask_rows, ask_texts
 
     folder = local_folder(model, runs)
+    if folder and not (folder / "model").is_dir():
+        raise UsageError("the run has made no model", where=model, fix=f"tunepipe status {model}")
     here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
     place = {"project": project, "region": region, "backend": backend}
     asked = Model(here or model, local=bool(here), **place)

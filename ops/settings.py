@@ -96,6 +96,27 @@ def defaults(settings: Mapping[str, Any], verbs: Verbs) -> Table:
     }
 
 
+def as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
+    """Say a setting's value as the command line would.
+
+    Args:
+        name: The setting.
+        value: What TOML holds.
+        several: Whether its option may be given several times.
+
+    Returns:
+        A text, or for such an option a list of them.
+
+    Raises:
+        UsageError: Several values for an option that takes one, or a table.
+    """
+    values = value if isinstance(value, list) else [value]
+    if isinstance(value, Mapping) or (isinstance(value, list) and not several):
+        raise UsageError(f"{name} takes one value", where=FILE, fix=f"{name} = …")
+    texts = [str(one).lower() if isinstance(one, bool) else str(one) for one in values]
+    return texts if several else texts[0]
+
+
 def overrides(settings: Mapping[str, Any], file: str) -> Table:
     """Lay the user's tables together: [tables] of tunepipe.toml, then --tables FILE.
 

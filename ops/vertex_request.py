@@ -34,6 +34,7 @@ RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
 _SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name of an object
 _TEXTS = {"template_version", "pipeline_root", "service_account", "network", "resources_path"}
+_BUCKET = re.compile(r"gs://[^/]")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
 _KINDS: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
@@ -147,9 +148,10 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
         given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
     check_parameters(spec, given)
     told = _differing(spec, given)
-    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", told)
+    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**told, **guarded(given)})
     run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
-    names = {"run_id": run_id, "run": _told(run, run_id, now), "display_name": run.display_name}
+    # No run_id: records then name the run by its job, which status, promote and predict take.
+    names = {"run": _told(run, run_id, now), "display_name": run.display_name}
     told = {**{name: value for name, value in names.items() if value}, **told}
     return Request(
         parent=google_clients.parent(run.project, run.region),
@@ -199,6 +201,7 @@ def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
         if not storage.is_gcs(uri):
             raise UsageError("must be a gs:// URI", where=f"{option} {uri}", fix="name a bucket")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
+    _check_guard(run)
     spec = run.spec()
     given = {"registry": f"{_root(run)}/registry/{run.backend}", **run.parameters}
     check_parameters(spec, given)
@@ -234,14 +237,38 @@ def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             raise UsageError("is required", where=name, fix="give it")
 
 
+def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
+
+    Args:
+        parameters: The pipeline's; nothing is returned where they guard nothing.
+
+    Raises:
+        UsageError: No file is there.
+    """
+    source = str(parameters.get("guard_uri", ""))
+    return {"guard_uri": identity(source).fingerprint} if source else {}
+
+
+def _check_guard(run: VertexRun) -> None:
+    source = str(run.parameters.get("guard_uri", ""))
+    if source and not storage.is_gcs(source):
+        raise UsageError(
+            "a run in the cloud reads it there, so it must lie in Cloud Storage",
+            where=f"guard_uri {source}",
+            fix="copy it to the bucket and give its gs:// URI",
+        )
+
+
 def _check_place(run: VertexRun) -> None:
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
             raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
-    if not storage.is_gcs(run.bucket):
+    if not _BUCKET.match(run.bucket):
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     _check_emails(run)
+    _check_guard(run)
 
 
 def _check_emails(run: VertexRun) -> None:
@@ -361,6 +388,11 @@ def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _is_label(text: str) -> bool:
+    signs = text.replace("_", "").replace("-", "")
+    return len(text) <= 63 and text == text.lower() and (not signs or signs.isalnum())
+
+
 def _job(
     run: VertexRun,
     spec: Mapping[str, Any],
@@ -370,6 +402,12 @@ def _job(
     for name, value in run.labels.items():
         if name.startswith("tunepipe_"):
             raise LimitError("labels tunepipe_… are ours", where=f"{name}={value}")
+        if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
+            raise UsageError(
+                "Google takes no such label",
+                where=f"--label {name}={value}",
+                fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
+            )
     job: dict[str, Any] = {
         "display_name": run.display_name or spec["pipelineInfo"]["name"],
         "labels": {**run.labels, **labels, "tunepipe_backend": run.backend},

@@ -28,6 +28,7 @@ _RESULTS = {
     ("compare-models", "comparison"),
     ("validate-jsonl", "problems"),
 }
+_BRIEFLY = 20.0  # seconds; a person waits
 _TUNES = ("tune-", "keep-template-model")
 
 
@@ -84,7 +85,8 @@ def find_earlier(request: Request) -> str:
     """
     jobs = _jobs(request)
     with explained(request.parent):
-        return jobs.find()
+        found: str = _retrying(_BRIEFLY)(jobs.find)
+    return found
 
 
 def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
@@ -120,9 +122,7 @@ def status(run: str, *, project: str = "", region: str = "") -> RunStatus:
         UsageError: An id without a project or a region.
         CloudError: There is no such run, or Google refused.
     """
-    name = resource_name(run, project, region)
-    with explained(name):
-        return _status(pipeline_jobs.get(name))
+    return _patiently(resource_name(run, project, region), _BRIEFLY)
 
 
 def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
@@ -155,16 +155,16 @@ def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
     return found
 
 
-def cancel(run: str, *, project: str = "", region: str = "") -> str:
+def cancel(run: str, *, project: str = "", region: str = "") -> RunStatus:
     """Cancel a run; its tuning job is cancelled by the step that waits for it.
 
     Returns:
-        The run's resource name.
+        The run as it is then; one that had ended stays as it is.
     """
     name = resource_name(run, project, region)
     with explained(name):
-        pipeline_jobs.cancel(name)
-    return name
+        _retrying(_BRIEFLY)(pipeline_jobs.cancel, name)
+    return _patiently(name, _BRIEFLY)
 
 
 def made_by(model: str, *, project: str = "", region: str = "") -> tuple[str, str]:
@@ -256,18 +256,21 @@ def _model(task: Any) -> str:
     return ""
 
 
-def _patiently(name: str) -> RunStatus:
+def _patiently(name: str, seconds: float = 600) -> RunStatus:
     """Look at a run; a connection that breaks now and then does not end the watching."""
+    with explained(name):
+        return _status(_retrying(seconds)(pipeline_jobs.get, name))
+
+
+def _retrying(seconds: float) -> Any:
     import tenacity
 
-    retrying = tenacity.Retrying(
+    return tenacity.Retrying(
         retry=tenacity.retry_if_exception(google_clients.is_transient),
-        wait=tenacity.wait_random_exponential(max=60),
-        stop=tenacity.stop_after_delay(600),
+        wait=tenacity.wait_random_exponential(max=seconds / 10),
+        stop=tenacity.stop_after_delay(seconds),
         reraise=True,
     )
-    with explained(name):
-        return _status(retrying(pipeline_jobs.get, name))
 
 
 def _show(tasks: Sequence[Task], seen: dict[str, str], shown: View) -> None:

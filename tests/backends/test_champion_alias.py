@@ -5,7 +5,7 @@ import pytest
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends import champion_alias, deployments, google_clients, registry
 from tunepipe.backends.promotion_step import keep_step, lookup_step, promote_step
-from tunepipe.core.errors import LimitError
+from tunepipe.core.errors import CloudError, LimitError
 
 PARENT = f"projects/{PROJECT}/locations/{REGION}"
 TEMPLATE = (
@@ -22,23 +22,29 @@ def place(cloud):
 
 def tuned(name, labels=("tunepipe_key",)):
     """Let a tuning job make a model and its endpoint; gives the endpoint."""
-    google_clients.pipelines(REGION).create_pipeline_job(
+    started(name, dict.fromkeys(labels, name))
+    client = google_clients.endpoints(REGION)
+    return next(e.name for e in client.list_endpoints(parent=PARENT) if e.display_name == name)
+
+
+def started(name, labels, **parameters):
+    """Start a job of the template; gives its name."""
+    made = google_clients.pipelines(REGION).create_pipeline_job(
         parent=PARENT,
         pipeline_job_id=name,
         pipeline_job={
             "template_uri": TEMPLATE,
-            "labels": dict.fromkeys(labels, name),
+            "labels": labels,
             "runtime_config": {
                 "gcs_output_directory": f"gs://{BUCKET}",
                 "parameter_values": {
                     "project": PROJECT, "location": REGION, "model_display_name": name,
-                    "dataset_uri": f"gs://{BUCKET}/{name}",
+                    "dataset_uri": f"gs://{BUCKET}/{name}", **parameters,
                 },
             },
         },
     )  # fmt: skip
-    client = google_clients.endpoints(REGION)
-    return next(e.name for e in client.list_endpoints(parent=PARENT) if e.display_name == name)
+    return made.name
 
 
 def aliases():
@@ -92,6 +98,15 @@ def test_a_champion_whose_endpoint_was_deleted_by_hand_stops_no_run(place, said,
     assert lookup_step(kept) is None
     assert f"champion 1 serves no more: {endpoint} is gone" in capsys.readouterr().out
     assert promote_step(tuned("two"), said("better"), kept, "run-2") == "2"
+
+
+def test_a_model_whose_endpoint_was_deleted_meanwhile_is_no_champion(place, said):
+    kept = f"gs://{BUCKET}/registry"
+    endpoint = tuned("one")
+    place.ask("forget", {"name": endpoint})
+    with pytest.raises(CloudError, match="can serve nobody"):
+        promote_step(endpoint, said("better"), kept, "run-1")
+    assert registry.champion(kept) is None
 
 
 @pytest.mark.parametrize(("verdict", "stays"), [("worse", False), ("not-enough-evidence", True)])

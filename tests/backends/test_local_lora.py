@@ -215,6 +215,16 @@ def test_what_was_tuned_is_not_the_base(base, merged):
     assert not torch.allclose(logits(before), logits(after), atol=1e-3)
 
 
+def test_an_adapter_finds_its_base_from_every_folder(base, data, tmp_path, monkeypatch):
+    shutil.copytree(base, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    request = TuningRequest("base", *data, train_steps=2, batch_size=8)
+    model = local.tune(request, str(tmp_path / "model"), lambda event: None).model
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert answers(model, data[1])
+
+
 def test_adapter_and_merged_model_answer_alike(adapter, merged, data):
     assert answers(adapter.model, data[0]) == answers(merged.model, data[0])
 

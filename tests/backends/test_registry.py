@@ -61,7 +61,7 @@ def test_a_promotion_that_was_broken_off_is_brought_to_its_end(tmp_path):
     (tmp_path / "registry" / "champion.json").unlink()
     with pytest.raises(UsageError, match="broken off") as caught:
         registry.promote(place, model, **MOVE | {"run": "r2"})
-    assert caught.value.fix.endswith("tunepipe promote r1")
+    assert caught.value.fix.endswith("tunepipe promote r1 --reason TEXT")
     assert registry.promote(place, model, **MOVE | {"moved_at": "later"}) == first
     assert registry.promote(place, model, **MOVE | {"run": "r2"}).version == 2
 

@@ -1,14 +1,17 @@
 """Promote, rollback, champions and endpoints, by hand."""
 
 import json
+import shutil
+import time
 
 import pytest
 
-from tests.backends.test_champion_alias import aliases, there, tuned
+from tests.backends.test_champion_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION, cloud, standin  # noqa: F401
-from tunepipe.backends import registry
-from tunepipe.backends.promotion_step import promote_step
-from tunepipe.ops import main
+from tunepipe.backends import google_clients, registry
+from tunepipe.backends.promotion_step import lookup_step, promote_step
+from tunepipe.ops import main, vertex_request, vertex_run
+from tunepipe.ops.vertex_request import VertexRun
 
 PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
 
@@ -125,3 +128,98 @@ def test_endpoints_says_what_each_place_is_for(said, left_out, words):
     assert code == 2
     assert found["error"]["where"] == f"--{left_out}"
     assert words in found["error"]["fix"]
+
+
+def test_a_way_back_to_an_endpoint_that_is_gone_is_refused(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/tunepipe/registry/{tmp_path.name}"
+    better = tmp_path / "comparison.json"
+    better.write_text('{"verdict": "better", "reason": "It is."}')
+    first, second = tuned("one"), tuned("two")
+    promote_step(first, str(better), kept, "one")
+    promote_step(second, str(better), kept, "two")
+    cloud.ask("forget", {"name": first})
+    code, refused = said("rollback", "--registry", kept, "--reason", "r", "--yes")
+    assert (code, refused["error"]["where"]) == (4, first)
+    assert registry.champion(kept).model == second
+    assert aliases()["two"] == ["champion"]
+
+
+def test_the_way_back_from_a_model_promoted_twice_is_another_model(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/tunepipe/registry/{tmp_path.name}"
+    move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
+    first, second = tuned("one"), tuned("two")
+    for model, run in ((first, "one"), (second, "two"), (second, "two-by-hand")):
+        registry.promote(kept, model, run=run, **move)
+    assert said("rollback", "--registry", kept, "--reason", "r", "--yes")[1]["model"] == first
+
+
+def test_a_champion_is_found_from_every_folder(said, tmp_path, monkeypatch):
+    run_here(tmp_path, "one", "better")
+    said("promote", "one", "--reason", "r", "--yes")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert lookup_step(str(tmp_path / "runs" / "registry")).run == "one"
+
+
+def test_a_champion_whose_folder_is_gone_stops_no_run(said, tmp_path, capfd):
+    run_here(tmp_path, "one", "better")
+    moved = said("promote", "one", "--reason", "r", "--yes")[1]
+    shutil.rmtree(moved["model"])
+    assert lookup_step("runs/registry") is None
+    assert f"{moved['model']} is gone" in capfd.readouterr().out
+
+
+def test_a_run_whose_model_is_gone_is_not_promoted(said, tmp_path):
+    run_here(tmp_path, "one", "better")
+    shutil.rmtree(tmp_path / "runs" / "one" / "model")
+    assert said("promote", "one", "--reason", "r", "--yes")[0] == 2
+    assert registry.champion("runs/registry") is None
+
+
+def test_no_endpoint_is_deleted_while_a_run_may_need_it(said, cloud):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    waiting = tuned("one")
+    cloud.ask("instant", {"on": False})
+    cloud.ask("hold", {"on": True})
+    run = started("run", {"tunepipe_backend": "large-model"})
+    code, refused = said("endpoints", *PLACE, "--clean-up", "--yes")
+    assert (code, refused["error"]["where"]) == (3, run)
+    assert there() == {"one"}
+    assert said("cancel", run)[0] == 0
+    deadline = time.monotonic() + 60
+    while said("status", run)[1]["state"] != "cancelled":
+        assert time.monotonic() < deadline
+    assert said("endpoints", *PLACE, "--clean-up", "--yes")[1]["deleted"] == [waiting]
+    cloud.ask("hold", {"on": False})
+
+
+def test_the_way_back_is_kept_wherever_the_runs_have_recorded_it(said, cloud, tmp_path):  # noqa: F811
+    cloud.ask("instant", {"on": True})
+    kept = f"gs://{BUCKET}/a-team/tunepipe/registry/large-model"
+    move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
+    for model in (tuned("one"), tuned("two")):
+        registry.promote(kept, model, run=model, **move)
+    ran(kept)
+    code, found = said("endpoints", *PLACE, "--clean-up", "--yes")
+    assert (code, found["deleted"]) == (0, [])
+    assert sorted(one["role"] for one in found["endpoints"]) == ["champion", "former"]
+    assert said("endpoints", *PLACE[:4], "--bucket", BUCKET)[0] == 2
+
+
+def ran(kept):
+    """Leave a run of ours that has ended, whose registry is not in the folder asked for."""
+    run = VertexRun(
+        backend="large-model", project=PROJECT, region=REGION, bucket=f"gs://{BUCKET}",
+        parameters={"dataset_uri": f"gs://{BUCKET}/rows.jsonl", "registry": kept},
+    )  # fmt: skip
+    request = vertex_request.prepare_recurring(run, "weekly")
+    name = f"{request.parent}/pipelineJobs/one-run"
+    client = google_clients.pipelines(REGION)
+    client.create_pipeline_job(
+        parent=request.parent, pipeline_job=request.job, pipeline_job_id="one-run"
+    )
+    deadline = time.monotonic() + 120
+    while not vertex_run.status(name).over:
+        assert time.monotonic() < deadline

@@ -99,6 +99,26 @@ def test_a_run_is_found_again_by_its_key(done):
     assert local_run.succeeded(runs, "0" * 16) is None
 
 
+def test_what_changes_under_an_old_name_is_other_work(tmp_path, dataset):
+    guard, base = tmp_path / "guard.jsonl", tmp_path / "base"
+    base.mkdir()
+    told = {"dataset_uri": str(dataset), "guard_uri": str(guard), "base_model": str(base)}
+    contents = [("one", "one"), ("two", "one"), ("two", "two"), ("two", "two")]
+    keys = []
+    for guarded, weights in contents:
+        replace_text(guard, guarded)
+        replace_text(base / "model.safetensors", weights)
+        keys.append(local_run.key_of(told))
+    assert len(set(keys)) == 3
+    assert keys[2] == keys[3]
+
+
+def replace_text(path, text):
+    """Write a file where it says something else; its time of change stays where it does not."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
 def test_no_row_is_in_the_log(done, rows):
     _, run = done
     log = (Path(run.folder) / "log.txt").read_text(encoding="utf-8")
@@ -181,6 +201,32 @@ def test_a_pipeline_that_was_killed_is_a_failed_run(tmp_path, dataset):
         killed.result()
     (record,) = runs.glob("*/run.json")
     assert json.loads(record.read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_ends_its_steps_and_says_so(tmp_path, dataset, number):
+    runs = tmp_path / "runs"
+    command = [Path(sys.executable).with_name("tunepipe"), "run", "--backend", "local"]
+    command += ["--dataset", dataset, "--runs", runs, "--train-steps", "2000"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(runs.glob("*/steps/*/tune-local")))
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    assert left_over(runs) == []
+    (record,) = runs.glob("*/run.json")
+    assert json.loads(record.read_text())["state"] == "failed"
+
+
+def test_a_run_that_was_killed_is_not_said_to_go_on(tmp_path):
+    run = {"id": "one", "key": "k", "folder": str(tmp_path / "one"), "state": "running"}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").write_text(json.dumps(run))
+    (tmp_path / "work" / "k").mkdir(parents=True)
+    with (tmp_path / "work" / "k" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert local_run.read(tmp_path / "one").state == "running"
+    found = local_run.read(tmp_path / "one")
+    assert (found.state, found.reason.partition(";")[0]) == ("failed", "it was killed")
 
 
 def wait_for(condition, seconds: float = 300):

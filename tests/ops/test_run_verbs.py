@@ -75,12 +75,13 @@ def test_a_run_is_planned_over_the_rows_that_its_split_will_leave(
 def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
     code, found, err = said(
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
-        "--bucket", "gs://b", "--label", "team=x", "--dry-run",
+        "--bucket", "gs://b", "--label", "team=x", "--label", "paid=true", "--dry-run",
     )  # fmt: skip
     assert code == 0
     assert list(found) == ["backend", "plan", "request"]
     assert found["request"]["parent"] == "projects/p/locations/us-central1"
     assert found["request"]["pipeline_job"]["labels"]["team"] == "x"
+    assert found["request"]["pipeline_job"]["labels"]["paid"] == "true"  # and not True
     assert "36.14 USD" in err
     assert "was shut down on 2025-04-09" in err
 
@@ -91,6 +92,7 @@ def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
         (("--param", "evl_min=3"), 2),
         (("--param", "eval_min=few"), 2),
         (("--param", "eval_min"), 2),
+        (("--param", "region=us-central1"), 2),  # it would say one region and run in another
         (("--epochs", "1", "--train-steps", "3"), 2),
         (("--epochs", "0"), 2),
         (("--base-model", "gemini-3.5-flash"), 2),
@@ -227,6 +229,16 @@ def test_status_of_a_run_here(said, tmp_path, name):
     assert "verdict: better" in said("status", name)[2]
     (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "worse"}))
     assert said("status", name)[0] == 1
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "", "state": "failed"}))
+    assert said("status", name)[0] == 1
+
+
+def test_a_run_that_made_no_model_is_not_asked(said, tmp_path):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "", "state": "failed"}))
+    code, found, _ = said("predict", "--model", RUN["id"], "text", "--json")
+    assert (code, found["error"]["found"]) == (2, "the run has made no model")
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel"])

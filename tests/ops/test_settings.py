@@ -159,3 +159,26 @@ def test_json_is_asked_for_by_flag_then_variable_then_file(
 )
 def test_each_option_has_its_variable(option, variable):
     assert settings.variable(option) == variable
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("wait = 1", ""),
+        ("again = false", ""),
+        ("runs = 3", ""),
+        ("epochs = 2", ""),
+        ('param = "eval_max=20"', ""),
+        ('param = ["eval_max=20"]', ""),
+        ("epochs = [1]", "epochs takes one value"),
+        ("wait = 2.5", "'2.5' is not a valid boolean"),
+        ('epochs = { x = 1 }', "epochs takes one value"),
+    ],
+)  # fmt: skip
+def test_a_value_of_any_kind_is_read_as_the_command_line_would(said, tmp_path, setting, words):
+    rows = "".join(f'{{"input_text": "q {n}", "output_text": "a {n}"}}\n' for n in range(100))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "tunepipe.toml").write_text(f'[run]\nbackend = "local"\n{setting}\n')
+    code, _, err = said("run", "--dataset", "rows.jsonl", "--dry-run")
+    assert code == (2 if words else 0)
+    assert words in err

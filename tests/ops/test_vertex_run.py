@@ -77,7 +77,6 @@ def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
             "region": REGION,
             "display_name": "desk",
             "registry": f"gs://{BUCKET}/tunepipe/registry/large-model",
-            "run_id": run_id,
             "run": {
                 "id": run_id,
                 "created": "2026-11-22T03:04:05+00:00",
@@ -106,13 +105,19 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"region": ""}, UsageError, "--region"),
     ({"bucket": ""}, UsageError, "--bucket"),
     ({"bucket": "my-bucket"}, UsageError, "gs://"),
+    ({"bucket": "gs://"}, UsageError, "gs://BUCKET"),
     ({"region": "us-east1"}, LimitError, "us-east1"),
     ({"region": "asia-northeast1"}, LimitError, "us-central1"),
     ({"labels": {"tunepipe_run": "x"}}, LimitError, "tunepipe_run"),
+    ({"labels": {"Team": "x"}}, UsageError, "--label Team=x"),
+    ({"labels": {"team": "x y"}}, UsageError, "--label team=x y"),
+    ({"labels": {"1": "x"}}, UsageError, "--label 1=x"),
+    ({"labels": {"team": "x" * 64}}, UsageError, "at most 63"),
     ({"emails": ("nobody",)}, UsageError, "--email nobody"),
     ({"emails": ("a@b.co",), "pipeline": "x.yaml"}, UsageError, "--pipeline"),
     ({"parameters": {}}, UsageError, "--dataset"),
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
+    ({"parameters": {"dataset_uri": "d.jsonl", "guard_uri": "g.jsonl"}}, UsageError, "g.jsonl"),
 ]
 NO_PIPELINE = ["", "name: x", "[]", "not: [yaml", '{"a": 1}\n{"a": 1}\n']
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -172,6 +177,18 @@ def test_the_same_run_is_found_and_another_is_not(cloud: StandIn, run: VertexRun
     anew = vertex_request.prepare(run, again=True, now=NOW)
     assert vertex_run.submit(anew) != first
     assert len(cloud.ask("states")) == 2
+
+
+def test_changed_guarded_rows_under_the_same_name_are_another_run(
+    cloud: StandIn, run: VertexRun
+) -> None:
+    guard = cloud.buckets / BUCKET / "guard.jsonl"
+    told = {**run.parameters, "guard_uri": f"gs://{BUCKET}/guard.jsonl"}
+    keys = set()
+    for text in ("one", "two"):
+        guard.write_text(json.dumps({"input_text": text, "output_text": text}) + "\n")
+        keys.add(prepared(run, parameters=told).job["labels"]["tunepipe_run"])
+    assert len(keys) == 2
 
 
 def test_the_same_rows_under_other_names_lie_apart(run: VertexRun, tmp_path: Path) -> None:
@@ -239,11 +256,32 @@ def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> 
         vertex_run.status(run_id)
     with pytest.raises(UsageError, match="no model"):
         vertex_run.made_by(name)
-    vertex_run.cancel(name)
+    assert vertex_run.cancel(name).name == name
     assert vertex_run.status(name).state == "cancelled"
-    assert vertex_run.cancel(name) == name  # once more harms nothing
+    assert vertex_run.cancel(name).state == "cancelled"  # once more harms nothing
     with pytest.raises(CloudError):
         vertex_run.status("none", project=PROJECT, region=REGION)
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_moment_without_google_ends_no_command(cloud: StandIn, run: VertexRun, code: int) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.fault("ListPipelineJobs", code=code, message="Try again.", times=2)
+    assert vertex_run.find_earlier(prepared(run)) == ""
+    name = vertex_run.submit(prepared(run))
+    cloud.fault("GetPipelineJob", code=code, message="Try again.", times=2)
+    assert vertex_run.status(name).name == name
+
+
+def test_what_has_ended_is_not_said_to_be_cancelled(
+    cloud: StandIn, run: VertexRun, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cloud.ask("instant", {"on": True})
+    name = vertex_run.submit(prepared(run))
+    until(lambda: vertex_run.status(name).over)
+    ended = vertex_run.status(name).state
+    assert main.run(["cancel", name, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"run": name, "state": ended}
 
 
 def until(condition: Any) -> None:
@@ -303,6 +341,7 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     (message,) = hook.messages
     assert (message["verdict"], message["report"]) == (done["verdict"], done["results"]["report"])
     assert message["page"] == done["page"]
+    assert message["run"] == run_id  # the name that status, promote and predict take
     mails = (cloud.folder / "mails.jsonl").read_text().splitlines()
     assert json.loads(mails[-1]) == {"job": run_id, "recipients": ["team@example.com"]}
     cloud.fault("Predict", code=429, message="Quota exceeded", times=2)
