@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunepipe.core.fingerprint import combined, fingerprint
 
@@ -41,6 +43,19 @@ def identity(dataset_uri: str) -> Identity:
         generation=",".join(stat.generation or _changed(stat.uri) for stat in stats),
         files=len(stats),
     )
+
+
+def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
+
+    Args:
+        parameters: The pipeline's; nothing is returned where they guard nothing.
+
+    Raises:
+        UsageError: No file is there.
+    """
+    source = str(parameters.get("guard_uri", ""))
+    return {"guard_uri": identity(source).fingerprint} if source else {}
 
 
 def _fingerprint(uri: str) -> str:

@@ -15,7 +15,7 @@ from .local_lora import load_config, load_tuned, whole_model_of
 from .local_memory import free_bytes, require_room_to_answer, size_of
 from .local_options import PredictionOptions
 from .local_precision import dtype_of
-from .prompts import answer_text, asked_ids, end_ids
+from .prompts import answer_texts, asked_ids, end_ids
 
 
 def generate(
@@ -87,7 +87,7 @@ def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int)
             top_p=None,
             top_k=None,
         )
-    return [answer_text(tokenizer, one, ends) for one in output[:, width:].tolist()]
+    return answer_texts(tokenizer, output[:, width:].tolist(), ends)
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:

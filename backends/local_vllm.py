@@ -16,7 +16,7 @@ from .local_lora import adapter_of, load_config, whole_model_of
 from .local_memory import free_bytes, total_bytes
 from .local_options import PredictionOptions
 from .local_precision import dtype_of
-from .prompts import answer_text, asked_ids, end_ids
+from .prompts import answer_texts, asked_ids, end_ids
 
 # vLLM takes most of a minute to start: small models have answered by then, or a few prompts.
 _WORTH_BYTES = 2**30
@@ -128,4 +128,4 @@ def _answers(
         use_tqdm=False,
         lora_request=LoRARequest("tuned", 1, name) if adapter_of(name) else None,
     )
-    return [answer_text(tokenizer, output.outputs[0].token_ids, ends) for output in outputs]
+    return answer_texts(tokenizer, [output.outputs[0].token_ids for output in outputs], ends)

@@ -6,7 +6,8 @@ Training reads a prompt, the opening of an answer, and the answer; prediction re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import takewhile
 from typing import Any
 
 from tunepipe.core.errors import UsageError
@@ -42,8 +43,7 @@ def completion_text(tokenizer: Any, messages: Messages, answer: str) -> str:
 def asked_ids(tokenizer: Any, messages: Messages) -> list[int]:
     """Return the tokens after which the model is to answer: the prompt's, and a named channel's."""
     opening, _ = _frame(tokenizer, messages)
-    named = _ids(tokenizer, opening) if _marks(tokenizer, opening) else []
-    return prompt_ids(tokenizer, messages) + named
+    return prompt_ids(tokenizer, messages) + _named(tokenizer, opening)
 
 
 def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
@@ -57,10 +57,9 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
 
 def completion_ids(tokenizer: Any, messages: Messages, answer: str) -> list[int]:
     """Return the completion's tokens; appended to `prompt_ids` they are a row of training."""
-    asked, prompt = asked_ids(tokenizer, messages), prompt_ids(tokenizer, messages)
     opening, closing = _frame(tokenizer, messages)
     text = _as_written(tokenizer, messages, answer) + closing
-    named = asked[len(prompt) :]
+    named = _named(tokenizer, opening)
     return named + _ids(tokenizer, text if named else opening + text)
 
 
@@ -73,11 +72,12 @@ def end_ids(tokenizer: Any) -> set[int]:
     return {*_marks(tokenizer, closing)[:1], tokenizer.eos_token_id} - {None}
 
 
-def answer_text(tokenizer: Any, ids: Sequence[int], ends: Set[int]) -> str:
-    """Return the text of what a model wrote, up to the first of the tokens `ends`."""
-    length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-    text: str = tokenizer.decode(ids[:length], skip_special_tokens=True)
-    return text.removeprefix(_frame(tokenizer, _ASKED)[0])
+def answer_texts(tokenizer: Any, written: Iterable[Sequence[int]], ends: Set[int]) -> list[str]:
+    """Return the texts of what a model wrote, each up to the first of the tokens `ends`."""
+    opening, _ = _frame(tokenizer, _ASKED)
+    cut = [list(takewhile(lambda token: token not in ends, ids)) for ids in written]
+    texts: list[str] = tokenizer.batch_decode(cut, skip_special_tokens=True)
+    return [text.removeprefix(opening) for text in texts]
 
 
 def _frame(tokenizer: Any, messages: Messages) -> tuple[str, str]:
@@ -99,6 +99,11 @@ def _frame(tokenizer: Any, messages: Messages) -> tuple[str, str]:
         # those of generation count, as the model will be asked with them.
         opening, closing = "", whole.rpartition(_PROBE)[2]
     return opening, closing if _marks(tokenizer, closing) else end or closing
+
+
+def _named(tokenizer: Any, opening: str) -> list[int]:
+    """Return the tokens of an opening that names a channel; [] of one that is but a blank."""
+    return _ids(tokenizer, opening) if _marks(tokenizer, opening) else []
 
 
 def _as_written(tokenizer: Any, messages: Messages, answer: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from tunepipe.backends.identity import identity
+from tunepipe.backends.identity import guarded, identity
 from tunepipe.core import errors, progress
 from tunepipe.core.errors import TunepipeError, UsageError
 from tunepipe.core.files import write_json
@@ -27,7 +27,6 @@ from tunepipe.core.files import write_json
 from . import kfp_log
 from .compilation import pipeline_text
 from .progress_view import View, view
-from .vertex_request import guarded
 
 # What a person opens, by the step and the output that make it.
 _RESULTS = {

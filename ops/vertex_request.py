@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from tunepipe.backends import google_clients, storage, webhook
-from tunepipe.backends.identity import identity
+from tunepipe.backends.identity import guarded, identity
 from tunepipe.backends.job_labels import KEY_CHARACTERS
 from tunepipe.backends.template_source import read_template
 from tunepipe.core.errors import LimitError, UsageError
@@ -235,19 +235,6 @@ def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             and "defaultValue" not in definition
         ):
             raise UsageError("is required", where=name, fix="give it")
-
-
-def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
-
-    Args:
-        parameters: The pipeline's; nothing is returned where they guard nothing.
-
-    Raises:
-        UsageError: No file is there.
-    """
-    source = str(parameters.get("guard_uri", ""))
-    return {"guard_uri": identity(source).fingerprint} if source else {}
 
 
 def _check_guard(run: VertexRun) -> None:

@@ -10,7 +10,7 @@ from tunepipe.backends import local
 from tunepipe.backends.contract import Prompt, TuningRequest
 from tunepipe.backends.local_model import learn_tokenizer
 from tunepipe.backends.prompts import (
-    answer_text,
+    answer_texts,
     asked_ids,
     completion_ids,
     completion_text,
@@ -150,7 +150,7 @@ def test_a_model_that_writes_what_it_was_taught_answers_with_the_answer(template
     asked = asked_ids(tokenizer, TURNS)
     assert taught[: len(asked)] == asked
     written = taught[len(asked) :] + tokenizer("and on", add_special_tokens=False)["input_ids"]
-    assert answer_text(tokenizer, written, end_ids(tokenizer)) == answer
+    assert answer_texts(tokenizer, [written], end_ids(tokenizer)) == [answer]
 
 
 @pytest.mark.parametrize(
