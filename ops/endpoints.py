@@ -83,14 +83,16 @@ def endpoints(
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
     rate = options.tables(context, tables).get("prices", {}).get("endpoints", {})
     out = Output(json)
-    found = list(_uses(project, region, _histories(bucket, _runs(project, region)), rate))
+    # Looked at before the histories: a run that is over by then has made its promotion.
+    runs = _runs(project, region)
+    found = list(_uses(project, region, _histories(bucket, runs), rate))
     doomed = [one for one in found if one.role == "idle" and one.hours >= older_than_hours]
     if found:
         out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
     else:
         out.line(f"our jobs have left no endpoint in {region}")
     if clean_up and doomed:
-        _require_over(_runs(project, region))
+        _require_over(runs)
         _clean_up(doomed, yes, out)
     deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
     out.result({"endpoints": [one.as_json() for one in found], "deleted": deleted})
