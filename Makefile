@@ -21,7 +21,6 @@ install: $(INSTALLED) ## create .venv with everything that the demo and the test
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[local,dev]'
-	mkdir -p .typing && ln -sfn .. .typing/tunepipe  # mypy finds the mapped folders by this link
 	touch $@
 
 demo: $(INSTALLED) ## run the whole pipeline here, on examples/, and print the verdict
@@ -37,7 +36,7 @@ test: $(INSTALLED) browser ## run all tests
 check: $(INSTALLED) ## formatting, lint, types, and whether compiled/ is current
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict core backends
+	$(BIN)/mypy --strict tunepipe
 	$(TUNEPIPE) compile --check
 	$(BIN)/python docs/generate.py --check
 

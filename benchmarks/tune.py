@@ -57,8 +57,8 @@ def write_base(folder: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tunepipe.backends.local_model import learn_tokenizer
-    from tunepipe.core.formats import read_examples
+    from tunepipe.backends.local.tiny_model import learn_tokenizer
+    from tunepipe.data.formats import read_examples
 
     tokenizer = learn_tokenizer(list(read_examples(folder / "train.jsonl")))
     torch.manual_seed(SEED)
@@ -82,9 +82,9 @@ def tune_ours(
     base: str, folder: Path, mode: str, device: str, threads: int, tick: Callable[[], None]
 ) -> Any:
     """Tune with tunepipe, tick at the end of each step, and give the tuned model."""
-    from tunepipe.backends import local
-    from tunepipe.backends.contract import TuningRequest
-    from tunepipe.backends.local_lora import load_tuned
+    from tunepipe.backends.base import TuningRequest
+    from tunepipe.backends.local import backend as local
+    from tunepipe.backends.local.pretrained import load_tuned
 
     options = {
         "tuning_mode": mode,
@@ -120,7 +120,7 @@ def tune_trl(
     from transformers.utils import logging
     from trl import SFTConfig, SFTTrainer
 
-    from tunepipe.core.formats import read_examples
+    from tunepipe.data.formats import read_examples
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *arguments: Any, **named: Any) -> None:
@@ -166,11 +166,11 @@ def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads:
     """Tune once in this process and print what was measured, as JSON."""
     import torch
 
-    from tunepipe.backends.local_data import Layout, encode
-    from tunepipe.backends.local_loading import load_tokenizer
-    from tunepipe.backends.local_loss import evaluation_loss
-    from tunepipe.backends.local_processes import Crew
-    from tunepipe.core.formats import read_examples
+    from tunepipe.backends.local.batches import Layout, encode
+    from tunepipe.backends.local.local_loading import load_tokenizer
+    from tunepipe.backends.local.loss import evaluation_loss
+    from tunepipe.backends.local.processes import Crew
+    from tunepipe.data.formats import read_examples
 
     clock = time.process_time if (device, threads) == ("cpu", 1) else time.perf_counter
     moments: list[float] = []

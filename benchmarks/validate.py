@@ -171,7 +171,7 @@ def environment_of(folder: Path) -> dict[str, str]:
 def ours(path: Path, workers: int = 1) -> list[str]:
     """The whole command, as a user gives it; one worker, like the peers."""
     program = (
-        "import json, sys; from tunepipe.core.validation import validate\n"
+        "import json, sys; from tunepipe.validation.validate import validate\n"
         f"found = validate(sys.argv[1:], max_problems=10**6, workers={workers})\n"
         "print(json.dumps({'lines': [p.line for p in found.problems], 'error': None}))"
     )
@@ -294,7 +294,7 @@ def defect_table(peers: Mapping[Peer, str], folder: Path) -> list[str]:
 
 
 def _ours_on(paths: Sequence[Path]) -> list[tuple[set[int], str]]:
-    from tunepipe.core.validation import validate
+    from tunepipe.validation.validate import validate
 
     return [({problem.line for problem in validate([path]).problems}, "") for path in paths]
 

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -27,7 +27,7 @@ def find_changes(
     Returns:
         Output: changed or unchanged.
     """
-    from tunepipe.backends.data_history import decide
+    from tunepipe.registry.data_history import decide
 
     return decide(dataset_uri, fingerprint, registry, series, min_new_rows, format)
 
@@ -45,7 +45,7 @@ def report_unchanged(registry: str, series: str, run_id: str = "", job: str = ""
     Returns:
         Output: The sentence, such as: unchanged since run R.
     """
-    from tunepipe.backends.data_history import unchanged_step
+    from tunepipe.registry.data_history import unchanged_step
 
     return unchanged_step(registry, series, run_id or job)
 
@@ -72,8 +72,8 @@ def compare_data(
         changes: Rows that were added, changed, removed since, and the drift of lengths, labels and
             languages, as JSON; an empty object where there is no champion.
     """
-    from tunepipe.backends.data_history import since_champion, stats_of
-    from tunepipe.core.files import write_json
+    from tunepipe.files import write_json
+    from tunepipe.registry.data_history import since_champion, stats_of
 
     found = since_champion(dataset_uri, registry, format, stats_of(problems.path))
     write_json(found, changes.path)
@@ -105,7 +105,7 @@ def remember_data(
     Returns:
         Output: The run that was recorded.
     """
-    from tunepipe.backends.data_history import remember, stats_of
+    from tunepipe.registry.data_history import remember, stats_of
 
     run, stats = run_id or job, stats_of(problems.path)
     remember(dataset_uri, fingerprint, registry, series, run, format, stats)

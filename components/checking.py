@@ -1,6 +1,6 @@
 """The step that looks at the project before anything is spent."""
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -32,7 +32,7 @@ def check_cloud(
     Returns:
         Output: How many things are sound, and how many are out of sight.
     """
-    from tunepipe.backends.check_step import check_step
+    from tunepipe.steps.cloud_checks import check_step
 
     where = {"project": project, "region": region, "root": root}
     what = {"backend": backend, "base_model": base_model, "options": options, "tables": tables}

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, ClassificationMetrics, Input, Metrics, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -43,7 +43,7 @@ def compare_models(
         confusion: The confusion matrix of a classification.
         Output: better, worse or not-enough-evidence.
     """
-    from tunepipe.backends.comparison_step import compare_step
+    from tunepipe.steps.comparison import compare_step
 
     predictions = {"tuned": tuned, "base": base, "champion": champion}
     guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -33,7 +33,7 @@ def evaluate_model(
         rows: How many rows were asked.
         unanswered: How many of them gave no answer.
     """
-    from tunepipe.backends.local_step import evaluate_step
+    from tunepipe.steps.local import evaluate_step
 
     settings = {**settings, "max_output_tokens": max_output_tokens}
     found = evaluate_step(model, eval.path, predictions.path, work_dir, settings)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -20,7 +20,7 @@ def fingerprint_dataset(
             file; of several files, joined by commas.
         files: How many files the address means.
     """
-    from tunepipe.backends.identity import identity
+    from tunepipe.gcp.generations import identity
 
     found = identity(dataset_uri)
     return (found.fingerprint, found.generation, found.files)

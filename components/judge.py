@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -40,7 +40,7 @@ def judge_models(
         judgement: What the judge said, with its prompt and cost, as JSON; empty without a judge.
         Output: better, worse or not-enough-evidence; empty where nothing was judged.
     """
-    from tunepipe.backends.judge_step import judge_step
+    from tunepipe.steps.judging import judge_step
 
     who = {"model": judge_model, "project": project, "region": region, "prompt": prompt}
     how = {"max_cost_usd": max_cost_usd, "tables": tables, "seed": seed, "work_dir": work_dir}

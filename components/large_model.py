@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output, OutputPath
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -49,7 +49,7 @@ def tune_large_model(
         tuning: What is known of the tuning, as JSON.
         gcp_resources: The child job, in the form that Google's own components use.
     """
-    from tunepipe.backends.large_model_step import tune_step
+    from tunepipe.steps.palm import tune_step
 
     rows, place = {"train": train, "eval": eval}, {"project": project, "region": region}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
@@ -86,7 +86,7 @@ def evaluate_large_model(
         rows: How many rows were asked.
         unanswered: How many of them gave no answer.
     """
-    from tunepipe.backends.large_model_step import evaluate_step
+    from tunepipe.steps.palm import evaluate_step
 
     settings = {**settings, "max_output_tokens": max_output_tokens}
     found = evaluate_step(model, eval.path, predictions.path, work_dir, base_model, settings)

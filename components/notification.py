@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Artifact, Input, PipelineTaskFinalStatus
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -25,7 +25,7 @@ def record_outcome(
     Returns:
         Output: The verdict.
     """
-    from tunepipe.backends.notice_step import record_step
+    from tunepipe.steps.notification import record_step
 
     return record_step(comparison.path, report.uri if report else "", registry, run_id or job)
 
@@ -51,6 +51,6 @@ def send_notice(
     Returns:
         Output: sent, not sent, or why it could not be sent, which fails no run.
     """
-    from tunepipe.backends.notice_step import notice_step
+    from tunepipe.steps.notification import notice_step
 
     return notice_step(status, notify, registry, run_id or job)

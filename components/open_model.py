@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output, OutputPath
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -51,7 +51,7 @@ def tune_open_model(
         tuning: What is known of the tuning, as JSON.
         gcp_resources: The tuning job, in the form that Google's own components use.
     """
-    from tunepipe.backends.open_model_step import tune_step
+    from tunepipe.steps.open_model import tune_step
 
     rows, place = {"train": train, "eval": eval}, {"project": project, "region": region}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
@@ -87,7 +87,7 @@ def evaluate_open_model(
         rows: How many rows were asked.
         unanswered: How many of them gave no answer.
     """
-    from tunepipe.backends.open_model_step import evaluate_step
+    from tunepipe.steps.open_model import evaluate_step
 
     settings = {**settings, "max_output_tokens": max_output_tokens}
     found = evaluate_step(model, eval.path, predictions.path, work_dir, settings)

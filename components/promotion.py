@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input, Model, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -16,8 +16,8 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> str:
         champion: The model in service, or an artifact that stands for none.
         Output: Its version, or empty.
     """
-    from tunepipe.backends.artifacts import point_at
-    from tunepipe.backends.promotion_step import lookup_step
+    from tunepipe.steps.artifacts import point_at
+    from tunepipe.steps.promotion import lookup_step
 
     found = lookup_step(registry)
     point_at(champion, found.model if found else "")
@@ -46,8 +46,8 @@ def promote_model(
     Returns:
         Output: The new champion's version.
     """
-    from tunepipe.backends.artifacts import model_of
-    from tunepipe.backends.promotion_step import promote_step
+    from tunepipe.steps.artifacts import model_of
+    from tunepipe.steps.promotion import promote_step
 
     return promote_step(model_of(model), comparison.path, registry, run_id or job)
 
@@ -66,7 +66,7 @@ def keep_champion(
     Returns:
         Output: Why the champion stays, in one sentence.
     """
-    from tunepipe.backends.artifacts import model_of
-    from tunepipe.backends.promotion_step import keep_step
+    from tunepipe.steps.artifacts import model_of
+    from tunepipe.steps.promotion import keep_step
 
     return keep_step(comparison.path, registry, model_of(model) if model else "")

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -20,6 +20,6 @@ def import_evaluation(
         Output: The evaluation's resource name; or why there is none, as for a model whose weights
             lie on gs:// and not in the registry.
     """
-    from tunepipe.backends.evaluation_import import import_step
+    from tunepipe.registry.evaluations import import_step
 
     return import_step(tuning.path, comparison.path, pipeline_job)

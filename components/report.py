@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Artifact, Input, Markdown, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -42,7 +42,7 @@ def write_report(
         summary: The same in short, for chats and pull requests.
         model_card: A card in the shape that model hubs read.
     """
-    from tunepipe.backends.report_step import report_step
+    from tunepipe.steps.reporting import report_step
 
     predictions = {"tuned": tuned, "base": base, "champion": champion}
     steps = {"dataset": problems, "split": split, "plan": plan, "tuning": tuning, "judge": judge}

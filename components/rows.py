@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -17,8 +17,8 @@ def load_rows(rows: Output[Dataset], dataset_uri: str = ""):
     Returns:
         rows: The rows of all files, one file after the other.
     """
-    from tunepipe.backends.datasets import load_step
-    from tunepipe.core.formats import read_examples
+    from tunepipe.data.formats import read_examples
+    from tunepipe.gcp.datasets import load_step
 
     load_step(dataset_uri, rows.path)
     read = sum(1 for _ in read_examples(rows.path)) if dataset_uri else 0

@@ -4,7 +4,7 @@ from typing import List, NamedTuple  # noqa: UP035
 
 from kfp.dsl import HTML, Artifact, Input, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -17,7 +17,7 @@ def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
     Returns:
         Output: The files, to loop over.
     """
-    from tunepipe.backends.storage import list_files
+    from tunepipe.gcp.storage import list_files
 
     return list_files(dataset_uri)
 
@@ -34,7 +34,7 @@ def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: s
     Returns:
         part: What was found, with a hash a row, so that repeats across files are seen.
     """
-    from tunepipe.backends.sharding_step import shard_step
+    from tunepipe.steps.sharding import shard_step
 
     shard_step(shard_uri, part.path, format, model)
 
@@ -57,7 +57,7 @@ def merge_validations(
         format: The format.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.backends.merging_step import merge_step
+    from tunepipe.steps.merging import merge_step
 
     report = merge_step([part.path for part in parts], problems.path, page.path)
     return (report.rows, report.format, report.tokens)

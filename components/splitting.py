@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Artifact, Dataset, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -47,7 +47,7 @@ def split_dataset(
         train_rows: How many rows there are to learn from.
         eval_rows: How many rows are held out.
     """
-    from tunepipe.backends.splitting_step import split_step
+    from tunepipe.steps.splitting import split_step
 
     sizes = {"eval_fraction": eval_fraction, "eval_min": eval_min, "eval_max": eval_max}
     keys = {"group_by": group_by, "stratify_by": stratify_by, "by_time": by_time}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Artifact, Dataset, Input, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -64,7 +64,7 @@ def compute_train_steps(
         batch_size: Rows a step.
         cost_usd: The estimate, in US dollars.
     """
-    from tunepipe.backends.planning_step import check_later_steps, plan_step
+    from tunepipe.steps.planning import check_later_steps, plan_step
 
     what = {"backend": backend, "model": model, "region": region}
     tokens = round(tokens * rows / (token_rows or rows or 1))

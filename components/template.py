@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -66,7 +66,7 @@ def prepare_template(
         tpu_training_skip_cmek: Whether TPU training goes without the key.
         tuning_method: tune_v2 or tune.
     """
-    from tunepipe.backends.template_step import prepare_step
+    from tunepipe.steps.template_step import prepare_step
 
     names = ("location", "accelerator_type", "dataset_uri", "evaluation_data_uri")
     names += ("evaluation_interval", "enable_early_stopping", "enable_checkpoint_selection")
@@ -109,7 +109,7 @@ def keep_template_model(
         base: The model before tuning.
         tuning: What is known of the tuning, as JSON.
     """
-    from tunepipe.backends.template_step import keep_step
+    from tunepipe.steps.template_step import keep_step
 
     told = {"train_steps": train_steps, "template_sha256": template_sha256}
     names = (model_resource_name, endpoint_resource_name)

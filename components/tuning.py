@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -39,7 +39,7 @@ def tune_local(
         base: The model before tuning.
         tuning: What was measured, as JSON.
     """
-    from tunepipe.backends.local_step import tune_step
+    from tunepipe.steps.local import tune_step
 
     rows = {"train": train.path, "eval": eval.path}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}

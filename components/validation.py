@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import HTML, Artifact, Output
 
-from ._shell import component
+from tunepipe.packaging.component import component
 
 
 @component
@@ -32,7 +32,7 @@ def validate_jsonl(
         format: The format found.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.backends.validation_step import validate_step
+    from tunepipe.steps.validation import validate_step
 
     report = validate_step(dataset_uri, problems.path, page.path, fingerprint, format, model)
     return (report.rows, report.format, report.tokens)

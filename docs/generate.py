@@ -16,11 +16,11 @@ from typing import Any
 
 import typer
 
-from tunepipe.core import models
-from tunepipe.core.files import replacing
-from tunepipe.core.problems import CODES
-from tunepipe.core.tables import load
-from tunepipe.ops.main import app
+from tunepipe.catalog import models
+from tunepipe.catalog.tables import load
+from tunepipe.cli.main import app
+from tunepipe.files import replacing
+from tunepipe.validation.problems import CODES
 
 FOLDER = Path(__file__).parent
 PAGES = ("components.md", "command.md", "costs.md", "validation.md")
@@ -41,7 +41,7 @@ def stale() -> list[Path]:
 
 def regions() -> str:
     """Tabulate the hardware of the PaLM template's two regions."""
-    table = load("regions.toml")
+    table = load("catalog/regions.toml")
     return _table(
         ("region", "hardware", "machine", "quota to hold"),
         (
@@ -59,7 +59,7 @@ def regions() -> str:
 
 def hours() -> str:
     """Tabulate how long a step is taken to last."""
-    rows = load("prices.toml")["hours"]
+    rows = load("catalog/prices.toml")["hours"]
     return _table(
         ("what", "seconds a step", "hours at least", "read", "source"),
         (
@@ -71,7 +71,7 @@ def hours() -> str:
 
 def accelerator_prices() -> str:
     """Tabulate what an accelerator costs an hour."""
-    rows = load("prices.toml")["accelerators"]
+    rows = load("catalog/prices.toml")["accelerators"]
     return _table(
         ("accelerator", "USD an hour", "read", "source"),
         (
@@ -89,7 +89,7 @@ def accelerator_prices() -> str:
 
 def token_prices() -> str:
     """Tabulate what a million training tokens costs."""
-    rows = load("prices.toml")["training_tokens"]
+    rows = load("catalog/prices.toml")["training_tokens"]
     return _table(
         ("model", "USD a million", "read", "source"),
         (
@@ -101,7 +101,7 @@ def token_prices() -> str:
 
 def answer_prices() -> str:
     """Tabulate what a judge costs."""
-    rows = load("prices.toml")["answers"]
+    rows = load("catalog/prices.toml")["answers"]
     return _table(
         ("model", "USD a million read", "USD a million written", "read", "source"),
         (
@@ -125,7 +125,7 @@ def model_table() -> str:
 
 def sources() -> str:
     """List where the families of models.toml were read."""
-    rows = load("models.toml")["families"]
+    rows = load("catalog/models.toml")["families"]
     return "\n".join(f"- {name}, {row['read']}: {row['source']}." for name, row in rows.items())
 
 
@@ -140,7 +140,7 @@ def codes() -> str:
 def service_limits() -> str:
     """Tabulate what each service takes."""
     head = ("models", "formats", "rows", "evaluation rows", "tokens", "bytes", "source")
-    return _table(head, map(_service_row, load("services.toml")["services"].values()))
+    return _table(head, map(_service_row, load("catalog/services.toml")["services"].values()))
 
 
 def command_help() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kfp import dsl
 
+from tunepipe.catalog import models
 from tunepipe.components import (
     check_cloud,
     compare_data,
@@ -41,7 +42,6 @@ from tunepipe.components import (
     validate_jsonl,
     write_report,
 )
-from tunepipe.core import models
 
 BACKENDS = ("local", "large-model", "gemini", "open-model")
 

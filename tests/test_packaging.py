@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("core", "backends", "components", "pipelines", "ops")
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +34,17 @@ def test_the_wheel_holds_tunepipe_and_nothing_else(wheel):
 
 def test_every_module_and_data_file_is_in_it(wheel):
     suffixes = {".py", ".toml", ".j2", ".css", ".js", ".typed"}
+    package = ROOT / "tunepipe"
     here = {
-        f"tunepipe/{layer}/{file.name}"
-        for layer in LAYERS
-        for file in (ROOT / layer).iterdir()
-        if file.suffix in suffixes
+        file.relative_to(ROOT).as_posix()
+        for folder in (package, package / "components", package / "pipelines")
+        for file in folder.rglob("*")
+        if file.suffix in suffixes or file.name == "py.typed"
     }
     assert here == {name for name in wheel.namelist() if name.startswith("tunepipe/")}
 
 
 def test_it_is_typed_and_brings_the_command(wheel):
-    assert all(f"tunepipe/{layer}/py.typed" in wheel.namelist() for layer in LAYERS)
+    assert "tunepipe/py.typed" in wheel.namelist()
     (entry,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "tunepipe = tunepipe.ops.main:main" in wheel.read(entry).decode()
+    assert "tunepipe = tunepipe.cli.main:main" in wheel.read(entry).decode()

@@ -9,8 +9,8 @@ import pytest
 from tests.linked import environment
 from tests.receiver import receiver
 from tunepipe import components
-from tunepipe.components._packages import PINS, requirements
-from tunepipe.components._sources import modules_of, third_party_of
+from tunepipe.packaging.imports import modules_of, third_party_of
+from tunepipe.packaging.requirements import PINS, requirements
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("foreign_pipeline.py")

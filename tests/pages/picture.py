@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.fixtures.pages import sample_facts
-from tunepipe.core.report import write_report
+from tunepipe.reporting.report import write_report
 
 WIDTH, HEIGHT = 1200, 1050
 

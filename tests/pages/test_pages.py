@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.fixtures.pages import hostile_facts, sample_facts
-from tunepipe.core.report import write_report
-from tunepipe.core.validation_page import write_validation_page
+from tunepipe.reporting.report import write_report
+from tunepipe.reporting.validation_page import write_validation_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = next(

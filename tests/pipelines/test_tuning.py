@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from tunepipe.core.references import MAX_OUTPUT_TOKENS
-from tunepipe.ops.compilation import pipeline_text
+from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS
 from tunepipe.pipelines.tuning import BACKENDS
+from tunepipe.runs.compile import pipeline_text
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

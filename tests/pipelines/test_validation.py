@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import defects
-from tunepipe.core.validation import validate
-from tunepipe.ops.compilation import render
+from tunepipe.runs.compile import render
+from tunepipe.validation.validate import validate
 
 SHARDS = 8
 
@@ -25,7 +25,7 @@ def pipeline(tmp_path_factory):
 def checked(pipeline: Path, folder: Path, dataset: str):
     parameters = folder / "parameters.json"
     parameters.write_text(json.dumps({"dataset_uri": dataset, "format": "palm"}))
-    command = ["-m", "tunepipe.ops.kfp_process", pipeline, parameters, folder / "steps"]
+    command = ["-m", "tunepipe.runs.kfp_process", pipeline, parameters, folder / "steps"]
     found = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=folder)
     (report,) = (folder / "steps").glob("*/merge-validations/problems")
     return found, json.loads(report.read_text(encoding="utf-8"))

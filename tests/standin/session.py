@@ -1,7 +1,4 @@
-"""The one stand-in of a test session. A conftest takes the fixtures with
-
-from tests.standin.session import cloud, standin  # noqa: F401
-"""
+"""The one stand-in of a test session; tests/conftest.py hands its fixtures to all tests."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def test_the_template_has_the_interface_of_googles(cloud: StandIn) -> None:
         "model_resource_name",
         "endpoint_resource_name",
     }
-    from tunepipe.core.tables import load
+    from tunepipe.catalog.tables import load
 
     kinds = {
         "text": "STRING",
@@ -245,7 +245,9 @@ def test_the_template_has_the_interface_of_googles(cloud: StandIn) -> None:
         "number": "NUMBER_DOUBLE",
         "boolean": "BOOLEAN",
     }
-    rules = {k: v for k, v in load("large_model.toml")["parameters"].items() if k in inputs}
+    rules = {
+        k: v for k, v in load("backends/palm/parameters.toml")["parameters"].items() if k in inputs
+    }
     assert set(rules) == set(inputs)
     for name, rule in rules.items():
         assert inputs[name]["parameterType"] == kinds[rule["type"]], name

@@ -1,1 +1,0 @@
-"""Ways to tune and to predict, one file each, behind one contract."""

@@ -1,1 +1,0 @@
-"""Pure logic of tunepipe: formats, validation, splitting, steps and cost, metrics, comparison."""

@@ -1,0 +1,436 @@
+"""Tuning a base model: LoRA and in full, on a Llama of random weights made here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+
+from tunepipe.backends.base import Prompt, TuningRequest
+from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import pretrained as local_lora
+from tunepipe.backends.local import vllm as local_vllm
+from tunepipe.backends.local.batches import Layout, Row
+from tunepipe.backends.local.local_loading import load_tokenizer
+from tunepipe.backends.local.local_precision import dtype_of
+from tunepipe.backends.local.loss import require_apart
+from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.tiny_model import learn_tokenizer
+from tunepipe.data.formats import example, read_examples
+from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
+
+needs_bitsandbytes = pytest.mark.skipif(
+    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed"
+)
+needs_vllm = pytest.mark.skipif(not find_spec("vllm"), reason="vLLM is not installed")
+MESSAGES = [{"role": "user", "content": "code of item 3"}]
+
+
+def rows(count):
+    return [{"input_text": f"code of item {n}", "output_text": f"C{n}"} for n in range(count)]
+
+
+def write_rows(path, chosen):
+    path.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    chosen = rows(24)
+    return write_rows(folder / "train.jsonl", chosen), write_rows(folder / "eval.jsonl", chosen[:6])
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A folder with a Llama of 0.2 M parameters that has learnt nothing."""
+    from transformers import LlamaConfig
+
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = learn_tokenizer([example(row, "palm") for row in rows(50)])
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def run(base, data, folder, steps=5, **options):
+    request = TuningRequest(base, *data, train_steps=steps, batch_size=8, options=options)
+    return local.tune(request, str(folder), lambda event: None)
+
+
+def answers(model, path, **settings):
+    prompts = [Prompt(one.id, one.messages) for one in read_examples(path)]
+    found = local.predict(model, prompts, max_output_tokens=8, **settings)
+    return {answer.id: answer.text for answer in found}
+
+
+def assert_same_adapter(found, wanted):
+    weights = load_file(f"{wanted.model}/adapter_model.safetensors")
+    for name, tensor in load_file(f"{found.model}/adapter_model.safetensors").items():
+        torch.testing.assert_close(tensor, weights[name], atol=2e-4, rtol=0)
+
+
+def out_of_memory(*arguments, **settings):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def logits(model):
+    ids = torch.tensor([[7, 8, 9, 10]])
+    with torch.no_grad():
+        return model(input_ids=ids).logits
+
+
+@pytest.fixture(scope="module")
+def adapter(base, data, tmp_path_factory):
+    return run(base, data, tmp_path_factory.mktemp("adapter"), learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def merged(base, data, tmp_path_factory):
+    return run(base, data, tmp_path_factory.mktemp("merged"), learning_rate=1e-2, merge=True)
+
+
+def test_lora_trains_little_and_lowers_the_loss(base, adapter):
+    found = adapter.statistics
+    assert found["final_loss"] < found["untrained_loss"]
+    assert found["trained_parameters"] < found["parameters"] / 2
+    assert found["base_model"] == base
+    assert base in found["note"]
+    assert "lora" in found["note"]
+
+
+def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
+    from peft import AutoPeftModelForCausalLM
+
+    whole = AutoModelForCausalLM.from_pretrained(merged.model)
+    layered = AutoPeftModelForCausalLM.from_pretrained(adapter.model)
+    torch.testing.assert_close(logits(whole), logits(layered), atol=1e-5, rtol=1e-5)
+    assert merged.statistics["trained_parameters"] == adapter.statistics["trained_parameters"]
+    assert (Path(merged.model) / "adapter" / "adapter_model.safetensors").exists()
+
+
+@needs_bitsandbytes
+def test_qlora_trains_as_lora_does_on_the_rounded_weights(base, data, tmp_path):
+    """An evaluation between two steps changes nothing: bitsandbytes packs weights in one."""
+    options = {"learning_rate": 1e-2, "evaluate_every": 1}
+    four_bits = local_lora.load_base(base, TuningOptions(tuning_mode="qlora"), "cpu")
+    four_bits.dequantize().save_pretrained(tmp_path / "rounded")
+    load_tokenizer(base).save_pretrained(tmp_path / "rounded")
+    wanted = run(str(tmp_path / "rounded"), data, tmp_path / "lora", **options)
+    found = run(base, data, tmp_path / "qlora", tuning_mode="qlora", **options)
+    assert_same_adapter(found, wanted)
+    losses = [row[2] for row in found.statistics["loss_curve"]]
+    assert losses == pytest.approx([row[2] for row in wanted.statistics["loss_curve"]], abs=1e-4)
+
+
+def test_in_bfloat16_it_learns_as_in_float32(base, data, adapter, tmp_path):
+    found = run(base, data, tmp_path, learning_rate=1e-2, precision="bfloat16").statistics
+    wanted = adapter.statistics
+    for name in ("untrained_loss", "final_loss"):
+        # Three significant digits are what eight bits of a mantissa give.
+        assert found[name] == pytest.approx(wanted[name], rel=4e-3)
+        assert found[name] != wanted[name]
+    assert found["memory_estimated_bytes"] < wanted["memory_estimated_bytes"]
+    assert set(answers(str(tmp_path), data[1], precision="bfloat16")) == {
+        one.id for one in read_examples(data[1])
+    }
+
+
+@needs_bitsandbytes
+def test_a_model_too_large_for_its_bits_is_asked_in_four(base, adapter, data):
+    """As base and as adapter; what is rounded answers much as before."""
+    for model in (base, adapter.model):
+        small = local_lora.load_tuned(model, "cpu", four_bit=True)
+        whole = local_lora.load_tuned(model, "cpu")
+        assert small.get_memory_footprint() < whole.get_memory_footprint()
+        torch.testing.assert_close(logits(small), logits(whole), atol=0.2, rtol=0)
+        assert answers(model, data[1], four_bit=True).keys() == answers(model, data[1]).keys()
+
+
+def test_where_memory_runs_out_fewer_are_answered_at_once(merged, data, monkeypatch):
+    """As on a GPU that holds three prompts: one that is full cannot be had on a CPU."""
+    wanted = answers(merged.model, data[0])
+    generate, sizes = LlamaForCausalLM.generate, []
+
+    def of_three(self, input_ids, **settings):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(self, input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(LlamaForCausalLM, "generate", of_three)
+    assert answers(merged.model, data[0]) == wanted
+    assert max(sizes) == len(wanted)
+    monkeypatch.setattr(LlamaForCausalLM, "generate", out_of_memory)
+    with pytest.raises(LimitError, match=r"a prompt of \d+ tokens"):
+        answers(merged.model, data[0])
+
+
+def test_a_training_that_runs_out_of_memory_says_what_to_change(base, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(LlamaForCausalLM, "forward", out_of_memory)
+    with pytest.raises(LimitError, match="the memory of cpu ran out") as caught:
+        run(base, data, tmp_path)
+    assert caught.value.where == "micro_batch_size"
+    assert "it was 8" in caught.value.fix
+
+
+@needs_bitsandbytes
+def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
+    """Not into the rounded ones."""
+    from peft import AutoPeftModelForCausalLM
+
+    options = TuningOptions(tuning_mode="qlora")
+    model = local_lora.adapt(local_lora.load_base(base, options, "cpu"), options, seed=0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # as if it had learnt
+            torch.nn.init.normal_(weight, std=0.1)
+    local_lora.save(model, load_tokenizer(base), tmp_path, merge=True)
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path)
+    layered = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    assert not hasattr(whole.config, "quantization_config")
+    torch.testing.assert_close(logits(whole), logits(layered), atol=1e-5, rtol=1e-5)
+
+
+def test_what_was_tuned_is_not_the_base(base, merged):
+    before, after = (AutoModelForCausalLM.from_pretrained(name) for name in (base, merged.model))
+    assert not torch.allclose(logits(before), logits(after), atol=1e-3)
+
+
+def test_an_adapter_finds_its_base_from_every_folder(base, data, tmp_path, monkeypatch):
+    shutil.copytree(base, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    request = TuningRequest("base", *data, train_steps=2, batch_size=8)
+    model = local.tune(request, str(tmp_path / "model"), lambda event: None).model
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert answers(model, data[1])
+
+
+def test_adapter_and_merged_model_answer_alike(adapter, merged, data):
+    assert answers(adapter.model, data[0]) == answers(merged.model, data[0])
+
+
+def test_a_base_model_can_be_asked_as_it_is(base):
+    (answer,) = local.predict(base, [Prompt("a", MESSAGES)], max_output_tokens=2)
+    assert answer.text is not None
+
+
+@pytest.mark.parametrize("end", ["<|end|>", "<|system|>"], ids=["its own", "the template's"])
+def test_full_tuning_learns_the_rows_and_where_an_answer_ends(base, data, tmp_path, end):
+    """Also where the chat template ends a turn with another mark than the tokenizer's."""
+    changed = tmp_path / "base"
+    shutil.copytree(base, changed)
+    template = changed / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|end|>", end))
+    options = {"tuning_mode": "full", "learning_rate": 5e-3}
+    few = (data[1], data[1])
+    found = run(str(changed), few, tmp_path / "out", steps=60, **options)
+    assert found.statistics["trained_parameters"] == found.statistics["parameters"]
+    wanted = {one.id: one.reference for one in read_examples(data[1])}
+    assert answers(found.model, data[1]) == wanted
+
+
+def test_the_loss_is_on_the_answer_alone(base, data, tmp_path):
+    """The loss before training is the mean over the answers' tokens, reckoned by hand."""
+    from transformers import AutoTokenizer
+
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(base),
+        AutoTokenizer.from_pretrained(base),
+    )
+    losses = []
+    for one in read_examples(data[1]):
+        prompt = tokenizer(f"<|user|>{one.messages[0]['content']}<|assistant|>")["input_ids"]
+        answer = tokenizer(f"{one.reference}<|end|>")["input_ids"]
+        with torch.no_grad():
+            scores = model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        losses += [-scores[len(prompt) + n - 1, token].item() for n, token in enumerate(answer)]
+    found = run(base, data, tmp_path, steps=1, learning_rate=1e-2).statistics
+    assert found["untrained_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"packing": True},
+        {"packing": True, "micro_batch_size": 2},
+        {"micro_batch_size": 3},
+        {"gradient_checkpointing": True},
+        {"processes": 2},
+    ],
+)
+def test_ways_to_divide_a_step_change_no_weight(base, data, adapter, tmp_path, options):
+    found = run(base, data, tmp_path, learning_rate=1e-2, **options)
+    assert_same_adapter(found, adapter)
+    assert found.statistics["tokens"] == adapter.statistics["tokens"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("kind", "shape", "apart"),
+    [
+        ("qwen3", {"head_dim": 32}, True),
+        ("gemma3_text", {"head_dim": 32}, True),
+        ("mixtral", {"num_local_experts": 4}, True),
+        ("gpt_oss", {"head_dim": 32, "num_local_experts": 4}, False),
+        ("opt", {"ffn_dim": 128, "word_embed_proj_dim": 64}, False),
+        ("bloom", {"n_layer": 2, "n_head": 2}, False),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, False),
+        ("mamba", {"state_size": 8}, False),
+    ],
+)
+def test_rows_are_packed_only_where_none_sees_another(kind, shape, apart, precision):
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        pad_token_id=0,
+        **shape,
+    )
+    torch.manual_seed(0)
+    dtype = dtype_of(precision, "cpu")
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    packed = Row(list(range(5, 17)), [1.0] * 12), Layout(2, 24, pad=0, dtype=dtype)
+    if apart:
+        require_apart(model, *packed)
+    else:
+        with pytest.raises(UsageError, match="cannot tell packed rows apart"):
+            require_apart(model, *packed)
+
+
+def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
+    options = {"lora_rank": 2, "lora_alpha": 8, "target_modules": "q_proj, v_proj"}
+    found = run(base, data, tmp_path, learning_rate=1e-2, **options)
+    config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"]) == (2, 8)
+    assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
+    # Two layers; q maps 64 to 64, v maps 64 to one head of 32.
+    assert found.statistics["trained_parameters"] == 2 * 2 * ((64 + 64) + (64 + 32))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU makes some of these possible")
+@pytest.mark.parametrize(
+    ("options", "kind", "where"),
+    [
+        ({"target_modules": "no_such_module"}, UsageError, "target_modules"),
+        ({"device": "cuda"}, UsageError, "device"),
+        ({"max_tokens": 4}, DataError, "max_tokens"),
+    ],
+)
+def test_what_cannot_be_is_refused(base, data, tmp_path, options, kind, where):
+    with pytest.raises(kind) as caught:
+        run(base, data, tmp_path, **options)
+    assert caught.value.where == where
+    assert caught.value.fix
+
+
+def test_a_row_longer_than_the_model_reads_is_refused(base, tmp_path):
+    row = {"input_text": "item " * 300, "output_text": "C1"}
+    data = (write_rows(tmp_path / "long.jsonl", [row] * 2), "")
+    with pytest.raises(DataError, match="2 of 2 rows have more than 256 tokens"):
+        run(base, data, tmp_path / "out")
+
+
+def test_a_folder_without_a_model_is_named(data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no model in Hugging Face layout"):
+        run(str(tmp_path / "empty"), data, tmp_path / "out")
+
+
+def test_a_model_that_does_not_write_text_is_named(base, data, tmp_path):
+    load_tokenizer(base).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
+    with pytest.raises(UsageError, match="no model of the kind clip"):
+        run(str(tmp_path), data, tmp_path / "out")
+
+
+def test_a_hub_that_cannot_be_reached_is_told_in_words(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match="neither from a folder nor from the hub") as caught:
+        run("nobody/no-such-model", data, tmp_path)
+    assert caught.value.where == "base_model nobody/no-such-model"
+
+
+def test_with_a_folder_nobody_asks_the_network(base, data, tmp_path, monkeypatch):
+    """The hub's client would wait for half a minute where there is none."""
+    asked = []
+
+    def refuse(address, *arguments):
+        asked.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for name, merge in (("adapter", False), ("merged", True)):
+        found = run(base, data, tmp_path / name, steps=1, learning_rate=1e-2, merge=merge)
+        list(local.predict(found.model, [Prompt("a", MESSAGES)], max_output_tokens=1))
+    assert asked == []
+
+
+@pytest.mark.skipif(bool(find_spec("vllm")), reason="it is installed")
+def test_vllm_that_is_not_installed_is_named(base):
+    with pytest.raises(UsageError, match="vLLM is not installed"):
+        list(local.predict(base, [Prompt("a", MESSAGES)], engine="vllm"))
+
+
+@pytest.mark.skipif(bool(find_spec("bitsandbytes")), reason="it is installed")
+def test_bitsandbytes_that_is_not_installed_is_named(base, data, tmp_path):
+    with pytest.raises(UsageError, match="bitsandbytes, which is not installed"):
+        run(base, data, tmp_path, tuning_mode="qlora")
+
+
+@needs_vllm
+def test_vllm_answers_as_transformers_does(base, data, tmp_path):
+    """A whole model, and an adapter of a rank that its kernels do not come in."""
+    few = (data[1], data[1])
+    whole = run(base, few, tmp_path / "a", 60, tuning_mode="full", learning_rate=5e-3).model
+    others = [{**row, "output_text": f"{n} is {n}"} for n, row in enumerate(rows(6))]
+    changed = write_rows(tmp_path / "changed.jsonl", others)
+    options = {"lora_rank": 40, "lora_alpha": 80, "learning_rate": 1e-2}
+    adapter = run(whole, (changed, changed), tmp_path / "b", 60, **options).model
+    for model in (whole, adapter):
+        ours = answers(model, data[0])
+        assert len(set(ours.values())) > 5
+        assert answers(model, data[0], engine="vllm") == ours
+
+
+@needs_vllm
+def test_what_vllm_cannot_take_is_left_to_transformers(base, data, tmp_path):
+    without_weights = shutil.copytree(base, tmp_path / "base")
+    (without_weights / "model.safetensors").unlink()
+    with pytest.raises(TunepipeError, match="vLLM failed") as caught:
+        answers(str(without_weights), data[1], engine="vllm")
+    assert "transformers" in caught.value.fix
+
+
+@needs_vllm
+def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(base):
+    known, here = "org/model", "cuda"
+    assert local_vllm.is_worth_its_start(known, 64, here)
+    for name, prompts, device in ((base, 64, here), (known, 63, here), (known, 64, "cuda:1")):
+        assert not local_vllm.is_worth_its_start(name, prompts, device)

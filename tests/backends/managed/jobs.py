@@ -1,0 +1,78 @@
+"""What the tests of Gemini and of open models share: rows in a bucket, and a request for them."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.backends.base import TuningRequest
+
+PATIENT_SECONDS = 60
+QUICK = {
+    "poll_seconds": 0.1,
+    "pause_seconds": 0.05,
+    "first_job_seconds": 0.1,
+    "settle_seconds": 0.3,
+    "lease_seconds": 4.0,
+}
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    return [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(count)]
+
+
+def put(cloud: StandIn, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows into the bucket, under a name without an ending, as a KFP artifact has."""
+    folder = cloud.buckets / BUCKET / "data"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"gs://{BUCKET}/data/{name}"
+
+
+def request(cloud: StandIn, model: str, rows: Any = None, **options: Any) -> TuningRequest:
+    rows = rows or pairs(100)
+    return TuningRequest(
+        base_model=model,
+        train_uri=put(cloud, "train", rows),
+        eval_uri=put(cloud, "eval", rows[:12]),
+        train_steps=39,
+        batch_size=8,
+        project=PROJECT,
+        region=REGION,
+        display_name="desk",
+        options={**QUICK, **options},
+    )
+
+
+def jobs(cloud: StandIn) -> list[dict[str, Any]]:
+    """Every tuning job there is: creations that took effect, whatever the client was told."""
+    return list(cloud.ask("tunings").values())
+
+
+def states(cloud: StandIn) -> list[str]:
+    return [job["state"].removeprefix("JOB_STATE_") for job in jobs(cloud)]
+
+
+def ended(process: BaseProcess) -> int | None:
+    process.join(PATIENT_SECONDS)
+    return process.exitcode
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def begun(cloud: StandIn, method: str) -> bool:
+    """Whether a call has begun; a slow one is told of when it has ended."""
+    return method in cloud.ask("begun")
+
+
+def result(folder: Path) -> Any:
+    return json.loads((folder / "result.json").read_text())

@@ -1,0 +1,322 @@
+"""What a managed tuning job may be asked, and what it must have done to pass."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunepipe.backends.managed.outcome import EVAL_LOSS, TRAIN_LOSS, Planned, reconciled
+from tunepipe.backends.managed.parameters import check_sizes, checked_options, thinking, tuning_job
+from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
+from tunepipe.catalog import models
+from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.planning import plan as steps
+
+FLASH, LITE, PRO25, FLASH25 = (
+    "gemini-3.5-flash",
+    "gemini-3.1-flash-lite",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+)
+QWEN, QWEN32 = "qwen/qwen3@qwen3-4b", "qwen/qwen3@qwen3-32b"
+KEY = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
+TUNED = "projects/1/locations/europe-west4/models/7@1"
+ENDPOINT = "projects/1/locations/eu/endpoints/7"
+
+
+def job(model, region="europe-west4", row_format="", multiplier=1.0, **options):
+    return tuning_job(
+        models.find(model),
+        options,
+        region=region,
+        epochs=3,
+        learning_rate_multiplier=multiplier,
+        row_format=row_format,
+    )
+
+
+# What is asked for, and what is sent of it.
+SENT = [
+    (FLASH, {}, {"epoch_count": 3, "learning_rate_multiplier": 1.0}),
+    (
+        FLASH,
+        {"adapter_size": 4, "export_last_checkpoint_only": True, "description": "d"},
+        {
+            "epoch_count": 3,
+            "learning_rate_multiplier": 1.0,
+            "adapter_size": "ADAPTER_SIZE_FOUR",
+            "export_last_checkpoint_only": True,
+            "description": "d",
+        },
+    ),
+    (
+        FLASH25,
+        {"encryption_spec_key_name": KEY, "adapter_size": 16},
+        {
+            "epoch_count": 3,
+            "learning_rate_multiplier": 1.0,
+            "adapter_size": "ADAPTER_SIZE_SIXTEEN",
+            "encryption_spec": {"kms_key_name": KEY},
+        },
+    ),
+    (
+        FLASH25,
+        {"method": "preference", "beta": 0.1},
+        {
+            "method": "PREFERENCE_TUNING",
+            "epoch_count": 3,
+            "learning_rate_multiplier": 1.0,
+            "beta": 0.1,
+        },
+    ),
+    (
+        TUNED,
+        {"checkpoint_id": "2"},
+        {
+            "epoch_count": 3,
+            "learning_rate_multiplier": 1.0,
+            "pre_tuned_model_checkpoint_id": "2",
+        },
+    ),
+    (QWEN, {}, {"epoch_count": 3, "tuning_mode": "TUNING_MODE_FULL"}),
+    (
+        QWEN32,
+        {"adapter_size": 8, "learning_rate": 1e-4, "tuning_mode": "peft"},
+        {
+            "epoch_count": 3,
+            "tuning_mode": "TUNING_MODE_PEFT_ADAPTER",
+            "learning_rate": 1e-4,
+            "adapter_size": "ADAPTER_SIZE_EIGHT",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "config"), SENT)
+def test_what_is_sent(model, options, config):
+    assert job(model, **options).as_config() == config
+
+
+def test_every_config_is_what_google_genai_takes():
+    from google.genai import types
+
+    for model, options, _ in SENT:
+        types.CreateTuningJobConfig(**job(model, **options).as_config())
+
+
+REFUSED = [
+    (FLASH, {"adapter_size": 32}, LimitError, "adapter_size"),
+    (PRO25, {"adapter_size": 16}, LimitError, "adapter_size"),
+    (FLASH, {"adapter_size": "4"}, UsageError, "adapter_size"),
+    (FLASH, {"adapter_size": 2.5}, UsageError, "adapter_size"),
+    (FLASH, {"adaptor_size": 4}, UsageError, "adaptor_size"),
+    (FLASH, {"tuning_mode": "full"}, UsageError, "tuning_mode"),
+    (FLASH, {"epochs": 9}, UsageError, "epochs"),  # the plan has not counted what they cost
+    (FLASH, {"encryption_spec_key_name": KEY}, LimitError, "encryption_spec_key_name"),
+    (
+        FLASH25,
+        {"encryption_spec_key_name": KEY.replace("europe-west4", "us-central1")},
+        LimitError,
+        "encryption_spec_key_name",
+    ),
+    (FLASH, {"location": "asia-northeast1"}, LimitError, "region asia-northeast1"),
+    (FLASH, {"location": "global"}, LimitError, "region global"),
+    (FLASH, {"method": "preference"}, LimitError, "method"),
+    (FLASH, {"method": "dpo"}, UsageError, "method"),
+    (FLASH, {"beta": 0.1}, UsageError, "beta"),
+    (FLASH25, {"method": "preference", "beta": 0}, UsageError, "beta"),
+    (FLASH, {"checkpoint_id": "2"}, UsageError, "checkpoint_id"),
+    (ENDPOINT, {}, UsageError, f"base_model {ENDPOINT}"),
+    ("projects/1/models/7", {}, UsageError, "base_model projects/1/models/7"),
+    (FLASH, {"export_last_checkpoint_only": "yes"}, UsageError, "export_last_checkpoint_only"),
+    (FLASH, {"dropped_fraction_max": 1.5}, UsageError, "dropped_fraction_max"),
+    (QWEN, {"tuning_mode": "peft"}, LimitError, "tuning_mode"),
+    (QWEN, {"adapter_size": 4}, UsageError, "adapter_size"),
+    (QWEN, {"method": "preference"}, UsageError, "method"),
+    (QWEN, {"output_uri": "/tmp/x"}, UsageError, "output_uri"),
+    (QWEN, {"learning_rate": 0}, UsageError, "learning_rate"),
+    # Read once the job is paid.
+    (FLASH, {"base_location": "https://x"}, UsageError, "base_location"),
+    (FLASH, {"base_endpoint": "7"}, UsageError, "base_endpoint"),
+    (QWEN, {"endpoint": "projects/1/locations/eu/models/7"}, UsageError, "endpoint"),
+    (QWEN, {"base_endpoint": "qwen/qwen3@qwen3-4b"}, UsageError, "base_endpoint"),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "kind", "where"), REFUSED)
+def test_what_is_refused(model, options, kind, where):
+    with pytest.raises(kind) as caught:
+        job(model, **options)
+    assert caught.value.where == where
+    assert caught.value.fix
+
+
+def test_an_option_of_the_other_backend_is_named_as_such():
+    with pytest.raises(UsageError) as caught:
+        checked_options({"output_uri": "gs://b/x"}, "gemini")
+    assert "another backend" in caught.value.fix
+
+
+def test_preference_rows_are_tuned_on_by_preference_unless_told_otherwise():
+    assert job(FLASH25, row_format="preference").method == "preference"
+    assert job(FLASH25, row_format="preference", method="supervised").method == "supervised"
+    with pytest.raises(LimitError):
+        job(LITE, row_format="preference")
+
+
+def test_open_models_are_given_a_rate_and_not_a_multiplier():
+    assert job(QWEN, multiplier=2.0).learning_rate == pytest.approx(1.5e-4)
+    assert job(QWEN, multiplier=1.0).learning_rate == 0.0
+
+
+def test_a_rate_and_a_multiplier_of_the_rate_exclude_each_other():
+    assert job(QWEN, learning_rate=1e-4).learning_rate == 1e-4
+    with pytest.raises(UsageError, match="nothing to do"):
+        job(QWEN, multiplier=2.0, learning_rate=1e-4)
+
+
+def test_open_models_go_to_the_global_location_only_when_asked():
+    assert job(QWEN).location == "europe-west4"
+    assert job(QWEN, location="global").location == "global"
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.integers(10, 5000), epochs=st.integers(1, 20), model=st.sampled_from([FLASH, QWEN]))
+def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model):
+    plan = steps.plan(rows, region="us-central1", model=model, epochs=epochs)
+    assert epochs_of(plan.train_steps, plan.batch_size, rows) == epochs
+
+
+SIZES = {"train_rows": 1000, "train_bytes": 1_000_000, "eval_rows": 100, "eval_bytes": 100_000}
+TOO_LARGE = [
+    (FLASH, {"train_bytes": 1 << 31}, "bytes of training rows"),
+    (FLASH, {"train_rows": 10_000_001}, "training rows"),
+    (FLASH, {"train_rows": 10**6, "eval_rows": 5001}, "held-out rows"),
+    (FLASH, {"train_rows": 4000, "eval_rows": 1201}, "held-out rows"),
+    (TUNED, {"train_rows": 10**6, "eval_rows": 5001}, "held-out rows"),  # a Gemini's limits
+    (QWEN, {"eval_rows": 5001}, "held-out rows"),
+    (QWEN, {"eval_bytes": 250_001}, "bytes of held-out rows"),
+]
+
+
+@pytest.mark.parametrize(("model", "sizes", "where"), TOO_LARGE)
+def test_what_is_too_large(model, sizes, where):
+    with pytest.raises(DataError) as caught:
+        check_sizes(model, **{**SIZES, **sizes})
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        (FLASH, {}),
+        (FLASH, {"train_rows": 100, "eval_rows": 1000}),  # the share counts above 1,000 rows
+        (QWEN, {"eval_bytes": 250_000}),
+    ],
+)
+def test_what_just_fits(model, sizes):
+    check_sizes(model, **{**SIZES, **sizes})
+
+
+@pytest.mark.parametrize(
+    ("model", "least"),
+    [
+        (FLASH, {"thinking_level": "MINIMAL"}),
+        (FLASH25, {"thinking_budget": 0}),
+        (PRO25, {"thinking_budget": 128}),
+        (TUNED, {"thinking_level": "MINIMAL"}),  # its name does not say what it was made of
+    ],
+)
+def test_how_little_a_model_thinks(model, least):
+    first, *others = thinking(model)
+    assert first == least
+    assert len(others) == 2
+    assert least not in others
+
+
+PLANNED = Planned(rows=100, steps=39, epochs=3)
+STATS = {
+    "tuning_dataset_example_count": 100,
+    "total_billable_token_count": 5000,
+    "tuning_step_count": 39,
+}
+FALLING = {TRAIN_LOSS: [(1, 2.0), (2, 1.0)], EVAL_LOSS: [(2, 1.2)]}
+
+
+def test_a_job_that_did_as_planned_has_no_remarks():
+    found = reconciled(STATS, FALLING, PLANNED, where="job")
+    assert found == {
+        "train_steps": 39,
+        "planned_steps": 39,
+        "epochs": 3,
+        "examples": 100,
+        "billable_tokens": 5000,
+        "dropped_examples": 0,
+        "loss_curve": [[1, 2.0, None], [2, 1.0, 1.2]],
+        "first_loss": 2.0,
+        "last_loss": 1.0,
+        "eval_loss": 1.2,
+    }
+
+
+def test_differences_are_told():
+    stats = {
+        **STATS,
+        "tuning_step_count": 24,
+        "total_truncated_example_count": 4,
+        "dropped_example_reasons": ["too long", "too long", "no text"],
+    }
+    rising = {TRAIN_LOSS: [(1, 1.0), (2, 1.5)]}
+    found = reconciled(stats, rising, PLANNED, where="job")
+    assert found["dropped_reasons"] == {"too long": 2, "no text": 1}
+    assert [remark.split()[0] for remark in found["remarks"]] == ["24", "4", "the"]
+
+
+def test_nothing_is_made_up_where_the_service_says_nothing():
+    found = reconciled({}, {}, PLANNED, where="job")
+    (remark,) = found.pop("remarks")
+    assert remark == "the job does not say how many steps were done; 39 planned"
+    assert found == {"planned_steps": 39, "epochs": 3}
+
+
+NO_SUCCESS = [
+    ({}, {TRAIN_LOSS: [(1, 2.0), (2, math.nan)]}, "step 2"),
+    ({}, {EVAL_LOSS: [(1, math.inf)]}, "step 1"),
+    ({"total_truncated_example_count": 6}, FALLING, "6 of 100"),
+    ({"dropped_example_reasons": ["too long"] * 6}, FALLING, r"too long \(6\)"),
+    # Preference tuning lists a sample of the dropped rows, and says how many are left.
+    ({"tuning_dataset_example_count": 94}, FALLING, "6 of 100"),
+]
+
+
+@pytest.mark.parametrize(("stats", "curves", "said"), NO_SUCCESS)
+def test_a_job_that_ended_well_and_learnt_nothing_does_not_pass(stats, curves, said):
+    with pytest.raises(DataError, match=said) as caught:
+        reconciled({**STATS, **stats}, curves, PLANNED, where="job")
+    assert caught.value.where == "job"
+
+
+def test_a_job_whose_figures_are_all_zero_has_learnt_nothing():
+    # An answer leaves out what is 0: nothing but the dropped rows is left of it.
+    with pytest.raises(DataError, match="no example"):
+        reconciled({"total_truncated_example_count": 3}, {}, PLANNED, where="job")
+    reconciled({"total_billable_token_count": 5000}, {}, PLANNED, where="job")
+
+
+def test_a_user_may_bear_dropped_examples():
+    stats = {**STATS, "total_truncated_example_count": 50}
+    planned = Planned(rows=100, steps=39, epochs=3, dropped_fraction_max=0.5)
+    assert reconciled(stats, {}, planned, where="job")["dropped_examples"] == 50
+
+
+def test_a_metric_that_is_no_loss_may_be_anything():
+    reconciled(STATS, {"/train_fraction": [(1, math.nan)]}, PLANNED, where="job")
+
+
+@pytest.mark.parametrize("points", [1, 499, 500, 501, 12_345])
+def test_a_long_curve_is_thinned_between_its_ends(points):
+    curve = [(step, 1 / step) for step in range(1, points + 1)]
+    shown = reconciled(STATS, {TRAIN_LOSS: curve}, PLANNED, where="job")["loss_curve"]
+    assert len(shown) <= 501
+    assert (shown[0][0], shown[-1][0]) == (1, points)

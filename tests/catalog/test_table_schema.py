@@ -1,0 +1,135 @@
+"""The user's own values are refused where they do not fit our tables, with the place and a hint."""
+
+from dataclasses import fields
+from datetime import date
+
+import pytest
+
+from tunepipe.catalog.models import Model, find
+from tunepipe.catalog.table_schema import MODEL, check
+from tunepipe.catalog.tables import load
+from tunepipe.errors import UsageError
+from tunepipe.planning.costs import Calibration
+from tunepipe.planning.plan import plan
+from tunepipe.steps.planning import plan_step
+
+A100 = "NVIDIA_A100_80GB"
+OURS = {name: load(f"{name}.toml") for name in ("regions", "prices", "models", "services")}
+
+
+def laid(path, value):
+    """A table that holds one value, by its path with slashes."""
+    for name in reversed(path.split("/")):
+        value = {name: value}
+    return value
+
+
+def test_our_own_tables_fit():
+    check(OURS)
+    check(None)
+    check({})
+
+
+def test_a_models_row_takes_what_a_model_has():
+    assert set(MODEL) == {field.name for field in fields(Model)} - {"name"} | {"family"}
+
+
+NEW_PRICE = {"usd_per_million": 3, "read": date(2026, 11, 1)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"prices/accelerators/{A100}/usd_per_hour/us-central1", 0),
+        ("prices/accelerators/H100", {"read": "2026-11", "usd_per_hour": {"europe-west4": 9}}),
+        ("prices/training_tokens/gemini-4-flash", NEW_PRICE),
+        ("prices/endpoints/usd_per_hour", 2.0),
+        ("prices/tokens/per_other_character", 1.0),
+        ("prices", Calibration(200, 1000, 1200, "a tokenizer").as_tables()["prices"]),
+        ("models/models/gemini-4-flash", {"family": "gemini3"}),
+        ("models/models/text-bison@001/batch_size", 4),
+        # As a pipeline's parameter brings it.
+        ("models/models/text-bison@001/batch_size", {"us-central1": 4.0}),
+        ("models/families/palm/tunable_until", ""),
+        ("models/families/palm/tunable_until", date(2027, 1, 1)),
+        ("regions/us-central1/accelerators", 16),
+        ("services/services/gemini/evaluation/rows_max", 100),
+        ("services/first_model/palm", "text-bison@002"),
+    ],
+)
+def test_what_an_override_is_for_stays_possible(path, value):
+    check(laid(path, value))
+
+
+def test_a_new_region_has_a_price_where_it_has_hardware():
+    new = laid(f"prices/accelerators/{A100}/usd_per_hour/us-east5", 4.5)
+    check(new | laid("regions/us-east5", OURS["regions"]["us-central1"]))
+    with pytest.raises(UsageError, match="nothing is tuned by the hour in us-east5"):
+        check(new)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "words"),
+    [
+        ("price", {}, "tables", "did you mean prices?"),
+        ("prices/acelerators", {}, "tables.prices", "did you mean accelerators?"),
+        (f"prices/accelerators/{A100}/usd_per_huor", {}, A100, "did you mean usd_per_hour?"),
+        ("prices/accelerators/NVIDIA_A100_80G/usd_per_hour", {}, "80G", f"did you mean {A100}?"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-central1", -10.0, "us-central1", "0 or more"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-central1", "ten", "us-central1", "a number"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-central1", float("nan"), "-central1", "0 or"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-central1", float("inf"), "-central1", "0 or"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-central1", True, "-central1", "a number"),
+        (f"prices/accelerators/{A100}/usd_per_hour", 3, "usd_per_hour", "a table"),
+        (f"prices/accelerators/{A100}/usd_per_hour/us-centarl1", 9.0, "hour", "mean us-central1?"),
+        ("prices", 3, "tables.prices", "a table"),
+        ("prices/training_tokens/gemini-4-flash", {"usd_per_million": 3}, "4-flash", "add read"),
+        ("prices/training_tokens/gemini-3.5-flash/read", "soon", "read", "2026-11-22"),
+        ("prices/tokens/calibration", {"rows": 3}, "calibration", "add estimated"),
+        ("models/models/text-bison@001/batch_size", 0, "batch_size", "1 or more"),
+        ("models/models/text-bison@001/batch_size", 2.5, "batch_size", "a whole number"),
+        ("models/models/text-bison@001/batch_size/us-central1", 0, "us-central1", "1 or more"),
+        ("models/models/text-bison@01/batch_size", 4, "text-bison@01", "mean text-bison@001?"),
+        ("models/models/text-bison@001/colour", "blue", "bison@001", "one of adapter_sizes"),
+        ("models/models/text-bison@001/tunable", "no", "tunable", "true or false"),
+        ("models/models/text-bison@001/tunable_until", "2026-13-01", "tunable_until", "a day"),
+        ("models/families/palm/backend", "palm", "palm.backend", "one of large-model"),
+        ("models/families/palm/formats", "palm", "formats", "a list of texts"),
+        ("models/families/gemini3/adapter_sizes", [0], "adapter_sizes", "1 or more"),
+        ("models/defaults/gemni", "x", "tables.models.defaults", "did you mean gemini?"),
+        ("regions/us-east5/accelerators", 8, "regions.us-east5", "add accelerator_type"),
+        ("regions/us-central1/accelerators", 0, "accelerators", "1 or more"),
+        ("services/services/gemini/rows_maxx", 5, "services.gemini", "did you mean rows_max?"),
+        ("services/services/gemini/evaluation/fraction_max", 3, "fraction_max", "from 0 to 1"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(path, value, where, words):
+    with pytest.raises(UsageError) as caught:
+        check(laid(path, value))
+    assert caught.value.where.startswith("tables")
+    assert caught.value.where.endswith(where)
+    assert words in caught.value.fix
+
+
+WRONG = {"prices": {"acelerators": {A100: {"usd_per_hour": {"us-central1": 9.0}}}}}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda folder: plan(240, region="us-central1", overrides=WRONG),
+        lambda folder: plan_step(str(folder / "p"), WRONG, rows=240, region="us-central1"),
+        lambda folder: find("gemini-3.5-flash", overrides=WRONG),
+    ],
+    ids=["plan", "the step that plans", "whoever looks a model up"],
+)
+def test_a_ceiling_is_never_held_against_a_misspelt_price(tmp_path, use):
+    with pytest.raises(UsageError, match="acelerators is not known"):
+        use(tmp_path)
+
+
+def test_a_models_new_region_needs_its_hardware():
+    more = laid("models/models/text-bison@001/regions", ["us-east5"])
+    more["models"]["models"]["text-bison@001"]["batch_size"] = 8
+    with pytest.raises(UsageError, match=r"hardware in us-east5"):
+        plan(240, region="us-east5", overrides=more)

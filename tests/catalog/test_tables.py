@@ -1,0 +1,77 @@
+from datetime import date
+
+import pytest
+
+from tunepipe.catalog import models
+from tunepipe.catalog.limits import service_of
+from tunepipe.catalog.tables import load, merged
+from tunepipe.errors import UsageError
+
+PRICES = load("catalog/prices.toml")
+REGIONS = load("catalog/regions.toml")
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_reads_and_says_where_it_is_from(name):
+    found = models.find(name)
+    assert found.backend in models.BACKENDS
+    assert date.fromisoformat(found.read)
+    assert found.source
+    assert set(found.formats) <= {
+        "palm", "palm-chat", "gemini", "messages", "prompt-completion", "preference",
+    }  # fmt: skip
+    assert all(models.batch_size(found, region) >= 1 for region in found.regions)
+    assert found.default_steps or found.default_epochs
+    assert not found.successor or models.find(found.successor).tunable
+    ends = [day for day in (found.tunable_until, found.served_until) if day]
+    assert ends == sorted(ends)
+    if found.backend == "large-model":
+        assert set(found.regions) <= set(REGIONS)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_models_formats_are_its_services(name):
+    _, service = service_of(name)
+    assert set(models.find(name).formats) <= set(service["formats"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(row for name in ("accelerators", "hours", "answers") for row in PRICES[name].values()),
+        *(PRICES["tokens"], PRICES["judge"]),
+    ],
+)
+def test_every_price_says_where_it_is_from(row):
+    assert row["read"]
+    assert row["source"]
+
+
+@pytest.mark.parametrize("name", PRICES["training_tokens"])
+def test_every_token_price_is_of_a_model_that_is_known(name):
+    row = PRICES["training_tokens"][name]
+    assert row["usd_per_million"] > 0
+    assert row["read"]
+    assert row["source"]
+    assert models.find(name).backend in ("gemini", "open-model")
+
+
+@pytest.mark.parametrize("backend", models.BACKENDS)
+def test_every_backend_has_a_default_model(backend):
+    assert models.find(backend=backend).backend == backend
+
+
+def test_overrides_go_deep_and_leave_the_table_alone():
+    base = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert merged(base, {"a": {"b": 9}}) == {"a": {"b": 9, "c": 2}, "d": 3}
+    assert base == {"a": {"b": 1, "c": 2}, "d": 3}
+    load("catalog/prices.toml", {"tokens": {"per_other_character": 9.0}})
+    assert load("catalog/prices.toml")["tokens"]["per_other_character"] == 0.8
+
+
+@pytest.mark.parametrize(
+    "row", [{"family": "palm", "colour": "blue"}, {"family": "nobody"}, {"batch_size": 3}]
+)
+def test_a_row_that_makes_no_sense_is_refused(row):
+    with pytest.raises(UsageError, match=r"models\.new"):
+        models.find("new", overrides={"models": {"models": {"new": row}}})

@@ -1,0 +1,73 @@
+"""The verbs on files, where the files lie in a bucket."""
+
+import json
+
+import pytest
+
+from tests.standin.session import BUCKET
+from tunepipe.cli import main
+
+ROWS = [{"input_text": f"q {n}", "output_text": f"a {n}"} for n in range(150)]
+
+
+@pytest.fixture
+def bucket(cloud, tmp_path, monkeypatch):
+    """A bucket with a dataset in two files; the working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    folder = cloud.buckets / BUCKET
+    for number, rows in enumerate((ROWS[:75], ROWS[75:])):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"rows-{number}.jsonl").write_text(text)
+    return folder
+
+
+def said(capfd, *arguments):
+    code = main.run([*arguments, "--json"])
+    return code, json.loads(capfd.readouterr().out)
+
+
+def test_the_verbs_read_and_write_buckets(bucket, capfd):
+    dataset = f"gs://{BUCKET}/rows-*.jsonl"
+    code, report = said(capfd, "validate", dataset, "--report", f"gs://{BUCKET}/report.html")
+    assert (code, report["rows"], report["problems_total"]) == (0, 150, 0)
+    assert report["files"][1]["path"].startswith(f"gs://{BUCKET}/rows-1.jsonl")
+    assert "<html" in (bucket / "report.html").read_text()
+    sides = [f"gs://{BUCKET}/{name}.jsonl" for name in ("train", "eval")]
+    code, split = said(capfd, "split", dataset, "--train", sides[0], "--eval", sides[1])
+    assert (code, split["train_rows"] + split["eval_rows"]) == (0, 150)
+    held_out = (bucket / "eval.jsonl").read_text().splitlines()
+    assert len(held_out) == split["eval_rows"]
+    code, leak = said(capfd, "validate", sides[0], "--against", sides[1])
+    assert (code, leak["counts"]) == (0, {})
+    code, done = said(capfd, "convert", sides[1], f"gs://{BUCKET}/g.jsonl", "--to", "gemini")
+    assert (code, done["written"]) == (0, len(held_out))
+    assert len((bucket / "g.jsonl").read_text().splitlines()) == len(held_out)
+    code, plan = said(capfd, "plan", dataset, "--region", "us-central1")
+    assert (code, plan["rows"]) == (0, 150)
+
+
+def test_what_is_not_there_is_unreadable_input(bucket, capfd):
+    code, found = said(capfd, "validate", f"gs://{BUCKET}/nothing.jsonl")
+    assert code == 2
+    assert "nothing.jsonl" in found["error"]["where"]
+
+
+def test_what_is_mended_is_named_by_its_place_in_the_bucket(bucket, capfd):
+    broken, uri = bucket / "broken.jsonl", f"gs://{BUCKET}/broken.jsonl"
+    broken.write_text(f"not json\n\n{json.dumps(ROWS[0])}\n")
+    mended = f"gs://{BUCKET}/mended.jsonl"
+    _, found = said(capfd, "validate", uri, "--fix", mended, "--format", "palm")
+    assert [change["path"] for change in found["fixed"]["changes"]] == [uri]
+    rejects = (bucket / "mended.rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in rejects] == [uri]
+    assert json.loads((bucket / "mended.jsonl").read_text()) == ROWS[0]
+    _, found = said(capfd, "validate", uri, "--fix", uri)
+    assert json.loads(broken.read_text()) == ROWS[0]
+
+
+def test_a_broken_row_is_named_by_its_place_in_the_bucket(bucket, capfd):
+    (bucket / "broken.jsonl").write_text("not json\n")
+    uri = f"gs://{BUCKET}/broken.jsonl"
+    code, found = said(capfd, "split", uri, "--train", "t.jsonl", "--eval", "e.jsonl")
+    assert code in (1, 2)
+    assert uri in found["error"]["where"]

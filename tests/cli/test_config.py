@@ -1,0 +1,184 @@
+from datetime import date
+
+import pytest
+
+from tunepipe.cli import config as settings
+from tunepipe.errors import UsageError
+
+VERBS = {
+    "plan": {"region", "model", "max_cost_usd"},
+    "run": {"region", "bucket", "label"},
+    "schedule": {"apply": {"region", "cron"}, "list": {"region"}},
+}
+
+
+def test_shared_settings_go_to_the_verbs_that_take_them():
+    found = settings.defaults({"region": "europe-west4", "bucket": "gs://b"}, VERBS)
+    assert found == {
+        "plan": {"region": "europe-west4"},
+        "run": {"region": "europe-west4", "bucket": "gs://b"},
+        "schedule": {"apply": {"region": "europe-west4"}, "list": {"region": "europe-west4"}},
+    }
+
+
+def test_a_verbs_own_settings_win():
+    given = {
+        "region": "europe-west4",
+        "plan": {"region": "us-central1", "max-cost-usd": 5},
+        "schedule": {"apply": {"cron": "0 3 * * 1"}},
+        "tables": {"prices": {}},
+    }
+    found = settings.defaults(given, VERBS)
+    assert found["plan"] == {"region": "us-central1", "max_cost_usd": 5}
+    assert found["run"] == {"region": "europe-west4"}
+    assert found["schedule"]["apply"] == {"region": "europe-west4", "cron": "0 3 * * 1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"regoin": "x"}, "did you mean region?"),
+        ({"plan": {"modell": "x"}}, "did you mean model?"),
+        ({"plna": {}}, "did you mean plan?"),
+        ({"schedule": {"aply": {}}}, "did you mean apply?"),
+    ],
+)
+def test_a_name_that_nobody_knows_is_refused(given, words):
+    with pytest.raises(UsageError) as caught:
+        settings.defaults(given, VERBS)
+    assert words in caught.value.fix
+    assert settings.FILE in caught.value.where
+
+
+def test_the_tables_file_wins_over_the_settings(tmp_path):
+    file = tmp_path / "tables.toml"
+    file.write_text("[prices.tokens]\nper_ascii_character = 0.5\n")
+    given = {"tables": {"prices": {"tokens": {"per_ascii_character": 1, "per_other_character": 2}}}}
+    assert settings.overrides(given, str(file)) == {
+        "prices": {"tokens": {"per_ascii_character": 0.5, "per_other_character": 2}}
+    }
+    assert settings.overrides({}, "") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[price]\n", "did you mean prices?"), ("a = \n", "is not TOML"), (None, "cannot be read")],
+)
+def test_a_tables_file_that_cannot_be_is_refused(tmp_path, text, words):
+    file = tmp_path / "tables.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        settings.overrides({}, str(file))
+
+
+def test_the_file_is_found_in_the_working_directory_or_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert settings.read() == {}
+    (tmp_path / "tunepipe.toml").write_text('region = "here"\n')
+    assert settings.read() == {"region": "here"}
+    monkeypatch.setenv("TUNEPIPE_CONFIG", str(tmp_path / "other.toml"))
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        settings.read()
+    assert caught.value.where == f"TUNEPIPE_CONFIG {tmp_path / 'other.toml'}"
+    assert "check the name" in caught.value.fix
+    (tmp_path / "other.toml").write_text('region = "there"\n')
+    assert settings.read() == {"region": "there"}
+
+
+def test_days_of_the_tables_become_texts_for_a_pipelines_parameter():
+    given = {"tables": {"models": {"families": {"palm": {"tunable_until": date(2027, 1, 1)}}}}}
+    found = settings.overrides(given, "")
+    assert found["models"]["families"]["palm"]["tunable_until"] == "2027-01-01"
+
+
+@pytest.mark.parametrize("given", [{"schedule": {"apply": 3}}, {"schedule": {"apply": ["x"]}}])
+def test_a_verb_is_no_setting(given):
+    with pytest.raises(UsageError, match=r"schedule\.apply is a verb") as caught:
+        settings.defaults(given, {"schedule": {"apply": {"cron"}}})
+    assert caught.value.fix == "[schedule.apply]"
+
+
+def test_tables_that_are_none_are_refused():
+    with pytest.raises(UsageError, match="tables is no table") as caught:
+        settings.overrides({"tables": "catalog/prices.toml"}, "")
+    assert caught.value.fix == "--tables prices.toml"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("TUNEPIPE_MAXCOSTUSD", "did you mean TUNEPIPE_MAX_COST_USD?"),
+        ("TUNEPIPE_REGOIN", "did you mean TUNEPIPE_REGION?"),
+        ("TUNEPIPE_XYZ", "--help"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, words):
+    monkeypatch.setenv(name, "1")
+    assert settings.has_variables()
+    with pytest.raises(UsageError) as caught:
+        settings.check_variables(VERBS)
+    assert caught.value.where == name
+    assert words in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["TUNEPIPE_REGION", "TUNEPIPE_CRON", "TUNEPIPE_CONFIG"])
+def test_our_own_variables_pass(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    settings.check_variables(VERBS)
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "arguments", "wanted"),
+    [
+        ({}, "", ["plan"], False),
+        ({}, "", ["plan", "--json"], True),
+        ({}, "1", ["plan"], True),
+        ({}, "yes", [], True),
+        ({"json": True}, "0", ["plan"], False),
+        ({"json": True}, "", ["plan"], True),
+        ({"json": True, "plan": {"json": False}}, "", ["plan"], False),
+        ({"plan": {"json": True}}, "", ["plan"], True),
+        ({"plan": {"json": True}}, "0", ["plan"], False),
+        ({"plan": {"json": True}}, "", ["run"], False),
+        ({"schedule": {"list": {"json": True}}}, "", ["schedule", "list"], True),
+        ({"plan": 3}, "", ["plan"], False),
+    ],
+)
+def test_json_is_asked_for_by_flag_then_variable_then_file(
+    monkeypatch, given, variable, arguments, wanted
+):
+    if variable:
+        monkeypatch.setenv("TUNEPIPE_JSON", variable)
+    assert settings.asks_json(given, arguments) is wanted
+
+
+@pytest.mark.parametrize(
+    ("option", "variable"),
+    [("max_cost_usd", "TUNEPIPE_MAX_COST_USD"), ("region", "TUNEPIPE_REGION")],
+)
+def test_each_option_has_its_variable(option, variable):
+    assert settings.variable(option) == variable
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("wait = 1", ""),
+        ("again = false", ""),
+        ("runs = 3", ""),
+        ("epochs = 2", ""),
+        ('param = "eval_max=20"', ""),
+        ('param = ["eval_max=20"]', ""),
+        ("epochs = [1]", "epochs takes one value"),
+        ("wait = 2.5", "'2.5' is not a valid boolean"),
+        ('epochs = { x = 1 }', "epochs takes one value"),
+    ],
+)  # fmt: skip
+def test_a_value_of_any_kind_is_read_as_the_command_line_would(said, tmp_path, setting, words):
+    rows = "".join(f'{{"input_text": "q {n}", "output_text": "a {n}"}}\n' for n in range(100))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "tunepipe.toml").write_text(f'[run]\nbackend = "local"\n{setting}\n')
+    code, _, err = said("run", "--dataset", "rows.jsonl", "--dry-run")
+    assert code == (2 if words else 0)
+    assert words in err

@@ -1,0 +1,133 @@
+"""The doctor, against the stand-in: each fault has its finding and its command."""
+
+import json
+import os
+
+import pytest
+
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.cli import main
+
+DOCTOR = (
+    "doctor", "--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}",
+    "--base-model", "text-bison@001", "--json",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
+    from tunepipe.gcp import rest as google_rest
+
+    google_rest.session.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("TUNEPIPE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def examined(cloud, capfd):
+    """Run the doctor on a project of these facts; give its exit code and findings by check."""
+
+    def run(*arguments, **facts):
+        cloud.ask("facts", facts)
+        capfd.readouterr()
+        code = main.run([*DOCTOR, *map(str, arguments)])
+        found = json.loads(capfd.readouterr().out)
+        return code, {(one["check"], one["state"]): one for one in found["findings"]}
+
+    return run
+
+
+def test_a_sound_project_but_for_the_model_that_ended(examined, cloud):
+    code, found = examined()
+    assert code == 3  # text-bison was shut down
+    assert {check for check, state in found if state == "problem"} == {"model"}
+    assert {check for check, state in found if state == "ok"} == {
+        "clients", "credentials", "apis", "your rights", "service account", "roles", "bucket",
+        "quota", "template",
+    }  # fmt: skip
+    assert "gemini" in found["model", "problem"]["fix"]
+    assert "sha256:" in found["template", "ok"]["found"]
+    changing = ("POST", "PUT", "PATCH", "DELETE")
+    writes = [c["method"] for c in cloud.calls() if c["method"].startswith("storage.")]
+    assert not [name for name in writes if name.removeprefix("storage.").upper() in changing]
+
+
+def test_a_retired_model_is_a_problem_unless_the_user_knows_better(examined, tmp_path):
+    model = ("--backend", "gemini", "--base-model", "gemini-2.5-flash")
+    code, found = examined(*model)
+    assert code == 3
+    assert found["model", "problem"]["fix"] == "--base-model gemini-3.5-flash"
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[models.models."gemini-2.5-flash"]\ntunable_until = "2999-01-01"\nserved_until = ""\n'
+    )
+    code, found = examined(*model, "--tables", own)
+    assert code == 0
+    assert ("model", "ok") in found
+
+
+@pytest.mark.parametrize(
+    ("facts", "check", "found", "fix"),
+    [
+        ({"disabled": ["aiplatform.googleapis.com"]}, "apis", "not enabled",
+         "gcloud services enable aiplatform.googleapis.com --project demo-project"),
+        ({"denied": ["aiplatform.pipelineJobs.create"]}, "your rights",
+         "missing: aiplatform.pipelineJobs.create", "--role roles/aiplatform.user"),
+        ({"denied": ["iam.serviceAccounts.actAs"]}, "service account", "may not act as",
+         "--role roles/iam.serviceAccountUser"),
+        ({"denied": ["storage.objects.create"]}, "bucket", "missing on gs://",
+         "--role roles/storage.objectAdmin"),
+        ({"location": "US"}, "bucket", "lies in us, and the run in europe-west4",
+         "--location europe-west4"),
+        ({"quota": {"Restricted image training TPU V3 pod cores per region":
+                    {"us-central1": 64, "europe-west4": 0}}}, "quota",
+         "0 in europe-west4, and a tuning needs 64", "quotas?project=demo-project"),
+    ],
+)  # fmt: skip
+def test_each_fault_has_the_command_that_mends_it(examined, facts, check, found, fix):
+    _, findings = examined(**facts)
+    one = findings[check, "problem"]
+    assert found in one["found"]
+    assert fix in one["fix"]
+    assert one["exit_code"] in (3, 4)
+
+
+def test_what_it_may_not_see_it_says(examined, cloud):
+    for method in ("governance.services", "governance.quota", "governance.policy"):
+        cloud.fault(method, code=403, message="Permission denied.")
+    _, found = examined(quota={}, roles={})
+    for check in ("apis", "quota", "roles"):
+        assert "our rights do not let us see it" in found[check, "unknown"]["found"]
+
+
+def test_roles_that_may_come_from_elsewhere_are_unknown(examined):
+    _, found = examined(roles={})
+    assert "roles/aiplatform.user" in found["roles", "unknown"]["fix"]
+
+
+def test_without_credentials_the_rest_is_unknown(examined, monkeypatch, tmp_path):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    _, found = examined()
+    assert "application-default login" in found["credentials", "problem"]["fix"]
+    assert "out of reach" in found["quota", "unknown"]["found"]
+
+
+def test_a_missing_bucket_and_a_bad_dataset(examined, tmp_path):
+    bad = tmp_path / "rows.jsonl"
+    bad.write_text('{"input_text": "a"}\n')
+    _, found = examined("--bucket", "gs://no-such-bucket", "--dataset", bad)
+    assert "gcloud storage buckets create gs://no-such-bucket" in found["bucket", "problem"]["fix"]
+    assert "missing-field" in found["dataset", "problem"]["found"]
+
+
+def test_on_this_machine_nobody_is_asked(capfd, tmp_path):
+    rows = [json.dumps({"input_text": f"q {n}", "output_text": f"a {n}"}) for n in range(50)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    code = main.run(["doctor", "--backend", "local", "--dataset", "rows.jsonl", "--json"])
+    found = json.loads(capfd.readouterr().out)
+    assert code == 0
+    assert [one["check"] for one in found["findings"]] == ["clients", "model", "dataset"]
+    assert {one["state"] for one in found["findings"]} == {"ok"}

@@ -1,0 +1,284 @@
+import io
+import json
+
+import pytest
+import typer
+
+from tunepipe.cli import consent
+from tunepipe.cli.commands import run as run_verbs
+from tunepipe.cli.output import Output
+from tunepipe.errors import UsageError
+
+RUN = {
+    "id": "20260101-000000-abcdef", "key": "k", "folder": "runs/x", "state": "succeeded",
+    "verdict": "better", "reason": "It is better.", "results": {"report.html": "runs/x/r.html"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    rows = [{"input_text": f"q {n}", "output_text": f"a {n}"} for n in range(300)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=1", 1), ("a=1.5", 1.5), ("a=true", True), ("a=x=y", "x=y"), ('a={"b": 1}', {"b": 1}),
+     ("a=", ""), ("a=gs://b", "gs://b")],
+)  # fmt: skip
+def test_pairs(text, value):
+    assert run_verbs.pairs([text], "--param") == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", ""])
+def test_what_is_no_pair(text):
+    with pytest.raises(UsageError, match="K=V"):
+        run_verbs.pairs([text], "--param")
+
+
+def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
+    code, found, err = said(
+        "run", "--backend", "local", "--dataset", dataset, "--dry-run", "--param", "eval_max=20",
+        "--option", "lora_rank=8",
+    )  # fmt: skip
+    assert code == 0
+    assert list(found) == ["backend", "plan", "parameters"]
+    assert found["parameters"]["eval_max"] == 20
+    assert found["parameters"]["options"] == {"lora_rank": 8}
+    assert found["plan"]["rows"] == 280
+    assert "this machine: 0.00 USD" in err
+
+
+@pytest.mark.parametrize(
+    ("rows", "param", "planned"),
+    [
+        (4000, "eval_fraction=0.1", 4000 - 256),  # the service's most
+        (4000, "eval_max=100", 3900),
+        (105, "eval_fraction=0.1", 94),  # halves up, as the split counts
+        (60, "eval_fraction=0.1", 50),  # the service's least
+    ],
+)
+def test_a_run_is_planned_over_the_rows_that_its_split_will_leave(
+    said, tmp_path, rows, param, planned
+):
+    path = tmp_path / "many.jsonl"
+    lines = (f'{{"input_text": "q {n}", "output_text": "a {n}"}}\n' for n in range(rows))
+    path.write_text("".join(lines))
+    found = said(
+        "run", "--dataset", path, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--param", param, "--dry-run",
+    )[1]  # fmt: skip
+    assert found["plan"]["rows"] == planned
+
+
+def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
+    code, found, err = said(
+        "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--label", "team=x", "--label", "paid=true", "--dry-run",
+    )  # fmt: skip
+    assert code == 0
+    assert list(found) == ["backend", "plan", "request"]
+    assert found["request"]["parent"] == "projects/p/locations/us-central1"
+    assert found["request"]["pipeline_job"]["labels"]["team"] == "x"
+    assert found["request"]["pipeline_job"]["labels"]["paid"] == "true"  # and not True
+    assert "36.14 USD" in err
+    assert "was shut down on 2025-04-09" in err
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        (("--param", "evl_min=3"), 2),
+        (("--param", "eval_min=few"), 2),
+        (("--param", "eval_min"), 2),
+        (("--param", "region=us-central1"), 2),  # it would say one region and run in another
+        (("--epochs", "1", "--train-steps", "3"), 2),
+        (("--epochs", "0"), 2),
+        (("--base-model", "gemini-3.5-flash"), 2),
+    ],
+)
+def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
+    arguments = ("run", "--backend", "local", "--dataset", dataset, "--dry-run", *extra)
+    assert said(*arguments)[0] == code
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", '{"rate": [NaN]}'])
+def test_a_number_that_json_lacks_is_refused(value):
+    with pytest.raises(UsageError, match="no number to send"):
+        run_verbs.pairs([f"a={value}"], "--option")
+
+
+@pytest.mark.parametrize("param", ["options=[1]", "tables=3", "options=lora_rank"])
+@pytest.mark.parametrize("backend", ["local", "gemini"])
+def test_what_holds_values_by_name_must_do_so(said, dataset, backend, param):
+    place = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b", "--dry-run")
+    arguments = ("run", "--backend", backend, "--dataset", dataset, *place, "--param", param)
+    code, _, err = said(*arguments)
+    assert code == 2
+    assert "must be a mapping" in err
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ("--task", "nope"),
+        ("--margin", "nan"),
+        ("--margin", "5"),
+        ("--seed", "-1"),
+        ("--eval-fraction", "2"),
+        ("--eval-fraction", "nan"),
+        ("--param", "guard_margin=7"),
+        ("--param", "eval_min=-1"),
+        ("--param", "max_output_tokens=-3"),
+        ("--param", 'asking={"attempts": 0}'),
+        ("--param", "judge_model=nope"),
+        ("--param", "judge_prompt=which?"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["gemini", "local"])
+def test_what_fails_after_the_tuning_is_refused_before_it(said, dataset, backend, extra):
+    cloud = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b")
+    place = () if backend == "local" else cloud
+    arguments = ("run", "--backend", backend, "--dataset", dataset, *place, "--dry-run", *extra)
+    code, found, err = said(*arguments)
+    assert (code, found) == (2, None)
+    assert extra[1].partition("=")[0] in err or extra[0].strip("-").replace("-", "_") in err
+
+
+CLOUD = ("--region", "us-central1", "--project", "p", "--bucket", "gs://b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (("--backend", "local"), 1, "the dataset has 1 error"),
+        (("--backend", "gemini", *CLOUD), 1, "the dataset has 1 error"),
+        (("--base-model", "chat-bison@001", *CLOUD), 2, "not tuned on rows of the format palm"),
+    ],
+)
+def test_data_that_do_not_pass_are_refused_before_anything_is_sent(
+    said, dataset, arguments, code, why
+):
+    with dataset.open("a") as file:
+        file.write("not json\n")
+    for dry in ((), ("--dry-run",)):
+        ended, found, err = said("run", "--dataset", dataset, *arguments, *dry)
+        assert (ended, found) == (code, None)
+        assert why in err
+
+
+def test_a_schedule_over_such_data_only_warns(dataset):
+    """They are read anew at its time."""
+    with dataset.open("a") as file:
+        file.write("not json\n")
+    given = {
+        "dataset_uri": str(dataset), "format": "auto", "base_model": "gemini-3.5-flash",
+        "eval_min": 10, "eval_max": 0, "eval_fraction": 0.1, "epochs": 1.0, "train_steps": 0,
+        "max_cost_usd": 0.0, "learning_rate_multiplier": 1.0, "tables": {},
+    }  # fmt: skip
+    plan = run_verbs.show_run_plan(given, "gemini", "us-central1", Output(), recurring=True)
+    assert "the dataset has 1 error;" in plan["warnings"][-1]
+
+
+@pytest.mark.parametrize(
+    ("most", "warned"), [((), True), (("--param", "max_output_tokens=400"), False)]
+)
+def test_answers_longer_than_a_model_may_give_are_told(said, dataset, most, warned):
+    with dataset.open("a") as file:
+        file.write(json.dumps({"input_text": "all of it", "output_text": "word" * 300}) + "\n")
+    ended, found, _ = said("run", "--dataset", dataset, "--backend", "local", "--dry-run", *most)
+    told = [one for one in found["plan"]["warnings"] if "has about 300 tokens, and at 256" in one]
+    assert (ended, bool(told)) == (0, warned)
+
+
+def test_a_run_above_its_ceiling_is_refused(said, dataset):
+    arguments = (
+        "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
+        "--bucket", "gs://b", "--max-cost-usd", "10", "--dry-run",
+    )  # fmt: skip
+    assert said(*arguments)[0] == 3
+
+
+def test_money_is_spent_on_a_yes_alone(monkeypatch, capfd):
+    question = f"Spend {run_verbs._price({'estimated_cost_usd': 36.14})}?"
+    consent.agree(question, True, Output())
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    with pytest.raises(UsageError, match=r"about 36\.14 USD"):
+        consent.agree(question, False, Output())
+    unknown = f"Spend {run_verbs._price({'estimated_cost_usd': None})}?"
+    with pytest.raises(UsageError, match="not known"):
+        consent.agree(unknown, False, Output(as_json=True))
+    for answer, refused in (("y\n", False), ("n\n", True)):
+        terminal = io.StringIO(answer)
+        terminal.isatty = lambda: True
+        monkeypatch.setattr("sys.stdin", terminal)
+        if refused:
+            with pytest.raises(typer.Abort):
+                consent.agree(question, False, Output())
+        else:
+            consent.agree(question, False, Output())
+
+
+@pytest.mark.parametrize("name", ["20260101-000000-abcdef", "runs/20260101-000000-abcdef"])
+def test_status_of_a_run_here(said, tmp_path, name):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN))
+    assert said("status", name, "--json")[:2] == (0, RUN)
+    assert "verdict: better" in said("status", name)[2]
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "worse"}))
+    assert said("status", name)[0] == 1
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "", "state": "failed"}))
+    assert said("status", name)[0] == 1
+
+
+def test_a_run_that_made_no_model_is_not_asked(said, tmp_path):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN | {"verdict": "", "state": "failed"}))
+    code, found, _ = said("predict", "--model", RUN["id"], "text", "--json")
+    assert (code, found["error"]["found"]) == (2, "the run has made no model")
+
+
+@pytest.mark.parametrize("verb", ["status", "cancel"])
+def test_a_run_that_is_not_here_says_where_else_to_look(said, verb):
+    code, found, _ = said(verb, "20260101-000000-abcdef", "--runs", "mine", "--json")
+    assert code == 2
+    assert found["error"]["found"] == "there is no such run in the folder of --runs"
+    assert "--project and --region" in found["error"]["fix"]
+
+
+def test_a_run_here_ends_where_it_was_started(said, tmp_path):
+    folder = tmp_path / "runs" / RUN["id"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(RUN))
+    code, found, _ = said("cancel", RUN["id"], "--json")
+    assert code == 2
+    assert "Ctrl-C" in found["error"]["fix"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run",),
+        ("status", "20260101-000000-abcdef"),
+        ("cancel", "20260101-000000-abcdef"),
+        ("predict", "--model", "m"),
+        ("predict", "text"),
+        ("predict", "--model", "m", "text", "--input", "f"),
+        ("predict", "--model", "m", "--input", "f"),
+    ],
+)
+def test_wrong_usage(said, arguments):
+    assert said(*arguments)[0] == 2
+
+
+def test_compile_says_what_is_stale(said, tmp_path):
+    compiled = tmp_path / "compiled"
+    (compiled / "components").mkdir(parents=True)
+    (compiled / "components" / "orphan.yaml").write_text("")
+    code, found, _ = said("compile", "--check", "--folder", compiled, "--json")
+    assert code == 1
+    assert {"components/orphan.yaml", "pipelines/tune_local.yaml"} <= set(found["stale"])

@@ -1,0 +1,32 @@
+"""Fixtures that all tests share."""
+
+import json
+
+import pytest
+
+from tests.standin.session import cloud, standin  # noqa: F401
+
+
+@pytest.fixture
+def said(capfd):
+    """Run the command; return its exit code, its JSON if there is any, and what people read."""
+    from tunepipe.cli import main
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = main.run(list(map(str, arguments)))
+        found = capfd.readouterr()
+        return code, json.loads(found.out) if found.out else None, found.err
+
+    return run
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
+    import os
+
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("TUNEPIPE_"):
+            monkeypatch.delenv(name)

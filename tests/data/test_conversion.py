@@ -1,0 +1,398 @@
+"""Formats as one another: what is carried over exactly, and what is refused with its reason."""
+
+import json
+import subprocess
+import sys
+from codecs import BOM_UTF8
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunepipe.data import conversations as conversation
+from tunepipe.data import conversion, formats
+from tunepipe.data.turns import just_text
+from tunepipe.errors import DataError, UsageError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@st.composite
+def conversations(draw, *, pair=False):
+    if pair:
+        turns = (just_text("user", draw(TEXT)), just_text("assistant", draw(TEXT)))
+        return conversation.Conversation("", turns)
+    rounds = draw(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3))
+    turns = tuple(
+        turn for q, a in rounds for turn in (just_text("user", q), just_text("assistant", a))
+    )
+    return conversation.Conversation(draw(st.just("") | TEXT), turns)
+
+
+@settings(deadline=None, max_examples=60)
+@given(conversations(), st.sampled_from(["palm-chat", "messages", "gemini"]))
+def test_conversations_survive_every_chat_format(said, format):
+    row = conversation.write(said, format)
+    assert formats.detect_format(row) == format
+    assert conversation.read(row, format) == said
+
+
+@settings(deadline=None, max_examples=30)
+@given(conversations(pair=True), st.permutations(sorted(set(formats.FORMATS) - {"preference"})))
+def test_a_pair_goes_round_all_formats_unchanged(said, order):
+    row, format = conversation.write(said, order[0]), order[0]
+    first = row
+    for to in [*order[1:], order[0]]:
+        row, left_out = conversion.converted(row, format, to)
+        format = to
+        assert not left_out
+        assert formats.example(row, to).reference == said.turns[-1].parts[0]["text"]
+    assert row == first
+
+
+@settings(deadline=None, max_examples=30)
+@given(conversations(), TEXT)
+def test_a_preference_survives_from_either_shape(said, rejected):
+    *turns, better = said.turns
+    openai = {
+        "input": conversation.write(
+            conversation.Conversation(said.system, tuple(turns)), "messages"
+        ),
+        "preferred_output": [{"role": "assistant", "content": better.parts[0]["text"]}],
+        "non_preferred_output": [{"role": "assistant", "content": rejected}],
+    }
+    gemini, _ = conversion.converted(openai, "preference", "preference")
+    assert conversation.read(gemini, "preference") == conversation.read(openai, "preference")
+    assert formats.example(gemini, "preference") == formats.example(openai, "preference")
+    plain, left_out = conversion.converted(gemini, "preference", "messages")
+    assert left_out == ("the answer turned down",)
+    assert plain == conversation.write(said, "messages")
+
+
+USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+FUNCTION = {"name": "rate", "arguments": '{"day":"mon"}'}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "call_1", "type": "function", "function": FUNCTION}],
+}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "3"}
+PICTURE = {"type": "image_url", "image_url": {"url": "gs://b/cat.png"}}
+SCHEMA = {
+    "type": "object",
+    "properties": {"day": {"type": "string"}, "type": {"type": "array", "items": {"type": "null"}}},
+    "required": ["day"],
+}
+
+
+@pytest.mark.parametrize(
+    ("messages", "to", "reason"),
+    [
+        ([{"role": "system", "content": "s"}, USER, ANSWER], "palm", "no place for one"),
+        ([USER, ANSWER, USER, ANSWER], "prompt-completion", "more turns than a pair"),
+        ([USER, {"role": "system", "content": "s"}, ANSWER], "gemini", "within the turns"),
+        ([USER, {**ANSWER, "weight": 0}], "gemini", "a message has a weight"),
+        ([USER, CALL], "palm", "a turn has several parts, or one that is not text"),
+        ([USER, CALL, RESULT, ANSWER], "palm", "more turns than a pair"),
+        ([USER, RESULT, ANSWER], "gemini", "answers a call that was not made"),
+        ([USER, {**ANSWER, "name": "Ann"}], "gemini", "a message has name"),
+        ([{"role": "user", "content": [PICTURE]}, ANSWER], "palm-chat", "not text"),
+        ([{"role": "user", "content": [{"type": "input_audio"}]}, ANSWER],
+         "gemini", "neither text"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y"}}]},
+          ANSWER], "gemini", "kind is not to be seen"),
+        ([USER, ANSWER, USER], "gemini", "the last turn is not the assistant's"),
+        ([{"role": "system", "content": "s"}], "gemini", "the last turn is not the assistant's"),
+        ([], "gemini", "the last turn is not the assistant's"),
+        ([{"role": "robot", "content": "s"}, ANSWER], "gemini", "not of the format messages"),
+        ([USER, {"role": "assistant", "content": None}], "gemini", "not of the format messages"),
+        ([USER, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}]}],
+         "gemini", "not of the format messages"),
+        ([USER, ANSWER], "preference", "no answer that is turned down"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_carried_over_says_why(messages, to, reason):
+    with pytest.raises(DataError) as caught:
+        conversion.converted({"messages": messages}, "messages", to)
+    assert reason in str(caught.value)
+
+
+def test_tools_and_pictures_go_to_gemini_and_back():
+    asked = {"role": "user", "content": [{"type": "text", "text": "see"}, PICTURE]}
+    more = {"role": "assistant", "content": "on tuesday?"} | {
+        "tool_calls": [
+            {"id": f"call_{k}", "type": "function", "function": FUNCTION} for k in (2, 3)
+        ]
+    }
+    answers = [
+        {"role": "tool", "tool_call_id": f"call_{k}", "content": f'{{"rate":{k}}}'} for k in (2, 3)
+    ]
+    row = {
+        "messages": [asked, CALL, RESULT, more, *answers, ANSWER],
+        "tools": [{"type": "function", "function": {"name": "rate", "parameters": SCHEMA}}],
+    }
+    gemini, left_out = conversion.converted(row, "messages", "gemini")
+    assert not left_out
+    assert gemini["contents"][:3] == [
+        {"role": "user", "parts": [
+            {"text": "see"}, {"fileData": {"mimeType": "image/png", "fileUri": "gs://b/cat.png"}}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "rate", "args": {"day": "mon"}}}]},
+        {"role": "user", "parts": [
+            {"functionResponse": {"name": "rate", "response": {"output": "3"}}}]},
+    ]  # fmt: skip
+    assert gemini["contents"][4]["parts"][1]["functionResponse"]["response"] == {"rate": 3}
+    (declared,) = gemini["tools"][0]["functionDeclarations"]
+    assert declared["parameters"]["type"] == "OBJECT"
+    assert declared["parameters"]["properties"]["type"] == {
+        "type": "ARRAY",
+        "items": {"type": "NULL"},
+    }
+    back, left_out = conversion.converted(gemini, "gemini", "messages")
+    assert (back, left_out) == (row, ())
+
+
+def test_answers_out_of_order_stay_with_their_calls():
+    days = ["mon", "tue"]
+    calls = [
+        {
+            "id": day,
+            "type": "function",
+            "function": {"name": "f", "arguments": f'{{"day":"{day}"}}'},
+        }
+        for day in days
+    ]
+    answers = [{"role": "tool", "tool_call_id": day, "content": f"on {day}"} for day in days[::-1]]
+    messages = [USER, {"role": "assistant", "tool_calls": calls}, *answers, ANSWER]
+    row, _ = conversion.converted({"messages": messages}, "messages", "gemini")
+    _, called, answered, _ = (content["parts"] for content in row["contents"])
+    assert [part["functionCall"]["args"]["day"] for part in called] == days
+    said = [part["functionResponse"]["response"]["output"] for part in answered]
+    assert said == ["on mon", "on tue"]
+    twice = [*messages[:2], answers[0], answers[0], ANSWER]
+    with pytest.raises(DataError, match="or that has its answer"):
+        conversion.converted({"messages": twice}, "messages", "gemini")
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"tools": [{"googleSearch": {}}]}, "a tool that is no function"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"$ref": "x"}}}]},
+         "a tool's schema uses $ref"),
+        ({"functions": [{"name": "f", "parameters": {"type": ["string", "null"]}}]},
+         "a list of types"),
+        ({"tool_choice": "none"}, "it sets tool_choice"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_declared_says_why(more, reason):
+    with pytest.raises(DataError) as caught:
+        conversion.converted({"messages": [USER, ANSWER]} | more, "messages", "gemini")
+    assert reason in str(caught.value)
+
+
+def test_declared_tools_are_never_dropped_unsaid():
+    schema = SCHEMA | {"additionalProperties": False}
+    row = {"messages": [USER, ANSWER], "functions": [{"name": "f", "parameters": schema}]}
+    for to in ("palm", "palm-chat"):
+        with pytest.raises(DataError, match="tools"):
+            conversion.converted(row, "messages", to)
+    assert conversion.converted(row, "messages", "gemini")[1] == ("additionalProperties",)
+
+
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("palm", {"input_text": "q", "output_text": "a"}),
+        ("messages", {"messages": [USER, ANSWER], "labels": {}, "parallel_tool_calls": False}),
+        ("gemini", {"contents": [], "generationConfig": {}, "toolConfig": {}}),
+        ("preference", {"contents": [], "completions": [], "labels": {}}),
+    ],
+)
+def test_the_same_format_loses_only_what_its_service_does_not_know(format, row):
+    assert conversion.converted(row, format, format) == (row, ())
+    more = {"customer": "c1"} | row | {"day": "2026-11-25"}
+    assert conversion.converted(more, format, format) == (row, ("customer", "day"))
+
+
+def test_roles_of_the_wild_are_read():
+    row = {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "s"}]},
+            USER,
+            {"role": "model", "content": "a", "weight": 1},
+        ]
+    }
+    assert conversion.converted(row, "messages", "palm-chat")[0] == {
+        "context": "s",
+        "messages": [{"author": "user", "content": "q"}, {"author": "assistant", "content": "a"}],
+    }
+
+
+def test_a_file_is_converted_line_by_line_and_each_refusal_is_listed(tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = [{"messages": [USER, ANSWER], "customer": 7}, {"messages": [USER, ANSWER] * 2}]
+    lines = [*map(json.dumps, rows), "", "{", json.dumps(rows[0])]
+    source.write_text("\n".join(lines), encoding="utf-8")
+    report = conversion.convert(source, target, "palm")
+    assert target.read_text() == '{"input_text":"q","output_text":"a"}\n' * 2
+    assert report.as_json() == {
+        "format": "messages",
+        "to": "palm",
+        "rows": 4,
+        "written": 2,
+        "refused_total": 2,
+        "refused": [
+            {
+                "line": 2,
+                "reason": "cannot be carried over: it has more turns than a pair, or tools",
+            },
+            {"line": 4, "reason": "the line is not a JSON object in UTF-8"},
+        ],
+        "left_out": {"customer": 2},
+    }
+
+
+def test_rows_that_have_the_format_stay_as_they_are(tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    row = {"messages": [USER, CALL, {**RESULT, "odd": 1}, ANSWER], "tools": [{}]}
+    source.write_text(json.dumps(row))
+    assert conversion.convert(source, target, "messages").written == 1
+    assert json.loads(target.read_text()) == row
+
+
+def test_a_row_of_another_format_is_refused_and_not_emptied(tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    good = {"input_text": "q", "output_text": "a"}
+    others = {"prompt": "q", "completion": "a"}, {"day": "2026-11-25"}
+    source.write_text("\n".join(map(json.dumps, [good, *others])))
+    report = conversion.convert(source, target, "palm")
+    assert [json.loads(line) for line in target.read_text().splitlines()] == [good]
+    assert [row["line"] for row in report.refused] == [2, 3]
+    assert "it has not the fields of the format palm" in report.refused[0]["reason"]
+    assert report.left_out == {}
+
+
+@pytest.mark.parametrize("rows", ["q1,a1,n1\nq2,a2,n2\n", "q1,a1,\nq2,a2,\n", "q1,a1,n1\nq2,a2\n"])
+def test_a_table_whose_rows_outgrow_the_header_is_refused_and_not_shifted(tmp_path, rows):
+    pytest.importorskip("pandas")
+    path, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    path.write_text(f"input,output\n{rows}")
+    with pytest.raises(UsageError, match="more cells than its header names"):
+        conversion.convert(path, target, "palm")
+    assert not target.exists()
+
+
+def test_an_empty_question_beside_a_system_instruction_is_not_lost():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"q": ["", "q"], "a": ["a", "a"], "s": ["be kind", ""]})
+    first, second = formats.from_dataframe(frame, "q", "a", system_column="s")
+    assert [turn["role"] for turn in first["messages"]] == ["system", "user", "assistant"]
+    assert [turn["role"] for turn in second["messages"]] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_tables_come_in_with_their_columns_named(tmp_path, kind):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {"q": ["NA", "007", 'a,"b"\nc\t'], "a": ["お茶", "x", "y"], "s": ["be kind", "", "s"]}
+    )
+    path, target = tmp_path / f"in.{kind}", tmp_path / "out.jsonl"
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
+    with pytest.raises(UsageError, match="There are q, a, s"):
+        conversion.convert(path, target, "palm")
+    columns = {"input_column": "q", "output_column": "a"}
+    report = conversion.convert(path, target, "palm", **columns)
+    expected = [
+        {"input_text": q, "output_text": a} for q, a in zip(frame["q"], frame["a"], strict=True)
+    ]
+    assert (report.rows, report.written) == (3, 3)
+    assert list(map(json.loads, target.read_text().splitlines())) == expected
+    conversion.convert(path, target, "gemini", **columns, system_column="s")
+    first, second, _ = map(json.loads, target.read_text().splitlines())
+    assert first["systemInstruction"]["parts"] == [{"text": "be kind"}]
+    assert "systemInstruction" not in second
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [("in.jsonl", ","), ("in.txt", ";"), ("in.jsonl", "\t"), ("in", ","), ("in.jsonl", "parquet")],
+)
+@pytest.mark.parametrize("bom", [b"", BOM_UTF8])
+def test_a_table_of_any_name_is_taken_for_what_it_holds(tmp_path, name, mark, bom):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"prompt": ["007", "お茶"], "completion": ["a, b; c", "x"]})
+    path = tmp_path / name
+    if mark == "parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        path.write_bytes(bom + frame.to_csv(index=False, sep=mark).encode())
+    report = conversion.convert(path, tmp_path / "out", "palm")
+    assert report.written == 2
+    rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert rows[0] == {"input_text": "007", "output_text": "a, b; c"}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_json_array_is_read_as_rows(tmp_path, indent):
+    path, target = tmp_path / "rows.json", tmp_path / "out.jsonl"
+    path.write_text(json.dumps([{"input_text": "q", "output_text": "a"}] * 2, indent=indent))
+    report = conversion.convert(path, target, "palm")
+    assert (report.format, report.written) == ("palm", 2)
+    assert target.read_text() == '{"input_text":"q","output_text":"a"}\n' * 2
+    path.write_text("[1]\n[2]\n")
+    with pytest.raises(DataError):
+        conversion.convert(path, target, "palm")
+    path.write_text('[{"input_text": "q", "output_text": "a", "n": NaN}]')
+    with pytest.raises(DataError, match="holds NaN, which is no JSON value"):
+        conversion.convert(path, target, "palm")
+
+
+def test_a_row_that_utf8_cannot_hold_is_refused_like_any_other(tmp_path):
+    path, target = tmp_path / "rows.json", tmp_path / "out.jsonl"
+    good = {"input_text": "q", "output_text": "a"}
+    path.write_text(json.dumps([good, {**good, "input_text": "\ud800"}, good]))
+    report = conversion.convert(path, target, "messages")
+    assert (report.rows, report.written) == (3, 2)
+    assert report.refused == [{"line": 2, "reason": "a text holds half of a surrogate pair"}]
+
+
+def test_a_notebook_writes_its_frame(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"q": ["1", "2"], "a": ["x", "y"], "n": [1, None]})
+    rows = formats.from_dataframe(frame, "q", "a")
+    report = conversion.write_rows(rows, tmp_path / "out.jsonl", "messages")
+    assert (report.format, report.to, report.written) == ("palm", "messages", 2)
+    with pytest.raises(DataError, match="column 'n', row 1: the cell holds no text"):
+        formats.from_dataframe(frame, "q", "n")
+    with pytest.raises(UsageError, match="no column 'z'"):
+        formats.from_dataframe(frame, "z", "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "to", "kind", "said"),
+    [
+        ("in.jsonl", "", "palm", DataError, "there is no row"),
+        ("in.jsonl", "{}", "palm", DataError, "no row has the fields"),
+        ("in.jsonl", "{}", "psalm", UsageError, "unknown format 'psalm'"),
+        ("in.csv", "", "palm", UsageError, "cannot be read as a table"),
+        ("in.parquet", "x", "palm", UsageError, "cannot be read as a table"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, name, content, to, kind, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(kind, match=said):
+        conversion.convert(tmp_path / name, tmp_path / "out.jsonl", to)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_neither_formats_nor_conversion_imports_pandas():
+    program = (
+        "import sys; from tunepipe.core import conversion, formats\n"
+        "assert conversion and formats and 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

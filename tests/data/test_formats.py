@@ -1,0 +1,132 @@
+import json
+
+import pytest
+
+from tunepipe.data import formats
+from tunepipe.errors import DataError, UsageError
+
+QUESTION = {"role": "user", "content": "q"}
+GEMINI_QUESTION = {"role": "user", "parts": [{"text": "q"}]}
+
+ROWS = {
+    "palm": {"input_text": "q", "output_text": "a"},
+    "prompt-completion": {"prompt": "q", "completion": "a"},
+    "palm-chat": {
+        "messages": [{"author": "user", "content": "q"}, {"author": "assistant", "content": "a"}]
+    },
+    "messages": {"messages": [QUESTION, {"role": "model", "content": "a"}]},
+    "gemini": {"contents": [GEMINI_QUESTION, {"role": "model", "parts": [{"text": "a"}]}]},
+    "preference": {
+        "contents": [GEMINI_QUESTION],
+        "completions": [
+            {"score": 0.1, "completion": {"role": "model", "parts": [{"text": "b"}]}},
+            {"score": 0.9, "completion": {"role": "model", "parts": [{"text": "a"}]}},
+        ],
+    },
+}
+OPENAI_PREFERENCE = {
+    "input": {"messages": [QUESTION]},
+    "preferred_output": [{"role": "assistant", "content": "a"}],
+    "non_preferred_output": [{"role": "assistant", "content": "b"}],
+}
+
+
+@pytest.mark.parametrize("format", formats.FORMATS)
+def test_every_format_is_seen_and_read_as_the_same_example(format):
+    row = ROWS[format]
+    assert formats.detect_format(row) == format
+    found = formats.example(row, format)
+    assert (found.messages, found.reference) == ((QUESTION,), "a")
+    assert found.id == formats.example(ROWS["palm"], "palm").id
+    assert formats.input_text(found) == "q"
+
+
+def test_openai_preference_and_trl_conversational_rows():
+    assert formats.detect_format(OPENAI_PREFERENCE) == "preference"
+    assert formats.example(OPENAI_PREFERENCE, "preference").reference == "a"
+    row = {"prompt": [QUESTION], "completion": [{"role": "assistant", "content": "a"}]}
+    assert formats.example(row, "prompt-completion").reference == "a"
+
+
+def test_system_tools_and_parts_keep_their_meaning():
+    row = {
+        "messages": [
+            {"role": "developer", "content": "s"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "q"},
+                    {"type": "image_url", "image_url": {"url": "gs://b/i.png"}},
+                ],
+            },
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            {"role": "tool", "content": "r", "tool_call_id": "1"},
+            {"role": "assistant", "content": "a"},
+        ]
+    }
+    found = formats.example(row, "messages")
+    assert [turn["role"] for turn in found.messages] == ["system", "user", "assistant", "user"]
+    assert "gs://b/i.png" in found.messages[1]["content"]
+    assert found.messages[2]["content"] == '[{"id":"1"}]'
+    assert formats.input_text(found).startswith("system: s\n\nuser: q\n")
+
+
+def test_system_instruction_of_gemini_and_context_of_palm_chat():
+    gemini = ROWS["gemini"] | {"systemInstruction": {"parts": [{"text": "s"}]}}
+    chat = ROWS["palm-chat"] | {"context": "s"}
+    assert formats.example(gemini, "gemini").id == formats.example(chat, "palm-chat").id
+
+
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("palm", {"input_text": "q"}),
+        ("palm", {"input_text": "q", "output_text": 3}),
+        ("palm", {"input_text": "q", "output_text": ""}),
+        ("messages", {"messages": []}),
+        ("messages", {"messages": [QUESTION]}),
+        ("messages", {"messages": [{"role": "wizard", "content": "a"}]}),
+        ("messages", {"messages": "q"}),
+        ("gemini", {"contents": [{"role": "model", "parts": "a"}]}),
+        ("preference", {"contents": [GEMINI_QUESTION], "completions": []}),
+        ("palm-chat", {"messages": [None]}),
+    ],
+)
+def test_a_row_of_another_shape_is_refused(format, row):
+    with pytest.raises(DataError, match=r"line 7: .*not of the format"):
+        formats.example(row, format, 7)
+
+
+def test_reading_numbers_lines_and_keeps_ids_apart(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    same = json.dumps(ROWS["palm"])
+    path.write_text(f"\ufeff{same}\n\n{same}\n{same}", encoding="utf-8")
+    rows = list(formats.read_examples(path))
+    assert [row.line for row in rows] == [1, 3, 4]
+    first = rows[0].id
+    assert [row.id for row in rows] == [first, f"{first}-2", f"{first}-3"]
+
+
+def test_ids_are_stable_between_releases():
+    assert formats.example(ROWS["palm"], "palm").id == "91b792a304dad778"
+
+
+def test_reading_names_the_file_and_the_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(ROWS["palm"]) + "\n{\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: not a JSON object"):
+        list(formats.read_examples(path))
+    path.write_text(json.dumps(ROWS["palm"]) + '\n{"input_text": "q"}\n')
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: the row is not of the format palm"):
+        list(formats.read_examples(path))
+
+
+def test_an_unknown_format_or_file_is_wrong_usage(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(UsageError, match="no row has the fields"):
+        list(formats.read_examples(path))
+    with pytest.raises(UsageError, match="unknown format 'csv'"):
+        list(formats.read_examples(path, "csv"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        list(formats.read_examples(tmp_path / "none.jsonl"))

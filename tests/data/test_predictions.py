@@ -1,0 +1,111 @@
+"""Predictions files: what is written is read back, and a bad line is named."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunepipe.data import predictions
+from tunepipe.data.predictions import Prediction
+from tunepipe.errors import UsageError
+
+texts = st.text(st.characters(codec="utf-8"))
+rows = st.builds(Prediction, texts, texts, texts, st.none() | texts, texts)
+GOOD = '{"id": "a", "input": "i", "reference": "r", "prediction": "p"}'
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(rows, min_size=1, unique_by=lambda row: row.id))
+def test_what_is_written_is_read_back(tmp_path_factory, written):
+    path = tmp_path_factory.mktemp("rows") / "predictions.jsonl"
+    assert predictions.write(written, path) == len(written)
+    assert predictions.read(path) == written
+
+
+def test_a_row_is_one_object_with_the_contracts_keys():
+    assert json.loads(predictions.encode(Prediction("a", "i", "r", "p"))) == {
+        "id": "a",
+        "input": "i",
+        "reference": "r",
+        "prediction": "p",
+    }
+
+
+def test_an_unanswered_row_says_why():
+    row = Prediction("a", "i", "r", None, error="quota")
+    assert json.loads(predictions.encode(row))["prediction"] is None
+    assert predictions.decode(predictions.encode(row)) == row
+
+
+def test_half_a_surrogate_pair_is_replaced_and_a_pair_split_in_two_is_joined():
+    row = Prediction("a", "x\ud83d", "r", "\ud83d\ude00")
+    back = predictions.decode(predictions.encode(row))
+    assert (back.input, back.prediction) == ("x\ufffd", "😀")
+
+
+def test_blank_lines_unknown_fields_and_a_byte_order_mark_are_passed_over(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b'\r\n\n{"id": "b", "reference": "",')
+    with path.open("ab") as file:
+        file.write(b' "prediction": "", "extra": 1}\n \n')
+    assert predictions.read(path) == [
+        Prediction("a", "i", "r", "p"),
+        Prediction("b", "", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b"{", "the line is not JSON"),
+        (b"[" * 100_000, "the line is not JSON"),
+        (b'{"id": "\xff"}', "the line is not JSON"),
+        (b"[1]", "the line is not a JSON object"),
+        (b'{"reference": "r", "prediction": "p"}', "the field id is missing"),
+        (b'{"id": "b", "prediction": "p"}', "the field reference is missing"),
+        (b'{"id": "b", "reference": "r"}', "the field prediction is missing"),
+        (b'{"id": 1.5, "reference": "r", "prediction": "p"}', "the field id is not a text"),
+        (b'{"id": true, "reference": "r", "prediction": "p"}', "the field id is not a text"),
+        (b'{"id": "b", "reference": {}, "prediction": "p"}', "the field reference is not a text"),
+        (b'{"id": "b", "reference": "r", "prediction": 1}', "the field prediction is not a text"),
+        (b'{"id": "b", "input": null, "reference": "r", "prediction": "p"}', "the field input"),
+        (GOOD.encode(), "this id already stands on line 1"),
+    ],
+)
+def test_a_bad_line_is_named_and_not_quoted(tmp_path, line, found):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(GOOD.encode() + b"\n\n" + line + b"\n")
+    with pytest.raises(UsageError) as error:
+        predictions.read(path)
+    assert error.value.found.startswith(found)
+    assert error.value.where == f"{path}, line 3"
+    assert error.value.fix
+
+
+def test_a_number_may_stand_as_id():
+    line = '{"id": 12, "reference": "r", "prediction": "p"}'
+    assert predictions.decode(line).id == "12"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_a_file_without_rows_is_refused(tmp_path, content):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="holds no row"):
+        predictions.read(path)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        predictions.read(tmp_path / "none.jsonl")
+
+
+def test_nothing_is_left_behind_when_the_rows_break_off(tmp_path):
+    def broken():
+        yield Prediction("a", "i", "r", "p")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        predictions.write(broken(), tmp_path / "predictions.jsonl")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,322 @@
+"""A paid job is created once, whatever happens to the step that creates it."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from tests.gcp import launch_driver
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.backends.base import TuningRequest, TuningResult
+from tunepipe.backends.palm import backend as large_model
+from tunepipe.errors import CloudError
+from tunepipe.gcp import launcher
+from tunepipe.gcp.launcher import CancelledError, UnreachableError
+
+ROOT = f"gs://{BUCKET}/pipeline_root"
+PATIENT_SECONDS = 60
+
+
+def rows(count: int, field: str = "input_text") -> str:
+    return "\n".join(
+        json.dumps({field: f"question {n}", "output_text": f"answer {n}"}) for n in range(count)
+    )
+
+
+@pytest.fixture
+def request_(cloud: StandIn) -> TuningRequest:
+    cloud.ask("instant", {"on": True})
+    data = cloud.buckets / BUCKET / "data"
+    data.mkdir(exist_ok=True)
+    (data / "train.jsonl").write_text(rows(30))
+    (data / "eval.jsonl").write_text(rows(12))
+    return TuningRequest(
+        base_model="text-bison@001",
+        train_uri=f"gs://{BUCKET}/data/train.jsonl",
+        eval_uri=f"gs://{BUCKET}/data/eval.jsonl",
+        train_steps=20,
+        batch_size=24,
+        project=PROJECT,
+        region=REGION,
+        display_name="desk",
+        options={"pipeline_root": ROOT, "poll_seconds": 0.2, "first_job_seconds": 0.1},
+    )
+
+
+def tuned(request: TuningRequest, folder: Path) -> TuningResult:
+    return large_model.tune(request, str(folder), lambda event: None)
+
+
+def created(cloud: StandIn) -> int:
+    """How many jobs there are: creations that took effect, whatever the client was told."""
+    listed = [call for call in cloud.ask("resources") if "/pipelineJobs/" in call]
+    return len(listed)
+
+
+def ended(process: BaseProcess) -> int | None:
+    process.join(PATIENT_SECONDS)
+    return process.exitcode
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def asked(cloud: StandIn, method: str) -> bool:
+    """Whether a call has begun; a slow one is told of when it has ended."""
+    return method in cloud.ask("begun")
+
+
+def test_reports_model_and_endpoint_of_the_region_given(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("instant", {"on": False})  # this one really runs
+    events = []
+    by_the_second = {"accelerators": {"TPU_V3": {"usd_per_hour": {REGION: 3600.0}}}}
+    priced = {**request_.options, "tables": {"prices": by_the_second}}
+    result = large_model.tune(replace(request_, options=priced), str(tmp_path), events.append)
+    held = result.statistics["accelerator_seconds"]
+    assert 0 < held < result.statistics["seconds"]
+    assert result.cost_usd == pytest.approx(64 * held, abs=64 * 0.05)
+    assert result.model.startswith("projects/123456789012/locations/europe-west4/models/")
+    assert result.model.endswith("@1")
+    assert "/locations/europe-west4/endpoints/" in result.endpoint
+    assert events[-1]["state"] == "succeeded"
+    assert created(cloud) == 1
+    hosts = {call["host"] for call in cloud.calls() if "aiplatform" in call["host"]}
+    assert hosts == {"europe-west4-aiplatform.googleapis.com"}
+    written = json.loads((tmp_path / "gcp_resources").read_text())["resources"]
+    assert [entry["resourceType"] for entry in written] == ["PipelineJob"]
+    assert written[0]["resourceUri"].endswith(result.statistics["job"])
+
+
+# Where the step is killed: the call that is under way, and whether it has taken effect.
+STAGES = {
+    "before create": ("ListPipelineJobs", {"seconds": 5.0}),
+    "after create, before its name was written": (
+        "CreatePipelineJob",
+        {"seconds": 5.0, "after": True},
+    ),
+    "while polling": ("GetPipelineJob", {"seconds": 5.0}),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_step_finds_its_job_again(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, stage: str
+) -> None:
+    method, fault = STAGES[stage]
+    # A job that really runs is still at it when its launcher is killed.
+    cloud.ask("instant", {"on": stage != "while polling"})
+    cloud.fault(method, **fault)
+    killed = launch_driver.start(request_, tmp_path)
+    until(lambda: asked(cloud, method))
+    if stage.startswith("after create"):
+        until(lambda: created(cloud) == 1)
+    killed.kill()
+    ended(killed)
+    assert (tmp_path / "gcp_resources").exists() == (stage == "while polling")
+    assert tuned(request_, tmp_path).endpoint
+    assert created(cloud) == 1
+
+
+def test_a_step_killed_after_success_pays_nothing_again(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("GetPipelineJob", seconds=5.0)
+    killed = launch_driver.start(request_, tmp_path)
+    until(lambda: asked(cloud, "GetPipelineJob"))
+    assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_SUCCEEDED"]
+    killed.kill()
+    ended(killed)
+    assert not (tmp_path / "result.json").exists()
+    first = tuned(request_, tmp_path)
+    assert first.endpoint
+    lost_even_its_notes = tuned(request_, tmp_path / "elsewhere")
+    assert lost_even_its_notes.endpoint == first.endpoint
+    assert created(cloud) == 1
+
+
+def test_two_runs_at_once_share_one_job(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    # Both look before either creates: the slow answer to the first look makes sure of it.
+    cloud.fault("ListPipelineJobs", times=4, seconds=1.0)
+    both = [launch_driver.start(request_, tmp_path / name) for name in "ab"]
+    assert [ended(process) for process in both] == [0, 0]
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in "ab"]
+    assert results[0] == results[1]
+    assert created(cloud) == 1
+
+
+def test_a_cancelled_step_cancels_its_job(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    step = launch_driver.start(request_, tmp_path)
+    until((tmp_path / "gcp_resources").exists)
+    step.terminate()
+    assert ended(step) == CloudError.exit_code
+    assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_CANCELLED"]
+    assert not (tmp_path / "result.json").exists()
+    with pytest.raises(CancelledError):  # a restart does not pay again on its own account
+        tuned(request_, tmp_path)
+    assert created(cloud) == 1
+
+
+def test_a_step_cancelled_while_it_creates_leaves_no_job_running(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.fault("CreatePipelineJob", seconds=1.0, drop="after")
+    step = launch_driver.start(request_, tmp_path)
+    until(lambda: created(cloud) == 1)
+    step.terminate()
+    assert ended(step) == CloudError.exit_code
+    assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_CANCELLED"]
+
+
+PASSING = {
+    "503 on create": ("CreatePipelineJob", {"code": 503}),
+    "429 on create": ("CreatePipelineJob", {"code": 429, "times": 2}),
+    "connection lost before create": ("CreatePipelineJob", {"drop": "before"}),
+    "connection lost after create": ("CreatePipelineJob", {"drop": "after"}),
+    "503 while polling": ("GetPipelineJob", {"code": 503, "times": 3}),
+    "500 while polling": ("GetPipelineJob", {"code": 500, "times": 2}),
+    "429 while polling": ("GetPipelineJob", {"code": 429, "times": 2}),
+    "connection lost while polling": ("GetPipelineJob", {"drop": "before", "times": 2}),
+    "503 on the look-up": ("ListPipelineJobs", {"code": 503, "times": 2}),
+}
+
+
+QUICK = {"patience_seconds": 20, "pause_seconds": 0.05}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_trouble_that_passes_is_waited_out(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str
+) -> None:
+    method, trouble = PASSING[fault]
+    cloud.fault(method, **trouble)
+    quick = replace(request_, options={**request_.options, **QUICK})
+    assert tuned(quick, tmp_path).endpoint
+    assert created(cloud) == 1
+    assert any(call["method"] == method and call["code"] != 200 for call in cloud.calls(method))
+
+
+def test_the_first_jobs_500_is_mended_once_as_google_says(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("CreatePipelineJob", code=500)
+    assert tuned(request_, tmp_path).endpoint
+    assert created(cloud) == 1
+    assert [call["code"] for call in cloud.calls("CreateDataset")] == [200]
+    assert [call["code"] for call in cloud.calls("CreatePipelineJob")] == [500, 200]
+
+
+def test_a_500_that_the_remedy_does_not_mend_is_not_retried_for_ever(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("CreatePipelineJob", code=500, times=9)
+    with pytest.raises(UnreachableError) as caught:
+        tuned(request_, tmp_path)
+    assert caught.value.exit_code == 13
+    assert len(cloud.calls("CreatePipelineJob")) == 2
+    assert len(cloud.calls("CreateDataset")) == 1
+    assert created(cloud) == 0
+
+
+FINAL = {
+    "training quota": (
+        "job",
+        {"message": "Quota restricted_image_training_tpu_v3_pod exceeded: restricted image "
+         "training TPU V3 pod cores per region quota"},
+        "64 TPU v3 cores",
+    ),
+    "lab project": ("job", {"message": "Accelerators are not supported for this project"}, "lab"),
+    "rate limit that stays": (
+        "CreatePipelineJob",
+        {"code": 429, "message": "Quota exceeded for quota metric", "times": 99},
+        "quota",
+    ),
+    "template not there": ("template", {"code": 404, "message": "not found"}, "digest"),
+    "template not allowed": ("template", {"code": 403, "message": "Permission denied"}, "service"),
+    "no permission": (
+        "CreatePipelineJob",
+        {"code": 403, "message": "Permission 'aiplatform.pipelineJobs.create' denied"},
+        "roles/aiplatform.user",
+    ),
+    "not the account": (
+        "CreatePipelineJob",
+        {"code": 403, "message": "You do not have permission to act as service_account: x"},
+        "serviceAccountUser",
+    ),
+    "retired": (
+        "job",
+        {"message": "The base model text-bison@001 is no longer available for tuning."},
+        "--backend gemini",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FINAL)
+def test_trouble_that_stays_is_told_with_its_remedy(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, fault: str
+) -> None:
+    method, trouble, remedy = FINAL[fault]
+    cloud.fault(method, **trouble)
+    quick = replace(request_, options={**request_.options, **QUICK})
+    with pytest.raises(CloudError) as caught:
+        tuned(quick, tmp_path)
+    assert caught.value.exit_code == 4
+    assert remedy in caught.value.fix
+    assert trouble["message"] in caught.value.found
+    assert created(cloud) <= 1
+
+
+def test_google_out_of_reach_ends_the_step_and_not_the_job(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.fault("GetPipelineJob", code=503, times=10_000)
+    impatient = {**request_.options, "patience_seconds": 0.5}
+    with pytest.raises(UnreachableError) as caught:
+        tuned(replace(request_, options=impatient), tmp_path)
+    assert caught.value.exit_code == 13
+    assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_PENDING"]
+
+
+def test_a_failed_job_is_reported_again_and_not_repeated(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("job", message="Accelerators are not supported for this project")
+    for _ in range(2):
+        with pytest.raises(CloudError, match="Accelerators"):
+            tuned(request_, tmp_path)
+    assert created(cloud) == 1
+    # A new run, with no notes, is a wish to try again; the failed job does not stand in its way.
+    assert tuned(request_, tmp_path / "new").endpoint
+    assert created(cloud) == 2
+
+
+def test_a_model_that_was_deleted_since_is_tuned_again(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    first = tuned(request_, tmp_path / "first")
+    cloud.ask("forget", {"name": first.endpoint})
+    assert tuned(request_, tmp_path / "second").endpoint != first.endpoint
+    assert created(cloud) == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"resources": []}'])
+def test_unreadable_notes_are_no_notes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "gcp_resources").write_text(text)
+    assert launcher.read_resources(str(tmp_path / "gcp_resources")) == ""

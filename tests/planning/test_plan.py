@@ -1,0 +1,333 @@
+import json
+import math
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunepipe.catalog import models
+from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.planning import costs
+from tunepipe.planning import plan as steps
+
+KEYS = [
+    "region", "model", "backend", "accelerator_type", "accelerators", "batch_size", "rows",
+    "steps_per_epoch", "train_steps", "epochs", "quota", "estimated_hours", "estimated_cost_usd",
+    "price_date", "warnings",
+]  # fmt: skip
+A100 = "Restricted image training Nvidia A100 80GB GPUs per region: multiples of 8"
+TPU = "Restricted image training TPU V3 pod cores per region: multiples of 64"
+
+
+@pytest.mark.parametrize(
+    ("rows", "region", "model", "expected"),
+    [
+        (240, "us-central1", "text-bison@001", (8, 30)),
+        (240, "europe-west4", "text-bison@001", (24, 10)),
+        (240, "us-central1", "text-bison", (3, 80)),
+        (240, "europe-west4", "text-bison", (8, 30)),
+        (241, "us-central1", "text-bison@001", (8, 31)),
+        (247, "us-central1", "", (8, 31)),
+        (248, "us-central1", "", (8, 31)),
+        (249, "us-central1", "", (8, 32)),
+        (10, "europe-west4", "", (24, 1)),
+        (25, "europe-west4", "chat-bison@001", (24, 2)),
+    ],
+)
+def test_the_batch_belongs_to_model_and_region(rows, region, model, expected):
+    found = steps.plan(rows, region=region, model=model)
+    assert (found.batch_size, found.steps_per_epoch) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"epochs": 1}, (30, 1.0)),
+        ({"epochs": 3}, (90, 3.0)),
+        ({"epochs": 0.1}, (3, 0.1)),
+        ({"epochs": 0.11}, (4, 0.11)),
+        ({"epochs": 2.5}, (75, 2.5)),
+        ({"train_steps": 30}, (30, 1.0)),
+        ({"train_steps": 100}, (100, 3.3333)),
+        ({"train_steps": 1}, (1, 0.0333)),
+        ({}, (300, 10.0)),
+    ],
+)
+def test_steps_and_epochs(given, expected):
+    found = steps.plan(240, region="us-central1", **given)
+    assert (found.train_steps, found.epochs) == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 10**6), st.integers(1, 64), st.integers(1, 20))
+def test_an_epoch_covers_all_rows_and_no_step_is_empty(rows, batch, epochs):
+    per_epoch = steps.steps_per_epoch(rows, batch)
+    assert (per_epoch - 1) * batch < rows <= per_epoch * batch
+    total = steps.steps_from_epochs(epochs, per_epoch)
+    assert total == epochs * per_epoch
+    assert steps.epochs_from_steps(total, per_epoch) == epochs
+
+
+@pytest.mark.parametrize("given", [{"epochs": 1}, {"train_steps": 90}, {"train_steps": 300}, {}])
+def test_the_articles_example_costs_what_the_article_says(given):
+    found = steps.plan(240, region="us-central1", **given)
+    assert (found.accelerators, found.accelerator_type) == (8, "NVIDIA_A100_80GB")
+    assert (found.estimated_hours, found.estimated_cost_usd) == (1.0, 36.14)
+    assert found.price_date
+    assert any("4.517292 USD an hour x 1 h = 36.14 USD" in line for line in found.explanation)
+    assert any("assumption" in line for line in found.explanation)
+
+
+def test_hours_grow_with_the_steps_and_give_way_to_the_users_own():
+    assert steps.plan(240, region="us-central1", train_steps=900).estimated_hours == 3.0
+    found = steps.plan(240, region="us-central1", train_steps=900, hours=2)
+    assert (found.estimated_hours, found.estimated_cost_usd) == (2, 72.28)
+
+
+def test_each_region_names_its_quota():
+    assert steps.plan(240, region="us-central1").quota == A100
+    assert steps.plan(240, region="europe-west4").quota == TPU
+
+
+def test_a_price_that_is_not_known_is_not_made_up():
+    found = steps.plan(240, region="europe-west4")
+    assert (found.estimated_cost_usd, found.price_date) == (None, "")
+    assert any("no price an hour" in warning for warning in found.warnings)
+
+
+def test_the_user_lays_a_price_over_the_table():
+    over = {"prices": {"accelerators": {"TPU_V3": {"usd_per_hour": {"europe-west4": 0.5}}}}}
+    found = steps.plan(240, region="europe-west4", overrides=over, max_cost_usd=40)
+    assert found.estimated_cost_usd == 32.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"), [(0, DataError), (9, DataError), (-1, UsageError), (math.nan, UsageError)]
+)
+def test_too_few_rows_are_refused(rows, error):
+    with pytest.raises(error) as caught:
+        steps.plan(rows, region="us-central1")
+    assert caught.value.where == "rows"
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(10, True), (99, True), (100, False)])
+def test_few_rows_are_warned_of(rows, warned):
+    found = steps.plan(rows, region="us-central1").warnings
+    assert any("rows are few" in warning for warning in found) is warned
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"region": "us-east1"}, "us-central1, europe-west4"),
+        ({"region": ""}, "us-central1, europe-west4"),
+        ({"region": "us-central1", "backend": "local"}, "local"),
+        ({"region": "asia-east1", "model": "gemini-3.5-flash"}, "us-central1, europe-west4"),
+        ({"region": "us-central1", "max_cost_usd": 36.13}, "36.14 USD, above"),
+        ({"region": "europe-west4", "max_cost_usd": 1000}, "no price an hour"),
+        (
+            {"region": "us-central1", "model": "gemini-3.5-flash", "max_cost_usd": 1},
+            "tokens are not known",
+        ),
+        ({"region": "us-central1", "model": "gemini-3.8-flash"}, "gemini-3.5-flash"),
+    ],
+)
+def test_limits_refuse(given, words):
+    with pytest.raises(LimitError) as caught:
+        steps.plan(240, **given)
+    assert words in str(caught.value)
+
+
+def test_a_ceiling_that_is_just_met_lets_it_pass():
+    assert steps.plan(240, region="us-central1", max_cost_usd=36.14).estimated_cost_usd == 36.14
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"epochs": 1, "train_steps": 30}, "epochs, train_steps"),
+        ({"epochs": -1}, "epochs"),
+        ({"epochs": math.inf}, "epochs"),
+        ({"epochs": math.nan}, "epochs"),
+        ({"train_steps": -5}, "train_steps"),
+        ({"max_cost_usd": -1}, "max_cost_usd"),
+        ({"learning_rate_multiplier": 0}, "learning_rate_multiplier"),
+        ({"characters": 5, "other_characters": 6}, "other_characters"),
+        ({"batch": 4}, "batch"),
+        ({"backend": "palm"}, "backend"),
+        ({"model": "text-bison@01"}, "model"),
+        ({"model": "gemini-3.5-flash", "backend": "large-model"}, "model"),
+    ],
+)
+def test_wrong_usage(given, where):
+    with pytest.raises(UsageError) as caught:
+        steps.plan(240, region="us-central1", **given)
+    assert caught.value.where == where
+
+
+def test_an_unknown_model_gets_a_suggestion():
+    with pytest.raises(UsageError, match="text-bison@001"):
+        models.find("text-bison@01")
+
+
+def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
+    found = steps.plan(240, region="us-central1").as_json()
+    assert list(found) == KEYS
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told"),
+    [
+        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps are asked for"),
+        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs are asked for"),
+        ("gemini-3.5-flash", {"epochs": 2}, ""),
+        ("gemini-3.5-flash", {}, ""),
+        ("text-bison@001", {"train_steps": 31}, ""),
+    ],
+)
+def test_what_a_service_rounds_up_is_a_warning(model, asked, told):
+    found = steps.plan(240, region="us-central1", model=model, **asked)
+    rounded = [text for text in found.warnings if "whole epochs" in text]
+    assert len(rounded) == bool(told)
+    assert not told or (told in rounded[0] and f"{found.train_steps:,} steps" in rounded[0])
+
+
+def test_tokens_are_billed_by_whole_epochs():
+    found = steps.plan(
+        240, region="us-central1", model="gemini-3.5-flash", tokens=25_000, train_steps=100
+    )
+    assert (found.epochs, found.train_steps) == (4.0, 120)
+    assert found.estimated_cost_usd == 1.0
+    assert any("batch size" in warning for warning in found.warnings)
+    assert any("multi-region us" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(("asked", "billed"), [(1, 1.0), (6, 1.0), (125_000, 1.0), (125_001, 2.0)])
+def test_a_few_of_many_steps_are_billed_as_a_whole_epoch(asked, billed):
+    many = {"region": "us-central1", "model": "gemini-3.5-flash", "tokens": 25_000}
+    found = steps.plan(1_000_000, train_steps=asked, **many)
+    assert (found.epochs, found.train_steps) == (billed, billed * 125_000)
+    with pytest.raises(LimitError, match="above the ceiling"):
+        steps.plan(1_000_000, train_steps=asked, max_cost_usd=0.01, **many)
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "expected"),
+    [
+        ({"models": {"models": {"text-bison@001": {"batch_size": 16.0}}}}, "batch_size", 16),
+        ({"models": {"models": {"text-bison@001": {"default_steps": 200.0}}}}, "train_steps", 200),
+        ({"regions": {"us-central1": {"accelerators": 4.0}}}, "accelerators", 4),
+    ],
+)
+def test_whole_numbers_of_an_override_stay_whole_on_their_way_through_a_pipeline(
+    override, name, expected
+):
+    found = steps.plan(240, region="us-central1", overrides=override).as_json()[name]
+    assert (found, type(found)) == (expected, int)
+
+
+@pytest.mark.parametrize(
+    ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (5, 5, 4), (12, 4, 6)]
+)
+def test_tokens_from_characters(characters, other, expected):
+    assert costs.tokens_from_characters(characters, other) == expected
+
+
+def test_counted_tokens_win_over_characters():
+    known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
+    text = {"characters": 4_000_000, "other_characters": 0}
+    assert steps.plan(240, **known, **text).estimated_cost_usd == 5.0
+    assert steps.plan(240, **known, **text, tokens=100_000).estimated_cost_usd == 0.5
+
+
+def test_a_counted_sample_corrects_the_estimate_and_no_count():
+    known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
+    sample = costs.Calibration(rows=200, estimated=10_000, counted=12_500, counter="a tokenizer")
+    over = sample.as_tables()
+    found = steps.plan(240, **known, tokens_estimated=800_000, overrides=over)
+    assert found.estimated_cost_usd == 5.0
+    line = "800,000 tokens by characters x 1.25 = 1,000,000 tokens, calibrated on 200 rows with a "
+    assert any(line in told for told in found.explanation)
+    assert steps.plan(240, **known, characters=1_000_000, overrides=over).estimated_cost_usd == 5.0
+    assert steps.plan(240, **known, tokens=800_000, overrides=over).estimated_cost_usd == 4.0
+    assert steps.plan(240, **known, tokens_estimated=800_000).estimated_cost_usd == 4.0
+
+
+def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_lower():
+    def cost(model, **more):
+        known = {"region": "us-central1", "model": model, "epochs": 1, **more}
+        return steps.plan(240, **known, tokens_estimated=10_000_000)
+
+    llama, gemma = "meta/llama3_1@llama-3.1-8b", "google/gemma3@gemma-3-4b-it"
+    assert cost(llama).estimated_cost_usd == 8.5  # 0.317 a character and not 0.25, at 0.67 USD
+    assert any("x 0.317 / 0.25" in line for line in cost(llama).explanation)
+    assert cost(gemma).estimated_cost_usd == 11.4
+    sample = costs.Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
+    assert cost(llama, overrides=sample.as_tables()).estimated_cost_usd == 6.7
+
+
+def test_characters_that_nobody_sorted_are_taken_for_the_dear_kind():
+    known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
+    assert steps.plan(240, **known, characters=4_000_000).estimated_cost_usd == 16.0
+
+
+def test_this_machine_costs_nothing():
+    found = steps.plan(600, region="", backend="local", max_cost_usd=0.01)
+    assert (found.region, found.model, found.estimated_cost_usd) == ("local", "tiny", 0.0)
+    assert (found.train_steps, found.batch_size, found.quota) == (470, 16, "")
+    folder = steps.plan(600, region="local", backend="local", model="./base", epochs=2, batch=4)
+    assert (folder.model, folder.train_steps) == ("./base", 300)
+    assert folder.estimated_hours is None
+
+
+@pytest.mark.parametrize(
+    ("model", "today", "words"),
+    [
+        ("text-bison@001", date(2023, 7, 1), "ends on 2025-04-09"),
+        ("text-bison@001", date(2024, 10, 8), "ends on 2025-04-09"),
+        ("text-bison@001", date(2024, 10, 9), "refused since 2024-10-09"),
+        ("text-bison@001", date(2025, 4, 9), "shut down on 2025-04-09"),
+        ("gemini-2.5-flash", date(2026, 10, 20), "discontinued on 2026-10-20"),
+        ("gemini-3.5-flash", date(2026, 5, 18), "from 2026-05-19 on"),
+        ("gemini-3.5-flash", date(2027, 5, 19), "may end any day"),
+    ],
+)
+def test_the_calendar_warns(model, today, words):
+    found = steps.plan(240, region="us-central1", model=model, today=today).warnings
+    assert any(words in warning for warning in found)
+
+
+def test_a_retired_models_successor_is_named():
+    found = steps.plan(240, region="us-central1", today=date(2026, 1, 1)).warnings
+    assert "gemini-3.5-flash" in found[0]
+    assert models.is_retired(models.find("text-bison@001"), date(2026, 1, 1))
+    assert not models.is_retired(models.find("gemini-3.5-flash"), date(2026, 11, 22))
+
+
+def test_without_a_day_the_tables_own_day_is_taken():
+    plain = steps.plan(240, region="us-central1")
+    assert plain == steps.plan(240, region="us-central1", today=models.as_of())
+
+
+def test_an_override_brings_a_model_back():
+    over = {"models": {"models": {"gemini-3.8-flash": {"tunable": True}}}}
+    assert (
+        steps.plan(240, region="us-central1", model="gemini-3.8-flash", overrides=over).rows == 240
+    )
+    new = {"models": {"models": {"gemini-9": {"family": "gemini3", "batch_size": 4}}}}
+    found = steps.plan(240, region="us-central1", model="gemini-9", overrides=new)
+    assert found.steps_per_epoch == 60
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"train_steps": 1001}, "1000 steps"),
+        ({"learning_rate_multiplier": 2.0}, "multiplier of 1.0"),
+    ],
+)
+def test_what_is_advised_against_is_said(given, words):
+    found = steps.plan(240, region="us-central1", **given).warnings
+    assert any(words in warning for warning in found)

@@ -1,0 +1,89 @@
+"""The model card: front matter that Hugging Face reads, and a body that says what is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fixtures.pages import hostile_facts, sample_facts
+from tunepipe.reporting.model_card import model_card
+
+BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
+
+
+def front_matter(card: str) -> Any:
+    start, head, _ = card.split("---\n", 2)
+    assert start == ""
+    return yaml.safe_load(head)
+
+
+def test_the_front_matter_of_the_sample_run():
+    head = front_matter(model_card(sample_facts()))
+    assert head["language"] == ["en", "ja"]
+    assert head["library_name"] == "transformers"
+    assert head["base_model"] == "Qwen/Qwen3-0.6B"
+    assert head["tags"] == ["tunepipe", "local"]
+    assert "license" not in head
+    (entry,) = head["model-index"]
+    (result,) = entry["results"]
+    exact = next(m for m in result["metrics"] if m["type"] == "object_exact")
+    assert exact["value"] == 0.8
+    assert not any(m["type"].startswith("field:") for m in result["metrics"])
+
+
+def test_hugging_faces_own_reader_takes_it():
+    hub = pytest.importorskip("huggingface_hub", reason="pip install tunepipe[local]")
+    data = hub.ModelCardData(**front_matter(model_card(sample_facts())))
+    assert data.model_name == "Order memos, a sample report"
+    assert {result.metric_type for result in data.eval_results} >= {"object_exact", "parses"}
+    assert data.eval_results[0].dataset_type == "palm"
+
+
+def test_the_body_says_what_is_known_and_what_is_not():
+    card = model_card(sample_facts())
+    for text in (
+        "# Order memos, a sample report\n",
+        "Tuned from Qwen/Qwen3-0.6B by tunepipe.",
+        "**The tuned model is better.**",
+        "- SHA-256 of the file: 9c1d5a0f",
+        "- Steps done: 330",
+        "measured on 96 held-out rows",
+        "No licence and no intended use were stated",
+    ):
+        assert text in card
+
+
+def test_the_least_there_is_makes_a_card():
+    card = model_card(BARE)
+    assert front_matter(card) == {"pipeline_tag": "text-generation", "tags": ["tunepipe"]}
+    assert "**The tuned model is worse.** It lost." in card
+
+
+@pytest.mark.parametrize(
+    ("base", "kept"),
+    [
+        ("Qwen/Qwen3-0.6B", True),
+        ("text-bison@001", False),
+        ("", False),
+        ("/data/model", False),
+        ("a/b/c", False),
+        ("../b", False),
+    ],
+)
+def test_only_a_name_on_the_hub_is_a_base_model(base, kept):
+    head = front_matter(model_card(BARE | {"run": {"base_model": base}}))
+    assert ("base_model" in head) == kept
+
+
+def test_hostile_texts_cannot_leave_the_front_matter_or_their_line():
+    card = model_card(hostile_facts())
+    card.encode("utf-8")
+    assert set(front_matter(card)) <= {
+        "language", "library_name", "pipeline_tag", "base_model", "tags", "metrics", "model-index",
+    }  # fmt: skip
+    body = card.split("---\n", 2)[2]
+    assert "<script>" not in body.replace(r"\<script\>", "")
+    headings = [line for line in body.splitlines() if line.startswith("#")]
+    assert headings[1:] == ["## Evaluation", "## Training", "## Training data", "## Limits"]

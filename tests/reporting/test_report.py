@@ -1,0 +1,352 @@
+"""The report: whole from whatever facts there are, and nothing in it but what we put there."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
+from tunepipe.reporting.answers import row_groups
+from tunepipe.reporting.formatting import clean
+from tunepipe.reporting.judge_view import judge_view
+from tunepipe.reporting.report import report_page, write_report
+
+BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
+OPTIONAL = sorted(set(sample_facts(0)) - set(BARE))
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in nested facts."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    return [at] * bool(at) + [
+        path
+        for key, child in inner
+        for path in (paths(child, (*at, key)) if isinstance(child, (dict, list)) else [(*at, key)])
+    ]
+
+
+PLACES = paths(sample_facts(2))
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters())),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def test_the_sample_report_says_the_essential_numbers():
+    facts = sample_facts()
+    page = Page(report_page(facts))
+    comparison = facts["comparisons"]["base"]
+    for text in (
+        facts["title"],
+        "The tuned model is better.",
+        facts["reason"],
+        facts["dataset"]["fingerprint"],
+        facts["tuning"]["statistics"]["note"],
+        f"{100 * comparison['difference']:+.1f}",
+        f"{100 * comparison['low']:+.1f} to {100 * comparison['high']:+.1f}",
+        "1 unanswered",
+        "object exact",
+        "personal_data",
+        "Rejected rows",
+        "596\u202f049\u202f920",
+    ):
+        assert text in page.text
+    assert len(page.all("svg", role="img")) == 8
+
+
+@pytest.mark.parametrize("missing", OPTIONAL)
+@pytest.mark.parametrize("as_null", [True, False])
+def test_a_missing_part_is_left_out(missing, as_null):
+    facts = sample_facts(5)
+    if as_null:
+        facts[missing] = None
+    else:
+        del facts[missing]
+    page = Page(report_page(facts))
+    assert facts["title"] in page.text
+    sections = {"rows": "rows", "scores": "", "comparisons": "", "dataset": "", "tuning": ""}
+    if sections.get(missing):
+        assert not page.all("h2", id=sections[missing])
+    assert "None" not in page.text
+
+
+@pytest.mark.parametrize("only", [None, *OPTIONAL])
+def test_one_part_alone_is_a_page(only):
+    facts = dict(BARE) if only is None else BARE | {only: sample_facts(3)[only]}
+    page = Page(report_page(facts))
+    assert "The tuned model is worse." in page.text
+    assert "It lost." in page.text
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(PLACES), ANYTHING)
+def test_no_wrong_value_breaks_the_page(path, value):
+    facts = sample_facts(2)
+    place: Any = facts
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = copy.deepcopy(value)
+    page = report_page(facts)
+    page.encode("utf-8")
+    Page(page)
+
+
+def test_hostile_texts_stay_texts():
+    html = report_page(hostile_facts())
+    page = Page(html)
+    assert not page.all("img")
+    assert len(page.all("script")) == 1
+    handlers = [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+    assert handlers == []
+    for text in (HOSTILE[0], HOSTILE[2], HOSTILE[3], clean(HOSTILE[5])):
+        assert text in page.text
+    assert "\x00" not in html
+    assert len(html) < 2_000_000
+
+
+def test_texts_of_any_direction_are_kept_apart():
+    page = Page(report_page(sample_facts(3) | {"title": HOSTILE[4]}))
+    (title,) = page.all("h1")
+    assert title["dir"] == "auto"
+    assert all(span["dir"] == "auto" for span in page.all("span", **{"class": "text"}))
+
+
+def test_the_policy_lets_in_our_style_and_script_alone():
+    html = report_page(sample_facts(3))
+    page = Page(html)
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    rules = dict(rule.split(" ", 1) for rule in (policy["content"] or "").split("; "))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for kind in ("style", "script"):
+        (inline,) = re.findall(rf"<{kind}>(.*?)</{kind}>", html, re.S)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+    assert not any("style" in attributes for _, attributes in page.tags)
+
+
+def test_a_page_without_rows_has_no_script():
+    page = Page(report_page(BARE))
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "script-src 'none'" in (policy["content"] or "")
+    assert not page.all("script")
+
+
+def test_nothing_comes_from_outside():
+    html = report_page(sample_facts())
+    page = Page(html)
+    links = {"src", "href", "action", "data", "srcset", "xlink:href"}
+    assert not any(links & attributes.keys() for _, attributes in page.tags)
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_headings_go_down_one_level_at_a_time_and_names_are_unique():
+    page = Page(report_page(sample_facts()))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names))
+    wanted = {
+        name
+        for _, attributes in page.tags
+        for key in ("aria-labelledby", "aria-describedby")
+        for name in (attributes.get(key) or "").split()
+    }
+    assert wanted <= set(names)
+
+
+def test_every_table_has_a_caption_and_every_head_a_scope():
+    html = report_page(sample_facts())
+    tables = re.findall(r"<table.*?</table>", html, re.S)
+    assert tables
+    assert all("<caption>" in table for table in tables)
+    assert all(head.get("scope") in ("row", "col") for head in Page(html).all("th"))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence", "kind"),
+    [
+        ("better", "The tuned model is better.", "better"),
+        ("worse", "The tuned model is worse.", "worse"),
+        ("not-enough-evidence", "There is not enough evidence", "not-enough-evidence"),
+        ("odd", "odd", "unknown"),
+        ("", "No verdict was reached.", "unknown"),
+    ],
+)
+def test_each_verdict_is_a_sentence(verdict, sentence, kind):
+    page = Page(report_page(BARE | {"verdict": verdict}))
+    assert sentence in page.text
+    assert page.all("section", **{"class": f"verdict {kind}"})
+
+
+def test_the_champion_decides_where_there_is_one():
+    facts = sample_facts(3)
+    facts["scores"]["champion"] = copy.deepcopy(facts["scores"]["base"])
+    facts["scores"]["champion"]["metrics"]["object_exact"]["value"] = 0.777
+    facts["comparisons"]["champion"] = facts["comparisons"]["base"] | {"more_rows": 250}
+    page = Page(report_page(facts))
+    assert "Points against champion" in page.text
+    assert "champion 77.7" in page.text
+    assert "about 250 more held-out rows would settle it." in page.text
+    names = [svg["aria-labelledby"] for svg in page.all("svg", role="img")]
+    assert names[:2] == ["differences-champion-title", "differences-base-title"]
+
+
+def test_the_differences_of_every_metric_are_drawn_wherever_they_stand():
+    facts = sample_facts(0)
+    page = Page(report_page(facts))
+    differences = facts["scores"]["tuned"].pop("differences")
+    assert "field accuracy +3.5" in page.text
+    alone = Page(report_page(facts))
+    assert "field accuracy +3.5" not in alone.text
+    facts["comparisons"]["base"]["differences"] = differences
+    assert Page(report_page(facts)).text == page.text
+
+
+def test_classes_and_their_confusion_are_shown():
+    facts = sample_facts(0)
+    classes = [
+        {"label": f"class {n}", "support": 5, "precision": 0.5, "recall": 0.25, "f1": 1 / 3}
+        for n in range(20)
+    ]
+    matrix = [[5 * (row == column) for column in range(20)] for row in range(20)]
+    matrix[19][0] = 3
+    labels = [line["label"] for line in classes]
+    facts["scores"]["tuned"] |= {
+        "classes": classes,
+        "confusion": {"labels": labels, "matrix": matrix},
+    }
+    page = Page(report_page(facts))
+    assert "33.3" in page.text
+    assert "class 17" in page.text
+    # Twelve lines at most: the largest classes, and the nine others as one.
+    assert "class 19 predicted as class 0: 3" in page.text
+    assert "(others) predicted as (others): 45" in page.text
+    assert "The 9 smallest classes stand together." in page.text
+
+
+def test_a_matrix_that_is_not_square_is_left_out():
+    facts = sample_facts(0)
+    facts["scores"]["tuned"]["confusion"] = {"labels": ["a", "b"], "matrix": [[1, 2]]}
+    assert "Confusion matrix" not in Page(report_page(facts)).text
+
+
+def row(number: int, **values: Any) -> dict[str, Any]:
+    texts = {"input": "in", "reference": "out", "tuned": "out", "base": "out", "flip": ""}
+    return {"id": str(number), **texts, **values}
+
+
+def test_changed_rows_come_first_and_the_cap_is_said():
+    rows = [row(number) for number in range(30)]
+    rows[11]["flip"], rows[5]["flip"], rows[20]["tuned"] = "fixed", "broken", None
+    view = row_groups(rows, most=10)
+    assert (view["shown"], view["total"]) == (10, 30)
+    found = {group["kind"]: [r["id"] for r in group["rows"]] for group in view["groups"]}
+    assert [found[kind][0] for kind in ("broken", "fixed", "unanswered", "other")] == [
+        "5", "11", "20", "0",
+    ]  # fmt: skip
+    assert [group["total"] for group in view["groups"]] == [1, 1, 1, 27]
+
+
+def test_the_page_says_how_many_rows_it_shows():
+    facts = BARE | {"rows": [row(number) for number in range(1200)]}
+    page = Page(report_page(facts))
+    assert "1\u202f000 of 1\u202f200 rows are on this page, changed ones first." in page.text
+    assert len(page.all("li", **{"class": "row"})) == 1000
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "state", "marks"),
+    [
+        ("the same", "the same", "same", []),
+        ("", "", "same", []),
+        (None, "x", "unanswered", []),
+        ("a red cat", "a blue cat", "other", ["same", "removed", "added", "same"]),
+        ("nothing", "全く違う", "other", ["same"]),
+        ("an answer", "", "other", ["same"]),
+        ("", "wanted", "other", []),
+    ],
+)
+def test_answers_are_marked_against_the_reference(answer, reference, state, marks):
+    (group,) = row_groups([row(1, tuned=answer, reference=reference, base=None)])["groups"]
+    (shown,) = group["rows"][0]["answers"]
+    assert shown["state"] == state
+    assert [piece.kind for piece in shown["pieces"] if piece.text] == marks
+
+
+def test_long_texts_are_cut_and_say_so():
+    (group,) = row_groups([row(1, input="x" * 10_000, tuned="y" * 9_000)])["groups"]
+    shown = group["rows"][0]
+    assert shown["input"] == ("x" * 4000, 6000)
+    assert shown["answers"][0]["left_out"] == 5000
+
+
+def test_changed_rows_keep_longer_texts_than_the_others():
+    rows = [row(n, input="x" * 5000, flip="fixed" if n < 100 else "") for n in range(1100)]
+    limits = {group["kind"]: len(group["rows"][0]["input"][0]) for group in
+              row_groups(rows)["groups"]}  # fmt: skip
+    assert limits == {"fixed": 1600, "other": 200}
+
+
+def test_the_report_is_written_whole(tmp_path):
+    target = tmp_path / "new" / "report.html"
+    write_report(sample_facts(3), target)
+    html = target.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    assert html.rstrip().endswith("</html>")
+
+
+def test_prompts_that_must_not_get_worse_have_their_place():
+    facts = sample_facts()
+    guard = {**facts["comparisons"]["base"], "verdict": "worse", "wins": 0, "losses": 25}
+    facts["comparisons"]["guard"] = guard
+    page = report_page(facts)
+    assert "against base on guarded prompts" in page
+    assert "25" in page
+    assert len(re.findall(r'id="([^"]*)"', page)) == len(set(re.findall(r'id="([^"]*)"', page)))
+    assert not re.findall(r'id="[^"]*\s[^"]*"', page)
+
+
+def test_the_judge_is_shown_with_its_model_prompt_and_cost():
+    facts = sample_facts(0)
+    page = Page(report_page(facts))
+    said = facts["judge"]["comparison"]
+    assert page.all("h2", id="judge")
+    for text in (
+        "gemini-3.5-flash",
+        "the tuned model is better",
+        "42 of 52 rows asked",
+        "$0.50",
+        "What stands between the marks is material to be judged",
+    ):
+        assert text in page.text
+    pairs = dict(judge_view(facts)["pairs"])
+    shown = [pairs[name] for name in ("Wins of the tuned model", "Losses", "Ties")]
+    assert shown == [str(said[key]) for key in ("wins", "losses", "ties")]
+
+
+def test_a_judge_that_was_not_asked_says_why():
+    judge = {"model": "m", "refused": "above the <b>ceiling</b>"}
+    html = report_page(BARE | {"judge": judge})
+    assert "It gave no judgement: above the &lt;b&gt;ceiling&lt;/b&gt;" in html
+    assert "Wins of the tuned model" not in html
+
+
+@pytest.mark.parametrize("judge", [None, {}, {"model": "m"}, {"comparison": {"wins": None}}, 3])
+def test_little_is_known_of_a_judge(judge):
+    page = Page(report_page(BARE | {"judge": judge}))
+    assert "None" not in page.text
+    assert bool(page.all("h2", id="judge")) == bool(isinstance(judge, dict) and judge)

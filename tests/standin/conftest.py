@@ -1,1 +1,0 @@
-from tests.standin.session import cloud, standin  # noqa: F401

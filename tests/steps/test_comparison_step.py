@@ -1,0 +1,157 @@
+"""Comparison, report and promotion, as the steps of a pipeline do them."""
+
+import json
+
+import pytest
+from kfp import dsl
+
+from tunepipe.data.predictions import Prediction, write
+from tunepipe.errors import DataError
+from tunepipe.registry import champions as registry
+from tunepipe.steps.artifacts import model_of, paths_of, point_at
+from tunepipe.steps.comparison import compare_step
+from tunepipe.steps.promotion import keep_step, promote_step
+from tunepipe.steps.reporting import report_step
+
+ROWS = 60
+
+
+def artifact(path, kind=dsl.Artifact):
+    return kind(uri=str(path))
+
+
+def predictions(path, right: int):
+    rows = [
+        Prediction(str(n), f"question {n} <b>", f"answer {n}", f"answer {n if n < right else 'no'}")
+        for n in range(ROWS)
+    ]
+    write(rows, path)
+    return artifact(path)
+
+
+@pytest.fixture
+def given(tmp_path):
+    return {
+        "tuned": predictions(tmp_path / "tuned", 50),
+        "base": predictions(tmp_path / "base", 10),
+        "champion": None,
+    }
+
+
+def compared(given, tmp_path, **settings):
+    settings = {"task": "text", "margin": 0.0, "guard_margin": 0.0, "seed": 0, **settings}
+    return compare_step(given, str(tmp_path / "comparison"), **settings)
+
+
+def test_a_clearly_better_model_is_said_to_be_better(given, tmp_path):
+    found = compared(given, tmp_path)
+    said = json.loads((tmp_path / "comparison").read_text())
+    assert found.verdict == said["verdict"] == "better"
+    assert said["scores"]["tuned"]["metrics"]["exact_match"]["value"] == pytest.approx(50 / 60)
+    assert said["scores"]["base"]["metrics"]["exact_match"]["value"] == pytest.approx(10 / 60)
+    assert sum(flip["flip"] == "fixed" for flip in said["flips"]) == 40
+
+
+def test_against_a_champion_as_good_there_is_not_enough_evidence(given, tmp_path):
+    given["champion"] = predictions(tmp_path / "champion", 50)
+    found = compared(given, tmp_path)
+    assert found.verdict == "not-enough-evidence"
+    assert "champion" in found.reason
+
+
+def test_an_empty_file_is_no_champion(given, tmp_path):
+    (tmp_path / "champion").touch()
+    given["champion"] = artifact(tmp_path / "champion")
+    assert compared(given, tmp_path).verdict == "better"
+
+
+def test_without_a_base_model_there_is_not_enough_evidence(given, tmp_path):
+    """A tuned model's own base may be out of reach; the tuning is paid all the same."""
+    (tmp_path / "base").write_text("")
+    given["guard_tuned"], given["guard_base"] = given["tuned"], given["base"]
+    found = compared(given, tmp_path)
+    assert found.verdict == "not-enough-evidence"
+    assert "60 left out as unanswered" in found.reason
+    assert found.scores["base"]["unanswered"] == ROWS
+
+
+def test_what_must_not_get_worse_holds_a_better_model_back(given, tmp_path):
+    given["guard_tuned"] = predictions(tmp_path / "guard_tuned", 30)
+    given["guard_base"] = predictions(tmp_path / "guard_base", 55)
+    found = compared(given, tmp_path)
+    assert found.verdict == "worse"
+    assert "guard" in found.reason
+    said = json.loads((tmp_path / "comparison").read_text())
+    assert said["comparisons"]["base"]["verdict"] == "better"
+    assert said["comparisons"]["guard"]["losses"] == 25
+
+
+def test_metrics_are_logged_with_their_intervals(given, tmp_path):
+    tuned, base, confusion = dsl.Metrics(), dsl.Metrics(), dsl.ClassificationMetrics()
+    compared(given, tmp_path).log(tuned, base, confusion)
+    assert tuned.metadata["exact_match"] > base.metadata["exact_match"]
+    assert tuned.metadata["exact_match_low"] < tuned.metadata["exact_match_high"]
+    assert not confusion.metadata
+
+
+def test_a_classification_logs_its_confusion_matrix(tmp_path):
+    for name, shift in (("tuned", 0), ("base", 1)):
+        rows = [Prediction(str(n), "q", "ab"[n % 2], "ab"[(n + shift) % 2]) for n in range(20)]
+        write(rows, tmp_path / name)
+    given = {name: artifact(tmp_path / name) for name in ("tuned", "base")}
+    confusion = dsl.ClassificationMetrics()
+    compared(given, tmp_path, task="classification").log(dsl.Metrics(), dsl.Metrics(), confusion)
+    assert confusion.metadata["confusionMatrix"]["rows"] == [{"row": [10, 0]}, {"row": [0, 10]}]
+
+
+def test_the_pages_are_written_of_what_there_is(given, tmp_path):
+    compared(given, tmp_path)
+    plan = tmp_path / "plan"
+    plan.write_text(json.dumps({"train_steps": 470, "batch_size": 16}))
+    pages = {
+        name: artifact(tmp_path / f"{name}.out") for name in ("report", "summary", "model_card")
+    }
+    steps = {"plan": artifact(plan), "split": None, "dataset": None, "tuning": None}
+    report_step(str(tmp_path / "comparison"), given, steps, pages, {"id": "r1"})
+    report = (tmp_path / "report.out").read_text(encoding="utf-8")
+    assert "The tuned model is better" in report
+    assert "470" in report
+    assert "question 59 <b>" not in report, "rows are escaped"
+    assert "question 59 &lt;b&gt;" in report
+    assert "r1" in (tmp_path / "summary.out").read_text(encoding="utf-8")
+    assert (tmp_path / "model_card.out").read_text(encoding="utf-8").startswith("---\n")
+
+
+def test_only_better_promotes(given, tmp_path):
+    place = str(tmp_path / "registry")
+    compared(given, tmp_path)
+    assert promote_step("projects/p/models/1", str(tmp_path / "comparison"), place, "r1") == "1"
+    move = registry.champion(place)
+    assert (move.model, move.run, move.verdict) == ("projects/p/models/1", "r1", "better")
+    given["champion"] = predictions(tmp_path / "champion", 50)
+    compared(given, tmp_path)
+    with pytest.raises(DataError, match="only `better` promotes"):
+        promote_step("projects/p/models/2", str(tmp_path / "comparison"), place, "r2")
+    assert keep_step(str(tmp_path / "comparison"), place).startswith("champion 1 stays: ")
+
+
+def test_without_a_registry_nothing_is_promoted_and_nothing_fails(given, tmp_path):
+    compared(given, tmp_path)
+    assert promote_step("model", str(tmp_path / "comparison"), "", "r1") == ""
+    assert keep_step(str(tmp_path / "comparison"), "").startswith("there is still no champion: ")
+
+
+def test_an_artifact_is_its_folder_unless_it_stands_for_a_model_elsewhere(tmp_path):
+    model = artifact(tmp_path / "model", dsl.Model)
+    assert model_of(model) == str(tmp_path / "model")
+    point_at(model, "projects/p/locations/r/endpoints/1")
+    assert model_of(model) == "projects/p/locations/r/endpoints/1"
+    point_at(model, "")
+    assert model_of(model) == ""
+
+
+def test_only_files_that_hold_anything_are_read(tmp_path):
+    (tmp_path / "full").write_text("x")
+    (tmp_path / "empty").touch()
+    given = {name: artifact(tmp_path / name) for name in ("full", "empty", "missing")}
+    assert paths_of({**given, "none": None}) == {"full": str(tmp_path / "full")}

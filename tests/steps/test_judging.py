@@ -1,0 +1,91 @@
+"""The judge as a step of a pipeline: what it writes, and when it asks nobody."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from tests.standin.process import StandIn
+from tests.standin.session import PROJECT, REGION
+from tunepipe.data.predictions import Prediction, write
+from tunepipe.steps.judging import judge_step
+
+ROWS = 12
+PLACE = {"project": PROJECT, "region": REGION, "prompt": "", "tables": {}, "seed": 0}
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Any]:
+    for name, right in (("tuned", 10), ("base", 1)):
+        answers = [f"answer {n}" if n < right else f"{name} errs" for n in range(ROWS)]
+        rows = (Prediction(str(n), "q", f"answer {n}", said) for n, said in enumerate(answers))
+        write(rows, tmp_path / name)
+    return {name: dsl.Artifact(uri=str(tmp_path / name)) for name in ("tuned", "base")}
+
+
+def judged(given, folder: Path, plan: dict[str, Any] | None = None, **changes: Any) -> tuple:
+    file = None
+    if plan is not None:
+        (folder / "plan").write_text(json.dumps(plan))
+        file = dsl.Artifact(uri=str(folder / "plan"))
+    settings = {"model": "gemini-3.5-flash", "max_cost_usd": 0.0, "work_dir": "", **PLACE}
+    verdict = judge_step(given, file, str(folder / "judgement"), **{**settings, **changes})
+    text = (folder / "judgement").read_text()
+    return verdict, json.loads(text) if text else None
+
+
+def test_it_judges_and_keeps_its_replies(cloud: StandIn, given, tmp_path):
+    verdict, found = judged(given, tmp_path)
+    assert verdict == "better"
+    assert [found["comparison"][key] for key in ("wins", "losses", "ties")] == [9, 0, 3]
+    assert len(cloud.calls("GenerateContent")) == 22
+    assert judged(given, tmp_path) == (verdict, found)
+    assert len(cloud.calls("GenerateContent")) == 22
+
+
+def test_no_judge_or_no_answers_is_an_empty_file(cloud: StandIn, given, tmp_path):
+    assert judged(given, tmp_path, model="") == ("", None)
+    (tmp_path / "base").write_text("")
+    assert judged(given, tmp_path) == ("", None)
+    assert cloud.calls("GenerateContent") == []
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "planned", "why"),
+    [
+        (5.0, 5.0, "leaves nothing"),
+        (5.0, 4.999, "above the ceiling of 0.00 USD"),
+        (0.01, None, "above the ceiling of 0.01 USD"),
+    ],
+)
+def test_a_ceiling_ends_no_run_whose_tuning_is_paid(cloud, given, tmp_path, ceiling, planned, why):
+    plan = {"estimated_cost_usd": planned}
+    verdict, found = judged(given, tmp_path, plan, max_cost_usd=ceiling)
+    assert verdict == ""
+    assert found["model"] == "gemini-3.5-flash"
+    assert why in found["refused"]
+    assert cloud.calls("GenerateContent") == []
+
+
+def test_the_tuning_and_the_judge_share_a_ceiling(cloud, given, tmp_path):
+    verdict, _ = judged(given, tmp_path, {"estimated_cost_usd": 4.0}, max_cost_usd=5.0)
+    assert verdict == "better"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "403"),
+        ({"prompt": "which?"}, "not a template of its four fields"),
+        ({"project": ""}, "in a project and a region"),
+    ],
+)
+def test_nothing_that_refuses_the_judge_ends_the_step(
+    cloud: StandIn, given, tmp_path, changes, why
+):
+    cloud.fault("GenerateContent", code=403, message="no", times=99)
+    verdict, found = judged(given, tmp_path, **changes)
+    assert verdict == ""
+    assert why in found["refused"]

@@ -1,0 +1,43 @@
+"""Progress goes to the file that is named, else now and then to standard error."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tunepipe import progress
+
+
+def test_events_are_lines_of_the_file(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "progress.jsonl"
+    monkeypatch.setenv(progress.VARIABLE, str(path))
+    events = [{"stage": "tune", "done": n, "total": 3, "loss": 0.5} for n in (1, 2, 3)]
+    for event in events:
+        progress.report(**event)
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == events
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_file_a_line_comes_now_and_then_and_at_the_end(monkeypatch, capsys):
+    monkeypatch.delenv(progress.VARIABLE, raising=False)
+    monkeypatch.setattr(progress, "_last_line", float("-inf"))
+    for done in range(1, 101):
+        progress.report(stage="predict", done=done, total=100)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "predict 1/100"
+    assert err.splitlines()[-1] == "predict 100/100"
+    assert len(err.splitlines()) < 20
+
+
+@pytest.mark.parametrize(
+    ("event", "wanted"),
+    [
+        ({"stage": "tune", "done": 40, "total": 466, "loss": 1.23456}, "tune 40/466 loss=1.235"),
+        ({"stage": "split"}, "split"),
+        ({"note": "x"}, "note=x"),
+    ],
+)
+def test_a_line_for_people(event, wanted):
+    assert progress.line(event) == wanted

@@ -1,0 +1,1 @@
+"""Validated, costed, gated tuning pipelines for language models."""

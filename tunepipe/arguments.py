@@ -1,0 +1,59 @@
+"""Whether a number that a user gave can be meant: NaN, which no comparison refuses, included."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tunepipe.errors import UsageError
+
+# numpy takes no seed below 0, and a parameter of a pipeline travels as a float of 53 bits.
+SEED_MAX = 2**32 - 1
+
+
+def check_range(
+    value: Any, where: str, least: float, most: float = math.inf, *, whole: bool = False
+) -> None:
+    """Refuse what is no number of a range.
+
+    Args:
+        value: What was given; a whole number may come as 8.0, as KFP writes it.
+        where: The setting's name.
+        least: The smallest number that is taken.
+        most: The largest; infinity itself is never taken.
+        whole: Whether only whole numbers are.
+
+    Raises:
+        UsageError: It is none; the fix names the range.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    inside = number and least <= value <= most and abs(value) < math.inf
+    if not inside or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        end = "up" if most == math.inf else f"to {most:,}"
+        raise UsageError(
+            f"{value!r} is out of range", where=where, fix=f"{kind} from {least} {end}"
+        )
+
+
+def check_margin(value: Any, where: str = "margin") -> None:
+    """Refuse a loss to be borne that is no share: 5 would let any loss pass.
+
+    Raises:
+        UsageError: It does not lie in 0..1.
+    """
+    try:
+        check_range(value, where, 0, 1)
+    except UsageError as error:
+        error.fix += "; 5 % is 0.05"
+        raise
+
+
+def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
+    """Refuse a share of rows that leaves one side empty.
+
+    Raises:
+        UsageError: It does not lie between 0 and 1, both left out.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise UsageError(f"{value!r} is no share", where=where, fix="give one above 0 and below 1")

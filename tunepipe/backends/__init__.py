@@ -1,0 +1,1 @@
+"""What a tuner and a predictor must offer, and one package for each backend."""

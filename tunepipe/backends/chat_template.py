@@ -1,0 +1,169 @@
+"""How a conversation becomes a model's input: one rendering, for training and for prediction.
+
+Training reads a prompt, the opening of an answer, and the answer; prediction reads the first two
+(`asked_ids`). All come from the same functions, so a tuned model is asked exactly as it was taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import takewhile
+from typing import Any
+
+from tunepipe.errors import UsageError
+
+Messages = Sequence[Mapping[str, Any]]
+
+_PROBE = "answer"
+_ASKED = ({"role": "user", "content": "?"},)
+
+
+def prompt_text(tokenizer: Any, messages: Messages) -> str:
+    """Return the prompt as the model reads it.
+
+    Args:
+        tokenizer: A transformers tokenizer. Its chat template is used where it has one; else the
+            turns stand one after the other with blank lines between.
+        messages: {"role", "content"}, the last one the user's.
+
+    Raises:
+        UsageError: The chat template leaves out what the messages say.
+    """
+    if tokenizer.chat_template:
+        return _templated(tokenizer, messages, add_generation_prompt=True)
+    return "".join(f"{message['content']}\n\n" for message in messages)
+
+
+def completion_text(tokenizer: Any, messages: Messages, answer: str) -> str:
+    """Return what follows the prompt in training: an opening, the answer, the mark of its end."""
+    opening, closing = _frame(tokenizer, messages)
+    return opening + _as_written(tokenizer, messages, answer) + closing
+
+
+def asked_ids(tokenizer: Any, messages: Messages) -> list[int]:
+    """Return the tokens after which the model is to answer: the prompt's, and a named channel's."""
+    opening, _ = _frame(tokenizer, messages)
+    return prompt_ids(tokenizer, messages) + _named(tokenizer, opening)
+
+
+def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
+    """Return the prompt's tokens."""
+    text = prompt_text(tokenizer, messages)
+    # A template writes its own marks; without one the tokenizer adds the mark of a beginning.
+    ids: list[int] = tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
+    ends_itself = not tokenizer.chat_template and ids[-1:] == [tokenizer.eos_token_id]
+    return ids[:-1] if ends_itself else ids
+
+
+def completion_ids(tokenizer: Any, messages: Messages, answer: str) -> list[int]:
+    """Return the completion's tokens; appended to `prompt_ids` they are a row of training."""
+    opening, closing = _frame(tokenizer, messages)
+    text = _as_written(tokenizer, messages, answer) + closing
+    named = _named(tokenizer, opening)
+    return named + _ids(tokenizer, text if named else opening + text)
+
+
+def end_ids(tokenizer: Any) -> set[int]:
+    """Return the tokens after which an answer is over: the tokenizer's end, and the template's.
+
+    They differ where a base model carries the chat template of its instructed sibling.
+    """
+    _, closing = _frame(tokenizer, _ASKED)
+    return {*_marks(tokenizer, closing)[:1], tokenizer.eos_token_id} - {None}
+
+
+def answer_texts(tokenizer: Any, written: Iterable[Sequence[int]], ends: Set[int]) -> list[str]:
+    """Return the texts of what a model wrote, each up to the first of the tokens `ends`."""
+    opening, _ = _frame(tokenizer, _ASKED)
+    cut = [list(takewhile(lambda token: token not in ends, ids)) for ids in written]
+    texts: list[str] = tokenizer.batch_decode(cut, skip_special_tokens=True)
+    return [text.removeprefix(opening) for text in texts]
+
+
+def _frame(tokenizer: Any, messages: Messages) -> tuple[str, str]:
+    """Return what stands before and behind an answer.
+
+    Before it some templates name a channel (`<|channel|>final<|message|>`), or set a blank. Behind
+    it stands a mark that ends it: the tokenizer's own, where the template has none that the
+    vocabulary knows.
+    """
+    end = tokenizer.eos_token or ""
+    if not tokenizer.chat_template:
+        return "", end
+    whole = _rendered(tokenizer, messages, _PROBE)
+    prompt = prompt_text(tokenizer, messages)
+    if whole.startswith(prompt):
+        opening, _, closing = whole.removeprefix(prompt).partition(_PROBE)
+    else:
+        # Some open the answer with other words in training than in generation (an empty thought):
+        # those of generation count, as the model will be asked with them.
+        opening, closing = "", whole.rpartition(_PROBE)[2]
+    return opening, closing if _marks(tokenizer, closing) else end or closing
+
+
+def _named(tokenizer: Any, opening: str) -> list[int]:
+    """Return the tokens of an opening that names a channel; [] of one that is but a blank."""
+    return _ids(tokenizer, opening) if _marks(tokenizer, opening) else []
+
+
+def _as_written(tokenizer: Any, messages: Messages, answer: str) -> str:
+    """Return the answer as the template writes it: many cut the blanks off its ends."""
+    if not tokenizer.chat_template or answer in _rendered(tokenizer, messages, answer):
+        return answer
+    return answer.strip()
+
+
+def _rendered(tokenizer: Any, messages: Messages, answer: str) -> str:
+    turns = [*messages, {"role": "assistant", "content": answer}]
+    return _templated(tokenizer, turns, add_generation_prompt=False)
+
+
+def _marks(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens in a text that are no piece of language: only such a one ends an answer."""
+    return [token for token in _ids(tokenizer, text) if token in tokenizer.added_tokens_decoder]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: bool) -> str:
+    """Return the first rendering that holds what system and user say."""
+    from jinja2 import TemplateError
+
+    said = [m["content"].strip() for m in messages if m["role"] != "assistant"]
+    for turns in _forms(messages):
+        try:
+            # enable_thinking is a word of some templates (Qwen 3); others do not look at it.
+            text: str = tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                enable_thinking=False,
+            )
+        except TemplateError:
+            continue
+        if all(one in text for one in said):
+            return text
+    raise UsageError(
+        "the chat template of the model does not write what system and user say",
+        where=f"base_model {tokenizer.name_or_path}",
+        fix="take a model that chats in text, or mend its chat_template.jinja",
+    )
+
+
+def _forms(messages: Messages) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the forms of a conversation, of which a template understands at least one."""
+    for turns in (list(messages), _without_system(messages)):
+        yield turns
+        # Templates of models that also see pictures read parts.
+        yield [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+
+
+def _without_system(messages: Messages) -> list[Mapping[str, Any]]:
+    """Move the system turn into the first user turn, for templates that know no system role."""
+    if len(messages) < 2 or messages[0]["role"] != "system":
+        return list(messages)
+    system, first, *rest = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]

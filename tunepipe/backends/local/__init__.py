@@ -1,0 +1,1 @@
+"""LoRA and full tuning on this machine."""

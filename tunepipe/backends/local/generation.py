@@ -1,0 +1,94 @@
+"""Greedy answers in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
+from tunepipe.backends.local.local_loading import load_tokenizer
+from tunepipe.backends.local.local_precision import dtype_of
+from tunepipe.backends.local.memory import free_bytes, require_room_to_answer, size_of
+from tunepipe.backends.local.options import PredictionOptions
+from tunepipe.backends.local.pretrained import load_config, load_tuned, whole_model_of
+from tunepipe.errors import LimitError
+
+
+def generate(
+    name: str, prompts: Sequence[Prompt], options: PredictionOptions, device: str
+) -> Iterator[Answer]:
+    """Answer the prompts, those of like length together, shortest first.
+
+    Args:
+        name: The model's folder or hub id.
+        prompts: The questions.
+        options: Batch size and the longest answer.
+        device: Where to.
+
+    Raises:
+        LimitError: The memory does not suffice.
+    """
+    tokenizer = load_tokenizer(name)
+    require_room_to_answer(
+        size_of(load_config(whole_model_of(name)), rank=0),
+        free_bytes(device),
+        dtype_of(options.precision, device).itemsize,
+        options.four_bit,
+    )
+    model = load_tuned(name, device, options.precision, four_bit=options.four_bit)
+    asked = [(prompt.id, asked_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    asked.sort(key=lambda pair: len(pair[1]))
+    for start in range(0, len(asked), options.batch_size):
+        batch = asked[start : start + options.batch_size]
+        texts = _answers(model, tokenizer, [ids for _, ids in batch], options.max_output_tokens)
+        yield from (Answer(id, text) for (id, _), text in zip(batch, texts, strict=True))
+
+
+def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
+    """Answer all at once, or by halves where the GPU's memory does not suffice."""
+    try:
+        return _generated(model, tokenizer, asked, longest)
+    except torch.OutOfMemoryError as error:
+        if len(asked) == 1:
+            raise LimitError(
+                f"a prompt of {len(asked[0])} tokens and its answer need more memory than there is",
+                where="max_output_tokens",
+                fix="lower it, ask with four_bit, or take a smaller model",
+            ) from error
+    # Only here is the memory free that the failed try held.
+    torch.cuda.empty_cache()
+    half = len(asked) // 2
+    return [
+        text
+        for part in (asked[:half], asked[half:])
+        for text in _answers(model, tokenizer, part, longest)
+    ]
+
+
+def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
+    width = max(map(len, asked))
+    # Padding stands on the left: an answer must follow its prompt at once.
+    ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]
+    ends = _ends(model, tokenizer)
+    mask = [[0] * (width - len(one)) + [1] * len(one) for one in asked]
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            max_new_tokens=longest,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=sorted(ends),
+            do_sample=False,
+            temperature=None,  # a model's own sampling settings would only be warned about
+            top_p=None,
+            top_k=None,
+        )
+    return answer_texts(tokenizer, output[:, width:].tolist(), ends)
+
+
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    own = model.generation_config.eos_token_id
+    return end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None})

@@ -1,0 +1,134 @@
+"""What the local backend alone understands: the options of a tuning and of a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from tunepipe.errors import UsageError
+
+MODES = ("lora", "qlora", "full")
+ENGINES = ("transformers", "vllm")
+PRECISIONS = ("float32", "bfloat16")
+_CHOICES = {"tuning_mode": MODES, "engine": ENGINES, "precision": PRECISIONS}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """The options of `tune`; 0 and "" mean "choose for me".
+
+    Args:
+        tuning_mode: "lora", "qlora" (4-bit base; needs bitsandbytes) or "full". The tiny
+            model from nothing is always trained in full.
+        lora_rank: The rank of LoRA's matrices, >= 1.
+        lora_alpha: LoRA's scale; the update is multiplied by alpha / rank.
+        target_modules: The modules that LoRA adapts, separated by commas, or "all-linear".
+        merge: Write the tuned model whole instead of an adapter, which then lies in adapter/.
+        learning_rate: The recommended rate, before the multiplier; 0 takes the mode's own.
+        max_tokens: The most tokens a row may have; 0 takes what the model can read, up to 4096.
+        micro_batch_size: Rows through the model at once; 0 takes the whole batch.
+        packing: Lay short rows one after the other instead of padding them.
+        gradient_checkpointing: Compute activations twice instead of keeping them.
+        early_stopping: Stop after so many evaluations without a better loss, and keep the best
+            weights; 0 trains to the end.
+        evaluate_every: Steps between evaluations; 0 takes a tenth of the run.
+        checkpoint_every: Steps between checkpoints; 0 takes a tenth of the run.
+        checkpoint_dir: Where they go; "" takes the output folder.
+        device: "cpu", "cuda" or "cuda:N"; "" takes a GPU where there is one.
+        precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it.
+        processes: Processes that share the rows of each step; 0 takes one a GPU, and one on a CPU.
+        threads: CPU threads; more than one is slower for small models on a busy machine.
+    """
+
+    tuning_mode: str = "lora"
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    target_modules: str = "all-linear"
+    merge: bool = False
+    learning_rate: float = 0.0
+    max_tokens: int = 0
+    micro_batch_size: int = 0
+    packing: bool = False
+    gradient_checkpointing: bool = False
+    early_stopping: int = 0
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+    checkpoint_dir: str = ""
+    device: str = ""
+    precision: str = ""
+    processes: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """The settings of `predict`.
+
+    Args:
+        max_output_tokens: The longest answer, >= 1.
+        batch_size: Prompts at once.
+        engine: "transformers" or "vllm"; "" takes vLLM where it is installed and worth its start.
+        device: As in `TuningOptions`.
+        precision: As in `TuningOptions`.
+        four_bit: Hold the weights in 4 bits, as "qlora" does; needs bitsandbytes.
+        threads: As in `TuningOptions`.
+    """
+
+    max_output_tokens: int = 256
+    batch_size: int = 32
+    engine: str = ""
+    device: str = ""
+    precision: str = ""
+    four_bit: bool = False
+    threads: int = 1
+
+
+def read_options(kind: type[_T], given: Mapping[str, Any]) -> _T:
+    """Check options and fill in the rest.
+
+    Args:
+        kind: TuningOptions or PredictionOptions.
+        given: Names and values. Whole numbers may come as 16.0: KFP makes floats of them.
+
+    Raises:
+        UsageError: A name that is not known, or a value of the wrong type or out of range.
+    """
+    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    for name in given:
+        if name not in defaults:
+            raise UsageError(
+                "the local backend has no such option",
+                where=name,
+                fix=f"use one of {', '.join(sorted(defaults))}",
+            )
+    checked = {name: _checked(name, value, defaults[name]) for name, value in given.items()}
+    return kind(**checked)
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    wanted = type(default)
+    if wanted in (int, float) and type(value) in (int, float):
+        if value == wanted(value) >= _least(name):
+            return wanted(value)
+    elif type(value) is wanted and value in (default, *_CHOICES.get(name, (value,))):
+        return value
+    raise UsageError(
+        f"the option's value does not fit: {_wanted(name, wanted)}",
+        where=name,
+        fix=f"leave it out to get {default!r}",
+    )
+
+
+def _least(name: str) -> int:
+    return int(name in ("lora_rank", "lora_alpha", "batch_size", "max_output_tokens", "threads"))
+
+
+def _wanted(name: str, wanted: type) -> str:
+    if wanted in (int, float):
+        number = "whole number" if wanted is int else "number"
+        return f"a {number} from {_least(name)} up is wanted"
+    if name in _CHOICES:
+        return f"one of {', '.join(_CHOICES[name])} is wanted"
+    return "true or false is wanted" if wanted is bool else "a text is wanted"

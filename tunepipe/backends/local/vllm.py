@@ -1,0 +1,130 @@
+"""Greedy answers through vLLM, where that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
+from tunepipe.backends.local.local_loading import load_tokenizer
+from tunepipe.backends.local.local_precision import dtype_of
+from tunepipe.backends.local.memory import free_bytes, total_bytes
+from tunepipe.backends.local.options import PredictionOptions
+from tunepipe.backends.local.pretrained import adapter_of, load_config, whole_model_of
+from tunepipe.errors import TunepipeError, UsageError
+
+# vLLM takes most of a minute to start: small models have answered by then, or a few prompts.
+_WORTH_BYTES = 2**30
+_WORTH_PROMPTS = 64
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that its LoRA kernels come in
+_MEMORY_SHARE = 0.9  # of what is free
+
+
+def is_worth_its_start(name: str, prompts: int, device: str) -> bool:
+    """Say whether vLLM is to be taken unasked: it is here, with a GPU, and there is much to do.
+
+    Args:
+        name: The model's folder or hub id.
+        prompts: How many questions.
+        device: "cpu", "cuda" or "cuda:N"; vLLM takes the GPU it finds, so one of several is none.
+    """
+    if device != "cuda" or prompts < _WORTH_PROMPTS or not importlib.util.find_spec("vllm"):
+        return False
+    folder = Path(whole_model_of(name))
+    files = folder.glob("*.safetensors")
+    return not folder.is_dir() or sum(file.stat().st_size for file in files) > _WORTH_BYTES
+
+
+def generate(
+    name: str, prompts: Sequence[Prompt], options: PredictionOptions, device: str
+) -> Iterator[Answer]:
+    """Answer the prompts as `local_generation.generate` does; vLLM chooses the batches.
+
+    Args:
+        name: The model's folder or hub id; of an adapter, its base is served under it.
+        prompts: The questions.
+        options: The longest answer and the precision.
+        device: Where to.
+
+    Raises:
+        UsageError: vLLM is not installed, or cannot do what `options` ask.
+        TunepipeError: It does not start, or cannot take the model.
+    """
+    if not importlib.util.find_spec("vllm"):
+        raise UsageError("vLLM is not installed", where="engine", fix="pip install vllm")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would tell its makers of every start
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    _require_possible(options)
+    tokenizer = load_tokenizer(name)
+    asked = [asked_ids(tokenizer, prompt.messages) for prompt in prompts]
+    longest = max(map(len, asked), default=0) + options.max_output_tokens
+    try:
+        answers = _answers(name, asked, _engine(name, longest, options, device), tokenizer, options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise TunepipeError(
+            f"vLLM failed: {error}", where="engine", fix="take the engine transformers"
+        ) from error
+    for prompt, text in zip(prompts, answers, strict=True):
+        yield Answer(prompt.id, text)
+
+
+def _require_possible(options: PredictionOptions) -> None:
+    from vllm.platforms import current_platform
+
+    if options.four_bit:
+        raise UsageError(
+            "vLLM holds no weights in 4 bits here",
+            where="four_bit",
+            fix="take the engine transformers",
+        )
+    if options.device not in ("", found := current_platform.device_type):
+        raise UsageError(
+            f"vLLM computes on {found or 'no device'} here, not on {options.device}",
+            where="device",
+            fix="leave it out (CUDA_VISIBLE_DEVICES chooses among GPUs), or take the engine "
+            "transformers",
+        )
+
+
+def _engine(name: str, longest: int, options: PredictionOptions, device: str) -> Any:
+    from vllm import LLM
+
+    base, rank = whole_model_of(name), int(adapter_of(name).get("r", 0))
+    reads = load_config(base).get_text_config().max_position_embeddings
+    return LLM(
+        model=base,
+        dtype=str(dtype_of(options.precision, device)).removeprefix("torch."),
+        # Room for what a model could read at most may be more than there is.
+        max_model_len=min(longest, reads),
+        gpu_memory_utilization=_MEMORY_SHARE * free_bytes(device) / total_bytes(device),
+        enable_lora=rank > 0,
+        max_lora_rank=next((one for one in _RANKS if one >= rank), rank),
+        disable_log_stats=True,
+    )
+
+
+def _answers(
+    name: str, asked: Sequence[list[int]], llm: Any, tokenizer: Any, options: PredictionOptions
+) -> list[str]:
+    from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    ends = end_ids(tokenizer)
+    greedy = SamplingParams(
+        temperature=0.0,
+        repetition_penalty=llm.get_default_sampling_params().repetition_penalty,
+        max_tokens=options.max_output_tokens,
+        stop_token_ids=sorted(ends),
+        detokenize=False,
+    )
+    outputs = llm.generate(
+        [{"prompt_token_ids": ids} for ids in asked],
+        greedy,
+        use_tqdm=False,
+        lora_request=LoRARequest("tuned", 1, name) if adapter_of(name) else None,
+    )
+    return answer_texts(tokenizer, [output.outputs[0].token_ids for output in outputs], ends)

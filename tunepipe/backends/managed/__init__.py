@@ -1,0 +1,1 @@
+"""Tuning jobs of Vertex AI: Gemini and open models."""

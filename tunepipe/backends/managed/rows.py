@@ -1,0 +1,128 @@
+"""The rows of a managed tuning: brought into a format that the service takes, beside the run's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tunepipe.data.conversion import ConversionReport, convert
+from tunepipe.data.fingerprint import fingerprint
+from tunepipe.data.formats import common_format
+from tunepipe.data.rows import SNIFFED_ROWS, format_of, parse
+from tunepipe.errors import DataError, TunepipeError, UsageError
+from tunepipe.gcp import storage
+from tunepipe.gcp.datasets import local_files
+
+_PLACES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file as the service will read it.
+
+    Args:
+        uri: Where it lies; "" where there is none.
+        rows: Its rows.
+        bytes: Its size.
+        fingerprint: Hex SHA-256 of its bytes.
+        format: Its format.
+        left_out: What the conversion has left out, by name, with the number of rows.
+    """
+
+    uri: str = ""
+    rows: int = 0
+    bytes: int = 0
+    fingerprint: str = ""
+    format: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def detected(uri: str) -> str:
+    """Name the format of a file of rows by its first rows.
+
+    Raises:
+        UsageError: The file is not there, or its format is not to be seen.
+    """
+    with storage.open_reader(uri) as file:
+        head = [line for line in islice(file, SNIFFED_ROWS) if line.strip()]
+    rows = []
+    for line in head:
+        with suppress(TunepipeError):
+            rows.append(parse(line))
+    found = common_format(rows)
+    if found is None:
+        raise UsageError(
+            "no row has the fields of a known format", where=uri, fix="run: tunepipe validate"
+        )
+    return found
+
+
+def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
+    """Put a file where the service can read it, converted if need be.
+
+    The copy lies beside the file and ends in .jsonl, as in all of Google's examples.
+
+    Args:
+        uri: The file on gs://, or "" for none; an empty one counts as none.
+        taken: The formats that are sent as they are.
+        to: Names the format to convert another one to.
+
+    Raises:
+        UsageError: The file is on this machine alone.
+        DataError: A row cannot be carried over; nothing is dropped.
+    """
+    if not uri or not storage.stat(uri).bytes:
+        return Sent()
+    if not storage.is_gcs(uri):
+        raise UsageError(
+            "the service reads rows from Cloud Storage alone", where=uri, fix="give a gs:// URI"
+        )
+    with local_files(uri) as paths, TemporaryDirectory() as folder:
+        (path,) = paths
+        found = format_of([path])
+        if found in taken and not _is_shaped_otherwise(path, found):
+            return _sent(path, uri, found, {}, f"{uri}.jsonl")
+        made = str(Path(folder) / "rows.jsonl")
+        report = convert(path, made, to(found), format=found)
+        _check_all_carried(report, uri)
+        return _sent(made, "", report.to, report.left_out, f"{uri}.{report.to}.jsonl")
+
+
+def _is_shaped_otherwise(path: str, format: str) -> bool:
+    """Say whether a row has the one of its format's two shapes that no service reads.
+
+    Preferences as OpenAI writes them, and pairs whose sides are lists of messages, as TRL does.
+    """
+    if format not in ("preference", "prompt-completion"):
+        return False
+    with open(path, "rb") as file:
+        rows = (parse(line) for line in file if line.strip())
+        return any("preferred_output" in row or isinstance(row.get("prompt"), list) for row in rows)
+
+
+def _sent(path: str, uri: str, format: str, left_out: dict[str, int], copy: str) -> Sent:
+    if not uri.endswith(".jsonl"):
+        storage.write_file(path, copy)
+        uri = copy
+    with open(path, "rb") as file:
+        digest = fingerprint(file)
+        size = file.seek(0, 2)
+        file.seek(0)
+        rows = sum(1 for line in file if line.strip())
+    return Sent(uri, rows, size, digest, format, left_out)
+
+
+def _check_all_carried(report: ConversionReport, uri: str) -> None:
+    if not report.refused_total:
+        return
+    places = ", ".join(f"line {row['line']}" for row in report.refused[:_PLACES_SHOWN])
+    raise DataError(
+        f"{report.refused_total} of {report.rows} rows cannot be written as {report.to}:"
+        f" {report.refused[0]['reason']}",
+        where=f"{uri}, {places}",
+        fix=f"run: tunepipe convert DATASET OUT --to {report.to}; it lists every such row",
+    )

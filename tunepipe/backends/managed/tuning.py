@@ -1,0 +1,256 @@
+"""Tuning through a managed tuning job: what Gemini and open models share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunepipe.backends.base import Progress, TuningRequest, TuningResult
+from tunepipe.backends.managed import jobs as tuning_jobs
+from tunepipe.backends.managed.jobs import TuningJobs
+from tunepipe.backends.managed.loss_curves import curves
+from tunepipe.backends.managed.outcome import Planned, reconciled
+from tunepipe.backends.managed.parameters import TuningJob, check_sizes, checked_options, tuning_job
+from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
+from tunepipe.backends.managed.rows import Sent, detected, send
+from tunepipe.catalog import models
+from tunepipe.catalog.tables import load
+from tunepipe.gcp import launcher, storage
+from tunepipe.gcp.genai import told
+from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
+from tunepipe.gcp.lock import Claim
+from tunepipe.planning.costs import by_the_token
+
+# What is ours, or the pipeline's, and no business of the job's.
+_OUR_OPTIONS = frozenset(
+    (
+        *launcher.PACE,
+        "lease_seconds",
+        "settle_seconds",
+        "resources_path",
+        "again",
+        "tables",
+        "network",
+    )
+)
+_LEASE_SECONDS = 90.0
+_SETTLE_SECONDS = 5.0
+_FIRST_JOB_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the two kinds of tuning job differ.
+
+    Args:
+        backend: "gemini" or "open-model".
+        formats: The formats that are sent as they are.
+        convert_to: Names the format that another one is converted to.
+        stands: Says whether what a job has made is still there.
+        made: Names the model and its endpoint.
+        config: What the kind adds to the job's config.
+    """
+
+    backend: str
+    formats: Callable[[TuningJob], tuple[str, ...]]
+    convert_to: Callable[[TuningJob], Callable[[str], str]]
+    stands: Callable[[Any], bool]
+    made: Callable[[Any, Mapping[str, Any]], tuple[str, str]]
+    config: Callable[[TuningRequest], dict[str, Any]]
+
+
+def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+    """Tune through a managed job; a call that was killed is taken up where it stands.
+
+    Args:
+        kind: Which of the two.
+        request: `options` holds those of core/tuning_job.toml, and of ours: resources_path, again
+            (any text: a new job even where an equal one has succeeded), poll_seconds,
+            patience_seconds, first_job_seconds, pause_seconds, lease_seconds, settle_seconds,
+            tables, network (the pipeline's).
+        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
+        progress: Told of each change of the job.
+
+    Raises:
+        UsageError, LimitError: What the service would refuse.
+        DataError: The rows are too many, or the job has learnt nothing of use.
+        CloudError: Google refused, or the job failed.
+    """
+    tables = request.options.get("tables") or None
+    pace = launcher.pace({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
+    model = models.find(request.base_model, kind.backend, tables)
+    wanted = _wanted(request, model, detected(request.train_uri))
+    sent = _send(kind, request, wanted)
+    train, held_out = sent
+    check_sizes(
+        model.name,
+        train_rows=train.rows,
+        train_bytes=train.bytes,
+        eval_rows=held_out.rows,
+        eval_bytes=held_out.bytes,
+        overrides=(tables or {}).get("services"),
+    )
+    epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
+    wanted = _wanted(request, model, train.format, epochs)
+    jobs = _jobs(kind, request, wanted, sent)
+    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    name = launcher.launch(jobs, resources, pace, progress)
+    with told(name):
+        job = tuning_jobs.get(name)
+    return _result(kind, request, wanted, sent, job, model)
+
+
+def check_options(
+    backend: str,
+    model: str,
+    options: Mapping[str, Any],
+    *,
+    region: str,
+    learning_rate_multiplier: float = 1.0,
+) -> TuningJob:
+    """Check what a user may set, before there is a dataset to tune on.
+
+    Raises:
+        UsageError, LimitError: What the service would refuse.
+    """
+    launcher.pace(options)
+    _claiming(options)
+    found = models.find(model, backend, options.get("tables") or None)
+    return tuning_job(
+        found,
+        _given(options),
+        region=region,
+        epochs=1,
+        learning_rate_multiplier=learning_rate_multiplier,
+    )
+
+
+def _wanted(
+    request: TuningRequest, model: models.Model, row_format: str, epochs: int = 1
+) -> TuningJob:
+    return tuning_job(
+        model,
+        _given(request.options),
+        region=request.region,
+        epochs=epochs,
+        learning_rate_multiplier=request.learning_rate_multiplier,
+        row_format=row_format,
+    )
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in _OUR_OPTIONS}
+
+
+def _send(kind: Kind, request: TuningRequest, wanted: TuningJob) -> tuple[Sent, Sent]:
+    def one(uri: str) -> Sent:
+        return send(uri, kind.formats(wanted), kind.convert_to(wanted))
+
+    return one(request.train_uri), one(request.eval_uri)
+
+
+def _jobs(
+    kind: Kind, request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]
+) -> TuningJobs:
+    key = request.labels.get(KEY_LABEL) or _key(request, wanted, sent)
+    limit = int(load("backends/managed/parameters.toml")["display_name_characters"])
+    config = {
+        **wanted.as_config(),
+        **kind.config(request),
+        "tuned_model_display_name": request.display_name[:limit],
+        "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
+    }
+    bucket = storage.parse(request.train_uri).bucket
+    lease, settle = _claiming(request.options)
+    return TuningJobs(
+        project=request.project,
+        location=wanted.location,
+        base_model=wanted.base_model,
+        rows=(sent[0].uri, sent[1].uri),
+        config={name: value for name, value in config.items() if value},
+        claim=Claim(f"gs://{bucket}/tunepipe/claims/{key}", lease),
+        stands=kind.stands,
+        service_account=wanted.service_account,
+        settle_seconds=settle,
+    )
+
+
+def _claiming(options: Mapping[str, Any]) -> tuple[float, float]:
+    """Read how long a claim holds, and how long an unknown creation may take to show."""
+    return (
+        launcher.seconds(options, "lease_seconds", _LEASE_SECONDS),
+        launcher.seconds(options, "settle_seconds", _SETTLE_SECONDS),
+    )
+
+
+def _key(request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]) -> str:
+    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    rows = [one.fingerprint for one in sent]
+    config = {name: value for name, value in wanted.as_config().items() if name != "description"}
+    how = [wanted.base_model, wanted.location, config, wanted.service_account]
+    asked = [rows, how, request.options.get("output_uri", ""), request.options.get("again", "")]
+    told = json.dumps(asked, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
+
+
+def _result(
+    kind: Kind,
+    request: TuningRequest,
+    wanted: TuningJob,
+    sent: tuple[Sent, Sent],
+    job: Any,
+    model: models.Model,
+) -> TuningResult:
+    options = checked_options(_given(request.options), kind.backend)
+    planned = Planned(
+        rows=sent[0].rows,
+        steps=request.train_steps,
+        epochs=wanted.epochs,
+        dropped_fraction_max=options.get("dropped_fraction_max"),
+    )
+    lines, unread = curves(job.experiment or "")
+    figures = reconciled(tuning_jobs.data_stats(job), lines, planned, where=job.name)
+    remarks = [*figures.pop("remarks", []), *filter(None, [unread])]
+    made, endpoint = kind.made(job, options)
+    tables = request.options.get("tables") or None
+    tokens = int(figures.get("billable_tokens", 0))
+    cost = _cost(model, job, tokens, wanted.epochs, tables)
+    statistics = {
+        "job": job.name,
+        "base_model": wanted.base_model,
+        "method": wanted.method,
+        "batch_size": request.batch_size,
+        **figures,
+        **_seconds(job),
+        "left_out": dict(sum((Counter(one.left_out) for one in sent), Counter())),
+        "checkpoints": _checkpoints(job),
+        "note": "; ".join(remarks),
+    }
+    kept = {name: value for name, value in statistics.items() if value not in ("", {}, [], None)}
+    return TuningResult(made, endpoint, kept, cost)
+
+
+def _cost(
+    model: models.Model, job: Any, tokens: int, epochs: int, tables: Mapping[str, Any] | None
+) -> float | None:
+    """Price what the job billed; a tuned model costs what its base does, which the job names."""
+    before = (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
+    priced = (model, replace(model, name=before.rpartition("/")[2]))
+    found = (by_the_token(one, tokens, epochs, overrides=tables).cost_usd for one in priced)
+    return next((cost for cost in found if cost is not None), None)
+
+
+def _seconds(job: Any) -> dict[str, float]:
+    if not (job.create_time and job.end_time):
+        return {}
+    return {"seconds": round((job.end_time - job.create_time).total_seconds(), 1)}
+
+
+def _checkpoints(job: Any) -> list[dict[str, Any]]:
+    found = (job.tuned_model and job.tuned_model.checkpoints) or []
+    return [one.model_dump(exclude_none=True) for one in found]

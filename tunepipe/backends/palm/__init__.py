@@ -1,0 +1,1 @@
+"""Google's tune-large-model template."""

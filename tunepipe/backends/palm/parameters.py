@@ -1,0 +1,268 @@
+"""The parameters of Google's template that tunes PaLM models, checked before anything is sent.
+
+What the template would refuse an hour after it was paid for is refused here at once. The rules
+and their source stand in large_model.toml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunepipe.catalog.tables import Table, load
+from tunepipe.errors import LimitError, UsageError
+from tunepipe.near_names import hint
+
+Parameters = dict[str, Any]
+
+
+def template_parameters(given: Mapping[str, Any], *, region: str) -> Parameters:
+    """Check a template's parameters and reduce them to what has to be sent.
+
+    Args:
+        given: Parameters by the template's names. `location` is `region` unless given, and
+            `accelerator_type` what trains in `region`; left to the template, the two fail.
+        region: Where the pipeline runs.
+
+    Returns:
+        What differs from the template's defaults, and location and accelerator_type always.
+        Whole numbers come back as int, also where they came as 20.0.
+
+    Raises:
+        UsageError: An unknown name, a wrong type or range, or parameters that exclude each other.
+        LimitError: Anything would run outside the region given.
+    """
+    table = load("backends/palm/parameters.toml")
+    rules = table["parameters"]
+    values = {name: _checked(name, value, rules) for name, value in given.items()}
+    values.setdefault("large_model_reference", rules["large_model_reference"]["default"])
+    values["location"] = values.get("location") or region
+    values["accelerator_type"] = values.get("accelerator_type") or _accelerator(region, table)
+    _check_model(values, rules)
+    _check_data(values)
+    _check_region(values, region)
+    _check_key(values, region)
+    return {
+        name: value
+        for name, value in values.items()
+        if rules[name].get("always") or value != rules[name].get("default")
+    }
+
+
+def template_defaults() -> Parameters:
+    """Return the template's own value of every parameter that has one."""
+    rules = load("backends/palm/parameters.toml")["parameters"]
+    return {name: rule["default"] for name, rule in rules.items() if "default" in rule}
+
+
+def training_region(region: str, location: str, accelerator_type: str) -> str:
+    """Say where the template trains; the hardware decides, not the region the pipeline runs in.
+
+    Args:
+        region: Where the pipeline runs.
+        location: Where the model is uploaded and deployed.
+        accelerator_type: "GPU", "TPU" or "".
+
+    Returns:
+        A region.
+
+    Raises:
+        LimitError: The template refuses this combination.
+    """
+    regions = load("backends/palm/parameters.toml")["regions"]
+    if region not in regions["pipeline"]:
+        raise LimitError(
+            f"the template does not run in {region}",
+            where="region",
+            fix=f"use one of {', '.join(regions['pipeline'])}",
+        )
+    if accelerator_type:
+        return str(regions["training"][accelerator_type])
+    if location != "us-central1" or region not in regions["training"].values():
+        raise LimitError(
+            "without accelerator_type the template tunes for us-central1 only",
+            where="accelerator_type",
+            fix="give GPU (trains in us-central1) or TPU (trains in europe-west4)",
+        )
+    return region
+
+
+def template_uri(model: str, version: str = "") -> str:
+    """Name the template that tunes a model.
+
+    Args:
+        model: Such as "text-bison@001" or "chat-bison".
+        version: A tag such as "v3.0.0", a digest "sha256:…", or a whole https:// URI; "" for the
+            version that everything here was made for.
+
+    Raises:
+        UsageError: The template does not know the model.
+    """
+    if version.startswith("https://"):
+        return version
+    templates = load("backends/palm/parameters.toml")["templates"]
+    name = templates[family(model)]
+    return f"{templates['registry']}/{name}/{version or templates['version']}"
+
+
+def family(model: str) -> str:
+    """Say which family a model is of: "text", "code" or "chat".
+
+    Raises:
+        UsageError: None of them.
+    """
+    families: dict[str, list[str]] = load("backends/palm/parameters.toml")["families"]
+    stem = model.partition("@")[0]
+    for name, models in families.items():
+        if stem in models:
+            return name
+    known = [each for models in families.values() for each in models]
+    raise UsageError("the template tunes no such model", where=model, fix=hint(stem, known))
+
+
+def row_limits() -> dict[str, int]:
+    """Return the template's limits of rows: train_min, eval_min, eval_max."""
+    limits: dict[str, int] = load("backends/palm/parameters.toml")["rows"]
+    return limits
+
+
+def _checked(name: str, value: Any, rules: Table) -> Any:
+    rule = rules.get(name)
+    if rule is None:
+        raise UsageError(
+            "the template has no such parameter",
+            where=name,
+            fix=hint(name, rules),
+        )
+    if rule.get("ignored"):
+        raise UsageError(
+            "the template declares this parameter and reads it nowhere", where=name, fix="drop it"
+        )
+    typed = _typed(name, value, rule)
+    _check_range(name, typed, rule)
+    return typed
+
+
+def _typed(name: str, value: Any, rule: Table) -> Any:
+    kind = rule["type"]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "enable_checkpoint_selection" and isinstance(value, bool):
+        return str(value).lower()  # the template wants the word
+    if kind == "integer" and number and float(value).is_integer():
+        return int(value)
+    if kind == "number" and number:
+        return float(value)
+    if (kind == "boolean" and isinstance(value, bool)) or (
+        kind in ("text", "gs-uri") and isinstance(value, str)
+    ):
+        return value
+    raise UsageError(
+        f"must be {_KINDS[kind]}, is {type(value).__name__}", where=name, fix="mend its type"
+    )
+
+
+_KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "text": "a text",
+    "gs-uri": "a gs:// URI",
+}
+
+
+def _check_range(name: str, value: Any, rule: Table) -> None:
+    if value == rule.get("default"):
+        return
+    problem = ""
+    if "min" in rule and value < rule["min"]:
+        problem = f"must be at least {rule['min']}, is {value}"
+    elif "above" in rule and value <= rule["above"]:
+        problem = f"must be above {rule['above']}, is {value}"
+    elif "values" in rule and value not in rule["values"]:
+        problem = f"must be one of {', '.join(rule['values'])}"
+    elif "characters_max" in rule and not 1 <= len(value) <= rule["characters_max"]:
+        problem = f"must have 1 to {rule['characters_max']} characters, has {len(value)}"
+    elif rule["type"] == "gs-uri" and not value.startswith("gs://"):
+        problem = "must be a gs:// URI"
+    if problem:
+        raise UsageError(problem, where=name, fix="change the value, or leave it out")
+
+
+def _check_model(values: Parameters, rules: Table) -> None:
+    model = values["large_model_reference"]
+    kind = family(model)
+    for name, value in values.items():
+        takes = rules[name].get("models")
+        if takes and kind not in takes and value != rules[name]["default"]:
+            raise UsageError(
+                f"{model} does not take this parameter", where=name, fix="leave it out"
+            )
+
+
+def _check_data(values: Parameters) -> None:
+    if bool(values.get("dataset_uri")) == bool(values.get("dataset_name")):
+        raise UsageError(
+            "exactly one of dataset_uri and dataset_name must be given", where="dataset_uri"
+        )
+    for name in ("project", "model_display_name"):
+        if not values.get(name):
+            raise UsageError("is required", where=name, fix="give it")
+
+
+def _check_region(values: Parameters, region: str) -> None:
+    trains = training_region(region, values["location"], values["accelerator_type"])
+    if trains != region:
+        raise LimitError(
+            f"{values['accelerator_type']} tuning would run in {trains}, outside the region given",
+            where="region",
+            fix=f"run in {trains}, and give location where the model is to be served elsewhere",
+        )
+    allowed = load("backends/palm/parameters.toml")["regions"]["pipeline"]
+    if values["location"] not in allowed:
+        raise LimitError(
+            f"no tuned model can be served in {values['location']}",
+            where="location",
+            fix=f"use one of {', '.join(allowed)}",
+        )
+    board = values.get("tensorboard_resource_id", "")
+    if board and f"/locations/{region}/" not in board:
+        raise LimitError("the TensorBoard is in another region", where="tensorboard_resource_id")
+
+
+def _check_key(values: Parameters, region: str) -> None:
+    key = values.get("encryption_spec_key_name", "")
+    if not key:
+        return
+    if f"/locations/{region}/" not in key:
+        raise LimitError(
+            "the key is in another region",
+            where="encryption_spec_key_name",
+            fix=f"use a key in {region}",
+        )
+    on_tpu = values["accelerator_type"] == "TPU"
+    if on_tpu and not values.get("tpu_training_skip_cmek"):
+        raise LimitError(
+            "TPU tuning does not take a key",
+            where="encryption_spec_key_name",
+            fix="set tpu_training_skip_cmek, which trains without the key, or tune on GPU",
+        )
+    if not on_tpu and (values["location"], region) != ("us-central1", "us-central1"):
+        raise LimitError(
+            "GPU tuning takes a key only where pipeline and model are in us-central1",
+            where="encryption_spec_key_name",
+            fix="set region and location to us-central1",
+        )
+
+
+def _accelerator(region: str, table: Table) -> str:
+    training = table["regions"]["training"]
+    for accelerator, place in training.items():
+        if place == region:
+            return str(accelerator)
+    if region not in table["regions"]["pipeline"]:
+        return ""
+    raise LimitError(
+        f"nothing tunes in {region}: GPU tuning runs in us-central1, TPU tuning in europe-west4",
+        where="region",
+        fix="run in us-central1 or europe-west4; location may name where the model is served",
+    )

@@ -1,0 +1,1 @@
+"""Models, regions, prices and service limits, with their sources and dates."""

@@ -1,0 +1,60 @@
+"""The dated tables of the package, and the user's overrides.
+
+Every table names its sources and the day it was read. A user's override is a mapping of the
+same shape, merged over ours key by key: a price that changed is one line, not a copy.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+Table = dict[str, Any]
+
+_ROOT = os.path.dirname(os.path.dirname(__file__))
+
+
+@cache
+def _read(file: str) -> Table:
+    # Not by importlib.resources, whose import takes longer than the table.
+    with open(os.path.join(_ROOT, file), "rb") as table:
+        return tomllib.load(table)
+
+
+def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
+    """Read one of the package's tables and lay the user's values over it.
+
+    Args:
+        file: The path inside the package, such as "catalog/prices.toml". Write it as a literal:
+            the packaging of components finds data files by these literals.
+        overrides: Values that replace ours, nested as the file is; None changes nothing.
+
+    Returns:
+        A fresh mapping; changing it changes nothing else.
+    """
+    return merged(_read(file), whole(overrides or {}))
+
+
+def whole(value: Any) -> Any:
+    """Make 8 of 8.0 wherever it stands: JSON's numbers come out of a pipeline as floats."""
+    if isinstance(value, Mapping):
+        return {key: whole(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole(below) for below in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """Lay one nested mapping over another; where both hold a mapping, go deeper."""
+    result = {
+        key: merged(value, {}) if isinstance(value, Mapping) else value
+        for key, value in base.items()
+    }
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(below, dict) and isinstance(value, Mapping)
+        result[key] = merged(below or {}, value) if both else value
+    return result

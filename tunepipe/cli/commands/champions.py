@@ -1,0 +1,152 @@
+"""The verbs promote, rollback and champions: which model is in service, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.commands.run import local_folder
+from tunepipe.cli.consent import agree
+from tunepipe.cli.output import Output
+from tunepipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from tunepipe.registry.champions import Move
+
+Registry = Annotated[
+    str,
+    typer.Option(
+        metavar="PLACE", help="The champion's folder or gs:// prefix; by default the runs' own."
+    ),
+]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def promote(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run whose model is promoted.")],
+    reason: Reason,
+    registry: Registry = "",
+    project: options.Project = "",
+    region: options.Region = "",
+    runs: options.Runs = Path("runs"),
+    yes: Yes = False,
+    json: options.Json = False,
+) -> int:
+    """Make a run's model the champion by hand, whatever the verdict; the move is recorded.
+
+    In the cloud the model also gets the alias `champion` in the model registry.
+    """
+    out = Output(json)
+    if folder := local_folder(run, runs):
+        from tunepipe.runs.local import read
+
+        done = read(folder)
+        model, verdict, name = str(folder / "model"), done.verdict, done.id
+        place = registry or str(folder.parent / "registry")
+    else:
+        model, verdict, name, kept = _of_cloud(run, project, region)
+        place = registry or kept
+    if not verdict:
+        raise UsageError("the run has no verdict yet", where=run, fix=f"tunepipe status {run}")
+    agree(f"Make the model of {name} ({verdict}) the champion?", yes, out)
+    return _move(place, model, name, verdict, reason, out)
+
+
+def rollback(
+    reason: Reason,
+    to: Annotated[
+        int, typer.Option(metavar="VERSION", min=0, help="Which champion; 0: the one before.")
+    ] = 0,
+    registry: Registry = "",
+    runs: options.Runs = Path("runs"),
+    yes: Yes = False,
+    json: options.Json = False,
+) -> int:
+    """Make an earlier champion the champion again; the move is recorded as another one."""
+    from tunepipe.registry import champions as moves
+
+    out = Output(json)
+    place = registry or str(runs / "registry")
+    former = _former(moves.history(place), to, place)
+    agree(f"Make champion {former.version}, of {former.run}, the champion again?", yes, out)
+    told = f"back to {former.version}: {reason}"
+    return _move(place, former.model, former.run, former.verdict, told, out)
+
+
+def champions(
+    registry: Registry = "", runs: options.Runs = Path("runs"), json: options.Json = False
+) -> int:
+    """List the moves of the champion: who, when, which run, which verdict."""
+    from tunepipe.registry import champions as moves
+
+    place = registry or str(runs / "registry")
+    found = moves.history(place)
+    out = Output(json)
+    out.result({"registry": place, "moves": [asdict(move) for move in found]})
+    head = ("version", "when", "who", "run", "verdict", "reason")
+    if found:
+        out.table([head, *map(_row, found)], styles=("bold",))
+    else:
+        out.line(f"no champion in {place}")
+    return 0
+
+
+def _former(history: list[Move], version: int, place: str) -> Move:
+    """Find the move to go back to: the last one whose model was another than today's.
+
+    A model may have been promoted twice, by its run and by hand; a folder is copied each time.
+    """
+    if not history:
+        raise UsageError("there is no champion", where=place, fix="name --registry or --runs")
+    present = history[-1]
+    others = [one for one in history if one.run != present.run and one.model != present.model]
+    wanted = [move for move in history if move.version == version] if version else others
+    if not wanted:
+        raise UsageError(
+            f"there is no champion {version}" if version else "there was no champion before",
+            where=place,
+            fix="tunepipe champions lists them",
+        )
+    return wanted[-1]
+
+
+def _of_cloud(run: str, project: str, region: str) -> tuple[str, str, str, str]:
+    """Look a cloud run up: its model, its verdict, its name and its registry."""
+    from tunepipe.gcp import pipeline_jobs
+    from tunepipe.runs import vertex as vertex_run
+
+    found = vertex_run.status(run, project=project, region=region)
+    if not found.model:
+        raise UsageError("the run has made no model", where=found.name)
+    told = dict(pipeline_jobs.get(found.name).runtime_config.parameter_values)
+    return found.model, found.verdict, found.name.rpartition("/")[2], str(told.get("registry", ""))
+
+
+def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:
+    from tunepipe.registry import champions as moves
+    from tunepipe.registry import vertex_alias as champion_alias
+    from tunepipe.steps.promotion import require_serving, user
+
+    require_serving(model)
+    before = moves.champion(place)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    made = moves.promote(
+        place, model, run=run, verdict=verdict, reason=reason, moved_at=now, moved_by=user()
+    )
+    alias = champion_alias.move_alias(made.model, before.model if before else "")
+    said: dict[str, Any] = {"registry": place, **asdict(made), "alias": alias}
+    out.result(said)
+    out.line(f"champion {made.version}: {made.model}", "bold green")
+    if alias:
+        out.line(f"alias champion: {alias}")
+    return 0
+
+
+def _row(move: Move) -> tuple[str, ...]:
+    return (str(move.version), move.moved_at, move.moved_by, move.run, move.verdict, move.reason)

@@ -1,0 +1,176 @@
+"""The verb costs: what the runs of a project, or of a folder, have cost, and were estimated to."""
+
+from __future__ import annotations
+
+import json as text_json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tunepipe.cli import options
+from tunepipe.cli.output import Output
+from tunepipe.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run cost.
+
+    Args:
+        run: Its id or resource name.
+        created: When it began, ISO 8601 in UTC.
+        state: How it ended.
+        tuning_job: The job that was paid, the run itself where Google's template is a part of it;
+            "" where none was made, or the tuning step failed.
+        estimated_cost_usd: The plan's estimate, also where the tuning step failed; None where the
+            plan knew no price. A job that an earlier run has paid costs nothing again.
+        actual_cost_usd: By what the job has used, at the price of the table; None where that is
+            not known.
+    """
+
+    run: str
+    created: str
+    state: str
+    tuning_job: str
+    estimated_cost_usd: float | None
+    actual_cost_usd: float | None = None
+
+    @property
+    def known_cost_usd(self) -> float | None:
+        """The actual cost, or else the estimate."""
+        return self.estimated_cost_usd if self.actual_cost_usd is None else self.actual_cost_usd
+
+
+def costs(
+    project: options.Project = "",
+    region: options.Region = "",
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+) -> int:
+    """Sum what tuning has cost, a project's runs in a region or a folder's, beside the estimates.
+
+    Actual is what a job has used at the table's price; where that is not known, the estimate
+    counts. A job that several runs share is counted once; endpoints and questions are not in it.
+    What Google bills is in the project's billing report alone.
+    """
+    if bool(project) != bool(region):
+        raise UsageError("go together", where="--project and --region", fix="give both or neither")
+    found = sorted(_there(project, region) if project else _here(runs), key=lambda one: one.created)
+    total = sum(one.known_cost_usd or 0.0 for one in found)
+    unknown = sum(one.known_cost_usd is None for one in found)
+    out = Output(json)
+    out.result(
+        {
+            "runs": [asdict(one) for one in found],
+            "total_usd": round(total, 2),
+            "unknown": unknown,
+        }
+    )
+    if found:
+        head = ("began", "state", "estimated", "actual USD", "run")
+        out.table([head, *map(_row, found)], styles=("bold",))
+    aside = f", and {unknown} whose price is not known" if unknown else ""
+    out.line(f"{len(found)} runs: about {total:.2f} USD{aside}", "bold")
+    return 0
+
+
+def _here(runs: Path) -> Iterator[RunCost]:
+    from tunepipe.runs.local import read
+
+    for file in runs.glob("*/run.json"):
+        done = read(file.parent)
+        plan = _made(file.parent, "compute-train-steps/plan")
+        tuning = _made(file.parent, "tune-local/tuning")
+        costs = (plan.get("estimated_cost_usd", 0.0), tuning.get("cost_usd"))
+        began = datetime.strptime(done.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        yield RunCost(done.id, began.isoformat(), done.state, "", *costs)
+
+
+def _made(folder: Path, output: str) -> dict[str, Any]:
+    """Read what a step of a run has made; {} where it did not come to that."""
+    for file in folder.glob(f"steps/*/{output}"):
+        return dict(text_json.loads(file.read_text(encoding="utf-8")))
+    return {}
+
+
+def _there(project: str, region: str) -> Iterator[RunCost]:
+    from tunepipe.gcp import clients as google_clients
+    from tunepipe.gcp import pipeline_jobs
+    from tunepipe.gcp.clients import CALL_SECONDS, explained
+
+    place = google_clients.parent(project, region)
+    request = {
+        "parent": place,
+        "filter": "labels.tunepipe_backend:*",
+        "order_by": "create_time asc",
+    }
+    paid: set[str] = set()
+    with explained(place):
+        client = google_clients.pipelines(region)
+        for job in list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS)):
+            yield _cost(pipeline_jobs.get(job.name), paid)
+
+
+def _cost(job: Any, paid: set[str]) -> RunCost:
+    from tunepipe.gcp.pipeline_jobs import task_outputs
+
+    tasks = list(job.job_detail.task_details)
+    plan = next((task_outputs(t) for t in tasks if t.task_name == "compute-train-steps"), {})
+    tuning = _tuning_job(job)
+    # A step that failed tells no output: its job may have been paid, or never made.
+    again = tuning in paid if tuning else not _has_failed(tasks)
+    paid.add(tuning)
+    estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
+    actual = 0.0 if again else _actual(tasks)
+    created = job.create_time.isoformat(timespec="seconds")
+    state = job.state.name.removeprefix("PIPELINE_STATE_").lower()
+    return RunCost(job.name, created, state, tuning, estimated, actual)
+
+
+def _actual(tasks: Sequence[Any]) -> float | None:
+    """Read what the tuning step says that its job has cost; None where it does not say."""
+    from tunepipe.gcp import storage
+
+    for task in tasks:
+        found = task.outputs["tuning"].artifacts if "tuning" in task.outputs else ()
+        if task.task_name.startswith("tune-") and found and storage.exists(found[0].uri):
+            cost = text_json.loads(storage.read_bytes(found[0].uri)).get("cost_usd")
+            return None if cost is None else float(cost)
+    return None
+
+
+def _has_failed(tasks: Sequence[Any]) -> bool:
+    """Say whether the tuning step has failed."""
+    return any(one.task_name.startswith("tune-") and one.state.name == "FAILED" for one in tasks)
+
+
+def _tuning_job(job: Any) -> str:
+    """Read which job a run has paid for: its tuning step's, or itself with the template in it."""
+    from tunepipe.backends.palm.backend import TUNER
+    from tunepipe.gcp.pipeline_jobs import task_outputs
+
+    for task in job.job_detail.task_details:
+        if task.task_name == TUNER and task.state.name != "SKIPPED":
+            return str(job.name)
+        if task.task_name.startswith("tune-"):
+            told = str(task_outputs(task).get("gcp_resources", ""))
+            if told:
+                uri = text_json.loads(told)["resources"][0]["resourceUri"]
+                return str(uri).partition("/v1/")[2] or str(uri)
+    return ""
+
+
+def _row(one: RunCost) -> tuple[str, ...]:
+    return (
+        one.created,
+        one.state,
+        _shown(one.estimated_cost_usd),
+        _shown(one.actual_cost_usd),
+        one.run,
+    )
+
+
+def _shown(cost: float | None) -> str:
+    return "not known" if cost is None else f"{cost:.2f}"

@@ -1,0 +1,97 @@
+"""What would fail a run an hour later, looked at now; nothing is changed.
+
+Each check gives findings: `ok`, `problem` with the command that mends it, or `unknown` where our
+rights, or the machine, do not let us see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from tunepipe.errors import UsageError
+from tunepipe.steps.findings import OK, PROBLEM, UNKNOWN, Check, Finding, Place, tried
+
+
+def examine(place: Place) -> Iterator[Finding]:
+    """Look at everything that the backend needs, the near before the far.
+
+    Args:
+        place: What a run would use.
+
+    Yields:
+        Findings, as they come.
+    """
+    checks: dict[str, Check] = {"clients": clients, "model": model, "dataset": dataset}
+    if place.model.backend != "local":
+        from tunepipe.steps import cloud_checks_2 as cloud_checks
+
+        checks |= cloud_checks.CHECKS
+    reached = True
+    for name, check in checks.items():
+        if not reached:
+            yield Finding(name, UNKNOWN, "not looked at: the project is out of reach")
+            continue
+        for one in tried(name, check, place):
+            yield one
+            reached &= (one.check, one.state) != ("credentials", PROBLEM)
+
+
+def clients(place: Place) -> Iterator[Finding]:
+    """Compare the installed packages with what this package asks for."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(text) for text in metadata.requires("tunepipe") or ()]
+    extra = "local" if place.model.backend == "local" else ""
+    wanted = [one for one in wanted if not one.marker or one.marker.evaluate({"extra": extra})]
+    wrong = []
+    for one in wanted:
+        try:
+            version = metadata.version(one.name)
+        except metadata.PackageNotFoundError:
+            version = "not installed"
+        if version == "not installed" or not one.specifier.contains(version, prereleases=True):
+            wrong.append(f"{one.name} {version}, wanted {one.specifier}")
+    package = "'tunepipe[local]'" if extra else "tunepipe"
+    if wrong:
+        fix = f"pip install --upgrade {package}"
+        yield Finding("clients", PROBLEM, "; ".join(wrong), fix, UsageError.exit_code)
+    else:
+        yield Finding("clients", OK, f"{len(wanted)} packages have versions that work")
+
+
+def model(place: Place) -> Iterator[Finding]:
+    """Look the model up: does it live, and is it tuned in the region?"""
+    from tunepipe.catalog import models
+
+    today = datetime.now(UTC).date()
+    if place.model.backend != "local":
+        models.check_region(place.model, place.region)
+    told = "; ".join(models.lifecycle_warnings(place.model, today))
+    if models.is_retired(place.model, today):
+        fix = f"--base-model {place.model.successor}" if place.model.successor else ""
+        yield Finding("model", PROBLEM, told, fix, 3)
+    else:
+        where = f" in {place.region}" if place.region else ""
+        yield Finding("model", OK, told or f"{place.model.name} is tuned{where}")
+
+
+def dataset(place: Place) -> Iterator[Finding]:
+    """Read and validate the dataset."""
+    if not place.dataset:
+        yield Finding("dataset", UNKNOWN, "none was named", "--dataset DATASET")
+        return
+    from tunepipe.cli.inputs import local_copies
+    from tunepipe.validation.validate import validate
+
+    with local_copies([place.dataset]) as files:
+        found = validate(list(files), format=place.format, model=place.model.name)
+    if found.errors:
+        codes = ", ".join(f"{code} {count:,}" for code, count in found.as_json()["counts"].items())
+        fix = f"tunepipe validate {place.dataset} --model {place.model.name}"
+        yield Finding("dataset", PROBLEM, f"does not pass: {codes}", fix, 1)
+    else:
+        rows = found.as_json()["rows"]
+        yield Finding("dataset", OK, f"{rows:,} rows pass, none with an error")

@@ -1,0 +1,185 @@
+"""The verb endpoints: what our tuning jobs have deployed, and taking away what serves nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.consent import agree
+from tunepipe.cli.output import Output
+from tunepipe.errors import LimitError, UsageError
+
+if TYPE_CHECKING:
+    from tunepipe.registry.champions import Move
+    from tunepipe.registry.endpoints import Deployment
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an endpoint of ours is for.
+
+    Args:
+        deployment: The endpoint.
+        role: champion, former (rollback goes there) or idle.
+        hours: Its age.
+        cost_usd: What it has cost since; None where no price is known.
+    """
+
+    deployment: Deployment
+    role: str
+    hours: float
+    cost_usd: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "endpoint": self.deployment.endpoint,
+            "model": self.deployment.model,
+            "job": self.deployment.job,
+            "created": self.deployment.created.isoformat(timespec="seconds"),
+            "role": self.role,
+            "hours": self.hours,
+            "cost_usd": self.cost_usd,
+        }
+
+
+def endpoints(
+    context: typer.Context,
+    project: options.Project = "",
+    region: options.Region = "",
+    bucket: Annotated[
+        str, typer.Option(metavar="gs://BUCKET", help="Where the runs keep who is champion.")
+    ] = "",
+    clean_up: Annotated[
+        bool, typer.Option("--clean-up", help="Delete those that are idle; their models stay.")
+    ] = False,
+    older_than_hours: Annotated[
+        float, typer.Option(metavar="H", min=0, help="Delete only what is older.")
+    ] = 0.0,
+    tables: options.Tables = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: options.Json = False,
+) -> int:
+    """List the endpoints that our tuning jobs have made, their age and their cost; clean up.
+
+    Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
+    would go to, and deletes nothing while a run that may need it is under way. An hour's price is
+    the user's to give: [tables.prices.endpoints] usd_per_hour.
+    """
+    for option, value, why in (
+        ("project", project, "the project that the endpoints are in"),
+        ("region", region, "the region that the endpoints are in"),
+        ("bucket", bucket, "the bucket of the runs, which says who is champion"),
+    ):
+        if not value:
+            raise UsageError("is needed", where=f"--{option}", fix=f"name {why}")
+    if not bucket.startswith("gs://"):
+        raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
+    rate = options.tables(context, tables).get("prices", {}).get("endpoints", {})
+    out = Output(json)
+    # Looked at before the histories: a run that is over by then has made its promotion.
+    runs = _runs(project, region)
+    found = list(_uses(project, region, _histories(bucket, runs), rate))
+    doomed = [one for one in found if one.role == "idle" and one.hours >= older_than_hours]
+    if found:
+        out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
+    else:
+        out.line(f"our jobs have left no endpoint in {region}")
+    if clean_up and doomed:
+        _require_over(runs)
+        _clean_up(doomed, yes, out)
+    deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
+    out.result({"endpoints": [one.as_json() for one in found], "deleted": deleted})
+    return 0
+
+
+def _uses(
+    project: str, region: str, histories: list[list[Move]], rate: Mapping[str, float]
+) -> Iterator[Use]:
+    from tunepipe.registry import endpoints as deployments
+
+    now = datetime.now(UTC)
+    champions = {moves[-1].model for moves in histories if moves}
+    former = {model for moves in histories for model in _before(moves)}
+    for one in deployments.ours(project, region):
+        serves = {one.endpoint, one.model}
+        role = "former" if serves & former else "idle"
+        hours = round((now - one.created).total_seconds() / 3600, 1)
+        price = rate.get("usd_per_hour")
+        yield Use(
+            one,
+            "champion" if one.champion or serves & champions else role,
+            hours,
+            None if price is None else round(hours * price, 2),
+        )
+
+
+def _before(moves: list[Move]) -> set[str]:
+    """The model to which a rollback goes: the last one that is not the champion's."""
+    others = [move.model for move in moves if move.model != moves[-1].model]
+    return set(others[-1:])
+
+
+def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
+    """The moves of every registry in a bucket, and of those that the runs themselves name.
+
+    A bucket that is not the runs' own would make an endpoint that a rollback goes to look idle.
+    """
+    from tunepipe.gcp import storage
+    from tunepipe.registry import champions as registry
+
+    try:
+        files = storage.list_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/champion.json")
+    except UsageError:
+        files = []
+    told = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
+    named = {str(place).rstrip("/") for place in told if storage.is_gcs(str(place))}
+    places = named | {file.rpartition("/")[0] for file in files}
+    return [registry.history(place) for place in sorted(places)]
+
+
+def _runs(project: str, region: str) -> list[Any]:
+    """List the runs whose tuning jobs deploy models."""
+    from tunepipe.gcp import clients as google_clients
+
+    place = google_clients.parent(project, region)
+    request = {"parent": place, "filter": 'labels.tunepipe_backend="large-model"'}
+    with google_clients.explained(place):
+        client = google_clients.pipelines(region)
+        return list(client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS))
+
+
+def _require_over(runs: Sequence[Any]) -> None:
+    """Refuse while a run goes on: between its tuning and its verdict its endpoint serves nobody.
+
+    Raises:
+        LimitError: A run is under way.
+    """
+    from tunepipe.gcp import pipeline_jobs
+
+    for job in filter(pipeline_jobs.is_running, runs):
+        raise LimitError(
+            "a run is under way, and may need an endpoint that serves nobody yet",
+            where=job.name,
+            fix=f"wait for it: tunepipe status {job.name} --wait",
+        )
+
+
+def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:
+    from tunepipe.registry import endpoints as deployments
+
+    agree(f"Delete {len(doomed)} idle endpoints?", yes, out)
+    for one in doomed:
+        deployments.take_away(one.deployment)
+        out.line(f"deleted {one.deployment.endpoint}")
+
+
+def _row(one: Use) -> tuple[str, ...]:
+    age = f"{one.hours / 24:.1f} d" if one.hours >= 48 else f"{one.hours:.1f} h"
+    cost = "not known" if one.cost_usd is None else f"{one.cost_usd:.2f} USD"
+    return (one.role, age, cost, one.deployment.endpoint)

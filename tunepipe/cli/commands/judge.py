@@ -1,0 +1,129 @@
+"""A model as judge, asked from the command: what it costs is said first, and agreed to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.cli.consent import agree
+from tunepipe.cli.inputs import local_copy
+from tunepipe.cli.output import Output
+from tunepipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from tunepipe.data.predictions import Prediction
+    from tunepipe.evaluation.judge import Bill, Judgement
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """Who is to judge, and how.
+
+    Args:
+        model: Such as gemini-3.5-flash; "" for no judge.
+        project: The project that pays.
+        region: Where the texts may go.
+        prompt: A file with the template; "" for ours.
+        max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
+        tables: The user's values for the tables.
+        work_dir: Where replies are kept.
+        yes: Whether the user has agreed already.
+    """
+
+    model: str
+    project: str
+    region: str
+    prompt: str
+    max_cost_usd: float
+    tables: Mapping[str, Any]
+    work_dir: Path
+    yes: bool
+
+    def check(self, baseline: str) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UsageError: A judge without two models to judge, or a prompt without a judge.
+        """
+        if self.model and not baseline:
+            raise UsageError(
+                "a judge compares two models", where="--judge", fix="--baseline PREDICTIONS"
+            )
+        if self.prompt and not self.model:
+            raise UsageError("a prompt needs a judge", where="--judge-prompt", fix="--judge MODEL")
+
+
+def judged(
+    tuned: Sequence[Prediction],
+    base: Sequence[Prediction] | None,
+    asked: JudgeOptions,
+    *,
+    seed: int,
+    out: Output,
+) -> Judgement | None:
+    """Let the judge compare two models; None without a judge.
+
+    Args:
+        tuned: The predictions that are scored.
+        base: The baseline's.
+        asked: Who judges.
+        seed: Seeds the comparison.
+        out: Where people read.
+
+    Raises:
+        UsageError: No project, no region, a broken prompt, or nobody agreed to the cost.
+        LimitError: The estimate is above the limit.
+        CloudError: The service refused every question.
+    """
+    if not (asked.model and base):
+        return None
+    from tunepipe.steps.judging import judge_on_vertex
+
+    prompt = ""
+    if asked.prompt:
+        with local_copy(asked.prompt) as path:
+            prompt = _text(path, asked.prompt)
+    return judge_on_vertex(
+        tuned,
+        base,
+        model=asked.model,
+        project=asked.project,
+        region=asked.region,
+        prompt=prompt,
+        tables=asked.tables,
+        max_cost_usd=asked.max_cost_usd,
+        seed=seed,
+        work_dir=str(asked.work_dir),
+        agree=lambda bill: _agree(bill, asked, out),
+    )
+
+
+def _text(path: str, name: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("the prompt is not UTF-8", where=name, fix="save it as UTF-8") from None
+
+
+def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
+    if not bill.questions:
+        return
+    from tunepipe.steps.judging import location_of
+
+    where = location_of(asked.model, asked.region, asked.tables)
+    cost = "at a cost that is not known"
+    if bill.cost_usd is not None:
+        cost = f"for about {bill.cost_usd:.2f} USD"
+    kept = f"; {bill.kept:,} replies are kept from before" if bill.kept else ""
+    said = f"{asked.model} in {where} is asked {bill.questions:,} questions {cost}{kept}"
+    out.line(said, "bold")
+    agree(f"Ask {bill.questions:,} questions {cost}?", asked.yes, out)
+
+
+def show_judgement(found: Judgement, out: Output) -> None:
+    """Say to people what the judge said."""
+    from tunepipe.reporting.judge_view import judge_view
+
+    out.table((judge_view({"judge": found.as_json()}) or {})["pairs"], styles=("bold",))

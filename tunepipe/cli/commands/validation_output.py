@@ -1,0 +1,142 @@
+"""Reports in a file of their own, of the kind that the file's suffix asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.cli.inputs import written
+from tunepipe.errors import UsageError
+from tunepipe.files import replacing
+
+if TYPE_CHECKING:
+    from tunepipe.data.predictions import Prediction
+    from tunepipe.evaluation.score import Evaluation
+    from tunepipe.validation.validate import Report
+
+VALIDATION = (".html", ".sarif", ".json")
+
+
+def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> str:
+    """Return the suffix of a report's file; "" where no report is wanted.
+
+    Raises:
+        UsageError: We write no such report.
+    """
+    suffix = PurePath(path).suffix
+    if path and suffix not in known:
+        raise UsageError(
+            f"there is no report of the kind {suffix or 'without a suffix'}",
+            where=f"--report {path}",
+            fix=f"a file that ends in {', '.join(known)}",
+        )
+    return suffix
+
+
+def write_score_report(
+    found: Evaluation,
+    tuned: Sequence[Prediction],
+    base: Sequence[Prediction] | None,
+    path: str,
+    told: Mapping[str, Any],
+) -> None:
+    """Write what the verb score found.
+
+    Args:
+        found: The scores.
+        tuned: The predictions that were scored.
+        base: The baseline's, or None.
+        path: Where to; .html and .md are for people, .json holds all figures.
+        told: What else there is to tell: `judge`, or nothing.
+    """
+    if suffix_of(path) == ".json":
+        said = {**found.details(), **told}
+        write_text(json.dumps(said, ensure_ascii=False, indent=1, allow_nan=False), path)
+        return
+    write_text(_page(suffix_of(path))({**_facts(found, tuned, base), **told}), path)
+
+
+def check_validation_report(path: str) -> None:
+    """Refuse a report of a kind that the verb validate does not write.
+
+    Raises:
+        UsageError: We write no such report.
+    """
+    suffix_of(path, VALIDATION)
+
+
+def write_validation_report(found: Report, path: str) -> None:
+    """Write what the verb validate found.
+
+    Args:
+        found: The report.
+        path: Where to; .html is for people, .sarif for GitHub and editors, .json for programs.
+    """
+    suffix = suffix_of(path, VALIDATION)
+    if suffix == ".html":
+        from tunepipe.reporting.validation_page import validation_page
+
+        write_text(validation_page(found.as_json()), path)
+        return
+    said = found.as_json()
+    if suffix == ".sarif":
+        from tunepipe.reporting.sarif import sarif
+
+        said = sarif(found)
+    write_text(json.dumps(said, ensure_ascii=False, indent=1, allow_nan=False), path)
+
+
+def write_text(text: str, path: str) -> None:
+    """Write a text to a path or a gs:// URI."""
+    with written(path) as copy, replacing(copy) as file:
+        file.write(text)
+
+
+def _page(suffix: str) -> Callable[[Mapping[str, Any]], str]:
+    if suffix == ".md":
+        from tunepipe.reporting.summary import summary
+
+        return summary
+    from tunepipe.reporting.report import report_page
+
+    return report_page
+
+
+def _facts(
+    found: Evaluation, tuned: Sequence[Prediction], base: Sequence[Prediction] | None
+) -> dict[str, Any]:
+    """Put together what the report's page knows, as tunepipe.reporting.report_facts says."""
+    details = found.details()
+    facts: dict[str, Any] = {
+        "title": "Scores",
+        "verdict": "",
+        "reason": "One model was scored; there was no other to compare it with.",
+        "scores": {"tuned": details},
+        "rows": _rows(details, tuned, base),
+    }
+    if found.comparison:
+        from tunepipe.evaluation.comparison import decide
+
+        facts["verdict"], facts["reason"] = decide(found.comparison)
+        facts["scores"]["base"] = {"metrics": details["baseline"]}
+        facts["comparisons"] = {"base": details["comparison"]}
+    return facts
+
+
+def _rows(
+    details: Mapping[str, Any], tuned: Sequence[Prediction], base: Sequence[Prediction] | None
+) -> list[dict[str, Any]]:
+    flips = {flip["id"]: flip["flip"] for flip in details["flips"]}
+    others = {row.id: {"base": row.prediction, "flip": flips.get(row.id, "")} for row in base or ()}
+    return [
+        {
+            "id": row.id,
+            "input": row.input,
+            "reference": row.reference,
+            "tuned": row.prediction,
+            **others.get(row.id, {}),
+        }
+        for row in tuned
+    ]

@@ -1,0 +1,214 @@
+"""Where an option's value comes from: the flag, then TUNEPIPE_NAME, then tunepipe.toml.
+
+    region = "europe-west4"          # for every verb that takes a region
+    [run]
+    bucket = "gs://my-bucket"        # for one verb
+    [schedule.apply]
+    cron = "TZ=Asia/Tokyo 0 3 * * 1"
+    [tables.prices.accelerators.TPU_V3]
+    usd_per_hour = { europe-west4 = 0.5 }
+
+The file lies in the working directory, or where TUNEPIPE_CONFIG says. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunepipe.catalog.table_schema import check
+from tunepipe.catalog.tables import Table, merged
+from tunepipe.errors import UsageError
+from tunepipe.files import unreadable
+from tunepipe.near_names import hint, nearest
+from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
+
+FILE = "tunepipe.toml"
+PREFIX = "TUNEPIPE_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+_OWN_VARIABLES = frozenset({CONFIG_VARIABLE, PROGRESS_VARIABLE})
+_TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command line reads a flag
+
+Verbs = Mapping[str, "Collection[str] | Verbs"]
+
+
+def read() -> Table:
+    """Read tunepipe.toml; empty where there is none.
+
+    Raises:
+        UsageError: It cannot be read, or TUNEPIPE_CONFIG names no file.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return _toml(Path(named), place=f"{CONFIG_VARIABLE} {named}")
+    return _toml(Path(FILE)) if Path(FILE).is_file() else {}
+
+
+def variable(option: str) -> str:
+    """Name the environment variable of an option, such as TUNEPIPE_MAX_COST_USD."""
+    return PREFIX + option.replace("-", "_").upper()
+
+
+def asks_json(settings: Mapping[str, Any], arguments: Sequence[str]) -> bool:
+    """Say whether a call wants its result, and so its errors too, as JSON.
+
+    Args:
+        settings: What tunepipe.toml says, as far as it can be read.
+        arguments: The command line, which need not be sound.
+    """
+    if "--json" in arguments:
+        return True
+    told: Any = os.environ.get(variable("json")) or settings.get("json", False)
+    below: Any = {} if os.environ.get(variable("json")) else settings
+    for verb in arguments[:2]:
+        below = below.get(verb)
+        if not isinstance(below, Mapping):
+            break
+        told = below.get("json", told)
+    return str(told).lower() in _TRUE
+
+
+def defaults(settings: Mapping[str, Any], verbs: Verbs) -> Table:
+    """Sort the settings by verb.
+
+    Args:
+        settings: What tunepipe.toml says.
+        verbs: The options that each verb takes; a verb of verbs holds theirs.
+
+    Returns:
+        {verb: {option: value}}, a verb of verbs one level deeper.
+
+    Raises:
+        UsageError: A name that no verb knows.
+    """
+    values = {_option(key): value for key, value in settings.items() if key != "tables"}
+    shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    known = {name for options in verbs.values() for name in _all_options(options)}
+    _check(shared, known, "")
+    _check({key for key in values if key not in shared}, verbs, "")
+    return {
+        verb: _of_verb(verb, options, shared, values.get(verb, {}))
+        for verb, options in verbs.items()
+    }
+
+
+def as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
+    """Say a setting's value as the command line would.
+
+    Args:
+        name: The setting.
+        value: What TOML holds.
+        several: Whether its option may be given several times.
+
+    Returns:
+        A text, or for such an option a list of them.
+
+    Raises:
+        UsageError: Several values for an option that takes one, or a table.
+    """
+    values = value if isinstance(value, list) else [value]
+    if isinstance(value, Mapping) or (isinstance(value, list) and not several):
+        raise UsageError(f"{name} takes one value", where=FILE, fix=f"{name} = …")
+    texts = [str(one).lower() if isinstance(one, bool) else str(one) for one in values]
+    return texts if several else texts[0]
+
+
+def overrides(settings: Mapping[str, Any], file: str) -> Table:
+    """Lay the user's tables together: [tables] of tunepipe.toml, then --tables FILE.
+
+    Args:
+        settings: What tunepipe.toml says.
+        file: A TOML file with the tables regions, prices, models and services, or "".
+
+    Returns:
+        {"prices": …, "models": …}, as tunepipe.core takes it.
+
+    Raises:
+        UsageError: The file cannot be read, or it does not fit our tables.
+    """
+    own = settings.get("tables", {})
+    if not isinstance(own, Mapping):
+        raise UsageError("tables is no table", where=FILE, fix=f"--tables {own}")
+    found = merged(own, _toml(Path(file)) if file else {})
+    check(found)
+    # A pipeline's parameter is JSON, which has no days.
+    fitting: Table = json.loads(json.dumps(found, default=str))
+    return fitting
+
+
+def has_variables() -> bool:
+    """Say whether the environment sets anything for us."""
+    return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
+
+
+def check_variables(verbs: Verbs) -> None:
+    """Refuse a variable that looks like one of ours and sets nothing.
+
+    Args:
+        verbs: The options that each verb takes.
+
+    Raises:
+        UsageError: A name TUNEPIPE_… that no option has.
+    """
+    known = {variable(name) for options in verbs.values() for name in _all_options(options)}
+    known |= _OWN_VARIABLES
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            # The beginning that all share would make all of them look near.
+            near = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known])
+            fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe VERB --help"
+            raise UsageError("no option has this variable", where=name, fix=fix)
+
+
+def _of_verb(
+    verb: str,
+    options: Collection[str] | Verbs,
+    shared: Mapping[str, Any],
+    own: Any,
+) -> Table:
+    if not isinstance(own, Mapping):
+        raise UsageError(f"{verb} is a verb, and no setting", where=FILE, fix=f"[{verb}]")
+    own = {_option(key): value for key, value in own.items()}
+    if isinstance(options, Mapping):
+        _check(own, options, verb)
+        return {
+            name: _of_verb(f"{verb}.{name}", below, shared, own.get(name, {}))
+            for name, below in options.items()
+        }
+    _check(own, options, verb)
+    return {key: value for key, value in {**shared, **own}.items() if key in options}
+
+
+def _all_options(options: Collection[str] | Verbs) -> set[str]:
+    if isinstance(options, Mapping):
+        return {name for below in options.values() for name in _all_options(below)}
+    return set(options)
+
+
+def _check(given: Collection[str], known: Collection[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise UsageError(
+                f"{key} is no setting",
+                where=f"{FILE} [{where}]" if where else FILE,
+                fix=hint(key, known),
+            )
+
+
+def _option(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _toml(path: Path, place: str = "") -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(place or path, error) from None
+    except ValueError as error:
+        raise UsageError(
+            f"is not TOML: {error}", where=place or str(path), fix="see https://toml.io"
+        ) from None

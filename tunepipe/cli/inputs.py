@@ -1,0 +1,104 @@
+"""The files that a DATASET argument means: paths, globs, gs:// URIs, or - for standard input."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.gcp import storage
+
+STDIN = "-"
+
+
+@contextmanager
+def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Bring datasets onto this machine, for what must read a file more than once.
+
+    Args:
+        datasets: Paths, gs:// URIs, globs of either, or "-" for standard input.
+
+    Yields:
+        For each local path the name by which the user knows it; a path stands for itself.
+
+    Raises:
+        UsageError: A file is not there, or cannot be read.
+        CloudError: Cloud Storage refused.
+    """
+    with ExitStack() as stack:
+        folder: Path | None = None
+        found: dict[str, str] = {}
+        for number, name in enumerate(expanded(datasets)):
+            if name != STDIN and not storage.is_gcs(name):
+                storage.stat(name)
+                found[name] = name
+                continue
+            folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            copy = folder / f"{number}-{Path(name).name}"
+            _copy(name, copy)
+            found[str(copy)] = name
+        try:
+            yield found
+        except TunepipeError as error:
+            for copy_name, name in found.items():
+                error.where = error.where.replace(copy_name, name)
+            raise
+
+
+@contextmanager
+def local_copy(name: str) -> Iterator[str]:
+    """Bring one file onto this machine; see `local_copies`.
+
+    Raises:
+        UsageError: It is not there, or a glob matches more than one.
+    """
+    with local_copies([name]) as files:
+        if len(files) != 1:
+            raise UsageError(f"{len(files)} files match", where=name, fix="name one of them")
+        yield next(iter(files))
+
+
+@contextmanager
+def written(target: str, *, missing_ok: bool = False) -> Iterator[str]:
+    """Give a local path to write, and bring it to its gs:// URI when the block ends well.
+
+    Args:
+        target: A path, which stands for itself, or a gs:// URI.
+        missing_ok: Whether the block may leave the file unwritten.
+
+    Yields:
+        The path to write.
+
+    Raises:
+        CloudError: Cloud Storage refused.
+    """
+    if not storage.is_gcs(target):
+        yield target
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = str(Path(folder) / Path(target).name)
+        yield copy
+        if not missing_ok or Path(copy).exists():
+            storage.write_file(copy, target)
+
+
+def expanded(datasets: Sequence[str]) -> list[str]:
+    """Expand globs; a name without a wildcard is kept as it is."""
+    return [
+        name
+        for dataset in datasets
+        for name in ([dataset] if dataset == STDIN else storage.list_files(dataset))
+    ]
+
+
+def _copy(name: str, copy: Path) -> None:
+    with copy.open("wb") as target:
+        if name == STDIN:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+            return
+        with storage.open_reader(name) as source:
+            shutil.copyfileobj(source, target)

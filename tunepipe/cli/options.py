@@ -1,0 +1,101 @@
+"""The options that several verbs share, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunepipe.catalog.tables import Table
+from tunepipe.cli.config import overrides
+from tunepipe.errors import UsageError
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
+Model = Annotated[str, typer.Option(metavar="NAME", help="The base model, such as text-bison@001.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="large-model, gemini, open-model or local; follows from the model."
+    ),
+]
+Region = Annotated[str, typer.Option(metavar="NAME", help="Where to tune, such as us-central1.")]
+Project = Annotated[str, typer.Option(metavar="ID", help="The Google Cloud project that pays.")]
+Runs = Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs on this machine are kept.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="palm, palm-chat, gemini, messages, prompt-completion or preference.",
+    ),
+]
+Epochs = Annotated[
+    float | None,
+    typer.Option(metavar="E", help="Passes over the rows, above 0; a fraction if need be."),
+]
+TrainSteps = Annotated[
+    int | None,
+    typer.Option(metavar="S", min=1, help="Training steps, in place of --epochs."),
+]
+MaxCostUsd = Annotated[
+    float | None, typer.Option(metavar="USD", help="Refuse what is estimated above this.")
+]
+Tokenizer = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Count the tokens of 200 rows to correct the estimate: by a folder, a tokenizer.json "
+        "or a hub id; or by Gemini's own count, free of charge, to which `service` sends them.",
+    ),
+]
+LearningRateMultiplier = Annotated[
+    float, typer.Option(metavar="X", help="Times the recommended learning rate.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Another seed, another result.")]
+Tables = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help="TOML laid over our dated tables of regions, prices, models and services.",
+    ),
+]
+Task = Annotated[
+    str, typer.Option(metavar="NAME", help="What is scored: text, classification or json.")
+]
+EvalFraction = Annotated[
+    float, typer.Option(metavar="F", help="The share of rows that is held out.")
+]
+EvalMin = Annotated[int, typer.Option(metavar="N", min=0, help="Hold out at least so many rows.")]
+EvalMax = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Hold out at most so many; 0: the service's limit.")
+]
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY", help="Keep rows together by a field, or by /PATTERN/ in the input."
+    ),
+]
+StratifyBy = Annotated[
+    str, typer.Option(metavar="KEY", help="Exact shares of each label: output, or a field.")
+]
+Margin = Annotated[
+    float, typer.Option(metavar="D", help="How much worse still counts as no worse, 0 to 1.")
+]
+
+
+def tables(context: typer.Context, file: str) -> Table:
+    """Lay together the tables of tunepipe.toml and of --tables."""
+    return overrides(context.obj or {}, file)
+
+
+def positive(value: float | None, option: str) -> float:
+    """Return an option's value, 0 where it was not given.
+
+    Raises:
+        UsageError: It was given, and is not above 0.
+    """
+    if value is not None and not value > 0:
+        raise UsageError(f"{value:g} is out of range", where=option, fix="above 0")
+    return float(value or 0)

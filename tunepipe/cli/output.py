@@ -1,0 +1,154 @@
+"""What a verb says: one JSON object for programs, lines and tables for people.
+
+Programs read standard output, people standard error; with --json nothing but the object is printed.
+The tables are laid out here and not by rich, whose import alone would take a third of the
+time that a command may need to start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TextIO
+
+from tunepipe.errors import TunepipeError, UsageError
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+class ReaderLeft(Exception):  # noqa: N818
+    """Whoever read standard output closed it."""
+
+
+class Output:
+    """Where a verb's words go.
+
+    Args:
+        as_json: Print the result as one JSON object and say nothing to people.
+        stream: Where people read; by default standard error.
+    """
+
+    def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
+        self.as_json = as_json
+        self._stream = stream or sys.stderr
+        self._colours = _wants_colour(self._stream)
+
+    def result(self, value: Mapping[str, Any]) -> None:
+        """Print the one JSON object, where it was asked for."""
+        if self.as_json:
+            print_json(value)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Say one line to people; that nobody can read it stops nothing."""
+        if not self.as_json:
+            with suppress(OSError):
+                print(self.styled(text, style), file=self._stream)
+
+    def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
+        """Say rows of cells to people, in columns as wide as their widest cell.
+
+        Args:
+            rows: The cells; every row has as many.
+            styles: A style for each column, where it has one.
+        """
+        cells = [list(row) for row in rows]
+        widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            padded = [
+                self.styled(cell, style) + " " * (wide - width(cell))
+                for cell, wide, style in zip(row, widths, _filled(styles, len(row)), strict=True)
+            ]
+            self.line("  " + "  ".join(padded).rstrip())
+
+    def warnings(self, texts: Iterable[str]) -> None:
+        """Say what a user should know."""
+        for text in texts:
+            self.line(f"{self.styled('warning', 'yellow')}: {text}")
+
+    def styled(self, text: str, style: str) -> str:
+        """Colour a text, where the stream is a terminal; a style is one or more of _CODES."""
+        if not (style and self._colours):
+            return text
+        codes = ";".join(_CODES[name] for name in style.split())
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output, whatever the locale."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    # A lone surrogate has no UTF-8; backslashreplace writes it as JSON escapes it.
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise ReaderLeft from None
+    except OSError as error:
+        raise not_written(error) from error
+
+
+def fill_closed_streams() -> None:
+    """Put the null device where the process was started without a standard stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def flush() -> OSError | None:
+    """Write what is left in the standard streams.
+
+    Returns:
+        Why standard output took no more; None where all was written. What is left is dropped, for
+        the interpreter would stumble over it at its end.
+    """
+    _flushed(sys.stderr)
+    return _flushed(sys.stdout)
+
+
+def _flushed(stream: TextIO) -> OSError | None:
+    try:
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+def not_written(error: OSError) -> UsageError:
+    """Say that standard output takes no more."""
+    return UsageError(
+        f"cannot be written: {error.strerror}",
+        where="standard output",
+        fix="make room, or send it elsewhere",
+    )
+
+
+def print_error(error: TunepipeError, *, as_json: bool) -> None:
+    """Say an error, to programs or to people."""
+    if as_json:
+        said = {"found": error.found, "where": error.where, "fix": error.fix}
+        print_json({"error": said | {"exit_code": error.exit_code}})
+        return
+    out = Output()
+    place = f"{error.where}: " if error.where else ""
+    out.line(f"{out.styled('error', 'red bold')}: {place}{error.found}")
+    if error.fix:
+        out.line(f"  {out.styled('fix', 'cyan')}: {error.fix}")
+
+
+def width(text: str) -> int:
+    """Count the columns that a text takes in a terminal; a wide East Asian character takes two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _filled(styles: Sequence[str], count: int) -> list[str]:
+    return [*styles, *[""] * (count - len(styles))]
+
+
+def _wants_colour(stream: TextIO) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()

@@ -1,0 +1,1 @@
+"""Row formats: detect, read, convert and compare."""

@@ -1,0 +1,231 @@
+"""A row of any format as one conversation, read strictly, and written again.
+
+In between a turn holds parts in Gemini's shape: text, a function call, its response, a file by URI
+or inline. What a conversation cannot hold, or a format has no place for, is refused with its
+reason, so that nothing is flattened or dropped unsaid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.data import openai_messages as chat_messages
+from tunepipe.data import tool_declarations as tool_schemas
+from tunepipe.data.formats import SIDES
+from tunepipe.data.turns import Part, Turn, just_text, refusal, text, text_of
+from tunepipe.errors import DataError
+
+Row = dict[str, Any]
+
+FIELDS = {
+    "palm": {"input_text", "output_text"},
+    "prompt-completion": {"prompt", "completion"},
+    "palm-chat": {"context", "messages"},
+    "messages": {"messages", "tools", "functions"},
+    "gemini": {"systemInstruction", "system_instruction", "contents", "tools"},
+    "preference": {
+        *("systemInstruction", "system_instruction", "contents", "completions", "tools"),
+        *("input", "preferred_output", "non_preferred_output"),
+    },
+}
+BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
+
+PART_NAMES = {
+    "function_call": "functionCall",
+    "function_response": "functionResponse",
+    "file_data": "fileData",
+    "inline_data": "inlineData",
+}
+PART_KINDS = {"text", *PART_NAMES.values()}
+FILE_NAMES = {"mime_type": "mimeType", "file_uri": "fileUri"}
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a row says.
+
+    Args:
+        system: The system instruction; "" for none.
+        turns: The turns of user, assistant and tool; the last is the assistant's answer.
+        tools: The functions declared, in Gemini's shape.
+        rejected: The answer that a preference row turns down; None in other rows.
+        left_out: What the row holds besides, by name: labels, settings, a user's own fields.
+    """
+
+    system: str
+    turns: tuple[Turn, ...]
+    tools: tuple[Row, ...] = ()
+    rejected: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def read(row: Mapping[str, Any], format: str) -> Conversation:
+    """Read a row.
+
+    Args:
+        row: The row, as decoded from JSON.
+        format: One of formats.FORMATS.
+
+    Raises:
+        DataError: The row is not of that format, or says what cannot be carried over.
+    """
+    bound = sorted(BINDING & row.keys())
+    if bound:
+        raise refusal(f"it sets {', '.join(bound)}")
+    try:
+        turns, rejected = READERS[format](row)
+        tools, more = tool_schemas.read(row)
+        system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"the row is not of the format {format}",
+            fix="run tunepipe validate on the file: it lists every problem",
+        ) from error
+    if any(turn.role == "system" for turn in turns):
+        raise refusal("a system instruction stands within the turns")
+    if not turns or turns[-1].role != "assistant":
+        raise refusal("the last turn is not the assistant's")
+    other = {*(row.keys() - FIELDS[format]), *more}
+    return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
+
+
+def write(said: Conversation, format: str) -> Row:
+    """Write a conversation as a row.
+
+    Raises:
+        DataError: The format has no place for something it says.
+    """
+    return WRITERS[format](said)
+
+
+def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
+    def read(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
+        if isinstance(row[given], list):
+            return chat_messages.read([*row[given], *row[wanted]]), None
+        return [just_text("user", row[given]), just_text("assistant", row[wanted])], None
+
+    return read
+
+
+def _from_palm_chat(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
+    system = [just_text("system", row["context"])] if row.get("context") else []
+    return system + [just_text(SIDES[m["author"]], m["content"]) for m in row["messages"]], None
+
+
+def _from_messages(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
+    return chat_messages.read(row["messages"]), None
+
+
+def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
+    system = row.get("systemInstruction") or row.get("system_instruction")
+    first = [Turn("system", _parts(system["parts"]))] if system else []
+    return first + [_content(content) for content in row["contents"]], None
+
+
+def _content(content: Mapping[str, Any]) -> Turn:
+    parts = _parts(content["parts"])
+    answers = ["functionResponse" in part for part in parts]
+    if any(answers):
+        if not all(answers):
+            raise refusal("a turn holds a function's response and something else")
+        return Turn("tool", parts)
+    return Turn(SIDES[content.get("role", "user")], parts)
+
+
+def _parts(parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    if not parts:
+        raise ValueError("no part")
+    return tuple(_part(part) for part in parts)
+
+
+def _part(part: Mapping[str, Any]) -> Part:
+    named = {PART_NAMES.get(name, name): value for name, value in part.items()}
+    (kind,) = named if len(named) == 1 else ("",)
+    if kind not in PART_KINDS:
+        raise refusal(f"a part holds {', '.join(sorted(part)) or 'nothing'}")
+    if kind == "text":
+        return {"text": text(named["text"])}
+    if kind in ("fileData", "inlineData"):
+        return {kind: {FILE_NAMES.get(name, name): v for name, v in named[kind].items()}}
+    return named
+
+
+def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
+    if "completions" in row:
+        ranked = sorted(row["completions"], key=lambda one: float(one["score"]))
+        if len(ranked) != 2:
+            raise refusal("it has not two completions")
+        worse, better = (_content(one["completion"]) for one in ranked)
+        return [*_from_gemini(row)[0], better], text_of(worse)
+    if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
+        raise refusal("an answer has several messages")
+    turns = chat_messages.read([*row["input"]["messages"], *row["preferred_output"]])
+    return turns, text_of(chat_messages.read(row["non_preferred_output"])[0])
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "palm": _from_pair("input_text", "output_text"),
+    "prompt-completion": _from_pair("prompt", "completion"),
+    "palm-chat": _from_palm_chat,
+    "messages": _from_messages,
+    "gemini": _from_gemini,
+    "preference": _from_preference,
+}
+
+
+def _to_pair(given: str, wanted: str) -> Callable[[Conversation], Row]:
+    def write(said: Conversation) -> Row:
+        if said.system:
+            raise refusal("it has a system instruction, and a pair has no place for one")
+        if [turn.role for turn in said.turns] != ["user", "assistant"] or said.tools:
+            raise refusal("it has more turns than a pair, or tools")
+        return {given: text_of(said.turns[0]), wanted: text_of(said.turns[1])}
+
+    return write
+
+
+def _to_palm_chat(said: Conversation) -> Row:
+    if said.tools:
+        raise refusal("it declares tools")
+    turns = [{"author": turn.role, "content": text_of(turn)} for turn in said.turns]
+    return ({"context": said.system} if said.system else {}) | {"messages": turns}
+
+
+def _to_messages(said: Conversation) -> Row:
+    system = [{"role": "system", "content": said.system}] if said.system else []
+    row: Row = {"messages": system + chat_messages.write(said.turns)}
+    return row | tool_schemas.as_openai(said.tools)
+
+
+def _to_gemini(said: Conversation) -> Row:
+    system = {"systemInstruction": {"role": "system", "parts": [{"text": said.system}]}}
+    row = (system if said.system else {}) | {"contents": _contents(said.turns)}
+    return row | tool_schemas.as_gemini(said.tools)
+
+
+def _to_preference(said: Conversation) -> Row:
+    if said.rejected is None:
+        raise refusal("it has no answer that is turned down")
+    row = _to_gemini(Conversation(said.system, said.turns[:-1], said.tools))
+    answers = _contents([said.turns[-1], just_text("assistant", said.rejected)])
+    scored = zip((1.0, 0.0), answers, strict=True)
+    return row | {"completions": [{"score": s, "completion": answer} for s, answer in scored]}
+
+
+def _contents(turns: Iterable[Turn]) -> list[Row]:
+    roles = {"user": "user", "tool": "user", "assistant": "model"}
+    return [{"role": roles[turn.role], "parts": list(turn.parts)} for turn in turns]
+
+
+WRITERS: Mapping[str, Callable[[Conversation], Row]] = {
+    "palm": _to_pair("input_text", "output_text"),
+    "prompt-completion": _to_pair("prompt", "completion"),
+    "palm-chat": _to_palm_chat,
+    "messages": _to_messages,
+    "gemini": _to_gemini,
+    "preference": _to_preference,
+}

@@ -1,0 +1,154 @@
+"""What changed between two states of a dataset, by rows and not by lines.
+
+A row's content is told by two 64-bit hashes, of its prompt and of the whole, so that the state of a
+dataset can be kept (16 bytes a row) without keeping a row.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tunepipe.data.formats import Example, canonical
+from tunepipe.errors import UsageError
+
+# What of a dataset's statistics is compared: counts by kind, and distributions of lengths.
+DRIFTING = ("labels", "languages", "input_characters", "output_characters")
+_MAGIC = b"tunepipe rows 1\n"
+_PAIR = struct.Struct(">QQ")
+
+
+@dataclass(frozen=True)
+class State:
+    """A dataset's rows, as hashes.
+
+    Args:
+        rows: How often each pair (hash of the prompt, hash of the row) occurs.
+    """
+
+    rows: Mapping[tuple[int, int], int]
+
+    def __len__(self) -> int:
+        return sum(self.rows.values())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a dataset differs from what it was.
+
+    Args:
+        rows_before: Rows then.
+        rows: Rows now.
+        same: Rows in both.
+        added: Rows whose prompt is new.
+        changed: Rows whose prompt is old and whose answer is new.
+        removed: Rows whose prompt has gone, or occurs less often.
+    """
+
+    rows_before: int
+    rows: int
+    same: int
+    added: int
+    changed: int
+    removed: int
+
+    @property
+    def new(self) -> int:
+        """Rows with something to learn that was not there."""
+        return self.added + self.changed
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def state(examples: Iterable[Example]) -> State:
+    """Take down the state of a dataset."""
+    return State(Counter(map(_hashes, examples)))
+
+
+def compare(before: State, now: State) -> Difference:
+    """Compare two states; the order of rows plays no part."""
+    old, new = Counter(before.rows), Counter(now.rows)
+    same = (old & new).total()
+    gone, come = _by_prompt(old - new), _by_prompt(new - old)
+    changed = (gone & come).total()
+    return Difference(
+        rows_before=old.total(),
+        rows=new.total(),
+        same=same,
+        added=come.total() - changed,
+        changed=changed,
+        removed=gone.total() - changed,
+    )
+
+
+def to_bytes(kept: State) -> bytes:
+    """Write a state down; the same state gives the same bytes."""
+    pairs = sorted(Counter(kept.rows).elements())
+    return _MAGIC + b"".join(_PAIR.pack(*pair) for pair in pairs)
+
+
+def from_bytes(data: bytes) -> State:
+    """Read what `to_bytes` wrote.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    body = data.removeprefix(_MAGIC)
+    if not data.startswith(_MAGIC) or len(body) % _PAIR.size:
+        raise UsageError("this is no state of a dataset", fix="delete it; the next run writes one")
+    return State(Counter(_PAIR.iter_unpack(body)))
+
+
+def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """Say how far two distributions lie apart: the total variation distance.
+
+    Args:
+        before: Counts, or shares, by label, language or bin of lengths.
+        now: Likewise.
+
+    Returns:
+        0 for the same shares, 1 where nothing is shared; 0 where either is empty.
+    """
+    then, today = sum(before.values()), sum(now.values())
+    if not (then and today):
+        return 0.0
+    keys = {*before, *now}
+    return sum(abs(before.get(k, 0) / then - now.get(k, 0) / today) for k in keys) / 2
+
+
+def drifts(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the statistics of two states, as validation gives them.
+
+    Returns:
+        For labels and languages the distance of `drift`; for lengths the means, then and now.
+        What either lacks is left out.
+    """
+    both = [name for name in DRIFTING if before.get(name) and now.get(name)]
+    return {
+        name: [before[name]["mean"], now[name]["mean"]]
+        if name.endswith("_characters")
+        else round(drift(before[name], now[name]), 4)
+        for name in both
+    }
+
+
+def _hashes(example: Example) -> tuple[int, int]:
+    import xxhash
+
+    prompt = canonical([dict(message) for message in example.messages])
+    texts = (prompt, f"{prompt}\n{example.reference}")
+    digest = xxhash.xxh3_64_intdigest
+    first, whole = (digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return first, whole
+
+
+def _by_prompt(rows: Counter[tuple[int, int]]) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for (prompt, _), count in rows.items():
+        found[prompt] += count
+    return found

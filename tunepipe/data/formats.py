@@ -1,0 +1,385 @@
+"""The six shapes a training row may have, and the one view that the rest of tunepipe takes of them.
+
+| format | a row |
+|---|---|
+| palm | input_text, output_text |
+| palm-chat | context, messages of author and content |
+| gemini | systemInstruction, contents of role and parts, tools |
+| messages | messages of role and content (OpenAI chat) |
+| prompt-completion | prompt, completion |
+| preference | contents and completions with scores (Gemini), or input, preferred_output and non_preferred_output (OpenAI) |
+
+Which fields and roles a service takes is in services.toml; here a row is only read.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunepipe.errors import DataError, UsageError
+from tunepipe.files import unreadable
+
+FORMATS = ("palm", "palm-chat", "gemini", "messages", "prompt-completion", "preference")
+
+Turn = dict[str, str]
+
+# The names that the services give to the three sides of a conversation.
+SIDES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "tool": "user",
+    "function": "user",
+    "assistant": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+}
+
+_SNIFFED_ROWS = 100
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training row, whatever its format.
+
+    Args:
+        line: Its line in the file, counted from 1; 0 where there is no file.
+        id: 16 hex digits made from the prompt and the reference; "-2", "-3"... follow on repeats.
+        messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
+        reference: The answer wanted: the last assistant turn.
+    """
+
+    line: int
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    reference: str
+
+
+def detect_format(row: Mapping[str, Any]) -> str | None:
+    """Name the format of one row by the fields it has, or None where no field is known."""
+    keys = row.keys()
+    if keys & {"completions", "preferred_output", "non_preferred_output"}:
+        return "preference"
+    if keys & {"input_text", "output_text"}:
+        return "palm"
+    if keys & {"contents", "systemInstruction", "system_instruction"}:
+        return "gemini"
+    if "messages" in keys:
+        return "palm-chat" if _has_authors(row) else "messages"
+    if keys & {"prompt", "completion"}:
+        return "prompt-completion"
+    return None
+
+
+def common_format(rows: Sequence[Any]) -> str | None:
+    """Name the format that most of these rows have; of equals, the one that comes first."""
+    found = [detect_format(row) for row in rows if isinstance(row, Mapping)]
+    known = Counter(format for format in found if format)
+    return known.most_common(1)[0][0] if known else None
+
+
+def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
+    """Read one row.
+
+    Args:
+        row: The row, as decoded from JSON.
+        format: One of FORMATS.
+        line: Its line in the file, for the error's sake.
+
+    Raises:
+        DataError: The row is not of that format.
+    """
+    prompt, reference = checked_conversation(row, format, line)
+    return Example(line, _identity(prompt, reference), tuple(prompt), reference)
+
+
+def checked_conversation(
+    row: Mapping[str, Any], format: str, line: int = 0
+) -> tuple[list[Turn], str]:
+    """Do what `conversation` does, with one kind of error; an example without its id.
+
+    Raises:
+        DataError: The row is not of that format.
+    """
+    try:
+        prompt, reference = conversation(row, format)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise _not_of(format, line) from error
+    if not prompt or not reference:
+        raise _not_of(format, line)
+    return prompt, reference
+
+
+def read_examples(path: str | Path, format: str = "auto") -> Iterator[Example]:
+    """Read a JSONL file row by row; blank lines are passed over.
+
+    Args:
+        path: The file.
+        format: One of FORMATS, or "auto" to go by its first rows.
+
+    Yields:
+        The examples in the file's order, each with an id that no other has.
+
+    Raises:
+        DataError: A line is not JSON, or not of the format.
+        UsageError: The file cannot be read, or its format is not to be seen.
+    """
+    try:
+        with open(path, "rb") as file:
+            chosen = _format_of(file, format, str(path))
+            file.seek(0)
+            seen: Counter[str] = Counter()
+            for line, text in enumerate(file, 1):
+                if text.strip():
+                    yield _unique(_example_at(text, chosen, line, str(path)), seen)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def input_text(example: Example) -> str:
+    """Return the prompt as one text: a lone question as it is, else each turn after its role."""
+    return prompt_text(example.messages)
+
+
+def prompt_text(turns: Sequence[Mapping[str, str]]) -> str:
+    """Return turns as one text, as `input_text` does."""
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
+def conversation(row: Mapping[str, Any], format: str) -> tuple[list[Turn], str]:
+    """Return a row's prompt, as turns, and the answer wanted.
+
+    Raises:
+        KeyError, TypeError, ValueError: The row is not of that format.
+    """
+    match format:
+        case "palm":
+            return [_turn("user", row["input_text"])], _string(row["output_text"])
+        case "prompt-completion":
+            return _prompt_completion(row)
+        case "palm-chat":
+            context = row.get("context")
+            turns = [_turn(_side(m["author"]), m["content"]) for m in row["messages"]]
+            return _last_answer(([_turn("system", context)] if context else []) + turns)
+        case "messages":
+            return _last_answer([openai_turn(message) for message in row["messages"]])
+        case "gemini":
+            return _last_answer(_gemini_turns(row))
+        case "preference":
+            return _preference(row)
+    raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+
+
+def openai_turn(message: Mapping[str, Any]) -> Turn:
+    """Return a message of the OpenAI shape as a turn; tool calls become canonical JSON."""
+    text = openai_text(message.get("content"))
+    calls = [message[key] for key in ("tool_calls", "function_call") if message.get(key)]
+    if calls:
+        text = "\n".join([text, *map(canonical, calls)] if text else map(canonical, calls))
+    return _turn(_side(message["role"]), text)
+
+
+def openai_text(content: Any) -> str:
+    """Return a message's content as text: a string as it is, a list of parts one by one."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(
+        _string(part["text"]) if part.get("type", "text") == "text" else canonical(part)
+        for part in content
+    )
+
+
+def gemini_text(content: Mapping[str, Any]) -> str:
+    """Return the parts of a Gemini content as text; what is not text becomes canonical JSON."""
+    parts = content["parts"]
+    if isinstance(parts, str):
+        raise TypeError("parts is a text")
+    return "\n".join(
+        _string(part["text"]) if set(part) == {"text"} else canonical(part) for part in parts
+    )
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal texts."""
+    return _CANONICAL(value)
+
+
+def from_dataframe(
+    frame: Any, input_column: str, output_column: str, *, system_column: str = ""
+) -> list[dict[str, Any]]:
+    """Make rows of a table's columns, for a notebook: `conversion.write_rows` writes them.
+
+    Args:
+        frame: A pandas DataFrame, or anything that has columns and gives them by name.
+        input_column: The column of inputs.
+        output_column: The column of outputs.
+        system_column: The column of system instructions; "" for none.
+
+    Returns:
+        Rows of the format palm; with system instructions, of the format messages.
+
+    Raises:
+        DataError: A cell holds no text; the message names column and row.
+        UsageError: A column does not exist.
+    """
+    given, wanted = _column(frame, input_column), _column(frame, output_column)
+    if not system_column:
+        pairs = zip(given, wanted, strict=True)
+        return [{"input_text": text, "output_text": answer} for text, answer in pairs]
+    roles = ("system", "user", "assistant")
+    return [
+        {
+            "messages": [
+                _message(role, text)
+                for role, text in zip(roles, texts, strict=True)
+                if text or role != "system"
+            ]
+        }
+        for texts in zip(_column(frame, system_column), given, wanted, strict=True)
+    ]
+
+
+def _prompt_completion(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
+    prompt, completion = row["prompt"], row["completion"]
+    if isinstance(prompt, str):
+        return [_turn("user", prompt)], _string(completion)
+    turns = [openai_turn(message) for message in prompt]
+    return turns, openai_turn(completion[-1])["content"]
+
+
+def _preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
+    if "completions" in row:
+        best = max(row["completions"], key=lambda completion: float(completion["score"]))
+        return _gemini_turns(row), gemini_text(best["completion"])
+    turns = [openai_turn(message) for message in row["input"]["messages"]]
+    return turns, openai_turn(row["preferred_output"][-1])["content"]
+
+
+def _gemini_turns(row: Mapping[str, Any]) -> list[Turn]:
+    system = row.get("systemInstruction") or row.get("system_instruction")
+    first = [_turn("system", gemini_text(system))] if system else []
+    return first + [
+        _turn(_side(content.get("role", "user")), gemini_text(content))
+        for content in row["contents"]
+    ]
+
+
+def _last_answer(turns: list[Turn]) -> tuple[list[Turn], str]:
+    *prompt, answer = turns
+    if answer["role"] != "assistant":
+        raise ValueError("the last turn is not the assistant's")
+    return prompt, answer["content"]
+
+
+def _turn(role: str, content: Any) -> Turn:
+    return {"role": role, "content": _string(content)}
+
+
+def _side(role: str) -> str:
+    return SIDES[role]
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _column(frame: Any, name: str) -> list[str]:
+    if name not in frame.columns:
+        names = ", ".join(map(str, frame.columns))
+        raise UsageError(f"no column {name!r}", fix=f"name one of {names}")
+    cells = frame[name].tolist()
+    for number, cell in enumerate(cells, 1):
+        if not isinstance(cell, str):
+            raise DataError(
+                f"the cell holds no text ({type(cell).__name__})",
+                where=f"column {name!r}, row {number}",
+                fix="fill or leave out empty cells, and turn numbers into text as you want them",
+            )
+    return list(cells)
+
+
+def _message(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def _has_authors(row: Mapping[str, Any]) -> bool:
+    messages = row["messages"]
+    first = messages[0] if isinstance(messages, list) and messages else None
+    authored = isinstance(first, Mapping) and "author" in first
+    return authored or ("context" in row and not (isinstance(first, Mapping) and "role" in first))
+
+
+def _identity(prompt: list[Turn], reference: str) -> str:
+    import xxhash
+
+    text = canonical([prompt, reference]).encode("utf-8", "surrogatepass")
+    return xxhash.xxh3_64_hexdigest(text)
+
+
+def _unique(one: Example, seen: Counter[str]) -> Example:
+    seen[one.id] += 1
+    if seen[one.id] == 1:
+        return one
+    return Example(one.line, f"{one.id}-{seen[one.id]}", one.messages, one.reference)
+
+
+def _format_of(file: Any, format: str, path: str) -> str:
+    if format != "auto":
+        if format not in FORMATS:
+            raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+        return format
+    rows: list[Any] = []
+    for text in file:
+        if len(rows) == _SNIFFED_ROWS:
+            break
+        if text.strip():
+            rows.append(_decoded(text))
+    found = common_format(rows)
+    if found is None:
+        raise UsageError(
+            "no row has the fields of a known format",
+            where=path,
+            fix=f"name the format: one of {', '.join(FORMATS)}",
+        )
+    return found
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _example_at(text: bytes, format: str, line: int, path: str) -> Example:
+    row = _decoded(text)
+    if not isinstance(row, Mapping):
+        raise DataError(
+            "not a JSON object",
+            where=f"{path}:{line}",
+            fix=f"run tunepipe validate {path}: it lists every problem",
+        )
+    try:
+        return example(row, format, line)
+    except DataError as error:
+        raise DataError(error.found, where=f"{path}:{line}", fix=error.fix) from error
+
+
+def _not_of(format: str, line: int) -> DataError:
+    return DataError(
+        f"the row is not of the format {format}",
+        where=f"line {line}" if line else "",
+        fix="run tunepipe validate on the file: it lists every problem",
+    )

@@ -1,0 +1,179 @@
+"""OpenAI's messages as turns and back: text, pictures, tool calls and their answers."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from tunepipe.data.formats import SIDES, canonical
+from tunepipe.data.turns import Part, Turn, refusal, text
+
+Message = dict[str, Any]
+
+KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
+
+
+def read(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    """Read messages; answers of tools that follow each other are one turn.
+
+    Raises:
+        DataError: A message says what a turn cannot hold.
+        KeyError, TypeError, ValueError: These are no messages.
+    """
+    turns: list[Turn] = []
+    names: dict[str, str] = {}
+    for answers, run in groupby(messages, lambda message: message["role"] in ("tool", "function")):
+        if answers:
+            turns.append(Turn("tool", _answers(run, names)))
+        else:
+            turns += [_said(message, names) for message in run]
+    return turns
+
+
+def write(turns: Iterable[Turn]) -> list[Message]:
+    """Write turns as messages; calls are numbered call_1, call_2 and so on.
+
+    Raises:
+        DataError: A turn holds what a message cannot.
+    """
+    messages: list[Message] = []
+    open_calls: list[tuple[str, str]] = []
+    made = 0
+    for turn in turns:
+        if turn.role == "tool":
+            messages += [_tool_message(part["functionResponse"], open_calls) for part in turn.parts]
+            continue
+        calls = [part["functionCall"] for part in turn.parts if "functionCall" in part]
+        numbered = [(f"call_{made + k}", call) for k, call in enumerate(calls, 1)]
+        made += len(calls)
+        open_calls = [(number, call["name"]) for number, call in numbered]
+        messages.append(_spoken(turn, numbered))
+    return messages
+
+
+def _said(message: Mapping[str, Any], names: dict[str, str]) -> Turn:
+    _refuse_weight(message)
+    others = sorted(name for name in message.keys() - KNOWN if message[name])
+    if others:
+        raise refusal(f"a message has {', '.join(others)}")
+    parts = (*_contents(message.get("content")), *_calls(message, names))
+    if not parts:
+        raise ValueError("a message says nothing")
+    return Turn(SIDES[message["role"]], parts)
+
+
+def _refuse_weight(message: Mapping[str, Any]) -> None:
+    if message.get("weight", 1) != 1:
+        raise refusal("a message has a weight")
+
+
+def _contents(content: Any) -> list[Part]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"text": content}] if content else []
+    return [_part(part) for part in content]
+
+
+def _part(part: Mapping[str, Any]) -> Part:
+    kind = part.get("type", "text")
+    if kind == "text":
+        return {"text": text(part["text"])}
+    if kind == "image_url" and part["image_url"].get("detail", "auto") == "auto":
+        return _picture(part["image_url"]["url"])
+    raise refusal("a turn has a part that is neither text nor a plain picture")
+
+
+def _picture(url: str) -> Part:
+    if url.startswith("data:"):
+        head, _, data = url.removeprefix("data:").partition(";base64,")
+        return {"inlineData": {"mimeType": head, "data": data}}
+    kind, _ = mimetypes.guess_type(url)
+    if not kind:
+        raise refusal("a picture's kind is not to be seen from its address")
+    return {"fileData": {"mimeType": kind, "fileUri": url}}
+
+
+def _calls(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
+    calls = [(call["id"], call["function"]) for call in message.get("tool_calls") or ()]
+    if message.get("function_call"):
+        calls.append((message["function_call"]["name"], message["function_call"]))
+    parts: list[Part] = []
+    for number, function in calls:
+        arguments = json.loads(function["arguments"] or "{}")
+        if not isinstance(arguments, dict):
+            raise refusal("a call's arguments are not an object")
+        names.pop(number, None)  # names keeps the order of the calls
+        names[number] = text(function["name"])
+        parts.append({"functionCall": {"name": function["name"], "args": arguments}})
+    return parts
+
+
+def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[Part, ...]:
+    """Put answers in the order of their calls: Gemini tells them apart by nothing else."""
+    found: dict[str, Part] = {}
+    for message in messages:
+        _refuse_weight(message)
+        number = message.get("tool_call_id", message.get("name"))
+        if number not in names or number in found:
+            raise refusal("a tool answers a call that was not made, or that has its answer")
+        said = "".join(text(part["text"]) for part in _contents(message["content"]))
+        response = {"name": names[number], "response": _response(said)}
+        found[number] = {"functionResponse": response}
+    return tuple(found[number] for number in names if number in found)
+
+
+def _response(said: str) -> dict[str, Any]:
+    """Gemini takes an object: one that it is, or the text under "output"."""
+    try:
+        value = json.loads(said)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) and set(value) != {"output"} else {"output": said}
+
+
+def _tool_message(answer: Mapping[str, Any], open_calls: list[tuple[str, str]]) -> Message:
+    for place, (number, name) in enumerate(open_calls):
+        if name == answer["name"]:
+            del open_calls[place]
+            response = answer["response"]
+            plain = set(response) == {"output"} and isinstance(response["output"], str)
+            said = response["output"] if plain else canonical(response)
+            return {"role": "tool", "tool_call_id": number, "content": said}
+    raise refusal("a function responds that was not called")
+
+
+def _spoken(turn: Turn, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Message:
+    spoken = [part for part in turn.parts if "functionCall" not in part]
+    if turn.role == "assistant" and any("text" not in part for part in spoken):
+        raise refusal("the assistant shows a file")
+    content: Any = [_shown(part) for part in spoken] or None
+    if len(spoken) == 1 and "text" in spoken[0]:
+        content = spoken[0]["text"]
+    message = {"role": turn.role, "content": content}
+    if not calls:
+        return message
+    return message | {
+        "tool_calls": [
+            {
+                "id": number,
+                "type": "function",
+                "function": {"name": call["name"], "arguments": canonical(call.get("args", {}))},
+            }
+            for number, call in calls
+        ]
+    }
+
+
+def _shown(part: Part) -> Message:
+    if "text" in part:
+        return {"type": "text", "text": part["text"]}
+    file = part.get("fileData") or part["inlineData"]
+    kind = file["mimeType"]
+    if not kind.startswith("image/"):
+        raise refusal("a file is not a picture")
+    url = file["fileUri"] if "fileData" in part else f"data:{kind};base64,{file['data']}"
+    return {"type": "image_url", "image_url": {"url": url}}

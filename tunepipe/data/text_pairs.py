@@ -1,0 +1,57 @@
+"""A sound row as two texts, its input and its output: what lengths, repeats and leaks go by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tunepipe.data import formats
+
+# Controls that no sound text holds: they part the turns of an input, and a leading system turn.
+TURN_MARK = "\x1e"
+SYSTEM_MARK = "\x1d"
+
+
+def view(row: Mapping[str, Any], format: str) -> tuple[str, str]:
+    """Return the input and the output of a row that has no error.
+
+    Two rows with the same question have the same input, however they are written: a lone
+    question is its own text, and turns that alternate need no roles beside them.
+    """
+    turns, output = formats.conversation(row, format)
+    roles = [turn["role"] for turn in turns]
+    tools = row.get("tools")
+    extra = TURN_MARK + formats.canonical(tools) if tools else ""
+    system = turns[0]["content"] if roles[:1] == ["system"] else None
+    spoken = turns[system is not None :]
+    if any(turn["role"] != ("user", "assistant")[n % 2] for n, turn in enumerate(spoken)):
+        return TURN_MARK.join(f"{turn['role']}:{turn['content']}" for turn in turns) + extra, output
+    return joined(system, [turn["content"] for turn in spoken]) + extra, output
+
+
+def joined(system: str | None, contents: Sequence[str]) -> str:
+    """Return the input made of a system turn, if any, and of turns that alternate."""
+    spoken = TURN_MARK.join(contents)
+    return spoken if system is None else f"{SYSTEM_MARK}{system}{TURN_MARK}{spoken}"
+
+
+def characters(text: str) -> tuple[int, int]:
+    """Count the ASCII characters and the others of an input or output, marks left out."""
+    marks = text.count(TURN_MARK) + text.count(SYSTEM_MARK)
+    if text.isascii():
+        return len(text) - marks, 0
+    plain = len(text.encode("ascii", "ignore"))
+    return plain - marks, len(text) - plain
+
+
+def everything(row: Mapping[str, Any]) -> str:
+    """Return all texts of a row, a line or more each: those too that are of neither view."""
+    return "\n".join(_texts(row))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for below in value.values() if isinstance(value, dict) else value:
+            yield from _texts(below)

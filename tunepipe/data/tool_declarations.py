@@ -1,0 +1,98 @@
+"""Declarations of functions: OpenAI's JSON Schema and Gemini's, one as the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunepipe.data.turns import refusal
+
+Schema = dict[str, Any]
+
+# The keywords that both have and that mean the same. Source: the type Schema of the Vertex AI API,
+# read 2026-11.
+KEYWORDS = {
+    *("type", "title", "description", "default", "example", "format", "nullable", "enum"),
+    *("properties", "required", "items", "anyOf", "minItems", "maxItems", "minimum", "maximum"),
+    *("minLength", "maxLength", "pattern", "minProperties", "maxProperties"),
+}
+LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
+
+
+def read(row: Mapping[str, Any]) -> tuple[list[Schema], list[str]]:
+    """Read a row's declarations.
+
+    Returns:
+        The functions in Gemini's shape, and the names of what was left out: keywords that only
+        make a schema stricter or order it.
+
+    Raises:
+        DataError: A tool is no function, or a schema says what the other side has no word for.
+    """
+    left_out: set[str] = set()
+    functions = [*row.get("functions", ())]
+    for tool in row.get("tools", ()):
+        if tool.get("type") == "function":
+            functions.append(tool["function"])
+        elif set(tool) <= {"functionDeclarations", "function_declarations"} and tool:
+            (declared,) = tool.values()
+            functions += declared
+        else:
+            raise refusal("it declares a tool that is no function")
+    return [_function(function, left_out) for function in functions], sorted(left_out)
+
+
+def as_openai(functions: Sequence[Schema]) -> dict[str, Any]:
+    """Write declarations as a row of messages has them; nothing where there is none."""
+    tools = [
+        {"type": "function", "function": _cased(function, str.lower)} for function in functions
+    ]
+    return {"tools": tools} if tools else {}
+
+
+def as_gemini(functions: Sequence[Schema]) -> dict[str, Any]:
+    """Write declarations as a Gemini row has them; nothing where there is none."""
+    return {"tools": [{"functionDeclarations": list(functions)}]} if functions else {}
+
+
+def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
+    left_out.update(LEFT_OUT & function.keys())
+    kept = {name: function[name] for name in ("name", "description") if name in function}
+    more = function.keys() - {"name", "description", "parameters"} - LEFT_OUT
+    if more:
+        raise refusal(f"a function declares {', '.join(sorted(more))}")
+    if "parameters" in function:
+        kept["parameters"] = _cased(_schema(function["parameters"], left_out), str.upper)
+    return kept
+
+
+def _schema(schema: Mapping[str, Any], left_out: set[str]) -> Schema:
+    left_out.update(LEFT_OUT & schema.keys())
+    unknown = schema.keys() - KEYWORDS - LEFT_OUT
+    if unknown or isinstance(schema.get("type"), list):
+        raise refusal(f"a tool's schema uses {', '.join(sorted(unknown)) or 'a list of types'}")
+    kept = {name: value for name, value in schema.items() if name in KEYWORDS}
+    if "properties" in kept:
+        kept["properties"] = {
+            name: _schema(below, left_out) for name, below in kept["properties"].items()
+        }
+    if "items" in kept:
+        kept["items"] = _schema(kept["items"], left_out)
+    if "anyOf" in kept:
+        kept["anyOf"] = [_schema(below, left_out) for below in kept["anyOf"]]
+    return kept
+
+
+def _cased(schema: Mapping[str, Any], case: Any) -> Schema:
+    """Write the types in Gemini's capitals or in JSON Schema's small letters."""
+    kept = dict(schema)
+    if isinstance(kept.get("type"), str):
+        kept["type"] = case(kept["type"])
+    for name in ("parameters", "items"):
+        if name in kept:
+            kept[name] = _cased(kept[name], case)
+    if "properties" in kept:
+        kept["properties"] = {k: _cased(below, case) for k, below in kept["properties"].items()}
+    if "anyOf" in kept:
+        kept["anyOf"] = [_cased(below, case) for below in kept["anyOf"]]
+    return kept

@@ -1,0 +1,62 @@
+"""A turn of a conversation, between one format and another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.errors import DataError
+
+Part = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn.
+
+    Args:
+        role: system, user, assistant or tool.
+        parts: What it says, in Gemini's shape: {"text": ...}, {"functionCall": ...} and so on.
+    """
+
+    role: str
+    parts: tuple[Part, ...]
+
+
+def just_text(role: str, value: Any) -> Turn:
+    """Make a turn of one text.
+
+    Raises:
+        TypeError: The value is no text.
+    """
+    return Turn(role, ({"text": text(value)},))
+
+
+def text_of(turn: Turn) -> str:
+    """Give a turn's one text.
+
+    Raises:
+        DataError: It says more than one text.
+    """
+    if len(turn.parts) != 1 or "text" not in turn.parts[0]:
+        raise refusal("a turn has several parts, or one that is not text")
+    return str(turn.parts[0]["text"])
+
+
+def text(value: Any) -> str:
+    """Give a text as it is.
+
+    Raises:
+        TypeError: The value is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def refusal(reason: str) -> DataError:
+    """Say that a row cannot be carried over, and why."""
+    return DataError(
+        f"cannot be carried over: {reason}", fix="leave the row as it is, or take it out"
+    )

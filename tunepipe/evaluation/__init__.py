@@ -1,0 +1,1 @@
+"""Ask held-out rows, measure the answers, and compare two models."""

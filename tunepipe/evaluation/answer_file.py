@@ -1,0 +1,61 @@
+"""The file that keeps answers as they come, so that nothing which was paid for is asked twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tunepipe.backends.base import Answer
+
+
+@dataclass
+class AnswerFile:
+    """A file of answers, open for more of them, and what it holds.
+
+    Each answer is on the disk when `add` returns. A question without an answer is not held, and so
+    is asked again by whoever opens the file next.
+
+    Args:
+        file: The open file.
+        answered: The text of each answer, by the question's id.
+        errors: Why a question of this time has no answer, by its id.
+    """
+
+    file: IO[bytes]
+    answered: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, path: Path) -> AnswerFile:
+        """Open a file of answers; it and its folder are made where they are not there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+        file.seek(0)
+        held = file.read()
+        # A step that was killed may have left half a line.
+        file.truncate(held.rfind(b"\n") + 1)
+        lines = [json.loads(line) for line in held.split(b"\n")[:-1]]
+        return cls(file, {line["id"]: line["text"] for line in lines if line["text"] is not None})
+
+    def add(self, answer: Answer) -> None:
+        """Keep one answer; several threads may do so at a time."""
+        line = json.dumps({"id": answer.id, "text": answer.text}).encode() + b"\n"
+        with self._lock:
+            if answer.text is None:
+                self.errors[answer.id] = answer.error or "no answer"
+            else:
+                self.answered[answer.id] = answer.text
+            self.file.write(line)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+
+    def __enter__(self) -> AnswerFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()

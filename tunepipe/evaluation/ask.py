@@ -1,0 +1,299 @@
+"""Asking a model every held-out row, so that a killed step goes on and pays for no row twice.
+
+Each answer is written to a work file, and onto the disk, as soon as it is there. The work file is
+named after the model and the settings, and its lines after the rows' contents: what stands there is
+never asked again, whichever run asked it. A row that got no answer is asked again the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.base import Answer, Backend, Progress, Prompt
+from tunepipe.data.formats import Example, input_text, read_examples
+from tunepipe.data.predictions import Prediction, write
+from tunepipe.errors import CloudError, TunepipeError
+from tunepipe.evaluation.answer_file import AnswerFile
+
+# RFC 9110: the statuses after which the same request may succeed, and those that no row will pass.
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_HOPELESS = frozenset({401, 403, 404})
+# A connection that broke, as the standard library, requests and httpx name it.
+_DROPPED = frozenset({"ConnectionError", "TimeoutError", "Timeout", "TransportError"})
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast to ask a remote model.
+
+    Args:
+        workers: Requests at a time, one row each; 0 hands all rows to the backend at once, which
+            suits a model on one's own machine.
+        requests_per_minute: The limit over all workers, retries counted; 0 sets none.
+        attempts: Tries a row, >= 1, with growing pauses between.
+        first_pause_seconds: The pause after the first failure; it doubles up to a minute. A longer
+            one that the service asks for (Retry-After) is kept.
+    """
+
+    workers: int = 0
+    requests_per_minute: float = 0.0
+    attempts: int = 5
+    first_pause_seconds: float = _FIRST_PAUSE_SECONDS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many rows were asked, and how many of them have no answer."""
+
+    rows: int
+    unanswered: int
+
+
+def predict_rows(
+    backend: Backend,
+    model: str,
+    rows_path: str,
+    out_path: str,
+    *,
+    work_dir: str = "",
+    settings: Mapping[str, Any] | None = None,
+    pace: Pace | None = None,
+    progress: Progress = lambda event: None,
+) -> Outcome:
+    """Predict every row of a dataset and write the predictions in the rows' order.
+
+    Args:
+        backend: Its `predict` is asked.
+        model: A folder, a hub id or a resource name.
+        rows_path: The held-out rows, in any of the formats.
+        out_path: The predictions file to write (`core.predictions`).
+        work_dir: The folder of the work file; "" takes that of `out_path`.
+        settings: Passed to `predict`.
+        pace: How fast; None hands all rows over at once.
+        progress: Told of `done`, `total`, `unanswered` and `seconds_left`.
+
+    Raises:
+        DataError: A row cannot be read.
+        CloudError: The service refused in a way that no row will pass, or answered no row at all.
+    """
+    examples = list(read_examples(rows_path))
+    settings, pace = dict(settings or {}), pace or Pace()
+    path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
+    with AnswerFile.open(path) as work:
+        pending = [Prompt(one.id, one.messages) for one in examples if one.id not in work.answered]
+        told = _Told(progress, len(examples), len(examples) - len(pending))
+        for answer in ask_all(backend, model, pending, settings, pace):
+            work.add(answer)
+            told.of(answer)
+    rows = [_prediction(one, work.answered, work.errors) for one in examples]
+    unanswered = sum(row.prediction is None for row in rows)
+    if rows and unanswered == len(rows):
+        raise CloudError(
+            f"none of {len(rows)} rows was answered: {rows[0].error}",
+            where=model,
+            fix="check quota and endpoint, then start the step again",
+        )
+    write(rows, out_path)
+    return Outcome(len(rows), unanswered)
+
+
+def ask_all(
+    backend: Backend,
+    model: str,
+    prompts: Sequence[Prompt],
+    settings: Mapping[str, Any],
+    pace: Pace,
+) -> Iterator[Answer]:
+    """Answer every prompt; failures that pass are waited out.
+
+    Args:
+        backend: Its `predict` is asked.
+        model: A folder, a hub id or a resource name.
+        prompts: The questions.
+        settings: Passed to `predict`.
+        pace: How fast.
+
+    Yields:
+        The answers, as they come.
+
+    Raises:
+        CloudError: The service refused in a way that no prompt will pass.
+    """
+    if not prompts:
+        return
+    if not pace.workers:
+        yield from backend.predict(model, prompts, **settings)
+        return
+    limit, stopped = _Limit(pace.requests_per_minute), threading.Event()
+
+    def ask(prompt: Prompt) -> Answer:
+        limit.wait()
+        return next(backend.predict(model, [prompt], **settings))
+
+    def one(prompt: Prompt) -> Answer | Exception | None:
+        if stopped.is_set():
+            return None
+        try:
+            return _persistent(ask, prompt, pace)
+        except Exception as error:
+            stopped.set()
+            return error
+
+    yield from _together(one, prompts, pace.workers, stopped)
+
+
+def _together(
+    one: Callable[[Prompt], Answer | Exception | None],
+    prompts: Sequence[Prompt],
+    workers: int,
+    stopped: threading.Event,
+) -> Iterator[Answer]:
+    """Yield what the threads answer; after an error first what is already paid for, then raise."""
+    failure: Exception | None = None
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for done in as_completed([pool.submit(one, prompt) for prompt in prompts]):
+                answer = done.result()
+                if isinstance(answer, Exception):
+                    failure = answer
+                elif answer:
+                    yield answer
+        finally:
+            stopped.set()
+    if failure:
+        raise failure
+
+
+def _persistent(ask: Callable[[Prompt], Answer], prompt: Prompt, pace: Pace) -> Answer:
+    """Ask one row again after failures that pass; return why it has no answer after the others."""
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt
+    from tenacity.wait import wait_exponential_jitter
+
+    growing = wait_exponential_jitter(
+        initial=pace.first_pause_seconds,
+        max=_LONGEST_PAUSE_SECONDS,
+        jitter=pace.first_pause_seconds,
+    )
+
+    def pause(state: Any) -> float:
+        return max(growing(state), _retry_after(state.outcome.exception()))
+
+    retrying = Retrying(
+        stop=stop_after_attempt(pace.attempts),
+        wait=pause,
+        retry=retry_if_exception(_is_transient),
+        reraise=True,
+    )
+    try:
+        return retrying(ask, prompt)
+    except Exception as error:
+        status = _status(error)
+        if status in _HOPELESS and not isinstance(error, TunepipeError):
+            raise CloudError(
+                f"the service refused every row: {_named(error)}",
+                where="predict",
+                fix="check the model's name, its region and your permissions",
+            ) from error
+        if _is_transient(error) or (status is not None and status not in _HOPELESS):
+            return Answer(prompt.id, None, _named(error))
+        raise
+
+
+def _is_transient(error: BaseException) -> bool:
+    names = {kind.__name__ for kind in type(_root(error)).__mro__}
+    return bool(names & _DROPPED) or _status(error) in _TRANSIENT
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what one of our own errors was made of, else the error itself."""
+    ours = isinstance(error, TunepipeError) and error.__cause__ is not None
+    return error.__cause__ if ours and error.__cause__ else error
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status that the clients of Google and others keep in `code`."""
+    code = getattr(_root(error), "code", None)
+    return int(code) if isinstance(code, int) else None
+
+
+def _named(error: BaseException) -> str:
+    root, status = _root(error), _status(error)
+    return type(root).__name__ + (f" {status}" if status else "")
+
+
+def _retry_after(error: BaseException | None) -> float:
+    response = getattr(_root(error), "response", None) if error else None
+    asked = str(getattr(response, "headers", {}).get("retry-after", ""))
+    return float(asked) if asked.isdecimal() else 0.0
+
+
+class _Limit:
+    """Spaces requests evenly over all threads."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._gap_seconds = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._next)
+            self._next = start + self._gap_seconds
+        time.sleep(start - now)
+
+
+class _Told:
+    """Counts the answers and tells of them."""
+
+    def __init__(self, progress: Progress, total: int, done: int) -> None:
+        self._progress, self._total, self._done = progress, total, done
+        self._asked = self._unanswered = 0
+        self._started = time.monotonic()
+
+    def of(self, answer: Answer) -> None:
+        self._done += 1
+        self._asked += 1
+        self._unanswered += answer.text is None
+        each = (time.monotonic() - self._started) / self._asked
+        self._progress(
+            {
+                "done": self._done,
+                "total": self._total,
+                "unanswered": self._unanswered,
+                "seconds_left": round(each * (self._total - self._done)),
+            }
+        )
+
+
+def _prediction(
+    example: Example, answered: Mapping[str, str], errors: Mapping[str, str]
+) -> Prediction:
+    text = answered.get(example.id)
+    error = "" if text is not None else errors.get(example.id, "no answer")
+    return Prediction(example.id, input_text(example), example.reference, text, error)
+
+
+def _work_file(folder: str, backend: Backend, model: str, settings: Mapping[str, Any]) -> Path:
+    name = getattr(backend, "__name__", type(backend).__name__)
+    asked = [name, model, _version(model), dict(settings)]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+    return Path(folder) / f"answers-{digest[:16]}.jsonl"
+
+
+def _version(model: str) -> list[tuple[str, int, int]]:
+    """Return what changes when a model's folder is written anew; nothing for a remote model."""
+    folder = Path(model)
+    files = sorted(folder.glob("*")) if model and folder.is_dir() else []
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]

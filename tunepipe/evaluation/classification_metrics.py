@@ -1,0 +1,122 @@
+"""Metrics of classification: the labels are the references, an answer is one of them or another.
+
+Case, width and surrounding space do not make another label. Precision, recall and F1 agree with
+scikit-learn's over the references' labels, with nought where nothing divides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunepipe.evaluation.intervals import Floats
+from tunepipe.evaluation.metric import Metric, share
+from tunepipe.evaluation.tasks import labels_of
+from tunepipe.evaluation.tokenization import normalized
+
+PRIMARY, RIGHT = "accuracy", "accuracy"
+OTHER = "(another answer)"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each label got which answer.
+
+    Args:
+        labels: The references' labels in order; the last column is for any other answer.
+        matrix: Rows are the labels wanted, columns the labels answered and then OTHER.
+    """
+
+    labels: list[str]
+    matrix: npt.NDArray[np.int64]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give `{"labels", "matrix"}`, square, with a line for OTHER if any answer was."""
+        return confusion_for_kfp(self)
+
+    def classes(self) -> list[dict[str, Any]]:
+        """The table of classes: label, support, precision, recall and F1, each 0..1."""
+        right = np.diagonal(self.matrix)
+        support, answered = self.matrix.sum(axis=1), self.matrix.sum(axis=0)[: len(self.labels)]
+        table = zip(
+            self.labels,
+            support.tolist(),
+            (right / np.maximum(answered, 1)).tolist(),
+            (right / np.maximum(support, 1)).tolist(),
+            (2 * right / np.maximum(answered + support, 1)).tolist(),
+            strict=True,
+        )
+        names = ("label", "support", "precision", "recall", "f1")
+        return [dict(zip(names, line, strict=True)) for line in table]
+
+
+def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metric]:
+    """Accuracy and macro-F1 of the rows, one or more; see `confusion` for the errors raised."""
+    labels, answered, wanted = _coded(predictions, references)
+    size = len(labels)
+    hits = np.equal(answered, wanted)
+    statistics = np.concatenate(
+        [
+            _one_hot(np.where(hits, wanted, size), size),
+            _one_hot(answered, size),
+            _one_hot(wanted, size),
+        ],
+        axis=1,
+    )
+    return [share("accuracy", hits.tolist()), Metric("macro_f1", statistics, macro_f1)]
+
+
+def macro_f1(sums: Floats) -> Floats:
+    """The mean F1 of the classes that occur, from sums of hits, answers and references by class."""
+    hits, answered, wanted = np.split(sums, 3, axis=-1)
+    occurs = wanted > 0
+    scores = np.where(occurs, 2 * hits / np.maximum(answered + wanted, 1), 0.0)
+    average: Floats = scores.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
+    return average
+
+
+def confusion(predictions: Sequence[str], references: Sequence[str]) -> Confusion:
+    """Count the answers by label.
+
+    Raises:
+        UsageError: There are more than 200 labels.
+    """
+    labels, answered, wanted = _coded(predictions, references)
+    columns = len(labels) + 1
+    cells = np.bincount(wanted * columns + answered, minlength=len(labels) * columns)
+    return Confusion(labels, cells.reshape(len(labels), columns))
+
+
+def confusion_for_kfp(table: Confusion) -> dict[str, Any]:
+    """The two arguments of KFP's `ClassificationMetrics.log_confusion_matrix`.
+
+    KFP takes a square matrix, so where an answer was no label at all, OTHER is one more category,
+    which no row wanted.
+
+    Returns:
+        `{"labels": [...], "matrix": [[...]]}`, rows wanted, columns answered.
+    """
+    if not table.matrix[:, -1].any():
+        return {"labels": table.labels, "matrix": table.matrix[:, :-1].tolist()}
+    nobody = [0] * (len(table.labels) + 1)
+    return {"labels": [*table.labels, OTHER], "matrix": [*table.matrix.tolist(), nobody]}
+
+
+def _coded(
+    predictions: Sequence[str], references: Sequence[str]
+) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The labels as first written, and each row's answer and reference as their numbers."""
+    shown = labels_of(references)
+    keys = sorted(shown)
+    number = {key: place for place, key in enumerate(keys)}
+    answered = [number.get(normalized(text), len(keys)) for text in predictions]
+    wanted = [number[normalized(text)] for text in references]
+    return [shown[key] for key in keys], np.array(answered), np.array(wanted)
+
+
+def _one_hot(numbers: npt.NDArray[np.int64], size: int) -> Floats:
+    return np.eye(size + 1)[numbers][:, :size]

@@ -1,0 +1,69 @@
+"""Metrics of answers that should be JSON objects: do they parse, are the fields there and right?
+
+An answer must be JSON as it stands: a program that reads it would choke on a code fence or a
+sentence round it. Values are equal if they are of one kind and the same, so 1 equals 1.0, but
+neither "1" nor true.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tunepipe.evaluation.metric import Metric, mean, share, share_of
+from tunepipe.evaluation.tasks import Object, object_of, parse
+
+PRIMARY, RIGHT = "field_accuracy", "object_exact"
+MAX_FIELDS = 50
+
+
+def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metric]:
+    """All JSON metrics of the rows, one or more.
+
+    Raises:
+        UsageError: A reference is not a JSON object.
+    """
+    answers = [parse(text) for text in predictions]
+    wanted = [object_of(text) for text in references]
+    pairs = list(zip(answers, wanted, strict=True))
+    return [
+        share("parses", [answer is not None for answer in answers]),
+        share("keys_match", [a is not None and a.keys() == b.keys() for a, b in pairs]),
+        mean("field_accuracy", [field_accuracy(answer, object_) for answer, object_ in pairs]),
+        share("object_exact", [same(answer, object_) for answer, object_ in pairs]),
+        *(_field(name, pairs) for name in _fields(wanted)),
+    ]
+
+
+def _fields(wanted: Sequence[Object]) -> list[str]:
+    """The references' fields, the most frequent first, at most 50."""
+    counts = Counter(name for object_ in wanted for name in object_)
+    return [name for name, _ in counts.most_common(MAX_FIELDS)]
+
+
+def _field(name: str, pairs: Sequence[tuple[Object | None, Object]]) -> Metric:
+    right = [name in object_ and _holds(answer, name, object_[name]) for answer, object_ in pairs]
+    return share_of(f"field:{name}", right, [name in object_ for _, object_ in pairs])
+
+
+def field_accuracy(answer: Object | None, wanted: Object) -> float:
+    """The share of the wanted fields that the answer has right; fields too many do not count."""
+    if answer is None:
+        return 0.0
+    if not wanted:
+        return float(not answer)
+    return sum(_holds(answer, name, value) for name, value in wanted.items()) / len(wanted)
+
+
+def _holds(answer: Object | None, name: str, value: Any) -> bool:
+    return answer is not None and name in answer and same(answer[name], value)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two JSON values are equal; true and false are no numbers."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

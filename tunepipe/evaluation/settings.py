@@ -1,0 +1,111 @@
+"""A run's settings that only the steps after its tuning read: checked before anything is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range
+from tunepipe.catalog.models import find, names
+from tunepipe.catalog.tables import load
+from tunepipe.errors import UsageError
+from tunepipe.evaluation.judge_prompt import check_template
+from tunepipe.evaluation.tasks import check_task
+from tunepipe.near_names import hint
+
+_WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed": (0, SEED_MAX)}
+_PACE = ("workers", "requests_per_minute", "attempts")
+# What each backend's `predict` knows besides the pace.
+_ASKING = {
+    "local": ("batch_size", "engine", "device", "precision", "four_bit", "threads"),
+    "large-model": ("temperature", "chat"),
+    "gemini": ("temperature", "seed", "top_p", "thinking_level", "thinking_budget"),
+    "open-model": ("temperature", "request_format"),
+}
+# The least, the most, and whether whole numbers alone are taken.
+_NUMBERS: Mapping[str, tuple[float, float, bool]] = {
+    "workers": (0, 1024, True),
+    "requests_per_minute": (0, 1e9, False),
+    "attempts": (1, 1000, True),
+    "temperature": (0, 2, False),
+    "top_p": (0, 1, False),
+    "seed": (0, 2**31 - 1, True),
+    "thinking_budget": (-1, 1_000_000, True),
+    "batch_size": (1, 1_000_000, True),
+    "threads": (1, 1024, True),
+}
+_CHOICES = {
+    "request_format": ("chat", "prompt"),
+    "engine": ("transformers", "vllm"),
+    "precision": ("float32", "bfloat16"),
+    "chat": (True, False),
+    "four_bit": (True, False),
+    "thinking_level": ("minimal", "low", "medium", "high"),
+}
+
+
+def check_settings(
+    settings: Mapping[str, Any], backend: str, tables: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse values that a step after the tuning would refuse, or that switch the gate off.
+
+    Args:
+        settings: Those of task, margin, guard_margin, eval_fraction, eval_min, eval_max,
+            max_output_tokens, seed, asking, judge_model and judge_prompt that were given; others
+            are passed over.
+        backend: The backend that tunes, whose models are asked.
+        tables: The user's values for the tables.
+
+    Raises:
+        UsageError: Names the setting and what is wanted.
+    """
+    for name in ("margin", "guard_margin"):
+        check_margin(settings.get(name, 0), name)
+    for name, ends in _WHOLE.items():
+        if name in settings:
+            check_range(settings[name], name, *ends, whole=True)
+    if "eval_fraction" in settings:
+        check_fraction(settings["eval_fraction"], "eval_fraction")
+    check_task(settings.get("task", "auto"))
+    _check_asking(settings.get("asking", {}), backend)
+    _check_judge(settings.get("judge_model", ""), settings.get("judge_prompt", ""), tables)
+
+
+def _check_asking(asking: Any, backend: str) -> None:
+    if not isinstance(asking, Mapping):
+        raise UsageError("must be a mapping", where="asking", fix='such as {"workers": 8}')
+    known = (*_PACE, *_ASKING[backend])
+    for name, value in asking.items():
+        where = f"asking.{name}"
+        if name not in known:
+            raise UsageError(
+                "a model is asked with no such setting", where=where, fix=hint(name, known)
+            )
+        if name in _NUMBERS:
+            least, most, whole = _NUMBERS[name]
+            check_range(value, where, least, most, whole=whole)
+        elif name in _CHOICES and _small(value) not in _CHOICES[name]:
+            choices = ", ".join(map(str, _CHOICES[name]))
+            raise UsageError(f"{value!r} is not known", where=where, fix=f"one of {choices}")
+
+
+def _small(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _check_judge(model: Any, prompt: Any, tables: Mapping[str, Any] | None) -> None:
+    if not isinstance(model, str) or not isinstance(prompt, str):
+        raise UsageError("must be texts", where="judge_model, judge_prompt")
+    if prompt:
+        check_template(prompt)
+    if not model or "/" in model:
+        return  # nobody, or a resource's whole name, which only the service knows
+    priced = load("catalog/prices.toml", (tables or {}).get("prices"))["answers"]
+    ours = [name for name in names(tables) if find(name, overrides=tables).backend == "gemini"]
+    known = list(dict.fromkeys((*priced, *ours)))
+    if model not in known:
+        raise UsageError(
+            f"{model} is no Gemini that we know",
+            where="judge_model",
+            fix=f"{hint(model, known)}; a new one needs a row in tables.prices.answers",
+        )

@@ -1,0 +1,96 @@
+"""Writing files so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tunepipe.errors import UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDIES = {
+    FileNotFoundError: "check the name, and the folder from which it goes",
+    IsADirectoryError: "name a file, or those in the folder: FOLDER/*.jsonl",
+    PermissionError: "check the permissions of the file",
+}
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary neighbour of `path` and move it into place when the block ends well.
+
+    Args:
+        path: The file to write, or a link to it, which stays one; missing parent folders are made.
+        mode: "w" for UTF-8 text with plain newlines, "wb" for bytes.
+
+    Yields:
+        The open file. If the block raises, `path` is left as it was.
+
+    Raises:
+        UsageError: It cannot be written there.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        _refuse_device(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    binary = "b" in mode
+    encoding, newline = (None, None) if binary else ("utf-8", "\n")
+    # A lone surrogate has no UTF-8, and stands in the name of a file that is none; this is how JSON
+    # escapes it.
+    errors = None if binary else "backslashreplace"
+    try:
+        with os.fdopen(handle, mode, encoding=encoding, errors=errors, newline=newline) as file:
+            yield file
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        # Any other error of the system is of what the block reads.
+        if isinstance(error, OSError) and (error.filename == temporary or error.errno in _FULL):
+            raise _unwritable(path, error) from error
+        raise
+
+
+def write_json(value: Any, path: str | os.PathLike[str]) -> None:
+    """Write a value as JSON that a person can read, in one piece."""
+    with replacing(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:
+    """Say that a file cannot be read, and what to look at."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    remedy = next((fix for kind, fix in _REMEDIES.items() if isinstance(error, kind)), "")
+    return UsageError(
+        f"cannot be read: {reason}", where=os.fspath(path), fix=remedy or "check the file"
+    )
+
+
+def _refuse_device(target: Path) -> None:
+    """Refuse what is no file: moving one into the place of /dev/null would take it from all."""
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OSError(errno.EINVAL, "it is a device or a pipe")
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> UsageError:
+    full = error.errno in _FULL
+    return UsageError(
+        f"cannot be written: {error.strerror}",
+        where=os.fspath(path),
+        fix="make room" if full else "name a file, in a folder that you may write to",
+    )
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

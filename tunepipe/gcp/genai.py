@@ -1,0 +1,79 @@
+"""google-genai's client, made from settings alone, with errors that the launcher understands."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from tunepipe.gcp.clients import CALL_SECONDS, explained
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
+    """Give the client of a project and a location; hold it for as long as it is used.
+
+    A client that nobody holds closes its connections, also under those who hold its parts. So
+    threads that ask at once have to get the same.
+
+    Args:
+        project: A project's id or number.
+        location: A region, a multi-region such as "eu", or "global".
+        seconds: How long one call may take.
+    """
+    with _ONE_AT_A_TIME:
+        return _client(project, location, seconds)
+
+
+@cache
+def _client(project: str, location: str, seconds: float) -> Any:
+    from google import genai
+    from google.genai import types
+
+    options = types.HttpOptions(timeout=int(seconds * 1000))
+    return genai.Client(enterprise=True, project=project, location=location, http_options=options)
+
+
+def place_of(name: str) -> tuple[str, str]:
+    """Read project and location out of a resource's name.
+
+    A tuned Gemini 3 is tuned in us-central1 and answers in us: only a client of the location in
+    the endpoint's own name finds it.
+    """
+    match = re.match(r"projects/([^/]+)/locations/([^/]+)/", name)
+    assert match, name
+    return match[1], match[2]
+
+
+@contextmanager
+def as_google_core() -> Iterator[None]:
+    """Raise what google-genai raises as Google's other clients would.
+
+    google-genai has errors of its own, and lets those of its HTTP library through; which library
+    that is changes with its version, so it is known by the names of its errors.
+    """
+    from google.api_core import exceptions as api
+    from google.genai import errors
+
+    try:
+        yield
+    except errors.APIError as error:
+        response = error.response if hasattr(error.response, "headers") else None
+        message = error.message or error.status or str(error.code)
+        raise api.from_http_status(error.code, message, response=response) from error
+    except Exception as error:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if "TransportError" in names and not hasattr(error, "retryable"):
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+@contextmanager
+def told(where: str) -> Iterator[None]:
+    """Turn what google-genai raises into a CloudError that says what to do."""
+    with explained(where), as_google_core():
+        yield

@@ -1,0 +1,66 @@
+"""What exactly a dataset's address means at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunepipe.data.fingerprint import combined, fingerprint
+from tunepipe.gcp import storage
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A dataset's identity.
+
+    Args:
+        fingerprint: Hex SHA-256 of the bytes; of several files, over their own, sorted.
+        generation: The generations in Cloud Storage, or times of change, joined by commas.
+        files: The files' number, >= 1.
+    """
+
+    fingerprint: str
+    generation: str
+    files: int
+
+
+def identity(dataset_uri: str) -> Identity:
+    """Read a dataset to its end and say what it is.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+
+    Raises:
+        UsageError: No file is there.
+    """
+    uris = storage.list_files(dataset_uri)
+    stats = [storage.stat(uri) for uri in uris]
+    return Identity(
+        fingerprint=combined(_fingerprint(stat.uri) for stat in stats),
+        generation=",".join(stat.generation or _changed(stat.uri) for stat in stats),
+        files=len(stats),
+    )
+
+
+def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
+
+    Args:
+        parameters: The pipeline's; nothing is returned where they guard nothing.
+
+    Raises:
+        UsageError: No file is there.
+    """
+    source = str(parameters.get("guard_uri", ""))
+    return {"guard_uri": identity(source).fingerprint} if source else {}
+
+
+def _fingerprint(uri: str) -> str:
+    with storage.open_reader(uri) as file:
+        return fingerprint(file)
+
+
+def _changed(path: str) -> str:
+    return str(Path(path).stat().st_mtime_ns)

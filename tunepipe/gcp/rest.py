@@ -1,0 +1,91 @@
+"""Google's REST interfaces for which no client is installed: usage, roles, projects."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from tunepipe.errors import CloudError
+from tunepipe.gcp.credentials import no_token
+
+CALL_SECONDS = 20.0
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+class RefusedError(CloudError):
+    """Google answered with an error.
+
+    Args:
+        code: The HTTP status; 403 where a right is missing.
+    """
+
+    def __init__(self, found: str, *, where: str, code: int, fix: str = "") -> None:
+        super().__init__(found, where=where, fix=fix)
+        self.code = code
+
+
+def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
+    """Call one method.
+
+    Args:
+        verb: GET or POST.
+        url: The method's address.
+        body: What is sent as JSON.
+        query: Parameters of the address; a list is repeated.
+
+    Returns:
+        The answer.
+
+    Raises:
+        RefusedError: Google answered with an error.
+        CloudError: There are no credentials, or Google is out of reach.
+    """
+    from google.auth import exceptions as auth
+
+    try:
+        answer = session().request(verb, url, json=body, params=query, timeout=CALL_SECONDS)
+    except auth.GoogleAuthError as error:
+        raise no_token(error, url) from error
+    except OSError as error:
+        raise CloudError("Google is out of reach", where=url, fix="try again later") from error
+    if not answer.ok:
+        raise RefusedError(_message(answer), where=url, code=answer.status_code)
+    return dict(answer.json())
+
+
+def account() -> str:
+    """Name who we are, as roles name members; "" where the credentials do not say.
+
+    Raises:
+        CloudError: There are no credentials.
+    """
+    import google.auth
+    from google.auth import exceptions as auth
+
+    try:
+        credentials, _ = google.auth.default(scopes=_SCOPES)
+    except auth.GoogleAuthError as error:
+        raise no_token(error, "credentials") from error
+    email = str(getattr(credentials, "service_account_email", "") or "")
+    return f"serviceAccount:{email}" if "@" in email else ""
+
+
+@cache
+def session() -> Any:
+    """Make the session that carries our credentials.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: There are none.
+    """
+    import google.auth
+    from google.auth.transport.requests import AuthorizedSession
+
+    credentials, _ = google.auth.default(scopes=_SCOPES)
+    return AuthorizedSession(credentials)
+
+
+def _message(answer: Any) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"HTTP {answer.status_code}"

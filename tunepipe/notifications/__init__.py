@@ -1,0 +1,1 @@
+"""Messages that tell people how a run ended."""

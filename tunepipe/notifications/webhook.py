@@ -1,0 +1,117 @@
+"""Posting to a webhook, whose address is a secret: whoever knows it may write there.
+
+So the address is never a parameter of a pipeline, where every reader of the project sees it; a
+parameter says where it is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tunepipe.errors import CloudError, UsageError
+from tunepipe.gcp import rest as google_rest
+from tunepipe.gcp import storage
+
+_SECRET = re.compile(r"projects/[^/]+(?:/locations/([^/]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
+_HERE = re.compile(r"http://(?:127\.0\.0\.1|localhost)[:/]")
+_CALL_SECONDS = 20.0
+_ATTEMPTS = 4
+
+
+def check_place(place: str, *, in_cloud: bool) -> None:
+    """Refuse a place that cannot hold a webhook's address, before anything is sent.
+
+    Args:
+        place: A secret's name, a gs:// URI or, on one's own machine, a file; "" is nowhere.
+        in_cloud: Whether the run is in the cloud, where no file of this machine is read.
+
+    Raises:
+        UsageError: It is the address itself, or cannot be read where the run is.
+    """
+    if "://" in place and not storage.is_gcs(place):
+        raise UsageError(
+            "this is an address, which is a secret; say where it is kept",
+            where="--notify",
+            fix="projects/P/secrets/NAME of Secret Manager, a gs:// URI, or a file for local runs",
+        )
+    if place and in_cloud and not (storage.is_gcs(place) or _SECRET.match(place)):
+        raise UsageError(
+            "a run in the cloud cannot read this place",
+            where=f"--notify {place}",
+            fix="projects/P/secrets/NAME of Secret Manager, or a gs:// URI",
+        )
+
+
+def read_address(place: str) -> str:
+    """Read a webhook's address from where it is kept.
+
+    Args:
+        place: `projects/P/secrets/NAME` with or without a location and a version, a gs:// URI, or
+            a file.
+
+    Raises:
+        UsageError: There is none, or it is not https.
+        CloudError: Google refused.
+    """
+    match = _SECRET.match(place)
+    data = _secret(place, *match.groups()) if match else storage.read_bytes(place)
+    address = data.decode("utf-8", "replace").strip()
+    if not (address.startswith("https://") or _HERE.match(address)):
+        raise UsageError("what is kept there is no https:// address", where=place)
+    return address
+
+
+def post(address: str, message: Mapping[str, Any]) -> None:
+    """Post a message as JSON, with pauses that grow where nobody takes it.
+
+    Args:
+        address: The webhook's.
+        message: What is sent.
+
+    Raises:
+        CloudError: It was not taken; the message does not tell the address.
+    """
+    import requests
+    import tenacity
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_may_pass),
+        wait=tenacity.wait_exponential(max=20),
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        reraise=True,
+    )
+    try:
+        retrying(_post, address, message)
+    except requests.RequestException as error:
+        status = error.response.status_code if error.response is not None else 0
+        found = f"HTTP {status}" if status else type(error).__name__
+        # Not `from error`: its text has the address.
+        raise CloudError(f"the webhook did not take the message: {found}") from None
+
+
+def _post(address: str, message: Mapping[str, Any]) -> None:
+    import requests
+
+    answer = requests.post(address, json=message, timeout=_CALL_SECONDS, allow_redirects=False)
+    if answer.status_code >= 300:  # a redirect has delivered nothing
+        raise requests.HTTPError(response=answer)
+
+
+def _may_pass(error: BaseException) -> bool:
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return isinstance(error, OSError) and (not status or status == 429 or status >= 500)
+
+
+def _secret(name: str, region: str | None, version: str | None) -> bytes:
+    host = f"secretmanager.{region}.rep" if region else "secretmanager"
+    version = "" if version else "/versions/latest"
+    url = f"https://{host}.googleapis.com/v1/{name}{version}:access"
+    try:
+        found = google_rest.call("GET", url)
+    except google_rest.RefusedError as error:
+        error.fix = f"grant roles/secretmanager.secretAccessor on {name} to the run's account"
+        raise
+    return base64.b64decode(found["payload"]["data"])

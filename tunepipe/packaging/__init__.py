@@ -1,0 +1,1 @@
+"""How a component carries its code."""

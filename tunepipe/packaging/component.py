@@ -1,0 +1,86 @@
+"""The one decorator: it turns a short function into a component that carries its code along.
+
+kfp's `embedded_artifact_path` brings the mechanism. Three things are ours: only the modules that
+the body imports go in, without their docstrings; the archive has the same bytes whenever and
+wherever it is made (kfp's own holds the clock and the user's name, which loses the execution cache
+at every compile); and a component too large for one argument of a Linux process is refused when it
+is compiled.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+
+from tunepipe.errors import LimitError
+from tunepipe.packaging.archive import archive, without_docstrings
+from tunepipe.packaging.imports import data_files_of, modules_of, third_party_of
+from tunepipe.packaging.requirements import BASE_IMAGE, requirements
+
+# Linux stops at 128 KiB for one argument (MAX_ARG_STRLEN); half of it leaves room for the rest.
+MAX_ARGUMENT_BYTES = 64 * 1024
+
+
+def component(function: Callable[..., Any]) -> Any:
+    """Make a KFP component whose step brings the modules that its body imports.
+
+    Args:
+        function: The body, under fifteen lines; everything worth testing lies in the core and
+            the backends, and is imported inside.
+
+    Returns:
+        The kfp component; `.python_func` is the function itself.
+
+    Raises:
+        LimitError: The component would not fit into one argument of a process.
+    """
+    modules = modules_of(function)
+    with tempfile.TemporaryDirectory() as nothing:
+        made = dsl.component(
+            base_image=BASE_IMAGE,
+            packages_to_install=requirements(third_party_of(modules)),
+            embedded_artifact_path=nothing,
+        )(function)
+    command = made.component_spec.implementation.container.command
+    command[-1] = _with_archive(command[-1], archive(_contents(modules)))
+    _check_size(made.name, command[-1])
+    return made
+
+
+def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
+    files = {
+        name.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py"): path
+        for name, path in modules.items()
+    }
+    code = {
+        name: without_docstrings(path.read_text(encoding="utf-8")).encode()
+        for name, path in files.items()
+    }
+    return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
+
+
+def _with_archive(source: str, packed: bytes) -> str:
+    """Put our archive in the place of kfp's own, and have it read as what it is."""
+    line = f"__KFP_EMBEDDED_ARCHIVE_B64 = '{base64.b64encode(packed).decode('ascii')}'"
+    source, archives = re.subn(r"__KFP_EMBEDDED_ARCHIVE_B64 = '[^']*'", line, source)
+    source, readers = re.subn(r"mode='r:gz'", "mode='r:xz'", source)
+    if (archives, readers) != (1, 1):
+        raise RuntimeError("this kfp embeds code in another way; take the version in constraints")
+    return source
+
+
+def _check_size(name: str, argument: str) -> None:
+    size = len(argument.encode())
+    if size > MAX_ARGUMENT_BYTES:
+        raise LimitError(
+            f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
+            " argument",
+            where=name,
+            fix="import fewer modules in its body, or split a module in two",
+        )

@@ -1,0 +1,123 @@
+"""Which of our modules a function needs, read from the syntax trees and never by importing."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = "tunepipe"
+_ROOT = Path(__file__).parents[1]
+_DATA_SUFFIXES = (".toml", ".j2", ".css", ".js")
+
+
+def modules_of(function: Callable[..., object]) -> dict[str, Path]:
+    """Find the modules that a function imports, and those that they import.
+
+    Args:
+        function: A component's body; its imports are absolute, `from tunepipe.data import x`.
+
+    Returns:
+        Dotted names, sorted, each with its source file; packages stand for their `__init__.py`.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    found: dict[str, Path] = {}
+    waiting = list(_own(_imported(tree, package="")))
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        file = _file_of(name)
+        assert file
+        found[name] = file
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        waiting.extend(_own(_imported_by(_text(file), package)))
+        if package != name:
+            waiting.append(package)
+    return dict(sorted(found.items()))
+
+
+def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
+    """Find the data files that modules name in a string literal, such as "catalog/prices.toml".
+
+    Returns:
+        Paths inside the package ("tunepipe/core/prices.toml"), sorted, with the files themselves.
+    """
+    found = {}
+    for file in modules.values():
+        for literal in _data_names(_text(file)):
+            for path in (_ROOT / literal, file.parent / "templates" / literal):
+                if path.is_file():
+                    found[f"{_PACKAGE}/{path.relative_to(_ROOT).as_posix()}"] = path
+    return dict(sorted(found.items()))
+
+
+def third_party_of(modules: Mapping[str, Path]) -> set[str]:
+    """Return the dotted names of everything imported that is neither ours nor Python's own."""
+    names = {name for file in modules.values() for name in _imported_by(_text(file), package="")}
+    return {
+        name
+        for name in names
+        if name.partition(".")[0] not in sys.stdlib_module_names | {_PACKAGE, ""}
+    }
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+# Most modules are in many components; each text is parsed once.
+@cache
+def _imported_by(text: str, package: str) -> tuple[str, ...]:
+    return tuple(_imported(ast.parse(text), package))
+
+
+@cache
+def _data_names(text: str) -> tuple[str, ...]:
+    """Return the literals that may name a data file."""
+    constants = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+    texts = [value for value in constants if isinstance(value, str)]
+    return tuple(text for text in texts if text.endswith(_DATA_SUFFIXES))
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Yield every dotted name a tree may import: `from a import b` gives both a and a.b."""
+    for node in _running(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join(parts) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree past what only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from _running(node)
+
+
+def _own(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if _file_of(name))
+
+
+@cache
+def _file_of(name: str) -> Path | None:
+    """Return the file of one of our modules or packages; None for any other name."""
+    top, *below = name.split(".")
+    if top != _PACKAGE:
+        return None
+    file = _ROOT.joinpath(*below)
+    for candidate in (file.with_suffix(".py") if below else file, file / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None

@@ -1,0 +1,1 @@
+"""Training steps, hours and dollars."""

@@ -1,0 +1,390 @@
+"""Steps, time and money of a tuning, worked out before anything is spent.
+
+A step trains on one batch, and a last, smaller batch is a step too:
+
+    steps an epoch = ceil(rows / batch size)
+    training steps = ceil(epochs x steps an epoch)
+
+The batch size belongs to the model and, for PaLM, to the hardware of the region. So the same 240
+rows are 30 steps an epoch in us-central1 and 10 in europe-west4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+from tunepipe.catalog.hardware import hardware_of
+from tunepipe.catalog.models import Model, as_of, batch_size, find, lifecycle_warnings
+from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.planning.costs import (
+    Estimate,
+    at_home,
+    by_the_hour,
+    by_the_token,
+    calibrated,
+    tokens_from_characters,
+)
+
+ROWS_MIN = 10
+ROWS_RECOMMENDED = 100
+LEARNING_RATE_MULTIPLIER = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a tuning will take.
+
+    Args:
+        region: Where it runs; "local" on one's own machine.
+        model: The base model's name.
+        backend: The backend that tunes it.
+        accelerator_type: The hardware, "" where the service does not say.
+        accelerators: How many of it, 0 where the service does not say.
+        batch_size: Examples a step.
+        rows: Training rows.
+        steps_per_epoch: Steps that go through all rows once.
+        train_steps: Steps in all.
+        epochs: How often the rows are gone through; a fraction where the steps cut one short.
+        quota: The quota that the project must hold, "" where there is none.
+        estimated_hours: How long it runs, None where nothing is known.
+        estimated_cost_usd: What it costs, None where no price is known.
+        price_date: The day the price was read, "" where there is none.
+        warnings: What a user should know before going on.
+        explanation: The arithmetic, a line each.
+    """
+
+    region: str
+    model: str
+    backend: str
+    accelerator_type: str
+    accelerators: int
+    batch_size: int
+    rows: int
+    steps_per_epoch: int
+    train_steps: int
+    epochs: float
+    quota: str
+    estimated_hours: float | None
+    estimated_cost_usd: float | None
+    price_date: str
+    warnings: tuple[str, ...]
+    explanation: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that `tunepipe plan --json` prints: all but the explanation."""
+        values = asdict(self) | {"warnings": list(self.warnings)}
+        del values["explanation"]
+        return values
+
+
+def steps_per_epoch(rows: int, batch: int) -> int:
+    """Count the batches that go through all rows once; the last may be smaller.
+
+    Args:
+        rows: Training rows, >= 1.
+        batch: Examples a step, >= 1.
+    """
+    return -(-rows // batch)
+
+
+def steps_from_epochs(epochs: float, per_epoch: int) -> int:
+    """Turn epochs into steps, a begun step counting whole.
+
+    Args:
+        epochs: > 0, a fraction if need be.
+        per_epoch: Steps an epoch, >= 1.
+    """
+    # Through the decimal text, so that 0.1 of 30 steps is 3 and not the 4 that binary floats make.
+    return math.ceil(Fraction(str(epochs)) * per_epoch)
+
+
+def epochs_from_steps(train_steps: int, per_epoch: int) -> float:
+    """Turn steps into epochs, a fraction to four places."""
+    return round(train_steps / per_epoch, 4)
+
+
+def plan(
+    rows: int,
+    *,
+    region: str,
+    model: str = "",
+    backend: str = "",
+    epochs: float = 0,
+    train_steps: int = 0,
+    max_cost_usd: float = 0,
+    characters: int = 0,
+    other_characters: int | None = None,
+    tokens: int = 0,
+    tokens_estimated: int = 0,
+    hours: float = 0,
+    batch: int = 0,
+    learning_rate_multiplier: float = LEARNING_RATE_MULTIPLIER,
+    today: date | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Work out steps, time, money and quota, and refuse what goes over the ceiling.
+
+    Args:
+        rows: Training rows, >= 10; fewer than 100 are warned of.
+        region: Where to tune. The local backend takes "local" or "".
+        model: The base model; "" takes the backend's default, or text-bison@001.
+        backend: "large-model", "gemini", "open-model" or "local"; "" follows from the model.
+        epochs: How often to go through the rows, > 0; 0 is not given.
+        train_steps: Steps in all, >= 1; 0 is not given. At most one of the two; with neither, the
+            model's own default.
+        max_cost_usd: Refuse a tuning that is estimated above this; 0 sets no ceiling.
+        characters: Characters of all training rows, from which tokens are estimated; 0 is not
+            known.
+        other_characters: How many of them are not ASCII; None where nobody counted, and then all
+            are taken for such, so that the estimate is rather too high.
+        tokens: Tokens of all training rows, if counted; wins over every estimate.
+        tokens_estimated: Their tokens by characters, as a validation reports them; wins over the
+            characters. A calibration in the tables (`costs.Calibration`) corrects it.
+        hours: The user's own figure of how long it runs; 0 estimates it.
+        batch: Examples a step, for the local backend alone; 0 takes the table's.
+        learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
+        today: The day to compare retirement dates with; None takes the day on which the table
+            of models was read, so that the same call always gives the same answer.
+        overrides: The user's values for the tables, {"regions": …, "prices": …, "models": …}.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: A value out of range, or both epochs and train_steps.
+        DataError: Fewer rows than can be tuned on.
+        LimitError: A region or a model that cannot be tuned, or an estimate above the ceiling.
+    """
+    others = characters if other_characters is None else other_characters
+    _check_ranges(
+        rows=rows,
+        epochs=epochs,
+        train_steps=train_steps,
+        max_cost_usd=max_cost_usd,
+        characters=characters,
+        other_characters=others,
+        tokens=tokens,
+        tokens_estimated=tokens_estimated,
+        hours=hours,
+        batch=batch,
+    )
+    _check_together(epochs, train_steps, characters, others, learning_rate_multiplier)
+    _check_rows(rows)
+    what = find(model, backend, overrides)
+    _check_tunable(what)
+    region = _region(what, region)
+    size = _batch(what, region, batch)
+    per_epoch = steps_per_epoch(rows, size)
+    total, times, how = _steps(what, per_epoch, epochs, train_steps)
+    hardware = hardware_of(what, region, overrides)
+    estimated = tokens_estimated or tokens_from_characters(
+        characters,
+        others,
+        per_ascii_character=what.tokens_per_ascii_character,
+        overrides=overrides,
+    )
+    own = what.tokens_per_ascii_character if tokens_estimated else 0.0
+    corrected = calibrated(estimated, overrides, per_ascii_character=own)
+    counted, calibration = (tokens, "") if tokens else corrected
+    estimate = _estimate(what, region, hardware, total, times, counted, hours, overrides)
+    _check_ceiling(estimate, max_cost_usd)
+    last = rows - (per_epoch - 1) * size
+    smaller = f", the last of {last}" if last < size else ""
+    return Plan(
+        region=region,
+        model=what.name,
+        backend=what.backend,
+        accelerator_type=hardware.get("accelerator_type", ""),
+        accelerators=hardware.get("accelerators", 0),
+        batch_size=size,
+        rows=rows,
+        steps_per_epoch=per_epoch,
+        train_steps=total,
+        epochs=times,
+        quota=_quota(what, hardware),
+        estimated_hours=estimate.hours,
+        estimated_cost_usd=estimate.cost_usd,
+        price_date=estimate.price_date,
+        warnings=(
+            *lifecycle_warnings(what, today or as_of(overrides)),
+            *_rounded_up(train_steps, epochs, total, times),
+            *_warnings(what, region, rows, total, learning_rate_multiplier, estimate),
+        ),
+        explanation=(
+            f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}",
+            *how,
+            f"learning-rate multiplier {learning_rate_multiplier:g}",
+            *(line for line in (calibration, *estimate.lines) if line),
+        ),
+    )
+
+
+def _check_ranges(**given: float) -> None:
+    for name, value in given.items():
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{value} is out of range", where=name, fix="0 or more")
+
+
+def _check_together(
+    epochs: float, train_steps: int, characters: int, other_characters: int, multiplier: float
+) -> None:
+    if epochs and train_steps:
+        raise UsageError(
+            "epochs and train_steps say the same thing twice",
+            where="epochs, train_steps",
+            fix="give one of them",
+        )
+    if other_characters > characters:
+        raise UsageError(
+            "more characters that are not ASCII than characters", where="other_characters"
+        )
+    if not 0 < multiplier < math.inf:
+        raise UsageError(
+            f"{multiplier} is out of range",
+            where="learning_rate_multiplier",
+            fix=f"above 0; {LEARNING_RATE_MULTIPLIER} is recommended",
+        )
+
+
+def _check_rows(rows: int) -> None:
+    if rows < ROWS_MIN:
+        raise DataError(
+            f"{rows} rows are too few to tune on",
+            where="rows",
+            fix=f"at least {ROWS_MIN}; {ROWS_RECOMMENDED} or more are recommended",
+        )
+
+
+def _check_tunable(model: Model) -> None:
+    if not model.tunable:
+        instead = f"{model.successor}, or " if model.successor else ""
+        raise LimitError(
+            f"{model.name} cannot be tuned",
+            where="model",
+            fix=f"{instead}tunable = true in a row of --tables if that has changed",
+        )
+
+
+def _region(model: Model, region: str) -> str:
+    return region or "local" if model.backend == "local" else region
+
+
+def _batch(model: Model, region: str, given: int) -> int:
+    size = batch_size(model, region)
+    if given and model.backend != "local":
+        raise UsageError(
+            f"the backend {model.backend} chooses its own batch size",
+            where="batch",
+            fix="leave it out",
+        )
+    return given or size
+
+
+def _steps(
+    model: Model, per_epoch: int, epochs: float, train_steps: int
+) -> tuple[int, float, list[str]]:
+    """Return the steps, the epochs and the lines that say how they came about."""
+    why = ""
+    if not epochs and not train_steps:
+        train_steps, epochs = (
+            model.default_steps,
+            0 if model.default_steps else model.default_epochs,
+        )
+        why = f" (the default of {model.name})"
+    total = train_steps or steps_from_epochs(epochs, per_epoch)
+    times = epochs_from_steps(total, per_epoch) if train_steps else float(epochs)
+    line = (
+        f"{total:,} steps / {per_epoch:,} = {times:g} epochs{why}"
+        if train_steps
+        else f"{times:g} epochs x {per_epoch:,} = {total:,} steps{why}"
+    )
+    # From the steps: as a fraction to four places, few of many steps are no epoch at all.
+    whole = -(-total // per_epoch)
+    if not model.whole_epochs or times == whole:
+        return total, times, [line]
+    total = whole * per_epoch
+    return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
+
+
+def _quota(model: Model, hardware: Mapping[str, Any]) -> str:
+    if hardware:
+        return f"{hardware['quota']}: multiples of {hardware['quota_multiple']}"
+    if model.concurrent_jobs:
+        return f"Concurrent tuning jobs per project: {model.concurrent_jobs} by default"
+    return ""
+
+
+def _estimate(
+    model: Model,
+    region: str,
+    hardware: Mapping[str, Any],
+    train_steps: int,
+    epochs: float,
+    tokens: int,
+    hours: float,
+    overrides: Mapping[str, Any] | None,
+) -> Estimate:
+    if model.backend == "local":
+        return at_home(model, train_steps, hours=hours, overrides=overrides)
+    if hardware:
+        return by_the_hour(model, hardware, region, train_steps, hours=hours, overrides=overrides)
+    return by_the_token(model, tokens, epochs, hours=hours, overrides=overrides)
+
+
+def _check_ceiling(estimate: Estimate, max_cost_usd: float) -> None:
+    if not max_cost_usd:
+        return
+    if estimate.cost_usd is None:
+        raise LimitError(
+            f"a ceiling of {max_cost_usd:.2f} USD is set, but {estimate.missing}",
+            where="max_cost_usd",
+            fix="give what is missing, a price in --tables say, or set no ceiling",
+        )
+    if estimate.cost_usd > max_cost_usd:
+        raise LimitError(
+            f"estimated at {estimate.cost_usd:.2f} USD, above the ceiling of "
+            f"{max_cost_usd:.2f} USD",
+            where="max_cost_usd",
+            fix="fewer steps or rows, another model, or a higher ceiling",
+        )
+
+
+def _rounded_up(train_steps: int, epochs: float, total: int, times: float) -> list[str]:
+    """Say where the service does, and bills, more than was asked for."""
+    asked = f"{train_steps:,} steps" if train_steps else f"{epochs:g} epochs"
+    if not (train_steps and total > train_steps) and not (epochs and times > epochs):
+        return []
+    return [f"{asked} are asked for; the service takes whole epochs: {times:g}, {total:,} steps"]
+
+
+def _warnings(
+    model: Model,
+    region: str,
+    rows: int,
+    train_steps: int,
+    learning_rate_multiplier: float,
+    estimate: Estimate,
+) -> list[str]:
+    found = []
+    if rows < ROWS_RECOMMENDED:
+        found.append(f"{rows} rows are few; {ROWS_RECOMMENDED} or more are recommended")
+    if model.recommended_steps_max and train_steps > model.recommended_steps_max:
+        found.append(f"more than {model.recommended_steps_max} steps are advised against")
+    if learning_rate_multiplier != LEARNING_RATE_MULTIPLIER:
+        found.append(f"a learning-rate multiplier of {LEARNING_RATE_MULTIPLIER} is recommended")
+    if model.batch_size_assumed:
+        found.append(
+            f"the service does not say its batch size; steps are counted with {model.batch_size}"
+        )
+    if model.served_in and region in model.served_in:
+        found.append(
+            f"the tuned model answers only from the multi-region {model.served_in[region]}"
+        )
+    if estimate.missing:
+        found.append(f"no cost is estimated: {estimate.missing}")
+    return found

@@ -1,0 +1,1 @@
+"""Which model is in service, and what was seen and decided."""

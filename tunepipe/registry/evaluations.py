@@ -1,0 +1,118 @@
+"""An evaluation in the Vertex Model Registry, beside the model that it is of.
+
+The call is the one that ModelImportEvaluationOp of google-cloud-pipeline-components makes
+(ModelService.ImportModelEvaluation); that component starts a container of its own, reads metrics in
+a shape of its own, and imports the whole of google.cloud.aiplatform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp.clients import CALL_SECONDS, explained
+
+_REGISTERED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
+# google-cloud-pipeline-components 2.22.0, import_model_evaluation.py, read 2026-11-22.
+_SCHEMAS = "gs://google-cloud-aiplatform/schema/modelevaluation/"
+_CLASSIFICATION = f"{_SCHEMAS}classification_metrics_1.0.0.yaml"
+_TEXT = f"{_SCHEMAS}general_text_generation_metrics_1.0.0.yaml"
+_ANSWERS = f"{_SCHEMAS}question_answering_metrics_1.0.0.yaml"
+
+
+def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
+    """Import what compare_models found of the tuned model; once, however often it is tried.
+
+    Args:
+        tuning: The JSON of the tuning step.
+        comparison: The JSON of compare_models.
+        pipeline_job: The resource name of the pipeline's job; "" where there is none.
+
+    Returns:
+        The evaluation's resource name; or in a sentence why there is none: a model's weights on
+        gs:// stand in no registry.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    model = str(_json(tuning).get("model") or "")
+    if not _REGISTERED.match(model):
+        return f"left out: {model or 'the model'} does not stand in the Vertex Model Registry"
+    evaluation = _evaluation(_json(comparison), pipeline_job)
+    if not evaluation["metrics"]:
+        return f"left out: {model} answered no row, so there is nothing that Google's schemas know"
+    client = google_clients.models(google_clients.region_of(model))
+    with explained(model):
+        for known in client.list_model_evaluations(parent=model, timeout=CALL_SECONDS):
+            if known.display_name == evaluation["display_name"]:
+                return str(known.name)
+        made = client.import_model_evaluation(
+            parent=model, model_evaluation=evaluation, timeout=CALL_SECONDS
+        )
+    return str(made.name)
+
+
+def _evaluation(said: Mapping[str, Any], pipeline_job: str) -> dict[str, Any]:
+    tuned = said["scores"]["tuned"]
+    job = pipeline_job if pipeline_job.startswith("projects/") else ""
+    about = {
+        "pipeline_job_resource_name": job,
+        "pipeline_job_id": job.rpartition("/")[2],
+        "tunepipe": {
+            **{name: said[name] for name in ("verdict", "reason", "task", "comparisons")},
+            "rows": tuned["rows"],
+            "unanswered": tuned["unanswered"],
+            "metrics": tuned["metrics"],
+        },
+    }
+    schema, metrics = _in_google_terms(tuned["metrics"], tuned.get("confusion"))
+    return {
+        "display_name": f"tunepipe {_digest(said)}",
+        "metrics_schema_uri": schema,
+        "metrics": metrics,
+        "metadata": {name: value for name, value in about.items() if value},
+    }
+
+
+def _in_google_terms(
+    metrics: Mapping[str, Mapping[str, Any]], confusion: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The schema that suits the task, and those of its metrics that we have.
+
+    Ours stand in the metadata, all of them and with their intervals. Google's BLEU counts to 100;
+    rougeLSum is ROUGE-L where an answer is one line.
+    """
+    if confusion:
+        return _CLASSIFICATION, _matrix(confusion)
+    known = {name: values["value"] for name, values in metrics.items()}
+    if "object_exact" in known:
+        return _ANSWERS, {"exactMatch": known["object_exact"]}
+    if "bleu" in known:
+        return _TEXT, {"bleu": 100 * known["bleu"], "rougeLSum": known["rouge_l"]}
+    return _TEXT, {}
+
+
+def _matrix(confusion: Mapping[str, Any]) -> dict[str, Any]:
+    labels = confusion["labels"]
+    return {
+        "confusionMatrix": {
+            "annotationSpecs": [
+                {"id": str(number), "displayName": label} for number, label in enumerate(labels)
+            ],
+            "rows": [{"dataItemCounts": row} for row in confusion["matrix"]],
+        }
+    }
+
+
+def _digest(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _json(path: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return found

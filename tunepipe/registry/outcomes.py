@@ -1,0 +1,48 @@
+"""How a run ended, kept beside the champion's record: `outcomes/RUN.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from tunepipe.gcp import storage
+from tunepipe.registry.champions import address
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        verdict: better, worse or not-enough-evidence; "" where nothing was compared.
+        reason: Why, in one sentence.
+        report: The report's path or gs:// URI; "" where there is none.
+    """
+
+    verdict: str
+    reason: str
+    report: str = ""
+
+
+def record(registry: str, run: str, outcome: Outcome) -> None:
+    """Keep a run's outcome; without a registry nothing is kept.
+
+    Args:
+        registry: A folder or a gs:// prefix.
+        run: The run's id.
+        outcome: What it came to.
+    """
+    if registry:
+        data = json.dumps(asdict(outcome), ensure_ascii=False, indent=1).encode()
+        storage.write_bytes(data, _address(registry, run))
+
+
+def read(registry: str, run: str) -> Outcome | None:
+    """Return a run's outcome; None where none is kept."""
+    if not registry or not storage.exists(_address(registry, run)):
+        return None
+    return Outcome(**json.loads(storage.read_bytes(_address(registry, run))))
+
+
+def _address(registry: str, run: str) -> str:
+    return address(registry, f"outcomes/{run}.json")

@@ -1,0 +1,91 @@
+"""The alias `champion` in the Vertex Model Registry: at most one of our models bears it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp.clients import CALL_SECONDS, explained
+
+ALIAS = "champion"
+
+
+def move_alias(model: str, former: str = "") -> str:
+    """Give the alias to a model, and take it from the one before.
+
+    Args:
+        model: An endpoint's or a model's resource name; anything else bears no alias.
+        former: The champion before, likewise; "" where there was none.
+
+    Returns:
+        The model version that bears the alias now, "" where none can.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    version = model_version(model)
+    before = model_version(former)
+    if before and before != version:
+        _merge(before, f"-{ALIAS}")
+    if version:
+        _merge(version, ALIAS)
+    return version
+
+
+def bears_alias(version: str) -> bool:
+    """Say whether a model version bears the alias.
+
+    Args:
+        version: `projects/P/locations/R/models/M@V`; "" bears none.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    if not version:
+        return False
+    with explained(version):
+        found = _client(version).get_model(name=version, timeout=CALL_SECONDS)
+    return ALIAS in found.version_aliases
+
+
+def model_version(resource: str) -> str:
+    """Name the model version that a resource stands for; "" where it stands for none any more.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    if re.match(r"projects/[^/]+/locations/[^/]+/models/", resource):
+        return resource
+    if not re.match(r"projects/[^/]+/locations/[^/]+/endpoints/", resource):
+        return ""
+    from google.api_core import exceptions as api
+
+    client = google_clients.endpoints(google_clients.region_of(resource))
+    with explained(resource):
+        try:
+            found = client.get_endpoint(name=resource, timeout=CALL_SECONDS)
+        except api.NotFound:
+            return ""
+    deployed = list(found.deployed_models)
+    if not deployed:
+        return ""
+    name, version = str(deployed[0].model), str(deployed[0].model_version_id)
+    return name if "@" in name or not version else f"{name}@{version}"
+
+
+def _merge(version: str, alias: str) -> None:
+    from google.api_core import exceptions as api
+
+    with explained(version):
+        try:
+            _client(version).merge_version_aliases(
+                name=version, version_aliases=[alias], timeout=CALL_SECONDS
+            )
+        except api.NotFound:
+            if not alias.startswith("-"):
+                raise
+
+
+def _client(name: str) -> Any:
+    return google_clients.models(google_clients.region_of(name))

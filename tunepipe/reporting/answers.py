@@ -1,0 +1,97 @@
+"""The held-out rows as the report shows them: flips first, each answer against its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunepipe.reporting.formatting import clip
+from tunepipe.reporting.word_diff import Piece, diff
+
+MAX_ROWS = 1000
+_MODELS = ("tuned", "base", "champion")
+_GROUPS = (
+    ("broken", "Newly wrong", "The base model had these right."),
+    ("fixed", "Newly right", "The base model had these wrong."),
+    ("unanswered", "Unanswered", "The tuned model gave no answer: not scored as wrong."),
+    ("other", "All other rows", ""),
+)
+# Room for the texts of all changed rows together, and for those of all others: the page stays
+# quick to open on a phone, and the rows that matter keep their texts the longest.
+_CHANGED_CHARACTERS, _OTHER_CHARACTERS = 800_000, 400_000
+_MAX_TEXT, _MIN_TEXT = 4000, 200
+
+
+def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
+    """Sort rows into what changed and what did not, and mark each answer's differences.
+
+    Args:
+        rows: `rows` of the report's facts.
+        most: How many rows the page shows; flips come first, in the order they have.
+
+    Returns:
+        `shown` and `total` rows, and the `groups` that have any, each with its `kind`, `title`,
+        `note`, `total` and the `rows` shown.
+    """
+    sorted_rows: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind, _, _ in _GROUPS}
+    for row in rows:
+        if isinstance(row, Mapping):
+            sorted_rows[_kind(row)].append(row)
+    total = sum(map(len, sorted_rows.values()))
+    others = len(sorted_rows["other"])
+    changed = min(most, total - others)
+    limits = dict.fromkeys(sorted_rows, _limit(_CHANGED_CHARACTERS, changed))
+    limits["other"] = _limit(_OTHER_CHARACTERS, min(others, most - changed))
+    left, groups = most, []
+    for kind, title, note in _GROUPS:
+        members = sorted_rows[kind]
+        shown = [_row(row, limits[kind]) for row in members[:left]]
+        left -= len(shown)
+        if members:
+            groups.append(
+                {"kind": kind, "title": title, "note": note, "total": len(members), "rows": shown}
+            )
+    return {"shown": most - left, "total": total, "groups": groups}
+
+
+def _limit(characters: int, rows: int) -> int:
+    """How long a text may be: five texts a row have to share the room."""
+    return min(_MAX_TEXT, max(_MIN_TEXT, characters // (5 * max(1, rows))))
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    if row.get("flip") in ("broken", "fixed"):
+        return str(row["flip"])
+    return "unanswered" if "tuned" in row and row["tuned"] is None else "other"
+
+
+def _row(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    reference = _text(row.get("reference"))
+    answers = [_answer(name, row[name], reference, limit) for name in _MODELS if _has(row, name)]
+    return {
+        "id": _text(row.get("id")),
+        "input": clip(_text(row.get("input")), limit),
+        "reference": clip(reference, limit),
+        "answers": answers,
+    }
+
+
+def _has(row: Mapping[str, Any], name: str) -> bool:
+    return name in row and (row[name] is not None or name == "tuned")
+
+
+def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any]:
+    if answer is None:
+        return {"model": name, "state": "unanswered", "pieces": [], "left_out": 0}
+    text, left_out = clip(_text(answer), limit)
+    if _text(answer) == reference:
+        return {"model": name, "state": "same", "pieces": [], "left_out": 0}
+    pieces = diff(reference[:limit], text) if reference else [Piece("same", text)]
+    shared = any(piece.kind == "same" for piece in pieces)
+    if not shared:
+        pieces = [Piece("same", text)]
+    return {"model": name, "state": "other", "pieces": pieces, "left_out": left_out}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)

@@ -1,0 +1,69 @@
+"""One self-contained HTML page: no outside script, style, font or image.
+
+The page carries a policy that lets its own style and script run, by their hashes, and nothing
+else. A viewer that frames the page and switches scripts off shows the same content.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.reporting.formatting import brief, clean, count
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# What every page is made of, beside its own template and page.css; named here so that a component
+# carries it.
+SHARED = ("page.html.j2", "macros.html.j2")
+
+
+def render(template: str, **view: Any) -> str:
+    """Fill a template of this folder; every value is escaped unless it is Markup.
+
+    Args:
+        template: The file's name, such as "report.html.j2". Write it as a literal: whoever packs
+            a module into a component finds its files by these literals.
+        **view: What the template names. A name it uses and does not get is an error.
+
+    Returns:
+        The page, which is valid UTF-8 whatever the values hold.
+    """
+    style = _source("page.css")
+    page = _environment().get_template(template).render(style=style, **view)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(brief=brief, count=count, digest=_digest)
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return ""
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _source(file: str) -> str:
+    return resources.files(__package__).joinpath("templates", file).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """Return an inline block's hash as a content security policy wants it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()

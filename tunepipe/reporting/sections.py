@@ -1,0 +1,257 @@
+"""The facts of a run as texts and tables: what the report, the summary and the card all say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tunepipe.reporting import formatting as display
+from tunepipe.reporting.formatting import finite, items, part
+
+# How the metrics of a JSON answer's fields are named: "field:quantity".
+FIELD = "field:"
+# The order of columns, of bars and of colours.
+MODELS = ("tuned", "champion", "base")
+_OTHERS = {"champion": "champion", "base": "base", "guard": "base on guarded prompts"}
+# Each verdict's mark, for those who do not see the colour, and its sentence.
+VERDICTS = {
+    "better": ("▲", "The tuned model is better."),
+    "worse": ("▼", "The tuned model is worse."),
+    "not-enough-evidence": ("◆", "There is not enough evidence to say better or worse."),
+}
+
+
+def spoken(metric: Any) -> str:
+    """Write a metric's name as words: "exact_match" is "exact match"."""
+    return str(metric or "").replace("_", " ")
+
+
+def whole_metrics(score: Any) -> Mapping[str, Any]:
+    """Return a score's metrics of whole answers, without those of single fields."""
+    metrics = part(score, "metrics")
+    return {name: values for name, values in metrics.items() if not str(name).startswith(FIELD)}
+
+
+def ordered(metrics: Iterable[str], facts: Mapping[str, Any]) -> list[str]:
+    """Put the metric that decides first, and the share of answered rows last."""
+    first = deciding(facts)[1].get("metric")
+    return sorted(dict.fromkeys(metrics), key=lambda name: (name == "answered") - (name == first))
+
+
+def field_metrics(score: Any) -> Mapping[str, Any]:
+    """Return a score's metrics of the fields of a JSON answer, under the fields' names."""
+    metrics = part(score, "metrics")
+    return {
+        str(name).removeprefix(FIELD): values
+        for name, values in metrics.items()
+        if str(name).startswith(FIELD)
+    }
+
+
+def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what identifies the run, as pairs of label and text, those that are known."""
+    run = part(facts, "run")
+    names = {
+        "id": "Run",
+        "created": "Created",
+        "backend": "Backend",
+        "base_model": "Base model",
+        "region": "Region",
+    }
+    pairs = [(label, str(run[key])) for key, label in names.items() if run.get(key)]
+    return [*pairs, *data_changes(facts)]
+
+
+def data_changes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how the data differ from those that the champion was tuned on, where that is known."""
+    found = part(facts, "data_changes")
+    if not found:
+        return []
+    counts = ", ".join(
+        f"{display.count(found[key])} {key}" for key in ("same", "added", "changed", "removed")
+    )
+    drift = part(found, "drift")
+    moved = [f"{name} {drift[name]:.0%} apart" for name in ("labels", "languages") if name in drift]
+    lengths = [
+        f"{name.partition('_')[0]}s {drift[name][0]:.0f} then, {drift[name][1]:.0f} now"
+        for name in ("input_characters", "output_characters")
+        if name in drift
+    ]
+    told = [("Rows since the champion's training", f"{counts} (run {found['since']})")]
+    if moved or lengths:
+        characters = [f"mean characters: {', '.join(lengths)}"] if lengths else []
+        told.append(("Drift since then", "; ".join([*moved, *characters])))
+    return told
+
+
+def comparisons(facts: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the comparisons there are, each with the other's name; the champion's first."""
+    made = part(facts, "comparisons")
+    return [(other, part(made, name)) for name, other in _OTHERS.items() if part(made, name)]
+
+
+def verdict(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the verdict's `kind`, its `mark`, its `sentence`, and the `reason`."""
+    word = str(facts.get("verdict") or "")
+    mark, sentence = VERDICTS.get(word, ("", word or "No verdict was reached."))
+    kind = word if word in VERDICTS else "unknown"
+    reason = str(facts.get("reason") or "")
+    return {"kind": kind, "mark": mark, "sentence": sentence, "reason": reason}
+
+
+def deciding(facts: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the comparison the verdict rests on: with the champion if there is one."""
+    return next(iter(comparisons(facts)), ("", {}))
+
+
+def figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The handful of numbers that a reader wants first: label, value, note."""
+    other, comparison = deciding(facts)
+    metric = comparison.get("metric")
+    scores = part(facts, "scores")
+    mine, theirs = (
+        part(part(part(scores, name), "metrics"), str(metric)) for name in ("tuned", other)
+    )
+    shown = []
+    if mine:
+        note = f"{other} {display.score(theirs.get('value'))}" if theirs else ""
+        shown.append((spoken(metric).capitalize(), display.score(mine.get("value")), note))
+    if comparison:
+        interval = display.between(comparison.get("low"), comparison.get("high"), signed=True)
+        label = f"Points against {other}"
+        shown.append((label, display.points(comparison.get("difference")), interval))
+    rows = finite(part(scores, "tuned").get("rows"))
+    if rows is not None:
+        missing = _unanswered(facts)
+        note = f"{display.count(missing)} unanswered" if missing else "all answered"
+        shown.append(("Held-out rows", display.count(rows), note))
+    return shown + _money_figure(facts)
+
+
+def _unanswered(facts: Mapping[str, Any]) -> int:
+    stated = finite(part(part(facts, "scores"), "tuned").get("unanswered"))
+    if stated is not None:
+        return int(stated)
+    rows = [row for row in items(facts, "rows") if isinstance(row, Mapping)]
+    return sum("tuned" in row and row["tuned"] is None for row in rows)
+
+
+def _money_figure(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    estimate = finite(part(facts, "plan").get("estimated_cost_usd"))
+    actual = finite(part(facts, "tuning").get("cost_usd"))
+    if actual is not None:
+        note = "" if estimate is None else f"estimated {display.money(estimate)}"
+        return [("Cost", display.money(actual), note)]
+    return [] if estimate is None else [("Cost, estimated", display.money(estimate), "")]
+
+
+def scores_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Prepare the table of metrics and the comparisons.
+
+    Returns:
+        None without scores. `models` are the columns; each of `rows` has its `metric` and a
+        (value, interval) for each model; each of `comparisons` is one column of the second table.
+    """
+    scores = part(facts, "scores")
+    models = [name for name in MODELS if part(part(scores, name), "metrics")]
+    names = ordered((m for name in models for m in whole_metrics(scores[name])), facts)
+    table = [
+        {"metric": spoken(metric), "cells": [_cell(scores[name], metric) for name in models]}
+        for metric in names
+    ]
+    compared = [_compared(other, comparison) for other, comparison in comparisons(facts)]
+    return {"models": models, "rows": table, "comparisons": compared} if table or compared else None
+
+
+def _cell(score: Mapping[str, Any], metric: str) -> tuple[str, str]:
+    values = part(part(score, "metrics"), metric)
+    interval = display.between(values.get("low"), values.get("high"))
+    return display.score(values.get("value")), interval
+
+
+def _compared(other: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
+    wins, ties, losses = (finite(comparison.get(k)) for k in ("wins", "ties", "losses"))
+    more = finite(comparison.get("more_rows"))
+    return {
+        "other": other,
+        "metric": spoken(comparison.get("metric")),
+        "difference": display.points(comparison.get("difference")),
+        "interval": display.between(comparison.get("low"), comparison.get("high"), signed=True),
+        "p_value": display.p_value(comparison.get("p_value")),
+        "wins": display.count(wins),
+        "ties": display.count(ties),
+        "losses": display.count(losses),
+        "verdict": spoken(comparison.get("verdict")).replace("-", " "),
+        "more_rows": f"about {display.count(more)} more held-out rows would settle it."
+        if more
+        else "",
+    }
+
+
+def training_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how the model was tuned and what it cost, planned and actual, as pairs."""
+    plan, tuning = part(facts, "plan"), part(facts, "tuning")
+    statistics = part(tuning, "statistics")
+    pairs = [
+        ("Model", tuning.get("model")),
+        ("Planned model", plan.get("model")),
+        ("Region", plan.get("region")),
+        ("Accelerators", _accelerators(plan)),
+        ("Parameters", _counted(statistics.get("parameters"))),
+        ("Training rows", _counted(plan.get("rows"))),
+        ("Batch size", _counted(plan.get("batch_size"))),
+        ("Steps planned", _steps(plan)),
+        ("Steps done", _counted(statistics.get("train_steps"))),
+        ("Time estimated", _time(plan.get("estimated_hours"), 3600)),
+        ("Time taken", _time(statistics.get("seconds"), 1)),
+        ("Cost estimated", _cost(plan.get("estimated_cost_usd"), plan.get("price_date"))),
+        ("Cost", _cost(tuning.get("cost_usd"), "")),
+    ]
+    return [(label, str(value)) for label, value in pairs if value not in (None, "")]
+
+
+def split_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how the rows were split, as pairs of label and text."""
+    split = part(facts, "split")
+    names = {
+        "train_rows": "Training rows",
+        "eval_rows": "Held-out rows",
+        "duplicate_rows_kept_together": "Duplicates kept together",
+        "groups": "Groups",
+        "seed": "Seed",
+    }
+    pairs = [(label, _counted(split[key])) for key, label in names.items() if key in split]
+    leak = part(split, "leak")
+    if "inputs_in_both" in leak:
+        pairs.append(("Inputs on both sides", _counted(leak["inputs_in_both"])))
+    return pairs
+
+
+def _counted(value: Any) -> str:
+    return "" if finite(value) is None else display.count(value)
+
+
+def _time(value: Any, unit_seconds: int) -> str:
+    number = finite(value)
+    return "" if number is None else display.duration(number * unit_seconds)
+
+
+def _cost(value: Any, price_date: Any) -> str:
+    if finite(value) is None:
+        return ""
+    return display.money(value) + (f", prices of {price_date}" if price_date else "")
+
+
+def _accelerators(plan: Mapping[str, Any]) -> str:
+    kind, number = plan.get("accelerator_type"), finite(plan.get("accelerators"))
+    if not kind:
+        return ""
+    return f"{display.count(number)} × {kind}" if number else str(kind)
+
+
+def _steps(plan: Mapping[str, Any]) -> str:
+    steps, epochs = finite(plan.get("train_steps")), finite(plan.get("epochs"))
+    if steps is None:
+        return ""
+    passes = f", {display.plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
+    return display.count(steps) + passes

@@ -1,0 +1,115 @@
+"""A run in a screenful of Markdown: for a pull request, a chat, or the pipeline's own page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunepipe.reporting import formatting as display
+from tunepipe.reporting.formatting import finite, items, part
+from tunepipe.reporting.judge_view import judge_sentence
+from tunepipe.reporting.sections import run_pairs, scores_view, spoken, verdict
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
+_LINE_START = re.compile(r"^(\d*)([-+#=.)])")
+
+
+def summary(facts: Mapping[str, Any]) -> str:
+    """Return the verdict, the numbers and what changed, as Markdown.
+
+    Args:
+        facts: What the run's steps gave, as `report_facts.Facts` says.
+    """
+    said = verdict(facts)
+    parts = [
+        f"## {escaped(facts.get('title') or 'Tuning report')}",
+        f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
+        *scores_markdown(facts),
+        escaped(judge_sentence(facts)),
+        _changes(facts),
+        bullets([*_costs(facts), *_data(facts), *run_pairs(facts)]),
+    ]
+    return "\n\n".join(text.strip() for text in parts if text.strip()) + "\n"
+
+
+def escaped(value: Any) -> str:
+    """Write any text as one line of Markdown that shows it as it is, at most 500 characters."""
+    text = " ".join(display.clean("" if value is None else str(value)).split())
+    shown, left_out = display.clip(text, 500)
+    shown = _LINE_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", shown))
+    return shown + ("…" if left_out else "")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table whose columns after the first are aligned to the right."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    lines = [head, rule, *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def bullets(pairs: Sequence[tuple[str, Any]]) -> str:
+    """Write pairs of label and text as a Markdown list."""
+    return "\n".join(f"- {escaped(label)}: {escaped(value)}" for label, value in pairs)
+
+
+def scores_markdown(facts: Mapping[str, Any]) -> list[str]:
+    """Write the table of metrics and a sentence for each comparison; empty without scores."""
+    scores = scores_view(facts)
+    if not scores:
+        return []
+    rows = [
+        [escaped(row["metric"]), *(" ".join(_cell(*cell)) for cell in row["cells"])]
+        for row in scores["rows"]
+    ]
+    head = ["Out of 100 (95 % interval)", *scores["models"]]
+    return [table(head, rows) if rows else "", *map(_sentence, scores["comparisons"])]
+
+
+def _cell(value: str, interval: str) -> list[str]:
+    return [f"**{value}**", f"({interval})"] if interval else [value]
+
+
+def _sentence(comparison: Mapping[str, Any]) -> str:
+    interval = f" ({comparison['interval']})" if comparison["interval"] else ""
+    p_value = f", {comparison['p_value'].replace('<', '&lt;')}" if comparison["p_value"] else ""
+    more = f"; {comparison['more_rows'].rstrip('.')}" if comparison["more_rows"] else ""
+    return (
+        f"Against {comparison['other']}, by {escaped(comparison['metric'])}: "
+        f"**{comparison['difference']}** points{interval}{p_value}; {comparison['wins']} rows "
+        f"better, {comparison['ties']} the same, {comparison['losses']} worse: "
+        f"{escaped(comparison['verdict'])}{more}."
+    )
+
+
+def _changes(facts: Mapping[str, Any]) -> str:
+    flips = [row.get("flip") for row in items(facts, "rows") if isinstance(row, Mapping)]
+    if not flips:
+        return ""
+    fixed, broken = flips.count("fixed"), flips.count("broken")
+    return (
+        f"{display.plural(fixed, 'row')} newly right, {broken} newly wrong against the base model."
+    )
+
+
+def _costs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    plan, tuning = part(facts, "plan"), part(facts, "tuning")
+    pairs = []
+    if finite(plan.get("estimated_cost_usd")) is not None:
+        pairs.append(("Cost estimated", display.money(plan["estimated_cost_usd"])))
+    if finite(tuning.get("cost_usd")) is not None:
+        pairs.append(("Cost", display.money(tuning["cost_usd"])))
+    steps = part(tuning, "statistics").get("train_steps", plan.get("train_steps"))
+    return [*pairs, ("Steps", display.count(steps))] if finite(steps) is not None else pairs
+
+
+def _data(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    dataset = part(facts, "dataset")
+    codes = part(dataset, "counts")
+    problems = ", ".join(f"{spoken(code)} {display.count(n)}" for code, n in codes.items())
+    pairs = [
+        ("Rows", display.count(dataset.get("rows")) if "rows" in dataset else ""),
+        ("Problems", problems),
+        ("Fingerprint", dataset.get("fingerprint")),
+    ]
+    return [(label, str(value)) for label, value in pairs if value]

@@ -1,0 +1,365 @@
+"""Charts as inline SVG: pure functions from numbers to a text.
+
+Each chart is an image with a title and a description for screen readers. Colours come from the
+page's CSS by class (`tuned`, `base`, `good`...), so light and dark are the page's business. Charts
+are drawn 380 units wide, the width at which they are shown: their letters keep their size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from itertools import pairwise
+from typing import NamedTuple
+
+from tunepipe.reporting.formatting import clean, count, plural
+
+WIDTH = 380
+_LETTER = 6.1
+_MAX_POINTS = 300
+
+
+class Estimate(NamedTuple):
+    """A value with its interval, on the chart's own scale; `series` names its colour."""
+
+    series: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Axis(NamedTuple):
+    """Maps values to units of the drawing."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return where a value stands."""
+        span = self.high - self.low or 1.0
+        return self.start + (value - self.low) / span * (self.end - self.start)
+
+
+def interval_chart(
+    groups: Sequence[tuple[str, Sequence[Estimate]]],
+    *,
+    name: str,
+    title: str,
+    zero: bool = False,
+    write: Callable[[float], str] = "{:.1f}".format,
+) -> str:
+    """Draw values as dots on their intervals, a group of series under each label.
+
+    Args:
+        groups: Labels, each with one estimate a series.
+        name: A word unlike that of any other chart of the page.
+        title: What the chart shows, in one sentence.
+        zero: Whether zero is on the axis, as a rule that an interval crosses or clears.
+        write: How a value is written.
+    """
+    shown = [estimate for _, estimates in groups for estimate in estimates]
+    ends = [end for e in shown for end in (e.value, e.low, e.high) if end is not None]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    left = _label_width(label for label, _ in groups)
+    span = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
+    axis = _axis(*span, left + 12, WIDTH - 52)
+    body, y = [], 2.0
+    for label, estimates in groups:
+        body.append(_text(left, y + 7.5 * len(estimates) + 4, _short(label, left), "label", "end"))
+        for estimate in estimates:
+            body.append(_whisker(axis, estimate, y + 7.5, write))
+            y += 15
+        y += 6
+    rules = _x_rules(axis, 2, y, write)
+    if zero:
+        rules += _line(axis.at(0), 2, axis.at(0), y, "zero")
+    return _svg(name, title, _words(groups, write), y + 18, rules + "".join(body))
+
+
+def _whisker(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], str]) -> str:
+    series, value, low, high = estimate
+    interval = ""
+    if low is not None and high is not None:
+        interval = _line(axis.at(low), y, axis.at(high), y, f"whisker {series}")
+    dot = f'<circle class="{series}" cx="{_n(axis.at(value))}" cy="{_n(y)}" r="4"/>'
+    return interval + dot + _text(WIDTH, y + 4, write(value), "value", "end")
+
+
+def _words(groups: Sequence[tuple[str, Sequence[Estimate]]], write: Callable[[float], str]) -> str:
+    """Say a chart's numbers; a series is named where a label has more than one."""
+    spoken = []
+    for label, estimates in groups:
+        for series, value, low, high in estimates:
+            named = f"{label}, {series}" if len(estimates) > 1 else label
+            spoken.append(f"{named} {write(value)}")
+            if low is not None and high is not None:
+                spoken[-1] += f" ({write(low)} to {write(high)})"
+    return "; ".join(spoken)
+
+
+def histogram_chart(
+    bins: Sequence[tuple[float, float]], *, name: str, title: str, last_edge: float | None = None
+) -> str:
+    """Draw a distribution from [low edge, count] pairs, one bar a bin.
+
+    Bins are drawn equally wide, whatever they span, and the edges below say what they span: so
+    bins that grow by factors are as readable as even ones.
+
+    Args:
+        bins: Low edges, rising, with their counts.
+        name: A word unlike that of any other chart of the page.
+        title: What the chart shows, in one sentence.
+        last_edge: Where the last bin ends, where known.
+    """
+    height, top = 96.0, 8.0
+    most = max((amount for _, amount in bins), default=0) or 1
+    width = WIDTH / max(1, len(bins))
+    gap = 1.0 if width > 4 else 0.0
+    body = [_line(0, top + height, WIDTH, top + height, "axis")]
+    for index, (_, amount) in enumerate(bins):
+        # A bin with a single row among thousands still shows as a line.
+        tall = max(1.5, amount / most * height) if amount else 0
+        body.append(_rect(index * width, top + height - tall, width - gap, tall, "plain"))
+    edges = [edge for edge, _ in bins] + ([last_edge] if last_edge is not None else [])
+    step = max(1, math.ceil(len(edges) * 44 / WIDTH))
+    for index in range(0, len(edges), step):
+        x = index * width
+        anchor = "start" if not index else "end" if x > WIDTH - 20 else "middle"
+        body.append(_text(x, top + height + 15, count(edges[index]), "tick", anchor))
+    words = "; ".join(f"from {count(edge)}: {count(amount)}" for edge, amount in bins if amount)
+    return _svg(name, title, words, top + height + 20, "".join(body))
+
+
+def bar_chart(
+    rows: Sequence[tuple[str, Sequence[Estimate]]],
+    *,
+    name: str,
+    title: str,
+    maximum: float = 0.0,
+    write: Callable[[float], str] = count,
+) -> str:
+    """Draw horizontal bars from zero, a group of series beside each label.
+
+    Args:
+        rows: Labels, each with one value a series; intervals are drawn where given.
+        name: A word unlike that of any other chart of the page.
+        title: What the chart shows, in one sentence.
+        maximum: The value of a full bar; 0 takes the largest one.
+        write: How a value is written.
+    """
+    values = [estimate.value for _, estimates in rows for estimate in estimates]
+    left = _label_width(label for label, _ in rows)
+    axis = Axis(0.0, maximum or max(values, default=0.0) or 1.0, left + 10, WIDTH - 52)
+    body, y = [], 2.0
+    for label, estimates in rows:
+        middle = y + 7.5 * len(estimates) + 4
+        body.append(_text(left, middle, _short(label, left), "label", "end"))
+        for estimate in estimates:
+            body.append(_bar(axis, estimate, y, write))
+            y += 15
+        y += 5
+    return _svg(name, title, _words(rows, write), y + 2, "".join(body))
+
+
+def _bar(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], str]) -> str:
+    series, value, low, high = estimate
+    bar = _rect(axis.start, y + 1, max(1.0, axis.at(value) - axis.start), 12, series)
+    if low is not None and high is not None:
+        bar += _line(axis.at(low), y + 7, axis.at(high), y + 7, "error")
+    return bar + _text(WIDTH, y + 11, write(value), "value", "end")
+
+
+def confusion_chart(
+    labels: Sequence[str], counts: Sequence[Sequence[float]], *, name: str, title: str
+) -> str:
+    """Draw a confusion matrix: a row for each true label, a column for each predicted one.
+
+    A cell is as dark as its share of its row; the diagonal, which is right, has a colour of its
+    own. Every cell that is not empty shows its count.
+    """
+    left = min(110.0, max((_width(label) for label in labels), default=0.0)) + 8
+    side = (WIDTH - left) / max(1, len(labels))
+    tall = min(side, 34.0)
+    body = [_text(left, 10, "predicted", "tick")]
+    for column, label in enumerate(labels):
+        x = left + (column + 0.5) * side
+        body.append(_text(x, 25, _short(label, side - 2), "tick", "middle"))
+    for row, amounts in enumerate(counts):
+        y = 32 + row * tall
+        body.append(
+            _text(left - 8, y + tall / 2 + 4, _short(labels[row], left - 8), "label", "end")
+        )
+        total = sum(amounts) or 1
+        for column, amount in enumerate(amounts):
+            kind = "good" if row == column else "bad"
+            x, share = left + column * side, amount / total
+            body.append(_rect(x, y, side - 1, tall - 1, f"cell {kind}", opacity=share * 0.45))
+            if amount:
+                place = (x + side / 2 - 0.5, y + tall / 2 + 4)
+                body.append(_text(*place, count(amount), "value", "middle"))
+    words = "; ".join(
+        f"{labels[row]} predicted as {labels[column]}: {count(amount)}"
+        for row, amounts in enumerate(counts)
+        for column, amount in enumerate(amounts)
+        if amount
+    )
+    return _svg(name, title, words, 34 + len(labels) * tall, "".join(body))
+
+
+def line_chart(
+    series: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    *,
+    name: str,
+    title: str,
+    x_title: str,
+    write: Callable[[float], str] = "{:.2f}".format,
+) -> str:
+    """Draw curves over a common axis, each named at its end.
+
+    Args:
+        series: Names, which are also the classes, each with its points, left to right.
+        name: A word unlike that of any other chart of the page.
+        title: What the chart shows, in one sentence.
+        x_title: What runs along the bottom.
+        write: How a height is written.
+    """
+    drawn = [(label, _thinned(points)) for label, points in series if points]
+    xs = [x for _, points in drawn for x, _ in points]
+    ys = [y for _, points in drawn for _, y in points]
+    across = Axis(min(xs, default=0), max(xs, default=1), 36, WIDTH - 46)
+    up = _axis(min(ys, default=0), max(ys, default=1), 140, 8)
+    body = [
+        _line(36, up.at(tick), WIDTH - 46, up.at(tick), "rule")
+        + _text(32, up.at(tick) + 4, write(tick), "tick", "end")
+        for tick in _ticks(up)
+    ]
+    for x, anchor in ((across.low, "start"), (across.high, "end")):
+        body.append(_text(across.at(x), 158, count(x), "tick", anchor))
+    body.append(_text((36 + WIDTH - 46) / 2, 158, x_title, "tick", "middle"))
+    heights = _apart([up.at(points[-1][1]) for _, points in drawn], 13)
+    for (label, points), height in zip(drawn, heights, strict=True):
+        body.append(_curve(label, [(across.at(x), up.at(y)) for x, y in points], height))
+    words = "; ".join(
+        f"{label} from {write(points[0][1])} to {write(points[-1][1])}" for label, points in drawn
+    )
+    return _svg(name, title, words, 164, "".join(body))
+
+
+def _curve(label: str, points: list[tuple[float, float]], label_y: float) -> str:
+    path = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+    ends = "".join(
+        f'<circle class="{label}" cx="{_n(x)}" cy="{_n(y)}" r="2.5"/>'
+        for x, y in (points if len(points) <= 12 else points[-1:])
+    )
+    text = _text(WIDTH - 38, label_y + 4, label, f"label on-{label}")
+    return f'<polyline class="curve {label}" points="{path}"/>{ends}{text}'
+
+
+def share_chart(parts: Sequence[tuple[str, str, float]], *, name: str, title: str) -> str:
+    """Draw one bar cut into shares; each part is its label, its class and its size."""
+    total = sum(size for _, _, size in parts) or 1
+    body, x = [], 0.0
+    for _, series, size in parts:
+        width = size / total * WIDTH
+        body.append(_rect(x, 0, max(0.0, width - 1), 12, series))
+        x += width
+    words = ", ".join(f"{count(size)} {label}" for label, _, size in parts)
+    return _svg(name, title, f"{words} of {plural(total, 'row')}", 12, "".join(body))
+
+
+def _svg(name: str, title: str, description: str, height: float, body: str) -> str:
+    name = escape(name)
+    labels = f'aria-labelledby="{name}-title" aria-describedby="{name}-text"'
+    return (
+        f'<svg class="chart" role="img" viewBox="0 0 {WIDTH} {_n(height)}" {labels}>'
+        f'<title id="{name}-title">{_escaped(title)}</title>'
+        f'<desc id="{name}-text">{_escaped(description)}</desc>{body}</svg>'
+    )
+
+
+def _text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:
+    place = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}"{place}>{_escaped(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
+    ends = f'x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"'
+    return f'<line class="{css}" {ends}/>'
+
+
+def _rect(x: float, y: float, width: float, height: float, css: str, opacity: float = 1.0) -> str:
+    size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}"'
+    faint = "" if opacity == 1.0 else f' fill-opacity="{opacity:.2f}"'
+    return f'<rect class="{css}" {size}{faint}/>'
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _escaped(text: str) -> str:
+    return escape(clean(text))
+
+
+def _width(text: str) -> float:
+    return sum(_LETTER * (2 if ord(character) > 0x2E7F else 1) for character in text)
+
+
+def _label_width(labels: Iterable[str]) -> float:
+    """The room that a column of labels takes, at most about a third of the chart."""
+    return min(130.0, max((_width(_short(label, 130)) for label in labels), default=0.0))
+
+
+def _short(text: str, width: float) -> str:
+    """Cut a label to the room it has, counting wide letters twice."""
+    text = " ".join(clean(text[:200]).split())
+    if _width(text) <= width:
+        return text
+    while text and _width(text) > width - _LETTER:
+        text = text[:-1]
+    return text + "…"
+
+
+def _axis(low: float, high: float, start: float, end: float) -> Axis:
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    room = (high - low) * 0.04
+    return Axis(low - room if low else low, high + room if high else high, start, end)
+
+
+def _ticks(axis: Axis) -> list[float]:
+    """Return some four to seven round values on an axis, 1, 2 or 5 times a power of ten apart."""
+    rough = (axis.high - axis.low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.9)
+    first = math.ceil(axis.low / step - 1e-9)
+    last = math.floor(axis.high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def _x_rules(axis: Axis, top: float, bottom: float, write: Callable[[float], str]) -> str:
+    ticks = _ticks(axis)
+    whole = all(tick == round(tick) for tick in ticks)
+    return "".join(
+        _line(axis.at(tick), top, axis.at(tick), bottom, "rule")
+        + _text(axis.at(tick), bottom + 14, count(tick) if whole else write(tick), "tick", "middle")
+        for tick in ticks
+    )
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Keep some hundred points, the last one among them."""
+    step = math.ceil(len(points) / _MAX_POINTS)
+    return [*points[:-1:step], points[-1]]
+
+
+def _apart(heights: list[float], distance: float) -> list[float]:
+    """Push labels apart that would stand on one another."""
+    placed = list(heights)
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    for above, below in pairwise(order):
+        placed[below] = max(placed[below], placed[above] + distance)
+    return placed

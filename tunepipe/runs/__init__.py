@@ -1,0 +1,1 @@
+"""Submit, follow and schedule runs, locally and on Vertex AI."""

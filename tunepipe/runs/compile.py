@@ -1,0 +1,87 @@
+"""`compiled/`: every pipeline and every component as one YAML file, and whether it is current."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tunepipe.files import replacing
+
+from tunepipe.runs.pipeline_spec import on_image
+
+
+def render(base_image: str = "") -> dict[str, str]:
+    """Compile everything.
+
+    Args:
+        base_image: An image that has the packages; "" for the default one, where steps install.
+
+    Returns:
+        Paths below compiled/ and the text of each file.
+    """
+    texts = {path: compiled_text(unit) for path, unit in _units()}
+    if not base_image:
+        return texts
+    return {path: on_image(text, base_image) for path, text in texts.items()}
+
+
+@cache
+def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
+    """Compile the pipeline of one backend, such as "local"; Vertex AI mails its end to `emails`."""
+    from tunepipe.pipelines.tuning import build_tuning_pipeline
+
+    return compiled_text(build_tuning_pipeline(backend, emails=emails))
+
+
+def compile_all(folder: Path, *, base_image: str = "") -> list[str]:
+    """Write the folder anew and remove what no source stands behind.
+
+    Returns:
+        The paths that changed.
+    """
+    texts = render(base_image)
+    changed = differences(folder, texts)
+    for path in changed:
+        if path not in texts:
+            (folder / path).unlink()
+            continue
+        with replacing(folder / path) as file:
+            file.write(texts[path])
+    return changed
+
+
+def differences(folder: Path, texts: dict[str, str]) -> list[str]:
+    """List what is missing, stale or an orphan in a folder of compiled files."""
+    present = {str(file.relative_to(folder)): file for file in sorted(folder.glob("*/*.yaml"))}
+    stale = [
+        path
+        for path, text in texts.items()
+        if path not in present or present[path].read_text(encoding="utf-8") != text
+    ]
+    return sorted([*stale, *(path for path in present if path not in texts)])
+
+
+def _units() -> Iterator[tuple[str, Any]]:
+    from tunepipe import components
+    from tunepipe.pipelines.tuning import BACKENDS, build_tuning_pipeline
+    from tunepipe.pipelines.validation import validation_pipeline
+
+    yield "pipelines/validate_shards.yaml", validation_pipeline
+    for verb in components.__all__:
+        yield f"components/{verb}.yaml", getattr(components, verb)
+    for backend in BACKENDS:
+        name = backend.replace("-", "_")
+        yield f"pipelines/tune_{name}.yaml", build_tuning_pipeline(backend)
+
+
+def compiled_text(unit: Any) -> str:
+    """Compile a pipeline or a component."""
+    from kfp import compiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "unit.yaml"
+        compiler.Compiler().compile(unit, str(path))
+        return path.read_text(encoding="utf-8")

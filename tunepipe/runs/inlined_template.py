@@ -1,0 +1,91 @@
+"""The large-model pipeline with Google's template in it, instead of a step that launches it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.palm.template import Template, read_template
+from tunepipe.errors import UsageError
+
+_HEADER = re.compile(r"^# Template: (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
+
+
+def inlined_pipeline(template: Template) -> str:
+    """Compose the pipeline with the template in it.
+
+    Returns:
+        The compiled pipeline; its header names the template and its SHA-256.
+
+    Raises:
+        UsageError: The template is no compiled pipeline, or lacks an input or output we need.
+    """
+    import yaml
+    from kfp import components
+
+    from tunepipe.pipelines.template import tune_by_template
+    from tunepipe.pipelines.tuning import build_tuning_pipeline
+
+    from tunepipe.runs.compile import compiled_text
+
+    try:
+        loaded = components.load_component_from_text(template.text)
+        tune = partial(tune_by_template, loaded, template.sha256)
+        text = compiled_text(build_tuning_pipeline("large-model", tune))
+    except (yaml.YAMLError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(
+            f"the template does not fit: {error}",
+            where=template.source,
+            fix="give a compiled tune-large-model or tune-large-chat-model",
+        ) from error
+    return f"# Template: {template.source} sha256:{template.sha256}\n{text}"
+
+
+def check_template(text: str) -> str:
+    """Look whether the template that a pipeline was compiled with is still the same.
+
+    Args:
+        text: A compiled pipeline.
+
+    Returns:
+        The template's SHA-256; "" for a pipeline without one.
+
+    Raises:
+        UsageError: The template has changed since, or is not there any more.
+        CloudError: The registry refused.
+    """
+    found = _HEADER.search(text)
+    if not found:
+        return ""
+    source, recorded = found.groups()
+    if read_template(source).sha256 != recorded:
+        raise UsageError(
+            "the template has changed since the pipeline was compiled",
+            where=source,
+            fix=f"look at the change, then run: tunepipe compile --template {source}",
+        )
+    return recorded
+
+
+def template_sha256(spec: Mapping[str, Any]) -> str:
+    """Read the template's SHA-256 out of a pipeline; "" for one without a template in it."""
+    for unit in (spec["root"], *spec["components"].values()):
+        task = unit.get("dag", {}).get("tasks", {}).get("prepare-template")
+        if task:
+            given = task["inputs"]["parameters"]["template_sha256"]
+            return str(given["runtimeValue"]["constant"])
+    return ""
+
+
+def write_inlined(source: str, path: Path) -> Template:
+    """Compile the pipeline with a template in it into a file."""
+    from tunepipe.files import replacing
+
+    template = read_template(source)
+    text = inlined_pipeline(template)
+    with replacing(path) as file:
+        file.write(text)
+    return template

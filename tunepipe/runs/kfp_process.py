@@ -1,0 +1,50 @@
+"""One compiled pipeline in one process of its own, run by kfp.local.
+
+kfp.local keeps its settings in a global, prints its log to standard output and leaves tasks behind
+when it is ended; a process of its own, with a group of its own, mends all three.
+
+    python -m tunepipe.runs.kfp_process PIPELINE.yaml PARAMETERS.json STEPS_FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tunepipe.runs.pipeline_spec import containers, read, without_install
+
+
+def main(pipeline: str, parameters: str, steps_folder: str) -> None:
+    """Run a compiled pipeline to its end.
+
+    Args:
+        pipeline: The compiled YAML file. Its steps install nothing: this environment is the image.
+        parameters: A JSON file with the pipeline's parameters.
+        steps_folder: Where kfp.local puts what the steps make.
+    """
+    warnings.simplefilter("ignore")
+    from kfp import components, local
+
+    spec = read(Path(pipeline).read_text(encoding="utf-8"))
+    for container in containers(spec):
+        container["command"] = without_install(container["command"])
+    given = json.loads(Path(parameters).read_text(encoding="utf-8"))
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
+    run = components.load_component_from_text(yaml.safe_dump(spec))
+    run(**{name: _typed(spec, name, value) for name, value in given.items()})
+
+
+def _typed(spec: Mapping[str, Any], name: str, value: Any) -> Any:
+    """Make a float of the 1 that JSON has for 1.0: kfp takes no integer for a number."""
+    wanted = spec["root"]["inputDefinitions"]["parameters"].get(name, {}).get("parameterType")
+    return float(value) if wanted == "NUMBER_DOUBLE" else value
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

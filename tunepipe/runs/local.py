@@ -1,0 +1,318 @@
+"""The whole pipeline on this machine: one folder a run, resumable, and never twice by accident."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from tunepipe.gcp.generations import guarded, identity
+from tunepipe import errors
+from tunepipe import progress
+from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.files import write_json
+
+from tunepipe.runs import kfp_log
+from tunepipe.runs.compile import pipeline_text
+from tunepipe.runs.progress_display import View, view
+
+# What a person opens, by the step and the output that make it.
+_RESULTS = {
+    "report.html": "write-report/report",
+    "summary.md": "write-report/summary",
+    "model_card.md": "write-report/model_card",
+    "comparison.json": "compare-models/comparison",
+    "validation.html": "validate-jsonl/page",
+    "validation.json": "validate-jsonl/problems",
+    "predictions/tuned.jsonl": "evaluate-model/predictions",
+    "predictions/base.jsonl": "evaluate-model-2/predictions",
+    "predictions/champion.jsonl": "evaluate-model-3/predictions",
+    "model": "tune-local/model",
+}
+
+_KILLED = "it was killed; run again, and the work goes on where it stood"
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """A run on this machine, as `run.json` in its folder records it.
+
+    Args:
+        id: When it began, and the start of its key.
+        key: Made from the data's fingerprint and the parameters; equal keys are the same work.
+        folder: Where everything it made lies.
+        state: running, succeeded or failed.
+        verdict: better, worse or not-enough-evidence; "" before there is one.
+        reason: Why, in one sentence; of a failed run, what went wrong.
+        results: Names and paths of what a person opens.
+    """
+
+    id: str
+    key: str
+    folder: str
+    state: str = "running"
+    verdict: str = ""
+    reason: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_local(
+    parameters: Mapping[str, Any],
+    *,
+    runs_folder: Path = Path("runs"),
+    again: bool = False,
+    shown: View | None = None,
+) -> LocalRun:
+    """Run the local pipeline over a dataset, from fingerprint to promotion.
+
+    Args:
+        parameters: The pipeline's parameters; `dataset_uri` is required.
+        runs_folder: Holds a folder for each run, the registry, and what killed runs left.
+        again: Run even where a run over the same data and parameters has succeeded.
+        shown: Where to show progress; by default standard error.
+
+    Returns:
+        The run; an earlier one where the same work is done already.
+
+    Raises:
+        TunepipeError: A step failed; the message says which, why, and where the log lies.
+    """
+    key = key_of(parameters)
+    earlier = None if again else succeeded(runs_folder, key)
+    return earlier or _start(parameters, key, runs_folder.resolve(), shown or view())
+
+
+def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
+    """Find the last run with this key that succeeded."""
+    runs = (read(file.parent) for file in sorted(runs_folder.glob("*/run.json"), reverse=True))
+    return next((run for run in runs if run.key == key and run.state == "succeeded"), None)
+
+
+def read(folder: Path) -> LocalRun:
+    """Read a run's record; one that was killed could not write down that it has ended.
+
+    Raises:
+        UsageError: The folder holds no run.
+    """
+    try:
+        run = LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError("no run is recorded there", where=str(folder)) from error
+    if run.state == "running" and not _is_held(folder.parent / "work" / run.key):
+        return replace(run, state="failed", reason=_KILLED)
+    return run
+
+
+def key_of(parameters: Mapping[str, Any]) -> str:
+    """Name the work of a run, by what its files hold and by its parameters.
+
+    Raises:
+        UsageError: A file is not there.
+    """
+    fingerprint = identity(str(parameters["dataset_uri"])).fingerprint
+    apart = ("dataset_uri", "notify")
+    told = {name: value for name, value in parameters.items() if name not in apart}
+    # What lies under a name may change, and what was found with it before is then no answer.
+    told.update(guarded(parameters))
+    if files := _files(Path(str(parameters.get("base_model") or ""))):
+        told["base_files"] = files
+    text = json.dumps([fingerprint, told], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Tell a base model's files by size and time of change: to read them all would take long."""
+    if folder == Path() or not folder.is_dir():
+        return []
+    stats = {path.name: path.stat() for path in folder.iterdir()}
+    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
+
+
+def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: View) -> LocalRun:
+    began = datetime.now(UTC)
+    run_id = f"{began:%Y%m%d-%H%M%S}-{key[:6]}"
+    run = LocalRun(id=run_id, key=key, folder=str(runs_folder / run_id))
+    told = {
+        "registry": str(runs_folder / "registry"),
+        "work_dir": str(runs_folder / "work" / key),
+        "run_id": run_id,
+        "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
+        **parameters,
+    }
+    with _locked(runs_folder / "work" / key) as lock, _ending():
+        _write(run)
+        try:
+            _execute(run, told, shown, lock)
+            done = _finished(run)
+        except BaseException as error:
+            _write(replace(run, state="failed", reason=str(error) or "interrupted"))
+            raise
+        _write(done)
+    return done
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end a run as Ctrl-C does: with its steps, and recorded."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        # What the caller ignores, as nohup does, stays ignored.
+        taken = [one for one in _ENDINGS if signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _is_held(work: Path) -> bool:
+    """Say whether a run is at this piece of work."""
+    try:
+        with (work / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[IO[str]]:
+    """Hold a piece of work for one run; killing the command alone leaves it with its pipeline."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                "the same work is under way on this machine",
+                where=str(work),
+                fix="wait for that run, or stop it",
+            ) from error
+        yield lock
+
+
+def _write(run: LocalRun) -> None:
+    write_json(asdict(run), Path(run.folder) / "run.json")
+
+
+def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO[str]) -> None:
+    folder = Path(run.folder)
+    log = folder / "log.txt"
+    (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
+    (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
+    failed, process = None, _process(folder, lock)
+    try:
+        for event in kfp_log.events(_log_lines(process, log)):
+            show(event, shown)
+            if isinstance(event, kfp_log.StepEnded) and not event.succeeded:
+                failed = event
+    finally:
+        shown.close()
+    if failed:
+        raise _explained(failed, log)
+    if process.returncode:
+        raise TunepipeError(
+            f"the pipeline broke off, with exit code {process.returncode}",
+            where=str(log),
+            fix="read the log; run again, and the work goes on where it stood",
+        )
+
+
+def _log_lines(process: subprocess.Popen[str], kept: Path) -> Iterator[str]:
+    """Yield the log of the pipeline's process as it comes, and keep it in a file."""
+    with process, kept.open("w", encoding="utf-8") as log:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                if not kfp_log.progress_of(line):
+                    log.write(kfp_log.without_metadata(line))
+                yield line
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+
+
+def _process(folder: Path, lock: IO[str]) -> subprocess.Popen[str]:
+    files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tunepipe.runs.kfp_process", *files],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # so that its steps end with it
+        pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
+    )
+
+
+def show(event: kfp_log.Event, shown: View) -> None:
+    """Pass an event on to a view."""
+    if isinstance(event, kfp_log.StepBegan):
+        shown.began(event.step)
+    elif isinstance(event, kfp_log.StepEnded):
+        shown.ended(event.step, event.succeeded)
+    else:
+        shown.progress(event.told)
+
+
+def _explained(failed: kfp_log.StepEnded, log: Path) -> TunepipeError:
+    """Turn a failed step into the error that it raised, with its step and its log."""
+    kind = getattr(errors, failed.error.rpartition(".")[2], TunepipeError)
+    text, _, fix = failed.message.partition("\nfix: ")
+    if not failed.error.startswith(errors.__name__):
+        text = f"{failed.error}: {text}"
+    error: TunepipeError = kind(text, where=f"step {failed.step}", fix=fix or f"read {log}")
+    return error
+
+
+def _finished(run: LocalRun) -> LocalRun:
+    results = dict(_collected(Path(run.folder)))
+    if "comparison.json" not in results:
+        return replace(run, state="succeeded", reason=_why_unchanged(Path(run.folder)))
+    said = json.loads(Path(results["comparison.json"]).read_text(encoding="utf-8"))
+    return replace(
+        run, state="succeeded", verdict=said["verdict"], reason=said["reason"], results=results
+    )
+
+
+def _why_unchanged(folder: Path) -> str:
+    """Read why a run of a series ended before it began to learn."""
+    (told,) = folder.glob("steps/*/report-unchanged/executor_output.json")
+    return str(json.loads(told.read_text(encoding="utf-8"))["parameterValues"]["Output"])
+
+
+def _collected(folder: Path) -> Iterator[tuple[str, str]]:
+    """Put what a person opens at the top of the run's folder, under names that programs know."""
+    (steps,) = (folder / "steps").iterdir()
+    for name, made_at in _RESULTS.items():
+        made, kept = steps / made_at, folder / name
+        kept.parent.mkdir(exist_ok=True)
+        if made.is_dir():
+            kept.symlink_to(made.relative_to(kept.parent), target_is_directory=True)
+        elif made.exists():
+            shutil.copyfile(made, kept)
+        if kept.exists():
+            yield name, str(kept)

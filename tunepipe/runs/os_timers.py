@@ -1,0 +1,79 @@
+"""A schedule for this machine, as text to paste: a line for cron, two units for systemd."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunepipe.runs.cron import Cron, on_calendar
+
+
+def run_command(given: Mapping[str, Any]) -> list[str]:
+    """Write the command that a schedule runs.
+
+    Args:
+        given: The options of `run` by name, as far as they are given.
+    """
+    beside = Path(sys.executable).with_name("tunepipe")
+    program = str(beside) if beside.exists() else shutil.which("tunepipe") or "tunepipe"
+    words = [program, "run"]
+    for name, value in given.items():
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(one)]
+    return words
+
+
+def lines(name: str, when: Cron, command: Sequence[str]) -> dict[str, str]:
+    """Write a schedule for cron and for systemd.
+
+    Args:
+        name: The schedule's name.
+        when: Its times.
+        command: From `run_command`.
+
+    Returns:
+        `cron`, `service` and `timer`: each with a comment that says where it goes.
+    """
+    folder = str(Path.cwd())
+    return {
+        "cron": _cron(name, when, command, folder),
+        "service": _service(name, command, folder),
+        "timer": _timer(name, when),
+    }
+
+
+def _cron(name: str, when: Cron, command: Sequence[str], folder: str) -> str:
+    line = f"cd {shlex.quote(folder)} && {shlex.join(command)} >>{shlex.quote(f'{name}.log')} 2>&1"
+    escaped = line.replace("%", "\\%")  # cron takes a bare % for the end of the line
+    return (
+        "# crontab -e; the cron of Debian and Ubuntu knows no CRON_TZ and takes its own zone\n"
+        f"CRON_TZ={when.zone}\n{when.fields} {escaped}\n"
+    )
+
+
+def _service(name: str, command: Sequence[str], folder: str) -> str:
+    return (
+        f"# ~/.config/systemd/user/tunepipe-{name}.service\n"
+        f"[Unit]\nDescription=tunepipe {name}\n\n"
+        f"[Service]\nType=oneshot\nWorkingDirectory={folder.replace('%', '%%')}\n"
+        f"ExecStart={' '.join(map(_systemd_word, command))}\n"
+    )
+
+
+def _timer(name: str, when: Cron) -> str:
+    times = "".join(f"OnCalendar={line}\n" for line in on_calendar(when))
+    return (
+        f"# ~/.config/systemd/user/tunepipe-{name}.timer; then:\n"
+        f"# systemctl --user daemon-reload && systemctl --user enable --now tunepipe-{name}.timer\n"
+        f"[Unit]\nDescription=tunepipe {name}\n\n[Timer]\n{times}Persistent=false\n\n"
+        "[Install]\nWantedBy=timers.target\n"
+    )
+
+
+def _systemd_word(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'

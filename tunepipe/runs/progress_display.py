@@ -1,0 +1,121 @@
+"""How a run on this machine looks: a live table and a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tunepipe.progress import line
+
+
+class View(Protocol):
+    """Shows what a run does."""
+
+    def began(self, step: str) -> None:
+        """A step began."""
+
+    def ended(self, step: str, succeeded: bool) -> None:
+        """A step ended."""
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        """A step says how far it is."""
+
+    def close(self) -> None:
+        """The run ended."""
+
+
+def view() -> View:
+    """Choose by where standard error goes."""
+    return Terminal() if sys.stderr.isatty() else Lines()
+
+
+class Lines:
+    """One line an event on standard error, progress at most every five seconds."""
+
+    _EVERY_SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+        self._started: dict[str, float] = {}
+
+    def began(self, step: str) -> None:
+        """A step began; in the cloud others may be running."""
+        self._started[step] = time.monotonic()
+        _say(f"{step} ...")
+
+    def ended(self, step: str, succeeded: bool) -> None:
+        """A step ended."""
+        seconds = time.monotonic() - self._started[step]
+        _say(f"{step} {'done' if succeeded else 'FAILED'} ({seconds:.1f} s)")
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        """A step says how far it is."""
+        now = time.monotonic()
+        if now - self._shown >= self._EVERY_SECONDS:
+            self._shown = now
+            _say(f"  {line(dict(event))}")
+
+    def close(self) -> None:
+        """Nothing is left to undo."""
+
+
+class Terminal:
+    """A line a step with its time, and a bar with the time left for the step that is running."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bars = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=Console(stderr=True),
+        )
+        self._bars.start()
+        self._tasks: dict[str, Any] = {}
+
+    def began(self, step: str) -> None:
+        """A step began; in the cloud others may be running."""
+        self._tasks[step] = self._bars.add_task(step, total=None, note="")
+
+    def ended(self, step: str, succeeded: bool) -> None:
+        """A step ended."""
+        description = step if succeeded else f"[red]{step} failed"
+        task = self._tasks.pop(step)
+        self._bars.update(task, description=description, total=1, completed=1, note="")
+        self._bars.stop_task(task)
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        """A step says how far it is: here one runs at a time."""
+        for task in self._tasks.values():
+            self._bars.update(
+                task,
+                total=event.get("total"),
+                completed=event.get("done", 0),
+                note=_note(event),
+            )
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()
+
+
+def _note(event: Mapping[str, Any]) -> str:
+    return line({name: value for name, value in event.items() if name != "stage"})
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,412 @@
+"""What a run on Vertex AI sends: one PipelineJob, checked before anything is sent.
+
+The generated client is used and not aiplatform.PipelineJob: that imports for 5 to 13 seconds,
+asks the resource manager for the bucket's project at every submission (a permission that few
+service accounts have; each look-up then waits and logs a traceback), fills in nothing that is
+wanted here, and its ids change with the second, so that two submissions make two paid runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import storage
+from tunepipe.notifications import webhook
+from tunepipe.gcp.generations import guarded, identity
+from tunepipe.gcp.labels import KEY_CHARACTERS
+from tunepipe.backends.palm.template import read_template
+from tunepipe.errors import LimitError, UsageError
+from tunepipe.near_names import hint
+
+from tunepipe.runs.compile import pipeline_text
+from tunepipe.runs.inlined_template import check_template, template_sha256
+from tunepipe.runs.pipeline_spec import read
+
+RUN_LABEL = "tunepipe_run"
+SCHEDULE_LABEL = "tunepipe_schedule"
+_SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name of an object
+_TEXTS = {"template_version", "pipeline_root", "service_account", "network", "resources_path"}
+_BUCKET = re.compile(r"gs://[^/]")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "BOOLEAN": (bool,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (float, int),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
+# What names a run does not make it another run.
+_NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify")
+
+
+@dataclass(frozen=True)
+class VertexRun:
+    """A run as the user asked for it.
+
+    Args:
+        backend: Such as "large-model".
+        project: The project that pays.
+        region: Where everything runs.
+        bucket: gs://BUCKET, or a folder in it; results, data and the registry are kept below it.
+        parameters: The pipeline's parameters that were given; `dataset_uri` is required. What is
+            not given is not sent, and 0, "" and {} are sent as they are.
+        service_account: The account that the run acts as; "" for the project's default.
+        network: The VPC network; "" for none.
+        encryption_key: The customer-managed key (CMEK); "" for Google's.
+        labels: The user's labels.
+        display_name: The run's and the tuned model's name; "" for one made from the backend.
+        pipeline: A compiled pipeline's file to run; "" for the backend's own, compiled anew.
+        emails: Whom Vertex AI mails how the run ends.
+    """
+
+    backend: str
+    project: str
+    region: str
+    bucket: str
+    parameters: Mapping[str, Any]
+    service_account: str = ""
+    network: str = ""
+    encryption_key: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    display_name: str = ""
+    pipeline: str = ""
+    emails: tuple[str, ...] = ()
+
+    def spec(self) -> dict[str, Any]:
+        """Return the pipeline that is run.
+
+        Raises:
+            UsageError: The file is not there or no pipeline, or the template in it has changed.
+        """
+        if not self.pipeline:
+            return read(pipeline_text(self.backend, self.emails))
+        text = read_template(self.pipeline).text
+        check_template(text)
+        return _compiled(text, self.pipeline)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What CreatePipelineJob takes.
+
+    Args:
+        parent: `projects/P/locations/R`.
+        job: The PipelineJob as a mapping.
+        uploads: Local files that have to be in the bucket first, each with its URI.
+    """
+
+    parent: str
+    job: Mapping[str, Any]
+    uploads: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the request as the service takes it."""
+        return {"parent": self.parent, "pipeline_job": dict(self.job)}
+
+
+def _compiled(text: str, where: str) -> dict[str, Any]:
+    try:
+        spec = read(text)
+        _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        raise UsageError(
+            "this is no compiled pipeline",
+            where=f"--pipeline {where}",
+            fix="write one: tunepipe compile --template SOURCE",
+        ) from error
+    return spec
+
+
+def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
+    """Check a run and write its request; nothing is sent, and nothing is uploaded.
+
+    Args:
+        run: The run.
+        again: Make it another run than an equal one before, with a tuning job of its own.
+        now: The run's moment of birth.
+
+    Raises:
+        UsageError: An unknown parameter, a wrong type, a missing project or bucket.
+        LimitError: Something would run outside the region.
+        CloudError: Cloud Storage refused to show the dataset.
+    """
+    _check_place(run)
+    _check_backend(run)
+    spec = run.spec()
+    uploads, uri, fingerprint = _dataset(run)
+    given = _completed(run, uri)
+    if again:
+        given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
+    check_parameters(spec, given)
+    told = _differing(spec, given)
+    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**told, **guarded(given)})
+    run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
+    # No run_id: records then name the run by its job, which status, promote and predict take.
+    names = {"run": _told(run, run_id, now), "display_name": run.display_name}
+    told = {**{name: value for name, value in names.items() if value}, **told}
+    return Request(
+        parent=google_clients.parent(run.project, run.region),
+        job=_job(run, spec, told, {RUN_LABEL: key}),
+        uploads=uploads,
+    )
+
+
+def prepare_recurring(run: VertexRun, schedule: str) -> Request:
+    """Check what a schedule will run, and write its request; nothing is sent.
+
+    Args:
+        run: The run; its dataset is read anew each time, so it must lie in Cloud Storage.
+        schedule: The schedule's name; the runs bear it as a label.
+
+    Raises:
+        UsageError: See `prepare`; or the dataset is a file of this machine.
+        LimitError: Something would run outside the region.
+    """
+    _check_place(run)
+    _check_backend(run)
+    source = str(run.parameters.get("dataset_uri", ""))
+    if not storage.is_gcs(source):
+        raise UsageError(
+            "a schedule reads its dataset anew each time, so it must lie in Cloud Storage",
+            where=f"--dataset {source}",
+            fix="copy it to the bucket and give its gs:// URI",
+        )
+    spec = run.spec()
+    given = _completed(run, source)
+    check_parameters(spec, given)
+    told = _differing(spec, given)
+    # Other parameters begin another series: what was seen with the old ones says nothing.
+    told["series"] = f"{schedule}-{_key('', run.backend, told)[:8]}"
+    # Not the label of a single run: what it runs over is not known before it runs.
+    job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
+    return Request(google_clients.parent(run.project, run.region), job, {})
+
+
+def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
+    """Check what a recurring run on a KFP host is to run; gives the pipeline's parameters.
+
+    Raises:
+        UsageError: The dataset or the bucket lies not in Cloud Storage; see `check_parameters`.
+    """
+    for option, uri in (("--dataset", run.parameters["dataset_uri"]), ("--bucket", run.bucket)):
+        if not storage.is_gcs(uri):
+            raise UsageError("must be a gs:// URI", where=f"{option} {uri}", fix="name a bucket")
+    webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
+    _check_guard(run)
+    spec = run.spec()
+    given = {"registry": f"{_root(run)}/registry/{run.backend}", **run.parameters}
+    check_parameters(spec, given)
+    return {**_differing(spec, given), "series": schedule}
+
+
+def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Check parameters against a compiled pipeline.
+
+    Raises:
+        UsageError: An unknown name, with a suggestion; a wrong type; a required one missing.
+    """
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    for name, value in given.items():
+        if name not in inputs:
+            raise UsageError(
+                "the pipeline has no such parameter", where=name, fix=hint(name, inputs)
+            )
+        kind = inputs[name]["parameterType"]
+        wrong_bool = isinstance(value, bool) and kind != "BOOLEAN"
+        if wrong_bool or not isinstance(value, _KINDS[kind]):
+            raise UsageError(
+                f"must be {kind.lower()}, is {type(value).__name__}",
+                where=name,
+                fix="mend its type",
+            )
+    for name, definition in inputs.items():
+        if (
+            name not in given
+            and not definition.get("isOptional")
+            and "defaultValue" not in definition
+        ):
+            raise UsageError("is required", where=name, fix="give it")
+
+
+def _check_guard(run: VertexRun) -> None:
+    source = str(run.parameters.get("guard_uri", ""))
+    if source and not storage.is_gcs(source):
+        raise UsageError(
+            "a run in the cloud reads it there, so it must lie in Cloud Storage",
+            where=f"guard_uri {source}",
+            fix="copy it to the bucket and give its gs:// URI",
+        )
+
+
+def _check_place(run: VertexRun) -> None:
+    for name in ("project", "region", "bucket"):
+        if not getattr(run, name):
+            raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
+    if not _BUCKET.match(run.bucket):
+        raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
+    webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
+    _check_emails(run)
+    _check_guard(run)
+
+
+def _check_emails(run: VertexRun) -> None:
+    for email in run.emails:
+        if not _EMAIL.match(email):
+            raise UsageError("this is no e-mail address", where=f"--email {email}")
+    if run.emails and run.pipeline:
+        raise UsageError(
+            "a pipeline that is compiled already cannot be given e-mails",
+            where="--email",
+            fix="leave out --pipeline, or tell people by --notify",
+        )
+
+
+def _check_backend(run: VertexRun) -> None:
+    """Refuse at once what the tuning step would refuse after the steps before it."""
+    _check_own_options(_options(run))
+    if run.backend != "large-model":
+        _check_managed(run)
+        return
+    from tunepipe.backends.palm.backend import check_options
+
+    check_options(
+        str(run.parameters.get("base_model") or "text-bison@001"),
+        _options(run),
+        project=run.project,
+        region=run.region,
+    )
+
+
+def _check_own_options(options: Mapping[str, Any]) -> None:
+    """Check the texts that are ours, and not the template's or the tuning job's."""
+    for name in _TEXTS & options.keys():
+        if not isinstance(options[name], str):
+            raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
+
+
+def _check_managed(run: VertexRun) -> None:
+    from tunepipe.backends.managed.tuning import check_options
+
+    model = str(run.parameters.get("base_model", ""))
+    options = {**_options(run), "tables": run.parameters.get("tables")}
+    times = run.parameters.get("learning_rate_multiplier", 1.0)
+    rate = times if isinstance(times, (int, float)) else 1.0  # its type is looked at with the rest
+    check_options(run.backend, model, options, region=run.region, learning_rate_multiplier=rate)
+
+
+def _options(run: VertexRun) -> dict[str, Any]:
+    """What the child job shares with the run, unless the user says otherwise."""
+    shared = {
+        "service_account": run.service_account,
+        "network": run.network,
+        "encryption_spec_key_name": run.encryption_key,
+    }
+    given = {name: value for name, value in shared.items() if value}
+    return {**given, **run.parameters.get("options", {})}
+
+
+def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
+    """Return what has to be uploaded, where the dataset then is, and its fingerprint."""
+    source = str(run.parameters.get("dataset_uri", ""))
+    if not source:
+        raise UsageError("is needed", where="--dataset", fix="give a path or a gs:// URI")
+    found = identity(source)
+    if storage.is_gcs(source):
+        return {}, source, found.fingerprint
+    names = {path: _SIGNS.sub("_", Path(path).name) for path in storage.list_files(source)}
+    if len(set(names.values())) < len(names):
+        raise UsageError("two files of the same name", where=source, fix="rename one")
+    # By their names too: beside these, the same rows under other names would count twice.
+    told = "\n".join([found.fingerprint, *sorted(names.values())])
+    folder = f"{_root(run)}/datasets/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    uploads = {path: f"{folder}/{name}" for path, name in names.items()}
+    (uri,) = uploads.values() if len(uploads) == 1 else (f"{folder}/*",)
+    return uploads, uri, found.fingerprint
+
+
+def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
+    return {
+        "registry": f"{_root(run)}/registry/{run.backend}",
+        **run.parameters,
+        "dataset_uri": dataset_uri,
+        "project": run.project,
+        "region": run.region,
+        "options": _options(run),
+    }
+
+
+def _root(run: VertexRun) -> str:
+    return f"{run.bucket.rstrip('/')}/tunepipe"
+
+
+def _key(fingerprint: str, backend: str, given: Mapping[str, Any]) -> str:
+    what = {name: value for name, value in given.items() if name not in _NAMES}
+    told = json.dumps([fingerprint, backend, what], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
+
+
+def _told(run: VertexRun, run_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "created": now.isoformat(timespec="seconds"),
+        "backend": run.backend,
+        "project": run.project,
+        "region": run.region,
+    }
+
+
+def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says no more than the pipeline's own default."""
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    nothing = object()
+    return {
+        name: value
+        for name, value in given.items()
+        if value != inputs[name].get("defaultValue", nothing)
+    }
+
+
+def _is_label(text: str) -> bool:
+    signs = text.replace("_", "").replace("-", "")
+    return len(text) <= 63 and text == text.lower() and (not signs or signs.isalnum())
+
+
+def _job(
+    run: VertexRun,
+    spec: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    for name, value in run.labels.items():
+        if name.startswith("tunepipe_"):
+            raise LimitError("labels tunepipe_… are ours", where=f"{name}={value}")
+        if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
+            raise UsageError(
+                "Google takes no such label",
+                where=f"--label {name}={value}",
+                fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
+            )
+    job: dict[str, Any] = {
+        "display_name": run.display_name or spec["pipelineInfo"]["name"],
+        "labels": {**run.labels, **labels, "tunepipe_backend": run.backend},
+        "runtime_config": {
+            "gcs_output_directory": f"{_root(run)}/runs",
+            "parameter_values": parameters,
+        },
+        "service_account": run.service_account,
+        "network": run.network,
+        "encryption_spec": {"kms_key_name": run.encryption_key} if run.encryption_key else {},
+        "pipeline_spec": spec,
+    }
+    return {name: value for name, value in job.items() if value}

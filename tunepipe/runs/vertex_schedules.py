@@ -1,0 +1,305 @@
+"""Retraining schedules on Vertex AI: one for each name, changed in place, compared before.
+
+A schedule holds the whole request of a run. Google's own client loses part of it on the way from
+a job to its schedule, so the request is written as a run's is, and nothing is filled in by others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.runs import cron as times
+from tunepipe.errors import LimitError, UsageError
+from tunepipe.catalog.tables import whole
+
+from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
+
+_OURS = ("cron", "max_concurrent_run_count", "create_pipeline_job_request")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an update does to one fact; None stands for no such fact."""
+
+    what: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A schedule as it is.
+
+    Args:
+        name: Its name for people; one in a project and region.
+        resource: Its resource name.
+        state: active, paused or completed.
+        cron: Its times, with their zone.
+        next_run: The next time in its zone, "" where it is not active.
+        runs: How many runs it has started.
+        dataset: What it reads.
+        backend: What tunes.
+    """
+
+    name: str
+    resource: str
+    state: str
+    cron: str
+    next_run: str
+    runs: int
+    dataset: str
+    backend: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def wanted(name: str, cron: times.Cron, request: Request) -> dict[str, Any]:
+    """Write a schedule as CreateSchedule takes it: one run at a time, and none is caught up on.
+
+    Args:
+        name: Its name for people.
+        cron: When it runs.
+        request: From `vertex_request.prepare_recurring`.
+    """
+    return {
+        "display_name": name,
+        "cron": str(cron),
+        "max_concurrent_run_count": 1,
+        "allow_queueing": False,
+        "create_pipeline_job_request": request.as_json(),
+    }
+
+
+def find(name: str, project: str, region: str) -> Any | None:
+    """Find our schedule of that name; None where there is none.
+
+    Raises:
+        LimitError: One of that name is not ours.
+        UsageError: Several have that name.
+        CloudError: Google refused.
+    """
+    place = google_clients.parent(project, region)
+    found = [one for one in _all(place) if one.display_name == name]
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        raise UsageError("several schedules have this name", where=names, fix="delete all but one")
+    if found and not _is_ours(found[0]):
+        raise LimitError(
+            "a schedule of this name was not made by tunepipe",
+            where=found[0].name,
+            fix="choose another name",
+        )
+    return found[0] if found else None
+
+
+def named(name: str, project: str, region: str) -> Any:
+    """Find our schedule of that name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = find(name, project, region)
+    if found is None:
+        place = google_clients.parent(project, region)
+        raise UsageError("no such schedule", where=f"{place}: {name}", fix="tunepipe schedule list")
+    return found
+
+
+def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
+    """List what applying a schedule changes.
+
+    Args:
+        present: The schedule that is there, or None.
+        after: From `wanted`.
+    """
+    old = dict(facts(_as_dict(present))) if present else {}
+    new = dict(facts(after))
+    return [
+        Change(what, old.get(what), new.get(what))
+        for what in sorted({*old, *new})
+        if old.get(what) != new.get(what)
+    ]
+
+
+def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a schedule says, a fact at a time, by a name with dots.
+
+    A pipeline's steps are told by digests of what they run: their text is long.
+    """
+    request = schedule["create_pipeline_job_request"]
+    job = request["pipeline_job"]
+    yield "cron", schedule["cron"]
+    yield "max_concurrent_run_count", int(schedule.get("max_concurrent_run_count", 0))
+    for field in ("display_name", "service_account", "network"):
+        if job.get(field):
+            yield field, job[field]
+    if key := job.get("encryption_spec", {}).get("kms_key_name"):
+        yield "encryption_key", key
+    runtime = job["runtime_config"]
+    yield "results", runtime["gcs_output_directory"]
+    yield from _flat("label", job.get("labels", {}))
+    yield from _flat("parameter", runtime.get("parameter_values", {}))
+    yield from _steps(job["pipeline_spec"])
+
+
+def create(schedule: Mapping[str, Any]) -> Any:
+    """Create a schedule; returns it as Google keeps it.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    place = schedule["create_pipeline_job_request"]["parent"]
+    with explained(place):
+        return _client(place).create_schedule(
+            parent=place, schedule=dict(schedule), timeout=3 * CALL_SECONDS
+        )
+
+
+def update(present: Any, schedule: Mapping[str, Any]) -> Any:
+    """Change a schedule in place: it keeps its name, its history, and whether it is paused.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    from google.protobuf.field_mask_pb2 import FieldMask
+
+    changed = {"name": present.name, **{field: schedule[field] for field in _OURS}}
+    with explained(present.name):
+        return _client(present.name).update_schedule(
+            schedule=changed, update_mask=FieldMask(paths=_OURS), timeout=3 * CALL_SECONDS
+        )
+
+
+def listed(project: str, region: str, now: datetime) -> list[Listed]:
+    """List our schedules of a project in a region, by name.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    place = google_clients.parent(project, region)
+    found = (shown(one, now) for one in _all(place) if _is_ours(one))
+    return sorted(found, key=lambda one: one.name)
+
+
+def shown(schedule: Any, now: datetime) -> Listed:
+    """Say what a schedule is."""
+    job = schedule.create_pipeline_job_request.pipeline_job
+    told = dict(job.runtime_config.parameter_values)
+    active = schedule.state.name == "ACTIVE"
+    upcoming = times.next_runs(times.parse(schedule.cron), now, 1) if active else []
+    return Listed(
+        name=schedule.display_name,
+        resource=schedule.name,
+        state=schedule.state.name.lower(),
+        cron=schedule.cron,
+        next_run=upcoming[0].isoformat(timespec="minutes") if upcoming else "",
+        runs=int(schedule.started_run_count),
+        dataset=str(told.get("dataset_uri", "")),
+        backend=dict(job.labels).get("tunepipe_backend", ""),
+    )
+
+
+def pause(schedule: Any) -> None:
+    """Let it start no run until it is resumed; a run under way goes on."""
+    with explained(schedule.name):
+        _client(schedule.name).pause_schedule(name=schedule.name, timeout=CALL_SECONDS)
+
+
+def resume(schedule: Any) -> None:
+    """Let it start runs again, from its next time on: what it missed is not caught up on."""
+    request = {"name": schedule.name, "catch_up": False}
+    with explained(schedule.name):
+        _client(schedule.name).resume_schedule(request=request, timeout=CALL_SECONDS)
+
+
+def delete(schedule: Any) -> None:
+    """Delete it; its runs stay."""
+    with explained(schedule.name):
+        _client(schedule.name).delete_schedule(name=schedule.name, timeout=CALL_SECONDS).result(
+            timeout=3 * CALL_SECONDS
+        )
+
+
+def run_now(schedule: Any, now: datetime) -> str:
+    """Start one of its runs at once.
+
+    Returns:
+        The run's resource name.
+
+    Raises:
+        LimitError: One of its runs is under way.
+        CloudError: Google refused.
+    """
+    request = schedule.create_pipeline_job_request
+    name = schedule.display_name
+    client = google_clients.pipelines(google_clients.region_of(schedule.name))
+    label = f'labels.{SCHEDULE_LABEL}="{name}"'
+    with explained(schedule.name):
+        jobs = client.list_pipeline_jobs(
+            request={"parent": request.parent, "filter": label}, timeout=CALL_SECONDS
+        )
+        for job in jobs:
+            if pipeline_jobs.is_running(job):
+                raise LimitError(
+                    "a run of this schedule is under way, and one runs at a time",
+                    where=job.name,
+                    fix=f"tunepipe status {job.name} --wait",
+                )
+        made = client.create_pipeline_job(
+            parent=request.parent,
+            pipeline_job=request.pipeline_job,
+            pipeline_job_id=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
+            timeout=3 * CALL_SECONDS,
+        )
+    return str(made.name)
+
+
+def _all(place: str) -> list[Any]:
+    with explained(place):
+        return list(_client(place).list_schedules(parent=place, timeout=CALL_SECONDS))
+
+
+def _client(name: str) -> Any:
+    return google_clients.schedules(google_clients.region_of(f"{name}/"))
+
+
+def _is_ours(schedule: Any) -> bool:
+    return SCHEDULE_LABEL in schedule.create_pipeline_job_request.pipeline_job.labels
+
+
+def _as_dict(schedule: Any) -> dict[str, Any]:
+    from google.protobuf import json_format
+
+    message = type(schedule).pb(schedule)
+    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, below in value.items():
+        yield from _flat(f"{name}.{key}", below)
+
+
+def _steps(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    executors = spec["deploymentSpec"]["executors"]
+    for name, executor in executors.items():
+        yield f"step.{name.removeprefix('exec-')}", _digest(executor)
+    rest = {name: value for name, value in spec.items() if name != "deploymentSpec"}
+    yield "pipeline", f"{spec['pipelineInfo']['name']} {_digest(rest)}"
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(whole(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

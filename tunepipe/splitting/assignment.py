@@ -1,0 +1,123 @@
+"""Which side each row of a scanned dataset goes to."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+from tunepipe.errors import DataError
+from tunepipe.splitting import sampling as selection
+from tunepipe.splitting.disk_column import Column
+from tunepipe.splitting.groups import connect, gather
+from tunepipe.splitting.sampling import SPAN, Room, Units
+from tunepipe.splitting.scan import Criteria, Scan
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The side of every row.
+
+    Args:
+        marks: A byte a row: 1 for evaluation, 0 for training.
+        natural: Evaluation rows that the fraction alone would give.
+        units: Sets of rows that were kept together; 0 where they were not counted.
+    """
+
+    marks: bytes
+    natural: int
+    units: int = 0
+
+
+def sides(scan: Scan, criteria: Criteria, room: Room) -> Sides:
+    """Decide every row's side.
+
+    Raises:
+        DataError: Whole units cannot make an evaluation file that keeps the limits.
+    """
+    if criteria.plain:
+        return _by_input(scan, selection.threshold(criteria.fraction), room)
+    position = scan.given.load()
+    if criteria.group:
+        position = connect(position, scan.group.load())
+    units = gather(position, scan.size.load(), scan.label.load(), scan.time.load())
+    chosen, natural = _choose(units, criteria, room)
+    marks = _marked([position], _enough(units, chosen, room))
+    return Sides(marks, natural, len(units.position))
+
+
+def _choose(units: Units, criteria: Criteria, room: Room) -> tuple[list[int], int]:
+    share = selection.share(sum(units.rows), criteria.fraction)
+    target = room.nearest(share)
+    if criteria.time:
+        return selection.latest(units, target, room), share
+    if criteria.label:
+        return selection.stratified(units, target, room), share
+    limit = selection.threshold(criteria.fraction)
+    natural = sum(compress(units.rows, map(limit.__gt__, units.position)))
+    return selection.below(units, limit, room), natural
+
+
+def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
+    marks = b"".join(bytes(map(limit.__gt__, chunk)) for chunk in scan.given.chunks())
+    natural = marks.count(1)
+    if natural >= room.least and room.fits(natural, _bytes_of(scan.size, marks, room)):
+        return Sides(marks, natural)
+    units, chosen = _smallest(scan, limit, room, room.nearest(natural))
+    return Sides(_marked(scan.given.chunks(), _enough(units, chosen, room)), natural)
+
+
+def _bytes_of(size: Column, marks: bytes, room: Room) -> int:
+    if room.most_bytes == SPAN:
+        return 0
+    at = total = 0
+    for chunk in size.chunks():
+        total += sum(compress(chunk, marks[at : at + len(chunk)]))
+        at += len(chunk)
+    return total
+
+
+def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, list[int]]:
+    """Choose where a limit binds, from no more units than the choice can depend on."""
+    for bound in (_bound(scan.given, wanted + 1), SPAN):
+        position, size = array("Q"), array("Q")
+        for places, sizes in zip(scan.given.chunks(), scan.size.chunks(), strict=True):
+            low = bytes(map(bound.__gt__, places))
+            position.extend(compress(places, low))
+            size.extend(compress(sizes, low))
+        units = gather(position, size, array("Q"), array("d"))
+        chosen = selection.below(units, limit, room)
+        unbroken = chosen == list(range(len(chosen))) and len(chosen) < len(units.position)
+        if unbroken and sum(units.rows[i] for i in chosen) >= room.least:
+            break
+    return units, chosen
+
+
+def _bound(places: Column, wanted: int) -> int:
+    """Find a position that so many rows lie below, by a histogram of the leading 12 bits."""
+    counts = [0] * 4096
+    for chunk in places.chunks():
+        for place in chunk:
+            counts[place >> 52] += 1
+    below = 0
+    for bin, count in enumerate(counts):
+        below += count
+        if below >= wanted:
+            return (bin + 1) << 52
+    return SPAN
+
+
+def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
+    rows = sum(units.rows[i] for i in chosen)
+    if rows < room.least:
+        raise DataError(
+            f"whole groups of rows give no evaluation file of {room.least} to {room.most} rows: "
+            f"the largest group has {max(units.rows)}",
+            fix="lower --eval-min, raise --eval-max, or group by something finer",
+        )
+    return frozenset(units.position[i] for i in chosen)
+
+
+def _marked(chunks: Iterable[array[int]], chosen: frozenset[int]) -> bytes:
+    return b"".join(bytes(map(chosen.__contains__, chunk)) for chunk in chunks)

@@ -1,0 +1,124 @@
+"""How large an evaluation file may be: what the user asks for, within what the service takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from tunepipe.catalog.limits import service_of
+from tunepipe.catalog.tables import load
+from tunepipe.errors import DataError
+from tunepipe.splitting.sampling import SPAN, Room, exact
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The limits that an evaluation file has to keep, and where each comes from.
+
+    Args:
+        model: The model whose limits they are.
+        room: The limits.
+        why_least: In words, what sets the least.
+        why_most: In words, what sets the most.
+        why_bytes: In words, what sets the bytes; "" where nothing does.
+    """
+
+    model: str
+    room: Room
+    why_least: str
+    why_most: str
+    why_bytes: str
+
+    def decided_by(self, natural: int, chosen: int, size: int) -> str:
+        """Say which limit overruled the fraction.
+
+        Args:
+            natural: Evaluation rows that the fraction alone would give.
+            chosen: Evaluation rows chosen.
+            size: Their bytes.
+
+        Returns:
+            The limit in words; "" where none did.
+        """
+        if natural < self.room.least:
+            return self.why_least
+        if natural > self.room.most:
+            return self.why_most
+        # Whole groups may fall short of the fraction too; then the bytes would have had room.
+        return self.why_bytes if size * natural > self.room.most_bytes * chosen else ""
+
+
+def allowance(
+    rows: int,
+    size: int,
+    *,
+    eval_min: int,
+    eval_max: int,
+    format: str,
+    model: str,
+    overrides: Mapping[str, Any] | None = None,
+) -> Allowance:
+    """Work out the limits of the evaluation side.
+
+    Args:
+        rows: All rows.
+        size: All bytes.
+        eval_min: Rows the user wants at least; 0 for one.
+        eval_max: Rows the user wants at most; 0 for no wish.
+        format: The rows' format.
+        model: The model's name, or "" for the format's first.
+        overrides: The user's values over services.toml.
+
+    Raises:
+        DataError: The limits leave no room: too few rows, or a wish against the service's limit.
+    """
+    table = load("catalog/services.toml", overrides)
+    model = model or table["first_model"][format]
+    _, service = service_of(model, overrides)
+    evaluation = service["evaluation"]
+    percent = f"{model} takes evaluation data of {100 * evaluation['fraction_max']:g} % of training"
+    least, why_least = max(
+        (1, "an evaluation file is never empty"),
+        (eval_min, f"--eval-min {eval_min}"),
+        (evaluation["rows_min"], f"{model} wants {evaluation['rows_min']} evaluation rows"),
+        key=itemgetter(0),
+    )
+    training = max(1, service["rows_min"])
+    most, why_most = _smallest(
+        (eval_max or None, f"--eval-max {eval_max}"),
+        (evaluation["rows_max"] or None, f"{model} takes {evaluation['rows_max']} evaluation rows"),
+        (_rows_allowed(rows, evaluation), percent),
+        (rows - training, f"training needs {training} of the {rows} rows"),
+    )
+    if least > most:
+        raise DataError(
+            f"no split: {why_least}, but {why_most}",
+            where=f"{rows} rows",
+            fix="add rows, or change --eval-min, --eval-max or --model",
+        )
+    most_bytes = _bytes_allowed(size, evaluation)
+    why_bytes = f"{percent}, in bytes" if most_bytes < SPAN else ""
+    return Allowance(model, Room(least, most, most_bytes), why_least, why_most, why_bytes)
+
+
+def _smallest(*limits: tuple[int | None, str]) -> tuple[int, str]:
+    return min(((rows, words) for rows, words in limits if rows is not None), key=itemgetter(0))
+
+
+def _rows_allowed(rows: int, evaluation: Mapping[str, Any]) -> int | None:
+    """Solve evaluation <= fraction x training for the evaluation rows."""
+    if not evaluation["fraction_max"]:
+        return None
+    part = exact(evaluation["fraction_max"])
+    allowed = rows * part.numerator // (part.numerator + part.denominator)
+    return max(allowed, int(evaluation.get("fraction_from_rows", 0)) - 1)
+
+
+def _bytes_allowed(size: int, evaluation: Mapping[str, Any]) -> int:
+    """Do the same for bytes, where the fraction holds from the first row."""
+    if not evaluation["fraction_max"] or evaluation.get("fraction_from_rows"):
+        return SPAN
+    part = exact(evaluation["fraction_max"])
+    return size * part.numerator // (part.numerator + part.denominator)

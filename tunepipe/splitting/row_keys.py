@@ -1,0 +1,113 @@
+r"""What a row is grouped, labelled or dated by.
+
+Three ways to say it: `customer` or `field:customer` is a field of the row, `/order (\d+)/` a
+pattern with one group that is searched in the row's input, and `output` (for labels alone) the
+row's output; a field of that name is `field:output`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tunepipe.data.formats import canonical
+from tunepipe.errors import DataError, UsageError
+
+Key = Callable[[Mapping[str, Any], str, str], str]
+
+
+def key(spec: str, option: str) -> Key:
+    """Make the function that reads a row's key.
+
+    Args:
+        spec: A field's name, `field:NAME`, `/PATTERN/` or `output`.
+        option: The option's name, for messages.
+
+    Returns:
+        A function of (row, input, output) that gives the key as text. It raises DataError where
+        the row has none.
+
+    Raises:
+        UsageError: The pattern is not one, or has not exactly one group.
+    """
+    if len(spec) > 1 and spec[0] == spec[-1] == "/":
+        return _pattern(spec[1:-1], option)
+    if spec == "output":
+        return lambda row, given, output: output
+    name = spec.removeprefix("field:")
+    return lambda row, given, output: as_text(field(row, name, option))
+
+
+def field(row: Mapping[str, Any], name: str, option: str) -> Any:
+    """Read a field that must be there and not null.
+
+    Raises:
+        DataError: It is missing or null.
+    """
+    value = row.get(name)
+    if value is None:
+        raise DataError(
+            f"{option}: the row has no field {name!r}",
+            fix=f"give every row the field, or name another one with {option}",
+        )
+    return value
+
+
+def as_text(value: Any) -> str:
+    """Write a JSON value as text, so that equal values have equal texts; a string is itself."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        # 12.0 is 12: a column with a gap comes out of many a table in floats.
+        value = int(value)
+    return str(value) if type(value) is int else canonical(value)
+
+
+def moment(value: Any) -> float:
+    """Read a time: seconds since 1970, or ISO 8601 text; without a zone it is UTC.
+
+    Returns:
+        Seconds since 1970.
+
+    Raises:
+        DataError: It is neither.
+    """
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC).timestamp()
+        when = datetime.fromisoformat(value)
+    except (OSError, OverflowError, TypeError, ValueError):
+        raise DataError(
+            "--by-time: the field holds no time",
+            fix='write it as ISO 8601 ("2026-11-22" or "2026-11-22T10:00:00+09:00") or in seconds',
+        ) from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _pattern(text: str, option: str) -> Key:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"not a pattern: {error}", where=option, fix="see the syntax of Python's re module"
+        ) from None
+    if pattern.groups != 1:
+        raise UsageError(
+            f"the pattern has {pattern.groups} groups, not one",
+            where=option,
+            fix="put the part that names the group in ( ), and all others in (?: )",
+        )
+
+    def read(row: Mapping[str, Any], given: str, output: str) -> str:
+        match = pattern.search(given)
+        if match is None:
+            raise DataError(
+                f"{option}: the pattern is not found in the row's input",
+                fix="let it match every input; with `|$` at its end, a row without stands alone",
+            )
+        # The empty group: such a row is its own group, told apart from every named one.
+        return f"={match[1]}" if match[1] else f"~{given}"
+
+    return read

@@ -1,0 +1,119 @@
+"""One pass over a dataset: a number a row for everything that decides its side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import repeat
+
+from tunepipe.data.rows import Path, blocks, checksum, inputs, keyed, present, rows
+from tunepipe.splitting.disk_column import Column
+from tunepipe.splitting.row_keys import Key, moment
+from tunepipe.splitting.row_keys import field as field_of
+
+NAMED_LABELS = 50
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What decides a row's side.
+
+    Args:
+        fraction: Share of the rows for evaluation.
+        seed: Key of the hash, 0 to 2**64 - 1.
+        format: The rows' format.
+        group: What rows are grouped by, if anything.
+        label: What rows are stratified by, if anything.
+        time: The field that holds a row's time, or "".
+    """
+
+    fraction: float
+    seed: int
+    format: str
+    group: Key | None = None
+    label: Key | None = None
+    time: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the input alone decides."""
+        return not (self.group or self.label or self.time)
+
+
+@dataclass
+class Scan:
+    """The columns of a dataset; a column that nothing asked for stays empty.
+
+    Args:
+        given: Keyed hash of the input.
+        size: Bytes of the line.
+        group: Keyed hash of the group.
+        label: Hash of the label.
+        time: Seconds since 1970.
+        names: The texts of the labels, of no more than somewhat above NAMED_LABELS.
+        checksum: Sum of the hashes of the lines.
+    """
+
+    given: Column
+    size: Column
+    group: Column
+    label: Column
+    time: Column
+    names: dict[int, str] = field(default_factory=dict)
+    checksum: int = 0
+
+
+def scan(sources: Sequence[Path], criteria: Criteria, stack: ExitStack) -> Scan:
+    """Read the files once.
+
+    Args:
+        sources: The files.
+        criteria: What decides a row's side.
+        stack: Closes the columns.
+
+    Raises:
+        DataError: A row is not of the format, or lacks a key; file and line are named.
+        UsageError: A file cannot be read.
+    """
+    given, size, group, label, time = (stack.enter_context(Column(kind)) for kind in "QQQQd")
+    found = Scan(given, size, group, label, time)
+    for path in sources:
+        for first, lines in blocks(path):
+            if criteria.plain:
+                texts = inputs(path, first, lines, criteria.format)
+            else:
+                texts = _keyed_block(path, first, lines, criteria, found)
+            given.extend(_hashes(texts, criteria.seed))
+            kept = present(lines, len(texts))
+            size.extend(map(len, kept))
+            found.checksum = (found.checksum + checksum(kept)) % 2**64
+    return found
+
+
+def _keyed_block(
+    path: Path, first: int, lines: Sequence[bytes], criteria: Criteria, scan: Scan
+) -> list[bytes]:
+    found = list(rows(path, first, lines, criteria.format))
+    if criteria.group:
+        names = [keyed(path, row, criteria.group).encode() for row in found]
+        scan.group.extend(_hashes(names, criteria.seed))
+    if criteria.label:
+        labels = [keyed(path, row, criteria.label) for row in found]
+        hashes = list(_hashes([label.encode() for label in labels], 0))
+        scan.label.extend(hashes)
+        if len(scan.names) <= NAMED_LABELS:
+            scan.names.update(zip(hashes, labels, strict=True))
+    if criteria.time:
+
+        def read(fields: Mapping[str, object], given: str, output: str) -> float:
+            return moment(field_of(fields, criteria.time, "--by-time"))
+
+        scan.time.extend([keyed(path, row, read) for row in found])
+    return [row.given.encode() for row in found]
+
+
+def _hashes(texts: Sequence[bytes], seed: int) -> Iterator[int]:
+    from xxhash import xxh3_64_intdigest
+
+    return map(xxh3_64_intdigest, texts, repeat(seed))

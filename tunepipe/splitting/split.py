@@ -1,0 +1,243 @@
+"""The split into training and evaluation: no leak, no chance, the service's limits kept.
+
+A row's side depends on its decoded input, the seed and the fraction alone: xxh3_64 of the input,
+keyed by the seed, against a threshold. So the order of the rows, the number of files and whatever
+is added later move no row. Where a limit binds the smallest hashes win. `stratify_by` and `by_time`
+compare rows with each other, and there a row may change side when the data grow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import compress
+from typing import Any
+
+from tunepipe.arguments import check_fraction
+from tunepipe.data.rows import Path, blocks, format_of
+from tunepipe.errors import DataError, UsageError
+from tunepipe.files import replacing
+from tunepipe.same_file import refuse_same
+from tunepipe.splitting.assignment import Sides, sides
+from tunepipe.splitting.leakage import LeakReport, leaks
+from tunepipe.splitting.limits import Allowance, allowance
+from tunepipe.splitting.row_keys import key
+from tunepipe.splitting.scan import NAMED_LABELS, Criteria, Scan, scan
+
+OTHER_SIDE = bytes.maketrans(b"\0\1", b"\1\0")
+LABEL_CHARACTERS = 64
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split did, and the proof that it leaks nothing.
+
+    Args:
+        train_rows: Rows of the training file.
+        eval_rows: Rows of the evaluation file.
+        duplicate_rows_kept_together: Rows whose input stands in another row too, less one each.
+        groups: Sets of rows that were kept together: by group, else by input.
+        seed: The seed.
+        format: The rows' format.
+        limits: The model whose limits were kept, the fewest and the most evaluation rows that
+            these and the options allow, and in words the limit that overruled the fraction.
+        labels: Rows of each label on each side, where rows were stratified by few short labels.
+        time: Where rows were cut by time: the cut, and the training rows at or after it (rows
+            whose input or group had come before).
+        leak: What the two files have in common, from reading them again.
+    """
+
+    train_rows: int
+    eval_rows: int
+    duplicate_rows_kept_together: int
+    groups: int
+    seed: int
+    format: str
+    limits: dict[str, Any]
+    leak: LeakReport
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+    time: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the report as a JSON object."""
+        return asdict(self)
+
+
+def split(
+    paths: Path | Sequence[Path],
+    train: Path,
+    eval: Path,
+    *,
+    eval_fraction: float = 0.1,
+    eval_min: int = 10,
+    eval_max: int = 0,
+    seed: int = 0,
+    group_by: str = "",
+    stratify_by: str = "",
+    by_time: str = "",
+    format: str = "auto",
+    model: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> SplitReport:
+    """Split datasets into a training and an evaluation file; rows are copied byte for byte.
+
+    Args:
+        paths: The files to split, one or many. Each is read twice. Blank lines are left out.
+        train: The training file to write.
+        eval: The evaluation file to write.
+        eval_fraction: Share of the rows for evaluation, above 0 and below 1. Without
+            `stratify_by` and `by_time` the size is this share within chance.
+        eval_min: Evaluation rows wanted at least; 0 for one.
+        eval_max: Evaluation rows wanted at most; 0 for no limit but the service's.
+        seed: Another seed gives another split.
+        group_by: Rows of one group stay together: a field, or /PATTERN/ with one group that is
+            searched in the input (see keys.py).
+        stratify_by: Each label gets its share to one row: `output`, or a field.
+        by_time: A field with a time: the latest rows are evaluation.
+        format: The rows' format, or "auto".
+        model: The model whose limits are kept; "" for the format's first.
+        overrides: The user's values over services.toml.
+
+    Returns:
+        The report. Both files were read again for its proof.
+
+    Raises:
+        DataError: A row is not of the format (file and line are named), or no split keeps the
+            limits.
+        UsageError: An option is wrong, or a file cannot be read.
+    """
+    sources = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    _check(sources, train, eval, eval_fraction, stratify_by, by_time)
+    format = format_of(sources) if format == "auto" else format
+    criteria = Criteria(
+        fraction=eval_fraction,
+        seed=seed % 2**64,
+        format=format,
+        group=key(group_by, "--group-by") if group_by else None,
+        label=key(stratify_by, "--stratify-by") if stratify_by else None,
+        time=by_time,
+    )
+    with ExitStack() as stack:
+        found = scan(sources, criteria, stack)
+        allowed = allowance(
+            len(found.size),
+            sum(map(sum, found.size.chunks())),
+            eval_min=eval_min,
+            eval_max=eval_max,
+            format=format,
+            model=model,
+            overrides=overrides,
+        )
+        chosen = sides(found, criteria, allowed.room)
+        _write(sources, chosen.marks, train, eval)
+        leak = leaks(train, eval, format, criteria.group)
+        _prove(leak, found)
+        return _report(found, chosen, allowed, leak, os.path.getsize(eval), seed, format)
+
+
+def _report(
+    scan: Scan,
+    sides: Sides,
+    allowed: Allowance,
+    leak: LeakReport,
+    eval_bytes: int,
+    seed: int,
+    format: str,
+) -> SplitReport:
+    rows, eval_rows = len(sides.marks), sides.marks.count(1)
+    different = leak.train_inputs + leak.eval_inputs
+    return SplitReport(
+        train_rows=rows - eval_rows,
+        eval_rows=eval_rows,
+        duplicate_rows_kept_together=rows - different,
+        groups=sides.units or different,
+        seed=seed,
+        format=format,
+        limits={
+            "model": allowed.model,
+            "eval_min": allowed.room.least,
+            "eval_max": allowed.room.most,
+            "decided_by": allowed.decided_by(sides.natural, eval_rows, eval_bytes),
+        },
+        leak=leak,
+        labels=_label_counts(scan, sides.marks),
+        time=_time_report(scan, sides.marks),
+    )
+
+
+def _check(
+    sources: Sequence[Path],
+    train: Path,
+    eval: Path,
+    fraction: float,
+    stratify_by: str,
+    by_time: str,
+) -> None:
+    check_fraction(fraction)
+    if stratify_by and by_time:
+        raise UsageError(
+            "a cut by time leaves no choice of labels",
+            where="--stratify-by, --by-time",
+            fix="give one of the two",
+        )
+    refuse_same([*sources, train, eval])
+
+
+def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> None:
+    at = 0
+    with replacing(train, "wb") as train_file, replacing(eval, "wb") as eval_file:
+        for path in sources:
+            for _, lines in blocks(path):
+                kept = [line for line in lines if not line.isspace()]
+                side = marks[at : at + len(kept)]
+                at += len(kept)
+                eval_file.writelines(compress(kept, side))
+                train_file.writelines(compress(kept, side.translate(OTHER_SIDE)))
+        if at != len(marks):
+            raise _changed(sources)
+
+
+def _prove(leak: LeakReport, scan: Scan) -> None:
+    if leak.inputs_in_both or leak.groups_in_both:
+        raise DataError(
+            "the files written share inputs or groups", fix="report this as a defect of tunepipe"
+        )
+    if int(leak.checksum, 16) != scan.checksum or leak.rows != len(scan.given):
+        raise DataError(
+            "the files written do not hold the rows that were read",
+            fix="nothing may write to the dataset or the outputs meanwhile; split again",
+        )
+
+
+def _changed(sources: Sequence[Path]) -> DataError:
+    return DataError(
+        "the data changed while they were read",
+        where=", ".join(str(path) for path in sources),
+        fix="split again when nothing writes to them",
+    )
+
+
+def _label_counts(scan: Scan, marks: bytes) -> dict[str, dict[str, int]]:
+    names = scan.names
+    if (
+        not names
+        or len(names) > NAMED_LABELS
+        or any(len(n) > LABEL_CHARACTERS for n in names.values())
+    ):
+        return {}
+    counts = Counter(zip(scan.label.load(), marks, strict=True))
+    ordered = sorted(names.items(), key=lambda item: item[1])
+    return {name: {"train": counts[h, 0], "eval": counts[h, 1]} for h, name in ordered}
+
+
+def _time_report(scan: Scan, marks: bytes) -> dict[str, Any]:
+    if not len(scan.time):
+        return {}
+    times = scan.time.load()
+    cut = min(compress(times, marks))
+    late = sum(time >= cut for time in compress(times, marks.translate(OTHER_SIDE)))
+    return {"cut": datetime.fromtimestamp(cut, UTC).isoformat(), "train_rows_at_or_after": late}

@@ -1,0 +1,1 @@
+"""Bodies of the components: artifacts in, artifacts out."""

@@ -1,0 +1,140 @@
+"""A Gemini of Vertex AI as the judge of two predictions files, and what judge_models does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunepipe import progress
+from tunepipe.catalog import models
+from tunepipe.data.predictions import Prediction, read
+from tunepipe.errors import LimitError, TunepipeError, UsageError
+from tunepipe.evaluation.judge import Bill, Judgement, Price, gemini, judge
+from tunepipe.evaluation.judge_prompt import PROMPT
+from tunepipe.files import replacing
+from tunepipe.gcp import genai as genai_clients
+from tunepipe.steps.artifacts import Artifact, paths_of
+
+_ANSWER_SECONDS = 120.0
+
+
+def location_of(model: str, region: str, tables: Mapping[str, Any] | None = None) -> str:
+    """Name the location in which a model answers for a region: eu for Gemini 3 in europe-west4."""
+    served = models.find(model, overrides=tables).served_in if model in models.names(tables) else {}
+    return (served or {}).get(region, region)
+
+
+def judge_on_vertex(
+    tuned: Sequence[Prediction],
+    base: Sequence[Prediction],
+    *,
+    model: str,
+    project: str,
+    region: str,
+    prompt: str = "",
+    tables: Mapping[str, Any] | None = None,
+    max_cost_usd: float = 0.0,
+    seed: int = 0,
+    work_dir: str = "",
+    agree: Callable[[Bill], None] = lambda bill: None,
+) -> Judgement:
+    """Let a Gemini judge; see `judge.judge`.
+
+    Args:
+        tuned: The tuned model's predictions.
+        base: The other model's.
+        model: Such as gemini-3.5-flash.
+        project: The project that pays.
+        region: Where the texts may go. A model that is served for a whole multi-region alone is
+            asked in the region's own: in eu for europe-west4.
+        prompt: The template; "" takes ours.
+        tables: The user's values for the tables of models and prices.
+        max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
+        seed: Seeds the comparison.
+        work_dir: Where replies are kept.
+        agree: Told what is about to be asked.
+
+    Raises:
+        UsageError: No project or no region is named.
+        LimitError: See `judge.judge`.
+        CloudError: The service refused every question.
+    """
+    if not (project and region):
+        raise UsageError(
+            "a judge is asked in a project and a region",
+            where=model,
+            fix="name the project that pays, and the region that the texts may go to",
+        )
+    client = genai_clients.client(project, location_of(model, region, tables), _ANSWER_SECONDS)
+    return judge(
+        tuned,
+        base,
+        gemini(client, model),
+        model=model,
+        prompt=prompt or PROMPT,
+        price=Price.known(model, tables),
+        max_cost_usd=max_cost_usd,
+        seed=seed,
+        work_dir=work_dir,
+        agree=agree,
+        progress=lambda event: progress.report(stage="judge", **event),
+    )
+
+
+def judge_step(
+    predictions: Mapping[str, Artifact | None],
+    plan: Artifact | None,
+    out: str,
+    *,
+    model: str,
+    max_cost_usd: float,
+    work_dir: str,
+    **settings: Any,
+) -> str:
+    """Judge the tuned model against the base model and write what came out, as JSON.
+
+    What keeps the judge from its work must not fail a run whose tuning is paid: it is written why.
+
+    Args:
+        predictions: The files of `tuned` and `base`; an empty one is not judged.
+        plan: The plan, whose estimate comes off the ceiling first.
+        out: The JSON file to write: empty without a judge.
+        model: The judge; "" for none.
+        max_cost_usd: The ceiling over tuning and judging; 0 sets none.
+        work_dir: Where replies are kept; "" keeps them beside `out`.
+        settings: project, region, prompt, tables, seed of `judge_on_vertex`.
+
+    Returns:
+        better, worse or not-enough-evidence; "" where nothing was judged.
+    """
+    files = paths_of({**predictions, "plan": plan})
+    found: dict[str, Any] = {}
+    if model and "tuned" in files and "base" in files:
+        rows = read(files["tuned"]), read(files["base"])
+        try:
+            left = _left(max_cost_usd, files.get("plan", ""))
+            place = work_dir or str(Path(out).parent)
+            more = {**settings, "max_cost_usd": left, "work_dir": place}
+            found = judge_on_vertex(*rows, model=model, **more).as_json()
+        except TunepipeError as error:
+            found = {"model": model, "refused": str(error)}
+    with replacing(out) as file:
+        file.write(json.dumps(found, ensure_ascii=False, indent=1) if found else "")
+    return str(found["comparison"]["verdict"]) if "comparison" in found else ""
+
+
+def _left(max_cost_usd: float, plan: str) -> float:
+    """What the tuning leaves of the ceiling; 0 where there is no ceiling."""
+    if not max_cost_usd:
+        return 0.0
+    planned = json.loads(Path(plan).read_text(encoding="utf-8")) if plan else {}
+    left = max_cost_usd - (planned.get("estimated_cost_usd") or 0.0)
+    if left <= 0:
+        raise LimitError(
+            f"the tuning leaves nothing of the ceiling of {max_cost_usd:.2f} USD",
+            where="max_cost_usd",
+            fix="a higher ceiling",
+        )
+    return float(left)

@@ -1,0 +1,97 @@
+"""What record_outcome and send_notice do: keep how a run ended, and tell people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+from tunepipe.errors import TunepipeError
+from tunepipe.notifications import webhook
+from tunepipe.notifications.message import Notice, run_page
+from tunepipe.registry import champions as moves
+from tunepipe.registry import outcomes as outcome
+from tunepipe.registry.outcomes import Outcome
+
+# What Vertex AI and kfp.local call a run's end.
+_STATES = {"SUCCEEDED": "succeeded", "CANCELLED": "cancelled"}
+
+
+class FinalStatus(Protocol):
+    """What is used of kfp's PipelineTaskFinalStatus."""
+
+    state: str
+    pipeline_job_resource_name: str
+    error_message: str | None
+
+
+def record_step(comparison_path: str, report: str, registry: str, run: str) -> str:
+    """Keep the verdict of a run.
+
+    Args:
+        comparison_path: What compare_models wrote.
+        report: The report's path or URI.
+        registry: A folder or a gs:// prefix; "" keeps nothing.
+        run: The run's id.
+
+    Returns:
+        The verdict.
+    """
+    said = json.loads(Path(comparison_path).read_text(encoding="utf-8"))
+    outcome.record(registry, run, Outcome(said["verdict"], said["reason"], report))
+    return str(said["verdict"])
+
+
+def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str:
+    """Tell people how a run ended. A notice that nobody takes does not fail the run.
+
+    Args:
+        status: How the steps ended.
+        place: Where the webhook's address is kept; "" tells nobody.
+        registry: Where the run's outcome is kept.
+        run: The run's id.
+
+    Returns:
+        sent, not sent, or the reason why it could not be.
+    """
+    if not place:
+        return "not sent"
+    try:
+        said = _notice(status, registry, run)
+        address = webhook.read_address(place)
+        webhook.post(address, said.message(address))
+    except TunepipeError as error:
+        print(f"the notice was not sent: {error}")
+        return error.found
+    except Exception as error:
+        # A run that is over must not fail here; and the error's own words may hold the address.
+        print(f"the notice was not sent: {type(error).__name__}")
+        return type(error).__name__
+    print(said.text)
+    return "sent"
+
+
+def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
+    state = _STATES.get(status.state, "failed")
+    page = run_page(status.pipeline_job_resource_name)
+    if state != "succeeded":
+        return Notice(run, state, reason=status.error_message or "", page=page)
+    found = outcome.read(registry, run) or Outcome("", "")
+    return Notice(
+        run,
+        state,
+        verdict=found.verdict,
+        reason=found.reason,
+        champion=_champion(registry, run) if found.verdict else "",
+        page=page,
+        report=found.report,
+    )
+
+
+def _champion(registry: str, run: str) -> str:
+    found = moves.champion(registry)
+    if found is None:
+        return "There is no champion."
+    if found.run == run:
+        return f"It is the champion now, version {found.version}."
+    return f"Champion {found.version} stays."

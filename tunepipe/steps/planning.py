@@ -1,0 +1,94 @@
+"""What compute_train_steps does: the core's plan, made on the day of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tunepipe.catalog import models
+from tunepipe.catalog.limits import estimated_tokens
+from tunepipe.data.formats import read_examples
+from tunepipe.data.text_pairs import characters
+from tunepipe.evaluation.settings import check_settings
+from tunepipe.evaluation.tasks import check_references, cut_answers
+from tunepipe.files import write_json
+from tunepipe.planning.plan import Plan, plan
+from tunepipe.steps.artifacts import Artifact
+
+
+def plan_step(
+    path: str,
+    tables: Mapping[str, Any],
+    *,
+    region: str,
+    backend: str = "",
+    model: str = "",
+    options: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    **settings: Any,
+) -> Plan:
+    """Plan a run against today's dates and write the plan as JSON.
+
+    Args:
+        path: Where the JSON goes.
+        tables: Values that replace those of the package's tables; {} changes nothing.
+        region: Where the run is.
+        backend: The backend that tunes; "" follows from the model.
+        model: The model to tune; "" takes the backend's default.
+        options: What the backend alone knows; a managed job's `location` counts here.
+        warnings: What else a user should know before going on.
+        settings: The other arguments of `tunepipe.planning.plan.plan`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TunepipeError: What `plan` refuses; then no file is written.
+    """
+    today = datetime.now(UTC).date()
+    what = models.find(model, backend, tables or None)
+    found = plan(
+        today=today,
+        overrides=tables or None,
+        backend=backend,
+        model=model,
+        region=models.tuned_in(what, region, options or {}),
+        **settings,
+    )
+    found = replace(found, warnings=(*found.warnings, *warnings))
+    write_json(found.as_json(), path)
+    return found
+
+
+def check_later_steps(
+    settings: Mapping[str, Any],
+    eval: Artifact | None,
+    *,
+    backend: str,
+    model: str,
+    tables: Mapping[str, Any],
+) -> tuple[str, ...]:
+    """Refuse before the tuning what a step after it would refuse once it is paid for.
+
+    Args:
+        settings: See `tunepipe.evaluation.settings.check_settings`.
+        eval: The rows held out; their references have to suit `settings["task"]`.
+        backend: The backend that tunes; "" follows from the model.
+        model: The model to tune; "" takes the backend's default.
+        tables: Values that replace those of the package's tables.
+
+    Returns:
+        What does not stop the run and should be known before it.
+
+    Raises:
+        UsageError: A setting is wrong, or the references are not the task's.
+        DataError: A row cannot be read.
+    """
+    tuned_by = models.find(model, backend, tables or None).backend
+    check_settings(settings, tuned_by, tables or None)
+    references = [row.reference for row in read_examples(eval.path)] if eval else []
+    check_references(settings["task"], references)
+    longest = max((estimated_tokens(*characters(text)) for text in references), default=0)
+    return cut_answers(longest, settings["max_output_tokens"])

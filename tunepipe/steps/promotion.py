@@ -1,0 +1,150 @@
+"""What promote_model and keep_champion do with a verdict."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tunepipe.errors import CloudError, DataError, UsageError
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import storage
+from tunepipe.registry import champions as moves
+from tunepipe.registry import endpoints as deployments
+from tunepipe.registry import vertex_alias as champion_alias
+
+
+def lookup_step(registry: str) -> moves.Move | None:
+    """Find the model in service, if it still serves: its endpoint may have been deleted by hand.
+
+    A run that met that only when it asks the champion would have paid for its tuning by then.
+
+    Args:
+        registry: The folder or gs:// prefix; "" knows no champion.
+    """
+    found = moves.champion(registry)
+    if found is None or serves(found.model):
+        return found
+    print(f"champion {found.version} serves no more: {found.model} is gone; compared without it")
+    return None
+
+
+def require_serving(model: str) -> None:
+    """Refuse to make a champion of what serves nobody any more.
+
+    Args:
+        model: A folder or a resource name.
+
+    Raises:
+        CloudError: Its endpoint was deleted.
+        UsageError: Its folder is gone.
+    """
+    if serves(model):
+        return
+    if "/endpoints/" in model:
+        raise CloudError(
+            "the model's endpoint was deleted, so it can serve nobody",
+            where=model,
+            fix="deploy its model again, or run again: the model is then tuned anew",
+        )
+    raise UsageError("the model's folder is gone", where=model, fix="name another run")
+
+
+def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
+    """Make the tuned model the champion, here and in the model registry; twice does no more.
+
+    Args:
+        model: The tuned model's folder or resource name.
+        comparison_path: What compare_models wrote.
+        registry: The folder or gs:// prefix; "" keeps no champion, and nothing is recorded.
+        run_id: The run that made the model.
+
+    Returns:
+        The new champion's version; "" without a registry.
+
+    Raises:
+        DataError: The verdict is not `better`.
+        CloudError: The model's endpoint was deleted meanwhile.
+    """
+    said = _read(comparison_path)
+    if said["verdict"] != "better":
+        raise DataError(
+            f"the verdict is {said['verdict']}, and only `better` promotes",
+            where="promote_model",
+            fix="look at the report; to promote all the same, use `tunepipe promote`",
+        )
+    if not registry:
+        return ""
+    before = moves.champion(registry)
+    if before and run_id and before.run == run_id:
+        _move_alias(before.model, "")
+        return str(before.version)
+    require_serving(model)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    move = moves.promote(
+        registry,
+        model,
+        run=run_id,
+        verdict=said["verdict"],
+        reason=said["reason"],
+        moved_at=now,
+        moved_by=user(),
+    )
+    _move_alias(move.model, before.model if before else "")
+    return str(move.version)
+
+
+def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
+    """Say, in a sentence, why the champion stays; take a worse model's endpoint away.
+
+    Args:
+        comparison_path: What compare_models wrote.
+        registry: The folder or gs:// prefix.
+        model: The tuned model's folder or resource name; "" leaves every endpoint as it is.
+    """
+    said = _read(comparison_path)
+    present = moves.champion(registry)
+    kept = f"champion {present.version} stays" if present else "there is still no champion"
+    in_service = [move.model for move in moves.history(registry)]
+    worse = said["verdict"] == "worse" and model not in in_service
+    return f"{kept}: {said['reason']}{_discarded(model) if worse else ''}"
+
+
+def serves(model: str) -> bool:
+    """Say whether a model is still there: its endpoint, or its folder on this machine."""
+    if "/endpoints/" in model:
+        with google_clients.explained(model):
+            return google_clients.endpoint_stands(model)
+    elsewhere = model.startswith("projects/") or storage.is_gcs(model)
+    return elsewhere or Path(model).is_dir()
+
+
+def _move_alias(model: str, former: str) -> None:
+    """Let the alias follow the registry; a refusal does not undo a promotion that is recorded."""
+    try:
+        champion_alias.move_alias(model, former)
+    except CloudError as error:
+        print(f"the alias was not moved: {error}")
+
+
+def _discarded(model: str) -> str:
+    try:
+        return " Its endpoint was deleted." if deployments.discard(model) else ""
+    except CloudError as error:
+        return f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    said: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return said
+
+
+def user() -> str:
+    """Name who runs this; "" where the system does not say."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return ""

@@ -1,0 +1,1 @@
+"""Find every problem of a dataset."""

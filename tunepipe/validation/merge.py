@@ -1,0 +1,114 @@
+"""Parts of a validation put together, and what a part looks like.
+
+The report that `merge` makes of parts is the one that `validate` makes of all their files in one
+process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tunepipe.catalog.limits import Rules
+from tunepipe.errors import UsageError
+from tunepipe.validation.duplicates import Repeats
+from tunepipe.validation.problems import Problem
+from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
+from tunepipe.validation.statistics import Lengths, Tally
+
+MAGIC = b"tunepipe-validation-1\n"
+# Of a run of lines: file, first line, lines, whether they are compared with. Last: JSON's length.
+RUN = struct.Struct("<QQQ?")
+END = struct.Struct("<Q")
+
+
+def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
+    """Put parts together, in the order given.
+
+    Raises:
+        UsageError: A file is no part, or the parts differ in format, model or settings.
+    """
+    paths = list(map(Path, parts))
+    if not paths:
+        raise UsageError("no part is given")
+    with open(paths[0], "rb") as file:
+        first, _ = _facts(file, paths[0])
+    whole = Scanned(first.rules, Tally(first.tally.limit))
+    repeats = Repeats(first.tally.limit)
+    for path in paths:
+        with open(path, "rb") as file:
+            scanned, end = _facts(file, path)
+            _require_same(whole.rules, scanned.rules, path)
+            _add_runs(file, end, whole, repeats)
+        whole.tally.merge(scanned.tally)
+        whole.files += scanned.files
+        whole.others += scanned.others
+        whole.unread |= scanned.unread
+    return conclude(whole, repeats.find())
+
+
+def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: Repeats) -> None:
+    file.seek(len(MAGIC))
+    while file.tell() < end:
+        number, line, lines, against = RUN.unpack(file.read(RUN.size))
+        inputs, outputs = file.read(8 * lines), file.read(8 * lines)
+        before = len(whole.others if against else whole.files)
+        repeats.add(before + number, line, inputs, outputs, against)
+
+
+def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
+    """Return what a part holds beside its hashes, and where these end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC:
+        raise UsageError("not a part of a validation", where=str(path))
+    file.seek(size - END.size)
+    (length,) = END.unpack(file.read())
+    end = size - END.size - length
+    file.seek(end)
+    return _scanned(json.loads(file.read(length))), end
+
+
+def _require_same(first: Rules, rules: Rules, path: Path) -> None:
+    if rules != first:
+        raise UsageError(
+            f"the part is of {rules.format or 'no format'} for {rules.model}, "
+            f"the first of {first.format or 'no format'} for {first.model}",
+            where=str(path),
+            fix="name the same format, model and settings for all parts",
+        )
+
+
+def _scanned(facts: Mapping[str, Any]) -> Scanned:
+    rules: dict[str, Any] = {
+        key: tuple(x) if isinstance(x, list) else x for key, x in facts["rules"].items()
+    }
+    given = dict(facts["tally"])
+    labels = given["labels"]
+    tally = replace(
+        Tally(given["limit"]),
+        **given
+        | {
+            "counts": Counter(given["counts"]),
+            "problems": {
+                code: [Problem(**problem) for problem in problems]
+                for code, problems in given["problems"].items()
+            },
+            "labels": None if labels is None else Counter(labels),
+            "languages": [(value, name) for value, name in given["languages"]],
+            "input_lengths": _lengths(facts["input_lengths"]),
+            "output_lengths": _lengths(facts["output_lengths"]),
+        },
+    )
+    files = [FileFacts(**file) for file in facts["files"]]
+    return Scanned(Rules(**rules), tally, files, facts["others"], facts["unread"])
+
+
+def _lengths(facts: Mapping[str, Any]) -> Lengths:
+    return Lengths(**{**facts, "counts": Counter(dict(facts["counts"]))})

@@ -1,0 +1,217 @@
+"""What a validation found, concluded from its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunepipe.catalog.limits import Rules, estimated_tokens
+from tunepipe.data.fingerprint import combined
+from tunepipe.validation.duplicates import Found, Repeat
+from tunepipe.validation.problems import Finding, Problem
+from tunepipe.validation.statistics import Tally
+
+# Of each code so many problems are listed before the rest of the room is filled line by line.
+_SHOWN_OF_EACH = 20
+
+_SAME = {
+    "duplicate-row": "the same input and output stand at",
+    "near-duplicate": "nearly the same row stands at",
+    "conflicting-row": "the same input with another output stands at",
+    "eval-leak": "the same input stands at",
+}
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """One file of the dataset."""
+
+    path: str
+    bytes: int
+    lines: int
+    rows: int
+    valid_rows: int
+    fingerprint: str
+
+
+@dataclass
+class Report:
+    """What a validation found.
+
+    Args:
+        files: The files, in the order given.
+        format: The dataset's format, or "" where no row tells it.
+        model: The model whose limits held.
+        counts: How often each code was found; never cut.
+        errors: How many of the problems are errors: above 0 the data did not pass.
+        problems: The problems listed, by file and line, at most `max_problems`.
+        stats: Lengths, tokens, languages, labels, repeats.
+    """
+
+    files: tuple[FileFacts, ...]
+    format: str
+    model: str
+    counts: Mapping[str, int]
+    errors: int
+    problems: tuple[Problem, ...]
+    stats: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Lines that are not blank."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def valid_rows(self) -> int:
+        """Rows without an error of their own."""
+        return sum(file.valid_rows for file in self.files)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the file's bytes, or that of all files' together."""
+        return combined(file.fingerprint for file in self.files)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a tuning reads, by estimate; 0 where rows point to files: not known.
+
+        No statistic has the answer that a preference turns down, and it is read and paid for too:
+        such rows count by their bytes, which is rather too much.
+        """
+        if self.stats.get("rows_with_files") and not self.format.startswith("palm"):
+            return 0
+        told = int(self.stats.get("tokens_estimated", {}).get("total", 0))
+        if self.format != "preference":
+            return told
+        return max(told, estimated_tokens(sum(file.bytes for file in self.files), 0))
+
+    @property
+    def longest_output_tokens(self) -> int:
+        """Tokens of the longest output, by estimate."""
+        if not self.valid_rows:
+            return 0
+        lengths, tokens = self.stats["output_characters"], self.stats["tokens_estimated"]["output"]
+        return int(lengths["max"] * tokens / max(1, lengths["mean"] * self.valid_rows) + 0.5)
+
+    @property
+    def problems_total(self) -> int:
+        """How many problems were found, listed or not."""
+        return sum(self.counts.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that `validate --json` prints."""
+        return {
+            "path": ", ".join(file.path for file in self.files),
+            "format": self.format,
+            "model": self.model,
+            "bytes": sum(file.bytes for file in self.files),
+            "rows": self.rows,
+            "valid_rows": self.valid_rows,
+            "fingerprint": self.fingerprint,
+            "problems_total": self.problems_total,
+            "errors": self.errors,
+            "counts": dict(self.counts),
+            "problems": [problem.as_json() for problem in self.problems],
+            "stats": dict(self.stats),
+            "files": [
+                {
+                    "path": file.path,
+                    "bytes": file.bytes,
+                    "rows": file.rows,
+                    "valid_rows": file.valid_rows,
+                    "fingerprint": file.fingerprint,
+                }
+                for file in self.files
+            ],
+        }
+
+
+@dataclass
+class Scanned:
+    """The files of a dataset, looked at; what stands across rows is not yet concluded.
+
+    Args:
+        rules: What the rows were held to.
+        tally: The counts over all files.
+        files: The dataset's files.
+        others: The paths of the files compared with.
+        unread: Whether a file was no JSONL at all, so that its rows are not known.
+    """
+
+    rules: Rules
+    tally: Tally
+    files: list[FileFacts] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    unread: bool = False
+
+
+def conclude(scanned: Scanned, *found: Found) -> Report:
+    """Add the repeats over all files and the limits on rows, and cut the list to its size.
+
+    Args:
+        scanned: The files; its tally is used up.
+        found: What repeats among their rows.
+    """
+    tally, rules = scanned.tally, scanned.rules
+    for repeats in found:
+        tally.counts.update(repeats.counts)
+    tally.errors += tally.counts["eval-leak"]
+    for repeat in (repeat for repeats in found for repeat in repeats.first):
+        finding = Finding(repeat.code, f"{_SAME[repeat.code]} {_earlier(repeat, scanned)}")
+        problem = finding.at(repeat.line, scanned.files[repeat.file].path)
+        tally.problems.setdefault(repeat.code, []).append(problem)
+    tally.add_findings(_size_findings(scanned), 1, scanned.files[0].path)
+    stats = tally.statistics() | {
+        "duplicate_rows": tally.counts["duplicate-row"],
+        "conflicting_rows": tally.counts["conflicting-row"],
+        "near_duplicate_rows": tally.counts["near-duplicate"],
+    }
+    return Report(
+        files=tuple(scanned.files),
+        format=rules.format,
+        model=rules.model,
+        counts={code: count for code, count in sorted(tally.counts.items()) if count},
+        errors=tally.errors,
+        problems=_listed(scanned),
+        stats=stats,
+    )
+
+
+def _earlier(repeat: Repeat, scanned: Scanned) -> str:
+    line = f"line {repeat.earlier_line}"
+    if repeat.code == "eval-leak":
+        return f"{line} of {scanned.others[repeat.earlier_file]}"
+    if repeat.earlier_file == repeat.file:
+        return line
+    return f"{line} of {scanned.files[repeat.earlier_file].path}"
+
+
+def _size_findings(scanned: Scanned) -> Iterator[Finding]:
+    rows, rules = scanned.tally.rows, scanned.rules
+    least = max(1, rules.rows_min)
+    if rows < least and not scanned.unread:
+        what = f"the dataset has {rows} rows; {rules.model or 'a tuning'} needs {least}"
+        yield Finding("too-few-rows", what)
+    elif rows < rules.rows_advised and not scanned.unread:
+        what = f"the dataset has {rows} rows; {rules.rows_advised} or more are advised"
+        yield Finding("too-few-rows", what, level="warning")
+    if 0 < rules.rows_max < rows:
+        what = f"the dataset has {rows} rows; {rules.model} takes {rules.rows_max}"
+        yield Finding("too-many-rows", what)
+
+
+def _listed(scanned: Scanned) -> tuple[Problem, ...]:
+    """Choose the first of every code, then what comes first; in order of file and line."""
+    limit = scanned.tally.limit
+    order = {file.path: number for number, file in enumerate(scanned.files)}
+
+    def place(problem: Problem) -> tuple[int, int, str, str]:
+        return order[problem.path], problem.line, problem.code, problem.field
+
+    kept = [sorted(problems, key=place) for problems in scanned.tally.problems.values()]
+    first = [problem for problems in kept for problem in problems[:_SHOWN_OF_EACH]]
+    rest = [problem for problems in kept for problem in problems[_SHOWN_OF_EACH:limit]]
+    chosen = sorted(first, key=place)[:limit]
+    chosen += sorted(rest, key=place)[: limit - len(chosen)]
+    return tuple(sorted(chosen, key=place))

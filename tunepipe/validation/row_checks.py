@@ -1,0 +1,271 @@
+"""Everything wrong with one line: the only place that names errors of a row.
+
+It is slow and exact. The fast tier (proof.py) sends here every line that it cannot prove clean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tunepipe.catalog.limits import (
+    DEPTH_MAX,
+    LINE_BYTES_MAX,
+    Rules,
+    estimated_tokens,
+    fewest_tokens,
+)
+from tunepipe.data.formats import FORMATS, detect_format
+from tunepipe.data.text_pairs import TURN_MARK, characters, everything, view
+from tunepipe.validation.problems import Finding
+from tunepipe.validation.schema_checks import shape_findings
+from tunepipe.validation.secret_patterns import personal_data_in, secrets_in
+from tunepipe.validation.text_checks import text_findings
+
+BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n\v\f"
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]')
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What one line is.
+
+    Args:
+        findings: Everything wrong with it.
+        row: The decoded row, or None where the line holds none.
+        input: The row's input (views.py), or None where the row has an error.
+        output: The row's output, or None likewise.
+    """
+
+    findings: tuple[Finding, ...]
+    row: Mapping[str, Any] | None = None
+    input: str | None = None
+    output: str | None = None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the line holds no row at all."""
+        return any(finding.code == "blank-line" for finding in self.findings)
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def diagnose(line: bytes, rules: Rules) -> Diagnosis:
+    """Find everything wrong with one line.
+
+    Args:
+        line: The line's bytes, with or without a carriage return, without the newline.
+        rules: What the row may hold.
+    """
+    if len(line) > LINE_BYTES_MAX:
+        return Diagnosis((overlong(len(line)),))
+    findings: list[Finding] = []
+    if line.startswith(BOM):
+        findings.append(Finding("bom", "the line begins with a byte-order mark (U+FEFF)"))
+        line = line[len(BOM) :]
+    if not line.strip(_BLANK):
+        return Diagnosis((*findings, Finding("blank-line", "the line is blank")))
+    if _depth(line) > DEPTH_MAX:
+        deep = Finding("nesting-too-deep", f"objects and lists stand over {DEPTH_MAX} levels deep")
+        return Diagnosis((*findings, deep))
+    row, found = _decoded(line)
+    findings += found
+    if row is None:
+        return Diagnosis(tuple(findings))
+    raw = any(finding.code == "control-character" for finding in found)
+    findings += (
+        finding
+        for finding in _row_findings(row, line, rules)
+        if not (raw and finding.code == "control-character")
+    )
+    if any(finding.stops for finding in findings if finding.code != "bom"):
+        return Diagnosis(tuple(findings), row)
+    given, wanted = view(row, rules.format)
+    findings += _whole_findings(row, given, wanted, rules)
+    if any(finding.stops for finding in findings):
+        return Diagnosis(tuple(findings), row)
+    return Diagnosis(tuple(findings), row, given, wanted)
+
+
+def overlong(line_bytes: int) -> Finding:
+    """Say that a line is too long to be looked at."""
+    most = f"{LINE_BYTES_MAX >> 20} MiB"
+    return Finding("too-long", f"the line has {line_bytes} bytes; beyond {most} none is read")
+
+
+def _depth(line: bytes) -> int:
+    if line.count(b"{") + line.count(b"[") <= DEPTH_MAX:
+        return 0
+    depth = deepest = 0
+    for token in _TOKENS.finditer(line):
+        first = token.group()[:1]
+        depth += (first in b"[{") - (first in b"]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return None, [_not_utf8(line, error)]
+    found: list[Finding] = []
+    try:
+        row = _parsed(text, True)
+    except _DuplicateKeyError:
+        found.append(Finding("duplicate-key", "a key stands twice in one object"))
+        row = _parsed_or_none(text)
+    except (ValueError, RecursionError) as error:
+        return _repaired(text, error)
+    if not isinstance(row, dict):
+        return None, [*found, Finding("not-object", f"the line is {_kind(row)}, not an object")]
+    return row, found
+
+
+@cache
+def _decoder(strict: bool) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        strict=strict, object_pairs_hook=_without_repeats, parse_constant=_refused
+    )
+
+
+def _parsed(text: str, strict: bool) -> Any:
+    return _decoder(strict).decode(text)
+
+
+def _parsed_or_none(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except ValueError:
+        return None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise _DuplicateKeyError
+    return result
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def _repaired(
+    text: str, error: ValueError | RecursionError
+) -> tuple[Mapping[str, Any] | None, list[Finding]]:
+    """Name why a line is not JSON; raw controls alone still leave a row to look at."""
+    try:
+        row = _parsed(text, False)
+    except (ValueError, RecursionError):
+        return None, [_not_json(text, error)]
+    raw = sorted({character for character in text if character < " "} - {"\r"})
+    names = ", ".join(f"U+{ord(character):04X}" for character in raw)
+    message = f"a text holds a raw control character ({names}), which JSON wants escaped"
+    finding = Finding("control-character", message, fix='write it as an escape, such as "\\n"')
+    return row if isinstance(row, dict) else None, [finding]
+
+
+def _not_json(text: str, error: ValueError | RecursionError) -> Finding:
+    if not isinstance(error, json.JSONDecodeError):
+        reason = str(error) if isinstance(error, ValueError) else "the line is nested too deep"
+        return Finding("not-json", reason[:60], fix="write null, a number or a text")
+    start, rest = text.lstrip()[:2], text[error.pos :].lstrip()
+    column = error.pos + 1
+    if error.msg == "Extra data":
+        two = rest[:1] in "{["
+        what = "a second JSON value" if two else "more text"
+        return Finding("not-json", f"{what} follows the object at character {column}")
+    if start.startswith("{'") or rest.startswith("'"):
+        return Finding("not-json", "single quotes stand for double quotes", fix="use double quotes")
+    if re.search(r",\s*$", text[: error.pos]) and rest[:1] in ("}", "]"):
+        return Finding("not-json", f"a comma stands before a closing bracket, character {column}")
+    if re.match(r",\s*[}\]]", rest):
+        return Finding("not-json", f"a comma stands before a closing bracket, character {column}")
+    if not rest or error.msg.startswith("Unterminated"):
+        return Finding("not-json", "the line ends before its object does")
+    return Finding("not-json", f"{error.msg[:1].lower()}{error.msg[1:]} at character {column}")
+
+
+def _not_utf8(line: bytes, error: UnicodeDecodeError) -> Finding:
+    message = f"the bytes from byte {error.start + 1} of the line are not UTF-8"
+    if line[error.start : error.start + 1] == b"\xed":
+        return Finding("not-utf8", f"{message}: a surrogate is written as bytes")
+    for codec, name in (("cp932", "Shift_JIS"), ("euc-jp", "EUC-JP"), ("cp1252", "Windows-1252")):
+        try:
+            text = line.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if text.isprintable():
+            return Finding("not-utf8", f"{message}; it may be {name}", fix=f"convert from {name}")
+    return Finding("not-utf8", message)
+
+
+def _kind(row: Any) -> str:
+    if row is None:
+        return "null"
+    names = {list: "a list", str: "a text", bool: "a truth value"}
+    return names.get(type(row), "a number")
+
+
+def _row_findings(row: Mapping[str, Any], line: bytes, rules: Rules) -> Iterator[Finding]:
+    if not rules.format:
+        fix = f"write the fields of one format: {', '.join(FORMATS)}"
+        yield Finding("missing-field", "the row has no field of a known format", fix=fix)
+        return
+    other = detect_format(row)
+    if other and other != rules.format:
+        yield Finding("mixed-formats", f"the row is {other}, the file is {rules.format}")
+        return
+    found = list(shape_findings(row, rules))
+    yield from found
+    if b"\\" in line and not any(finding.code == "lone-surrogate" for finding in found):
+        whole = json.dumps(row, ensure_ascii=False)
+        yield from (one for one in text_findings(whole, "") if one.code == "lone-surrogate")
+
+
+def _whole_findings(
+    row: Mapping[str, Any], given: str, wanted: str, rules: Rules
+) -> Iterator[Finding]:
+    yield from _length_findings(given, wanted, rules)
+    if given.rpartition(TURN_MARK)[2] == wanted:
+        yield Finding("input-equals-output", "the output is the same text as the input")
+    text = everything(row)
+    for name in secrets_in(text):
+        yield Finding("secret", f"what looks like a secret stands in the row: {name}")
+    if rules.pii:
+        for name in personal_data_in(text):
+            yield Finding("pii", f"what looks like personal data stands in the row: {name}")
+
+
+def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
+    for name, texts, most in (
+        ("input", (given,), rules.input_tokens),
+        ("output", (wanted,), rules.output_tokens),
+        ("row", (given, wanted), rules.example_tokens),
+    ):
+        # No text has more tokens, by estimate, than characters.
+        if 0 < most < sum(map(len, texts)):
+            yield from _over(name, texts, most)
+
+
+def _over(name: str, texts: Iterable[str], most: int) -> Iterator[Finding]:
+    ascii_characters, other_characters = map(sum, zip(*map(characters, texts), strict=True))
+    tokens = estimated_tokens(ascii_characters, other_characters)
+    if tokens <= most:
+        return
+    sure = fewest_tokens(ascii_characters, other_characters) > most
+    yield Finding(
+        "too-long",
+        f"the {name} has about {tokens} tokens, and the limit is {most}",
+        name if name != "row" else "",
+        "the service cuts it there or refuses it: shorten it",
+        "error" if sure else "warning",
+    )

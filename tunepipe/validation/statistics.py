@@ -1,0 +1,258 @@
+"""What is counted over rows: mergeable, of bounded size, the same whatever the order of merging."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.catalog.limits import estimated_tokens
+from tunepipe.data.text_pairs import characters
+from tunepipe.validation.languages import language
+from tunepipe.validation.problems import Finding, Problem
+
+if TYPE_CHECKING:
+    from tunepipe.validation.fast_path import Proof
+
+# The rows whose languages are looked at: those with the smallest hashes.
+_SAMPLED_ROWS = 1000
+# Outputs are counted as labels while all are short and few differ, and shown where they come often:
+# any others are rows' own texts, which a report of problems must not spread.
+_LABEL_CHARACTERS, _LABELS, _ROWS_A_LABEL = 64, 200, 5
+_LABELS_SHOWN = 30
+# A file by its address, in what an input shows of a part that is no text.
+_FILE = re.compile(r'"file_?[dD]ata":\{|"image_url":\{[^{}]*"url":"(?!data:)')
+HASH_MAX = (1 << 64) - 1
+_EDGES = (0, *(step * 10**power for power in range(7) for step in (1, 2, 3, 5, 7)))
+
+
+@dataclass(slots=True)
+class Lengths:
+    """The distribution of lengths; above 4,096 a length is kept to three digits and a half."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    ascii_characters: int = 0
+    characters: int = 0
+    longest: int = 0
+
+    def add(self, lengths: Sequence[int], ascii_characters: int) -> None:
+        """Count these lengths, and of all their characters the ASCII ones."""
+        if lengths:
+            most = max(lengths)
+            self.counts.update(lengths if most < 4096 else map(_rounded, lengths))
+            self.longest = max(self.longest, most)
+            self.characters += sum(lengths)
+            self.ascii_characters += ascii_characters
+
+    def merge(self, other: Lengths) -> None:
+        """Add another distribution's counts."""
+        self.counts.update(other.counts)
+        self.ascii_characters += other.ascii_characters
+        self.characters += other.characters
+        self.longest = max(self.longest, other.longest)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all texts together, by estimate."""
+        return estimated_tokens(self.ascii_characters, self.characters - self.ascii_characters)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return percentiles (nearest rank), mean and a histogram of [low edge, count]."""
+        rows = self.counts.total()
+        ordered = sorted(self.counts.items())
+        return {
+            "min": ordered[0][0] if ordered else 0,
+            "p5": _percentile(ordered, rows, 5),
+            "p50": _percentile(ordered, rows, 50),
+            "mean": round(self.characters / rows, 2) if rows else 0,
+            "p95": _percentile(ordered, rows, 95),
+            "max": self.longest,
+            "histogram": _histogram(ordered),
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts and first problems of the lines of a block, a file or a whole dataset.
+
+    Args:
+        limit: How many problems of each code are kept; the counts are never cut.
+        cutoff: The hash above which no row's language is looked at: what an earlier tally, with
+            which this one will be merged, already rules out.
+    """
+
+    limit: int
+    cutoff: int = HASH_MAX
+    lines: int = 0
+    rows: int = 0
+    valid_rows: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    errors: int = 0
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+    input_lengths: Lengths = field(default_factory=Lengths)
+    output_lengths: Lengths = field(default_factory=Lengths)
+    labels: Counter[str] | None = field(default_factory=Counter)
+    languages: list[tuple[int, str]] = field(default_factory=list)
+    rows_with_files: int = 0
+
+    def add_findings(self, findings: Iterable[Finding], line: int, path: str = "") -> None:
+        """Count what is wrong with one line and keep the first of each code."""
+        for finding in findings:
+            self.add_problem(finding.at(line, path))
+
+    def add_problem(self, problem: Problem) -> None:
+        """Count one problem, and keep it if its code has not been kept often enough."""
+        self.counts[problem.code] += 1
+        self.errors += problem.level == "error"
+        kept = self.problems.setdefault(problem.code, [])
+        if len(kept) < self.limit:
+            kept.append(problem)
+
+    def add_rows(
+        self,
+        given: Sequence[str],
+        wanted: Sequence[str],
+        hashes: Sequence[int],
+        labels: Sequence[str],
+    ) -> None:
+        """Count sound rows that came from the diagnoser, at least one.
+
+        Args:
+            given: Their inputs.
+            wanted: Their outputs.
+            hashes: The inputs' hashes.
+            labels: Those of the outputs that hold nothing to hide.
+        """
+        for lengths, texts in (self.input_lengths, given), (self.output_lengths, wanted):
+            counted = list(map(characters, texts))
+            lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted))
+        self.valid_rows += len(given)
+        self._count_files(given)
+        self._add_labels(labels)
+        below = self.sampled_below
+        self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
+
+    def add_proof(self, proof: Proof) -> None:
+        """Count the rows that a block was proved to hold."""
+        ascii_input, ascii_output = proof.ascii_characters
+        self.input_lengths.add(proof.input_characters, ascii_input)
+        self.output_lengths.add(proof.output_characters, ascii_output)
+        self.rows += len(proof.places)
+        self.valid_rows += len(proof.places)
+        self._count_files(proof.inputs)
+        self._add_labels(proof.outputs)
+        hashes = proof.input_hashes
+        near = (hashes <= self.sampled_below).nonzero()[0].tolist()
+        self._sample([(int(hashes[n]), proof.inputs[n]) for n in near])
+
+    def merge(self, other: Tally, lines_before: int = 0) -> None:
+        """Add another tally of later lines; its lines are numbered on from `lines_before`."""
+        self.lines += other.lines
+        self.rows += other.rows
+        self.valid_rows += other.valid_rows
+        self.rows_with_files += other.rows_with_files
+        self.counts.update(other.counts)
+        self.errors += other.errors
+        for code, problems in other.problems.items():
+            kept = self.problems.setdefault(code, [])
+            problems = problems[: max(0, self.limit - len(kept))]
+            kept += [one.moved(lines_before) for one in problems] if lines_before else problems
+        self.input_lengths.merge(other.input_lengths)
+        self.output_lengths.merge(other.output_lengths)
+        if other.labels is None:
+            self.labels = None
+        elif self.labels is not None:
+            self.labels.update(other.labels)
+            self._drop_many_labels()
+        self._keep_sampled(other.languages)
+
+    @property
+    def sampled_below(self) -> int:
+        """The hash above which a row's language is no longer of interest."""
+        full = len(self.languages) >= _SAMPLED_ROWS
+        return min(self.cutoff, self.languages[-1][0]) if full else self.cutoff
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the report's `stats`, but for what is counted across rows."""
+        given, wanted = self.input_lengths.tokens, self.output_lengths.tokens
+        return {
+            "input_characters": self.input_lengths.as_json(),
+            "output_characters": self.output_lengths.as_json(),
+            "tokens_estimated": {"input": given, "output": wanted, "total": given + wanted},
+            "rows_with_files": self.rows_with_files,
+            "languages": self._language_counts(),
+            "labels": dict(_most_common(self._labels_that_recur(), _LABELS_SHOWN)),
+        }
+
+    def _count_files(self, inputs: Sequence[str]) -> None:
+        # The search for four characters spares most texts that for the pattern.
+        self.rows_with_files += sum('":{"' in x and bool(_FILE.search(x)) for x in inputs)
+
+    def _labels_that_recur(self) -> Counter[str]:
+        found = self.labels or Counter()
+        return found if len(found) * _ROWS_A_LABEL <= found.total() else Counter()
+
+    def _add_labels(self, outputs: Sequence[str]) -> None:
+        if self.labels is None or not outputs:
+            return
+        if max(map(len, outputs)) > _LABEL_CHARACTERS:
+            self.labels = None
+            return
+        self.labels.update(outputs)
+        self._drop_many_labels()
+
+    def _drop_many_labels(self) -> None:
+        if self.labels is not None and len(self.labels) > _LABELS:
+            self.labels = None
+
+    def _sample(self, rows: list[tuple[int, str]]) -> None:
+        rows.sort()
+        self._keep_sampled([(value, language(text)) for value, text in rows[:_SAMPLED_ROWS]])
+
+    def _keep_sampled(self, new: list[tuple[int, str]]) -> None:
+        if new:
+            self.languages = sorted(self.languages + new)
+        del self.languages[_SAMPLED_ROWS:]
+
+    def _language_counts(self) -> dict[str, int]:
+        """Scale the sampled rows' languages up to all sound rows; exact where all were sampled."""
+        sampled = Counter(name for _, name in self.languages)
+        share = self.valid_rows / max(1, len(self.languages))
+        return {name: round(count * share) for name, count in _most_common(sampled)}
+
+
+def hashes(texts: Iterable[str]) -> list[int]:
+    """Hash texts to 64 bits (XXH3), the same in every process."""
+    import xxhash
+
+    return list(map(xxhash.xxh3_64_intdigest, [text.encode() for text in texts]))
+
+
+def _most_common(counts: Counter[str], most: int | None = None) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+
+def _rounded(number: int) -> int:
+    shift = max(0, number.bit_length() - 12)
+    return number >> shift << shift
+
+
+def _percentile(ordered: Sequence[tuple[int, int]], rows: int, percent: int) -> int:
+    rank, seen = -(-rows * percent // 100), 0
+    for value, count in ordered:
+        seen += count
+        if seen >= rank:
+            return value
+    return 0
+
+
+def _histogram(ordered: Sequence[tuple[int, int]]) -> list[list[int]]:
+    bins: Counter[int] = Counter()
+    for value, count in ordered:
+        bins[max(edge for edge in _EDGES if edge <= value)] += count
+    if not bins:
+        return []
+    low, high = min(bins), max(bins)
+    return [[edge, bins[edge]] for edge in _EDGES if low <= edge <= high]

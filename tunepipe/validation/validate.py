@@ -1,0 +1,315 @@
+"""Every problem of every row of a dataset, with its line: files, blocks, workers, one report."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.catalog.limits import Rules, rules_for
+from tunepipe.data.formats import FORMATS
+from tunepipe.errors import UsageError
+from tunepipe.validation.duplicates import Found, Repeats
+from tunepipe.validation.problems import Finding
+from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
+from tunepipe.validation.source import Block, Opener, Source, Span, expanded, open_local
+from tunepipe.validation.statistics import Tally
+from tunepipe.validation.worker import Examined, Task, examine
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from tunepipe.validation.near_duplicates import NearDuplicates
+
+__all__ = ["Report", "validate"]
+
+# What becomes of the hashes of lines: Repeats.add, or what writes them down.
+Keep = Callable[[int, int, bytes, bytes, bool], None]
+KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
+
+BLOCK_BYTES = 1 << 19
+
+# Below, the diagnoser alone is quicker than the start of the fast tier's packages.
+FAST_FROM_BYTES = 1 << 20
+# From here on, a second process pays for its start.
+_WORKERS_FROM_BYTES = 48 << 20
+# So many blocks a worker reads at a time.
+_SPAN_BLOCKS = 4
+_SNIFFED_FILES = 8
+# Any model of the local backend has none, and takes every format.
+_NO_LIMITS = "tiny"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a dataset is looked at; `validate` says what each means."""
+
+    format: str = "auto"
+    model: str = ""
+    max_problems: int = 1000
+    pii: bool = False
+    workers: int = 0
+    block_bytes: int = BLOCK_BYTES
+    fast_from_bytes: int = FAST_FROM_BYTES
+    opener: Opener = open_local
+    overrides: Mapping[str, Any] | None = None
+
+
+def validate(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    format: str = "auto",
+    model: str = "",
+    against: Iterable[str | os.PathLike[str]] = (),
+    max_problems: int = 1000,
+    near_duplicates: bool = False,
+    pii: bool = False,
+    workers: int = 0,
+    block_bytes: int = BLOCK_BYTES,
+    fast_from_bytes: int = FAST_FROM_BYTES,
+    opener: Opener = open_local,
+    overrides: Mapping[str, Any] | None = None,
+) -> Report:
+    """Look at every line of a dataset and report every problem.
+
+    Memory does not grow with the dataset, and the report depends neither on `block_bytes` nor on
+    `fast_from_bytes` nor on `workers`.
+
+    Args:
+        paths: Files or local globs, one dataset together; "-" is standard input. gzip is read.
+        format: One of formats.FORMATS, or "auto" to go by the first rows.
+        model: The model to tune, for its limits; "" for the format's first model.
+        against: Files of which no row may stand in the dataset: the evaluation rows.
+        max_problems: How many problems are listed, >= 0; all are counted.
+        near_duplicates: Whether rows that say nearly the same are looked for; slow, and it takes
+            16 bytes of memory a row.
+        pii: Whether personal data is looked for; slow.
+        workers: Processes; 0 takes one for a small dataset, else one a core.
+        block_bytes: How much of a file is looked at at once, >= 1.
+        fast_from_bytes: In more bytes than these the fast tier looks first; it costs its start.
+        opener: Opens what is not a local path, such as a gs:// URI.
+        overrides: The user's values over services.toml.
+
+    Raises:
+        UsageError: A file cannot be read, or an argument is wrong.
+    """
+    settings = Settings(
+        format=format,
+        model=model,
+        max_problems=max_problems,
+        pii=pii,
+        workers=workers,
+        block_bytes=block_bytes,
+        fast_from_bytes=fast_from_bytes,
+        opener=opener,
+        overrides=overrides,
+    )
+    repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
+    scanned = scan(paths, against, settings, repeats.add, near.add if near else None)
+    return conclude(scanned, repeats.find(), near.find() if near else Found({}, []))
+
+
+def _near(limit: int) -> NearDuplicates:
+    from tunepipe.validation.near_duplicates import NearDuplicates
+
+    return NearDuplicates(limit)
+
+
+def scan(
+    paths: Iterable[str | os.PathLike[str]],
+    against: Iterable[str | os.PathLike[str]],
+    settings: Settings,
+    keep: Keep,
+    keep_marks: KeepMarks | None = None,
+) -> Scanned:
+    """Look at every line; hand hashes to `keep`, signatures to `keep_marks`; see `validate`."""
+    names = expanded(paths)
+    opened = _first_sources(names, settings.opener)
+    scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
+    sources = (
+        opened.pop(name) if name in opened else Source(name, settings.opener) for name in names
+    )
+    with _Scan(scanned, settings, keep, keep_marks, _local_bytes(names)) as one:
+        one.read(sources)
+        if against:
+            one.read_against(Source(name, settings.opener) for name in expanded(against))
+    return scanned
+
+
+def _rules(opened: Mapping[str, Source], settings: Settings) -> Rules:
+    format = settings.format
+    if format == "auto":
+        format = _common_format(opened)
+        if not format:
+            return Rules("", settings.model, "")
+    elif format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+    return rules_for(format, settings.model, pii=settings.pii, overrides=settings.overrides)
+
+
+def _first_sources(names: Sequence[str], opener: Opener) -> dict[str, Source]:
+    """Open the first few files; they are enough to tell a format."""
+    return {name: Source(name, opener) for name in dict.fromkeys(names[:_SNIFFED_FILES])}
+
+
+def _common_format(sources: Mapping[str, Source]) -> str:
+    return next((found for source in sources.values() if (found := source.format())), "")
+
+
+def _local_bytes(names: Sequence[str]) -> int:
+    return sum(os.path.getsize(name) for name in names if os.path.isfile(name))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Scan:
+    """One pass over the files: parts of them go out to be examined, and come back in order.
+
+    Where there are workers, they read plain local files by themselves, and a thread of ours reads
+    them once more for their fingerprints.
+    """
+
+    def __init__(
+        self,
+        scanned: Scanned,
+        settings: Settings,
+        keep: Keep,
+        keep_marks: KeepMarks | None,
+        local_bytes: int,
+    ) -> None:
+        self._scanned, self._settings = scanned, settings
+        self._keep, self._keep_marks = keep, keep_marks
+        self._local_bytes, self._seen_bytes = local_bytes, 0
+        self._workers = settings.workers or (_cores() if local_bytes >= _WORKERS_FROM_BYTES else 1)
+        self._pool: Executor | None = None
+        self._reader: Executor | None = None
+
+    def __enter__(self) -> _Scan:
+        if self._workers > 1:
+            from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+            # Loaded once, for all workers; and they start before there is a thread.
+            from tunepipe.validation import fast_path as proof  # noqa: F401
+
+            self._pool = ProcessPoolExecutor(self._workers)
+            self._pool.submit(int)
+            self._reader = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for executor in (self._reader, self._pool):
+            if executor:
+                executor.shutdown(cancel_futures=True)
+
+    def read(self, sources: Iterable[Source]) -> None:
+        """Examine the files of the dataset."""
+        scanned, mine = self._scanned, Tally(0)
+        for source, examined in self._results(sources):
+            if examined is None:
+                self._add_file(source, mine)
+                mine = Tally(0)
+                continue
+            place = len(scanned.files), mine.lines + 1
+            scanned.tally.merge(examined.tally, mine.lines)
+            mine.lines += examined.tally.lines
+            mine.rows += examined.tally.rows
+            mine.valid_rows += examined.tally.valid_rows
+            self._keep(*place, examined.inputs, examined.outputs, False)
+            if self._keep_marks:
+                self._keep_marks(*place, examined.marks, examined.inputs, examined.outputs)
+
+    def read_against(self, sources: Iterable[Source]) -> None:
+        """Keep the hashes of files whose rows may not stand in the dataset, whatever their format.
+
+        Raises:
+            UsageError: A file holds no rows at all, or one that cannot be read: a leak would not
+                be seen.
+        """
+        others, mine = self._scanned.others, Tally(0)
+        for source, examined in self._results(sources, self._rules_to_compare):
+            if examined is None:
+                _require_read(source, mine)
+                others.append(source.path)
+                mine = Tally(0)
+                continue
+            self._keep(len(others), mine.lines + 1, examined.inputs, examined.outputs, True)
+            mine.merge(examined.tally, mine.lines)
+
+    def _rules_to_compare(self, source: Source) -> Rules:
+        """Return rules by which a row is read: its format's own, and no model's limits."""
+        format = source.format() or self._scanned.rules.format
+        return rules_for(format, _NO_LIMITS) if format else self._scanned.rules
+
+    def _add_file(self, source: Source, mine: Tally) -> None:
+        scanned, most = self._scanned, self._scanned.rules.file_bytes
+        scanned.tally.add_findings(source.findings, 1, source.path)
+        scanned.unread |= source.stopped
+        facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
+        scanned.files.append(FileFacts(source.path, *facts))
+        if 0 < most < source.bytes:
+            what = f"the file has {source.bytes} bytes; the service takes {most}"
+            scanned.tally.add_findings([Finding("file-too-large", what)], 1, source.path)
+
+    def _results(
+        self, sources: Iterable[Source], rules_of: Callable[[Source], Rules] | None = None
+    ) -> Iterator[tuple[Source, Examined | None]]:
+        """Yield what the parts of each file were found to be, in order, and None at its end."""
+        waiting: deque[tuple[Source, Callable[[], Examined | None]]] = deque()
+        room = 2 * self._workers if self._pool else 0
+        for source in sources:
+            rules = rules_of(source) if rules_of else self._scanned.rules
+            for result in self._begun(source, rules):
+                waiting.append((source, result))
+                if len(waiting) > room:
+                    first, result = waiting.popleft()
+                    yield first, result()
+        for source, result in waiting:
+            yield source, result()
+
+    def _begun(self, source: Source, rules: Rules) -> Iterator[Callable[[], Examined | None]]:
+        """Hand out a file's parts, and yield how to wait for each and for the file's end."""
+        block_bytes, end = self._settings.block_bytes, _nothing
+        parts: Iterator[Block | Span] = source.blocks(block_bytes)
+        if source.stopped:
+            source.read_to_end()
+            parts = iter(())
+        elif self._reader and source.on_disk:
+            parts = source.spans(_SPAN_BLOCKS * block_bytes, block_bytes)
+            end = self._reader.submit(source.read_to_end).result
+        for part in parts:
+            task = self._task(part, source.path, rules)
+            yield self._pool.submit(examine, task).result if self._pool else partial(examine, task)
+        yield end
+
+    def _task(self, part: Block | Span, path: str, rules: Rules) -> Task:
+        if isinstance(part, Block):
+            self._seen_bytes += len(part.data)
+        return Task(
+            lines=part,
+            path=path,
+            rules=rules,
+            limit=self._scanned.tally.limit,
+            cutoff=self._scanned.tally.sampled_below,
+            fast=max(self._local_bytes, self._seen_bytes) > self._settings.fast_from_bytes,
+            near=self._keep_marks is not None,
+        )
+
+
+def _require_read(source: Source, tally: Tally) -> None:
+    if source.stopped:
+        found = source.findings[0].message
+    elif unread := tally.rows - tally.valid_rows:
+        found = f"{unread} of its {tally.rows} rows have errors"
+    else:
+        return
+    fix = f"tunepipe validate {source.path}"
+    raise UsageError(f"cannot be compared with: {found}", where=source.path, fix=fix)
+
+
+def _nothing() -> None:
+    return None
