@@ -167,8 +167,8 @@ def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads:
     import torch
 
     from tunepipe.backends.local.batches import Layout, encode
-    from tunepipe.backends.local.local_loading import load_tokenizer
     from tunepipe.backends.local.loss import evaluation_loss
+    from tunepipe.backends.local.pretrained import load_tokenizer
     from tunepipe.backends.local.processes import Crew
     from tunepipe.data.formats import read_examples
 

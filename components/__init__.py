@@ -1,24 +1,29 @@
 """KFP components: thin shells over the core and the backends."""
 
-from .changes import compare_data, find_changes, remember_data, report_unchanged
-from .checking import check_cloud
-from .comparison import compare_models
-from .evaluation import evaluate_model
-from .fingerprint import fingerprint_dataset
-from .gemini import evaluate_gemini, tune_gemini
-from .judge import judge_models
-from .large_model import evaluate_large_model, tune_large_model
-from .notification import record_outcome, send_notice
-from .open_model import evaluate_open_model, tune_open_model
-from .promotion import keep_champion, lookup_champion, promote_model
-from .registry_evaluation import import_evaluation
-from .report import write_report
-from .rows import load_rows
-from .sharding import list_shards, merge_validations, validate_shard
-from .splitting import split_dataset
-from .steps import compute_train_steps
-from .tuning import tune_local
-from .validation import validate_jsonl
+from tunepipe.components.data import (
+    compare_data,
+    find_changes,
+    fingerprint_dataset,
+    load_rows,
+    remember_data,
+    report_unchanged,
+)
+from tunepipe.components.evaluation import compare_models, import_evaluation, judge_models
+from tunepipe.components.gemini import evaluate_gemini, tune_gemini
+from tunepipe.components.local import evaluate_model, tune_local
+from tunepipe.components.notification import record_outcome, send_notice
+from tunepipe.components.open_model import evaluate_open_model, tune_open_model
+from tunepipe.components.palm import evaluate_large_model, tune_large_model
+from tunepipe.components.planning import check_cloud, compute_train_steps
+from tunepipe.components.promotion import keep_champion, lookup_champion, promote_model
+from tunepipe.components.reporting import write_report
+from tunepipe.components.splitting import split_dataset
+from tunepipe.components.validation import (
+    list_shards,
+    merge_validations,
+    validate_jsonl,
+    validate_shard,
+)
 
 __all__ = [
     "check_cloud",

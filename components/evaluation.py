@@ -1,42 +1,115 @@
-"""The step that asks a model every held-out question."""
+"""The step that says whether the tuned model is better."""
 
-from typing import NamedTuple
-
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Artifact, ClassificationMetrics, Input, Metrics, Output
 
 from tunepipe.packaging.component import component
 
 
 @component
-def evaluate_model(
-    model: Input[Model],
-    eval: Input[Dataset],
-    predictions: Output[Artifact],
-    metrics: Output[Metrics],
-    max_output_tokens: int = 256,
-    settings: dict = {},  # noqa: B006
-    work_dir: str = "",
-) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
-    """Ask a model on this machine every held-out row; an unanswered one is never scored as wrong.
+def compare_models(
+    tuned: Input[Artifact],
+    base: Input[Artifact],
+    comparison: Output[Artifact],
+    tuned_metrics: Output[Metrics],
+    base_metrics: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+    champion: Input[Artifact] = None,
+    guard_tuned: Input[Artifact] = None,
+    guard_base: Input[Artifact] = None,
+    task: str = "auto",
+    margin: float = 0.0,
+    guard_margin: float = 0.0,
+    seed: int = 0,
+) -> str:
+    """Compare models on the same rows with paired statistics.
 
     Args:
-        model: The model to ask. One that stands for no model gives no predictions.
-        eval: The rows held out.
-        max_output_tokens: The longest answer, in tokens.
-        settings: What the backend alone knows, such as requests_per_minute.
-        work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps none.
+        tuned: Predictions of the tuned model.
+        base: Predictions of the model before tuning.
+        champion: Predictions of the model in service; none, or an empty file, leaves it out.
+        guard_tuned: The tuned model's predictions on prompts that must not get worse; none, or an
+            empty file, guards nothing.
+        guard_base: The base model's on the same prompts.
+        task: text, classification, json, or auto.
+        margin: How much worse than the champion still counts as no worse, 0 to 1.
+        guard_margin: The loss on the guarded prompts that would still be borne, 0 to 1; 0 refuses
+            only a loss that is shown.
+        seed: Seeds the resampling.
 
     Returns:
-        predictions: A JSON object a line: id, input, reference, prediction.
-        metrics: Rows, unanswered rows, exact matches.
-        rows: How many rows were asked.
-        unanswered: How many of them gave no answer.
+        comparison: Scores, comparisons, verdict, reason and flips as JSON.
+        tuned_metrics: The tuned model's metrics with their intervals.
+        base_metrics: The base model's.
+        confusion: The confusion matrix of a classification.
+        Output: better, worse or not-enough-evidence.
     """
-    from tunepipe.steps.local import evaluate_step
+    from tunepipe.steps.comparison import compare_step
 
-    settings = {**settings, "max_output_tokens": max_output_tokens}
-    found = evaluate_step(model, eval.path, predictions.path, work_dir, settings)
-    for name, value in found.items():
-        metrics.log_metric(name, value)
-    return (found["rows"], found["unanswered"])
+    predictions = {"tuned": tuned, "base": base, "champion": champion}
+    guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}
+    settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
+    found = compare_step({**predictions, **guard}, comparison.path, **settings)
+    found.log(tuned_metrics, base_metrics, confusion)
+    return found.verdict
+
+
+@component
+def judge_models(
+    tuned: Input[Artifact],
+    base: Input[Artifact],
+    judgement: Output[Artifact],
+    plan: Input[Artifact] = None,
+    judge_model: str = "",
+    project: str = "",
+    region: str = "",
+    prompt: str = "",
+    max_cost_usd: float = 0.0,
+    tables: dict = {},  # noqa: B006
+    seed: int = 0,
+    work_dir: str = "",
+) -> str:
+    """Let a Gemini judge each row in both orders; two different replies are a tie.
+
+    Args:
+        tuned: Predictions of the tuned model.
+        base: Predictions of the model before tuning.
+        plan: The plan of compute_train_steps; its estimate comes off max_cost_usd first.
+        judge_model: Such as gemini-3.5-flash; empty asks nobody.
+        project: The project that pays.
+        region: Where the texts may go.
+        prompt: A template with $input, $reference, $first and $second; empty takes ours.
+        max_cost_usd: Above this estimate nothing is asked, which is no failure; 0 sets no limit.
+        tables: Values that replace those of the package's dated tables.
+        seed: Seeds the comparison.
+        work_dir: A folder where replies are kept as they come; a killed step goes on from there
+            and pays for no reply twice. Empty keeps none.
+
+    Returns:
+        judgement: What the judge said, with its prompt and cost, as JSON; empty without a judge.
+        Output: better, worse or not-enough-evidence; empty where nothing was judged.
+    """
+    from tunepipe.steps.judging import judge_step
+
+    who = {"model": judge_model, "project": project, "region": region, "prompt": prompt}
+    how = {"max_cost_usd": max_cost_usd, "tables": tables, "seed": seed, "work_dir": work_dir}
+    return judge_step({"tuned": tuned, "base": base}, plan, judgement.path, **who, **how)
+
+
+@component
+def import_evaluation(
+    tuning: Input[Artifact], comparison: Input[Artifact], pipeline_job: str = ""
+) -> str:
+    """Import the tuned model's evaluation into the Vertex Model Registry, once.
+
+    Args:
+        tuning: What the tuning step wrote; it names the model.
+        comparison: What compare_models found.
+        pipeline_job: The resource name of the pipeline's job, which the console then links to.
+
+    Returns:
+        Output: The evaluation's resource name; or why there is none, as for a model whose weights
+            lie on gs:// and not in the registry.
+    """
+    from tunepipe.registry.evaluations import import_step
+
+    return import_step(tuning.path, comparison.path, pipeline_job)

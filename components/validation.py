@@ -1,8 +1,8 @@
 """The step that stops a run whose data would not pass."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple  # noqa: UP035
 
-from kfp.dsl import HTML, Artifact, Output
+from kfp.dsl import HTML, Artifact, Input, Output
 
 from tunepipe.packaging.component import component
 
@@ -35,4 +35,60 @@ def validate_jsonl(
     from tunepipe.steps.validation import validate_step
 
     report = validate_step(dataset_uri, problems.path, page.path, fingerprint, format, model)
+    return (report.rows, report.format, report.tokens)
+
+
+@component
+def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
+    """List the files of a dataset, sorted. Never cache this step.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+
+    Returns:
+        Output: The files, to loop over.
+    """
+    from tunepipe.gcp.storage import list_files
+
+    return list_files(dataset_uri)
+
+
+@component
+def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: str = ""):
+    """Check one file of a dataset; merge_validations puts the parts together.
+
+    Args:
+        shard_uri: A path or a gs:// URI of JSON Lines.
+        format: palm, palm-chat, gemini, messages, prompt-completion or preference.
+        model: The model whose limits apply; empty takes the format's first model.
+
+    Returns:
+        part: What was found, with a hash a row, so that repeats across files are seen.
+    """
+    from tunepipe.steps.sharding import shard_step
+
+    shard_step(shard_uri, part.path, format, model)
+
+
+@component
+def merge_validations(
+    parts: Input[List[Artifact]],  # noqa: UP006
+    problems: Output[Artifact],
+    page: Output[HTML],
+) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("tokens", int)]):
+    """Put the parts together, and stop the run at any error; the report is that of one process.
+
+    Args:
+        parts: What validate_shard found, a part a file.
+
+    Returns:
+        problems: The whole report as JSON, as `tunepipe validate --json` prints it.
+        page: The same for people.
+        rows: How many rows there are.
+        format: The format.
+        tokens: Tokens of all rows, by estimate.
+    """
+    from tunepipe.steps.merging import merge_step
+
+    report = merge_step([part.path for part in parts], problems.path, page.path)
     return (report.rows, report.format, report.tokens)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tunepipe.components.template import keep_template_model, prepare_template
+from tunepipe.components.palm import keep_template_model, prepare_template
 
 _FROM_THE_CHECK = prepare_template.component_spec.outputs
 

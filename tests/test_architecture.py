@@ -16,12 +16,14 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # From the ground up; a folder imports what stands before it. One line is one floor: its folders
 # may not import each other.
 FLOORS = (
-    ("errors", "files", "progress", "arguments"),
+    ("errors",),
+    ("files", "progress", "arguments"),
     ("catalog",),
     ("data",),
     ("validation",),
     ("splitting", "planning"),
-    ("gcp", "notifications"),
+    ("gcp",),
+    ("notifications",),
     ("backends",),
     ("reporting", "registry"),
     ("evaluation",),

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tunepipe.errors import UsageError
-from tunepipe.files import replacing, unreadable, write_json
-from tunepipe.same_file import refuse_same
+from tunepipe.files import refuse_same, replacing, unreadable, write_json
 
 
 @pytest.mark.parametrize(

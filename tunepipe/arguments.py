@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from tunepipe.errors import UsageError
@@ -57,3 +58,16 @@ def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
         raise UsageError(f"{value!r} is no share", where=where, fix="give one above 0 and below 1")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return the known name that is most like a name; "" where none is."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """Say "did you mean NAME?", or where no known name is near "one of NAME, NAME"."""
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else f"one of {', '.join(sorted(known))}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -94,3 +95,48 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def refuse_same(
+    paths: Iterable[str | os.PathLike[str]], others: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Refuse paths that mean one file: what is written must not replace what is read.
+
+    Args:
+        paths: Paths and gs:// URIs that must differ, from one another and from the others.
+        others: Paths and URIs that may be the same among themselves; - is standard input.
+
+    Raises:
+        UsageError: Two of them are one file, through a link too.
+    """
+    seen = {_place(path) for path in others}
+    for path in paths:
+        if _place(path) in seen:
+            raise UsageError(
+                "the file is named twice", where=os.fspath(path), fix="give different files"
+            )
+        seen.add(_place(path))
+
+
+def _place(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    if name.startswith("gs://"):
+        return name.partition("#")[0]  # what follows names a version of the same object
+    return name if name == "-" else os.path.realpath(name)
+
+
+_LINES = 20
+_HEADER = re.compile(rb'"?[\w -]+"?(?:[,;\t]"?[\w -]+"?)+')
+
+
+def separator(head: bytes) -> str:
+    """Return what separates the columns; "" where the file is no such table.
+
+    Args:
+        head: The file's first bytes, without a byte-order mark.
+    """
+    filled = [line for line in map(bytes.strip, head.split(b"\n", 100)[:100]) if line][:_LINES]
+    objects = any(line.startswith((b"{", b"[")) for line in filled)
+    if objects or not filled or not _HEADER.fullmatch(filled[0]):
+        return ""
+    return max(",;\t", key=lambda mark: filled[0].count(mark.encode()))

@@ -11,9 +11,12 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 VARIABLE = "TUNEPIPE_PROGRESS"
+# Receives an event of a step: plain values by name.
+Progress = Callable[[Mapping[str, Any]], None]
 _PAUSE_SECONDS = 5.0
 _last_line = -_PAUSE_SECONDS
 

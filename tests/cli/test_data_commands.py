@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tunepipe.cli.commands import problems_view
+from tunepipe.cli.commands import validate
 from tunepipe.cli.output import Output
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +141,7 @@ def test_a_code_that_is_counted_but_not_listed_keeps_its_level(capfd):
         "bytes": 1, "errors": 1, "problems_total": 1, "counts": {"not-json": 1}, "problems": [],
         "stats": {},
     }  # fmt: skip
-    problems_view.show_problems(report, Output())
+    validate.show_problems(report, Output())
     err = capfd.readouterr().err
     assert "error  not-json  1" in err
     assert "of no known format" in err

@@ -4,7 +4,7 @@ import json
 import pytest
 import typer
 
-from tunepipe.cli import consent
+from tunepipe.cli import output
 from tunepipe.cli.commands import run as run_verbs
 from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
@@ -203,22 +203,22 @@ def test_a_run_above_its_ceiling_is_refused(said, dataset):
 
 def test_money_is_spent_on_a_yes_alone(monkeypatch, capfd):
     question = f"Spend {run_verbs._price({'estimated_cost_usd': 36.14})}?"
-    consent.agree(question, True, Output())
+    output.agree(question, True, Output())
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     with pytest.raises(UsageError, match=r"about 36\.14 USD"):
-        consent.agree(question, False, Output())
+        output.agree(question, False, Output())
     unknown = f"Spend {run_verbs._price({'estimated_cost_usd': None})}?"
     with pytest.raises(UsageError, match="not known"):
-        consent.agree(unknown, False, Output(as_json=True))
+        output.agree(unknown, False, Output(as_json=True))
     for answer, refused in (("y\n", False), ("n\n", True)):
         terminal = io.StringIO(answer)
         terminal.isatty = lambda: True
         monkeypatch.setattr("sys.stdin", terminal)
         if refused:
             with pytest.raises(typer.Abort):
-                consent.agree(question, False, Output())
+                output.agree(question, False, Output())
         else:
-            consent.agree(question, False, Output())
+            output.agree(question, False, Output())
 
 
 @pytest.mark.parametrize("name", ["20260101-000000-abcdef", "runs/20260101-000000-abcdef"])

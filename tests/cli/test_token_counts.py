@@ -9,7 +9,7 @@ import pytest
 from tests.backends.managed.jobs import pairs
 from tests.standin.process import StandIn
 from tests.standin.session import PROJECT, REGION
-from tunepipe.cli import token_counts_2 as token_counts
+from tunepipe.cli import token_counts
 from tunepipe.errors import CloudError, DataError, UsageError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.evaluation import ngrams
-from tunepipe.evaluation.ngrams import Vocabulary, characters, overlap
+from tunepipe.evaluation import text_metrics
+from tunepipe.evaluation.text_metrics import Vocabulary, characters, overlap
 
 ORDER = 6
 # A few symbols make many repeats; symbols far apart fill the 63 bits before order 6.
@@ -48,12 +48,12 @@ def test_counts_are_those_of_counters(pairs):
 @given(rows)
 def test_blocks_change_nothing(pairs):
     whole = counted(pairs)
-    size = ngrams._BLOCK_SYMBOLS
+    size = text_metrics._BLOCK_SYMBOLS
     try:
-        ngrams._BLOCK_SYMBOLS = 7
+        text_metrics._BLOCK_SYMBOLS = 7
         assert counted(pairs) == whole
     finally:
-        ngrams._BLOCK_SYMBOLS = size
+        text_metrics._BLOCK_SYMBOLS = size
 
 
 def test_many_symbols_are_ranked_before_they_overflow():

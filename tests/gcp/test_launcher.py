@@ -13,7 +13,7 @@ from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.palm import backend as large_model
+from tunepipe.backends.palm import tuning as large_model
 from tunepipe.errors import CloudError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.launcher import CancelledError, UnreachableError

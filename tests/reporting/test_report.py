@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
 from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.formatting import clean
-from tunepipe.reporting.judge_view import judge_view
 from tunepipe.reporting.report import report_page, write_report
+from tunepipe.reporting.sections import judge_view
 
 BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
 OPTIONAL = sorted(set(sample_facts(0)) - set(BARE))

@@ -14,9 +14,9 @@ from tunepipe.catalog.limits import estimated_tokens, fewest_tokens, rules_for
 from tunepipe.data.formats import FORMATS
 from tunepipe.errors import UsageError
 from tunepipe.reporting.sarif import sarif
-from tunepipe.validation.languages import language
 from tunepipe.validation.problems import CODES
-from tunepipe.validation.secret_patterns import personal_data_in, secrets_in
+from tunepipe.validation.statistics import language
+from tunepipe.validation.text_checks import personal_data_in, secrets_in
 from tunepipe.validation.validate import validate
 
 GEMINI_CALL = {"functionCall": {"name": "f", "args": {}}}

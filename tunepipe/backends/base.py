@@ -6,9 +6,11 @@ report and the gate know nothing else of it, so swapping the backend changes one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from tunepipe.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,18 @@ class Answer:
     error: str = ""
 
 
-Progress = Callable[[Mapping[str, Any]], None]
-
-
-class Backend(Protocol):
-    """The shape of a backend module."""
+class Tuner(Protocol):
+    """The shape of a module that tunes."""
 
     def tune(self, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
         """Tune, resuming what an earlier, killed call began."""
 
+    def cancel(self, job: str) -> None:
+        """Stop a remote job; a backend that runs locally has nothing to stop."""
+
+
+class Predictor(Protocol):
+    """The shape of a module that asks a model; it never imports what tunes one."""
+
     def predict(self, model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
         """Answer every prompt, in any order."""
-
-    def cancel(self, job: str) -> None:
-        """Stop a remote job; on one's own machine nothing is left to stop."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
+from tunepipe.arguments import hint, nearest
 from tunepipe.catalog.tables import load
 from tunepipe.errors import UsageError
-from tunepipe.near_names import hint, nearest
 
 # A mapping holds the names that a table may have: `*` stands for any, as where a user may add
 # rows, and a row that is not one of ours must have what is marked with `!`. A pair is one value

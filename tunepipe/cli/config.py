@@ -20,11 +20,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunepipe.arguments import hint, nearest
 from tunepipe.catalog.table_schema import check
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.errors import UsageError
 from tunepipe.files import unreadable
-from tunepipe.near_names import hint, nearest
 from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
 
 FILE = "tunepipe.toml"

@@ -8,9 +8,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.gcp import storage
+
+if TYPE_CHECKING:
+    from tunepipe.validation.validate import Report
 
 STDIN = "-"
 
@@ -102,3 +106,13 @@ def _copy(name: str, copy: Path) -> None:
             return
         with storage.open_reader(name) as source:
             shutil.copyfileobj(source, target)
+
+
+def validated_files(datasets: Sequence[str], against: Sequence[str] = (), **wishes: Any) -> Report:
+    """Validate the files that DATASET arguments mean."""
+    from tunepipe.validation.validate import validate
+
+    paths, others = expanded(datasets), expanded(against)
+    if any(map(storage.is_gcs, paths + others)):
+        wishes["opener"] = storage.open_file
+    return validate(paths, against=others, **wishes)

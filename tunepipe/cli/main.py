@@ -15,12 +15,24 @@ from typing import Any
 import typer
 
 from tunepipe.cli import config as settings
-from tunepipe.cli.commands import champions as champion_verbs
-from tunepipe.cli.commands import costs as costs_verb
-from tunepipe.cli.commands import doctor_verb, endpoints
-from tunepipe.cli.commands import run as run_verbs
-from tunepipe.cli.commands import schedule as schedule_verbs
-from tunepipe.cli.commands import validate as data_verbs
+from tunepipe.cli.commands import (
+    champions,
+    compile,
+    convert,
+    costs,
+    doctor,
+    endpoints,
+    plan,
+    predict,
+    schedule,
+    score,
+    split,
+    status,
+    validate,
+)
+from tunepipe.cli.commands import (
+    run as run_command,
+)
 from tunepipe.cli.output import (
     Output,
     ReaderLeft,
@@ -46,25 +58,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _verb in (
-    data_verbs.validate,
-    data_verbs.split,
-    data_verbs.plan,
-    data_verbs.score,
-    data_verbs.convert,
-    run_verbs.run,
-    run_verbs.status,
-    run_verbs.cancel,
-    run_verbs.predict,
-    champion_verbs.promote,
-    champion_verbs.rollback,
-    champion_verbs.champions,
+    validate.validate,
+    split.split,
+    plan.plan,
+    score.score,
+    convert.convert,
+    run_command.run,
+    status.status,
+    status.cancel,
+    predict.predict,
+    champions.promote,
+    champions.rollback,
+    champions.champions,
     endpoints.endpoints,
-    costs_verb.costs,
-    doctor_verb.doctor,
+    costs.costs,
+    doctor.doctor,
 ):
     app.command()(_verb)
-app.command("compile")(run_verbs.compile_pipelines)
-app.add_typer(schedule_verbs.app, name="schedule")
+app.command("compile")(compile.compile_pipelines)
+app.add_typer(schedule.app, name="schedule")
 
 
 @app.callback()
@@ -135,7 +147,7 @@ def _told(error: TunepipeError, as_json: bool) -> int:
     return error.exit_code
 
 
-def _configured(arguments: Sequence[str]) -> settings.Table:
+def _configured(arguments: Sequence[str]) -> dict[str, Any]:
     try:
         return settings.read()
     except UsageError:
@@ -148,7 +160,7 @@ def _asks_help(arguments: Sequence[str]) -> bool:
     return not arguments or "--help" in arguments
 
 
-def _invoke(arguments: list[str], configured: settings.Table) -> int:
+def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     # The settings are checked against the options of every verb.
     whole = bool(configured) or settings.has_variables()
     command: Any = typer.main.get_command(app if whole else _with_one_verb(arguments))
@@ -209,7 +221,7 @@ def _name_variables(command: Any) -> None:
             option.show_envvar = False
 
 
-def _fitted(command: Any, given: settings.Table) -> settings.Table:
+def _fitted(command: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Give the parser each setting as the command line would, which is all that it can read."""
     below = getattr(command, "commands", {})
     takes_several = {one.name: one.nargs == -1 or one.multiple for one in command.params}

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
+import typer
+
 from tunepipe.errors import TunepipeError, UsageError
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -152,3 +154,23 @@ def _wants_colour(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+
+
+def agree(question: str, yes: bool, out: Output) -> None:
+    """Go on where the user agrees.
+
+    Args:
+        question: What is asked, such as "Delete the schedule weekly?".
+        yes: Whether the user has agreed already.
+        out: Where people read.
+
+    Raises:
+        UsageError: Nobody is there to be asked.
+        Abort: The answer was no.
+    """
+    if yes:
+        return
+    if out.as_json or not sys.stdin.isatty():
+        raise UsageError("nobody can be asked", where=question, fix="add --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Abort

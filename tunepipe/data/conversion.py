@@ -18,9 +18,7 @@ from tunepipe.data import formats
 from tunepipe.data.rows import Path, blocks, format_of, parse
 from tunepipe.data.turns import refusal
 from tunepipe.errors import DataError, TunepipeError, UsageError
-from tunepipe.files import replacing
-from tunepipe.same_file import refuse_same
-from tunepipe.separated import separator
+from tunepipe.files import refuse_same, replacing, separator
 
 REFUSED_LISTED = 1000
 TABLES = {".csv": ",", ".tsv": "\t", ".parquet": ""}

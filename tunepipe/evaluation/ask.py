@@ -9,19 +9,70 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tunepipe.backends.base import Answer, Backend, Progress, Prompt
+from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.data.formats import Example, input_text, read_examples
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.errors import CloudError, TunepipeError
-from tunepipe.evaluation.answer_file import AnswerFile
+from tunepipe.progress import Progress
+
+
+@dataclass
+class AnswerFile:
+    """A file of answers, open for more of them, and what it holds.
+
+    Each answer is on the disk when `add` returns. A question without an answer is not held, and so
+    is asked again by whoever opens the file next.
+
+    Args:
+        file: The open file.
+        answered: The text of each answer, by the question's id.
+        errors: Why a question of this time has no answer, by its id.
+    """
+
+    file: IO[bytes]
+    answered: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, path: Path) -> AnswerFile:
+        """Open a file of answers; it and its folder are made where they are not there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+        file.seek(0)
+        held = file.read()
+        # A step that was killed may have left half a line.
+        file.truncate(held.rfind(b"\n") + 1)
+        lines = [json.loads(line) for line in held.split(b"\n")[:-1]]
+        return cls(file, {line["id"]: line["text"] for line in lines if line["text"] is not None})
+
+    def add(self, answer: Answer) -> None:
+        """Keep one answer; several threads may do so at a time."""
+        line = json.dumps({"id": answer.id, "text": answer.text}).encode() + b"\n"
+        with self._lock:
+            if answer.text is None:
+                self.errors[answer.id] = answer.error or "no answer"
+            else:
+                self.answered[answer.id] = answer.text
+            self.file.write(line)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+
+    def __enter__(self) -> AnswerFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
 
 # RFC 9110: the statuses after which the same request may succeed, and those that no row will pass.
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -60,7 +111,7 @@ class Outcome:
 
 
 def predict_rows(
-    backend: Backend,
+    backend: Predictor,
     model: str,
     rows_path: str,
     out_path: str,
@@ -108,7 +159,7 @@ def predict_rows(
 
 
 def ask_all(
-    backend: Backend,
+    backend: Predictor,
     model: str,
     prompts: Sequence[Prompt],
     settings: Mapping[str, Any],
@@ -284,7 +335,7 @@ def _prediction(
     return Prediction(example.id, input_text(example), example.reference, text, error)
 
 
-def _work_file(folder: str, backend: Backend, model: str, settings: Mapping[str, Any]) -> Path:
+def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[str, Any]) -> Path:
     name = getattr(backend, "__name__", type(backend).__name__)
     asked = [name, model, _version(model), dict(settings)]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()

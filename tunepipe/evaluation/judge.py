@@ -16,15 +16,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from tunepipe.backends.base import Answer, Progress
+from tunepipe.backends.base import Answer
 from tunepipe.catalog.tables import load
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
-from tunepipe.evaluation.answer_file import AnswerFile
+from tunepipe.evaluation.ask import AnswerFile
 from tunepipe.evaluation.comparison import Comparison, compare
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
 from tunepipe.planning.costs import tokens_from_characters
+from tunepipe.progress import Progress
 
 Ask = Callable[[str], str]
 

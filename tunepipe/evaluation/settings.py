@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range
+from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
 from tunepipe.catalog.models import find, names
 from tunepipe.catalog.tables import load
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.judge_prompt import check_template
 from tunepipe.evaluation.tasks import check_task
-from tunepipe.near_names import hint
 
 _WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed": (0, SEED_MAX)}
 _PACE = ("workers", "requests_per_minute", "attempts")

@@ -13,9 +13,25 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp.advice import advice
 from tunepipe.gcp.credentials import no_token
+
+
+def advice(message: str) -> str:
+    """Say what to do about an error message of Vertex AI.
+
+    Args:
+        message: What the service, a job or one of its tasks said.
+
+    Returns:
+        A sentence for the user; "" where the message is not known.
+    """
+    for symptom in load("gcp/advice.toml")["symptom"]:
+        if re.search(symptom["pattern"], message, re.IGNORECASE | re.DOTALL):
+            return str(symptom["fix"])
+    return ""
+
 
 # One call may not outlast the time that a step has between SIGTERM and its end.
 CALL_SECONDS = 20.0

@@ -9,13 +9,15 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.files import replacing
@@ -294,3 +296,50 @@ def _explained(uri: str) -> Iterator[None]:
         raise no_token(error, uri) from error
     except api.GoogleAPIError as error:
         raise CloudError(f"Cloud Storage: {error}", where=uri, fix="try again later") from error
+
+
+_BLOCK_BYTES = 1 << 20
+
+
+@contextmanager
+def local_files(dataset_uri: str) -> Iterator[list[str]]:
+    """Give the paths of a dataset's files; what lies elsewhere is copied for the while.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+
+    Yields:
+        The paths, in the order of the URIs.
+    """
+    uris = list_files(dataset_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        yield [
+            _copy(uri, Path(folder) / str(number)) if is_gcs(uri) else uri
+            for number, uri in enumerate(uris)
+        ]
+
+
+def load_step(dataset_uri: str, path: str) -> None:
+    """Write the rows of all files of a dataset into one; no dataset gives an empty file."""
+    with replacing(path, "wb") as target:
+        for uri in list_files(dataset_uri) if dataset_uri else ():
+            with open_reader(uri) as source:
+                _append(source, target)
+
+
+def _append(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a file and end its last line, so that the next file's first row stays whole."""
+    block = b"\n"
+    while more := source.read(_BLOCK_BYTES):
+        block = more
+        target.write(block)
+    if not block.endswith(b"\n"):
+        target.write(b"\n")
+
+
+def _copy(uri: str, folder: Path) -> str:
+    folder.mkdir()
+    copy = folder / parse(uri).name.rpartition("/")[2]  # people see the name in messages
+    with open_reader(uri) as source, copy.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return str(copy)

@@ -37,8 +37,9 @@ def without_docstrings(source: str) -> str:
     """
     lines = source.split("\n")
     for node in ast.walk(ast.parse(source)):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
             text = node.body[0]
             lines[text.lineno - 1] = " " * text.col_offset + '""'
             for number in range(text.lineno, text.end_lineno or text.lineno):

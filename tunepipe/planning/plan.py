@@ -18,8 +18,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from tunepipe.catalog.hardware import hardware_of
-from tunepipe.catalog.models import Model, as_of, batch_size, find, lifecycle_warnings
+from tunepipe.catalog.models import Model, as_of, batch_size, find, hardware_of, lifecycle_warnings
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning.costs import (
     Estimate,

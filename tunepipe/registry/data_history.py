@@ -16,7 +16,7 @@ from tunepipe.data.diff import Difference, State
 from tunepipe.data.formats import Example, read_examples
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import storage
-from tunepipe.gcp.datasets import local_files
+from tunepipe.gcp.storage import local_files
 from tunepipe.registry import champions as moves
 from tunepipe.registry.outcomes import Outcome, record
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from tunepipe.reporting import formatting as display
 from tunepipe.reporting.formatting import finite, items, part
-from tunepipe.reporting.judge_view import judge_sentence
-from tunepipe.reporting.sections import run_pairs, scores_view, spoken, verdict
+from tunepipe.reporting.sections import judge_sentence, run_pairs, scores_view, spoken, verdict
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
 _LINE_START = re.compile(r"^(\d*)([-+#=.)])")

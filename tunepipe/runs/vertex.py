@@ -12,7 +12,7 @@ from tunepipe.gcp import launcher
 from tunepipe.gcp import pipeline_jobs
 from tunepipe.gcp import storage
 from tunepipe.gcp.clients import explained
-from tunepipe.gcp.advice import advice
+from tunepipe.gcp.clients import advice
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.notifications.message import run_page
 

@@ -26,7 +26,7 @@ from tunepipe.gcp.generations import guarded, identity
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.backends.palm.template import read_template
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.near_names import hint
+from tunepipe.arguments import hint
 
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
@@ -278,7 +278,7 @@ def _check_backend(run: VertexRun) -> None:
     if run.backend != "large-model":
         _check_managed(run)
         return
-    from tunepipe.backends.palm.backend import check_options
+    from tunepipe.backends.palm.tuning import check_options
 
     check_options(
         str(run.parameters.get("base_model") or "text-bison@001"),

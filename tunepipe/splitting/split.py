@@ -20,8 +20,7 @@ from typing import Any
 from tunepipe.arguments import check_fraction
 from tunepipe.data.rows import Path, blocks, format_of
 from tunepipe.errors import DataError, UsageError
-from tunepipe.files import replacing
-from tunepipe.same_file import refuse_same
+from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import Sides, sides
 from tunepipe.splitting.leakage import LeakReport, leaks
 from tunepipe.splitting.limits import Allowance, allowance

@@ -1,14 +1,332 @@
-"""What check_cloud does: look, as the run's own account, at what would fail it an hour later."""
+"""What a run in the cloud needs: credentials, interfaces, rights, bucket, quota, template."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tunepipe.backends.palm.parameters import template_uri
+from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog import models
+from tunepipe.catalog.models import Model, hardware_of
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
-from tunepipe.steps.cloud_checks_2 import CHECKS
-from tunepipe.steps.findings import PROBLEM, Finding, Place, tried
+from tunepipe.gcp import rest as google_rest
+from tunepipe.gcp import storage
+
+OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run would use.
+
+    Args:
+        model: The model to tune.
+        dataset: A path, a gs:// URI or a glob of either; "" looks at none.
+        format: The rows' format.
+        project: The project that pays.
+        region: Where everything runs.
+        bucket: gs://BUCKET, or a folder in it.
+        service_account: The account that the run acts as; "" for the project's default.
+        template: The template's version or URI, where one tunes; "" for ours.
+        under_way: Whether the run is under way, and acts as its own account, instead of somebody
+            who is to submit it.
+        tables: The user's values for the tables.
+    """
+
+    model: Model
+    dataset: str = ""
+    format: str = "auto"
+    project: str = ""
+    region: str = ""
+    bucket: str = ""
+    service_account: str = ""
+    template: str = ""
+    under_way: bool = False
+    tables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has found.
+
+    Args:
+        check: What was looked at.
+        state: ok, problem or unknown.
+        found: In one sentence.
+        fix: The command that mends it, or what to do.
+        exit_code: What a run would have ended with.
+    """
+
+    check: str
+    state: str
+    found: str
+    fix: str = ""
+    exit_code: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+Check = Callable[[Place], Iterator[Finding]]
+
+
+def tried(name: str, check: Check, place: Place) -> Iterator[Finding]:
+    """Turn what a check raises into a finding; a missing right leaves the thing unknown."""
+    try:
+        yield from check(place)
+    except TunepipeError as error:
+        code = getattr(error, "code", 0)
+        found = f"{error.where}: {error.found}" if error.where else error.found
+        if code == 403:
+            yield Finding(name, UNKNOWN, f"our rights do not let us see it: {found}", error.fix)
+        else:
+            yield Finding(name, PROBLEM, found, error.fix, error.exit_code)
+
+
+def of_cloud(check: str, found: str, fix: str) -> Finding:
+    """Make a finding of what the cloud would refuse."""
+    return Finding(check, PROBLEM, found, fix, CloudError.exit_code)
+
+
+_PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
+_USAGE = "https://serviceusage.googleapis.com"
+_ACCOUNTS = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
+_INTERFACES = ("aiplatform.googleapis.com", "storage.googleapis.com")
+_JOB_RIGHTS = (
+    *("aiplatform.pipelineJobs.create", "aiplatform.pipelineJobs.get"),
+    *("aiplatform.pipelineJobs.list", "aiplatform.pipelineJobs.cancel"),
+)
+_TUNING_RIGHTS = ("aiplatform.tuningJobs.create", "aiplatform.tuningJobs.get")
+_BUCKET_RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
+
+
+def credentials(place: Place) -> Iterator[Finding]:
+    """Ask for a token, by asking for the project."""
+    who = google_rest.account()
+    project = google_rest.call("GET", f"{_PROJECTS}/{place.project}")
+    if project.get("state", "ACTIVE") not in ("ACTIVE", "STATE_UNSPECIFIED"):
+        fix = f"gcloud projects undelete {place.project}"
+        yield of_cloud("credentials", f"the project is {project['state']}", fix)
+    else:
+        yield Finding("credentials", OK, f"{who or 'a user'} reaches {place.project}")
+
+
+def interfaces(place: Place) -> Iterator[Finding]:
+    """Look whether the APIs are enabled."""
+    names = [f"projects/{place.project}/services/{one}" for one in _INTERFACES]
+    url = f"{_USAGE}/v1/projects/{place.project}/services:batchGet"
+    found = google_rest.call("GET", url, names=names)
+    for service in found.get("services", ()):
+        name = service["name"].rpartition("/")[2]
+        if service.get("state") == "ENABLED":
+            yield Finding("apis", OK, f"{name} is enabled")
+        else:
+            fix = f"gcloud services enable {name} --project {place.project}"
+            yield of_cloud("apis", f"{name} is not enabled", fix)
+
+
+def rights(place: Place) -> Iterator[Finding]:
+    """Look whether the caller may do what a run does."""
+    wanted = _wanted_rights(place)
+    url = f"{_PROJECTS}/{place.project}:testIamPermissions"
+    missing = _missing(url, wanted)
+    if missing:
+        fix = _grant(f"projects add-iam-policy-binding {place.project}", "roles/aiplatform.user")
+        yield of_cloud("your rights", f"missing: {', '.join(missing)}", fix)
+    else:
+        yield Finding("your rights", OK, f"{len(wanted)} of {len(wanted)} are granted")
+
+
+def acting(place: Place) -> Iterator[Finding]:
+    """Look whether the caller may act as the run's service account."""
+    if place.under_way and not place.service_account and place.model.backend != "large-model":
+        return  # a managed job of no account acts as Google's own agent
+    account = place.service_account or f"{_number(place)}-compute@developer.gserviceaccount.com"
+    missing = _missing(f"{_ACCOUNTS}/{account}:testIamPermissions", ("iam.serviceAccounts.actAs",))
+    if missing:
+        fix = _grant(
+            f"iam service-accounts add-iam-policy-binding {account} --project {place.project}",
+            "roles/iam.serviceAccountUser",
+        )
+        yield of_cloud("service account", f"you may not act as {account}", fix)
+    else:
+        yield Finding("service account", OK, f"you may act as {account}")
+
+
+def roles(place: Place) -> Iterator[Finding]:
+    """Look what the run's account and Google's service agent may do in the project."""
+    number = _number(place)
+    account = place.service_account or f"{number}-compute@developer.gserviceaccount.com"
+    agent = f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
+    policy = google_rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", {})
+    wanted = (
+        (agent, ("roles/aiplatform.serviceAgent",)),
+        (account, ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor")),
+    )
+    for who, enough in wanted:
+        granted = _roles_of(f"serviceAccount:{who}", policy)
+        if granted & {*enough, "roles/owner"}:
+            yield Finding("roles", OK, f"{who} has {', '.join(sorted(granted))}")
+        else:
+            fix = (
+                f"gcloud projects add-iam-policy-binding {place.project} "
+                f"--member serviceAccount:{who} --role {enough[0]}"
+            )
+            # A role may also come from a folder, an organisation, a group or a custom role.
+            yield Finding("roles", UNKNOWN, f"the project gives {who} no {enough[0]}", fix)
+
+
+def bucket(place: Place) -> Iterator[Finding]:
+    """Look whether the bucket is there, in the region, and open to us."""
+    if not place.bucket:
+        yield Finding("bucket", PROBLEM, "none was named", "--bucket gs://BUCKET", 2)
+        return
+    name = storage.parse(place.bucket).bucket
+    url = f"https://storage.googleapis.com/storage/v1/b/{name}"
+    try:
+        found = google_rest.call("GET", url)
+    except google_rest.RefusedError as error:
+        if error.code != 404:
+            raise
+        yield of_cloud("bucket", f"gs://{name} is not there", _create(name, place))
+        return
+    lies = str(found["location"]).lower()
+    if lies != place.region:
+        told = f"gs://{name} lies in {lies}, and the run in {place.region}"
+        fix = _create(f"{name}-{place.region}", place)
+        yield Finding("bucket", PROBLEM, told, fix, LimitError.exit_code)
+    else:
+        yield Finding("bucket", OK, f"gs://{name} lies in {lies}")
+    granted = google_rest.call("GET", f"{url}/iam/testPermissions", permissions=_BUCKET_RIGHTS)
+    missing = sorted({*_BUCKET_RIGHTS} - {*granted.get("permissions", ())})
+    if missing:
+        fix = _grant(
+            f"storage buckets add-iam-policy-binding gs://{name}", "roles/storage.objectAdmin"
+        )
+        yield of_cloud("bucket", f"missing on gs://{name}: {', '.join(missing)}", fix)
+
+
+def quota(place: Place) -> Iterator[Finding]:
+    """Look whether the region's quota is enough for one tuning."""
+    row = hardware_of(place.model, place.region, place.tables)
+    if not row:
+        told = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
+        yield Finding("quota", UNKNOWN, told, _quota_page(place))
+        return
+    url = (
+        f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
+        "/consumerQuotaMetrics"
+    )
+    limit = _limit(_pages(url), row["quota"], place.region)
+    need = int(row["quota_multiple"])
+    if limit is None:
+        yield Finding("quota", UNKNOWN, f"{row['quota']}: not listed", _quota_page(place))
+    elif limit < need:
+        told = f"{row['quota']}: {limit} in {place.region}, and a tuning needs {need}"
+        yield of_cloud("quota", told, f"ask for {need}: {_quota_page(place)}")
+    else:
+        yield Finding("quota", OK, f"{row['quota']}: {limit} in {place.region}, {need} needed")
+
+
+def template(place: Place) -> Iterator[Finding]:
+    """Fetch the template as the service would, and tell its digest."""
+    if place.model.backend != "large-model":
+        return
+    uri = template_uri(place.model.name, place.template)
+    try:
+        found = read_template(uri)
+    except CloudError as error:
+        if getattr(error, "code", 0) == 404:
+            raise
+        # Vertex AI's own agent fetches it, by another way and with other rights than ours.
+        yield Finding("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
+    else:
+        yield Finding("template", OK, f"{found.source} is sha256:{found.sha256}")
+
+
+CHECKS: dict[str, Check] = {
+    "credentials": credentials,
+    "apis": interfaces,
+    "your rights": rights,
+    "service account": acting,
+    "roles": roles,
+    "bucket": bucket,
+    "quota": quota,
+    "template": template,
+}
+
+
+def _wanted_rights(place: Place) -> tuple[str, ...]:
+    """Name what the caller has to be allowed: to tune and to ask, and before that to submit."""
+    template = place.model.backend == "large-model"
+    return (
+        *(_JOB_RIGHTS if template or not place.under_way else ()),
+        *(() if template else _TUNING_RIGHTS),
+        *(() if place.under_way else ("aiplatform.schedules.create",)),
+        "aiplatform.endpoints.predict",
+    )
+
+
+def _missing(url: str, wanted: Sequence[str]) -> list[str]:
+    granted = google_rest.call("POST", url, {"permissions": list(wanted)})
+    return sorted({*wanted} - {*granted.get("permissions", ())})
+
+
+def _number(place: Place) -> str:
+    project = google_rest.call("GET", f"{_PROJECTS}/{place.project}")
+    return str(project["name"]).rpartition("/")[2]
+
+
+def _roles_of(member: str, policy: Any) -> set[str]:
+    return {
+        str(binding["role"])
+        for binding in policy.get("bindings", ())
+        if member in binding.get("members", ())
+    }
+
+
+def _pages(url: str) -> Iterator[Any]:
+    query: dict[str, str] = {}
+    while True:
+        page = google_rest.call("GET", url, **query)
+        yield from page.get("metrics", ())
+        if not page.get("nextPageToken"):
+            return
+        query = {"pageToken": page["nextPageToken"]}
+
+
+def _limit(metrics: Iterator[Any], name: str, region: str) -> int | None:
+    """Find a metric's limit in a region; -1 on Google's side means without limit."""
+    for metric in metrics:
+        if metric.get("displayName", "").lower() != name.lower():
+            continue
+        for limit in metric.get("consumerQuotaLimits", ()):
+            for bucket in limit.get("quotaBuckets", ()):
+                if bucket.get("dimensions", {}).get("region") == region:
+                    value = int(bucket.get("effectiveLimit", 0))
+                    return value if value >= 0 else 1 << 62
+    return None
+
+
+def _grant(command: str, role: str) -> str:
+    member = google_rest.account() or "user:YOU"
+    return f"gcloud {command} --member {shlex.quote(member)} --role {role}"
+
+
+def _create(name: str, place: Place) -> str:
+    return (
+        f"gcloud storage buckets create gs://{name} --location {place.region} "
+        f"--project {place.project} --uniform-bucket-level-access"
+    )
+
+
+def _quota_page(place: Place) -> str:
+    return f"https://console.cloud.google.com/iam-admin/quotas?project={place.project}"
+
 
 _ERRORS = {kind.exit_code: kind for kind in (UsageError, LimitError)}
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunepipe import progress
-from tunepipe.backends.base import Backend
+from tunepipe.backends.base import Predictor
 from tunepipe.data import predictions
 from tunepipe.evaluation.ask import Pace, predict_rows
 from tunepipe.files import replacing
@@ -18,7 +18,7 @@ _PACE = {"workers": int, "requests_per_minute": float, "attempts": int}
 
 
 def evaluate(
-    backend: Backend,
+    backend: Predictor,
     model: Artifact,
     rows: str,
     out: str,

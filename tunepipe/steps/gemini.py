@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.backends.managed import gemini
+from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.steps import tuning as managed_step
 from tunepipe.steps.artifacts import Artifact
 from tunepipe.steps.evaluation import evaluate
@@ -39,10 +39,10 @@ def evaluate_step(
         out: The predictions file to write.
         work_dir: Where answers are kept as they come; "" keeps them beside `out`.
         base_model: Says how little the tuned model may think, as its endpoint's name does not.
-        settings: What `gemini.predict` takes, and the pace.
+        settings: What `gemini_prediction.predict` takes, and the pace.
 
     Returns:
         Counts: rows, unanswered, exact_matches.
     """
     told = {**settings, "base_model": base_model}
-    return evaluate(gemini, model, rows, out, work_dir, told, managed_step.PACE)
+    return evaluate(gemini_prediction, model, rows, out, work_dir, told, managed_step.PACE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.backends.managed import open_model
+from tunepipe.backends.managed import open_model, open_model_prediction
 from tunepipe.steps import tuning as managed_step
 from tunepipe.steps.artifacts import Artifact, model_of
 from tunepipe.steps.evaluation import evaluate
@@ -34,6 +34,6 @@ def evaluate_step(
     nothing is promoted.
     """
     asked = model_of(model)
-    if asked and not open_model.is_endpoint(asked):
+    if asked and not open_model_prediction.is_endpoint(asked):
         return managed_step.leave_unanswered(rows, out, _NOT_SERVED)
-    return evaluate(open_model, model, rows, out, work_dir, settings, managed_step.PACE)
+    return evaluate(open_model_prediction, model, rows, out, work_dir, settings, managed_step.PACE)

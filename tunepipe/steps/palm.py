@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from tunepipe import progress
 from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.palm import backend as large_model
+from tunepipe.backends.palm import prediction
+from tunepipe.backends.palm import tuning as large_model
 from tunepipe.backends.palm.parameters import family
 from tunepipe.evaluation.ask import Pace
 from tunepipe.files import write_json
@@ -105,4 +106,4 @@ def evaluate_step(
     kept = {"max_output_tokens", "temperature", "workers", "requests_per_minute", "attempts"}
     told = {name: value for name, value in settings.items() if name in kept}
     told["chat"] = family(base_model) == "chat"
-    return evaluate(large_model, model, rows, out, work_dir, told, _PACE)
+    return evaluate(prediction, model, rows, out, work_dir, told, _PACE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunepipe.files import write_json
-from tunepipe.gcp.datasets import local_files
+from tunepipe.gcp.storage import local_files
 from tunepipe.splitting.split import SplitReport, split
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.palm import backend as large_model
+from tunepipe.backends.palm import tuning as large_model
 from tunepipe.backends.palm.parameters import template_defaults
 from tunepipe.files import write_json
 from tunepipe.steps.artifacts import Artifact, point_at

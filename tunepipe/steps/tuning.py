@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from tunepipe import progress
-from tunepipe.backends.base import Backend, TuningRequest, TuningResult
+from tunepipe.backends.base import Tuner, TuningRequest, TuningResult
 from tunepipe.data import predictions
 from tunepipe.data.formats import input_text, read_examples
 from tunepipe.data.predictions import Prediction
@@ -28,7 +28,7 @@ class Rows(Protocol):
     uri: str
 
 
-class ManagedBackend(Backend, Protocol):
+class ManagedTuner(Tuner, Protocol):
     """A backend that can also name its base model."""
 
     def base_model_resource(
@@ -38,7 +38,7 @@ class ManagedBackend(Backend, Protocol):
 
 
 def tune(
-    backend: ManagedBackend,
+    backend: ManagedTuner,
     rows: Mapping[str, Rows],
     model: Artifact,
     base: Artifact,

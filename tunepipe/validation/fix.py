@@ -18,11 +18,11 @@ from tunepipe.catalog.limits import Rules, rules_for
 from tunepipe.data.formats import FORMATS, canonical
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import replacing
-from tunepipe.validation.characters import CONTROL
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.row_checks import BOM, Diagnosis, diagnose, overlong
 from tunepipe.validation.source import Opener, Source, expanded, open_local
 from tunepipe.validation.statistics import hashes
+from tunepipe.validation.text_checks import CONTROL
 
 Note = Callable[[str, str], None]
 

@@ -23,8 +23,7 @@ from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.text_pairs import TURN_MARK, characters, everything, view
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.schema_checks import shape_findings
-from tunepipe.validation.secret_patterns import personal_data_in, secrets_in
-from tunepipe.validation.text_checks import text_findings
+from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
 
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\v\f"

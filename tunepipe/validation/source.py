@@ -18,8 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.formats import common_format
 from tunepipe.errors import UsageError
-from tunepipe.files import unreadable
-from tunepipe.separated import separator
+from tunepipe.files import separator, unreadable
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.row_checks import BOM
 

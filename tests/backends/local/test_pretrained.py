@@ -18,10 +18,9 @@ from tunepipe.backends.local import backend as local
 from tunepipe.backends.local import pretrained as local_lora
 from tunepipe.backends.local import vllm as local_vllm
 from tunepipe.backends.local.batches import Layout, Row
-from tunepipe.backends.local.local_loading import load_tokenizer
-from tunepipe.backends.local.local_precision import dtype_of
 from tunepipe.backends.local.loss import require_apart
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import TuningOptions, dtype_of
+from tunepipe.backends.local.pretrained import load_tokenizer
 from tunepipe.backends.local.tiny_model import learn_tokenizer
 from tunepipe.data.formats import example, read_examples
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError

@@ -22,7 +22,7 @@ from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
-from tunepipe.backends.managed import gemini
+from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 from tunepipe.gcp.genai import client
@@ -65,10 +65,10 @@ def test_tunes_asks_and_holds_the_job_against_the_plan(
     assert written[0]["resourceType"] == "TuningJob"
     assert written[0]["resourceUri"].endswith(statistics["job"])
 
-    (answer,) = gemini.predict(found.endpoint, [prompt("question 7")])
+    (answer,) = gemini_prediction.predict(found.endpoint, [prompt("question 7")])
     assert answer.text == "answer 7"
     base = gemini.base_model_resource(FLASH, PROJECT, REGION, {})
-    (answer,) = gemini.predict(base, [prompt("question 7")])
+    (answer,) = gemini_prediction.predict(base, [prompt("question 7")])
     assert answer.text not in (None, "", "answer 7")
     asked = {call["host"] for call in cloud.calls("GenerateContent")}
     assert asked == {"aiplatform.eu.rep.googleapis.com"}
@@ -170,7 +170,7 @@ def test_preference_rows_make_a_preference_tuning(cloud: StandIn, tmp_path: Path
     assert job["preferenceOptimizationSpec"]["hyperParameters"]["beta"] == 0.2
     assert found.statistics["method"] == "preference"
     assert found.statistics["billable_tokens"] == 10_000
-    (answer,) = gemini.predict(found.endpoint, [prompt("question 3")])
+    (answer,) = gemini_prediction.predict(found.endpoint, [prompt("question 3")])
     assert answer.text == "answer 3"
 
 
@@ -578,7 +578,7 @@ def test_every_held_out_row_is_asked_and_429_waited_out(
 def test_a_blocked_prompt_has_no_answer(cloud: StandIn, tmp_path: Path) -> None:
     rows = [*pairs(99), {"input_text": "question 99", "output_text": "BLOCK"}]
     endpoint = tuned(request(cloud, FLASH, rows), tmp_path).endpoint
-    (answer,) = gemini.predict(endpoint, [prompt("question 99")])
+    (answer,) = gemini_prediction.predict(endpoint, [prompt("question 99")])
     assert (answer.text, answer.error) == (None, "blocked: PROHIBITED_CONTENT")
 
 
@@ -589,7 +589,7 @@ def test_a_blocked_prompt_has_no_answer(cloud: StandIn, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_thinking_may_be_set(cloud: StandIn, settings: dict[str, object], refused: bool) -> None:
     base = gemini.base_model_resource(FLASH, PROJECT, REGION, {"base_location": "global"})
-    (answer,) = gemini.predict(base, [prompt("hello")], **settings)
+    (answer,) = gemini_prediction.predict(base, [prompt("hello")], **settings)
     assert (answer.text is None) == refused
     assert cloud.calls("GenerateContent")[0]["host"] == "aiplatform.googleapis.com"
 
@@ -600,7 +600,7 @@ def test_a_champion_of_another_family_is_asked_in_its_own_words(
     champion = tuned(request(cloud, FLASH25), tmp_path).endpoint
     found = asked(cloud, tmp_path, champion)  # the run is of Gemini 3
     assert found["exact_matches"] == 24
-    (answer,) = gemini.predict(champion, [prompt("question 7")], thinking_level="LOW")
+    (answer,) = gemini_prediction.predict(champion, [prompt("question 7")], thinking_level="LOW")
     assert "not supported" in answer.error
 
 
@@ -609,7 +609,9 @@ def test_a_model_tuned_further_thinks_no_longer_than_another(
     cloud: StandIn, tmp_path: Path, family: str
 ) -> None:
     first = tuned(request(cloud, family), tmp_path)
-    (answer,) = gemini.predict(first.endpoint, [prompt("question 7")], base_model=first.model)
+    (answer,) = gemini_prediction.predict(
+        first.endpoint, [prompt("question 7")], base_model=first.model
+    )
     assert answer.text == "answer 7"
 
 

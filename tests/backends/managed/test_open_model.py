@@ -11,7 +11,7 @@ from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
-from tunepipe.backends.managed import open_model
+from tunepipe.backends.managed import open_model, open_model_prediction
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 from tunepipe.steps import open_model as open_model_step
@@ -179,7 +179,7 @@ def test_a_cancelled_step_cancels_its_job(
 def test_an_endpoint_is_asked(
     cloud: StandIn, request_: TuningRequest, settings: dict[str, str]
 ) -> None:
-    (answer,) = open_model.predict(serve(cloud), [ASKED], **settings)
+    (answer,) = open_model_prediction.predict(serve(cloud), [ASKED], **settings)
     assert answer.text == "answer 3"
 
 
@@ -197,13 +197,13 @@ def test_an_endpoint_is_asked(
     ],
 )
 def test_what_a_server_may_answer(predictions: object, text: str | None) -> None:
-    assert open_model._answer("1", "q", predictions).text == text
+    assert open_model_prediction._answer("1", "q", predictions).text == text
 
 
 @pytest.mark.parametrize("model", [WEIGHTS, QWEN])
 def test_nothing_but_an_endpoint_is_asked(model: str) -> None:
     with pytest.raises(UsageError, match="endpoint"):
-        next(open_model.predict(model, [ASKED]))
+        next(open_model_prediction.predict(model, [ASKED]))
 
 
 class Standing:

@@ -12,7 +12,8 @@ import pytest
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.palm import backend as large_model
+from tunepipe.backends.palm import prediction
+from tunepipe.backends.palm import tuning as large_model
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 from tunepipe.evaluation.ask import Pace, predict_rows
 from tunepipe.gcp import pipeline_jobs
@@ -176,7 +177,7 @@ def test_wrong_requests_reach_nobody(
 
 def asked(model: str, *texts: str, **settings: Any) -> list[str | None]:
     prompts = [Prompt(text, ({"role": "user", "content": text},)) for text in texts]
-    return [answer.text for answer in large_model.predict(model, prompts, **settings)]
+    return [answer.text for answer in prediction.predict(model, prompts, **settings)]
 
 
 def test_a_tuned_model_answers_by_endpoint_and_by_model_and_the_base_by_its_name(
@@ -194,7 +195,7 @@ def test_a_tuned_model_answers_by_endpoint_and_by_model_and_the_base_by_its_name
 def test_what_a_model_refuses_has_no_answer_and_a_reason(cloud: StandIn, tmp_path: Any) -> None:
     result = tuned(request_(cloud), tmp_path)
     prompts = [Prompt("1", ({"role": "user", "content": "question 1"},))]
-    (answer,) = large_model.predict(result.endpoint, prompts, max_output_tokens=9999)
+    (answer,) = prediction.predict(result.endpoint, prompts, max_output_tokens=9999)
     assert answer.text is None
     assert "maxOutputTokens" in answer.error
 

@@ -16,13 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.backends.base import Answer, Progress, Prompt, TuningRequest, TuningResult
+from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import PredictionOptions, TuningOptions, read_options
 from tunepipe.backends.local.processes import Crew, crew_size, in_crew
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.formats import Example, read_examples
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.files import replacing, unreadable
+from tunepipe.progress import Progress
 
 if TYPE_CHECKING:
     from tunepipe.backends.local.batches import Row
@@ -207,8 +208,7 @@ def _settled(options: TuningOptions, request: TuningRequest, processes: int) -> 
 
 def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:
     if base_model:
-        from tunepipe.backends.local.local_loading import load_tokenizer
-        from tunepipe.backends.local.pretrained import load_config
+        from tunepipe.backends.local.pretrained import load_config, load_tokenizer
 
         return load_tokenizer(base_model), load_config(base_model)
     from tunepipe.backends.local.tiny_model import learn_tokenizer, tiny_config
@@ -221,7 +221,7 @@ def _plan(
     request: TuningRequest, options: TuningOptions, rows: Sequence[Row], pad: int, device: str
 ) -> Plan:
     from tunepipe.backends.local.batches import Layout
-    from tunepipe.backends.local.local_precision import dtype_of
+    from tunepipe.backends.local.options import dtype_of
     from tunepipe.backends.local.training import Plan
 
     kind = _kind(request, options)

@@ -9,11 +9,14 @@ import torch
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
-from tunepipe.backends.local.local_loading import load_tokenizer
-from tunepipe.backends.local.local_precision import dtype_of
 from tunepipe.backends.local.memory import free_bytes, require_room_to_answer, size_of
-from tunepipe.backends.local.options import PredictionOptions
-from tunepipe.backends.local.pretrained import load_config, load_tuned, whole_model_of
+from tunepipe.backends.local.options import PredictionOptions, dtype_of
+from tunepipe.backends.local.pretrained import (
+    load_config,
+    load_tokenizer,
+    load_tuned,
+    whole_model_of,
+)
 from tunepipe.errors import LimitError
 
 

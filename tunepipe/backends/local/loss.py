@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tunepipe.backends.local.batches import Layout, Row, micro_batches, packed, padded
-from tunepipe.backends.local.local_precision import computing_in
+from tunepipe.backends.local.options import computing_in
 from tunepipe.backends.local.processes import Crew
 from tunepipe.errors import UsageError
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tunepipe.backends.base import Progress
 from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.progress import Progress
 
 _LOOK_SECONDS = 0.2
 _T = TypeVar("_T")

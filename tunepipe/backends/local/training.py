@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from tunepipe.backends.base import Progress
 from tunepipe.backends.local.batches import Layout, Row, batches, micro_batches
 from tunepipe.backends.local.checkpoint import (
     State,
@@ -28,6 +27,7 @@ from tunepipe.backends.local.checkpoint import (
 from tunepipe.backends.local.loss import evaluation_loss, summed_loss
 from tunepipe.backends.local.processes import Crew
 from tunepipe.errors import DataError
+from tunepipe.progress import Progress
 
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 1.0

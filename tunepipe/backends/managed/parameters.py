@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from tunepipe.arguments import hint, nearest
 from tunepipe.catalog.limits import service_of
 from tunepipe.catalog.models import Model, check_region, tuned_in
 from tunepipe.catalog.tables import Table, load
 from tunepipe.errors import DataError, LimitError, UsageError
-from tunepipe.near_names import hint, nearest
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
 _TUNED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")

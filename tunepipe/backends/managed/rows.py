@@ -15,7 +15,7 @@ from tunepipe.data.formats import common_format
 from tunepipe.data.rows import SNIFFED_ROWS, format_of, parse
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.gcp import storage
-from tunepipe.gcp.datasets import local_files
+from tunepipe.gcp.storage import local_files
 
 _PLACES_SHOWN = 5
 

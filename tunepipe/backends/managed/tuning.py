@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunepipe.backends.base import Progress, TuningRequest, TuningResult
+from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.backends.managed.jobs import TuningJobs
 from tunepipe.backends.managed.loss_curves import curves
@@ -25,6 +25,7 @@ from tunepipe.gcp.genai import told
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.lock import Claim
 from tunepipe.planning.costs import by_the_token
+from tunepipe.progress import Progress
 
 # What is ours, or the pipeline's, and no business of the job's.
 _OUR_OPTIONS = frozenset(

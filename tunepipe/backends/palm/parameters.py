@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tunepipe.arguments import hint
 from tunepipe.catalog.tables import Table, load
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.near_names import hint
 
 Parameters = dict[str, Any]
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.commands.run import local_folder
-from tunepipe.cli.consent import agree
-from tunepipe.cli.output import Output
+from tunepipe.cli.commands.status import local_folder
+from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
 
 if TYPE_CHECKING:

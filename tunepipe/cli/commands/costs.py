@@ -148,7 +148,7 @@ def _has_failed(tasks: Sequence[Any]) -> bool:
 
 def _tuning_job(job: Any) -> str:
     """Read which job a run has paid for: its tuning step's, or itself with the template in it."""
-    from tunepipe.backends.palm.backend import TUNER
+    from tunepipe.backends.palm.tuning import TUNER
     from tunepipe.gcp.pipeline_jobs import task_outputs
 
     for task in job.job_detail.task_details:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.consent import agree
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, agree
 from tunepipe.errors import LimitError, UsageError
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.cli.consent import agree
 from tunepipe.cli.inputs import local_copy
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +123,6 @@ def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
 
 def show_judgement(found: Judgement, out: Output) -> None:
     """Say to people what the judge said."""
-    from tunepipe.reporting.judge_view import judge_view
+    from tunepipe.reporting.sections import judge_view
 
     out.table((judge_view({"judge": found.as_json()}) or {})["pairs"], styles=("bold",))

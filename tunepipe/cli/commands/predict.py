@@ -1,14 +1,23 @@
-"""Asking a tuned model, here or in the cloud: some texts, or every row of a dataset."""
+"""`tunepipe predict`: ask a tuned model some texts, or every row of a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.commands.status import local_folder
 from tunepipe.cli.inputs import expanded, local_copy, written
+from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
-from tunepipe.same_file import refuse_same
+from tunepipe.files import refuse_same
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     from tunepipe.backends.base import Answer
@@ -127,17 +136,17 @@ def _backend(model: Model) -> tuple[Any, str]:
 def _served_by(backend: str) -> Any:
     match backend:
         case "gemini":
-            from tunepipe.backends.managed import gemini
+            from tunepipe.backends.managed import gemini_prediction
 
-            return gemini
+            return gemini_prediction
         case "open-model":
-            from tunepipe.backends.managed import open_model
+            from tunepipe.backends.managed import open_model_prediction
 
-            return open_model
+            return open_model_prediction
         case "large-model":
-            from tunepipe.backends.palm import backend as large_model
+            from tunepipe.backends.palm import prediction
 
-            return large_model
+            return prediction
     raise UsageError(
         "nothing in the cloud is asked through this backend",
         where=f"--backend {backend}",
@@ -150,3 +159,70 @@ def _backend_of(name: str) -> str:
     is_gemini = "/publishers/google/models/gemini-" in name
     everywhere = any(f"/locations/{place}/" in name for place in ("us", "eu", "global"))
     return "gemini" if is_gemini or everywhere else "large-model"
+
+
+def predict(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; else --input.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A tuned model's resource name, a run, or a folder."),
+    ] = "",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Who serves it in the cloud; follows from a run's name."),
+    ] = "",
+    project: options.Project = "",
+    region: options.Region = "",
+    input: Annotated[
+        str, typer.Option(metavar="FILE", help="A dataset whose every row is asked.")
+    ] = "",
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="Where the predictions of --input go.")
+    ] = "",
+    max_output_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The longest answer, in tokens.")
+    ] = 256,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Requests at a time, in the cloud.")
+    ] = 4,
+    requests_per_minute: Annotated[
+        float, typer.Option(metavar="N", min=0, help="At most so many; 0: no limit of ours.")
+    ] = 0.0,
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+) -> int:
+    """Ask a tuned model.
+
+    Texts are answered on standard output, a row of --input in the file --output, which can then be
+    scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
+    """
+    if not model or bool(texts) == bool(input) or bool(input) != bool(output):
+        raise UsageError(
+            "a model, and either texts or files, are needed",
+            where="tunepipe predict",
+            fix="--model NAME TEXT…, or --model NAME --input FILE --output FILE",
+        )
+    from tunepipe.cli.commands.predict import Model, ask_rows, ask_texts
+
+    folder = local_folder(model, runs)
+    if folder and not (folder / "model").is_dir():
+        raise UsageError("the run has made no model", where=model, fix=f"tunepipe status {model}")
+    here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
+    place = {"project": project, "region": region, "backend": backend}
+    asked = Model(here or model, local=bool(here), **place)
+    settings = {"max_output_tokens": max_output_tokens}
+    out = Output(json)
+    if input:
+        pace = (workers, requests_per_minute)
+        found = ask_rows(asked, input, output, settings, *pace, work_dir=str(runs / "work"))
+        out.result(asdict(found))
+        out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
+        return 0
+    answers = ask_texts(asked, texts or [], settings, workers, requests_per_minute)
+    out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
+    for one in answers:
+        if not json:
+            print(one.text if one.text is not None else f"(no answer: {one.error})")
+    return 0

@@ -1,4 +1,4 @@
-"""The verbs of a run: compile, run, status, cancel, predict."""
+"""`tunepipe run`: the whole pipeline, in the cloud or on this machine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.commands.validate import BETTER, WORSE, measured, show_plan
-from tunepipe.cli.consent import agree
-from tunepipe.cli.output import Output, print_json
-from tunepipe.errors import CloudError, UsageError
+from tunepipe.cli.commands.plan import measured, show_plan
+from tunepipe.cli.commands.score import WORSE
+from tunepipe.cli.commands.status import _ended, _show_local
+from tunepipe.cli.output import Output, agree, print_json
+from tunepipe.errors import UsageError
 from tunepipe.notifications.message import run_page
 
 if TYPE_CHECKING:
-    from tunepipe.runs.local import LocalRun
-    from tunepipe.runs.vertex import RunStatus
     from tunepipe.runs.vertex_request import VertexRun
 
 LOCAL = "local"
@@ -29,57 +28,6 @@ _PARAMETERS = (
     *("learning_rate_multiplier", "seed", "task", "margin", "notify"),
 )
 _PLACE = ("project", "region", "bucket", "service_account", "network", "encryption_key")
-
-
-def compile_pipelines(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit code 1 where a file is stale.")
-    ] = False,
-    base_image: Annotated[
-        str,
-        typer.Option(metavar="IMAGE", help="Steps run on this image and install nothing."),
-    ] = "",
-    folder: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the YAML files lie.")
-    ] = Path("compiled"),
-    template: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with Google's "
-            "template in it, from a file, a gs:// or an https:// URI. See run --pipeline.",
-        ),
-    ] = "",
-    json: options.Json = False,
-) -> int:
-    """Write compiled/, or say what is stale."""
-    from tunepipe.runs import compile as compilation
-
-    if template:
-        return _compile_inlined(template, folder / "tune_large_model_inlined.yaml", Output(json))
-    if check:
-        changed = compilation.differences(folder, compilation.render(base_image))
-    else:
-        changed = compilation.compile_all(folder, base_image=base_image)
-    out = Output(json)
-    out.result({"folder": str(folder), "stale" if check else "written": changed})
-    for path in changed:
-        out.line(f"{'stale' if check else 'wrote'}  {folder / path}")
-    if not changed:
-        out.line(f"{folder} is current")
-    elif check:
-        out.line("run: tunepipe compile", "bold")
-    return int(check and bool(changed))
-
-
-def _compile_inlined(template: str, path: Path, out: Output) -> int:
-    from tunepipe.runs.inlined_template import write_inlined
-
-    found = write_inlined(template, path)
-    out.result({"written": str(path), "template": found.source, "sha256": found.sha256})
-    out.line(f"wrote  {path}")
-    out.line(f"with   {found.source} sha256:{found.sha256}")
-    return 0
 
 
 def run(
@@ -403,162 +351,3 @@ def _run_there(
 def _price(plan: Mapping[str, Any]) -> str:
     cost = plan["estimated_cost_usd"]
     return "an amount that is not known" if cost is None else f"about {cost:.2f} USD"
-
-
-def status(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
-    project: options.Project = "",
-    region: options.Region = "",
-    runs: options.Runs = Path("runs"),
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    json: options.Json = False,
-) -> int:
-    """Show how far a run is.
-
-    A run in the cloud goes by its whole name, or by its id with --project and --region; a run on
-    this machine by its id or its folder. Exit code 1 where one on this machine has failed, or the
-    tuned model is worse; 4 where one in the cloud has failed.
-    """
-    out = Output(json)
-    if folder := local_folder(run, runs):
-        from tunepipe.runs.local import read
-
-        done = read(folder)
-        out.result(asdict(done))
-        out.line(f"{done.id}: {done.state}", "bold")
-        _show_local(done, out)
-        return int(done.state == "failed" or done.verdict == WORSE)
-    from tunepipe.runs import vertex as vertex_run
-    from tunepipe.runs.progress_display import view
-
-    found = vertex_run.status(run, project=project, region=region)
-    return _ended(vertex_run.follow(found.name, view()) if wait else found, out)
-
-
-def cancel(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
-    project: options.Project = "",
-    region: options.Region = "",
-    runs: options.Runs = Path("runs"),
-    json: options.Json = False,
-) -> int:
-    """Cancel a run in the cloud, and its tuning job.
-
-    A run on this machine ends with Ctrl-C where it was started.
-    """
-    if local_folder(run, runs):
-        raise UsageError(
-            "this run is on this machine", where=run, fix="press Ctrl-C where it was started"
-        )
-    from tunepipe.runs import vertex as vertex_run
-
-    found = vertex_run.cancel(run, project=project, region=region)
-    has_ended = found.state in ("succeeded", "failed")
-    out = Output(json)
-    out.result({"run": found.name, "state": found.state if found.over else "cancelling"})
-    out.line(
-        f"{found.name} had ended: {found.state}"
-        if has_ended
-        else f"{found.name} is being cancelled"
-    )
-    return 0
-
-
-def predict(
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; else --input.")
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="A tuned model's resource name, a run, or a folder."),
-    ] = "",
-    backend: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Who serves it in the cloud; follows from a run's name."),
-    ] = "",
-    project: options.Project = "",
-    region: options.Region = "",
-    input: Annotated[
-        str, typer.Option(metavar="FILE", help="A dataset whose every row is asked.")
-    ] = "",
-    output: Annotated[
-        str, typer.Option(metavar="FILE", help="Where the predictions of --input go.")
-    ] = "",
-    max_output_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="The longest answer, in tokens.")
-    ] = 256,
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Requests at a time, in the cloud.")
-    ] = 4,
-    requests_per_minute: Annotated[
-        float, typer.Option(metavar="N", min=0, help="At most so many; 0: no limit of ours.")
-    ] = 0.0,
-    runs: options.Runs = Path("runs"),
-    json: options.Json = False,
-) -> int:
-    """Ask a tuned model.
-
-    Texts are answered on standard output, a row of --input in the file --output, which can then be
-    scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
-    """
-    if not model or bool(texts) == bool(input) or bool(input) != bool(output):
-        raise UsageError(
-            "a model, and either texts or files, are needed",
-            where="tunepipe predict",
-            fix="--model NAME TEXT…, or --model NAME --input FILE --output FILE",
-        )
-    from tunepipe.cli.commands.predict import Model, ask_rows, ask_texts
-
-    folder = local_folder(model, runs)
-    if folder and not (folder / "model").is_dir():
-        raise UsageError("the run has made no model", where=model, fix=f"tunepipe status {model}")
-    here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
-    place = {"project": project, "region": region, "backend": backend}
-    asked = Model(here or model, local=bool(here), **place)
-    settings = {"max_output_tokens": max_output_tokens}
-    out = Output(json)
-    if input:
-        pace = (workers, requests_per_minute)
-        found = ask_rows(asked, input, output, settings, *pace, work_dir=str(runs / "work"))
-        out.result(asdict(found))
-        out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
-        return 0
-    answers = ask_texts(asked, texts or [], settings, workers, requests_per_minute)
-    out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
-    for one in answers:
-        if not json:
-            print(one.text if one.text is not None else f"(no answer: {one.error})")
-    return 0
-
-
-def local_folder(run: str, runs: Path) -> Path | None:
-    """Find the folder of a run on this machine, by its id or its own path."""
-    folders = (runs / run, Path(run))
-    return next((folder for folder in folders if (folder / "run.json").is_file()), None)
-
-
-def _show_local(done: LocalRun, out: Output) -> None:
-    if done.verdict:
-        out.line(f"verdict: {done.verdict}", "bold green" if done.verdict == BETTER else "bold")
-    out.line(done.reason)
-    if done.results:
-        out.table(sorted(done.results.items()), styles=("bold",))
-
-
-def _ended(found: RunStatus, out: Output) -> int:
-    out.result(found.as_json())
-    out.line(f"{found.name}: {found.state}", "bold")
-    if found.tasks:
-        out.table([(task.name, task.state) for task in found.tasks])
-    if found.verdict:
-        out.line(f"verdict: {found.verdict}", "bold green" if found.verdict == BETTER else "bold")
-    if found.unchanged:
-        out.line(found.unchanged)
-    if found.model.startswith("gs://"):
-        out.line(f"its weights: {found.model}; serve them on an endpoint to ask it")
-    elif found.model:
-        out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
-    if found.error:
-        out.line(f"{out.styled('error', 'red bold')}: {found.error}")
-    out.line(f"page: {found.page}", "dim")
-    return CloudError.exit_code if found.state == "failed" else int(found.verdict == WORSE)

@@ -13,8 +13,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.commands.run import LOCAL, asked_run, run, show_run_plan
-from tunepipe.cli.consent import agree
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
 from tunepipe.notifications.message import run_page
 

@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(empty_folder):
+    """Work in an empty folder."""

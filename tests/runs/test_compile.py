@@ -1,0 +1,62 @@
+"""compiled/ is what the sources say, byte for byte, both ways."""
+
+from pathlib import Path
+
+import pytest
+
+from tunepipe import components
+from tunepipe.runs.compile import compile_all, differences, render
+from tunepipe.runs.pipeline_spec import containers, read
+from tunepipe.pipelines.tuning import BACKENDS
+
+COMPILED = Path(__file__).parents[2] / "compiled"
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return render()
+
+
+def test_compiled_is_current(texts):
+    assert differences(COMPILED, texts) == [], "run `make compile`"
+
+
+def test_every_component_and_every_pipeline_is_there(texts):
+    assert set(texts) == {
+        *(f"components/{verb}.yaml" for verb in components.__all__),
+        "pipelines/validate_shards.yaml",
+        *(f"pipelines/tune_{backend.replace('-', '_')}.yaml" for backend in BACKENDS),
+    }
+
+
+def test_a_second_compile_gives_the_same_bytes(texts):
+    assert render() == texts
+
+
+def test_what_is_missing_stale_or_an_orphan_is_named_and_mended(tmp_path, texts):
+    few = dict(list(texts.items())[:2])
+    first, second = few
+    assert compile_all(tmp_path) == sorted(texts)
+    (tmp_path / first).write_text("stale")
+    (tmp_path / second).unlink()
+    orphan = tmp_path / "components" / "orphan.yaml"
+    orphan.write_text("nobody made me")
+    assert differences(tmp_path, texts) == sorted([first, second, "components/orphan.yaml"])
+    compile_all(tmp_path)
+    assert differences(tmp_path, texts) == []
+    assert not orphan.exists()
+
+
+def test_on_an_image_that_has_the_packages_a_step_installs_nothing(texts):
+    image = "europe-docker.pkg.dev/project/images/tunepipe@sha256:" + "0" * 64
+    for path, text in render(image).items():
+        for container in containers(read(text)):
+            assert container["image"] == image
+            assert "pip install" not in " ".join(container["command"]), path
+        assert text.splitlines()[:2] == texts[path].splitlines()[:2]
+
+
+def test_no_path_and_no_user_of_this_machine_is_in_a_compiled_file(texts):
+    for text in texts.values():
+        assert str(Path.home()) not in text
+        assert str(COMPILED.parent) not in text

@@ -1,0 +1,74 @@
+"""kfp.local's log as events."""
+
+import pytest
+
+from tunepipe.runs.kfp_log import (
+    StepBegan,
+    StepEnded,
+    StepProgress,
+    events,
+    raised,
+    without_metadata,
+)
+
+GREEN, RED, RESET = "\x1b[92m", "\x1b[91m", "\x1b[0m"
+TRACEBACK = """\
+    Traceback (most recent call last):
+      File "/tmp/x/ephemeral_component.py", line 50, in toy
+        raise DataError("three rows are wrong", where="orders.jsonl", fix="mend them")
+    tunepipe.errors.DataError: orders.jsonl: three rows are wrong
+      fix: mend them
+"""
+
+
+def test_the_log_of_a_run_becomes_events():
+    log = f"""\
+10:11:07 - INFO - Executing task \x1b[96m'validate-jsonl'\x1b[0m
+    {{"stage": "validate", "done": 1, "total": 2}}
+10:11:09 - INFO - Task \x1b[96m'validate-jsonl'\x1b[0m finished with status {GREEN}SUCCESS{RESET}
+10:11:09 - INFO - Executing task \x1b[96m'split-dataset'\x1b[0m
+{TRACEBACK}
+10:11:13 - ERROR - Task \x1b[96m'split-dataset'\x1b[0m finished with status {RED}FAILURE{RESET}
+"""
+    assert list(events(log.splitlines(keepends=True))) == [
+        StepBegan("validate-jsonl"),
+        StepProgress({"stage": "validate", "done": 1, "total": 2}),
+        StepEnded("validate-jsonl", succeeded=True),
+        StepBegan("split-dataset"),
+        StepEnded(
+            "split-dataset",
+            succeeded=False,
+            error="tunepipe.errors.DataError",
+            message="orders.jsonl: three rows are wrong\nfix: mend them",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], ("", "")),
+        (["no traceback at all", "killed"], ("", "no traceback at all\nkilled")),
+        (['  File "a.py", line 1, in f', "MemoryError"], ("MemoryError", "")),
+        (['  File "a.py", line 1, in f', "ValueError: x: y"], ("ValueError", "x: y")),
+        (["Nothing: was raised"], ("", "Nothing: was raised")),
+    ],
+)
+def test_the_last_exception_is_found(lines, expected):
+    assert raised(lines) == expected
+
+
+def test_a_row_that_looks_like_progress_is_none():
+    assert not list(events(['{"input_text": "x"}', '{"stage": broken']))
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("    metadata={'confusionMatrix': {'rows': [{'row': [1]}]}} )\n", "    metadata={…} )\n"),
+        ("    metadata={} )\n", "    metadata={} )\n"),
+        ("validated {1} rows\n", "validated {1} rows\n"),
+    ],
+)
+def test_what_an_artifact_holds_is_not_logged(line, kept):
+    assert without_metadata(line) == kept

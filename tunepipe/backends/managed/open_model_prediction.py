@@ -1,0 +1,88 @@
+"""Ask an endpoint that serves an open model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tunepipe.backends.base import Answer, Prompt
+from tunepipe.errors import UsageError
+from tunepipe.gcp import clients as google_clients
+
+_ANSWER_SECONDS = 120.0
+
+
+def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
+    """Ask an endpoint that serves an open model, one prompt after the other.
+
+    Args:
+        model: The endpoint's resource name.
+        prompts: The questions.
+        settings: max_output_tokens (256), temperature (0), and request_format: "chat" (the
+            server applies the model's chat template) or "prompt" (the text as it is).
+
+    Yields:
+        One answer a prompt; its `text` is None where the endpoint refused the prompt.
+
+    Raises:
+        UsageError: This is no endpoint.
+        CloudError: The endpoint is not there, may not be asked, or is out of reach.
+    """
+    if not is_endpoint(model):
+        raise UsageError(
+            "an open model answers only where an endpoint serves it",
+            where=model,
+            fix="deploy the weights from Model Garden, and give --option endpoint=projects/…",
+        )
+    with google_clients.explained(model):
+        for prompt in prompts:
+            yield _ask(model, prompt, settings)
+
+
+def is_endpoint(model: str) -> bool:
+    """Say whether a name is an endpoint's, rather than a folder of weights or a base model."""
+    return model.startswith("projects/") and "/endpoints/" in model
+
+
+def _ask(endpoint: str, prompt: Prompt, settings: Mapping[str, Any]) -> Answer:
+    from google.api_core import exceptions as api
+    from google.protobuf import json_format, struct_pb2
+
+    client = google_clients.predictions(google_clients.region_of(endpoint))
+    instance = _instance(prompt, settings)
+    try:
+        response = client.predict(
+            endpoint=endpoint,
+            instances=[json_format.ParseDict(instance, struct_pb2.Value())],
+            timeout=_ANSWER_SECONDS,
+        )
+    except api.InvalidArgument as error:
+        return Answer(prompt.id, None, f"refused: {error.message}")
+    asked = str(instance.get("prompt", ""))
+    return _answer(prompt.id, asked, type(response).to_dict(response)["predictions"])
+
+
+def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {
+        "max_tokens": int(settings.get("max_output_tokens", 256)),
+        "temperature": float(settings.get("temperature", 0.0)),
+    }
+    if settings.get("request_format") == "prompt":
+        return {"prompt": "\n\n".join(m["content"] for m in prompt.messages), **limits}
+    messages = [dict(message) for message in prompt.messages]
+    return {"@requestFormat": "chatCompletions", "messages": messages, **limits}
+
+
+def _answer(prompt_id: str, asked: str, predictions: Any) -> Answer:
+    """Read what the server of Model Garden (vLLM) answers to either kind of request."""
+    found = predictions[0] if isinstance(predictions, list) and predictions else predictions
+    if isinstance(found, str):
+        # It repeats the prompt before its answer, with this word between them.
+        echoed = f"{asked}\nOutput:\n"
+        return Answer(prompt_id, found.partition(echoed)[2] if echoed in found else found)
+    choices = found.get("choices") if isinstance(found, Mapping) else None
+    if choices:
+        text = choices[0].get("message", {}).get("content") or choices[0].get("text")
+        if text:
+            return Answer(prompt_id, str(text))
+    return Answer(prompt_id, None, "the endpoint gave no answer")

@@ -1,0 +1,114 @@
+"""Ask PaLM models: a tuned one by its endpoint, or a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.palm.parameters import family
+from tunepipe.errors import UsageError
+from tunepipe.gcp import clients as google_clients
+
+_ANSWER_SECONDS = 60.0
+
+
+def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
+    """Ask a tuned model's endpoint, or a base model, one prompt after the other.
+
+    Args:
+        model: An endpoint's resource name, a tuned model's, or a publisher model's
+            (`projects/P/locations/R/publishers/google/models/text-bison@001`).
+        prompts: The questions.
+        settings: max_output_tokens (256), temperature (0), and chat (a tuned chat model, which
+            takes turns).
+
+    Yields:
+        One answer a prompt; its `text` is None where the model blocked or refused the prompt.
+
+    Raises:
+        CloudError: The model is not there, may not be asked, or is out of reach at the moment.
+    """
+    parameters = {
+        "maxOutputTokens": int(settings.get("max_output_tokens", 256)),
+        "temperature": float(settings.get("temperature", 0.0)),
+    }
+    write = _turns if settings.get("chat") or _is_chat(model) else _text
+    with google_clients.explained(model):
+        endpoint = endpoint_of(model)
+        for prompt in prompts:
+            yield _ask(prompt, endpoint, write(prompt), parameters)
+
+
+@cache
+def endpoint_of(model: str) -> str:
+    """Find where a model answers: a tuned model by its endpoint, others by their own name.
+
+    Raises:
+        UsageError: The model is deployed nowhere, or this is no resource name.
+    """
+    if "/models/" not in model or "/publishers/" in model:
+        google_clients.region_of(model)
+        return model
+    stem, _, version = model.partition("@")
+    region = google_clients.region_of(model)
+    place = stem.partition("/models/")[0]
+    for endpoint in google_clients.endpoints(region).list_endpoints(parent=place):
+        for deployed in endpoint.deployed_models:
+            name, _, deployed_version = deployed.model.partition("@")
+            if name == stem and version in ("", deployed_version):
+                return str(endpoint.name)
+    raise UsageError(
+        "the model is deployed to no endpoint", where=model, fix="deploy it, or tune again"
+    )
+
+
+def _is_chat(model: str) -> bool:
+    base = model.partition("/publishers/google/models/")[2]
+    return bool(base) and family(base) == "chat"
+
+
+def _ask(
+    prompt: Prompt, endpoint: str, instance: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> Answer:
+    from google.api_core import exceptions as api
+    from google.protobuf import json_format, struct_pb2
+
+    client = google_clients.predictions(google_clients.region_of(endpoint))
+    try:
+        response = client.predict(
+            endpoint=endpoint,
+            instances=[json_format.ParseDict(instance, struct_pb2.Value())],
+            parameters=json_format.ParseDict(parameters, struct_pb2.Value()),
+            timeout=_ANSWER_SECONDS,
+        )
+    except api.InvalidArgument as error:
+        return Answer(prompt.id, None, f"refused: {error.message}")
+    return _answer(prompt.id, type(response).to_dict(response)["predictions"])
+
+
+def _text(prompt: Prompt) -> dict[str, Any]:
+    return {"prompt": "\n\n".join(message["content"] for message in prompt.messages)}
+
+
+def _turns(prompt: Prompt) -> dict[str, Any]:
+    context = "\n".join(m["content"] for m in prompt.messages if m["role"] == "system")
+    authors = {"assistant": "bot", "user": "user"}
+    messages = [
+        {"author": authors[m["role"]], "content": m["content"]}
+        for m in prompt.messages
+        if m["role"] != "system"
+    ]
+    return {"context": context, "messages": messages}
+
+
+def _answer(prompt_id: str, predictions: list[Any]) -> Answer:
+    found = predictions[0] if predictions else {}
+    if found.get("candidates"):
+        return Answer(prompt_id, str(found["candidates"][0]["content"]))
+    if found.get("safetyAttributes", {}).get("blocked"):
+        return Answer(prompt_id, None, "blocked by the safety filter")
+    if "content" not in found:
+        return Answer(prompt_id, None, "the endpoint gave no answer")
+    return Answer(prompt_id, str(found["content"]))

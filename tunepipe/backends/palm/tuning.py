@@ -1,0 +1,255 @@
+"""Tuning PaLM models through Google's template tune-large-model, as a child PipelineJob.
+
+Google refused new tunings of these models from 2024-10-09 and shut them down on 2025-04-09. The
+backend submits and follows as it did before; what Google answers today is for Google to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from tunepipe.backends.base import TuningRequest, TuningResult
+from tunepipe.backends.palm.parameters import family, row_limits, template_parameters, template_uri
+from tunepipe.catalog.models import find, hardware_of
+from tunepipe.data.fingerprint import fingerprint
+from tunepipe.errors import DataError, UsageError
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import launcher, pipeline_jobs, storage
+from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
+from tunepipe.gcp.pipeline_jobs import PipelineJobs
+from tunepipe.planning.costs import by_the_hour
+from tunepipe.progress import Progress
+
+_OUR_OPTIONS = frozenset(
+    (
+        *("template_version", "pipeline_root", "service_account", "network", "again"),
+        *("resources_path", "tables", *launcher.PACE),
+    )
+)
+TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
+
+
+def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+    """Tune a PaLM model; a call that was killed is taken up where it stands.
+
+    Args:
+        request: `options` holds the template's own parameters by name, such as location,
+            encryption_spec_key_name or tensorboard_resource_id, and of ours: template_version,
+            pipeline_root (needed), service_account, network, again (any text: a new job even
+            where an equal one has succeeded), poll_seconds, patience_seconds, first_job_seconds,
+            pause_seconds, resources_path.
+        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
+        progress: Told of each change of the job.
+
+    Returns:
+        The model's and its endpoint's resource names, read from the job's own run.
+
+    Raises:
+        UsageError: A parameter that the template would refuse.
+        DataError: Too few or too many rows.
+        LimitError: Anything would run outside the region given.
+        CloudError: Google refused, or the job failed.
+    """
+    job = child_job(request, checked(request))
+    parent = google_clients.parent(request.project, request.region)
+    jobs = TemplateJobs(job, parent, KEY_LABEL)
+    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    name = launcher.launch(jobs, resources, launcher.pace(request.options), progress)
+    with google_clients.explained(name):
+        return _result(jobs.get(name), request)
+
+
+def checked(request: TuningRequest) -> dict[str, Any]:
+    """Check a request, its rows included, and return what the template has to be told.
+
+    Raises:
+        UsageError: A parameter that the template would refuse.
+        DataError: Too few or too many rows.
+        LimitError: Anything would run outside the region given.
+    """
+    parameters = template_parameters(_given(request), region=request.region)
+    _check_rows(request)
+    return parameters
+
+
+def check_options(model: str, options: Mapping[str, Any], *, project: str, region: str) -> None:
+    """Check what a user may set, before there is a dataset to tune on.
+
+    Args:
+        model: The base model.
+        options: As in `tune`.
+        project: Who pays.
+        region: Where everything runs.
+
+    Raises:
+        UsageError: A parameter that the template would refuse.
+        LimitError: Something would run outside the region.
+    """
+    rows = TuningRequest(
+        base_model=model,
+        train_uri="gs://bucket/train.jsonl",
+        eval_uri="gs://bucket/eval.jsonl",
+        train_steps=1,
+        batch_size=1,
+        project=project,
+        region=region,
+        display_name="tunepipe",
+        options=options,
+    )
+    launcher.pace(options)
+    template_parameters(_given(rows), region=region)
+    template_uri(model, options.get("template_version", ""))
+
+
+def cancel(job: str) -> None:
+    """Cancel a child job by its resource name; no error where it has ended already."""
+    with google_clients.explained(job):
+        pipeline_jobs.cancel(job)
+
+
+def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the PipelineJob that runs the template, as CreatePipelineJob takes it.
+
+    Raises:
+        UsageError: No pipeline_root is named.
+    """
+    options = request.options
+    root = options.get("pipeline_root", "")
+    if not storage.is_gcs(root):
+        raise UsageError("must be a gs:// URI", where="pipeline_root", fix="name a folder to use")
+    uri = template_uri(request.base_model, options.get("template_version", ""))
+    key = request.labels.get(KEY_LABEL) or _key(request, parameters, uri)
+    job = {
+        "display_name": request.display_name[:128],
+        "template_uri": uri,
+        "runtime_config": {"gcs_output_directory": root, "parameter_values": dict(parameters)},
+        "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
+        "service_account": options.get("service_account", ""),
+        "network": options.get("network", ""),
+    }
+    if parameters.get("encryption_spec_key_name"):
+        job["encryption_spec"] = {"kms_key_name": parameters["encryption_spec_key_name"]}
+    return {name: value for name, value in job.items() if value}
+
+
+class TemplateJobs(PipelineJobs):
+    """Child jobs that run the template."""
+
+    def stands(self, job: Any) -> bool:
+        """Say whether the endpoint is there: a model deleted since is tuned again."""
+        endpoint = pipeline_jobs.outputs(self.get(job.name)).get("endpoint_resource_name", "")
+        return bool(endpoint) and google_clients.endpoint_stands(endpoint)
+
+
+def _given(request: TuningRequest) -> dict[str, Any]:
+    own = {name: value for name, value in request.options.items() if name not in _OUR_OPTIONS}
+    held_out = {"evaluation_data_uri": request.eval_uri} if _takes_evaluation(request) else {}
+    return {
+        "project": request.project,
+        "model_display_name": request.display_name,
+        "large_model_reference": request.base_model,
+        "dataset_uri": request.train_uri,
+        "train_steps": request.train_steps,
+        "learning_rate_multiplier": request.learning_rate_multiplier,
+        **held_out,
+        **own,
+    }
+
+
+def _takes_evaluation(request: TuningRequest) -> bool:
+    return bool(request.eval_uri) and family(request.base_model) != "chat"
+
+
+def _check_rows(request: TuningRequest) -> None:
+    limits = row_limits()
+    rows = _count_rows(request.train_uri, limits["train_min"])
+    if rows < limits["train_min"]:
+        raise DataError(
+            f"{rows} rows to learn from; the template wants {limits['train_min']}",
+            where=request.train_uri,
+        )
+    if not _takes_evaluation(request):
+        return
+    rows = _count_rows(request.eval_uri, limits["eval_max"] + 1)
+    if not limits["eval_min"] <= rows <= limits["eval_max"]:
+        over = "more" if rows > limits["eval_max"] else str(rows)
+        raise DataError(
+            f"the template evaluates on {limits['eval_min']} to {limits['eval_max']} rows,"
+            f" these are {over}",
+            where=request.eval_uri,
+            fix=f"hold out fewer: --eval-min {limits['eval_min']} --eval-max {limits['eval_max']}",
+        )
+
+
+def _count_rows(uri: str, enough: int) -> int:
+    with storage.open_reader(uri) as file:
+        return sum(1 for _ in islice((line for line in file if line.strip()), enough))
+
+
+def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
+    """Identify a request by what it tunes on, and how; not by names, nor by where the rows lie."""
+    names = ("dataset_uri", "evaluation_data_uri")
+    rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
+    unlike = (*names, "model_display_name")
+    how = {name: value for name, value in parameters.items() if name not in unlike}
+    told = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
+
+
+def _digest(uri: str) -> str:
+    with storage.open_reader(uri) as file:
+        return fingerprint(file)
+
+
+def _result(job: Any, request: TuningRequest) -> TuningResult:
+    found = pipeline_jobs.outputs(job)
+    model = str(found.get("model_resource_name", ""))
+    endpoint = str(found.get("endpoint_resource_name", ""))
+    if not (model and endpoint):
+        raise UsageError(
+            "the template named no model and no endpoint",
+            where=job.name,
+            fix="check template_version: its outputs are model_resource_name and"
+            " endpoint_resource_name",
+        )
+    statistics = {
+        "job": job.name,
+        "template": job.template_uri,
+        "train_steps": request.train_steps,
+        "batch_size": request.batch_size,
+        "seconds": round((job.end_time - job.create_time).total_seconds(), 1),
+    }
+    trained = _trained_seconds(job)
+    if trained is None:
+        return TuningResult(model, endpoint, statistics)
+    statistics["accelerator_seconds"] = round(trained, 1)
+    return TuningResult(model, endpoint, statistics, _cost_usd(request, trained))
+
+
+def _trained_seconds(job: Any) -> float | None:
+    """Say how long the accelerators were held; 0 where the service had the weights in its cache."""
+    for task in job.job_detail.task_details:
+        if task.task_name == TUNER and task.end_time:
+            held = (task.end_time - task.start_time).total_seconds()
+            return 0.0 if task.state.name == "SKIPPED" else float(held)
+    return None
+
+
+def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
+    if not seconds:
+        return 0.0
+    tables = request.options.get("tables") or None
+    model = find(request.base_model, "large-model", tables)
+    row = hardware_of(model, request.region, tables)
+    hours, steps = seconds / 3600, request.train_steps
+    return by_the_hour(model, row, request.region, steps, hours=hours, overrides=tables).cost_usd
+
+
+def base_model_resource(model: str, project: str, region: str) -> str:
+    """Name a base model so that `predict` needs nothing else to ask it."""
+    return f"{google_clients.parent(project, region)}/publishers/google/models/{model}"

@@ -1,0 +1,65 @@
+"""`tunepipe compile`: write compiled/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.output import Output
+
+if TYPE_CHECKING:
+    pass
+
+
+def compile_pipelines(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 where a file is stale.")
+    ] = False,
+    base_image: Annotated[
+        str,
+        typer.Option(metavar="IMAGE", help="Steps run on this image and install nothing."),
+    ] = "",
+    folder: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the YAML files lie.")
+    ] = Path("compiled"),
+    template: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with Google's "
+            "template in it, from a file, a gs:// or an https:// URI. See run --pipeline.",
+        ),
+    ] = "",
+    json: options.Json = False,
+) -> int:
+    """Write compiled/, or say what is stale."""
+    from tunepipe.runs import compile as compilation
+
+    if template:
+        return _compile_inlined(template, folder / "tune_large_model_inlined.yaml", Output(json))
+    if check:
+        changed = compilation.differences(folder, compilation.render(base_image))
+    else:
+        changed = compilation.compile_all(folder, base_image=base_image)
+    out = Output(json)
+    out.result({"folder": str(folder), "stale" if check else "written": changed})
+    for path in changed:
+        out.line(f"{'stale' if check else 'wrote'}  {folder / path}")
+    if not changed:
+        out.line(f"{folder} is current")
+    elif check:
+        out.line("run: tunepipe compile", "bold")
+    return int(check and bool(changed))
+
+
+def _compile_inlined(template: str, path: Path, out: Output) -> int:
+    from tunepipe.runs.inlined_template import write_inlined
+
+    found = write_inlined(template, path)
+    out.result({"written": str(path), "template": found.source, "sha256": found.sha256})
+    out.line(f"wrote  {path}")
+    out.line(f"with   {found.source} sha256:{found.sha256}")
+    return 0

@@ -1,0 +1,190 @@
+"""`tunepipe plan`: steps, hours, dollars and quota."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.inputs import STDIN, validated_files
+from tunepipe.cli.output import Output
+from tunepipe.errors import DataError, TunepipeError, UsageError
+
+if TYPE_CHECKING:
+    from tunepipe.planning.plan import Plan
+    from tunepipe.validation.validate import Report
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How much a dataset holds, and what a run over it would be stopped by.
+
+    Args:
+        rows: Its rows, the bad ones included.
+        tokens: About so many tokens of all rows.
+        longest_output_tokens: About so many of the longest output.
+        refusal: What the run's validation will say; None where the data pass.
+    """
+
+    rows: int
+    tokens: int
+    longest_output_tokens: int = 0
+    refusal: TunepipeError | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a plan says of data that do not pass."""
+        if self.refusal is None:
+            return ()
+        return (f"a run would be refused: {self.refusal.found}; {self.refusal.fix}",)
+
+
+def measured(
+    datasets: Sequence[str],
+    format: str,
+    model: str = "",
+    overrides: Mapping[str, Any] | None = None,
+) -> Measured:
+    """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it.
+
+    Args:
+        datasets: Paths, gs:// URIs or globs.
+        format: The rows' format, or "auto".
+        model: The model to tune, for its limits; "" for the format's first.
+        overrides: The user's values over services.toml.
+
+    Raises:
+        UsageError: A file cannot be read.
+    """
+    wishes: dict[str, Any] = {"format": format, "max_problems": 0, "overrides": overrides}
+    refusal: TunepipeError | None = None
+    try:
+        found = validated_files(datasets, model=model, **wishes)
+    except UsageError as error:
+        if STDIN in datasets:
+            raise
+        # Without the model, what still fails is not about its formats: it is raised from here.
+        found, refusal = validated_files(datasets, **wishes), error
+    if found.errors:
+        errors = f"{found.errors:,} error{'s' if found.errors > 1 else ''}"
+        given = [] if format == "auto" else ["--format", format]
+        given += ["--model", model] if model else []
+        refusal = refusal or DataError(
+            f"the dataset has {errors}",
+            where=", ".join(datasets),
+            fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
+        )
+    return Measured(found.rows, _tokens(found), found.longest_output_tokens, refusal)
+
+
+def _tokens(found: Report) -> int:
+    """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
+    tokens = found.tokens
+    if found.valid_rows == found.rows or (found.valid_rows and not tokens):
+        return tokens
+    from tunepipe.planning.costs import tokens_from_characters
+
+    by_size = tokens_from_characters(sum(file.bytes for file in found.files))
+    return max(by_size, -(-tokens * found.rows // max(found.valid_rows, 1)))
+
+
+def plan(
+    context: typer.Context,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DATASET]...", help="Paths, gs:// URIs or globs; else --rows."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Training rows, in place of DATASET.")
+    ] = None,
+    region: options.Region = "",
+    model: options.Model = "",
+    backend: options.Backend = "",
+    epochs: options.Epochs = None,
+    train_steps: options.TrainSteps = None,
+    max_cost_usd: options.MaxCostUsd = None,
+    tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tokens of all rows, if counted.")
+    ] = None,
+    tokenizer: options.Tokenizer = "",
+    project: options.Project = "",
+    hours: Annotated[
+        float | None, typer.Option(metavar="H", help="Hours it runs, in place of our estimate.")
+    ] = None,
+    learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
+    format: options.Format = "auto",
+    tables: options.Tables = "",
+    json: options.Json = False,
+) -> int:
+    """Work out steps, hours, dollars and quota.
+
+    Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
+    """
+    from tunepipe.catalog import models
+    from tunepipe.cli.token_counts import calibrated
+    from tunepipe.planning import plan as steps
+
+    if bool(dataset) == (rows is not None):
+        raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
+    if tokenizer and not dataset:
+        raise UsageError("has no rows to count without a dataset", where="--tokenizer")
+    over = options.tables(context, tables)
+    what = models.find(model, backend, over)
+    size = Measured(rows or 0, 0)
+    if dataset:
+        size = measured(dataset, format, what.name, over.get("services"))
+    place: dict[str, Any] = {"project": project, "region": region}
+    over = calibrated(over, tokenizer, dataset or (), model=what, format=format, **place)
+    found = steps.plan(
+        size.rows,
+        tokens=tokens or 0,
+        tokens_estimated=size.tokens,
+        region=region,
+        model=model,
+        backend=backend,
+        epochs=options.positive(epochs, "--epochs"),
+        train_steps=train_steps or 0,
+        max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
+        hours=options.positive(hours, "--hours"),
+        learning_rate_multiplier=learning_rate_multiplier,
+        today=datetime.now(UTC).date(),
+        overrides=over,
+    )
+    found = replace(found, warnings=(*found.warnings, *size.warnings))
+    out = Output(json)
+    out.result(found.as_json())
+    show_plan(found, out)
+    return 0
+
+
+def show_plan(found: Plan, out: Output) -> None:
+    """Say a plan to people: what, where, how long, how much, and how that was worked out."""
+    hours = "not known" if found.estimated_hours is None else f"{found.estimated_hours:g}"
+    cost = "not known"
+    if found.estimated_cost_usd is not None:
+        cost = f"{found.estimated_cost_usd:.2f} USD"
+    hardware = f"{found.accelerators} x {found.accelerator_type}" if found.accelerators else ""
+    out.table(
+        [
+            (name, value)
+            for name, value in [
+                ("model", f"{found.model} ({found.backend})"),
+                ("region", found.region),
+                ("hardware", hardware),
+                ("quota", found.quota),
+                ("rows", f"{found.rows:,}"),
+                ("steps", f"{found.train_steps:,} ({found.epochs:g} epochs)"),
+                ("hours", hours),
+                ("cost", cost),
+            ]
+            if value
+        ],
+        styles=("bold",),
+    )
+    for line in found.explanation:
+        out.line(f"  {line}", "dim")
+    out.warnings(found.warnings)

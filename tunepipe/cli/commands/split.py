@@ -1,0 +1,85 @@
+"""`tunepipe split`: training and evaluation rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.inputs import local_copies, written
+from tunepipe.cli.output import Output
+from tunepipe.files import refuse_same
+
+if TYPE_CHECKING:
+    from tunepipe.splitting.split import SplitReport
+
+
+def split(
+    context: typer.Context,
+    dataset: Annotated[list[str], typer.Argument(help="Paths, gs:// URIs or globs, or - .")],
+    train: Annotated[str, typer.Option(metavar="FILE", help="Where the training rows go.")],
+    eval: Annotated[str, typer.Option(metavar="FILE", help="Where the held-out rows go.")],
+    eval_fraction: options.EvalFraction = 0.1,
+    eval_min: options.EvalMin = 10,
+    eval_max: options.EvalMax = 0,
+    seed: options.Seed = 0,
+    group_by: options.GroupBy = "",
+    stratify_by: options.StratifyBy = "",
+    by_time: Annotated[
+        str, typer.Option(metavar="FIELD", help="Hold out the latest rows by this field.")
+    ] = "",
+    format: options.Format = "auto",
+    model: options.Model = "",
+    json: options.Json = False,
+) -> int:
+    """Split rows into training and evaluation.
+
+    A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
+    and rows that are added later move no other. The limits of the model's service are kept.
+    """
+    from tunepipe.catalog import models
+    from tunepipe.splitting import split as splitting
+
+    over = options.tables(context, "")
+    models.check_name(model, over)
+    with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
+        refuse_same([train, eval], files.values())
+        found = splitting.split(
+            list(files),
+            train_file,
+            eval_file,
+            eval_fraction=eval_fraction,
+            eval_min=eval_min,
+            eval_max=eval_max,
+            seed=seed,
+            group_by=group_by,
+            stratify_by=stratify_by,
+            by_time=by_time,
+            format=format,
+            model=model,
+            overrides=over.get("services"),
+        )
+    out = Output(json)
+    out.result(found.as_json())
+    _show_split(found, train, eval, out)
+    return 0
+
+
+def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
+    share = found.eval_rows / (found.train_rows + found.eval_rows)
+    out.table(
+        [
+            ("training", f"{found.train_rows:,} rows", train),
+            ("evaluation", f"{found.eval_rows:,} rows ({share:.1%})", eval),
+        ],
+        styles=("bold",),
+    )
+    if decided := found.limits.get("decided_by"):
+        out.line(f"  decided by: {decided}", "dim")
+    if found.duplicate_rows_kept_together:
+        out.line(f"  {found.duplicate_rows_kept_together:,} repeated inputs kept together", "dim")
+    for label, sides in found.labels.items():
+        counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
+        out.line(f"  {label}: {counts}", "dim")
+    out.line("no input stands on both sides", "green")

@@ -1,0 +1,110 @@
+"""`tunepipe status` and `tunepipe cancel`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunepipe.cli import options
+from tunepipe.cli.commands.score import BETTER, WORSE
+from tunepipe.cli.output import Output
+from tunepipe.errors import CloudError, UsageError
+
+if TYPE_CHECKING:
+    from tunepipe.runs.local import LocalRun
+    from tunepipe.runs.vertex import RunStatus
+
+
+def status(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
+    project: options.Project = "",
+    region: options.Region = "",
+    runs: options.Runs = Path("runs"),
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    json: options.Json = False,
+) -> int:
+    """Show how far a run is.
+
+    A run in the cloud goes by its whole name, or by its id with --project and --region; a run on
+    this machine by its id or its folder. Exit code 1 where one on this machine has failed, or the
+    tuned model is worse; 4 where one in the cloud has failed.
+    """
+    out = Output(json)
+    if folder := local_folder(run, runs):
+        from tunepipe.runs.local import read
+
+        done = read(folder)
+        out.result(asdict(done))
+        out.line(f"{done.id}: {done.state}", "bold")
+        _show_local(done, out)
+        return int(done.state == "failed" or done.verdict == WORSE)
+    from tunepipe.runs import vertex as vertex_run
+    from tunepipe.runs.progress_display import view
+
+    found = vertex_run.status(run, project=project, region=region)
+    return _ended(vertex_run.follow(found.name, view()) if wait else found, out)
+
+
+def cancel(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
+    project: options.Project = "",
+    region: options.Region = "",
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+) -> int:
+    """Cancel a run in the cloud, and its tuning job.
+
+    A run on this machine ends with Ctrl-C where it was started.
+    """
+    if local_folder(run, runs):
+        raise UsageError(
+            "this run is on this machine", where=run, fix="press Ctrl-C where it was started"
+        )
+    from tunepipe.runs import vertex as vertex_run
+
+    found = vertex_run.cancel(run, project=project, region=region)
+    has_ended = found.state in ("succeeded", "failed")
+    out = Output(json)
+    out.result({"run": found.name, "state": found.state if found.over else "cancelling"})
+    out.line(
+        f"{found.name} had ended: {found.state}"
+        if has_ended
+        else f"{found.name} is being cancelled"
+    )
+    return 0
+
+
+def local_folder(run: str, runs: Path) -> Path | None:
+    """Find the folder of a run on this machine, by its id or its own path."""
+    folders = (runs / run, Path(run))
+    return next((folder for folder in folders if (folder / "run.json").is_file()), None)
+
+
+def _show_local(done: LocalRun, out: Output) -> None:
+    if done.verdict:
+        out.line(f"verdict: {done.verdict}", "bold green" if done.verdict == BETTER else "bold")
+    out.line(done.reason)
+    if done.results:
+        out.table(sorted(done.results.items()), styles=("bold",))
+
+
+def _ended(found: RunStatus, out: Output) -> int:
+    out.result(found.as_json())
+    out.line(f"{found.name}: {found.state}", "bold")
+    if found.tasks:
+        out.table([(task.name, task.state) for task in found.tasks])
+    if found.verdict:
+        out.line(f"verdict: {found.verdict}", "bold green" if found.verdict == BETTER else "bold")
+    if found.unchanged:
+        out.line(found.unchanged)
+    if found.model.startswith("gs://"):
+        out.line(f"its weights: {found.model}; serve them on an endpoint to ask it")
+    elif found.model:
+        out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
+    if found.error:
+        out.line(f"{out.styled('error', 'red bold')}: {found.error}")
+    out.line(f"page: {found.page}", "dim")
+    return CloudError.exit_code if found.state == "failed" else int(found.verdict == WORSE)
