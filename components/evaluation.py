@@ -32,7 +32,7 @@ def compare_models(
         guard_base: The base model's on the same prompts.
         task: text, classification, json, or auto.
         margin: How much worse than the champion still counts as no worse, 0 to 1.
-        guard_margin: The loss on the guarded prompts that would still be borne, 0 to 1; 0 refuses
+        guard_margin: The loss on the guarded prompts that is still acceptable, 0 to 1; 0 refuses
             only a loss that is shown.
         seed: Seeds the resampling.
 

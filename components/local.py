@@ -23,7 +23,7 @@ def evaluate_model(
         model: The model to ask. One that stands for no model gives no predictions.
         eval: The rows held out.
         max_output_tokens: The longest answer, in tokens.
-        settings: What the backend alone knows, such as requests_per_minute.
+        settings: Backend-specific options, such as requests_per_minute.
         work_dir: A folder where answers are kept as they come; a killed step goes on from there
             and pays for no row twice. Empty keeps none.
 
@@ -68,7 +68,7 @@ def tune_local(
             nothing.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         seed: Two runs with one seed on one machine give the same weights.
-        options: What this backend alone knows: tuning_mode, lora_rank, processes, threads.
+        options: Options of this backend: tuning_mode, lora_rank, processes, threads.
         work_dir: A folder for checkpoints; a killed run goes on from there. Empty keeps none.
 
     Returns:

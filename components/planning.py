@@ -39,7 +39,7 @@ def compute_train_steps(
         rows: Rows to learn from.
         backend: large-model, gemini, open-model or local; empty follows from the model.
         model: The model to tune; empty takes the backend's default.
-        region: Where the run is, and the tuning; empty on one's own machine.
+        region: Where the run is, and the tuning; empty locally.
         epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.
         train_steps: Optimizer steps; 0 takes epochs.
         tokens: Tokens of the rows, by estimate; 0 where unknown.
@@ -56,7 +56,7 @@ def compute_train_steps(
         judge_model: As judge_models takes it.
         judge_prompt: As judge_models takes it.
         seed: Seeds the statistics.
-        options: What the backend alone knows; the location of a managed job is where it is tuned.
+        options: Backend-specific options; the location of a managed job is where it is tuned.
 
     Returns:
         plan: The whole plan as JSON, as `tunepipe plan --json` prints it.
@@ -100,7 +100,7 @@ def check_cloud(
         region: Where everything runs.
         root: Where the run's results go, gs://BUCKET/….
         base_model: The model to tune; empty takes the backend's default.
-        options: What the backend alone knows; service_account and template_version count here.
+        options: Backend-specific options; service_account and template_version count here.
         tables: Values that replace those of the package's dated tables.
         inlined: Whether the template is a part of the pipeline, so that nobody fetches it.
 

@@ -33,8 +33,8 @@ def split_dataset(
         model: The model whose limits on evaluation rows apply; empty takes the format's first.
         eval_fraction: The share of rows held out, between 0 and 1.
         eval_min: At least so many rows are held out.
-        eval_max: At most so many rows are held out; 0 leaves it to the service's limit.
-        seed: Another seed makes another split.
+        eval_max: Maximum number of held-out rows; 0 = the limit of the service.
+        seed: Random seed.
         group_by: Rows that agree in this field, or in what /PATTERN/ finds in the input, stay on
             one side; empty groups by input alone.
         stratify_by: A field, or `output`, whose values are held out in equal shares.

@@ -105,13 +105,13 @@ def build_tuning_pipeline(
 
         Args:
             dataset_uri: A path, a gs:// URI, or a glob of either, of JSON Lines.
-            project: The Google Cloud project that pays; empty on one's own machine.
-            region: Where everything runs; empty on one's own machine.
+            project: The Google Cloud project that pays; empty locally.
+            region: Where everything runs; empty locally.
             format: The rows' format, or auto.
             base_model: The model to tune.
             eval_fraction: The share of rows held out.
             eval_min: At least so many rows are held out.
-            eval_max: At most so many; 0 leaves it to the service's limit.
+            eval_max: Maximum number of held-out rows; 0 = the limit of the service.
             group_by: Rows that agree in this field stay on one side.
             stratify_by: A field, or `output`, whose values are held out in equal shares.
             by_time: A field with a time; the latest rows are held out.
@@ -121,13 +121,13 @@ def build_tuning_pipeline(
             seed: Seeds the split, the tuning and the statistics.
             max_cost_usd: Stop before tuning above this estimate; 0 sets no limit.
             tables: Values that replace those of the package's dated tables.
-            options: What the backend alone knows.
+            options: Backend-specific options.
             task: text, classification, json, or auto.
             margin: How much worse than the champion still counts as no worse.
             guard_uri: Rows with prompts that must not get worse; empty guards nothing.
-            guard_margin: The loss on them that would still be borne.
+            guard_margin: The loss on them that is still acceptable.
             judge_model: A Gemini that compares the answers too and decides nothing; empty asks
-                none. Not on one's own machine.
+                none. Not locally.
             judge_prompt: What it is asked; empty takes our prompt.
             max_output_tokens: The longest answer, in tokens.
             asking: How a remote model is asked: requests_per_minute, workers, attempts.

@@ -57,7 +57,11 @@ def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
         UsageError: It does not lie between 0 and 1, both left out.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
-        raise UsageError(f"{value!r} is no share", where=where, fix="give one above 0 and below 1")
+        raise UsageError(
+            f"must be between 0 and 1 (exclusive), got {value!r}",
+            where=where,
+            fix="pass a fraction",
+        )
 
 
 def nearest(name: str, known: Collection[str]) -> str:

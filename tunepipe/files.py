@@ -16,7 +16,7 @@ from tunepipe.errors import UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMEDIES = {
-    FileNotFoundError: "check the name, and the folder from which it goes",
+    FileNotFoundError: "check the path; it is relative to the current directory",
     IsADirectoryError: "name a file, or those in the folder: FOLDER/*.jsonl",
     PermissionError: "check the permissions of the file",
 }

@@ -1,4 +1,4 @@
-"""Telling whoever watches how far a step has come.
+"""Progress reporting for pipeline steps.
 
 A step runs in a process of its own, so it tells by lines in a file: `TUNEPIPE_PROGRESS` names it,
 and each line is one JSON object. Without that file a plain line goes to standard error now and

@@ -100,7 +100,7 @@ def test_a_verb_is_no_setting(given):
 
 
 def test_tables_that_are_none_are_refused():
-    with pytest.raises(UsageError, match="tables is no table") as caught:
+    with pytest.raises(UsageError, match="'tables' must be a TOML table") as caught:
         settings.overrides({"tables": "catalog/prices.toml"}, "")
     assert caught.value.fix == "--tables prices.toml"
 

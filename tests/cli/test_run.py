@@ -106,7 +106,7 @@ def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
 
 @pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", '{"rate": [NaN]}'])
 def test_a_number_that_json_lacks_is_refused(value):
-    with pytest.raises(UsageError, match="no number to send"):
+    with pytest.raises(UsageError, match="finite number"):
         run_verbs.pairs([f"a={value}"], "--option")
 
 

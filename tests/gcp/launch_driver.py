@@ -23,26 +23,26 @@ _CONTEXT.set_forkserver_preload(
         "google.cloud.storage",
         "google.genai",
         "tunepipe.backends.managed.gemini",
-        "tunepipe.backends.palm.backend",
+        "tunepipe.backends.palm.tuning",
     ]
 )
 
 
-def start(request: TuningRequest, output: Path, backend: str = "large_model") -> BaseProcess:
+def start(request: TuningRequest, output: Path, tuner: str = "palm.tuning") -> BaseProcess:
     """Start a step that writes result.json, or error.json, into `output`."""
-    given = (request, output, backend, dict(os.environ))
+    given = (request, output, tuner, dict(os.environ))
     process = _CONTEXT.Process(target=_run, args=given, daemon=True)
     process.start()
     return process
 
 
 def _run(
-    request: TuningRequest, output: Path, backend: str, environment: Mapping[str, str]
+    request: TuningRequest, output: Path, tuner: str, environment: Mapping[str, str]
 ) -> None:
     os.environ.update(environment)
     output.mkdir(parents=True, exist_ok=True)
     try:
-        module = importlib.import_module(f"tunepipe.backends.{backend}")
+        module = importlib.import_module(f"tunepipe.backends.{tuner}")
         result = module.tune(request, str(output), lambda event: None)
     except TunepipeError as error:
         (output / "error.json").write_text(json.dumps(str(error)))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tunepipe import components
+from tunepipe.pipelines.tuning import BACKENDS
 from tunepipe.runs.compile import compile_all, differences, render
 from tunepipe.runs.pipeline_spec import containers, read
-from tunepipe.pipelines.tuning import BACKENDS
 
 COMPILED = Path(__file__).parents[2] / "compiled"
 

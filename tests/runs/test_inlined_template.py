@@ -9,9 +9,9 @@ import yaml
 
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.cli import main
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.runs import inlined_template as inlining
-from tunepipe.cli import main
 from tunepipe.runs import vertex_request
 
 TEMPLATE = (

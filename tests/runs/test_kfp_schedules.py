@@ -83,7 +83,9 @@ def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
         "run_id": "another's", "display_name": "nightly-eu-20261125030000", "state": "RUNNING",
     }  # fmt: skip
     assert asked(host, capfd, "run-now", "nightly", "--yes")[0] == 0
-    assert asked(host, capfd, "delete", "nightly")[0] == 2, "nobody can be asked"
+    assert asked(host, capfd, "delete", "nightly")[0] == 2, (
+        "this needs a confirmation, and standard input is not a terminal"
+    )
     assert asked(host, capfd, "delete", "nightly", "--yes")[1]["state"] == "deleted"
     assert set(host.recurring) == {"other"}
     assert asked(host, capfd, "delete", "nightly", "--yes")[0] == 2

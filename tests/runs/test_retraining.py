@@ -23,7 +23,7 @@ def rows(count, answer="a"):
 class Weekly:
     """The schedule's runs, one after the other."""
 
-    def __init__(self, cloud):  # noqa: F811
+    def __init__(self, cloud):
         self.cloud = cloud
 
     def run_over(self, data):
@@ -42,7 +42,7 @@ class Weekly:
         return run, len(tunings)
 
 
-def test_tuning_jobs_are_made_only_where_there_is_something_to_learn(cloud, capfd, tmp_path):  # noqa: F811
+def test_tuning_jobs_are_made_only_where_there_is_something_to_learn(cloud, capfd, tmp_path):
     (cloud.buckets / BUCKET / "rows.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in rows(60))
     )

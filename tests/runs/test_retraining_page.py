@@ -21,7 +21,7 @@ def blocks(language):
 
 
 @pytest.fixture
-def shell(cloud, tmp_path):  # noqa: F811
+def shell(cloud, tmp_path):
     """A folder with the page's settings, and a shell that stops at the first failure."""
     cloud.ask("instant", {"on": True})
     rows = (ROOT / "examples" / "orders.jsonl").read_text(encoding="utf-8").splitlines(True)
@@ -46,7 +46,7 @@ def shell(cloud, tmp_path):  # noqa: F811
     return run
 
 
-def tuning_jobs(cloud):  # noqa: F811
+def tuning_jobs(cloud):
     """The jobs that tune; a run of the pipeline is a job too, and bears another label."""
     with google_clients.explained("the stand-in"):
         client = google_clients.pipelines("europe-west4")
@@ -54,7 +54,7 @@ def tuning_jobs(cloud):  # noqa: F811
     return [job.name for job in jobs if KEY_LABEL in job.labels]
 
 
-def test_every_command_of_the_page_works_as_written(shell, cloud):  # noqa: F811
+def test_every_command_of_the_page_works_as_written(shell, cloud):
     said = {}
     for block in blocks("sh"):
         done = shell(block)

@@ -13,10 +13,10 @@ import pytest
 from tests.receiver import Receiver, receiver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
-from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.cli import main
-from tunepipe.runs import vertex_request
+from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.runs import vertex as vertex_run
+from tunepipe.runs import vertex_request
 from tunepipe.runs.vertex_request import VertexRun
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)

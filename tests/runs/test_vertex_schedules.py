@@ -18,7 +18,7 @@ APPLY = (
 
 
 @pytest.fixture
-def rows(cloud):  # noqa: F811
+def rows(cloud):
     """A dataset in the bucket; jobs that are started stay in their first state."""
     cloud.ask("hold", {"on": True})
     lines = [json.dumps({"input_text": f"q {n}", "output_text": f"a {n}"}) for n in range(300)]

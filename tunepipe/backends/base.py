@@ -26,8 +26,8 @@ class TuningRequest:
         batch_size: Examples a step, >= 1.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         seed: Seeds everything random.
-        project: Google Cloud project; "" on one's own machine.
-        region: Where everything runs; "" on one's own machine.
+        project: Google Cloud project; "" locally.
+        region: Where everything runs; "" locally.
         display_name: The tuned model's name for people.
         labels: Labels for the remote job, among them the one by which it is found again.
         options: What one backend alone understands, such as {"lora_rank": 16}.

@@ -27,7 +27,7 @@ class Model:
         name: The model's exact name; for the local backend also a folder or a hub id.
         backend: The backend that tunes it.
         formats: Dataset formats that it is tuned on.
-        regions: Where it can be tuned; ("local",) on one's own machine.
+        regions: Where it can be tuned; ("local",) locally.
         batch_size: Examples a step, one number or one for each region.
         batch_size_assumed: Whether the service hides its batch size and ours is a guess.
         default_steps: Training steps where nobody names any, or 0.

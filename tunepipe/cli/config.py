@@ -132,7 +132,7 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     """
     own = settings.get("tables", {})
     if not isinstance(own, Mapping):
-        raise UsageError("tables is no table", where=FILE, fix=f"--tables {own}")
+        raise UsageError("'tables' must be a TOML table", where=FILE, fix=f"--tables {own}")
     found = merged(own, _toml(Path(file)) if file else {})
     check(found)
     # A pipeline's parameter is JSON, which has no days.
@@ -171,7 +171,7 @@ def _of_verb(
     own: Any,
 ) -> Table:
     if not isinstance(own, Mapping):
-        raise UsageError(f"{verb} is a verb, and no setting", where=FILE, fix=f"[{verb}]")
+        raise UsageError(f"{verb!r} is a command, not a setting", where=FILE, fix=f"[{verb}]")
     own = {_option(key): value for key, value in own.items()}
     if isinstance(options, Mapping):
         _check(own, options, verb)

@@ -53,7 +53,7 @@ Tokenizer = Annotated[
 LearningRateMultiplier = Annotated[
     float, typer.Option(metavar="X", help="Times the recommended learning rate.")
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Another seed, another result.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
 Tables = Annotated[
     str,
     typer.Option(
@@ -78,7 +78,7 @@ GroupBy = Annotated[
     ),
 ]
 StratifyBy = Annotated[
-    str, typer.Option(metavar="KEY", help="Exact shares of each label: output, or a field.")
+    str, typer.Option(metavar="KEY", help="Stratify exactly by this key: output, or a field.")
 ]
 Margin = Annotated[
     float, typer.Option(metavar="D", help="How much worse still counts as no worse, 0 to 1.")

@@ -171,6 +171,10 @@ def agree(question: str, yes: bool, out: Output) -> None:
     if yes:
         return
     if out.as_json or not sys.stdin.isatty():
-        raise UsageError("nobody can be asked", where=question, fix="add --yes")
+        raise UsageError(
+            "this needs a confirmation, and standard input is not a terminal",
+            where=question,
+            fix="add --yes",
+        )
     if not typer.confirm(question, err=True):
         raise typer.Abort

@@ -205,7 +205,7 @@ def calibrated(
         format: The rows' format.
         project: The project that asks the service.
         region: Where the model is tuned.
-        options: What the backend alone knows.
+        options: Backend-specific options.
 
     Raises:
         UsageError: There is no such tokenizer, or the model's service does not count.

@@ -89,7 +89,7 @@ class Pace:
 
     Args:
         workers: Requests at a time, one row each; 0 hands all rows to the backend at once, which
-            suits a model on one's own machine.
+            suits a model locally.
         requests_per_minute: The limit over all workers, retries counted; 0 sets none.
         attempts: Tries a row, >= 1, with growing pauses between.
         first_pause_seconds: The pause after the first failure; it doubles up to a minute. A longer

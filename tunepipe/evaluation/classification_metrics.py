@@ -1,7 +1,7 @@
 """Metrics of classification: the labels are the references, an answer is one of them or another.
 
 Case, width and surrounding space do not make another label. Precision, recall and F1 agree with
-scikit-learn's over the references' labels, with nought where nothing divides.
+scikit-learn's over the references' labels, with zero where nothing divides.
 """
 
 from __future__ import annotations

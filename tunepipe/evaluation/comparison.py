@@ -10,9 +10,9 @@ wider of two at each end:
 
 So a verdict never rests on the bootstrap alone, and `p_value` (of the exact test) agrees with it.
 
-Rows without an answer have no score. Lest a model pass by answering the easy rows alone, one that
-is shown (by McNemar's test) to answer fewer than the other is `better` only if it still were with
-nought for each row that it alone left unanswered.
+Rows without an answer have no score. To prevent a model from passing by answering only easy rows,
+one that is shown (by McNemar's test) to answer fewer than the other is `better` only if it still
+were with zero for each row that it alone left unanswered.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Comparison:
         verdict: "better", "worse" or "not-enough-evidence".
         rows: Rows compared: wins + losses + ties.
         unanswered: Rows left out because one of the two gave no answer.
-        margin: The loss that would still be borne, 0..1.
+        margin: The largest acceptable loss, 0..1.
         more_rows: How many further held-out rows would settle it, were the difference as it
             looks; 0 where it is settled, None where no number is known to.
         least: The interval's lower end with nought for each row that the tuned model alone left
@@ -101,7 +101,7 @@ def compare(
         base: The other model's, on the same rows in the same order.
         metric: The metric's name.
         seed: Seeds the resampling.
-        margin: The loss that would still be borne, 0..1; it changes `non_inferior`, not the
+        margin: The largest acceptable loss, 0..1; it changes `non_inferior`, not the
             verdict.
         bootstrap: The paired bootstrap's interval of the difference, where the caller has it.
 

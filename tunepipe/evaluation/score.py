@@ -128,7 +128,7 @@ def score(
         metric: The metric that decides; "" for the task's own (rouge_l, accuracy,
             field_accuracy).
         seed: Seeds the resampling.
-        margin: The loss that would still be borne, 0..1.
+        margin: The largest acceptable loss, 0..1.
 
     Raises:
         UsageError: A file cannot be read, the two do not hold the same rows, or there is no such

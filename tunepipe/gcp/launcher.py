@@ -304,7 +304,9 @@ class _Launch:
         if name:
             self._briefly(lambda: self.service.cancel(name))
         raise CancelledError(
-            "told to end; the job is cancelled" if name else "told to end before a job was made",
+            "received SIGTERM; the job was cancelled"
+            if name
+            else "received SIGTERM before a job was created",
             where=name,
             fix="run again to start anew",
         )

@@ -1,4 +1,4 @@
-"""A claim in Cloud Storage: of several runs that want to do the same paid thing, one does it.
+"""Lease object in Cloud Storage; it ensures that a single run creates the paid job.
 
 Tuning jobs have no id that a caller could choose, so two runs at once would each create one. A run
 first claims the key; the object's generation decides who was first. A run that was killed leaves

@@ -23,7 +23,7 @@ class Notice:
         verdict: better, worse or not-enough-evidence; "" where there is none.
         reason: Why, in a sentence; of a failed run, what went wrong.
         champion: What became of the champion, in a sentence; "" where nothing is recorded.
-        page: The run's page; "" on one's own machine.
+        page: The run's page; "" locally.
         report: The report's address; "" where there is none.
     """
 

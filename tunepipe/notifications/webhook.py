@@ -25,7 +25,7 @@ def check_place(place: str, *, in_cloud: bool) -> None:
     """Refuse a place that cannot hold a webhook's address, before anything is sent.
 
     Args:
-        place: A secret's name, a gs:// URI or, on one's own machine, a file; "" is nowhere.
+        place: A secret's name, a gs:// URI or, locally, a file; "" is nowhere.
         in_cloud: Whether the run is in the cloud, where no file of this machine is read.
 
     Raises:
@@ -60,7 +60,7 @@ def read_address(place: str) -> str:
     data = _secret(place, *match.groups()) if match else storage.read_bytes(place)
     address = data.decode("utf-8", "replace").strip()
     if not (address.startswith("https://") or _HERE.match(address)):
-        raise UsageError("what is kept there is no https:// address", where=place)
+        raise UsageError("the stored value is not an https:// URL", where=place)
     return address
 
 

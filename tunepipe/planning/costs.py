@@ -191,7 +191,7 @@ def at_home(
     hours: float = 0.0,
     overrides: Mapping[str, Any] | None = None,
 ) -> Estimate:
-    """Price a tuning on one's own machine: nothing is billed."""
+    """Price a tuning locally: nothing is billed."""
     prices = load("catalog/prices.toml", (overrides or {}).get("prices"))
     took, how = _hours(prices, model.name, train_steps, hours)
     lines = (how, "this machine: 0.00 USD") if how else ("this machine: 0.00 USD",)

@@ -39,7 +39,7 @@ class Plan:
     """What a tuning will take.
 
     Args:
-        region: Where it runs; "local" on one's own machine.
+        region: Where it runs; "local" locally.
         model: The base model's name.
         backend: The backend that tunes it.
         accelerator_type: The hardware, "" where the service does not say.

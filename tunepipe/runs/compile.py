@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.files import replacing
-
 from tunepipe.runs.pipeline_spec import on_image
 
 

@@ -28,7 +28,6 @@ def inlined_pipeline(template: Template) -> str:
 
     from tunepipe.pipelines.template import tune_by_template
     from tunepipe.pipelines.tuning import build_tuning_pipeline
-
     from tunepipe.runs.compile import compiled_text
 
     try:

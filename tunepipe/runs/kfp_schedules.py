@@ -16,11 +16,10 @@ from typing import Any
 
 import yaml
 
-from tunepipe.runs import cron as times
 from tunepipe.errors import CloudError, LimitError, UsageError
-from tunepipe.runs.cron import Cron
-
+from tunepipe.runs import cron as times
 from tunepipe.runs.compile import pipeline_text
+from tunepipe.runs.cron import Cron
 
 EXPERIMENT = "tunepipe"
 _PAGE = 100

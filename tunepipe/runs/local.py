@@ -19,12 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from tunepipe.gcp.generations import guarded, identity
-from tunepipe import errors
-from tunepipe import progress
+from tunepipe import errors, progress
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import write_json
-
+from tunepipe.gcp.generations import guarded, identity
 from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.progress_display import View, view

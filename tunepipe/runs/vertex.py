@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import launcher
-from tunepipe.gcp import pipeline_jobs
-from tunepipe.gcp import storage
-from tunepipe.gcp.clients import explained
-from tunepipe.gcp.clients import advice
 from tunepipe.errors import CloudError, UsageError
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import launcher, pipeline_jobs, storage
+from tunepipe.gcp.clients import advice, explained
 from tunepipe.notifications.message import run_page
-
 from tunepipe.runs.progress_display import View
 from tunepipe.runs.vertex_request import RUN_LABEL, Request
 

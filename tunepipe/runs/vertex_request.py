@@ -19,15 +19,14 @@ from typing import Any
 
 import yaml
 
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import storage
-from tunepipe.notifications import webhook
-from tunepipe.gcp.generations import guarded, identity
-from tunepipe.gcp.labels import KEY_CHARACTERS
+from tunepipe.arguments import hint
 from tunepipe.backends.palm.template import read_template
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.arguments import hint
-
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import storage
+from tunepipe.gcp.generations import guarded, identity
+from tunepipe.gcp.labels import KEY_CHARACTERS
+from tunepipe.notifications import webhook
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
 from tunepipe.runs.pipeline_spec import read
@@ -228,7 +227,7 @@ def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"must be {kind.lower()}, is {type(value).__name__}",
                 where=name,
-                fix="mend its type",
+                fix="pass a value of this type",
             )
     for name, definition in inputs.items():
         if (
@@ -390,10 +389,10 @@ def _job(
 ) -> dict[str, Any]:
     for name, value in run.labels.items():
         if name.startswith("tunepipe_"):
-            raise LimitError("labels tunepipe_… are ours", where=f"{name}={value}")
+            raise LimitError("labels starting with tunepipe_ are reserved", where=f"{name}={value}")
         if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
             raise UsageError(
-                "Google takes no such label",
+                "invalid label",
                 where=f"--label {name}={value}",
                 fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
             )

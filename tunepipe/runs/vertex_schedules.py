@@ -13,13 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tunepipe.catalog.tables import whole
+from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.runs import cron as times
-from tunepipe.errors import LimitError, UsageError
-from tunepipe.catalog.tables import whole
-
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
 
 _OURS = ("cron", "max_concurrent_run_count", "create_pipeline_job_request")

@@ -17,8 +17,8 @@ class LeakReport:
     Args:
         train_inputs: Different inputs in the training file.
         eval_inputs: Different inputs in the evaluation file.
-        inputs_in_both: Inputs that stand in both; 0 in a sound split.
-        groups_in_both: Groups that stand in both; 0 in a sound split, and without groups.
+        inputs_in_both: Inputs that stand in both; 0 in a valid split.
+        groups_in_both: Groups that stand in both; 0 in a valid split, and without groups.
         rows: Rows of the two files together.
         checksum: Sum of the hashes of all their lines, 16 hex digits: the same for the same lines
             in any order.

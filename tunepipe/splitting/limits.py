@@ -94,7 +94,7 @@ def allowance(
     )
     if least > most:
         raise DataError(
-            f"no split: {why_least}, but {why_most}",
+            f"cannot split: {why_least}, but {why_most}",
             where=f"{rows} rows",
             fix="add rows, or change --eval-min, --eval-max or --model",
         )

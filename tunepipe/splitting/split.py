@@ -92,7 +92,7 @@ def split(
             `stratify_by` and `by_time` the size is this share within chance.
         eval_min: Evaluation rows wanted at least; 0 for one.
         eval_max: Evaluation rows wanted at most; 0 for no limit but the service's.
-        seed: Another seed gives another split.
+        seed: Random seed.
         group_by: Rows of one group stay together: a field, or /PATTERN/ with one group that is
             searched in the input (see keys.py).
         stratify_by: Each label gets its share to one row: `output`, or a field.
@@ -179,7 +179,7 @@ def _check(
     check_fraction(fraction)
     if stratify_by and by_time:
         raise UsageError(
-            "a cut by time leaves no choice of labels",
+            "by_time and stratify_by cannot be combined",
             where="--stratify-by, --by-time",
             fix="give one of the two",
         )
@@ -207,7 +207,7 @@ def _prove(leak: LeakReport, scan: Scan) -> None:
         )
     if int(leak.checksum, 16) != scan.checksum or leak.rows != len(scan.given):
         raise DataError(
-            "the files written do not hold the rows that were read",
+            "the dataset changed during the split",
             fix="nothing may write to the dataset or the outputs meanwhile; split again",
         )
 

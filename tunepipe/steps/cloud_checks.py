@@ -350,7 +350,7 @@ def check_step(
         project: The project that pays.
         region: Where everything runs.
         root: Where the run's results go, gs://BUCKET/….
-        options: What the backend alone knows; its service_account and template_version count here.
+        options: Backend-specific options; its service_account and template_version count here.
         tables: Values that replace those of the package's tables.
         inlined: Whether the template is a part of the pipeline, so that nobody fetches it.
 

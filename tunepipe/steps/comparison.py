@@ -53,8 +53,8 @@ def compare_step(
             `guard_base`; no file, or an empty one, leaves champion or guard out.
         comparison_path: Where scores, comparisons, verdict, reason and flips go, as JSON.
         task: text, classification, json, or auto.
-        margin: The loss against the champion that would still be borne, 0 to 1.
-        guard_margin: The loss on the guard set that would still be borne, 0 to 1.
+        margin: The loss against the champion that is still acceptable, 0 to 1.
+        guard_margin: The loss on the guard set that is still acceptable, 0 to 1.
         seed: Seeds the resampling.
 
     Returns:

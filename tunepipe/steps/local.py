@@ -37,7 +37,7 @@ def tune_step(
         report: The JSON file to write.
         work_dir: Where checkpoints are kept, so that a killed run goes on; "" keeps none.
         base_model: A folder or a hub id; "tiny" or "" for a model from nothing.
-        options: What the local backend alone knows.
+        options: Options of the local backend.
         settings: The other fields of `TuningRequest`.
     """
     kept = {"checkpoint_dir": work_dir} if work_dir else {}

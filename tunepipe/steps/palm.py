@@ -53,7 +53,7 @@ def tune_step(
         base_model: Such as text-bison@001.
         project: Who pays.
         region: Where everything runs.
-        options: What the backend alone knows; see `large_model.tune`.
+        options: Backend-specific options; see `large_model.tune`.
         tables: Values that replace those of the package's tables.
         settings: The other fields of `TuningRequest`.
 

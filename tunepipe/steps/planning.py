@@ -37,7 +37,7 @@ def plan_step(
         region: Where the run is.
         backend: The backend that tunes; "" follows from the model.
         model: The model to tune; "" takes the backend's default.
-        options: What the backend alone knows; a managed job's `location` counts here.
+        options: Backend-specific options; a managed job's `location` counts here.
         warnings: What else a user should know before going on.
         settings: The other arguments of `tunepipe.planning.plan.plan`.
 

@@ -58,7 +58,7 @@ def tune(
         base: The artifact that will stand for the model before tuning.
         report: The JSON file to write.
         resources: The file that names the remote job, kept between two attempts of the step.
-        options: What the backend alone knows; see `managed_tuning.tune`.
+        options: Backend-specific options; see `managed_tuning.tune`.
         tables: Values that replace those of the package's tables.
         settings: The other fields of `TuningRequest`.
 

@@ -1,4 +1,4 @@
-"""What becomes of a validation's report: files, what the next steps need, and a refusal."""
+"""Writes the validation outputs and fails the step on errors."""
 
 from __future__ import annotations
 

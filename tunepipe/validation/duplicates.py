@@ -66,7 +66,7 @@ class Repeats:
     def add(
         self, file: int, first_line: int, inputs: bytes, outputs: bytes, against: bool = False
     ) -> None:
-        """Add the hashes of lines that follow each other; an input of 0 stands for no sound row.
+        """Add the hashes of lines that follow each other; an input of 0 stands for no valid row.
 
         Args:
             file: The file's number, from 0.

@@ -119,7 +119,7 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     try:
         row = _parsed(text, True)
     except _DuplicateKeyError:
-        found.append(Finding("duplicate-key", "a key stands twice in one object"))
+        found.append(Finding("duplicate-key", "duplicate key in object"))
         row = _parsed_or_none(text)
     except (ValueError, RecursionError) as error:
         return _repaired(text, error)

@@ -92,7 +92,7 @@ def open_local(path: str) -> BinaryIO:
     if path == "-":
         return sys.stdin.buffer
     if "://" in path:
-        raise UsageError("this place is not on this machine", where=path, fix="copy it here first")
+        raise UsageError("not a local path", where=path, fix="copy it here first")
     return open(path, "rb")
 
 

@@ -252,7 +252,7 @@ def test_a_killed_step_finds_its_job_again(
 ) -> None:
     method, fault = STAGES[stage]
     cloud.fault(method, **fault)
-    killed = launch_driver.start(request_, tmp_path, "gemini")
+    killed = launch_driver.start(request_, tmp_path, "managed.gemini")
     until(lambda: begun(cloud, method))
     if stage.startswith("after create"):
         until(lambda: jobs(cloud))
@@ -268,7 +268,7 @@ def test_two_runs_at_once_share_one_job(
 ) -> None:
     # Both look before either creates: the slow answer to the first look makes sure of it.
     cloud.fault("ListTuningJobs", times=2, seconds=1.0)
-    both = [launch_driver.start(request_, tmp_path / name, "gemini") for name in "ab"]
+    both = [launch_driver.start(request_, tmp_path / name, "managed.gemini") for name in "ab"]
     assert [ended(process) for process in both] == [0, 0]
     assert result(tmp_path / "a") == result(tmp_path / "b")
     assert len(jobs(cloud)) == 1
@@ -346,7 +346,7 @@ def test_a_cancelled_step_cancels_its_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.ask("hold", {"on": True})
-    step = launch_driver.start(request_, tmp_path, "gemini")
+    step = launch_driver.start(request_, tmp_path, "managed.gemini")
     until((tmp_path / "gcp_resources").exists)
     step.terminate()
     assert ended(step) == CloudError.exit_code
@@ -362,7 +362,7 @@ def test_a_step_cancelled_while_it_creates_leaves_no_job_running(
 ) -> None:
     cloud.ask("hold", {"on": True})
     cloud.fault("CreateTuningJob", seconds=1.0, drop="after")
-    step = launch_driver.start(request_, tmp_path, "gemini")
+    step = launch_driver.start(request_, tmp_path, "managed.gemini")
     until(lambda: jobs(cloud))
     step.terminate()
     assert ended(step) == CloudError.exit_code

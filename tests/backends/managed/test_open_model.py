@@ -141,7 +141,7 @@ def test_two_runs_at_once_share_one_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.fault("ListTuningJobs", times=2, seconds=1.0)
-    both = [launch_driver.start(request_, tmp_path / name, "open_model") for name in "ab"]
+    both = [launch_driver.start(request_, tmp_path / name, "managed.open_model") for name in "ab"]
     assert [ended(process) for process in both] == [0, 0]
     assert result(tmp_path / "a") == result(tmp_path / "b")
     assert len(jobs(cloud)) == 1
@@ -165,7 +165,7 @@ def test_a_cancelled_step_cancels_its_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.ask("hold", {"on": True})
-    step = launch_driver.start(request_, tmp_path, "open_model")
+    step = launch_driver.start(request_, tmp_path, "managed.open_model")
     until((tmp_path / "gcp_resources").exists)
     step.terminate()
     assert ended(step) == CloudError.exit_code

@@ -1,4 +1,4 @@
-"""What a training run needs of memory, reckoned before it starts."""
+"""Estimates a training run's memory before it starts."""
 
 from __future__ import annotations
 

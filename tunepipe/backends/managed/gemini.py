@@ -53,7 +53,7 @@ def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     tuned = job.tuned_model
     if not (tuned and tuned.endpoint):
         raise CloudError(
-            "the job has succeeded and names no endpoint of a tuned model",
+            "the tuning job succeeded but returned no endpoint",
             where=job.name,
             fix="look for its model in the console: there is nothing to ask yet",
         )

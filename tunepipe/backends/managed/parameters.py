@@ -351,7 +351,9 @@ def _typed(name: str, value: Any, kind: str) -> Any:
     if text or (kind == "boolean" and isinstance(value, bool)):
         return value
     raise UsageError(
-        f"must be {_KINDS[kind]}, is {type(value).__name__}", where=name, fix="mend its type"
+        f"must be {_KINDS[kind]}, is {type(value).__name__}",
+        where=name,
+        fix="pass a value of this type",
     )
 
 

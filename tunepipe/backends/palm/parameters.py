@@ -157,7 +157,9 @@ def _typed(name: str, value: Any, rule: Table) -> Any:
     ):
         return value
     raise UsageError(
-        f"must be {_KINDS[kind]}, is {type(value).__name__}", where=name, fix="mend its type"
+        f"must be {_KINDS[kind]}, is {type(value).__name__}",
+        where=name,
+        fix="pass a value of this type",
     )
 
 

@@ -138,7 +138,9 @@ def doctor(
     over = options.tables(context, tables)
     model = models.find(base_model, backend, over)
     if model.backend != "local" and not (project and region):
-        raise UsageError("is needed to look at the cloud", where="--project and --region")
+        raise UsageError(
+            "is required to check the project in the cloud", where="--project and --region"
+        )
     place = Place(
         model,
         dataset,

@@ -188,7 +188,8 @@ def predict(
         int, typer.Option(metavar="N", min=1, help="Requests at a time, in the cloud.")
     ] = 4,
     requests_per_minute: Annotated[
-        float, typer.Option(metavar="N", min=0, help="At most so many; 0: no limit of ours.")
+        float,
+        typer.Option(metavar="N", min=0, help="Maximum number of requests a minute; 0 = no limit."),
     ] = 0.0,
     runs: options.Runs = Path("runs"),
     json: options.Json = False,

@@ -78,7 +78,7 @@ def run(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="What the backend alone knows: lora_rank=16; repeatable."),
+        typer.Option(metavar="K=V", help="Backend-specific option, e.g. lora_rank=16; repeatable."),
     ] = None,
     notify: Annotated[
         str,
@@ -102,7 +102,7 @@ def run(
         bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Run even if the same run was done before.")
+        bool, typer.Option("--again", help="Start a new run even if an identical run exists.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
     json: options.Json = False,
@@ -142,7 +142,9 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
     over = options.tables(context, given["tables"])
     model = models.find(given["base_model"], given["backend"], over)
     if given["email"] and model.backend == LOCAL:
-        raise UsageError("only Vertex AI mails", where="--email", fix="--notify PLACE")
+        raise UsageError(
+            "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
+        )
     own = pairs(given["option"], "--option")
     over = calibrated(
         over,
@@ -165,7 +167,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
     }
     for name in ("project", "region"):  # the plan and the request go by the option
         if name in parameters:
-            raise UsageError("has an option", where=f"--param {name}", fix=f"--{name}")
+            raise UsageError(f"use --{name} instead", where=f"--param {name}", fix=f"--{name}")
     for name in ("tables", "options"):
         if not isinstance(parameters[name], Mapping):
             raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
@@ -276,7 +278,9 @@ def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
             json.dumps(found, allow_nan=False)
         except ValueError:
             place = f"{option} {text}"
-            raise UsageError("no number to send", where=place, fix="a finite one") from None
+            raise UsageError(
+                "value must be a finite number", where=place, fix="pass a finite number"
+            ) from None
     return found
 
 

@@ -321,7 +321,9 @@ def _changed(verb: str, name: str, project: str, region: str, kfp_host: str) -> 
 def _place(project: str, region: str) -> tuple[str, str]:
     for option, value in (("--project", project), ("--region", region)):
         if not value:
-            raise UsageError("is needed", where=option, fix="give it, or set it in tunepipe.toml")
+            raise UsageError(
+                f"{option} is required", where=option, fix="set it here or in tunepipe.toml"
+            )
     return project, region
 
 

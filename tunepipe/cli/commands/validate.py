@@ -66,7 +66,7 @@ def _show_code(
 
 def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
     rows, warnings = report["rows"], report["problems_total"] - report["errors"]
-    counted = f"{rows:,} rows, {report['valid_rows']:,} sound, {report['bytes']:,} bytes"
+    counted = f"{rows:,} rows, {report['valid_rows']:,} valid, {report['bytes']:,} bytes"
     out.line(f"{counted}, {report['errors']:,} errors, {warnings:,} warnings")
     tokens = report["stats"].get("tokens_estimated", {}).get("total")
     if tokens:
@@ -98,21 +98,30 @@ def validate(
     ],
     format: options.Format = "auto",
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose limits hold; the format's first if unsaid.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Model whose limits apply. Default: the first model of the format."
+        ),
     ] = "",
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="No row may stand in this file too; repeatable."),
+        typer.Option(metavar="FILE", help="Report rows that also appear in this file; repeatable."),
     ] = None,
     max_problems: Annotated[
-        int, typer.Option(metavar="N", min=0, help="List so many; all are counted.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Maximum number of problems listed (all are counted)."
+        ),
     ] = 1000,
     near_duplicates: Annotated[
-        bool, typer.Option("--near-duplicates", help="Look for rows that say nearly the same.")
+        bool, typer.Option("--near-duplicates", help="Look for near-duplicate rows.")
     ] = False,
     pii: Annotated[bool, typer.Option("--pii", help="Look for personal data.")] = False,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Processes; 0: as the size asks for.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Number of worker processes; 0 = choose by dataset size."
+        ),
     ] = 0,
     report: Annotated[
         list[str] | None,
@@ -123,15 +132,15 @@ def validate(
         typer.Option(metavar="FILE", help="Write a corrected copy, and FILE's .rejects.jsonl."),
     ] = "",
     control_characters: Annotated[
-        bool, typer.Option("--control-characters", help="With --fix: take them out.")
+        bool, typer.Option("--control-characters", help="With --fix, remove control characters.")
     ] = False,
     tables: options.Tables = "",
     json: options.Json = False,
 ) -> int:
     """Find every problem of every row, with its line.
 
-    Exit code 1 where there is an error; warnings alone pass. --fix mends what needs no guess:
-    byte-order marks, blank lines, line ends, exact duplicates.
+    Exit code 1 where there is an error; warnings alone pass. --fix repairs only unambiguous
+    problems: byte-order marks, blank lines, line ends, exact duplicates.
     """
     from tunepipe.catalog.models import check_name
     from tunepipe.cli.report_files import check_validation_report, write_validation_report
