@@ -36,9 +36,7 @@ def start(request: TuningRequest, output: Path, tuner: str = "palm.tuning") -> B
     return process
 
 
-def _run(
-    request: TuningRequest, output: Path, tuner: str, environment: Mapping[str, str]
-) -> None:
+def _run(request: TuningRequest, output: Path, tuner: str, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     output.mkdir(parents=True, exist_ok=True)
     try:
