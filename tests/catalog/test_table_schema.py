@@ -14,7 +14,7 @@ from tunepipe.planning.plan import plan
 from tunepipe.steps.planning import plan_step
 
 A100 = "NVIDIA_A100_80GB"
-OURS = {name: load(f"{name}.toml") for name in ("regions", "prices", "models", "services")}
+OURS = {name: load(f"catalog/{name}.toml") for name in ("regions", "prices", "models", "services")}
 
 
 def laid(path, value):
