@@ -42,7 +42,7 @@ models = [read(path) for path in sys.argv[1:]]
 PROGRAMS = {
     "tunepipe score": """
 import sys
-from tunepipe.core.scoring import score
+from tunepipe.evaluation.score import score
 score(sys.argv[1], sys.argv[2])
 """,
     "rouge-score: ROUGE-1/2/L, values only": READ

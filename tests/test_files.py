@@ -93,7 +93,7 @@ def test_only_what_keeps_the_file_from_being_written_is_said_of_it(tmp_path, rai
 @pytest.mark.parametrize(
     ("path", "found", "fix"),
     [
-        ("none.jsonl", "cannot be read: No such file or directory", "check the name"),
+        ("none.jsonl", "cannot be read: No such file or directory", "check the path"),
         (".", "cannot be read: Is a directory", r"FOLDER/*.jsonl"),
     ],
 )

@@ -18,8 +18,12 @@ def wheel(tmp_path_factory):
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     )
     for name in listed.stdout.decode().splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "compiled/", "docs/")):
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.startswith(("tests/", "compiled/", "docs/")):
+            continue
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_symlink():
+            (source / name).symlink_to((ROOT / name).readlink())
+        elif (ROOT / name).is_file():
             (source / name).write_bytes((ROOT / name).read_bytes())
     command = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
     subprocess.run([sys.executable, *command, "--wheel-dir", out, source], check=True)

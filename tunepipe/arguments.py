@@ -60,7 +60,7 @@ def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
         raise UsageError(
             f"must be between 0 and 1 (exclusive), got {value!r}",
             where=where,
-            fix="pass a fraction",
+            fix="pass a fraction above 0 and below 1",
         )
 
 

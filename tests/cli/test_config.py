@@ -81,7 +81,7 @@ def test_the_file_is_found_in_the_working_directory_or_by_name(tmp_path, monkeyp
     with pytest.raises(UsageError, match="cannot be read") as caught:
         settings.read()
     assert caught.value.where == f"TUNEPIPE_CONFIG {tmp_path / 'other.toml'}"
-    assert "check the name" in caught.value.fix
+    assert "check the path" in caught.value.fix
     (tmp_path / "other.toml").write_text('region = "there"\n')
     assert settings.read() == {"region": "there"}
 
@@ -94,14 +94,14 @@ def test_days_of_the_tables_become_texts_for_a_pipelines_parameter():
 
 @pytest.mark.parametrize("given", [{"schedule": {"apply": 3}}, {"schedule": {"apply": ["x"]}}])
 def test_a_verb_is_no_setting(given):
-    with pytest.raises(UsageError, match=r"schedule\.apply is a verb") as caught:
+    with pytest.raises(UsageError, match=r"'schedule\.apply' is a command") as caught:
         settings.defaults(given, {"schedule": {"apply": {"cron"}}})
     assert caught.value.fix == "[schedule.apply]"
 
 
 def test_tables_that_are_none_are_refused():
     with pytest.raises(UsageError, match="'tables' must be a TOML table") as caught:
-        settings.overrides({"tables": "catalog/prices.toml"}, "")
+        settings.overrides({"tables": "prices.toml"}, "")
     assert caught.value.fix == "--tables prices.toml"
 
 

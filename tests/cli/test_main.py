@@ -180,10 +180,10 @@ def test_the_tables_of_the_user_are_laid_over_ours(capfd, tmp_path):
     )
     europe = ("plan", "--rows", "240", "--region", "europe-west4", "--json")
     assert json.loads(said(capfd, *europe)[1])["estimated_cost_usd"] == 32.0
-    (tmp_path / "catalog/prices.toml").write_text(
+    (tmp_path / "prices.toml").write_text(
         "[prices.accelerators.TPU_V3]\nusd_per_hour = { europe-west4 = 1.0 }\n"
     )
-    found = json.loads(said(capfd, *europe, "--tables", "catalog/prices.toml")[1])
+    found = json.loads(said(capfd, *europe, "--tables", "prices.toml")[1])
     assert found["estimated_cost_usd"] == 64.0
 
 
@@ -224,7 +224,7 @@ def test_help_comes_whatever_the_settings_say(capfd, tmp_path, monkeypatch, text
 
 PROBE = """
 import sys
-from tunepipe.ops.main import run
+from tunepipe.cli.main import run
 code = run(sys.argv[1:])
 print(code, *sys.modules, file=sys.stderr)
 """

@@ -32,7 +32,7 @@ def python(tmp_path_factory):
 
 def test_tunepipe_is_not_there(python, tmp_path):
     found = subprocess.run(
-        [python, "-c", "import tunepipe.core"], cwd=tmp_path, capture_output=True
+        [python, "-c", "import tunepipe.data"], cwd=tmp_path, capture_output=True
     )
     assert b"No module named 'tunepipe'" in found.stderr
 

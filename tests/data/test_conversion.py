@@ -392,7 +392,7 @@ def test_what_cannot_be_read_is_said(tmp_path, name, content, to, kind, said):
 
 def test_neither_formats_nor_conversion_imports_pandas():
     program = (
-        "import sys; from tunepipe.core import conversion, formats\n"
+        "import sys; from tunepipe.data import conversion, formats\n"
         "assert conversion and formats and 'pandas' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -131,8 +131,8 @@ def test_an_error_midway_keeps_what_was_paid_for(rows, tmp_path):
 
 KILLED = """
 import sys, time
-from tunepipe.backends.contract import Answer
-from tunepipe.backends.prediction import predict_rows
+from tunepipe.backends.base import Answer
+from tunepipe.evaluation.ask import predict_rows
 
 class Slow:
     def predict(self, model, prompts, **settings):

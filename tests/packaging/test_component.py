@@ -89,7 +89,7 @@ def test_the_archive_depends_on_names_and_bytes_alone(tmp_path):
 
 
 def test_docstrings_go_and_every_line_stays_where_it_was():
-    source = (ROOT / "core" / "steps.py").read_text(encoding="utf-8")
+    source = (ROOT / "tunepipe" / "planning" / "plan.py").read_text(encoding="utf-8")
     lean = without_docstrings(source)
     assert "Returns:" in source
     assert "Returns:" not in lean
@@ -98,7 +98,7 @@ def test_docstrings_go_and_every_line_stays_where_it_was():
 
 
 def test_without_its_docstrings_a_module_does_the_same():
-    source = (ROOT / "core" / "steps.py").read_text(encoding="utf-8")
+    source = (ROOT / "tunepipe" / "planning" / "plan.py").read_text(encoding="utf-8")
     assert code_of(source) == code_of(without_docstrings(source))
 
 
@@ -116,7 +116,7 @@ def code_of(source: str) -> str:
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_every_python_at_hand_packs_the_same_bytes(version):
     code = (
-        "import runpy; archive = runpy.run_path('components/_archive.py')['archive'];"
+        "import runpy; archive = runpy.run_path('tunepipe/packaging/archive.py')['archive'];"
         "print(archive({'a.py': b'x' * 5000, 'b/c.py': bytes(range(256))}).hex())"
     )
     python = shutil.which(f"python{version}")

@@ -447,7 +447,7 @@ BAD = b'{"input_text": "a"}\n'
         ("GOOD", {"group_by": "/(z/"}, UsageError, "not a pattern"),
         ("GOOD", {"eval_fraction": 0.0}, UsageError, "must be between 0 and 1"),
         ("GOOD", {"eval_fraction": 1.0}, UsageError, "must be between 0 and 1"),
-        ("GOOD", {"by_time": "a", "stratify_by": "b"}, UsageError, "a cut by time leaves no"),
+        ("GOOD", {"by_time": "a", "stratify_by": "b"}, UsageError, "cannot be combined"),
         ("GOOD", {"eval_min": 25}, DataError, "--eval-min 25, but training needs 10 of the 30"),
         ("GOOD", {"eval_min": 9, "eval_max": 5}, DataError, "but --eval-max 5"),
         ("GOOD", {"group_by": "output_text"}, DataError, "whole groups of rows give no"),

@@ -125,7 +125,7 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
         file: A TOML file with the tables regions, prices, models and services, or "".
 
     Returns:
-        {"prices": …, "models": …}, as tunepipe.core takes it.
+        {"prices": …, "models": …}, as the catalog takes it.
 
     Raises:
         UsageError: The file cannot be read, or it does not fit our tables.

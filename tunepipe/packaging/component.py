@@ -20,7 +20,7 @@ from kfp import dsl
 
 from tunepipe.errors import LimitError
 from tunepipe.packaging.archive import archive, without_docstrings
-from tunepipe.packaging.imports import data_files_of, modules_of, third_party_of
+from tunepipe.packaging.imports import PACKAGE, data_files_of, modules_of, third_party_of
 from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 
 # Linux stops at 128 KiB for one argument (MAX_ARG_STRLEN); half of it leaves room for the rest.
@@ -62,6 +62,7 @@ def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
         name: without_docstrings(path.read_text(encoding="utf-8")).encode()
         for name, path in files.items()
     }
+    code[f"{PACKAGE}/__init__.py"] = b""
     return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-_PACKAGE = "tunepipe"
+PACKAGE = "tunepipe"
 _ROOT = Path(__file__).parents[1]
 _DATA_SUFFIXES = (".toml", ".j2", ".css", ".js")
 
@@ -34,10 +34,12 @@ def modules_of(function: Callable[..., object]) -> dict[str, Path]:
         file = _file_of(name)
         assert file
         found[name] = file
-        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        parent = name.rpartition(".")[0]
+        if name == PACKAGE:  # its public API imports everything, and no step needs it
+            continue
+        package = name if file.name == "__init__.py" else parent
         waiting.extend(_own(_imported_by(_text(file), package)))
-        if package != name:
-            waiting.append(package)
+        waiting.append(parent)
     return dict(sorted(found.items()))
 
 
@@ -52,7 +54,7 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
         for literal in _data_names(_text(file)):
             for path in (_ROOT / literal, file.parent / "templates" / literal):
                 if path.is_file():
-                    found[f"{_PACKAGE}/{path.relative_to(_ROOT).as_posix()}"] = path
+                    found[f"{PACKAGE}/{path.relative_to(_ROOT).as_posix()}"] = path
     return dict(sorted(found.items()))
 
 
@@ -62,7 +64,7 @@ def third_party_of(modules: Mapping[str, Path]) -> set[str]:
     return {
         name
         for name in names
-        if name.partition(".")[0] not in sys.stdlib_module_names | {_PACKAGE, ""}
+        if name.partition(".")[0] not in sys.stdlib_module_names | {PACKAGE, ""}
     }
 
 
@@ -114,7 +116,7 @@ def _own(names: Iterable[str]) -> Iterator[str]:
 def _file_of(name: str) -> Path | None:
     """Return the file of one of our modules or packages; None for any other name."""
     top, *below = name.split(".")
-    if top != _PACKAGE:
+    if top != PACKAGE:
         return None
     file = _ROOT.joinpath(*below)
     for candidate in (file.with_suffix(".py") if below else file, file / "__init__.py"):

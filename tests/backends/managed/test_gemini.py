@@ -305,7 +305,7 @@ OVER = [
     ({"state": "JOB_STATE_EXPIRED", **END}, "ended as JOB_STATE_EXPIRED"),
     ({"state": "JOB_STATE_PARTIALLY_SUCCEEDED"}, "ended as JOB_STATE_PARTIALLY_SUCCEEDED"),
     ({"state": "JOB_STATE_OF_LATER_DAYS", **END}, "ended as JOB_STATE_OF_LATER_DAYS"),
-    ({"state": "JOB_STATE_SUCCEEDED", **END}, "names no endpoint"),
+    ({"state": "JOB_STATE_SUCCEEDED", **END}, "returned no endpoint"),
 ]
 
 

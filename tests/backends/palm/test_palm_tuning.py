@@ -219,7 +219,7 @@ def test_rate_limits_while_rows_are_asked_are_waited_out(cloud: StandIn, tmp_pat
     rows.write_text(lines(10))
     cloud.fault("Predict", code=429, message="Quota exceeded", times=3)
     pace = Pace(workers=4, attempts=6, first_pause_seconds=0.05)
-    outcome = predict_rows(large_model, result.endpoint, str(rows), str(out), pace=pace)
+    outcome = predict_rows(prediction, result.endpoint, str(rows), str(out), pace=pace)
     assert (outcome.rows, outcome.unanswered) == (10, 0)
     assert [call["code"] for call in cloud.calls("Predict")].count(429) == 3
 
