@@ -33,6 +33,7 @@ FLOORS = (
     ("pipelines",),
     ("runs",),
     ("cli",),
+    ("api",),
 )
 FLOOR_OF = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 # Folders without a cloud, a network or kfp; of evaluation, all but the modules that ask a model.

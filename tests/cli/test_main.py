@@ -1,16 +1,19 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import typer
 
 from tunepipe.cli import config as settings
 from tunepipe.cli import main, output
 from tunepipe.errors import DataError
+from tunepipe.runs import progress_display
 
 # `google` and `google.cloud` are namespaces that an environment's .pth files bring.
 HEAVY = {
@@ -34,6 +37,11 @@ PLAN = ("plan", "--rows", "240", "--region", "us-central1")
     [
         ((), 0),
         (("--help",), 0),
+        (("-h",), 0),
+        (("--version",), 0),
+        (("schedule",), 0),
+        (("schedule", "apply", "-h"), 0),
+        (("schedule", "nothing"), 2),
         (("plan", "--help"), 0),
         (PLAN, 0),
         (("plan", "--rows", "9", "--region", "us-central1"), 1),
@@ -51,7 +59,7 @@ PLAN = ("plan", "--rows", "240", "--region", "us-central1")
         ((*PLAN, "--tables", "no-such-file.toml"), 2),
         ((*PLAN, "--max-cost-usd", "36.13"), 3),
         (("plan", "--rows", "240", "--region", "us-east1"), 3),
-        (("plan", "--rows", "240"), 3),
+        (("plan", "--rows", "240"), 2),
     ],
 )
 def test_exit_codes(capfd, arguments, code):
@@ -274,6 +282,59 @@ def test_colour_is_for_terminals(monkeypatch):
     assert output.Output(stream=io.StringIO()).styled("x", "red") == "x"
     monkeypatch.setenv("NO_COLOR", "1")
     assert output.Output(stream=Terminal()).styled("x", "red") == "x"
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    for name, live in (("dumb", False), ("xterm", True)):
+        monkeypatch.setenv("TERM", name)
+        assert (output.Output().styled("x", "red") != "x") == live
+        assert isinstance(progress_display.view(), progress_display.Terminal) == live
+
+
+def test_help_shows_verbs_in_groups_and_an_example_in_each(capfd):
+    out = said(capfd, "--help")[1]
+    assert re.findall(r"^(\w+):$", out, re.MULTILINE) == ["Options", "Data", "Runs", "Models"]
+    assert "..." not in out.partition("Data:")[2], "a verb's first line does not fit"
+    command = typer.main.get_command(main.app)
+    for path in verbs(command):
+        shown = said(capfd, *path, "-h")[1]
+        example = shown.partition("Example:\n")[2].strip()
+        assert example.startswith(" ".join(["tunepipe", *path])), path
+        options = set(re.findall(r" (--[a-z-]+)", example))
+        assert all(f"{option} " in shown.partition("Example:")[0] for option in options), example
+    assert re.findall(r"^([A-Z]\w+):$", said(capfd, "run", "-h")[1], re.MULTILINE) == [
+        "Data", "Tuning", "Evaluation", "Place", "Cost", "Messages", "Options", "Example",
+    ]  # fmt: skip
+
+
+def verbs(command, *path):
+    for name, below in command.commands.items():
+        if hasattr(below, "commands"):
+            yield from verbs(below, *path, name)
+        else:
+            yield [*path, name]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_verbs_and_options(shell):
+    start = [sys.executable, "-c", "from tunepipe.cli.main import main; main()"]
+    line = "tunepipe schedule ap"
+    variables = {
+        "_TUNEPIPE_COMPLETE": f"complete_{shell}", "COMP_WORDS": line, "COMP_CWORD": "2",
+        "_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }  # fmt: skip
+    done = subprocess.run(
+        start, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60
+    )
+    assert "apply" in done.stdout
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def test_columns_line_up_under_wide_characters():

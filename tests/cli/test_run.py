@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -39,11 +40,16 @@ def test_what_is_no_pair(text):
 
 
 def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
-    code, found, err = said(
+    arguments = (
         "run", "--backend", "local", "--dataset", dataset, "--dry-run", "--param", "eval_max=20",
         "--option", "lora_rank=8",
     )  # fmt: skip
-    assert code == 0
+    code, found, err = said(*arguments, "--json")
+    assert (code, err) == (0, "")
+    code, out, err = said(*arguments)
+    assert (code, out) == (0, None)
+    assert json.loads(Path("runs/dry-run-local.json").read_text()) == found
+    assert "runs/dry-run-local.json" in err
     assert list(found) == ["backend", "plan", "parameters"]
     assert found["parameters"]["eval_max"] == 20
     assert found["parameters"]["options"] == {"lora_rank": 8}
@@ -68,17 +74,23 @@ def test_a_run_is_planned_over_the_rows_that_its_split_will_leave(
     path.write_text("".join(lines))
     found = said(
         "run", "--dataset", path, "--region", "us-central1", "--project", "p",
-        "--bucket", "gs://b", "--param", param, "--dry-run",
+        "--bucket", "gs://b", "--param", param, "--dry-run", "--json",
     )[1]  # fmt: skip
     assert found["plan"]["rows"] == planned
 
 
 def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
-    code, found, err = said(
+    arguments = (
         "run", "--dataset", dataset, "--region", "us-central1", "--project", "p",
         "--bucket", "gs://b", "--label", "team=x", "--label", "paid=true", "--dry-run",
     )  # fmt: skip
+    code, found, _ = said(*arguments, "--json")
     assert code == 0
+    code, out, err = said(*arguments)
+    assert (code, out) == (0, None)
+    written = json.loads(Path("runs/dry-run-large-model.json").read_text())
+    assert written["plan"] == found["plan"]
+    assert len(err.splitlines()) < 25, "the request is in the file, not on the screen"
     assert list(found) == ["backend", "plan", "request"]
     assert found["request"]["parent"] == "projects/p/locations/us-central1"
     assert found["request"]["pipeline_job"]["labels"]["team"] == "x"
@@ -188,7 +200,9 @@ def test_a_schedule_over_such_data_only_warns(dataset):
 def test_answers_longer_than_a_model_may_give_are_told(said, dataset, most, warned):
     with dataset.open("a") as file:
         file.write(json.dumps({"input_text": "all of it", "output_text": "word" * 300}) + "\n")
-    ended, found, _ = said("run", "--dataset", dataset, "--backend", "local", "--dry-run", *most)
+    ended, found, _ = said(
+        "run", "--dataset", dataset, "--backend", "local", "--dry-run", "--json", *most
+    )
     told = [one for one in found["plan"]["warnings"] if "has about 300 tokens, and at 256" in one]
     assert (ended, bool(told)) == (0, warned)
 

@@ -49,6 +49,14 @@ def test_only_what_the_body_imports_goes_in():
     ]
 
 
+@pytest.mark.parametrize("verb", components.__all__)
+def test_the_public_api_stays_at_home(verb):
+    """tunepipe/__init__.py holds the version and the API; a step gets an empty one."""
+    files = embedded(getattr(components, verb))
+    assert files["tunepipe/__init__.py"] == b""
+    assert not [name for name in files if name.startswith(("tunepipe/api", "tunepipe/cli"))]
+
+
 def test_imports_of_imports_go_in_and_bring_their_data():
     files = embedded(components.compute_train_steps)
     assert {"tunepipe/planning/plan.py", "tunepipe/catalog/tables.py"} <= set(files)

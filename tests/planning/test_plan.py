@@ -117,11 +117,16 @@ def test_few_rows_are_warned_of(rows, warned):
     assert any("rows are few" in warning for warning in found) is warned
 
 
+def test_a_missing_region_is_wrong_usage_and_names_those_of_the_model():
+    with pytest.raises(UsageError) as caught:
+        steps.plan(100, region="")
+    assert "us-central1, europe-west4" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"region": "us-east1"}, "us-central1, europe-west4"),
-        ({"region": ""}, "us-central1, europe-west4"),
         ({"region": "us-central1", "backend": "local"}, "local"),
         ({"region": "asia-east1", "model": "gemini-3.5-flash"}, "us-central1, europe-west4"),
         ({"region": "us-central1", "max_cost_usd": 36.13}, "36.14 USD, above"),

@@ -115,7 +115,8 @@ def test_a_run_may_tune_elsewhere_than_it_runs(
     assert main.run([*wanted, *tokyo, "--option", "location=us-central1"]) == 0
     said = capfd.readouterr()
     assert "multi-region us" in " ".join(said.err.split())
-    assert json.loads(said.out)["request"]["parent"] == "projects/p/locations/asia-northeast1"
+    found = json.loads(Path("runs/dry-run-gemini.json").read_text())
+    assert found["request"]["parent"] == "projects/p/locations/asia-northeast1"
 
 
 def test_a_rate_and_a_multiplier_contradict_each_other(dataset: str) -> None:
@@ -132,7 +133,8 @@ def test_the_services_count_goes_with_the_run(
     assert main.run([*arguments, *PLACE, "--tokenizer", "service", "--dry-run"]) == 0
     found = capfd.readouterr()
     assert "calibrated on 120 rows with the service's count" in " ".join(found.err.split())
-    sent = json.loads(found.out)["request"]["pipeline_job"]["runtime_config"]["parameter_values"]
+    request = json.loads(Path("runs/dry-run-gemini.json").read_text())["request"]
+    sent = request["pipeline_job"]["runtime_config"]["parameter_values"]
     sample = sent["tables"]["prices"]["tokens"]["calibration"]
     assert (sample["rows"], sample["counter"]) == (120, "the service's count for gemini-3.5-flash")
     assert 0 < sample["counted"] != sample["estimated"] > 0

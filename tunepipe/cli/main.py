@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from tunepipe import __version__
 from tunepipe.cli import config as settings
 from tunepipe.cli.commands import (
     champions,
@@ -33,6 +34,7 @@ from tunepipe.cli.commands import (
 from tunepipe.cli.commands import (
     run as run_command,
 )
+from tunepipe.cli.help import Verb, Verbs
 from tunepipe.cli.output import (
     Output,
     ReaderLeft,
@@ -43,44 +45,90 @@ from tunepipe.cli.output import (
 )
 from tunepipe.errors import TunepipeError, UsageError
 
+# Options that no variable of the environment sets.
+_NO_SETTINGS = ("help", "version", "install_completion", "show_completion")
 DEFECT = 70
 INTERRUPTED = 130
 READER_LEFT = 141
 
 app = typer.Typer(
     name="tunepipe",
+    cls=Verbs,
     epilog="An option's value comes from its flag, else from the environment "
     "(--max-cost-usd: TUNEPIPE_MAX_COST_USD), else from tunepipe.toml. Exit codes: 0 done, "
     "1 the data or the model did not pass, 2 wrong usage or unreadable input, 3 refused by a "
-    "limit, 4 the cloud said no.",
-    add_completion=False,
+    "limit, 4 the cloud refused or failed.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _verb in (
-    validate.validate,
-    split.split,
-    plan.plan,
-    score.score,
-    convert.convert,
-    run_command.run,
-    status.status,
-    status.cancel,
-    predict.predict,
-    champions.promote,
-    champions.rollback,
-    champions.champions,
-    endpoints.endpoints,
-    costs.costs,
-    doctor.doctor,
-):
-    app.command()(_verb)
-app.command("compile")(compile.compile_pipelines)
-app.add_typer(schedule.app, name="schedule")
+# Each verb with an example, in the groups and the order of the help.
+_VERBS: dict[str, dict[str, tuple[Callable[..., int], str]]] = {
+    "Data": {
+        "validate": (validate.validate, "tunepipe validate rows.jsonl --report problems.html"),
+        "split": (
+            split.split,
+            "tunepipe split rows.jsonl --train train.jsonl --eval eval.jsonl --group-by customer",
+        ),
+        "convert": (convert.convert, "tunepipe convert orders.csv rows.jsonl --to messages"),
+    },
+    "Runs": {
+        "plan": (
+            plan.plan,
+            "tunepipe plan rows.jsonl --model gemini-2.5-flash --region us-central1",
+        ),
+        "run": (run_command.run, "tunepipe run --dataset rows.jsonl --backend local"),
+        "status": (status.status, "tunepipe status 20261126-090000-1a2b3c --wait"),
+        "cancel": (
+            status.cancel,
+            "tunepipe cancel 20261126-090000-1a2b3c --project my-project --region us-central1",
+        ),
+        "doctor": (
+            doctor.doctor,
+            "tunepipe doctor --project my-project --region us-central1 --bucket gs://my-bucket",
+        ),
+        "compile": (compile.compile_pipelines, "tunepipe compile --check"),
+    },
+    "Models": {
+        "score": (score.score, "tunepipe score tuned.jsonl --baseline base.jsonl"),
+        "predict": (predict.predict, 'tunepipe predict --model RUN "Two cups of tea, please"'),
+        "champions": (
+            champions.champions,
+            "tunepipe champions --registry gs://my-bucket/tunepipe/registry/gemini",
+        ),
+        "promote": (champions.promote, 'tunepipe promote RUN --reason "support prefers it"'),
+        "rollback": (
+            champions.rollback,
+            "tunepipe rollback --registry runs/registry --reason complaints",
+        ),
+        "endpoints": (
+            endpoints.endpoints,
+            "tunepipe endpoints --project my-project --region us-central1",
+        ),
+        "costs": (costs.costs, "tunepipe costs --project my-project --region us-central1"),
+    },
+}
+for _group, _verbs_of_group in _VERBS.items():
+    for _verb, (_function, _example) in _verbs_of_group.items():
+        app.command(_verb, cls=Verb, epilog=_example, rich_help_panel=_group)(_function)
+app.add_typer(schedule.app, name="schedule", cls=Verbs, rich_help_panel="Runs")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"tunepipe {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _command() -> None:
+def _command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
     """Validated, costed, gated tuning of language models."""
 
 
@@ -157,7 +205,7 @@ def _configured(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _asks_help(arguments: Sequence[str]) -> bool:
-    return not arguments or "--help" in arguments
+    return not arguments or bool({"--help", "-h", "--version"} & set(arguments))
 
 
 def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
@@ -171,7 +219,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
         settings.check_variables(_verbs(command))
     try:
         code = command.main(
-            arguments or ["--help"],
+            [*arguments, "--help"] if _names_a_group(arguments) else arguments,
             prog_name="tunepipe",
             standalone_mode=False,
             default_map=given,
@@ -179,8 +227,10 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
         )
     except typer.TyperException as error:
         raise _usage(error) from None
-    except SystemExit:
-        # So the parser ends where standard output's reader left.
+    except SystemExit as ended:
+        # So the parser ends where it completed a command line, and where standard output closed.
+        if ended.code == 0:
+            return 0
         raise ReaderLeft from None
     except OSError as error:
         fix = "check the path and its permissions" if error.filename else ""
@@ -189,20 +239,23 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _names_a_group(arguments: Sequence[str]) -> bool:
+    """Return True where verbs are to follow: such a call shows its help."""
+    groups = {group.name for group in app.registered_groups}
+    return not arguments or (len(arguments) == 1 and arguments[0] in groups)
+
+
 def _with_one_verb(arguments: Sequence[str]) -> typer.Typer:
     """Return the command with the verb asked for alone: to build all takes longer than most do."""
     verb = arguments[0] if arguments else ""
-    found = [one for one in app.registered_commands if verb == (one.name or _name(one.callback))]
+    found = [one for one in app.registered_commands if verb == one.name]
     groups = [one for one in app.registered_groups if verb == one.name]
     if not (found or groups):
         return app
     small = copy(app)
     small.registered_commands, small.registered_groups = found, groups
+    small._add_completion = False
     return small
-
-
-def _name(callback: Any) -> str:
-    return str(callback.__name__)
 
 
 def _usage(error: Any) -> UsageError:
@@ -216,7 +269,7 @@ def _name_variables(command: Any) -> None:
     for below in getattr(command, "commands", {}).values():
         _name_variables(below)
     for option in command.params:
-        if option.param_type_name == "option" and option.name != "help":
+        if option.param_type_name == "option" and option.name not in _NO_SETTINGS:
             option.envvar = settings.variable(option.name)
             option.show_envvar = False
 

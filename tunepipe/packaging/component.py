@@ -62,6 +62,7 @@ def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
         name: without_docstrings(path.read_text(encoding="utf-8")).encode()
         for name, path in files.items()
     }
+    # A step needs the package and not its public API, whose version would lose every cache.
     code[f"{PACKAGE}/__init__.py"] = b""
     return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
 

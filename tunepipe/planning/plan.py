@@ -270,7 +270,13 @@ def _check_tunable(model: Model) -> None:
 
 
 def _region(model: Model, region: str) -> str:
-    return region or "local" if model.backend == "local" else region
+    if not region and model.backend != "local":
+        raise UsageError(
+            f"{model.name} is tuned in a region",
+            where="region",
+            fix=f"one of {', '.join(model.regions)}" if model.regions else "such as us-central1",
+        )
+    return region or "local"
 
 
 def _batch(model: Model, region: str, given: int) -> int:

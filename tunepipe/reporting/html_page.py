@@ -33,9 +33,13 @@ def render(template: str, **view: Any) -> str:
     Returns:
         The page, which is valid UTF-8 whatever the values hold.
     """
-    style = _source("page.css")
-    page = _environment().get_template(template).render(style=style, **view)
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return fill(template, style=_source("page.css"), **view)
+
+
+def fill(template: str, **view: Any) -> str:
+    """Fill a template that is not a whole page; see `render`."""
+    text = _environment().get_template(template).render(**view)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @cache

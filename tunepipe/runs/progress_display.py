@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -27,8 +28,9 @@ class View(Protocol):
 
 
 def view() -> View:
-    """Choose by where standard error goes."""
-    return Terminal() if sys.stderr.isatty() else Lines()
+    """Choose by where standard error goes; a dumb terminal cannot redraw a line."""
+    is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Terminal() if is_live else Lines()
 
 
 class Lines:

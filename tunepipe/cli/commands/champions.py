@@ -37,7 +37,9 @@ def promote(
     yes: Yes = False,
     json: options.Json = False,
 ) -> int:
-    """Make a run's model the champion by hand, whatever the verdict; the move is recorded.
+    """Make a run's model the champion by hand.
+
+    The verdict does not count; the move is recorded.
 
     In the cloud the model also gets the alias `champion` in the model registry.
     """
@@ -67,7 +69,10 @@ def rollback(
     yes: Yes = False,
     json: options.Json = False,
 ) -> int:
-    """Make an earlier champion the champion again; the move is recorded as another one."""
+    """Make an earlier champion the champion again.
+
+    The move is recorded.
+    """
     from tunepipe.registry import champions as moves
 
     out = Output(json)
@@ -81,7 +86,7 @@ def rollback(
 def champions(
     registry: Registry = "", runs: options.Runs = Path("runs"), json: options.Json = False
 ) -> int:
-    """List the moves of the champion: who, when, which run, which verdict."""
+    """List who became champion, when and why."""
     from tunepipe.registry import champions as moves
 
     place = registry or str(runs / "registry")

@@ -49,7 +49,9 @@ def costs(
     runs: options.Runs = Path("runs"),
     json: options.Json = False,
 ) -> int:
-    """Sum what tuning has cost, a project's runs in a region or a folder's, beside the estimates.
+    """Sum what tuning has cost, next to the estimates.
+
+    Covers a project's runs in a region, or a folder's.
 
     Actual is what a job has used at the table's price; where that is not known, the estimate
     counts. A job that several runs share is counted once; endpoints and questions are not in it.

@@ -127,7 +127,9 @@ def doctor(
     tables: options.Tables = "",
     json: options.Json = False,
 ) -> int:
-    """Find what would fail a run, each with the command that mends it; nothing is changed.
+    """Find what would fail a run, with the command that fixes it.
+
+    Changes nothing.
 
     What the account in use may not see is said to be unknown. The exit code is that of the first
     problem, and 0 where there is none.

@@ -64,7 +64,7 @@ def endpoints(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: options.Json = False,
 ) -> int:
-    """List the endpoints that our tuning jobs have made, their age and their cost; clean up.
+    """List endpoints of tuned models with age and cost; clean up.
 
     Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
     would go to, and deletes nothing while a run that may need it is under way. An hour's price is

@@ -124,67 +124,112 @@ def plan(
 
     Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
     """
-    from tunepipe.catalog import models
-    from tunepipe.cli.token_counts import calibrated
-    from tunepipe.planning import plan as steps
-
-    if bool(dataset) == (rows is not None):
-        raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
-    if tokenizer and not dataset:
-        raise UsageError("has no rows to count without a dataset", where="--tokenizer")
-    over = options.tables(context, tables)
-    what = models.find(model, backend, over)
-    size = Measured(rows or 0, 0)
-    if dataset:
-        size = measured(dataset, format, what.name, over.get("services"))
-    place: dict[str, Any] = {"project": project, "region": region}
-    over = calibrated(over, tokenizer, dataset or (), model=what, format=format, **place)
-    found = steps.plan(
-        size.rows,
-        tokens=tokens or 0,
-        tokens_estimated=size.tokens,
+    found = make_plan(
+        dataset or (),
+        rows,
         region=region,
         model=model,
         backend=backend,
         epochs=options.positive(epochs, "--epochs"),
         train_steps=train_steps or 0,
         max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
+        tokens=tokens or 0,
+        tokenizer=tokenizer,
+        project=project,
         hours=options.positive(hours, "--hours"),
         learning_rate_multiplier=learning_rate_multiplier,
-        today=datetime.now(UTC).date(),
-        overrides=over,
+        format=format,
+        tables=options.tables(context, tables),
     )
-    found = replace(found, warnings=(*found.warnings, *size.warnings))
     out = Output(json)
     out.result(found.as_json())
     show_plan(found, out)
     return 0
 
 
+def make_plan(
+    datasets: Sequence[str],
+    rows: int | None = None,
+    *,
+    region: str = "",
+    model: str = "",
+    backend: str = "",
+    tokenizer: str = "",
+    project: str = "",
+    format: str = "auto",
+    tables: Mapping[str, Any] | None = None,
+    **amounts: Any,
+) -> Plan:
+    """Plan the tuning of a dataset, or of a number of rows.
+
+    Args:
+        datasets: Paths, gs:// URIs or globs; empty where `rows` is given.
+        rows: Training rows, in place of a dataset.
+        region: Where to tune.
+        model: The model to tune; "" for text-bison@001.
+        backend: The backend; "" follows from the model.
+        tokenizer: Counts the tokens of a sample; see `token_counts.calibrated`.
+        project: The project that asks the service's tokenizer.
+        format: The rows' format, or "auto".
+        tables: The user's tables.
+        amounts: What else `planning.plan.plan` takes: epochs, train_steps, max_cost_usd …
+
+    Raises:
+        UsageError: Both a dataset and rows, or neither; a file that cannot be read.
+        LimitError: A region, a model or a budget forbids it.
+    """
+    from tunepipe.catalog import models
+    from tunepipe.cli.token_counts import calibrated
+    from tunepipe.planning import plan as planning
+
+    if bool(datasets) == (rows is not None):
+        raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
+    if tokenizer and not datasets:
+        raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
+    over = tables or {}
+    what = models.find(model, backend, over)
+    size = Measured(rows or 0, 0)
+    if datasets:
+        size = measured(datasets, format, what.name, over.get("services"))
+    place: dict[str, Any] = {"project": project, "region": region}
+    over = calibrated(over, tokenizer, datasets, model=what, format=format, **place)
+    found = planning.plan(
+        size.rows,
+        tokens_estimated=size.tokens,
+        region=region,
+        model=model,
+        backend=backend,
+        today=datetime.now(UTC).date(),
+        overrides=over,
+        **amounts,
+    )
+    return replace(found, warnings=(*found.warnings, *size.warnings))
+
+
 def show_plan(found: Plan, out: Output) -> None:
-    """Say a plan to people: what, where, how long, how much, and how that was worked out."""
+    """Print a plan for people: what, where, how long, how much, and the arithmetic."""
+    out.table(plan_rows(found), styles=("bold",))
+    for line in found.explanation:
+        out.line(f"  {line}", "dim")
+    out.warnings(found.warnings)
+
+
+def plan_rows(found: Plan) -> list[tuple[str, str]]:
+    """Return the figures of a plan as labels and texts; what does not apply is left out."""
     hours = "not known" if found.estimated_hours is None else f"{found.estimated_hours:g}"
     cost = "not known"
     if found.estimated_cost_usd is not None:
         cost = f"{found.estimated_cost_usd:.2f} USD"
     hardware = f"{found.accelerators} x {found.accelerator_type}" if found.accelerators else ""
-    out.table(
-        [
-            (name, value)
-            for name, value in [
-                ("model", f"{found.model} ({found.backend})"),
-                ("region", found.region),
-                ("hardware", hardware),
-                ("quota", found.quota),
-                ("rows", f"{found.rows:,}"),
-                ("steps", f"{found.train_steps:,} ({found.epochs:g} epochs)"),
-                ("hours", hours),
-                ("cost", cost),
-            ]
-            if value
-        ],
-        styles=("bold",),
-    )
-    for line in found.explanation:
-        out.line(f"  {line}", "dim")
-    out.warnings(found.warnings)
+    epochs = "epoch" if found.epochs == 1 else "epochs"
+    rows = [
+        ("model", f"{found.model} ({found.backend})"),
+        ("region", found.region),
+        ("hardware", hardware),
+        ("quota", found.quota),
+        ("rows", f"{found.rows:,}"),
+        ("steps", f"{found.train_steps:,} ({found.epochs:g} {epochs})"),
+        ("hours", hours),
+        ("cost", cost),
+    ]
+    return [row for row in rows if row[1]]

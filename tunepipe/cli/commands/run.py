@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -10,15 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunepipe.arguments import hint
 from tunepipe.cli import options
 from tunepipe.cli.commands.plan import measured, show_plan
 from tunepipe.cli.commands.score import WORSE
 from tunepipe.cli.commands.status import _ended, _show_local
-from tunepipe.cli.output import Output, agree, print_json
+from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
+from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 
 if TYPE_CHECKING:
+    from tunepipe.runs.local import LocalRun
+    from tunepipe.runs.vertex import RunStatus
     from tunepipe.runs.vertex_request import VertexRun
 
 LOCAL = "local"
@@ -27,6 +33,8 @@ _PARAMETERS = (
     *("format", "eval_fraction", "eval_min", "eval_max", "group_by", "stratify_by"),
     *("learning_rate_multiplier", "seed", "task", "margin", "notify"),
 )
+# Options that say how a run is started, and not what is run.
+_SURROUNDINGS = ("context", "runs", "wait", "dry_run", "again", "yes", "json")
 _PLACE = ("project", "region", "bucket", "service_account", "network", "encryption_key")
 
 
@@ -116,12 +124,31 @@ def run(
     asked = asked_run(context, locals())
     out = Output(json)
     if asked.backend == LOCAL:
-        return _run_here(dict(asked.parameters), runs, again, dry_run, out)
-    return _run_there(asked, again=again, dry_run=dry_run, wait=wait, yes=yes, out=out)
+        return _run_here(asked, runs, again, dry_run, out)
+    return _run_there(asked, runs, again=again, dry_run=dry_run, wait=wait, yes=yes, out=out)
+
+
+def run_options(dataset: str, tables: Mapping[str, Any], **given: Any) -> VertexRun:
+    """Put together a run from options by name, as a program gives them.
+
+    Args:
+        dataset: A path, a gs:// URI, or a glob.
+        tables: The user's tables.
+        given: Options of `run` by their Python names; `option`, `param` and `label` as mappings.
+
+    Raises:
+        UsageError: An unknown option; see `asked_run`.
+    """
+    known = inspect.signature(run).parameters
+    defaults = {name: one.default for name, one in known.items() if name not in _SURROUNDINGS}
+    for name in given:
+        if name not in defaults:
+            raise UsageError("unknown option", where=name, fix=hint(name, defaults))
+    return _asked(tables, {**defaults, **given, "dataset": dataset})
 
 
 def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
-    """Put together what the options of `run` ask for.
+    """Put together what the options of the command `run` ask for.
 
     Args:
         context: Holds the settings of tunepipe.toml.
@@ -134,12 +161,15 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
         UsageError: An option out of range, or not of the form K=V; a setting that a step after
             the tuning would refuse.
     """
+    return _asked(options.tables(context, given["tables"]), given)
+
+
+def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
     from tunepipe.catalog import models
     from tunepipe.cli.token_counts import calibrated
     from tunepipe.evaluation.settings import check_settings
     from tunepipe.runs.vertex_request import VertexRun
 
-    over = options.tables(context, given["tables"])
     model = models.find(given["base_model"], given["backend"], over)
     if given["email"] and model.backend == LOCAL:
         raise UsageError(
@@ -175,7 +205,7 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
     return VertexRun(
         backend=model.backend,
         parameters=parameters,
-        labels=dict(_pair(text, "--label") for text in given["label"] or ()),
+        labels=_labels(given["label"]),
         pipeline=given.get("pipeline", ""),
         emails=tuple(given["email"] or ()),
         **{name: given[name] for name in _PLACE},
@@ -259,29 +289,43 @@ def _held_out(rows: int, parameters: Mapping[str, Any]) -> int:
     return allowed.room.nearest(share(rows, parameters["eval_fraction"]))
 
 
-def pairs(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
-    """Read K=V arguments; a value that is JSON is taken as such, any other as text.
+def pairs(given: Sequence[str] | Mapping[str, Any] | None, option: str) -> dict[str, Any]:
+    """Read K=V arguments; a value that is JSON is read as JSON, any other as text.
+
+    Args:
+        given: The arguments, or a mapping of values as a program gives it.
+        option: The option's name, for messages.
 
     Raises:
         UsageError: An argument without a name or without "=", or a number that JSON lacks.
     """
-    import json
-
-    found: dict[str, Any] = {}
-    for text in texts or ():
-        name, value = _pair(text, option)
+    if isinstance(given, Mapping):
+        values = dict(given)
+    else:
+        values = {name: _value(text) for name, text in (_pair(one, option) for one in given or ())}
+    for name, value in values.items():
         try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-        try:
-            json.dumps(found, allow_nan=False)
-        except ValueError:
-            place = f"{option} {text}"
+            json.dumps(value, allow_nan=False)
+        except (ValueError, TypeError):
             raise UsageError(
-                "value must be a finite number", where=place, fix="pass a finite number"
+                "the value must be a finite number, a text, or other JSON",
+                where=f"{option} {name}={value}",
+                fix='such as name=0.5 or name="text"',
             ) from None
-    return found
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _labels(given: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    return dict(_pair(text, "--label") for text in given or ())
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -291,15 +335,37 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def _run_here(
-    parameters: dict[str, Any], runs: Path, again: bool, dry_run: bool, out: Output
-) -> int:
+def _run_here(asked: VertexRun, runs: Path, again: bool, dry_run: bool, out: Output) -> int:
+    plan = check_here(asked, out)
+    if dry_run:
+        contents = {"backend": LOCAL, "plan": plan, "parameters": dict(asked.parameters)}
+        _show_dry_run(contents, runs, out)
+        return 0
+    began = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"  # as the ids of runs begin
+    done = run_here(asked, runs, again)
+    out.result(asdict(done))
+    if done.id < began:
+        out.line(f"this was done before, as run {done.id}; --again starts a new run", "yellow")
+    _show_local(done, out)
+    return int(done.verdict == WORSE)
+
+
+def check_here(asked: VertexRun, out: Output) -> dict[str, Any]:
+    """Check a run on this machine before it starts, and show its plan.
+
+    Returns:
+        The plan, as `tunepipe plan --json` prints it.
+
+    Raises:
+        UsageError: A parameter that the local pipeline does not have, or a judge.
+        DataError: The data do not pass.
+    """
     from tunepipe.notifications import webhook
     from tunepipe.runs.compile import pipeline_text
-    from tunepipe.runs.local import run_local
     from tunepipe.runs.pipeline_spec import read
     from tunepipe.runs.vertex_request import check_parameters
 
+    parameters = dict(asked.parameters)
     if parameters.get("judge_model"):
         raise UsageError(
             "a run on this machine asks no judge",
@@ -308,21 +374,18 @@ def _run_here(
         )
     check_parameters(read(pipeline_text(LOCAL)), parameters)
     webhook.check_place(parameters["notify"], in_cloud=False)
-    plan = show_run_plan(parameters, LOCAL, "", out)
-    if dry_run:
-        print_json({"backend": LOCAL, "plan": plan, "parameters": parameters})
-        return 0
-    began = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"  # as the ids of runs begin
-    done = run_local(parameters, runs_folder=runs, again=again)
-    out.result(asdict(done))
-    if done.id < began:
-        out.line(f"this was done before, as run {done.id}; --again does it anew", "yellow")
-    _show_local(done, out)
-    return int(done.verdict == WORSE)
+    return show_run_plan(parameters, LOCAL, "", out)
+
+
+def run_here(asked: VertexRun, runs: Path, again: bool) -> LocalRun:
+    """Run the pipeline on this machine."""
+    from tunepipe.runs.local import run_local
+
+    return run_local(dict(asked.parameters), runs_folder=runs, again=again)
 
 
 def _run_there(
-    asked: VertexRun, *, again: bool, dry_run: bool, wait: bool, yes: bool, out: Output
+    asked: VertexRun, runs: Path, *, again: bool, dry_run: bool, wait: bool, yes: bool, out: Output
 ) -> int:
     from tunepipe.runs import vertex as vertex_run
     from tunepipe.runs import vertex_request
@@ -335,11 +398,12 @@ def _run_there(
         styles=("bold",),
     )
     if dry_run:
-        print_json({"backend": asked.backend, "plan": plan, "request": request.as_json()})
+        contents = {"backend": asked.backend, "plan": plan, "request": request.as_json()}
+        _show_dry_run(contents, runs, out)
         return 0
     name = "" if again else vertex_run.find_earlier(request)
     if name:
-        out.line("the same run goes on or was done before; --again makes a new one", "yellow")
+        out.line("an identical run exists; --again starts a new one", "yellow")
     else:
         agree(f"Spend {_price(plan)}?", yes, out)
         name = vertex_run.submit(request)
@@ -350,6 +414,49 @@ def _run_there(
         out.result({"run": name, "page": run_page(name), "plan": plan})
         return 0
     return _ended(vertex_run.follow(name, view()), out)
+
+
+def run_there(asked: VertexRun, *, again: bool, wait: bool) -> RunStatus:
+    """Start a run on Vertex AI that nobody is asked about, or find the identical one.
+
+    Raises:
+        UsageError: `max_cost_usd` is missing.
+        LimitError: The estimate is above it.
+    """
+    from tunepipe.runs import vertex as vertex_run
+    from tunepipe.runs import vertex_request
+    from tunepipe.runs.progress_display import view
+
+    if not asked.parameters["max_cost_usd"]:
+        raise UsageError(
+            "a run on Vertex AI costs money and nobody is asked first",
+            where="max_cost_usd",
+            fix="the most it may cost in US dollars, such as max_cost_usd=50",
+        )
+    request = vertex_request.prepare(asked, again=again, now=datetime.now(UTC))
+    show_run_plan(dict(asked.parameters), asked.backend, asked.region, Output())
+    name = "" if again else vertex_run.find_earlier(request)
+    name = name or vertex_run.submit(request)
+    return vertex_run.follow(name, view()) if wait else vertex_run.status(name)
+
+
+def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> None:
+    """Write what would be sent to a file, and print where; with --json print all of it."""
+    if out.as_json:
+        out.result(contents)
+        return
+    file = runs / f"dry-run-{contents['backend']}.json"
+    write_json(contents, file)
+    job = contents.get("request", {}).get("pipeline_job", {})
+    rows = [
+        ("pipeline", str(job.get("display_name", LOCAL))),
+        ("acts as", str(job.get("service_account") or "the project's default account")),
+        ("network", str(job.get("network", ""))),
+        ("request", str(file)),
+    ]
+    shown = rows if job else rows[-1:]
+    out.table([row for row in shown if row[1]], styles=("bold",))
+    out.line("dry run: nothing was sent", "yellow")
 
 
 def _price(plan: Mapping[str, Any]) -> str:

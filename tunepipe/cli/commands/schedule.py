@@ -13,6 +13,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.commands.run import LOCAL, asked_run, run, show_run_plan
+from tunepipe.cli.help import Verb
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
 from tunepipe.notifications.message import run_page
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from tunepipe.runs.vertex_schedules import Change, Listed
 
 app = typer.Typer(
-    help="Retrain at set times: on Vertex AI, or by cron or systemd on this machine.",
-    no_args_is_help=True,
+    help="Retrain at set times, on Vertex AI or on this machine.",
     rich_markup_mode=None,
 )
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}\Z")
@@ -63,7 +63,9 @@ def apply(
     json: options.Json = False,
     **given: Any,
 ) -> int:
-    """Create a schedule, or change it in place; the other options are those of `run`.
+    """Create a schedule, or change it in place.
+
+    The other options are those of `run`.
 
     Shows first what would change, and what a run is estimated to cost. One run at a time, and a
     missed time is not caught up on. Over data that the last run has seen, a run does nothing. With
@@ -122,7 +124,10 @@ def resume(
     kfp_host: Host = "",
     json: options.Json = False,
 ) -> int:
-    """Let a paused schedule go on from its next time; what it missed is not caught up on."""
+    """Let a paused schedule continue at its next time.
+
+    Times that it missed are not caught up on.
+    """
     return _say(_changed("resume", name, project, region, kfp_host), "active", Output(json))
 
 
@@ -148,7 +153,10 @@ def run_now(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: options.Json = False,
 ) -> int:
-    """Start one run of a schedule at once; refused while another is under way."""
+    """Start one run of a schedule now.
+
+    Refused while another run of it is going on.
+    """
     out = Output(json)
     if kfp_host:
         from tunepipe.runs import kfp_schedules as on_host
@@ -182,12 +190,15 @@ def _with_options_of_run() -> inspect.Signature:
 
 
 apply.__signature__ = _with_options_of_run()  # type: ignore[attr-defined]
-app.command()(apply)
-app.command("list")(list_schedules)
-app.command()(pause)
-app.command()(resume)
-app.command()(delete)
-app.command("run-now")(run_now)
+for _verb, _function, _example in (
+    ("apply", apply, 'tunepipe schedule apply --name weekly --cron "0 3 * * 1" --dry-run'),
+    ("list", list_schedules, "tunepipe schedule list --project my-project --region us-central1"),
+    ("pause", pause, "tunepipe schedule pause weekly"),
+    ("resume", resume, "tunepipe schedule resume weekly"),
+    ("delete", delete, "tunepipe schedule delete weekly"),
+    ("run-now", run_now, "tunepipe schedule run-now weekly"),
+):
+    app.command(_verb, cls=Verb, epilog=_example)(_function)
 
 
 def _apply_there(

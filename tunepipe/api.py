@@ -1,0 +1,571 @@
+"""The public API: what the command's verbs do, on files and DataFrames, with results to look at.
+
+Import it as `tunepipe`; this module is loaded when the first of its names is used.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunepipe.errors import TunepipeError, UsageError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from tunepipe.data.predictions import Prediction
+    from tunepipe.evaluation.score import Evaluation
+    from tunepipe.planning.plan import Plan
+    from tunepipe.splitting.split import SplitReport
+    from tunepipe.validation.problems import Problem
+    from tunepipe.validation.report import Report
+
+__all__ = [
+    "Run",
+    "Scores",
+    "Split",
+    "TuningPlan",
+    "Validation",
+    "plan",
+    "run",
+    "score",
+    "split",
+    "validate",
+]
+
+File = str | os.PathLike[str]
+_FRAME = "DataFrame"
+_PROBLEMS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Args:
+        report: All of it: files, counts, problems, statistics.
+    """
+
+    report: Report
+
+    @property
+    def passed(self) -> bool:
+        """Whether no row has an error; warnings do not count."""
+        return not self.report.errors
+
+    @property
+    def rows(self) -> int:
+        """Rows that were read."""
+        return self.report.rows
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each code was found."""
+        return self.report.counts
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The problems with line, code, level, field, message and fix, at most `max_problems`."""
+        return self.report.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that `tunepipe validate --json` prints."""
+        return self.report.as_json()
+
+    def _repr_html_(self) -> str:
+        from tunepipe.reporting.notebook import result_html
+
+        report, shown = self.report, self.problems[:_PROBLEMS_SHOWN]
+        warnings = report.problems_total - report.errors
+        figures = (report.rows, report.valid_rows, report.errors, warnings)
+        more = report.problems_total - len(shown)
+        return result_html(
+            f"Validation of {', '.join(file.path for file in report.files)}",
+            "passed" if self.passed else "did not pass",
+            [
+                (
+                    ("format", "rows", "valid rows", "errors", "warnings"),
+                    [(report.format, *(f"{figure:,}" for figure in figures))],
+                ),
+                (
+                    ("line", "code", "level", "field", "problem", "fix"),
+                    [
+                        (str(one.line), one.code, one.level, one.field, one.message, one.fix)
+                        for one in shown
+                    ],
+                ),
+            ],
+            [f"{more:,} more in .problems and .counts"] if more else [],
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two files of a split.
+
+    Args:
+        train: The training file.
+        eval: The evaluation file.
+        report: Rows, groups, limits, and the check that the files share no input.
+    """
+
+    train: str
+    eval: str
+    report: SplitReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that `tunepipe split --json` prints, and the two paths."""
+        return {**self.report.as_json(), "train": self.train, "eval": self.eval}
+
+    def _repr_html_(self) -> str:
+        from tunepipe.reporting.notebook import result_html
+
+        report = self.report
+        rows = [
+            ("training", f"{report.train_rows:,}", self.train),
+            ("evaluation", f"{report.eval_rows:,}", self.eval),
+        ]
+        return result_html("Split", "no input is in both files", [(("", "rows", "file"), rows)])
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """Steps, time and money of a tuning.
+
+    Args:
+        plan: All figures, and the arithmetic behind them.
+    """
+
+    plan: Plan
+
+    @property
+    def train_steps(self) -> int:
+        """Training steps."""
+        return self.plan.train_steps
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The estimated cost in US dollars; None where no price is known."""
+        return self.plan.estimated_cost_usd
+
+    @property
+    def hours(self) -> float | None:
+        """The estimated hours; None where nothing is known."""
+        return self.plan.estimated_hours
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before going on, such as a model that has been shut down."""
+        return self.plan.warnings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that `tunepipe plan --json` prints."""
+        return self.plan.as_json()
+
+    def _repr_html_(self) -> str:
+        from tunepipe.cli.commands.plan import plan_rows
+        from tunepipe.reporting.notebook import result_html
+
+        notes = [*self.plan.explanation, *(f"Warning: {text}" for text in self.warnings)]
+        return result_html("Plan", tables=[((), plan_rows(self.plan))], notes=notes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics of a model's answers, and the comparison with another model's.
+
+    Args:
+        evaluation: All of it: metrics with intervals, comparison, confusion, changed rows.
+    """
+
+    evaluation: Evaluation
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Each metric's value, 0 to 1; the intervals are in `evaluation.metrics`."""
+        return {name: one.value for name, one in self.evaluation.metrics.items()}
+
+    @property
+    def verdict(self) -> str:
+        """better, worse or not-enough-evidence; "" without a baseline."""
+        return self.evaluation.comparison.verdict if self.evaluation.comparison else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object that `tunepipe score --json` prints."""
+        return self.evaluation.as_json()
+
+    def _repr_html_(self) -> str:
+        from tunepipe.evaluation.comparison import decide
+        from tunepipe.reporting.notebook import result_html
+
+        evaluation = self.evaluation
+        baseline = evaluation.baseline or {}
+        rows = [
+            (
+                name,
+                f"{one.value:.3f}",
+                f"{one.low:.3f} to {one.high:.3f}",
+                f"{baseline[name].value:.3f}" if name in baseline else "",
+            )
+            for name, one in evaluation.metrics.items()
+        ]
+        comparison = evaluation.comparison
+        return result_html(
+            f"Scores of {evaluation.rows:,} rows, {evaluation.task}",
+            self.verdict,
+            [(("metric", "value", "95 % interval", "baseline"), rows)],
+            [decide(comparison)[1]] if comparison else [],
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the pipeline.
+
+    Args:
+        name: The run's id on this machine, or its resource name on Vertex AI.
+        state: running, succeeded, failed and so on.
+        verdict: better, worse or not-enough-evidence; "" before there is one.
+        reason: Why, in one sentence; of a failed run, what went wrong.
+        results: Paths or URIs of what a person opens, by name: report, summary, model_card …
+        page: The run's page in the console; "" on this machine.
+    """
+
+    name: str
+    state: str
+    verdict: str = ""
+    reason: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
+    page: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {**asdict(self), "results": dict(self.results)}
+
+    def _repr_html_(self) -> str:
+        from tunepipe.reporting.notebook import result_html
+
+        rows = [*sorted(dict(self.results).items()), *([("page", self.page)] if self.page else [])]
+        notes = [self.reason] if self.reason else []
+        return result_html(f"Run {self.name}", self.verdict or self.state, [((), rows)], notes)
+
+
+def validate(
+    dataset: File | Sequence[File] | pandas.DataFrame,
+    *,
+    model: str = "",
+    format: str = "auto",
+    against: File | Sequence[File] = (),
+    max_problems: int = 1000,
+    near_duplicates: bool = False,
+    pii: bool = False,
+    workers: int = 0,
+    tables: Mapping[str, Any] | None = None,
+) -> Validation:
+    """Find every problem of every row, with its line.
+
+    Args:
+        dataset: A path, a gs:// URI, a glob, several of them, or a DataFrame.
+        model: The model whose limits apply; "" for the first model of the format.
+        format: palm, palm-chat, gemini, messages, prompt-completion, preference, or "auto".
+        against: Files that must share no input with the dataset, such as the evaluation rows.
+        max_problems: The most problems to list, 0 or more; all are counted.
+        near_duplicates: Report rows that say nearly the same.
+        pii: Report personal data.
+        workers: Worker processes, 0 or more; 0 chooses by the size of the dataset.
+        tables: Values that replace those of the built-in tables: {"services": …, "models": …}.
+
+    Returns:
+        The report. Data that do not pass raise nothing: see `passed`.
+
+    Raises:
+        UsageError: A file cannot be read, or an argument is out of range.
+    """
+    from tunepipe.catalog.models import check_name
+    from tunepipe.cli.inputs import validated_files
+
+    tables = tables or {}
+    check_name(model, tables)
+    with _files(dataset) as (paths, is_frame), _files(against) as (others, _):
+        report = validated_files(
+            paths,
+            others,
+            format=format,
+            model=model,
+            max_problems=max_problems,
+            near_duplicates=near_duplicates,
+            pii=pii,
+            workers=workers,
+            overrides=tables.get("services"),
+        )
+    if is_frame:
+        report = replace(
+            report,
+            files=tuple(replace(file, path=_FRAME) for file in report.files),
+            problems=tuple(replace(one, path=_FRAME) for one in report.problems),
+        )
+    return Validation(report)
+
+
+def split(
+    dataset: File | Sequence[File] | pandas.DataFrame,
+    *,
+    train: File,
+    eval: File,
+    eval_fraction: float = 0.1,
+    eval_min: int = 10,
+    eval_max: int = 0,
+    seed: int = 0,
+    group_by: str = "",
+    stratify_by: str = "",
+    by_time: str = "",
+    format: str = "auto",
+    model: str = "",
+    tables: Mapping[str, Any] | None = None,
+) -> Split:
+    """Split rows into training and evaluation; rows with the same input stay together.
+
+    Args:
+        dataset: A path, a gs:// URI, a glob, several of them, or a DataFrame.
+        train: The training file to write: a path or a gs:// URI.
+        eval: The evaluation file to write.
+        eval_fraction: The share of rows that is held out, above 0 and below 1.
+        eval_min: The fewest rows to hold out, 0 or more.
+        eval_max: The most rows to hold out; 0 for the service's own limit.
+        seed: The random seed, 0 to 2**32 - 1.
+        group_by: Keep rows together by this field, or by /PATTERN/ in the input.
+        stratify_by: Give each label its share: "output", or a field.
+        by_time: Hold out the latest rows by this field.
+        format: The rows' format, or "auto".
+        model: The model whose limits are kept; "" for the first model of the format.
+        tables: Values that replace those of the built-in tables.
+
+    Raises:
+        DataError: A row cannot be read, or no split keeps the limits.
+        UsageError: A file cannot be read, or an argument is out of range.
+    """
+    from tunepipe.catalog.models import check_name
+    from tunepipe.cli.inputs import local_copies, written
+    from tunepipe.files import refuse_same
+    from tunepipe.splitting.split import split as split_files
+
+    tables = tables or {}
+    check_name(model, tables)
+    train, eval = os.fspath(train), os.fspath(eval)
+    with (
+        _files(dataset) as (paths, _),
+        local_copies(paths) as copies,
+        written(train) as train_file,
+        written(eval) as eval_file,
+    ):
+        refuse_same([train, eval], copies.values())
+        report = split_files(
+            [Path(path) for path in copies],
+            Path(train_file),
+            Path(eval_file),
+            eval_fraction=eval_fraction,
+            eval_min=eval_min,
+            eval_max=eval_max,
+            seed=seed,
+            group_by=group_by,
+            stratify_by=stratify_by,
+            by_time=by_time,
+            format=format,
+            model=model,
+            overrides=tables.get("services"),
+        )
+    return Split(train, eval, report)
+
+
+def plan(
+    dataset: File | Sequence[File] | pandas.DataFrame | None = None,
+    *,
+    rows: int | None = None,
+    region: str = "",
+    model: str = "",
+    backend: str = "",
+    epochs: float = 0,
+    train_steps: int = 0,
+    max_cost_usd: float = 0,
+    hours: float = 0,
+    learning_rate_multiplier: float = 1.0,
+    format: str = "auto",
+    tables: Mapping[str, Any] | None = None,
+) -> TuningPlan:
+    """Work out steps, hours, dollars and quota before anything is spent.
+
+    Args:
+        dataset: A path, a gs:// URI, a glob, several of them, or a DataFrame.
+        rows: The number of training rows, in place of a dataset.
+        region: Where to tune, such as us-central1; "" for the backend local.
+        model: The model to tune; "" for text-bison@001.
+        backend: large-model, gemini, open-model or local; "" follows from the model.
+        epochs: Passes over the rows, above 0; 0 for the model's default.
+        train_steps: Training steps, in place of epochs.
+        max_cost_usd: Refuse an estimate above this; 0 for no limit.
+        hours: Hours that it runs, in place of the estimate.
+        learning_rate_multiplier: Times the recommended learning rate, above 0.
+        format: The rows' format, or "auto".
+        tables: Values that replace those of the built-in tables, such as your own prices.
+
+    Raises:
+        UsageError: Both a dataset and rows, or neither; an argument out of range.
+        LimitError: A region, a model or `max_cost_usd` forbids it.
+    """
+    from tunepipe.cli.commands.plan import make_plan
+
+    with _files(() if dataset is None else dataset) as (paths, _):
+        return TuningPlan(
+            make_plan(
+                paths,
+                rows,
+                region=region,
+                model=model,
+                backend=backend,
+                epochs=epochs,
+                train_steps=train_steps,
+                max_cost_usd=max_cost_usd,
+                hours=hours,
+                learning_rate_multiplier=learning_rate_multiplier,
+                format=format,
+                tables=tables,
+            )
+        )
+
+
+def score(
+    predictions: File | pandas.DataFrame,
+    baseline: File | pandas.DataFrame | None = None,
+    *,
+    task: str = "auto",
+    metric: str = "",
+    margin: float = 0.0,
+    seed: int = 0,
+) -> Scores:
+    """Score a model's answers, and compare them with another model's.
+
+    Args:
+        predictions: A predictions file, or a DataFrame with the columns id, input, reference and
+            prediction.
+        baseline: Another model's answers to the same rows; None for no comparison.
+        task: text, classification or json; "auto" decides by the references.
+        metric: The metric that decides; "" for the task's own.
+        margin: How much worse still counts as not worse, 0 to 1.
+        seed: The seed of the intervals, 0 to 2**32 - 1.
+
+    Raises:
+        UsageError: A file cannot be read, the rows differ, or an argument is out of range.
+    """
+    from tunepipe.cli.inputs import local_copy
+    from tunepipe.data import predictions as predictions_files
+    from tunepipe.evaluation.score import evaluate
+
+    def read(source: File | pandas.DataFrame) -> list[Prediction]:
+        with _files(source) as (paths, _), local_copy(*paths) as copy:
+            return predictions_files.read(copy)
+
+    other = None if baseline is None else read(baseline)
+    return Scores(
+        evaluate(read(predictions), other, task=task, metric=metric, seed=seed, margin=margin)
+    )
+
+
+def run(
+    dataset: File | pandas.DataFrame,
+    *,
+    backend: str = "",
+    wait: bool = True,
+    again: bool = False,
+    runs: File = "runs",
+    tables: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Run:
+    """Run the whole pipeline, on this machine or on Vertex AI.
+
+    Args:
+        dataset: A path, a gs:// URI, a glob, or a DataFrame.
+        backend: local, gemini, open-model or large-model; "" follows from `base_model`.
+        wait: Follow a run in the cloud to its end.
+        again: Start a new run even if an identical run exists.
+        runs: The folder of runs on this machine.
+        tables: Values that replace those of the built-in tables.
+        options: The other options of `tunepipe run` by name, such as region, project, bucket,
+            base_model, epochs, max_cost_usd, option={"lora_rank": 16} and param={"eval_max": 50}.
+
+    Returns:
+        The run. An equal run that was done before, or that goes on, is returned and not repeated.
+
+    Raises:
+        UsageError: An unknown option; a run in the cloud without `max_cost_usd`, since nobody is
+            asked before it spends.
+        DataError: The data do not pass.
+        LimitError: A region, a model or `max_cost_usd` forbids it.
+        CloudError: The run failed, or Google refused.
+    """
+    from tunepipe.cli.commands import run as command
+    from tunepipe.cli.output import Output
+
+    with _files(dataset) as (paths, _):
+        if len(paths) != 1:
+            raise UsageError("a run takes one dataset", where="dataset", fix="use a glob")
+        asked = command.run_options(paths[0], tables or {}, backend=backend, **options)
+        if asked.backend == command.LOCAL:
+            command.check_here(asked, Output())
+            done = command.run_here(asked, Path(runs), again)
+            return Run(done.id, done.state, done.verdict, done.reason, done.results)
+        status = command.run_there(asked, again=again, wait=wait)
+        return Run(
+            status.name,
+            status.state,
+            status.verdict,
+            status.error or status.unchanged,
+            status.results,
+            status.page,
+        )
+
+
+@contextmanager
+def _files(
+    dataset: File | Sequence[File] | pandas.DataFrame,
+) -> Iterator[tuple[list[str], bool]]:
+    """Yield a dataset's paths, and whether it was a DataFrame, which is written to a file first."""
+    if isinstance(dataset, (str, os.PathLike)):
+        yield [os.fspath(dataset)], False
+        return
+    if not hasattr(dataset, "columns"):
+        yield [os.fspath(path) for path in dataset], False
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / f"{_FRAME}.jsonl")
+        _write_frame(dataset, path)
+        try:
+            yield [path], True
+        except TunepipeError as error:
+            error.where = error.where.replace(path, _FRAME)
+            raise
+
+
+def _write_frame(frame: pandas.DataFrame, path: str) -> None:
+    """Write a DataFrame as JSON Lines; an empty cell is a field that the row lacks."""
+    import json
+
+    with open(path, "w", encoding="utf-8") as file:
+        for record in frame.to_dict("records"):
+            row = {str(name): value for name, value in record.items() if not _is_missing(value)}
+            file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas
+
+    return value is None or (pandas.api.types.is_scalar(value) and bool(pandas.isna(value)))
+
+
+def _plain(value: Any) -> Any:
+    # numpy's arrays and numbers, and dates, in the cells of a DataFrame.
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,92 @@
+"""How help reads: verbs and long lists of options in groups, and an example for each verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+# A verb with more options than this shows them in groups.
+_GROUP_FROM = 14
+_GROUPS = {
+    "Data": (
+        *("dataset", "format", "eval_fraction", "eval_min", "eval_max", "group_by"),
+        *("stratify_by", "by_time", "min_new_rows", "rows"),
+    ),
+    "Tuning": (
+        *(
+            "backend",
+            "model",
+            "base_model",
+            "epochs",
+            "train_steps",
+            "learning_rate_multiplier",
+            "seed",
+        ),
+        *("option", "param", "pipeline"),
+    ),
+    "Evaluation": ("task", "metric", "margin", "judge", "judge_prompt"),
+    "Place": (
+        *("region", "project", "bucket", "kfp_host", "service_account", "network"),
+        *("encryption_key", "label"),
+    ),
+    "Cost": ("max_cost_usd", "tokenizer", "tokens", "hours", "tables"),
+    "Schedule": ("name", "cron", "zone"),
+    "Messages": ("notify", "email"),
+}
+
+
+class Verb(TyperCommand):
+    """A verb; its epilog is an example, printed as it is."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then options, in groups where there are many."""
+        params = [param for param in self.get_params(ctx) if param.get_help_record(ctx)]
+        _write(formatter, "Arguments", ctx, _of_kind(params, "argument"))
+        options = _of_kind(params, "option")
+        if len(options) > _GROUP_FROM:
+            for title, names in _GROUPS.items():
+                group = [param for param in options if param.name in names]
+                _write(formatter, title, ctx, group)
+                options = [param for param in options if param not in group]
+        _write(formatter, "Options", ctx, options)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the example."""
+        if self.epilog:
+            with formatter.section("Example"):
+                for line in self.epilog.splitlines():
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+class Verbs(TyperGroup):
+    """The command or a verb of verbs; its verbs in groups."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the verbs under the titles that they were registered with."""
+        groups: dict[str, list[tuple[str, Any]]] = {}
+        for name, verb in self.commands.items():
+            if not verb.hidden:
+                title = getattr(verb, "rich_help_panel", None)
+                groups.setdefault(title if isinstance(title, str) else "Commands", []).append(
+                    (name, verb)
+                )
+        widest = max((len(name) for name in self.commands), default=0)
+        limit = formatter.width - 6 - widest
+        for title, verbs in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(f"{name:<{widest}}", verb.get_short_help_str(limit)) for name, verb in verbs]
+                )
+
+
+def _of_kind(params: Iterable[Any], kind: str) -> list[Any]:
+    return [param for param in params if param.param_type_name == kind]
+
+
+def _write(formatter: Any, title: str, ctx: Any, params: Iterable[Any]) -> None:
+    records = [param.get_help_record(ctx) for param in params]
+    if records:
+        with formatter.section(title):
+            formatter.write_dl(records)
