@@ -301,12 +301,12 @@ def _pairs(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Judge", str(judge.get("model") or "")),
         ("Verdict", _verdict(said)),
-        ("Wins of the tuned model", _counted_of_judge_view(said.get("wins"))),
-        ("Losses", _counted_of_judge_view(said.get("losses"))),
-        ("Ties", _counted_of_judge_view(said.get("ties"))),
+        ("Wins of the tuned model", _counted(said.get("wins"))),
+        ("Losses", _counted(said.get("losses"))),
+        ("Ties", _counted(said.get("ties"))),
         ("Exact test", display.p_value(said.get("p_value"))),
         ("Same answer in both orders", _agreement(judge)),
-        ("Rows without a judgement", _counted_of_judge_view(judge.get("unjudged"))),
+        ("Rows without a judgement", _counted(judge.get("unjudged"))),
         ("Cost estimated", "" if finite(cost) is None else display.money(cost)),
     ]
 
@@ -322,7 +322,3 @@ def _agreement(judge: Mapping[str, Any]) -> str:
         return ""
     agreed = judged - disagreed
     return f"{display.count(agreed)} of {display.count(judged)} rows asked"
-
-
-def _counted_of_judge_view(value: Any) -> str:
-    return "" if finite(value) is None else display.count(value)

@@ -95,7 +95,7 @@ def _decoded(line: bytes) -> tuple[Any, bytes]:
     if line.count(b"{") + line.count(b"[") > DEPTH_MAX:
         return None, b""
     try:
-        row = _decoder_of_skeletons().decode(line.decode())
+        row = _json_decoder().decode(line.decode())
         plain = msgspec.json.encode(row)
     except (ValueError, RecursionError, OverflowError):
         return None, b""
@@ -103,7 +103,7 @@ def _decoded(line: bytes) -> tuple[Any, bytes]:
 
 
 @cache
-def _decoder_of_skeletons() -> json.JSONDecoder:
+def _json_decoder() -> json.JSONDecoder:
     return json.JSONDecoder(parse_constant=_refused)
 
 
