@@ -40,7 +40,7 @@ def load_rows(rows: Output[Dataset], dataset_uri: str = ""):
     Returns:
         rows: The rows of all files, one file after the other.
     """
-    from tunepipe.data.formats import read_examples
+    from tunepipe.data.rows import read_examples
     from tunepipe.gcp.storage import load_step
 
     load_step(dataset_uri, rows.path)

@@ -180,7 +180,7 @@ PAIR_KINDS: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "lone_surrogate": ("lone-surrogate", _swap(b"QQ", b"\\ud83d")),
     "missing_field": ("missing-field", _first_key("")),
     "nul_byte": ("control-character", _swap(b"QQ", b"\x00")),
-    "null_output": ("wrong-type", _answer(None)),
+    "null_output": ("missing-field", _answer(None)),
     "number_output": ("wrong-type", _answer(42)),
     "replacement_char": ("replacement-character", _text("which way?", "this \ufffd way")),
     "space_only_output": ("empty-text", _text("which way?", "\u3000 \u00a0\n")),

@@ -18,7 +18,8 @@ from tunepipe.backends.chat_template import (
 )
 from tunepipe.backends.local import backend as local
 from tunepipe.backends.local.tiny_model import learn_tokenizer
-from tunepipe.data.formats import example, read_examples
+from tunepipe.data.formats import example
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import UsageError
 
 USER = {"role": "user", "content": "お茶 12袋"}

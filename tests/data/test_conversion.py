@@ -246,7 +246,7 @@ def test_a_file_is_converted_line_by_line_and_each_refusal_is_listed(tmp_path):
                 "line": 2,
                 "reason": "cannot be carried over: it has more turns than a pair, or tools",
             },
-            {"line": 4, "reason": "the line is not a JSON object in UTF-8"},
+            {"line": 4, "reason": "the line is not a JSON object"},
         ],
         "left_out": {"customer": 2},
     }

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tunepipe.data import formats
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
 
 QUESTION = {"role": "user", "content": "q"}
@@ -101,7 +102,7 @@ def test_reading_numbers_lines_and_keeps_ids_apart(tmp_path):
     path = tmp_path / "rows.jsonl"
     same = json.dumps(ROWS["palm"])
     path.write_text(f"\ufeff{same}\n\n{same}\n{same}", encoding="utf-8")
-    rows = list(formats.read_examples(path))
+    rows = list(read_examples(path))
     assert [row.line for row in rows] == [1, 3, 4]
     first = rows[0].id
     assert [row.id for row in rows] == [first, f"{first}-2", f"{first}-3"]
@@ -114,19 +115,19 @@ def test_ids_are_stable_between_releases():
 def test_reading_names_the_file_and_the_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROWS["palm"]) + "\n{\n")
-    with pytest.raises(DataError, match=r"rows\.jsonl:2: not a JSON object"):
-        list(formats.read_examples(path))
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: the line is not a JSON object"):
+        list(read_examples(path))
     path.write_text(json.dumps(ROWS["palm"]) + '\n{"input_text": "q"}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl:2: the row is not of the format palm"):
-        list(formats.read_examples(path))
+        list(read_examples(path))
 
 
 def test_an_unknown_format_or_file_is_wrong_usage(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n')
     with pytest.raises(UsageError, match="no row has the fields"):
-        list(formats.read_examples(path))
+        list(read_examples(path))
     with pytest.raises(UsageError, match="unknown format 'csv'"):
-        list(formats.read_examples(path, "csv"))
+        list(read_examples(path, "csv"))
     with pytest.raises(UsageError, match="cannot be read"):
-        list(formats.read_examples(tmp_path / "none.jsonl"))
+        list(read_examples(tmp_path / "none.jsonl"))

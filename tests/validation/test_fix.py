@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tests import defects
+from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.errors import DataError, UsageError
 from tunepipe.validation.fix import fix
 from tunepipe.validation.validate import validate
@@ -97,7 +98,7 @@ def test_the_corrected_copy_passes_whatever_the_defect(tmp_path):
 
 def test_a_line_too_long_to_keep_is_rejected_without_its_text(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "fixed.jsonl"
-    path.write_bytes(row("a", "1") + b"\n" + row("x" * (6 << 20), "1") + b"\n" + row("b", "2"))
+    path.write_bytes(row("a", "1") + b"\n" + row("x" * LINE_BYTES_MAX, "1") + b"\n" + row("b", "2"))
     done = fix([path], out)
     assert (done.rows_written, done.rows_rejected) == (2, 1)
     assert (tmp_path / "fixed.rejects.jsonl").stat().st_size < 500

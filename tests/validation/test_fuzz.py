@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests import defects
 from tunepipe.catalog.limits import rules_for
 from tunepipe.data.formats import FORMATS
+from tunepipe.data.source import Block
 from tunepipe.validation.fast_path import prove
-from tunepipe.validation.source import Block
 from tunepipe.validation.validate import validate
 from tunepipe.validation.worker import Task, examine
 

@@ -13,8 +13,9 @@ from tunepipe.errors import UsageError
 # The template and the services read a row through protocol buffers, which stop at 100 levels.
 DEPTH_MAX = 100
 
-# Beyond this a line is reported and passed over unread, so that memory stays bounded.
-LINE_BYTES_MAX = 4 << 20
+# A longer line is reported and not read, so that memory stays bounded. A row with a picture of
+# 20 MB, which is the largest that Gemini takes, has 27 MB.
+LINE_BYTES_MAX = 32 << 20
 
 
 @dataclass(frozen=True)

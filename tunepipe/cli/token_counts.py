@@ -17,7 +17,8 @@ from tunepipe.catalog.models import Model
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.cli.inputs import local_copies
 from tunepipe.data.formats import Example, example, input_text
-from tunepipe.data.rows import blocks, format_of, parse
+from tunepipe.data.rows import blocks, parse
+from tunepipe.data.source import format_of
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
 from tunepipe.planning.costs import Calibration
 

@@ -15,7 +15,8 @@ from typing import Any
 from tunepipe.catalog import tables
 from tunepipe.data import conversations as conversation
 from tunepipe.data import formats
-from tunepipe.data.rows import Path, blocks, format_of, parse
+from tunepipe.data.rows import blocks, decode, without_nulls
+from tunepipe.data.source import Path, format_of
 from tunepipe.data.turns import refusal
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import refuse_same, replacing, separator
@@ -138,7 +139,7 @@ def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[
     if format == to and "preferred_output" not in row:
         more = tuple(sorted(row.keys() - _fields(to)))
         return ({name: row[name] for name in row if name not in more} if more else row), more
-    said = conversation.read(row, format)
+    said = conversation.read(without_nulls(row), format)
     turned_down = said.rejected is not None and to != "preference"
     lost = ("the answer turned down",) if turned_down else ()
     return conversation.write(said, to), said.left_out + lost
@@ -160,7 +161,7 @@ def _write(
         for line, item in items:
             report.rows += 1
             try:
-                row = parse(item) if isinstance(item, bytes) else item
+                row = decode(item) if isinstance(item, bytes) else item
                 fresh, more = converted(row, report.format, report.to)
                 encoded = msgspec.json.encode(fresh)
             except (TunepipeError, UnicodeEncodeError) as error:

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunepipe.errors import DataError, UsageError
-from tunepipe.files import unreadable
 
 FORMATS = ("palm", "palm-chat", "gemini", "messages", "prompt-completion", "preference")
 
@@ -40,7 +38,6 @@ SIDES = {
     "bot": "assistant",
 }
 
-_SNIFFED_ROWS = 100
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -116,30 +113,23 @@ def checked_conversation(
     return prompt, reference
 
 
-def read_examples(path: str | Path, format: str = "auto") -> Iterator[Example]:
-    """Read a JSONL file row by row; blank lines are passed over.
+def with_unique_id(example: Example, seen: Counter[str]) -> Example:
+    """Number the id of an example that was seen before: -2, -3 and so on."""
+    seen[example.id] += 1
+    if seen[example.id] == 1:
+        return example
+    return replace(example, id=f"{example.id}-{seen[example.id]}")
 
-    Args:
-        path: The file.
-        format: One of FORMATS, or "auto" to go by its first rows.
 
-    Yields:
-        The examples in the file's order, each with an id that no other has.
+def check_format(format: str) -> str:
+    """Return a format's name.
 
     Raises:
-        DataError: A line is not JSON, or not of the format.
-        UsageError: The file cannot be read, or its format is not to be seen.
+        UsageError: It is not one of FORMATS.
     """
-    try:
-        with open(path, "rb") as file:
-            chosen = _format_of(file, format, str(path))
-            file.seek(0)
-            seen: Counter[str] = Counter()
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    yield _unique(_example_at(text, chosen, line, str(path)), seen)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    if format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+    return format
 
 
 def input_text(example: Example) -> str:
@@ -326,55 +316,6 @@ def _identity(prompt: list[Turn], reference: str) -> str:
 
     text = canonical([prompt, reference]).encode("utf-8", "surrogatepass")
     return xxhash.xxh3_64_hexdigest(text)
-
-
-def _unique(one: Example, seen: Counter[str]) -> Example:
-    seen[one.id] += 1
-    if seen[one.id] == 1:
-        return one
-    return Example(one.line, f"{one.id}-{seen[one.id]}", one.messages, one.reference)
-
-
-def _format_of(file: Any, format: str, path: str) -> str:
-    if format != "auto":
-        if format not in FORMATS:
-            raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
-        return format
-    rows: list[Any] = []
-    for text in file:
-        if len(rows) == _SNIFFED_ROWS:
-            break
-        if text.strip():
-            rows.append(_decoded(text))
-    found = common_format(rows)
-    if found is None:
-        raise UsageError(
-            "no row has the fields of a known format",
-            where=path,
-            fix=f"name the format: one of {', '.join(FORMATS)}",
-        )
-    return found
-
-
-def _decoded(text: bytes) -> Any:
-    try:
-        return json.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _example_at(text: bytes, format: str, line: int, path: str) -> Example:
-    row = _decoded(text)
-    if not isinstance(row, Mapping):
-        raise DataError(
-            "not a JSON object",
-            where=f"{path}:{line}",
-            fix=f"run tunepipe validate {path}: it lists every problem",
-        )
-    try:
-        return example(row, format, line)
-    except DataError as error:
-        raise DataError(error.found, where=f"{path}:{line}", fix=error.fix) from error
 
 
 def _not_of(format: str, line: int) -> DataError:

@@ -1,27 +1,32 @@
-r"""Reading the rows of a dataset in blocks: raw lines beside what they say.
+r"""The rows of a dataset: `Row` from any file, with its line, its fields, its input and its output.
 
-Lines end at b"\n" alone, and are numbered from 1 in each file. Blank lines are no rows.
+Lines end at b"\n" alone, and are numbered from 1 in each file. Blank lines are no rows. gzip is
+decompressed and a byte-order mark is dropped; a field that is null counts as absent.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from typing import Any
 
+from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data import formats
+from tunepipe.data.encodings import BOM, describe_not_utf8
+from tunepipe.data.source import Opener, Path, Source, open_local
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
-Path = str | os.PathLike[str]
-
 BLOCK = 1 << 20
-SNIFFED_ROWS = 100
 PAIRS = {"palm": ("input_text", "output_text"), "prompt-completion": ("prompt", "completion")}
+
+# Under these a null is a value of the user's, not a field that is absent.
+_FREE_FORM = frozenset(
+    ("args", "response", "parameters", "parametersJsonSchema", "parameters_json_schema")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,14 @@ class Row:
     Args:
         line: Its line in its file, from 1.
         fields: The row as decoded.
-        given: Its input.
-        wanted: Its output.
+        input: Its input as one text.
+        output: Its output as one text.
     """
 
     line: int
     fields: Mapping[str, Any]
-    given: str
-    wanted: str
+    input: str
+    output: str
 
 
 def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[bytes]]]:
@@ -46,35 +51,58 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
 
     Args:
         path: The file, plain or gzip.
-        block_bytes: About so many bytes at a time.
+        block_bytes: About this many bytes at a time.
 
     Yields:
         The number of the block's first line, and its lines, each with its end (the last line of a
-        file gets one where it has none).
+        file gets one where it has none) and without a byte-order mark.
 
     Raises:
-        UsageError: The file cannot be read, or is none.
+        DataError: The file is not JSONL, or a line is too long to be read.
+        UsageError: The file cannot be read.
     """
     if not os.path.isfile(path):
         raise UsageError("not a file", where=os.fspath(path), fix="name a file that can be reread")
-    try:
-        with open(path, "rb") as file:
-            line = 1
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            stream = gzip.GzipFile(fileobj=file) if packed else file
-            while lines := stream.readlines(block_bytes):
-                if not lines[-1].endswith(b"\n"):
-                    lines[-1] += b"\n"
-                yield line, lines
-                line += len(lines)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or "its gzip data are broken"
-        raise UsageError(
-            f"cannot be read: {reason}",
-            where=os.fspath(path),
-            fix="check the file and its permissions",
-        ) from None
+    source = Source(path)
+    source.require_rows()
+    line = 1
+    for block in source.blocks(block_bytes):
+        if block.skipped_bytes:
+            raise _overlong(block.skipped_bytes, path, line)
+        lines = block.data.removesuffix(b"\n").split(b"\n")
+        if len(block.data) > LINE_BYTES_MAX:
+            for number, text in enumerate(lines, line):
+                if len(text) > LINE_BYTES_MAX:
+                    raise _overlong(len(text), path, number)
+        if BOM in block.data:
+            lines = [text.removeprefix(BOM) for text in lines]
+        yield line, [text + b"\n" for text in lines]
+        line += len(lines)
+
+
+def numbered_lines(source: Source, encoding: str = "") -> Iterator[tuple[int, bytes | int]]:
+    """Read a file line by line.
+
+    Args:
+        source: The file.
+        encoding: Its encoding, where that is not UTF-8.
+
+    Yields:
+        Each line's number, from 1, and its bytes as they are, without the newline; of a line too
+        long to keep, its length in bytes.
+
+    Raises:
+        UsageError: The file cannot be read to its end.
+    """
+    number = 0
+    for block in source.blocks(BLOCK, encoding):
+        if block.skipped_bytes:
+            number += 1
+            yield number, block.skipped_bytes
+            continue
+        for line in block.data.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            yield number, line if len(line) <= LINE_BYTES_MAX else len(line)
 
 
 def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterator[Row]:
@@ -93,15 +121,15 @@ def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterato
         if not raw.isspace():
             try:
                 fields = parse(raw)
-                turns, wanted = formats.checked_conversation(fields, format, line)
+                turns, output = formats.checked_conversation(fields, format, line)
             except TunepipeError as error:
                 error.where = place(path, line)
                 raise
-            yield Row(line, fields, formats.prompt_text(turns), wanted)
+            yield Row(line, fields, formats.prompt_text(turns), output)
 
 
 def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[bytes]:
-    """Give the decoded input of each row of a block, in UTF-8; plain pairs go the fast way."""
+    """Return the decoded input of each row of a block, in UTF-8; plain pairs take a fast path."""
     if format in PAIRS:
         import msgspec
 
@@ -112,13 +140,52 @@ def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[
                 return list(map(str.encode, map(attrgetter(given), pairs)))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             pass  # a blank line, or something to name: row by row
-    return [row.given.encode() for row in rows(path, first, lines, format)]
+    return [row.input.encode() for row in rows(path, first, lines, format)]
 
 
-def keyed(path: Path, row: Row, key: Callable[[Mapping[str, Any], str, str], Any]) -> Any:
-    """Read a row's key, and say where the row stands if it has none."""
+def read_examples(
+    path: Path, format: str = "auto", opener: Opener = open_local
+) -> Iterator[formats.Example]:
+    """Read a dataset's file row by row.
+
+    Args:
+        path: The file.
+        format: One of formats.FORMATS, or "auto" to detect it by the first rows.
+        opener: Opens what is not a local path.
+
+    Yields:
+        The examples in the file's order, each with an id that no other has.
+
+    Raises:
+        DataError: The file is not JSONL, or a line is not of the format.
+        UsageError: The file cannot be read, or its format is not known.
+    """
+    source = Source(path, opener)
+    source.require_rows()
+    chosen = source.format() if format == "auto" else formats.check_format(format)
+    if not chosen:
+        source.close()
+        raise UsageError(
+            "no row has the fields of a known format",
+            where=os.fspath(path),
+            fix=f"name the format: one of {', '.join(formats.FORMATS)}",
+        )
+    seen: Counter[str] = Counter()
+    for line, raw in numbered_lines(source):
+        if isinstance(raw, bytes) and not raw.strip():
+            continue
+        try:
+            if isinstance(raw, int):
+                raise _overlong(raw, path, line)
+            yield formats.with_unique_id(formats.example(parse(raw), chosen, line), seen)
+        except DataError as error:
+            raise DataError(error.found, where=place(path, line), fix=error.fix) from error
+
+
+def key_of(path: Path, row: Row, key: Callable[[Mapping[str, Any], str, str], Any]) -> Any:
+    """Read a row's key; an error names the row's file and line."""
     try:
-        return key(row.fields, row.given, row.wanted)
+        return key(row.fields, row.input, row.output)
     except TunepipeError as error:
         error.where = place(path, row.line)
         raise
@@ -130,64 +197,76 @@ def present(lines: Sequence[bytes], count: int) -> Sequence[bytes]:
 
 
 def checksum(lines: Sequence[bytes]) -> int:
-    """Sum the hashes of lines: the order plays no part, every byte does."""
+    """Sum the hashes of lines: their order makes no difference, every byte does."""
     from xxhash import xxh3_64_intdigest
 
     return sum(map(xxh3_64_intdigest, lines))
 
 
-def format_of(paths: Sequence[Path]) -> str:
-    """Tell the format that most of the first rows have.
-
-    Raises:
-        DataError: There is no row, or none of a known format.
-    """
-    sample = []
-    for path in paths:
-        for _, lines in blocks(path):
-            sample += [_fields(raw) for raw in lines[:SNIFFED_ROWS] if not raw.isspace()]
-            if len(sample) >= SNIFFED_ROWS:
-                break
-    where = ", ".join(str(path) for path in paths)
-    if not sample:
-        raise DataError("there is no row", where=where)
-    format = formats.common_format(sample[:SNIFFED_ROWS])
-    if format is None:
-        raise DataError(
-            "no row has the fields of a known format",
-            where=where,
-            fix=f"name the format: one of {', '.join(formats.FORMATS)}",
-        )
-    return format
-
-
 def place(path: Path, line: int) -> str:
-    """Write where a line stands, for messages."""
+    """Return a line's file and number, for messages."""
     return f"{os.fspath(path)}:{line}"
 
 
+def overlong_message(line_bytes: int) -> str:
+    """Say that a line is too long to be read."""
+    return f"the line has {line_bytes} bytes; lines of up to {LINE_BYTES_MAX >> 20} MiB are read"
+
+
 def parse(raw: bytes) -> Mapping[str, Any]:
-    """Read a line as a JSON object.
+    """Read a line as a JSON object; fields that are null are left out.
 
     Raises:
         DataError: It is none; the caller adds the place.
     """
-    fields = _fields(raw)
+    fields = decode(raw)
+    return without_nulls(fields) if b"null" in raw else fields
+
+
+def decode(raw: bytes) -> dict[str, Any]:
+    """Read a line as a JSON object, as it is; see `parse`."""
+    import msgspec
+
+    text = raw.removeprefix(BOM)
+    try:
+        fields = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        fields = None
     if not isinstance(fields, dict):
-        raise DataError(
-            "the line is not a JSON object in UTF-8",
-            fix="run tunepipe validate on the file: it lists every problem",
-        )
+        raise _not_an_object(text)
     return fields
 
 
-def _fields(raw: bytes) -> Any:
-    import msgspec
+def without_nulls(value: Any) -> Any:
+    """Leave out the fields that are null, at every depth: in protocol buffers null means unset.
 
+    What a user's function takes or returns is left as it is.
+    """
+    if isinstance(value, dict):
+        return {
+            name: field if name in _FREE_FORM else without_nulls(field)
+            for name, field in value.items()
+            if field is not None
+        }
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _overlong(line_bytes: int, path: Path, line: int) -> DataError:
+    return DataError(
+        overlong_message(line_bytes), where=place(path, line), fix="shorten the row, or remove it"
+    )
+
+
+def _not_an_object(text: bytes) -> DataError:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
+        text.decode()
+    except UnicodeDecodeError as error:
+        message, fix = describe_not_utf8(text, error)
+        return DataError(message, fix=fix or "save the file as UTF-8")
+    return DataError(
+        "the line is not a JSON object",
+        fix="run tunepipe validate on the file: it lists every problem",
+    )
 
 
 @cache

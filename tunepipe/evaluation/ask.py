@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunepipe.backends.base import Answer, Predictor, Prompt
-from tunepipe.data.formats import Example, input_text, read_examples
+from tunepipe.data.formats import Example, input_text
 from tunepipe.data.predictions import Prediction, write
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, TunepipeError
 from tunepipe.progress import Progress
 

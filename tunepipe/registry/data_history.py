@@ -13,7 +13,8 @@ from typing import Any
 
 from tunepipe.data import diff as dataset_diff
 from tunepipe.data.diff import Difference, State
-from tunepipe.data.formats import Example, read_examples
+from tunepipe.data.formats import Example
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import storage
 from tunepipe.gcp.storage import local_files

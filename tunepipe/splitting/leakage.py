@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tunepipe.data.rows import Path, blocks, checksum, inputs, keyed, present, rows
+from tunepipe.data.rows import blocks, checksum, inputs, key_of, present, rows
+from tunepipe.data.source import Path
 from tunepipe.splitting.disk_column import Column, distinct
 from tunepipe.splitting.row_keys import Key
 
@@ -75,8 +76,8 @@ def _read(path: Path, format: str, group: Key | None, given: Column, groups: Col
             texts = inputs(path, first, lines, format)
         else:
             found = list(rows(path, first, lines, format))
-            texts = [row.given.encode() for row in found]
-            groups.extend(digest(keyed(path, row, group).encode()) for row in found)
+            texts = [row.input.encode() for row in found]
+            groups.extend(digest(key_of(path, row, group).encode()) for row in found)
         given.extend(map(digest, texts))
         total += checksum(present(lines, len(texts)))
     return total

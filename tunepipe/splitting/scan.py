@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from tunepipe.data.rows import Path, blocks, checksum, inputs, keyed, present, rows
+from tunepipe.data.rows import blocks, checksum, inputs, key_of, present, rows
+from tunepipe.data.source import Path
 from tunepipe.splitting.disk_column import Column
 from tunepipe.splitting.row_keys import Key, moment
 from tunepipe.splitting.row_keys import field as field_of
@@ -96,10 +97,10 @@ def _keyed_block(
 ) -> list[bytes]:
     found = list(rows(path, first, lines, criteria.format))
     if criteria.group:
-        names = [keyed(path, row, criteria.group).encode() for row in found]
+        names = [key_of(path, row, criteria.group).encode() for row in found]
         scan.group.extend(_hashes(names, criteria.seed))
     if criteria.label:
-        labels = [keyed(path, row, criteria.label) for row in found]
+        labels = [key_of(path, row, criteria.label) for row in found]
         hashes = list(_hashes([label.encode() for label in labels], 0))
         scan.label.extend(hashes)
         if len(scan.names) <= NAMED_LABELS:
@@ -109,8 +110,8 @@ def _keyed_block(
         def read(fields: Mapping[str, object], given: str, output: str) -> float:
             return moment(field_of(fields, criteria.time, "--by-time"))
 
-        scan.time.extend([keyed(path, row, read) for row in found])
-    return [row.given.encode() for row in found]
+        scan.time.extend([key_of(path, row, read) for row in found])
+    return [row.input.encode() for row in found]
 
 
 def _hashes(texts: Sequence[bytes], seed: int) -> Iterator[int]:

@@ -18,7 +18,8 @@ from itertools import compress
 from typing import Any
 
 from tunepipe.arguments import check_fraction
-from tunepipe.data.rows import Path, blocks, format_of
+from tunepipe.data.rows import blocks
+from tunepipe.data.source import Path, format_of
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import Sides, sides

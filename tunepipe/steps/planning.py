@@ -9,7 +9,7 @@ from typing import Any
 
 from tunepipe.catalog import models
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.data.formats import read_examples
+from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import characters
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_references, cut_answers

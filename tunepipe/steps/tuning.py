@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from tunepipe import progress
 from tunepipe.backends.base import Tuner, TuningRequest, TuningResult
 from tunepipe.data import predictions
-from tunepipe.data.formats import input_text, read_examples
+from tunepipe.data.formats import input_text
 from tunepipe.data.predictions import Prediction
+from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.ask import Pace
 from tunepipe.files import replacing
 from tunepipe.gcp.launcher import UnreachableError

@@ -10,23 +10,24 @@ import base64
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from tunepipe.catalog.limits import Rules, rules_for
-from tunepipe.data.formats import FORMATS, canonical
-from tunepipe.errors import DataError, UsageError
+from tunepipe.data.encodings import BOM
+from tunepipe.data.formats import canonical
+from tunepipe.data.rows import numbered_lines
+from tunepipe.data.source import Opener, Source, expanded, format_of, open_local
+from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 from tunepipe.validation.problems import Finding
-from tunepipe.validation.row_checks import BOM, Diagnosis, diagnose, overlong
-from tunepipe.validation.source import Opener, Source, expanded, open_local
+from tunepipe.validation.row_checks import Diagnosis, diagnose, overlong
 from tunepipe.validation.statistics import hashes
 from tunepipe.validation.text_checks import CONTROL
 
 Note = Callable[[str, str], None]
 
-_BLOCK_BYTES = 1 << 20
 _LISTED = 1000
 
 
@@ -121,7 +122,9 @@ def fix(
     with replacing(out, "wb") as file, replacing(refused) as apart:
         mender = _Mender(rules, control_characters, file, apart)
         for name in names:
-            for number, line in _lines(Source(name, opener)):
+            source = Source(name, opener)
+            source.require_rows()
+            for number, line in numbered_lines(source):
                 mender.take(line, name, number)
     if not mender.done.rows_rejected:
         os.unlink(refused)
@@ -131,37 +134,7 @@ def fix(
 def _format(names: list[str], opener: Opener) -> str:
     if "-" in names:
         raise UsageError("standard input cannot be read twice", fix="name the --format")
-    found = None
-    for name in names:
-        source = Source(name, opener)
-        _refuse_stopped(source)
-        found = found or source.format()
-        source.close()
-    if not found:
-        fix = f"name the --format: one of {', '.join(FORMATS)}"
-        raise DataError("no row has the fields of a known format", where=names[0], fix=fix)
-    return found
-
-
-def _refuse_stopped(source: Source) -> None:
-    if source.stopped:
-        source.close()
-        against = source.findings[0]
-        raise DataError(against.message, where=source.path, fix=against.at(1).fix)
-
-
-def _lines(source: Source) -> Iterator[tuple[int, bytes | int]]:
-    """Yield each line with its number; a line too long to keep is its length."""
-    _refuse_stopped(source)
-    number = 0
-    for block in source.blocks(_BLOCK_BYTES):
-        if block.skipped_bytes:
-            number += 1
-            yield number, block.skipped_bytes
-            continue
-        for line in block.data.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            yield number, line
+    return format_of(names, opener)
 
 
 @dataclass

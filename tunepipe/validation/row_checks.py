@@ -19,13 +19,14 @@ from tunepipe.catalog.limits import (
     estimated_tokens,
     fewest_tokens,
 )
+from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
+from tunepipe.data.rows import overlong_message, without_nulls
 from tunepipe.data.text_pairs import TURN_MARK, characters, everything, view
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
 
-BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\v\f"
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]')
 
@@ -78,6 +79,7 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     findings += found
     if row is None:
         return Diagnosis(tuple(findings))
+    row = without_nulls(row) if b"null" in line else row
     raw = any(finding.code == "control-character" for finding in found)
     findings += (
         finding
@@ -95,8 +97,7 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
 
 def overlong(line_bytes: int) -> Finding:
     """Say that a line is too long to be looked at."""
-    most = f"{LINE_BYTES_MAX >> 20} MiB"
-    return Finding("too-long", f"the line has {line_bytes} bytes; beyond {most} none is read")
+    return Finding("too-long", overlong_message(line_bytes))
 
 
 def _depth(line: bytes) -> int:
@@ -114,7 +115,8 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        return None, [_not_utf8(line, error)]
+        message, fix = describe_not_utf8(line, error)
+        return None, [Finding("not-utf8", message, fix=fix)]
     found: list[Finding] = []
     try:
         row = _parsed(text, True)
@@ -191,20 +193,6 @@ def _not_json(text: str, error: ValueError | RecursionError) -> Finding:
     if not rest or error.msg.startswith("Unterminated"):
         return Finding("not-json", "the line ends before its object does")
     return Finding("not-json", f"{error.msg[:1].lower()}{error.msg[1:]} at character {column}")
-
-
-def _not_utf8(line: bytes, error: UnicodeDecodeError) -> Finding:
-    message = f"the bytes from byte {error.start + 1} of the line are not UTF-8"
-    if line[error.start : error.start + 1] == b"\xed":
-        return Finding("not-utf8", f"{message}: a surrogate is written as bytes")
-    for codec, name in (("cp932", "Shift_JIS"), ("euc-jp", "EUC-JP"), ("cp1252", "Windows-1252")):
-        try:
-            text = line.decode(codec)
-        except UnicodeDecodeError:
-            continue
-        if text.isprintable():
-            return Finding("not-utf8", f"{message}; it may be {name}", fix=f"convert from {name}")
-    return Finding("not-utf8", message)
 
 
 def _kind(row: Any) -> str:

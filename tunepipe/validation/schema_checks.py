@@ -338,7 +338,7 @@ def _gemini_parts(parts: Any, field: str, rules: Rules) -> Findings:
         elif part:
             yield from _gemini_part(part, path, rules)
         else:
-            yield Finding("empty-text", "the part is empty", path)
+            yield Finding("missing-field", "the part holds no data", path)
 
 
 def _gemini_part(part: Mapping[str, Any], path: str, rules: Rules) -> Findings:

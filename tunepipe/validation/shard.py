@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from tunepipe.data.source import Opener, open_local
 from tunepipe.files import replacing
 from tunepipe.validation.merge import END, MAGIC, RUN
 from tunepipe.validation.report import Scanned
-from tunepipe.validation.source import Opener, open_local
 from tunepipe.validation.statistics import Lengths
 from tunepipe.validation.validate import Settings, scan
 

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.limits import Rules, rules_for
 from tunepipe.data.formats import FORMATS
+from tunepipe.data.source import (
+    SNIFFED_FILES,
+    Block,
+    Opener,
+    Source,
+    Span,
+    detect_format,
+    expanded,
+    open_local,
+)
 from tunepipe.errors import UsageError
 from tunepipe.validation.duplicates import Found, Repeats
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
-from tunepipe.validation.source import Block, Opener, Source, Span, expanded, open_local
 from tunepipe.validation.statistics import Tally
 from tunepipe.validation.worker import Examined, Task, examine
 
@@ -38,7 +47,6 @@ FAST_FROM_BYTES = 1 << 20
 _WORKERS_FROM_BYTES = 48 << 20
 # So many blocks a worker reads at a time.
 _SPAN_BLOCKS = 4
-_SNIFFED_FILES = 8
 # Any model of the local backend has none, and takes every format.
 _NO_LIMITS = "tiny"
 
@@ -142,7 +150,7 @@ def scan(
 def _rules(opened: Mapping[str, Source], settings: Settings) -> Rules:
     format = settings.format
     if format == "auto":
-        format = _common_format(opened)
+        format = detect_format(opened.values())
         if not format:
             return Rules("", settings.model, "")
     elif format not in FORMATS:
@@ -152,11 +160,7 @@ def _rules(opened: Mapping[str, Source], settings: Settings) -> Rules:
 
 def _first_sources(names: Sequence[str], opener: Opener) -> dict[str, Source]:
     """Open the first few files; they are enough to tell a format."""
-    return {name: Source(name, opener) for name in dict.fromkeys(names[:_SNIFFED_FILES])}
-
-
-def _common_format(sources: Mapping[str, Source]) -> str:
-    return next((found for source in sources.values() if (found := source.format())), "")
+    return {name: Source(name, opener) for name in dict.fromkeys(names[:SNIFFED_FILES])}
 
 
 def _local_bytes(names: Sequence[str]) -> int:
@@ -247,8 +251,8 @@ class _Scan:
 
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes
-        scanned.tally.add_findings(source.findings, 1, source.path)
-        scanned.unread |= source.stopped
+        scanned.tally.add_findings(file_findings(source), 1, source.path)
+        scanned.unread |= source.kind.problem is not None
         facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
         scanned.files.append(FileFacts(source.path, *facts))
         if 0 < most < source.bytes:
@@ -275,7 +279,7 @@ class _Scan:
         """Hand out a file's parts, and yield how to wait for each and for the file's end."""
         block_bytes, end = self._settings.block_bytes, _nothing
         parts: Iterator[Block | Span] = source.blocks(block_bytes)
-        if source.stopped:
+        if source.kind.problem:
             source.read_to_end()
             parts = iter(())
         elif self._reader and source.on_disk:
@@ -301,14 +305,23 @@ class _Scan:
 
 
 def _require_read(source: Source, tally: Tally) -> None:
-    if source.stopped:
-        found = source.findings[0].message
+    if source.kind.problem:
+        found = source.kind.problem.message
     elif unread := tally.rows - tally.valid_rows:
         found = f"{unread} of its {tally.rows} rows have errors"
     else:
         return
     fix = f"tunepipe validate {source.path}"
     raise UsageError(f"cannot be compared with: {found}", where=source.path, fix=fix)
+
+
+def file_findings(source: Source) -> list[Finding]:
+    """Return what is wrong with a file as a whole."""
+    if source.kind.problem:
+        return [Finding(*source.kind.problem[:2], fix=source.kind.problem.fix)]
+    if source.is_gzip:
+        return [Finding("compressed-file", "the file is compressed with gzip")]
+    return []
 
 
 def _nothing() -> None:

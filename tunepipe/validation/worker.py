@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.catalog.limits import Rules
+from tunepipe.data.source import Block, Span
 from tunepipe.validation.row_checks import diagnose, overlong
-from tunepipe.validation.source import Block, Span
 from tunepipe.validation.statistics import HASH_MAX, Tally, hashes
 
 _HIDDEN = frozenset(("secret", "pii"))  # what rows with these say is shown nowhere

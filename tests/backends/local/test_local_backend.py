@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend as local
 from tunepipe.backends.local.processes import crew_size
-from tunepipe.data.formats import read_examples
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
 
 COLOURS = {"red": "R1", "blue": "B2", "green": "G3", "赤": "R1", "青": "B2", "緑": "G3"}

@@ -22,7 +22,8 @@ from tunepipe.backends.local.loss import require_apart
 from tunepipe.backends.local.options import TuningOptions, dtype_of
 from tunepipe.backends.local.pretrained import load_tokenizer
 from tunepipe.backends.local.tiny_model import learn_tokenizer
-from tunepipe.data.formats import example, read_examples
+from tunepipe.data.formats import example
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
 
 needs_bitsandbytes = pytest.mark.skipif(

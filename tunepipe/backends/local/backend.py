@@ -20,7 +20,8 @@ from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import PredictionOptions, TuningOptions, read_options
 from tunepipe.backends.local.processes import Crew, crew_size, in_crew
 from tunepipe.data.fingerprint import fingerprint
-from tunepipe.data.formats import Example, read_examples
+from tunepipe.data.formats import Example
+from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tunepipe.data.conversion import ConversionReport, convert
 from tunepipe.data.fingerprint import fingerprint
-from tunepipe.data.formats import common_format
-from tunepipe.data.rows import SNIFFED_ROWS, format_of, parse
-from tunepipe.errors import DataError, TunepipeError, UsageError
+from tunepipe.data.rows import numbered_lines, parse
+from tunepipe.data.source import Source, format_of
+from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import storage
 from tunepipe.gcp.storage import local_files
 
@@ -45,20 +43,10 @@ def detected(uri: str) -> str:
     """Name the format of a file of rows by its first rows.
 
     Raises:
-        UsageError: The file is not there, or its format is not to be seen.
+        DataError: The file is not JSONL, or its format is not known.
+        UsageError: The file is not there.
     """
-    with storage.open_reader(uri) as file:
-        head = [line for line in islice(file, SNIFFED_ROWS) if line.strip()]
-    rows = []
-    for line in head:
-        with suppress(TunepipeError):
-            rows.append(parse(line))
-    found = common_format(rows)
-    if found is None:
-        raise UsageError(
-            "no row has the fields of a known format", where=uri, fix="run: tunepipe validate"
-        )
-    return found
+    return format_of([uri], storage.open_file)
 
 
 def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
@@ -93,15 +81,18 @@ def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
 
 
 def _is_shaped_otherwise(path: str, format: str) -> bool:
-    """Say whether a row has the one of its format's two shapes that no service reads.
+    """Say whether the service cannot read the file as it is.
 
-    Preferences as OpenAI writes them, and pairs whose sides are lists of messages, as TRL does.
+    It reads neither gzip nor preferences as OpenAI writes them, nor pairs whose sides are lists of
+    messages, as TRL does.
     """
-    if format not in ("preference", "prompt-completion"):
-        return False
-    with open(path, "rb") as file:
-        rows = (parse(line) for line in file if line.strip())
-        return any("preferred_output" in row or isinstance(row.get("prompt"), list) for row in rows)
+    source = Source(path)
+    if source.is_gzip or format not in ("preference", "prompt-completion"):
+        source.close()
+        return source.is_gzip
+    lines = (line for _, line in numbered_lines(source) if isinstance(line, bytes) and line.strip())
+    rows = map(parse, lines)
+    return any("preferred_output" in row or isinstance(row.get("prompt"), list) for row in rows)
 
 
 def _sent(path: str, uri: str, format: str, left_out: dict[str, int], copy: str) -> Sent:

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
-from tunepipe.validation.source import Source, Span, open_local
+from tunepipe.data.source import Source, Span, open_local
 from tunepipe.validation.validate import validate
 
 TEXT = st.lists(st.sampled_from([b"\n", b"\r", b"{}", b"a longer line"]), max_size=60).map(b"".join)

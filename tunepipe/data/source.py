@@ -1,0 +1,454 @@
+"""One file of a dataset: what it is at first sight, and its lines in blocks of bounded size.
+
+Every command reads datasets through `Source`, so that all of them agree on what a file holds:
+compression, byte-order marks, encoding, format, and whether it is JSONL at all.
+"""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
+
+from tunepipe.catalog.limits import LINE_BYTES_MAX
+from tunepipe.data.encodings import BOM, encoding_of_mark, guess_encoding, name_of
+from tunepipe.data.formats import FORMATS, common_format
+from tunepipe.errors import DataError, TunepipeError, UsageError
+from tunepipe.files import unreadable
+
+Opener = Callable[[str], BinaryIO]
+Path = str | os.PathLike[str]
+
+SNIFFED_LINES = 100
+SNIFFED_FILES = 8
+_HEAD_BYTES = 1 << 18
+_SOUGHT_BYTES = 1 << 16
+_PACKED = {
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+}
+_GZIP = b"\x1f\x8b"
+_LFS = b"version https://git-lfs"
+_EXCEL = (b"[Content_Types].xml", b"xl/", b"docProps/")
+_HEADER = re.compile(r'"?[\w .()/#%-]+"?(?:([,;\t|])"?[\w .()/#%-]*"?)+')
+_NAMED_SEPARATOR = re.compile(r"sep=(.)\r?\n?")
+
+
+class FileProblem(NamedTuple):
+    """Why a file is not what a service reads: a code of validation, the reason, and a remedy."""
+
+    code: str
+    message: str
+    fix: str
+
+
+class FileKind(NamedTuple):
+    """What a file is at first sight.
+
+    Args:
+        name: "rows" (JSONL), "array" (one JSON value over the whole file), "table" (separated
+            values), "parquet", "excel", or "" for what cannot be read.
+        encoding: Of its text.
+        delimiter: What separates a table's columns.
+        problem: Why it cannot be read as JSONL; None for "rows".
+    """
+
+    name: str
+    encoding: str = "utf-8"
+    delimiter: str = ""
+    problem: FileProblem | None = None
+
+
+class Block(NamedTuple):
+    """Whole lines of a file.
+
+    Args:
+        data: The lines; the file's last may lack its newline.
+        skipped_bytes: More than 0 for one line of that many bytes, too long to keep.
+    """
+
+    data: bytes
+    skipped_bytes: int = 0
+
+
+class Span(NamedTuple):
+    """The lines of a plain local file that begin between two offsets."""
+
+    path: str
+    start: int
+    end: int
+    block_bytes: int
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the lines in blocks of about `block_bytes`."""
+        with open(self.path, "rb") as file:
+            first = _line_start(file, self.start, self.end)
+            if first < self.end:
+                last = _line_start(file, self.end, sys.maxsize)
+                yield from _cut(_chunks(file, first, last, self.block_bytes))
+
+
+def expanded(paths: Iterable[Path]) -> list[str]:
+    """Replace each local glob by the files that match it, in order of their names.
+
+    Raises:
+        UsageError: A glob matches nothing, or there is no path.
+    """
+    names: list[str] = []
+    for item in paths:
+        path = os.fspath(item)
+        if "://" in path or not glob.has_magic(path) or os.path.exists(path):
+            names.append(path)
+            continue
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise UsageError("no file matches", where=path)
+        names += matches
+    if not names:
+        raise UsageError("no dataset is given", fix='name a file, or "-" for standard input')
+    return names
+
+
+def open_local(path: str) -> BinaryIO:
+    """Open a file of this machine, or standard input for "-"."""
+    if path == "-":
+        return sys.stdin.buffer
+    if "://" in path:
+        raise UsageError("not a local path", where=path, fix="copy it here first")
+    return open(path, "rb")
+
+
+class Source:
+    """A file of a dataset: its head is read first, then its blocks are read once.
+
+    Args:
+        path: Its name, for messages.
+        opener: Opens it for reading bytes.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+
+    def __init__(self, path: Path, opener: Opener = open_local) -> None:
+        self.path = os.fspath(path)
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+        self._local = opener is open_local and self.path != "-"
+        try:
+            self._file = opener(self.path)
+            self._head = self._read_head()
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        self.is_gzip = self._head.startswith(_GZIP)
+        self.head = self._plain_head()
+        self.kind = inspect_head(self.head)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether another process can read the same bytes by the path."""
+        return self._local and os.path.isfile(self.path) and not self.is_gzip
+
+    @property
+    def fingerprint(self) -> str:
+        """The hex SHA-256 of the bytes read so far."""
+        return self._digest.hexdigest()
+
+    def require_rows(self, error: type[TunepipeError] = DataError) -> None:
+        """Refuse a file that is not JSONL.
+
+        Raises:
+            DataError: With the words that `tunepipe validate` uses; or the type asked for.
+        """
+        if self.kind.problem:
+            self.close()
+            raise error(self.kind.problem.message, where=self.path, fix=self.kind.problem.fix)
+
+    def format(self) -> str:
+        """Return the format that most of the first rows have, or ""."""
+        return common_format(self.first_rows()) or ""
+
+    def first_rows(self) -> list[Any]:
+        """Decode the first lines; None stands for one that is not JSON."""
+        return [_json(line) for line in _first_lines(self.head) if line.strip()]
+
+    def blocks(self, block_bytes: int, encoding: str = "") -> Iterator[Block]:
+        """Yield the file's lines in blocks of about `block_bytes`.
+
+        Args:
+            block_bytes: How much is read at a time.
+            encoding: UTF-16 or UTF-32, to be written as UTF-8; "" leaves the bytes as they are.
+
+        Raises:
+            UsageError: The file cannot be read to its end.
+        """
+        with self.opened() as stream:
+            chunks = iter(partial(stream.read, block_bytes), b"")
+            yield from _cut(_recoded(chunks, encoding) if encoding else chunks)
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Give the file's bytes, decompressed, as a stream to read once.
+
+        Raises:
+            UsageError: The file cannot be read to its end.
+        """
+        try:
+            raw = _Replayed(self._head, self._file, self._count)
+            yield gzip.GzipFile(fileobj=raw) if self.is_gzip else raw  # type: ignore[call-overload]
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise self._broken_gzip() from None
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        finally:
+            self.close()
+
+    def spans(self, span_bytes: int, block_bytes: int) -> Iterator[Span]:
+        """Yield the file in parts, where it is `on_disk`; `read_to_end` is left to the caller."""
+        for start in range(0, os.path.getsize(self.path), span_bytes):
+            yield Span(self.path, start, start + span_bytes, block_bytes)
+
+    def read_to_end(self) -> None:
+        """Read the file for its fingerprint and its size alone.
+
+        Raises:
+            UsageError: The file cannot be read to its end.
+        """
+        try:
+            raw = _Replayed(self._head, self._file, self._count)
+            while raw.read(1 << 20):
+                pass
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file, but never standard input."""
+        if self._file is not sys.stdin.buffer:
+            self._file.close()
+
+    def _broken_gzip(self) -> UsageError:
+        found = "cannot be read: its gzip data are broken"
+        return UsageError(found, where=self.path, fix="copy the file again")
+
+    def _count(self, data: bytes) -> None:
+        self._digest.update(data)
+        self.bytes += len(data)
+
+    def _read_head(self) -> bytes:
+        """Read the first bytes, and on to the end of the first line where that is long."""
+        head = [self._file.read(_HEAD_BYTES)]
+        size = len(head[0])
+        while head[-1] and b"\n" not in head[-1] and size <= LINE_BYTES_MAX:
+            head.append(self._file.read(size))
+            size += len(head[-1])
+        return b"".join(head)
+
+    def _plain_head(self) -> bytes:
+        head = self._head
+        if self.is_gzip:
+            try:
+                head = zlib.decompressobj(31).decompress(head, LINE_BYTES_MAX)
+            except zlib.error:
+                self.close()
+                raise self._broken_gzip() from None
+        if len(head) > LINE_BYTES_MAX and b"\n" not in head and self.on_disk:
+            # The first line is too long to be kept: the rows after it tell the format.
+            with open(self.path, "rb") as file:
+                start = _line_start(file, len(head), sys.maxsize)
+                file.seek(start)
+                return file.read(_HEAD_BYTES)
+        return head
+
+
+def detect_format(sources: Iterable[Source]) -> str:
+    """Return the format of a dataset: that of its first file that has a known one, or ""."""
+    return next((format for source in sources if (format := source.format())), "")
+
+
+def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
+    """Return the format of a dataset, by its first files.
+
+    Raises:
+        DataError: There is no row, or none of a known format, or a file is not JSONL.
+        UsageError: A file cannot be read.
+    """
+    names = [os.fspath(path) for path in paths]
+    rows = False
+    for name in names[:SNIFFED_FILES]:
+        source = Source(name, opener)
+        source.require_rows()
+        source.close()
+        rows = rows or any(source.first_rows()) or bool(source.head.strip())
+        if format := source.format():
+            return format
+    where = ", ".join(names)
+    if not rows:
+        raise DataError("there is no row", where=where)
+    raise DataError(
+        "no row has the fields of a known format",
+        where=where,
+        fix=f"name the format: one of {', '.join(FORMATS)}",
+    )
+
+
+def inspect_head(head: bytes) -> FileKind:
+    """Say what a file is by its first bytes, decompressed."""
+    if head.startswith(_LFS):
+        pointer = "the file is a Git LFS pointer, not the data"
+        return FileKind("", problem=FileProblem("lfs-pointer", pointer, "git lfs pull"))
+    if head.startswith(b"PAR1"):
+        return _other("parquet", "the file is Parquet", "tunepipe convert reads Parquet")
+    if head.startswith(b"PK\x03\x04") and any(name in head[:4096] for name in _EXCEL):
+        return _other("excel", "the file is an Excel workbook", "tunepipe convert reads .xlsx")
+    for magic, name in _PACKED.items():
+        if head.startswith(magic):
+            problem = FileProblem("compressed-file", f"the file is compressed ({name})", "")
+            return FileKind("", problem=problem)
+    encoding = encoding_of_mark(head)
+    if encoding:
+        what = name_of(encoding)
+        fix = f"convert from {what} to UTF-8; tunepipe convert reads it"
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+        inside = inspect_head(text.encode("utf-8", "replace"))
+        return inside._replace(
+            encoding=encoding, problem=FileProblem("not-jsonl", f"the file is {what}", fix)
+        )
+    return _kind_of_text(head.removeprefix(BOM))
+
+
+def _kind_of_text(head: bytes) -> FileKind:
+    lines = [line.strip() for line in _first_lines(head)]
+    filled = [line for line in lines if line][:20]
+    if not filled:
+        return FileKind("rows")
+    first = filled[0]
+    if _is_array(first, filled):
+        fix = "tunepipe convert, or: jq -c '.[]' IN > OUT"
+        return _other("array", "the file is one JSON array", fix)
+    if first == b"{" and len(filled) > 1 and filled[1].startswith(b'"'):
+        fix = "tunepipe convert, or: jq -c . IN > OUT"
+        return _other("array", "an object is written over several lines", fix)
+    encoding = guess_encoding(head[:_HEAD_BYTES])
+    if delimiter := find_delimiter(filled, encoding or "latin-1"):
+        what = "the file is CSV, a table of separated values"
+        problem = FileProblem("not-jsonl", what, "tunepipe convert reads CSV")
+        return FileKind("table", encoding or "utf-8", delimiter, problem)
+    return FileKind("rows", encoding or "utf-8")
+
+
+def find_delimiter(lines: list[bytes], encoding: str) -> str:
+    """Return what separates the columns; "" where the lines are not such a table.
+
+    Args:
+        lines: The first lines that are not blank.
+        encoding: How they are written.
+    """
+    first = lines[0].decode(encoding, "replace") + "\n"
+    if named := _NAMED_SEPARATOR.fullmatch(first):
+        return named[1]
+    if any(line.startswith((b"{", b"[")) for line in lines):
+        return ""
+    if not _HEADER.fullmatch(first.rstrip("\n")):
+        return ""
+    return max(",;\t|", key=first.count)
+
+
+class _Replayed:
+    """A file whose first bytes were read already, watched as it is read."""
+
+    def __init__(self, head: bytes, file: BinaryIO, seen: Callable[[bytes], None]) -> None:
+        self._head, self._file, self._seen = io.BytesIO(head), file, seen
+
+    def read(self, size: int) -> bytes:
+        data = self._head.read(size) or self._file.read(size)
+        self._seen(data)
+        return data
+
+
+def _other(name: str, what: str, fix: str) -> FileKind:
+    return FileKind(name, problem=FileProblem("not-jsonl", what, fix))
+
+
+def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Write text as UTF-8; what is broken in it becomes bytes that are not UTF-8 either."""
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    for chunk in (*chunks, b""):
+        yield decoder.decode(chunk, not chunk).encode("utf-8", "surrogatepass")
+
+
+def _line_start(file: BinaryIO, place: int, before: int) -> int:
+    """Return the first offset from `place` on where a line begins; from `before` on, any offset."""
+    if place:
+        place = file.seek(place - 1)
+        while place < before and (data := file.read(_SOUGHT_BYTES)):
+            newline = data.find(b"\n") + 1
+            if newline:
+                return place + newline
+            place += len(data)
+    return place
+
+
+def _chunks(file: BinaryIO, start: int, end: int, size: int) -> Iterator[bytes]:
+    file.seek(start)
+    while data := file.read(min(size, end - start)):
+        start += len(data)
+        yield data
+
+
+def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
+    """Cut what is read into whole lines; of one that is too long, its length alone is kept."""
+    rest: list[bytes] = []
+    rest_bytes = skipped = 0
+    for chunk in chunks:
+        if skipped:
+            line, newline, chunk = chunk.partition(b"\n")
+            skipped += len(line)
+            if not newline:
+                continue
+            yield Block(b"", skipped)
+            skipped = 0
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield Block(b"".join((*rest, memoryview(chunk)[:end])))
+            rest, rest_bytes = [], 0
+        if end < len(chunk):
+            rest.append(chunk[end:])
+            rest_bytes += len(rest[-1])
+        if rest_bytes > LINE_BYTES_MAX:
+            rest, rest_bytes, skipped = [], 0, rest_bytes
+    if rest or skipped:
+        yield Block(b"".join(rest), skipped)
+
+
+def _first_lines(head: bytes) -> list[bytes]:
+    return head.split(b"\n", SNIFFED_LINES)[:SNIFFED_LINES]
+
+
+def _is_array(first: bytes, filled: list[bytes]) -> bool:
+    """Tell one array over the whole file from a row that is a list by mistake."""
+    if first in (b"[", b"[{") or (first.startswith(b"[{") and first.endswith(b",")):
+        return True
+    alone = len(filled) == 1
+    return alone and (first.startswith(b"[{") or isinstance(_json(first), list))
+
+
+def _json(line: bytes) -> Any:
+    try:
+        # Bytes would be decoded as UTF-16 or UTF-32 too.
+        return json.loads(line.removeprefix(BOM).decode())
+    except (ValueError, RecursionError):
+        return None
