@@ -23,8 +23,8 @@ from tunepipe.packaging.archive import archive, without_docstrings
 from tunepipe.packaging.imports import PACKAGE, data_files_of, modules_of, third_party_of
 from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 
-# Linux stops at 128 KiB for one argument (MAX_ARG_STRLEN); half of it leaves room for the rest.
-MAX_ARGUMENT_BYTES = 64 * 1024
+# Linux stops at 131,071 bytes for one argument (MAX_ARG_STRLEN); the rest is room.
+MAX_ARGUMENT_BYTES = 112 * 1024
 
 
 def component(function: Callable[..., Any]) -> Any:
