@@ -18,6 +18,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FLOORS = (
     ("errors",),
     ("files", "progress", "arguments"),
+    ("decoding",),
     ("catalog",),
     ("data",),
     ("validation",),

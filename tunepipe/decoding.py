@@ -1,0 +1,187 @@
+"""Typed values from plain data: what users write into options, settings and tables, checked once.
+
+The types are msgspec structures, so that a range is part of a field's type:
+
+    class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        lora_rank: Annotated[int, Meta(ge=1)] = 16
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from tunepipe.arguments import hint, nearest
+from tunepipe.errors import UsageError
+
+Kind = TypeVar("Kind")
+
+_SHOWN_CHARACTERS = 60
+
+
+def decode(value: Any, kind: type[Kind], where: str = "") -> Kind:
+    """Convert plain data (TOML, JSON, a pipeline's parameter) into a typed value.
+
+    Args:
+        value: Mappings, lists, texts, numbers and dates. A whole number may be 16.0, as KFP and
+            protocol buffers write it.
+        kind: What it must be, usually a msgspec.Struct with `forbid_unknown_fields`. A
+            `Meta(description=…)` says in error messages what is wanted; without one the type does.
+        where: The place of the value for error messages, such as "tables"; "" adds none.
+
+    Returns:
+        The typed value.
+
+    Raises:
+        UsageError: The first field that does not fit: its place, its value, what is wanted, and
+            the known name that an unknown one resembles.
+    """
+    plain = whole(msgspec.to_builtins(value))
+    try:
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        raise _first_error(plain, kind, where, error) from None
+
+
+def whole(value: Any) -> Any:
+    """Return the value with 8 for each 8.0 in it: JSON numbers leave a pipeline as floats."""
+    if isinstance(value, Mapping):
+        return {key: whole(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _first_error(
+    value: Any,
+    kind: Any,
+    where: str,
+    error: msgspec.ValidationError,
+    name: str = "",
+    siblings: Sequence[str] = (),
+) -> UsageError:
+    """Describe the first place where a value does not fit its type.
+
+    Args:
+        value: Plain data that msgspec refused as `kind`.
+        kind: The type, as for `arguments.decode`.
+        where: The place of the value.
+        error: What msgspec said.
+        name: The value's own name in its table.
+        siblings: The other names of that table, one of which may have been meant.
+
+    Returns:
+        The error to raise.
+    """
+    chosen = _branch(kind, value)
+    if not isinstance(value, Mapping) or not (_is_struct(chosen) or get_origin(chosen) is dict):
+        return UsageError(
+            f"{_shown(value)} is not valid", where=where or "value", fix=_expectation(kind)
+        )
+    if _is_struct(chosen):
+        fields = _fields(chosen)
+        if fault := _wrong_names(value, chosen, where, nearest(name, siblings)):
+            return fault
+    else:
+        fields = dict.fromkeys(value, get_args(chosen)[1])
+    for key, item in value.items():
+        try:
+            msgspec.convert(item, fields[key])
+        except msgspec.ValidationError as below:
+            others = [other for other in value if other != key]
+            return _first_error(item, fields[key], _join(where, key), below, key, others)
+    # Each field fits: the type's own __post_init__ refused how they go together.
+    cause = error.__cause__
+    if isinstance(cause, UsageError):
+        return UsageError(cause.found, where=_join(where, cause.where), fix=cause.fix)
+    return UsageError(str(cause or error), where=where)
+
+
+def _expectation(kind: Any) -> str:
+    """Describe the values of a type, such as "a whole number from 1 to 16"."""
+    from msgspec import inspect
+
+    def describe(info: Any) -> str:
+        match info:
+            case inspect.Metadata(extra_json_schema={"description": str(text)}):
+                return text
+            case inspect.Metadata():
+                return describe(info.type)
+            case inspect.UnionType():
+                return " or ".join(map(describe, info.types))
+            case inspect.LiteralType():
+                return f"one of {', '.join(map(str, info.values))}"
+            case inspect.BoolType():
+                return "true or false"
+            case inspect.IntType():
+                return f"a whole number{_range(info)}"
+            case inspect.FloatType():
+                return f"a number{_range(info)}"
+            case inspect.StrType():
+                return "a text in quotes"
+            case inspect.CollectionType():
+                return f"a list, each item {describe(info.item_type)}"
+            case inspect.StructType() | inspect.DictType() | inspect.DataclassType():
+                return "a table of values"
+            case _:
+                return type(info).__name__.removesuffix("Type").lower()
+
+    return describe(inspect.type_info(kind))
+
+
+def _range(info: Any) -> str:
+    """Describe bounds, such as " from 1 to 16" or " above 0"."""
+    low = f" from {info.ge}" if info.ge is not None else ""
+    low += f" above {info.gt}" if info.gt is not None else ""
+    high = f" to {info.le:,}" if info.le is not None else ""
+    high += f" below {info.lt}" if info.lt is not None else ""
+    return low + (high or " up" if info.ge is not None else high)
+
+
+def _wrong_names(value: Mapping[str, Any], kind: Any, where: str, near: str) -> UsageError | None:
+    """Describe a field that is unknown, or those that are missing."""
+    fields = msgspec.structs.fields(kind)
+    names = [field.encode_name for field in fields]
+    for name in value:
+        if name not in names and kind.__struct_config__.forbid_unknown_fields:
+            return UsageError(f"unknown name {name}", where=where or name, fix=hint(name, names))
+    required = [field.encode_name for field in fields if field.required]
+    if missing := [name for name in required if name not in value]:
+        instead = f", or did you mean {near}?" if near else ""
+        return UsageError(
+            "values are missing", where=where, fix=f"add {', '.join(missing)}{instead}"
+        )
+    return None
+
+
+def _branch(kind: Any, value: Any) -> Any:
+    """Strip annotations, and choose the member of a union by whether the value is a table."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [_branch(member, value) for member in get_args(kind)]
+        tables = [member for member in members if _is_struct(member) or get_origin(member) is dict]
+        return tables[0] if tables and isinstance(value, Mapping) else kind
+    return kind
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(kind)}
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where and name else where or name
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    limit = _SHOWN_CHARACTERS
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
