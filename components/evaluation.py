@@ -88,10 +88,12 @@ def judge_models(
         judgement: What the judge said, with its prompt and cost, as JSON; empty without a judge.
         Output: better, worse or not-enough-evidence; empty where nothing was judged.
     """
+    from tunepipe.catalog.catalog import load_catalog
     from tunepipe.steps.judging import judge_step
 
     who = {"model": judge_model, "project": project, "region": region, "prompt": prompt}
-    how = {"max_cost_usd": max_cost_usd, "tables": tables, "seed": seed, "work_dir": work_dir}
+    how = {"max_cost_usd": max_cost_usd, "seed": seed, "work_dir": work_dir}
+    how["catalog"] = load_catalog(tables)
     return judge_step({"tuned": tuned, "base": base}, plan, judgement.path, **who, **how)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import typer
 
-from tunepipe.catalog import models
-from tunepipe.catalog.tables import load
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.schema import Model, Service
 from tunepipe.cli.main import app
 from tunepipe.files import replacing
 from tunepipe.validation.problems import CODES
@@ -41,29 +41,28 @@ def stale() -> list[Path]:
 
 def regions() -> str:
     """Tabulate the hardware of the PaLM template's two regions."""
-    table = load("catalog/regions.toml")
+    table = load_catalog().regions
     return _table(
         ("region", "hardware", "machine", "quota to hold"),
         (
             (
                 name,
-                f"{row['accelerators']} x {row['accelerator_type']}",
-                row["machine_type"],
-                f"{row['quota']}, in multiples of {row['quota_multiple']}",
+                f"{row.accelerators} x {row.accelerator_type}",
+                row.machine_type,
+                f"{row.quota}, in multiples of {row.quota_multiple}",
             )
             for name, row in table.items()
-            if isinstance(row, dict)
         ),
     )
 
 
 def hours() -> str:
     """Tabulate how long a step is taken to last."""
-    rows = load("catalog/prices.toml")["hours"]
+    rows = load_catalog().prices.hours
     return _table(
         ("what", "seconds a step", "hours at least", "read", "source"),
         (
-            (name, row["seconds_per_step"], row["minimum_hours"], row["read"], row["source"])
+            (name, row.seconds_per_step, row.minimum_hours, row.read, row.source)
             for name, row in rows.items()
         ),
     )
@@ -71,16 +70,16 @@ def hours() -> str:
 
 def accelerator_prices() -> str:
     """Tabulate what an accelerator costs an hour."""
-    rows = load("catalog/prices.toml")["accelerators"]
+    rows = load_catalog().prices.accelerators
     return _table(
         ("accelerator", "USD an hour", "read", "source"),
         (
             (
                 name,
-                ", ".join(f"{usd} in {place}" for place, usd in row["usd_per_hour"].items())
+                ", ".join(f"{usd} in {place}" for place, usd in row.usd_per_hour.items())
                 or "not known",
-                row["read"],
-                row["source"],
+                row.read,
+                row.source,
             )
             for name, row in rows.items()
         ),
@@ -89,28 +88,25 @@ def accelerator_prices() -> str:
 
 def token_prices() -> str:
     """Tabulate what a million training tokens costs."""
-    rows = load("catalog/prices.toml")["training_tokens"]
+    rows = load_catalog().prices.training_tokens
     return _table(
         ("model", "USD a million", "read", "source"),
-        (
-            (f"`{name}`", row["usd_per_million"], row["read"], row["source"])
-            for name, row in rows.items()
-        ),
+        ((f"`{name}`", row.usd_per_million, row.read, row.source) for name, row in rows.items()),
     )
 
 
 def answer_prices() -> str:
     """Tabulate what a judge costs."""
-    rows = load("catalog/prices.toml")["answers"]
+    rows = load_catalog().prices.answers
     return _table(
         ("model", "USD a million read", "USD a million written", "read", "source"),
         (
             (
                 f"`{name}`",
-                row["usd_per_million_read"],
-                row["usd_per_million_written"],
-                row["read"],
-                row["source"],
+                row.usd_per_million_read,
+                row.usd_per_million_written,
+                row.read,
+                row.source,
             )
             for name, row in rows.items()
         ),
@@ -120,13 +116,13 @@ def answer_prices() -> str:
 def model_table() -> str:
     """Tabulate what can be tuned, where, and until when."""
     head = ("model", "backend", "batch", "regions", "tuned since", "tuned until", "answers until")
-    return _table((*head, "successor"), map(_model_row, map(models.find, models.names())))
+    return _table((*head, "successor"), map(_model_row, load_catalog().model_table.models.values()))
 
 
 def sources() -> str:
     """List where the families of models.toml were read."""
-    rows = load("catalog/models.toml")["families"]
-    return "\n".join(f"- {name}, {row['read']}: {row['source']}." for name, row in rows.items())
+    rows = load_catalog().model_table.families
+    return "\n".join(f"- {name}, {row.read}: {row.source}." for name, row in rows.items())
 
 
 def codes() -> str:
@@ -140,7 +136,7 @@ def codes() -> str:
 def service_limits() -> str:
     """Tabulate what each service takes."""
     head = ("models", "formats", "rows", "evaluation rows", "tokens", "bytes", "source")
-    return _table(head, map(_service_row, load("catalog/services.toml")["services"].values()))
+    return _table(head, map(_service_row, load_catalog().service_table.services.values()))
 
 
 def command_help() -> str:
@@ -172,7 +168,7 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def _model_row(model: models.Model) -> tuple[str, ...]:
+def _model_row(model: Model) -> tuple[str, ...]:
     batch = model.batch_size
     sizes = str(batch) if isinstance(batch, int) else ", ".join(map(str, batch.values()))
     return (
@@ -188,25 +184,29 @@ def _model_row(model: models.Model) -> tuple[str, ...]:
     )
 
 
-def _service_row(service: dict[str, Any]) -> tuple[str, ...]:
-    evaluation = service["evaluation"]
-    share = evaluation["fraction_max"]
-    above = evaluation.get("fraction_from_rows", 0) - 1
+def _service_row(service: Service) -> tuple[str, ...]:
+    evaluation = service.evaluation
+    share = evaluation.fraction_max
+    above = evaluation.fraction_from_rows - 1
     shares = f"{share:.0%} of training" + (f" above {above:,}" if above > 0 else "")
-    tokens = {"input_tokens": "in", "output_tokens": "out", "example_tokens": "an example"}
+    tokens = (
+        (service.input_tokens, "in"),
+        (service.output_tokens, "out"),
+        (service.example_tokens, "an example"),
+    )
     return (
-        ", ".join(f"`{model}`" for model in service["models"]),
-        ", ".join(service["formats"]),
-        _span(service["rows_min"], service["rows_max"]),
+        ", ".join(f"`{model}`" for model in service.models),
+        ", ".join(service.formats),
+        _span(service.rows_min, service.rows_max),
         ", ".join(
             filter(
                 None,
-                (_span(evaluation["rows_min"], evaluation["rows_max"]), shares if share else ""),
+                (_span(evaluation.rows_min, evaluation.rows_max), shares if share else ""),
             )
         ),
-        ", ".join(f"{service[key]:,} {word}" for key, word in tokens.items() if service[key]),
-        f"{service['file_bytes']:,}" if service["file_bytes"] else "",
-        "; ".join(service["sources"]),
+        ", ".join(f"{limit:,} {word}" for limit, word in tokens if limit),
+        f"{service.file_bytes:,}" if service.file_bytes else "",
+        "; ".join(service.sources),
     )
 
 

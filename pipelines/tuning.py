@@ -12,7 +12,7 @@ from typing import Any
 
 from kfp import dsl
 
-from tunepipe.catalog import models
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.components import (
     check_cloud,
     compare_data,
@@ -70,7 +70,7 @@ def build_tuning_pipeline(
         project: str = "",
         region: str = "",
         format: str = "auto",
-        base_model: str = models.find(backend=backend).name,
+        base_model: str = load_catalog().find_model(backend=backend).name,
         eval_fraction: float = 0.1,
         eval_min: int = 10,
         eval_max: int = 0,

@@ -286,11 +286,11 @@ def validate(
     Raises:
         UsageError: A file cannot be read, or an argument is out of range.
     """
-    from tunepipe.catalog.models import check_name
+    from tunepipe.catalog.catalog import load_catalog
     from tunepipe.cli.inputs import validated_files
 
-    tables = tables or {}
-    check_name(model, tables)
+    catalog = load_catalog(tables)
+    catalog.check_model_name(model)
     with _files(dataset) as (paths, is_frame), _files(against) as (others, _):
         report = validated_files(
             paths,
@@ -301,7 +301,7 @@ def validate(
             near_duplicates=near_duplicates,
             pii=pii,
             workers=workers,
-            overrides=tables.get("services"),
+            catalog=catalog,
         )
     if is_frame:
         report = replace(
@@ -349,13 +349,13 @@ def split(
         DataError: A row cannot be read, or no split keeps the limits.
         UsageError: A file cannot be read, or an argument is out of range.
     """
-    from tunepipe.catalog.models import check_name
+    from tunepipe.catalog.catalog import load_catalog
     from tunepipe.cli.inputs import local_copies, written
     from tunepipe.files import refuse_same
     from tunepipe.splitting.split import split as split_files
 
-    tables = tables or {}
-    check_name(model, tables)
+    catalog = load_catalog(tables)
+    catalog.check_model_name(model)
     train, eval = os.fspath(train), os.fspath(eval)
     with (
         _files(dataset) as (paths, _),
@@ -377,7 +377,7 @@ def split(
             by_time=by_time,
             format=format,
             model=model,
-            overrides=tables.get("services"),
+            catalog=catalog,
         )
     return Split(train, eval, report)
 

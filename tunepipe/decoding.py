@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -86,7 +86,12 @@ def _first_error(
         if fault := _wrong_names(value, chosen, where, nearest(name, siblings)):
             return fault
     else:
-        fields = dict.fromkeys(value, get_args(chosen)[1])
+        keys, item_kind = get_args(chosen)
+        known = get_args(keys) if get_origin(keys) is Literal else value
+        for name in value:
+            if name not in known:
+                return UsageError(f"unknown name {name}", where=where, fix=hint(name, known))
+        fields = dict.fromkeys(value, item_kind)
     for key, item in value.items():
         try:
             msgspec.convert(item, fields[key])

@@ -3,18 +3,19 @@ from datetime import date
 import pytest
 
 from tunepipe.catalog import models
-from tunepipe.catalog.limits import service_of
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.schema import BACKENDS
 from tunepipe.catalog.tables import load, merged
 from tunepipe.errors import UsageError
 
+CATALOG = load_catalog()
 PRICES = load("catalog/prices.toml")
-REGIONS = load("catalog/regions.toml")
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", CATALOG.model_names)
 def test_every_model_reads_and_says_where_it_is_from(name):
-    found = models.find(name)
-    assert found.backend in models.BACKENDS
+    found = CATALOG.find_model(name)
+    assert found.backend in BACKENDS
     assert date.fromisoformat(found.read)
     assert found.source
     assert set(found.formats) <= {
@@ -22,17 +23,17 @@ def test_every_model_reads_and_says_where_it_is_from(name):
     }  # fmt: skip
     assert all(models.batch_size(found, region) >= 1 for region in found.regions)
     assert found.default_steps or found.default_epochs
-    assert not found.successor or models.find(found.successor).tunable
+    assert not found.successor or CATALOG.find_model(found.successor).tunable
     ends = [day for day in (found.tunable_until, found.served_until) if day]
     assert ends == sorted(ends)
     if found.backend == "large-model":
-        assert set(found.regions) <= set(REGIONS)
+        assert set(found.regions) <= set(CATALOG.regions)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", CATALOG.model_names)
 def test_a_models_formats_are_its_services(name):
-    _, service = service_of(name)
-    assert set(models.find(name).formats) <= set(service["formats"])
+    _, service = CATALOG.find_service(name)
+    assert set(CATALOG.find_model(name).formats) <= set(service.formats)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +54,12 @@ def test_every_token_price_is_of_a_model_that_is_known(name):
     assert row["usd_per_million"] > 0
     assert row["read"]
     assert row["source"]
-    assert models.find(name).backend in ("gemini", "open-model")
+    assert CATALOG.find_model(name).backend in ("gemini", "open-model")
 
 
-@pytest.mark.parametrize("backend", models.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_has_a_default_model(backend):
-    assert models.find(backend=backend).backend == backend
+    assert CATALOG.find_model(backend=backend).backend == backend
 
 
 def test_overrides_go_deep_and_leave_the_table_alone():
@@ -74,4 +75,4 @@ def test_overrides_go_deep_and_leave_the_table_alone():
 )
 def test_a_row_that_makes_no_sense_is_refused(row):
     with pytest.raises(UsageError, match=r"models\.new"):
-        models.find("new", overrides={"models": {"models": {"new": row}}})
+        load_catalog({"models": {"models": {"new": row}}})

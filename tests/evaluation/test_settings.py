@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from tunepipe.catalog.models import BACKENDS
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.schema import BACKENDS
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.settings import check_settings
 
@@ -30,7 +31,7 @@ OURS = {"prices": {"answers": {"gemini-9-flash": PRICE}}}
     ],
 )
 def test_what_can_be_meant_is_taken(backend, settings):
-    check_settings(settings, backend, OURS)
+    check_settings(settings, backend, load_catalog(OURS))
 
 
 @pytest.mark.parametrize(

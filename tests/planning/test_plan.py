@@ -5,8 +5,11 @@ from datetime import date
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tunepipe.catalog import models
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.schema import Calibration
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning import costs
 from tunepipe.planning import plan as steps
@@ -98,7 +101,7 @@ def test_a_price_that_is_not_known_is_not_made_up():
 
 def test_the_user_lays_a_price_over_the_table():
     over = {"prices": {"accelerators": {"TPU_V3": {"usd_per_hour": {"europe-west4": 0.5}}}}}
-    found = steps.plan(240, region="europe-west4", overrides=over, max_cost_usd=40)
+    found = steps.plan(240, region="europe-west4", catalog=load_catalog(over), max_cost_usd=40)
     assert found.estimated_cost_usd == 32.0
 
 
@@ -173,7 +176,7 @@ def test_wrong_usage(given, where):
 
 def test_an_unknown_model_gets_a_suggestion():
     with pytest.raises(UsageError, match="text-bison@001"):
-        models.find("text-bison@01")
+        load_catalog().find_model("text-bison@01")
 
 
 def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
@@ -229,7 +232,7 @@ def test_a_few_of_many_steps_are_billed_as_a_whole_epoch(asked, billed):
 def test_whole_numbers_of_an_override_stay_whole_on_their_way_through_a_pipeline(
     override, name, expected
 ):
-    found = steps.plan(240, region="us-central1", overrides=override).as_json()[name]
+    found = steps.plan(240, region="us-central1", catalog=load_catalog(override)).as_json()[name]
     assert (found, type(found)) == (expected, int)
 
 
@@ -249,14 +252,22 @@ def test_counted_tokens_win_over_characters():
 
 def test_a_counted_sample_corrects_the_estimate_and_no_count():
     known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
-    sample = costs.Calibration(rows=200, estimated=10_000, counted=12_500, counter="a tokenizer")
-    over = sample.as_tables()
-    found = steps.plan(240, **known, tokens_estimated=800_000, overrides=over)
+    sample = Calibration(rows=200, estimated=10_000, counted=12_500, counter="a tokenizer")
+    over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
+    found = steps.plan(240, **known, tokens_estimated=800_000, catalog=load_catalog(over))
     assert found.estimated_cost_usd == 5.0
     line = "800,000 tokens by characters x 1.25 = 1,000,000 tokens, calibrated on 200 rows with a "
     assert any(line in told for told in found.explanation)
-    assert steps.plan(240, **known, characters=1_000_000, overrides=over).estimated_cost_usd == 5.0
-    assert steps.plan(240, **known, tokens=800_000, overrides=over).estimated_cost_usd == 4.0
+    assert (
+        steps.plan(
+            240, **known, characters=1_000_000, catalog=load_catalog(over)
+        ).estimated_cost_usd
+        == 5.0
+    )
+    assert (
+        steps.plan(240, **known, tokens=800_000, catalog=load_catalog(over)).estimated_cost_usd
+        == 4.0
+    )
     assert steps.plan(240, **known, tokens_estimated=800_000).estimated_cost_usd == 4.0
 
 
@@ -269,8 +280,9 @@ def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_l
     assert cost(llama).estimated_cost_usd == 8.5  # 0.317 a character and not 0.25, at 0.67 USD
     assert any("x 0.317 / 0.25" in line for line in cost(llama).explanation)
     assert cost(gemma).estimated_cost_usd == 11.4
-    sample = costs.Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
-    assert cost(llama, overrides=sample.as_tables()).estimated_cost_usd == 6.7
+    sample = Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
+    over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
+    assert cost(llama, catalog=load_catalog(over)).estimated_cost_usd == 6.7
 
 
 def test_characters_that_nobody_sorted_are_taken_for_the_dear_kind():
@@ -307,22 +319,25 @@ def test_the_calendar_warns(model, today, words):
 def test_a_retired_models_successor_is_named():
     found = steps.plan(240, region="us-central1", today=date(2026, 1, 1)).warnings
     assert "gemini-3.5-flash" in found[0]
-    assert models.is_retired(models.find("text-bison@001"), date(2026, 1, 1))
-    assert not models.is_retired(models.find("gemini-3.5-flash"), date(2026, 11, 22))
+    assert models.is_retired(load_catalog().find_model("text-bison@001"), date(2026, 1, 1))
+    assert not models.is_retired(load_catalog().find_model("gemini-3.5-flash"), date(2026, 11, 22))
 
 
 def test_without_a_day_the_tables_own_day_is_taken():
     plain = steps.plan(240, region="us-central1")
-    assert plain == steps.plan(240, region="us-central1", today=models.as_of())
+    assert plain == steps.plan(240, region="us-central1", today=load_catalog().as_of)
 
 
 def test_an_override_brings_a_model_back():
     over = {"models": {"models": {"gemini-3.8-flash": {"tunable": True}}}}
     assert (
-        steps.plan(240, region="us-central1", model="gemini-3.8-flash", overrides=over).rows == 240
+        steps.plan(
+            240, region="us-central1", model="gemini-3.8-flash", catalog=load_catalog(over)
+        ).rows
+        == 240
     )
     new = {"models": {"models": {"gemini-9": {"family": "gemini3", "batch_size": 4}}}}
-    found = steps.plan(240, region="us-central1", model="gemini-9", overrides=new)
+    found = steps.plan(240, region="us-central1", model="gemini-9", catalog=load_catalog(new))
     assert found.steps_per_epoch == 60
 
 

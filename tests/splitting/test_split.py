@@ -15,6 +15,7 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import rows as reading
 from tunepipe.errors import DataError, UsageError
 from tunepipe.splitting import disk_column as columns
@@ -365,7 +366,7 @@ def test_limits_are_kept_and_said(tmp_path, rows, options, expected, decided):
 
 def test_a_users_own_limits_are_laid_over_ours(tmp_path):
     over = {"services": {"palm-text": {"evaluation": {"rows_max": 20}}}}
-    report, *_ = run(tmp_path, pairs(500), overrides=over)
+    report, *_ = run(tmp_path, pairs(500), catalog=load_catalog({"services": over}))
     assert report.eval_rows == 20
 
 

@@ -9,11 +9,12 @@ from kfp import dsl
 
 from tests.standin.process import StandIn
 from tests.standin.session import PROJECT, REGION
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.steps.judging import judge_step
 
 ROWS = 12
-PLACE = {"project": PROJECT, "region": REGION, "prompt": "", "tables": {}, "seed": 0}
+PLACE = {"project": PROJECT, "region": REGION, "prompt": "", "catalog": load_catalog(), "seed": 0}
 
 
 @pytest.fixture

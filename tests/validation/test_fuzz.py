@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import defects
-from tunepipe.catalog.limits import rules_for
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.formats import FORMATS
 from tunepipe.data.source import Block
 from tunepipe.validation.fast_path import prove
@@ -171,7 +171,7 @@ def mutated(format: str, seed: int) -> bytes:
 @given(seed=st.integers(0, 10**6))
 def test_the_fast_tier_says_what_the_diagnoser_says(format, seed):
     block = Block(mutated(format, seed))
-    rules = rules_for(format, pii=seed % 5 == 0)
+    rules = load_catalog().rules_for(format, pii=seed % 5 == 0)
     slow, fast = (examine(Task(block, "f", rules, 1000, fast=fast)) for fast in (False, True))
     assert fast.tally.problems == slow.tally.problems
     assert fast == slow
@@ -216,4 +216,4 @@ SOUND = {"messages": (0, 3, 10), "gemini": (0, 5), "preference": (0, 5), "palm-c
 def test_rows_with_tools_weights_and_parts_need_no_diagnoser(format):
     lines = [defects.line(RICH[format][n]) for n in SOUND[format]]
     lines += defects.sound_lines(format, 3)
-    assert prove(b"\n".join(lines), rules_for(format)).unproved == []
+    assert prove(b"\n".join(lines), load_catalog().rules_for(format)).unproved == []

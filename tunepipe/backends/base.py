@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.progress import Progress
 
 
@@ -31,6 +32,7 @@ class TuningRequest:
         display_name: The tuned model's name for people.
         labels: Labels for the remote job, among them the one by which it is found again.
         options: What one backend alone understands, such as {"lora_rank": 16}.
+        catalog: The dated tables.
     """
 
     base_model: str
@@ -45,6 +47,7 @@ class TuningRequest:
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=load_catalog)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The dated tables of the package, and the user's overrides.
+"""The package's data files, read as they are.
 
-Every table names its sources and the day it was read. A user's override is a mapping of the
-same shape, merged over ours key by key: a price that changed is one line, not a copy.
+Every table names its sources and the day it was read. A user's override is a mapping of the same
+shape, laid over ours key by key: a price that changed is one line, not a copy.
 """
 
 from __future__ import annotations
@@ -35,16 +35,7 @@ def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
     Returns:
         A fresh mapping; changing it changes nothing else.
     """
-    return merged(_read(file), whole(overrides or {}))
-
-
-def whole(value: Any) -> Any:
-    """Make 8 of 8.0 wherever it stands: JSON's numbers come out of a pipeline as floats."""
-    if isinstance(value, Mapping):
-        return {key: whole(below) for key, below in value.items()}
-    if isinstance(value, list | tuple):
-        return [whole(below) for below in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return merged(_read(file), overrides or {})
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:

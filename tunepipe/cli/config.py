@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.arguments import hint, nearest
-from tunepipe.catalog.table_schema import check
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.errors import UsageError
 from tunepipe.files import unreadable
@@ -134,7 +134,7 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     if not isinstance(own, Mapping):
         raise UsageError("'tables' must be a TOML table", where=FILE, fix=f"--tables {own}")
     found = merged(own, _toml(Path(file)) if file else {})
-    check(found)
+    load_catalog(found)
     # A pipeline's parameter is JSON, which has no days.
     fitting: Table = json.loads(json.dumps(found, default=str))
     return fitting

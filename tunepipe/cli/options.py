@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.tables import Table
 from tunepipe.cli.config import overrides
 from tunepipe.errors import UsageError
@@ -88,6 +89,11 @@ Margin = Annotated[
 def tables(context: typer.Context, file: str) -> Table:
     """Lay together the tables of tunepipe.toml and of --tables."""
     return overrides(context.obj or {}, file)
+
+
+def catalog(context: typer.Context, file: str = "") -> Catalog:
+    """Return the dated tables with those of tunepipe.toml and of --tables laid over them."""
+    return load_catalog(tables(context, file))
 
 
 def positive(value: float | None, option: str) -> float:

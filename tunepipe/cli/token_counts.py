@@ -12,15 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.catalog.models import Model
+from tunepipe.catalog.schema import Calibration, Model
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.cli.inputs import local_copies
 from tunepipe.data.formats import Example, example, input_text
 from tunepipe.data.rows import blocks, parse
 from tunepipe.data.source import format_of
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
-from tunepipe.planning.costs import Calibration
 
 SAMPLE = 200
 _ROWS_A_REQUEST = 25
@@ -87,7 +87,12 @@ def by_tokenizer(rows: Sequence[Example], name: str) -> Calibration:
 
 
 def by_service(
-    rows: Sequence[Example], model: str, project: str, region: str, options: Mapping[str, Any]
+    rows: Sequence[Example],
+    model: str,
+    project: str,
+    region: str,
+    options: Mapping[str, Any],
+    catalog: Catalog | None = None,
 ) -> Calibration:
     """Let Gemini's service count the rows' tokens; they are sent to it, and nothing is billed.
 
@@ -97,6 +102,7 @@ def by_service(
         project: The project that asks.
         region: Where it is tuned.
         options: base_location, where the user names it; see `gemini.base_model_resource`.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         CloudError: Google refused, or is out of reach.
@@ -104,7 +110,7 @@ def by_service(
     from tunepipe.backends.managed import gemini
     from tunepipe.gcp.genai import client, place_of, told
 
-    resource = gemini.base_model_resource(model, project, region, options)
+    resource = gemini.base_model_resource(model, project, region, options, catalog)
     if not resource:
         raise LimitError("no endpoint of the model is known to count with", where=model)
     counted = 0
@@ -138,7 +144,7 @@ def _calibration(rows: Sequence[Example], counted: int, counter: str) -> Calibra
     texts = [_whole_text(row) for row in rows]
     others = sum(not character.isascii() for text in texts for character in text)
     estimated = estimated_tokens(sum(map(len, texts)) - others, others)
-    return Calibration(len(rows), estimated, counted, counter)
+    return Calibration(rows=len(rows), estimated=estimated, counted=counted, counter=counter)
 
 
 def _tokenizer(name: str) -> Any:
@@ -211,6 +217,8 @@ def calibrated(
     Raises:
         UsageError: There is no such tokenizer, or the model's service does not count.
     """
+    from msgspec import structs
+
     if not tokenizer:
         return dict(tables)
 
@@ -219,10 +227,11 @@ def calibrated(
     with local_copies(datasets) as files:
         rows = sample(list(files), format)
     if tokenizer == SERVICE:
-        found = by_service(rows, model.name, project, region, options or {})
+        found = by_service(rows, model.name, project, region, options or {}, load_catalog(tables))
     else:
         found = by_tokenizer(rows, tokenizer)
-    return merged(tables, found.as_tables())
+    calibration = structs.asdict(found)
+    return merged(tables, {"prices": {"tokens": {"calibration": calibration}}})
 
 
 def _check_counts(model: Model, project: str, region: str) -> None:

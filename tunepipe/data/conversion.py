@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from tunepipe.catalog import tables
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import conversations as conversation
 from tunepipe.data import formats
 from tunepipe.data.rows import blocks, decode, without_nulls
@@ -147,8 +147,8 @@ def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[
 
 @cache
 def _fields(format: str) -> frozenset[str]:
-    shape = tables.load("catalog/services.toml")["formats"][format]
-    return frozenset(conversation.FIELDS[format]).union(shape["required"], shape["optional"])
+    fields = load_catalog().service_table.formats[format]
+    return frozenset(conversation.FIELDS[format]).union(fields.required, fields.optional)
 
 
 def _write(

@@ -17,7 +17,7 @@ from string import Template
 from typing import Any
 
 from tunepipe.backends.base import Answer
-from tunepipe.catalog.tables import load
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.ask import AnswerFile
@@ -106,22 +106,22 @@ class Price:
     output_tokens: int = 500
 
     @classmethod
-    def known(cls, model: str, tables: Mapping[str, Any] | None = None) -> Price | None:
+    def known(cls, model: str, catalog: Catalog | None = None) -> Price | None:
         """Look up what a model charges.
 
         Args:
             model: Such as gemini-3.5-flash.
-            tables: The user's values for the tables: {"prices": {"answers": {NAME: {…}}}}.
+            catalog: The dated tables; None for the package's own.
 
         Returns:
             The price; None where no price is known.
         """
-        prices = load("catalog/prices.toml", (tables or {}).get("prices"))
-        row = prices["answers"].get(model)
+        prices = (catalog or load_catalog()).prices
+        row = prices.answers.get(model)
         if row is None:
             return None
-        tokens = prices["judge"]["tokens_a_reply"]
-        return cls(row["usd_per_million_read"], row["usd_per_million_written"], tokens)
+        tokens = prices.judge.tokens_a_reply
+        return cls(row.usd_per_million_read, row.usd_per_million_written, tokens)
 
     def of(self, prompts: Sequence[str]) -> float:
         """Estimate what asking all these costs, in US dollars."""

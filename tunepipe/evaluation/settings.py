@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
-from tunepipe.catalog.models import find, names
-from tunepipe.catalog.tables import load
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.judge_prompt import check_template
 from tunepipe.evaluation.tasks import check_task
@@ -44,7 +43,7 @@ _CHOICES = {
 
 
 def check_settings(
-    settings: Mapping[str, Any], backend: str, tables: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any], backend: str, catalog: Catalog | None = None
 ) -> None:
     """Refuse values that a step after the tuning would refuse, or that switch the gate off.
 
@@ -53,7 +52,7 @@ def check_settings(
             max_output_tokens, seed, asking, judge_model and judge_prompt that were given; others
             are passed over.
         backend: The backend that tunes, whose models are asked.
-        tables: The user's values for the tables.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         UsageError: Names the setting and what is wanted.
@@ -67,7 +66,9 @@ def check_settings(
         check_fraction(settings["eval_fraction"], "eval_fraction")
     check_task(settings.get("task", "auto"))
     _check_asking(settings.get("asking", {}), backend)
-    _check_judge(settings.get("judge_model", ""), settings.get("judge_prompt", ""), tables)
+    _check_judge(
+        settings.get("judge_model", ""), settings.get("judge_prompt", ""), catalog or load_catalog()
+    )
 
 
 def _check_asking(asking: Any, backend: str) -> None:
@@ -92,16 +93,16 @@ def _small(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def _check_judge(model: Any, prompt: Any, tables: Mapping[str, Any] | None) -> None:
+def _check_judge(model: Any, prompt: Any, catalog: Catalog) -> None:
     if not isinstance(model, str) or not isinstance(prompt, str):
         raise UsageError("must be texts", where="judge_model, judge_prompt")
     if prompt:
         check_template(prompt)
     if not model or "/" in model:
         return  # nobody, or a resource's whole name, which only the service knows
-    priced = load("catalog/prices.toml", (tables or {}).get("prices"))["answers"]
-    ours = [name for name in names(tables) if find(name, overrides=tables).backend == "gemini"]
-    known = list(dict.fromkeys((*priced, *ours)))
+    models = catalog.model_table.models.values()
+    gemini = [each.name for each in models if each.backend == "gemini"]
+    known = list(dict.fromkeys((*catalog.prices.answers, *gemini)))
     if model not in known:
         raise UsageError(
             f"{model} is no Gemini that we know",

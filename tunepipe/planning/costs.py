@@ -5,12 +5,10 @@ What is not known stays None: a cost that nobody can state must not look like a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from tunepipe.catalog.models import Model
-from tunepipe.catalog.tables import Table, load
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.schema import Hardware, Model, Prices
 
 
 @dataclass(frozen=True)
@@ -32,30 +30,9 @@ class Estimate:
     missing: str = ""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A sample of rows whose tokens were counted, to correct what characters tell.
-
-    Args:
-        rows: Rows of the sample, >= 1.
-        estimated: Their tokens by characters, >= 1.
-        counted: Their tokens as counted.
-        counter: Who counted, for people.
-    """
-
-    rows: int
-    estimated: int
-    counted: int
-    counter: str
-
-    def as_tables(self) -> Table:
-        """Return it as a value for the tables, from where every later estimate takes it."""
-        return {"prices": {"tokens": {"calibration": asdict(self)}}}
-
-
 def calibrated(
     tokens: int,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
     *,
     per_ascii_character: float = 0.0,
 ) -> tuple[int, str]:
@@ -63,17 +40,17 @@ def calibrated(
 
     Args:
         tokens: The estimate.
-        overrides: The user's values for the tables; `Calibration.as_tables` made one of them.
+        catalog: The dated tables; None for the package's own.
         per_ascii_character: The model's own ratio, by which an estimate that went by the table's
             is raised without a sample, and never lowered; 0 is not known.
 
     Returns:
         Tokens, and the arithmetic in a line; the same tokens and "" where nothing corrects them.
     """
-    ratios = load("catalog/prices.toml", (overrides or {}).get("prices"))["tokens"]
-    if "calibration" not in ratios:
-        return _raised(tokens, per_ascii_character, ratios["per_ascii_character"])
-    sample = Calibration(**ratios["calibration"])
+    ratios = (catalog or load_catalog()).prices.tokens
+    sample = ratios.calibration
+    if sample is None:
+        return _raised(tokens, per_ascii_character, ratios.per_ascii_character)
     found = round(tokens * sample.counted / sample.estimated)
     line = (
         f"{tokens:,} tokens by characters x {sample.counted / sample.estimated:.3g} = {found:,} "
@@ -87,7 +64,7 @@ def tokens_from_characters(
     other_characters: int = 0,
     *,
     per_ascii_character: float = 0.0,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> int:
     """Estimate tokens from characters, by the table's ratios or the model's own.
 
@@ -95,25 +72,25 @@ def tokens_from_characters(
         characters: All characters, >= 0.
         other_characters: How many of them are not ASCII (Japanese, say).
         per_ascii_character: A model's own ratio; 0 takes the table's.
-        overrides: The user's values for the tables: {"prices": {"tokens": {…}}}.
+        catalog: The dated tables; None for the package's own.
 
     Returns:
         Tokens, rounded up.
     """
-    ratios = load("catalog/prices.toml", (overrides or {}).get("prices"))["tokens"]
-    ascii_ratio = per_ascii_character or ratios["per_ascii_character"]
+    ratios = (catalog or load_catalog()).prices.tokens
+    ascii_ratio = per_ascii_character or ratios.per_ascii_character
     ascii_tokens = (characters - other_characters) * ascii_ratio
-    return -int(-(ascii_tokens + other_characters * ratios["per_other_character"]) // 1)
+    return -int(-(ascii_tokens + other_characters * ratios.per_other_character) // 1)
 
 
 def by_the_hour(
     model: Model,
-    hardware: Mapping[str, Any],
+    hardware: Hardware,
     region: str,
     train_steps: int,
     *,
     hours: float = 0.0,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Estimate:
     """Price a tuning that holds accelerators by the hour.
 
@@ -123,25 +100,25 @@ def by_the_hour(
         region: Where it runs.
         train_steps: Optimizer steps, >= 1.
         hours: The user's own figure; 0 estimates it from the steps.
-        overrides: The user's values for the tables.
+        catalog: The dated tables; None for the package's own.
 
     Returns:
         Accelerators x price an hour x hours.
     """
-    prices = load("catalog/prices.toml", (overrides or {}).get("prices"))
+    prices = (catalog or load_catalog()).prices
     took, how = _hours(prices, model.backend, train_steps, hours)
-    kind, count = hardware["accelerator_type"], hardware["accelerators"]
-    price = prices["accelerators"].get(kind, {})
-    rate = price.get("usd_per_hour", {}).get(region)
-    if took is None or rate is None:
+    kind, count = hardware.accelerator_type, hardware.accelerators
+    price = prices.accelerators.get(kind)
+    rate = price.usd_per_hour.get(region) if price else None
+    if took is None or price is None or rate is None:
         missing = f"no price an hour is known for {kind} in {region}"
         return Estimate(took, None, lines=(how,), missing=missing)
     cost = round(count * rate * took, 2)
     line = (
         f"{count} x {kind} x {rate} USD an hour x {took:g} h = {cost:.2f} USD "
-        f"(price read {price['read']})"
+        f"(price read {price.read})"
     )
-    return Estimate(took, cost, str(price["read"]), (how, line))
+    return Estimate(took, cost, price.read, (how, line))
 
 
 def by_the_token(
@@ -150,7 +127,7 @@ def by_the_token(
     epochs: float,
     *,
     hours: float = 0.0,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Estimate:
     """Price a tuning that is billed by training tokens.
 
@@ -159,13 +136,13 @@ def by_the_token(
         tokens: Tokens of the dataset, once through; 0 is not known.
         epochs: How often the dataset is gone through.
         hours: The user's own figure for how long it runs; 0 is not known.
-        overrides: The user's values for the tables.
+        catalog: The dated tables; None for the package's own.
 
     Returns:
         Tokens x epochs x price.
     """
-    prices = load("catalog/prices.toml", (overrides or {}).get("prices"))
-    price = prices["training_tokens"].get(model.name)
+    prices = (catalog or load_catalog()).prices
+    price = prices.training_tokens.get(model.name)
     known_hours = hours or None
     if price is None:
         missing = f"no price of training tokens is known for {model.name}"
@@ -175,13 +152,13 @@ def by_the_token(
             "the dataset's tokens are not known: name the dataset, or give its characters; "
             "none are estimated of rows that point to files, and plan --tokens takes a count"
         )
-        return Estimate(known_hours, None, str(price["read"]), missing=missing)
-    cost = round(tokens * epochs / 1e6 * price["usd_per_million"], 2)
+        return Estimate(known_hours, None, price.read, missing=missing)
+    cost = round(tokens * epochs / 1e6 * price.usd_per_million, 2)
     line = (
-        f"{tokens:,} tokens x {epochs:g} epochs x {price['usd_per_million']:g} USD a million "
-        f"= {cost:.2f} USD (price read {price['read']})"
+        f"{tokens:,} tokens x {epochs:g} epochs x {price.usd_per_million:g} USD a million "
+        f"= {cost:.2f} USD (price read {price.read})"
     )
-    return Estimate(known_hours, cost, str(price["read"]), (line,))
+    return Estimate(known_hours, cost, price.read, (line,))
 
 
 def at_home(
@@ -189,10 +166,10 @@ def at_home(
     train_steps: int,
     *,
     hours: float = 0.0,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Estimate:
     """Price a tuning locally: nothing is billed."""
-    prices = load("catalog/prices.toml", (overrides or {}).get("prices"))
+    prices = (catalog or load_catalog()).prices
     took, how = _hours(prices, model.name, train_steps, hours)
     lines = (how, "this machine: 0.00 USD") if how else ("this machine: 0.00 USD",)
     return Estimate(took, 0.0, lines=lines)
@@ -208,15 +185,15 @@ def _raised(tokens: int, own: float, general: float) -> tuple[int, str]:
     )
 
 
-def _hours(prices: Table, key: str, train_steps: int, given: float) -> tuple[float | None, str]:
+def _hours(prices: Prices, key: str, train_steps: int, given: float) -> tuple[float | None, str]:
     """Take the hours given, or estimate them from the steps where a pace is known."""
     if given:
         return given, f"{given:g} h, as given"
-    pace = prices["hours"].get(key)
+    pace = prices.hours.get(key)
     if pace is None:
         return None, ""
-    seconds, floor = pace["seconds_per_step"], pace["minimum_hours"]
+    seconds, floor = pace.seconds_per_step, pace.minimum_hours
     hours = round(max(floor, train_steps * seconds / 3600), 4)
     at_least = f", at least {floor:g} h" if floor else ""
     line = f"{train_steps:,} steps x {seconds:g} s{at_least} = {hours:g} h"
-    return hours, f"{line} ({pace['source']})"
+    return hours, f"{line} ({pace.source})"

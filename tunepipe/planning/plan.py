@@ -12,13 +12,14 @@ rows are 30 steps an epoch in us-central1 and 10 in europe-west4.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from tunepipe.catalog.models import Model, as_of, batch_size, find, hardware_of, lifecycle_warnings
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.models import batch_size, lifecycle_warnings
+from tunepipe.catalog.schema import Hardware, Model
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning.costs import (
     Estimate,
@@ -124,7 +125,7 @@ def plan(
     batch: int = 0,
     learning_rate_multiplier: float = LEARNING_RATE_MULTIPLIER,
     today: date | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Plan:
     """Work out steps, time, money and quota, and refuse what goes over the ceiling.
 
@@ -143,13 +144,13 @@ def plan(
             are taken for such, so that the estimate is rather too high.
         tokens: Tokens of all training rows, if counted; wins over every estimate.
         tokens_estimated: Their tokens by characters, as a validation reports them; wins over the
-            characters. A calibration in the tables (`costs.Calibration`) corrects it.
+            characters. A calibration in the tables (`schema.Calibration`) corrects it.
         hours: The user's own figure of how long it runs; 0 estimates it.
         batch: Examples a step, for the local backend alone; 0 takes the table's.
         learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
         today: The day to compare retirement dates with; None takes the day on which the table
             of models was read, so that the same call always gives the same answer.
-        overrides: The user's values for the tables, {"regions": …, "prices": …, "models": …}.
+        catalog: The dated tables; None for the package's own.
 
     Returns:
         The plan.
@@ -174,23 +175,24 @@ def plan(
     )
     _check_together(epochs, train_steps, characters, others, learning_rate_multiplier)
     _check_rows(rows)
-    what = find(model, backend, overrides)
+    catalog = catalog or load_catalog()
+    what = catalog.find_model(model, backend)
     _check_tunable(what)
     region = _region(what, region)
     size = _batch(what, region, batch)
     per_epoch = steps_per_epoch(rows, size)
     total, times, how = _steps(what, per_epoch, epochs, train_steps)
-    hardware = hardware_of(what, region, overrides)
+    hardware = catalog.hardware_of(what, region)
     estimated = tokens_estimated or tokens_from_characters(
         characters,
         others,
         per_ascii_character=what.tokens_per_ascii_character,
-        overrides=overrides,
+        catalog=catalog,
     )
     own = what.tokens_per_ascii_character if tokens_estimated else 0.0
-    corrected = calibrated(estimated, overrides, per_ascii_character=own)
+    corrected = calibrated(estimated, catalog, per_ascii_character=own)
     counted, calibration = (tokens, "") if tokens else corrected
-    estimate = _estimate(what, region, hardware, total, times, counted, hours, overrides)
+    estimate = _estimate(what, region, hardware, total, times, counted, hours, catalog)
     _check_ceiling(estimate, max_cost_usd)
     last = rows - (per_epoch - 1) * size
     smaller = f", the last of {last}" if last < size else ""
@@ -198,8 +200,8 @@ def plan(
         region=region,
         model=what.name,
         backend=what.backend,
-        accelerator_type=hardware.get("accelerator_type", ""),
-        accelerators=hardware.get("accelerators", 0),
+        accelerator_type=hardware.accelerator_type if hardware else "",
+        accelerators=hardware.accelerators if hardware else 0,
         batch_size=size,
         rows=rows,
         steps_per_epoch=per_epoch,
@@ -210,7 +212,7 @@ def plan(
         estimated_cost_usd=estimate.cost_usd,
         price_date=estimate.price_date,
         warnings=(
-            *lifecycle_warnings(what, today or as_of(overrides)),
+            *lifecycle_warnings(what, today or catalog.as_of),
             *_rounded_up(train_steps, epochs, total, times),
             *_warnings(what, region, rows, total, learning_rate_multiplier, estimate),
         ),
@@ -316,9 +318,9 @@ def _steps(
     return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
 
 
-def _quota(model: Model, hardware: Mapping[str, Any]) -> str:
+def _quota(model: Model, hardware: Hardware | None) -> str:
     if hardware:
-        return f"{hardware['quota']}: multiples of {hardware['quota_multiple']}"
+        return f"{hardware.quota}: multiples of {hardware.quota_multiple}"
     if model.concurrent_jobs:
         return f"Concurrent tuning jobs per project: {model.concurrent_jobs} by default"
     return ""
@@ -327,18 +329,18 @@ def _quota(model: Model, hardware: Mapping[str, Any]) -> str:
 def _estimate(
     model: Model,
     region: str,
-    hardware: Mapping[str, Any],
+    hardware: Hardware | None,
     train_steps: int,
     epochs: float,
     tokens: int,
     hours: float,
-    overrides: Mapping[str, Any] | None,
+    catalog: Catalog,
 ) -> Estimate:
     if model.backend == "local":
-        return at_home(model, train_steps, hours=hours, overrides=overrides)
+        return at_home(model, train_steps, hours=hours, catalog=catalog)
     if hardware:
-        return by_the_hour(model, hardware, region, train_steps, hours=hours, overrides=overrides)
-    return by_the_token(model, tokens, epochs, hours=hours, overrides=overrides)
+        return by_the_hour(model, hardware, region, train_steps, hours=hours, catalog=catalog)
+    return by_the_token(model, tokens, epochs, hours=hours, catalog=catalog)
 
 
 def _check_ceiling(estimate: Estimate, max_cost_usd: float) -> None:

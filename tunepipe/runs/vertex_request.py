@@ -21,6 +21,7 @@ import yaml
 
 from tunepipe.arguments import hint
 from tunepipe.backends.palm.template import read_template
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import storage
@@ -298,10 +299,16 @@ def _check_managed(run: VertexRun) -> None:
     from tunepipe.backends.managed.tuning import check_options
 
     model = str(run.parameters.get("base_model", ""))
-    options = {**_options(run), "tables": run.parameters.get("tables")}
     times = run.parameters.get("learning_rate_multiplier", 1.0)
     rate = times if isinstance(times, (int, float)) else 1.0  # its type is looked at with the rest
-    check_options(run.backend, model, options, region=run.region, learning_rate_multiplier=rate)
+    check_options(
+        run.backend,
+        model,
+        _options(run),
+        region=run.region,
+        catalog=load_catalog(run.parameters.get("tables")),
+        learning_rate_multiplier=rate,
+    )
 
 
 def _options(run: VertexRun) -> dict[str, Any]:

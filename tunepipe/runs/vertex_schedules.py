@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tunepipe.catalog.tables import whole
+from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import pipeline_jobs

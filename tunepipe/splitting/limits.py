@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
 
-from tunepipe.catalog.limits import service_of
-from tunepipe.catalog.tables import load
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.schema import EvaluationLimits
 from tunepipe.errors import DataError
 from tunepipe.splitting.sampling import SPAN, Room, exact
 
@@ -58,7 +56,7 @@ def allowance(
     eval_max: int,
     format: str,
     model: str,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Allowance:
     """Work out the limits of the evaluation side.
 
@@ -69,26 +67,26 @@ def allowance(
         eval_max: Rows the user wants at most; 0 for no wish.
         format: The rows' format.
         model: The model's name, or "" for the format's first.
-        overrides: The user's values over services.toml.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         DataError: The limits leave no room: too few rows, or a wish against the service's limit.
     """
-    table = load("catalog/services.toml", overrides)
-    model = model or table["first_model"][format]
-    _, service = service_of(model, overrides)
-    evaluation = service["evaluation"]
-    percent = f"{model} takes evaluation data of {100 * evaluation['fraction_max']:g} % of training"
+    catalog = catalog or load_catalog()
+    model = model or catalog.first_model(format)
+    _, service = catalog.find_service(model)
+    evaluation = service.evaluation
+    percent = f"{model} takes evaluation data of {100 * evaluation.fraction_max:g} % of training"
     least, why_least = max(
         (1, "an evaluation file is never empty"),
         (eval_min, f"--eval-min {eval_min}"),
-        (evaluation["rows_min"], f"{model} wants {evaluation['rows_min']} evaluation rows"),
+        (evaluation.rows_min, f"{model} needs {evaluation.rows_min} evaluation rows"),
         key=itemgetter(0),
     )
-    training = max(1, service["rows_min"])
+    training = max(1, service.rows_min)
     most, why_most = _smallest(
         (eval_max or None, f"--eval-max {eval_max}"),
-        (evaluation["rows_max"] or None, f"{model} takes {evaluation['rows_max']} evaluation rows"),
+        (evaluation.rows_max or None, f"{model} takes {evaluation.rows_max} evaluation rows"),
         (_rows_allowed(rows, evaluation), percent),
         (rows - training, f"training needs {training} of the {rows} rows"),
     )
@@ -107,18 +105,18 @@ def _smallest(*limits: tuple[int | None, str]) -> tuple[int, str]:
     return min(((rows, words) for rows, words in limits if rows is not None), key=itemgetter(0))
 
 
-def _rows_allowed(rows: int, evaluation: Mapping[str, Any]) -> int | None:
+def _rows_allowed(rows: int, evaluation: EvaluationLimits) -> int | None:
     """Solve evaluation <= fraction x training for the evaluation rows."""
-    if not evaluation["fraction_max"]:
+    if not evaluation.fraction_max:
         return None
-    part = exact(evaluation["fraction_max"])
+    part = exact(evaluation.fraction_max)
     allowed = rows * part.numerator // (part.numerator + part.denominator)
-    return max(allowed, int(evaluation.get("fraction_from_rows", 0)) - 1)
+    return max(allowed, evaluation.fraction_from_rows - 1)
 
 
-def _bytes_allowed(size: int, evaluation: Mapping[str, Any]) -> int:
+def _bytes_allowed(size: int, evaluation: EvaluationLimits) -> int:
     """Do the same for bytes, where the fraction holds from the first row."""
-    if not evaluation["fraction_max"] or evaluation.get("fraction_from_rows"):
+    if not evaluation.fraction_max or evaluation.fraction_from_rows:
         return SPAN
-    part = exact(evaluation["fraction_max"])
+    part = exact(evaluation.fraction_max)
     return size * part.numerator // (part.numerator + part.denominator)

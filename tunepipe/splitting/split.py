@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from itertools import compress
 from typing import Any
 
 from tunepipe.arguments import check_fraction
+from tunepipe.catalog.catalog import Catalog
 from tunepipe.data.rows import blocks
 from tunepipe.data.source import Path, format_of
 from tunepipe.errors import DataError, UsageError
@@ -81,7 +82,7 @@ def split(
     by_time: str = "",
     format: str = "auto",
     model: str = "",
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> SplitReport:
     """Split datasets into a training and an evaluation file; rows are copied byte for byte.
 
@@ -100,7 +101,7 @@ def split(
         by_time: A field with a time: the latest rows are evaluation.
         format: The rows' format, or "auto".
         model: The model whose limits are kept; "" for the format's first.
-        overrides: The user's values over services.toml.
+        catalog: The dated tables; None for the package's own.
 
     Returns:
         The report. Both files were read again for its proof.
@@ -130,7 +131,7 @@ def split(
             eval_max=eval_max,
             format=format,
             model=model,
-            overrides=overrides,
+            catalog=catalog,
         )
         chosen = sides(found, criteria, allowed.room)
         _write(sources, chosen.marks, train, eval)

@@ -9,8 +9,8 @@ from typing import Any
 
 from tunepipe.backends.palm.parameters import template_uri
 from tunepipe.backends.palm.template import read_template
-from tunepipe.catalog import models
-from tunepipe.catalog.models import Model, hardware_of
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.gcp import rest as google_rest
 from tunepipe.gcp import storage
@@ -33,7 +33,7 @@ class Place:
         template: The template's version or URI, where one tunes; "" for ours.
         under_way: Whether the run is under way, and acts as its own account, instead of somebody
             who is to submit it.
-        tables: The user's values for the tables.
+        catalog: The dated tables.
     """
 
     model: Model
@@ -45,7 +45,7 @@ class Place:
     service_account: str = ""
     template: str = ""
     under_way: bool = False
-    tables: Mapping[str, Any] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=load_catalog)
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ def bucket(place: Place) -> Iterator[Finding]:
 
 def quota(place: Place) -> Iterator[Finding]:
     """Look whether the region's quota is enough for one tuning."""
-    row = hardware_of(place.model, place.region, place.tables)
-    if not row:
+    row = place.catalog.hardware_of(place.model, place.region)
+    if row is None:
         told = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
         yield Finding("quota", UNKNOWN, told, _quota_page(place))
         return
@@ -221,15 +221,15 @@ def quota(place: Place) -> Iterator[Finding]:
         f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
         "/consumerQuotaMetrics"
     )
-    limit = _limit(_pages(url), row["quota"], place.region)
-    need = int(row["quota_multiple"])
+    limit = _limit(_pages(url), row.quota, place.region)
+    need = row.quota_multiple
     if limit is None:
-        yield Finding("quota", UNKNOWN, f"{row['quota']}: not listed", _quota_page(place))
+        yield Finding("quota", UNKNOWN, f"{row.quota}: not listed", _quota_page(place))
     elif limit < need:
-        told = f"{row['quota']}: {limit} in {place.region}, and a tuning needs {need}"
+        told = f"{row.quota}: {limit} in {place.region}, and a tuning needs {need}"
         yield of_cloud("quota", told, f"ask for {need}: {_quota_page(place)}")
     else:
-        yield Finding("quota", OK, f"{row['quota']}: {limit} in {place.region}, {need} needed")
+        yield Finding("quota", OK, f"{row.quota}: {limit} in {place.region}, {need} needed")
 
 
 def template(place: Place) -> Iterator[Finding]:
@@ -360,15 +360,16 @@ def check_step(
     Raises:
         TunepipeError: The first problem, with the command that mends it.
     """
+    catalog = load_catalog(tables)
     place = Place(
-        model=models.find(base_model, backend, tables or None),
+        model=catalog.find_model(base_model, backend),
         project=project,
         region=region,
         bucket=root,
         service_account=str(options.get("service_account", "")),
         template=str(options.get("template_version", "")),
         under_way=True,
-        tables=tables,
+        catalog=catalog,
     )
     found = list(_looked(place, inlined))
     for one in found:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe import progress
-from tunepipe.catalog import models
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import LimitError, TunepipeError, UsageError
 from tunepipe.evaluation.judge import Bill, Judgement, Price, gemini, judge
@@ -20,10 +20,10 @@ from tunepipe.steps.artifacts import Artifact, paths_of
 _ANSWER_SECONDS = 120.0
 
 
-def location_of(model: str, region: str, tables: Mapping[str, Any] | None = None) -> str:
+def location_of(model: str, region: str, catalog: Catalog) -> str:
     """Name the location in which a model answers for a region: eu for Gemini 3 in europe-west4."""
-    served = models.find(model, overrides=tables).served_in if model in models.names(tables) else {}
-    return (served or {}).get(region, region)
+    known = catalog.model_table.models.get(model)
+    return known.served_in.get(region, region) if known else region
 
 
 def judge_on_vertex(
@@ -34,7 +34,7 @@ def judge_on_vertex(
     project: str,
     region: str,
     prompt: str = "",
-    tables: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
     max_cost_usd: float = 0.0,
     seed: int = 0,
     work_dir: str = "",
@@ -50,7 +50,7 @@ def judge_on_vertex(
         region: Where the texts may go. A model that is served for a whole multi-region alone is
             asked in the region's own: in eu for europe-west4.
         prompt: The template; "" takes ours.
-        tables: The user's values for the tables of models and prices.
+        catalog: The dated tables; None for the package's own.
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
         seed: Seeds the comparison.
         work_dir: Where replies are kept.
@@ -67,14 +67,15 @@ def judge_on_vertex(
             where=model,
             fix="name the project that pays, and the region that the texts may go to",
         )
-    client = genai_clients.client(project, location_of(model, region, tables), _ANSWER_SECONDS)
+    catalog = catalog or load_catalog()
+    client = genai_clients.client(project, location_of(model, region, catalog), _ANSWER_SECONDS)
     return judge(
         tuned,
         base,
         gemini(client, model),
         model=model,
         prompt=prompt or PROMPT,
-        price=Price.known(model, tables),
+        price=Price.known(model, catalog),
         max_cost_usd=max_cost_usd,
         seed=seed,
         work_dir=work_dir,
@@ -104,7 +105,7 @@ def judge_step(
         model: The judge; "" for none.
         max_cost_usd: The ceiling over tuning and judging; 0 sets none.
         work_dir: Where replies are kept; "" keeps them beside `out`.
-        settings: project, region, prompt, tables, seed of `judge_on_vertex`.
+        settings: project, region, prompt, catalog, seed of `judge_on_vertex`.
 
     Returns:
         better, worse or not-enough-evidence; "" where nothing was judged.

@@ -12,6 +12,7 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.palm import prediction
 from tunepipe.backends.palm import tuning as large_model
 from tunepipe.backends.palm.parameters import family
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.evaluation.ask import Pace
 from tunepipe.files import write_json
 from tunepipe.gcp.launcher import UnreachableError
@@ -61,7 +62,7 @@ def tune_step(
         SystemExit: With the code by which a pipeline knows that the fault was not the user's.
     """
     beside_the_rows = rows["train"].uri.rpartition("/")[0]
-    known = {"pipeline_root": beside_the_rows, "resources_path": resources, "tables": tables}
+    known = {"pipeline_root": beside_the_rows, "resources_path": resources}
     request = TuningRequest(
         base_model=base_model,
         train_uri=rows["train"].uri,
@@ -69,6 +70,7 @@ def tune_step(
         project=project,
         region=region,
         options={**known, **options},
+        catalog=load_catalog(tables),
         **settings,
     )
     try:

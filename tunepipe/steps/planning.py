@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tunepipe.catalog import models
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import estimated_tokens
+from tunepipe.catalog.models import tuned_in
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import characters
 from tunepipe.evaluation.settings import check_settings
@@ -48,13 +49,14 @@ def plan_step(
         TunepipeError: What `plan` refuses; then no file is written.
     """
     today = datetime.now(UTC).date()
-    what = models.find(model, backend, tables or None)
+    catalog = load_catalog(tables)
+    what = catalog.find_model(model, backend)
     found = plan(
         today=today,
-        overrides=tables or None,
+        catalog=catalog,
         backend=backend,
         model=model,
-        region=models.tuned_in(what, region, options or {}),
+        region=tuned_in(what, region, options or {}),
         **settings,
     )
     found = replace(found, warnings=(*found.warnings, *warnings))
@@ -86,8 +88,8 @@ def check_later_steps(
         UsageError: A setting is wrong, or the references are not the task's.
         DataError: A row cannot be read.
     """
-    tuned_by = models.find(model, backend, tables or None).backend
-    check_settings(settings, tuned_by, tables or None)
+    catalog = load_catalog(tables)
+    check_settings(settings, catalog.find_model(model, backend).backend, catalog)
     references = [row.reference for row in read_examples(eval.path)] if eval else []
     check_references(settings["task"], references)
     longest = max((estimated_tokens(*characters(text)) for text in references), default=0)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tunepipe import progress
 from tunepipe.backends.base import Tuner, TuningRequest, TuningResult
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data import predictions
 from tunepipe.data.formats import input_text
 from tunepipe.data.predictions import Prediction
@@ -33,7 +34,12 @@ class ManagedTuner(Tuner, Protocol):
     """A backend that can also name its base model."""
 
     def base_model_resource(
-        self, model: str, project: str, region: str, options: Mapping[str, Any]
+        self,
+        model: str,
+        project: str,
+        region: str,
+        options: Mapping[str, Any],
+        catalog: Catalog,
     ) -> str:
         """Name the base model so that `predict` can ask it."""
 
@@ -66,13 +72,18 @@ def tune(
     Raises:
         SystemExit: With the code by which a pipeline knows that the fault was not the user's.
     """
-    given = {"resources_path": resources, "tables": tables, **options}
+    given = {"resources_path": resources, **options}
+    catalog = load_catalog(tables)
     request = TuningRequest(
-        train_uri=rows["train"].uri, eval_uri=rows["eval"].uri, options=given, **settings
+        train_uri=rows["train"].uri,
+        eval_uri=rows["eval"].uri,
+        options=given,
+        catalog=catalog,
+        **settings,
     )
     place = (request.project, request.region)
     # What it is, is asked first: it may be refused, and then nothing is paid.
-    base_model = backend.base_model_resource(request.base_model, *place, given)
+    base_model = backend.base_model_resource(request.base_model, *place, given, catalog)
     try:
         found = backend.tune(request, "", lambda event: progress.report(stage="tune", **event))
     except UnreachableError as error:

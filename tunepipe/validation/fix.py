@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from tunepipe.catalog.limits import Rules, rules_for
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.limits import Rules
 from tunepipe.data.encodings import BOM
 from tunepipe.data.formats import canonical
 from tunepipe.data.rows import numbered_lines
@@ -91,7 +92,7 @@ def fix(
     control_characters: bool = False,
     pii: bool = False,
     opener: Opener = open_local,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Fixing:
     """Write a corrected copy of a dataset, and the rows that cannot be mended beside it.
 
@@ -109,7 +110,7 @@ def fix(
         control_characters: Whether control characters are taken out.
         pii: Whether a row with personal data is one with an error.
         opener: Opens what is not a local path.
-        overrides: The user's values over services.toml.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         DataError: A file is no JSONL at all, or no row tells the format.
@@ -117,7 +118,7 @@ def fix(
     """
     names = expanded(paths)
     chosen = _format(names, opener) if format == "auto" else format
-    rules = rules_for(chosen, model, pii=pii, overrides=overrides)
+    rules = (catalog or load_catalog()).rules_for(chosen, model, pii=pii)
     refused = os.fspath(rejects) or rejects_path(out)
     with replacing(out, "wb") as file, replacing(refused) as apart:
         mender = _Mender(rules, control_characters, file, apart)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from tunepipe.catalog.catalog import Catalog
 from tunepipe.data.source import Opener, open_local
 from tunepipe.files import replacing
 from tunepipe.validation.merge import END, MAGIC, RUN
@@ -30,7 +31,7 @@ def write_part(
     pii: bool = False,
     workers: int = 0,
     opener: Opener = open_local,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> None:
     """Look at some files of a dataset and write down what was found, 16 bytes a line and more.
 
@@ -44,7 +45,7 @@ def write_part(
         pii: See `validate`.
         workers: See `validate`.
         opener: See `validate`.
-        overrides: See `validate`.
+        catalog: See `validate`.
     """
     with replacing(part, "wb") as file:
         file.write(MAGIC)
@@ -59,7 +60,7 @@ def write_part(
             pii=pii,
             workers=workers,
             opener=opener,
-            overrides=overrides,
+            catalog=catalog,
         )
         scanned = scan(paths, against, settings, keep)
         facts = json.dumps(_as_json(scanned)).encode()

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tunepipe.catalog.limits import Rules, rules_for
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.limits import Rules
 from tunepipe.data.formats import FORMATS
 from tunepipe.data.source import (
     SNIFFED_FILES,
@@ -63,7 +64,7 @@ class Settings:
     block_bytes: int = BLOCK_BYTES
     fast_from_bytes: int = FAST_FROM_BYTES
     opener: Opener = open_local
-    overrides: Mapping[str, Any] | None = None
+    catalog: Catalog | None = None
 
 
 def validate(
@@ -79,7 +80,7 @@ def validate(
     block_bytes: int = BLOCK_BYTES,
     fast_from_bytes: int = FAST_FROM_BYTES,
     opener: Opener = open_local,
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Report:
     """Look at every line of a dataset and report every problem.
 
@@ -99,7 +100,7 @@ def validate(
         block_bytes: How much of a file is looked at at once, >= 1.
         fast_from_bytes: In more bytes than these the fast tier looks first; it costs its start.
         opener: Opens what is not a local path, such as a gs:// URI.
-        overrides: The user's values over services.toml.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
@@ -113,7 +114,7 @@ def validate(
         block_bytes=block_bytes,
         fast_from_bytes=fast_from_bytes,
         opener=opener,
-        overrides=overrides,
+        catalog=catalog,
     )
     repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
     scanned = scan(paths, against, settings, repeats.add, near.add if near else None)
@@ -155,7 +156,8 @@ def _rules(opened: Mapping[str, Source], settings: Settings) -> Rules:
             return Rules("", settings.model, "")
     elif format not in FORMATS:
         raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
-    return rules_for(format, settings.model, pii=settings.pii, overrides=settings.overrides)
+    catalog = settings.catalog or load_catalog()
+    return catalog.rules_for(format, settings.model, pii=settings.pii)
 
 
 def _first_sources(names: Sequence[str], opener: Opener) -> dict[str, Source]:
@@ -247,7 +249,7 @@ class _Scan:
     def _rules_to_compare(self, source: Source) -> Rules:
         """Return rules by which a row is read: its format's own, and no model's limits."""
         format = source.format() or self._scanned.rules.format
-        return rules_for(format, _NO_LIMITS) if format else self._scanned.rules
+        return load_catalog().rules_for(format, _NO_LIMITS) if format else self._scanned.rules
 
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes

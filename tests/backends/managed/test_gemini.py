@@ -23,6 +23,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import gemini, gemini_prediction
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 from tunepipe.gcp.genai import client
@@ -128,9 +129,10 @@ def test_a_model_of_the_users_own_table_is_tuned(cloud: StandIn, tmp_path: Path)
         tuned(request(cloud, "gemini-9-flash"), tmp_path)
     row = {"family": "gemini3", "adapter_sizes": [64]}
     tables = {"models": {"models": {"gemini-9-flash": row}}}
+    new = replace(request(cloud, "gemini-9-flash"), catalog=load_catalog(tables))
     with pytest.raises(LimitError, match="size 4"):
-        tuned(request(cloud, "gemini-9-flash", tables=tables, adapter_size=4), tmp_path)
-    tuned(request(cloud, "gemini-9-flash", tables=tables), tmp_path)
+        tuned(replace(new, options={**new.options, "adapter_size": 4}), tmp_path)
+    tuned(new, tmp_path)
     assert jobs(cloud)[0]["baseModel"] == "gemini-9-flash"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tunepipe.backends.managed.outcome import EVAL_LOSS, TRAIN_LOSS, Planned, reconciled
 from tunepipe.backends.managed.parameters import check_sizes, checked_options, thinking, tuning_job
 from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
-from tunepipe.catalog import models
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning import plan as steps
 
@@ -27,7 +27,7 @@ ENDPOINT = "projects/1/locations/eu/endpoints/7"
 
 def job(model, region="europe-west4", row_format="", multiplier=1.0, **options):
     return tuning_job(
-        models.find(model),
+        load_catalog().find_model(model),
         options,
         region=region,
         epochs=3,
@@ -203,7 +203,7 @@ TOO_LARGE = [
 @pytest.mark.parametrize(("model", "sizes", "where"), TOO_LARGE)
 def test_what_is_too_large(model, sizes, where):
     with pytest.raises(DataError) as caught:
-        check_sizes(model, **{**SIZES, **sizes})
+        check_sizes(load_catalog().find_service(model)[1], **{**SIZES, **sizes})
     assert caught.value.where == where
 
 
@@ -216,7 +216,7 @@ def test_what_is_too_large(model, sizes, where):
     ],
 )
 def test_what_just_fits(model, sizes):
-    check_sizes(model, **{**SIZES, **sizes})
+    check_sizes(load_catalog().find_service(model)[1], **{**SIZES, **sizes})
 
 
 @pytest.mark.parametrize(

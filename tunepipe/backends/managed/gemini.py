@@ -10,6 +10,8 @@ from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.backends.managed import tuning as managed_tuning
 from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob
 from tunepipe.backends.managed.tuning import Kind
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.models import tuned_in
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp.genai import place_of, told
@@ -70,7 +72,13 @@ _KIND = Kind(
 )
 
 
-def base_model_resource(model: str, project: str, region: str, options: Mapping[str, Any]) -> str:
+def base_model_resource(
+    model: str,
+    project: str,
+    region: str,
+    options: Mapping[str, Any],
+    catalog: Catalog | None = None,
+) -> str:
     """Name a base model so that `predict` needs nothing else to ask it.
 
     Args:
@@ -78,19 +86,18 @@ def base_model_resource(model: str, project: str, region: str, options: Mapping[
         project: Who pays.
         region: Where the tuning runs.
         options: base_endpoint, base_location and location, where the user names them.
+        catalog: The dated tables; None for the package's own.
 
     Returns:
         A resource name; "" for a tuned model whose endpoint nobody names and no tuning job does.
     """
-    from tunepipe.catalog import models
-
     if options.get("base_endpoint"):
         return str(options["base_endpoint"])
     if model.startswith("projects/"):
         return _endpoint_of(model)
-    found = models.find(model, BACKEND, options.get("tables") or None)
-    place = models.tuned_in(found, region, options)
-    served = options.get("base_location") or (found.served_in or {}).get(place) or place
+    found = (catalog or load_catalog()).find_model(model, BACKEND)
+    place = tuned_in(found, region, options)
+    served = options.get("base_location") or found.served_in.get(place) or place
     return f"{google_clients.parent(project, served)}/publishers/google/models/{found.name}"
 
 

@@ -14,6 +14,7 @@ from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.backends.managed import tuning as managed_tuning
 from tunepipe.backends.managed.parameters import TuningJob
 from tunepipe.backends.managed.tuning import Kind
+from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import UsageError
 from tunepipe.gcp import storage
 from tunepipe.gcp.genai import told
@@ -85,6 +86,12 @@ _KIND = Kind(
 )
 
 
-def base_model_resource(model: str, project: str, region: str, options: Mapping[str, Any]) -> str:
+def base_model_resource(
+    model: str,
+    project: str,
+    region: str,
+    options: Mapping[str, Any],
+    catalog: Catalog | None = None,
+) -> str:
     """Name the base model's endpoint where the user gave one, else the model itself."""
     return str(options.get("base_endpoint") or model)

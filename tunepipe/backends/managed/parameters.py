@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tunepipe.arguments import hint, nearest
-from tunepipe.catalog.limits import service_of
-from tunepipe.catalog.models import Model, check_region, tuned_in
+from tunepipe.catalog.models import check_region, tuned_in
+from tunepipe.catalog.schema import Model, Service
 from tunepipe.catalog.tables import Table, load
 from tunepipe.errors import DataError, LimitError, UsageError
 
@@ -158,37 +158,34 @@ def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
 
 
 def check_sizes(
-    model: str,
+    service: Service,
     *,
     train_rows: int,
     train_bytes: int,
     eval_rows: int,
     eval_bytes: int,
-    overrides: Mapping[str, Any] | None = None,
 ) -> None:
     """Check the files that are about to be sent against the service's limits.
 
     Args:
-        model: The base model.
+        service: The limits of the service that tunes.
         train_rows: Rows to learn from.
         train_bytes: The bytes of their file.
         eval_rows: Rows held out.
         eval_bytes: The bytes of their file.
-        overrides: The user's values, shaped as services.toml.
 
     Raises:
         DataError: A file or a side is too large.
     """
-    _, service = service_of(model, overrides)
-    limits, held_out = service, service["evaluation"]
-    most_bytes = int(held_out["fraction_max"] * train_bytes)
-    _check_at_most("training rows", train_rows, limits["rows_max"])
-    _check_at_most("bytes of training rows", train_bytes, limits["file_bytes"])
-    _check_at_most("held-out rows", eval_rows, held_out["rows_max"], "--eval-max")
-    if "fraction_from_rows" not in held_out:
+    held_out = service.evaluation
+    most_bytes = int(held_out.fraction_max * train_bytes)
+    _check_at_most("training rows", train_rows, service.rows_max)
+    _check_at_most("bytes of training rows", train_bytes, service.file_bytes)
+    _check_at_most("held-out rows", eval_rows, held_out.rows_max, "--eval-max")
+    if not held_out.fraction_from_rows:
         _check_at_most("bytes of held-out rows", eval_bytes, most_bytes, "--eval-fraction")
-    elif eval_rows >= held_out["fraction_from_rows"]:
-        most = int(held_out["fraction_max"] * train_rows)
+    elif eval_rows >= held_out.fraction_from_rows:
+        most = int(held_out.fraction_max * train_rows)
         _check_at_most("held-out rows", eval_rows, most, "--eval-fraction")
 
 
@@ -238,7 +235,7 @@ def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str
         )
     if rate or multiplier == 1.0:
         return {"learning_rate": rate}
-    advised = (model.learning_rate or {}).get(_mode(model, given.get("tuning_mode", "")))
+    advised = model.learning_rate.get(_mode(model, given.get("tuning_mode", "")))
     if advised is None:
         raise UsageError(
             f"no recommended learning rate of {model.name} is known, so nothing can be multiplied",

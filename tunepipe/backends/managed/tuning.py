@@ -7,8 +7,10 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.managed import jobs as tuning_jobs
@@ -18,7 +20,8 @@ from tunepipe.backends.managed.outcome import Planned, reconciled
 from tunepipe.backends.managed.parameters import TuningJob, check_sizes, checked_options, tuning_job
 from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
 from tunepipe.backends.managed.rows import Sent, detected, send
-from tunepipe.catalog import models
+from tunepipe.catalog.catalog import Catalog
+from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.gcp import launcher, storage
 from tunepipe.gcp.genai import told
@@ -35,7 +38,6 @@ _OUR_OPTIONS = frozenset(
         "settle_seconds",
         "resources_path",
         "again",
-        "tables",
         "network",
     )
 )
@@ -73,7 +75,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         request: `options` holds those of core/tuning_job.toml, and of ours: resources_path, again
             (any text: a new job even where an equal one has succeeded), poll_seconds,
             patience_seconds, first_job_seconds, pause_seconds, lease_seconds, settle_seconds,
-            tables, network (the pipeline's).
+            network (the pipeline's).
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Told of each change of the job.
 
@@ -82,19 +84,17 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         DataError: The rows are too many, or the job has learnt nothing of use.
         CloudError: Google refused, or the job failed.
     """
-    tables = request.options.get("tables") or None
     pace = launcher.pace({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
-    model = models.find(request.base_model, kind.backend, tables)
+    model = request.catalog.find_model(request.base_model, kind.backend)
     wanted = _wanted(request, model, detected(request.train_uri))
     sent = _send(kind, request, wanted)
     train, held_out = sent
     check_sizes(
-        model.name,
+        request.catalog.find_service(model.name)[1],
         train_rows=train.rows,
         train_bytes=train.bytes,
         eval_rows=held_out.rows,
         eval_bytes=held_out.bytes,
-        overrides=(tables or {}).get("services"),
     )
     epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
     wanted = _wanted(request, model, train.format, epochs)
@@ -112,6 +112,7 @@ def check_options(
     options: Mapping[str, Any],
     *,
     region: str,
+    catalog: Catalog,
     learning_rate_multiplier: float = 1.0,
 ) -> TuningJob:
     """Check what a user may set, before there is a dataset to tune on.
@@ -121,7 +122,7 @@ def check_options(
     """
     launcher.pace(options)
     _claiming(options)
-    found = models.find(model, backend, options.get("tables") or None)
+    found = catalog.find_model(model, backend)
     return tuning_job(
         found,
         _given(options),
@@ -131,9 +132,7 @@ def check_options(
     )
 
 
-def _wanted(
-    request: TuningRequest, model: models.Model, row_format: str, epochs: int = 1
-) -> TuningJob:
+def _wanted(request: TuningRequest, model: Model, row_format: str, epochs: int = 1) -> TuningJob:
     return tuning_job(
         model,
         _given(request.options),
@@ -205,7 +204,7 @@ def _result(
     wanted: TuningJob,
     sent: tuple[Sent, Sent],
     job: Any,
-    model: models.Model,
+    model: Model,
 ) -> TuningResult:
     options = checked_options(_given(request.options), kind.backend)
     planned = Planned(
@@ -218,9 +217,8 @@ def _result(
     figures = reconciled(tuning_jobs.data_stats(job), lines, planned, where=job.name)
     remarks = [*figures.pop("remarks", []), *filter(None, [unread])]
     made, endpoint = kind.made(job, options)
-    tables = request.options.get("tables") or None
     tokens = int(figures.get("billable_tokens", 0))
-    cost = _cost(model, job, tokens, wanted.epochs, tables)
+    cost = _cost(model, job, tokens, wanted.epochs, request.catalog)
     statistics = {
         "job": job.name,
         "base_model": wanted.base_model,
@@ -236,13 +234,11 @@ def _result(
     return TuningResult(made, endpoint, kept, cost)
 
 
-def _cost(
-    model: models.Model, job: Any, tokens: int, epochs: int, tables: Mapping[str, Any] | None
-) -> float | None:
+def _cost(model: Model, job: Any, tokens: int, epochs: int, catalog: Catalog) -> float | None:
     """Price what the job billed; a tuned model costs what its base does, which the job names."""
     before = (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
-    priced = (model, replace(model, name=before.rpartition("/")[2]))
-    found = (by_the_token(one, tokens, epochs, overrides=tables).cost_usd for one in priced)
+    priced = (model, structs.replace(model, name=before.rpartition("/")[2]))
+    found = (by_the_token(one, tokens, epochs, catalog=catalog).cost_usd for one in priced)
     return next((cost for cost in found if cost is not None), None)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm.parameters import family, row_limits, template_parameters, template_uri
-from tunepipe.catalog.models import find, hardware_of
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients as google_clients
@@ -28,7 +27,7 @@ from tunepipe.progress import Progress
 _OUR_OPTIONS = frozenset(
     (
         *("template_version", "pipeline_root", "service_account", "network", "again"),
-        *("resources_path", "tables", *launcher.PACE),
+        *("resources_path", *launcher.PACE),
     )
 )
 TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
@@ -243,11 +242,18 @@ def _trained_seconds(job: Any) -> float | None:
 def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
     if not seconds:
         return 0.0
-    tables = request.options.get("tables") or None
-    model = find(request.base_model, "large-model", tables)
-    row = hardware_of(model, request.region, tables)
-    hours, steps = seconds / 3600, request.train_steps
-    return by_the_hour(model, row, request.region, steps, hours=hours, overrides=tables).cost_usd
+    model = request.catalog.find_model(request.base_model, "large-model")
+    hardware = request.catalog.hardware_of(model, request.region)
+    if hardware is None:
+        return None
+    return by_the_hour(
+        model,
+        hardware,
+        request.region,
+        request.train_steps,
+        hours=seconds / 3600,
+        catalog=request.catalog,
+    ).cost_usd
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:

@@ -134,11 +134,10 @@ def doctor(
     What the account in use may not see is said to be unknown. The exit code is that of the first
     problem, and 0 where there is none.
     """
-    from tunepipe.catalog import models
     from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Place
 
-    over = options.tables(context, tables)
-    model = models.find(base_model, backend, over)
+    catalog = options.catalog(context, tables)
+    model = catalog.find_model(base_model, backend)
     if model.backend != "local" and not (project and region):
         raise UsageError(
             "is required to check the project in the cloud", where="--project and --region"
@@ -152,7 +151,7 @@ def doctor(
         bucket,
         service_account,
         template,
-        tables=over,
+        catalog=catalog,
     )
     out = Output(json)
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,11 +79,11 @@ def endpoints(
             raise UsageError("is needed", where=f"--{option}", fix=f"name {why}")
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
-    rate = options.tables(context, tables).get("prices", {}).get("endpoints", {})
+    price_usd = options.catalog(context, tables).prices.endpoints.usd_per_hour
     out = Output(json)
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = _runs(project, region)
-    found = list(_uses(project, region, _histories(bucket, runs), rate))
+    found = list(_uses(project, region, _histories(bucket, runs), price_usd))
     doomed = [one for one in found if one.role == "idle" and one.hours >= older_than_hours]
     if found:
         out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
@@ -98,7 +98,7 @@ def endpoints(
 
 
 def _uses(
-    project: str, region: str, histories: list[list[Move]], rate: Mapping[str, float]
+    project: str, region: str, histories: list[list[Move]], price_usd: float | None
 ) -> Iterator[Use]:
     from tunepipe.registry import endpoints as deployments
 
@@ -109,12 +109,11 @@ def _uses(
         serves = {one.endpoint, one.model}
         role = "former" if serves & former else "idle"
         hours = round((now - one.created).total_seconds() / 3600, 1)
-        price = rate.get("usd_per_hour")
         yield Use(
             one,
             "champion" if one.champion or serves & champions else role,
             hours,
-            None if price is None else round(hours * price, 2),
+            None if price_usd is None else round(hours * price_usd, 2),
         )
 
 

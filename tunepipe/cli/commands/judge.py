@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunepipe.cli.inputs import local_copy
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
 
 if TYPE_CHECKING:
+    from tunepipe.catalog.catalog import Catalog
     from tunepipe.data.predictions import Prediction
     from tunepipe.evaluation.judge import Bill, Judgement
 
@@ -26,7 +27,7 @@ class JudgeOptions:
         region: Where the texts may go.
         prompt: A file with the template; "" for ours.
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
-        tables: The user's values for the tables.
+        catalog: The dated tables.
         work_dir: Where replies are kept.
         yes: Whether the user has agreed already.
     """
@@ -36,7 +37,7 @@ class JudgeOptions:
     region: str
     prompt: str
     max_cost_usd: float
-    tables: Mapping[str, Any]
+    catalog: Catalog
     work_dir: Path
     yes: bool
 
@@ -91,7 +92,7 @@ def judged(
         project=asked.project,
         region=asked.region,
         prompt=prompt,
-        tables=asked.tables,
+        catalog=asked.catalog,
         max_cost_usd=asked.max_cost_usd,
         seed=seed,
         work_dir=str(asked.work_dir),
@@ -111,7 +112,7 @@ def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
         return
     from tunepipe.steps.judging import location_of
 
-    where = location_of(asked.model, asked.region, asked.tables)
+    where = location_of(asked.model, asked.region, asked.catalog)
     cost = "at a cost that is not known"
     if bill.cost_usd is not None:
         cost = f"for about {bill.cost_usd:.2f} USD"

@@ -15,6 +15,7 @@ from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
 if TYPE_CHECKING:
+    from tunepipe.catalog.catalog import Catalog
     from tunepipe.planning.plan import Plan
     from tunepipe.validation.validate import Report
 
@@ -47,7 +48,7 @@ def measured(
     datasets: Sequence[str],
     format: str,
     model: str = "",
-    overrides: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
 ) -> Measured:
     """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it.
 
@@ -55,12 +56,12 @@ def measured(
         datasets: Paths, gs:// URIs or globs.
         format: The rows' format, or "auto".
         model: The model to tune, for its limits; "" for the format's first.
-        overrides: The user's values over services.toml.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         UsageError: A file cannot be read.
     """
-    wishes: dict[str, Any] = {"format": format, "max_problems": 0, "overrides": overrides}
+    wishes: dict[str, Any] = {"format": format, "max_problems": 0, "catalog": catalog}
     refusal: TunepipeError | None = None
     try:
         found = validated_files(datasets, model=model, **wishes)
@@ -178,7 +179,7 @@ def make_plan(
         UsageError: Both a dataset and rows, or neither; a file that cannot be read.
         LimitError: A region, a model or a budget forbids it.
     """
-    from tunepipe.catalog import models
+    from tunepipe.catalog.catalog import load_catalog
     from tunepipe.cli.token_counts import calibrated
     from tunepipe.planning import plan as planning
 
@@ -187,10 +188,10 @@ def make_plan(
     if tokenizer and not datasets:
         raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
     over = tables or {}
-    what = models.find(model, backend, over)
+    what = load_catalog(over).find_model(model, backend)
     size = Measured(rows or 0, 0)
     if datasets:
-        size = measured(datasets, format, what.name, over.get("services"))
+        size = measured(datasets, format, what.name, load_catalog(over))
     place: dict[str, Any] = {"project": project, "region": region}
     over = calibrated(over, tokenizer, datasets, model=what, format=format, **place)
     found = planning.plan(
@@ -200,7 +201,7 @@ def make_plan(
         model=model,
         backend=backend,
         today=datetime.now(UTC).date(),
-        overrides=over,
+        catalog=load_catalog(over),
         **amounts,
     )
     return replace(found, warnings=(*found.warnings, *size.warnings))

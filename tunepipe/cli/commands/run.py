@@ -165,12 +165,12 @@ def asked_run(context: typer.Context, given: Mapping[str, Any]) -> VertexRun:
 
 
 def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
-    from tunepipe.catalog import models
+    from tunepipe.catalog.catalog import load_catalog
     from tunepipe.cli.token_counts import calibrated
     from tunepipe.evaluation.settings import check_settings
     from tunepipe.runs.vertex_request import VertexRun
 
-    model = models.find(given["base_model"], given["backend"], over)
+    model = load_catalog(over).find_model(given["base_model"], given["backend"])
     if given["email"] and model.backend == LOCAL:
         raise UsageError(
             "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
@@ -201,7 +201,7 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
     for name in ("tables", "options"):
         if not isinstance(parameters[name], Mapping):
             raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
-    check_settings(parameters, model.backend, over)
+    check_settings(parameters, model.backend, load_catalog(parameters["tables"]))
     return VertexRun(
         backend=model.backend,
         parameters=parameters,
@@ -236,12 +236,13 @@ def show_run_plan(
         DataError: The dataset does not pass.
         UsageError: It cannot be read, or the model is not tuned on rows of its format.
     """
-    from tunepipe.catalog import models
+    from tunepipe.catalog.catalog import load_catalog
+    from tunepipe.catalog.models import tuned_in
     from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS, cut_answers
     from tunepipe.planning import plan as steps
 
-    over = parameters["tables"]
-    what = models.find(parameters["base_model"], backend, over)
+    catalog = load_catalog(parameters["tables"])
+    what = catalog.find_model(parameters["base_model"], backend)
     # By our own limits: the step that validates knows no other.
     found = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
     if found.refusal and not recurring:
@@ -250,7 +251,7 @@ def show_run_plan(
     share = rows / found.rows if found.rows else 0.0
     plan = steps.plan(
         rows,
-        region=models.tuned_in(what, region, parameters.get("options", {})),
+        region=tuned_in(what, region, parameters.get("options", {})),
         model=parameters["base_model"],
         backend=backend,
         epochs=parameters["epochs"],
@@ -259,7 +260,7 @@ def show_run_plan(
         tokens_estimated=round(found.tokens * share),
         learning_rate_multiplier=parameters["learning_rate_multiplier"],
         today=datetime.now(UTC).date(),
-        overrides=over,
+        catalog=catalog,
     )
     cut = cut_answers(
         found.longest_output_tokens, parameters.get("max_output_tokens", MAX_OUTPUT_TOKENS)

@@ -72,7 +72,7 @@ def score(
         region=region,
         prompt=judge_prompt,
         max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
-        tables=options.tables(context, tables),
+        catalog=options.catalog(context, tables),
         work_dir=runs / "work",
         yes=yes,
     )

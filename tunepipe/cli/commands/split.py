@@ -38,11 +38,10 @@ def split(
     A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
     and rows that are added later move no other. The limits of the model's service are kept.
     """
-    from tunepipe.catalog import models
     from tunepipe.splitting import split as splitting
 
-    over = options.tables(context, "")
-    models.check_name(model, over)
+    catalog = options.catalog(context)
+    catalog.check_model_name(model)
     with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
         refuse_same([train, eval], files.values())
         found = splitting.split(
@@ -58,7 +57,7 @@ def split(
             by_time=by_time,
             format=format,
             model=model,
-            overrides=over.get("services"),
+            catalog=catalog,
         )
     out = Output(json)
     out.result(found.as_json())

@@ -142,11 +142,10 @@ def validate(
     Exit code 1 where there is an error; warnings alone pass. --fix repairs only unambiguous
     problems: byte-order marks, blank lines, line ends, exact duplicates.
     """
-    from tunepipe.catalog.models import check_name
     from tunepipe.cli.report_files import check_validation_report, write_validation_report
 
-    over = options.tables(context, tables)
-    check_name(model, over)
+    catalog = options.catalog(context, tables)
+    catalog.check_model_name(model)
     for path in report or ():
         check_validation_report(path)
     if report or fix:
@@ -162,7 +161,7 @@ def validate(
         near_duplicates=near_duplicates,
         pii=pii,
         workers=workers,
-        overrides=over.get("services"),
+        catalog=catalog,
     )
     for path in report or ():
         write_validation_report(found, path)
@@ -172,7 +171,7 @@ def validate(
             wishes: dict[str, Any] = {
                 "format": format,
                 "model": model,
-                "overrides": over.get("services"),
+                "catalog": catalog,
             }
             done = _fixed(dataset, fix, control_characters, pii=pii, **wishes)
             said["fixed"] = done.as_json()

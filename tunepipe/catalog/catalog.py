@@ -1,0 +1,281 @@
+"""Everything that is known of models, prices, regions and services, decoded once at the edge.
+
+The command, a pipeline's step and the public API call `load_catalog` with the user's tables, and
+pass the catalog on. A misspelt name in these tables would leave our price in force, and a wrong
+figure would defeat a cost ceiling: both are refused here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from datetime import date
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from tunepipe.arguments import hint, nearest
+from tunepipe.catalog.limits import Rules
+from tunepipe.catalog.schema import (
+    BACKENDS,
+    Hardware,
+    Model,
+    ModelTable,
+    Prices,
+    Service,
+    ServiceTable,
+)
+from tunepipe.catalog.tables import Table, load, merged
+from tunepipe.decoding import decode
+from tunepipe.errors import UsageError
+
+# How the names of the services' models look; no hub id has an @.
+_FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
+_TABLES = ("regions", "prices", "models", "services")
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """The dated tables, with a user's values laid over them; `load_catalog` makes one.
+
+    Args:
+        model_table: models.toml.
+        service_table: services.toml.
+        prices: prices.toml.
+        regions: The rows of regions.toml by region.
+    """
+
+    model_table: ModelTable
+    service_table: ServiceTable
+    prices: Prices
+    regions: dict[str, Hardware]
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every model of the table, in the table's order."""
+        return tuple(self.model_table.models)
+
+    @property
+    def as_of(self) -> date:
+        """The day on which the table of models was read."""
+        return date.fromisoformat(self.model_table.read)
+
+    def find_model(self, name: str = "", backend: str = "") -> Model:
+        """Look a model up.
+
+        Args:
+            name: The model's name; "" takes the backend's default, or text-bison@001 where no
+                backend is named either. The local backend takes any folder or hub id.
+            backend: One of BACKENDS; "" follows from the model.
+
+        Raises:
+            UsageError: An unknown backend or model, or a model of another backend.
+        """
+        if backend and backend not in BACKENDS:
+            raise UsageError(
+                f"unknown backend {backend}", where="backend", fix=hint(backend, BACKENDS)
+            )
+        table = self.model_table
+        name = name or table.defaults[backend or "large-model"]  # type: ignore[index]
+        model = table.models.get(name) or self._model_outside_the_table(name, backend)
+        if backend and model.backend != backend:
+            raise UsageError(
+                f"{name} is tuned by the backend {model.backend}, not by {backend}",
+                where="model",
+                fix=f"--backend {model.backend}, or another model",
+            )
+        return model
+
+    def check_model_name(self, name: str) -> None:
+        """Refuse a misspelt name of one of the table's models.
+
+        Where only limits are looked up, any other name is the local backend's, which sets none: a
+        typo would switch all limits off.
+
+        Args:
+            name: A model's name; "" names none. An existing folder and a hub id pass.
+
+        Raises:
+            UsageError: It looks like one of the table's: names those that are close.
+        """
+        models = self.model_table.models
+        if name in ("", *models) or name.startswith("projects/") or os.path.isdir(name):
+            return
+        small = name.lower()
+        is_service_model = any(fnmatchcase(small, pattern) for pattern in _FAMILIES)
+        typo = "/" not in name and difflib.get_close_matches(small, models, cutoff=0.7)
+        if is_service_model or typo:
+            raise self._unknown_model(name)
+
+    def find_service(self, model: str) -> tuple[str, Service]:
+        """Return the name and the row of the service that tunes a model.
+
+        Args:
+            model: A model's name; a name that no cloud service has is the local backend's.
+        """
+        for name, service in self.service_table.services.items():
+            if any(fnmatchcase(model, pattern) for pattern in service.models):
+                return name, service
+        raise UsageError(f"no service of the table takes the model {model!r}", where="model")
+
+    def first_model(self, format: str) -> str:
+        """Return the model whose limits apply to a format where none is named."""
+        return self.service_table.first_model[format]
+
+    def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
+        """Return what a row of a format may hold for a model.
+
+        Args:
+            format: One of formats.FORMATS.
+            model: A model's name, or "" for the first model of the format.
+            pii: Whether personal data is looked for.
+
+        Raises:
+            UsageError: The model's service takes no rows of that format.
+        """
+        table = self.service_table
+        chosen = model or table.first_model[format]
+        name, service = self.find_service(chosen)
+        if format not in service.formats:
+            raise UsageError(
+                f"{chosen} is not tuned on rows of the format {format}",
+                where="model",
+                fix=f"tunepipe convert IN OUT --to {service.formats[0]}, or another --model",
+            )
+        fields = table.formats[format]
+        return Rules(
+            format=format,
+            model=chosen,
+            service=name,
+            required=fields.required,
+            optional=fields.optional,
+            roles=fields.roles + service.extra_roles,
+            message_fields=table.formats["messages"].message_fields,
+            part_fields=table.formats["gemini"].part_fields,
+            input_tokens=service.input_tokens,
+            output_tokens=service.output_tokens,
+            example_tokens=service.example_tokens,
+            rows_min=service.rows_min,
+            rows_advised=service.rows_advised,
+            rows_max=service.rows_max,
+            file_bytes=service.file_bytes,
+            pii=pii,
+        )
+
+    def hardware_of(self, model: Model, region: str) -> Hardware | None:
+        """Return what a model trains on in a region; None for a model that hides its hardware.
+
+        Raises:
+            UsageError: A region that the user added to a model, but not to the regions.
+        """
+        if model.backend != "large-model":
+            return None
+        if region not in self.regions:
+            raise UsageError(
+                f"the hardware in {region} is not known",
+                where="region",
+                fix=f"add a row tables.regions.{region}",
+            )
+        return self.regions[region]
+
+    def _model_outside_the_table(self, name: str, backend: str) -> Model:
+        families = self.model_table.families
+        if backend == "local":
+            return msgspec.structs.replace(families["local"], name=name)
+        if name.startswith("projects/"):
+            # A tuned model that is to be tuned further: only Gemini's service does that.
+            note = "a tuned model: price and limits are its base's"
+            return msgspec.structs.replace(families["gemini3"], name=name, note=note)
+        raise self._unknown_model(name)
+
+    def _unknown_model(self, name: str) -> UsageError:
+        models = self.model_table.models
+        near = difflib.get_close_matches(name.lower(), models, n=3, cutoff=0.4)
+        did_you_mean = f"did you mean {' or '.join(near)}? " if near else ""
+        return UsageError(
+            f"{name} is not in the table of models as of {self.model_table.read}",
+            where="model",
+            fix=f"{did_you_mean}A folder or a hub id needs --backend local; "
+            "a new model needs a row in --tables",
+        )
+
+
+def load_catalog(overrides: Mapping[str, Any] | None = None) -> Catalog:
+    """Decode the package's tables with the user's values laid over them.
+
+    Args:
+        overrides: {"regions": …, "prices": …, "models": …, "services": …}, each of the shape of
+            its file; a row with a new name must be complete. None or {} changes nothing.
+
+    Raises:
+        UsageError: An unknown name or a value that does not fit, with its place.
+    """
+    return _decode_catalog(overrides) if overrides else _package_catalog()
+
+
+@cache
+def _package_catalog() -> Catalog:
+    return _decode_catalog({})
+
+
+def _decode_catalog(overrides: Mapping[str, Any]) -> Catalog:
+    _check_tables(overrides)
+    regions = load("catalog/regions.toml", overrides.get("regions"))
+    hardware = {name: row for name, row in regions.items() if name not in ("read", "source")}
+    catalog = Catalog(
+        model_table=_model_table(load("catalog/models.toml", overrides.get("models"))),
+        service_table=decode(
+            load("catalog/services.toml", overrides.get("services")),
+            ServiceTable,
+            "tables.services",
+        ),
+        prices=decode(
+            load("catalog/prices.toml", overrides.get("prices")), Prices, "tables.prices"
+        ),
+        regions=decode(hardware, dict[str, Hardware], "tables.regions"),
+    )
+    _check_priced_regions(catalog)
+    return catalog
+
+
+def _check_tables(overrides: Mapping[str, Any]) -> None:
+    for name, table in overrides.items():
+        if name not in _TABLES:
+            raise UsageError(f"unknown name {name}", where="tables", fix=hint(name, _TABLES))
+        if not isinstance(table, Mapping):
+            raise UsageError(
+                f"{table!r} is not valid", where=f"tables.{name}", fix="a table of values"
+            )
+
+
+def _model_table(table: Table) -> ModelTable:
+    """Lay each model's row over its family's."""
+    families = {name: {**row, "name": name} for name, row in table["families"].items()}
+    decode(families, dict[str, Model], "tables.models.families")
+    rows = {}
+    for name, row in table["models"].items():
+        where = f"tables.models.models.{name}"
+        if not isinstance(row, Mapping) or "family" not in row:
+            near = nearest(name, [other for other in table["models"] if other != name])
+            instead = f", or did you mean {near}?" if near else ""
+            raise UsageError("values are missing", where=where, fix=f"add family{instead}")
+        if row["family"] not in families:
+            raise UsageError(
+                f"unknown family {row['family']}", where=where, fix=hint(row["family"], families)
+            )
+        rows[name] = merged(families[row["family"]], {**row, "name": name})
+        del rows[name]["family"]
+    return decode({**table, "families": families, "models": rows}, ModelTable, "tables.models")
+
+
+def _check_priced_regions(catalog: Catalog) -> None:
+    """Refuse an hour's price in a region without hardware, where it would never apply."""
+    for kind, row in catalog.prices.accelerators.items():
+        for region in row.usd_per_hour.keys() - catalog.regions.keys():
+            raise UsageError(
+                f"no accelerator is used by the hour in {region}",
+                where=f"tables.prices.accelerators.{kind}.usd_per_hour",
+                fix=f"{hint(region, catalog.regions)}; a new one needs tables.regions.{region}",
+            )

@@ -1,0 +1,252 @@
+"""The types of the dated tables; `Catalog` decodes the files and a user's values into them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta, Struct
+
+Backend = Literal["large-model", "gemini", "open-model", "local"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
+
+_DAY = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+Day = Annotated[
+    str, Meta(pattern=f"^({_DAY})?$", description='a day, such as 2026-11-22, or "" for none')
+]
+DayOrMonth = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({_DAY}|\d{{4}}-(0[1-9]|1[0-2]))$",
+        description='a day or a month, such as 2026-11-22 or "2026-11"',
+    ),
+]
+Count = Annotated[int, Meta(ge=1, description="a whole number, 1 or more")]
+Whole = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
+Number = Annotated[float, Meta(ge=0, le=1e15, description="a number, 0 or more")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Meta(description="a list of texts in quotes")]
+
+
+class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A row of a table: an unknown name in it is refused."""
+
+
+class Model(Row, frozen=True, kw_only=True):
+    """One model's row of models.toml, its family's values included.
+
+    Args:
+        name: The model's exact name; for the local backend also a folder or a hub id.
+        backend: The backend that tunes it.
+        formats: Dataset formats that it is tuned on.
+        regions: Where it can be tuned; ("local",) on this machine.
+        batch_size: Examples a step, one number or one for each region.
+        batch_size_assumed: Whether the service hides its batch size and ours is a guess.
+        default_steps: Training steps where none are given, or 0.
+        default_epochs: Epochs where none are given, or 0.
+        recommended_steps_max: More steps than this are advised against; 0 is no advice.
+        whole_epochs: Whether the service takes whole epochs only.
+        served_in: The multi-region that serves the tuned model, for each tuning region.
+        tunable: Whether it could ever be tuned.
+        tunable_since: First day, ISO; "" where not known.
+        tunable_until: First day on which new tuning jobs are refused, ISO; "" where none is set.
+        served_until: First day on which it no longer answers, ISO; "" where none is set.
+        retires_not_before: Earliest day of its end that Google names, ISO, or "".
+        successor: The model to use in its place, or "".
+        note: What else a user should know.
+        tokens_per_ascii_character: Measured for this model's tuning; 0 takes the general ratio.
+        tuning_modes: "full" and "peft", where the service offers a choice.
+        learning_rate: The recommended rate of each tuning mode, where the service wants one.
+        adapter_sizes: The adapter ranks that the service takes.
+        cmek: Whether customer-managed encryption keys are supported; None is not known.
+        concurrent_jobs: Tuning jobs at a time that a project may run by default; 0 is not known.
+        read: The day the row was read, ISO.
+        source: Where it was read.
+    """
+
+    name: str
+    backend: Backend
+    formats: Names
+    regions: Names
+    batch_size: Count | dict[str, Count]
+    batch_size_assumed: bool = False
+    default_steps: Whole = 0
+    default_epochs: Whole = 0
+    recommended_steps_max: Whole = 0
+    whole_epochs: bool = False
+    served_in: dict[str, str] = {}
+    tunable: bool = True
+    tunable_since: Day = ""
+    tunable_until: Day = ""
+    served_until: Day = ""
+    retires_not_before: Day = ""
+    successor: str = ""
+    note: str = ""
+    tokens_per_ascii_character: Number = 0.0
+    tuning_modes: Names = ()
+    learning_rate: dict[str, Number] = {}
+    adapter_sizes: tuple[Count, ...] = ()
+    cmek: bool | None = None
+    concurrent_jobs: Whole = 0
+    read: Day = ""
+    source: str = ""
+
+
+class ModelTable(Row, frozen=True, kw_only=True):
+    """models.toml: a family's values count for each of its models."""
+
+    read: Day
+    defaults: dict[Backend, str]
+    families: dict[str, Model]
+    models: dict[str, Model]
+
+
+class Hardware(Row, frozen=True, kw_only=True):
+    """What the PaLM template trains on in a region, and the quota that a project must hold."""
+
+    accelerator_type: str
+    accelerators: Count
+    quota: str
+    quota_multiple: Count
+    machine_type: str = ""
+    template_accelerator_type: str = ""
+
+
+class AcceleratorPrice(Row, frozen=True, kw_only=True):
+    """US dollars an hour for one accelerator, by region."""
+
+    usd_per_hour: dict[str, Number]
+    read: DayOrMonth
+    source: str = ""
+
+
+class TrainingPace(Row, frozen=True, kw_only=True):
+    """How long a training step takes, and the least that a job is held."""
+
+    seconds_per_step: Number
+    minimum_hours: Number
+    source: str
+    read: DayOrMonth = ""
+
+
+class TrainingPrice(Row, frozen=True, kw_only=True):
+    """US dollars for a million training tokens: the dataset's tokens times the epochs."""
+
+    usd_per_million: Number
+    read: DayOrMonth
+    source: str = ""
+
+
+class AnswerPrice(Row, frozen=True, kw_only=True):
+    """US dollars for a million tokens that a model reads, and that it writes, thoughts included."""
+
+    usd_per_million_read: Number
+    usd_per_million_written: Number
+    read: DayOrMonth = ""
+    source: str = ""
+
+
+class Calibration(Row, frozen=True, kw_only=True):
+    """A sample of rows whose tokens were counted, to correct estimates from characters.
+
+    Args:
+        rows: Rows of the sample, >= 1.
+        estimated: Their tokens by characters, >= 1.
+        counted: Their tokens as counted.
+        counter: What counted, human-readable.
+    """
+
+    rows: Count
+    estimated: Count
+    counted: Count
+    counter: str
+
+
+class TokenRatios(Row, frozen=True, kw_only=True):
+    """Tokens a character, and the sample that corrects them where one was counted."""
+
+    per_ascii_character: Number
+    per_other_character: Number
+    calibration: Calibration | None = None
+    read: DayOrMonth = ""
+    source: str = ""
+
+
+class JudgeTokens(Row, frozen=True, kw_only=True):
+    """Tokens that a judge writes for a verdict."""
+
+    tokens_a_reply: Whole
+    read: DayOrMonth = ""
+    source: str = ""
+
+
+class EndpointPrice(Row, frozen=True, kw_only=True):
+    """US dollars for an hour of an endpoint's deployed model; None where none is known."""
+
+    usd_per_hour: Number | None = None
+    read: DayOrMonth = ""
+    source: str = ""
+
+
+class Prices(Row, frozen=True, kw_only=True):
+    """prices.toml."""
+
+    accelerators: dict[str, AcceleratorPrice]
+    hours: dict[str, TrainingPace]
+    training_tokens: dict[str, TrainingPrice]
+    answers: dict[str, AnswerPrice]
+    tokens: TokenRatios
+    judge: JudgeTokens
+    endpoints: EndpointPrice = EndpointPrice()
+
+
+class EvaluationLimits(Row, frozen=True, kw_only=True):
+    """How many rows a service takes as evaluation data; 0 means no limit.
+
+    Args:
+        rows_min: The fewest rows.
+        rows_max: The most rows.
+        fraction_max: The largest share of the training data.
+        fraction_from_rows: That share holds from this number of evaluation rows on; 0 for
+            all, and then in bytes too.
+    """
+
+    rows_min: Whole
+    rows_max: Whole
+    fraction_max: Share
+    fraction_from_rows: Whole = 0
+
+
+class Service(Row, frozen=True, kw_only=True):
+    """What a service takes as training data; 0 means that no limit is published."""
+
+    models: Names
+    formats: Names
+    input_tokens: Whole
+    output_tokens: Whole
+    example_tokens: Whole
+    rows_min: Whole
+    rows_advised: Whole
+    rows_max: Whole
+    file_bytes: Whole
+    evaluation: EvaluationLimits
+    extra_roles: Names = ()
+    sources: Names = ()
+
+
+class FormatFields(Row, frozen=True, kw_only=True):
+    """The fields of a row of one format, and the roles of its messages."""
+
+    required: Names
+    optional: Names
+    roles: Names = ()
+    message_fields: Names = ()
+    part_fields: Names = ()
+
+
+class ServiceTable(Row, frozen=True, kw_only=True):
+    """services.toml: a model belongs to the first service that lists it."""
+
+    read: Day
+    first_model: dict[str, str]
+    formats: dict[str, FormatFields]
+    services: dict[str, Service]
