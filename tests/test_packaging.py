@@ -1,13 +1,23 @@
 """What is installed: one top-level name, every module and data file, and the command."""
 
+import json
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from tests import linked
+from tunepipe import __version__
+from tunepipe.extras import EXTRAS
+
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+BASE_MEGABYTES = 100
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +28,7 @@ def wheel(tmp_path_factory):
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     )
     for name in listed.stdout.decode().splitlines():
-        if name.startswith(("tests/", "compiled/", "docs/")):
+        if name.startswith(("tests/", "docs/")):
             continue
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_symlink():
@@ -37,11 +47,12 @@ def test_the_wheel_holds_tunepipe_and_nothing_else(wheel):
 
 
 def test_every_module_and_data_file_is_in_it(wheel):
-    suffixes = {".py", ".toml", ".j2", ".css", ".js", ".typed"}
+    suffixes = {".py", ".toml", ".j2", ".css", ".js", ".typed", ".yaml"}
     package = ROOT / "tunepipe"
+    links = ("components", "pipelines", "compiled")
     here = {
         file.relative_to(ROOT).as_posix()
-        for folder in (package, package / "components", package / "pipelines")
+        for folder in (package, *(package / link for link in links))
         for file in folder.rglob("*")
         if file.suffix in suffixes or file.name == "py.typed"
     }
@@ -52,3 +63,67 @@ def test_it_is_typed_and_brings_the_command(wheel):
     assert "tunepipe/py.typed" in wheel.namelist()
     (entry,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "tunepipe = tunepipe.cli.main:main" in wheel.read(entry).decode()
+
+
+def test_its_metadata_have_the_version_and_addresses(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    text = wheel.read(name).decode()
+    assert f"\nVersion: {__version__}\n" in text
+    for label in ("Repository", "Documentation", "Changelog", "Issues"):
+        assert re.search(rf"^Project-URL: {label}, https://", text, re.MULTILINE), label
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """An environment with what the package requires, and no extra."""
+    return linked.environment(tmp_path_factory.mktemp("light"), PROJECT["dependencies"])
+
+
+def test_the_package_without_extras_is_light():
+    sizes = {
+        file.locate().resolve(): file.locate().stat().st_size
+        for name in linked.closure(PROJECT["dependencies"])
+        for file in metadata.files(name) or ()
+        if file.locate().exists() and file.suffix != ".pyc"
+    }
+    assert sum(sizes.values()) < BASE_MEGABYTES * 1e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("validate", "rows.jsonl", "--report", "problems.html"), ""),
+        (("split", "rows.jsonl", "--train", "train.jsonl", "--eval", "eval.jsonl"), ""),
+        (("plan", "rows.jsonl", "--region", "us-central1"), ""),
+        (("convert", "rows.jsonl", "messages.jsonl", "--to", "messages"), ""),
+        (("validate", "gs://bucket/rows.jsonl"), "vertex"),
+        (("run", "--backend", "local", "--dataset", "none.jsonl"), "kfp"),
+        (("run", "--backend", "gemini", "--dataset", "none.jsonl"), "vertex"),
+        (("compile",), "kfp"),
+        (("score", "none.jsonl"), "score"),
+        (("status", "projects/p/locations/us-central1/pipelineJobs/r"), "vertex"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else value,
+)
+def test_without_extras_a_verb_works_or_names_the_extra(light, tmp_path, arguments, extra):
+    rows = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(120)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = subprocess.run(
+        [light, "-m", "tunepipe", *arguments],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == (2 if extra else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    if extra:
+        assert "is not installed" in done.stderr
+        assert f"[{extra}]" in done.stderr
+
+
+def test_each_extra_brings_the_modules_that_it_is_said_to():
+    installed = metadata.packages_distributions()
+    for extra, modules in EXTRAS.items():
+        names = {re.match(r"[\w.-]+", text)[0] for text in PROJECT["optional-dependencies"][extra]}
+        packages = {name.lower() for name in linked.closure(names - {"tunepipe"})}
+        for module in modules:
+            found = {name.lower() for name in installed[module.partition(".")[0]]}
+            assert found & packages, module

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.extras import require
 
 if TYPE_CHECKING:
     import pandas
@@ -461,6 +462,7 @@ def score(
     Raises:
         UsageError: A file cannot be read, the rows differ, or an argument is out of range.
     """
+    require("score")
     from tunepipe.cli.inputs import local_copy
     from tunepipe.data import predictions as predictions_files
     from tunepipe.evaluation.score import evaluate

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunepipe import __version__
+from tunepipe import __version__, extras
 from tunepipe.cli import config as settings
 from tunepipe.cli.commands import (
     champions,
@@ -172,6 +172,8 @@ def _answered(arguments: list[str]) -> int:
         Output().line("interrupted")
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tunepipe"):
+            return _told(extras.missing(str(error.name)), as_json)
         # An uncaught exception would end with 1, which says that the data did not pass.
         Output().line(traceback.format_exc().rstrip())
         return _told(_defect(error), as_json)

@@ -9,6 +9,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
+from tunepipe.extras import require
 
 if TYPE_CHECKING:
     pass
@@ -36,6 +37,7 @@ def compile_pipelines(
     json: options.Json = False,
 ) -> int:
     """Write compiled/, or say what is stale."""
+    require("kfp")
     from tunepipe.runs import compile as compilation
 
     if template:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
+from tunepipe.extras import install_command
 from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, Finding, Place, tried
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def examine(place: Place) -> Iterator[Finding]:
@@ -46,25 +50,40 @@ def clients(place: Place) -> Iterator[Finding]:
     """Compare the installed packages with what this package asks for."""
     from importlib import metadata
 
-    from packaging.requirements import Requirement
-
-    wanted = [Requirement(text) for text in metadata.requires("tunepipe") or ()]
-    extra = "local" if place.model.backend == "local" else ""
-    wanted = [one for one in wanted if not one.marker or one.marker.evaluate({"extra": extra})]
+    extra = "local" if place.model.backend == "local" else "vertex"
+    requirements = _requirements(extra)
     wrong = []
-    for one in wanted:
+    for one in requirements:
         try:
             version = metadata.version(one.name)
         except metadata.PackageNotFoundError:
             version = "not installed"
         if version == "not installed" or not one.specifier.contains(version, prereleases=True):
             wrong.append(f"{one.name} {version}, wanted {one.specifier}")
-    package = "'tunepipe[local]'" if extra else "tunepipe"
     if wrong:
-        fix = f"pip install --upgrade {package}"
+        fix = install_command(extra)
         yield Finding("clients", PROBLEM, "; ".join(wrong), fix, UsageError.exit_code)
     else:
-        yield Finding("clients", OK, f"{len(wanted)} packages have versions that work")
+        yield Finding("clients", OK, f"{len(requirements)} packages have versions that work")
+
+
+def _requirements(extra: str) -> list[Requirement]:
+    """Return what this package requires with an extra, and with the extras that this one names."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    found: dict[str, Requirement] = {}
+    for text in metadata.requires("tunepipe") or ():
+        one = Requirement(text)
+        if one.marker and not one.marker.evaluate({"extra": extra}):
+            continue
+        if one.name == "tunepipe":
+            for name in one.extras:
+                found |= {each.name: each for each in _requirements(name)}
+        else:
+            found[one.name] = one
+    return list(found.values())
 
 
 def model(place: Place) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from tunepipe.cli.commands.score import WORSE
 from tunepipe.cli.commands.status import _ended, _show_local
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
+from tunepipe.extras import require
 from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 
@@ -168,9 +169,11 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
     from tunepipe.catalog.catalog import load_catalog
     from tunepipe.cli.token_counts import calibrated
     from tunepipe.evaluation.settings import check_settings
-    from tunepipe.runs.vertex_request import VertexRun
 
     model = load_catalog(over).find_model(given["base_model"], given["backend"])
+    require(*(("kfp", "local", "score") if model.backend == LOCAL else ("vertex",)))
+    from tunepipe.runs.vertex_request import VertexRun
+
     if given["email"] and model.backend == LOCAL:
         raise UsageError(
             "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"

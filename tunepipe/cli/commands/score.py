@@ -11,6 +11,7 @@ import typer
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
 from tunepipe.cli.output import Output
+from tunepipe.extras import require
 from tunepipe.files import refuse_same
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def score(
     from tunepipe.data import predictions as files
     from tunepipe.evaluation import score as scoring
 
+    require("score")
     suffix_of(report)
     if report:
         refuse_same([report], [name for name in (predictions, baseline, judge_prompt) if name])

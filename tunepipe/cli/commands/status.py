@@ -12,6 +12,7 @@ from tunepipe.cli import options
 from tunepipe.cli.commands.score import BETTER, WORSE
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
+from tunepipe.extras import require
 
 if TYPE_CHECKING:
     from tunepipe.runs.local import LocalRun
@@ -41,6 +42,7 @@ def status(
         out.line(f"{done.id}: {done.state}", "bold")
         _show_local(done, out)
         return int(done.state == "failed" or done.verdict == WORSE)
+    require("vertex")
     from tunepipe.runs import vertex as vertex_run
     from tunepipe.runs.progress_display import view
 
@@ -63,6 +65,7 @@ def cancel(
         raise UsageError(
             "this run is on this machine", where=run, fix="press Ctrl-C where it was started"
         )
+    require("vertex")
     from tunepipe.runs import vertex as vertex_run
 
     found = vertex_run.cancel(run, project=project, region=region)
