@@ -9,38 +9,67 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-vertex test check compile run schedule docs browser clean
+.PHONY: help install demo demo-vertex standin test check audit sbom lock compile run schedule docs site browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## create .venv with everything that the demo and the tests need
+install: $(INSTALLED) ## create .venv with all extras and the tools of development
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[local,dev]'
+	$(PIP) --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/demo
+
+# What the demo needs alone, with pip's own progress; `make install` brings it too.
+$(VENV)/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[local]' | grep -v 'already satisfied'
 	touch $@
 
-demo: $(INSTALLED) ## run the whole pipeline here, on examples/, and print the verdict
-	$(TUNEPIPE) compile
+demo: $(VENV)/demo ## run the whole pipeline here, on examples/, and print the verdict
 	$(TUNEPIPE) run --backend local --dataset examples/orders.jsonl --again
+	@echo "call the command as $(TUNEPIPE), or first: source $(BIN)/activate"
 
 demo-vertex: $(INSTALLED) ## run the same on Vertex AI's stand-in on this machine: no account
 	$(BIN)/python -m tests.standin.demo $(ARGS)
 
+standin: $(INSTALLED) ## a stand-in of Google Cloud that stays up: for trying commands without an account
+	$(BIN)/python -m tests.standin.serve
+
 test: $(INSTALLED) browser ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-check: $(INSTALLED) ## formatting, lint, types, and whether compiled/ is current
+check: $(INSTALLED) audit ## formatting, lint, types, security, and whether generated files are current
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict tunepipe
 	$(TUNEPIPE) compile --check
 	$(BIN)/python docs/generate.py --check
 
-compile: $(INSTALLED) ## write compiled/ anew; BASE_IMAGE=… names an image that has the packages
+audit: $(INSTALLED) ## Bandit over the code; known vulnerabilities of the locked packages
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml -ll tunepipe components pipelines
+	mkdir -p build
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
+	  --progress-spinner off --format json --output build/audit.json
+
+sbom: $(INSTALLED) ## write build/sbom.json: CycloneDX, of what requirements.lock installs
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o build/sbom.json
+
+lock: $(INSTALLED) ## write requirements.lock: every package of [all] with its hashes
+	$(BIN)/uv --quiet pip compile pyproject.toml --extra all --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-emit-package tunepipe --constraints constraints.txt \
+	  --custom-compile-command "make lock" --output-file requirements.lock
+
+site: $(INSTALLED) ## write site/: the documentation, readable without a network
+	$(BIN)/mkdocs build --strict --quiet
+
+compile: $(INSTALLED) ## write compiled/; BASE_IMAGE=… names an image that has the packages
 	$(TUNEPIPE) compile $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
 
 run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… BUCKET=gs://…
@@ -49,7 +78,7 @@ run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… 
 schedule: $(INSTALLED) ## retrain at set times: NAME=… CRON="TZ=Asia/Tokyo 0 3 * * 1", and as for run
 	$(TUNEPIPE) schedule apply --name $(NAME) --cron "$(CRON)" --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
 
-docs: $(INSTALLED) ## write the generated parts of docs/ anew
+docs: $(INSTALLED) ## write the generated parts of docs/
 	$(BIN)/python docs/generate.py
 
 browser:
@@ -57,5 +86,5 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "no Chromium here: the tests of the pages will be skipped"
 
-clean: ## remove what the other targets made, but for .venv and runs/
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove what the other targets wrote, except .venv and runs/
+	rm -rf build dist site .standin *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

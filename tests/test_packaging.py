@@ -127,3 +127,16 @@ def test_each_extra_brings_the_modules_that_it_is_said_to():
         for module in modules:
             found = {name.lower() for name in installed[module.partition(".")[0]]}
             assert found & packages, module
+
+
+def test_the_lock_has_a_hash_for_every_package_and_the_tested_versions():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if "==" in line]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    locked = dict(line.split(" ")[0].lower().split("==") for line in lines)
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(re.sub(r"[._]", "-", pin.lower()).split("==", 1) for pin in pins if "==" in pin)
+    tested = {name: version.replace("-", ".") for name, version in tested.items()}
+    assert {name for name in locked if locked[name] != tested.get(name, locked[name])} == set()
+    needed = linked.closure(["tunepipe[all]"]) - {"tunepipe"}
+    assert {re.sub(r"[._]", "-", name) for name in needed} <= set(locked)
