@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ VARIABLE = "TUNEPIPE_PROGRESS"
 # Receives an event of a step: plain values by name.
 Progress = Callable[[Mapping[str, Any]], None]
 _PAUSE_SECONDS = 5.0
+# Control characters, and those that turn the direction of a line: a terminal would obey them.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _last_line = -_PAUSE_SECONDS
 
 
@@ -39,7 +42,22 @@ def line(event: dict[str, Any]) -> str:
     """Return an event as one line for people: `tune 40/466 loss=1.234`."""
     counted = f"{event['done']}/{event['total']}" if "total" in event else ""
     rest = (f"{k}={_short(v)}" for k, v in event.items() if k not in ("stage", "done", "total"))
-    return " ".join(filter(None, (str(event.get("stage", "")), counted, *rest)))
+    return printable(" ".join(filter(None, (str(event.get("stage", "")), counted, *rest))))
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows and does not obey.
+
+    Control characters are shown by their codes. What follows a line break is indented, so that no
+    part of a name or of a service's message looks like a line of ours.
+    """
+    lines = _OBEYED.sub(_escaped, text).splitlines()
+    return "\n    ".join(lines)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _is_due(event: dict[str, Any]) -> bool:

@@ -70,3 +70,16 @@ def test_addresses_that_a_browser_opens():
     )
     assert browsable("/here") == "/here"
     assert run_page("local-pipeline-exit-handler-1") == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://hooks.slack.com/x", "&lt;!channel&gt; a &amp; b &lt;https://x|y&gt;"),
+        ("https://chat.googleapis.com/x", "‹!channel› a & b ‹https://x|y›"),
+        ("https://example.com/x", "<!channel> a & b <https://x|y>"),
+    ],
+)
+def test_a_chat_shows_markup_and_does_not_obey_it(address, shown):
+    notice = Notice("r", "failed", reason="<!channel> a & b <https://x|y>")
+    assert notice.message(address)["text"].splitlines()[1] == shown

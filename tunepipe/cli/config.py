@@ -30,7 +30,9 @@ from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
 FILE = "tunepipe.toml"
 PREFIX = "TUNEPIPE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
-_OWN_VARIABLES = frozenset({CONFIG_VARIABLE, PROGRESS_VARIABLE})
+# The permissions that the command's files lack, in octal.
+UMASK_VARIABLE = f"{PREFIX}UMASK"
+_OWN_VARIABLES = frozenset({CONFIG_VARIABLE, PROGRESS_VARIABLE, UMASK_VARIABLE})
 _TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command line reads a flag
 
 Verbs = Mapping[str, "Collection[str] | Verbs"]

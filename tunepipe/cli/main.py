@@ -6,6 +6,7 @@ refused by a limit, 4 the cloud said no; 70 a defect of tunepipe itself, 130 int
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from tunepipe import __version__, extras
-from tunepipe.cli import config as settings
+from tunepipe.cli import config
 from tunepipe.cli.commands import (
     champions,
     compile,
@@ -133,8 +134,24 @@ def _command(
 
 
 def main() -> None:
-    """Run the command on the process's own arguments and end the process."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the command on the process's own arguments and end the process.
+
+    What it writes holds rows and answers, so only the user may read it, unless TUNEPIPE_UMASK
+    says otherwise.
+    """
+    code = _set_umask(os.environ.get(config.UMASK_VARIABLE, "077"))
+    sys.exit(code or run(sys.argv[1:]))
+
+
+def _set_umask(text: str) -> int:
+    try:
+        os.umask(int(text, 8) & 0o777)
+    except ValueError:
+        error = UsageError(
+            f"{text!r} is not an octal number", where=config.UMASK_VARIABLE, fix="such as 022"
+        )
+        return _told(error, False)
+    return 0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -159,10 +176,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def _answered(arguments: list[str]) -> int:
     """Run a verb and say how it ended; every error, a defect too, is said in one shape."""
-    as_json = settings.asks_json({}, arguments)
+    as_json = config.asks_json({}, arguments)
     try:
         configured = _configured(arguments)
-        as_json = settings.asks_json(configured, arguments)
+        as_json = config.asks_json(configured, arguments)
         return _invoke(arguments, configured)
     except ReaderLeft:
         raise
@@ -175,7 +192,8 @@ def _answered(arguments: list[str]) -> int:
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tunepipe"):
             return _told(extras.missing(str(error.name)), as_json)
         # An uncaught exception would end with 1, which says that the data did not pass.
-        Output().line(traceback.format_exc().rstrip())
+        for line in traceback.format_exc().splitlines():
+            Output().line(line)
         return _told(_defect(error), as_json)
 
 
@@ -199,7 +217,7 @@ def _told(error: TunepipeError, as_json: bool) -> int:
 
 def _configured(arguments: Sequence[str]) -> dict[str, Any]:
     try:
-        return settings.read()
+        return config.read()
     except UsageError:
         if _asks_help(arguments):
             return {}
@@ -212,13 +230,13 @@ def _asks_help(arguments: Sequence[str]) -> bool:
 
 def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     # The settings are checked against the options of every verb.
-    whole = bool(configured) or settings.has_variables()
+    whole = bool(configured) or config.has_variables()
     command: Any = typer.main.get_command(app if whole else _with_one_verb(arguments))
     _name_variables(command)
     given = {}
     if whole and not _asks_help(arguments):
-        given = _fitted(command, settings.defaults(configured, _verbs(command)))
-        settings.check_variables(_verbs(command))
+        given = _fitted(command, config.defaults(configured, _verbs(command)))
+        config.check_variables(_verbs(command))
     try:
         code = command.main(
             [*arguments, "--help"] if _names_a_group(arguments) else arguments,
@@ -272,7 +290,7 @@ def _name_variables(command: Any) -> None:
         _name_variables(below)
     for option in command.params:
         if option.param_type_name == "option" and option.name not in _NO_SETTINGS:
-            option.envvar = settings.variable(option.name)
+            option.envvar = config.variable(option.name)
             option.show_envvar = False
 
 
@@ -283,7 +301,7 @@ def _fitted(command: Any, given: dict[str, Any]) -> dict[str, Any]:
     return {
         name: _fitted(below[name], value)
         if name in below
-        else settings.as_text(name, value, several=takes_several[name])
+        else config.as_text(name, value, several=takes_several[name])
         for name, value in given.items()
     }
 

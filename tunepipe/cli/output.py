@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,10 @@ from typing import Any, TextIO
 import typer
 
 from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.progress import printable
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_STYLES = re.compile(r"(\x1b\[(?:0|1|2|31|32|33|36)(?:;(?:1|2|31|32|33|36))*m)")
 
 
 class ReaderLeft(Exception):  # noqa: N818
@@ -45,10 +48,20 @@ class Output:
             print_json(value)
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Say one line to people; that nobody can read it stops nothing."""
+        """Print one line for people; a stream that takes nothing stops nothing.
+
+        File names, rows and services' messages are in it, so a terminal gets no control character
+        but the styles.
+        """
         if not self.as_json:
             with suppress(OSError):
-                print(self.styled(text, style), file=self._stream)
+                print(self._shown(self.styled(text, style)), file=self._stream)
+
+    def _shown(self, text: str) -> str:
+        parts = _STYLES.split(text)
+        kept = parts[1::2] if self._colours else [""] * (len(parts) // 2)
+        texts = map(printable, parts[::2])
+        return "".join(text + style for text, style in zip(texts, [*kept, ""], strict=True))
 
     def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
         """Say rows of cells to people, in columns as wide as their widest cell.

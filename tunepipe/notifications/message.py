@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-# They refuse a message with fields that they do not know.
-_CHATS = ("hooks.slack.com", "chat.googleapis.com")
+# They refuse a message with fields that they do not know, and read <…> as a mention or a link.
+# Slack decodes the three escapes (docs.slack.dev, "Formatting message text"); Chat has none.
+_CHATS = {
+    "hooks.slack.com": str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"}),
+    "chat.googleapis.com": str.maketrans({"<": "‹", ">": "›"}),
+}
 _RUN = re.compile(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/(.+)\Z")
 _REASON_CHARACTERS = 600
 
@@ -49,8 +53,10 @@ class Notice:
         Args:
             address: The webhook's address.
         """
-        chat = urlsplit(address).hostname in _CHATS
-        return {"text": self.text} if chat else {"text": self.text, **asdict(self)}
+        host = urlsplit(address).hostname or ""
+        if host not in _CHATS:
+            return {"text": self.text, **asdict(self)}
+        return {"text": self.text.translate(_CHATS[host])}
 
     def _links(self) -> list[tuple[str, str]]:
         return [("run", self.page), ("report", browsable(self.report))]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunepipe.errors import UsageError
 from tunepipe.runs.cron import Cron, on_calendar
 
 
@@ -37,8 +38,19 @@ def lines(name: str, when: Cron, command: Sequence[str]) -> dict[str, str]:
 
     Returns:
         `cron`, `service` and `timer`: each with a comment that says where it goes.
+
+    Raises:
+        UsageError: A name has a control character.
     """
     folder = str(Path.cwd())
+    for text in (name, folder, *command):
+        if not text.isprintable():
+            # A line break would add an entry to the crontab, or a directive to the unit.
+            raise UsageError(
+                f"{text!r} has a line break or another control character",
+                where="schedule apply",
+                fix="use names of printable characters",
+            )
     return {
         "cron": _cron(name, when, command, folder),
         "service": _service(name, command, folder),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from tunepipe.progress import line
+from tunepipe.progress import line, printable
 
 
 class View(Protocol):
@@ -83,7 +83,7 @@ class Terminal:
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=Console(stderr=True),
         )
         self._bars.start()
@@ -120,4 +120,4 @@ def _note(event: Mapping[str, Any]) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

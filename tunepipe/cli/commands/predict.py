@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tunepipe.cli.inputs import expanded, local_copy, written
 from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
 from tunepipe.files import refuse_same
+from tunepipe.progress import printable
 
 if TYPE_CHECKING:
     pass
@@ -225,5 +227,6 @@ def predict(
     out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
     for one in answers:
         if not json:
-            print(one.text if one.text is not None else f"(no answer: {one.error})")
+            text = one.text if one.text is not None else f"(no answer: {one.error})"
+            print(printable(text) if sys.stdout.isatty() else text)
     return 0
