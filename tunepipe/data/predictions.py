@@ -1,9 +1,11 @@
-"""A predictions file: one JSON object a line, what was asked, what was wanted, what came back.
+"""A predictions file: one JSON object a line with the input, the reference and a model's answer.
 
     {"id": "9f2c…", "input": "…", "reference": "…", "prediction": "…"}
 
-A row that the model never answered has `"prediction": null` and says why in `error`; it is counted
-as unanswered and is never a score of nought.
+A row that the model did not answer has `"prediction": null`, and `error` says why. Optional fields:
+`group` (rows of one group are not independent), `hash` (of the row's content; equal hashes are
+repeats), `answer` (0, 1, …, where a row has several answers), `seconds`, `input_tokens`,
+`output_tokens`. Any other field can be used to group or to slice the rows.
 """
 
 from __future__ import annotations
@@ -11,25 +13,35 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 
 _SHAPE = '{"id": "…", "input": "…", "reference": "…", "prediction": "…"}'
+_TEXTS = ("error", "group", "hash")
+_NUMBERS = ("seconds", "input_tokens", "output_tokens")
+_KNOWN = {"id", "input", "reference", "prediction", "answer", *_TEXTS, *_NUMBERS}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One held-out row and what a model answered.
+    """One held-out row and a model's answer.
 
     Args:
         id: The row's identity, the same in the files of all models that are compared.
         input: The prompt as one text, for people to read.
-        reference: The answer that was wanted.
-        prediction: The model's answer; None where it gave none. An empty text is an answer.
-        error: Why there is no answer; "" where there is one.
+        reference: The right answer.
+        prediction: The model's answer; None if it gave none. An empty text is an answer.
+        error: Why there is no answer; "" if there is one.
+        group: Rows of one group are not independent; "" for none.
+        hash: Of the row's whole content; "" if not known.
+        answer: The answer's number, 0 and up, where a row has several.
+        seconds: How long the answer took; None if not measured.
+        input_tokens: Tokens of the prompt; None if not known.
+        output_tokens: Tokens of the answer; None if not known.
+        fields: All other fields, to group or to slice by.
     """
 
     id: str
@@ -37,33 +49,45 @@ class Prediction:
     reference: str
     prediction: str | None
     error: str = ""
+    group: str = ""
+    hash: str = ""
+    answer: int = 0
+    seconds: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells this answer from all others of the file."""
+        return self.id, self.answer
 
 
 def read(path: str | os.PathLike[str]) -> list[Prediction]:
     """Read a predictions file, in the order of its lines.
 
     Args:
-        path: A JSONL file; blank lines are passed over.
+        path: A JSONL file; blank lines are skipped.
 
     Returns:
-        The rows, at least one, no two with one id.
+        The rows, at least one, no two with the same id and answer number.
 
     Raises:
         UsageError: The file cannot be read, holds no row, or a line is not a prediction; `where`
             names the file and the line.
     """
     rows: list[Prediction] = []
-    lines: dict[str, int] = {}
+    lines: dict[tuple[str, int], int] = {}
     for number, text in _lines(path):
         where = f"{os.fspath(path)}, line {number}"
         row = decode(text, where=where)
-        if row.id in lines:
+        if row.key in lines:
             raise UsageError(
-                f"this id already stands on line {lines[row.id]}",
+                f"this id is already used on line {lines[row.key]}",
                 where=where,
-                fix="give every row its own id; a repeated row counts once",
+                fix='give every row its own id, or number the answers of one row: "answer": 1',
             )
-        lines[row.id] = number
+        lines[row.key] = number
         rows.append(row)
     if not rows:
         raise UsageError(
@@ -75,7 +99,7 @@ def read(path: str | os.PathLike[str]) -> list[Prediction]:
 
 
 def write(rows: Iterable[Prediction], path: str | os.PathLike[str]) -> int:
-    """Write a predictions file, whole or not at all, and return how many rows it holds."""
+    """Write a predictions file, whole or not at all, and return the number of rows."""
     count = 0
     with replacing(path) as file:
         for row in rows:
@@ -85,26 +109,27 @@ def write(rows: Iterable[Prediction], path: str | os.PathLike[str]) -> int:
 
 
 def encode(row: Prediction) -> str:
-    """Write one row as a line, without the line's end; `error` stands there only if there is one.
+    """Write one row as a line without its end; optional fields only where they have a value.
 
     Half a surrogate pair cannot be written as UTF-8, so it becomes U+FFFD.
     """
-    fields = {
+    fields: dict[str, Any] = {
         "id": row.id,
         "input": row.input,
         "reference": row.reference,
         "prediction": row.prediction,
     }
-    if row.error:
-        fields["error"] = row.error
-    return _well_formed(json.dumps(fields, ensure_ascii=False))
+    for name in (*_TEXTS, "answer", *_NUMBERS):
+        if (value := getattr(row, name)) not in ("", None) and (name != "answer" or value):
+            fields[name] = value
+    return _well_formed(json.dumps({**row.fields, **fields}, ensure_ascii=False))
 
 
 def decode(line: str | bytes, *, where: str = "") -> Prediction:
     """Read one line.
 
     Args:
-        line: One JSON object; other fields than ours are passed over.
+        line: One JSON object.
         where: The file and the line, for the error.
 
     Raises:
@@ -120,18 +145,25 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
     if not isinstance(fields, dict):
         raise UsageError("the line is not a JSON object", where=where, fix=f"write {_SHAPE}")
     return Prediction(
-        id=_id(fields, where),
+        id=_id(fields, "id", where),
         input=_text({"input": "", **fields}, "input", where),
         reference=_text(fields, "reference", where),
         prediction=_answer(fields, where),
         error=_text({"error": "", **fields}, "error", where),
+        group=_id({"group": "", **fields}, "group", where),
+        hash=_text({"hash": "", **fields}, "hash", where),
+        answer=int(_number(fields, "answer", where) or 0),
+        seconds=_number(fields, "seconds", where),
+        input_tokens=_number(fields, "input_tokens", where),
+        output_tokens=_number(fields, "output_tokens", where),
+        fields={name: value for name, value in fields.items() if name not in _KNOWN},
     )
 
 
-def _id(fields: Mapping[str, Any], where: str) -> str:
+def _id(fields: Mapping[str, Any], name: str, where: str) -> str:
     """Read an id; a whole number, as many tools count rows, is as good as its text."""
-    found = fields.get("id")
-    return str(found) if type(found) is int else _text(fields, "id", where)
+    value = fields.get(name)
+    return str(value) if type(value) is int else _text(fields, name, where)
 
 
 def _answer(fields: Mapping[str, Any], where: str) -> str | None:
@@ -140,13 +172,24 @@ def _answer(fields: Mapping[str, Any], where: str) -> str | None:
     return _text(fields, "prediction", where)
 
 
+def _number(fields: Mapping[str, Any], name: str, where: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e15:
+        raise UsageError(
+            f"the field {name} is not a number of 0 or more", where=where, fix="write a number"
+        )
+    return value
+
+
 def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
     if name not in fields:
         raise UsageError(f"the field {name} is missing", where=where, fix=f"write {_SHAPE}")
     value = fields[name]
     if not isinstance(value, str):
         raise UsageError(
-            f"the field {name} is not a text",
+            f"the field {name} is not a string",
             where=where,
             fix="write it as a string; a JSON answer too is one string"
             + (", and no answer is null" if name == "prediction" else ""),
@@ -165,7 +208,7 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
         raise UsageError(
             f"the predictions file cannot be read ({error.strerror})",
             where=os.fspath(path),
-            fix="name a predictions file that exists",
+            fix="check the path of the predictions file",
         ) from None
 
 

@@ -1,59 +1,72 @@
-"""Is the tuned model better? Two models on the same rows, three verdicts, and the gate's rule.
+"""Compare two models on the same rows, and decide whether the tuned one is promoted.
 
-The verdict is read off one 95 % interval of the difference: `better` where all of it lies above
-nought, `worse` where all of it lies below, `not-enough-evidence` otherwise. The interval is the
-wider of two at each end:
+Everything is read off one interval of the difference: `better` if all of it is above zero, `worse`
+if all of it is below, `not-enough-evidence` otherwise; a loss of more than a margin is ruled out if
+the interval's lower end is above minus the margin. `p_value` agrees with the interval.
 
-- the paired bootstrap, which is right for many rows and too sure of itself for few;
-- the interval of an exact test, which holds for any number of rows: McNemar's for right/wrong
-  metrics, the sign-flip test for the others.
+- Metrics with a score for each row have the score interval (`intervals.Sample`); right/wrong
+  results of independent rows must also pass McNemar's mid-p test.
+- Metrics of the whole file (BLEU, chrF, macro-F1) have the paired bootstrap, whose lower end allows
+  for unseen failures, and must also pass the paired permutation test.
 
-So a verdict never rests on the bootstrap alone, and `p_value` (of the exact test) agrees with it.
-
-Rows without an answer have no score. To prevent a model from passing by answering only easy rows,
-one that is shown (by McNemar's test) to answer fewer than the other is `better` only if it still
-were with zero for each row that it alone left unanswered.
+Rows of one group, or with the same content, are one unit of evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from tunepipe.arguments import check_margin
-from tunepipe.evaluation.intervals import Floats, percentile_interval, resampled_sums
-from tunepipe.evaluation.significance import ZERO, mcnemar, rows_needed, sign_flips
+from tunepipe.evaluation.intervals import (
+    CONFIDENCE,
+    Estimate,
+    Floats,
+    Sample,
+    percentile_interval,
+    resampled_sums,
+)
+from tunepipe.evaluation.metric import Bools, Metric, Units, mean, poisson
+from tunepipe.evaluation.significance import (
+    ZERO,
+    mcnemar,
+    more_units,
+    smallest_difference,
+    swap_test,
+)
+from tunepipe.reporting.formatting import count, percent, plural, points, score
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "not-enough-evidence"
-_BASE, _CHAMPION = "the base model", "the current champion"
-_CONTRACT = "metric", "difference", "low", "high", "p_value", "wins", "losses", "ties", "verdict"
-_DETAILS = "rows", "unanswered", "margin", "non_inferior", "more_rows"
+WRONG, EXCLUDED = "wrong", "excluded"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tuned against another model on the rows that both answered.
+    """The tuned model against another model on the same rows.
 
     Args:
         metric: The metric that decides.
-        difference: Mean score of the tuned model less that of the other, -1..1.
-        low: Lower end of the difference's 95 % interval.
+        difference: The tuned model's value less that of the other, -1..1.
+        low: Lower end of the difference's interval.
         high: Upper end.
-        p_value: Of the exact test that the two are equal, two-sided.
+        p_value: Two-sided, of the two models being equal.
         wins: Rows on which the tuned model scores higher.
         losses: Rows on which it scores lower.
         ties: Rows on which both score the same.
         verdict: "better", "worse" or "not-enough-evidence".
         rows: Rows compared: wins + losses + ties.
-        unanswered: Rows left out because one of the two gave no answer.
+        groups: Independent units among them; equal to `rows` unless rows belong together.
+        missing: What a missing answer counts as: "wrong" or "excluded".
+        missing_tuned: Rows that the tuned model left unanswered.
+        missing_other: Rows that the other model left unanswered.
         margin: The largest acceptable loss, 0..1.
-        more_rows: How many further held-out rows would settle it, were the difference as it
-            looks; 0 where it is settled, None where no number is known to.
-        least: The interval's lower end with nought for each row that the tuned model alone left
-            unanswered, where it is shown to answer fewer rows than the other; else None.
+        confidence: Of the interval: 0.95 unless the held-out rows have decided before.
+        smallest_difference: The smallest true difference that these rows show at 80 % power.
+        more_rows: How many further rows would show a difference like this one: the middle half of
+            the estimate; None if it is settled, or nothing points to a difference.
     """
 
     metric: str
@@ -66,207 +79,360 @@ class Comparison:
     ties: int
     verdict: str
     rows: int
-    unanswered: int
-    margin: float
-    more_rows: int | None
-    least: float | None = None
+    groups: int
+    missing: str = WRONG
+    missing_tuned: int = 0
+    missing_other: int = 0
+    margin: float = 0.0
+    confidence: float = CONFIDENCE
+    smallest_difference: float = 1.0
+    more_rows: tuple[int, int] | None = None
 
     @property
     def non_inferior(self) -> bool:
         """Whether a loss of more than the margin is ruled out."""
-        return (self.low if self.least is None else self.least) > -self.margin
+        return self.low > -self.margin
 
     def as_json(self) -> dict[str, Any]:
-        """Give the `comparison` of `score --json`."""
-        return {name: getattr(self, name) for name in _CONTRACT}
-
-    def details(self) -> dict[str, Any]:
-        """Give everything: `as_json` and what the report adds to it."""
-        return self.as_json() | {name: getattr(self, name) for name in _DETAILS}
+        """Return every field and `non_inferior`."""
+        more = None if self.more_rows is None else list(self.more_rows)
+        return asdict(self) | {"non_inferior": self.non_inferior, "more_rows": more}
 
 
 def compare(
     tuned: Sequence[float | None],
-    base: Sequence[float | None],
+    other: Sequence[float | None],
     *,
     metric: str,
-    seed: int = 0,
+    groups: Sequence[str] = (),
+    missing: str = WRONG,
     margin: float = 0.0,
-    bootstrap: tuple[float, float] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Comparison:
-    """Compare two models row by row.
+    """Compare two models by a score for each row.
 
     Args:
         tuned: The tuned model's score on each row, 0..1; None where it gave no answer.
-        base: The other model's, on the same rows in the same order.
+        other: The other model's, on the same rows in the same order.
         metric: The metric's name.
-        seed: Seeds the resampling.
-        margin: The largest acceptable loss, 0..1; it changes `non_inferior`, not the
-            verdict.
-        bootstrap: The paired bootstrap's interval of the difference, where the caller has it.
-
-    Returns:
-        The comparison. Without a single row that both answered, it says not-enough-evidence.
+        groups: Each row's group, "" for none; rows of one group are one unit of evidence.
+        missing: "wrong" scores a missing answer 0; "excluded" leaves the row out.
+        margin: The largest acceptable loss, 0..1. It changes `non_inferior`, not the verdict.
+        confidence: Of the interval, between 0 and 1.
 
     Raises:
-        UsageError: The margin does not lie in 0..1.
+        UsageError: The margin is not in 0..1.
     """
     check_margin(margin)
-    pairs = [
-        (ours, theirs)
-        for ours, theirs in zip(tuned, base, strict=True)
-        if ours is not None and theirs is not None
-    ]
-    scores = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    differences = scores[:, 0] - scores[:, 1]
-    differences[np.abs(differences) < ZERO] = 0.0
-    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    binary = bool(np.isin(scores, (0.0, 1.0)).all())
-    p_value, low, high = _exact_test(differences, binary=binary, seed=seed)
-    bootstrap_low, bootstrap_high = bootstrap or _bootstrap(differences, seed=seed)
-    low, high = min(low, bootstrap_low), max(high, bootstrap_high)
-    least = _least(tuned, base, metric, seed) if _answers_fewer(tuned, base) else None
-    verdict = WORSE if high < 0 else BETTER if (low if least is None else least) > 0 else UNDECIDED
+    pairs = list(zip(tuned, other, strict=True))
+    absent = np.array([[score is None for score in pair] for pair in pairs]).reshape(-1, 2)
+    scores = np.array([[score or 0.0 for score in pair] for pair in pairs]).reshape(-1, 2)
+    kept: Bools = np.ones(len(pairs), dtype=np.bool_)
+    if missing == EXCLUDED:
+        kept &= ~absent.any(axis=1)
+    return compare_metrics(
+        mean(metric, scores[kept, 0]),
+        mean(metric, scores[kept, 1]),
+        Units.of(list(groups) or [""] * len(pairs)).on(kept),
+        missing=missing,
+        absent=(int(absent[:, 0].sum()), int(absent[:, 1].sum())),
+        margin=margin,
+        confidence=confidence,
+    )
+
+
+def compare_metrics(
+    ours: Metric,
+    theirs: Metric,
+    units: Units,
+    *,
+    missing: str = WRONG,
+    absent: tuple[int, int] = (0, 0),
+    margin: float = 0.0,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models by any metric, measured on the same rows.
+
+    Args:
+        ours: The tuned model's metric.
+        theirs: The other model's.
+        units: Which rows belong together.
+        missing: What a missing answer counts as in these metrics.
+        absent: How many rows each model left unanswered.
+        margin: The largest acceptable loss, 0..1.
+        confidence: Of the interval.
+        seed: Seeds the resampling of a metric of the whole file.
+
+    Returns:
+        The comparison. Without rows, or where the other model answered nothing, it is
+        not-enough-evidence.
+    """
+    gains = np.nan_to_num(ours.scores) - np.nan_to_num(theirs.scores)
+    wins, losses = int((gains > ZERO).sum()), int((gains < -ZERO).sum())
+    rows = len(gains)
+    if not rows or (missing == WRONG and absent[1] == rows):
+        estimate, p_value, deviation = Estimate(0.0, -1.0, 1.0), 1.0, 1.0
+    else:
+        estimate, p_value, deviation = difference(
+            ours, theirs, units, confidence=confidence, seed=seed, test=True
+        )
+    low, high = estimate.low, estimate.high
+    verdict = WORSE if high < 0 else BETTER if low > 0 else UNDECIDED
+    more = None
+    if verdict == UNDECIDED:
+        more = more_units(estimate.value, deviation, units.count, p_value)
     return Comparison(
-        metric=metric,
-        difference=float(differences.mean()) if len(differences) else 0.0,
+        metric=ours.name,
+        difference=estimate.value,
         low=low,
         high=high,
         p_value=p_value,
         wins=wins,
         losses=losses,
-        ties=len(differences) - wins - losses,
+        ties=rows - wins - losses,
         verdict=verdict,
-        rows=len(differences),
-        unanswered=len(tuned) - len(differences),
+        rows=rows,
+        groups=units.count,
+        missing=missing,
+        missing_tuned=absent[0],
+        missing_other=absent[1],
         margin=margin,
-        more_rows=0 if verdict != UNDECIDED else None if low > 0 else _more_rows(differences),
-        least=least,
+        confidence=confidence,
+        smallest_difference=smallest_difference(deviation, units.count, confidence),
+        more_rows=more,
     )
 
 
-def _answers_fewer(tuned: Sequence[float | None], base: Sequence[float | None]) -> bool:
-    pairs = zip(tuned, base, strict=True)
-    answered = [(ours is not None) - (theirs is not None) for ours, theirs in pairs]
-    return bool(answered) and mcnemar(np.array(answered, dtype=np.float64))[2] < 0
-
-
-def _least(
-    tuned: Sequence[float | None], base: Sequence[float | None], metric: str, seed: int
-) -> float:
-    pairs = zip(tuned, base, strict=True)
-    counted = [0.0 if ours is None and theirs is not None else ours for ours, theirs in pairs]
-    return compare(counted, base, metric=metric, seed=seed).low
-
-
-def _exact_test(differences: Floats, *, binary: bool, seed: int) -> tuple[float, float, float]:
-    """The p-value and the interval of the test that suits the scores."""
-    if not len(differences):
-        return 1.0, -1.0, 1.0
-    return mcnemar(differences) if binary else sign_flips(differences, seed=seed)
-
-
-def _bootstrap(differences: Floats, *, seed: int) -> tuple[float, float]:
-    if len(differences) < 2:
-        return -1.0, 1.0
-    means = resampled_sums(differences[:, None], seed=seed)[:, 0] / len(differences)
-    return percentile_interval(means, len(differences))
-
-
-def _more_rows(differences: Floats) -> int | None:
-    if not len(differences):
-        return None
-    needed = rows_needed(differences)
-    return None if needed is None else max(1, needed - len(differences))
-
-
-def decide(
-    against_base: Comparison,
-    against_champion: Comparison | None = None,
-    guard: Comparison | None = None,
-) -> tuple[str, str]:
-    """The gate's rule: promote only what is shown to be better than everything it is held against.
-
-    All conditions must hold together, so the chance to promote a model that is no better stays
-    that of one test (an intersection-union test; R. L. Berger, Technometrics 24 (1982), 295-300).
+def difference(
+    ours: Metric,
+    theirs: Metric,
+    units: Units,
+    *,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    sums: tuple[Floats, Floats] | None = None,
+    test: bool = False,
+) -> tuple[Estimate, float, float]:
+    """Estimate the difference of a metric.
 
     Args:
-        against_base: Tuned against the base model; it must be better.
-        against_champion: Tuned against the model in use now; None where there is none. Without a
-            margin it must be better. With one it must not be shown to be worse, and a loss of more
-            than the margin must be ruled out; mind that many such steps may add up to a loss.
-        guard: Tuned against base on frozen prompts that must not get worse; None where there is
-            none. With a margin a larger loss must be ruled out; without one, only a shown loss
-            counts.
+        ours: The tuned model's metric.
+        theirs: The other model's, on the same rows.
+        units: Which rows belong together.
+        confidence: Of the interval.
+        seed: Seeds the resampling.
+        sums: Both models' sums in every resample, if the caller has them.
+        test: Whether a metric of the whole file is tested by permutation too.
 
     Returns:
-        "better" (promote), "worse" or "not-enough-evidence", and the reason in one sentence.
+        The difference with its interval, its p-value, and the standard deviation of a unit.
     """
-    others = [(against_base, _BASE)]
-    if against_champion is not None:
-        others.append((against_champion, _CHAMPION))
-    for comparison, other in others:
-        if comparison.verdict == WORSE:
-            return WORSE, f"The tuned model is worse than {other}: {_numbers(comparison)}."
-    if guard is not None and not _guard_held(guard):
-        return _guard_failed(guard)
-    for comparison, other in others:
-        if not _passes(comparison, other):
-            return UNDECIDED, _unproven(comparison, other)
-    reasons = [
-        f"{_claim(comparison)} {other}: {_numbers(comparison)}" for comparison, other in others
-    ]
-    return BETTER, f"The tuned model is {'; and '.join(reasons)}."
-
-
-def _passes(comparison: Comparison, other: str) -> bool:
-    borne = other == _CHAMPION and comparison.margin > 0 and comparison.non_inferior
-    return comparison.verdict == BETTER or borne
-
-
-def _claim(comparison: Comparison) -> str:
-    if comparison.verdict == BETTER:
-        return "better than"
-    return f"at most {comparison.margin:.3f} worse than"
-
-
-def _unproven(comparison: Comparison, other: str) -> str:
-    allowed = other == _CHAMPION and comparison.margin > 0
-    claim = f"at most {comparison.margin:.3f} worse than" if allowed else "better than"
-    return (
-        f"There is not enough evidence that the tuned model is {claim} {other}: "
-        f"{_numbers(comparison)}{_outlook(comparison)}."
-    )
-
-
-def _guard_held(guard: Comparison) -> bool:
-    return guard.non_inferior if guard.margin > 0 else guard.verdict != WORSE
-
-
-def _guard_failed(guard: Comparison) -> tuple[str, str]:
-    if guard.high < -guard.margin:
-        return WORSE, f"The tuned model is worse on the guard set: {_numbers(guard)}."
-    return UNDECIDED, (
-        f"On the guard set a loss of more than {guard.margin:.3f} is not ruled out: "
-        f"{_numbers(guard)}."
-    )
-
-
-def _numbers(comparison: Comparison) -> str:
-    left_out = f", {comparison.unanswered} left out as unanswered" if comparison.unanswered else ""
-    if comparison.least is not None:
-        left_out += (
-            "; with nought for those that the tuned model alone left, the interval begins at "
-            f"{comparison.least:+.3f}"
+    left, right = units.sums(ours.statistics), units.sums(theirs.statistics)
+    if ours.by_row:
+        sample = Sample.of(left[:, 0] - right[:, 0], left[:, 1], -1.0, 1.0)
+        low, high = sample.interval(confidence)
+        p_value = sample.p_value()
+        if _is_binary(ours, theirs, units):
+            gains = left[:, 0] - right[:, 0]
+            p_value = max(p_value, mcnemar(int((gains > 0).sum()), int((gains < 0).sum())))
+        estimate, deviation = Estimate(_exact(sample.mean), low, high), sample.deviation
+    else:
+        estimate, p_value, deviation = _by_resampling(
+            ours, theirs, left, right, sums, confidence, seed, test
         )
+    if p_value > 1 - confidence:
+        estimate = Estimate(estimate.value, min(estimate.low, 0.0), max(estimate.high, 0.0))
+    return estimate, p_value, deviation
+
+
+def _is_binary(ours: Metric, theirs: Metric, units: Units) -> bool:
+    scores = (ours.statistics[:, 0], theirs.statistics[:, 0])
+    return units.single and all(bool(np.isin(each, (0.0, 1.0)).all()) for each in scores)
+
+
+def _exact(value: float) -> float:
+    return 0.0 if abs(value) < ZERO else value
+
+
+def _by_resampling(
+    ours: Metric,
+    theirs: Metric,
+    left: Floats,
+    right: Floats,
+    sums: tuple[Floats, Floats] | None,
+    confidence: float,
+    seed: int,
+    test: bool,
+) -> tuple[Estimate, float, float]:
+    """The bootstrap's interval of the difference, and the permutation test's p-value."""
+    value, units = _exact(ours.value - theirs.value), len(left)
+    if units < 2:
+        return Estimate(value, -1.0, 1.0), 1.0, 1.0
+    if sums is None:
+        both = resampled_sums(np.hstack([left, right]), seed=seed)
+        sums = both[:, : left.shape[1]], both[:, left.shape[1] :]
+    our_sums, their_sums = sums
+    # Either model may have failures that no row of the sample shows.
+    worse = ours.combine(our_sums + poisson(ours.unseen(), our_sums, seed))
+    other_worse = theirs.combine(their_sums + poisson(theirs.unseen(), their_sums, seed))
+    ours_again, theirs_again = ours.combine(our_sums), theirs.combine(their_sums)
+    low = percentile_interval(worse - theirs_again, units, confidence)[0]
+    high = percentile_interval(ours_again - other_worse, units, confidence)[1]
+    p_value = swap_test(left, right, ours.combine, seed=seed) if test else 0.0
+    deviation = float(np.nanstd(ours_again - theirs_again)) * np.sqrt(units)
+    return Estimate(value, min(low, value), max(high, value)), p_value, deviation
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an answer of the tuned model may take; 0 sets no limit.
+
+    Args:
+        max_latency_ms: The 95th percentile of the time for an answer, in milliseconds.
+        max_cost_per_answer: The mean cost of an answer, in US dollars.
+    """
+
+    max_latency_ms: float = 0.0
+    max_cost_per_answer: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Everything that a tuned model has to pass to be promoted.
+
+    Args:
+        base: Tuned against the base model; it must be better.
+        champion: Tuned against the model in service; None where there is none. Without a margin it
+            must be better. With one a loss of more than the margin must be ruled out.
+        first: Tuned against the first champion, with the same margin, so that small losses do not
+            add up over many promotions; None where there is none, or it is the champion.
+        guard: Tuned against base on prompts that must not get worse; None where there are none.
+            No answer may be missing. With a margin a larger loss must be ruled out; without one
+            no loss may be shown.
+        slices: Names of declared slices in which a loss is shown.
+        serving: What the tuned model's answers took: `latency_p95_ms`, `cost_usd`.
+        limits: What they may take.
+    """
+
+    base: Comparison
+    champion: Comparison | None = None
+    first: Comparison | None = None
+    guard: Comparison | None = None
+    slices: Sequence[str] = ()
+    serving: Mapping[str, float | None] | None = None
+    limits: Limits = Limits()
+
+    def decide(self) -> tuple[str, str]:
+        """Decide: all conditions must hold together.
+
+        The chance to promote a model that is no better therefore stays that of one test (an
+        intersection-union test; R. L. Berger, Technometrics 24 (1982), 295-300).
+
+        Returns:
+            "better" (promote), "worse" or "not-enough-evidence", and the reason in one sentence.
+        """
+        others = [(self.base, "the base model", False)]
+        if self.champion:
+            others.append((self.champion, "the current champion", True))
+        if self.first:
+            others.append((self.first, "the first champion", True))
+        # A shown loss is a reason of its own, whatever else holds. A loss within the margin is
+        # acceptable against a champion.
+        for comparison, name, may_lose in others:
+            acceptable = may_lose and comparison.margin > 0 and comparison.non_inferior
+            if comparison.verdict == WORSE and not acceptable:
+                return WORSE, f"The tuned model is worse than {name}: {in_words(comparison)}."
+        if self.slices:
+            return WORSE, f"The tuned model is worse in the slice {', '.join(self.slices)}."
+        if self.guard and (failure := _guard_failure(self.guard)):
+            return failure
+        for comparison, name, may_lose in others:
+            if not _passes(comparison, may_lose):
+                return UNDECIDED, _unproven(comparison, name, may_lose)
+        if exceeded := self._exceeded():
+            return UNDECIDED, exceeded
+        reasons = [
+            f"{_claim(comparison, may_lose)} {name}: {in_words(comparison)}"
+            for comparison, name, may_lose in others
+        ]
+        return BETTER, f"The tuned model is {'; and '.join(reasons)}."
+
+    def _exceeded(self) -> str:
+        """Return which limit of serving is exceeded or cannot be checked; "" if none is."""
+        checks = (
+            ("latency_p95_ms", self.limits.max_latency_ms, "95th percentile of latency", "ms"),
+            ("cost_usd", self.limits.max_cost_per_answer, "mean cost of an answer", "USD"),
+        )
+        for name, limit, label, unit in checks:
+            value = (self.serving or {}).get(name)
+            if limit and value is None:
+                return f"The {label} is limited to {limit:g} {unit}, but was not measured."
+            if limit and value is not None and value > limit:
+                return f"The {label} is {value:.4g} {unit}, above the limit of {limit:g} {unit}."
+        return ""
+
+
+def _passes(comparison: Comparison, may_lose: bool) -> bool:
+    acceptable = may_lose and comparison.margin > 0 and comparison.non_inferior
+    return comparison.verdict == BETTER or acceptable
+
+
+def _claim(comparison: Comparison, may_lose: bool) -> str:
+    if comparison.verdict != BETTER and may_lose and comparison.margin > 0:
+        return f"at most {score(comparison.margin)} points worse than"
+    return "better than"
+
+
+def _unproven(comparison: Comparison, name: str, may_lose: bool) -> str:
+    outlook = ""
+    if comparison.more_rows:
+        few, many = map(count, comparison.more_rows)
+        outlook = f"; {few} to {many} more held-out rows would show such a difference"
     return (
-        f"{comparison.metric} differs by {comparison.difference:+.3f} "
-        f"(95 % interval {comparison.low:+.3f} to {comparison.high:+.3f}) "
-        f"on {comparison.rows:,} rows{left_out}"
+        f"There is not enough evidence that the tuned model is {_claim(comparison, may_lose)} "
+        f"{name}: {in_words(comparison)}{outlook}."
     )
 
 
-def _outlook(comparison: Comparison) -> str:
-    if comparison.more_rows is None:
-        return ""
-    return f"; about {comparison.more_rows:,} more held-out rows would settle it"
+def _guard_failure(guard: Comparison) -> tuple[str, str] | None:
+    """Return the verdict and the reason if the guard does not hold."""
+    if guard.high < -guard.margin:
+        return WORSE, f"The tuned model is worse on the guard set: {in_words(guard)}."
+    if missing := guard.missing_tuned + guard.missing_other:
+        return UNDECIDED, (
+            f"{plural(missing, 'answer')} of the guard set is missing, so it does not hold: "
+            f"{in_words(guard)}."
+        )
+    if guard.margin > 0 and not guard.non_inferior:
+        return UNDECIDED, (
+            f"On the guard set a loss of more than {score(guard.margin)} points is "
+            f"not ruled out: {in_words(guard)}."
+        )
+    return None
+
+
+def in_words(comparison: Comparison) -> str:
+    """Write a comparison's numbers as part of a sentence, in points of 100."""
+    rows = f"{count(comparison.rows)} rows"
+    if comparison.groups != comparison.rows:
+        rows += f" in {count(comparison.groups)} independent groups"
+    return (
+        f"{comparison.metric} {points(comparison.difference)} points "
+        f"({percent(comparison.confidence)} interval {points(comparison.low)} to "
+        f"{points(comparison.high)}) on {rows}{missing_in_words(comparison)}"
+    )
+
+
+def missing_in_words(comparison: Comparison) -> str:
+    """Write how many answers are missing and what they count as; "" if none is."""
+    parts = [
+        f"{count(number)} answers of {name}"
+        for number, name in (
+            (comparison.missing_tuned, "the tuned model"),
+            (comparison.missing_other, "the other model"),
+        )
+        if number
+    ]
+    counted = "counted as wrong" if comparison.missing == WRONG else "whose rows are left out"
+    return f"; missing: {' and '.join(parts)}, {counted}" if parts else ""

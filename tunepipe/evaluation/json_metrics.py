@@ -1,25 +1,44 @@
 """Metrics of answers that should be JSON objects: do they parse, are the fields there and right?
 
-An answer must be JSON as it stands: a program that reads it would choke on a code fence or a
-sentence round it. Values are equal if they are of one kind and the same, so 1 equals 1.0, but
-neither "1" nor true.
+Strict, an answer must be JSON as it is, because a program that reads it fails on a code fence or a
+sentence round it; values are equal if they are of one kind and the same, so 1 equals 1.0, but
+neither "1" nor true. By content, fences and sentences are removed, and values are compared without
+case, space, the form of a number or a date, and the order of a list.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tunepipe.evaluation.metric import Metric, mean, share, share_of
+from tunepipe.evaluation.normalization import canonical_value, json_text
 from tunepipe.evaluation.tasks import Object, object_of, parse
 
-PRIMARY, RIGHT = "field_accuracy", "object_exact"
 MAX_FIELDS = 50
 
 
-def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metric]:
-    """All JSON metrics of the rows, one or more.
+def content(text: str) -> str:
+    """Return a JSON object's content as canonical JSON; the text itself if there is no object."""
+    value = parse(json_text(text))
+    return text if value is None else json.dumps(canonical_value(value), ensure_ascii=False)
+
+
+# The metric that decides, those shown both strict and by content, and the content of an answer.
+PRIMARY, PAIRED, CONTENT = "field_accuracy", ("field_accuracy", "object_exact"), content
+
+
+def measure(
+    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+) -> list[Metric]:
+    """Measure all JSON metrics of the rows.
+
+    Args:
+        predictions: The answers, one or more.
+        references: The right answers, in the same order.
+        only: PAIRED for those metrics alone; empty for all.
 
     Raises:
         UsageError: A reference is not a JSON object.
@@ -27,11 +46,17 @@ def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metri
     answers = [parse(text) for text in predictions]
     wanted = [object_of(text) for text in references]
     pairs = list(zip(answers, wanted, strict=True))
+    accuracy = mean(
+        "field_accuracy", [field_accuracy(answer, object_) for answer, object_ in pairs]
+    )
+    exact = share("object_exact", [same(answer, object_) for answer, object_ in pairs])
+    if only:
+        return [accuracy, exact]
     return [
         share("parses", [answer is not None for answer in answers]),
         share("keys_match", [a is not None and a.keys() == b.keys() for a, b in pairs]),
-        mean("field_accuracy", [field_accuracy(answer, object_) for answer, object_ in pairs]),
-        share("object_exact", [same(answer, object_) for answer, object_ in pairs]),
+        accuracy,
+        exact,
         *(_field(name, pairs) for name in _fields(wanted)),
     ]
 
@@ -48,7 +73,7 @@ def _field(name: str, pairs: Sequence[tuple[Object | None, Object]]) -> Metric:
 
 
 def field_accuracy(answer: Object | None, wanted: Object) -> float:
-    """The share of the wanted fields that the answer has right; fields too many do not count."""
+    """The share of the reference's fields that the answer has right; extra fields do not count."""
     if answer is None:
         return 0.0
     if not wanted:

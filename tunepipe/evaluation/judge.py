@@ -21,7 +21,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.ask import AnswerFile
-from tunepipe.evaluation.comparison import Comparison, compare
+from tunepipe.evaluation.comparison import EXCLUDED, Comparison, compare
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
 from tunepipe.planning.costs import tokens_from_characters
@@ -85,7 +85,7 @@ class Judgement:
             "judged": sum(row.asked and row.outcome is not None for row in self.rows),
             "disagreements": sum(row.disagreed for row in self.rows),
             "unjudged": sum(row.outcome is None for row in self.rows),
-            "comparison": self.comparison.details(),
+            "comparison": self.comparison.as_json(),
             "rows": [{"id": row.id, "outcome": row.outcome} for row in self.rows],
         }
 
@@ -156,7 +156,6 @@ def judge(
     price: Price | None = None,
     max_cost_usd: float = 0.0,
     workers: int = 8,
-    seed: int = 0,
     work_dir: str = "",
     agree: Callable[[Bill], None] = lambda bill: None,
     progress: Progress = lambda event: None,
@@ -175,7 +174,6 @@ def judge(
         price: What the judge charges; None if not known.
         max_cost_usd: Ask nothing if the estimate is above this; 0 sets no ceiling.
         workers: How many questions are under way at once, >= 1.
-        seed: Seeds the comparison.
         work_dir: Where replies are kept as they come: what was asked of this model is not asked
             again. "" keeps none.
         agree: Told what is about to be asked, before it is; an error that it raises ends all.
@@ -198,7 +196,10 @@ def judge(
     _check_reached(rows)
     scores = [_SCORES[row.outcome] for row in rows]
     comparison = compare(
-        [ours for ours, _ in scores], [theirs for _, theirs in scores], metric="judge", seed=seed
+        [ours for ours, _ in scores],
+        [theirs for _, theirs in scores],
+        metric="judge",
+        missing=EXCLUDED,
     )
     return Judgement(model, prompt, price.of(questions) if price else None, rows, comparison)
 

@@ -1,8 +1,8 @@
 """What a metric is: each row's numbers, and how their sums become one value.
 
 Kept this way, a metric can be asked for its value, resampled without looking at a text again, and
-compared row by row. The metrics themselves stand in `metrics_text`, `metrics_labels` and
-`metrics_json`.
+compared row by row or group by group. The metrics themselves are in `text_metrics`,
+`classification_metrics`, `json_metrics` and `custom_metrics`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,74 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tunepipe.evaluation.intervals import Estimate, Floats, percentile_interval, wilson
+from tunepipe.evaluation.intervals import (
+    CONFIDENCE,
+    Estimate,
+    Floats,
+    Sample,
+    percentile_interval,
+    wilson,
+)
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Which rows belong together: rows of one group or with the same content are one unit.
+
+    Args:
+        of_row: The number of each row's unit, 0..count-1.
+        count: How many units there are.
+    """
+
+    of_row: Ints
+    count: int
+
+    @classmethod
+    def of(cls, *keys: Sequence[str]) -> Units:
+        """Put rows together that agree in any of their keys; an empty key joins nothing."""
+        rows = len(keys[0])
+        if all(len(set(filter(None, key))) == sum(map(bool, key)) for key in keys):
+            return cls(np.arange(rows), rows)
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        # Rows and keys are the two sides of a graph; its components are the units.
+        numbers: dict[tuple[int, str], int] = {}
+        edges = [
+            (row, numbers.setdefault((which, value), rows + len(numbers)))
+            for which, key in enumerate(keys)
+            for row, value in enumerate(key)
+            if value
+        ]
+        left, right = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+        size = rows + len(numbers)
+        graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), (size, size))
+        _, label = connected_components(graph, directed=False)
+        _, of_row = np.unique(label[:rows], return_inverse=True)
+        return cls(of_row.astype(np.int64), int(of_row.max(initial=-1)) + 1)
+
+    @property
+    def single(self) -> bool:
+        """Whether every row is a unit of its own."""
+        return self.count == len(self.of_row)
+
+    def on(self, rows: Bools) -> Units:
+        """The units of a part of the rows."""
+        kept, of_row = np.unique(self.of_row[rows], return_inverse=True)
+        return Units(of_row.astype(np.int64), len(kept))
+
+    def sums(self, statistics: Floats) -> Floats:
+        """Add up the rows' numbers by unit, shape (units, numbers)."""
+        if self.single:
+            return statistics
+        columns = [
+            np.bincount(self.of_row, weights=column, minlength=self.count)
+            for column in statistics.T
+        ]
+        return np.column_stack(columns)
 
 
 @dataclass(frozen=True)
@@ -25,15 +92,25 @@ class Metric:
         name: Its name in every output.
         statistics: Each row's numbers, shape (rows, numbers).
         combine: Makes values 0..1 of sums of the statistics: shape (…, numbers) to (…).
-        share: Whether every row is right or wrong, so that the value is a share of rows.
-        by_row: Whether the value is the mean of the rows' scores, which stand in column 0.
+        kind: "share" (each row right or wrong), "mean" (each row a score), or "file" (a value of
+            all rows together, such as BLEU). Of the first two, column 0 is the score and column 1
+            is 1 where the row counts, else 0.
+        earned: The columns that only a good answer earns; a missing answer has 0 there.
+        worst: For the lower end of the interval, rows of the worst kind that the sample may lack,
+            shape (any, numbers); None takes an average row that earns nothing.
     """
 
     name: str
     statistics: Floats
     combine: Callable[[Floats], Floats]
-    share: bool = False
-    by_row: bool = False
+    kind: str = "file"
+    earned: slice = slice(0, 1)
+    worst: Floats | None = None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether the value is the mean of the rows' scores."""
+        return self.kind != "file"
 
     @property
     def value(self) -> float:
@@ -43,47 +120,81 @@ class Metric:
     @property
     def defined(self) -> bool:
         """Whether there is a value: a share of no row has none."""
-        return not math.isnan(self.value)
+        return bool(len(self.statistics)) and not math.isnan(self.value)
 
-    def on(self, rows: npt.NDArray[np.bool_]) -> Metric:
+    @property
+    def scores(self) -> Floats:
+        """The metric of each row alone, NaN where the row does not count."""
+        return self.combine(self.statistics)
+
+    def on(self, rows: Bools) -> Metric:
         """The same metric on a part of its rows."""
         return replace(self, statistics=self.statistics[rows])
 
-    def estimate(self, sums: Floats) -> Estimate:
-        """The value with its interval: Wilson's for a share, else the bootstrap's.
+    def without(self, rows: Bools) -> Metric:
+        """The same metric with nothing earned on these rows."""
+        if not rows.any():
+            return self
+        statistics = self.statistics.copy()
+        statistics[rows, self.earned] = 0.0
+        return replace(self, statistics=statistics)
+
+    def unseen(self) -> Floats:
+        """The worst rows that the sample may lack."""
+        if self.worst is not None:
+            return self.worst
+        average = self.statistics.mean(axis=0)
+        average[self.earned] = 0.0
+        return average[None, :]
+
+    def estimate(self, units: Units, sums: Floats, seed: int = 0) -> Estimate:
+        """The value with its 95 % interval.
 
         Args:
-            sums: The statistics' sums in each resample; not looked at for a share.
+            units: Which rows belong together.
+            sums: The statistics' sums in each resample; not looked at unless `kind` is "file".
+            seed: Seeds how often an unseen row is drawn.
         """
-        value, rows = self.value, len(self.statistics)
-        if self.share:
+        value = self.value
+        if self.kind == "share" and units.single:
             right, asked = self.statistics.sum(axis=0)
             return Estimate(value, *wilson(float(right), float(asked)))
-        if rows > 1:
-            low, high = percentile_interval(self.combine(sums), rows)
+        if self.by_row:
+            by_unit = units.sums(self.statistics)
+            return Estimate(value, *Sample.of(by_unit[:, 0], by_unit[:, 1], 0.0, 1.0).interval())
+        if units.count > 1:
+            worse = self.combine(sums + poisson(self.unseen(), sums, seed))
+            low = percentile_interval(worse, units.count)[0]
+            high = percentile_interval(self.combine(sums), units.count)[1]
+            low, high = min(low, value), max(high, value)
             if low < high:
                 return Estimate(value, low, high)
-        # Rows all alike show no spread, but do not prove that there is none. No score in 0..1
-        # spreads wider than right and wrong do, so the interval of a share covers it.
-        return Estimate(value, *wilson(value * rows, rows))
+        return Estimate(value, *wilson(value * units.count, units.count, CONFIDENCE))
+
+
+def poisson(unseen: Floats, sums: Floats, seed: int) -> Floats:
+    """What rows of the worst kind add to each resample, each drawn as often as any one row is."""
+    times = np.random.default_rng((seed, 1)).poisson(1.0, (len(sums), len(unseen)))
+    added: Floats = times.astype(np.float64) @ unseen
+    return added
 
 
 def mean(name: str, scores: Sequence[float] | Floats) -> Metric:
-    """The mean of the rows' scores, 0..1."""
+    """The mean of the rows' scores, 0..1; right/wrong throughout makes it a share."""
     values = np.asarray(scores, dtype=np.float64)
-    return Metric(name, np.column_stack([values, np.ones_like(values)]), ratio, by_row=True)
+    statistics = np.column_stack([values, np.ones_like(values)])
+    return Metric(name, statistics, ratio, kind="mean")
 
 
 def share(name: str, right: Sequence[bool]) -> Metric:
     """The share of rows that are right."""
-    values = np.asarray(right, dtype=np.float64)
-    statistics = np.column_stack([values, np.ones_like(values)])
-    return Metric(name, statistics, ratio, share=True, by_row=True)
+    return replace(mean(name, np.asarray(right, dtype=np.float64)), kind="share")
 
 
 def share_of(name: str, right: Sequence[bool], asked: Sequence[bool]) -> Metric:
     """The share of rows that are right, of those rows alone that are asked; one or more are."""
-    return Metric(name, np.column_stack([right, asked]).astype(np.float64), ratio, share=True)
+    statistics = np.column_stack([right, asked]).astype(np.float64)
+    return Metric(name, statistics, ratio, kind="share")
 
 
 def ratio(sums: Floats) -> Floats:

@@ -1,53 +1,158 @@
-"""Score a model's predictions, and with a baseline's say whether the model is better.
+"""Score a model's predictions, and with another model's say whether the model is better.
 
-Rows without an answer are counted and left out of the metrics: an answer that never came says
-nothing of the model's answers. A comparison leaves out rows that either model did not answer.
+A missing answer counts as a wrong one, in scores, comparison and gate, unless `missing` is
+"excluded". Rows of one group, rows with the same content and several answers to one row are one
+unit of evidence.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from tunepipe.arguments import SEED_MAX, check_margin, check_range
+from tunepipe.arguments import SEED_MAX, check_margin, check_range, hint
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import UsageError
-from tunepipe.evaluation import classification_metrics as metrics_labels
-from tunepipe.evaluation import json_metrics as metrics_json
-from tunepipe.evaluation import text_metrics as metrics_text
-from tunepipe.evaluation.comparison import Comparison, compare
-from tunepipe.evaluation.intervals import (
-    Estimate,
-    Floats,
-    percentile_interval,
-    resampled_sums,
-    wilson,
+from tunepipe.evaluation import classification_metrics, custom_metrics, json_metrics, text_metrics
+from tunepipe.evaluation.comparison import (
+    BETTER,
+    EXCLUDED,
+    UNDECIDED,
+    WORSE,
+    WRONG,
+    Comparison,
+    compare_metrics,
+    difference,
 )
-from tunepipe.evaluation.metric import Metric
-from tunepipe.evaluation.significance import bound_of_no_difference
-from tunepipe.evaluation.tasks import check_task, parse
-from tunepipe.evaluation.tokenization import normalized
+from tunepipe.evaluation.intervals import CONFIDENCE, Estimate, Floats, resampled_sums
+from tunepipe.evaluation.metric import Bools, Metric, Units, share_of
+from tunepipe.evaluation.normalization import CHECKS, CONTENT, NORMALIZATIONS, STRICT
+from tunepipe.evaluation.significance import ZERO, smallest_difference
+from tunepipe.evaluation.tasks import Task, choose_task
 
-_MAX_LABELS, _MAX_LABEL_CHARACTERS, _MIN_ROWS_PER_LABEL = 30, 50, 5
+_MAX_SLICES = 200
+_SMALLEST_SLICE = 2
 
 
-class _Task(NamedTuple):
-    """A task's metrics, the one that decides, and the one that says right or wrong."""
+class _Kind(NamedTuple):
+    """A task's metrics, the one that decides, and those that are shown strict and by content."""
 
     measure: Callable[[Sequence[str], Sequence[str]], list[Metric]]
+    content: Callable[[str], str]
     primary: str
-    right: str
+    paired: Sequence[str]
 
 
-def _task(name: str) -> _Task:
-    check_task(name)
-    kind = {"text": metrics_text, "classification": metrics_labels, "json": metrics_json}[name]
-    return _Task(kind.measure, kind.PRIMARY, kind.RIGHT)
+def _kind(task: str) -> _Kind:
+    module = {
+        "text": text_metrics,
+        "classification": classification_metrics,
+        "json": json_metrics,
+    }[task]
+    return _Kind(module.measure, module.CONTENT, module.PRIMARY, module.PAIRED)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How predictions are scored and compared.
+
+    Args:
+        task: "text", "classification", "json", or "auto" to detect it from the references.
+        metric: The metric that decides: one of the task's, or one of the user's own
+            (`custom_metrics`); "" takes the task's default.
+        metric_code: The file of a metric of the user's own, where it was read before.
+        normalize: "strict" scores answers as they are; "content" looks through their wrappings.
+        missing: "wrong" scores a missing answer 0; "excluded" leaves it out.
+        margin: The largest acceptable loss, 0..1.
+        group_by: A field of the rows; rows that agree in it are one unit of evidence.
+        slice_by: Fields of the rows, or "class" (the reference's label); a loss that is shown in
+            one of their slices stops a promotion.
+        confidence: Of the interval that decides; 0.95 unless the rows have decided before.
+        look: How often the held-out rows decide with this comparison, from 1 up.
+        seed: Seeds the resampling of metrics of the whole file.
+    """
+
+    task: str = "auto"
+    metric: str = ""
+    metric_code: str = ""
+    normalize: str = STRICT
+    missing: str = WRONG
+    margin: float = 0.0
+    group_by: str = ""
+    slice_by: Sequence[str] = ()
+    confidence: float = CONFIDENCE
+    look: int = 1
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse values that mean nothing.
+
+        Raises:
+            UsageError: Names the setting and what is wanted.
+        """
+        check_margin(self.margin)
+        check_range(self.seed, "seed", 0, SEED_MAX, whole=True)
+        for name, value, known in (
+            ("normalize", self.normalize, NORMALIZATIONS),
+            ("missing", self.missing, (WRONG, EXCLUDED)),
+        ):
+            if value not in known:
+                raise UsageError(f"{value!r} is not known", where=name, fix=hint(value, known))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows that agree in one field.
+
+    Args:
+        field: The field.
+        value: What they agree in.
+        rows: How many rows.
+        groups: How many independent units among them.
+        score: The tuned model's.
+        comparison: Against the other model; None without one.
+        p_adjusted: The comparison's p-value after Holm's correction over all slices.
+        declared: Whether the user declared it: a loss in it stops a promotion.
+    """
+
+    field: str
+    value: str
+    rows: int
+    groups: int
+    score: Estimate
+    comparison: Comparison | None
+    p_adjusted: float
+    declared: bool
+
+    @property
+    def name(self) -> str:
+        """How people call it: field=value."""
+        return f"{self.field}={self.value}"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict at the adjusted p-value."""
+        if self.comparison is None or self.p_adjusted > 1 - CONFIDENCE:
+            return UNDECIDED
+        return BETTER if self.comparison.difference > 0 else WORSE
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the slice for `score --json` and the report."""
+        return {
+            "field": self.field,
+            "value": self.value,
+            "rows": self.rows,
+            "groups": self.groups,
+            "score": self.score.as_json(),
+            "comparison": self.comparison.as_json() if self.comparison else None,
+            "p_adjusted": self.p_adjusted,
+            "verdict": self.verdict,
+            "declared": self.declared,
+        }
 
 
 @dataclass(frozen=True)
@@ -55,54 +160,95 @@ class Evaluation:
     """What the predictions are worth.
 
     Args:
-        task: "text", "classification" or "json".
-        rows: All rows of the file.
-        unanswered: Rows without an answer.
-        metrics: Each metric on the answered rows, with its interval; "answered" on all rows. Only
-            "answered" is there if no row has an answer.
-        baseline: The baseline's metrics on its own answered rows; None without a baseline.
-        baseline_unanswered: The baseline's rows without an answer.
-        differences: Tuned less baseline, each metric on the rows that both answered; empty
-            without a baseline.
-        comparison: The verdict; None without a baseline.
+        task: The task, and why it was taken.
+        metric: The metric that decides.
+        settings: As given.
+        rows: All answers of the file.
+        groups: Independent units among them.
+        unanswered: Missing answers.
+        metrics: Each metric with its interval; "answered" is the share of rows with an answer.
+        baseline: The other model's metrics; None without one.
+        baseline_unanswered: Its missing answers.
+        differences: Tuned less other, each metric; empty without another model.
+        comparison: The verdict; None without another model.
         confusion: `{"labels", "matrix"}` of a classification; None otherwise.
         classes: The table of classes; empty unless a classification.
-        flips: Rows that went from wrong to right ("fixed") or from right to wrong ("broken"), as
-            `{"id", "flip"}`; empty without a baseline.
+        baseline_classes: The other model's.
+        slices: Each slice with its score and comparison.
+        flips: Rows on which the deciding metric is higher ("fixed") or lower ("broken") than the
+            other model's, as `{"id", "flip"}`.
+        within_rows: With several answers a row: how many, and how much they differ.
+        serving: Time, tokens and cost of an answer, where the files hold them.
+        baseline_serving: The other model's.
+        custom: Name and digest of a metric of the user's own.
     """
 
-    task: str
+    task: Task
+    metric: str
+    settings: Settings
     rows: int
+    groups: int
     unanswered: int
     metrics: dict[str, Estimate]
-    baseline: dict[str, Estimate] | None
-    baseline_unanswered: int
-    differences: dict[str, Estimate]
-    comparison: Comparison | None
-    confusion: dict[str, Any] | None
-    classes: list[dict[str, Any]]
-    flips: list[dict[str, str]]
+    baseline: dict[str, Estimate] | None = None
+    baseline_unanswered: int = 0
+    differences: dict[str, Estimate] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    confusion: dict[str, Any] | None = None
+    classes: list[dict[str, Any]] = field(default_factory=list)
+    baseline_classes: list[dict[str, Any]] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+    flips: list[dict[str, str]] = field(default_factory=list)
+    within_rows: dict[str, float] | None = None
+    serving: dict[str, float | None] = field(default_factory=dict)
+    baseline_serving: dict[str, float | None] = field(default_factory=dict)
+    custom: dict[str, str] | None = None
+
+    @property
+    def lost_slices(self) -> list[str]:
+        """The declared slices in which a loss is shown."""
+        return [each.name for each in self.slices if each.declared and each.verdict == WORSE]
 
     def as_json(self) -> dict[str, Any]:
-        """Give the object of `score --json`."""
+        """Return the object of `score --json`."""
         return {
             "rows": self.rows,
             "metrics": _as_json(self.metrics),
             "comparison": self.comparison.as_json() if self.comparison else None,
+            "task": self.task.name,
+            "task_reason": self.task.reason,
+            "metric": self.metric,
+            "normalize": self.settings.normalize,
+            "missing": self.settings.missing,
+            "groups": self.groups,
+            "unanswered": self.unanswered,
+            "baseline_unanswered": self.baseline_unanswered,
+            "look": self.settings.look,
+            "slices": [each.as_json() for each in self.slices],
+            "within_rows": self.within_rows,
+            "serving": self.serving,
+            "custom_metric": self.custom,
         }
 
     def details(self) -> dict[str, Any]:
-        """Give everything, for the report: `as_json` and the other attributes under their names."""
+        """Return everything, for the report."""
         return self.as_json() | {
-            "comparison": self.comparison.details() if self.comparison else None,
-            "task": self.task,
-            "unanswered": self.unanswered,
             "baseline": None if self.baseline is None else _as_json(self.baseline),
-            "baseline_unanswered": self.baseline_unanswered,
             "differences": _as_json(self.differences),
             "confusion": self.confusion,
             "classes": self.classes,
             "flips": self.flips,
+        }
+
+    def baseline_details(self) -> dict[str, Any]:
+        """Return the other model's side, in the same form."""
+        return {
+            "rows": self.rows,
+            "metrics": _as_json(self.baseline or {}),
+            "comparison": None,
+            "unanswered": self.baseline_unanswered,
+            "classes": self.baseline_classes,
+            "serving": self.baseline_serving,
         }
 
 
@@ -113,187 +259,383 @@ def _as_json(estimates: dict[str, Estimate]) -> dict[str, dict[str, float]]:
 def score(
     predictions_path: str | os.PathLike[str],
     baseline_path: str | os.PathLike[str] = "",
-    *,
-    task: str = "text",
-    metric: str = "",
-    seed: int = 0,
-    margin: float = 0.0,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Score a predictions file: `evaluate` on what the files hold, as `score --json` prints it.
 
     Args:
         predictions_path: The tuned model's predictions.
         baseline_path: Another model's on the same rows; "" for none.
-        task: "text", "classification", "json", or "auto" to tell from the references.
-        metric: The metric that decides; "" for the task's own (rouge_l, accuracy,
-            field_accuracy).
-        seed: Seeds the resampling.
-        margin: The largest acceptable loss, 0..1.
+        settings: The fields of `Settings`.
 
     Raises:
-        UsageError: A file cannot be read, the two do not hold the same rows, or there is no such
-            task or metric.
+        UsageError: A file cannot be read, the two do not hold the same rows, or a setting is wrong.
     """
     baseline = read(baseline_path) if os.fspath(baseline_path) else None
-    rows = read(predictions_path)
-    return evaluate(rows, baseline, task=task, metric=metric, seed=seed, margin=margin).as_json()
+    return evaluate(read(predictions_path), baseline, **settings).as_json()
 
 
 def evaluate(
     rows: Sequence[Prediction],
     baseline: Sequence[Prediction] | None = None,
-    *,
-    task: str = "auto",
-    metric: str = "",
-    seed: int = 0,
-    margin: float = 0.0,
+    **settings: Any,
 ) -> Evaluation:
-    """Score predictions, and compare them with a baseline's; see `score` for the arguments."""
-    check_margin(margin)
-    check_range(seed, "seed", 0, SEED_MAX, whole=True)
-    task = detect_task(rows) if task == "auto" else task
-    kind = _task(task)
-    ours = _Measured.of(rows, kind)
-    ours.scores(metric or kind.primary)  # refuses a metric that is not one of the task's
-    theirs = None if baseline is None else _Measured.of(_same_rows(rows, baseline), kind)
-    estimates, their_estimates, differences = _estimates(ours, theirs, seed)
-    answered = [row for row in rows if row.prediction is not None]
-    table = _confusion(answered) if task == "classification" and answered else None
-    return Evaluation(
+    """Score predictions, and compare them with another model's; see `score`."""
+    chosen = Settings(**settings)
+    chosen.check()
+    task = choose_task([row.reference for row in rows], chosen.task)
+    kind = _kind(task.name)
+    custom = custom_metrics.load(chosen.metric, chosen.metric_code)
+    ours = _Measured.of(rows, task.name, kind, custom, chosen)
+    metric = _deciding(chosen.metric or kind.primary, ours)
+    others = None if baseline is None else _same_rows(rows, baseline)
+    theirs = None if others is None else _Measured.of(others, task.name, kind, custom, chosen)
+    units = _units(rows, chosen.group_by)
+    alone = _estimates(ours, theirs, units, chosen)
+    tables = [
+        classification_metrics.confusion(_answers(each), [row.reference for row in each])
+        for each in (rows, others)
+        if each is not None and task.name == "classification"
+    ]
+    return replace(
+        alone,
         task=task,
-        rows=len(rows),
-        unanswered=len(rows) - len(answered),
-        metrics=estimates,
-        baseline=their_estimates,
-        baseline_unanswered=0 if theirs is None else int((~theirs.answered).sum()),
-        differences=differences,
-        comparison=None
-        if theirs is None
-        else _compared(ours, theirs, metric or kind.primary, differences, seed, margin),
-        confusion=table.as_json() if table else None,
-        classes=table.classes() if table else [],
-        flips=[] if theirs is None else _flips(rows, ours, theirs, kind.right),
+        metric=metric,
+        comparison=None if theirs is None else _compared(ours, theirs, metric, units, chosen),
+        confusion=tables[0].as_json() if tables else None,
+        classes=tables[0].classes() if tables else [],
+        baseline_classes=tables[1].classes() if len(tables) > 1 else [],
+        slices=_slices(rows, ours, theirs, metric, units, task.name, chosen),
+        flips=[] if theirs is None else _flips(rows, ours, theirs, metric),
+        within_rows=_within_rows(rows, ours.named(metric)),
+        serving=serving(rows),
+        baseline_serving=serving(others or ()),
+        custom={"name": custom.name, "sha256": custom.digest} if custom else None,
     )
+
+
+def _answers(rows: Sequence[Prediction]) -> list[str]:
+    return [row.prediction or "" for row in rows]
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """A model's metrics over all rows; those without an answer are left out by `on`."""
+    """A model's metrics over all rows."""
 
-    answered: npt.NDArray[np.bool_]
+    answered: Bools
     metrics: list[Metric]
 
     @classmethod
-    def of(cls, rows: Sequence[Prediction], kind: _Task) -> _Measured:
-        # All rows are measured, so that both models' metrics know the same labels and fields.
-        answers = [row.prediction or "" for row in rows]
-        return cls(
-            np.array([row.prediction is not None for row in rows]),
-            kind.measure(answers, [row.reference for row in rows]),
+    def of(
+        cls,
+        rows: Sequence[Prediction],
+        task: str,
+        kind: _Kind,
+        custom: custom_metrics.CustomMetric | None,
+        settings: Settings,
+    ) -> _Measured:
+        answered = np.array([row.prediction is not None for row in rows])
+        answers, references = _answers(rows), [row.reference for row in rows]
+        plain = (answers, references)
+        content = (list(map(kind.content, answers)), list(map(kind.content, references)))
+        by_content = settings.normalize == CONTENT
+        # All metrics of the one reading, and the most telling of the other side by side.
+        main, side = (content, plain) if by_content else (plain, content)
+        suffix = STRICT if by_content else CONTENT
+        metrics = kind.measure(*main)
+        metrics += [
+            replace(metric, name=f"{metric.name}_{suffix}")
+            for metric in kind.measure(*side, only=kind.paired)  # type: ignore[call-arg]
+        ]
+        if custom:
+            metrics.append(custom_metrics.measure(custom, rows))
+        if task == "text":
+            metrics += _checks(*plain)
+        return cls(answered, [metric.without(~answered) for metric in metrics])
+
+    def named(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics if metric.name == name)
+
+
+def _checks(answers: Sequence[str], references: Sequence[str]) -> list[Metric]:
+    """What word metrics cannot see: on which of the rows that hold it, it is the reference's."""
+    metrics = []
+    for name, holds in CHECKS.items():
+        pairs = [(holds(a), holds(b)) for a, b in zip(answers, references, strict=True)]
+        asked = [any(a.values()) or any(b.values()) for a, b in pairs]
+        if any(any(b.values()) for _, b in pairs):
+            right = [ask and a == b for ask, (a, b) in zip(asked, pairs, strict=True)]
+            metrics.append(share_of(f"check:{name}", right, asked))
+    return metrics
+
+
+def _deciding(name: str, measured: _Measured) -> str:
+    names = [metric.name for metric in measured.metrics]
+    if name not in names:
+        raise UsageError(
+            f"the metric {name} is not known for this task",
+            where="metric",
+            fix=f"{hint(name, names)}; known: {', '.join(names)}; or a metric of your own: "
+            "module:function, regex:PATTERN, schema:FILE, number:TOLERANCE",
         )
+    return name
 
-    def on(self, rows: npt.NDArray[np.bool_]) -> list[Metric]:
-        return [metric.on(rows) for metric in self.metrics]
 
-    def scores(self, name: str) -> list[float | None]:
-        names = [metric.name for metric in self.metrics if metric.by_row]
-        if name not in names:
-            raise UsageError(
-                f"the metric {name} has no score for a single row, or is not one of this task",
-                where="metric",
-                fix=f"name one of {', '.join(names)}",
-            )
-        values = self.metrics[[metric.name for metric in self.metrics].index(name)].statistics
-        pairs = zip(values[:, 0].tolist(), self.answered.tolist(), strict=True)
-        return [value if answered else None for value, answered in pairs]
+def _units(rows: Sequence[Prediction], group_by: str) -> Units:
+    """Put rows together that are not independent of each other."""
+    if group_by and not any(group_by in row.fields or group_by == "group" for row in rows):
+        known = sorted({name for row in rows for name in row.fields} | {"group"})
+        raise UsageError(
+            f"no row has the field {group_by}", where="group_by", fix=f"one of {', '.join(known)}"
+        )
+    content = [row.hash or (f"{row.input}\0{row.reference}" if row.input else "") for row in rows]
+    keys = [[row.id for row in rows], [row.group for row in rows], content]
+    if group_by and group_by != "group":
+        keys.append([_text(row.fields.get(group_by)) for row in rows])
+    return Units.of(*keys)
 
-    def estimates(self, sums: Sequence[Floats] | None, seed: int) -> dict[str, Estimate]:
-        metrics = self.on(self.answered)
-        count, rows = int(self.answered.sum()), len(self.answered)
-        estimates = {"answered": Estimate(count / rows, *wilson(count, rows))}
-        if count:
-            sums = _resampled(metrics, seed) if sums is None else sums
-            estimates |= {
-                metric.name: metric.estimate(sum_)
-                for metric, sum_ in zip(metrics, sums, strict=True)
-                if metric.defined
-            }
-        return estimates
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _estimates(
-    ours: _Measured, theirs: _Measured | None, seed: int
-) -> tuple[dict[str, Estimate], dict[str, Estimate] | None, dict[str, Estimate]]:
-    """Our estimates, theirs, and the paired differences, resampled once where rows allow it."""
-    if theirs is None:
-        return ours.estimates(None, seed), None, {}
-    both = ours.answered & theirs.answered
-    if not both.any():
-        return ours.estimates(None, seed), theirs.estimates(None, seed), {}
-    left, right = ours.on(both), theirs.on(both)
-    sums = _resampled([*left, *right], seed)
-    our_sums, their_sums = sums[: len(left)], sums[len(left) :]
-    triples = zip(zip(left, right, strict=True), our_sums, their_sums, strict=True)
-    return (
-        ours.estimates(our_sums if both.sum() == ours.answered.sum() else None, seed),
-        theirs.estimates(their_sums if both.sum() == theirs.answered.sum() else None, seed),
-        {
-            a.name: _difference(a, b, sums_a, sums_b)
-            for (a, b), sums_a, sums_b in triples
-            if a.defined and b.defined
-        },
+    ours: _Measured, theirs: _Measured | None, units: Units, settings: Settings
+) -> Evaluation:
+    """Both models' metrics and their differences, all file metrics on the same resamples."""
+    kept = _kept(ours, theirs, settings)
+    left, right, pairs = _on(ours, kept), _on(theirs, kept), units.on(kept)
+    sums = _resampled([*left, *right], pairs, settings.seed)
+    differences = {}
+    for number, metric in enumerate(left if right else ()):
+        other = right[number]
+        if metric.defined and other.defined:
+            drawn = None if metric.by_row else (sums[metric.name, 0], sums[metric.name, 1])
+            differences[metric.name] = difference(
+                metric, other, pairs, seed=settings.seed, sums=drawn
+            )[0]
+
+    def estimates(model: _Measured, side: int) -> dict[str, Estimate]:
+        own = model.answered if settings.missing == EXCLUDED else np.ones_like(model.answered)
+        same = bool((own == kept).all())
+        metrics, model_units = _on(model, own), units.on(own)
+        drawn = sums if same else _resampled(metrics, model_units, settings.seed)
+        found = {"answered": _answered(model, units)}
+        for metric in metrics if model.answered.any() else ():
+            if metric.defined:
+                key = (metric.name, side if same else 0)
+                found[metric.name] = metric.estimate(
+                    model_units, drawn.get(key, np.empty(0)), settings.seed
+                )
+        return found
+
+    return Evaluation(
+        task=Task("", ""),
+        metric="",
+        settings=settings,
+        rows=len(ours.answered),
+        groups=units.count,
+        unanswered=int((~ours.answered).sum()),
+        metrics=estimates(ours, 0),
+        baseline=estimates(theirs, 1) if theirs else None,
+        baseline_unanswered=int((~theirs.answered).sum()) if theirs else 0,
+        differences=differences,
     )
 
 
-def _difference(ours: Metric, theirs: Metric, our_sums: Floats, their_sums: Floats) -> Estimate:
-    value, rows = ours.value - theirs.value, len(ours.statistics)
-    if np.array_equal(ours.statistics, theirs.statistics):
-        bound = bound_of_no_difference(rows)
-        return Estimate(0.0, -bound, bound)
-    if rows == 1:
-        return Estimate(value, -1.0, 1.0)
-    replicates = ours.combine(our_sums) - theirs.combine(their_sums)
-    return Estimate(value, *percentile_interval(replicates, rows))
+def _kept(ours: _Measured, theirs: _Measured | None, settings: Settings) -> Bools:
+    """The rows that are compared."""
+    if settings.missing == WRONG:
+        return np.ones_like(ours.answered)
+    return ours.answered & theirs.answered if theirs else ours.answered
 
 
-def _resampled(metrics: Sequence[Metric], seed: int) -> list[Floats]:
-    """Each metric's sums in every resample, all metrics on the same resamples."""
-    statistics = [metric.statistics for metric in metrics]
+def _on(model: _Measured | None, rows: Bools) -> list[Metric]:
+    return [metric.on(rows) for metric in model.metrics] if model else []
+
+
+def _answered(model: _Measured, units: Units) -> Estimate:
+    values = model.answered.astype(np.float64)
+    metric = share_of("answered", values.tolist(), [True] * len(values))
+    return metric.estimate(units, np.empty(0))
+
+
+def _resampled(metrics: Sequence[Metric], units: Units, seed: int) -> dict[tuple[str, int], Floats]:
+    """The sums of each metric of the whole file in every resample, all on the same resamples.
+
+    A metric that is there twice, for two models, has the keys (name, 0) and (name, 1).
+    """
+    chosen = [metric for metric in metrics if not metric.by_row]
+    if not chosen or units.count < 2:
+        return {}
+    statistics = [units.sums(metric.statistics) for metric in chosen]
     ends = np.cumsum([numbers.shape[1] for numbers in statistics])
-    return np.split(resampled_sums(np.hstack(statistics), seed=seed), ends[:-1], axis=1)
+    parts = np.split(resampled_sums(np.hstack(statistics), seed=seed), ends[:-1], axis=1)
+    sums: dict[tuple[str, int], Floats] = {}
+    for metric, part in zip(chosen, parts, strict=True):
+        sums[metric.name, int((metric.name, 0) in sums)] = part
+    return sums
 
 
 def _compared(
     ours: _Measured,
     theirs: _Measured,
     metric: str,
-    differences: Mapping[str, Estimate],
-    seed: int,
-    margin: float,
+    units: Units,
+    settings: Settings,
+    rows: Bools | None = None,
+    confidence: float = 0.0,
 ) -> Comparison:
-    known = differences.get(metric)
-    return compare(
-        ours.scores(metric),
-        theirs.scores(metric),
-        metric=metric,
-        seed=seed,
-        margin=margin,
-        bootstrap=(known.low, known.high) if known else None,
+    """Compare the two models by one metric, on all rows or a part of them."""
+    kept = _kept(ours, theirs, settings)
+    part = np.ones_like(kept) if rows is None else rows
+    kept = kept & part
+    return compare_metrics(
+        ours.named(metric).on(kept),
+        theirs.named(metric).on(kept),
+        units.on(kept),
+        missing=settings.missing,
+        absent=(int((part & ~ours.answered).sum()), int((part & ~theirs.answered).sum())),
+        margin=settings.margin,
+        confidence=confidence or settings.confidence,
+        seed=settings.seed,
     )
 
 
+def _slices(
+    rows: Sequence[Prediction],
+    ours: _Measured,
+    theirs: _Measured | None,
+    metric: str,
+    units: Units,
+    task: str,
+    settings: Settings,
+) -> list[Slice]:
+    """Score and compare each slice; p-values are adjusted over all of them (Holm)."""
+    fields = list(dict.fromkeys(settings.slice_by))
+    if task == "classification" and "class" not in fields:
+        fields.append("class")
+    slices = []
+    for name in fields:
+        values = np.array([_slice_value(row, name) for row in rows], dtype=object)
+        declared = name in settings.slice_by
+        distinct = sorted(set(values) - {""})
+        if declared and not distinct:
+            raise UsageError(
+                f"no row has the field {name}",
+                where="slice_by",
+                fix=f"one of {', '.join(sorted({n for row in rows for n in row.fields}))}, class",
+            )
+        if len(distinct) > _MAX_SLICES:
+            if declared:
+                raise UsageError(
+                    f"the field {name} has {len(distinct):,} values, more than {_MAX_SLICES}",
+                    where="slice_by",
+                    fix="slice by a field with few values",
+                )
+            continue
+        for value in distinct:
+            part = values == value
+            slices.append(
+                _slice(name, value, part, ours, theirs, metric, units, settings, declared)
+            )
+    return _adjusted(slices)
+
+
+def _slice(
+    name: str,
+    value: str,
+    part: Bools,
+    ours: _Measured,
+    theirs: _Measured | None,
+    metric: str,
+    units: Units,
+    settings: Settings,
+    declared: bool,
+) -> Slice:
+    own = part & _kept(ours, None, settings)
+    measured, own_units = ours.named(metric).on(own), units.on(own)
+    sums = _resampled([measured], own_units, settings.seed).get((metric, 0), np.empty(0))
+    compared = None
+    if theirs is not None:
+        compared = _compared(ours, theirs, metric, units, settings, part, CONFIDENCE)
+    estimate = measured.estimate(own_units, sums) if measured.defined else Estimate(0.0, 0.0, 1.0)
+    p_value = compared.p_value if compared else 1.0
+    rows, count = int(part.sum()), units.on(part).count
+    return Slice(name, value, rows, count, estimate, compared, p_value, declared)
+
+
+def _slice_value(row: Prediction, name: str) -> str:
+    if name == "class":
+        return row.reference.strip()
+    if name == "group":
+        return row.group
+    return _text(row.fields.get(name))
+
+
+def _adjusted(slices: list[Slice]) -> list[Slice]:
+    """Holm's step-down correction: the least p-value by the number of slices, and so on."""
+    order = sorted(range(len(slices)), key=lambda number: slices[number].p_adjusted)
+    result, largest = list(slices), 0.0
+    for place, number in enumerate(order):
+        adjusted = min(1.0, slices[number].p_adjusted * (len(slices) - place))
+        largest = max(largest, adjusted)
+        result[number] = replace(slices[number], p_adjusted=largest)
+    return result
+
+
+def _within_rows(rows: Sequence[Prediction], metric: Metric) -> dict[str, float] | None:
+    """With several answers a row: how many, and what share of the variance lies within rows."""
+    by_id = Units.of([row.id for row in rows])
+    if by_id.single:
+        return None
+    values = np.nan_to_num(metric.scores)
+    counts = np.bincount(by_id.of_row)
+    means = np.bincount(by_id.of_row, weights=values) / counts
+    within = float(((values - means[by_id.of_row]) ** 2).sum() / max(len(values) - len(counts), 1))
+    unequal = np.bincount(by_id.of_row, weights=np.abs(values - means[by_id.of_row])) > ZERO
+    return {
+        "answers": float(len(values) / len(counts)),
+        "deviation_within_rows": float(np.sqrt(within)),
+        "deviation_between_rows": float(means.std()),
+        "rows_that_vary": float(unequal.mean()),
+    }
+
+
+def serving(rows: Sequence[Prediction]) -> dict[str, float | None]:
+    """Summarise time and tokens of the answers, where the rows hold them.
+
+    Returns:
+        `latency_p50_ms`, `latency_p95_ms`, mean `input_tokens` and `output_tokens`; {} if nothing
+        was measured.
+    """
+    answered = [row for row in rows if row.prediction is not None]
+    seconds = [row.seconds for row in answered if row.seconds is not None]
+    found: dict[str, float | None] = {}
+    if seconds:
+        p50, p95 = np.quantile(seconds, [0.5, 0.95])
+        found |= {"latency_p50_ms": float(1000 * p50), "latency_p95_ms": float(1000 * p95)}
+    for name in ("input_tokens", "output_tokens"):
+        values = [value for row in answered if (value := getattr(row, name)) is not None]
+        if values:
+            found[name] = float(np.mean(values))
+    return found
+
+
 def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list[Prediction]:
-    """The other model's rows in the order of ours; an unpaired comparison would say nothing."""
-    by_id = {row.id: row for row in others}
-    missing = sum(row.id not in by_id for row in rows)
-    if missing or len(by_id) != len(rows):
+    """The other model's answers in the order of ours, each to the same row."""
+    by_key = {row.key: row for row in others}
+    missing, extra = sum(row.key not in by_key for row in rows), len(by_key) - len(rows)
+    if missing or extra:
+        found = f"{missing:,} of {len(rows):,} rows are missing in the baseline"
+        if not missing:
+            found = f"the baseline has {extra:,} rows that are not in the predictions"
         raise UsageError(
-            f"the two files do not hold the same rows: {missing:,} of {len(rows):,} ids are "
-            f"missing in the baseline, which holds {len(by_id):,}",
+            f"the two files do not hold the same rows: {found}",
             where="baseline",
             fix="let both models answer the same held-out file",
         )
-    paired = [by_id[row.id] for row in rows]
+    paired = [by_key[row.key] for row in rows]
     pairs = list(zip(rows, paired, strict=True))
     _require_none([a.id for a, b in pairs if a.reference != b.reference], "reference")
     # A file may leave the inputs out.
@@ -310,34 +652,23 @@ def _require_none(changed: Sequence[str], what: str) -> None:
         )
 
 
-def _confusion(answered: Sequence[Prediction]) -> metrics_labels.Confusion:
-    return metrics_labels.confusion(
-        [row.prediction or "" for row in answered], [row.reference for row in answered]
-    )
-
-
 def _flips(
-    rows: Sequence[Prediction], ours: _Measured, theirs: _Measured, right: str
+    rows: Sequence[Prediction], ours: _Measured, theirs: _Measured, metric: str
 ) -> list[dict[str, str]]:
-    triples = zip(rows, ours.scores(right), theirs.scores(right), strict=True)
+    """The rows on which the deciding metric differs, by which wins and losses are counted."""
+    gains = np.nan_to_num(ours.named(metric).scores) - np.nan_to_num(theirs.named(metric).scores)
     return [
-        {"id": row.id, "flip": "fixed" if tuned > base else "broken"}
-        for row, tuned, base in triples
-        if tuned is not None and base is not None and tuned != base
+        {"id": row.id, "flip": "fixed" if gain > 0 else "broken"}
+        for row, gain in zip(rows, gains.tolist(), strict=True)
+        if abs(gain) > ZERO
     ]
 
 
-def detect_task(rows: Sequence[Prediction]) -> str:
-    """Tell the task from the references.
+def detectable(rows: int, differing: float) -> float:
+    """The smallest difference of a right/wrong metric that independent rows show at 80 % power.
 
-    Returns:
-        "json" if all are JSON objects; "classification" if at most 30 short texts come back again
-        and again, five times each on average; else "text".
+    Args:
+        rows: Held-out rows.
+        differing: The share of rows on which the two models are expected to differ.
     """
-    references = [row.reference for row in rows]
-    if all(parse(text) is not None for text in references):
-        return "json"
-    labels = {normalized(text) for text in references}
-    few = len(labels) <= min(_MAX_LABELS, len(references) / _MIN_ROWS_PER_LABEL)
-    short = all(0 < len(label) <= _MAX_LABEL_CHARACTERS for label in labels)
-    return "classification" if few and short else "text"
+    return smallest_difference(float(np.sqrt(differing)), rows)

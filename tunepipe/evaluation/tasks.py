@@ -1,10 +1,10 @@
-"""What a task asks of the references that answers are scored against."""
+"""Tasks: what each requires of the references, and which one the references suggest."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.tokenization import normalized
@@ -14,6 +14,43 @@ MAX_LABELS = 200
 MAX_OUTPUT_TOKENS = 256  # the pipelines' own default
 MAX_DEPTH = 64
 Object = dict[str, Any]
+_MIN_ROWS_PER_LABEL, _MAX_LABEL_CHARACTERS = 3, 50
+
+
+class Task(NamedTuple):
+    """A task, and why it was taken.
+
+    Args:
+        name: One of TASKS.
+        reason: For people: that it was set, or what the references look like.
+    """
+
+    name: str
+    reason: str
+
+
+def choose_task(references: Sequence[str], name: str = "auto") -> Task:
+    """Take the task that was set, or detect it from the references.
+
+    Returns:
+        "json" if all references are JSON objects; "classification" if at most 200 short texts
+        occur three times each on average; else "text".
+
+    Raises:
+        UsageError: The name is not a task.
+    """
+    check_task(name)
+    if name != "auto":
+        return Task(name, "set")
+    if all(parse(text) is not None for text in references):
+        return Task("json", "every reference is a JSON object")
+    labels = {normalized(text) for text in references}
+    few = len(labels) <= min(MAX_LABELS, len(references) / _MIN_ROWS_PER_LABEL)
+    if few and all(len(label) <= _MAX_LABEL_CHARACTERS for label in labels):
+        each = len(references) / len(labels)
+        reason = f"the references are {len(labels):,} short texts, {each:.0f} times each"
+        return Task("classification", reason)
+    return Task("text", "the references are neither JSON objects nor a few short labels")
 
 
 def check_task(name: Any) -> None:
@@ -24,7 +61,7 @@ def check_task(name: Any) -> None:
     """
     if name not in (*TASKS, "auto"):
         raise UsageError(
-            f"there is no task {name}", where="task", fix=f"name one of {', '.join(TASKS)}, auto"
+            f"{name!r} is not a task", where="task", fix=f"name one of {', '.join(TASKS)}, auto"
         )
 
 
@@ -45,8 +82,8 @@ def cut_answers(longest_tokens: int, max_output_tokens: int) -> tuple[str, ...]:
     """Warn where answers as long as the references would be cut, and judged by their beginning.
 
     Args:
-        longest_tokens: About so many has the longest reference.
-        max_output_tokens: So many an answer may have.
+        longest_tokens: Tokens of the longest reference, about.
+        max_output_tokens: Tokens that an answer may have.
     """
     if longest_tokens <= max_output_tokens:
         return ()
@@ -68,7 +105,7 @@ def labels_of(references: Sequence[str]) -> dict[str, str]:
         raise UsageError(
             f"the references hold {len(shown):,} different labels, more than {MAX_LABELS}",
             where="task",
-            fix="score these rows with --task text",
+            fix="score these rows with task text",
         )
     return shown
 
@@ -77,14 +114,14 @@ def object_of(text: str) -> Object:
     """Read a reference as a JSON object.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is not one.
     """
     value = parse(text)
     if value is None:
         raise UsageError(
             "a reference is not a JSON object",
             where="task",
-            fix="score these rows with --task text, or mend the references",
+            fix="score these rows with task text, or correct the references",
         )
     return value
 

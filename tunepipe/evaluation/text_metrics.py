@@ -6,7 +6,7 @@ All of them are 0..1 here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
 from tunepipe.evaluation.metric import Metric, mean, share
+from tunepipe.evaluation.normalization import plain_text
 from tunepipe.evaluation.tokenization import normalized, spaced, tokens
 
 Ints = npt.NDArray[np.int64]
@@ -133,24 +134,31 @@ class Vocabulary(dict[str, int]):
         return np.array([self[token] for token in tokens], dtype=np.int64)
 
 
-PRIMARY, RIGHT = "rouge_l", "exact_match_normalized"
+# The metric that decides, those shown both strict and by content, and the content of an answer.
+PRIMARY, PAIRED, CONTENT = "rouge_l", ("exact_match", "rouge_l"), plain_text
 _BLEU_ORDER, _CHRF_ORDER, _CHRF_BETA = 4, 6, 2
 
 
-def measure(predictions: Sequence[str], references: Sequence[str]) -> list[Metric]:
-    """All text metrics of the rows, one or more.
+def measure(
+    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+) -> list[Metric]:
+    """Measure all text metrics of the rows.
 
     Args:
-        predictions: The answers.
-        references: What was wanted, in the same order.
+        predictions: The answers, one or more.
+        references: The right answers, in the same order.
+        only: PAIRED for those metrics alone; empty for all.
     """
     pairs = list(zip(predictions, references, strict=True))
+    exact = share("exact_match", [answer == wanted for answer, wanted in pairs])
+    if only:
+        return [exact, *(m for m in _token_metrics(predictions, references) if m.name in only)]
     return [
-        share("exact_match", [ours == wanted for ours, wanted in pairs]),
+        exact,
         share("exact_match_normalized", [normalized(a) == normalized(b) for a, b in pairs]),
         *_token_metrics(predictions, references),
-        Metric("bleu", bleu_statistics(predictions, references), bleu),
-        Metric("chrf", chrf_statistics(predictions, references), chrf),
+        Metric("bleu", bleu_statistics(predictions, references), bleu, earned=slice(1, 5)),
+        Metric("chrf", chrf_statistics(predictions, references), chrf, earned=slice(0, 6)),
         mean("edit_similarity", edit_similarities(predictions, references)),
     ]
 

@@ -15,6 +15,7 @@ PINS = {
     "google.cloud.storage": "google-cloud-storage==3.17.1",
     "google.genai": "google-genai==2.34.0",
     "jinja2": "Jinja2==3.1.6",
+    "jsonschema": "jsonschema==4.26.0",
     "msgspec": "msgspec==0.22.0",
     "numpy": "numpy==2.4.6",
     "peft": "peft==0.21.2",

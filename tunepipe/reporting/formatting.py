@@ -75,6 +75,11 @@ def points(value: Any) -> str:
     return MISSING if number is None else _signed(f"{100 * number:+z.1f}".replace("+0.0", "0.0"))
 
 
+def percent(share: float) -> str:
+    """Write a share as a percentage with as many digits as it needs: "95 %", "99.2 %"."""
+    return f"{100 * share:.4g} %"
+
+
 def between(low: Any, high: Any, *, signed: bool = False) -> str:
     """Write an interval, "80.1–87.9" or signed "+1.2 to +3.4"; empty where an end is missing."""
     if finite(low) is None or finite(high) is None:
