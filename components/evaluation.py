@@ -65,7 +65,6 @@ def judge_models(
     prompt: str = "",
     max_cost_usd: float = 0.0,
     tables: dict = {},  # noqa: B006
-    seed: int = 0,
     work_dir: str = "",
 ) -> str:
     """Let a Gemini judge each row in both orders; two different replies are a tie.
@@ -80,7 +79,6 @@ def judge_models(
         prompt: A template with $input, $reference, $first and $second; empty takes ours.
         max_cost_usd: Above this estimate nothing is asked, which is no failure; 0 sets no limit.
         tables: Values that replace those of the package's dated tables.
-        seed: Seeds the comparison.
         work_dir: A folder where replies are kept as they come; a killed step goes on from there
             and pays for no reply twice. Empty keeps none.
 
@@ -92,7 +90,7 @@ def judge_models(
     from tunepipe.steps.judging import judge_step
 
     who = {"model": judge_model, "project": project, "region": region, "prompt": prompt}
-    how = {"max_cost_usd": max_cost_usd, "seed": seed, "work_dir": work_dir}
+    how = {"max_cost_usd": max_cost_usd, "work_dir": work_dir}
     how["catalog"] = load_catalog(tables)
     return judge_step({"tuned": tuned, "base": base}, plan, judgement.path, **who, **how)
 

@@ -271,7 +271,6 @@ def build_tuning_pipeline(
                         prompt=judge_prompt,
                         max_cost_usd=max_cost_usd,
                         tables=tables,
-                        seed=seed,
                         work_dir=work_dir,
                     ).outputs["judgement"]
                     import_evaluation(

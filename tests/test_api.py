@@ -14,7 +14,7 @@ from tunepipe.errors import DataError, LimitError, UsageError
 ROWS = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(120)]
 FRAME = pandas.DataFrame(ROWS)
 ANSWERS = [
-    {"id": str(n), "input": "q", "reference": "a b c", "prediction": "a b c" if n % 2 else "x"}
+    {"id": str(n), "input": f"q {n}", "reference": "a b c", "prediction": "a b c" if n % 2 else "x"}
     for n in range(40)
 ]
 

@@ -201,7 +201,7 @@ class Scores:
         return self.evaluation.as_json()
 
     def _repr_html_(self) -> str:
-        from tunepipe.evaluation.comparison import decide
+        from tunepipe.evaluation.comparison import Gate
         from tunepipe.reporting.notebook import result_html
 
         evaluation = self.evaluation
@@ -217,10 +217,10 @@ class Scores:
         ]
         comparison = evaluation.comparison
         return result_html(
-            f"Scores of {evaluation.rows:,} rows, {evaluation.task}",
+            f"Scores of {evaluation.rows:,} rows, {evaluation.task.name}",
             self.verdict,
             [(("metric", "value", "95 % interval", "baseline"), rows)],
-            [decide(comparison)[1]] if comparison else [],
+            [Gate(comparison).decide()[1]] if comparison else [],
         )
 
 

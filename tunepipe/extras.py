@@ -12,7 +12,7 @@ from tunepipe.errors import UsageError
 EXTRAS = {
     "kfp": ("kfp", "yaml"),
     "local": ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers"),
-    "score": ("rapidfuzz", "sacrebleu", "scipy"),
+    "score": ("jsonschema", "rapidfuzz", "sacrebleu", "scipy"),
     "tables": ("openpyxl", "pandas", "pyarrow"),
     "vertex": ("google.auth", "google.cloud.aiplatform_v1", "google.cloud.storage", "google.genai"),
 }

@@ -325,10 +325,16 @@ def test_score_alone(said):
     predictions("tuned.jsonl", 90)
     code, found, _ = said("score", "tuned.jsonl", "--json")
     assert code == 0
-    assert list(found) == ["rows", "metrics", "comparison"]
-    assert found["metrics"]["exact_match"]["value"] == 0.9
-    assert found["comparison"] is None
-    assert "exact_match" in said("score", "tuned.jsonl")[2]
+    assert list(found)[:3] == ["rows", "metrics", "comparison"]
+    assert found["metrics"]["accuracy"]["value"] == 0.9
+    assert (found["task"], found["metric"], found["comparison"]) == (
+        "classification",
+        "accuracy",
+        None,
+    )
+    err = said("score", "tuned.jsonl")[2]
+    assert "classification (the references are 5 short texts, 20 times each); accuracy" in err
+    assert "90.0" in err
 
 
 @pytest.mark.parametrize(
@@ -342,6 +348,53 @@ def test_score_against_a_baseline(said, tuned, baseline, verdict, code):
     ended, found, _ = said(*arguments, "--json")
     assert (ended, found["comparison"]["verdict"]) == (code, verdict)
     assert f"{verdict}: " in said(*arguments)[2]
+
+
+@pytest.mark.parametrize(
+    ("tuned", "extra", "code"),
+    [
+        (90, ("--require", "better"), 0),
+        (50, ("--require", "better"), 1),
+        (50, ("--require", "not-worse"), 0),
+        (50, ("--require", "not-worse", "--margin", "0.001"), 1),
+        (50, ("--require", "not-worse", "--margin", "0.2"), 0),
+        (20, ("--require", "not-worse"), 1),
+        (90, ("--require", "perfect"), 2),
+    ],
+)
+def test_a_required_verdict_sets_the_exit_code(said, tuned, extra, code):
+    predictions("tuned.jsonl", tuned)
+    predictions("base.jsonl", 50)
+    assert said("score", "tuned.jsonl", "--baseline", "base.jsonl", *extra)[0] == code
+
+
+def test_a_required_verdict_needs_a_baseline(said):
+    predictions("tuned.jsonl", 50)
+    assert said("score", "tuned.jsonl", "--require", "better")[0] == 2
+
+
+def test_a_margin_shows_its_effect(said):
+    predictions("tuned.jsonl", 50)
+    predictions("base.jsonl", 50)
+    arguments = ("score", "tuned.jsonl", "--baseline", "base.jsonl", "--margin", "0.2")
+    _, found, _ = said(*arguments, "--json")
+    assert (found["comparison"]["margin"], found["comparison"]["non_inferior"]) == (0.2, True)
+    assert "a loss of more than 20.0 points is ruled out" in said(*arguments)[2]
+
+
+def test_slices_and_groups_are_shown(said):
+    rows = [
+        {"id": str(n), "reference": "a", "prediction": "a" if n % 4 else "b", "topic": n % 2,
+         "customer": n % 10}
+        for n in range(60)
+    ]  # fmt: skip
+    write("tuned.jsonl", rows)
+    extra = ("--slice-by", "topic", "--group-by", "customer")
+    _, found, _ = said("score", "tuned.jsonl", *extra, "--json")
+    assert (found["groups"], [each["value"] for each in found["slices"]]) == (10, ["0", "1", "a"])
+    err = said("score", "tuned.jsonl", *extra)[2]
+    assert "in 10 independent groups" in err
+    assert "topic=1" in err
 
 
 def test_a_file_is_its_own_baseline(said):
@@ -358,7 +411,7 @@ def test_score_reports(said, baseline, suffix):
     extra = ("--baseline", baseline) if baseline else ()
     assert said("score", "tuned.jsonl", *extra, "--report", f"r{suffix}")[0] == 0
     text = Path(f"r{suffix}").read_text(encoding="utf-8")
-    assert "exact_match" in text or "exact match" in text.lower()
+    assert "accuracy" in text.lower()
     assert ("better" in text) or not baseline
 
 

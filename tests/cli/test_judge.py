@@ -52,7 +52,7 @@ def test_the_judge_stands_beside_the_metrics(cloud, said):
     arguments = (*BOTH, *JUDGE, "--yes", "--report", "r.html")
     code, found, _ = said(*arguments, "--json")
     assert code == 0
-    assert list(found) == ["rows", "metrics", "comparison", "judge"]
+    assert list(found)[:3] == ["rows", "metrics", "comparison"]
     judge = found["judge"]
     assert [judge["comparison"][key] for key in ("wins", "losses", "ties")] == [8, 1, 3]
     assert (judge["model"], judge["judged"], judge["disagreements"]) == ("gemini-3.5-flash", 11, 0)

@@ -11,12 +11,21 @@ from tunepipe.data.predictions import Prediction
 from tunepipe.errors import UsageError
 
 texts = st.text(st.characters(codec="utf-8"))
-rows = st.builds(Prediction, texts, texts, texts, st.none() | texts, texts)
+rows = st.builds(
+    Prediction,
+    *(texts, texts, texts, st.none() | texts, texts),
+    group=texts,
+    hash=texts,
+    answer=st.integers(0, 9),
+    seconds=st.none() | st.floats(0, 1e6),
+    output_tokens=st.none() | st.integers(0, 10**6),
+    fields=st.dictionaries(st.sampled_from(["language", "topic"]), texts | st.integers()),
+)
 GOOD = '{"id": "a", "input": "i", "reference": "r", "prediction": "p"}'
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(rows, min_size=1, unique_by=lambda row: row.id))
+@given(st.lists(rows, min_size=1, unique_by=lambda row: row.key))
 def test_what_is_written_is_read_back(tmp_path_factory, written):
     path = tmp_path_factory.mktemp("rows") / "predictions.jsonl"
     assert predictions.write(written, path) == len(written)
@@ -44,14 +53,14 @@ def test_half_a_surrogate_pair_is_replaced_and_a_pair_split_in_two_is_joined():
     assert (back.input, back.prediction) == ("x\ufffd", "😀")
 
 
-def test_blank_lines_unknown_fields_and_a_byte_order_mark_are_passed_over(tmp_path):
+def test_blank_lines_are_skipped_and_other_fields_are_kept(tmp_path):
     path = tmp_path / "predictions.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b'\r\n\n{"id": "b", "reference": "",')
     with path.open("ab") as file:
         file.write(b' "prediction": "", "extra": 1}\n \n')
     assert predictions.read(path) == [
         Prediction("a", "i", "r", "p"),
-        Prediction("b", "", "", ""),
+        Prediction("b", "", "", "", fields={"extra": 1}),
     ]
 
 
@@ -65,12 +74,12 @@ def test_blank_lines_unknown_fields_and_a_byte_order_mark_are_passed_over(tmp_pa
         (b'{"reference": "r", "prediction": "p"}', "the field id is missing"),
         (b'{"id": "b", "prediction": "p"}', "the field reference is missing"),
         (b'{"id": "b", "reference": "r"}', "the field prediction is missing"),
-        (b'{"id": 1.5, "reference": "r", "prediction": "p"}', "the field id is not a text"),
-        (b'{"id": true, "reference": "r", "prediction": "p"}', "the field id is not a text"),
-        (b'{"id": "b", "reference": {}, "prediction": "p"}', "the field reference is not a text"),
-        (b'{"id": "b", "reference": "r", "prediction": 1}', "the field prediction is not a text"),
+        (b'{"id": 1.5, "reference": "r", "prediction": "p"}', "the field id is not a string"),
+        (b'{"id": true, "reference": "r", "prediction": "p"}', "the field id is not a string"),
+        (b'{"id": "b", "reference": {}, "prediction": "p"}', "the field reference is not a string"),
+        (b'{"id": "b", "reference": "r", "prediction": 1}', "the field prediction is not a string"),
         (b'{"id": "b", "input": null, "reference": "r", "prediction": "p"}', "the field input"),
-        (GOOD.encode(), "this id already stands on line 1"),
+        (GOOD.encode(), "this id is already used on line 1"),
     ],
 )
 def test_a_bad_line_is_named_and_not_quoted(tmp_path, line, found):
@@ -81,6 +90,20 @@ def test_a_bad_line_is_named_and_not_quoted(tmp_path, line, found):
     assert error.value.found.startswith(found)
     assert error.value.where == f"{path}, line 3"
     assert error.value.fix
+
+
+def test_several_answers_of_a_row_have_numbers(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    answers = [Prediction("a", "i", "r", "p", answer=number) for number in range(3)]
+    predictions.write(answers, path)
+    assert predictions.read(path) == answers
+
+
+@pytest.mark.parametrize("value", [-1, True, "1", float("nan")])
+def test_a_measurement_is_a_number_of_zero_or_more(value):
+    line = json.dumps(json.loads(GOOD) | {"seconds": value})
+    with pytest.raises(UsageError, match="seconds is not a number of 0 or more"):
+        predictions.decode(line)
 
 
 def test_a_number_may_stand_as_id():

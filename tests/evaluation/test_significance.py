@@ -1,127 +1,114 @@
-"""The exact tests: against enumeration, scipy and their own intervals."""
-
-from itertools import product
+"""The tests of equality, and what a number of rows can show."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, permutation_test
+from scipy.stats import binom, binomtest
 
+from tunepipe.evaluation.classification_metrics import measure
+from tunepipe.evaluation.intervals import Sample
+from tunepipe.evaluation.metric import ratio
 from tunepipe.evaluation.significance import (
-    bound_of_no_difference,
     mcnemar,
-    rows_needed,
-    sign_flips,
+    more_units,
+    smallest_difference,
+    swap_test,
 )
 
-tenths = st.integers(-10, 10).map(lambda n: n / 10)
-
-
-def flipped(differences):
-    """Every way of signs, one by one."""
-    return [np.mean(np.multiply(s, differences)) for s in product((1, -1), repeat=len(differences))]
-
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(tenths, min_size=1, max_size=8).filter(any))
-def test_up_to_thirteen_rows_all_sign_flips_are_counted(differences):
-    p_value, low, high = sign_flips(np.array(differences), seed=0)
-    mean = abs(np.mean(differences))
-    far = sum(abs(value) >= mean - 1e-12 for value in flipped(differences))
-    assert p_value == pytest.approx(far / 2 ** len(differences))
-    assert (p_value <= 0.05) == (low > 0 or high < 0)
-    assert low - 1e-12 <= np.mean(differences) <= high + 1e-12
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_mid_p_is_the_exact_p_less_half_of_what_was_seen(wins, losses):
+    found = mcnemar(wins, losses)
+    if wins == losses:
+        assert found == 1
+    else:
+        seen = float(binom.pmf(wins, wins + losses, 0.5))
+        assert found == pytest.approx(binomtest(wins, wins + losses).pvalue - seen)
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.lists(tenths, min_size=1, max_size=8).filter(any), tenths)
-def test_the_interval_holds_what_the_test_would_not_reject(differences, shift):
-    _, low, high = sign_flips(np.array(differences), seed=0)
-    p_value, *_ = sign_flips(np.array(differences) - shift, seed=0)
-    if np.ptp(differences) > 0 and min(abs(low - shift), abs(high - shift)) > 1e-9:
-        assert (p_value > 0.05) == (low < shift < high)
+def error_of_mcnemar(rows, differing):
+    """How often equal models are told apart, by exact sums."""
+    total = 0.0
+    for count in range(1, rows + 1):
+        wins = np.arange(count + 1)
+        told = np.array([mcnemar(int(w), count - int(w)) < 0.05 for w in wins])
+        total += binom.pmf(count, rows, differing) * binom.pmf(wins, count, 0.5)[told].sum()
+    return total
 
 
-def test_random_subsets_agree_with_scipys_permutation_test():
-    differences = np.random.default_rng(2).normal(0.1, 0.25, 30)
-    p_value, low, high = sign_flips(differences, seed=0)
-    peer = permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=9_999, rng=1
+@pytest.mark.parametrize("rows", [6, 15, 30, 50, 80])
+@pytest.mark.parametrize("differing", [0.1, 0.34, 0.5])
+def test_the_error_of_the_mid_p_holds_where_at_most_half_of_the_rows_differ(rows, differing):
+    assert error_of_mcnemar(rows, differing) <= 0.05
+
+
+def test_swaps_of_a_mean_agree_with_the_score_test():
+    rng = np.random.default_rng(2)
+    ours, theirs = (np.column_stack([rng.random(60), np.ones(60)]) for _ in "12")
+    ours[:, 0] = np.clip(ours[:, 0] + 0.08, 0, 1)
+    gains = ours[:, 0] - theirs[:, 0]
+    peer = Sample.of(gains, np.ones(60), -1, 1).p_value()
+    assert swap_test(ours, theirs, ratio, seed=0) == pytest.approx(peer, abs=0.03)
+
+
+def test_equal_models_have_a_p_value_of_one():
+    same = np.ones((9, 2))
+    assert swap_test(same, same.copy(), ratio, seed=0) == 1
+
+
+def test_swaps_of_macro_f1_tell_equal_models_apart_no_more_than_five_times_in_a_hundred():
+    rng, errors = np.random.default_rng(5), 0
+    for seed in range(200):
+        wanted = rng.choice(list("aaaabbc"), 60)
+        models = [np.where(rng.random(60) < 0.7, wanted, rng.choice(list("abc"), 60)) for _ in "12"]
+        ours, theirs = (measure(list(model), list(wanted))[1] for model in models)
+        p_value = swap_test(ours.statistics, theirs.statistics, ours.combine, seed=seed)
+        errors += p_value <= 0.05
+    assert errors / 200 <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize(("rows", "differing"), [(100, 0.2), (300, 0.1), (1000, 0.3)])
+def test_the_smallest_difference_is_shown_four_times_in_five(rows, differing):
+    size = smallest_difference(np.sqrt(differing - 0.05**2), rows)
+    wins = (differing + size) / 2
+    drawn = np.random.default_rng(4).multinomial(
+        rows, [wins, differing - wins, 1 - differing], size=300
     )
-    assert p_value == pytest.approx(peer.pvalue, abs=0.01)
-    spread = 2.05 * differences.std(ddof=1) / np.sqrt(30)
-    assert (low, high) == pytest.approx(
-        (differences.mean() - spread, differences.mean() + spread), abs=0.01
-    )
+    shown = 0
+    for won, lost, same in drawn.tolist():
+        gains = np.repeat([1.0, -1.0, 0.0], [won, lost, same])
+        shown += Sample.of(gains, np.ones(rows), -1, 1).low(0.95) > 0
+    assert 0.74 <= shown / 300 <= 0.9
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5])
-def test_five_rows_can_show_nothing(rows):
-    assert sign_flips(np.full(rows, 0.5), seed=0) == (2 / 2**rows, -1.0, 1.0)
-    assert mcnemar(np.ones(rows))[1] < 0
+def test_no_number_of_rows_shows_a_difference_without_chance_to_miss_one():
+    assert smallest_difference(0.0, 1) == 1
+    assert smallest_difference(0.0, 100) == pytest.approx(3.97 / 100, abs=0.003)
+    sizes = [smallest_difference(0.4, rows) for rows in (10, 100, 1_000, 10_000)]
+    assert sizes == sorted(sizes, reverse=True)
 
 
-def test_six_rows_can():
-    assert sign_flips(np.full(6, 0.5), seed=0)[:2] == (2 / 64, 0.5)
-    assert mcnemar(np.ones(6))[1] > 0
+def test_more_rows_are_a_range_and_nothing_without_a_sign_of_a_difference():
+    assert more_units(0.05, 0.4, 100, p_value=0.31) is None
+    assert more_units(0.001, 0.4, 100, p_value=0.2) is None
+    few, many = more_units(0.05, 0.4, 100, p_value=0.2)
+    assert 1 <= few < many
+    assert smallest_difference(0.4, 100 + few) == pytest.approx(0.05 + 0.6745 * 0.04, abs=0.001)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
-def test_mcnemar_is_a_fair_coin_on_the_rows_that_differ(wins, losses, ties):
-    if wins + losses == 0:
-        return
-    differences = np.repeat([1.0, -1.0, 0.0], [wins, losses, ties])
-    p_value, low, high = mcnemar(differences)
-    assert p_value == pytest.approx(binomtest(wins, wins + losses).pvalue)
-    assert (p_value < 0.05) == (low > 0 or high < 0)
-    assert low <= differences.mean() + 1e-12
-    assert high >= differences.mean() - 1e-12
-
-
-@pytest.mark.parametrize("rows", [1, 10, 300])
-def test_no_difference_on_few_rows_does_not_rule_one_out(rows):
-    bound = bound_of_no_difference(rows)
-    assert (1 - bound) ** rows == pytest.approx(0.05)
-    assert mcnemar(np.zeros(rows)) == (1.0, -bound, bound)
-    assert sign_flips(np.zeros(rows), seed=0) == (1.0, -bound, bound)
-
-
-def rejections(test, draw):
-    rng = np.random.default_rng(9)
-    return sum(test(draw(rng)) <= 0.05 for _ in range(400)) / 400
-
-
-@pytest.mark.parametrize("rows", [7, 16, 40])
-def test_equal_models_are_told_apart_no_more_than_five_times_in_a_hundred(rows):
-    def score(rng):
-        return np.where(rng.random(rows) < 0.4, 1.0, rng.beta(1, 3, rows))
-
-    found = rejections(lambda d: sign_flips(d, seed=0)[0], lambda rng: score(rng) - score(rng))
-    assert found <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 400)
-
-
-@pytest.mark.parametrize(("share", "difference"), [(0.3, 0.1), (0.5, 0.2)])
-def test_so_many_rows_find_it_four_times_in_five(share, difference):
-    wins = (share + difference) / 2
-    odds = [share - wins, 1 - share, wins]
-    pilot = np.repeat([-1.0, 0.0, 1.0], np.round(np.array(odds) * 1_000).astype(int))
-    rows = rows_needed(pilot)
-    drawn = np.random.default_rng(4).multinomial(rows, odds, size=600)
-    found = np.mean([binomtest(w, w + lost).pvalue <= 0.05 for lost, _, w in drawn.tolist()])
-    # The exact test gives a few points away to be exact.
-    assert 0.71 <= found <= 0.84
-
-
-def test_rows_needed_for_scores_is_the_textbook_number():
-    rng = np.random.default_rng(1)
-    pilot = rng.normal(0, 1, 100_000)
-    pilot += 0.2 - pilot.mean()
-    # (1.96 + 0.8416)^2 / 0.2^2 = 196.2; the root mean square instead of the deviation adds 2.7.
-    assert rows_needed(pilot) == pytest.approx(199, abs=3)
-
-
-def test_no_difference_needs_no_number_and_a_plain_one_at_least_six():
-    assert rows_needed(np.array([1.0, -1.0])) is None
-    assert rows_needed(np.array([1.0])) == 6
+def test_a_number_of_rows_that_is_followed_settles_it_more_often_than_not():
+    """Of those who see a sign of a difference that is there, and add the larger number."""
+    rng, settled = np.random.default_rng(6), []
+    for _ in range(400):
+        pilot = rng.choice([1.0, -1.0, 0.0], 150, p=[0.14, 0.08, 0.78])
+        sample = Sample.of(pilot, np.ones(150), -1, 1)
+        more = more_units(sample.mean, sample.deviation, 150, sample.p_value())
+        if more is None or sample.low(0.95) > 0:
+            continue
+        added = rng.choice([1.0, -1.0, 0.0], min(more[1], 20_000), p=[0.14, 0.08, 0.78])
+        everything = np.concatenate([pilot, added])
+        settled.append(Sample.of(everything, np.ones(len(everything)), -1, 1).low(0.95) > 0)
+    assert len(settled) > 50
+    assert np.mean(settled) >= 0.75

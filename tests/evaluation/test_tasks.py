@@ -35,4 +35,4 @@ def test_references_that_suit(task, references):
 def test_references_that_do_not(task, references, said):
     with pytest.raises(UsageError, match=said) as caught:
         check_references(task, references)
-    assert "--task text" in caught.value.fix
+    assert "task text" in caught.value.fix

@@ -1,6 +1,7 @@
 """Comparison, report and promotion, as the steps of a pipeline do them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from kfp import dsl
@@ -71,7 +72,7 @@ def test_without_a_base_model_there_is_not_enough_evidence(given, tmp_path):
     given["guard_tuned"], given["guard_base"] = given["tuned"], given["base"]
     found = compared(given, tmp_path)
     assert found.verdict == "not-enough-evidence"
-    assert "60 left out as unanswered" in found.reason
+    assert "missing: 60 answers of the other model" in found.reason
     assert found.scores["base"]["unanswered"] == ROWS
 
 
@@ -84,6 +85,38 @@ def test_what_must_not_get_worse_holds_a_better_model_back(given, tmp_path):
     said = json.loads((tmp_path / "comparison").read_text())
     assert said["comparisons"]["base"]["verdict"] == "better"
     assert said["comparisons"]["guard"]["losses"] == 25
+
+
+def test_a_guard_with_missing_answers_does_not_hold(given, tmp_path):
+    """A guard of 60 prompts, of which the tuned model answered six, used to pass unmentioned."""
+    rows = [Prediction(str(n), f"q {n}", "yes", "yes" if n < 6 else None) for n in range(ROWS)]
+    write(rows, tmp_path / "guard_tuned")
+    write([replace(row, prediction="yes") for row in rows], tmp_path / "guard_base")
+    given["guard_tuned"] = artifact(tmp_path / "guard_tuned")
+    given["guard_base"] = artifact(tmp_path / "guard_base")
+    found = compared(given, tmp_path)
+    assert found.verdict == "worse"
+    assert "on the guard set" in found.reason
+    write([replace(row, prediction="yes" if n else None) for n, row in enumerate(rows)],
+          tmp_path / "guard_tuned")  # fmt: skip
+    found = compared(given, tmp_path)
+    assert found.verdict == "not-enough-evidence"
+    assert "1 answer of the guard set is missing" in found.reason
+
+
+def test_a_loss_in_a_declared_slice_keeps_a_better_model_back(tmp_path):
+    for name in ("tuned", "base"):
+        rows = []
+        for n in range(200):
+            english = n < 150
+            right = english if name == "tuned" else (not english or n < 40)
+            row = Prediction(str(n), f"q {n}", f"answer {n}", f"answer {n}" if right else "no")
+            rows.append(replace(row, fields={"language": "en" if english else "ja"}))
+        write(rows, tmp_path / name)
+    given = {name: artifact(tmp_path / name) for name in ("tuned", "base")}
+    assert compared(given, tmp_path).verdict == "better"
+    found = compared(given, tmp_path, slice_by=["language"])
+    assert (found.verdict, "language=ja" in found.reason) == ("worse", True)
 
 
 def test_metrics_are_logged_with_their_intervals(given, tmp_path):

@@ -14,7 +14,7 @@ from tunepipe.data.predictions import Prediction, write
 from tunepipe.steps.judging import judge_step
 
 ROWS = 12
-PLACE = {"project": PROJECT, "region": REGION, "prompt": "", "catalog": load_catalog(), "seed": 0}
+PLACE = {"project": PROJECT, "region": REGION, "prompt": "", "catalog": load_catalog()}
 
 
 @pytest.fixture

@@ -63,7 +63,32 @@ Tables = Annotated[
     ),
 ]
 Task = Annotated[
-    str, typer.Option(metavar="NAME", help="What is scored: text, classification or json.")
+    str, typer.Option(metavar="NAME", help="Scored as auto, text, classification or json.")
+]
+Metric = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The metric that decides. Default: the task's. Your own: module:function, "
+        "regex:PATTERN, schema:FILE, number:TOLERANCE.",
+    ),
+]
+Normalize = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW", help="strict: answers as they are; content: without fences, quotes, case."
+    ),
+]
+Missing = Annotated[
+    str, typer.Option(metavar="HOW", help="A missing answer counts as wrong, or is excluded.")
+]
+SliceBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Compare each slice too; a loss in one stops a promotion. Repeatable; class, "
+        "language, or a field of the rows.",
+    ),
 ]
 EvalFraction = Annotated[
     float, typer.Option(metavar="F", help="The share of rows that is held out.")
@@ -82,7 +107,7 @@ StratifyBy = Annotated[
     str, typer.Option(metavar="KEY", help="Stratify exactly by this key: output, or a field.")
 ]
 Margin = Annotated[
-    float, typer.Option(metavar="D", help="How much worse still counts as no worse, 0 to 1.")
+    float, typer.Option(metavar="D", help="The largest acceptable loss, 0 to 1: 0.02 is 2 points.")
 ]
 
 

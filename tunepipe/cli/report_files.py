@@ -117,10 +117,11 @@ def _facts(
         "rows": _rows(details, tuned, base),
     }
     if found.comparison:
-        from tunepipe.evaluation.comparison import decide
+        from tunepipe.evaluation.comparison import Gate
 
-        facts["verdict"], facts["reason"] = decide(found.comparison)
-        facts["scores"]["base"] = {"metrics": details["baseline"]}
+        gate = Gate(found.comparison, slices=found.lost_slices)
+        facts["verdict"], facts["reason"] = gate.decide()
+        facts["scores"]["base"] = found.baseline_details()
         facts["comparisons"] = {"base": details["comparison"]}
     return facts
 

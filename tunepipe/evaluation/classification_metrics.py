@@ -84,7 +84,7 @@ def measure(
     # A rare class may be harder than its few rows show: one more row of each, missed.
     nothing = np.zeros((size, size))
     missed = np.concatenate([nothing, nothing, np.eye(size)], axis=1)
-    f1 = Metric("macro_f1", statistics, macro_f1, earned=slice(0, size), worst=missed)
+    f1 = Metric("macro_f1", statistics, macro_f1, earned=(0, size), worst=missed)
     return [share("accuracy", hits.tolist()), f1]
 
 

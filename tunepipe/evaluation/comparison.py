@@ -280,7 +280,7 @@ def _by_resampling(
     low = percentile_interval(worse - theirs_again, units, confidence)[0]
     high = percentile_interval(ours_again - other_worse, units, confidence)[1]
     p_value = swap_test(left, right, ours.combine, seed=seed) if test else 0.0
-    deviation = float(np.nanstd(ours_again - theirs_again)) * np.sqrt(units)
+    deviation = float(np.nanstd(ours_again - theirs_again) * np.sqrt(units))
     return Estimate(value, min(low, value), max(high, value)), p_value, deviation
 
 

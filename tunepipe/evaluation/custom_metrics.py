@@ -1,9 +1,9 @@
 """Metrics of a user's own: a function, a regular expression, a JSON schema, numbers.
 
-    module:function       score(prediction, reference) or score(prediction, reference, input) -> 0..1
-    regex:PATTERN         the answer matches the pattern from start to end
-    schema:FILE           the answer is JSON that the JSON Schema of the file accepts
-    number:TOLERANCE      the answer's number is the reference's, within TOLERANCE ("1%" is relative)
+    module:function     score(prediction, reference[, input]) returns 0..1
+    regex:PATTERN       the answer matches the pattern from start to end
+    schema:FILE         the answer is JSON that the JSON Schema of the file accepts
+    number:TOLERANCE    the answer's number is the reference's, within TOLERANCE ("1%": relative)
 
 A file's content travels with the run: `load` reads it here, and `measure` runs it in the step.
 """

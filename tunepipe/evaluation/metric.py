@@ -95,7 +95,7 @@ class Metric:
         kind: "share" (each row right or wrong), "mean" (each row a score), or "file" (a value of
             all rows together, such as BLEU). Of the first two, column 0 is the score and column 1
             is 1 where the row counts, else 0.
-        earned: The columns that only a good answer earns; a missing answer has 0 there.
+        earned: First and last column + 1 of what a good answer earns; a missing answer has 0 there.
         worst: For the lower end of the interval, rows of the worst kind that the sample may lack,
             shape (any, numbers); None takes an average row that earns nothing.
     """
@@ -104,7 +104,7 @@ class Metric:
     statistics: Floats
     combine: Callable[[Floats], Floats]
     kind: str = "file"
-    earned: slice = slice(0, 1)
+    earned: tuple[int, int] = (0, 1)
     worst: Floats | None = None
 
     @property
@@ -125,7 +125,8 @@ class Metric:
     @property
     def scores(self) -> Floats:
         """The metric of each row alone, NaN where the row does not count."""
-        return self.combine(self.statistics)
+        values: Floats = self.combine(self.statistics)
+        return values
 
     def on(self, rows: Bools) -> Metric:
         """The same metric on a part of its rows."""
@@ -136,15 +137,15 @@ class Metric:
         if not rows.any():
             return self
         statistics = self.statistics.copy()
-        statistics[rows, self.earned] = 0.0
+        statistics[rows, slice(*self.earned)] = 0.0
         return replace(self, statistics=statistics)
 
     def unseen(self) -> Floats:
         """The worst rows that the sample may lack."""
         if self.worst is not None:
             return self.worst
-        average = self.statistics.mean(axis=0)
-        average[self.earned] = 0.0
+        average: Floats = self.statistics.mean(axis=0)
+        average[slice(*self.earned)] = 0.0
         return average[None, :]
 
     def estimate(self, units: Units, sums: Floats, seed: int = 0) -> Estimate:

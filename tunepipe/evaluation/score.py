@@ -410,7 +410,9 @@ def _estimates(
     for number, metric in enumerate(left if right else ()):
         other = right[number]
         if metric.defined and other.defined:
-            drawn = None if metric.by_row else (sums[metric.name, 0], sums[metric.name, 1])
+            drawn = None
+            if (metric.name, 1) in sums:
+                drawn = sums[metric.name, 0], sums[metric.name, 1]
             differences[metric.name] = difference(
                 metric, other, pairs, seed=settings.seed, sums=drawn
             )[0]

@@ -157,8 +157,8 @@ def measure(
         exact,
         share("exact_match_normalized", [normalized(a) == normalized(b) for a, b in pairs]),
         *_token_metrics(predictions, references),
-        Metric("bleu", bleu_statistics(predictions, references), bleu, earned=slice(1, 5)),
-        Metric("chrf", chrf_statistics(predictions, references), chrf, earned=slice(0, 6)),
+        Metric("bleu", bleu_statistics(predictions, references), bleu, earned=(1, 5)),
+        Metric("chrf", chrf_statistics(predictions, references), chrf, earned=(0, 6)),
         mean("edit_similarity", edit_similarities(predictions, references)),
     ]
 

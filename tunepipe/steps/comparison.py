@@ -1,4 +1,4 @@
-"""What compare_models does: three models on the same rows, and the verdict."""
+"""Compares the models' predictions on the same rows, and decides what the gate says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tunepipe.data.predictions import Prediction, read
-from tunepipe.evaluation.comparison import decide
+from tunepipe.evaluation.comparison import Gate, Limits
 from tunepipe.evaluation.score import Evaluation, evaluate
 from tunepipe.files import write_json
 from tunepipe.steps.artifacts import Artifact, paths_of
@@ -15,7 +15,7 @@ from tunepipe.steps.artifacts import Artifact, paths_of
 
 @dataclass(frozen=True)
 class Compared:
-    """What came out.
+    """The result of the step.
 
     Args:
         verdict: better, worse or not-enough-evidence.
@@ -41,81 +41,86 @@ def compare_step(
     predictions: Mapping[str, Artifact | None],
     comparison_path: str,
     *,
-    task: str,
-    margin: float,
-    guard_margin: float,
-    seed: int,
+    guard_margin: float = 0.0,
+    limits: Limits | None = None,
+    **settings: Any,
 ) -> Compared:
     """Compare models on the same rows.
 
     Args:
-        predictions: The files of `tuned`, `base` and `champion`, and of `guard_tuned` and
-            `guard_base`; no file, or an empty one, leaves champion or guard out.
-        comparison_path: Where scores, comparisons, verdict, reason and flips go, as JSON.
-        task: text, classification, json, or auto.
-        margin: The loss against the champion that is still acceptable, 0 to 1.
-        guard_margin: The loss on the guard set that is still acceptable, 0 to 1.
-        seed: Seeds the resampling.
+        predictions: The files of `tuned`, `base`, `champion` and `first` (the first champion), and
+            of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out.
+        comparison_path: The JSON file to write: scores, comparisons, verdict, reason and flips.
+        guard_margin: The largest acceptable loss on the guard set, 0..1.
+        limits: What an answer of the tuned model may take.
+        settings: See `tunepipe.evaluation.score.Settings`; `margin` is the largest acceptable loss
+            against the champions.
 
     Returns:
         The verdict and the scores.
     """
     rows = {name: read(path) for name, path in paths_of(predictions).items()}
-    said = _compared(rows, task, margin, guard_margin, seed)
-    write_json(said, comparison_path)
-    return Compared(said["verdict"], said["reason"], said["scores"])
+    result = _compare(rows, guard_margin, limits or Limits(), settings)
+    write_json(result, comparison_path)
+    return Compared(result["verdict"], result["reason"], result["scores"])
 
 
-def _compared(
+def _compare(
     rows: Mapping[str, Sequence[Prediction]],
-    task: str,
-    margin: float,
     guard_margin: float,
-    seed: int,
+    limits: Limits,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    base = evaluate(rows["tuned"], _others(rows, "base"), task=task, seed=seed, margin=margin)
-    champion = guard = None
-    if "champion" in rows:
-        champion = evaluate(
-            rows["tuned"], rows["champion"], task=base.task, seed=seed, margin=margin
-        )
+    base = evaluate(rows["tuned"], _others(rows, "base"), **settings)
+    # The champions are compared by the task and the metric that the base model is compared by.
+    same = {**settings, "task": base.task.name}
+    others: dict[str, Evaluation] = {
+        name: evaluate(rows["tuned"], rows[name], **same)
+        for name in ("champion", "first")
+        if name in rows
+    }
     if "guard_tuned" in rows:
-        others = _others(rows, "guard_base", of="guard_tuned")
-        guard = evaluate(rows["guard_tuned"], others, seed=seed, margin=guard_margin)
+        own = {key: settings[key] for key in ("seed", "missing", "normalize") if key in settings}
+        guard_base = _others(rows, "guard_base", of="guard_tuned")
+        others["guard"] = evaluate(rows["guard_tuned"], guard_base, margin=guard_margin, **own)
     assert base.comparison
-    held_against = (found.comparison if found else None for found in (champion, guard))
-    verdict, reason = decide(base.comparison, *held_against)
+    lost = [slice_ for each in (base, *_champions(others)) for slice_ in each.lost_slices]
+    gate = Gate(
+        base.comparison,
+        **{name: each.comparison for name, each in others.items()},
+        slices=list(dict.fromkeys(lost)),
+        serving=base.serving,
+        limits=limits,
+    )
+    verdict, reason = gate.decide()
     details = base.details()
+    scores = {name: each.baseline_details() for name, each in others.items() if name != "guard"}
+    comparisons = {
+        name: each.comparison.as_json() | {"differences": each.details()["differences"]}
+        for name, each in others.items()
+        if each.comparison
+    }
     return {
         "verdict": verdict,
         "reason": reason,
-        "task": base.task,
-        "scores": {
-            "tuned": details,
-            "base": _baseline(base),
-            "champion": _baseline(champion) if champion else None,
-        },
+        "task": base.task.name,
+        "scores": {"tuned": details, "base": base.baseline_details(), "champion": None, **scores},
         "comparisons": {
             "base": details["comparison"],
-            "champion": champion.details()["comparison"] if champion else None,
-            "guard": guard.details()["comparison"] if guard else None,
+            "champion": None,
+            "guard": None,
+            **comparisons,
         },
         "flips": base.flips,
     }
 
 
+def _champions(others: Mapping[str, Evaluation]) -> list[Evaluation]:
+    return [each for name, each in others.items() if name != "guard"]
+
+
 def _others(
     rows: Mapping[str, Sequence[Prediction]], name: str, of: str = "tuned"
 ) -> Sequence[Prediction]:
-    """A model's answers; every row is unanswered where no base model was there to be asked."""
+    """A model's answers; every row is unanswered if there was no base model to ask."""
     return rows.get(name) or [replace(row, prediction=None, error="not asked") for row in rows[of]]
-
-
-def _baseline(found: Evaluation) -> dict[str, Any]:
-    details = found.details()
-    return {
-        "rows": found.rows,
-        "metrics": details["baseline"],
-        "unanswered": found.baseline_unanswered,
-        "comparison": None,
-    }

@@ -36,7 +36,6 @@ def judge_on_vertex(
     prompt: str = "",
     catalog: Catalog | None = None,
     max_cost_usd: float = 0.0,
-    seed: int = 0,
     work_dir: str = "",
     agree: Callable[[Bill], None] = lambda bill: None,
 ) -> Judgement:
@@ -52,7 +51,6 @@ def judge_on_vertex(
         prompt: The template; "" takes ours.
         catalog: The dated tables; None for the package's own.
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
-        seed: Seeds the comparison.
         work_dir: Where replies are kept.
         agree: Told what is about to be asked.
 
@@ -77,7 +75,6 @@ def judge_on_vertex(
         prompt=prompt or PROMPT,
         price=Price.known(model, catalog),
         max_cost_usd=max_cost_usd,
-        seed=seed,
         work_dir=work_dir,
         agree=agree,
         progress=lambda event: progress.report(stage="judge", **event),
@@ -105,7 +102,7 @@ def judge_step(
         model: The judge; "" for none.
         max_cost_usd: The ceiling over tuning and judging; 0 sets none.
         work_dir: Where replies are kept; "" keeps them beside `out`.
-        settings: project, region, prompt, catalog, seed of `judge_on_vertex`.
+        settings: project, region, prompt, catalog of `judge_on_vertex`.
 
     Returns:
         better, worse or not-enough-evidence; "" where nothing was judged.

@@ -60,7 +60,6 @@ def judged(
     base: Sequence[Prediction] | None,
     asked: JudgeOptions,
     *,
-    seed: int,
     out: Output,
 ) -> Judgement | None:
     """Let the judge compare two models; None without a judge.
@@ -69,7 +68,6 @@ def judged(
         tuned: The predictions that are scored.
         base: The baseline's.
         asked: Who judges.
-        seed: Seeds the comparison.
         out: Where people read.
 
     Raises:
@@ -94,7 +92,6 @@ def judged(
         prompt=prompt,
         catalog=asked.catalog,
         max_cost_usd=asked.max_cost_usd,
-        seed=seed,
         work_dir=str(asked.work_dir),
         agree=lambda bill: _agree(bill, asked, out),
     )

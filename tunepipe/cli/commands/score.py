@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
 from tunepipe.cli.output import Output
-from tunepipe.extras import require
+from tunepipe.errors import UsageError
+from tunepipe.extras import require as require_extra
 from tunepipe.files import refuse_same
 
 if TYPE_CHECKING:
-    pass
+    from tunepipe.evaluation.comparison import Comparison
+    from tunepipe.evaluation.score import Evaluation, Slice
 
-
-BETTER, WORSE = "better", "worse"
+BETTER, WORSE, NOT_WORSE = "better", "worse", "not-worse"
 
 
 def score(
@@ -27,11 +28,20 @@ def score(
     baseline: Annotated[
         str, typer.Option(metavar="FILE", help="Another model's answers to the same rows.")
     ] = "",
-    task: options.Task = "text",
-    metric: Annotated[
-        str, typer.Option(metavar="NAME", help="The metric that decides; the task's own if unsaid.")
+    task: options.Task = "auto",
+    metric: options.Metric = "",
+    normalize: options.Normalize = "strict",
+    missing: options.Missing = "wrong",
+    group_by: Annotated[
+        str,
+        typer.Option(metavar="FIELD", help="Rows that agree in this field are not independent."),
     ] = "",
+    slice_by: options.SliceBy = None,
     margin: options.Margin = 0.0,
+    require: Annotated[
+        str,
+        typer.Option(metavar="VERDICT", help="Exit with 1 unless: better, or not-worse."),
+    ] = "",
     seed: options.Seed = 0,
     report: Annotated[
         str, typer.Option(metavar="FILE", help="Write a report: .html, .md or .json.")
@@ -41,7 +51,7 @@ def score(
         typer.Option(metavar="MODEL", help="A Gemini that compares the answers in both orders."),
     ] = "",
     judge_prompt: Annotated[
-        str, typer.Option(metavar="FILE", help="What it is asked, in place of our prompt.")
+        str, typer.Option(metavar="FILE", help="The judge's prompt, in place of the built-in one.")
     ] = "",
     project: options.Project = "",
     region: Annotated[
@@ -55,20 +65,21 @@ def score(
 ) -> int:
     """Score predictions, and compare two models.
 
-    Values lie in 0..1 with their 95 % intervals; with a baseline the verdict is better, worse or
-    not-enough-evidence. Exit code 1 where it is worse. A judge is told beside it and decides
-    nothing; its replies are kept in the folder of runs, so that none is paid for twice.
+    Each value has a 95 % interval. With a baseline the verdict is better, worse or
+    not-enough-evidence. Exit code 1 if it is worse, or if --require is not met. With --margin a
+    loss of at most that much is acceptable to --require not-worse.
     """
     from tunepipe.cli.commands.judge import JudgeOptions, judged, show_judgement
     from tunepipe.cli.report_files import suffix_of, write_score_report
     from tunepipe.data import predictions as files
-    from tunepipe.evaluation import score as scoring
+    from tunepipe.evaluation.score import evaluate
 
-    require("score")
+    require_extra("score")
     suffix_of(report)
+    _check_require(require, baseline)
     if report:
         refuse_same([report], [name for name in (predictions, baseline, judge_prompt) if name])
-    asked = JudgeOptions(
+    judge_options = JudgeOptions(
         model=judge,
         project=project,
         region=region,
@@ -78,46 +89,128 @@ def score(
         work_dir=runs / "work",
         yes=yes,
     )
-    asked.check(baseline)
+    judge_options.check(baseline)
     with local_copy(predictions) as path:
         tuned = files.read(path)
     base = None
     if baseline:
         with local_copy(baseline) as path:
             base = files.read(path)
-    found = scoring.evaluate(tuned, base, task=task, metric=metric, seed=seed, margin=margin)
+    evaluation = evaluate(
+        tuned,
+        base,
+        task=task,
+        metric=metric,
+        normalize=normalize,
+        missing=missing,
+        group_by=group_by,
+        slice_by=slice_by or (),
+        margin=margin,
+        seed=seed,
+    )
     out = Output(json)
-    _show_scores(found.details(), out)
-    judgement = judged(tuned, base, asked, seed=seed, out=out)
-    told = {"judge": judgement.as_json()} if judgement else {}
+    show_scores(evaluation, out)
+    judgement = judged(tuned, base, judge_options, out=out)
+    extra = {"judge": judgement.as_json()} if judgement else {}
     if judgement:
         show_judgement(judgement, out)
     if report:
-        write_score_report(found, tuned, base, report, told)
-    out.result(found.as_json() | told)
-    return int(found.comparison is not None and found.comparison.verdict == WORSE)
+        write_score_report(evaluation, tuned, base, report, extra)
+    out.result(evaluation.as_json() | extra)
+    return int(not _passes(evaluation, require))
 
 
-def _show_scores(found: Mapping[str, Any], out: Output) -> None:
-    out.line(f"{found['rows']:,} rows, {found['task']}", "bold")
-    rows = [("metric", "value", "95 % interval", "baseline")]
-    for name, value in found["metrics"].items():
-        base = (found["baseline"] or {}).get(name)
-        shown = f"{base['value']:.3f}" if base else ""
+def _check_require(require: str, baseline: str) -> None:
+    if require not in ("", BETTER, NOT_WORSE):
+        raise UsageError(
+            f"{require!r} is not a verdict", where="--require", fix="better or not-worse"
+        )
+    if require and not baseline:
+        raise UsageError(
+            "a verdict needs two models", where="--require", fix="--baseline PREDICTIONS"
+        )
+
+
+def _passes(evaluation: Evaluation, require: str) -> bool:
+    comparison = evaluation.comparison
+    if comparison is None:
+        return True
+    if require and evaluation.lost_slices:
+        return False
+    if require == BETTER:
+        return comparison.verdict == BETTER
+    if require == NOT_WORSE:
+        acceptable = comparison.non_inferior
+        return acceptable if comparison.margin > 0 else comparison.verdict != WORSE
+    return comparison.verdict != WORSE
+
+
+def show_scores(evaluation: Evaluation, out: Output) -> None:
+    """Show metrics, slices and the comparison to people."""
+    from tunepipe.reporting.formatting import between, percent
+    from tunepipe.reporting.formatting import score as points_of_100
+
+    setting = "" if evaluation.task.reason == "set" else f" ({evaluation.task.reason})"
+    groups = ""
+    if evaluation.groups != evaluation.rows:
+        groups = f" in {evaluation.groups:,} independent groups"
+    out.line(
+        f"{evaluation.rows:,} rows{groups}, {evaluation.task.name}{setting}; "
+        f"{evaluation.metric} decides",
+        "bold",
+    )
+    rows = [("metric", "value", f"{percent(0.95)} interval", "baseline")]
+    for name, estimate in evaluation.metrics.items():
+        other = (evaluation.baseline or {}).get(name)
         rows.append(
-            (name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}", shown)
+            (
+                name,
+                points_of_100(estimate.value),
+                between(estimate.low, estimate.high),
+                points_of_100(other.value) if other else "",
+            )
         )
     out.table(rows, styles=("bold",))
-    if unanswered := found["unanswered"]:
-        out.warnings([f"{unanswered:,} rows have no answer and are left out"])
-    if said := found["comparison"]:
-        style = {BETTER: "green bold", WORSE: "red bold"}.get(said["verdict"], "bold")
-        out.line(f"{out.styled(said['verdict'], style)}: {_difference(said)}")
+    _show_slices(evaluation.slices, out)
+    if evaluation.unanswered:
+        counted = "count as wrong" if evaluation.settings.missing == "wrong" else "are left out"
+        out.warnings([f"{evaluation.unanswered:,} rows have no answer and {counted}"])
+    if evaluation.comparison:
+        _show_comparison(evaluation.comparison, out)
 
 
-def _difference(said: Mapping[str, Any]) -> str:
-    return (
-        f"{said['metric']} {said['difference']:+.3f} ({said['low']:+.3f} to {said['high']:+.3f}), "
-        f"p = {said['p_value']:.3g}; {said['wins']:,} rows better, {said['losses']:,} worse, "
-        f"{said['ties']:,} the same"
+def _show_slices(slices: Sequence[Slice], out: Output) -> None:
+    from tunepipe.reporting.formatting import between, points
+    from tunepipe.reporting.formatting import score as points_of_100
+
+    if not slices:
+        return
+    rows: list[tuple[str, ...]] = [("slice", "rows", "value", "difference", "p (Holm)")]
+    for each in slices:
+        change: tuple[str, ...] = ("", "")
+        if each.comparison:
+            interval = between(each.comparison.low, each.comparison.high, signed=True)
+            difference = points(each.comparison.difference)
+            change = (f"{difference} ({interval})", f"{each.p_adjusted:.3g}")
+        rows.append((each.name, f"{each.rows:,}", points_of_100(each.score.value), *change))
+    out.table(rows, styles=("bold",))
+
+
+def _show_comparison(comparison: Comparison, out: Output) -> None:
+    from tunepipe.evaluation.comparison import in_words
+    from tunepipe.reporting.formatting import p_value, points
+    from tunepipe.reporting.formatting import score as points_of_100
+
+    style = {BETTER: "green bold", WORSE: "red bold"}.get(comparison.verdict, "bold")
+    out.line(
+        f"{out.styled(comparison.verdict, style)}: {in_words(comparison)}, "
+        f"{p_value(comparison.p_value)}; {comparison.wins:,} rows better, "
+        f"{comparison.losses:,} worse, {comparison.ties:,} the same"
     )
+    if comparison.margin:
+        ruled_out = "is ruled out" if comparison.non_inferior else "is not ruled out"
+        out.line(
+            f"margin: a loss of more than {points_of_100(comparison.margin)} points {ruled_out}"
+        )
+    seen = points(comparison.smallest_difference).lstrip("+")
+    out.line(f"these rows show a difference of {seen} points or more (80 % power)")
