@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.judge import Price, gemini, judge
@@ -188,7 +189,7 @@ def test_prices_are_those_of_the_table_and_the_users_come_first():
     assert Price.known("a model of tomorrow") is None
     row = {"usd_per_million_read": 2.0, "usd_per_million_written": 3.0}
     tables = {"prices": {"answers": {"new": row}, "judge": {"tokens_a_reply": 7}}}
-    assert Price.known("new", tables) == Price(2.0, 3.0, 7)
+    assert Price.known("new", load_catalog(tables)) == Price(2.0, 3.0, 7)
 
 
 def test_rows_of_two_minds_are_counted_among_those_asked():
