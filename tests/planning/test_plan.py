@@ -306,7 +306,7 @@ def test_this_machine_costs_nothing():
         ("text-bison@001", date(2024, 10, 8), "ends on 2025-04-09"),
         ("text-bison@001", date(2024, 10, 9), "refused since 2024-10-09"),
         ("text-bison@001", date(2025, 4, 9), "shut down on 2025-04-09"),
-        ("gemini-2.5-flash", date(2026, 10, 20), "discontinued on 2026-10-20"),
+        ("gemini-2.5-flash", date(2026, 10, 20), "answers until 2027-03-31"),
         ("gemini-3.5-flash", date(2026, 5, 18), "from 2026-05-19 on"),
         ("gemini-3.5-flash", date(2027, 5, 19), "may end any day"),
     ],
@@ -351,3 +351,52 @@ def test_an_override_brings_a_model_back():
 def test_what_is_advised_against_is_said(given, words):
     found = steps.plan(240, region="us-central1", **given).warnings
     assert any(words in warning for warning in found)
+
+
+def test_an_open_models_steps_are_made_of_packed_tokens():
+    known = {"region": "us-central1", "model": "google/gemma4@gemma-4-26b-a4b-it", "epochs": 3}
+    found = steps.plan(903, **known, tokens=126_500)
+    assert (found.train_steps, found.steps_per_epoch, found.epochs) == (3, 1, 3.0)
+    assert any("hardly change a model" in warning for warning in found.warnings)
+    smaller = steps.plan(903, **known, tokens=126_500, options={"batch_size": 1})
+    assert smaller.steps_per_epoch == 16  # 126,500 / 8,192
+    unknown = steps.plan(903, **known)
+    assert any("packs several rows" in warning for warning in unknown.warnings)
+
+
+def test_a_models_tokens_are_estimated_for_its_tuning_mode():
+    def tokens(mode):
+        return steps.plan(
+            240,
+            region="us-central1",
+            model="meta/llama3_1@llama-3.1-8b",
+            tokens_estimated=1_000_000,
+            options={"tuning_mode": mode},
+        ).estimated_cost_usd
+
+    assert tokens("peft") == tokens("") > tokens("full")
+
+
+@pytest.mark.parametrize(
+    ("model", "quota"),
+    [
+        ("qwen/qwen3-6@qwen3.6-27b", "Global concurrent managed OSS model fine-tuning jobs"),
+        ("gemini-3.5-flash", "Concurrent tuning jobs per project: 1"),
+    ],
+)
+def test_each_service_has_its_own_quota_of_jobs(model, quota):
+    assert quota in steps.plan(240, region="us-central1", model=model, tokens=10**6).quota
+
+
+def test_a_job_of_the_global_location_says_where_it_may_run():
+    known = {"model": "qwen/qwen3@qwen3-4b", "tokens": 10**8, "options": {"location": "global"}}
+    found = steps.plan(240, region="us-central1", **known)
+    assert found.region == "global"
+    assert any("us-central1 or europe-west4" in warning for warning in found.warnings)
+
+
+def test_only_models_that_can_be_tuned_are_suggested():
+    with pytest.raises(UsageError) as caught:
+        load_catalog().find_model("gemini-4-flash")
+    assert "gemini-3.5-flash" in caught.value.fix
+    assert "2.5" not in caught.value.fix

@@ -19,6 +19,7 @@ import msgspec
 
 from tunepipe.arguments import hint, nearest
 from tunepipe.catalog.limits import Rules
+from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
     BACKENDS,
     Hardware,
@@ -191,8 +192,13 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         raise self._unknown_model(name)
 
     def _unknown_model(self, name: str) -> UsageError:
-        models = self.model_table.models
-        near = difflib.get_close_matches(name.lower(), models, n=3, cutoff=0.4)
+        # A retired model of a service that goes on is no remedy; PaLM has no other models.
+        names = [
+            each.name
+            for each in self.model_table.models.values()
+            if each.backend == "large-model" or not is_retired(each, self.as_of)
+        ]
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4)
         did_you_mean = f"did you mean {' or '.join(near)}? " if near else ""
         return UsageError(
             f"{name} is not in the table of models as of {self.model_table.read}",

@@ -51,6 +51,14 @@ def tuned_in(model: Model, region: str, options: Mapping[str, Any]) -> str:
     return str((managed and options.get("location")) or region)
 
 
+def tokens_per_character(model: Model, tuning_mode: str = "") -> float:
+    """Return the tokens of an ASCII character as measured for a tuning mode; 0 is not known."""
+    ratio = model.tokens_per_ascii_character
+    if isinstance(ratio, dict):
+        return ratio.get(tuning_mode or next(iter(model.tuning_modes), ""), 0.0)
+    return ratio
+
+
 def is_retired(model: Model, today: date) -> bool:
     """Say whether new tuning jobs on the model are refused on that day."""
     return not model.tunable or _reached(model.tunable_until, today)
@@ -74,7 +82,10 @@ def lifecycle_warnings(model: Model, today: date) -> list[str]:
     if _reached(model.served_until, today):
         found.append(_ended(model))
     elif _reached(model.tunable_until, today):
-        found.append(f"new tuning jobs on {model.name} are refused since {model.tunable_until}")
+        answers = f"; it answers until {model.served_until}" if model.served_until else ""
+        found.append(
+            f"new tuning jobs on {model.name} are refused since {model.tunable_until}{answers}"
+        )
     elif model.served_until:
         found.append(f"{model.name} ends on {model.served_until}, and what is tuned from it too")
     elif _reached(model.retires_not_before, today):

@@ -43,22 +43,28 @@ class Model(Row, frozen=True, kw_only=True):
         batch_size_assumed: Whether the service hides its batch size and ours is a guess.
         default_steps: Training steps where none are given, or 0.
         default_epochs: Epochs where none are given, or 0.
+        sequence_tokens: Tokens of a packed sequence, of which a batch has batch_size; 0 where a
+            batch is made of rows.
+        recommended_steps_min: Fewer steps than this hardly change a model; 0 is no advice.
         recommended_steps_max: More steps than this are advised against; 0 is no advice.
         whole_epochs: Whether the service takes whole epochs only.
         served_in: The multi-region that serves the tuned model, for each tuning region.
         tunable: Whether it could ever be tuned.
         tunable_since: First day, ISO; "" where not known.
         tunable_until: First day on which new tuning jobs are refused, ISO; "" where none is set.
+        new_projects_until: First day on which projects that did not use it before are refused.
         served_until: First day on which it no longer answers, ISO; "" where none is set.
         retires_not_before: Earliest day of its end that Google names, ISO, or "".
         successor: The model to use in its place, or "".
         note: What else a user should know.
-        tokens_per_ascii_character: Measured for this model's tuning; 0 takes the general ratio.
+        tokens_per_ascii_character: Measured for this model's tuning, one number or one for each
+            tuning mode; 0 takes the general ratio.
         tuning_modes: "full" and "peft", where the service offers a choice.
         learning_rate: The recommended rate of each tuning mode, where the service wants one.
         adapter_sizes: The adapter ranks that the service takes.
         cmek: Whether customer-managed encryption keys are supported; None is not known.
         concurrent_jobs: Tuning jobs at a time that a project may run by default; 0 is not known.
+        quota: The name of the quota of these jobs.
         read: The day the row was read, ISO.
         source: Where it was read.
     """
@@ -71,22 +77,26 @@ class Model(Row, frozen=True, kw_only=True):
     batch_size_assumed: bool = False
     default_steps: Whole = 0
     default_epochs: Whole = 0
+    sequence_tokens: Whole = 0
+    recommended_steps_min: Whole = 0
     recommended_steps_max: Whole = 0
     whole_epochs: bool = False
     served_in: dict[str, str] = {}
     tunable: bool = True
     tunable_since: Day = ""
     tunable_until: Day = ""
+    new_projects_until: Day = ""
     served_until: Day = ""
     retires_not_before: Day = ""
     successor: str = ""
     note: str = ""
-    tokens_per_ascii_character: Number = 0.0
+    tokens_per_ascii_character: Number | dict[str, Number] = 0.0
     tuning_modes: Names = ()
     learning_rate: dict[str, Number] = {}
     adapter_sizes: tuple[Count, ...] = ()
     cmek: bool | None = None
     concurrent_jobs: Whole = 0
+    quota: str = "Concurrent tuning jobs per project"
     read: Day = ""
     source: str = ""
 

@@ -12,13 +12,14 @@ rows are 30 steps an epoch in us-central1 and 10 in europe-west4.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from fractions import Fraction
 from typing import Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.catalog.models import batch_size, lifecycle_warnings
+from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
 from tunepipe.catalog.schema import Hardware, Model
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning.costs import (
@@ -124,6 +125,7 @@ def plan(
     hours: float = 0,
     batch: int = 0,
     learning_rate_multiplier: float = LEARNING_RATE_MULTIPLIER,
+    options: Mapping[str, Any] | None = None,
     today: date | None = None,
     catalog: Catalog | None = None,
 ) -> Plan:
@@ -131,7 +133,7 @@ def plan(
 
     Args:
         rows: Training rows, >= 10; fewer than 100 are warned of.
-        region: Where to tune. The local backend takes "local" or "".
+        region: Where the run is. The local backend takes "local" or "".
         model: The base model; "" takes the backend's default, or text-bison@001.
         backend: "large-model", "gemini", "open-model" or "local"; "" follows from the model.
         epochs: How often to go through the rows, > 0; 0 is not given.
@@ -148,6 +150,7 @@ def plan(
         hours: The user's own figure of how long it runs; 0 estimates it.
         batch: Examples a step, for the local backend alone; 0 takes the table's.
         learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
+        options: The backend's options, of which location, tuning_mode and batch_size count here.
         today: The day to compare retirement dates with; None takes the day on which the table
             of models was read, so that the same call always gives the same answer.
         catalog: The dated tables; None for the package's own.
@@ -177,34 +180,35 @@ def plan(
     _check_rows(rows)
     catalog = catalog or load_catalog()
     what = catalog.find_model(model, backend)
+    options = options or {}
     _check_tunable(what)
-    region = _region(what, region)
-    size = _batch(what, region, batch)
-    per_epoch = steps_per_epoch(rows, size)
-    total, times, how = _steps(what, per_epoch, epochs, train_steps)
-    hardware = catalog.hardware_of(what, region)
+    region = _region(what, region, options)
+
+    # First, the tokens: what packs rows into sequences makes its steps of them.
+    ratio = tokens_per_character(what, str(options.get("tuning_mode", "")))
     estimated = tokens_estimated or tokens_from_characters(
-        characters,
-        others,
-        per_ascii_character=what.tokens_per_ascii_character,
-        catalog=catalog,
+        characters, others, per_ascii_character=ratio, catalog=catalog
     )
-    own = what.tokens_per_ascii_character if tokens_estimated else 0.0
-    corrected = calibrated(estimated, catalog, per_ascii_character=own)
+    corrected = calibrated(
+        estimated, catalog, per_ascii_character=ratio if tokens_estimated else 0.0
+    )
     counted, calibration = (tokens, "") if tokens else corrected
+
+    # Then steps and money.
+    batches = _batches(what, region, rows, counted, batch, options)
+    total, times, how = _steps(what, batches.per_epoch, epochs, train_steps)
+    hardware = catalog.hardware_of(what, region)
     estimate = _estimate(what, region, hardware, total, times, counted, hours, catalog)
     _check_ceiling(estimate, max_cost_usd)
-    last = rows - (per_epoch - 1) * size
-    smaller = f", the last of {last}" if last < size else ""
     return Plan(
         region=region,
         model=what.name,
         backend=what.backend,
         accelerator_type=hardware.accelerator_type if hardware else "",
         accelerators=hardware.accelerators if hardware else 0,
-        batch_size=size,
+        batch_size=batches.rows,
         rows=rows,
-        steps_per_epoch=per_epoch,
+        steps_per_epoch=batches.per_epoch,
         train_steps=total,
         epochs=times,
         quota=_quota(what, hardware),
@@ -215,9 +219,10 @@ def plan(
             *lifecycle_warnings(what, today or catalog.as_of),
             *_rounded_up(train_steps, epochs, total, times),
             *_warnings(what, region, rows, total, learning_rate_multiplier, estimate),
+            *_few_steps(what, total, is_counted=bool(counted)),
         ),
         explanation=(
-            f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}",
+            batches.line,
             *how,
             f"learning-rate multiplier {learning_rate_multiplier:g}",
             *(line for line in (calibration, *estimate.lines) if line),
@@ -271,25 +276,63 @@ def _check_tunable(model: Model) -> None:
         )
 
 
-def _region(model: Model, region: str) -> str:
-    if not region and model.backend != "local":
+def _region(model: Model, region: str, options: Mapping[str, Any]) -> str:
+    place = tuned_in(model, region, options)
+    if not place and model.backend != "local":
         raise UsageError(
             f"{model.name} is tuned in a region",
             where="region",
             fix=f"one of {', '.join(model.regions)}" if model.regions else "such as us-central1",
         )
-    return region or "local"
+    return place or "local"
 
 
-def _batch(model: Model, region: str, given: int) -> int:
+@dataclass(frozen=True)
+class _Batches:
+    """Rows a step, steps an epoch, and the arithmetic in a line."""
+
+    rows: int
+    per_epoch: int
+    line: str
+
+
+def _batches(
+    model: Model, region: str, rows: int, tokens: int, batch: int, options: Mapping[str, Any]
+) -> _Batches:
+    """Count the steps of an epoch: batches of rows, or of sequences that rows are packed into."""
     size = batch_size(model, region)
-    if given and model.backend != "local":
+    if batch and model.backend != "local":
         raise UsageError(
-            f"the backend {model.backend} chooses its own batch size",
+            f"the backend {model.backend} takes its batch size from the table or an option",
             where="batch",
             fix="leave it out",
         )
-    return given or size
+    if model.sequence_tokens:
+        return _packed(model, rows, tokens, int(options.get("batch_size") or size))
+    size = batch or size
+    per_epoch = steps_per_epoch(rows, size)
+    last = rows - (per_epoch - 1) * size
+    smaller = f", the last of {last}" if last < size else ""
+    line = f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}"
+    return _Batches(size, per_epoch, line)
+
+
+def _packed(model: Model, rows: int, tokens: int, sequences: int) -> _Batches:
+    """Count steps of packed sequences; without tokens, as if each row filled one."""
+    if not tokens:
+        per_epoch = steps_per_epoch(rows, sequences)
+        line = f"{rows:,} rows, at most one sequence each, in batches of {sequences}"
+        return _Batches(sequences, per_epoch, f"{line} = at most {per_epoch:,} steps an epoch")
+    step_tokens = sequences * model.sequence_tokens
+    per_epoch = min(rows, -(-tokens // step_tokens))
+    line = (
+        f"{tokens:,} tokens packed into steps of {sequences} x {model.sequence_tokens:,} tokens"
+        f" = {per_epoch:,} steps an epoch"
+    )
+    # The tuning step turns steps back into epochs by this number.
+    sizes = (-(-rows // per_epoch), rows // per_epoch)
+    size = min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - per_epoch))
+    return _Batches(size, per_epoch, line)
 
 
 def _steps(
@@ -322,7 +365,7 @@ def _quota(model: Model, hardware: Hardware | None) -> str:
     if hardware:
         return f"{hardware.quota}: multiples of {hardware.quota_multiple}"
     if model.concurrent_jobs:
-        return f"Concurrent tuning jobs per project: {model.concurrent_jobs} by default"
+        return f"{model.quota}: {model.concurrent_jobs} by default"
     return ""
 
 
@@ -369,6 +412,22 @@ def _rounded_up(train_steps: int, epochs: float, total: int, times: float) -> li
     return [f"{asked} are asked for; the service takes whole epochs: {times:g}, {total:,} steps"]
 
 
+def _few_steps(model: Model, train_steps: int, *, is_counted: bool) -> list[str]:
+    """Warn of a job that will hardly train, or whose steps cannot be known."""
+    if model.sequence_tokens and not is_counted:
+        return [
+            "the service packs several rows into one sequence, so that it makes fewer steps than "
+            "this: name the dataset, or give its tokens"
+        ]
+    if train_steps >= model.recommended_steps_min:
+        return []
+    steps = "1 step" if train_steps == 1 else f"{train_steps:,} steps"
+    return [
+        f"this tuning makes {steps}, which hardly change a model; {model.recommended_steps_min} or "
+        "more are recommended: more epochs, more rows, or the option batch_size"
+    ]
+
+
 def _warnings(
     model: Model,
     region: str,
@@ -387,6 +446,11 @@ def _warnings(
     if model.batch_size_assumed:
         found.append(
             f"the service does not say its batch size; steps are counted with {model.batch_size}"
+        )
+    if region == "global":
+        found.append(
+            "Google chooses where a job of the location global runs and keeps what it makes: "
+            "us-central1 or europe-west4"
         )
     if model.served_in and region in model.served_in:
         found.append(

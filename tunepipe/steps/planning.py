@@ -9,7 +9,6 @@ from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.catalog.models import tuned_in
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import characters
 from tunepipe.evaluation.settings import check_settings
@@ -50,13 +49,13 @@ def plan_step(
     """
     today = datetime.now(UTC).date()
     catalog = load_catalog(tables)
-    what = catalog.find_model(model, backend)
     found = plan(
         today=today,
         catalog=catalog,
         backend=backend,
         model=model,
-        region=tuned_in(what, region, options or {}),
+        region=region,
+        options=options,
         **settings,
     )
     found = replace(found, warnings=(*found.warnings, *warnings))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.backends.managed.outcome import EVAL_LOSS, TRAIN_LOSS, Planned, reconciled
-from tunepipe.backends.managed.parameters import check_sizes, checked_options, thinking, tuning_job
+from tunepipe.backends.managed.outcome import Planned, reconciled
+from tunepipe.backends.managed.parameters import check_sizes, decode_options, thinking, tuning_job
 from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import DataError, LimitError, UsageError
@@ -20,6 +20,7 @@ FLASH, LITE, PRO25, FLASH25 = (
     "gemini-2.5-flash",
 )
 QWEN, QWEN32 = "qwen/qwen3@qwen3-4b", "qwen/qwen3@qwen3-32b"
+TRAIN_LOSS, EVAL_LOSS = "/train_total_loss", "/eval_total_loss"
 KEY = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
 TUNED = "projects/1/locations/europe-west4/models/7@1"
 ENDPOINT = "projects/1/locations/eu/endpoints/7"
@@ -81,6 +82,11 @@ SENT = [
     ),
     (QWEN, {}, {"epoch_count": 3, "tuning_mode": "TUNING_MODE_FULL"}),
     (
+        QWEN,
+        {"batch_size": 4.0},
+        {"epoch_count": 3, "tuning_mode": "TUNING_MODE_FULL", "batch_size": 4},
+    ),
+    (
         QWEN32,
         {"adapter_size": 8, "learning_rate": 1e-4, "tuning_mode": "peft"},
         {
@@ -136,6 +142,14 @@ REFUSED = [
     (QWEN, {"method": "preference"}, UsageError, "method"),
     (QWEN, {"output_uri": "/tmp/x"}, UsageError, "output_uri"),
     (QWEN, {"learning_rate": 0}, UsageError, "learning_rate"),
+    (QWEN, {"batch_size": -1}, UsageError, "batch_size"),
+    (FLASH, {"batch_size": 4}, UsageError, "batch_size"),
+    (
+        QWEN,
+        {"location": "global", "encryption_spec_key_name": KEY.replace("europe-west4", "global")},
+        LimitError,
+        "encryption_spec_key_name",
+    ),
     # Read once the job is paid.
     (FLASH, {"base_location": "https://x"}, UsageError, "base_location"),
     (FLASH, {"base_endpoint": "7"}, UsageError, "base_endpoint"),
@@ -154,7 +168,7 @@ def test_what_is_refused(model, options, kind, where):
 
 def test_an_option_of_the_other_backend_is_named_as_such():
     with pytest.raises(UsageError) as caught:
-        checked_options({"output_uri": "gs://b/x"}, "gemini")
+        decode_options({"output_uri": "gs://b/x"}, "gemini")
     assert "another backend" in caught.value.fix
 
 
@@ -182,9 +196,16 @@ def test_open_models_go_to_the_global_location_only_when_asked():
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows=st.integers(10, 5000), epochs=st.integers(1, 20), model=st.sampled_from([FLASH, QWEN]))
-def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model):
-    plan = steps.plan(rows, region="us-central1", model=model, epochs=epochs)
+@given(
+    rows=st.integers(10, 5000),
+    epochs=st.integers(1, 20),
+    model=st.sampled_from([FLASH, QWEN]),
+    tokens_a_row=st.integers(0, 8192),
+)
+def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model, tokens_a_row):
+    plan = steps.plan(
+        rows, region="us-central1", model=model, epochs=epochs, tokens=rows * tokens_a_row
+    )
     assert epochs_of(plan.train_steps, plan.batch_size, rows) == epochs
 
 
@@ -225,13 +246,16 @@ def test_what_just_fits(model, sizes):
         (FLASH, {"thinking_level": "MINIMAL"}),
         (FLASH25, {"thinking_budget": 0}),
         (PRO25, {"thinking_budget": 128}),
+        ("gemini-3.5-flash-lite", {"thinking_level": "MINIMAL"}),
+        ("gemini-3.8-flash", {"thinking_level": "LOW"}),
+        ("gemini-4-argon", {"thinking_level": "LOW"}),
         (TUNED, {"thinking_level": "MINIMAL"}),  # its name does not say what it was made of
     ],
 )
 def test_how_little_a_model_thinks(model, least):
     first, *others = thinking(model)
     assert first == least
-    assert len(others) == 2
+    assert len(others) == 3
     assert least not in others
 
 
@@ -270,13 +294,27 @@ def test_differences_are_told():
     rising = {TRAIN_LOSS: [(1, 1.0), (2, 1.5)]}
     found = reconciled(stats, rising, PLANNED, where="job")
     assert found["dropped_reasons"] == {"too long": 2, "no text": 1}
-    assert [remark.split()[0] for remark in found["remarks"]] == ["24", "4", "the"]
+    assert [doubt.split()[0] for doubt in found["doubts"]] == ["4", "the"]
+    assert [remark.split()[0] for remark in found["remarks"]] == ["24"]
+
+
+def test_a_job_that_hardly_trained_says_so():
+    # A live job of an open model: 903 rows, 126,500 tokens, 3 steps where 339 were planned.
+    curve = {"train/loss": [(1, 6.10), (2, 6.0), (3, 5.86)]}
+    planned = Planned(rows=903, steps=339, epochs=3, steps_min=30)
+    stats = {"tuning_step_count": 3, "tuning_dataset_example_count": 903}
+    found = reconciled(stats, curve, planned, where="job")
+    assert (found["first_loss"], found["last_loss"]) == (6.10, 5.86)
+    assert found["doubts"] == [
+        "only 3 of 339 planned steps were made",
+        "the model was hardly trained: 3 steps",
+    ]
 
 
 def test_nothing_is_made_up_where_the_service_says_nothing():
     found = reconciled({}, {}, PLANNED, where="job")
     (remark,) = found.pop("remarks")
-    assert remark == "the job does not say how many steps were done; 39 planned"
+    assert remark == "the job does not report how many steps it made; 39 were planned"
     assert found == {"planned_steps": 39, "epochs": 3}
 
 

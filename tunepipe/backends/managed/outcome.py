@@ -1,6 +1,6 @@
-"""What a managed tuning job says of itself when it has ended, held against what was planned.
+"""What a managed tuning job reports when it has ended, compared with what was planned.
 
-A job can end well and have learnt nothing: its loss is not a number, or it dropped the rows. Such
+A job can succeed and have learnt nothing: its loss is not a number, or it dropped the rows. Such
 a job is paid for and found again, and still does not pass.
 """
 
@@ -22,7 +22,8 @@ _POINTS_SHOWN = 500
 # What a job that has learnt something says, one or another of it.
 _DONE = ("tuning_step_count", "tuning_dataset_example_count", "total_billable_token_count")
 
-TRAIN_LOSS, EVAL_LOSS = "/train_total_loss", "/eval_total_loss"
+# A job that made less than this share of its planned steps, or fewer than the model needs.
+_STEPS_FRACTION_MIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Planned:
         steps: Optimizer steps of the plan; the service chooses its own batch size.
         epochs: Passes over the rows.
         dropped_fraction_max: The share of rows that may be dropped, 0..1; None takes the table's.
+        steps_min: Fewer steps than this hardly change a model; 0 is no advice.
     """
 
     rows: int
     steps: int
     epochs: int
     dropped_fraction_max: float | None = None
+    steps_min: int = 0
 
 
 def reconciled(
@@ -56,8 +59,9 @@ def reconciled(
 
     Returns:
         Plain figures for the report: train_steps and planned_steps, examples, billable_tokens,
-        dropped_examples with dropped_reasons, loss_curve, first_loss, last_loss, eval_loss, and
-        `remarks`, sentences where job and plan differ.
+        dropped_examples with dropped_reasons, loss_curve, first_loss, last_loss, eval_loss;
+        `doubts`, reasons to doubt that the model was trained as planned, which belong to the
+        verdict; and `remarks`, what else differs from the plan.
 
     Raises:
         DataError: A loss is not a number, no example or too many were dropped, or no step done.
@@ -66,7 +70,7 @@ def reconciled(
     steps = _count(stats, "tuning_step_count")
     _check_examples(stats, dropped, planned, where)
     _check_losses(curves, where)
-    train, held_out = curves.get(TRAIN_LOSS, ()), curves.get(EVAL_LOSS, ())
+    train, held_out = _losses(curves, "train_loss"), _losses(curves, "eval_loss")
     found = {
         "train_steps": steps,
         "planned_steps": planned.steps,
@@ -79,9 +83,16 @@ def reconciled(
         "first_loss": train[0][1] if train else None,
         "last_loss": train[-1][1] if train else None,
         "eval_loss": held_out[-1][1] if held_out else None,
-        "remarks": _remarks(steps, dropped, planned, train),
+        "doubts": _doubts(steps, dropped, planned, train),
+        "remarks": _remarks(steps, planned),
     }
     return {name: value for name, value in found.items() if value not in (None, [], {})}
+
+
+def _losses(curves: Mapping[str, Curve], name: str) -> Curve:
+    """Return the first curve that the job has under one of a loss's names; () without any."""
+    names = load("backends/managed/parameters.toml")["curves"][name]
+    return next((curves[each] for each in names if each in curves), ())
 
 
 def _dropped(stats: Mapping[str, Any], planned: Planned) -> int:
@@ -137,15 +148,25 @@ def _merged(train: Curve, held_out: Curve) -> list[list[float | None]]:
     return [[step, value, beside.get(step)] for step, value in shown]
 
 
-def _remarks(steps: int | None, dropped: int, planned: Planned, train: Curve) -> list[str]:
+def _doubts(steps: int | None, dropped: int, planned: Planned, train: Curve) -> list[str]:
     found = []
-    if not steps:
-        found.append(f"the job does not say how many steps were done; {planned.steps:,} planned")
-    elif steps != planned.steps:
-        found.append(f"{steps:,} steps were done and {planned.steps:,} planned: the service")
-        found[-1] += " chooses its own batch size"
+    if steps and steps < _STEPS_FRACTION_MIN * planned.steps:
+        found.append(f"only {steps:,} of {planned.steps:,} planned steps were made")
+    if steps and steps < planned.steps_min:
+        found.append(f"the model was hardly trained: {steps:,} steps")
     if dropped:
         found.append(f"{dropped:,} of {planned.rows:,} examples were dropped")
     if len(train) > 1 and train[-1][1] >= train[0][1]:
         found.append(f"the loss did not fall: {train[0][1]:.4g} to {train[-1][1]:.4g}")
     return found
+
+
+def _remarks(steps: int | None, planned: Planned) -> list[str]:
+    if not steps:
+        return [f"the job does not report how many steps it made; {planned.steps:,} were planned"]
+    if steps != planned.steps:
+        return [
+            f"{steps:,} steps were made and {planned.steps:,} planned: the service chooses its own "
+            "batch size"
+        ]
+    return []

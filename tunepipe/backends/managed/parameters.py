@@ -1,7 +1,7 @@
-"""A managed tuning job of Gemini or of an open model: its parameters, checked before it is paid.
+"""The options of a managed tuning job of Gemini or of an open model, checked before it is paid.
 
-The rules stand in tuning_job.toml, what differs from model to model in models.toml, and what a
-service takes as rows in services.toml.
+What differs from model to model is in models.toml, and what a service takes as rows in
+services.toml.
 """
 
 from __future__ import annotations
@@ -10,16 +10,109 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tunepipe.arguments import hint, nearest
+from msgspec import Meta, Struct
+
+from tunepipe.arguments import nearest
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import check_region, tuned_in
 from tunepipe.catalog.schema import Model, Service
-from tunepipe.catalog.tables import Table, load
+from tunepipe.catalog.tables import load
+from tunepipe.decoding import decode
 from tunepipe.errors import DataError, LimitError, UsageError
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
 _TUNED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
+
+_Endpoint = Annotated[
+    str,
+    Meta(
+        pattern="^(projects/[^/]+/locations/[^/]+/endpoints/[^/]+)?$",
+        description="projects/P/locations/R/endpoints/E",
+    ),
+]
+_Folder = Annotated[str, Meta(pattern="^(gs://.+)?$", description="a gs:// URI")]
+_AboveZero = Annotated[float, Meta(gt=0, le=1e9)]
+
+
+class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a user may set for a tuning job of either service.
+
+    Args:
+        location: Where the job runs, if not in the run's region.
+        adapter_size: The adapter's rank; 0 leaves it to the service.
+        encryption_spec_key_name: The customer-managed key.
+        service_account: The account that the job acts as.
+        description: A text for people.
+        dropped_fraction_max: The share of examples that may be dropped, 0..1; None takes the
+            table's.
+        base_endpoint: The endpoint or the model that answers for the base model.
+    """
+
+    location: str = ""
+    adapter_size: Annotated[int, Meta(ge=0)] = 0
+    encryption_spec_key_name: str = ""
+    service_account: str = ""
+    description: str = ""
+    dropped_fraction_max: Annotated[float, Meta(ge=0, le=1)] | None = None
+    base_endpoint: Annotated[
+        str,
+        Meta(
+            pattern="^(projects/[^/]+/locations/[^/]+/(endpoints|publishers/[^/]+/models)/[^/]+)?$",
+            description="projects/P/locations/R/endpoints/E",
+        ),
+    ] = ""
+
+
+class GeminiOptions(JobOptions, frozen=True, kw_only=True):
+    """What a Gemini's job takes besides.
+
+    Args:
+        method: "supervised" or "preference"; "" follows from the rows.
+        beta: How closely preference tuning stays to the model; None leaves it to the service.
+        export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint.
+        checkpoint_id: The checkpoint of a tuned model to go on from; "" for its last.
+        base_location: Where the base model is asked: global, us, eu or a region.
+    """
+
+    method: Literal["supervised", "preference", ""] = ""
+    beta: _AboveZero | None = None
+    export_last_checkpoint_only: bool = False
+    checkpoint_id: str = ""
+    base_location: Annotated[
+        str,
+        Meta(
+            pattern="^(global|us|eu|[a-z]+-[a-z]+[0-9]+)?$",
+            description="global, us, eu or a region",
+        ),
+    ] = ""
+
+
+class OpenModelOptions(JobOptions, frozen=True, kw_only=True):
+    """What an open model's job takes besides.
+
+    Args:
+        tuning_mode: "full" or "peft"; "" takes the model's first.
+        learning_rate: The rate itself; None leaves it to the service.
+        batch_size: Packed sequences a step; 0 leaves it to the service.
+        output_uri: Where the weights go.
+        custom_base_model: A folder of weights to start from.
+        endpoint: The endpoint that serves the tuned model.
+    """
+
+    tuning_mode: Literal["full", "peft", ""] = ""
+    learning_rate: _AboveZero | None = None
+    batch_size: Annotated[int, Meta(ge=0, le=4096)] = 0
+    output_uri: _Folder = ""
+    custom_base_model: _Folder = ""
+    endpoint: _Endpoint = ""
+
+
+_OPTIONS: dict[str, type[GeminiOptions | OpenModelOptions]] = {
+    "gemini": GeminiOptions,
+    "open-model": OpenModelOptions,
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +128,7 @@ class TuningJob:
         learning_rate: The rate itself, which open models are given; 0 leaves it to the service.
         adapter_size: The adapter's rank; 0 leaves it to the service.
         tuning_mode: "full" or "peft" for open models, else "".
+        batch_size: Packed sequences a step for open models; 0 leaves it to the service.
         beta: How closely preference tuning stays to the model; 0 leaves it to the service.
         export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint.
         checkpoint_id: The checkpoint of a tuned model to go on from; "" for its last.
@@ -52,6 +146,7 @@ class TuningJob:
     learning_rate: float = 0.0
     adapter_size: int = 0
     tuning_mode: str = ""
+    batch_size: int = 0
     beta: float = 0.0
     export_last_checkpoint_only: bool = False
     checkpoint_id: str = ""
@@ -71,6 +166,7 @@ class TuningJob:
             "learning_rate": self.learning_rate,
             "adapter_size": table["adapter_sizes"].get(str(self.adapter_size)),
             "tuning_mode": table["tuning_modes"].get(self.tuning_mode),
+            "batch_size": self.batch_size,
             "beta": self.beta,
             "export_last_checkpoint_only": self.export_last_checkpoint_only,
             "pre_tuned_model_checkpoint_id": self.checkpoint_id,
@@ -89,60 +185,74 @@ def tuning_job(
     epochs: int,
     learning_rate_multiplier: float = 1.0,
     row_format: str = "",
+    catalog: Catalog | None = None,
 ) -> TuningJob:
     """Check what a user wants of a tuning job against what its model takes.
 
     Args:
         model: The base model's row of the table.
-        options: The options by the names of tuning_job.toml.
+        options: The options by name; see JobOptions.
         region: Where the job runs, unless the option `location` says otherwise.
         epochs: Passes over the rows; no option, since the plan has counted what they cost.
         learning_rate_multiplier: Times the recommended rate, > 0.
         row_format: The format of the rows; preference rows are tuned on by preference unless the
             option `method` says otherwise.
+        catalog: The dated tables; None for the package's own.
 
     Raises:
         UsageError: An unknown option, a wrong type or range, or options that exclude each other.
         LimitError: The model does not take a region, an adapter size, a mode or a key.
     """
-    given = checked_options(options, model.backend)
+    chosen = decode_options(options, model.backend)
+    gemini = chosen if isinstance(chosen, GeminiOptions) else GeminiOptions()
+    open_model = chosen if isinstance(chosen, OpenModelOptions) else OpenModelOptions()
+    mode = _mode(model, open_model.tuning_mode)
     job = TuningJob(
         base_model=model.name,
-        location=tuned_in(model, region, given),
-        method=given.get("method") or _method(row_format),
+        location=tuned_in(model, region, {"location": chosen.location}),
+        method=gemini.method or _method(row_format),
         epochs=epochs,
-        adapter_size=given.get("adapter_size", 0),
-        tuning_mode=_mode(model, given.get("tuning_mode", "")),
-        beta=given.get("beta", 0.0),
-        export_last_checkpoint_only=given.get("export_last_checkpoint_only", False),
-        checkpoint_id=given.get("checkpoint_id", ""),
-        custom_base_model=given.get("custom_base_model", ""),
-        encryption_key=given.get("encryption_spec_key_name", ""),
-        service_account=given.get("service_account", ""),
-        description=given.get("description", ""),
-        **_rate(model, given, learning_rate_multiplier),
+        adapter_size=chosen.adapter_size,
+        tuning_mode=mode,
+        batch_size=open_model.batch_size,
+        beta=gemini.beta or 0.0,
+        export_last_checkpoint_only=gemini.export_last_checkpoint_only,
+        checkpoint_id=gemini.checkpoint_id,
+        custom_base_model=open_model.custom_base_model,
+        encryption_key=chosen.encryption_spec_key_name,
+        service_account=chosen.service_account,
+        description=chosen.description,
+        **_rate(model, mode, open_model.learning_rate or 0.0, learning_rate_multiplier),
     )
     _check_base(job.base_model)
     check_region(model, job.location)
     _check_adapter(model, job)
-    _check_method(model, job)
+    _check_method(model, job, catalog or load_catalog())
     _check_key(model, job)
     return job
 
 
-def checked_options(options: Mapping[str, Any], backend: str) -> dict[str, Any]:
-    """Check options one by one; whole numbers come back as int, also where they came as 8.0.
+def decode_options(options: Mapping[str, Any], backend: str) -> GeminiOptions | OpenModelOptions:
+    """Check options one by one.
 
     Args:
-        options: By the names of tuning_job.toml.
+        options: By the names of the fields of JobOptions and of the backend's own.
         backend: "gemini" or "open-model".
 
     Raises:
         UsageError: An unknown name, a wrong type or range.
     """
-    rules = load("backends/managed/parameters.toml")["options"]
-    taken = {name for name, rule in rules.items() if backend in rule.get("backends", (backend,))}
-    return {name: _checked(name, value, rules, taken, backend) for name, value in options.items()}
+    kind = _OPTIONS[backend]
+    others = {name for each in _OPTIONS.values() for name in each.__struct_fields__}
+    for name in options:
+        names = kind.__struct_fields__
+        if name not in names and name in others and not nearest(name, names):
+            raise UsageError(
+                f"the backend {backend} does not take this option",
+                where=name,
+                fix="leave it out; another backend takes it",
+            )
+    return decode(options, kind)
 
 
 def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
@@ -200,12 +310,26 @@ def thinking(model: str) -> list[dict[str, Any]]:
         The model's own least first, then what the other families take for little, newest first.
     """
     rows = load("backends/managed/parameters.toml")["thinking"]
-    own = next((row for row in rows if fnmatchcase(model, row["models"])), None)
+    own = next(
+        (row for row in rows if any(fnmatchcase(model, each) for each in row["models"])), None
+    )
     others = [row for row in reversed(rows) if row is not own]
     return [
         {f"thinking_{name}": row[name] for name in ("budget", "level") if name in row}
         for row in ([own] if own else []) + others
     ]
+
+
+def preference_models(catalog: Catalog) -> str:
+    """Say which models are tuned by preference, and from which day on new projects cannot."""
+    models = [
+        f"{model.name} (new projects until {model.new_projects_until})"
+        if model.new_projects_until
+        else model.name
+        for model in catalog.model_table.models.values()
+        if model.backend == "gemini" and "preference" in model.formats
+    ]
+    return f"models tuned by preference: {', '.join(models) or 'none'}"
 
 
 def _method(row_format: str) -> str:
@@ -223,10 +347,9 @@ def _mode(model: Model, given: str) -> str:
     return given or (modes[0] if modes else "")
 
 
-def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str, float]:
+def _rate(model: Model, mode: str, rate: float, multiplier: float) -> dict[str, float]:
     if model.backend != "open-model":
         return {"learning_rate_multiplier": multiplier}
-    rate = given.get("learning_rate", 0.0)
     if rate and multiplier != 1.0:
         raise UsageError(
             "learning_rate is the rate itself, and leaves learning_rate_multiplier nothing to do",
@@ -235,7 +358,7 @@ def _rate(model: Model, given: Mapping[str, Any], multiplier: float) -> dict[str
         )
     if rate or multiplier == 1.0:
         return {"learning_rate": rate}
-    advised = model.learning_rate.get(_mode(model, given.get("tuning_mode", "")))
+    advised = model.learning_rate.get(mode)
     if advised is None:
         raise UsageError(
             f"no recommended learning rate of {model.name} is known, so nothing can be multiplied",
@@ -270,12 +393,12 @@ def _check_adapter(model: Model, job: TuningJob) -> None:
         )
 
 
-def _check_method(model: Model, job: TuningJob) -> None:
+def _check_method(model: Model, job: TuningJob, catalog: Catalog) -> None:
     if job.method == PREFERENCE and "preference" not in model.formats:
         raise LimitError(
             f"{model.name} is not tuned by preference",
             where="method",
-            fix="use gemini-2.5-flash or gemini-2.5-flash-lite, or method=supervised",
+            fix=f"{preference_models(catalog)}; or method=supervised",
         )
     if job.beta and job.method != PREFERENCE:
         raise UsageError("belongs to preference tuning", where="beta", fix="leave it out")
@@ -296,6 +419,12 @@ def _check_key(model: Model, job: TuningJob) -> None:
             where="encryption_spec_key_name",
             fix="leave the key out, or take a model that is",
         )
+    if job.location == "global":
+        raise LimitError(
+            "the location global takes no customer-managed key",
+            where="encryption_spec_key_name",
+            fix="tune in a region, or leave the key out",
+        )
     if f"/locations/{job.location}/" not in job.encryption_key:
         raise LimitError(
             "the key is in another region",
@@ -311,60 +440,3 @@ def _check_at_most(what: str, found: int, most: int, flag: str = "") -> None:
             where=what,
             fix=f"make it less: {flag}" if flag else "leave rows out",
         )
-
-
-def _checked(name: str, value: Any, rules: Table, taken: set[str], backend: str) -> Any:
-    if name not in taken:
-        elsewhere = name in rules and not nearest(name, taken)
-        raise UsageError(
-            f"the backend {backend} has no such option",
-            where=name,
-            fix="another backend takes it" if elsewhere else hint(name, taken),
-        )
-    rule = rules[name]
-    typed = _typed(name, value, rule["type"])
-    problem = _problem(typed, rule)
-    if problem:
-        raise UsageError(problem, where=name, fix="change the value, or leave it out")
-    return typed
-
-
-_KINDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "text": "a text",
-    "gs-uri": "a gs:// URI",
-}
-
-
-def _typed(name: str, value: Any, kind: str) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind == "integer" and number and float(value).is_integer():
-        return int(value)
-    if kind == "number" and number:
-        return float(value)
-    text = kind in ("text", "gs-uri") and isinstance(value, str)
-    if text or (kind == "boolean" and isinstance(value, bool)):
-        return value
-    raise UsageError(
-        f"must be {_KINDS[kind]}, is {type(value).__name__}",
-        where=name,
-        fix="pass a value of this type",
-    )
-
-
-def _problem(value: Any, rule: Table) -> str:
-    if "values" in rule and value not in rule["values"]:
-        return f"must be one of {', '.join(rule['values'])}"
-    if "like" in rule and not re.fullmatch(rule["like"], value):
-        return f"must be {rule['such_as']}"
-    if "min" in rule and value < rule["min"]:
-        return f"must be at least {rule['min']}, is {value}"
-    if "max" in rule and value > rule["max"]:
-        return f"must be at most {rule['max']}, is {value}"
-    if "above" in rule and value <= rule["above"]:
-        return f"must be above {rule['above']}, is {value}"
-    if rule["type"] == "gs-uri" and not value.startswith("gs://"):
-        return "must be a gs:// URI"
-    return ""

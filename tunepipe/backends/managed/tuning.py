@@ -17,7 +17,7 @@ from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.backends.managed.jobs import TuningJobs
 from tunepipe.backends.managed.loss_curves import curves
 from tunepipe.backends.managed.outcome import Planned, reconciled
-from tunepipe.backends.managed.parameters import TuningJob, check_sizes, checked_options, tuning_job
+from tunepipe.backends.managed.parameters import TuningJob, check_sizes, decode_options, tuning_job
 from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
 from tunepipe.backends.managed.rows import Sent, detected, send
 from tunepipe.catalog.catalog import Catalog
@@ -72,8 +72,8 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
 
     Args:
         kind: Which of the two.
-        request: `options` holds those of core/tuning_job.toml, and of ours: resources_path, again
-            (any text: a new job even where an equal one has succeeded), poll_seconds,
+        request: `options` holds those of `parameters.JobOptions`, and of ours: resources_path,
+            again (any text: a new job even where an equal one has succeeded), poll_seconds,
             patience_seconds, first_job_seconds, pause_seconds, lease_seconds, settle_seconds,
             network (the pipeline's).
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
@@ -129,6 +129,7 @@ def check_options(
         region=region,
         epochs=1,
         learning_rate_multiplier=learning_rate_multiplier,
+        catalog=catalog,
     )
 
 
@@ -140,6 +141,7 @@ def _wanted(request: TuningRequest, model: Model, row_format: str, epochs: int =
         epochs=epochs,
         learning_rate_multiplier=request.learning_rate_multiplier,
         row_format=row_format,
+        catalog=request.catalog,
     )
 
 
@@ -206,17 +208,18 @@ def _result(
     job: Any,
     model: Model,
 ) -> TuningResult:
-    options = checked_options(_given(request.options), kind.backend)
+    options = decode_options(_given(request.options), kind.backend)
     planned = Planned(
         rows=sent[0].rows,
         steps=request.train_steps,
         epochs=wanted.epochs,
-        dropped_fraction_max=options.get("dropped_fraction_max"),
+        dropped_fraction_max=options.dropped_fraction_max,
+        steps_min=model.recommended_steps_min,
     )
     lines, unread = curves(job.experiment or "")
     figures = reconciled(tuning_jobs.data_stats(job), lines, planned, where=job.name)
-    remarks = [*figures.pop("remarks", []), *filter(None, [unread])]
-    made, endpoint = kind.made(job, options)
+    remarks = [*figures.get("doubts", []), *figures.pop("remarks", []), *filter(None, [unread])]
+    made, endpoint = kind.made(job, request.options)
     tokens = int(figures.get("billable_tokens", 0))
     cost = _cost(model, job, tokens, wanted.epochs, request.catalog)
     statistics = {

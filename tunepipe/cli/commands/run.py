@@ -240,12 +240,10 @@ def show_run_plan(
         UsageError: It cannot be read, or the model is not tuned on rows of its format.
     """
     from tunepipe.catalog.catalog import load_catalog
-    from tunepipe.catalog.models import tuned_in
     from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS, cut_answers
     from tunepipe.planning import plan as steps
 
     catalog = load_catalog(parameters["tables"])
-    what = catalog.find_model(parameters["base_model"], backend)
     # By our own limits: the step that validates knows no other.
     found = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
     if found.refusal and not recurring:
@@ -254,7 +252,8 @@ def show_run_plan(
     share = rows / found.rows if found.rows else 0.0
     plan = steps.plan(
         rows,
-        region=tuned_in(what, region, parameters.get("options", {})),
+        region=region,
+        options=parameters.get("options", {}),
         model=parameters["base_model"],
         backend=backend,
         epochs=parameters["epochs"],
