@@ -9,11 +9,9 @@ from tunepipe.evaluation.score import evaluate
 
 SCHEMA = '{"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}'
 CODE = """
-import re
-
 def overlap(prediction, reference):
-    words = set(re.findall(r"\\\\w+", reference))
-    return len(words & set(re.findall(r"\\\\w+", prediction))) / len(words)
+    words = set(reference.split())
+    return len(words & set(prediction.split())) / len(words)
 
 def asks(prediction, reference, input):
     return input in prediction
@@ -23,7 +21,7 @@ def wrong(prediction, reference):
 
 def fails(prediction, reference):
     raise KeyError(prediction)
-""".replace("\\\\\\\\", "\\\\")
+"""
 
 
 def row(answer, reference="x", question="q"):
