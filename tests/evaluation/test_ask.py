@@ -20,7 +20,8 @@ from google.api_core import exceptions as google_errors
 from tunepipe.backends.base import Answer
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError
-from tunepipe.evaluation.ask import Outcome, Pace, predict_rows
+from tunepipe.evaluation.ask import Outcome, predict_rows
+from tunepipe.evaluation.pacing import RequestPacing
 
 QUICK = {"workers": 4, "first_pause_seconds": 0.001}
 
@@ -75,7 +76,7 @@ def texts(path):
     return [row.prediction for row in predictions.read(path)]
 
 
-@pytest.mark.parametrize("pace", [None, Pace(workers=1), Pace(workers=5)])
+@pytest.mark.parametrize("pace", [None, RequestPacing(workers=1), RequestPacing(workers=5)])
 def test_predictions_stand_in_the_order_of_the_rows(rows, tmp_path, pace):
     events = []
     out = tmp_path / "out" / "predictions.jsonl"
@@ -93,7 +94,7 @@ def test_predictions_stand_in_the_order_of_the_rows(rows, tmp_path, pace):
 def test_a_second_call_pays_nothing(rows, tmp_path):
     first, second = Service(), Service()
     for service, name in ((first, "a"), (second, "b")):
-        predict_rows(service, "m", str(rows), str(tmp_path / name), pace=Pace(**QUICK))
+        predict_rows(service, "m", str(rows), str(tmp_path / name), pace=RequestPacing(**QUICK))
     assert len(first.billed) == 12
     assert second.billed == []
     assert texts(tmp_path / "a") == texts(tmp_path / "b")
@@ -183,7 +184,7 @@ def test_a_killed_step_goes_on_and_pays_for_no_row_twice(rows, tmp_path):
 def test_a_failure_that_passes_is_tried_again(rows, tmp_path, error):
     service = Service({"question 3": [error] * 4})
     out = str(tmp_path / "out")
-    assert predict_rows(service, "m", str(rows), out, pace=Pace(**QUICK)).unanswered == 0
+    assert predict_rows(service, "m", str(rows), out, pace=RequestPacing(**QUICK)).unanswered == 0
     assert sorted(service.billed) == sorted(f"question {n}" for n in range(12))
 
 
@@ -192,7 +193,7 @@ def test_a_cloud_error_is_judged_by_its_cause(rows, tmp_path):
     error.__cause__ = Refused(429)
     service = Service({"question 3": [error]})
     out = str(tmp_path / "out")
-    assert predict_rows(service, "m", str(rows), out, pace=Pace(**QUICK)).unanswered == 0
+    assert predict_rows(service, "m", str(rows), out, pace=RequestPacing(**QUICK)).unanswered == 0
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_an_unanswered_row_is_null_with_its_reason_and_is_asked_again(
 ):
     out = str(tmp_path / "out")
     service = Service({"question 3": [error] * tries})
-    pace = Pace(**QUICK, attempts=3)
+    pace = RequestPacing(**QUICK, attempts=3)
     assert predict_rows(service, "m", str(rows), out, pace=pace) == Outcome(12, 1)
     row = predictions.read(out)[3]
     assert (row.prediction, row.error) == (None, told)
@@ -217,7 +218,7 @@ def test_an_unanswered_row_is_null_with_its_reason_and_is_asked_again(
 def test_a_refusal_of_every_row_stops_the_step(rows, tmp_path, status):
     service = Service({f"question {n}": [Refused(status)] for n in range(3, 12)})
     with pytest.raises(CloudError, match=f"Refused {status}"):
-        predict_rows(service, "m", str(rows), str(tmp_path / "out"), pace=Pace(workers=1))
+        predict_rows(service, "m", str(rows), str(tmp_path / "out"), pace=RequestPacing(workers=1))
     assert len(service.times) == 4
     (work,) = tmp_path.glob("answers-*.jsonl")
     assert len(work.read_text().splitlines()) == len(service.billed) == 3
@@ -226,12 +227,12 @@ def test_a_refusal_of_every_row_stops_the_step(rows, tmp_path, status):
 def test_no_answer_at_all_is_an_error_and_not_a_score(rows, tmp_path):
     service = Service({f"question {n}": [Refused(400)] for n in range(12)})
     with pytest.raises(CloudError, match="none of 12 rows was answered: Refused 400"):
-        predict_rows(service, "m", str(rows), str(tmp_path / "out"), pace=Pace(**QUICK))
+        predict_rows(service, "m", str(rows), str(tmp_path / "out"), pace=RequestPacing(**QUICK))
 
 
 def test_requests_keep_to_the_rate(rows, tmp_path):
     service = Service()
-    pace = Pace(workers=4, requests_per_minute=60 / 0.02)
+    pace = RequestPacing(workers=4, requests_per_minute=60 / 0.02)
     started = time.monotonic()
     predict_rows(service, "m", str(rows), str(tmp_path / "out"), pace=pace)
     assert service.times[-1] - started >= 11 * 0.02
@@ -240,7 +241,11 @@ def test_requests_keep_to_the_rate(rows, tmp_path):
 def test_the_pause_the_service_asks_for_is_kept(rows, tmp_path):
     service = Service({"question 0": [Refused(429, retry_after=1)]})
     predict_rows(
-        service, "m", str(rows), str(tmp_path / "out"), pace=Pace(workers=1, first_pause_seconds=0)
+        service,
+        "m",
+        str(rows),
+        str(tmp_path / "out"),
+        pace=RequestPacing(workers=1, first_pause_seconds=0),
     )
     assert service.times[1] - service.times[0] >= 1
 

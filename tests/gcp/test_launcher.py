@@ -14,6 +14,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm import tuning as large_model
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import CloudError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.launcher import CancelledError, UnreachableError
@@ -81,8 +82,8 @@ def test_reports_model_and_endpoint_of_the_region_given(
     cloud.ask("instant", {"on": False})  # this one really runs
     events = []
     by_the_second = {"accelerators": {"TPU_V3": {"usd_per_hour": {REGION: 3600.0}}}}
-    priced = {**request_.options, "tables": {"prices": by_the_second}}
-    result = large_model.tune(replace(request_, options=priced), str(tmp_path), events.append)
+    catalog = load_catalog({"prices": by_the_second})
+    result = large_model.tune(replace(request_, catalog=catalog), str(tmp_path), events.append)
     held = result.statistics["accelerator_seconds"]
     assert 0 < held < result.statistics["seconds"]
     assert result.cost_usd == pytest.approx(64 * held, abs=64 * 0.05)

@@ -169,22 +169,14 @@ def _content(row: Example) -> dict[str, Any]:
 
 def _counted(asked: Any, model: str, contents: Sequence[Mapping[str, Any]]) -> int:
     """Ask once, and again where trouble may pass."""
-    from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
-
-    from tunepipe.gcp.clients import is_transient
     from tunepipe.gcp.genai import as_google_core
+    from tunepipe.gcp.retries import retry
 
-    @retry(
-        retry=retry_if_exception(is_transient),
-        wait=wait_random_exponential(max=10),
-        stop=stop_after_delay(_PATIENCE_SECONDS),
-        reraise=True,
-    )
     def count() -> int:
         with as_google_core():
             return int(asked.models.count_tokens(model=model, contents=contents).total_tokens)
 
-    return count()
+    return retry(count, seconds=_PATIENCE_SECONDS, longest_pause_seconds=10.0)
 
 
 SERVICE = "service"

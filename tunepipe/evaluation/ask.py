@@ -23,6 +23,9 @@ from tunepipe.data.formats import Example, input_text
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, TunepipeError
+from tunepipe.evaluation.pacing import RequestPacing
+from tunepipe.gcp import retries
+from tunepipe.gcp.retries import root_of, status_of
 from tunepipe.progress import Progress
 
 
@@ -75,32 +78,8 @@ class AnswerFile:
         self.file.close()
 
 
-# RFC 9110: the statuses after which the same request may succeed, and those that no row will pass.
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+# No row passes these.
 _HOPELESS = frozenset({401, 403, 404})
-# A connection that broke, as the standard library, requests and httpx name it.
-_DROPPED = frozenset({"ConnectionError", "TimeoutError", "Timeout", "TransportError"})
-_FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast to ask a remote model.
-
-    Args:
-        workers: Requests at a time, one row each; 0 hands all rows to the backend at once, which
-            suits a model locally.
-        requests_per_minute: The limit over all workers, retries counted; 0 sets none.
-        attempts: Tries a row, >= 1, with growing pauses between.
-        first_pause_seconds: The pause after the first failure; it doubles up to a minute. A longer
-            one that the service asks for (Retry-After) is kept.
-    """
-
-    workers: int = 0
-    requests_per_minute: float = 0.0
-    attempts: int = 5
-    first_pause_seconds: float = _FIRST_PAUSE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -119,7 +98,7 @@ def predict_rows(
     *,
     work_dir: str = "",
     settings: Mapping[str, Any] | None = None,
-    pace: Pace | None = None,
+    pace: RequestPacing | None = None,
     progress: Progress = lambda event: None,
 ) -> Outcome:
     """Predict every row of a dataset and write the predictions in the rows' order.
@@ -139,7 +118,7 @@ def predict_rows(
         CloudError: The service refused in a way that no row will pass, or answered no row at all.
     """
     examples = list(read_examples(rows_path))
-    settings, pace = dict(settings or {}), pace or Pace()
+    settings, pace = dict(settings or {}), pace or RequestPacing()
     path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
     with AnswerFile.open(path) as work:
         pending = [Prompt(one.id, one.messages) for one in examples if one.id not in work.answered]
@@ -164,7 +143,7 @@ def ask_all(
     model: str,
     prompts: Sequence[Prompt],
     settings: Mapping[str, Any],
-    pace: Pace,
+    pace: RequestPacing,
 ) -> Iterator[Answer]:
     """Answer every prompt; failures that pass are waited out.
 
@@ -226,67 +205,30 @@ def _together(
         raise failure
 
 
-def _persistent(ask: Callable[[Prompt], Answer], prompt: Prompt, pace: Pace) -> Answer:
+def _persistent(ask: Callable[[Prompt], Answer], prompt: Prompt, pace: RequestPacing) -> Answer:
     """Ask one row again after failures that pass; return why it has no answer after the others."""
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt
-    from tenacity.wait import wait_exponential_jitter
-
-    growing = wait_exponential_jitter(
-        initial=pace.first_pause_seconds,
-        max=_LONGEST_PAUSE_SECONDS,
-        jitter=pace.first_pause_seconds,
-    )
-
-    def pause(state: Any) -> float:
-        return max(growing(state), _retry_after(state.outcome.exception()))
-
-    retrying = Retrying(
-        stop=stop_after_attempt(pace.attempts),
-        wait=pause,
-        retry=retry_if_exception(_is_transient),
-        reraise=True,
-    )
     try:
-        return retrying(ask, prompt)
+        return retries.retry(
+            lambda: ask(prompt),
+            attempts=pace.attempts,
+            first_pause_seconds=pace.first_pause_seconds,
+        )
     except Exception as error:
-        status = _status(error)
+        status = status_of(error)
         if status in _HOPELESS and not isinstance(error, TunepipeError):
             raise CloudError(
                 f"the service refused every row: {_named(error)}",
                 where="predict",
                 fix="check the model's name, its region and your permissions",
             ) from error
-        if _is_transient(error) or (status is not None and status not in _HOPELESS):
+        if retries.is_transient(error) or (status is not None and status not in _HOPELESS):
             return Answer(prompt.id, None, _named(error))
         raise
 
 
-def _is_transient(error: BaseException) -> bool:
-    names = {kind.__name__ for kind in type(_root(error)).__mro__}
-    return bool(names & _DROPPED) or _status(error) in _TRANSIENT
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what one of our own errors was made of, else the error itself."""
-    ours = isinstance(error, TunepipeError) and error.__cause__ is not None
-    return error.__cause__ if ours and error.__cause__ else error
-
-
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that the clients of Google and others keep in `code`."""
-    code = getattr(_root(error), "code", None)
-    return int(code) if isinstance(code, int) else None
-
-
 def _named(error: BaseException) -> str:
-    root, status = _root(error), _status(error)
-    return type(root).__name__ + (f" {status}" if status else "")
-
-
-def _retry_after(error: BaseException | None) -> float:
-    response = getattr(_root(error), "response", None) if error else None
-    asked = str(getattr(response, "headers", {}).get("retry-after", ""))
-    return float(asked) if asked.isdecimal() else 0.0
+    status = status_of(error)
+    return type(root_of(error)).__name__ + (f" {status}" if status else "")
 
 
 class _Limit:

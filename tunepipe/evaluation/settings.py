@@ -9,10 +9,10 @@ from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_ran
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.judge_prompt import check_template
+from tunepipe.evaluation.pacing import PACING_OPTIONS
 from tunepipe.evaluation.tasks import check_task
 
 _WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed": (0, SEED_MAX)}
-_PACE = ("workers", "requests_per_minute", "attempts")
 # What each backend's `predict` knows besides the pace.
 _ASKING = {
     "local": ("batch_size", "engine", "device", "precision", "four_bit", "threads"),
@@ -22,9 +22,7 @@ _ASKING = {
 }
 # The least, the most, and whether whole numbers alone are taken.
 _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
-    "workers": (0, 1024, True),
-    "requests_per_minute": (0, 1e9, False),
-    "attempts": (1, 1000, True),
+    **PACING_OPTIONS,
     "temperature": (0, 2, False),
     "top_p": (0, 1, False),
     "seed": (0, 2**31 - 1, True),
@@ -74,7 +72,7 @@ def check_settings(
 def _check_asking(asking: Any, backend: str) -> None:
     if not isinstance(asking, Mapping):
         raise UsageError("must be a mapping", where="asking", fix='such as {"workers": 8}')
-    known = (*_PACE, *_ASKING[backend])
+    known = (*PACING_OPTIONS, *_ASKING[backend])
     for name, value in asking.items():
         where = f"asking.{name}"
         if name not in known:

@@ -13,25 +13,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp.credentials import no_token
-
-
-def advice(message: str) -> str:
-    """Say what to do about an error message of Vertex AI.
-
-    Args:
-        message: What the service, a job or one of its tasks said.
-
-    Returns:
-        A sentence for the user; "" where the message is not known.
-    """
-    for symptom in load("gcp/advice.toml")["symptom"]:
-        if re.search(symptom["pattern"], message, re.IGNORECASE | re.DOTALL):
-            return str(symptom["fix"])
-    return ""
-
+from tunepipe.gcp.advice import advice, words_of
+from tunepipe.gcp.credentials import is_rejected, no_token
 
 # One call may not outlast the time that a step has between SIGTERM and its end.
 CALL_SECONDS = 20.0
@@ -101,8 +85,8 @@ def models(region: str) -> Any:
     return ModelServiceClient(client_options=_at(region))
 
 
-def endpoint_stands(endpoint: str) -> bool:
-    """Say whether an endpoint is there; somebody may have deleted it since.
+def endpoint_exists(endpoint: str) -> bool:
+    """Return True if an endpoint is there; it may have been deleted since it was made.
 
     Args:
         endpoint: `projects/P/locations/R/endpoints/E`.
@@ -144,18 +128,6 @@ def host(region: str) -> str:
     return f"{region}-aiplatform.googleapis.com"
 
 
-def is_transient(error: BaseException) -> bool:
-    """Say whether trying again may help: a lost connection, a 5xx, a rate limit."""
-    from google.api_core import exceptions as api
-    from google.auth import exceptions as auth
-
-    if isinstance(error, auth.TransportError):
-        return True
-    if isinstance(error, (api.ServerError, api.TooManyRequests, api.RetryError, api.Unknown)):
-        return not isinstance(error, api.MethodNotImplemented)
-    return isinstance(error, ConnectionError)
-
-
 @contextmanager
 def explained(where: str) -> Iterator[None]:
     """Turn what Google's clients raise into a CloudError that says what to do.
@@ -169,9 +141,11 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except api.GoogleAPICallError as error:
-        message = str(error.message)
-        known = advice(f"{error.code} {message}")
-        raise CloudError(message, where=where, fix=known or "see docs/vertex.md") from error
+        if is_rejected(error):  # gRPC reports it as a service that is unavailable
+            raise no_token(error, where) from error
+        words = words_of(error)
+        fix = advice(words) or advice(str(int(error.code or 0))) or "see docs/vertex.md"
+        raise CloudError(words, where=where, fix=fix) from error
     except auth.GoogleAuthError as error:
         raise no_token(error, where) from error
 

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+import re
+
 from tunepipe.errors import CloudError
+
+_LOGIN = "run: gcloud auth application-default login"
+# What the token endpoint says -> what to do.
+_REMEDIES = {
+    r"reasonable timeframe|iat and exp|Token used too early": "set this machine's clock: the token"
+    " endpoint rejects times that are off by more than a few minutes",
+    r"account.*(disabled|deleted|not found)|disabled_client": "enable the account, or use another:"
+    " gcloud iam service-accounts enable EMAIL",
+    r"reauth|rapt": _LOGIN,
+}
+_REJECTED = re.compile(r"invalid_grant|invalid_client|disabled_client|deleted_client|invalid_rapt")
+
+
+def is_rejected(error: Exception) -> bool:
+    """Return True if the token endpoint rejected the credentials, whatever error wraps that."""
+    return bool(_REJECTED.search(str(error)))
 
 
 def no_token(error: Exception, where: str) -> CloudError:
-    """Say whether there are no credentials, or nobody could be reached to use them.
+    """Report whether the credentials are missing or rejected, or Google is out of reach.
 
     Args:
-        error: A google.auth.exceptions.GoogleAuthError.
+        error: A google.auth.exceptions.GoogleAuthError, or what wraps one.
         where: The resource, or what was being done.
     """
-    from google.auth.exceptions import TransportError
+    from google.auth.exceptions import DefaultCredentialsError, TransportError
 
-    if isinstance(error, TransportError):
+    retryable = bool(getattr(error, "retryable", False))
+    if isinstance(error, TransportError) or (retryable and not is_rejected(error)):
+        found = "Google is out of reach"
+        if retryable and not isinstance(error, TransportError):
+            found = f"Google's token endpoint gave no token: {_words(error)}"
         fix = "check the network and the proxy, then try again"
-        return CloudError("Google is out of reach", where=where, fix=fix)
-    fix = "run: gcloud auth application-default login"
-    return CloudError("no usable Google credentials", where=where, fix=fix)
+        return CloudError(found, where=where, fix=fix)
+    if isinstance(error, DefaultCredentialsError):
+        return CloudError("no usable Google credentials", where=where, fix=_LOGIN)
+    words = _words(error)
+    for pattern, fix in _REMEDIES.items():
+        if re.search(pattern, words, re.IGNORECASE):
+            return CloudError(f"Google rejected the credentials: {words}", where=where, fix=fix)
+    found = f"no usable Google credentials: {words}" if words else "no usable Google credentials"
+    return CloudError(found, where=where, fix=_LOGIN)
+
+
+def _words(error: Exception) -> str:
+    """Return the token endpoint's own words: google-auth keeps them first of several arguments."""
+    arguments = error.args
+    while len(arguments) > 1 and isinstance(arguments, tuple) and arguments[0]:
+        arguments = (arguments[0],)
+    text = str(arguments[0]) if arguments else ""
+    match = re.search(r"\('(.*?)', \{", text)
+    return (match[1] if match else text)[:500]

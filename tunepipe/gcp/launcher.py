@@ -1,8 +1,8 @@
-"""Starting a paid remote job once, and staying with it to its end.
+"""Starts a paid remote job once, and follows it to its end; shared by all remote backends.
 
-What every remote backend shares. The order of things is what keeps a job from being paid twice:
-what an earlier attempt of this step wrote down is read first; then a job with our label is looked
-for; only then is one created, and its name is written down before anything waits for it.
+The order of the steps keeps a job from being paid twice. First the name that an earlier attempt of
+this step noted is read; then a job with the same key is looked for; only then is one created, and
+its name is noted before anything waits for it.
 
 The file of resources has the form that Google's own pipeline components use, so that the console
 links to the job.
@@ -19,16 +19,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-import tenacity
-
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.files import replacing
-from tunepipe.gcp.clients import advice, explained, host, is_transient, region_of
+from tunepipe.gcp.advice import advice
+from tunepipe.gcp.clients import explained, host, region_of
+from tunepipe.gcp.retries import is_transient, retry
 from tunepipe.progress import Progress
 
 
@@ -73,6 +74,8 @@ class Termination:
 
 _Answer = TypeVar("_Answer")
 _REFUSALS = 4
+# A container has about 30 seconds between SIGTERM and its end.
+_GRACE_SECONDS = 15.0
 
 
 class State(Enum):
@@ -92,25 +95,21 @@ class Status:
         state: How far it is.
         message: Why it failed, in Google's words, or "".
         internal: Whether it failed through Google's fault, so that another try may succeed.
-        detail: What progress should tell beyond the state.
+        detail: What progress reports beyond the state.
+        created: When it was created; None where that is not known.
     """
 
     state: State
     message: str = ""
     internal: bool = False
     detail: str = ""
+    created: datetime | None = None
 
 
-class Service(Protocol):
-    """What a backend knows of its kind of job."""
+class Followed(Protocol):
+    """What a backend knows of a job that there is."""
 
     kind: str
-
-    def find(self) -> str:
-        """Name a job of ours that runs or has succeeded; "" where there is none."""
-
-    def create(self) -> str:
-        """Create a job and name it. Called again after a doubtful failure, find() comes first."""
 
     def status(self, name: str) -> Status:
         """Look at a job."""
@@ -118,97 +117,173 @@ class Service(Protocol):
     def cancel(self, name: str) -> None:
         """Ask for the end of a job; no error where it has ended already."""
 
-    def mend_first_job(self) -> None:
+
+class Service(Followed, Protocol):
+    """What a backend knows of its kind of job."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a request was sent whose outcome is not known."""
+
+    def find(self) -> str:
+        """Name a job of this request that runs or has succeeded; "" where there is none."""
+
+    def create(self) -> str:
+        """Create a job and name it. Called again after a doubtful failure, find() comes first."""
+
+    def remedy_first_job(self) -> None:
         """Do what helps against the 500 of a project's first job."""
 
 
+class Waiting(Protocol):
+    """The runs that wait for one job; see `claims.Waiters`."""
+
+    def add(self) -> None:
+        """Record that this run waits."""
+
+    def others(self) -> list[str]:
+        """Name the other runs that wait and have not ended."""
+
+
 @dataclass(frozen=True)
-class Pace:
-    """How patiently a launcher waits, in seconds.
+class JobPolling:
+    """How patiently a launcher waits for a job.
 
     Args:
         poll_seconds: Between two looks at the job.
         patience_seconds: How long Google may be out of reach before the step gives up; the job
             goes on, and a restarted step finds it.
-        first_job_seconds: Google's wait between mending a project's first job and the next try.
+        first_job_seconds: Google's wait between the remedy for a project's first job and the next
+            try.
         pause_seconds: The first pause after an error; it doubles each time, up to a minute.
+        max_hours: How long a job may take from its creation; 0 sets no limit.
+        at_max_hours: What becomes of a job that takes longer: "cancel" or "leave".
     """
 
     poll_seconds: float = 20.0
     patience_seconds: float = 3600.0
     first_job_seconds: float = 300.0
     pause_seconds: float = 1.0
+    max_hours: float = 0.0
+    at_max_hours: str = "cancel"
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> JobPolling:
+        """Read the polling out of a backend's options; what is not set keeps its default.
+
+        Raises:
+            UsageError: A value is not a number of seconds above 0, or not one of the choices.
+        """
+        choice = options.get("at_max_hours", cls.at_max_hours)
+        if choice not in ("cancel", "leave"):
+            raise UsageError(f"{choice!r} is unknown", where="at_max_hours", fix="cancel or leave")
+        hours = options.get("max_hours", 0)
+        seconds = {
+            name: read_seconds(options, name, getattr(cls, name))
+            for name in POLLING_OPTIONS
+            if name.endswith("_seconds")
+        }
+        limit = read_seconds(options, "max_hours", 1.0) if hours else 0.0
+        return cls(**seconds, max_hours=limit, at_max_hours=choice)
 
 
-PACE = tuple(one.name for one in fields(Pace))
+POLLING_OPTIONS = tuple(option.name for option in fields(JobPolling))
 
 
-def pace(options: Mapping[str, Any]) -> Pace:
-    """Read the pace out of a backend's options; what is not given is as it is by default.
-
-    Raises:
-        UsageError: A value is no number of seconds above 0.
-    """
-    return Pace(**{name: seconds(options, name, getattr(Pace, name)) for name in PACE})
-
-
-def seconds(options: Mapping[str, Any], name: str, default: float) -> float:
+def read_seconds(options: Mapping[str, Any], name: str, default: float) -> float:
     """Read a time out of a backend's options.
 
     Raises:
-        UsageError: It is no number of seconds above 0.
+        UsageError: It is not a number above 0.
     """
-    given = options.get(name, default)
-    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
-    if not (is_number and 0 < given < math.inf):
-        raise UsageError(f"{given!r} is no time", where=name, fix="a number of seconds above 0")
-    return float(given)
+    value = options.get(name, default)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
+        raise UsageError(f"{value!r} is not a time", where=name, fix="a number above 0")
+    return float(value)
 
 
 class UnreachableError(CloudError):
     """Not the user's fault; the exit code by which Google's components say so."""
 
     exit_code = 13
+    final = True
+
+
+class QuotaError(CloudError):
+    """Creations were refused again and again, so waiting does not help."""
+
+    final = True
 
 
 class CancelledError(CloudError):
-    """The step was told to end, and has cancelled its job."""
+    """The step was told to end, or its job was cancelled."""
 
 
-def launch(service: Service, resources: str, pace: Pace, progress: Progress) -> str:
-    """Bring a remote job to its end, creating it only where none of ours is found.
+def launch(
+    service: Service,
+    resources: str,
+    polling: JobPolling,
+    progress: Progress,
+    waiting: Waiting | None = None,
+) -> str:
+    """Bring a remote job to its end, creating it only where none of this request is found.
 
     Args:
         service: The kind of job.
         resources: The file that names the job (`gcp_resources`); written before the first poll.
-        pace: How patiently to wait.
-        progress: Told of each change of the job.
+        polling: How patiently to wait.
+        progress: Receives each change of the job, and what is waited for.
+        waiting: The runs that share the job. A step that is told to end leaves a job to the
+            others.
 
     Returns:
         The name of the job, which has succeeded.
 
     Raises:
-        CloudError: Google refused, or the job failed.
+        CloudError: Google refused, the job failed, or it took longer than `max_hours`.
         CancelledError: SIGTERM came; the job is cancelled.
         UnreachableError: Google could not be reached, or failed internally.
     """
     with Termination() as termination, explained(service.kind):
-        run = _Launch(service, pace, progress, termination)
+        run = _Launch(service, polling, progress, termination, waiting)
         name = read_resources(resources)
         if not name:
-            name = run.attach()
+            name = run.attach(service)
             write_resources(resources, service.kind, name)
         return run.follow(name)
 
 
-def start(service: Service, pace: Pace, progress: Progress) -> str:
+def resume(
+    service: Followed,
+    resources: str,
+    polling: JobPolling,
+    progress: Progress,
+    waiting: Waiting | None = None,
+) -> str:
+    """Follow the job that an earlier attempt of this step noted; see `launch`.
+
+    A restarted step calls this before it reads anything else: a dataset that cannot be read for a
+    while does not part it from its job.
+
+    Returns:
+        The name of the job, which has succeeded; "" where none is noted.
+    """
+    name = read_resources(resources)
+    if not name:
+        return ""
+    with Termination() as termination, explained(service.kind):
+        return _Launch(service, polling, progress, termination, waiting).follow(name)
+
+
+def start(service: Service, polling: JobPolling, progress: Progress) -> str:
     """Find or create a remote job, and leave it to itself; see `launch`."""
     with Termination() as termination, explained(service.kind):
-        return _Launch(service, pace, progress, termination).attach()
+        return _Launch(service, polling, progress, termination, None).attach(service)
 
 
 def read_resources(path: str) -> str:
-    """Read the name of the job that an earlier attempt wrote down; "" where there is none."""
+    """Read the name of the job that an earlier attempt noted; "" where there is none."""
     file = Path(path)
     if not file.is_file():
         return ""
@@ -232,110 +307,160 @@ class _InterruptedError(Exception):
 
 @dataclass
 class _Launch:
-    service: Service
-    pace: Pace
+    service: Followed
+    polling: JobPolling
     progress: Progress
     termination: Termination
-    mended: bool = False
+    waiting: Waiting | None
+    applied_remedy: bool = False
     refusals: int = 0
+    last_wait: str = ""
 
-    def attach(self) -> str:
+    def attach(self, service: Service) -> str:
+        if self.waiting:
+            self._patiently(self.waiting.add)
         try:
-            name = self._patiently(self._find_or_create)
+            name = self._patiently(lambda: self._find_or_create(service))
         except _InterruptedError:
-            name = self._briefly(self.service.find)
+            name = self._look_briefly(service)
         if self.termination.requested:
             self._cancel(name)
         return name
 
     def follow(self, name: str) -> str:
-        told: Status | None = None
+        last: Status | None = None
         while True:
             try:
                 status = self._patiently(lambda: self.service.status(name))
             except _InterruptedError:
                 self._cancel(name)
-            if status != told:
+            if status != last:
                 self.progress({"job": name, "state": status.state.value, "detail": status.detail})
-                told = status
+                last = status
             if status.state is State.SUCCEEDED:
                 return name
             if status.state is not State.RUNNING:
                 raise _ended(name, status)
-            if self.termination.wait(self.pace.poll_seconds):
+            self._check_age(name, status)
+            if self.termination.wait(self.polling.poll_seconds):
                 self._cancel(name)
 
-    def _find_or_create(self) -> str:
+    def _find_or_create(self, service: Service) -> str:
         from google.api_core.exceptions import InternalServerError, TooManyRequests
 
-        found = self.service.find()
-        if found or self.termination.requested:
-            return found
+        name = service.find()
+        if name or self.termination.requested:
+            return name
         try:
-            return self.service.create()
+            return service.create()
         except TooManyRequests as error:
-            self._refused(error)
+            self._count_refusal(error)
             raise
         except InternalServerError as error:
-            self._mend(error)
-        return self._find_or_create()
+            self._apply_remedy(service, error)
+        return self._find_or_create(service)
 
-    def _refused(self, error: Any) -> None:
+    def _count_refusal(self, error: Any) -> None:
         """A rate limit passes, a quota does not: after a few refusals the user has to know."""
         self.refusals += 1
         if self.refusals >= _REFUSALS:
-            raise CloudError(
-                str(error.message), where=self.service.kind, fix=advice(f"429 {error.message}")
+            raise QuotaError(
+                str(error.message),
+                where=self.service.kind,
+                fix=advice(error.message) or advice("429"),
             ) from error
 
-    def _mend(self, error: Exception) -> None:
-        if self.mended:
+    def _apply_remedy(self, service: Service, error: Exception) -> None:
+        if self.applied_remedy:
             raise UnreachableError(
                 f"Google failed again after its own remedy: {error}",
                 where=self.service.kind,
-                fix="run again later: nothing was started",
+                fix="run again later: a job that was started goes on and is found",
             ) from error
-        self.service.mend_first_job()
-        self.mended = True
-        self.progress({"state": "waiting", "detail": "Google's remedy for a first job takes time"})
-        self.termination.wait(self.pace.first_job_seconds)
+        service.remedy_first_job()
+        self.applied_remedy = True
+        self._report_wait("Google's remedy for a first job takes time")
+        self.termination.wait(self.polling.first_job_seconds)
 
-    def _cancel(self, name: str) -> NoReturn:
-        if name:
-            self._briefly(lambda: self.service.cancel(name))
-        raise CancelledError(
-            "received SIGTERM; the job was cancelled"
-            if name
-            else "received SIGTERM before a job was created",
+    def _check_age(self, name: str, status: Status) -> None:
+        if not (self.polling.max_hours and status.created):
+            return
+        hours = (datetime.now(UTC) - status.created).total_seconds() / 3600
+        if hours <= self.polling.max_hours:
+            return
+        if self.polling.at_max_hours == "cancel":
+            self._patiently(lambda: self.service.cancel(name))
+        done = "cancelled" if self.polling.at_max_hours == "cancel" else "left running"
+        raise CloudError(
+            f"the job has not ended within {self.polling.max_hours:g} hours; it was {done}",
             where=name,
-            fix="run again to start anew",
+            fix="look at the job's page; raise max_hours if it needs longer",
         )
 
+    def _cancel(self, name: str) -> NoReturn:
+        if not name:
+            raise CancelledError(
+                "received SIGTERM; no job is known to have been created",
+                where=self.service.kind,
+                fix="tunepipe cancel RUN looks for one that appears later",
+            )
+        if self.waiting and (others := self._briefly(self.waiting.others)):
+            raise CancelledError(
+                f"received SIGTERM; the job goes on, other runs wait for it: {', '.join(others)}",
+                where=name,
+                fix="to end it for all of them: tunepipe cancel RUN --shared",
+            )
+        self._briefly(lambda: self.service.cancel(name))
+        raise CancelledError(
+            "received SIGTERM; the job was cancelled", where=name, fix="run again to start over"
+        )
+
+    def _look_briefly(self, service: Service) -> str:
+        """Look for a job whose creation was interrupted, in the time that is left."""
+        end = time.monotonic() + _GRACE_SECONDS
+        while True:
+            name = self._briefly(service.find)
+            if name or not service.in_doubt or time.monotonic() > end:
+                return name
+            time.sleep(self.polling.pause_seconds)
+
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
-        """Call until it answers; connection errors and 5xx are waited out with growing pauses."""
-        stop = tenacity.stop_after_delay(self.pace.patience_seconds)
-        return self._retried(call, stop, self._pause)
+        """Call until it answers; failures that may pass are waited out with growing pauses."""
+
+        def report(error: BaseException) -> None:
+            self._report_wait(getattr(error, "found", f"{type(error).__name__}; trying again"))
+
+        return self._reached(
+            lambda: retry(
+                call,
+                seconds=self.polling.patience_seconds,
+                first_pause_seconds=self.polling.pause_seconds,
+                sleep=self._pause,
+                on_pause=report,
+            )
+        )
 
     def _briefly(self, call: Callable[[], _Answer]) -> _Answer:
         """Call in the short time that is left between SIGTERM and the end."""
-        return self._retried(call, tenacity.stop_after_attempt(5), time.sleep)
+        pause = self.polling.pause_seconds
+        return self._reached(lambda: retry(call, attempts=5, first_pause_seconds=pause))
 
-    def _retried(self, call: Callable[[], _Answer], stop: Any, sleep: Any) -> _Answer:
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_transient),
-            wait=tenacity.wait_random_exponential(multiplier=self.pace.pause_seconds, max=60),
-            stop=stop,
-            sleep=sleep,
-        )
+    def _reached(self, call: Callable[[], _Answer]) -> _Answer:
         try:
-            return retrying(call)
-        except tenacity.RetryError as error:
-            last = error.last_attempt.exception()
+            return call()
+        except Exception as error:
+            if not is_transient(error):
+                raise
             raise UnreachableError(
-                f"Google could not be reached: {last}",
+                f"Google could not be reached: {getattr(error, 'found', error)}",
                 where=self.service.kind,
                 fix="run again: a job that was started goes on and is found",
-            ) from last
+            ) from error
+
+    def _report_wait(self, detail: str) -> None:
+        if detail.partition(";")[0] != self.last_wait.partition(";")[0]:
+            self.progress({"state": "waiting", "detail": detail})
+        self.last_wait = detail
 
     def _pause(self, seconds: float) -> None:
         if self.termination.wait(seconds):
@@ -344,7 +469,7 @@ class _Launch:
 
 def _ended(name: str, status: Status) -> CloudError:
     if status.state is State.CANCELLED:
-        return CancelledError("the job was cancelled", where=name, fix="run again to start anew")
+        return CancelledError("the job was cancelled", where=name, fix="run again to start over")
     kind = UnreachableError if status.internal else CloudError
     message = status.message or "the job failed"
     return kind(message, where=name, fix=advice(message) or "read the job's log")

@@ -8,37 +8,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp.claims import WaitingError
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.launcher import State, Status
 
-_RUNNING = {
-    "PIPELINE_STATE_UNSPECIFIED",
-    "PIPELINE_STATE_QUEUED",
-    "PIPELINE_STATE_PENDING",
-    "PIPELINE_STATE_RUNNING",
-    "PIPELINE_STATE_PAUSED",
-}
+# A state that this version does not know is not an end: taking it for one would pay again.
+_ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
 _INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 
 
 @dataclass
 class PipelineJobs:
-    """The jobs of one request, whose label says so; a launcher.Service.
+    """The jobs of one request, found by their label; a launcher.Service.
 
     Every attempt has an id of its own, made from the request's key. Two callers at once ask for
-    the same id, and Google gives it to one.
+    the same id, and Google gives it to one. So a request may be repeated whatever became of it,
+    and nothing depends on how soon a list shows a new job.
 
     Args:
         job: What CreatePipelineJob takes; its labels hold `key_label`.
         parent: `projects/P/locations/R`.
         key_label: The label by which the jobs are found.
+        id_label: The label that holds the job's own id, for its steps; "" for none.
     """
 
     job: Mapping[str, Any]
     parent: str
     key_label: str
+    id_label: str = ""
     kind: str = "PipelineJob"
     attempts: int = 0
+    in_doubt: bool = False
 
     @property
     def _client(self) -> Any:
@@ -53,16 +53,20 @@ class PipelineJobs:
         """Fetch a job, with its tasks."""
         return get(name)
 
-    def stands(self, job: Any) -> bool:
-        """Say whether what a job that succeeded has made is still there."""
+    def result_exists(self, job: Any) -> bool:
+        """Return True if what a job that succeeded has made is still there."""
         return True
 
     def find(self) -> str:
-        """Name the newest of our jobs that runs, or has succeeded and still stands."""
-        jobs = self._ours()
+        """Name the newest of our jobs that runs, or has succeeded and whose result exists.
+
+        Raises:
+            WaitingError: One is being cancelled; what becomes of it is not known yet.
+        """
+        jobs = self._jobs()
         self.attempts = max((_attempt(job.name) for job in jobs), default=0)
         for job in jobs:
-            if is_running(job) or (has_succeeded(job) and self.stands(job)):
+            if self._counts(job):
                 return str(job.name)
         return ""
 
@@ -74,28 +78,33 @@ class PipelineJobs:
         from google.api_core import exceptions as api
 
         while True:
+            self.in_doubt = True
+            own_id = {self.id_label: self.next_id} if self.id_label else {}
+            labels = {**self.job["labels"], **own_id}
             try:
                 created = self._client.create_pipeline_job(
                     parent=self.parent,
-                    pipeline_job=self.job,
+                    pipeline_job={**self.job, "labels": labels},
                     pipeline_job_id=self.next_id,
                     timeout=3 * CALL_SECONDS,
                 )
                 return str(created.name)
             except api.AlreadyExists:
                 other = get(f"{self.parent}/pipelineJobs/{self.next_id}")
-                if is_running(other) or has_succeeded(other):
+                if self._counts(other):
                     return str(other.name)
                 self.attempts += 1
 
     def status(self, name: str) -> Status:
         """Look at a job."""
         job = get(name)
+        state = state_of(job)
         if has_succeeded(job):
             return Status(State.SUCCEEDED)
-        if is_running(job) or job.state.name == "PIPELINE_STATE_CANCELLING":
-            return Status(State.RUNNING, detail=_running_tasks(job))
-        if job.state.name == "PIPELINE_STATE_CANCELLED":
+        if state not in _ENDED:
+            detail = _running_tasks(job) if is_running(job) else state.lower()
+            return Status(State.RUNNING, detail=detail, created=job.create_time)
+        if state == "CANCELLED":
             return Status(State.CANCELLED)
         return Status(State.FAILED, failure(job), internal=job.error.code in _INTERNAL)
 
@@ -103,7 +112,7 @@ class PipelineJobs:
         """Ask for the end of a job."""
         cancel(name)
 
-    def mend_first_job(self) -> None:
+    def remedy_first_job(self) -> None:
         """Create an empty image dataset: Google's own remedy for the 500 of a first job."""
         name = "tunepipe-first-job"
         query = {"display_name": name, "problem_type": "IMAGE_CLASSIFICATION_MULTI_LABEL"}
@@ -116,10 +125,39 @@ class PipelineJobs:
         client = google_clients.datasets(self.parent.rpartition("/")[2])
         client.create_dataset(parent=self.parent, dataset=dataset, timeout=CALL_SECONDS)
 
-    def _ours(self) -> list[Any]:
+    def _jobs(self) -> list[Any]:
+        """List the jobs of this request, the newest first, without their specs."""
         label = f'labels.{self.key_label}="{self.job["labels"][self.key_label]}"'
-        request = {"parent": self.parent, "filter": label, "order_by": "create_time desc"}
-        return list(self._client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
+        request = {
+            "parent": self.parent,
+            "filter": label,
+            "order_by": "create_time desc",
+            "read_mask": LIST_MASK,
+        }
+        jobs = list(self._client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
+        if self.in_doubt and not any(_attempt(job.name) > self.attempts for job in jobs):
+            jobs = [*self._requested(), *jobs]
+        return jobs
+
+    def _requested(self) -> list[Any]:
+        """Fetch the job that was asked for last, which a list may not show yet."""
+        from google.api_core import exceptions as api
+
+        try:
+            return [get(f"{self.parent}/pipelineJobs/{self.next_id}")]
+        except api.NotFound:
+            return []
+
+    def _counts(self, job: Any) -> bool:
+        if state_of(job) == "CANCELLING":
+            raise WaitingError("an equal job is being cancelled", where=str(job.name))
+        return is_running(job) or (has_succeeded(job) and self.result_exists(job))
+
+
+# Without a mask each job of a list brings its spec, of up to a megabyte.
+LIST_MASK = {
+    "paths": ["name", "display_name", "state", "create_time", "end_time", "labels", "error"]
+}
 
 
 def get(name: str) -> Any:
@@ -139,14 +177,35 @@ def cancel(name: str) -> None:
         return
 
 
+def state_of(job: Any) -> str:
+    """Return a job's or a task's state as a word: RUNNING; STATE_42 for one that is not known."""
+    name = getattr(job.state, "name", "") or f"STATE_{int(job.state)}"
+    return str(name).removeprefix("PIPELINE_STATE_")
+
+
 def is_running(job: Any) -> bool:
-    """Say whether a job goes on, or waits to."""
-    return job.state.name in _RUNNING
+    """Return True if a job goes on, or waits to; one that is being cancelled does not."""
+    return state_of(job) not in (*_ENDED, "CANCELLING")
 
 
 def has_succeeded(job: Any) -> bool:
-    """Say whether a job has succeeded."""
-    return bool(job.state.name == "PIPELINE_STATE_SUCCEEDED")
+    """Return True if a job has succeeded."""
+    return state_of(job) == "SUCCEEDED"
+
+
+def has_ended(job: Any) -> bool:
+    """Return True if nothing about a job changes any more."""
+    return state_of(job) in _ENDED
+
+
+def goes_on(name: str) -> bool:
+    """Return True if there is a job of this name and it has not ended."""
+    from google.api_core import exceptions as api
+
+    try:
+        return not has_ended(get(name))
+    except (api.NotFound, api.PermissionDenied):  # of another project, or deleted
+        return False
 
 
 def outputs(job: Any) -> dict[str, Any]:
@@ -168,13 +227,19 @@ def task_outputs(task: Any) -> dict[str, Any]:
 
 
 def failure(job: Any) -> str:
-    """Say why a job failed: a task's own message before the job's summary."""
-    messages = [
-        f"{task.task_name}: {task.error.message}"
+    """Return why a job failed: the first failed task's own message before the job's summary.
+
+    What fails later, such as the exit task, is often a consequence.
+    """
+    failed = [
+        task
         for task in job.job_detail.task_details
-        if task.state.name == "FAILED" and task.error.message
+        if state_of(task) == "FAILED" and task.error.message
     ]
-    return "; ".join(messages) or str(job.error.message)
+    failed.sort(key=lambda task: (task.end_time is None, task.end_time or task.task_id))
+    return "; ".join(f"{task.task_name}: {task.error.message}" for task in failed) or str(
+        job.error.message
+    )
 
 
 def _attempt(name: str) -> int:
@@ -186,6 +251,6 @@ def _running_tasks(job: Any) -> str:
     running = [
         task.task_name
         for task in job.job_detail.task_details
-        if task.state.name == "RUNNING" and task.execution.schema_title != "system.Run"
+        if state_of(task) == "RUNNING" and task.execution.schema_title != "system.Run"
     ]
     return ", ".join(running)

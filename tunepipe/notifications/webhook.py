@@ -14,11 +14,13 @@ from typing import Any
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import rest as google_rest
 from tunepipe.gcp import storage
+from tunepipe.gcp.retries import retry
 
 _SECRET = re.compile(r"projects/[^/]+(?:/locations/([^/]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
 _HERE = re.compile(r"http://(?:127\.0\.0\.1|localhost)[:/]")
 _CALL_SECONDS = 20.0
 _ATTEMPTS = 4
+_PAUSE_SECONDS = 20.0
 
 
 def check_place(place: str, *, in_cloud: bool) -> None:
@@ -75,16 +77,13 @@ def post(address: str, message: Mapping[str, Any]) -> None:
         CloudError: It was not taken; the message does not tell the address.
     """
     import requests
-    import tenacity
 
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_pass),
-        wait=tenacity.wait_exponential(max=20),
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        reraise=True,
-    )
     try:
-        retrying(_post, address, message)
+        retry(
+            lambda: _post(address, message),
+            attempts=_ATTEMPTS,
+            longest_pause_seconds=_PAUSE_SECONDS,
+        )
     except requests.RequestException as error:
         status = error.response.status_code if error.response is not None else 0
         found = f"HTTP {status}" if status else type(error).__name__
@@ -98,11 +97,6 @@ def _post(address: str, message: Mapping[str, Any]) -> None:
     answer = requests.post(address, json=message, timeout=_CALL_SECONDS, allow_redirects=False)
     if answer.status_code >= 300:  # a redirect has delivered nothing
         raise requests.HTTPError(response=answer)
-
-
-def _may_pass(error: BaseException) -> bool:
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    return isinstance(error, OSError) and (not status or status == 429 or status >= 500)
 
 
 def _secret(name: str, region: str | None, version: str | None) -> bytes:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import launcher, pipeline_jobs, storage
-from tunepipe.gcp.clients import advice, explained
+from tunepipe.gcp.advice import advice
+from tunepipe.gcp.clients import explained
+from tunepipe.gcp.labels import RUN_ID_LABEL
+from tunepipe.gcp.retries import retry
 from tunepipe.notifications.message import run_page
 from tunepipe.runs.progress_display import View
 from tunepipe.runs.vertex_request import RUN_LABEL, Request
@@ -84,7 +87,7 @@ def find_earlier(request: Request) -> str:
     """
     jobs = _jobs(request)
     with explained(request.parent):
-        found: str = _retrying(_BRIEFLY)(jobs.find)
+        found: str = _retried(jobs.find, _BRIEFLY)
     return found
 
 
@@ -105,7 +108,7 @@ def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
     for path, uri in request.uploads.items():
         if not storage.exists(uri):  # the name holds the content's hash
             storage.write_file(path, uri)
-    pace = launcher.Pace(patience_seconds=120.0, first_job_seconds=first_job_seconds)
+    pace = launcher.JobPolling(patience_seconds=120.0, first_job_seconds=first_job_seconds)
     return launcher.start(_jobs(request), pace, lambda event: None)
 
 
@@ -162,7 +165,7 @@ def cancel(run: str, *, project: str = "", region: str = "") -> RunStatus:
     """
     name = resource_name(run, project, region)
     with explained(name):
-        _retrying(_BRIEFLY)(pipeline_jobs.cancel, name)
+        _retried(lambda: pipeline_jobs.cancel(name), _BRIEFLY)
     return _patiently(name, _BRIEFLY)
 
 
@@ -205,7 +208,7 @@ def resource_name(run: str, project: str, region: str) -> str:
 
 
 def _jobs(request: Request) -> pipeline_jobs.PipelineJobs:
-    return pipeline_jobs.PipelineJobs(request.job, request.parent, RUN_LABEL)
+    return pipeline_jobs.PipelineJobs(request.job, request.parent, RUN_LABEL, RUN_ID_LABEL)
 
 
 def _status(job: Any) -> RunStatus:
@@ -258,18 +261,11 @@ def _model(task: Any) -> str:
 def _patiently(name: str, seconds: float = 600) -> RunStatus:
     """Look at a run; a connection that breaks now and then does not end the watching."""
     with explained(name):
-        return _status(_retrying(seconds)(pipeline_jobs.get, name))
+        return _status(_retried(lambda: pipeline_jobs.get(name), seconds))
 
 
-def _retrying(seconds: float) -> Any:
-    import tenacity
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(google_clients.is_transient),
-        wait=tenacity.wait_random_exponential(max=seconds / 10),
-        stop=tenacity.stop_after_delay(seconds),
-        reraise=True,
-    )
+def _retried(call: Callable[[], Any], seconds: float) -> Any:
+    return retry(call, seconds=seconds, longest_pause_seconds=seconds / 10)
 
 
 def _show(tasks: Sequence[Task], seen: dict[str, str], shown: View) -> None:

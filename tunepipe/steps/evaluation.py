@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from tunepipe import progress
 from tunepipe.backends.base import Predictor
 from tunepipe.data import predictions
-from tunepipe.evaluation.ask import Pace, predict_rows
+from tunepipe.evaluation.ask import predict_rows
+from tunepipe.evaluation.pacing import PACING_OPTIONS, RequestPacing
 from tunepipe.files import replacing
 from tunepipe.steps.artifacts import Artifact, model_of
-
-_PACE = {"workers": int, "requests_per_minute": float, "attempts": int}
 
 
 def evaluate(
@@ -24,7 +22,7 @@ def evaluate(
     out: str,
     work_dir: str,
     settings: Mapping[str, Any],
-    pace: Pace,
+    pace: RequestPacing,
 ) -> dict[str, int]:
     """Predict every held-out row.
 
@@ -46,16 +44,14 @@ def evaluate(
         with replacing(out):
             pass
         return {"rows": 0, "unanswered": 0, "exact_matches": 0}
-    # KFP makes 8.0 of the 8 in a mapping.
-    wished = {name: kind(settings[name]) for name, kind in _PACE.items() if name in settings}
     found = predict_rows(
         backend,
         asked,
         rows,
         out,
         work_dir=work_dir,
-        settings={name: value for name, value in settings.items() if name not in _PACE},
-        pace=replace(pace, **wished),
+        settings={name: value for name, value in settings.items() if name not in PACING_OPTIONS},
+        pace=pace.with_options(settings),
         progress=lambda event: progress.report(stage="evaluate", **event),
     )
     right = sum(row.prediction == row.reference for row in predictions.read(out))

@@ -9,7 +9,7 @@ from typing import Any
 from tunepipe import progress
 from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local import backend as local
-from tunepipe.evaluation.ask import Pace
+from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.files import write_json
 from tunepipe.steps.artifacts import Artifact, point_at
 from tunepipe.steps.evaluation import evaluate
@@ -57,4 +57,4 @@ def evaluate_step(
     model: Artifact, rows: str, out: str, work_dir: str, settings: Mapping[str, Any]
 ) -> dict[str, int]:
     """Ask a model on this machine every held-out row, all at once; see `evaluation_step`."""
-    return evaluate(local, model, rows, out, work_dir, settings, Pace())
+    return evaluate(local, model, rows, out, work_dir, settings, RequestPacing())

@@ -13,14 +13,14 @@ from tunepipe.backends.palm import prediction
 from tunepipe.backends.palm import tuning as large_model
 from tunepipe.backends.palm.parameters import family
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.evaluation.ask import Pace
+from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.files import write_json
 from tunepipe.gcp.launcher import UnreachableError
 from tunepipe.steps.artifacts import Artifact, point_at
 from tunepipe.steps.evaluation import evaluate
 
 # 60 a minute was Google's default quota for these models.
-_PACE = Pace(workers=8, requests_per_minute=60.0, attempts=6)
+_PACE = RequestPacing(workers=8, requests_per_minute=60.0, attempts=6)
 
 
 class Rows(Protocol):

@@ -117,7 +117,7 @@ def serves(model: str) -> bool:
     """Say whether a model is still there: its endpoint, or its folder on this machine."""
     if "/endpoints/" in model:
         with google_clients.explained(model):
-            return google_clients.endpoint_stands(model)
+            return google_clients.endpoint_exists(model)
     elsewhere = model.startswith("projects/") or storage.is_gcs(model)
     return elsewhere or Path(model).is_dir()
 

@@ -16,12 +16,12 @@ from tunepipe.data import predictions
 from tunepipe.data.formats import input_text
 from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
-from tunepipe.evaluation.ask import Pace
+from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.files import replacing
 from tunepipe.gcp.launcher import UnreachableError
 from tunepipe.steps.artifacts import Artifact, point_at
 
-PACE = Pace(workers=8, attempts=8)
+PACE = RequestPacing(workers=8, attempts=8)
 
 
 class Rows(Protocol):

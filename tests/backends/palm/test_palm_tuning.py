@@ -15,7 +15,8 @@ from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.palm import prediction
 from tunepipe.backends.palm import tuning as large_model
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
-from tunepipe.evaluation.ask import Pace, predict_rows
+from tunepipe.evaluation.ask import predict_rows
+from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.gcp import pipeline_jobs
 
 ROOT = f"gs://{BUCKET}/pipeline_root"
@@ -218,7 +219,7 @@ def test_rate_limits_while_rows_are_asked_are_waited_out(cloud: StandIn, tmp_pat
     rows, out = tmp_path / "rows.jsonl", tmp_path / "predictions.jsonl"
     rows.write_text(lines(10))
     cloud.fault("Predict", code=429, message="Quota exceeded", times=3)
-    pace = Pace(workers=4, attempts=6, first_pause_seconds=0.05)
+    pace = RequestPacing(workers=4, attempts=6, first_pause_seconds=0.05)
     outcome = predict_rows(prediction, result.endpoint, str(rows), str(out), pace=pace)
     assert (outcome.rows, outcome.unanswered) == (10, 0)
     assert [call["code"] for call in cloud.calls("Predict")].count(429) == 3

@@ -45,10 +45,10 @@ def _formats(job: TuningJob) -> tuple[str, ...]:
     return ("preference",) if job.method == PREFERENCE else ("gemini",)
 
 
-def _stands(job: Any) -> bool:
-    """Say whether the endpoint is there: a model deleted since is tuned again."""
+def _result_exists(job: Any) -> bool:
+    """Return True if the endpoint is there: a model deleted since is tuned again."""
     endpoint = job.tuned_model and job.tuned_model.endpoint
-    return bool(endpoint) and google_clients.endpoint_stands(endpoint)
+    return bool(endpoint) and google_clients.endpoint_exists(endpoint)
 
 
 def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
@@ -66,7 +66,7 @@ _KIND = Kind(
     backend=BACKEND,
     formats=_formats,
     convert_to=lambda job: lambda found: _formats(job)[0],
-    stands=_stands,
+    result_exists=_result_exists,
     made=_made,
     config=lambda request: {},
 )

@@ -55,8 +55,8 @@ def _weights_of(job: Any) -> str:
     return f"{str(job.output_uri).rstrip('/')}/{_WEIGHTS}" if job.output_uri else ""
 
 
-def _stands(job: Any) -> bool:
-    """Say whether the weights are there: a model deleted since is tuned again."""
+def _result_exists(job: Any) -> bool:
+    """Return True if the weights are there: a model deleted since is tuned again."""
     try:
         return bool(storage.list_files(f"{_weights_of(job)}/*"))
     except UsageError:
@@ -80,7 +80,7 @@ _KIND = Kind(
     backend=BACKEND,
     formats=_formats,
     convert_to=lambda job: _converted,
-    stands=_stands,
+    result_exists=_result_exists,
     made=_made,
     config=_config,
 )

@@ -7,14 +7,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import structs
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.managed import jobs as tuning_jobs
-from tunepipe.backends.managed.jobs import TuningJobs
+from tunepipe.backends.managed.jobs import NamedJobs, TuningJobs
 from tunepipe.backends.managed.loss_curves import curves
 from tunepipe.backends.managed.outcome import Planned, reconciled
 from tunepipe.backends.managed.parameters import TuningJob, check_sizes, decode_options, tuning_job
@@ -23,17 +23,19 @@ from tunepipe.backends.managed.rows import Sent, detected, send
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
-from tunepipe.gcp import launcher, storage
+from tunepipe.gcp import clients, launcher
+from tunepipe.gcp.claims import Claim, Waiters, claim_uri, run_of_step
 from tunepipe.gcp.genai import told
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
-from tunepipe.gcp.lock import Claim
+from tunepipe.gcp.launcher import JobPolling
+from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import by_the_token
 from tunepipe.progress import Progress
 
 # What is ours, or the pipeline's, and no business of the job's.
 _OUR_OPTIONS = frozenset(
     (
-        *launcher.PACE,
+        *launcher.POLLING_OPTIONS,
         "lease_seconds",
         "settle_seconds",
         "resources_path",
@@ -42,7 +44,9 @@ _OUR_OPTIONS = frozenset(
     )
 )
 _LEASE_SECONDS = 90.0
-_SETTLE_SECONDS = 5.0
+# Ten times the longest that the client waits for the answer to a creation. No document of Google's
+# bounds how long a request may still take effect after its caller has given up.
+_SETTLE_SECONDS = 600.0
 _FIRST_JOB_SECONDS = 30.0
 
 
@@ -54,7 +58,7 @@ class Kind:
         backend: "gemini" or "open-model".
         formats: The formats that are sent as they are.
         convert_to: Names the format that another one is converted to.
-        stands: Says whether what a job has made is still there.
+        result_exists: Returns whether what a job has made is still there.
         made: Names the model and its endpoint.
         config: What the kind adds to the job's config.
     """
@@ -62,13 +66,13 @@ class Kind:
     backend: str
     formats: Callable[[TuningJob], tuple[str, ...]]
     convert_to: Callable[[TuningJob], Callable[[str], str]]
-    stands: Callable[[Any], bool]
+    result_exists: Callable[[Any], bool]
     made: Callable[[Any, Mapping[str, Any]], tuple[str, str]]
     config: Callable[[TuningRequest], dict[str, Any]]
 
 
 def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune through a managed job; a call that was killed is taken up where it stands.
+    """Tune through a managed job; a call that was killed goes on with the job that it had started.
 
     Args:
         kind: Which of the two.
@@ -84,7 +88,12 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         DataError: The rows are too many, or the job has learnt nothing of use.
         CloudError: Google refused, or the job failed.
     """
-    pace = launcher.pace({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
+    polling = JobPolling.from_options({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
+    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    parent = clients.parent(request.project, request.region)
+    waiters = Waiters(request.train_uri, run_of_step(parent, resources))
+    # A restarted step stays with its job before it reads anything else.
+    name = launcher.resume(NamedJobs(), resources, polling, progress, waiters)
     model = request.catalog.find_model(request.base_model, kind.backend)
     wanted = _wanted(request, model, detected(request.train_uri))
     sent = _send(kind, request, wanted)
@@ -98,11 +107,12 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
     )
     epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
     wanted = _wanted(request, model, train.format, epochs)
-    jobs = _jobs(kind, request, wanted, sent)
-    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
-    name = launcher.launch(jobs, resources, pace, progress)
+    if not name:
+        jobs = _jobs(kind, request, wanted, sent)
+        waiters = replace(waiters, key=jobs.config["labels"][KEY_LABEL])
+        name = launcher.launch(jobs, resources, polling, progress, waiters)
     with told(name):
-        job = tuning_jobs.get(name)
+        job = retry(lambda: tuning_jobs.get(name), seconds=polling.patience_seconds)
     return _result(kind, request, wanted, sent, job, model)
 
 
@@ -120,7 +130,7 @@ def check_options(
     Raises:
         UsageError, LimitError: What the service would refuse.
     """
-    launcher.pace(options)
+    JobPolling.from_options(options)
     _claiming(options)
     found = catalog.find_model(model, backend)
     return tuning_job(
@@ -167,7 +177,6 @@ def _jobs(
         "tuned_model_display_name": request.display_name[:limit],
         "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
     }
-    bucket = storage.parse(request.train_uri).bucket
     lease, settle = _claiming(request.options)
     return TuningJobs(
         project=request.project,
@@ -175,18 +184,17 @@ def _jobs(
         base_model=wanted.base_model,
         rows=(sent[0].uri, sent[1].uri),
         config={name: value for name, value in config.items() if value},
-        claim=Claim(f"gs://{bucket}/tunepipe/claims/{key}", lease),
-        stands=kind.stands,
+        claim=Claim(claim_uri(request.train_uri, key), lease, settle),
+        result_exists=kind.result_exists,
         service_account=wanted.service_account,
-        settle_seconds=settle,
     )
 
 
 def _claiming(options: Mapping[str, Any]) -> tuple[float, float]:
     """Read how long a claim holds, and how long an unknown creation may take to show."""
     return (
-        launcher.seconds(options, "lease_seconds", _LEASE_SECONDS),
-        launcher.seconds(options, "settle_seconds", _SETTLE_SECONDS),
+        launcher.read_seconds(options, "lease_seconds", _LEASE_SECONDS),
+        launcher.read_seconds(options, "settle_seconds", _SETTLE_SECONDS),
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -19,29 +20,31 @@ from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import launcher, pipeline_jobs, storage
+from tunepipe.gcp.claims import Waiters, run_of_step
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
+from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.pipeline_jobs import PipelineJobs
+from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import by_the_hour
 from tunepipe.progress import Progress
 
 _OUR_OPTIONS = frozenset(
     (
         *("template_version", "pipeline_root", "service_account", "network", "again"),
-        *("resources_path", *launcher.PACE),
+        *("resources_path", *launcher.POLLING_OPTIONS),
     )
 )
 TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune a PaLM model; a call that was killed is taken up where it stands.
+    """Tune a PaLM model; a call that was killed goes on with the job that it had started.
 
     Args:
         request: `options` holds the template's own parameters by name, such as location,
             encryption_spec_key_name or tensorboard_resource_id, and of ours: template_version,
             pipeline_root (needed), service_account, network, again (any text: a new job even
-            where an equal one has succeeded), poll_seconds, patience_seconds, first_job_seconds,
-            pause_seconds, resources_path.
+            where an equal one has succeeded), resources_path, and those of `JobPolling`.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Told of each change of the job.
 
@@ -54,13 +57,21 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         LimitError: Anything would run outside the region given.
         CloudError: Google refused, or the job failed.
     """
-    job = child_job(request, checked(request))
-    parent = google_clients.parent(request.project, request.region)
-    jobs = TemplateJobs(job, parent, KEY_LABEL)
+    polling = JobPolling.from_options(request.options)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
-    name = launcher.launch(jobs, resources, launcher.pace(request.options), progress)
+    parent = google_clients.parent(request.project, request.region)
+    root = str(request.options.get("pipeline_root", ""))
+    waiters = Waiters(root, run_of_step(parent, resources))
+    # A restarted step stays with its job before it reads anything else.
+    noted = TemplateJobs({}, parent, KEY_LABEL)
+    name = launcher.resume(noted, resources, polling, progress, waiters)
+    if not name:
+        job = child_job(request, checked(request))
+        jobs, waiters = TemplateJobs(job, parent, KEY_LABEL), replace(waiters, key=_key_of(job))
+        name = launcher.launch(jobs, resources, polling, progress, waiters)
     with google_clients.explained(name):
-        return _result(jobs.get(name), request)
+        ended = retry(lambda: pipeline_jobs.get(name), seconds=polling.patience_seconds)
+        return _result(ended, request)
 
 
 def checked(request: TuningRequest) -> dict[str, Any]:
@@ -100,7 +111,7 @@ def check_options(model: str, options: Mapping[str, Any], *, project: str, regio
         display_name="tunepipe",
         options=options,
     )
-    launcher.pace(options)
+    JobPolling.from_options(options)
     template_parameters(_given(rows), region=region)
     template_uri(model, options.get("template_version", ""))
 
@@ -136,13 +147,19 @@ def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in job.items() if value}
 
 
+def _key_of(job: Mapping[str, Any]) -> str:
+    return str(job["labels"][KEY_LABEL])
+
+
 class TemplateJobs(PipelineJobs):
     """Child jobs that run the template."""
 
-    def stands(self, job: Any) -> bool:
-        """Say whether the endpoint is there: a model deleted since is tuned again."""
-        endpoint = pipeline_jobs.outputs(self.get(job.name)).get("endpoint_resource_name", "")
-        return bool(endpoint) and google_clients.endpoint_stands(endpoint)
+    def result_exists(self, job: Any) -> bool:
+        """Return True if the endpoint is there: a model deleted since is tuned again."""
+        endpoint = pipeline_jobs.outputs(pipeline_jobs.get(job.name)).get(
+            "endpoint_resource_name", ""
+        )
+        return bool(endpoint) and google_clients.endpoint_exists(endpoint)
 
 
 def _given(request: TuningRequest) -> dict[str, Any]:

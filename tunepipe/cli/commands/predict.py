@@ -65,14 +65,15 @@ def ask_texts(
         CloudError: The model is not there, or may not be asked.
     """
     from tunepipe.backends.base import Prompt
-    from tunepipe.evaluation.ask import Pace, ask_all
+    from tunepipe.evaluation.ask import ask_all
+    from tunepipe.evaluation.pacing import RequestPacing
 
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
         for number, text in enumerate(texts)
     ]
     backend, name = _backend(model)
-    pace = Pace(0 if model.local else workers, requests_per_minute)
+    pace = RequestPacing(0 if model.local else workers, requests_per_minute)
     answers = {one.id: one for one in ask_all(backend, name, prompts, settings, pace)}
     return [answers[prompt.id] for prompt in prompts]
 
@@ -106,11 +107,12 @@ def ask_rows(
         CloudError: The service refused.
     """
     from tunepipe import progress
-    from tunepipe.evaluation.ask import Pace, predict_rows
+    from tunepipe.evaluation.ask import predict_rows
+    from tunepipe.evaluation.pacing import RequestPacing
 
     refuse_same([target], expanded([rows]))
     backend, name = _backend(model)
-    pace = Pace(0 if model.local else workers, requests_per_minute)
+    pace = RequestPacing(0 if model.local else workers, requests_per_minute)
     with local_copy(rows) as path, written(target) as copy:
         return predict_rows(
             backend,

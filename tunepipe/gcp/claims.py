@@ -1,0 +1,187 @@
+"""Who may create a paid job, and who waits for it; records in the run's own bucket.
+
+Tuning jobs have no id that a caller could choose, so two runs at once would each create one, and
+the list of jobs shows a new one late. A claim is a ledger of what is known:
+
+    claimed   a run is about to create the job; nothing has been sent
+    creating  the request may be on its way; whether there is a job is not known
+    created   there is one, and this is its name
+    ended     the creation was refused; there is none
+
+A run that was killed leaves its last record behind. No machine's clock is trusted: a record counts
+as left behind when this process has seen it unchanged for long enough.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from tunepipe.errors import CloudError
+from tunepipe.gcp import storage
+from tunepipe.gcp.labels import run_id
+from tunepipe.gcp.ledger import Ledger, Record
+
+CLAIMED, CREATING, CREATED, ENDED = "claimed", "creating", "created", "ended"
+_FOLDER = "tunepipe"
+
+
+class WaitingError(CloudError):
+    """It is not known yet whether a job has to be created; the launcher asks again."""
+
+    code = 503
+
+
+@dataclass
+class Claim:
+    """The right to create the one job of a key.
+
+    Args:
+        uri: The folder of the claim's records.
+        lease_seconds: How long a run may take between claiming and sending.
+        settle_seconds: How long after a request of unknown outcome its job may still appear. Only
+            then is the job believed absent.
+    """
+
+    uri: str
+    lease_seconds: float
+    settle_seconds: float
+    _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _last: Record | None = None
+    _last_seen: float = 0.0
+
+    def look(self) -> tuple[str, str]:
+        """Read the claim's state, "" before there is one, and the name of its job, or ""."""
+        last = Ledger(self.uri).last()
+        if last is None:
+            self._last = None
+            return "", ""
+        if self._last is None or self._last.number != last.number:
+            self._last, self._last_seen = last, time.monotonic()
+        return last.fields["state"], last.fields.get("job", "")
+
+    def take(self) -> None:
+        """Claim the right to create the job, from the state that `look` has seen last.
+
+        Raises:
+            WaitingError: Another run holds it, or a request of unknown outcome may still take
+                effect.
+        """
+        state = self._last.fields["state"] if self._last else ""
+        left_seconds = self._left_seconds(state)
+        if left_seconds > 0 and state == CREATING:
+            raise WaitingError(
+                "it is not known yet whether the job was created: its request got no clear answer;"
+                f" looking for it for {left_seconds:.0f} seconds more",
+                where=self.uri,
+            )
+        if left_seconds > 0:
+            raise WaitingError("another run is about to create this job", where=self.uri)
+        self._append(CLAIMED)
+
+    def begin(self) -> None:
+        """Record that the request is about to be sent.
+
+        Raises:
+            WaitingError: The claim was taken over meanwhile.
+        """
+        self._append(CREATING)
+
+    def created(self, job: str) -> None:
+        """Record the job's name, for those who look before the list shows it."""
+        if self._last and self._last.fields["state"] == CREATING:
+            self._append(CREATED, job)
+
+    def end(self) -> None:
+        """Record that the creation was refused, so that nobody has to wait."""
+        self._append(ENDED)
+
+    def _left_seconds(self, state: str) -> float:
+        """Return for how long the state that was seen last still binds this process."""
+        last = self._last
+        if last is None or state in (CREATED, ENDED):
+            return 0.0
+        if state == CLAIMED and last.fields["owner"] == self._owner:
+            return 0.0
+        binding = self.settle_seconds if state == CREATING else self.lease_seconds
+        return self._last_seen + binding - time.monotonic()
+
+    def _append(self, state: str, job: str = "") -> None:
+        number = self._last.number if self._last else 0
+        fields = {"state": state, "owner": self._owner, **({"job": job} if job else {})}
+        if not Ledger(self.uri).append(number, fields):
+            raise WaitingError("another run is about to create this job", where=self.uri)
+        self._last, self._last_seen = Record(number + 1, fields), time.monotonic()
+
+
+@dataclass(frozen=True)
+class Waiters:
+    """The runs that wait for the job of a key.
+
+    Args:
+        bucket: gs://BUCKET of the runs' results.
+        run: The resource name of the pipeline run that waits here; "" outside a pipeline.
+        key: The job's key; "" for that of a job which an earlier attempt of the step has noted.
+    """
+
+    bucket: str
+    run: str
+    key: str = ""
+
+    def add(self) -> None:
+        """Record that the run waits, before there is a job: whoever cancels it finds the key."""
+        if self.bucket and self.run:
+            storage.write_new(self.run.encode(), self._address(self.run))
+
+    def others(self) -> list[str]:
+        """Return the other runs that wait for the job and have not ended.
+
+        Raises:
+            CloudError: Google refused the question.
+        """
+        from tunepipe.gcp.pipeline_jobs import goes_on
+
+        if not self.bucket:
+            return []
+        keys = [self.key] if self.key else keys_of(self.bucket, self.run)
+        patterns = [f"{_root(self.bucket)}/waiting/{key}/*.run" for key in keys]
+        files = [file for pattern in patterns for file in storage.matching_files(pattern)]
+        runs = [storage.read_bytes(file).decode() for file in files]
+        return [run for run in runs if run != self.run and goes_on(run)]
+
+    def _address(self, run: str) -> str:
+        return f"{_root(self.bucket)}/waiting/{self.key}/{run.rpartition('/')[2]}.run"
+
+
+def run_of_step(parent: str, resources: str) -> str:
+    """Name the pipeline run that this step belongs to; "" outside a run on Vertex AI.
+
+    Args:
+        parent: `projects/P/locations/R` of the run.
+        resources: The step's output file `gcp_resources`.
+    """
+    run = run_id(resources)
+    return f"{parent}/pipelineJobs/{run}" if run else ""
+
+
+def claim_uri(bucket: str, key: str) -> str:
+    """Name the folder of a key's claim."""
+    return f"{_root(bucket)}/claims/{key}"
+
+
+def keys_of(bucket: str, run: str) -> list[str]:
+    """Return the keys of the jobs that a run has waited for.
+
+    Args:
+        bucket: gs://BUCKET of the run's results.
+        run: The run's resource name.
+    """
+    if not run:
+        return []
+    pattern = f"{_root(bucket)}/waiting/*/{run.rpartition('/')[2]}.run"
+    return [file.split("/")[-2] for file in storage.matching_files(pattern)]
+
+
+def _root(bucket: str) -> str:
+    return f"gs://{storage.parse(bucket).bucket}/{_FOLDER}"

@@ -1,0 +1,71 @@
+"""A series of small records, each written once and never changed.
+
+The next record has the next number, and Cloud Storage gives a name to one writer alone. So of two
+processes that go on from the same record one wins, nobody reads half a change, and a bucket whose
+retention policy forbids overwriting takes it all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.gcp import storage
+from tunepipe.gcp.storage import ConflictError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: its number, from 1, and its fields."""
+
+    number: int
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The records below a folder: a path, or a gs:// prefix."""
+
+    folder: str
+
+    def last(self) -> Record | None:
+        """Return the latest record; None where there is none yet.
+
+        Raises:
+            CloudError: Cloud Storage refused.
+        """
+        files = self._files()
+        return self._read(files[-1]) if files else None
+
+    def records(self) -> list[Record]:
+        """Return all records, the first one first."""
+        return [self._read(file) for file in self._files()]
+
+    def append(self, after: int, fields: Mapping[str, Any]) -> bool:
+        """Write the record that follows number `after`; 0 writes the first.
+
+        Returns:
+            Whether it is ours; False where another process has written that record.
+
+        Raises:
+            CloudError: Cloud Storage refused.
+        """
+        data = json.dumps(dict(fields), ensure_ascii=False, indent=1).encode()
+        try:
+            storage.write_bytes(data, self.address(after + 1), if_generation=0)
+        except ConflictError:
+            return False
+        return True
+
+    def address(self, number: int) -> str:
+        """Name the file of a record."""
+        return f"{self.folder}/{number:06d}.json"
+
+    def _files(self) -> list[str]:
+        return storage.matching_files(f"{self.folder}/*.json")
+
+    def _read(self, file: str) -> Record:
+        number = int(file.rpartition("/")[2].removesuffix(".json"))
+        return Record(number, json.loads(storage.read_bytes(file)))
