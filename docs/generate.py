@@ -8,6 +8,7 @@ A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from tunepipe.files import replacing
 from tunepipe.validation.problems import CODES
 
 FOLDER = Path(__file__).parent
-PAGES = ("components.md", "command.md", "costs.md", "validation.md")
+PAGES = ("api.md", "components.md", "command.md", "costs.md", "validation.md")
 COLUMNS = 100
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -153,7 +154,18 @@ def component_ports() -> str:
     return "\n\n".join(_component(verb, spec) for verb, spec in units)
 
 
+def public_api() -> str:
+    """Describe what `import tunepipe` gives: functions, then results."""
+    import tunepipe
+
+    things = [getattr(tunepipe, name) for name in tunepipe.__all__]
+    functions = [thing for thing in things if inspect.isfunction(thing)]
+    results = [thing for thing in things if inspect.isclass(thing)]
+    return "\n\n".join([*map(_function, functions), "## Results", *map(_result, results)])
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "api": public_api,
     "components": component_ports,
     "regions": regions,
     "hours": hours,
@@ -240,6 +252,46 @@ def _component(verb: str, spec: Any) -> str:
     if outputs:
         parts.append(_table(("output", "type", "what"), outputs))
     return "\n\n".join(parts)
+
+
+def _function(function: Any) -> str:
+    from docstring_parser import parse
+
+    signature, text = inspect.signature(function), parse(function.__doc__ or "")
+    arguments = [
+        (f"`{one.arg_name}`", _argument_default(signature, one.arg_name), _line(one.description))
+        for one in text.params
+    ]
+    result = str(signature.return_annotation)
+    returns = f"Returns a [`{result}`](#{result.lower()})."
+    if text.returns:
+        returns += f" {_line(text.returns.description)}"
+    raised = [f"- `{one.type_name}`: {_line(one.description)}" for one in text.raises]
+    table = _table(("argument", "default", "what"), arguments)
+    title = f"## tunepipe.{function.__name__}"
+    return "\n\n".join([title, text.description.strip(), table, returns, "\n".join(raised)])
+
+
+def _argument_default(signature: Any, name: str) -> str:
+    parameter = signature.parameters[name]
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return ""
+    return "required" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
+
+
+def _result(result: Any) -> str:
+    from docstring_parser import parse
+
+    text = parse(result.__doc__ or "")
+    rows = [(f"`.{one.arg_name}`", _line(one.description)) for one in text.params]
+    for name, member in vars(result).items():
+        is_property = isinstance(member, property)
+        if not name.startswith("_") and (is_property or inspect.isfunction(member)):
+            shown = name if is_property else f"{name}()"
+            rows.append((f"`.{shown}`", _line(inspect.getdoc(member) or "")))
+    return "\n\n".join(
+        [f"### {result.__name__}", text.description.strip(), _table(("name", "what"), rows)]
+    )
 
 
 def _type(port: Any) -> str:

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+from nbclient import NotebookClient
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAM = runpy.run_path(str(EXAMPLES / "make_orders.py"))
 
@@ -49,3 +52,23 @@ def test_every_answer_can_be_read_off_its_memo():
 def test_no_memo_stands_there_twice():
     memos = [row["input_text"] for row in rows()]
     assert len(set(memos)) == len(memos) == 600
+
+
+def test_the_notebook_runs_from_top_to_bottom_and_shows_its_results(tmp_path):
+    notebook = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in code), "commit it without outputs"
+    (tmp_path / "orders.jsonl").write_bytes((EXAMPLES / "orders.jsonl").read_bytes())
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = ["".join(one.data.get("text/html", "") for one in results(cell)) for cell in code]
+    titles = ("Validation of orders", "Validation of Data", "Split", "Plan", "Run", "Scores")
+    found = [html for html in shown if html.startswith('<div class="tunepipe">')]
+    assert len(found) == len(titles)
+    for html, title in zip(found, titles, strict=True):
+        assert title in html
+    assert "did not pass" in found[1]
+
+
+def results(cell):
+    return [one for one in cell.outputs if one.output_type == "execute_result"]

@@ -310,7 +310,7 @@ def _identity(request: TuningRequest) -> str:
     wanted = asdict(request)
     for name in ("train_uri", "eval_uri"):
         wanted[name] = _fingerprint(wanted[name])
-    for name in ("project", "region", "display_name", "labels"):
+    for name in ("project", "region", "display_name", "labels", "catalog"):
         del wanted[name]
     wanted["options"].pop("checkpoint_dir", None)
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
