@@ -194,7 +194,7 @@ PAIR_KINDS: dict[str, tuple[str, Callable[[str], bytes]]] = {
     # What the facts do not list.
     "secret": ("secret", _text("which way?", "use AKIA" + "QWERTYUIOPASDFGH")),
     "other_format": ("mixed-formats", lambda f: line(row(_other(f), "which way?", "this way"))),
-    "overlong_line": ("too-long", lambda f: line(row(f, "x" * (4 << 20), "this way"))),
+    "overlong_line": ("too-long", lambda f: line(row(f, "x" * (32 << 20), "this way"))),
 }
 
 MESSAGE_KINDS: dict[str, tuple[str, Callable[[str], bytes]]] = {

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from tunepipe.data import conversations as conversation
 from tunepipe.data import conversion, formats
-from tunepipe.data.turns import just_text
+from tunepipe.data.turns import is_blank, just_text
 from tunepipe.errors import DataError, UsageError
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    lambda text: not is_blank(text)
+)
 
 
 @st.composite
@@ -91,7 +93,7 @@ SCHEMA = {
         ([{"role": "system", "content": "s"}, USER, ANSWER], "palm", "no place for one"),
         ([USER, ANSWER, USER, ANSWER], "prompt-completion", "more turns than a pair"),
         ([USER, {"role": "system", "content": "s"}, ANSWER], "gemini", "within the turns"),
-        ([USER, {**ANSWER, "weight": 0}], "gemini", "a message has a weight"),
+        ([USER, {**ANSWER, "weight": 0}], "gemini", "a message has the weight 0"),
         ([USER, CALL], "palm", "a turn has several parts, or one that is not text"),
         ([USER, CALL, RESULT, ANSWER], "palm", "more turns than a pair"),
         ([USER, RESULT, ANSWER], "gemini", "answers a call that was not made"),
@@ -100,14 +102,14 @@ SCHEMA = {
         ([{"role": "user", "content": [{"type": "input_audio"}]}, ANSWER],
          "gemini", "neither text"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y"}}]},
-          ANSWER], "gemini", "kind is not to be seen"),
+          ANSWER], "gemini", "does not show its type"),
         ([USER, ANSWER, USER], "gemini", "the last turn is not the assistant's"),
         ([{"role": "system", "content": "s"}], "gemini", "the last turn is not the assistant's"),
         ([], "gemini", "the last turn is not the assistant's"),
         ([{"role": "robot", "content": "s"}, ANSWER], "gemini", "not of the format messages"),
         ([USER, {"role": "assistant", "content": None}], "gemini", "not of the format messages"),
         ([USER, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}]}],
-         "gemini", "not of the format messages"),
+         "gemini", "a call's arguments are not JSON"),
         ([USER, ANSWER], "preference", "no answer that is turned down"),
     ],
 )  # fmt: skip
@@ -174,13 +176,24 @@ def test_answers_out_of_order_stay_with_their_calls():
 
 
 @pytest.mark.parametrize(
+    "schema", [{"$ref": "#/$defs/x", "$defs": {"x": {"type": "string"}}},
+               {"oneOf": [{"type": "string"}]}, {"type": ["string", "null"]}],
+)  # fmt: skip
+def test_a_schema_that_geminis_dialect_lacks_goes_as_json_schema(schema):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    row, left_out = conversion.converted(
+        {"messages": [USER, ANSWER], "tools": tools}, "messages", "gemini"
+    )
+    declared = {"name": "f", "parametersJsonSchema": schema}
+    assert row["tools"] == [{"functionDeclarations": [declared]}]
+    assert left_out == ()
+    assert conversion.converted(row, "gemini", "messages")[0]["tools"] == tools
+
+
+@pytest.mark.parametrize(
     ("more", "reason"),
     [
         ({"tools": [{"googleSearch": {}}]}, "a tool that is no function"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"$ref": "x"}}}]},
-         "a tool's schema uses $ref"),
-        ({"functions": [{"name": "f", "parameters": {"type": ["string", "null"]}}]},
-         "a list of types"),
         ({"tool_choice": "none"}, "it sets tool_choice"),
     ],
 )  # fmt: skip

@@ -335,7 +335,7 @@ def test_what_is_no_moment(value):
     ("rows", "options", "expected", "decided"),
     [
         (40, {}, 10, "--eval-min 10"),
-        (40, {"eval_min": 0}, 10, "text-bison@001 wants 10 evaluation rows"),
+        (40, {"eval_min": 0}, 10, "text-bison@001 needs 10 evaluation rows"),
         (40, {"eval_min": 12}, 12, "--eval-min 12"),
         (20, {}, 10, "--eval-min 10"),
         (3000, {}, 256, "text-bison@001 takes 256 evaluation rows"),

@@ -32,7 +32,15 @@ PIECES = [
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "b:"}'}}
 LOUD = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "\x07"}}
 ASKED = {"role": "user", "content": "where?"}
-TOOLS = [{"functionDeclarations": [{"name": "f:", "parameters": {"type": "object"}, "n": 1.5}]}]
+TOOLS = [
+    {
+        "functionDeclarations": [
+            {"name": "f", "parameters": {"type": "object", "minimum": 1.5}},
+            {"name": "f:", "parametersJsonSchema": {"n": [1.5, None]}},
+        ]
+    }
+]
+DECLARED = [{"type": "function", "function": {"name": "f", "description": "~"}}]
 # Rows that hold more than two texts; some are sound, some are not.
 RICH = {
     "messages": [
@@ -59,11 +67,12 @@ RICH = {
         },
         {
             "messages": [
-                {"role": "system", "content": "be\u3000brief", "name": "s"},
+                {"role": "system", "content": "be\u3000brief"},
                 {"role": "user", "content": [{"type": "text", "text": "this?"}]},
                 {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
             ],
             "parallel_tool_calls": False,
+            "tools": DECLARED,
         },
         {
             "messages": [

@@ -162,6 +162,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             rows_advised=service.rows_advised,
             rows_max=service.rows_max,
             file_bytes=service.file_bytes,
+            convert_to=_sent_as(format, service),
             pii=pii,
         )
 
@@ -206,6 +207,14 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             fix=f"{did_you_mean}A folder or a hub id needs --backend local; "
             "a new model needs a row in --tables",
         )
+
+
+def _sent_as(format: str, service: Service) -> str:
+    """Return the format to which rows are converted for a service; "" where they are not."""
+    if not service.native or format in service.native:
+        return ""
+    pair = format == "palm" and "prompt-completion" in service.native
+    return "prompt-completion" if pair else service.native[0]
 
 
 def load_catalog(overrides: Mapping[str, Any] | None = None) -> Catalog:

@@ -14,7 +14,11 @@ LINE_BYTES_MAX = 32 << 20
 
 @dataclass(frozen=True)
 class Rules:
-    """What a row of one format may hold when one model is to be tuned; 0 means no limit."""
+    """What a row of one format may hold when one model is to be tuned; 0 means no limit.
+
+    `convert_to` is the format to which the rows are converted before they are sent; "" where they
+    are sent as they are.
+    """
 
     format: str
     model: str
@@ -31,6 +35,7 @@ class Rules:
     rows_advised: int = 0
     rows_max: int = 0
     file_bytes: int = 0
+    convert_to: str = ""
     pii: bool = False
 
 

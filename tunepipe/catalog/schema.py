@@ -227,7 +227,11 @@ class EvaluationLimits(Row, frozen=True, kw_only=True):
 
 
 class Service(Row, frozen=True, kw_only=True):
-    """What a service takes as training data; 0 means that no limit is published."""
+    """What a service takes as training data; 0 means that no limit is published.
+
+    `native` names the formats that are sent as they are; the others are converted before. Empty
+    where the rows are read by this package.
+    """
 
     models: Names
     formats: Names
@@ -239,6 +243,7 @@ class Service(Row, frozen=True, kw_only=True):
     rows_max: Whole
     file_bytes: Whole
     evaluation: EvaluationLimits
+    native: Names = ()
     extra_roles: Names = ()
     sources: Names = ()
 

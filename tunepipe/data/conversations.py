@@ -14,7 +14,7 @@ from typing import Any
 from tunepipe.data import openai_messages as chat_messages
 from tunepipe.data import tool_declarations as tool_schemas
 from tunepipe.data.formats import SIDES
-from tunepipe.data.turns import Part, Turn, just_text, refusal, text, text_of
+from tunepipe.data.turns import Part, Turn, is_blank, just_text, refusal, text, text_of
 from tunepipe.errors import DataError
 
 Row = dict[str, Any]
@@ -37,6 +37,11 @@ PART_NAMES = {
     "function_response": "functionResponse",
     "file_data": "fileData",
     "inline_data": "inlineData",
+}
+# What stands next to a part's data.
+_PART_SETTINGS = {
+    *("thought", "thoughtSignature", "thought_signature", "videoMetadata", "video_metadata"),
+    *("mediaResolution", "media_resolution", "partMetadata", "part_metadata"),
 }
 PART_KINDS = {"text", *PART_NAMES.values()}
 FILE_NAMES = {"mime_type": "mimeType", "file_uri": "fileUri"}
@@ -77,6 +82,7 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
     try:
         turns, rejected = READERS[format](row)
         tools, more = tool_schemas.read(row)
+        turns, dropped = _without_thoughts(turns)
         system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         if isinstance(error, DataError):
@@ -85,11 +91,12 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
             f"the row is not of the format {format}",
             fix="run tunepipe validate on the file: it lists every problem",
         ) from error
-    if any(turn.role == "system" for turn in turns):
-        raise refusal("a system instruction stands within the turns")
-    if not turns or turns[-1].role != "assistant":
-        raise refusal("the last turn is not the assistant's")
-    other = {*(row.keys() - FIELDS[format]), *more}
+    _check_turns(turns, rejected)
+    merged = _merged(turns)
+    if len(merged) < len(turns):
+        dropped.add("the border between turns of one role")
+    other = {*(row.keys() - FIELDS[format]), *more, *dropped}
+    turns = merged
     return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
 
 
@@ -100,6 +107,48 @@ def write(said: Conversation, format: str) -> Row:
         DataError: The format has no place for something it says.
     """
     return WRITERS[format](said)
+
+
+def _without_thoughts(turns: Sequence[Turn]) -> tuple[list[Turn], set[str]]:
+    """Leave out thoughts and what only the model that made a part can read; name what was there."""
+    dropped: set[str] = set()
+    result = []
+    for turn in turns:
+        parts = []
+        for part in turn.parts:
+            if part.get("thought") is True:
+                dropped.add("thoughts")
+                continue
+            extra = part.keys() & _PART_SETTINGS
+            dropped |= extra
+            parts.append({k: v for k, v in part.items() if k not in extra} if extra else part)
+        result.append(Turn(turn.role, tuple(parts)))
+    return result, dropped
+
+
+def _check_turns(turns: Sequence[Turn], rejected: str | None) -> None:
+    if any(turn.role == "system" for turn in turns):
+        raise refusal("a system instruction is within the turns")
+    if not turns or turns[-1].role != "assistant":
+        raise refusal("the last turn is not the assistant's")
+    if turns[0].role != "user":
+        raise refusal("the first turn is not the user's")
+    for turn in turns:
+        if all("text" in part and is_blank(part["text"]) for part in turn.parts):
+            raise refusal(f"a turn of the {turn.role} has no text")
+    if rejected is not None and is_blank(rejected):
+        raise refusal("the rejected answer has no text")
+
+
+def _merged(turns: Sequence[Turn]) -> list[Turn]:
+    """Join turns of one role that follow each other: services want the roles to alternate."""
+    result: list[Turn] = []
+    for turn in turns:
+        if result and result[-1].role == turn.role and turn.role != "tool":
+            result[-1] = Turn(turn.role, (*result[-1].parts, *turn.parts))
+        else:
+            result.append(turn)
+    return result
 
 
 def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -144,14 +193,20 @@ def _parts(parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
 
 def _part(part: Mapping[str, Any]) -> Part:
     named = {PART_NAMES.get(name, name): value for name, value in part.items()}
-    (kind,) = named if len(named) == 1 else ("",)
+    settings = {name: named[name] for name in named.keys() & _PART_SETTINGS}
+    (kind,) = named.keys() - settings.keys() if len(named) - len(settings) == 1 else ("",)
     if kind not in PART_KINDS:
         raise refusal(f"a part holds {', '.join(sorted(part)) or 'nothing'}")
+    value = named[kind]
     if kind == "text":
-        return {"text": text(named["text"])}
-    if kind in ("fileData", "inlineData"):
-        return {kind: {FILE_NAMES.get(name, name): v for name, v in named[kind].items()}}
-    return named
+        text(value)
+    elif kind in ("fileData", "inlineData"):
+        value = {FILE_NAMES.get(name, name): v for name, v in value.items()}
+        text(value["mimeType"])
+        text(value["fileUri" if kind == "fileData" else "data"])
+    else:
+        text(value["name"])
+    return {kind: value, **settings}
 
 
 def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:

@@ -38,6 +38,9 @@ SIDES = {
     "bot": "assistant",
 }
 
+# The parts that hold a file, by address or written out; no address is longer.
+_FILES = frozenset(("inlineData", "inline_data", "image_url", "input_audio", "file"))
+_ADDRESS_CHARACTERS = 2048
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -171,6 +174,8 @@ def conversation(row: Mapping[str, Any], format: str) -> tuple[list[Turn], str]:
 def openai_turn(message: Mapping[str, Any]) -> Turn:
     """Return a message of the OpenAI shape as a turn; tool calls become canonical JSON."""
     text = openai_text(message.get("content"))
+    if not text and isinstance(message.get("refusal"), str):
+        text = message["refusal"]
     calls = [message[key] for key in ("tool_calls", "function_call") if message.get(key)]
     if calls:
         text = "\n".join([text, *map(canonical, calls)] if text else map(canonical, calls))
@@ -184,19 +189,38 @@ def openai_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(
-        _string(part["text"]) if part.get("type", "text") == "text" else canonical(part)
+        _string(part["text"]) if part.get("type", "text") == "text" else part_text(part)
         for part in content
     )
 
 
 def gemini_text(content: Mapping[str, Any]) -> str:
-    """Return the parts of a Gemini content as text; what is not text becomes canonical JSON."""
+    """Return the parts of a Gemini content as text, without thoughts; see `part_text`."""
     parts = content["parts"]
     if isinstance(parts, str):
         raise TypeError("parts is a text")
     return "\n".join(
-        _string(part["text"]) if set(part) == {"text"} else canonical(part) for part in parts
+        _string(part["text"]) if "text" in part else part_text(part)
+        for part in parts
+        if part.get("thought") is not True
     )
+
+
+def part_text(part: Mapping[str, Any]) -> str:
+    """Return a part that is not text as canonical JSON; a file's bytes are shown by their hash."""
+    return canonical(
+        {key: _without_bytes(value) if key in _FILES else value for key, value in part.items()}
+    )
+
+
+def _without_bytes(file: Any) -> Any:
+    if isinstance(file, Mapping):
+        return {key: _without_bytes(value) for key, value in file.items()}
+    if isinstance(file, str) and len(file) > _ADDRESS_CHARACTERS:
+        import xxhash
+
+        return f"xxh3:{xxhash.xxh3_128_hexdigest(file.encode())}"
+    return file
 
 
 def canonical(value: Any) -> str:

@@ -56,7 +56,7 @@ def write(turns: Iterable[Turn]) -> list[Message]:
 
 def _said(message: Mapping[str, Any], names: dict[str, str]) -> Turn:
     _refuse_weight(message)
-    others = sorted(name for name in message.keys() - KNOWN if message[name])
+    others = sorted(name for name in message.keys() - KNOWN if message[name] not in ([], {}, ""))
     if others:
         raise refusal(f"a message has {', '.join(others)}")
     parts = (*_contents(message.get("content")), *_calls(message, names))
@@ -67,7 +67,7 @@ def _said(message: Mapping[str, Any], names: dict[str, str]) -> Turn:
 
 def _refuse_weight(message: Mapping[str, Any]) -> None:
     if message.get("weight", 1) != 1:
-        raise refusal("a message has a weight")
+        raise refusal("a message has the weight 0")
 
 
 def _contents(content: Any) -> list[Part]:
@@ -82,28 +82,42 @@ def _part(part: Mapping[str, Any]) -> Part:
     kind = part.get("type", "text")
     if kind == "text":
         return {"text": text(part["text"])}
-    if kind == "image_url" and part["image_url"].get("detail", "auto") == "auto":
-        return _picture(part["image_url"]["url"])
+    if kind == "image_url" and isinstance(part["image_url"], Mapping):
+        if part["image_url"].get("detail", "auto") != "auto":
+            raise refusal("a picture sets its detail")
+        return _picture(text(part["image_url"]["url"]))
     raise refusal("a turn has a part that is neither text nor a plain picture")
 
 
-def _picture(url: str) -> Part:
+def mime_type_of(url: str) -> str:
+    """Return the MIME type of a picture by its address, or ""."""
     if url.startswith("data:"):
-        head, _, data = url.removeprefix("data:").partition(";base64,")
-        return {"inlineData": {"mimeType": head, "data": data}}
-    kind, _ = mimetypes.guess_type(url)
+        return url.removeprefix("data:").partition(";")[0]
+    return mimetypes.guess_type(url.partition("?")[0])[0] or ""
+
+
+def _picture(url: str) -> Part:
+    kind = mime_type_of(url)
     if not kind:
-        raise refusal("a picture's kind is not to be seen from its address")
-    return {"fileData": {"mimeType": kind, "fileUri": url}}
+        raise refusal("the address of a picture does not show its type, such as .png")
+    if not url.startswith("data:"):
+        return {"fileData": {"mimeType": kind, "fileUri": url}}
+    _, mark, data = url.partition(";base64,")
+    if not mark:
+        raise refusal("a picture is not written in base64")
+    return {"inlineData": {"mimeType": kind, "data": data}}
 
 
 def _calls(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
-    calls = [(call["id"], call["function"]) for call in message.get("tool_calls") or ()]
+    calls = [(text(call["id"]), call["function"]) for call in message.get("tool_calls") or ()]
     if message.get("function_call"):
         calls.append((message["function_call"]["name"], message["function_call"]))
     parts: list[Part] = []
     for number, function in calls:
-        arguments = json.loads(function["arguments"] or "{}")
+        try:
+            arguments = json.loads(function["arguments"] or "{}")
+        except (ValueError, RecursionError):
+            raise refusal("a call's arguments are not JSON") from None
         if not isinstance(arguments, dict):
             raise refusal("a call's arguments are not an object")
         names.pop(number, None)  # names keeps the order of the calls
@@ -120,7 +134,7 @@ def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) ->
         number = message.get("tool_call_id", message.get("name"))
         if number not in names or number in found:
             raise refusal("a tool answers a call that was not made, or that has its answer")
-        said = "".join(text(part["text"]) for part in _contents(message["content"]))
+        said = "".join(text(part["text"]) for part in _contents(message.get("content")))
         response = {"name": names[number], "response": _response(said)}
         found[number] = {"functionResponse": response}
     return tuple(found[number] for number in names if number in found)
@@ -139,7 +153,7 @@ def _tool_message(answer: Mapping[str, Any], open_calls: list[tuple[str, str]]) 
     for place, (number, name) in enumerate(open_calls):
         if name == answer["name"]:
             del open_calls[place]
-            response = answer["response"]
+            response = answer.get("response", {})
             plain = set(response) == {"output"} and isinstance(response["output"], str)
             said = response["output"] if plain else canonical(response)
             return {"role": "tool", "tool_call_id": number, "content": said}

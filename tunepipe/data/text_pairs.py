@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data import formats
 
 # Controls that no sound text holds: they part the turns of an input, and a leading system turn.
+REPEATED_AFTER = 15
+_RUNS = re.compile(r"([\x00-\x7f])\1{15}\1*+")
+
 TURN_MARK = "\x1e"
 SYSTEM_MARK = "\x1d"
 
@@ -42,6 +47,21 @@ def characters(text: str) -> tuple[int, int]:
         return len(text) - marks, 0
     plain = len(text.encode("ascii", "ignore"))
     return plain - marks, len(text) - plain
+
+
+def repeated_characters(text: str) -> int:
+    """Count the ASCII characters that follow 15 of the same: rules, padding, blank lines.
+
+    A tokenizer has tokens for long runs, so these cost next to nothing.
+    """
+    return sum(len(run.group()) - REPEATED_AFTER for run in _RUNS.finditer(text))
+
+
+def estimate_tokens(*texts: str) -> int:
+    """Estimate the tokens of texts together, marks left out."""
+    counted = [(*characters(text), repeated_characters(text)) for text in texts]
+    plain, other, repeated = map(sum, zip(*counted, strict=True))
+    return estimated_tokens(plain - repeated, other)
 
 
 def everything(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunepipe.data.turns import refusal
+from tunepipe.data.turns import refusal, text
 
 Schema = dict[str, Any]
 
@@ -16,6 +16,8 @@ KEYWORDS = {
     *("properties", "required", "items", "anyOf", "minItems", "maxItems", "minimum", "maximum"),
     *("minLength", "maxLength", "pattern", "minProperties", "maxProperties"),
 }
+# Any JSON Schema, where the dialect above does not hold it.
+_WHOLE_SCHEMA = ("parametersJsonSchema", "parameters_json_schema")
 LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
 
 
@@ -57,20 +59,33 @@ def as_gemini(functions: Sequence[Schema]) -> dict[str, Any]:
 
 def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
     left_out.update(LEFT_OUT & function.keys())
-    kept = {name: function[name] for name in ("name", "description") if name in function}
-    more = function.keys() - {"name", "description", "parameters"} - LEFT_OUT
+    result = {name: function[name] for name in ("name", "description") if name in function}
+    text(result["name"])
+    whole = function.get("parametersJsonSchema", function.get("parameters_json_schema"))
+    more = function.keys() - {"parameters", *_WHOLE_SCHEMA, *result} - LEFT_OUT
     if more:
         raise refusal(f"a function declares {', '.join(sorted(more))}")
-    if "parameters" in function:
-        kept["parameters"] = _cased(_schema(function["parameters"], left_out), str.upper)
-    return kept
+    parameters = function.get("parameters", whole)
+    if parameters is None:
+        return result
+    lost: set[str] = set()
+    try:
+        result["parameters"] = _cased(_schema(parameters, lost), str.upper)
+        left_out |= lost
+    except _NotOfTheDialectError:
+        result["parametersJsonSchema"] = parameters
+    return result
+
+
+class _NotOfTheDialectError(ValueError):
+    """A schema uses a keyword of JSON Schema that Gemini's own dialect lacks."""
 
 
 def _schema(schema: Mapping[str, Any], left_out: set[str]) -> Schema:
     left_out.update(LEFT_OUT & schema.keys())
     unknown = schema.keys() - KEYWORDS - LEFT_OUT
     if unknown or isinstance(schema.get("type"), list):
-        raise refusal(f"a tool's schema uses {', '.join(sorted(unknown)) or 'a list of types'}")
+        raise _NotOfTheDialectError
     kept = {name: value for name, value in schema.items() if name in KEYWORDS}
     if "properties" in kept:
         kept["properties"] = {
@@ -86,6 +101,9 @@ def _schema(schema: Mapping[str, Any], left_out: set[str]) -> Schema:
 def _cased(schema: Mapping[str, Any], case: Any) -> Schema:
     """Write the types in Gemini's capitals or in JSON Schema's small letters."""
     kept = dict(schema)
+    if "parametersJsonSchema" in kept:
+        kept["parameters"] = kept.pop("parametersJsonSchema")
+        return kept
     if isinstance(kept.get("type"), str):
         kept["type"] = case(kept["type"])
     for name in ("parameters", "items"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from tunepipe.errors import DataError
 
 Part = Mapping[str, Any]
+
+# Soft hyphen, zero-width characters, marks of direction and the byte-order mark.
+_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ def text_of(turn: Turn) -> str:
     return str(turn.parts[0]["text"])
 
 
+def is_blank(value: str) -> bool:
+    """Say whether a text shows nothing: only spaces and characters without width."""
+    return not value.strip() or not _UNSEEN.sub("", value).strip()
+
+
 def text(value: Any) -> str:
     """Give a text as it is.
 
@@ -57,6 +66,4 @@ def text(value: Any) -> str:
 
 def refusal(reason: str) -> DataError:
     """Say that a row cannot be carried over, and why."""
-    return DataError(
-        f"cannot be carried over: {reason}", fix="leave the row as it is, or take it out"
-    )
+    return DataError(f"cannot be carried over: {reason}", fix="change the row, or remove it")

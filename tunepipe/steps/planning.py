@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data.rows import read_examples
-from tunepipe.data.text_pairs import characters
+from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_references, cut_answers
 from tunepipe.files import write_json
@@ -91,5 +90,5 @@ def check_later_steps(
     check_settings(settings, catalog.find_model(model, backend).backend, catalog)
     references = [row.reference for row in read_examples(eval.path)] if eval else []
     check_references(settings["task"], references)
-    longest = max((estimated_tokens(*characters(text)) for text in references), default=0)
+    longest = max((estimate_tokens(text) for text in references), default=0)
     return cut_answers(longest, settings["max_output_tokens"])

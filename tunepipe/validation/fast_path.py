@@ -23,9 +23,19 @@ import msgspec
 import numpy as np
 import xxhash
 
-from tunepipe.catalog.limits import DEPTH_MAX, LINE_BYTES_MAX, Rules, estimated_tokens
+from tunepipe.catalog.limits import DEPTH_MAX, LINE_BYTES_MAX, Rules
 from tunepipe.data.formats import detect_format
-from tunepipe.data.text_pairs import SYSTEM_MARK, TURN_MARK, characters, everything, view
+from tunepipe.data.text_pairs import (
+    REPEATED_AFTER,
+    SYSTEM_MARK,
+    TURN_MARK,
+    characters,
+    estimate_tokens,
+    everything,
+    repeated_characters,
+    view,
+)
+from tunepipe.validation.content_checks import content_findings
 from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import RUN_CHARACTERS, personal_data_in, secrets_in, traces
 
@@ -42,6 +52,11 @@ _MARK = ':"~"'
 # No secret is shorter, and an escape only makes a run longer.
 _RUN = re.compile(rb"[+-~]{%d}" % RUN_CHARACTERS)
 _SKELETONS_MAX = 4096
+# Keys of rows whose check depends on more than their shape.
+_FILES = re.compile(rb'"(?:inlineData|inline_data|fileData|file_data|image_url|input_audio|file)":')
+_CALLS = re.compile(
+    rb'"(?:tool_calls|tool_call_id|function_?[cC]all|function_?[rR]esponse|tools)":'
+)
 
 
 def proved(lines: Iterable[tuple[int, bytes]], rules: Rules) -> Iterator[tuple[int, str, str, int]]:
@@ -56,6 +71,8 @@ def proved(lines: Iterable[tuple[int, bytes]], rules: Rules) -> Iterator[tuple[i
     known = _verdicts(rules)
     for place, line in lines:
         row, plain = _decoded(line)
+        if _FILES.search(plain):
+            continue  # what files a row holds is counted where its every check is made
         skeleton = _TEXT.sub(_MARK, plain.decode())
         mark = xxhash.xxh3_128_digest(skeleton.encode())
         if mark not in known:
@@ -63,6 +80,8 @@ def proved(lines: Iterable[tuple[int, bytes]], rules: Rules) -> Iterator[tuple[i
                 known.clear()
             known[mark] = bool(plain) and _is_clean(skeleton, rules)
         if known[mark] and not (CONTROLS.search(plain) or traces(plain)):
+            if _CALLS.search(plain) and not _is_consistent(row, rules):
+                continue
             given, wanted = view(row, rules.format)
             if given.rpartition(TURN_MARK)[2] != wanted and not _hides(row, plain, rules):
                 inside = given.count('"') + wanted.count('"')
@@ -87,7 +106,16 @@ def _is_clean(skeleton: str, rules: Rules) -> bool:
         row = json.loads(skeleton)
     except ValueError:
         return False  # a key that ends in a colon misleads the pattern
-    return detect_format(row) == rules.format and not any(shape_findings(row, rules))
+    if detect_format(row) != rules.format:
+        return False
+    if _CALLS.search(skeleton.encode()):
+        return True  # whether such a row is clean depends on its texts
+    return not (any(shape_findings(row, rules)) or any(content_findings(row, (), rules)))
+
+
+def _is_consistent(row: Any, rules: Rules) -> bool:
+    """Check a row with calls: its arguments, ids and names."""
+    return not (any(shape_findings(row, rules)) or any(content_findings(row, (), rules)))
 
 
 def _decoded(line: bytes) -> tuple[Any, bytes]:
@@ -130,6 +158,7 @@ class Proof:
         input_characters: The inputs' characters, marks left out.
         output_characters: The outputs' characters.
         ascii_characters: How many of all these are ASCII, of the inputs and of the outputs.
+        repeated_characters: How many of these stand in long runs of one character.
         unproved: Index and bytes of every other line.
     """
 
@@ -142,6 +171,7 @@ class Proof:
     input_characters: Sequence[int] = ()
     output_characters: Sequence[int] = ()
     ascii_characters: tuple[int, int] = (0, 0)
+    repeated_characters: tuple[int, int] = (0, 0)
     unproved: list[tuple[int, bytes]] = field(default_factory=list)
 
     def columns(self) -> tuple[Any, Any]:
@@ -269,7 +299,8 @@ def prove(block: bytes, rules: Rules) -> Proof:
     if not lines[-1]:
         lines.pop()
     shape = _SHAPES.get(rules.format)
-    if shape is _Messages and "weight" in rules.message_fields and b'"weight"' in block:
+    weighed = "weight" in rules.message_fields and not rules.convert_to
+    if shape is _Messages and weighed and b'"weight"' in block:
         shape = _Weighed
     columns = _columns(*_decode(lines, shape), rules) if shape else _Columns([], [], [], [], [])
     more = _by_skeleton(_others(lines, columns.places), rules)
@@ -295,6 +326,7 @@ def prove(block: bytes, rules: Rules) -> Proof:
         input_characters=columns.characters,
         output_characters=list(map(len, columns.outputs)),
         ascii_characters=(given.ascii_characters(doubts), wanted.ascii_characters(doubts)),
+        repeated_characters=(given.repeated(doubts), wanted.repeated(doubts)),
         unproved=_others(lines, columns.places),
     )
 
@@ -490,8 +522,9 @@ def _plain_doubts(columns: _Columns, rules: Rules) -> set[int]:
     if rules.example_tokens:
         lengths = map(add, map(len, inputs), map(len, outputs))
         long = [n for n, length in enumerate(lengths) if length > rules.example_tokens]
-        rows = [f"{inputs[n]}{outputs[n]}" for n in long]
-        doubts.update(long[n] for n in _long(rows, rules.example_tokens))
+        doubts.update(
+            n for n in long if estimate_tokens(inputs[n], outputs[n]) > rules.example_tokens
+        )
     if rules.pii:
         rows = [f"{a}\n{b}" for a, b in zip(inputs, outputs, strict=True)]
         doubts.update(n for n, text in enumerate(rows) if personal_data_in(text))
@@ -501,11 +534,7 @@ def _plain_doubts(columns: _Columns, rules: Rules) -> set[int]:
 def _long(texts: Sequence[str], most: int) -> set[int]:
     if not most or max(map(len, texts), default=0) <= most:
         return set()
-    return {
-        n
-        for n, text in enumerate(texts)
-        if len(text) > most and estimated_tokens(*characters(text)) > most
-    }
+    return {n for n, text in enumerate(texts) if len(text) > most and estimate_tokens(text) > most}
 
 
 def _scan(
@@ -586,6 +615,18 @@ class _Joined:
             return []
         ends = np.flatnonzero(self.bytes == ord(_ROW_MARK))
         return [int(row) for row in np.unique(np.searchsorted(ends, found))]
+
+    def repeated(self, without: set[int]) -> int:
+        """Count the characters in long runs of the rows, but for these; see text_pairs."""
+        # Every such run holds eight equal bytes at a place that eight divides.
+        words = self.bytes[: len(self.bytes) // 8 * 8].view(np.uint64)
+        if not np.any(words == (words & np.uint64(0x7F)) * np.uint64(0x0101010101010101)):
+            return 0
+        same = self.bytes[1:] == self.bytes[:-1]
+        for step in (1, 2, 4, 7):  # runs of 2, 4, 8 and 15 equal neighbours
+            same = same[:-step] & same[step:]
+        count = int(np.count_nonzero(same & (self.bytes[:-REPEATED_AFTER] < 0x80)))
+        return count - sum(repeated_characters(self.texts[n].decode()) for n in without)
 
     def ascii_characters(self, without: set[int]) -> int:
         """Count the ASCII characters of the rows, but for these, marks left out."""

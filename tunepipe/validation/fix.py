@@ -211,8 +211,9 @@ def _trimmed(line: bytes, note: Note) -> bytes:
 
 
 def _has_controls(diagnosis: Diagnosis) -> bool:
-    """Tell whether control characters are the row's only errors: then it is safe to rewrite."""
-    return {x.code for x in diagnosis.findings if x.stops} == {"control-character"}
+    """Tell whether the row has control characters, and no other error: it is safe to rewrite."""
+    others = any(x.stops for x in diagnosis.findings if x.code != "control-character")
+    return not others and any(x.code == "control-character" for x in diagnosis.findings)
 
 
 def _without_controls(line: bytes) -> bytes:

@@ -96,6 +96,7 @@ def _scanned(facts: Mapping[str, Any]) -> Scanned:
         **given
         | {
             "counts": Counter(given["counts"]),
+            "media": Counter(given["media"]),
             "problems": {
                 code: [Problem(**problem) for problem in problems]
                 for code, problems in given["problems"].items()

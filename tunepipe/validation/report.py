@@ -8,6 +8,7 @@ from typing import Any
 
 from tunepipe.catalog.limits import Rules, estimated_tokens
 from tunepipe.data.fingerprint import combined
+from tunepipe.validation.content_checks import dataset_findings
 from tunepipe.validation.duplicates import Found, Repeat
 from tunepipe.validation.problems import Finding, Problem
 from tunepipe.validation.statistics import Tally
@@ -162,6 +163,8 @@ def conclude(scanned: Scanned, *found: Found) -> Report:
         problem = finding.at(repeat.line, scanned.files[repeat.file].path)
         tally.problems.setdefault(repeat.code, []).append(problem)
     tally.add_findings(_size_findings(scanned), 1, scanned.files[0].path)
+    across = dataset_findings(tally.media, tally.valid_rows, rules.model)
+    tally.add_findings(across, 1, scanned.files[0].path)
     stats = tally.statistics() | {
         "duplicate_rows": tally.counts["duplicate-row"],
         "conflicting_rows": tally.counts["conflicting-row"],

@@ -16,13 +16,20 @@ from tunepipe.catalog.limits import (
     DEPTH_MAX,
     LINE_BYTES_MAX,
     Rules,
-    estimated_tokens,
     fewest_tokens,
 )
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.rows import overlong_message, without_nulls
-from tunepipe.data.text_pairs import TURN_MARK, characters, everything, view
+from tunepipe.data.text_pairs import (
+    TURN_MARK,
+    characters,
+    estimate_tokens,
+    everything,
+    repeated_characters,
+    view,
+)
+from tunepipe.validation.content_checks import Media, content_findings, media_of
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
@@ -40,12 +47,14 @@ class Diagnosis:
         row: The decoded row, or None where the line holds none.
         input: The row's input (views.py), or None where the row has an error.
         output: The row's output, or None likewise.
+        media: The row's files; none where the row has an error.
     """
 
     findings: tuple[Finding, ...]
     row: Mapping[str, Any] | None = None
     input: str | None = None
     output: str | None = None
+    media: tuple[Media, ...] = ()
 
     @property
     def is_blank(self) -> bool:
@@ -88,11 +97,13 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     )
     if any(finding.stops for finding in findings if finding.code != "bom"):
         return Diagnosis(tuple(findings), row)
+    media = media_of(row, rules.format)
+    findings += content_findings(row, media, rules)
     given, wanted = view(row, rules.format)
     findings += _whole_findings(row, given, wanted, rules)
     if any(finding.stops for finding in findings):
         return Diagnosis(tuple(findings), row)
-    return Diagnosis(tuple(findings), row, given, wanted)
+    return Diagnosis(tuple(findings), row, given, wanted, media)
 
 
 def overlong(line_bytes: int) -> Finding:
@@ -244,11 +255,12 @@ def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]
 
 
 def _over(name: str, texts: Iterable[str], most: int) -> Iterator[Finding]:
-    ascii_characters, other_characters = map(sum, zip(*map(characters, texts), strict=True))
-    tokens = estimated_tokens(ascii_characters, other_characters)
+    tokens = estimate_tokens(*texts)
     if tokens <= most:
         return
-    sure = fewest_tokens(ascii_characters, other_characters) > most
+    ascii_characters, other_characters = map(sum, zip(*map(characters, texts), strict=True))
+    repeated = sum(map(repeated_characters, texts))
+    sure = fewest_tokens(ascii_characters - repeated, other_characters) > most
     yield Finding(
         "too-long",
         f"the {name} has about {tokens} tokens, and the limit is {most}",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from tunepipe.catalog.limits import Rules
+from tunepipe.catalog.tables import load as load_table
+from tunepipe.data.turns import is_blank
 from tunepipe.validation.problems import Finding
-from tunepipe.validation.text_checks import text_findings
+from tunepipe.validation.text_checks import blank_message, text_findings
 
 Findings = Iterator[Finding]
 
@@ -18,6 +23,20 @@ _DATA = _MODEL_PARTS | _RESPONSES | {
     "text", "inlineData", "inline_data", "fileData", "file_data",
     "codeExecutionResult", "code_execution_result",
 }  # fmt: skip
+# The standard alphabet or the one for URLs, padded or not; both are JSON of protocol buffers.
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*+(?:[A-Za-z0-9+/_-]{2,3}={0,2})?")
+_SCALARS: dict[str, tuple[Any, str]] = {
+    "string": (str, "a text"),
+    "boolean": (bool, "true or false"),
+    "number": ((int, float), "a number"),
+    "integer": ((int, str), "a whole number"),
+    "object": (dict, "an object"),
+}
+# What other vendors call the two sides of a pair.
+_SYNONYMS = {
+    **dict.fromkeys(("question", "instruction", "query", "user", "context"), "prompt"),
+    **dict.fromkeys(("response", "answer", "output", "target", "reply", "label"), "completion"),
+}
 
 
 def shape_findings(row: Mapping[str, Any], rules: Rules) -> Findings:
@@ -36,7 +55,7 @@ def shape_findings(row: Mapping[str, Any], rules: Rules) -> Findings:
         case "messages":
             yield from _fields(row, rules.required, rules.optional)
             yield from _messages(row.get("messages"), "messages", rules, "messages" in row)
-            yield from _lists(row, ("tools", "functions"))
+            yield from _tools(row)
         case "gemini":
             yield from _fields(row, rules.required, rules.optional)
             yield from _gemini(row, rules)
@@ -86,7 +105,11 @@ def _fields(
     row: Mapping[str, Any], required: Sequence[str], optional: Sequence[str], at: str = ""
 ) -> Findings:
     missing = [name for name in required if name not in row]
-    extra = [name for name in row if name not in required and name not in optional]
+    extra = [
+        name
+        for name in row
+        if name not in required and name not in optional and row[name] not in ([], {})
+    ]
     for name in missing:
         yield Finding("missing-field", f"the field {name} is missing", _path(at, name))
     for name in extra:
@@ -98,6 +121,8 @@ def _extra(name: str, at: str, wanted: Sequence[str]) -> Finding:
 
     shown = name if name.isidentifier() and name.isascii() and len(name) <= 40 else ""
     close = get_close_matches(name, wanted, 1, 0.75) if shown else []
+    if not close and _SYNONYMS.get(shown) in wanted:
+        close = [_SYNONYMS[shown]]
     fix = f"rename {name} to {close[0]}" if close else ""
     message = f"the format has no field {shown}" if shown else "the format has no such field"
     return Finding("extra-field", message, _path(at, shown), fix)
@@ -125,6 +150,23 @@ def _lists(row: Mapping[str, Any], names: Sequence[str]) -> Findings:
     for name in names:
         if name in row and not isinstance(row[name], list):
             yield _type(row[name], "a list", name)
+
+
+def _tools(row: Mapping[str, Any]) -> Findings:
+    yield from _lists(row, ("tools", "functions"))
+    for name in ("tools", "functions"):
+        tools = row.get(name)
+        for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+            path = f"{name}[{number}]"
+            if not isinstance(tool, dict):
+                yield _type(tool, "an object", path)
+                continue
+            function = tool if name == "functions" else tool.get("function")
+            if not isinstance(function, dict):
+                fix = 'write {"type": "function", "function": {"name": ...}}'
+                yield Finding("missing-field", "the field function is missing", path, fix)
+            elif not isinstance(function.get("name"), str):
+                yield Finding("missing-field", "the function has no name", f"{path}.name")
 
 
 def _role(value: Any, field: str, roles: Sequence[str]) -> Findings:
@@ -242,12 +284,16 @@ def _message(message: Mapping[str, Any], path: str) -> Findings:
 
 
 def _tool_calls(message: Mapping[str, Any], path: str) -> Findings:
+    if isinstance(message.get("function_call"), dict):
+        yield from _arguments(message["function_call"].get("arguments"), f"{path}.function_call")
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         yield _type(calls, "a list", f"{path}.tool_calls")
         return
     for number, call in enumerate(calls):
         at = f"{path}.tool_calls[{number}]"
+        if isinstance(call, dict) and not isinstance(call.get("id"), str):
+            yield Finding("missing-field", "the field id is missing", f"{at}.id")
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
             yield Finding("missing-field", "the call names no function", f"{at}.function")
@@ -255,14 +301,29 @@ def _tool_calls(message: Mapping[str, Any], path: str) -> Findings:
             yield from _fields(function, ("name", "arguments"), (), f"{at}.function")
             for name in ("name", "arguments"):
                 if name in function:
-                    yield from _text(function[name], f"{at}.function.{name}")
+                    yield from _text(function[name], f"{at}.function.{name}", name != "name")
+            yield from _arguments(function.get("arguments"), f"{at}.function.arguments")
     if message.get("role") == "tool" and not isinstance(message.get("tool_call_id"), str):
         yield Finding("missing-field", "the result names no call", f"{path}.tool_call_id")
+
+
+def _arguments(value: Any, path: str) -> Findings:
+    """Check the arguments of a call: a text that holds a JSON object."""
+    if not isinstance(value, str) or not value:
+        return
+    try:
+        arguments = json.loads(value)
+    except (ValueError, RecursionError):
+        yield Finding("wrong-type", "the arguments are not JSON", path, "write a JSON object")
+        return
+    if not isinstance(arguments, dict):
+        yield Finding("wrong-type", "the arguments are not a JSON object", path)
 
 
 def _openai_parts(parts: Sequence[Any], field: str) -> Findings:
     if not parts:
         yield Finding("empty-text", "the list of parts is empty", field)
+    texts: list[tuple[str, str]] = []
     for number, part in enumerate(parts):
         path = f"{field}[{number}]"
         if not isinstance(part, dict):
@@ -274,17 +335,33 @@ def _openai_parts(parts: Sequence[Any], field: str) -> Findings:
         elif kind not in part:
             yield Finding("missing-field", "the part has no field of its type", path)
         elif kind == "text":
-            yield from _text(part["text"], f"{path}.text")
+            yield from _text(part["text"], f"{path}.text", may_be_empty=True)
+            texts.append((f"{path}.text", str(part["text"])))
+        elif kind == "image_url":
+            yield from _picture(part["image_url"], f"{path}.image_url")
+    yield from _blank_findings(texts, len(texts) < len(parts))
+
+
+def _picture(value: Any, path: str) -> Findings:
+    if not isinstance(value, dict):
+        yield _type(value, 'an object with the field "url"', path)
+    elif "url" not in value:
+        yield Finding("missing-field", "the field url is missing", f"{path}.url")
+    else:
+        yield from _text(value["url"], f"{path}.url")
 
 
 def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findings:
     for name in ("systemInstruction", "system_instruction"):
         if name in row:
-            yield from _system(row[name], name, rules)
-    yield from _lists(row, ("tools",))
+            yield from _content(row[name], name, None)
+    for name, kind in (("tools", "Tool[]"), ("toolConfig", "ToolConfig")):
+        for spelling in dict.fromkeys((name, _snake(name))):
+            if spelling in row:
+                yield from typed_findings(row[spelling], kind, spelling)
     if "contents" not in row:
         return
-    roles, kinds, fields = rules.roles, [], []
+    kinds, fields = [], []
     for turn in _turns(row["contents"], "contents"):
         if isinstance(turn, Finding):
             yield turn
@@ -292,30 +369,25 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
             fields.append(turn.field)
             continue
         path, content = turn
-        yield from _content(content, path, roles, rules)
+        yield from _content(content, path, rules.roles)
         keys = _part_keys(content)
-        role = content.get("role")
+        role = content.get("role", "user")
         calls, responds = bool(keys & _MODEL_PARTS), bool(keys & _RESPONSES)
-        kinds.append(_kind(role, roles, calls, responds and role == "user"))
+        kinds.append(_kind(role, rules.roles, calls, responds and role == "user"))
         fields.append(f"{path}.role")
     yield from order_findings(kinds, fields, last)
 
 
-def _system(value: Any, name: str, rules: Rules) -> Findings:
-    if not isinstance(value, dict):
-        yield _type(value, "an object", name)
+def _content(content: Any, path: str, roles: Sequence[str] | None) -> Findings:
+    """Check a turn; `roles` is None for a system instruction, whose role says nothing."""
+    if not isinstance(content, dict):
+        yield _type(content, "an object", path)
         return
-    yield from _fields(value, ("parts",), ("role",), name)
-    if "parts" in value:
-        yield from _gemini_parts(value["parts"], f"{name}.parts", rules)
-
-
-def _content(content: Mapping[str, Any], path: str, roles: Sequence[str], rules: Rules) -> Findings:
-    yield from _fields(content, ("role", "parts"), (), path)
-    if "role" in content:
+    yield from _fields(content, ("parts",), ("role",), path)
+    if "role" in content and roles is not None:
         yield from _role(content["role"], f"{path}.role", roles)
     if "parts" in content:
-        yield from _gemini_parts(content["parts"], f"{path}.parts", rules)
+        yield from _gemini_parts(content["parts"], f"{path}.parts")
 
 
 def _part_keys(content: Mapping[str, Any]) -> set[str]:
@@ -325,45 +397,105 @@ def _part_keys(content: Mapping[str, Any]) -> set[str]:
     return {key for part in parts if isinstance(part, dict) for key in part}
 
 
-def _gemini_parts(parts: Any, field: str, rules: Rules) -> Findings:
+def _gemini_parts(parts: Any, field: str) -> Findings:
     if not isinstance(parts, list):
         yield _type(parts, "a list", field)
         return
     if not parts:
         yield Finding("empty-text", "the list of parts is empty", field)
+    texts: list[tuple[str, str]] = []
+    has_data = False
     for number, part in enumerate(parts):
         path = f"{field}[{number}]"
+        yield from typed_findings(part, "Part", path)
         if not isinstance(part, dict):
-            yield _type(part, "an object", path)
-        elif part:
-            yield from _gemini_part(part, path, rules)
-        else:
+            continue
+        data = [key for key in part if key in _DATA]
+        has_data |= data not in (["text"], [])
+        if not data and all(_camel(key) in _part_fields() for key in part):
             yield Finding("missing-field", "the part holds no data", path)
+        if len(data) > 1:
+            yield Finding("extra-field", "the part holds more than one kind of data", path)
+        if isinstance(part.get("text"), str):
+            texts.append((f"{path}.text", "" if part.get("thought") is True else part["text"]))
+            yield from text_findings(part["text"], f"{path}.text", may_be_empty=True)
+    yield from _blank_findings(texts, has_data)
 
 
-def _gemini_part(part: Mapping[str, Any], path: str, rules: Rules) -> Findings:
-    yield from _fields(part, (), rules.part_fields, path)
-    data = [key for key in part if key in _DATA]
-    if len(data) > 1:
-        yield Finding("extra-field", "the part holds more than one kind of data", path)
-    if "text" in part:
-        yield from _text(part["text"], f"{path}.text")
-    for key in data:
-        if key != "text" and not isinstance(part[key], dict):
-            yield _type(part[key], "an object", f"{path}.{key}")
-        elif key in ("fileData", "file_data"):
-            yield from _file_part(part[key], f"{path}.{key}")
-        elif key in _RESPONSES | {"functionCall", "function_call"} and "name" not in part[key]:
-            yield Finding("missing-field", "the function has no name", f"{path}.{key}.name")
-
-
-def _file_part(data: Mapping[str, Any], path: str) -> Findings:
-    for camel, snake in (("fileUri", "file_uri"), ("mimeType", "mime_type")):
-        value = data.get(camel, data.get(snake))
-        if value is None:
-            yield Finding("missing-field", f"the field {camel} is missing", f"{path}.{camel}")
+def _blank_findings(texts: Sequence[tuple[str, str]], has_data: bool) -> Findings:
+    """Check the texts of one turn: together, or with a file or a call, they must say something."""
+    has_words = not all(is_blank(text) for _, text in texts)
+    for field, text in texts:
+        if has_words or has_data:
+            if not text or not (has_words or text.strip()):
+                yield Finding("empty-text", "the text is empty", field, level="warning")
         else:
-            yield from _text(value, f"{path}.{camel}")
+            yield Finding("empty-text", blank_message(text), field)
+
+
+def typed_findings(value: Any, kind: str, path: str) -> Findings:
+    """Check a value against a type of gemini_types.toml; blank texts are left to the caller."""
+    if kind.endswith("[]"):
+        if isinstance(value, list):
+            for number, item in enumerate(value):
+                yield from typed_findings(item, kind[:-2], f"{path}[{number}]")
+        else:
+            yield _type(value, "a list", path)
+    elif kind.endswith("{}"):
+        if isinstance(value, dict):
+            for item in value.values():
+                yield from typed_findings(item, kind[:-2], path)
+        else:
+            yield _type(value, "an object", path)
+    elif kind == "bytes":
+        if not isinstance(value, str):
+            yield _type(value, "base64 text", path)
+        elif not _BASE64.fullmatch(value):
+            message = "the data are not base64"
+            yield Finding("wrong-type", message, path, "encode the file's bytes as base64")
+    elif kind in _SCALARS:
+        types, words = _SCALARS[kind]
+        if not isinstance(value, types) or (isinstance(value, bool) and kind != "boolean"):
+            yield _type(value, words, path)
+    elif kind != "any":
+        yield from _message_findings(value, kind, path)
+
+
+def _message_findings(value: Any, kind: str, path: str) -> Findings:
+    if not isinstance(value, dict):
+        yield _type(value, "an object", path)
+        return
+    table = _gemini_types()
+    fields = table["types"][kind]
+    names = {name: _camel(name) for name in value}
+    missing = [name for name in table["required"].get(kind, ()) if name not in names.values()]
+    for name in missing:
+        yield Finding("missing-field", f"the field {name} is missing", f"{path}.{name}")
+    for name, camel in names.items():
+        if camel in fields:
+            yield from typed_findings(value[name], fields[camel], f"{path}.{name}")
+        elif value[name] not in (None, [], {}):
+            yield _extra(name, path, missing or list(fields))
+
+
+@cache
+def _gemini_types() -> dict[str, Any]:
+    return load_table("catalog/gemini_types.toml")
+
+
+@cache
+def _part_fields() -> frozenset[str]:
+    return frozenset(_gemini_types()["types"]["Part"])
+
+
+@cache
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other[:1].upper() + other[1:] for other in others)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
 def _preference(row: Mapping[str, Any], rules: Rules) -> Findings:
@@ -404,12 +536,15 @@ def _completions(value: Any, rules: Rules) -> Findings:
             yield _type(score, "a number", f"{path}.score")
         scores.append(score)
         if isinstance(one.get("completion"), dict):
-            yield from _content(one["completion"], f"{path}.completion", ("model",), rules)
+            yield from _content(one["completion"], f"{path}.completion", ("model",))
         elif "completion" in one:
             yield _type(one["completion"], "an object", f"{path}.completion")
     if scores and all(score == scores[0] for score in scores):
         message = "a preference needs two completions with different scores"
         yield Finding("missing-field", message, "completions")
+    elif scores and not {0, 1}.issuperset(scores):
+        message = "the scores are not 1 for the preferred answer and 0 for the other"
+        yield Finding("wrong-type", message, "completions", "write 1 and 0", "warning")
 
 
 def _path(at: str, name: str) -> str:

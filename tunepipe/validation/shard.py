@@ -79,7 +79,7 @@ def _as_json(scanned: Scanned) -> dict[str, Any]:
             "lines": tally.lines,
             "rows": tally.rows,
             "valid_rows": tally.valid_rows,
-            "rows_with_files": tally.rows_with_files,
+            "media": tally.media,
             "counts": tally.counts,
             "errors": tally.errors,
             "problems": {

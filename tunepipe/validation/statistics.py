@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.data.text_pairs import characters
+from tunepipe.data.text_pairs import characters, repeated_characters
 from tunepipe.validation.problems import Finding, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
@@ -46,6 +46,7 @@ def language(text: str) -> str:
 
 
 if TYPE_CHECKING:
+    from tunepipe.validation.content_checks import Media
     from tunepipe.validation.fast_path import Proof
 
 # The rows whose languages are looked at: those with the smallest hashes.
@@ -54,8 +55,6 @@ _SAMPLED_ROWS = 1000
 # any others are rows' own texts, which a report of problems must not spread.
 _LABEL_CHARACTERS, _LABELS, _ROWS_A_LABEL = 64, 200, 5
 _LABELS_SHOWN = 30
-# A file by its address, in what an input shows of a part that is no text.
-_FILE = re.compile(r'"file_?[dD]ata":\{|"image_url":\{[^{}]*"url":"(?!data:)')
 HASH_MAX = (1 << 64) - 1
 _EDGES = (0, *(step * 10**power for power in range(7) for step in (1, 2, 3, 5, 7)))
 
@@ -67,28 +66,32 @@ class Lengths:
     counts: Counter[int] = field(default_factory=Counter)
     ascii_characters: int = 0
     characters: int = 0
+    repeated_characters: int = 0
     longest: int = 0
 
-    def add(self, lengths: Sequence[int], ascii_characters: int) -> None:
-        """Count these lengths, and of all their characters the ASCII ones."""
+    def add(self, lengths: Sequence[int], ascii_characters: int, repeated: int) -> None:
+        """Count lengths, and of all their characters the ASCII ones and those in long runs."""
         if lengths:
             most = max(lengths)
             self.counts.update(lengths if most < 4096 else map(_rounded, lengths))
             self.longest = max(self.longest, most)
             self.characters += sum(lengths)
             self.ascii_characters += ascii_characters
+            self.repeated_characters += repeated
 
     def merge(self, other: Lengths) -> None:
         """Add another distribution's counts."""
         self.counts.update(other.counts)
         self.ascii_characters += other.ascii_characters
         self.characters += other.characters
+        self.repeated_characters += other.repeated_characters
         self.longest = max(self.longest, other.longest)
 
     @property
     def tokens(self) -> int:
         """The tokens of all texts together, by estimate."""
-        return estimated_tokens(self.ascii_characters, self.characters - self.ascii_characters)
+        others = self.characters - self.ascii_characters
+        return estimated_tokens(self.ascii_characters - self.repeated_characters, others)
 
     def as_json(self) -> dict[str, Any]:
         """Return percentiles (nearest rank), mean and a histogram of [low edge, count]."""
@@ -127,7 +130,13 @@ class Tally:
     output_lengths: Lengths = field(default_factory=Lengths)
     labels: Counter[str] | None = field(default_factory=Counter)
     languages: list[tuple[int, str]] = field(default_factory=list)
-    rows_with_files: int = 0
+    media: Counter[str] = field(default_factory=Counter)
+
+    def add_media(self, media: Sequence[Media]) -> None:
+        """Count a valid row that holds files, and the media resolutions that it sets."""
+        if media:
+            self.media["rows"] += 1
+            self.media.update({item.resolution for item in media if item.resolution})
 
     def add_findings(self, findings: Iterable[Finding], line: int, path: str = "") -> None:
         """Count what is wrong with one line and keep the first of each code."""
@@ -159,9 +168,9 @@ class Tally:
         """
         for lengths, texts in (self.input_lengths, given), (self.output_lengths, wanted):
             counted = list(map(characters, texts))
-            lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted))
+            repeated = sum(map(repeated_characters, texts))
+            lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted), repeated)
         self.valid_rows += len(given)
-        self._count_files(given)
         self._add_labels(labels)
         below = self.sampled_below
         self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
@@ -169,11 +178,11 @@ class Tally:
     def add_proof(self, proof: Proof) -> None:
         """Count the rows that a block was proved to hold."""
         ascii_input, ascii_output = proof.ascii_characters
-        self.input_lengths.add(proof.input_characters, ascii_input)
-        self.output_lengths.add(proof.output_characters, ascii_output)
+        repeated_input, repeated_output = proof.repeated_characters
+        self.input_lengths.add(proof.input_characters, ascii_input, repeated_input)
+        self.output_lengths.add(proof.output_characters, ascii_output, repeated_output)
         self.rows += len(proof.places)
         self.valid_rows += len(proof.places)
-        self._count_files(proof.inputs)
         self._add_labels(proof.outputs)
         hashes = proof.input_hashes
         near = (hashes <= self.sampled_below).nonzero()[0].tolist()
@@ -184,7 +193,7 @@ class Tally:
         self.lines += other.lines
         self.rows += other.rows
         self.valid_rows += other.valid_rows
-        self.rows_with_files += other.rows_with_files
+        self.media.update(other.media)
         self.counts.update(other.counts)
         self.errors += other.errors
         for code, problems in other.problems.items():
@@ -213,14 +222,10 @@ class Tally:
             "input_characters": self.input_lengths.as_json(),
             "output_characters": self.output_lengths.as_json(),
             "tokens_estimated": {"input": given, "output": wanted, "total": given + wanted},
-            "rows_with_files": self.rows_with_files,
+            "rows_with_files": self.media["rows"],
             "languages": self._language_counts(),
             "labels": dict(_most_common(self._labels_that_recur(), _LABELS_SHOWN)),
         }
-
-    def _count_files(self, inputs: Sequence[str]) -> None:
-        # The search for four characters spares most texts that for the pattern.
-        self.rows_with_files += sum('":{"' in x and bool(_FILE.search(x)) for x in inputs)
 
     def _labels_that_recur(self) -> Counter[str]:
         found = self.labels or Counter()

@@ -6,21 +6,30 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
+from tunepipe.data.encodings import find_mojibake
+from tunepipe.data.turns import is_blank
 from tunepipe.validation.problems import Finding
 
 # C0 without tab, newline and carriage return; DEL; C1.
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_C0 = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
 
-# Soft hyphen, zero-width space, marks of direction, word joiner and the invisible operators,
-# byte-order mark, annotation marks, tags. The joiners U+200C and U+200D are right between the
-# letters of many scripts and inside emoji, so they count only after a letter that never joins.
+# Soft hyphen, zero-width space, word joiner and the invisible operators, byte-order mark,
+# annotation marks, tags. The joiners U+200C and U+200D are right between the letters of many
+# scripts and inside emoji, so they count only after a letter that never joins. U+200B parts the
+# words of Thai, Lao, Burmese and Khmer.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 INVISIBLE = re.compile(
-    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001]"
+    "[\u00ad\u180e\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0001]"
+    f"|(?<![{_UNSPACED}])\u200b(?![{_UNSPACED}])"
     "|(?<![\U000e0020-\U000e007f\U0001f3f4])[\U000e0020-\U000e007f]"
     "|(?:^|(?<=[\x00-\u02ff\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef]))[\u200c\u200d]"
 )
+# Marks of direction, which have their place in a text with Hebrew or Arabic letters.
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 # The same characters as bytes of UTF-8, each pattern led by one byte that is rare in text:
 # a search for one byte runs at the speed of memory, a class of characters does not.
@@ -29,6 +38,8 @@ _TRACES = tuple(
     for pattern in (
         b"\x7f",
         b"\xc2[\x80-\x9f\xad]",
+        # The first two characters of mojibake.
+        b"\xc3[\x82-\xb4](?:\xc2[\x80-\xbf]|[\xc5\xc6\xcb\xe2])",
         b"\xd8\x9c",
         b"\xe1\xa0\x8e",
         b"\xe2(?:\x80[\x8b-\x8f\xaa-\xae]|\x81[\xa0-\xaf])",
@@ -56,20 +67,47 @@ def text_findings(text: str, field: str, may_be_empty: bool = False) -> Iterator
         field: Its path in the row.
         may_be_empty: Whether the field may stand there without words.
     """
-    if not text.strip() and not may_be_empty:
-        what = "only of spaces" if text else "empty"
-        yield Finding("empty-text", f"the text is {what}", field)
+    if not may_be_empty and is_blank(text):
+        yield Finding("empty-text", blank_message(text), field)
     if text.isascii() and text.isprintable():
         return
-    if found := CONTROL.findall(text):
-        yield Finding("control-character", _named(found, "a control character"), field)
+    if encoding := find_mojibake(text):
+        yield _mojibake(text, encoding, field)
+        found = _C0.findall(text)
+    else:
+        found = CONTROL.findall(text)
+    if found:
+        level = "error" if "\0" in found else "warning"
+        message = _named(found, "a control character")
+        yield Finding("control-character", message, field, level=level)
     if found := SURROGATE.findall(text):
         yield Finding("lone-surrogate", _named(found, "half of a surrogate pair"), field)
-    if found := INVISIBLE.findall(text):
+    found = INVISIBLE.findall(text)
+    if not _RIGHT_TO_LEFT.search(text):
+        found += _DIRECTION.findall(text)
+    if found:
         yield Finding("invisible-character", _named(found, "an invisible character"), field)
     if REPLACEMENT in text:
         found = [REPLACEMENT] * text.count(REPLACEMENT)
         yield Finding("replacement-character", _named(found, "a replacement character"), field)
+
+
+def blank_message(text: str) -> str:
+    """Say how a text is blank."""
+    if not text:
+        return "the text is empty"
+    unseen = "" if not text.strip() else " and characters without width"
+    return f"the text is only of spaces{unseen}"
+
+
+def _mojibake(text: str, encoding: str, field: str) -> Finding:
+    name = "Latin-1" if encoding == "latin-1" else "Windows-1252"
+    return Finding(
+        "mojibake",
+        f"the text is UTF-8 that was read as {name}",
+        field,
+        f"read the source as UTF-8, or decode again: text.encode({encoding!r}).decode('utf-8')",
+    )
 
 
 def _named(found: list[str], what: str) -> str:

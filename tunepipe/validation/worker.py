@@ -78,6 +78,7 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
         diagnosis = diagnose(line, task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
+        tally.add_media(diagnosis.media)
         if diagnosis.input is not None and diagnosis.output is not None:
             sound.append((place, diagnosis.input, diagnosis.output))
             if _HIDDEN.isdisjoint(one.code for one in diagnosis.findings):

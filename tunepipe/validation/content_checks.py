@@ -1,0 +1,328 @@
+"""What a row holds besides text: files, function calls, and what cannot be sent to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from tunepipe.catalog.limits import Rules
+from tunepipe.catalog.tables import load
+from tunepipe.data.conversion import converted
+from tunepipe.errors import DataError
+from tunepipe.validation.problems import Finding
+
+Findings = Iterator[Finding]
+
+_CONTENTS = ("contents", "systemInstruction", "system_instruction")
+_RESOLUTIONS = ("mediaResolution", "media_resolution")
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file in a row.
+
+    Args:
+        kind: image, audio, video or document; "" where the MIME type tells none.
+        mime_type: Its MIME type; "" where the row names none.
+        uri: Its address; "" for a file that is written into the row.
+        bytes: The size of a file that is written into the row.
+        field: Its path in the row.
+        resolution: Its media resolution, such as LOW; "" where none is set.
+        seconds: The length of a clip that is cut out by offsets; 0 where none is.
+    """
+
+    kind: str
+    mime_type: str
+    uri: str
+    bytes: int
+    field: str
+    resolution: str = ""
+    seconds: float = 0
+
+
+def media_of(row: Mapping[str, Any], format: str) -> tuple[Media, ...]:
+    """List the files of a row whose shape is valid."""
+    if format in ("gemini", "preference") and "input" not in row:
+        return tuple(_gemini_media(row))
+    if format == "palm" or format == "palm-chat":
+        return ()
+    return tuple(_openai_media(row))
+
+
+def content_findings(row: Mapping[str, Any], media: Sequence[Media], rules: Rules) -> Findings:
+    """Check the contents of a row whose shape is valid."""
+    yield from _media_findings(media, rules)
+    yield from call_findings(row, rules.format)
+    to = rules.convert_to
+    if rules.format == "preference" and "preferred_output" in row:
+        to = "preference"
+    if to:
+        try:
+            converted(row, rules.format, to)
+        except DataError as error:
+            message = f"the row cannot be sent to {rules.model}: {error.found}"
+            yield Finding("not-convertible", message, fix=error.fix)
+
+
+def call_findings(row: Mapping[str, Any], format: str) -> Findings:
+    """Check that every function call is answered, and that every called function is declared."""
+    declared, open_calls = _declared(row), list[str]()
+    for field, calls, answers in _call_turns(row, format):
+        if answers and sorted(answers) != sorted(open_calls):
+            message = "the answers of tools are not one for each call of the turn before"
+            yield Finding("call-mismatch", message, field)
+        open_calls = calls
+    names = {name for name in _called_names(row, format) if name not in declared}
+    if names:
+        message = f"the row calls {len(names)} functions that it does not declare"
+        if len(names) == 1:
+            message = "the row calls a function that it does not declare"
+        fix = "declare every function in tools"
+        yield Finding("call-mismatch", message, "tools", fix, "warning")
+
+
+def dataset_findings(media: Mapping[str, int], valid_rows: int, model: str) -> Findings:
+    """Check what a service wants of the files of all rows together.
+
+    Args:
+        media: Rows with files under "rows", and rows by media resolution.
+        valid_rows: Rows without an error.
+        model: The model to tune.
+    """
+    limits, rows = _limits_of(model), media.get("rows", 0)
+    if not limits or not rows:
+        return
+    most = limits.get("rows_max", 0)
+    if 0 < most < rows:
+        what = f"{rows} rows hold files, and {model} takes {most} such rows"
+        yield Finding("too-many-rows", what)
+    resolutions = sorted(name for name in media if name != "rows")
+    if limits.get("one_media_resolution") and len(resolutions) > 1:
+        what = f"the rows set several media resolutions: {', '.join(resolutions)}"
+        yield Finding("media-limit", what, fix="set one mediaResolution in all rows")
+    if limits.get("drops_text_rows") and rows < valid_rows:
+        what = f"{valid_rows - rows} rows have no picture; {model} drops them without a word"
+        yield Finding("media-limit", what, fix="keep text rows and picture rows in files apart")
+
+
+def kind_of(mime_type: str) -> str:
+    """Return the kind of file that a MIME type means: image, audio, video, document, or ""."""
+    kinds = _table()["kinds"]
+    for name, kind in kinds.items():
+        if mime_type in kind["types"]:
+            return str(name)
+    return next((name for name, kind in kinds.items() if mime_type.startswith(kind["family"])), "")
+
+
+def bytes_limit(media: Media, model: str) -> int:
+    """Return how many bytes a file may have for a model; 0 where no limit is known."""
+    limits = _limits_of(model)
+    return int(limits.get(media.kind, {}).get("bytes", 0)) if limits else 0
+
+
+def _media_findings(media: Sequence[Media], rules: Rules) -> Findings:
+    if not media:
+        return
+    if rules.format == "preference" and rules.service.startswith("gemini"):
+        yield Finding("media-type", "preference tuning takes text alone", media[0].field)
+        return
+    limits = _limits_of(rules.model)
+    if limits is None:
+        return
+    for item in media:
+        yield from _file_findings(item, limits, rules.model)
+    for kind in dict.fromkeys(item.kind for item in media):
+        most = limits.get(kind, {}).get("count", 0)
+        count = sum(item.kind == kind for item in media)
+        if 0 < most < count:
+            message = f"the row has {count} files of the kind {kind}, and the limit is {most}"
+            yield Finding("media-limit", message)
+    if (
+        limits.get("one_media_resolution")
+        and len({x.resolution for x in media if x.resolution}) > 1
+    ):
+        yield Finding("media-limit", "the row sets several media resolutions")
+
+
+def _file_findings(item: Media, limits: Mapping[str, Any], model: str) -> Findings:
+    if not item.kind or item.kind not in limits:
+        what = f"files of the kind {item.kind}" if item.kind else "files of this type"
+        taken = [kind for kind in _table()["kinds"] if kind in limits]
+        fix = f"use files of the kind {', '.join(taken)}" if taken else "take text alone"
+        yield Finding("media-type", f"{model} is not tuned on {what}", item.field, fix)
+        return
+    if item.mime_type not in _table()["kinds"][item.kind]["types"]:
+        message = f"the MIME type is not among those known for {item.kind} files"
+        yield Finding("media-type", message, item.field, level="warning")
+    schemes = limits["schemes"]
+    if item.uri and not item.uri.startswith(tuple(schemes)):
+        message = f"the address begins with none of {', '.join(schemes)}"
+        yield Finding("media-type", message, item.field, "upload the file to Cloud Storage")
+    own = limits[item.kind]
+    if 0 < own.get("bytes", 0) < item.bytes:
+        message = f"the file has {item.bytes} bytes, and the limit is {own['bytes']}"
+        yield Finding("media-limit", message, item.field)
+    low = item.resolution.endswith("LOW")
+    seconds = own.get("seconds_low" if low else "seconds", 0)
+    if 0 < seconds < item.seconds:
+        message = f"the clip has {item.seconds:g} seconds, and the limit is {seconds}"
+        yield Finding("media-limit", message, item.field, "shorten the clip: the row is dropped")
+
+
+def _gemini_media(row: Mapping[str, Any]) -> Iterator[Media]:
+    config = row.get("generationConfig") or row.get("generation_config") or {}
+    common = _resolution(config)
+    for path, content in _gemini_contents(row):
+        for number, part in enumerate(content["parts"]):
+            data = part.get("inlineData") or part.get("inline_data")
+            file = part.get("fileData") or part.get("file_data")
+            if not (data or file):
+                continue
+            name = next(name for name in part if name.lower().replace("_", "").endswith("data"))
+            mime_type = str(_either(data or file, "mimeType", "mime_type") or "")
+            clip = part.get("videoMetadata") or part.get("video_metadata") or {}
+            yield Media(
+                kind_of(mime_type),
+                mime_type,
+                str(_either(file, "fileUri", "file_uri") or "") if file else "",
+                len(data["data"]) * 3 // 4 if data else 0,
+                f"{path}.parts[{number}].{name}",
+                _resolution(part) or common,
+                _seconds(clip),
+            )
+
+
+def _gemini_contents(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name in _CONTENTS:
+        if isinstance(row.get(name), list):
+            yield from ((f"{name}[{n}]", content) for n, content in enumerate(row[name]))
+        elif name in row:
+            yield name, row[name]
+    for number, completion in enumerate(row.get("completions", ())):
+        yield f"completions[{number}].completion", completion["completion"]
+
+
+def _resolution(fields: Mapping[str, Any]) -> str:
+    value = _either(fields, *_RESOLUTIONS)
+    if isinstance(value, Mapping):
+        value = value.get("level")
+    return str(value or "").removeprefix("MEDIA_RESOLUTION_")
+
+
+def _seconds(clip: Mapping[str, Any]) -> float:
+    try:
+        start, end = (
+            float(str(_either(clip, camel, snake) or "0s").rstrip("s"))
+            for camel, snake in (("startOffset", "start_offset"), ("endOffset", "end_offset"))
+        )
+    except ValueError:
+        return 0
+    return max(0.0, end - start)
+
+
+def _either(fields: Mapping[str, Any], camel: str, snake: str) -> Any:
+    return fields.get(camel, fields.get(snake))
+
+
+def _openai_media(row: Mapping[str, Any]) -> Iterator[Media]:
+    from tunepipe.data.openai_messages import mime_type_of
+
+    for path, message in _openai_messages(row):
+        content = message.get("content")
+        for number, part in enumerate(content if isinstance(content, list) else ()):
+            kind, field = part.get("type"), f"{path}.content[{number}]"
+            if kind == "image_url":
+                url = str(part["image_url"]["url"])
+                inline = url.startswith("data:")
+                yield Media(
+                    "image",
+                    mime_type_of(url),
+                    "" if inline else url,
+                    len(url) * 3 // 4 if inline else 0,
+                    f"{field}.image_url",
+                )
+            elif kind in ("input_audio", "file"):
+                kind_name = "audio" if kind == "input_audio" else "document"
+                yield Media(kind_name, "", "", len(str(part[kind])) * 3 // 4, f"{field}.{kind}")
+
+
+def _openai_messages(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    given = row.get("input")
+    if isinstance(given, Mapping):
+        for number, message in enumerate(given["messages"]):
+            yield f"input.messages[{number}]", message
+    for name in ("messages", "prompt", "completion", "preferred_output", "non_preferred_output"):
+        messages = row.get(name)
+        for number, message in enumerate(messages if isinstance(messages, list) else ()):
+            yield f"{name}[{number}]", message
+
+
+def _call_turns(row: Mapping[str, Any], format: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield field, calls and answers of each turn, by id or by name; tool messages are one turn."""
+    if format in ("gemini", "preference") and "input" not in row:
+        for path, content in _gemini_contents(row):
+            if path.startswith("contents"):
+                yield path, _named(content, "Call"), _named(content, "Response")
+        return
+    answers: list[str] = []
+    field = ""
+    for path, message in _openai_messages(row):
+        if message.get("role") in ("tool", "function"):
+            field = field or path
+            answers.append(str(message.get("tool_call_id", message.get("name"))))
+            continue
+        if answers:
+            yield field, [], answers
+            answers, field = [], ""
+        calls = [str(call.get("id")) for call in message.get("tool_calls") or ()]
+        if message.get("function_call"):
+            calls.append(str(message["function_call"].get("name")))
+        yield path, calls, []
+    if answers:
+        yield field, [], answers
+
+
+def _named(content: Mapping[str, Any], what: str) -> list[str]:
+    names = (f"function{what}", f"function_{what.lower()}")
+    return [str(part[name]["name"]) for part in content["parts"] for name in names if name in part]
+
+
+def _called_names(row: Mapping[str, Any], format: str) -> Iterator[str]:
+    if format in ("gemini", "preference") and "input" not in row:
+        for _, content in _gemini_contents(row):
+            yield from _named(content, "Call")
+        return
+    for _, message in _openai_messages(row):
+        for call in message.get("tool_calls") or ():
+            yield str(call["function"]["name"])
+        if message.get("function_call"):
+            yield str(message["function_call"].get("name"))
+
+
+def _declared(row: Mapping[str, Any]) -> set[str]:
+    given = row.get("input")
+    tools = [*row.get("tools", ()), *(given.get("tools", ()) if isinstance(given, dict) else ())]
+    functions = list(row.get("functions", ()))
+    for tool in tools:
+        if "function" in tool:
+            functions.append(tool["function"])
+        for name in ("functionDeclarations", "function_declarations"):
+            functions += tool.get(name, ())
+    return {str(function.get("name")) for function in functions if isinstance(function, dict)}
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return load("catalog/media.toml")
+
+
+@cache
+def _limits_of(model: str) -> dict[str, Any] | None:
+    """Return the row of the table that holds for a model; None for a model of another service."""
+    for row in _table()["models"]:
+        if any(fnmatchcase(model, pattern) for pattern in row["patterns"]):
+            return dict(row)
+    return None
