@@ -149,7 +149,7 @@ def _calibration(rows: Sequence[Example], counted: int, counter: str) -> Calibra
 
 def _tokenizer(name: str) -> Any:
     if not Path(name).is_file():
-        from tunepipe.backends.local.pretrained import load_tokenizer
+        from tunepipe.backends.local.base_model import load_tokenizer
 
         return load_tokenizer(name, "--tokenizer")
     from transformers import PreTrainedTokenizerFast

@@ -53,12 +53,14 @@ class Example:
         id: 16 hex digits made from the prompt and the reference; "-2", "-3"... follow on repeats.
         messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
         reference: The answer wanted: the last assistant turn.
+        rejected: The answer that a preference row turns down; "" in other rows.
     """
 
     line: int
     id: str
     messages: tuple[Mapping[str, str], ...]
     reference: str
+    rejected: str = ""
 
 
 def detect_format(row: Mapping[str, Any]) -> str | None:
@@ -96,7 +98,8 @@ def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
         DataError: The row is not of that format.
     """
     prompt, reference = checked_conversation(row, format, line)
-    return Example(line, _identity(prompt, reference), tuple(prompt), reference)
+    rejected = _rejected(row) if format == "preference" else ""
+    return Example(line, _identity(prompt, reference), tuple(prompt), reference, rejected)
 
 
 def checked_conversation(
@@ -277,6 +280,14 @@ def _preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
         return _gemini_turns(row), gemini_text(best["completion"])
     turns = [openai_turn(message) for message in row["input"]["messages"]]
     return turns, openai_turn(row["preferred_output"][-1])["content"]
+
+
+def _rejected(row: Mapping[str, Any]) -> str:
+    """Return the answer that a preference row turns down."""
+    if "completions" in row:
+        worst = min(row["completions"], key=lambda completion: float(completion["score"]))
+        return gemini_text(worst["completion"])
+    return openai_turn(row["non_preferred_output"][-1])["content"]
 
 
 def _gemini_turns(row: Mapping[str, Any]) -> list[Turn]:

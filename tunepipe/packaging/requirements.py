@@ -10,6 +10,7 @@ BASE_IMAGE = "python:3.11-slim"
 # looks for it and does without (vllm, bitsandbytes).
 PINS = {
     "accelerate": "accelerate==1.15.0",
+    "datasets": "datasets==5.2.0",
     "google.auth": "google-auth==2.62.2",
     "google.cloud.aiplatform_v1": "google-cloud-aiplatform==1.165.1",
     "google.cloud.storage": "google-cloud-storage==3.17.1",
@@ -28,6 +29,7 @@ PINS = {
     "tokenizers": "tokenizers==0.23.3",
     "torch": "torch==2.13.0",
     "transformers": "transformers==5.23.0",
+    "trl": "trl==1.16.0",
     "xxhash": "xxhash==4.1.0",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,12 +10,10 @@ import sys
 from itertools import product
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend as local
-from tunepipe.backends.local.processes import crew_size
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
 
@@ -151,8 +148,8 @@ def test_one_seed_gives_one_model_and_another_another(data, short, tmp_path):
 
 KILLED = """
 import sys, time
-from tunepipe.backends import local
-from tunepipe.backends.contract import TuningRequest
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.local import backend as local
 
 def tell(event):
     print(event["done"], flush=True)
@@ -179,46 +176,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_unbroken_one(data,
     assert resumed.statistics["resumed_from_step"] == 4
     for name in ("loss_curve", "final_loss", "tokens"):
         assert resumed.statistics[name] == short.statistics[name]
-    assert not list(tmp_path.glob("checkpoint-*"))
-
-
-def test_an_interrupted_run_of_two_processes_leaves_none_and_goes_on_as_two(data, short, tmp_path):
-    asked = request(data, options={"checkpoint_every": 2, "processes": 2})
-    whole = run(asked, tmp_path / "whole")
-    for name in ("untrained_loss", "final_loss"):  # one process makes the same, up to rounding
-        assert whole.statistics[name] == pytest.approx(short.statistics[name], abs=2e-3)
-
-    def stop(event):
-        if event["done"] == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        local.tune(asked, str(tmp_path / "stopped"), stop)
-    assert multiprocessing.active_children() == []
-    resumed = run(asked, tmp_path / "stopped")
-    assert resumed.statistics["resumed_from_step"] >= 4
-    assert resumed.statistics["processes"] == 2
-    assert weights(resumed.model) == weights(whole.model)
-
-
-def test_what_fails_in_another_process_is_told_as_if_here(data, tmp_path):
-    asked = request(data, learning_rate_multiplier=1e30, options={"processes": 2})
-    with pytest.raises(DataError, match="not a number at step") as caught:
-        run(asked, tmp_path)
-    assert caught.value.where == "learning_rate_multiplier"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "device", "most", "processes"),
-    [(0, "cpu", 8, 1), (3, "cpu", 8, 3), (0, "cuda", 8, 4), (0, "cuda", 2, 2), (3, "cuda", 1, 3),
-     (0, "cuda:1", 8, 1)],
-)  # fmt: skip
-def test_processes_are_those_wanted_or_one_a_gpu(monkeypatch, wanted, device, most, processes):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert crew_size(wanted, device, most) == processes
-    for too_many, one in ((5, "cuda"), (2, "cuda:1")):
-        with pytest.raises(UsageError, match="need a GPU each"):
-            crew_size(too_many, one, most)
+    assert not list(tmp_path.glob("checkpoint*"))
 
 
 def test_a_finished_run_is_returned_and_another_request_is_run(data, short):
@@ -241,24 +199,6 @@ def test_checkpoints_go_where_they_are_told_and_belong_to_one_request(data, tmp_
     assert other.statistics["resumed_from_step"] == 0
     same = run(request(data, options=kept), tmp_path / "c")
     assert same.statistics["resumed_from_step"] == 2
-
-
-def test_micro_batches_add_up_to_the_batch(data, short, tmp_path):
-    options = {"micro_batch_size": 3, "checkpoint_every": 2}
-    divided = run(request(data, options=options), tmp_path)
-    whole = load_file(f"{short.model}/model.safetensors")
-    for name, tensor in load_file(f"{divided.model}/model.safetensors").items():
-        torch.testing.assert_close(tensor, whole[name], atol=2e-3, rtol=0)
-
-
-def test_early_stopping_keeps_the_best_weights(data, tmp_path):
-    # So high a rate that the loss soon rises.
-    options = {"early_stopping": 2, "evaluate_every": 2, "learning_rate": 0.03}
-    found = run(request(data, train_steps=60, options=options), tmp_path).statistics
-    losses = {step: loss for step, _, loss in found["loss_curve"] if loss is not None}
-    assert found["train_steps"] < 60
-    assert found["final_loss"] == min(losses.values()) == losses[found["best_step"]]
-    assert len([step for step in losses if step > found["best_step"]]) == 2
 
 
 @pytest.mark.parametrize(
@@ -286,6 +226,7 @@ def test_a_run_that_fails_is_no_success(data, tmp_path, changes, message):
         ({"tuning_mode": "prefix"}, "tuning_mode"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"packing": True}, "packing"),
+        ({"processes": 2}, "processes"),
     ],
 )
 def test_a_wrong_option_is_named(data, tmp_path, options, where):

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
 
+from tests.backends.local.models import random_model, rows, write_base, write_rows
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend as local
 from tunepipe.backends.local import pretrained as local_lora
 from tunepipe.backends.local import vllm as local_vllm
-from tunepipe.backends.local.batches import Layout, Row
-from tunepipe.backends.local.loss import require_apart
+from tunepipe.backends.local.base_model import load_tokenizer
+from tunepipe.backends.local.launching import Machines, machines, process_count
 from tunepipe.backends.local.options import TuningOptions, dtype_of
-from tunepipe.backends.local.pretrained import load_tokenizer
-from tunepipe.backends.local.tiny_model import learn_tokenizer
-from tunepipe.data.formats import example
+from tunepipe.backends.local.rows import Row, encode
+from tunepipe.backends.local.trainer import tells_packed_apart
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
 
@@ -31,15 +35,6 @@ needs_bitsandbytes = pytest.mark.skipif(
 )
 needs_vllm = pytest.mark.skipif(not find_spec("vllm"), reason="vLLM is not installed")
 MESSAGES = [{"role": "user", "content": "code of item 3"}]
-
-
-def rows(count):
-    return [{"input_text": f"code of item {n}", "output_text": f"C{n}"} for n in range(count)]
-
-
-def write_rows(path, chosen):
-    path.write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +47,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A folder with a Llama of 0.2 M parameters that has learnt nothing."""
-    from transformers import LlamaConfig
-
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = learn_tokenizer([example(row, "palm") for row in rows(50)])
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return write_base(tmp_path_factory.mktemp("base"))
 
 
 def run(base, data, folder, steps=5, **options):
@@ -134,7 +110,8 @@ def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
 def test_qlora_trains_as_lora_does_on_the_rounded_weights(base, data, tmp_path):
     """An evaluation between two steps changes nothing: bitsandbytes packs weights in one."""
     options = {"learning_rate": 1e-2, "evaluate_every": 1}
-    four_bits = local_lora.load_base(base, TuningOptions(tuning_mode="qlora"), "cpu")
+    options_4 = TuningOptions(tuning_mode="qlora")
+    four_bits = local_lora.load_base(base, load_tokenizer(base), options_4, "cpu")
     four_bits.dequantize().save_pretrained(tmp_path / "rounded")
     load_tokenizer(base).save_pretrained(tmp_path / "rounded")
     wanted = run(str(tmp_path / "rounded"), data, tmp_path / "lora", **options)
@@ -188,7 +165,7 @@ def test_where_memory_runs_out_fewer_are_answered_at_once(merged, data, monkeypa
 
 
 def test_a_training_that_runs_out_of_memory_says_what_to_change(base, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(LlamaForCausalLM, "forward", out_of_memory)
+    monkeypatch.setattr(LlamaModel, "forward", out_of_memory)
     with pytest.raises(LimitError, match="the memory of cpu ran out") as caught:
         run(base, data, tmp_path)
     assert caught.value.where == "micro_batch_size"
@@ -201,7 +178,8 @@ def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
     from peft import AutoPeftModelForCausalLM
 
     options = TuningOptions(tuning_mode="qlora")
-    model = local_lora.adapt(local_lora.load_base(base, options, "cpu"), options, seed=0)
+    model = local_lora.load_base(base, load_tokenizer(base), options, "cpu")
+    model = local_lora.adapt(model, base, options, seed=0)
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # as if it had learnt
             torch.nn.init.normal_(weight, std=0.1)
@@ -301,26 +279,18 @@ def test_ways_to_divide_a_step_change_no_weight(base, data, adapter, tmp_path, o
     ],
 )
 def test_rows_are_packed_only_where_none_sees_another(kind, shape, apart, precision):
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=300,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        pad_token_id=0,
-        **shape,
-    )
-    torch.manual_seed(0)
     dtype = dtype_of(precision, "cpu")
-    model = AutoModelForCausalLM.from_config(config).to(dtype)
-    packed = Row(list(range(5, 17)), [1.0] * 12), Layout(2, 24, pad=0, dtype=dtype)
-    if apart:
-        require_apart(model, *packed)
-    else:
-        with pytest.raises(UsageError, match="cannot tell packed rows apart"):
-            require_apart(model, *packed)
+    model = random_model(kind, **shape).to(dtype)
+    assert (
+        tells_packed_apart(model, Row(list(range(5, 12)), list(range(12, 17)), []), dtype) is apart
+    )
+
+
+def test_a_model_that_cannot_tell_packed_rows_apart_is_refused_for_packing(data, tmp_path):
+    base = write_base(tmp_path / "base", "lfm2", layer_types=["conv", "full_attention"])
+    with pytest.raises(UsageError, match="cannot tell packed rows apart") as caught:
+        run(base, data, tmp_path / "out", packing=True)
+    assert caught.value.where == "packing"
 
 
 def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
@@ -365,7 +335,7 @@ def test_a_folder_without_a_model_is_named(data, tmp_path):
 def test_a_model_that_does_not_write_text_is_named(base, data, tmp_path):
     load_tokenizer(base).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
-    with pytest.raises(UsageError, match="no model of the kind clip"):
+    with pytest.raises(UsageError, match="of the kind clip, and no model that only writes text"):
         run(str(tmp_path), data, tmp_path / "out")
 
 
@@ -434,3 +404,214 @@ def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(ba
     assert local_vllm.is_worth_its_start(known, 64, here)
     for name, prompts, device in ((base, 64, here), (known, 63, here), (known, 64, "cuda:1")):
         assert not local_vllm.is_worth_its_start(name, prompts, device)
+
+
+def preferences(path, count=16):
+    made = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"code of item {n}"}]},
+            "preferred_output": [{"role": "assistant", "content": f"C{n}"}],
+            "non_preferred_output": [{"role": "assistant", "content": f"item {n}"}],
+        }
+        for n in range(count)
+    ]
+    return write_rows(path, made)
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_preference_rows_are_tuned_by_dpo(base, tmp_path, mode):
+    train, held_out = (preferences(tmp_path / f"{n}.jsonl", n) for n in (16, 4))
+    options = {"tuning_mode": mode, "learning_rate": 5e-3, "beta": 0.5}
+    found = run(base, (train, held_out), tmp_path / "out", steps=20, **options)
+    # Before the first step both models are one: -log sigmoid(0).
+    assert found.statistics["untrained_loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert found.statistics["final_loss"] < 0.5
+    assert f"DPO, {mode}" in found.statistics["note"]
+    before, after = (margin(model, held_out) for model in (base, found.model))
+    assert after > before + 1
+
+
+def margin(model, path):
+    """How much likelier the answer preferred is than the other, summed over tokens and rows."""
+    tokenizer = load_tokenizer(model)
+    loaded = local_lora.load_tuned(model, "cpu")
+    total = 0.0
+    for row in encode(tokenizer, read_examples(path), 256):
+        for answer, sign in ((row.completion, 1), (row.rejected, -1)):
+            ids = torch.tensor([row.prompt + answer])
+            with torch.no_grad():
+                scores = loaded(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            likelihoods = scores.gather(1, ids[0, 1:, None])[-len(answer) :]
+            total += sign * likelihoods.sum().item()
+    return total
+
+
+def test_preference_rows_cannot_be_packed(base, tmp_path):
+    train = preferences(tmp_path / "rows.jsonl")
+    with pytest.raises(UsageError, match="preference rows cannot be packed"):
+        run(base, (train, ""), tmp_path / "out", packing=True)
+
+
+KILLED = """
+import sys, time
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.local import backend as local
+
+def report(event):
+    print(event["done"], flush=True)
+    if event["done"] == 5:
+        time.sleep(60)
+
+options = {"learning_rate": 1e-2, "checkpoint_every": 2}
+local.tune(TuningRequest(*sys.argv[1:4], 7, 8, options=options), sys.argv[4], report)
+"""
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_unbroken_one(
+    base, data, tmp_path
+):
+    options = {"learning_rate": 1e-2, "checkpoint_every": 2}
+    whole = run(base, data, tmp_path / "whole", steps=7, **options)
+    command = [sys.executable, "-c", KILLED, base, *data, str(tmp_path / "killed")]
+    step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in step.stdout:
+        if line == "5\n":
+            break
+    step.kill()
+    step.wait()
+    # As if it had been killed while it wrote: a checkpoint is whole once its last file is there.
+    (checkpoints,) = (tmp_path / "killed").glob("checkpoints-*")
+    shutil.copytree(checkpoints / "checkpoint-4", checkpoints / "checkpoint-6")
+    (checkpoints / "checkpoint-6" / "trainer_state.json").unlink()
+    resumed = run(base, data, tmp_path / "killed", steps=7, **options)
+    assert resumed.statistics["resumed_from_step"] == 4
+    wanted = load_file(f"{whole.model}/adapter_model.safetensors")
+    for name, tensor in load_file(f"{resumed.model}/adapter_model.safetensors").items():
+        assert torch.equal(tensor, wanted[name])
+    for name in ("loss_curve", "final_loss", "tokens"):
+        assert resumed.statistics[name] == whole.statistics[name]
+    assert not list((tmp_path / "killed").glob("checkpoints-*"))
+
+
+def test_one_seed_gives_one_adapter_and_another_another(base, data, adapter, tmp_path):
+    same = run(base, data, tmp_path / "same", learning_rate=1e-2)
+    request = TuningRequest(base, *data, 5, 8, seed=1, options={"learning_rate": 1e-2})
+    other = local.tune(request, str(tmp_path / "other"), lambda event: None)
+    found, kept, changed = (
+        load_file(f"{one.model}/adapter_model.safetensors") for one in (same, adapter, other)
+    )
+    assert all(torch.equal(found[name], kept[name]) for name in kept)
+    assert any(not torch.equal(found[name], changed[name]) for name in kept)
+
+
+def test_early_stopping_keeps_the_best_weights(base, data, tmp_path):
+    # So high a rate that the loss soon rises.
+    options = {"early_stopping": 2, "evaluate_every": 1, "learning_rate": 0.2}
+    found = run(base, data, tmp_path, steps=40, **options)
+    losses = {step: loss for step, _, loss in found.statistics["loss_curve"] if loss is not None}
+    assert found.statistics["train_steps"] < 40
+    assert found.statistics["final_loss"] == min(losses.values())
+    assert found.statistics["best_step"] == min(losses, key=losses.get)
+    assert len([step for step in losses if step > found.statistics["best_step"]]) == 2
+    again = run(found.model, data, tmp_path / "again", 9, tuning_mode="full", learning_rate=5e-3)
+    assert again.statistics["untrained_loss"] == pytest.approx(min(losses.values()), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "message"), [(1e30, "not a number at step"), (1e5, "training did not help")]
+)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_that_fails_is_no_success(base, data, tmp_path, multiplier, message, processes):
+    """What fails in another process is raised as if it were here."""
+    if (processes, multiplier) == (2, 1e5):
+        pytest.skip("each start of two processes takes ten seconds")
+    request = TuningRequest(
+        base,
+        *data,
+        train_steps=5,
+        batch_size=8,
+        learning_rate_multiplier=multiplier,
+        options={"tuning_mode": "full", "processes": processes},
+    )
+    with pytest.raises(DataError, match=message):
+        local.tune(request, str(tmp_path), lambda event: None)
+    assert not (tmp_path / "tuning.json").exists()
+
+
+def test_an_interrupted_training_of_two_processes_leaves_none(base, data, tmp_path):
+    def stop(event):
+        if event["done"] >= 2:
+            raise KeyboardInterrupt
+
+    options = {"learning_rate": 1e-2, "processes": 2, "checkpoint_every": 1}
+    request = TuningRequest(base, *data, train_steps=300, batch_size=8, options=options)
+    with pytest.raises(KeyboardInterrupt):
+        local.tune(request, str(tmp_path), stop)
+    assert [one for one in children() if "tunepipe" in one] == []
+
+
+def children():
+    """The command lines of the processes that this one has started."""
+    found = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True
+    )
+    return found.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "device", "batch_size", "expected"),
+    [
+        (4, 0, "cuda", 8, 4),
+        (4, 0, "cuda", 6, 3),
+        (4, 2, "cuda", 8, 2),
+        (4, 0, "cuda:1", 8, 1),
+        (0, 0, "cpu", 8, 1),
+        (0, 4, "cpu", 8, 4),
+        (4, 5, "cuda", 8, "need a GPU each"),
+        (4, 2, "cuda:1", 8, "need a GPU each"),
+        (0, 3, "cpu", 8, "cannot be shared equally"),
+    ],
+)
+def test_processes_are_one_a_gpu_that_share_a_step_equally(
+    monkeypatch, gpus, processes, device, batch_size, expected
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    options = TuningOptions(processes=processes)
+    if isinstance(expected, int):
+        assert process_count(options, device, batch_size) == expected
+    else:
+        with pytest.raises(UsageError, match=expected):
+            process_count(options, device, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Machines()),
+        (
+            {
+                "CLUSTER_SPEC": json.dumps(
+                    {
+                        "cluster": {
+                            "workerpool0": ["a:2222"],
+                            "workerpool1": ["b:2222", "c:2222"],
+                        },
+                        "task": {"type": "workerpool1", "index": 1},
+                    }
+                )
+            },
+            Machines(3, 2, "a", 2222),
+        ),
+        (
+            {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "node-0"},
+            Machines(2, 1, "node-0", 29500),
+        ),
+    ],
+    ids=["one machine", "worker pools of Vertex AI", "a TrainJob"],
+)
+def test_machines_are_those_that_the_environment_names(monkeypatch, environment, expected):
+    for name in ("CLUSTER_SPEC", "PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert machines() == expected

@@ -1,7 +1,7 @@
 """The local backend: real training and real answers on this machine's CPU or GPU, no account.
 
-With no base model named, a tiny one is made and trained from nothing (`local_model`); with a folder
-or a hub id, that model is tuned, by LoRA or in full (`local_lora`).
+With no base model named, a tiny one is made and trained from nothing (`tiny_training`); with a
+folder or a hub id, that model is tuned by TRL, by LoRA or in full (`trainer`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import PredictionOptions, TuningOptions, read_options
-from tunepipe.backends.local.processes import Crew, crew_size, in_crew
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
@@ -26,19 +25,18 @@ from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress
 
-if TYPE_CHECKING:
-    from tunepipe.backends.local.batches import Row
-    from tunepipe.backends.local.checkpoint import State
-    from tunepipe.backends.local.training import Plan
-
 BASE = "base"
 _RECORD = "tuning.json"
-_MAX_TOKENS = 4096
 _EVALUATIONS = 10
-_RATES = {"nothing": 1.5e-3, "lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
-_WEIGHT_DECAYS = {"nothing": 0.1, "lora": 0.0, "qlora": 0.0, "full": 0.01}
-# A model that starts from nothing learns to copy also by predicting the prompt.
-_PROMPT_WEIGHTS = {"nothing": 0.1}
+_TINY_RATE = 1.5e-3
+_RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
+_PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten times it for LoRA
+_WEIGHT_DECAYS = {"lora": 0.0, "qlora": 0.0, "full": 0.01}
+_SAMPLE = 64  # rows that stand for the training set where nothing is held out
+_TINY_OPTIONS = (
+    *("learning_rate", "max_tokens", "evaluate_every", "checkpoint_every"),
+    *("checkpoint_dir", "device", "threads"),
+)
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -50,7 +48,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Args:
         request: What to tune; `options` are those of `TuningOptions`.
         output_dir: The folder of the result, and of the checkpoints unless an option moves them.
-        progress: Told of every step.
+        progress: Receives every report of the training.
 
     Returns:
         The folder, and statistics: train_steps, parameters, trained_parameters, seconds, tokens,
@@ -64,25 +62,54 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         UsageError: An option, a file or the base model is wrong.
         LimitError: The run would not fit into memory.
     """
-    request = replace(request, base_model=_located(request.base_model))
+    request = replace(request, base_model=_absolute(request.base_model))
     options = read_options(TuningOptions, request.options)
     folder, identity = Path(output_dir), _identity(request)
-    if finished := _finished(folder, identity):
-        return finished
-    device = _prepare(options.device, options.threads)
-    size = crew_size(options.processes, device, request.batch_size if request.base_model else 1)
-    work = partial(_tune, request, _settled(options, request, size), folder, identity)
-    statistics = in_crew(work, size, device, progress)
+    if result := _finished(folder, identity):
+        return result
+    if request.base_model:
+        statistics = _tune_base(request, options, folder, identity, progress)
+    else:
+        _refuse_for_tiny(request.options)
+        statistics = _tune_tiny(request, options, folder, identity, progress)
     with replacing(folder / _RECORD) as file:
         json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
-    _checkpoint(options, folder, identity).unlink(missing_ok=True)
+    _discard(_checkpoint(options, folder, identity))
     return _result(folder, statistics)
 
 
-def _located(base_model: str) -> str:
-    """Make a folder's path absolute: an adapter names its base, and is asked from elsewhere."""
-    is_folder = base_model and Path(base_model).is_dir()
-    return str(Path(base_model).resolve()) if is_folder else base_model
+def check(base_model: str, options: Mapping[str, Any]) -> None:
+    """Refuse what `tune` would refuse, in the first seconds of a run.
+
+    Args:
+        base_model: A folder, a hub id, or "" for the tiny model.
+        options: Those of the user.
+
+    Raises:
+        UsageError: A package is missing, an option is wrong, or the base model is none.
+    """
+    from importlib.util import find_spec
+
+    settled = read_options(TuningOptions, options)
+    packages = ["torch", "transformers", "tokenizers", "safetensors"]
+    packages += ["trl", "peft", "accelerate"] if base_model else []
+    if missing := [package for package in packages if not find_spec(package)]:
+        raise UsageError(
+            f"the local backend needs {', '.join(missing)}, which this Python does not have",
+            where="backend local",
+            fix="pip install 'tunepipe[local]'",
+        )
+    if not base_model:
+        _refuse_for_tiny(options)
+        return
+    from tunepipe.backends.local.base_model import check_base_model, require_bitsandbytes
+    from tunepipe.backends.local.launching import configuration_file
+
+    if settled.tuning_mode == "qlora":
+        require_bitsandbytes("tuning_mode")
+    if settled.accelerate_config:
+        configuration_file(settled.accelerate_config, _prepare(settled.device, settled.threads))
+    check_base_model(base_model)
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -98,76 +125,272 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     """
     options = read_options(PredictionOptions, settings)
     device = _prepare(options.device, options.threads)
-    from tunepipe.backends.local import generation as local_generation
-    from tunepipe.backends.local import vllm as local_vllm
+    from tunepipe.backends.local import generation, vllm
 
-    unasked = not (options.engine or options.four_bit)
-    by_itself = unasked and local_vllm.is_worth_its_start(model, len(prompts), device)
-    if options.engine == "vllm" or by_itself:
-        return local_vllm.generate(model, prompts, options, device)
-    return local_generation.generate(model, prompts, options, device)
+    is_open = not (options.engine or options.four_bit)
+    if options.engine == "vllm" or (
+        is_open and vllm.is_worth_its_start(model, len(prompts), device)
+    ):
+        return vllm.generate(model, prompts, options, device)
+    return generation.generate(model, prompts, options, device)
 
 
 def cancel(job: str) -> None:
     """Do nothing: a local run is a process of the user's, and ends with it."""
 
 
-def _tune(
+def _absolute(base_model: str) -> str:
+    """Make a folder's path absolute: an adapter names its base, and is asked from elsewhere."""
+    is_folder = base_model and Path(base_model).is_dir()
+    return str(Path(base_model).resolve()) if is_folder else base_model
+
+
+def _refuse_for_tiny(options: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing for the tiny model."""
+    known = {field.name: field.default for field in fields(TuningOptions)}
+    for name, value in options.items():
+        if name not in _TINY_OPTIONS and value != known[name]:
+            raise UsageError(
+                "the option is for a base model, and none is named",
+                where=name,
+                fix=f"name a base_model, or leave it out; the tiny model takes "
+                f"{', '.join(_TINY_OPTIONS)}",
+            )
+
+
+def _tune_tiny(
     request: TuningRequest,
     options: TuningOptions,
     folder: Path,
     identity: str,
-    crew: Crew,
     progress: Progress,
 ) -> dict[str, Any]:
-    _prepare(crew.device, options.threads)
-    import torch
-
-    from tunepipe.backends.local.batches import encode
-    from tunepipe.backends.local.loss import require_apart
-    from tunepipe.backends.local.memory import free_bytes, require_room, size_of
+    device = _prepare(options.device or "cpu", options.threads)
+    from tunepipe.backends.local import tiny_model, tiny_training
     from tunepipe.backends.local.pretrained import save
-    from tunepipe.backends.local.training import train
+    from tunepipe.backends.local.rows import encode
 
     examples, held_out = _read(request.train_uri), _read(request.eval_uri)
-    if not examples:
-        raise DataError("there is no row to learn from", where=request.train_uri)
-    tokenizer, config = _tokenizer_and_config(request.base_model, examples)
-    most = options.max_tokens or min(_MAX_TOKENS, config.get_text_config().max_position_embeddings)
-    weight = _PROMPT_WEIGHTS.get(_kind(request, options), 0.0)
-    rows, judged = (
-        encode(tokenizer, part, prompt_weight=weight, max_tokens=most)
-        for part in (examples, held_out)
+    _require_rows(examples, request.train_uri)
+    tokenizer = tiny_model.learn_tokenizer(examples)
+    config = tiny_model.tiny_config(tokenizer)
+    most = options.max_tokens or tiny_model.MAX_TOKENS
+    rows, judged = (encode(tokenizer, part, most) for part in (examples, held_out))
+    model = tiny_model.untrained_model(config, request.seed)
+    save(model, tokenizer, folder / BASE, merge=False)
+    every = max(1, request.train_steps // _EVALUATIONS)
+    settings = tiny_training.Settings(
+        steps=request.train_steps,
+        batch_size=request.batch_size,
+        rate=(options.learning_rate or _TINY_RATE) * request.learning_rate_multiplier,
+        seed=request.seed,
+        evaluate_every=options.evaluate_every or every,
+        checkpoint_every=options.checkpoint_every or every,
     )
-    plan = _plan(request, options, rows, tokenizer.pad_token_id, crew.device)
-    memory = require_room(
+    outcome = tiny_training.train(
+        model.to(device),
+        rows,
+        judged or rows[:_SAMPLE],
+        tokenizer.pad_token_id,
+        settings,
+        _checkpoint(options, folder, identity),
+        progress,
+    )
+    statistics = outcome.statistics()
+    save(model, tokenizer, folder, merge=False)
+    counts = _parameters(model)
+    note = (
+        f"A tiny model of {counts['parameters']:,} parameters, trained from nothing on "
+        f"{len(rows):,} rows: it knows this one task and no language beyond it. It shows that the "
+        "pipeline works, not what a large model would do."
+    )
+    return statistics | counts | {"device": device, "processes": 1, "base_model": "", "note": note}
+
+
+def _tune_base(
+    request: TuningRequest,
+    options: TuningOptions,
+    folder: Path,
+    identity: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Tune in this process, or through `accelerate launch` where there are to be several."""
+    device = _prepare(options.device, options.threads)
+    import torch
+
+    from tunepipe.backends.local.launching import machines, process_count, tune_in_processes
+
+    count = process_count(options, device, request.batch_size)
+    # TRL trains on one GPU a process, and sees all that CUDA_VISIBLE_DEVICES leaves.
+    is_alone = device == "cpu" or torch.cuda.device_count() == 1
+    if count * machines().count == 1 and is_alone and not options.accelerate_config:
+        return tune_here(
+            request, options, folder, identity, device=device, processes=1, progress=progress
+        )
+    return tune_in_processes(
+        request,
+        options,
+        str(folder),
+        identity,
+        processes=count,
+        device=device,
+        progress=progress,
+    )
+
+
+def tune_here(
+    request: TuningRequest,
+    options: TuningOptions,
+    folder: Path,
+    identity: str,
+    *,
+    device: str,
+    processes: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Do this process's part of tuning a base model, and return the statistics.
+
+    Args:
+        request: What to tune.
+        options: Those of the user.
+        folder: Where the model goes.
+        identity: Names the checkpoints.
+        device: Where this process computes.
+        processes: How many train together, on all machines.
+        progress: Receives every report.
+
+    Raises:
+        DataError, UsageError, LimitError: See `tune`.
+    """
+    _prepare(device, options.threads)
+    import torch
+
+    from tunepipe.backends.local.base_model import (
+        load_config,
+        load_tokenizer,
+        max_tokens_of,
+        quantization_of,
+        whole_model_of,
+    )
+    from tunepipe.backends.local.memory import fit, free_bytes, size_of
+    from tunepipe.backends.local.options import dtype_of
+    from tunepipe.backends.local.pretrained import adapt, load_base, save
+    from tunepipe.backends.local.rows import encode
+    from tunepipe.backends.local.trainer import Settings, micro_batch_size, train
+
+    # Rows, as tokens.
+    examples, held_out = _read(request.train_uri), _read(request.eval_uri)
+    _require_rows(examples, request.train_uri)
+    config = load_config(whole_model_of(request.base_model))
+    tokenizer = load_tokenizer(request.base_model)
+    if quantization_of(config):
+        options = _for_quantized(options)
+    most = options.max_tokens or max_tokens_of(config)
+    rows, judged = (encode(tokenizer, part, most) for part in (examples, held_out))
+    by_preference = bool(rows[0].rejected)
+    # How they pass through the model: as many at once as the memory holds.
+    dtype = dtype_of(options.precision, device)
+    every = max(1, request.train_steps // _EVALUATIONS)
+    options = replace(
+        options,
+        micro_batch_size=options.micro_batch_size or request.batch_size // processes,
+        evaluate_every=options.evaluate_every or every,
+        checkpoint_every=options.checkpoint_every or every,
+    )
+    options, memory_bytes = fit(
         size_of(config, options.lora_rank),
         options,
-        longest=max(len(row.ids) for row in (*rows, *judged)),
-        free_bytes=free_bytes(crew.device) // (crew.size if crew.device == "cpu" else 1),
-        number_bytes=plan.layout.dtype.itemsize,
+        longest=max(map(len, (*rows, *judged))) * (2 if by_preference else 1),
+        free_bytes=free_bytes(device) // (processes if device == "cpu" else 1),
+        number_bytes=dtype.itemsize,
     )
-    model = _model(tokenizer, config, request, options, folder, crew)
-    if options.packing:
-        require_apart(model, rows[0], plan.layout)
-    checkpoint = _checkpoint(options, folder, identity)
+    micro = micro_batch_size(request.batch_size, processes, options.micro_batch_size)
+    options = replace(options, micro_batch_size=micro)
+    # The model, and its training.
+    rates = _PREFERENCE_RATES if by_preference else _RATES
+    rate = options.learning_rate or rates[options.tuning_mode]
+    settings = Settings(
+        steps=request.train_steps,
+        batch_size=request.batch_size,
+        processes=processes,
+        rate=rate * request.learning_rate_multiplier,
+        weight_decay=_WEIGHT_DECAYS[options.tuning_mode],
+        seed=request.seed,
+        dtype=dtype,
+        device=device.partition(":")[0],
+    )
+    placed = not options.accelerate_config
+    model = load_base(request.base_model, tokenizer, options, device, placed=placed)
+    if options.tuning_mode != "full":
+        model = adapt(model, request.base_model, options, request.seed)
+    counts = _parameters(model)
+    checkpoints = _checkpoint(options, folder, identity)
     try:
-        state = train(model, rows, judged, plan, checkpoint, crew, progress)
+        trainer, outcome = train(
+            model,
+            tokenizer,
+            rows,
+            judged or rows[:_SAMPLE],
+            settings,
+            options,
+            checkpoints,
+            progress,
+        )
     except torch.OutOfMemoryError as error:  # a GPU's; others use its memory too
         raise LimitError(
-            f"the memory of {crew.device} ran out, which the estimate of "
-            f"{memory / 2**30:.1f} GiB did not foresee",
+            f"the memory of {device} ran out, which the estimate of "
+            f"{memory_bytes / 2**30:.1f} GiB did not foresee",
             where="micro_batch_size",
-            fix=f"lower it (it was {options.micro_batch_size}), set gradient_checkpointing, or end "
+            fix=f"lower it (it was {micro}), set gradient_checkpointing, or end "
             "what else uses the GPU; the run goes on from its last checkpoint",
         ) from error
-    counts = _parameters(model)
-    if crew.is_first:
-        save(model, tokenizer, folder, merge=options.merge)
-    note = _note(request, options, len(rows), counts)
-    measured = _measured(state) | counts | {"memory_estimated_bytes": memory}
-    where = {"device": crew.device, "processes": crew.size}
-    return measured | where | {"base_model": request.base_model, "note": note}
+    statistics = outcome.statistics()
+    whole = _gathered(trainer)
+    if trainer.is_world_process_zero():
+        save(whole, tokenizer, folder, merge=options.merge)
+    method = "DPO, " if by_preference else ""
+    note = (
+        f"{request.base_model} tuned on {len(rows):,} rows ({method}{options.tuning_mode}): "
+        f"{counts['trained_parameters']:,} parameters were trained."
+    )
+    if len(tokenizer) > config.get_text_config().vocab_size:
+        note += f" Its embedding was enlarged to the {len(tokenizer):,} tokens of its tokenizer."
+    return {
+        **statistics,
+        **counts,
+        "memory_estimated_bytes": memory_bytes,
+        "micro_batch_size": micro,
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "device": device,
+        "processes": processes,
+        "base_model": request.base_model,
+        "note": note,
+    }
+
+
+def _for_quantized(options: TuningOptions) -> TuningOptions:
+    """Set the mode of a model that is in 4 bits already."""
+    if options.tuning_mode == "full" or options.merge:
+        raise UsageError(
+            "its weights are in 4 bits: they are neither tuned in full nor merged",
+            where="merge" if options.merge else "tuning_mode",
+            fix="leave it out: an adapter is trained over them",
+        )
+    return replace(options, tuning_mode="qlora")
+
+
+def _gathered(trainer: Any) -> Any:
+    """Return the trained model whole, where its processes hold it in shards (FSDP, ZeRO-3)."""
+    accelerator = trainer.accelerator
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        state = accelerator.get_state_dict(trainer.model_wrapped)
+        model = accelerator.unwrap_model(trainer.model_wrapped)
+        save_pretrained = model.save_pretrained
+        model.save_pretrained = lambda *names, **settings: save_pretrained(
+            *names, state_dict=state, **settings
+        )
+        return model
+    return accelerator.unwrap_model(trainer.model)
 
 
 def _prepare(device: str, threads: int) -> str:
@@ -186,86 +409,15 @@ def _prepare(device: str, threads: int) -> str:
     return device or ("cuda" if has_gpu else "cpu")
 
 
+def _require_rows(examples: Sequence[Example], path: str) -> None:
+    if not examples:
+        raise DataError(
+            "there is no row to learn from", where=path, fix="name a file with training rows"
+        )
+
+
 def _read(path: str) -> list[Example]:
     return list(read_examples(path)) if path else []
-
-
-def _kind(request: TuningRequest, options: TuningOptions) -> str:
-    return options.tuning_mode if request.base_model else "nothing"
-
-
-def _settled(options: TuningOptions, request: TuningRequest, processes: int) -> TuningOptions:
-    """Fill in what the options leave open."""
-    every = max(1, request.train_steps // _EVALUATIONS)
-    share = -(-request.batch_size // processes)
-    return replace(
-        options,
-        tuning_mode=options.tuning_mode if request.base_model else "full",
-        micro_batch_size=min(options.micro_batch_size or share, share),
-        evaluate_every=options.evaluate_every or every,
-        checkpoint_every=options.checkpoint_every or every,
-    )
-
-
-def _tokenizer_and_config(base_model: str, examples: Sequence[Example]) -> tuple[Any, Any]:
-    if base_model:
-        from tunepipe.backends.local.pretrained import load_config, load_tokenizer
-
-        return load_tokenizer(base_model), load_config(base_model)
-    from tunepipe.backends.local.tiny_model import learn_tokenizer, tiny_config
-
-    tokenizer = learn_tokenizer(examples)
-    return tokenizer, tiny_config(tokenizer)
-
-
-def _plan(
-    request: TuningRequest, options: TuningOptions, rows: Sequence[Row], pad: int, device: str
-) -> Plan:
-    from tunepipe.backends.local.batches import Layout
-    from tunepipe.backends.local.options import dtype_of
-    from tunepipe.backends.local.training import Plan
-
-    kind = _kind(request, options)
-    rate = options.learning_rate or _RATES[kind]
-    # A packed line holds as much as a padded micro-batch of the longest rows would.
-    line = options.micro_batch_size * max(len(row.ids) for row in rows)
-    return Plan(
-        steps=request.train_steps,
-        batch_size=request.batch_size,
-        layout=Layout(
-            options.micro_batch_size,
-            line if options.packing else 0,
-            pad,
-            dtype_of(options.precision, device),
-        ),
-        rate=rate * request.learning_rate_multiplier,
-        weight_decay=_WEIGHT_DECAYS[kind],
-        muon=kind == "nothing",
-        seed=request.seed,
-        evaluate_every=options.evaluate_every,
-        checkpoint_every=options.checkpoint_every,
-        patience=options.early_stopping,
-    )
-
-
-def _model(
-    tokenizer: Any,
-    config: Any,
-    request: TuningRequest,
-    options: TuningOptions,
-    folder: Path,
-    crew: Crew,
-) -> Any:
-    from tunepipe.backends.local.pretrained import adapt, load_base, save
-    from tunepipe.backends.local.tiny_model import untrained_model
-
-    if not request.base_model:
-        model = untrained_model(config, request.seed)
-        if crew.is_first:
-            save(model, tokenizer, folder / BASE, merge=False)
-        return model.to(crew.device)
-    model = load_base(request.base_model, options, crew.device)
-    return model if options.tuning_mode == "full" else adapt(model, options, request.seed)
 
 
 def _parameters(model: Any) -> dict[str, int]:
@@ -276,44 +428,15 @@ def _parameters(model: Any) -> dict[str, int]:
     return {"parameters": whole, "trained_parameters": trained}
 
 
-def _measured(state: State) -> dict[str, Any]:
-    return {
-        "train_steps": state.step,
-        "seconds": round(state.seconds, 2),
-        "tokens": state.tokens,
-        "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9)),
-        "loss_curve": state.curve,
-        "untrained_loss": state.untrained_loss,
-        "final_loss": state.final_loss,
-        "best_step": state.best_step,
-        "resumed_from_step": state.resumed_from,
-    }
-
-
-def _note(
-    request: TuningRequest, options: TuningOptions, rows: int, counts: Mapping[str, int]
-) -> str:
-    if not request.base_model:
-        return (
-            f"A tiny model of {counts['parameters']:,} parameters, trained from nothing on "
-            f"{rows:,} rows: it knows this one task and no language beyond it. It shows that the "
-            "pipeline works, not what a large model would do."
-        )
-    return (
-        f"{request.base_model} tuned on {rows:,} rows ({options.tuning_mode}): "
-        f"{counts['trained_parameters']:,} parameters were trained."
-    )
-
-
 def _identity(request: TuningRequest) -> str:
     """Return a digest of all that decides the weights: the same digest, the same run."""
-    wanted = asdict(request)
+    parts = asdict(request)
     for name in ("train_uri", "eval_uri"):
-        wanted[name] = _fingerprint(wanted[name])
-    for name in ("project", "region", "display_name", "labels", "catalog"):
-        del wanted[name]
-    wanted["options"].pop("checkpoint_dir", None)
-    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        parts[name] = _fingerprint(parts[name])
+    for name in ("project", "region", "display_name", "labels"):
+        del parts[name]
+    parts["options"].pop("checkpoint_dir", None)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(path: str) -> str:
@@ -325,7 +448,14 @@ def _fingerprint(path: str) -> str:
 
 
 def _checkpoint(options: TuningOptions, folder: Path, identity: str) -> Path:
-    return Path(options.checkpoint_dir or folder) / f"checkpoint-{identity[:16]}.pt"
+    return Path(options.checkpoint_dir or folder) / f"checkpoints-{identity[:16]}"
+
+
+def _discard(checkpoint: Path) -> None:
+    if checkpoint.is_dir():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    else:
+        checkpoint.unlink(missing_ok=True)
 
 
 def _finished(folder: Path, identity: str) -> TuningResult | None:

@@ -9,14 +9,10 @@ import torch
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
+from tunepipe.backends.local.base_model import load_config, load_tokenizer, whole_model_of
 from tunepipe.backends.local.memory import free_bytes, require_room_to_answer, size_of
 from tunepipe.backends.local.options import PredictionOptions, dtype_of
-from tunepipe.backends.local.pretrained import (
-    load_config,
-    load_tokenizer,
-    load_tuned,
-    whole_model_of,
-)
+from tunepipe.backends.local.pretrained import load_tuned
 from tunepipe.errors import LimitError
 
 

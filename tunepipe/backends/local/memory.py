@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import MODES, TuningOptions
 from tunepipe.errors import LimitError
 
 _GIB = 2**30
@@ -99,10 +99,13 @@ def training_bytes(size: Size, options: TuningOptions, tokens: int, number_bytes
     return round(needed * _MARGIN) + _PROCESS_BYTES
 
 
-def require_room(
+def fit(
     size: Size, options: TuningOptions, longest: int, free_bytes: int, number_bytes: int
-) -> int:
-    """Return the estimate, or refuse a run that cannot fit.
+) -> tuple[TuningOptions, int]:
+    """Fit a run into memory, and return its options with the bytes that it needs.
+
+    Rows at once are halved, and gradients checkpointed, only as far as the memory asks for it:
+    neither changes what is learnt.
 
     Args:
         size: The model's.
@@ -112,21 +115,21 @@ def require_room(
         number_bytes: Those of a number in the computation: 2 or 4.
 
     Raises:
-        LimitError: It does not fit; `fix` names the smallest change that would.
+        LimitError: It does not fit in this mode; `fix` names the mode in which it would.
     """
 
     def needed(changed: TuningOptions) -> int:
         return training_bytes(size, changed, changed.micro_batch_size * longest, number_bytes)
 
-    if (wanted := needed(options)) <= free_bytes:
-        return wanted
-    fitting = (o for o in _smaller(options) if needed(o) <= free_bytes)
-    fits = next(fitting, None)
+    fits = next((one for one in _smaller(options) if needed(one) <= free_bytes), None)
+    if fits and fits.tuning_mode == options.tuning_mode:
+        return fits, needed(fits)
+    least = list(_smaller(options, modes=(options.tuning_mode,)))[-1]
     raise LimitError(
-        f"the run needs about {wanted / _GIB:.1f} GiB of memory and {free_bytes / _GIB:.1f} are "
-        "free",
+        f"the run needs about {needed(least) / _GIB:.1f} GiB of memory and "
+        f"{free_bytes / _GIB:.1f} are free",
         where="base_model",
-        fix=f"it fits with {_changes(options, fits)}"
+        fix=f"it fits with tuning_mode {fits.tuning_mode}"
         if fits
         else "take a smaller base model, shorter rows or a machine with more memory",
     )
@@ -184,10 +187,11 @@ def total_bytes(device: str) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _smaller(options: TuningOptions) -> Iterator[TuningOptions]:
+def _smaller(options: TuningOptions, modes: Sequence[str] = MODES) -> Iterator[TuningOptions]:
     """Yield the ways to need less, the one that changes least first."""
-    modes = ("full", "lora", "qlora")
-    for mode in modes[modes.index(options.tuning_mode) :]:
+    order = [mode for mode in ("full", "lora", "qlora") if mode in modes]
+    start = order.index(options.tuning_mode)
+    for mode in order[start:]:
         for checkpointing in sorted({options.gradient_checkpointing, True}):
             rows = options.micro_batch_size
             while rows:
@@ -198,12 +202,6 @@ def _smaller(options: TuningOptions) -> Iterator[TuningOptions]:
                     micro_batch_size=rows,
                 )
                 rows //= 2
-
-
-def _changes(options: TuningOptions, fits: TuningOptions) -> str:
-    names = ("tuning_mode", "gradient_checkpointing", "micro_batch_size")
-    changed = [name for name in names if getattr(options, name) != getattr(fits, name)]
-    return ", ".join(f"{name} {getattr(fits, name)}".lower() for name in changed)
 
 
 def _available() -> int:

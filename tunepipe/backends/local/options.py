@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
-
-import torch
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunepipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 MODES = ("lora", "qlora", "full")
 ENGINES = ("transformers", "vllm")
@@ -31,9 +32,11 @@ class TuningOptions:
         merge: Write the tuned model whole instead of an adapter, which then lies in adapter/.
         learning_rate: The recommended rate, before the multiplier; 0 takes the mode's own.
         max_tokens: The most tokens a row may have; 0 takes what the model can read, up to 4096.
-        micro_batch_size: Rows through the model at once; 0 takes the whole batch.
+        micro_batch_size: Most rows through the model at once; 0 takes what fits into memory.
         packing: Lay short rows one after the other instead of padding them.
-        gradient_checkpointing: Compute activations twice instead of keeping them.
+        gradient_checkpointing: Compute activations twice instead of keeping them; where memory asks
+            for it, it is done unasked.
+        beta: How closely DPO keeps to the model before tuning, > 0; for preference rows alone.
         early_stopping: Stop after so many evaluations without a better loss, and keep the best
             weights; 0 trains to the end.
         evaluate_every: Steps between evaluations; 0 takes a tenth of the run.
@@ -42,6 +45,8 @@ class TuningOptions:
         device: "cpu", "cuda" or "cuda:N"; "" takes a GPU where there is one.
         precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it.
         processes: Processes that share the rows of each step; 0 takes one a GPU, and one on a CPU.
+        accelerate_config: How they share the model: an accelerate YAML file, or one of those that
+            come with TRL (fsdp2, zero2, zero3); "" gives each process the whole model.
         threads: CPU threads; more than one is slower for small models on a busy machine.
     """
 
@@ -55,6 +60,7 @@ class TuningOptions:
     micro_batch_size: int = 0
     packing: bool = False
     gradient_checkpointing: bool = False
+    beta: float = 0.1
     early_stopping: int = 0
     evaluate_every: int = 0
     checkpoint_every: int = 0
@@ -62,6 +68,7 @@ class TuningOptions:
     device: str = ""
     precision: str = ""
     processes: int = 0
+    accelerate_config: str = ""
     threads: int = 1
 
 
@@ -88,37 +95,39 @@ class PredictionOptions:
     threads: int = 1
 
 
-def read_options(kind: type[_T], given: Mapping[str, Any]) -> _T:
+def read_options(kind: type[_T], values: Mapping[str, Any]) -> _T:
     """Check options and fill in the rest.
 
     Args:
         kind: TuningOptions or PredictionOptions.
-        given: Names and values. Whole numbers may come as 16.0: KFP makes floats of them.
+        values: Names and values. Whole numbers may come as 16.0: KFP makes floats of them.
 
     Raises:
         UsageError: A name that is not known, or a value of the wrong type or out of range.
     """
     defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
-    for name in given:
+    for name in values:
         if name not in defaults:
+            close = get_close_matches(name, defaults, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
             raise UsageError(
-                "the local backend has no such option",
+                f"the local backend has no option {name!r}",
                 where=name,
-                fix=f"use one of {', '.join(sorted(defaults))}",
+                fix=f"{hint}It takes {', '.join(sorted(defaults))}",
             )
-    checked = {name: _checked(name, value, defaults[name]) for name, value in given.items()}
+    checked = {name: _check(name, value, defaults[name]) for name, value in values.items()}
     return kind(**checked)
 
 
-def _checked(name: str, value: Any, default: Any) -> Any:
-    wanted = type(default)
-    if wanted in (int, float) and type(value) in (int, float):
-        if value == wanted(value) >= _least(name):
-            return wanted(value)
-    elif type(value) is wanted and value in (default, *_CHOICES.get(name, (value,))):
+def _check(name: str, value: Any, default: Any) -> Any:
+    kind = type(default)
+    if kind in (int, float) and type(value) in (int, float):
+        if value == kind(value) >= _least(name):
+            return kind(value)
+    elif type(value) is kind and value in (default, *_CHOICES.get(name, (value,))):
         return value
     raise UsageError(
-        f"the option's value does not fit: {_wanted(name, wanted)}",
+        f"{value!r} is not a value of this option: it takes {_domain(name, kind)}",
         where=name,
         fix=f"leave it out to get {default!r}",
     )
@@ -128,13 +137,12 @@ def _least(name: str) -> int:
     return int(name in ("lora_rank", "lora_alpha", "batch_size", "max_output_tokens", "threads"))
 
 
-def _wanted(name: str, wanted: type) -> str:
-    if wanted in (int, float):
-        number = "whole number" if wanted is int else "number"
-        return f"a {number} from {_least(name)} up is wanted"
+def _domain(name: str, kind: type) -> str:
+    if kind in (int, float):
+        return f"a {'whole number' if kind is int else 'number'} from {_least(name)} up"
     if name in _CHOICES:
-        return f"one of {', '.join(_CHOICES[name])} is wanted"
-    return "true or false is wanted" if wanted is bool else "a text is wanted"
+        return f"one of {', '.join(_CHOICES[name])}"
+    return "true or false" if kind is bool else "a text"
 
 
 def dtype_of(precision: str, device: str) -> torch.dtype:
@@ -145,15 +153,9 @@ def dtype_of(precision: str, device: str) -> torch.dtype:
             float32. GPUs before Ampere only emulate it, slowly.
         device: "cpu", "cuda" or "cuda:N".
     """
+    import torch
+
     if precision:
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     has_it = device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_it else torch.float32
-
-
-def computing_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """Compute in `dtype` where that keeps precision, whatever the weights are stored in."""
-    if dtype == torch.float32:
-        return nullcontext()
-    lower: AbstractContextManager[Any] = torch.autocast(device.type, dtype=dtype)
-    return lower

@@ -10,14 +10,14 @@ from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
-from tunepipe.backends.local.memory import free_bytes, total_bytes
-from tunepipe.backends.local.options import PredictionOptions, dtype_of
-from tunepipe.backends.local.pretrained import (
+from tunepipe.backends.local.base_model import (
     adapter_of,
     load_config,
     load_tokenizer,
     whole_model_of,
 )
+from tunepipe.backends.local.memory import free_bytes, total_bytes
+from tunepipe.backends.local.options import PredictionOptions, dtype_of
 from tunepipe.errors import TunepipeError, UsageError
 
 # vLLM takes most of a minute to start: small models have answered by then, or a few prompts.

@@ -1,0 +1,272 @@
+"""Base models that are loaded whole, and those that are refused before anything runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from tests.backends.local.models import random_model, rows, write_base, write_rows
+from tunepipe.backends.base import Prompt, TuningRequest
+from tunepipe.backends.local import backend as local
+from tunepipe.backends.local.base_model import load_tokenizer
+from tunepipe.errors import UsageError
+
+needs_bitsandbytes = pytest.mark.skipif(
+    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return Path(write_base(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return write_rows(folder / "train.jsonl", rows(8)), write_rows(folder / "eval.jsonl", rows(2))
+
+
+def tune(base, data, out, **options):
+    options = {"learning_rate": 1e-2, **options}
+    request = TuningRequest(str(base), *data, train_steps=3, batch_size=4, options=options)
+    return local.tune(request, str(out), lambda event: None)
+
+
+def with_weights(change):
+    def broken(folder):
+        weights = load_file(folder / "model.safetensors")
+        changed = {name: tensor.contiguous() for name, tensor in change(weights).items()}
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return broken
+
+
+def with_prefix(prefix):
+    return with_weights(lambda weights: {prefix + name: w for name, w in weights.items()})
+
+
+def with_config(**changes):
+    def broken(folder):
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return broken
+
+
+def without_layer(weights):
+    return {name: w for name, w in weights.items() if "layers.1" not in name}
+
+
+def with_bytes(make):
+    def broken(folder):
+        file = folder / "model.safetensors"
+        file.write_bytes(make(file.read_bytes()))
+
+    return broken
+
+
+def without_shard(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="100KB")
+    sorted(folder.glob("model-*.safetensors"))[1].unlink()
+
+
+def without(*names):
+    def broken(folder):
+        for name in names:
+            (folder / name).unlink()
+
+    return broken
+
+
+def as_gguf(folder):
+    (folder / "model.safetensors").rename(folder / "model.gguf")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n"
+GPTQ = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+AUTO_MAP = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+CASES = {
+    "compiled": (with_prefix("_orig_mod."), r"21 are missing .*'_orig_mod\.'"),
+    "parallel": (with_prefix("module."), r"21 are not the model's .*'module\.'"),
+    "under peft": (with_prefix("base_model.model."), r"'base_model\.model\.'"),
+    "a layer missing": (with_weights(without_layer), r"9 are missing \(model\.layers\.1\."),
+    "one too many": (
+        with_weights(lambda w: {**w, "extra.weight": torch.zeros(2)}),
+        r"1 are not the model's \(extra\.weight\)",
+    ),
+    "another shape": (with_config(intermediate_size=96), "tensors have another shape"),
+    "cut off": (with_bytes(lambda b: b[:-99]), r"model\.safetensors is broken or cut off"),
+    "empty": (with_bytes(lambda b: b""), r"model\.safetensors is empty"),
+    "an LFS pointer": (with_bytes(lambda b: LFS), r"model\.safetensors is a Git LFS pointer"),
+    "a shard missing": (without_shard, r"1 of its \d files of weights are missing \(model-00002"),
+    "no weights": (without("model.safetensors"), "holds no model in Hugging Face layout"),
+    "no tokenizer": (
+        without("tokenizer.json", "tokenizer_config.json"),
+        "the folder holds no tokenizer",
+    ),
+    "GGUF": (as_gguf, "it is a GGUF file"),
+    "GPTQ": (with_config(**GPTQ), "quantized by gptq"),
+    "an encoder": (
+        with_config(model_type="bert", architectures=["BertForMaskedLM"]),
+        "it is a BertForMaskedLM",
+    ),
+    "code of its own": (with_config(model_type="own", auto_map=AUTO_MAP), "needs Python code"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_no_whole_model_is_refused_before_anything_runs(base, data, tmp_path, name):
+    broken, message = CASES[name]
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    broken(folder)
+    with pytest.raises(UsageError, match=f"(?s){message}") as caught:
+        local.check(str(folder), {})
+    assert caught.value.fix
+    assert str(folder) in caught.value.where
+    with pytest.raises(UsageError, match=f"(?s){message}"):  # and by the step on a cluster
+        tune(folder, data, tmp_path / "out")
+    assert not (tmp_path / "out" / "tuning.json").exists()
+
+
+def test_code_of_a_model_is_never_run(base, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    with_config(model_type="own", auto_map=AUTO_MAP)(folder)
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    with pytest.raises(UsageError):
+        local.check(str(folder), {})
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("bloom", {"n_layer": 2, "n_head": 2}),
+        ("gpt2", {"n_embd": 64, "n_layer": 2, "n_head": 2}),
+        ("qwen3", {"head_dim": 32}),
+        ("gemma3_text", {"head_dim": 32}),
+        ("mixtral", {"num_local_experts": 4}),
+        ("gpt_oss", {"head_dim": 32, "num_local_experts": 4}),
+        ("phi3", {}),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}),
+    ],
+)
+def test_trl_trains_models_of_many_kinds(data, tmp_path, kind, shape):
+    base = write_base(tmp_path / "base", kind, **shape)
+    local.check(base, {})
+    found = tune(base, data, tmp_path / "out").statistics
+    assert found["final_loss"] < found["untrained_loss"]
+
+
+@pytest.mark.parametrize("keys", [("pad_token",), ("pad_token", "eos_token")])
+def test_a_tokenizer_without_pad_or_end_works_where_the_template_ends_answers(
+    base, data, tmp_path, keys
+):
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in settings.items() if k not in keys}))
+    local.check(str(folder), {})
+    found = tune(folder, data, tmp_path / "out")
+    (answer,) = local.predict(found.model, [Prompt("a", [{"role": "user", "content": "?"}])])
+    assert answer.text is not None
+
+
+def test_a_tokenizer_that_ends_nothing_is_refused(base, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    del settings["eos_token"]
+    file.write_text(json.dumps(settings))
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    with pytest.raises(UsageError, match="no token that ends an answer"):
+        local.check(str(folder), {})
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_tokens_beyond_the_embedding_enlarge_it(base, data, tmp_path, mode):
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    tokenizer = load_tokenizer(str(folder))
+    tokenizer.add_special_tokens({"pad_token": "<|added|>"})
+    tokenizer.save_pretrained(folder)
+    found = tune(folder, data, tmp_path / "out", tuning_mode=mode)
+    assert f"enlarged to the {len(tokenizer):,} tokens" in found.statistics["note"]
+    for model in (str(folder), found.model):
+        (answer,) = local.predict(model, [Prompt("a", [{"role": "user", "content": "?"}])])
+        assert answer.text is not None
+
+
+def test_an_adapter_is_a_base_to_go_on_from(base, data, tmp_path):
+    first = tune(base, data, tmp_path / "first", lora_rank=4)
+    local.check(first.model, {})
+    second = tune(first.model, data, tmp_path / "second")
+    found = second.statistics
+    assert found["untrained_loss"] == pytest.approx(first.statistics["final_loss"], abs=1e-4)
+    assert found["final_loss"] < found["untrained_loss"]
+    config = json.loads((tmp_path / "second" / "adapter_config.json").read_text())
+    assert (config["r"], config["base_model_name_or_path"]) == (4, str(base))
+    whole = tune(first.model, data, tmp_path / "whole", tuning_mode="full").statistics
+    assert whole["untrained_loss"] == pytest.approx(found["untrained_loss"], abs=1e-4)
+
+
+@needs_bitsandbytes
+def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
+    from tunepipe.backends.local.options import TuningOptions
+    from tunepipe.backends.local.pretrained import load_base
+
+    four_bit = load_base(str(base), load_tokenizer(str(base)), TuningOptions("qlora"), "cpu")
+    four_bit.save_pretrained(tmp_path / "base")
+    load_tokenizer(str(base)).save_pretrained(tmp_path / "base")
+    local.check(str(tmp_path / "base"), {})
+    found = tune(tmp_path / "base", data, tmp_path / "out")
+    assert found.statistics["final_loss"] < found.statistics["untrained_loss"]
+    assert "qlora" in found.statistics["note"]
+    (answer,) = local.predict(found.model, [Prompt("a", [{"role": "user", "content": "?"}])])
+    assert answer.text is not None
+    for options in ({"tuning_mode": "full"}, {"merge": True}):
+        with pytest.raises(UsageError, match="neither tuned in full nor merged"):
+            tune(tmp_path / "base", data, tmp_path / "no", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lora_rnak": 8}, "did you mean lora_rank"),
+        ({"accelerate_config": "fsdp3"}, "no accelerate configuration 'fsdp3'"),
+        ({"accelerate_config": "fsdp2", "device": "cpu"}, "shards the model over GPUs"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_runs(base, options, message):
+    with pytest.raises(UsageError) as caught:
+        local.check(str(base), options)
+    assert message in str(caught.value)
+
+
+def test_the_check_takes_no_weights_into_memory(tmp_path):
+    """100 M parameters, whose file is 400 MB, in less than 50 MB."""
+    import resource
+
+    model = random_model("llama", hidden_size=1024, intermediate_size=8192, num_hidden_layers=3)
+    model.save_pretrained(tmp_path)
+    load_tokenizer(write_base(tmp_path / "small")).save_pretrained(tmp_path)
+    del model
+    local.check(str(tmp_path), {})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    local.check(str(tmp_path), {})
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024

@@ -1,0 +1,115 @@
+"""The memory that a run needs, estimated before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tunepipe.backends.local.memory import (
+    Size,
+    fit,
+    free_bytes,
+    require_room_to_answer,
+    size_of,
+    total_bytes,
+    training_bytes,
+)
+from tunepipe.backends.local.options import TuningOptions
+from tunepipe.errors import LimitError
+
+SEVEN_BILLION = Size(
+    parameters=6_738_415_616,
+    linear_parameters=6_476_005_376,
+    adapter_parameters=39_976_960,
+    layers=32,
+    hidden=4096,
+    vocabulary=32_000,
+)
+GIB = 2**30
+
+
+def options(**changes):
+    return replace(TuningOptions(micro_batch_size=8), **changes)
+
+
+@pytest.mark.parametrize(
+    ("mode", "low", "high"),
+    # Weights and optimizer alone: 16 bytes a parameter in full, 2 a frozen one, 0.6 in 4 bits.
+    [("full", 100, 150), ("lora", 13, 60), ("qlora", 4, 50)],
+)
+def test_the_estimate_of_a_known_model(mode, low, high):
+    needed = training_bytes(SEVEN_BILLION, options(tuning_mode=mode), 8 * 512, number_bytes=2)
+    assert low < needed / GIB < high
+
+
+@pytest.mark.parametrize("mode", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("number_bytes", [2, 4])
+def test_less_at_once_or_recomputed_needs_less(mode, number_bytes):
+    chosen = options(tuning_mode=mode)
+    whole, half = (training_bytes(SEVEN_BILLION, chosen, n, number_bytes) for n in (4096, 2048))
+    again = replace(chosen, gradient_checkpointing=True)
+    assert half < whole
+    assert training_bytes(SEVEN_BILLION, again, 4096, number_bytes) < whole
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "checkpointing", "rows"), [(80, False, 8), (40, False, 4), (17, True, 4)]
+)
+def test_less_memory_means_fewer_rows_at_once_and_then_checkpoints(free_gib, checkpointing, rows):
+    found, needed = fit(SEVEN_BILLION, options(), 512, free_gib * GIB, number_bytes=2)
+    assert (found.gradient_checkpointing, found.micro_batch_size) == (checkpointing, rows)
+    assert needed <= free_gib * GIB
+    assert (found.tuning_mode, found.lora_rank) == ("lora", options().lora_rank)
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "mode", "fix"),
+    [
+        (24, "full", "it fits with tuning_mode lora"),
+        (7, "lora", "it fits with tuning_mode qlora"),
+        (1, "full", "take a smaller base model"),
+    ],
+)
+def test_a_run_that_cannot_fit_is_refused_with_what_would(free_gib, mode, fix):
+    with pytest.raises(LimitError) as caught:
+        fit(SEVEN_BILLION, options(tuning_mode=mode), 512, free_gib * GIB, number_bytes=2)
+    assert f"{free_gib:.1f} are free" in caught.value.found
+    assert caught.value.fix.startswith(fix)
+
+
+@pytest.mark.parametrize("free_gib", [6, 8, 12, 16, 24, 48, 80])
+def test_what_is_advised_does_fit(free_gib):
+    with pytest.raises(LimitError) as caught:
+        fit(SEVEN_BILLION, options(tuning_mode="full"), 512, free_gib * GIB, number_bytes=2)
+    advised = options(tuning_mode=caught.value.fix.rsplit(" ", 1)[1])
+    assert fit(SEVEN_BILLION, advised, 512, free_gib * GIB, number_bytes=2)[1] <= free_gib * GIB
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "number_bytes", "four_bit", "fits"),
+    # 6.7 G parameters: 12.6 GiB in 16 bits, 25.1 in 32; in 4, 3.1 and the embeddings' 0.5.
+    [(16, 2, False, True), (12, 2, False, False), (16, 4, False, False), (6, 2, True, True)],
+)
+def test_a_model_that_cannot_be_held_is_not_asked(free_gib, number_bytes, four_bit, fits):
+    needed = (SEVEN_BILLION, free_gib * GIB, number_bytes, four_bit)
+    if fits:
+        require_room_to_answer(*needed)
+    else:
+        with pytest.raises(LimitError, match=f"{free_gib}.0 are free") as caught:
+            require_room_to_answer(*needed)
+        assert "four_bit" in caught.value.fix
+
+
+def test_a_model_is_measured_by_its_configuration():
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        vocab_size=32_000, hidden_size=4096, intermediate_size=11_008, num_hidden_layers=32
+    )
+    # Llama 2 7B, as Meta counts it; its LoRA of rank 16 on all linear layers as peft counts it.
+    assert size_of(config, 16) == SEVEN_BILLION
+
+
+def test_the_memory_of_this_machine_is_known():
+    assert 2**20 < free_bytes("cpu") < total_bytes("cpu") < 2**50

@@ -1,0 +1,79 @@
+"""The order in which rows are read, and how a step is divided."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunepipe.backends.local.rows import Row, batches, reading_order
+from tunepipe.backends.local.tiny_training import rate_at
+from tunepipe.backends.local.trainer import micro_batch_size
+
+quick = settings(deadline=None, max_examples=60)
+lengths = st.lists(st.integers(1, 50), min_size=1, max_size=80)
+
+
+@quick
+@given(lengths, st.integers(1, 20), st.integers(0, 3), st.booleans())
+def test_an_epoch_reads_every_row_once(lengths, size, seed, alike):
+    steps = -(-len(lengths) // size)
+    epochs = list(islice(batches(lengths, size, seed, alike=alike), 2 * steps))
+    for epoch in (epochs[:steps], epochs[steps:]):
+        assert sorted(n for batch in epoch for n in batch) == list(range(len(lengths)))
+        assert sum(len(batch) == size for batch in epoch) >= steps - 1
+
+
+@quick
+@given(lengths, st.integers(1, 20), st.integers(0, 3), st.booleans())
+def test_the_order_depends_on_the_seed_alone(lengths, size, seed, alike):
+    first, second = (list(islice(batches(lengths, size, seed, alike=alike), 9)) for _ in range(2))
+    assert first == second
+
+
+@quick
+@given(lengths, st.integers(1, 20), st.integers(1, 30), st.booleans())
+def test_a_longer_training_begins_as_a_shorter_one(lengths, size, steps, alike):
+    short, long = (reading_order(lengths, size, n, 0, alike=alike) for n in (steps, steps + 3))
+    assert len(short) == size * steps
+    assert long[: len(short)] == short
+    epochs = size * steps // len(lengths)
+    assert sorted(short[: epochs * len(lengths)]) == sorted(list(range(len(lengths))) * epochs)
+
+
+def test_batches_of_like_length_save_most_of_the_padding():
+    lengths = [n % 97 + 3 for n in range(640)]
+
+    def filled(alike):
+        batch = list(islice(batches(lengths, 16, 0, alike=alike), 40))
+        assert len({tuple(sorted(b)) for b in batch}) == 40
+        return sum(lengths) / sum(len(b) * max(lengths[n] for n in b) for b in batch)
+
+    assert filled(alike=True) > 0.85 > 0.6 > filled(alike=False)
+
+
+@quick
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(0, 200))
+def test_a_step_is_divided_into_equal_parts(micro, processes, most):
+    batch = micro * processes * 3
+    found = micro_batch_size(batch, processes, most)
+    assert (batch // processes) % found == 0
+    assert found <= max(1, most)
+
+
+def test_a_row_is_as_long_as_its_longer_answer():
+    assert [len(Row([1, 2], [3], [])), len(Row([1], [2], [3, 4, 5]))] == [3, 4]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 19, 20, 466])
+def test_the_rate_climbs_to_its_peak_and_falls_towards_zero(steps):
+    rates = [rate_at(step, steps) for step in range(1, steps + 1)]
+    top = rates.index(max(rates))
+    assert max(rates) == 1
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert all(rate > 0 for rate in rates)
+    if steps > 19:
+        assert rates[-1] < 0.05

@@ -1,0 +1,300 @@
+"""What a base model is, read from its folder: whole and usable, or refused in one line.
+
+The tensors are compared by transformers' own loader on the device `meta`, which reads the headers
+of the files and no weight. So a run that could only fail, or that would tune random weights, ends
+in its first second.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tunepipe.errors import UsageError
+
+ADAPTER = "adapter_config.json"
+_PREFIXES = ("_orig_mod.", "module.", "base_model.model.")
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_MAX_TOKENS = 4096
+_DOWNLOAD = "download it again, whole (git lfs pull, or hf download)"
+_NAMED = 3  # tensors that a message names
+
+
+def check_base_model(name: str) -> None:
+    """Refuse a base model that cannot be tuned, before anything runs.
+
+    Of a hub id the configuration and the tokenizer are looked at; its weights are not loaded for
+    the purpose.
+
+    Raises:
+        UsageError: What it is instead, and what to take.
+    """
+    whole = whole_model_of(name)
+    config = load_config(whole)
+    load_tokenizer(name)
+    if not Path(whole).is_dir():
+        return
+    if quantization_of(config):  # whose tensors cannot be compared before they are read
+        if fault := _weights_fault(Path(whole)):
+            raise UsageError(fault, where=f"base_model {whole}", fix=_DOWNLOAD)
+        return
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    with loading(whole) as place:
+        _, report = AutoModelForCausalLM.from_pretrained(
+            whole, device_map="meta", output_loading_info=True, **place
+        )
+    require_whole(whole, report)
+
+
+@contextmanager
+def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
+    """Yield the arguments that `from_pretrained` needs for `name`; explain what goes wrong.
+
+    A folder is never looked up in the hub, and no code of a model's own is run.
+
+    Args:
+        name: A folder or a hub id.
+        what: The parameter that named it.
+
+    Raises:
+        UsageError: There is no such folder or hub id, a file is broken, or the hub cannot be
+            reached.
+    """
+    from safetensors import SafetensorError
+
+    is_folder = Path(name).is_dir()
+    try:
+        yield {"local_files_only": is_folder, "trust_remote_code": False}
+    except UsageError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        found, fix = _folder_fault(Path(name), error) if is_folder else _hub_fault(name, error)
+        raise UsageError(found, where=f"{what} {name}", fix=fix) from error
+
+
+def require_whole(name: str, report: Mapping[str, Any]) -> None:
+    """Refuse a model of which not every tensor came from its files, and no other.
+
+    Args:
+        name: The folder or hub id.
+        report: What transformers says of the loading (`output_loading_info`).
+
+    Raises:
+        UsageError: Tensors are missing, unexpected or of another shape.
+    """
+    faults = {
+        "missing": sorted(report["missing_keys"]),
+        "not the model's": sorted(report["unexpected_keys"]),
+        "of another shape": sorted(map(str, report["mismatched_keys"])),
+    }
+    if not any(faults.values()):
+        return
+    tensors = [f"{len(keys)} are {what} ({_some(keys)})" for what, keys in faults.items() if keys]
+    strays = faults["not the model's"]
+    prefix = next((p for p in _PREFIXES if strays and strays[0].startswith(p)), "")
+    raise UsageError(
+        f"its tensors are not those of its configuration: {'; '.join(tensors)}",
+        where=f"base_model {name}",
+        fix=f"the names begin with {prefix!r}, as a wrapped model's do: save the model inside"
+        if prefix
+        else "save the model again whole, with save_pretrained, or take another",
+    )
+
+
+def load_config(name: str) -> Any:
+    """Load the configuration of a folder or hub id.
+
+    Raises:
+        UsageError: There is none, or it is not that of a model that writes text and can be tuned.
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    _refuse_gguf(name)
+    with loading(name) as place:
+        config = AutoConfig.from_pretrained(name, **place)
+    where = f"base_model {name}"
+    architectures = config.architectures or []
+    reads_only = architectures and not any(one.endswith(_WRITERS) for one in architectures)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or reads_only:
+        raise UsageError(
+            f"it is a {(architectures or [config.model_type])[0]}, of the kind "
+            f"{config.model_type}, and no model that only writes text",
+            where=where,
+            fix="take one that does, such as a Llama, a Qwen or a Gemma",
+        )
+    method = quantization_of(config)
+    if method and method != "bitsandbytes":
+        raise UsageError(
+            f"its weights are quantized by {method}, and cannot be tuned",
+            where=where,
+            fix="take the model that they were made from, with tuning_mode qlora where memory is "
+            "short",
+        )
+    if method:
+        require_bitsandbytes(where)
+    return config
+
+
+def load_tokenizer(name: str, what: str = "base_model") -> Any:
+    """Load the tokenizer of a folder or hub id, able to pad and to end an answer.
+
+    Args:
+        name: A folder or a hub id.
+        what: The parameter that named it.
+
+    Raises:
+        UsageError: There is none, or no token ends an answer.
+    """
+    from transformers import AutoTokenizer
+
+    from tunepipe.backends.chat_template import end_ids
+
+    where = f"{what} {name}"
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("tokenizer*")) and not any(folder.glob("*.model")):
+        raise UsageError(
+            "the folder holds no tokenizer",
+            where=where,
+            fix="copy tokenizer.json and tokenizer_config.json of the model into it",
+        )
+    with loading(name, what) as place:
+        tokenizer = AutoTokenizer.from_pretrained(name, **place)
+    if tokenizer.pad_token_id is None:
+        # Padding is masked, so any token will do.
+        tokenizer.pad_token = (
+            tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+        )
+    if not end_ids(tokenizer):
+        raise UsageError(
+            "its tokenizer has no token that ends an answer",
+            where=where,
+            fix="set eos_token in its tokenizer_config.json",
+        )
+    return tokenizer
+
+
+def max_tokens_of(config: Any) -> int:
+    """Return how many tokens a model reads, at most 4,096."""
+    text = config.get_text_config()
+    # BLOOM and MPT, whose attention knows no last position, name no number, or another.
+    reads = getattr(text, "max_position_embeddings", None) or getattr(text, "seq_length", None)
+    return min(_MAX_TOKENS, reads or _MAX_TOKENS)
+
+
+def quantization_of(config: Any) -> str:
+    """Name the method by which a model's files are quantized already; "" for none."""
+    found = getattr(config, "quantization_config", None) or {}
+    method = found.get("quant_method") if isinstance(found, dict) else found.quant_method
+    return str(getattr(method, "value", method) or "")
+
+
+def require_bitsandbytes(where: str) -> None:
+    """Refuse weights in 4 bits where the package for them is missing.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    if not importlib.util.find_spec("bitsandbytes"):
+        raise UsageError(
+            "weights in 4 bits need the package bitsandbytes, which is not installed",
+            where=where,
+            fix="pip install bitsandbytes, or do without",
+        )
+
+
+def adapter_of(name: str) -> dict[str, Any]:
+    """Return the configuration of the adapter in a folder; {} for a whole model."""
+    file = Path(name) / ADAPTER
+    if not file.exists():
+        return {}
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def whole_model_of(name: str) -> str:
+    """Return the folder or hub id of the whole model: an adapter's base, else `name` itself."""
+    return str(adapter_of(name).get("base_model_name_or_path", name))
+
+
+def _refuse_gguf(name: str) -> None:
+    folder = Path(name)
+    if name.endswith(".gguf") or (
+        any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors"))
+    ):
+        raise UsageError(
+            "it is a GGUF file, which llama.cpp reads and nothing tunes",
+            where=f"base_model {name}",
+            fix="take the model in safetensors that it was made from",
+        )
+
+
+def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
+    """Say what is wrong with a folder, and how to put it right."""
+    if fault := _weights_fault(folder):
+        return fault, _DOWNLOAD
+    config = folder / "config.json"
+    if config.exists() and "auto_map" in config.read_text(encoding="utf-8"):
+        return (
+            "it needs Python code of its own, which is never run here",
+            "take a model whose kind transformers knows",
+        )
+    if "ignore_mismatched_sizes" in str(error):
+        return (
+            "some of its tensors have another shape than its configuration says",
+            "put right config.json, or take another model",
+        )
+    return (
+        f"the folder holds no model in Hugging Face layout ({type(error).__name__})",
+        "name a folder with config.json, tokenizer and safetensors",
+    )
+
+
+def _weights_fault(folder: Path) -> str:
+    """Say which file of weights is broken or missing; "" where none is."""
+    for file in sorted(folder.glob("*.safetensors")):
+        if fault := _file_fault(file):
+            return f"{file.name} {fault}"
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        if missing := sorted(one for one in shards if not (folder / one).exists()):
+            count = f"{len(missing)} of its {len(shards)}"
+            return f"{count} files of weights are missing ({_some(missing)})"
+    return ""
+
+
+def _file_fault(file: Path) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    with file.open("rb") as content:
+        first = content.read(40)
+    if not first:
+        return "is empty"
+    if first.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer and no weights"
+    try:
+        with safe_open(file, "pt"):
+            return ""
+    except (OSError, SafetensorError) as error:
+        return f"is broken or cut off ({error})"
+
+
+def _hub_fault(name: str, error: Exception) -> tuple[str, str]:
+    return (
+        f"it can be loaded neither from a folder nor from the hub ({type(error).__name__})",
+        "check the name and the network, log in for gated models (hf auth login), or download the "
+        "model and name its folder",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,75 @@
+"""What a training on this machine measured, and when it counts as a failure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.errors import DataError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training went.
+
+    Args:
+        loss_curve: [step, training loss or None, evaluation loss or None], by step; step 0 is
+            the model before training. Losses are means over the answers' tokens, in nats.
+        train_steps: Optimizer steps done, those of earlier attempts included.
+        resumed_from_step: The step of the checkpoint that this attempt began with; 0 for none.
+        tokens: Tokens of the rows that were read, without padding.
+        seconds: Training time, that of earlier attempts included.
+        keeps_best: Whether the weights are those of the best evaluation instead of the last.
+    """
+
+    loss_curve: Sequence[Sequence[float | None]]
+    train_steps: int
+    resumed_from_step: int
+    tokens: int
+    seconds: float
+    keeps_best: bool = False
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what the report shows.
+
+        Raises:
+            DataError: The loss did not fall below the untrained model's.
+        """
+        evaluated = [(row[0], row[2]) for row in self.loss_curve if row[2] is not None]
+        untrained = evaluated[0][1]
+        best_step, best = min(evaluated[1:], key=lambda pair: pair[1] or math.inf)
+        final = best if self.keeps_best else evaluated[-1][1]
+        if not (untrained and final is not None and final < untrained):
+            raise DataError(
+                f"training did not help: the loss was {untrained:.4g} before and is {final:.4g} "
+                f"after {self.train_steps} steps",
+                where="train_steps",
+                fix="train for more steps, with another learning_rate_multiplier, or on more rows",
+            )
+        return {
+            "train_steps": self.train_steps,
+            "seconds": round(self.seconds, 2),
+            "tokens": self.tokens,
+            "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9)),
+            "loss_curve": [list(row) for row in self.loss_curve],
+            "untrained_loss": untrained,
+            "final_loss": final,
+            "best_step": best_step,
+            "resumed_from_step": self.resumed_from_step,
+        }
+
+
+def require_number(loss: float, step: int) -> None:
+    """Refuse a loss that is not a number.
+
+    Raises:
+        DataError: It is infinite or not a number.
+    """
+    if not math.isfinite(loss):
+        raise DataError(
+            f"the training loss is not a number at step {step}",
+            where="learning_rate_multiplier",
+            fix="lower it, to 0.3 for a start",
+        )

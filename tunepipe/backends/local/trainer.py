@@ -1,0 +1,357 @@
+"""Tuning a base model by TRL: SFTTrainer, and DPOTrainer for preference rows.
+
+Ours is what TRL does not promise: the rows arrive as tokens, so nothing is cut and the loss is on
+the answer alone; they are read in an order that depends on the seed alone, so a killed run goes on
+as if it had not been; and the evaluation loss is the mean over tokens, however they are batched.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.outcome import Outcome, require_number
+from tunepipe.backends.local.rows import Row, reading_order
+from tunepipe.errors import UsageError
+from tunepipe.progress import Progress
+
+_WARM_UP = 0.05
+_REPORTS = 100
+_IGNORED = -100  # the label of a token that no loss is taken of
+# Of the largest logit. Kept apart, rows change nothing but where experts sum in another order;
+# what was seen of others, even untrained, is 40 times as much.
+_TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Args:
+        steps: Optimizer steps, >= 1.
+        batch_size: Rows a step, over all processes.
+        processes: Processes that share the rows of a step.
+        rate: The peak learning rate.
+        weight_decay: AdamW's.
+        seed: Seeds the order of rows and dropout.
+        dtype: The type in which the model computes.
+        device: "cpu" or "cuda".
+    """
+
+    steps: int
+    batch_size: int
+    processes: int
+    rate: float
+    weight_decay: float
+    seed: int
+    dtype: torch.dtype
+    device: str
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    held_out: Sequence[Row],
+    settings: Settings,
+    options: TuningOptions,
+    checkpoints: Path,
+    progress: Progress,
+) -> tuple[Any, Outcome]:
+    """Train `model`, going on from the last whole checkpoint in `checkpoints`.
+
+    Args:
+        model: A causal language model, or one under LoRA; what requires a gradient is trained.
+        tokenizer: Its tokenizer.
+        rows: The training rows; with rejected answers they are tuned by preference (DPO).
+        held_out: Rows for the evaluation loss, >= 1.
+        settings: How.
+        options: Those of the user, settled.
+        checkpoints: A folder of this run's alone.
+        progress: Receives `done`, `total`, `seconds_left` and `loss` or `eval_loss`.
+
+    Returns:
+        The trainer, which can save the model, and how it went.
+
+    Raises:
+        DataError: The loss is not a number.
+        UsageError: The model cannot tell packed rows apart.
+    """
+    by_preference = bool(rows[0].rejected)
+    if options.packing and (
+        by_preference or not tells_packed_apart(model, rows[0], settings.dtype)
+    ):
+        raise UsageError(
+            "preference rows cannot be packed"
+            if by_preference
+            else "the model cannot tell packed rows apart: one changes what it says of the next",
+            where="packing",
+            fix="leave it out" + ("" if by_preference else ", or take another base model"),
+        )
+    last = last_checkpoint(checkpoints)
+    order = reading_order(
+        [len(row) for row in rows],
+        settings.batch_size,
+        settings.steps,
+        settings.seed,
+        alike=settings.device == "cpu",  # a GPU is slowed by the extra shapes
+    )
+    columns = _preferences if by_preference else _completions
+    kind, config = (_Dpo, DPOConfig) if by_preference else (_Sft, SFTConfig)
+    arguments = _arguments(settings, options, checkpoints, resumes=bool(last))
+    arguments |= _dpo_arguments(options) if by_preference else _sft_arguments(options)
+    clock = _Clock(progress)
+    adapters = _adapters(model)
+    trainer = kind(
+        model=model,
+        args=config(**arguments),
+        train_dataset=columns(rows).select(order),
+        eval_dataset=columns(held_out),
+        processing_class=tokenizer,
+        callbacks=[clock, *_early_stopping(options.early_stopping)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    _restore(model, adapters)
+    trainer.train(resume_from_checkpoint=last or None)
+    state = trainer.state
+    read = order[: state.global_step * settings.batch_size]
+    outcome = Outcome(
+        loss_curve=_curve(state.log_history),
+        train_steps=state.global_step,
+        resumed_from_step=_step_of(last),
+        tokens=sum(len(rows[number]) for number in read),
+        seconds=clock.seconds,
+        keeps_best=bool(options.early_stopping),
+    )
+    return trainer, outcome
+
+
+def last_checkpoint(folder: Path) -> str:
+    """Return the newest checkpoint that was written to its end; "" where there is none.
+
+    The trainer's state is the last file of a checkpoint.
+    """
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda one: _step_of(str(one)))) if whole else ""
+
+
+def micro_batch_size(batch_size: int, processes: int, most: int) -> int:
+    """Return the most rows at once, up to `most`, that divide a process's share of a step."""
+    share = batch_size // processes
+    return max(n for n in range(1, share + 1) if share % n == 0 and n <= max(1, most))
+
+
+def tells_packed_apart(model: Any, row: Row, dtype: torch.dtype) -> bool:
+    """Say whether what a model says of a packed row is free of the row before it.
+
+    Some take no notice of positions that begin again: those with convolutions or states, and some
+    of attention alone (gpt-oss, OPT, Bloom in transformers 5.23).
+    """
+    ids = row.prompt + row.completion
+    vocabulary = model.config.get_text_config().vocab_size
+    other = [(token + 1) % vocabulary for token in ids]
+    one, two = (_logits(model, [first, ids], dtype)[-len(ids) :] for first in (ids, other))
+    return float((one - two).abs().max() / one.abs().max()) <= _TOLERANCES[dtype]
+
+
+def _logits(model: Any, rows: Sequence[Sequence[int]], dtype: torch.dtype) -> torch.Tensor:
+    device = model.device
+    ids = torch.tensor([[token for row in rows for token in row]], device=device)
+    positions = torch.tensor([[n for row in rows for n in range(len(row))]], device=device)
+    lower = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    model.eval()
+    with torch.no_grad(), lower:
+        output = model(input_ids=ids, position_ids=positions, use_cache=False)
+    logits: torch.Tensor = output.logits[0].float()
+    return logits
+
+
+def _completions(rows: Sequence[Row]) -> Any:
+    return Dataset.from_dict(
+        {
+            "input_ids": [row.prompt + row.completion for row in rows],
+            "labels": [[_IGNORED] * len(row.prompt) + row.completion for row in rows],
+        }
+    )
+
+
+def _preferences(rows: Sequence[Row]) -> Any:
+    return Dataset.from_dict(
+        {
+            "prompt_ids": [row.prompt for row in rows],
+            "chosen_ids": [row.completion for row in rows],
+            "rejected_ids": [row.rejected for row in rows],
+        }
+    )
+
+
+def _arguments(
+    settings: Settings, options: TuningOptions, checkpoints: Path, *, resumes: bool
+) -> dict[str, Any]:
+    micro = options.micro_batch_size
+    # The best of the evaluated weights can only be kept where they are written down.
+    every = options.evaluate_every if options.early_stopping else options.checkpoint_every
+    stopping = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
+    return {
+        "output_dir": str(checkpoints),
+        "max_steps": settings.steps,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": micro,
+        "gradient_accumulation_steps": settings.batch_size // settings.processes // micro,
+        "learning_rate": settings.rate,
+        "weight_decay": settings.weight_decay,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(settings.steps * _WARM_UP),
+        "seed": settings.seed,
+        "use_cpu": settings.device == "cpu",
+        "bf16": settings.dtype == torch.bfloat16,
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "use_liger_kernel": settings.device != "cpu" and _is_installed("liger_kernel"),
+        "train_sampling_strategy": "sequential",  # the rows come in their order
+        "max_length": None,  # rows that are too long were refused
+        "eval_strategy": "steps",
+        "eval_steps": options.evaluate_every,
+        "eval_on_start": not resumes,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2 if options.early_stopping else 1,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_steps": max(1, settings.steps // _REPORTS),
+        "logging_nan_inf_filter": False,
+        "dataloader_pin_memory": settings.device != "cpu",
+        "disable_tqdm": True,
+        "report_to": "none",
+        **(stopping if options.early_stopping else {}),
+    }
+
+
+def _sft_arguments(options: TuningOptions) -> dict[str, Any]:
+    return {"padding_free": options.packing, "dataset_kwargs": {"skip_prepare_dataset": True}}
+
+
+def _dpo_arguments(options: TuningOptions) -> dict[str, Any]:
+    # In full tuning the reference is the model itself before the first step: no second copy.
+    return {"beta": options.beta, "precompute_ref_log_probs": options.tuning_mode == "full"}
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _early_stopping(patience: int) -> list[Any]:
+    return [EarlyStoppingCallback(early_stopping_patience=patience)] if patience else []
+
+
+def _adapters(model: Any) -> Mapping[str, torch.Tensor]:
+    """Copy the matrices of LoRA over 4-bit weights: TRL rounds them to bfloat16."""
+    if not getattr(model, "is_loaded_in_4bit", False):
+        return {}
+    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _restore(model: Any, adapters: Mapping[str, torch.Tensor]) -> None:
+    """Give the matrices their precision back: in bfloat16 a small step is lost."""
+    parameters = dict(model.named_parameters())
+    for name, value in adapters.items():
+        parameters[name].data = value
+
+
+def _step_of(checkpoint: str) -> int:
+    return int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+
+
+def _curve(log: Sequence[Mapping[str, Any]]) -> list[list[float | None]]:
+    """Return [step, training loss, evaluation loss] of a trainer's log, by step."""
+    rows: dict[int, list[float | None]] = {}
+    for entry in log:
+        row = rows.setdefault(entry["step"], [entry["step"], None, None])
+        row[1] = entry.get("loss", row[1])
+        row[2] = entry.get("eval_loss", row[2])
+    return [row for _, row in sorted(rows.items()) if row[1:] != [None, None]]
+
+
+class _Clock(TrainerCallback):  # type: ignore[misc]
+    """Reports progress, refuses a loss that is not a number, and evaluates at the end."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        earlier = [entry["seconds"] for entry in state.log_history if "seconds" in entry]
+        self._started = time.monotonic() - max(earlier, default=0.0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            control.should_evaluate = control.should_log = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+        losses = {name: logs[name] for name in ("loss", "eval_loss") if name in logs}
+        if not losses:
+            return
+        for loss in losses.values():
+            require_number(loss, state.global_step)
+        self.seconds = time.monotonic() - self._started
+        state.log_history[-1]["seconds"] = self.seconds
+        if state.global_step and state.is_world_process_zero:
+            left = self.seconds / state.global_step * (state.max_steps - state.global_step)
+            done = {"done": state.global_step, "total": state.max_steps}
+            self.progress({**done, "seconds_left": round(left), **losses})
+
+
+class _Quiet:
+    """What no trainer of ours does: tell its makers of a training, or write a model card."""
+
+    def _send_telemetry(self) -> None:
+        pass
+
+    def create_model_card(self, *arguments: Any, **named: Any) -> None:
+        pass
+
+
+class _Sft(_Quiet, SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer, whose evaluation loss is the mean over the tokens and not over the batches."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(compute_metrics=_mean_over_tokens, **arguments)
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Any, Any, Any]:
+        """Return the mean loss of a batch, and the sum and number of each row's losses."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output = model(**inputs, fused_lm_head=True, use_cache=False)
+        # Where rows are packed on one line, each token names its row.
+        count = inputs["input_ids"].shape[0]
+        rows = torch.arange(count, device=output.log_probs.device)[:, None]
+        rows = inputs["seq_idx"][:, 1:] if "seq_idx" in inputs else rows
+        rows = rows.expand(output.log_probs.shape).flatten().long()
+        sums = torch.zeros(int(rows.max()) + 1, 2, device=rows.device)
+        values = torch.stack([-output.log_probs.float(), output.label_mask.float()], dim=-1)
+        sums.index_add_(0, rows, values.flatten(0, 1))
+        return output.loss.detach(), sums, sums[:, 1]
+
+
+class _Dpo(_Quiet, DPOTrainer):  # type: ignore[misc]
+    """DPOTrainer, which takes rows that are tokens already."""
+
+    def _prepare_dataset(self, dataset: Any, *arguments: Any, **named: Any) -> Any:
+        return dataset
+
+
+def _mean_over_tokens(prediction: Any) -> dict[str, float]:
+    losses, tokens = prediction.predictions.sum(axis=0)
+    return {"loss": float(losses / tokens) if tokens else math.nan}
