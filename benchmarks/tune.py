@@ -1,15 +1,16 @@
-"""Our local tuning beside TRL's SFTTrainer: the same model, rows, steps, batch and threads.
+"""Our local tuning beside TRL's SFTTrainer as it comes: the same model, rows, steps and batch.
 
     python benchmarks/tune.py                                # a Llama of 10 M parameters, on a CPU
     python benchmarks/tune.py --device cuda --base-model DIR # a model of yours, on a GPU
+    python benchmarks/tune.py --words 200 600                # longer rows
 
-TRL is taken in its default settings, gradient checkpointing among them, and once without that; on a
-CPU its default of bfloat16 is off, as ours is. Both get the same LoRA, rate and chat template, and
-see every row equally often. Each run is a process of its own, ours and TRL's in turn. Tokens are
-those of the rows, without padding. Seconds run from the end of the first step to that of the last;
-with one thread on a CPU they are the process's own CPU seconds, which busy neighbours do not change
-much. The loss is that of the held-out answers after training, reckoned alike for both.
-Needs the extra `bench`.
+Ours is TRL with settings of our own, so this measures them: TRL is run in its defaults, gradient
+checkpointing among them, and without that; on a CPU its default of bfloat16 is off, as ours is. All
+get the same LoRA, rate and chat template, and see every row equally often. Each run is a process of
+its own, in turn. Tokens are those of the rows, without padding. Seconds run from the end of the
+first step to that of the last; with one thread on a CPU they are the process's own CPU seconds,
+which busy neighbours do not change much. The loss is that of the held-out answers after training,
+computed alike for all. Needs the extra `local`.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ WORDS = (
 )
 
 
-def write_rows(folder: Path) -> None:
-    """Write rows of 10 to 80 words whose answers repeat some of them."""
+def write_rows(folder: Path, shortest: int, longest: int) -> None:
+    """Write rows of so many words whose answers repeat some of them."""
     chance = random.Random(SEED)
     for name, count in (("train.jsonl", ROWS), ("eval.jsonl", HELD_OUT)):
         with (folder / name).open("w", encoding="utf-8") as file:
             for _ in range(count):
-                words = chance.choices(WORDS, k=chance.randint(10, 80))
+                words = chance.choices(WORDS, k=chance.randint(shortest, longest))
                 row = {"input_text": " ".join(words), "output_text": " ".join(words[::3])}
                 file.write(json.dumps(row) + "\n")
 
@@ -58,7 +59,7 @@ def write_base(folder: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from tunepipe.backends.local.tiny_model import learn_tokenizer
-    from tunepipe.data.formats import read_examples
+    from tunepipe.data.rows import read_examples
 
     tokenizer = learn_tokenizer(list(read_examples(folder / "train.jsonl")))
     torch.manual_seed(SEED)
@@ -69,7 +70,7 @@ def write_base(folder: Path) -> None:
         num_hidden_layers=8,
         num_attention_heads=8,
         num_key_value_heads=4,
-        max_position_embeddings=1024,
+        max_position_embeddings=4096,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
@@ -100,7 +101,10 @@ def tune_ours(
     files = (str(folder / "train.jsonl"), str(folder / "eval.jsonl"))
     request = TuningRequest(base, *files, STEPS, BATCH, options=options)
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        return load_tuned(local.tune(request, out, lambda event: tick()).model, device)
+        return load_tuned(
+            local.tune(request, out, lambda event: tick() if "loss" in event else None).model,
+            device,
+        )
 
 
 def tune_trl(
@@ -120,7 +124,7 @@ def tune_trl(
     from transformers.utils import logging
     from trl import SFTConfig, SFTTrainer
 
-    from tunepipe.data.formats import read_examples
+    from tunepipe.data.rows import read_examples
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *arguments: Any, **named: Any) -> None:
@@ -166,11 +170,9 @@ def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads:
     """Tune once in this process and print what was measured, as JSON."""
     import torch
 
-    from tunepipe.backends.local.batches import Layout, encode
-    from tunepipe.backends.local.loss import evaluation_loss
-    from tunepipe.backends.local.pretrained import load_tokenizer
-    from tunepipe.backends.local.processes import Crew
-    from tunepipe.data.formats import read_examples
+    from tunepipe.backends.local.base_model import load_tokenizer
+    from tunepipe.backends.local.rows import encode
+    from tunepipe.data.rows import read_examples
 
     clock = time.process_time if (device, threads) == ("cpu", 1) else time.perf_counter
     moments: list[float] = []
@@ -189,13 +191,26 @@ def one_run(side: str, base: str, folder: Path, mode: str, device: str, threads:
         peak = torch.cuda.max_memory_allocated()
     tokenizer = load_tokenizer(base)
     taught, held_out = (
-        encode(tokenizer, read_examples(folder / name), prompt_weight=0.0, max_tokens=1024)
+        encode(tokenizer, read_examples(folder / name), max_tokens=4096)
         for name in ("train.jsonl", "eval.jsonl")
     )
-    tokens = EPOCHS * sum(len(row.ids) for row in taught) * (STEPS - 1) / STEPS
-    layout = Layout(BATCH, 0, tokenizer.pad_token_id)
-    loss = evaluation_loss(model, held_out, layout, Crew(device))
+    tokens = EPOCHS * sum(map(len, taught)) * (STEPS - 1) / STEPS
+    loss = loss_of(model.eval(), held_out)
     print(json.dumps({"speed": tokens / seconds, "peak": peak / 2**20, "loss": loss}))
+
+
+def loss_of(model: Any, rows: Sequence[Any]) -> float:
+    """Return the mean loss of the rows' answers, in nats a token."""
+    import torch
+
+    total = 0.0
+    for row in rows:
+        ids = torch.tensor([row.prompt + row.completion], device=model.device)
+        with torch.no_grad():
+            scores = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+        losses = -scores.gather(1, ids[0, 1:, None])
+        total += losses[-len(row.completion) :].sum().item()
+    return total / sum(len(row.completion) for row in rows)
 
 
 def measured(side: str, arguments: argparse.Namespace, mode: str) -> Mapping[str, float]:
@@ -250,6 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--words", type=int, nargs=2, default=(10, 80), metavar="N")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--modes", nargs="+", default=["lora", "full"], choices=["lora", "full"])
     parser.add_argument("--base-model", default="", help="a folder in place of our small Llama")
@@ -263,7 +279,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = folder
-        write_rows(Path(folder))
+        write_rows(Path(folder), *arguments.words)
         if not arguments.base_model:
             write_base(Path(folder))
             arguments.base_model = str(Path(folder) / "base")

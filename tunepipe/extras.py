@@ -11,7 +11,10 @@ from tunepipe.errors import UsageError
 # Extra -> modules that it brings, as imported. pyproject.toml has the requirements.
 EXTRAS = {
     "kfp": ("kfp", "yaml"),
-    "local": ("accelerate", "peft", "safetensors", "tokenizers", "torch", "transformers"),
+    "local": (
+        *("accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch"),
+        *("transformers", "trl"),
+    ),
     "score": ("jsonschema", "rapidfuzz", "sacrebleu", "scipy"),
     "tables": ("openpyxl", "pandas", "pyarrow"),
     "vertex": ("google.auth", "google.cloud.aiplatform_v1", "google.cloud.storage", "google.genai"),

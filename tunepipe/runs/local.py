@@ -20,6 +20,7 @@ from types import FrameType
 from typing import IO, Any
 
 from tunepipe import errors, progress
+from tunepipe.backends.local import backend as local
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import write_json
 from tunepipe.gcp.generations import guarded, identity
@@ -90,8 +91,10 @@ def run_local(
         TunepipeError: A step failed; the message says which, why, and where the log lies.
     """
     key = key_of(parameters)
-    earlier = None if again else succeeded(runs_folder, key)
-    return earlier or _start(parameters, key, runs_folder.resolve(), shown or view())
+    if not again and (earlier := succeeded(runs_folder, key)):
+        return earlier
+    local.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
+    return _start(parameters, key, runs_folder.resolve(), shown or view())
 
 
 def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
@@ -256,6 +259,7 @@ def _process(folder: Path, lock: IO[str]) -> subprocess.Popen[str]:
     files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
     return subprocess.Popen(
         [sys.executable, "-m", "tunepipe.runs.kfp_process", *files],
+        stdin=subprocess.DEVNULL,  # no library asks anything, and none is answered by a pipe
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

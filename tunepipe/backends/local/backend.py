@@ -12,10 +12,11 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from tunepipe import extras
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import PredictionOptions, TuningOptions, read_options
 from tunepipe.data.fingerprint import fingerprint
@@ -26,6 +27,7 @@ from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress
 
 BASE = "base"
+TINY = "tiny"
 _RECORD = "tuning.json"
 _EVALUATIONS = 10
 _TINY_RATE = 1.5e-3
@@ -82,23 +84,15 @@ def check(base_model: str, options: Mapping[str, Any]) -> None:
     """Refuse what `tune` would refuse, in the first seconds of a run.
 
     Args:
-        base_model: A folder, a hub id, or "" for the tiny model.
+        base_model: A folder, a hub id, or "tiny" or "" for the tiny model.
         options: Those of the user.
 
     Raises:
         UsageError: A package is missing, an option is wrong, or the base model is none.
     """
-    from importlib.util import find_spec
-
+    extras.require("local")
+    base_model = "" if base_model == TINY else base_model
     settled = read_options(TuningOptions, options)
-    packages = ["torch", "transformers", "tokenizers", "safetensors"]
-    packages += ["trl", "peft", "accelerate"] if base_model else []
-    if missing := [package for package in packages if not find_spec(package)]:
-        raise UsageError(
-            f"the local backend needs {', '.join(missing)}, which this Python does not have",
-            where="backend local",
-            fix="pip install 'tunepipe[local]'",
-        )
     if not base_model:
         _refuse_for_tiny(options)
         return
@@ -430,12 +424,16 @@ def _parameters(model: Any) -> dict[str, int]:
 
 def _identity(request: TuningRequest) -> str:
     """Return a digest of all that decides the weights: the same digest, the same run."""
-    parts = asdict(request)
-    for name in ("train_uri", "eval_uri"):
-        parts[name] = _fingerprint(parts[name])
-    for name in ("project", "region", "display_name", "labels"):
-        del parts[name]
-    parts["options"].pop("checkpoint_dir", None)
+    parts = {
+        "base_model": request.base_model,
+        "train_uri": _fingerprint(request.train_uri),
+        "eval_uri": _fingerprint(request.eval_uri),
+        "train_steps": request.train_steps,
+        "batch_size": request.batch_size,
+        "learning_rate_multiplier": request.learning_rate_multiplier,
+        "seed": request.seed,
+        "options": {k: v for k, v in request.options.items() if k != "checkpoint_dir"},
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

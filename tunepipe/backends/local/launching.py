@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,11 @@ def tune_in_processes(
     with tempfile.TemporaryDirectory() as scratch:
         events = Path(scratch, "events.jsonl")
         work = {
-            "request": asdict(request),
+            "request": {
+                one.name: getattr(request, one.name)
+                for one in fields(request)
+                if one.name not in ("catalog", "labels")
+            },
             "options": asdict(options),
             "folder": folder,
             "identity": identity,

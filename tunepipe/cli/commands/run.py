@@ -363,6 +363,7 @@ def check_here(asked: VertexRun, out: Output) -> dict[str, Any]:
         UsageError: A parameter that the local pipeline does not have, or a judge.
         DataError: The data do not pass.
     """
+    from tunepipe.backends.local import backend as local
     from tunepipe.notifications import webhook
     from tunepipe.runs.compile import pipeline_text
     from tunepipe.runs.pipeline_spec import read
@@ -376,6 +377,7 @@ def check_here(asked: VertexRun, out: Output) -> dict[str, Any]:
             fix="tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
         )
     check_parameters(read(pipeline_text(LOCAL)), parameters)
+    local.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
     webhook.check_place(parameters["notify"], in_cloud=False)
     return show_run_plan(parameters, LOCAL, "", out)
 
