@@ -155,7 +155,7 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     assert done["model"].startswith("projects/123456789012/locations/eu/endpoints/")
     (job,) = cloud.ask("tunings").values()
     assert job["supervisedTuningSpec"]["hyperParameters"] == {
-        "epochCount": 2,
+        "epochCount": "2",
         "learningRateMultiplier": 1.0,
         "adapterSize": "ADAPTER_SIZE_FOUR",
     }

@@ -60,6 +60,9 @@ class Admin:
         del self.cloud.resources[given["name"]]
         return {}
 
+    def get_mismatches(self, _: Any) -> Any:
+        return self.cloud.mismatches
+
     def get_refused(self, _: Any) -> Any:
         return self.proxy.refused
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import re
@@ -29,7 +30,7 @@ class Fault:
     `method` is a gRPC method's name, "job" (a pipeline that runs), "token", "template" or a
     storage verb such as "storage.get". `code` is an HTTP status; `drop` cuts the connection
     "before" or "after" the call takes effect; `seconds` answers late; `after` faults when the
-    call has taken effect.
+    call has taken effect; `late_seconds` lets it take effect that long after the fault.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Fault:
     seconds: float = 0.0
     after: bool = False
     host: str = ""
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Cloud:
     drop_connections: Callable[[], None] = lambda: None
     clock_offset_seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)  # of the project; see governance.py
+    mismatches: list[str] = field(default_factory=list)  # with Google's discovery documents
     resets: list[Callable[[], None]] = field(default_factory=list)
     numbers: Any = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
 
@@ -97,6 +100,7 @@ class Cloud:
             self.faults.clear()
             self.clock_offset_seconds = 0.0
             self.facts.clear()
+            self.mismatches.clear()
 
     def call(self, method: str, request: Any, *, host: str, transport: str, bearer: str) -> Any:
         """Answer one call of a generated method, or raise what Google would."""
@@ -123,6 +127,8 @@ class Cloud:
         self.begun.append(method)
         code, calls = 200, self.calls
         try:
+            if fault and fault.late_seconds:
+                threading.Timer(fault.late_seconds, self._take_effect, (handle, calls)).start()
             if fault and not (fault.after or fault.drop == "after"):
                 self._make(fault)
             if calls is not self.calls:
@@ -140,6 +146,12 @@ class Cloud:
         finally:
             with self.lock:
                 calls.append(Call(method, host, resource, transport, code))
+
+    def _take_effect(self, handle: Callable[[], Any], calls: list[Call]) -> None:
+        """Do what a call had asked for that was given up; unless the test is over."""
+        if calls is self.calls:
+            with contextlib.suppress(exceptions.GoogleAPICallError):
+                handle()
 
     def take_fault(self, method: str, host: str = "") -> Fault | None:
         with self.lock:
@@ -195,7 +207,15 @@ class Cloud:
             found = [
                 m for name, m in self.resources.items() if name.rpartition("/")[0] + "/" == prefix
             ]
-        return sorted(found, key=lambda m: m.create_time, reverse=True)
+        return sorted(filter(self.is_listed, found), key=lambda m: m.create_time, reverse=True)
+
+    def is_listed(self, message: Any) -> bool:
+        """Whether a list shows a resource yet; the fact `lag_seconds` says how late it does."""
+        created = getattr(message, "create_time", None) or message["createTime"]
+        if isinstance(created, str):
+            created = datetime.datetime.fromisoformat(created.replace("Z", "+00:00"))
+        age = (self.now() - created).total_seconds()
+        return age >= float(self.facts.get("lag_seconds", 0.0))
 
     def calls_as_json(self) -> list[dict[str, Any]]:
         with self.lock:
@@ -234,10 +254,17 @@ def error_of(code: int, message: str) -> exceptions.GoogleAPICallError:
         400: exceptions.InvalidArgument,
         401: exceptions.Unauthenticated,
         403: exceptions.PermissionDenied,
+        408: exceptions.DeadlineExceeded,
+        409: exceptions.Aborted,
         429: exceptions.ResourceExhausted,
+        499: exceptions.Cancelled,
+        503: exceptions.ServiceUnavailable,
+        504: exceptions.DeadlineExceeded,
     }
     kind = with_grpc_status.get(code)
-    return kind(message) if kind else exceptions.from_http_status(code, message)
+    error = kind(message) if kind else exceptions.from_http_status(code, message)
+    error.code = code
+    return error
 
 
 def _check_region(host: str, resource: str) -> None:

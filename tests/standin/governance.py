@@ -67,8 +67,13 @@ class Governance:
         canonical(f"projects/{project}")
         return {"permissions": self._granted(body["permissions"])}
 
-    def _policy(self, project: str, *_: Any) -> dict[str, Any]:
+    def _policy(self, project: str, _: Any, body: dict[str, Any]) -> dict[str, Any]:
         canonical(f"projects/{project}")
+        version = body.get("options", {}).get("requestedPolicyVersion", 1)
+        if self.cloud.facts.get("conditions") and version < 3:
+            raise exceptions.InvalidArgument(
+                "Requested policy version must be 3 to read a policy with conditions."
+            )
         roles = self.cloud.facts.get("roles", _ROLES).items()
         return {
             "bindings": [
@@ -96,8 +101,10 @@ class Governance:
                 "consumerQuotaLimits": [
                     {
                         "quotaBuckets": [
-                            {"effectiveLimit": str(limit), "dimensions": {"region": region}}
-                            for region, limit in limits.items()
+                            # The global bucket comes first; it holds where no other does.
+                            {"effectiveLimit": str(limit)}
+                            | ({"dimensions": {"region": region}} if region else {})
+                            for region, limit in {"": 0, **limits}.items()
                         ]
                     }
                 ],

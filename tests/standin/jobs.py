@@ -82,9 +82,7 @@ class Jobs:
             if request.order_by == "create_time" or request.order_by.endswith(" asc"):
                 found.reverse()
             begin, size = int(request.page_token or 0), request.page_size or 100
-            page = [api.PipelineJob(job) for job in found[begin : begin + size]]
-        for job in page:
-            job.job_detail = api.PipelineJobDetail()
+            page = [_masked(job, request.read_mask.paths) for job in found[begin : begin + size]]
         more = str(begin + size) if begin + size < len(found) else ""
         return api.ListPipelineJobsResponse(pipeline_jobs=page, next_page_token=more)
 
@@ -261,6 +259,19 @@ class Jobs:
         job.job_detail = api.PipelineJobDetail(
             task_details=[_root_detail(job, outcome["outputs"]), *tasks]
         )
+
+
+def _masked(job: api.PipelineJob, paths: Any) -> api.PipelineJob:
+    """A job as a list shows it: never its details, and of the rest what the mask names."""
+    shown = api.PipelineJob(job)
+    shown.job_detail = api.PipelineJobDetail()
+    if paths and "*" not in paths:
+        shown = api.PipelineJob()
+        for path in paths:
+            if not hasattr(job, path):
+                raise exceptions.InvalidArgument(f"Invalid read_mask path: {path}")
+            setattr(shown, path, getattr(job, path))
+    return shown
 
 
 def _check_request(job: api.PipelineJob, job_id: str) -> None:

@@ -18,6 +18,7 @@ from google.api_core import exceptions
 from google.protobuf import json_format
 
 from .cloud import TOKEN, Cloud, Dropped
+from .discovery import answer_problems, request_problems
 from .governance import Governance
 from .storage import Reply, Storage
 from .surface import Binding, Method
@@ -36,7 +37,15 @@ class Rest:
         self.routes = [(b, m) for m in surface.values() for b in m.bindings]
 
     def answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
-        """Find the service and let it answer."""
+        """Find the service and let it answer; both sides are held against Google's documents."""
+        host = headers.get("Host", "").partition(":")[0]
+        reply = self._answer(verb, target, headers, body)
+        self.cloud.mismatches += request_problems(host, verb, target, body)
+        if reply.code == 200:
+            self.cloud.mismatches += answer_problems(host, verb, target, reply.body)
+        return reply
+
+    def _answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
         host = headers.get("Host", "").partition(":")[0]
         if host == "oauth2.googleapis.com":
             return self._guarded("token", host, target, _token)
@@ -152,7 +161,11 @@ def serve(
                 self.connection.close()
                 return
             except exceptions.GoogleAPICallError as error:
-                reply = error_reply(error)
+                # A download's error is plain text: there is no JSON where bytes were asked for.
+                plain = "alt=media" in self.path
+                reply = (
+                    Reply(error.message.encode(), int(error.code)) if plain else error_reply(error)
+                )
             self.send_response(reply.code)
             for name, value in reply.headers.items():
                 self.send_header(name, value)

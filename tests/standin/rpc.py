@@ -8,14 +8,25 @@ from typing import Any
 
 import grpc
 from google.api_core import exceptions
+from google.protobuf import json_format
 
 from .cloud import Cloud, Dropped
+from .discovery import message_problems
 from .surface import Method
 
 
 class _Handler(grpc.GenericRpcHandler):
     def __init__(self, cloud: Cloud, surface: dict[str, Method]) -> None:
         self.cloud, self.surface = cloud, surface
+
+    def _compare(self, request: Any, reply: Any) -> None:
+        """Hold the resources in a call and its answer against Google's discovery documents."""
+        bodies = [(type(reply).__name__, _json_of(reply), False)] if reply is not None else []
+        for field in ("pipeline_job", "schedule", "dataset", "model_evaluation"):
+            if (body := getattr(request, field, None)) is not None:
+                bodies.append((type(body).__name__, _json_of(body), True))
+        for kind, body, sent in bodies:
+            self.cloud.mismatches += message_problems(kind, body, sent=sent)
 
     def service(self, details: Any) -> Any:
         method = self.surface.get(details.method)
@@ -26,9 +37,11 @@ class _Handler(grpc.GenericRpcHandler):
         def answer(request: Any, context: Any) -> Any:
             host = context._rpc_event.call_details.host.decode().partition(":")[0]
             try:
-                return self.cloud.call(
+                reply = self.cloud.call(
                     method.name, request, host=host, transport="grpc", bearer=str(bearer)
                 )
+                self._compare(request, reply)
+                return reply
             except Dropped:
                 self.cloud.drop_connections()
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
@@ -40,6 +53,11 @@ class _Handler(grpc.GenericRpcHandler):
             request_deserializer=_deserializer(method.request),
             response_serializer=_serialize,
         )
+
+
+def _json_of(message: Any) -> Any:
+    plain = type(message).pb(message) if hasattr(type(message), "pb") else message
+    return json_format.MessageToDict(plain)
 
 
 def serve(

@@ -47,4 +47,6 @@ def cloud(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn
         shutil.rmtree(bucket, ignore_errors=True)  # a step just killed may still write
     (standin.buckets / BUCKET).mkdir(exist_ok=True)
     yield standin
-    assert standin.ask("refused") == []  # nobody tried to reach anything but Google
+    assert standin.ask("refused") == []  # only Google was asked
+    mismatches = standin.ask("mismatches")  # with Google's discovery documents
+    assert not mismatches, "\n".join(sorted(set(mismatches)))

@@ -2,11 +2,17 @@
 
 A file that a step writes through its mount is an object at once. Generations are the files' times
 of change in nanoseconds, so they need no store of their own.
+
+Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
+deleted), `requester_pays` (a request has to name a project that pays), `versioning`, `encodings`
+(the contentEncoding of an object, by its name) and `folders` (objects that stand for folders).
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -44,6 +50,11 @@ class Storage:
         url = urlsplit(target)
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         path = url.path
+        objects = "/o" in path
+        if self.cloud.facts.get("requester_pays") and objects and "userProject" not in query:
+            raise exceptions.BadRequest(
+                "Bucket is a requester pays bucket but no user project provided."
+            )
         with self.lock:
             if path.startswith("/upload/storage/v1/b/"):
                 return self._upload(verb, path, query, headers, body)
@@ -60,7 +71,10 @@ class Storage:
             bucket = self._bucket(match[1])
             if not match[2]:
                 place = self.cloud.facts.get("location")
-                return _json(_bucket_resource(bucket) | ({"location": place} if place else {}))
+                rules = _rules(self.cloud.facts)
+                return _json(
+                    _bucket_resource(bucket) | rules | ({"location": place} if place else {})
+                )
             if not match[3]:
                 return self._list(bucket, query)
             return self._object(verb, bucket, unquote(match[3]), query, headers, body)
@@ -86,19 +100,34 @@ class Storage:
         copy = re.match(r"(.*)/(rewriteTo|copyTo)/b/([^/]+)/o/(.*)\Z", name)
         if verb == "POST" and copy:
             source = self._existing(bucket, copy[1], {})
-            made = self._write(bucket.parent / copy[3], copy[4], source.read_bytes(), query)
+            made = self._write(self._bucket(copy[3]), copy[4], source.read_bytes(), query)
             if copy[2] == "copyTo":
                 return _json(made)
             return _json({"kind": "storage#rewriteResponse", "done": True, "resource": made})
         path = self._existing(bucket, name, query)
         if verb == "DELETE":
+            self._check_retention(bucket, name)
             path.unlink()
             return Reply(code=204)
-        if verb in ("PATCH", "PUT"):
-            return _json(_resource(bucket, name))
-        if query.get("alt") != "media":
-            return _json(_resource(bucket, name))
-        return _media(path, headers.get("Range"), _resource(bucket, name))
+        if query.get("alt") != "media" or verb in ("PATCH", "PUT"):
+            encoding = self.cloud.facts.get("encodings", {}).get(name, "")
+            more = {"contentEncoding": encoding} if encoding else {}
+            return _json(_resource(bucket, name) | more)
+        encoding = self.cloud.facts.get("encodings", {}).get(name, "")
+        if encoding == "gzip" and "gzip" not in headers.get("Accept-Encoding", ""):
+            # Decompressive transcoding: the whole object, whatever range was asked for.
+            return Reply(gzip.decompress(path.read_bytes()))
+        reply = _media(path, headers.get("Range"), _resource(bucket, name))
+        if encoding:
+            reply.headers["Content-Encoding"] = encoding
+        return reply
+
+    def _check_retention(self, bucket: Path, name: str) -> None:
+        if self.cloud.facts.get("retention_seconds") and (bucket / name).is_file():
+            raise exceptions.Forbidden(
+                f"Object '{bucket.name}/{name}' is subject to bucket's retention policy or object"
+                " retention and cannot be deleted or overwritten until 2027-01-01T00:00:00Z"
+            )
 
     def _existing(self, bucket: Path, name: str, query: dict[str, str]) -> Path:
         path = bucket / name
@@ -115,6 +144,7 @@ class Storage:
         names = sorted(
             str(path.relative_to(bucket)) for path in bucket.rglob("*") if path.is_file()
         )
+        names = sorted([*names, *self.cloud.facts.get("folders", ())])
         names = [name for name in names if name.startswith(prefix)]
         if "matchGlob" in query:
             pattern = re.compile(_glob_pattern(query["matchGlob"]) + r"\Z", re.DOTALL)
@@ -127,7 +157,10 @@ class Storage:
         begin, size = int(query.get("pageToken", "0")), int(query.get("maxResults", "1000"))
         page: dict[str, Any] = {
             "kind": "storage#objects",
-            "items": [_resource(bucket, name) for name in names[begin : begin + size]],
+            "items": [
+                _folder(bucket, name) if name.endswith("/") else _resource(bucket, name)
+                for name in names[begin : begin + size]
+            ],
             "prefixes": folders,
         }
         if begin + size < len(names):
@@ -170,6 +203,7 @@ class Storage:
         path = bucket / name
         before = _present(path)
         _check_generation(before, query)
+        self._check_retention(bucket, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         if _generation(path) <= before:  # the file system's clock is coarse
@@ -213,7 +247,25 @@ def _resource(bucket: Path, name: str) -> dict[str, Any]:
         "timeCreated": stamp,
         "updated": stamp,
         "crc32c": base64.b64encode(google_crc32c.Checksum(data).digest()).decode(),
+        "md5Hash": base64.b64encode(hashlib.md5(data).digest()).decode(),
+        "etag": base64.b64encode(_generation(path).encode()).decode(),
     }
+
+
+def _folder(bucket: Path, name: str) -> dict[str, Any]:
+    return {"kind": "storage#object", "bucket": bucket.name, "name": name, "size": "0"}
+
+
+def _rules(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a bucket says of its own rules."""
+    rules: dict[str, Any] = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}}
+    if seconds := facts.get("retention_seconds"):
+        rules["retentionPolicy"] = {"retentionPeriod": str(seconds), "isLocked": True}
+    if facts.get("requester_pays"):
+        rules["billing"] = {"requesterPays": True}
+    if facts.get("versioning"):
+        rules["versioning"] = {"enabled": True}
+    return rules
 
 
 def _bucket_resource(bucket: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -107,7 +108,7 @@ class Tunings:
         return Reply(json.dumps(answer).encode(), headers={"Content-Type": "application/json"})
 
     def _create(self, parent: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
-        spec = _checked(body)
+        body, spec = _checked(body)
         train = self._rows(spec.get("trainingDatasetUri", ""))
         held_out = spec.get("validationDatasetUri", "")
         if held_out:
@@ -134,6 +135,7 @@ class Tunings:
         prefix = f"{canonical(parent)}/tuningJobs/"
         with self.cloud.lock:
             found = [job for name, job in self.cloud.resources.items() if name.startswith(prefix)]
+            found = list(filter(self.cloud.is_listed, found))
         begin, size = int(query.get("pageToken", 0)), int(query.get("pageSize", 50))
         if not 0 < size <= 100:
             raise exceptions.InvalidArgument(f"page_size must be in [1, 100], is {size}.")
@@ -151,16 +153,26 @@ class Tunings:
         job = self.cloud.find(name)
         if job["state"] in _OVER:
             raise exceptions.FailedPrecondition(f"The TuningJob is in state {job['state']}.")
-        job["state"], job["endTime"] = "JOB_STATE_CANCELLED", _time(self.cloud.now())
-        job["error"] = {"code": 1, "message": "The TuningJob was cancelled."}
+        job["state"] = "JOB_STATE_CANCELLING"
+        job["_cancelled"] = time.monotonic() + self.cloud.facts.get("cancelling_seconds", 0.0)
+        self._finish_cancelling(job)
         return {}
 
+    def _finish_cancelling(self, job: dict[str, Any]) -> None:
+        if job["state"] == "JOB_STATE_CANCELLING" and time.monotonic() >= job["_cancelled"]:
+            job["state"], job["endTime"] = "JOB_STATE_CANCELLED", _time(self.cloud.now())
+            job["error"] = {"code": 1, "message": "The TuningJob was cancelled."}
+
     def _advance(self, job: dict[str, Any]) -> None:
+        self._finish_cancelling(job)
+        if job["state"] == "JOB_STATE_CANCELLING":
+            return
         if job["state"] in _OVER or self.hold.is_set():
             return
         self.looks[job["name"]] = self.looks.get(job["name"], 0) + 1
         if self.looks[job["name"]] == 1:
             job["state"], job["startTime"] = "JOB_STATE_RUNNING", _time(self.cloud.now())
+            job["tuningJobMetadata"] = {"completedEpochCount": "1", "completedStepCount": "5"}
             return
         wanted = job["_wanted"]
         if wanted and wanted != "nan" and not wanted.startswith("dropped "):
@@ -278,8 +290,11 @@ def _judgement(question: str) -> str:
     return "A" if first == reference else "B"
 
 
-def _checked(body: dict[str, Any]) -> dict[str, Any]:
-    """Read a TuningJob; an unknown field or value is a 400. Returns the one spec."""
+def _checked(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a TuningJob; an unknown field or value is a 400.
+
+    Returns the job as Google writes it back, whole numbers as strings, and its one spec.
+    """
     from google.cloud.aiplatform_v1beta1 import TuningJob
     from google.genai import types
 
@@ -302,7 +317,16 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
         raise exceptions.InvalidArgument("output_uri belongs to open models, and they need it.")
     if is_open and message.supervised_tuning_spec.hyper_parameters.learning_rate_multiplier:
         raise exceptions.InvalidArgument("learning_rate_multiplier is not supported.")
-    return dict(specs[0])
+    written = json_format.MessageToDict(message)
+    if _PREFERENCE in body:
+        written[_PREFERENCE] = _in_strings(body[_PREFERENCE])
+    return written, dict(specs[0])
+
+
+def _in_strings(spec: dict[str, Any]) -> dict[str, Any]:
+    numbers = spec.get("hyperParameters", {})
+    epochs = {"epochCount": str(numbers["epochCount"])} if "epochCount" in numbers else {}
+    return {**spec, "hyperParameters": {**numbers, **epochs}}
 
 
 def _without_level(body: dict[str, Any]) -> dict[str, Any]:

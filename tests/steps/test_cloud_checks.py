@@ -47,6 +47,9 @@ def test_a_sound_project_lets_the_run_go_on(cloud, capsys, backend, model):
         ({"denied": ["storage.objects.create"]}, CloudError, "bucket", "roles/storage.objectAdmin"),
         ({"location": "US"}, LimitError, "bucket", f"--location {REGION}"),
         ({"quota": {TPU: {REGION: 0}}}, CloudError, "quota", "ask for 64"),
+        # No bucket of this region: the global one, which comes first, holds.
+        ({"quota": {TPU: {"us-east1": 64}}}, CloudError, "quota", "ask for 64"),
+        ({"requester_pays": True}, CloudError, "bucket", "another bucket"),
     ],
 )
 def test_a_problem_stops_the_run_with_the_command_that_mends_it(cloud, facts, kind, where, fix):
@@ -55,6 +58,12 @@ def test_a_problem_stops_the_run_with_the_command_that_mends_it(cloud, facts, ki
         looked()
     assert caught.value.where == where
     assert fix in caught.value.fix
+
+
+def test_a_policy_with_conditions_and_a_bucket_that_keeps_objects_are_read(cloud, capsys):
+    cloud.ask("facts", {"conditions": True, "retention_seconds": 864000})
+    assert "problem" not in looked()
+    assert "keeps every object for 10 days" in capsys.readouterr().out
 
 
 def test_the_quota_is_held_against_the_users_own_tables(cloud):

@@ -95,6 +95,8 @@ def of_cloud(check: str, found: str, fix: str) -> Finding:
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
 _USAGE = "https://serviceusage.googleapis.com"
 _ACCOUNTS = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
+# A policy with conditions is not given in an older form.
+_POLICY_OPTIONS = {"options": {"requestedPolicyVersion": 3}}
 _INTERFACES = ("aiplatform.googleapis.com", "storage.googleapis.com")
 _JOB_RIGHTS = (
     *("aiplatform.pipelineJobs.create", "aiplatform.pipelineJobs.get"),
@@ -162,7 +164,7 @@ def roles(place: Place) -> Iterator[Finding]:
     number = _number(place)
     account = place.service_account or f"{number}-compute@developer.gserviceaccount.com"
     agent = f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
-    policy = google_rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", {})
+    policy = google_rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", _POLICY_OPTIONS)
     wanted = (
         (agent, ("roles/aiplatform.serviceAgent",)),
         (account, ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor")),
@@ -201,6 +203,7 @@ def bucket(place: Place) -> Iterator[Finding]:
         yield Finding("bucket", PROBLEM, told, fix, LimitError.exit_code)
     else:
         yield Finding("bucket", OK, f"gs://{name} lies in {lies}")
+    yield from _bucket_rules(name, found)
     granted = google_rest.call("GET", f"{url}/iam/testPermissions", permissions=_BUCKET_RIGHTS)
     missing = sorted({*_BUCKET_RIGHTS} - {*granted.get("permissions", ())})
     if missing:
@@ -208,6 +211,18 @@ def bucket(place: Place) -> Iterator[Finding]:
             f"storage buckets add-iam-policy-binding gs://{name}", "roles/storage.objectAdmin"
         )
         yield of_cloud("bucket", f"missing on gs://{name}: {', '.join(missing)}", fix)
+
+
+def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[Finding]:
+    """Report the rules of a bucket that bear on a run."""
+    if retention := bucket.get("retentionPolicy"):
+        days = int(retention["retentionPeriod"]) / 86400
+        found = f"gs://{name} keeps every object for {days:g} days"
+        fix = "a run writes new objects alone, and its results stay that long; nothing to do"
+        yield Finding("bucket", OK, found, fix)
+    if bucket.get("billing", {}).get("requesterPays"):
+        fix = "managed tuning jobs cannot name a project that pays: use another bucket"
+        yield of_cloud("bucket", f"gs://{name} lets the requester pay", fix)
 
 
 def quota(place: Place) -> Iterator[Finding]:
@@ -300,15 +315,21 @@ def _pages(url: str) -> Iterator[Any]:
 
 
 def _limit(metrics: Iterator[Any], name: str, region: str) -> int | None:
-    """Find a metric's limit in a region; -1 on Google's side means without limit."""
+    """Return a metric's limit in a region; None where the metric is not listed.
+
+    The bucket without dimensions holds in every region that has no bucket of its own.
+    """
     for metric in metrics:
         if metric.get("displayName", "").lower() != name.lower():
             continue
         for limit in metric.get("consumerQuotaLimits", ()):
-            for bucket in limit.get("quotaBuckets", ()):
-                if bucket.get("dimensions", {}).get("region") == region:
-                    value = int(bucket.get("effectiveLimit", 0))
-                    return value if value >= 0 else 1 << 62
+            buckets = {
+                bucket.get("dimensions", {}).get("region", ""): int(bucket.get("effectiveLimit", 0))
+                for bucket in limit.get("quotaBuckets", ())
+            }
+            if buckets.keys() & {region, ""}:
+                value = buckets.get(region, buckets.get("", 0))
+                return value if value >= 0 else 1 << 62  # -1: without limit
     return None
 
 

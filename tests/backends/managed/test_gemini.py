@@ -99,7 +99,7 @@ def test_what_is_sent(cloud: StandIn, tmp_path: Path) -> None:
         "validationDatasetUri": f"gs://{BUCKET}/data/eval.gemini.jsonl",
         "exportLastCheckpointOnly": True,
         "hyperParameters": {
-            "epochCount": 2,
+            "epochCount": "2",
             "learningRateMultiplier": 1.0,
             "adapterSize": "ADAPTER_SIZE_FOUR",
         },
@@ -208,7 +208,7 @@ def test_a_tuned_model_is_tuned_further(cloud: StandIn, tmp_path: Path) -> None:
     further = tuned(asked, tmp_path / "second")
     job = jobs(cloud)[-1]
     assert "baseModel" not in job
-    given = {"tuned_model_name": first.model, "checkpoint_id": "1"}
+    given = {"tunedModelName": first.model, "checkpointId": "1"}
     assert job["preTunedModel"] == {**given, "baseModel": FLASH}
     # 39 steps are 5 epochs of 60 rows: 6,000 tokens x 5 x 10 USD a million, its base's price.
     assert further.cost_usd == pytest.approx(0.3)

@@ -48,7 +48,7 @@ def test_tunes_into_the_bucket(cloud: StandIn, request_: TuningRequest, tmp_path
         "trainingDatasetUri": f"gs://{BUCKET}/data/train.prompt-completion.jsonl",
         "validationDatasetUri": f"gs://{BUCKET}/data/eval.prompt-completion.jsonl",
         "tuningMode": "TUNING_MODE_FULL",
-        "hyperParameters": {"epochCount": 3},
+        "hyperParameters": {"epochCount": "3"},
     }
 
 
@@ -66,7 +66,7 @@ def test_a_rate_a_mode_and_a_place_may_be_named(cloud: StandIn, tmp_path: Path) 
     assert job["name"].split("/")[3] == "us-central1"
     assert job["supervisedTuningSpec"]["tuningMode"] == "TUNING_MODE_PEFT_ADAPTER"
     assert job["supervisedTuningSpec"]["hyperParameters"] == {
-        "epochCount": 3,
+        "epochCount": "3",
         "adapterSize": "ADAPTER_SIZE_SIXTEEN",
         "learningRate": pytest.approx(1e-4),
     }
