@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,14 @@ from tunepipe.files import replacing
 from tunepipe.validation.problems import CODES
 
 FOLDER = Path(__file__).parent
-PAGES = ("api.md", "components.md", "command.md", "costs.md", "validation.md")
+PAGES = (
+    "api.md",
+    "command.md",
+    "components.md",
+    "costs.md",
+    "troubleshooting.md",
+    "validation.md",
+)
 COLUMNS = 100
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -140,6 +148,34 @@ def service_limits() -> str:
     return _table(head, map(_service_row, load_catalog().service_table.services.values()))
 
 
+def advice() -> str:
+    """Tabulate the remedies for Google's messages."""
+    table = tomllib.loads(_read(FOLDER.parent / "tunepipe" / "gcp" / "advice.toml"))
+    return _table(
+        ("in the message", "what to do"),
+        (
+            ("<br>".join(map(_code, _alternatives(row["pattern"]))), _line(row["fix"]))
+            for row in table["symptom"]
+        ),
+    )
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """Split a regular expression at the bars that are in no group."""
+    parts, depth = [""], 0
+    for letter in pattern:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "|" and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
+
+
 def command_help() -> str:
     """Give the help of the command and of every verb."""
     command: Any = typer.main.get_command(app)
@@ -167,6 +203,7 @@ def public_api() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "api": public_api,
     "components": component_ports,
+    "advice": advice,
     "regions": regions,
     "hours": hours,
     "accelerators": accelerator_prices,

@@ -1,10 +1,25 @@
+"""The pages: generated parts are current, commands and links exist, and code runs as written."""
+
+import json
+import os
+import re
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
 
-DOCS = Path(__file__).parents[1] / "docs"
+from tunepipe.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+BLOCK = re.compile(r"^```([\w ]+?)(?: title=\"(.+?)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", GENERATE["PAGES"])
@@ -22,6 +37,116 @@ def test_a_stale_part_is_seen():
     assert made.endswith("<!-- end -->\nafter\n")
 
 
-def test_every_part_stands_on_a_page():
+def test_every_generated_part_is_on_a_page():
     pages = "".join((DOCS / name).read_text(encoding="utf-8") for name in GENERATE["PAGES"])
     assert all(f"<!-- generated: {part} -->" in pages for part in GENERATE["PARTS"])
+
+
+def verbs(command, *path):
+    for name, below in command.commands.items():
+        if hasattr(below, "commands"):
+            yield from verbs(below, *path, name)
+        else:
+            yield " ".join([*path, name]), {word for one in below.params for word in one.opts}
+
+
+OPTIONS = dict(verbs(typer.main.get_command(app)))
+
+
+def commands(page):
+    """The lines of a page that call tunepipe, each with the lines that it goes on in."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = "".join(block for _, _, block in BLOCK.findall(text))
+    indented = "".join(re.findall(r"^    (.*\n)", text, re.MULTILINE))
+    for line in re.findall(r"^(?:\$ )?(tunepipe [a-z].*)", fenced + indented, re.MULTILINE):
+        yield re.sub(r"\s+#.*", "", line)
+    yield from re.findall(r"`(tunepipe [a-z][^`\n]*)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_pages_have_verbs_and_options_that_exist(page):
+    for line in commands(page):
+        words = line.split()
+        verb = " ".join(words[1:3]) if words[1] == "schedule" and len(words) > 2 else words[1]
+        if words[1:] in (["schedule"], ["schedule", "apply,"]):
+            continue
+        assert verb in OPTIONS, f"{page.name}: {line}"
+        used = set(re.findall(r"(?<=\s)(--[a-z][a-z-]*)", line)) - {"--help"}
+        assert used <= OPTIONS[verb], f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if target.startswith("https://github.com/OWNER/tunepipe/blob/main/"):
+            assert (ROOT / target.partition("/main/")[2]).exists(), target
+        elif "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_nothing_says_to_install_a_name_that_is_not_ours():
+    for page in PAGES:
+        assert not re.search(r"(pip|pipx|tool) install '?tunepipe(\[\w+\])?'?\s*$",
+                             page.read_text("utf-8"), re.MULTILINE), page  # fmt: skip
+
+
+def test_the_site_is_built_and_asks_nothing_of_the_network(tmp_path):
+    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--quiet"]
+    if not command[0].exists():
+        command = [sys.executable, "-m", "mkdocs", *command[1:]]
+    done = subprocess.run(
+        [*command, "--site-dir", tmp_path], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = {page.name for page in tmp_path.glob("*.html")}
+    assert {page.with_suffix(".html").name for page in DOCS.glob("*.md")} <= built
+    for page in tmp_path.glob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|link|img)\b[^>]*(?:src|href)=\"?([^\"\s>]+)", html)
+        outside = [url for url in loaded if url.startswith(("http:", "https:", "//"))]
+        assert not [url for url in outside if "github.com/OWNER" not in url], page.name
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A folder with the files that docs/extending.md speaks of."""
+    shutil.copytree(ROOT / "compiled", tmp_path / "compiled")
+    shutil.copy(ROOT / "examples" / "orders.jsonl", tmp_path)
+    answers = {"tuned": lambda n: {"quantity": n % 7}, "base": lambda n: {"quantity": 1}}
+    for name, answer in answers.items():
+        rows = (
+            {"id": str(n), "input": "q", "reference": json.dumps({"quantity": n % 7}),
+             "prediction": json.dumps(answer(n))}
+            for n in range(60)
+        )  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_every_block_of_extending_runs_as_written(shop):
+    text = (DOCS / "extending.md").read_text(encoding="utf-8")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    blocks = BLOCK.findall(text)
+    assert {language for language, _, _ in blocks} == {"python", "sh", "toml"}
+    for language, title, block in blocks:
+        if title:
+            (shop / title).write_text(block, encoding="utf-8")
+            continue
+        check = ""
+        if "dsl.pipeline" in block:
+            check = "from kfp import compiler\ncompiler.Compiler().compile(mine, 'mine.yaml')\n"
+        (shop / "block.py").write_text(block + check, encoding="utf-8")
+        program = [sys.executable, "block.py"]
+        if language == "sh":
+            program = ["bash", "-euo", "pipefail", "-c", block]
+        done = subprocess.run(program, cwd=shop, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        if "shop.py:quantity" in block:
+            assert "better" in done.stderr
+    spec = yaml.safe_load((shop / "mine.yaml").read_text())
+    assert set(spec["root"]["dag"]["tasks"]) == {"validate-jsonl", "train"}
+    images = re.findall(r"image: (\S+)", (shop / "mine/components/validate_jsonl.yaml").read_text())
+    assert images == ["europe-docker.pkg.dev/my-project/images/tunepipe:0.2.0"]
