@@ -30,7 +30,7 @@ def compare_models(
         guard_tuned: The tuned model's predictions on prompts that must not get worse; none, or an
             empty file, guards nothing.
         guard_base: The base model's on the same prompts.
-        task: text, classification, json, or auto.
+        task: text, classification, json, calls, or auto.
         margin: How much worse than the champion still counts as no worse, 0 to 1.
         guard_margin: The loss on the guarded prompts that is still acceptable, 0 to 1; 0 refuses
             only a loss that is shown.

@@ -48,7 +48,7 @@ def compute_train_steps(
         max_cost_usd: Stop above this estimate, in US dollars; 0 sets no limit.
         tables: Values that replace those of the package's dated tables, of the same shape.
         eval: The rows held out, which have to suit the task; none are not looked at.
-        task: text, classification, json, or auto.
+        task: text, classification, json, calls, or auto.
         margin: As compare_models takes it; here it is only checked, as all that follow.
         guard_margin: As compare_models takes it.
         max_output_tokens: As the evaluation takes it.

@@ -122,7 +122,7 @@ def build_tuning_pipeline(
             max_cost_usd: Stop before tuning above this estimate; 0 sets no limit.
             tables: Values that replace those of the package's dated tables.
             options: Backend-specific options.
-            task: text, classification, json, or auto.
+            task: text, classification, json, calls, or auto.
             margin: How much worse than the champion still counts as no worse.
             guard_uri: Rows with prompts that must not get worse; empty guards nothing.
             guard_margin: The loss on them that is still acceptable.

@@ -454,7 +454,7 @@ def score(
         predictions: A predictions file, or a DataFrame with the columns id, input, reference and
             prediction.
         baseline: Another model's answers to the same rows; None for no comparison.
-        task: text, classification or json; "auto" decides by the references.
+        task: text, classification, json or calls; "auto" decides by the references.
         metric: The metric that decides; "" for the task's own.
         margin: How much worse still counts as not worse, 0 to 1.
         seed: The seed of the intervals, 0 to 2**32 - 1.

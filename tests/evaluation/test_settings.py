@@ -6,8 +6,9 @@ import pytest
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.schema import BACKENDS
-from tunepipe.errors import UsageError
-from tunepipe.evaluation.settings import check_settings
+from tunepipe.data.formats import example
+from tunepipe.errors import DataError, UsageError
+from tunepipe.evaluation.settings import check_parts, check_settings
 
 PRICE = {"usd_per_million_read": 1.0, "usd_per_million_written": 2.0}
 OURS = {"prices": {"answers": {"gemini-9-flash": PRICE}}}
@@ -52,8 +53,8 @@ def test_what_can_be_meant_is_taken(backend, settings):
         ({"max_output_tokens": True}, "max_output_tokens", "from 1 up"),
         ({"seed": -1}, "seed", "from 0 to 4,294,967,295"),
         ({"seed": 2**32}, "seed", "from 0 to 4,294,967,295"),
-        ({"task": "nope"}, "task", "text, classification, json, auto"),
-        ({"task": ["json"]}, "task", "text, classification, json, auto"),
+        ({"task": "nope"}, "task", "text, classification, json, calls, auto"),
+        ({"task": ["json"]}, "task", "text, classification, json, calls, auto"),
         ({"asking": 8}, "asking", "such as"),
         ({"asking": {"wokers": 8}}, "asking.wokers", "did you mean workers?"),
         ({"asking": {"engine": "vllm"}}, "asking.engine", "one of attempts"),
@@ -73,3 +74,37 @@ def test_what_cannot_be_meant_is_refused(settings, where, fix):
         check_settings(settings, "gemini")
     assert caught.value.where == where
     assert fix in caught.value.fix
+
+
+IMAGE = {"fileData": {"mimeType": "image/png", "fileUri": "gs://b/i.png"}}
+TOOLS = [{"functionDeclarations": [{"name": "f"}]}]
+
+
+def example_of(*parts, **more):
+    contents = [
+        {"role": "user", "parts": list(parts)},
+        {"role": "model", "parts": [{"text": "a"}]},
+    ]
+    return example({"contents": contents, **more}, "gemini", 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "judge", "refused"),
+    [
+        ("gemini-3.5-flash", example_of({"text": "q"}, IMAGE, tools=TOOLS), "", ""),
+        ("gemini-3.5-flash", example_of(IMAGE), "gemini-3.5-flash", "the judge reads text alone"),
+        ("gemini-3.5-flash", example_of({"text": "q"}, tools=TOOLS), "gemini-3.5-flash", ""),
+        ("qwen/qwen3@qwen3-4b", example_of({"text": "q"}, tools=TOOLS), "", ""),
+        ("qwen/qwen3@qwen3-4b", example_of(IMAGE), "", "holds image, which qwen"),
+        ("meta/llama4@llama-4-scout-17b-16e-instruct", example_of(IMAGE), "", ""),
+        ("tiny", example_of(IMAGE), "", "holds image, which tiny"),
+    ],
+)
+def test_rows_that_a_model_or_a_judge_cannot_be_shown_are_refused(model, row, judge, refused):
+    found = load_catalog().find_model(model)
+    if not refused:
+        check_parts([row], found, judge)
+        return
+    with pytest.raises(DataError, match=refused) as caught:
+        check_parts([row], found, judge)
+    assert "line 3" in caught.value.where

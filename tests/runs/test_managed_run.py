@@ -59,9 +59,9 @@ tunable = true
 @pytest.mark.parametrize(
     ("model", "own", "code", "said", "unsaid"),
     [
-        (ENDED, False, 0, "discontinued on 2026-10-20; its successor is gemini-3.5-flash", "error"),
+        (ENDED, False, 0, "refused since 2026-09-20; it answers until 2027-03-31", "error"),
         (NEVER, False, 3, "cannot be tuned fix: gemini-3.5-flash", "warning"),
-        (ENDED, True, 0, "ends on 2999-01-01", "discontinued"),
+        (ENDED, True, 0, "ends on 2999-01-01", "refused"),
         (NEVER, True, 0, "4 epochs", "cannot be tuned"),
     ],
 )
@@ -90,7 +90,7 @@ def test_no_option_gets_past_the_ceiling(dataset: str, capfd: pytest.CaptureFixt
     for backend in ("gemini", "open-model"):
         wanted = ["run", "--backend", backend, "--dataset", dataset, *PLACE, *ceiling, "--dry-run"]
         assert main.run(wanted) == 2
-        assert "has no such option" in capfd.readouterr().err
+        assert "unknown name epochs" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("backend", ["gemini", "open-model", "large-model"])

@@ -153,6 +153,11 @@ class Resources:
         self.rows[endpoint.name] = self.rows.pop(name)
         return str(endpoint.name)
 
+    def confuse(self, endpoint: str) -> None:
+        """Let an endpoint remember the next row's answer to each question."""
+        questions, answers = zip(*self.rows[endpoint], strict=True)
+        self.rows[endpoint] = list(zip(questions, answers[1:] + answers[:1], strict=True))
+
     def known_answer(self, model: str, text: str) -> str:
         """What a model says: a tuned one what it remembers, a base model nothing of use."""
         return _answer(self._rows_of(model), text)
@@ -224,9 +229,28 @@ def _pair(row: dict[str, Any]) -> tuple[str, str]:
         asked, answers = row["contents"][-1], row.get("completions")
         best = max(answers, key=lambda one: one["score"])["completion"] if answers else asked
         asked = asked if answers else row["contents"][-2]
-        return _text(asked["parts"][0]), _text(best["parts"][0])
+        return question(_typed(asked)), question(_typed(best))
     messages = row["messages"]
     return _text(messages[-2]), _text(messages[-1])
+
+
+def question(content: dict[str, Any]) -> str:
+    """What a model is asked, or answers: a lone text as it is, else all parts that are no thought.
+
+    So whoever leaves a picture out asks another question.
+    """
+    parts = [part for part in content.get("parts", ()) if not part.get("thought")]
+    if len(parts) == 1 and set(parts[0]) == {"text"}:
+        return str(parts[0]["text"])
+    return json.dumps(parts, sort_keys=True)
+
+
+def _typed(content: dict[str, Any]) -> dict[str, Any]:
+    """A content as Google's own type writes it."""
+    from google.cloud.aiplatform_v1beta1 import Content
+
+    message = json_format.ParseDict(content, Content.pb()())
+    return dict(json_format.MessageToDict(message))
 
 
 def _text(part: dict[str, Any]) -> str:

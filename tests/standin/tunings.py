@@ -20,7 +20,7 @@ from google.api_core import exceptions
 from google.protobuf import json_format
 
 from .cloud import Cloud, canonical
-from .resources import Resources
+from .resources import Resources, question
 from .storage import Reply
 from .tuning_board import Board
 
@@ -52,7 +52,8 @@ class Tunings:
     """The service of tuning jobs. A job ends after `looks` looks, unless it is held.
 
     How jobs end is asked for by faults of the method "tuning": the message "nan" makes the losses
-    not a number, "dropped N" drops N rows, and anything else fails the job with that message.
+    not a number, "dropped N" drops N rows, "confused" teaches each row the answer of the next, and
+    anything else fails the job with that message.
     """
 
     def __init__(self, cloud: Cloud, resources: Resources, board: Board) -> None:
@@ -175,7 +176,7 @@ class Tunings:
             job["tuningJobMetadata"] = {"completedEpochCount": "1", "completedStepCount": "5"}
             return
         wanted = job["_wanted"]
-        if wanted and wanted != "nan" and not wanted.startswith("dropped "):
+        if wanted not in ("", "nan", "confused") and not wanted.startswith("dropped "):
             job["state"], job["error"] = "JOB_STATE_FAILED", {"code": 3, "message": wanted}
         else:
             self._succeed(job, wanted)
@@ -224,6 +225,8 @@ class Tunings:
         endpoint = self.resources.deploy({**body, "model": model})["name"]
         if base.startswith("gemini-3"):
             endpoint = self.resources.move(endpoint, _SERVED_IN.get(region, region))
+        if job["_wanted"] == "confused":
+            self.resources.confuse(endpoint)
         checkpoints = [{"checkpointId": "1", "epoch": "1", "step": "5", "endpoint": endpoint}]
         only_last = spec.get("exportLastCheckpointOnly")
         more = {} if only_last else {"checkpoints": checkpoints}
@@ -258,13 +261,20 @@ class Tunings:
         publisher = model.partition("/publishers/google/models/")[2]
         if publisher and not _ANSWERS.match(publisher):
             raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")
-        asked = request.contents[-1].parts[0].text
+        asked = question(json_format.MessageToDict(request.contents[-1]))
         if not _judgement(asked) and _thinks_too_long(body):
             return {"candidates": [{"finishReason": "MAX_TOKENS"}]}
         text = _judgement(asked) or self.resources.known_answer(model, asked)
         if text == "BLOCK":
             return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
-        content = {"role": "model", "parts": [{"text": text}]}
+        parts = [{"text": text}]
+        if text.startswith("[{"):
+            parts = json.loads(text)
+            if any("functionCall" in part for part in parts) and not request.tools:
+                parts = [{"text": "I know no function to call."}]
+        if _thinks(body):
+            parts.insert(0, {"text": "Let me think.", "thought": True})
+        content = {"role": "model", "parts": parts}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
 
     def _count(self, model: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
@@ -276,6 +286,12 @@ class Tunings:
             raise exceptions.InvalidArgument("contents is not specified.")
         texts = [part.text for content in request.contents for part in content.parts]
         return {"totalTokens": sum(-(-len(text) // 3) for text in texts)}
+
+
+def _thinks(body: dict[str, Any]) -> bool:
+    """A model that is told to think much shows its thoughts."""
+    thinking = body.get("generationConfig", {}).get("thinkingConfig", {})
+    return "HIGH" in (thinking.get("thinkingLevel"), thinking.get("thinking_level"))
 
 
 def _judgement(question: str) -> str:

@@ -75,15 +75,23 @@ class Prompt:
         id: The row's identity; the answer comes back under it.
         messages: The conversation so far, as {"role", "content"} with the roles system, user
             and assistant; the last is the user's.
+        fields: The row as decoded, with files, tools and the answer that is wanted; {} if the
+            messages are all there is.
+        format: The format of `fields`.
     """
 
     id: str
     messages: Sequence[Mapping[str, str]]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    format: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer; `text` is None where the model gave none, which is never a score of 0."""
+    """A model's answer; `text` is None where the model gave none.
+
+    Function calls are lines of the text, as `data.function_calls` writes them.
+    """
 
     id: str
     text: str | None

@@ -39,6 +39,7 @@ class Model(Row, frozen=True, kw_only=True):
         backend: The backend that tunes it.
         formats: Dataset formats that it is tuned on.
         regions: Where it can be tuned; ("local",) on this machine.
+        takes: What it takes besides text: image, audio, video, document, tools, code.
         batch_size: Examples a step, one number or one for each region.
         batch_size_assumed: Whether the service hides its batch size and ours is a guess.
         default_steps: Training steps where none are given, or 0.
@@ -74,6 +75,7 @@ class Model(Row, frozen=True, kw_only=True):
     formats: Names
     regions: Names
     batch_size: Count | dict[str, Count]
+    takes: Names = ()
     batch_size_assumed: bool = False
     default_steps: Whole = 0
     default_epochs: Whole = 0

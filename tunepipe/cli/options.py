@@ -63,7 +63,7 @@ Tables = Annotated[
     ),
 ]
 Task = Annotated[
-    str, typer.Option(metavar="NAME", help="Scored as auto, text, classification or json.")
+    str, typer.Option(metavar="NAME", help="Scored as auto, text, classification, json or calls.")
 ]
 Metric = Annotated[
     str,

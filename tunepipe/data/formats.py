@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunepipe.errors import DataError, UsageError
@@ -54,6 +54,8 @@ class Example:
         messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
         reference: The answer wanted: the last assistant turn.
         rejected: The answer that a preference row turns down; "" in other rows.
+        fields: The row as decoded, for models that take more than text.
+        format: The row's format.
     """
 
     line: int
@@ -61,6 +63,8 @@ class Example:
     messages: tuple[Mapping[str, str], ...]
     reference: str
     rejected: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    format: str = ""
 
 
 def detect_format(row: Mapping[str, Any]) -> str | None:
@@ -99,7 +103,8 @@ def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
     """
     prompt, reference = checked_conversation(row, format, line)
     rejected = _rejected(row) if format == "preference" else ""
-    return Example(line, _identity(prompt, reference), tuple(prompt), reference, rejected)
+    identity = _identity(prompt, reference)
+    return Example(line, identity, tuple(prompt), reference, rejected, row, format)
 
 
 def checked_conversation(

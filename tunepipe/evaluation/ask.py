@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.data.formats import Example, input_text
+from tunepipe.data.parts import media_of, readable
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, TunepipeError
@@ -121,7 +122,11 @@ def predict_rows(
     settings, pace = dict(settings or {}), pace or RequestPacing()
     path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
     with AnswerFile.open(path) as work:
-        pending = [Prompt(one.id, one.messages) for one in examples if one.id not in work.answered]
+        pending = [
+            Prompt(one.id, one.messages, one.fields, one.format)
+            for one in examples
+            if one.id not in work.answered
+        ]
         told = _Told(progress, len(examples), len(examples) - len(pending))
         for answer in ask_all(backend, model, pending, settings, pace):
             work.add(answer)
@@ -275,7 +280,11 @@ def _prediction(
 ) -> Prediction:
     text = answered.get(example.id)
     error = "" if text is not None else errors.get(example.id, "no answer")
-    return Prediction(example.id, input_text(example), example.reference, text, error)
+    # The input is for people: files are named in it, and listed for the report.
+    media = media_of(example.fields)
+    question = readable(input_text(example)) if media else input_text(example)
+    fields = {"media": media} if media else {}
+    return Prediction(example.id, question, example.reference, text, error, fields=fields)
 
 
 def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[str, Any]) -> Path:

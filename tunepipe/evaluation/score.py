@@ -17,7 +17,13 @@ import numpy as np
 from tunepipe.arguments import SEED_MAX, check_margin, check_range, hint
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import UsageError
-from tunepipe.evaluation import classification_metrics, custom_metrics, json_metrics, text_metrics
+from tunepipe.evaluation import (
+    call_metrics,
+    classification_metrics,
+    custom_metrics,
+    json_metrics,
+    text_metrics,
+)
 from tunepipe.evaluation.comparison import (
     BETTER,
     EXCLUDED,
@@ -52,6 +58,7 @@ def _kind(task: str) -> _Kind:
         "text": text_metrics,
         "classification": classification_metrics,
         "json": json_metrics,
+        "calls": call_metrics,
     }[task]
     return _Kind(module.measure, module.CONTENT, module.PRIMARY, module.PAIRED)
 

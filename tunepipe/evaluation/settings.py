@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.errors import UsageError
+from tunepipe.catalog.schema import Model
+from tunepipe.data.formats import Example
+from tunepipe.data.parts import MEDIA, kinds_of
+from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.judge_prompt import check_template
 from tunepipe.evaluation.pacing import PACING_OPTIONS
 from tunepipe.evaluation.tasks import check_task
@@ -67,6 +70,33 @@ def check_settings(
     _check_judge(
         settings.get("judge_model", ""), settings.get("judge_prompt", ""), catalog or load_catalog()
     )
+
+
+def check_parts(examples: Iterable[Example], model: Model, judge_model: str = "") -> None:
+    """Refuse held-out rows that the model or the judge could not be shown as they are.
+
+    Args:
+        examples: The held-out rows.
+        model: The model that is tuned and asked.
+        judge_model: The judge; "" for none. It reads text alone.
+
+    Raises:
+        DataError: A row holds what one of them does not take; it names the line and the part.
+    """
+    for example in examples:
+        kinds = kinds_of(example.fields)
+        if unknown := sorted(kinds - set(model.takes)):
+            raise DataError(
+                f"the row holds {', '.join(unknown)}, which {model.name} does not take",
+                where=f"line {example.line} of the evaluation rows",
+                fix="remove such rows, or tune a model that takes them",
+            )
+        if judge_model and kinds & MEDIA:
+            raise DataError(
+                f"the row holds {', '.join(sorted(kinds & MEDIA))}, and the judge reads text alone",
+                where=f"line {example.line} of the evaluation rows",
+                fix="leave judge_model out, or remove such rows",
+            )
 
 
 def _check_asking(asking: Any, backend: str) -> None:

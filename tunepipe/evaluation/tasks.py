@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tunepipe.data.function_calls import read_calls
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.tokenization import normalized
 
-TASKS = ("text", "classification", "json")
+TASKS = ("text", "classification", "json", "calls")
 MAX_LABELS = 200
 MAX_OUTPUT_TOKENS = 256  # the pipelines' own default
 MAX_DEPTH = 64
@@ -33,8 +34,9 @@ def choose_task(references: Sequence[str], name: str = "auto") -> Task:
     """Take the task that was set, or detect it from the references.
 
     Returns:
-        "json" if all references are JSON objects; "classification" if at most 200 short texts
-        occur three times each on average; else "text".
+        "calls" if a reference calls a function; "json" if all references are JSON objects;
+        "classification" if at most 200 short texts occur three times each on average; else
+        "text".
 
     Raises:
         UsageError: The name is not a task.
@@ -42,6 +44,8 @@ def choose_task(references: Sequence[str], name: str = "auto") -> Task:
     check_task(name)
     if name != "auto":
         return Task(name, "set")
+    if calling := sum(bool(read_calls(text)) for text in references):
+        return Task("calls", f"{calling:,} of {len(references):,} references call a function")
     if all(parse(text) is not None for text in references):
         return Task("json", "every reference is a JSON object")
     labels = {normalized(text) for text in references}

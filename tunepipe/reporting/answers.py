@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunepipe.data.function_calls import readable
 from tunepipe.reporting.formatting import clip
 from tunepipe.reporting.word_diff import Piece, diff
 
@@ -26,7 +27,7 @@ def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
     """Sort rows into what changed and what did not, and mark each answer's differences.
 
     Args:
-        rows: `rows` of the report's facts.
+        rows: `rows` of the report's facts; the images of `media` are data: URIs.
         most: How many rows the page shows; flips come first, in the order they have.
 
     Returns:
@@ -66,11 +67,12 @@ def _kind(row: Mapping[str, Any]) -> str:
 
 
 def _row(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    reference = _text(row.get("reference"))
+    reference = readable(_text(row.get("reference")))
     answers = [_answer(name, row[name], reference, limit) for name in _MODELS if _has(row, name)]
     return {
         "id": _text(row.get("id")),
         "input": clip(_text(row.get("input")), limit),
+        "media": _media(row.get("media")),
         "reference": clip(reference, limit),
         "answers": answers,
     }
@@ -83,14 +85,27 @@ def _has(row: Mapping[str, Any], name: str) -> bool:
 def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any]:
     if answer is None:
         return {"model": name, "state": "unanswered", "pieces": [], "left_out": 0}
-    text, left_out = clip(_text(answer), limit)
-    if _text(answer) == reference:
+    # Calls are shown as calls, and not as the JSON that they are kept in.
+    answer = readable(_text(answer))
+    text, left_out = clip(answer, limit)
+    if answer == reference:
         return {"model": name, "state": "same", "pieces": [], "left_out": 0}
     pieces = diff(reference[:limit], text) if reference else [Piece("same", text)]
     shared = any(piece.kind == "same" for piece in pieces)
     if not shared:
         pieces = [Piece("same", text)]
     return {"model": name, "state": "other", "pieces": pieces, "left_out": left_out}
+
+
+def _media(files: Any) -> list[dict[str, str]]:
+    """List a row's files by type, and by image or place."""
+    if not isinstance(files, list):
+        return []
+    return [
+        {name: _text(file.get(name)) for name in ("mime_type", "image", "uri")}
+        for file in files
+        if isinstance(file, Mapping)
+    ]
 
 
 def _text(value: Any) -> str:

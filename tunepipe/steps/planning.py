@@ -10,7 +10,7 @@ from typing import Any
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
-from tunepipe.evaluation.settings import check_settings
+from tunepipe.evaluation.settings import check_parts, check_settings
 from tunepipe.evaluation.tasks import check_references, cut_answers
 from tunepipe.files import write_json
 from tunepipe.planning.plan import Plan, plan
@@ -84,11 +84,14 @@ def check_later_steps(
 
     Raises:
         UsageError: A setting is wrong, or the references are not the task's.
-        DataError: A row cannot be read.
+        DataError: A row cannot be read, or the model or the judge does not take its parts.
     """
     catalog = load_catalog(tables)
-    check_settings(settings, catalog.find_model(model, backend).backend, catalog)
-    references = [row.reference for row in read_examples(eval.path)] if eval else []
+    found = catalog.find_model(model, backend)
+    check_settings(settings, found.backend, catalog)
+    rows = list(read_examples(eval.path)) if eval else []
+    check_parts(rows, found, str(settings.get("judge_model", "")))
+    references = [row.reference for row in rows]
     check_references(settings["task"], references)
     longest = max((estimate_tokens(text) for text in references), default=0)
     return cut_answers(longest, settings["max_output_tokens"])

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tunepipe.data.predictions import read
+from tunepipe.errors import TunepipeError
 from tunepipe.files import replacing
+from tunepipe.gcp import storage
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
 from tunepipe.steps.artifacts import Artifact, paths_of
+
+_TYPES = frozenset(("image/png", "image/jpeg", "image/webp", "image/gif"))
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+# A report holds this many bytes of pictures in all, and of one picture, and reads this many files.
+PAGE_BYTES, PICTURE_BYTES, FILES = 6 << 20, 256 << 10, 100
 
 
 def report_step(
@@ -49,12 +58,14 @@ def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:
     """Lay the models' answers to each row side by side, in the order of the tuned model's file."""
     answers = {name: {row.id: row for row in read(path)} for name, path in paths.items()}
     flipped = {flip["id"]: flip["flip"] for flip in flips}
+    pictures = Thumbnails()
     return [
         {
             "id": row.id,
             "input": row.input,
             "reference": row.reference,
             "flip": flipped.get(row.id, ""),
+            "media": pictures.shown(row.fields.get("media")),
             **{name: rows[row.id].prediction for name, rows in answers.items() if row.id in rows},
         }
         for row in answers.get("tuned", {}).values()
@@ -64,3 +75,45 @@ def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:
 def _json(path: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     return found
+
+
+class Thumbnails:
+    """Reads pictures until the page holds enough of them."""
+
+    def __init__(self) -> None:
+        self._bytes_left, self._files_left = PAGE_BYTES, FILES
+
+    def shown(self, media: Any) -> list[dict[str, str]]:
+        """List a row's files for the report.
+
+        Args:
+            media: The files of a prediction: `mime_type`, and `uri` or `data` in base64.
+
+        Returns:
+            For each its `mime_type`, its `uri` or "", and `image`: a data: URI, or "" where it is
+            no picture, cannot be read or is too large.
+        """
+        if not isinstance(media, list):
+            return []
+        return [self._shown(file) for file in media if isinstance(file, dict)]
+
+    def _shown(self, file: dict[str, Any]) -> dict[str, str]:
+        kind, uri = str(file.get("mime_type", "")), str(file.get("uri", ""))
+        image = ""
+        if kind in _TYPES:
+            data = str(file.get("data", "")) or self._read(uri)
+            if _BASE64.fullmatch(data) and len(data) <= min(PICTURE_BYTES, self._bytes_left):
+                self._bytes_left -= len(data)
+                image = f"data:{kind};base64,{data}"
+        return {"mime_type": kind, "uri": uri, "image": image}
+
+    def _read(self, uri: str) -> str:
+        """Read a file of Cloud Storage in base64; "" where it is too large or cannot be read."""
+        if not storage.is_gcs(uri) or not self._files_left:
+            return ""
+        self._files_left -= 1
+        try:
+            small = storage.stat(uri).bytes * 4 // 3 <= min(PICTURE_BYTES, self._bytes_left)
+            return base64.b64encode(storage.read_bytes(uri)).decode() if small else ""
+        except TunepipeError:
+            return ""  # the report names the file, and a picture less fails no run

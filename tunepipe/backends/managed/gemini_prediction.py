@@ -1,12 +1,20 @@
-"""Ask a Gemini model: a tuned one by its endpoint, or a base model."""
+"""Ask a Gemini model: a tuned one by its endpoint, or a base model.
+
+A row with files or tools is sent as it is: its contents, system instruction, tools and tool
+configuration. Calls of functions come back as lines of the answer (`data.function_calls`).
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.managed.parameters import thinking
+from tunepipe.data.function_calls import Call, write_answer
+from tunepipe.data.parts import kinds_of
+from tunepipe.data.prompts import gemini_request
 from tunepipe.gcp.genai import as_google_core, client, place_of, told
 
 _ANSWER_SECONDS = 120.0
@@ -20,7 +28,8 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             (`projects/P/locations/L/publishers/google/models/gemini-3.5-flash`).
         prompts: The questions.
         settings: max_output_tokens (256), temperature (0), seed, top_p, and thinking_level or
-            thinking_budget; without these two a base model thinks as little as it can.
+            thinking_budget; without these two a base model thinks as little as it can. Models that
+            take no sampling parameters are asked without them.
 
     Yields:
         One answer a prompt; its `text` is None where the model blocked or refused the prompt.
@@ -56,24 +65,73 @@ def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:
     from google.api_core import exceptions as api
+
+    try:
+        contents, request_config = _request(prompt)
+    except ValueError as error:  # a row that is not of Google's types, or cannot be written so
+        return Answer(prompt.id, None, f"refused: {str(error).splitlines()[0]}")
+    config, *others = configs
+    try:
+        with as_google_core():
+            response = asked.models.generate_content(
+                model=model, contents=contents, config={**request_config, **config}
+            )
+    except api.BadRequest as error:
+        message = str(error.message).lower()
+        if others and "thinking" in message:
+            return _ask(asked, model, prompt, others)
+        if config.keys() & _SAMPLING and any(word in message for word in _SAMPLING_WORDS):
+            # Models from Gemini 4 on take no sampling parameters.
+            plain = [_without_sampling(one) for one in configs]
+            return _ask(asked, model, prompt, plain)
+        return Answer(prompt.id, None, f"refused: {error.message}")
+    return _answer(prompt.id, response)
+
+
+_SAMPLING = {"temperature", "top_p", "seed"}
+_SAMPLING_WORDS = ("temperature", "top_p", "topp", "seed", "sampling")
+
+
+def _without_sampling(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in _SAMPLING}
+
+
+def _request(prompt: Prompt) -> tuple[list[Any], dict[str, Any]]:
+    """Write a prompt as contents and the part of the config that belongs to the row.
+
+    Raises:
+        ValueError: The row is not of Google's types.
+    """
     from google.genai import types
 
+    request = _text_request(prompt)
+    if kinds_of(prompt.fields):
+        request = gemini_request(prompt.fields, prompt.format)
+    # Through JSON, where base64 is read as the bytes that it stands for.
+    contents = [_read(types.Content, content) for content in request["contents"]]
+    config: dict[str, Any] = {"automatic_function_calling": {"disable": True}}
+    if "systemInstruction" in request:
+        config["system_instruction"] = _read(types.Content, request["systemInstruction"])
+    if "tools" in request:
+        config["tools"] = [_read(types.Tool, tool) for tool in request["tools"]]
+    if "toolConfig" in request:
+        config["tool_config"] = _read(types.ToolConfig, request["toolConfig"])
+    return contents, config
+
+
+def _read(kind: Any, value: Any) -> Any:
+    return kind.model_validate_json(json.dumps(value))
+
+
+def _text_request(prompt: Prompt) -> dict[str, Any]:
     system = "\n".join(m["content"] for m in prompt.messages if m["role"] == "system")
     contents = [
         {"role": _ROLES[m["role"]], "parts": [{"text": m["content"]}]}
         for m in prompt.messages
         if m["role"] != "system"
     ]
-    config, *others = configs
-    told = types.GenerateContentConfig(**config, system_instruction=system or None)
-    try:
-        with as_google_core():
-            response = asked.models.generate_content(model=model, contents=contents, config=told)
-    except api.BadRequest as error:
-        if others and "thinking" in str(error.message).lower():
-            return _ask(asked, model, prompt, others)
-        return Answer(prompt.id, None, f"refused: {error.message}")
-    return _answer(prompt.id, response)
+    instruction = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
+    return {"contents": contents, **instruction}
 
 
 _ROLES = {"user": "user", "assistant": "model"}
@@ -86,7 +144,14 @@ def _answer(prompt_id: str, response: Any) -> Answer:
         return Answer(prompt_id, None, f"blocked: {reason}" if reason else "no candidate came")
     candidate = response.candidates[0]
     parts = (candidate.content and candidate.content.parts) or []
-    text = "".join(part.text for part in parts if part.text and not part.thought)
+    # Thoughts are no answer.
+    spoken = [part for part in parts if not part.thought]
+    calls = [
+        Call(str(part.function_call.name), dict(part.function_call.args or {}))
+        for part in spoken
+        if part.function_call
+    ]
+    text = write_answer("".join(part.text for part in spoken if part.text), calls)
     if not text:
         reason = candidate.finish_reason and candidate.finish_reason.name
         return Answer(prompt_id, None, f"no text came, and the model stopped for {reason}")

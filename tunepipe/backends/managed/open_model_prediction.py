@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
+from tunepipe.data.function_calls import read_calls, write_answer
+from tunepipe.data.parts import kinds_of
+from tunepipe.data.prompts import openai_request
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients as google_clients
 
@@ -69,8 +73,10 @@ def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
     if settings.get("request_format") == "prompt":
         return {"prompt": "\n\n".join(m["content"] for m in prompt.messages), **limits}
-    messages = [dict(message) for message in prompt.messages]
-    return {"@requestFormat": "chatCompletions", "messages": messages, **limits}
+    request: Mapping[str, Any] = {"messages": [dict(message) for message in prompt.messages]}
+    if kinds_of(prompt.fields):
+        request = openai_request(prompt.fields, prompt.format)
+    return {"@requestFormat": "chatCompletions", **request, **limits}
 
 
 def _answer(prompt_id: str, asked: str, predictions: Any) -> Answer:
@@ -82,7 +88,9 @@ def _answer(prompt_id: str, asked: str, predictions: Any) -> Answer:
         return Answer(prompt_id, found.partition(echoed)[2] if echoed in found else found)
     choices = found.get("choices") if isinstance(found, Mapping) else None
     if choices:
-        text = choices[0].get("message", {}).get("content") or choices[0].get("text")
-        if text:
-            return Answer(prompt_id, str(text))
+        message = choices[0].get("message") or {}
+        text = str(message.get("content") or choices[0].get("text") or "")
+        calls = read_calls(json.dumps(message.get("tool_calls") or []))
+        if answer := write_answer(text, calls):
+            return Answer(prompt_id, answer)
     return Answer(prompt_id, None, "the endpoint gave no answer")

@@ -1,0 +1,145 @@
+"""Metrics of function calls: is the right function called, with the right arguments?
+
+Calls of one answer are parallel, so that their order counts in `calls_in_order` alone. A row whose
+reference makes no call is right if the answer makes none; what it says instead is not scored.
+Values of arguments are equal as `json_metrics.same` has it: 1 equals 1.0, but not "1".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from tunepipe.data.function_calls import Call, read_calls, write_answer
+from tunepipe.evaluation.json_metrics import same
+from tunepipe.evaluation.metric import Metric, mean, share, share_of
+from tunepipe.evaluation.normalization import canonical_value
+
+MAX_ARGUMENTS = 50
+
+Calls = Sequence[Call]
+
+
+def content(text: str) -> str:
+    """Return an answer's calls with their arguments' content; a text without calls is itself."""
+    calls = read_calls(text)
+    if not calls:
+        return text
+    return write_answer("", [Call(call.name, canonical_value(call.arguments)) for call in calls])
+
+
+# The metric that decides, those shown both strict and by content, and the content of an answer.
+PRIMARY, PAIRED, CONTENT = "call_accuracy", ("call_accuracy", "calls_exact"), content
+
+
+def measure(
+    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+) -> list[Metric]:
+    """Measure all metrics of the rows' calls.
+
+    Args:
+        predictions: The answers, one or more.
+        references: The right answers, in the same order.
+        only: PAIRED for those metrics alone; empty for all.
+    """
+    pairs = [
+        (read_calls(answer), read_calls(reference))
+        for answer, reference in zip(predictions, references, strict=True)
+    ]
+    accuracy = mean("call_accuracy", [call_accuracy(*pair) for pair in pairs])
+    exact = share("calls_exact", [call_accuracy(*pair) == 1.0 for pair in pairs])
+    if only:
+        return [accuracy, exact]
+    return [
+        share("calls_made", [bool(answer) == bool(wanted) for answer, wanted in pairs]),
+        share("functions_match", [_names(answer) == _names(wanted) for answer, wanted in pairs]),
+        accuracy,
+        exact,
+        share("calls_in_order", [_same_in_order(*pair) for pair in pairs]),
+        *(_argument(function, name, pairs) for function, name in _arguments(pairs)),
+    ]
+
+
+def call_accuracy(answer: Calls, reference: Calls) -> float:
+    """Score the calls of one answer, 0..1.
+
+    Each call of the reference is paired with the call of the same function that suits it best. A
+    pair scores the share of function and arguments that are right, arguments too many included;
+    calls that are missing or too many score 0.
+    """
+    if not answer and not reference:
+        return 1.0
+    total = sum(score for _, _, score in _matched(answer, reference))
+    return total / max(len(answer), len(reference))
+
+
+def _matched(answer: Calls, reference: Calls) -> list[tuple[int, int, float]]:
+    """Pair calls so that the sum of their scores is largest: (answer's, reference's, score)."""
+    if not answer or not reference:
+        return []
+    scores = np.array([[_score(made, wanted) for wanted in reference] for made in answer])
+    if scores.size == 1:
+        return [(0, 0, float(scores[0, 0]))]
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(scores, maximize=True)
+    return [
+        (int(row), int(column), float(scores[row, column]))
+        for row, column in zip(rows, columns, strict=True)
+    ]
+
+
+def _score(made: Call, wanted: Call) -> float:
+    if made.name != wanted.name:
+        return 0.0
+    names = made.arguments.keys() | wanted.arguments.keys()
+    right = sum(_holds(made, name, wanted) for name in names)
+    return (1 + right) / (1 + len(names))
+
+
+def _holds(made: Call, name: str, wanted: Call) -> bool:
+    both = name in made.arguments and name in wanted.arguments
+    return both and same(made.arguments[name], wanted.arguments[name])
+
+
+def _names(calls: Calls) -> Counter[str]:
+    return Counter(call.name for call in calls)
+
+
+def _same_in_order(answer: Calls, reference: Calls) -> bool:
+    return len(answer) == len(reference) and all(
+        _score(made, wanted) == 1.0 for made, wanted in zip(answer, reference, strict=True)
+    )
+
+
+def _arguments(pairs: Sequence[tuple[Calls, Calls]]) -> list[tuple[str, str]]:
+    """Return the references' functions and arguments, the most frequent first, at most 50."""
+    counts = Counter(
+        (call.name, name) for _, reference in pairs for call in reference for name in call.arguments
+    )
+    return [pair for pair, _ in counts.most_common(MAX_ARGUMENTS)]
+
+
+def _argument(function: str, name: str, pairs: Sequence[tuple[Calls, Calls]]) -> Metric:
+    """Measure one argument: right where each call of the reference that has it has it right."""
+    right, counted = [], []
+    for answer, reference in pairs:
+        made = {wanted: answer[row] for row, wanted, _ in _matched(answer, reference)}
+        asked = [
+            number
+            for number, call in enumerate(reference)
+            if call.name == function and name in call.arguments
+        ]
+        counted.append(bool(asked))
+        right.append(
+            bool(asked)
+            and all(
+                number in made
+                and made[number].name == function
+                and _holds(made[number], name, reference[number])
+                for number in asked
+            )
+        )
+    return share_of(f"argument:{function}.{name}", right, counted)
