@@ -28,7 +28,7 @@ def held_out(folder, references):
         (WORDS[:200], {"task": "classification"}, ""),
         (WORDS, {"task": "json"}, "a reference is not a JSON object"),
         (WORDS, {"task": "classification"}, "201 different labels"),
-        (JSON, {"task": "nope"}, "there is no task nope"),
+        (JSON, {"task": "nope"}, "'nope' is not a task"),
         (JSON, {"task": "json", "margin": 5}, "5 is out of range"),
         (JSON, {"task": "json", "asking": {"engine": "vllm"}}, "no such setting"),
     ],
