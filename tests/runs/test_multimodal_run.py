@@ -19,9 +19,7 @@ PARAMETERS = {
     "type": "OBJECT",
     "properties": {"city": {"type": "STRING"}, "days": {"type": "INTEGER"}},
 }
-FUNCTIONS = [
-    {"name": name, "parameters": PARAMETERS} for name in ("weather", "traffic", "pollen")
-]
+FUNCTIONS = [{"name": name, "parameters": PARAMETERS} for name in ("weather", "traffic", "pollen")]
 
 
 def picture(number: int) -> str:
