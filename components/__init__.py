@@ -1,22 +1,14 @@
-"""KFP components: thin shells over the core and the backends."""
+"""KFP components: signatures and port descriptions; the work is done in tunepipe.steps."""
 
-from tunepipe.components.data import (
-    compare_data,
-    find_changes,
-    fingerprint_dataset,
-    load_rows,
-    remember_data,
-    report_unchanged,
-)
+from tunepipe.components.conclusion import conclude_run, send_notice, write_report
 from tunepipe.components.evaluation import compare_models, import_evaluation, judge_models
 from tunepipe.components.gemini import evaluate_gemini, tune_gemini
 from tunepipe.components.local import evaluate_model, tune_local
-from tunepipe.components.notification import record_outcome, send_notice
 from tunepipe.components.open_model import evaluate_open_model, tune_open_model
 from tunepipe.components.palm import evaluate_large_model, tune_large_model
-from tunepipe.components.planning import check_cloud, compute_train_steps
-from tunepipe.components.promotion import keep_champion, lookup_champion, promote_model
-from tunepipe.components.reporting import write_report
+from tunepipe.components.planning import compute_train_steps
+from tunepipe.components.preparation import check_cloud, fingerprint_dataset, prepare_run
+from tunepipe.components.promotion import lookup_champion, promote_model
 from tunepipe.components.splitting import split_dataset
 from tunepipe.components.validation import (
     list_shards,
@@ -27,26 +19,21 @@ from tunepipe.components.validation import (
 
 __all__ = [
     "check_cloud",
-    "compare_data",
     "compare_models",
     "compute_train_steps",
+    "conclude_run",
     "evaluate_gemini",
     "evaluate_large_model",
     "evaluate_model",
     "evaluate_open_model",
-    "find_changes",
     "fingerprint_dataset",
     "import_evaluation",
     "judge_models",
-    "keep_champion",
     "list_shards",
-    "load_rows",
     "lookup_champion",
     "merge_validations",
+    "prepare_run",
     "promote_model",
-    "record_outcome",
-    "remember_data",
-    "report_unchanged",
     "send_notice",
     "split_dataset",
     "tune_gemini",

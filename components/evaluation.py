@@ -20,6 +20,7 @@ def compare_models(
     margin: float = 0.0,
     guard_margin: float = 0.0,
     seed: int = 0,
+    settings: dict = {},  # noqa: B006
 ) -> str:
     """Compare models on the same rows with paired statistics.
 
@@ -31,10 +32,11 @@ def compare_models(
             empty file, guards nothing.
         guard_base: The base model's on the same prompts.
         task: text, classification, json, calls, or auto.
-        margin: How much worse than the champion still counts as no worse, 0 to 1.
-        guard_margin: The loss on the guarded prompts that is still acceptable, 0 to 1; 0 refuses
-            only a loss that is shown.
+        margin: Largest acceptable loss against the champion, 0 to 1.
+        guard_margin: Largest acceptable loss on the guarded prompts, 0 to 1; 0 refuses only a loss
+            that is shown.
         seed: Seeds the resampling.
+        settings: The same settings in a mapping, such as the scoring of prepare_run; they win.
 
     Returns:
         comparison: Scores, comparisons, verdict, reason and flips as JSON.
@@ -47,8 +49,8 @@ def compare_models(
 
     predictions = {"tuned": tuned, "base": base, "champion": champion}
     guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}
-    settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
-    found = compare_step({**predictions, **guard}, comparison.path, **settings)
+    named = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
+    found = compare_step({**predictions, **guard}, comparison.path, **{**named, **settings})
     found.log(tuned_metrics, base_metrics, confusion)
     return found.verdict
 

@@ -12,31 +12,56 @@ def evaluate_model(
     model: Input[Model],
     eval: Input[Dataset],
     predictions: Output[Artifact],
+    base_predictions: Output[Artifact],
+    champion_predictions: Output[Artifact],
+    guard_predictions: Output[Artifact],
+    guard_base_predictions: Output[Artifact],
     metrics: Output[Metrics],
+    base: Input[Model] = None,
+    champion: str = "",
+    guard_uri: str = "",
+    guard_fingerprint: str = "",
     max_output_tokens: int = 256,
     settings: dict = {},  # noqa: B006
     work_dir: str = "",
 ) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
-    """Ask a model on this machine every held-out row; an unanswered one is never scored as wrong.
+    """Ask models on this machine every held-out row, one model after the other.
+
+    Unanswered rows are counted, and never scored as wrong. A model that is not given is not asked,
+    and its predictions are an empty file. All models share one limit on requests.
 
     Args:
-        model: The model to ask. One that stands for no model gives no predictions.
-        eval: The rows held out.
+        model: The tuned model: a folder in Hugging Face layout or a hub id.
+        eval: The held-out rows.
+        base: The model before tuning.
+        champion: The model in service, by its name.
+        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
+        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
         max_output_tokens: The longest answer, in tokens.
-        settings: Backend-specific options, such as requests_per_minute.
+        settings: batch_size, engine, device, precision, four_bit, threads.
         work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps none.
+            and pays for no row twice. Empty keeps them next to the predictions.
 
     Returns:
         predictions: A JSON object a line: id, input, reference, prediction.
-        metrics: Rows, unanswered rows, exact matches.
-        rows: How many rows were asked.
-        unanswered: How many of them gave no answer.
+        base_predictions: The base model's.
+        champion_predictions: The champion's.
+        guard_predictions: The tuned model's on the guarded rows.
+        guard_base_predictions: The base model's on them.
+        metrics: Rows, unanswered rows and exact matches of each model.
+        rows: Number of rows that the tuned model was asked.
+        unanswered: Number of them without an answer.
     """
-    from tunepipe.steps.local import evaluate_step
+    from tunepipe.backends.local import backend
+    from tunepipe.steps.artifacts import model_of
+    from tunepipe.steps.evaluation import evaluate
 
-    settings = {**settings, "max_output_tokens": max_output_tokens}
-    found = evaluate_step(model, eval.path, predictions.path, work_dir, settings)
+    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
+    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
+    how = {"max_output_tokens": max_output_tokens, **settings}
+    guard = (guard_uri, guard_fingerprint)
+    found = evaluate(backend, "local", models, eval.path, guard, files, how, work_dir)
     for name, value in found.items():
         metrics.log_metric(name, value)
     return (found["rows"], found["unanswered"])
@@ -68,7 +93,7 @@ def tune_local(
             nothing.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         seed: Two runs with one seed on one machine give the same weights.
-        options: Options of this backend: tuning_mode, lora_rank, processes, threads.
+        options: What this backend alone knows: tuning_mode, lora_rank, processes, threads.
         work_dir: A folder for checkpoints; a killed run goes on from there. Empty keeps none.
 
     Returns:
@@ -76,9 +101,11 @@ def tune_local(
         base: The model before tuning.
         tuning: What was measured, as JSON.
     """
-    from tunepipe.steps.local import tune_step
+    from tunepipe.backends.local import backend
+    from tunepipe.steps.tuning import tune
 
     rows = {"train": train.path, "eval": eval.path}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
-    rate = {"learning_rate_multiplier": learning_rate_multiplier, "seed": seed}
-    tune_step(rows, model, base, tuning.path, work_dir, options=options, **settings, **rate)
+    settings |= {"learning_rate_multiplier": learning_rate_multiplier, "seed": seed}
+    options = {"checkpoint_dir": work_dir, **options}
+    tune(backend, rows, model, base, tuning.path, options=options, **settings)

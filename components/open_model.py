@@ -51,13 +51,16 @@ def tune_open_model(
         tuning: What is known of the tuning, as JSON.
         gcp_resources: The tuning job, in the form that Google's own components use.
     """
-    from tunepipe.steps.open_model import tune_step
+    from tunepipe.backends.managed import open_model
+    from tunepipe.steps.tuning import tune
 
-    rows, place = {"train": train, "eval": eval}, {"project": project, "region": region}
+    rows = {"train": train.uri, "eval": eval.uri}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
-    more = {"learning_rate_multiplier": learning_rate_multiplier, "display_name": display_name}
-    more = {**more, "options": options, "tables": tables}
-    tune_step(rows, model, base, tuning.path, gcp_resources, **place, **settings, **more)
+    settings |= {"project": project, "region": region, "display_name": display_name}
+    settings["learning_rate_multiplier"] = learning_rate_multiplier
+    options = {"resources_path": gcp_resources, **options}
+    settings |= {"options": options, "tables": tables}
+    tune(open_model, rows, model, base, tuning.path, **settings)
 
 
 @component
@@ -65,32 +68,58 @@ def evaluate_open_model(
     model: Input[Model],
     eval: Input[Dataset],
     predictions: Output[Artifact],
+    base_predictions: Output[Artifact],
+    champion_predictions: Output[Artifact],
+    guard_predictions: Output[Artifact],
+    guard_base_predictions: Output[Artifact],
     metrics: Output[Metrics],
+    base: Input[Model] = None,
+    champion: str = "",
+    guard_uri: str = "",
+    guard_fingerprint: str = "",
     max_output_tokens: int = 256,
     settings: dict = {},  # noqa: B006
     work_dir: str = "",
 ) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
-    """Ask an endpoint every held-out row; a row without an answer is counted, never wrong.
+    """Ask the endpoints of open models every held-out row, side by side.
+
+    Unanswered rows are counted, and never scored as wrong. A model that is not given is not asked,
+    and its predictions are an empty file. All models share one limit on requests.
 
     Args:
-        model: The endpoint to ask. Weights that no endpoint serves leave every row unanswered.
-        eval: The rows held out.
+        model: The tuned model's endpoint. Weights without one leave every row unanswered.
+        eval: The held-out rows.
+        base: The model before tuning.
+        champion: The model in service, by its name.
+        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
+        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
         max_output_tokens: The longest answer, in tokens.
         settings: temperature, request_format (chat or prompt), workers, requests_per_minute,
             attempts.
         work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps none.
+            and pays for no row twice. Empty keeps them next to the predictions.
 
     Returns:
         predictions: A JSON object a line: id, input, reference, prediction.
-        metrics: Rows, unanswered rows, exact matches.
-        rows: How many rows were asked.
-        unanswered: How many of them gave no answer.
+        base_predictions: The base model's.
+        champion_predictions: The champion's.
+        guard_predictions: The tuned model's on the guarded rows.
+        guard_base_predictions: The base model's on them.
+        metrics: Rows, unanswered rows and exact matches of each model.
+        rows: Number of rows that the tuned model was asked.
+        unanswered: Number of them without an answer.
     """
-    from tunepipe.steps.open_model import evaluate_step
+    from tunepipe.backends.managed import open_model_prediction
+    from tunepipe.steps.artifacts import model_of
+    from tunepipe.steps.evaluation import evaluate
 
-    settings = {**settings, "max_output_tokens": max_output_tokens}
-    found = evaluate_step(model, eval.path, predictions.path, work_dir, settings)
+    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
+    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
+    how = {"max_output_tokens": max_output_tokens, **settings}
+    guard = (guard_uri, guard_fingerprint)
+    ask = open_model_prediction
+    found = evaluate(ask, "open-model", models, eval.path, guard, files, how, work_dir)
     for name, value in found.items():
         metrics.log_metric(name, value)
     return (found["rows"], found["unanswered"])

@@ -49,13 +49,16 @@ def tune_large_model(
         tuning: What is known of the tuning, as JSON.
         gcp_resources: The child job, in the form that Google's own components use.
     """
-    from tunepipe.steps.palm import tune_step
+    from tunepipe.backends.palm import tuning as palm
+    from tunepipe.steps.tuning import tune
 
-    rows, place = {"train": train, "eval": eval}, {"project": project, "region": region}
+    rows = {"train": train.uri, "eval": eval.uri}
     settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
-    more = {"learning_rate_multiplier": learning_rate_multiplier, "display_name": display_name}
-    more = {**more, "options": options, "tables": tables}
-    tune_step(rows, model, base, tuning.path, gcp_resources, **place, **settings, **more)
+    settings |= {"project": project, "region": region, "display_name": display_name}
+    settings["learning_rate_multiplier"] = learning_rate_multiplier
+    options = {"resources_path": gcp_resources, **options}
+    settings |= {"options": options, "tables": tables}
+    tune(palm, rows, model, base, tuning.path, **settings)
 
 
 @component
@@ -63,33 +66,58 @@ def evaluate_large_model(
     model: Input[Model],
     eval: Input[Dataset],
     predictions: Output[Artifact],
+    base_predictions: Output[Artifact],
+    champion_predictions: Output[Artifact],
+    guard_predictions: Output[Artifact],
+    guard_base_predictions: Output[Artifact],
     metrics: Output[Metrics],
+    base: Input[Model] = None,
+    champion: str = "",
+    guard_uri: str = "",
+    guard_fingerprint: str = "",
     base_model: str = "text-bison@001",
     max_output_tokens: int = 256,
     settings: dict = {},  # noqa: B006
     work_dir: str = "",
 ) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
-    """Ask a PaLM model every held-out row; a row without an answer is counted, never wrong.
+    """Ask PaLM models every held-out row, side by side.
+
+    Unanswered rows are counted, and never scored as wrong. A model that is not given is not asked,
+    and its predictions are an empty file. All models share one limit on requests.
 
     Args:
-        model: The model to ask. One that stands for no model gives no predictions.
-        eval: The rows held out.
-        base_model: Says whether the model is a chat model.
+        model: The tuned model.
+        eval: The held-out rows.
+        base: The model before tuning.
+        champion: The model in service, by its name.
+        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
+        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
+        base_model: Says whether the tuned model is a chat model.
         max_output_tokens: The longest answer, in tokens.
         settings: temperature, workers, requests_per_minute, attempts.
         work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps none.
+            and pays for no row twice. Empty keeps them next to the predictions.
 
     Returns:
         predictions: A JSON object a line: id, input, reference, prediction.
-        metrics: Rows, unanswered rows, exact matches.
-        rows: How many rows were asked.
-        unanswered: How many of them gave no answer.
+        base_predictions: The base model's.
+        champion_predictions: The champion's.
+        guard_predictions: The tuned model's on the guarded rows.
+        guard_base_predictions: The base model's on them.
+        metrics: Rows, unanswered rows and exact matches of each model.
+        rows: Number of rows that the tuned model was asked.
+        unanswered: Number of them without an answer.
     """
-    from tunepipe.steps.palm import evaluate_step
+    from tunepipe.backends.palm import prediction
+    from tunepipe.steps.artifacts import model_of
+    from tunepipe.steps.evaluation import evaluate
 
-    settings = {**settings, "max_output_tokens": max_output_tokens}
-    found = evaluate_step(model, eval.path, predictions.path, work_dir, base_model, settings)
+    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
+    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
+    how = {"base_model": base_model, "max_output_tokens": max_output_tokens, **settings}
+    guard = (guard_uri, guard_fingerprint)
+    found = evaluate(prediction, "large-model", models, eval.path, guard, files, how, work_dir)
     for name, value in found.items():
         metrics.log_metric(name, value)
     return (found["rows"], found["unanswered"])
@@ -154,7 +182,7 @@ def prepare_template(
         tpu_training_skip_cmek: Whether TPU training goes without the key.
         tuning_method: tune_v2 or tune.
     """
-    from tunepipe.steps.template_step import prepare_step
+    from tunepipe.steps.inlined_template import prepare_step
 
     names = ("location", "accelerator_type", "dataset_uri", "evaluation_data_uri")
     names += ("evaluation_interval", "enable_early_stopping", "enable_checkpoint_selection")
@@ -162,7 +190,7 @@ def prepare_template(
     names += ("tpu_training_skip_cmek", "tuning_method")
     place = {"project": project, "region": region, "display_name": display_name}
     what = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
-    rows, rate = {"train": train, "eval": eval}, learning_rate_multiplier
+    rows, rate = {"train": train.uri, "eval": eval.uri}, learning_rate_multiplier
     return prepare_step(
         rows, names, options=options, learning_rate_multiplier=rate, **place, **what
     )
@@ -197,7 +225,7 @@ def keep_template_model(
         base: The model before tuning.
         tuning: What is known of the tuning, as JSON.
     """
-    from tunepipe.steps.template_step import keep_step
+    from tunepipe.steps.inlined_template import keep_step
 
     told = {"train_steps": train_steps, "template_sha256": template_sha256}
     names = (model_resource_name, endpoint_resource_name)

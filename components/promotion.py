@@ -50,23 +50,3 @@ def promote_model(
     from tunepipe.steps.promotion import promote_step
 
     return promote_step(model_of(model), comparison.path, registry, run_id or job)
-
-
-@component
-def keep_champion(
-    comparison: Input[Artifact], registry: str = "", model: Input[Model] = None
-) -> str:
-    """Keep the champion as it is, and say why; delete the endpoint of a model that is worse.
-
-    Args:
-        comparison: What compare_models said.
-        registry: The folder or gs:// prefix that holds champion.json.
-        model: The tuned model; none leaves every endpoint as it is.
-
-    Returns:
-        Output: Why the champion stays, in one sentence.
-    """
-    from tunepipe.steps.artifacts import model_of
-    from tunepipe.steps.promotion import keep_step
-
-    return keep_step(comparison.path, registry, model_of(model) if model else "")

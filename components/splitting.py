@@ -32,7 +32,7 @@ def split_dataset(
         format: One of the formats, or auto.
         model: The model whose limits on evaluation rows apply; empty takes the format's first.
         eval_fraction: The share of rows held out, between 0 and 1.
-        eval_min: At least so many rows are held out.
+        eval_min: Minimum number of held-out rows.
         eval_max: Maximum number of held-out rows; 0 = the limit of the service.
         seed: Random seed.
         group_by: Rows that agree in this field, or in what /PATTERN/ finds in the input, stay on

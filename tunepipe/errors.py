@@ -5,6 +5,7 @@ TunepipeError
 ├── UsageError   exit 2: wrong usage, or input that cannot be read
 ├── LimitError   exit 3: refused by a limit (budget, region, retired model)
 └── CloudError   exit 4: the cloud said no
+    └── UnreachableError  exit 13: Google could not be reached, or failed internally
 """
 
 from __future__ import annotations
@@ -53,3 +54,10 @@ class CloudError(TunepipeError):
     """The cloud said no: permission, quota, a failed job."""
 
     exit_code = 4
+
+
+class UnreachableError(CloudError):
+    """Not the user's fault; the exit code with which Google's own components say so."""
+
+    exit_code = 13
+    final = True  # it has been waited for

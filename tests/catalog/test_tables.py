@@ -3,8 +3,8 @@ from datetime import date
 import pytest
 
 from tunepipe.catalog import models
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.catalog.schema import BACKENDS
 from tunepipe.catalog.tables import load, merged
 from tunepipe.errors import UsageError
 

@@ -27,7 +27,9 @@ ours = {verb: load(verb) for verb in VERBS}
 
 
 def steps(dataset: str, registry: str):
-    found = ours["fingerprint_dataset"](dataset_uri=dataset)
+    names = {"registry": registry, "run_id": "theirs"}
+    prepared = ours["prepare_run"](dataset_uri=dataset, backend="local", **names)
+    found = ours["fingerprint_dataset"](dataset_uri=dataset).after(prepared)
     checked = ours["validate_jsonl"](
         dataset_uri=dataset, fingerprint=found.outputs["fingerprint"], model="tiny"
     )
@@ -44,32 +46,26 @@ def steps(dataset: str, registry: str):
         batch_size=plan.outputs["batch_size"],
     )
     champion = ours["lookup_champion"](registry=registry)
+    asked = ours["evaluate_model"](
+        model=tuned.outputs["model"],
+        base=tuned.outputs["base"],
+        champion=prepared.outputs["champion"],
+        eval=split.outputs["eval"],
+        max_output_tokens=8,
+    ).after(champion)
     answers = {
-        name: ours["evaluate_model"](
-            model=model, eval=split.outputs["eval"], max_output_tokens=8
-        ).outputs["predictions"]
-        for name, model in {
-            "tuned": tuned.outputs["model"],
-            "base": tuned.outputs["base"],
-            "champion": champion.outputs["champion"],
-        }.items()
+        "tuned": asked.outputs["predictions"],
+        "base": asked.outputs["base_predictions"],
+        "champion": asked.outputs["champion_predictions"],
     }
     compared = ours["compare_models"](**answers)
-    written = ours["write_report"](comparison=compared.outputs["comparison"], **answers)
-    ours["record_outcome"](
-        comparison=compared.outputs["comparison"],
-        report=written.outputs["report"],
-        registry=registry,
-        run_id="theirs",
-    )
+    comparison = compared.outputs["comparison"]
+    written = ours["write_report"](comparison=comparison, **answers, **names)
+    ours["conclude_run"](
+        comparison=comparison, model=tuned.outputs["model"], run_id="theirs"
+    ).after(written)
     with dsl.If(compared.outputs["Output"] == "better"):
-        ours["promote_model"](
-            model=tuned.outputs["model"],
-            comparison=compared.outputs["comparison"],
-            registry=registry,
-        )
-    with dsl.Else():
-        ours["keep_champion"](comparison=compared.outputs["comparison"], registry=registry)
+        ours["promote_model"](model=tuned.outputs["model"], comparison=comparison, **names)
 
 
 @dsl.pipeline(name="somebody-elses")

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.catalog.schema import BACKENDS
 from tunepipe.data.formats import example
 from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.settings import check_parts, check_settings

@@ -15,9 +15,9 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm import tuning as large_model
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.errors import CloudError
+from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.gcp import launcher
-from tunepipe.gcp.launcher import CancelledError, UnreachableError
+from tunepipe.gcp.launcher import CancelledError
 
 ROOT = f"gs://{BUCKET}/pipeline_root"
 PATIENT_SECONDS = 60

@@ -1,10 +1,12 @@
 """The recipe: the order of the steps, and what is cached, read from the compiled pipeline."""
 
+import itertools
+
 import pytest
 import yaml
 
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS
-from tunepipe.pipelines.tuning import BACKENDS
 from tunepipe.runs.compile import pipeline_text
 
 
@@ -15,101 +17,112 @@ def spec(request):
 
 def steps(spec):
     """The steps that the exit task waits for."""
-    return of(spec, spec["root"]["dag"]["tasks"]["exit-handler-1"])["dag"]
+    return of(spec, spec["root"]["dag"]["tasks"]["exit-handler-1"])["dag"]["tasks"]
 
 
 def tasks(spec):
-    """The steps of a run that goes on, without those before the question whether it does."""
-    return dag(spec, steps(spec), "condition-branches-2", "== 'changed'")["tasks"]
-
-
-def dag(spec, outer, branches, condition):
-    """Find the steps behind a condition."""
-    inner = of(spec, outer["tasks"][branches])["dag"]["tasks"].values()
-    (task,) = (task for task in inner if task["triggerPolicy"]["condition"].endswith(condition))
-    return of(spec, task)["dag"]
+    """The steps of a run over data that are new, without the first one."""
+    return of(spec, steps(spec)["condition-2"])["dag"]["tasks"]
 
 
 def of(spec, task):
     return spec["components"][task["componentRef"]["name"]]
 
 
-def test_each_step_waits_for_the_one_whose_results_it_needs(spec):
-    (tune,) = (name for name in tasks(spec) if name.startswith("tune-"))
-    waits = {name: set(task.get("dependentTasks", ())) for name, task in tasks(spec).items()}
-    assert waits["validate-jsonl"] == set()
-    assert waits["split-dataset"] == {"validate-jsonl"}
-    assert {"split-dataset", "validate-jsonl"} <= waits["compute-train-steps"]
-    assert "load-rows" in waits["compute-train-steps"], "nothing is paid before the guard is read"
-    assert {"compute-train-steps", "split-dataset"} <= waits[tune]
-    asked = sorted(name for name in tasks(spec) if name.startswith("evaluate-"))
-    assert len(asked) == 5, "tuned, base, champion, and the guarded prompts twice"
-    assert {tune, "split-dataset"} <= waits[asked[0]]
-    assert all("compute-train-steps" in waits[name] for name in asked), "it stops what costs"
-    assert waits["compare-models"] == set(asked)
-    assert "compare-models" in waits["write-report"]
-    assert "compare-models" in waits["condition-branches-3"]
+def named(spec, start):
+    (name,) = (name for name in tasks(spec) if name.startswith(start))
+    return name
 
 
-def test_what_the_steps_after_the_tuning_are_given_is_checked_before_it(spec):
-    checked = tasks(spec)["compute-train-steps"]["inputs"]["parameters"]
-    later = ("evaluate-", "compare-", "judge-")
-    given = {
-        one.get("componentInputParameter", "").removeprefix("pipelinechannel--")
-        for name, task in tasks(spec).items()
-        if name.startswith(later)
-        for one in task["inputs"].get("parameters", {}).values()
+def waits(spec, name):
+    return set(tasks(spec)[name].get("dependentTasks", ()))
+
+
+def inputs(spec, name):
+    """What a step is given: the producer's name, the pipeline's parameter, or a constant."""
+    given = {}
+    for part in tasks(spec)[name]["inputs"].values():
+        for port, source in part.items():
+            artifact = source.get("taskOutputArtifact") or source.get("taskOutputParameter")
+            constant = source.get("runtimeValue", {}).get("constant")
+            given[port] = (
+                artifact["producerTask"]
+                if artifact
+                else source.get("componentInputParameter", constant)
+            )
+    return given
+
+
+def test_a_run_has_nine_steps_one_after_the_other(spec):
+    tune, evaluate = named(spec, "tune-"), named(spec, "evaluate-")
+    order = [
+        "validate-jsonl", "split-dataset", "compute-train-steps", tune, evaluate,
+        "compare-models", "conclude-run",
+    ]  # fmt: skip
+    assert set(tasks(spec)) == set(order)
+    assert set(steps(spec)) == {"prepare-run", "condition-2"}
+    assert set(spec["root"]["dag"]["tasks"]) == {"exit-handler-1", "send-notice"}
+    assert waits(spec, "validate-jsonl") == set()
+    for before, name in itertools.pairwise(order):
+        assert before in waits(spec, name)
+
+
+def test_nothing_that_costs_money_begins_before_the_plan_allows_it(spec):
+    for name in (named(spec, "tune-"), named(spec, "evaluate-"), "conclude-run"):
+        reached, waiting = set(), [name]
+        while waiting:
+            for before in waits(spec, waiting.pop()) - reached:
+                reached.add(before)
+                waiting.append(before)
+        assert "compute-train-steps" in reached
+
+
+def test_what_later_steps_are_given_was_checked_by_the_first(spec):
+    checked = {
+        source.get("componentInputParameter", "").removeprefix("pipelinechannel--")
+        for source in steps(spec)["prepare-run"]["inputs"]["parameters"].values()
     }
     names = {"task", "margin", "guard_margin", "max_output_tokens", "asking", "seed"}
-    assert names <= given & checked.keys()
-    assert {name for name in given if name.startswith("judge_")} <= checked.keys()
+    assert names | {"judge_model", "judge_prompt", "guard_uri"} <= checked
+    channel = "pipelinechannel--prepare-run"
+    plan = inputs(spec, "compute-train-steps")
+    assert plan["scoring"] == inputs(spec, "compare-models")["settings"] == f"{channel}-scoring"
+    evaluate = inputs(spec, named(spec, "evaluate-"))
+    assert plan["asking"] == evaluate["settings"] == f"{channel}-asking"
+    assert inputs(spec, "conclude-run")["judging"] == f"{channel}-judging"
+    assert plan["eval"] == "split-dataset"
     defaults = spec["root"]["inputDefinitions"]["parameters"]
     assert defaults["max_output_tokens"]["defaultValue"] == MAX_OUTPUT_TOKENS
-    artifacts = tasks(spec)["compute-train-steps"]["inputs"]["artifacts"]
-    assert artifacts["eval"]["taskOutputArtifact"]["producerTask"] == "split-dataset"
 
 
-def test_over_data_that_were_seen_one_sentence_is_all(spec):
-    first = steps(spec)["tasks"]
-    cloud = {"check-cloud"} if spec["pipelineInfo"]["name"] != "tunepipe-local" else set()
-    assert set(first) == cloud | {"fingerprint-dataset", "find-changes", "condition-branches-2"}
-    assert set(first["fingerprint-dataset"].get("dependentTasks", ())) == cloud
-    assert first["find-changes"]["dependentTasks"] == ["fingerprint-dataset"]
-    ended = dag(spec, steps(spec), "condition-branches-2", "== 'changed')")
-    assert set(ended["tasks"]) == {"report-unchanged"}
+def test_champion_and_guard_are_texts_so_that_what_follows_can_be_cached(spec):
+    evaluate = tasks(spec)[named(spec, "evaluate-")]["inputs"]
+    assert {"champion", "guard_uri", "guard_fingerprint"} <= set(evaluate["parameters"])
+    assert set(evaluate["artifacts"]) == {"model", "base", "eval"}
 
 
-def test_what_must_be_looked_at_anew_is_never_cached(spec):
+def test_a_run_over_data_that_were_seen_ends_with_the_first_step(spec):
+    condition = steps(spec)["condition-2"]["triggerPolicy"]["condition"]
+    assert condition.endswith("['pipelinechannel--prepare-run-Output'] == 'changed'")
+
+
+def test_what_looks_outside_or_changes_it_is_never_cached(spec):
     every = [("send-notice", spec["root"]["dag"]["tasks"]["send-notice"])]
     for component in spec["components"].values():
         every += component.get("dag", {}).get("tasks", {}).items()
     cached = {name: "enableCache" in task.get("cachingOptions", {}) for name, task in every}
-    fresh = {name for name, on in cached.items() if not on and not name.startswith("condition")}
-    assert fresh - {"check-cloud"} == {
-        "fingerprint-dataset", "find-changes", "report-unchanged", "load-rows", "lookup-champion",
-        "keep-champion", "compare-data", "record-outcome", "send-notice",
-    }  # fmt: skip
+    fresh = {name for name, on in cached.items() if not on and name in (*tasks(spec), *steps(spec))}
+    assert fresh == {"prepare-run", "condition-2", "conclude-run"}
+    assert not cached["send-notice"]
 
 
-def test_only_the_verdict_better_promotes(spec):
-    branches = of(spec, tasks(spec)["condition-branches-3"])["dag"]["tasks"].values()
-    conditions = {
-        next(iter(of(spec, task)["dag"]["tasks"])): task["triggerPolicy"]["condition"]
-        for task in branches
-    }
-    verdict = "inputs.parameter_values['pipelinechannel--compare-models-Output']"
-    assert conditions["promote-model"] == f"{verdict} == 'better'"
-    assert conditions["keep-champion"] == f"!({verdict} == 'better')"
-
-
-def test_people_are_told_whatever_the_steps_came_to(spec):
-    told = spec["root"]["dag"]["tasks"]["send-notice"]
-    assert told["dependentTasks"] == ["exit-handler-1"]
-    assert told["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
-    assert told["inputs"]["parameters"]["status"]["taskFinalStatus"] == {
+def test_people_are_told_however_the_steps_end(spec):
+    notice = spec["root"]["dag"]["tasks"]["send-notice"]
+    assert notice["dependentTasks"] == ["exit-handler-1"]
+    assert notice["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert notice["inputs"]["parameters"]["status"]["taskFinalStatus"] == {
         "producerTask": "exit-handler-1"
     }
-    assert "write-report" in tasks(spec)["record-outcome"]["dependentTasks"]
 
 
 def test_vertex_mails_those_who_are_named_when_it_is_compiled():
@@ -134,15 +147,7 @@ def test_the_pipeline_is_not_taken_for_one_of_its_components(spec):
     assert spec["pipelineInfo"]["name"] not in names
 
 
-def test_a_run_in_the_cloud_may_ask_a_judge_and_registers_its_evaluation(spec):
-    names = {"judge-models", "import-evaluation"}
-    if spec["pipelineInfo"]["name"] == "tunepipe-local":
-        assert not names & set(tasks(spec))
-        return
-    waits = {name: set(tasks(spec)[name]["dependentTasks"]) for name in (*names, "write-report")}
-    asked = {name for name in tasks(spec) if name.startswith("evaluate-")}
-    assert "compute-train-steps" in waits["judge-models"], "the ceiling is one for both"
-    assert len(waits["judge-models"] & asked) == 2, "tuned and base"
-    assert "compare-models" in waits["import-evaluation"]
-    assert "judge-models" in waits["write-report"]
-    assert "judge-models" not in tasks(spec)["compare-models"]["dependentTasks"]
+def test_only_a_run_in_the_cloud_imports_its_evaluation(spec):
+    job = inputs(spec, "conclude-run")["pipeline_job"]
+    in_cloud = BACKENDS[spec["pipelineInfo"]["name"].removeprefix("tunepipe-")].in_cloud
+    assert job == ("{{$.pipeline_job_resource_name}}" if in_cloud else "")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tunepipe import components
-from tunepipe.pipelines.tuning import BACKENDS
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.runs.compile import compile_all, differences, render
 from tunepipe.runs.pipeline_spec import containers, read
 

@@ -36,7 +36,6 @@ def test_a_template_is_composed_recorded_and_checked(
     tasks = {name: task for graph in graphs for name, task in graph["tasks"].items()}
     assert {"prepare-template", "tune-large-model", "keep-template-model"} <= set(tasks)
     assert "compute-train-steps" in tasks["prepare-template"]["dependentTasks"]
-    assert "load-rows" in tasks["compute-train-steps"]["dependentTasks"]
     template = tasks["tune-large-model"]["inputs"]["parameters"]
     assert template["location"]["taskOutputParameter"]["producerTask"] == "prepare-template"
     assert "max_context_length" not in template  # this template does not declare it

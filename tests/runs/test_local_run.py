@@ -190,7 +190,7 @@ def test_a_pipeline_that_was_killed_is_a_failed_run(tmp_path, dataset):
     runs = tmp_path / "runs"
 
     def kill_the_pipeline():
-        wait_for(lambda: list(runs.glob("*/steps/*/fingerprint-dataset")))
+        wait_for(lambda: list(runs.glob("*/steps/*/prepare-run")))
         (host,) = (pid for pid in left_over(runs) if "kfp_process" in command_of(pid))
         os.kill(host, signal.SIGKILL)
 

@@ -12,7 +12,8 @@ from tunepipe.notifications import webhook
 from tunepipe.registry import champions as registry
 from tunepipe.registry import outcomes as outcome
 from tunepipe.registry.outcomes import Outcome
-from tunepipe.steps.notification import notice_step, record_step
+from tunepipe.steps.notification import notice_step
+from tunepipe.steps.reporting import record_step
 
 SECRET = f"projects/{PROJECT}/secrets/webhook"
 IN_REGION = f"projects/{PROJECT}/locations/{REGION}/secrets/webhook"
@@ -47,7 +48,7 @@ def compared(tmp_path):
 
 def test_a_run_that_promoted_says_so_and_where_to_look(kept, hook, compared, tmp_path):
     place = str(tmp_path / "registry")
-    assert record_step(compared, "gs://b/report", place, "r1") == "better"
+    record_step(compared, "gs://b/report", place, "r1")
     registry.promote(
         place, "m", run="r1", verdict="better", reason="", moved_at="now", moved_by="me"
     )

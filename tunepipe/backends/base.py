@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Protocol
 
+from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.progress import Progress
 
@@ -59,12 +61,14 @@ class TuningResult:
         endpoint: The resource name of its endpoint, or "" where there is none.
         statistics: Plain numbers and short texts for the report: steps done, losses, tokens.
         cost_usd: What it cost, as far as the backend can say; None where it cannot.
+        base: The model before tuning, as `predict` takes it; "" where none can be asked.
     """
 
     model: str
     endpoint: str = ""
     statistics: Mapping[str, Any] = field(default_factory=dict)
     cost_usd: float | None = None
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,3 +117,17 @@ class Predictor(Protocol):
 
     def predict(self, model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
         """Answer every prompt, in any order."""
+
+    def reason_unserved(self, model: str) -> str:
+        """Say why no prompt could be sent to the model; "" if it can be asked."""
+
+
+def load_predictor(backend: str) -> Predictor:
+    """Import the module that asks a backend's models.
+
+    Raises:
+        UsageError: The backend is unknown.
+    """
+    module: Any = import_module(find_backend(backend).predictor)
+    predictor: Predictor = module
+    return predictor

@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 
 from tunepipe.arguments import hint, nearest
+from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.limits import Rules
 from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
-    BACKENDS,
     Hardware,
     Model,
     ModelTable,
@@ -69,15 +69,13 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             name: The model's name; "" takes the backend's default, or text-bison@001 where no
                 backend is named either. The local backend takes any folder or hub id.
-            backend: One of BACKENDS; "" follows from the model.
+            backend: One of the table of backends; "" follows from the model.
 
         Raises:
             UsageError: An unknown backend or model, or a model of another backend.
         """
-        if backend and backend not in BACKENDS:
-            raise UsageError(
-                f"unknown backend {backend}", where="backend", fix=hint(backend, BACKENDS)
-            )
+        if backend:
+            find_backend(backend)
         table = self.model_table
         name = name or table.defaults[backend or "large-model"]  # type: ignore[index]
         model = table.models.get(name) or self._model_outside_the_table(name, backend)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import LimitError
 
@@ -47,8 +48,8 @@ def tuned_in(model: Model, region: str, options: Mapping[str, Any]) -> str:
         options: The backend's; a managed job's `location` wins. PaLM's template calls the place so
             where the model answers.
     """
-    managed = model.backend in ("gemini", "open-model")
-    return str((managed and options.get("location")) or region)
+    elsewhere = BACKENDS[model.backend].has_location and options.get("location")
+    return str(elsewhere or region)
 
 
 def tokens_per_character(model: Model, tuning_mode: str = "") -> float:

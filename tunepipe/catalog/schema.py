@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Backend = Literal["large-model", "gemini", "open-model", "local"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
+from tunepipe.catalog.backends import BackendName
 
 _DAY = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 Day = Annotated[
@@ -71,7 +70,7 @@ class Model(Row, frozen=True, kw_only=True):
     """
 
     name: str
-    backend: Backend
+    backend: BackendName
     formats: Names
     regions: Names
     batch_size: Count | dict[str, Count]
@@ -107,7 +106,7 @@ class ModelTable(Row, frozen=True, kw_only=True):
     """models.toml: a family's values count for each of its models."""
 
     read: Day
-    defaults: dict[Backend, str]
+    defaults: dict[BackendName, str]
     families: dict[str, Model]
     models: dict[str, Model]
 

@@ -100,6 +100,7 @@ def predict_rows(
     work_dir: str = "",
     settings: Mapping[str, Any] | None = None,
     pace: RequestPacing | None = None,
+    limit: RequestLimit | None = None,
     progress: Progress = lambda event: None,
 ) -> Outcome:
     """Predict every row of a dataset and write the predictions in the rows' order.
@@ -112,6 +113,7 @@ def predict_rows(
         work_dir: The folder of the work file; "" takes that of `out_path`.
         settings: Passed to `predict`.
         pace: How fast; None hands all rows over at once.
+        limit: Shared with other models that are asked at the same time; None makes one of `pace`.
         progress: Told of `done`, `total`, `unanswered` and `seconds_left`.
 
     Raises:
@@ -128,7 +130,7 @@ def predict_rows(
             if one.id not in work.answered
         ]
         told = _Told(progress, len(examples), len(examples) - len(pending))
-        for answer in ask_all(backend, model, pending, settings, pace):
+        for answer in ask_all(backend, model, pending, settings, pace, limit):
             work.add(answer)
             told.of(answer)
     rows = [_prediction(one, work.answered, work.errors) for one in examples]
@@ -149,6 +151,7 @@ def ask_all(
     prompts: Sequence[Prompt],
     settings: Mapping[str, Any],
     pace: RequestPacing,
+    limit: RequestLimit | None = None,
 ) -> Iterator[Answer]:
     """Answer every prompt; failures that pass are waited out.
 
@@ -158,6 +161,7 @@ def ask_all(
         prompts: The questions.
         settings: Passed to `predict`.
         pace: How fast.
+        limit: Shared with other models; None makes one of `pace`.
 
     Yields:
         The answers, as they come.
@@ -170,11 +174,11 @@ def ask_all(
     if not pace.workers:
         yield from backend.predict(model, prompts, **settings)
         return
-    limit, stopped = _Limit(pace.requests_per_minute), threading.Event()
+    shared, stopped = limit or RequestLimit(pace), threading.Event()
 
     def ask(prompt: Prompt) -> Answer:
-        limit.wait()
-        return next(backend.predict(model, [prompt], **settings))
+        with shared:
+            return next(backend.predict(model, [prompt], **settings))
 
     def one(prompt: Prompt) -> Answer | Exception | None:
         if stopped.is_set():
@@ -236,20 +240,26 @@ def _named(error: BaseException) -> str:
     return type(root_of(error)).__name__ + (f" {status}" if status else "")
 
 
-class _Limit:
-    """Spaces requests evenly over all threads."""
+class RequestLimit:
+    """Bounds the requests of all threads: how many at a time, and evenly spaced over a minute."""
 
-    def __init__(self, per_minute: float) -> None:
+    def __init__(self, pace: RequestPacing) -> None:
+        per_minute = pace.requests_per_minute
         self._gap_seconds = 60.0 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(max(1, pace.workers))
 
-    def wait(self) -> None:
+    def __enter__(self) -> None:
+        self._slots.acquire()
         with self._lock:
             now = time.monotonic()
             start = max(now, self._next)
             self._next = start + self._gap_seconds
         time.sleep(start - now)
+
+    def __exit__(self, *exception: object) -> None:
+        self._slots.release()
 
 
 class _Told:

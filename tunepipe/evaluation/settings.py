@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.data.formats import Example
@@ -16,13 +17,6 @@ from tunepipe.evaluation.pacing import PACING_OPTIONS
 from tunepipe.evaluation.tasks import check_task
 
 _WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed": (0, SEED_MAX)}
-# What each backend's `predict` knows besides the pace.
-_ASKING = {
-    "local": ("batch_size", "engine", "device", "precision", "four_bit", "threads"),
-    "large-model": ("temperature", "chat"),
-    "gemini": ("temperature", "seed", "top_p", "thinking_level", "thinking_budget"),
-    "open-model": ("temperature", "request_format"),
-}
 # The least, the most, and whether whole numbers alone are taken.
 _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
     **PACING_OPTIONS,
@@ -102,7 +96,7 @@ def check_parts(examples: Iterable[Example], model: Model, judge_model: str = ""
 def _check_asking(asking: Any, backend: str) -> None:
     if not isinstance(asking, Mapping):
         raise UsageError("must be a mapping", where="asking", fix='such as {"workers": 8}')
-    known = (*PACING_OPTIONS, *_ASKING[backend])
+    known = (*PACING_OPTIONS, *BACKENDS[backend].asking)
     for name, value in asking.items():
         where = f"asking.{name}"
         if name not in known:

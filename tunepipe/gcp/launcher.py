@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from tunepipe.errors import CloudError, UsageError
+from tunepipe.errors import CloudError, UnreachableError, UsageError
 from tunepipe.files import replacing
 from tunepipe.gcp.advice import advice
 from tunepipe.gcp.clients import explained, host, region_of
@@ -201,13 +201,6 @@ def read_seconds(options: Mapping[str, Any], name: str, default: float) -> float
     if not (is_number and 0 < value < math.inf):
         raise UsageError(f"{value!r} is not a time", where=name, fix="a number above 0")
     return float(value)
-
-
-class UnreachableError(CloudError):
-    """Not the user's fault; the exit code by which Google's components say so."""
-
-    exit_code = 13
-    final = True
 
 
 class QuotaError(CloudError):

@@ -47,8 +47,8 @@ def last(registry: str, series: str) -> Seen | None:
     return Seen(**json.loads(storage.read_bytes(file)))
 
 
-def unchanged_step(registry: str, series: str, run: str) -> str:
-    """Say which run has seen the data already, and keep that as what this run came to.
+def record_unchanged(registry: str, series: str, run: str) -> str:
+    """Record that a run ends because the data are unchanged, and return the sentence.
 
     Args:
         registry: Where the series is recorded.

@@ -65,15 +65,15 @@ def differences(folder: Path, texts: dict[str, str]) -> list[str]:
 
 def _units() -> Iterator[tuple[str, Any]]:
     from tunepipe import components
-    from tunepipe.pipelines.tuning import BACKENDS, build_tuning_pipeline
+    from tunepipe.catalog.backends import BACKENDS
+    from tunepipe.pipelines.tuning import build_tuning_pipeline
     from tunepipe.pipelines.validation import validation_pipeline
 
     yield "pipelines/validate_shards.yaml", validation_pipeline
     for verb in components.__all__:
         yield f"components/{verb}.yaml", getattr(components, verb)
-    for backend in BACKENDS:
-        name = backend.replace("-", "_")
-        yield f"pipelines/tune_{name}.yaml", build_tuning_pipeline(backend)
+    for name, backend in BACKENDS.items():
+        yield f"pipelines/tune_{backend.identifier}.yaml", build_tuning_pipeline(name)
 
 
 def compiled_text(unit: Any) -> str:

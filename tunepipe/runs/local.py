@@ -28,17 +28,17 @@ from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.progress_display import View, view
 
-# What a person opens, by the step and the output that make it.
+# The results that people open, with the step and the output that make each.
 _RESULTS = {
-    "report.html": "write-report/report",
-    "summary.md": "write-report/summary",
-    "model_card.md": "write-report/model_card",
+    "report.html": "conclude-run/report",
+    "summary.md": "conclude-run/summary",
+    "model_card.md": "conclude-run/model_card",
     "comparison.json": "compare-models/comparison",
     "validation.html": "validate-jsonl/page",
     "validation.json": "validate-jsonl/problems",
     "predictions/tuned.jsonl": "evaluate-model/predictions",
-    "predictions/base.jsonl": "evaluate-model-2/predictions",
-    "predictions/champion.jsonl": "evaluate-model-3/predictions",
+    "predictions/base.jsonl": "evaluate-model/base_predictions",
+    "predictions/champion.jsonl": "evaluate-model/champion_predictions",
     "model": "tune-local/model",
 }
 
@@ -302,8 +302,9 @@ def _finished(run: LocalRun) -> LocalRun:
 
 def _why_unchanged(folder: Path) -> str:
     """Read why a run of a series ended before it began to learn."""
-    (told,) = folder.glob("steps/*/report-unchanged/executor_output.json")
-    return str(json.loads(told.read_text(encoding="utf-8"))["parameterValues"]["Output"])
+    (output,) = folder.glob("steps/*/prepare-run/executor_output.json")
+    values = json.loads(output.read_text(encoding="utf-8"))["parameterValues"]
+    return str(values["unchanged_since"])
 
 
 def _collected(folder: Path) -> Iterator[tuple[str, str]]:
@@ -314,7 +315,7 @@ def _collected(folder: Path) -> Iterator[tuple[str, str]]:
         kept.parent.mkdir(exist_ok=True)
         if made.is_dir():
             kept.symlink_to(made.relative_to(kept.parent), target_is_directory=True)
-        elif made.exists():
+        elif made.exists() and made.stat().st_size:
             shutil.copyfile(made, kept)
         if kept.exists():
             yield name, str(kept)

@@ -22,11 +22,11 @@ _STATES = {
     "SKIPPED": "cached",  # a hit of the execution cache
     "NOT_TRIGGERED": "not wanted",  # the other branch of a condition
 }
-# What a person opens, by the step and the output that make it.
+# The results that people open: the step and the output that make each.
 _RESULTS = {
-    ("write-report", "report"),
-    ("write-report", "summary"),
-    ("write-report", "model_card"),
+    ("conclude-run", "report"),
+    ("conclude-run", "summary"),
+    ("conclude-run", "model_card"),
     ("compare-models", "comparison"),
     ("validate-jsonl", "problems"),
 }
@@ -220,9 +220,9 @@ def _status(job: Any) -> RunStatus:
         state=state,
         page=run_page(job.name),
         tasks=tuple(_task(task) for task in tasks),
-        verdict=next((_verdict(t) for t in tasks if t.task_name == "compare-models"), ""),
+        verdict=_output(tasks, "compare-models", "Output"),
         model=next(filter(None, map(_model, tasks)), ""),
-        unchanged=next((_verdict(t) for t in tasks if t.task_name == "report-unchanged"), ""),
+        unchanged=_output(tasks, "prepare-run", "unchanged_since"),
         error=pipeline_jobs.failure(job) if state == "failed" else "",
         results={
             name: uri
@@ -242,8 +242,10 @@ def _is_run(task: Any) -> bool:
     return bool(task.execution.schema_title == "system.Run")
 
 
-def _verdict(task: Any) -> str:
-    return str(pipeline_jobs.task_outputs(task).get("Output", ""))
+def _output(tasks: Sequence[Any], step: str, name: str) -> str:
+    """Return an output of a step; "" if the step has not ended."""
+    task = next((task for task in tasks if task.task_name == step), None)
+    return str(pipeline_jobs.task_outputs(task).get(name, "")) if task else ""
 
 
 def _artifacts(task: Any) -> dict[str, str]:

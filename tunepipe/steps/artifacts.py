@@ -19,9 +19,9 @@ class Artifact(Protocol):
         """The artifact's own file or folder."""
 
 
-def model_of(artifact: Artifact) -> str:
-    """Return the model's folder or resource name; "" where the artifact stands for none."""
-    return str(artifact.metadata.get(_RESOURCE, artifact.path))
+def model_of(artifact: Artifact | None) -> str:
+    """Return the model's folder or resource name; "" if the artifact stands for none."""
+    return str(artifact.metadata.get(_RESOURCE, artifact.path)) if artifact else ""
 
 
 def point_at(artifact: Artifact, model: str) -> None:

@@ -12,6 +12,8 @@ from tunepipe.evaluation.score import Evaluation, evaluate
 from tunepipe.files import write_json
 from tunepipe.steps.artifacts import Artifact, paths_of
 
+_WHOLE = ("seed", "look")
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -60,6 +62,8 @@ def compare_step(
         The verdict and the scores.
     """
     rows = {name: read(path) for name, path in paths_of(predictions).items()}
+    # KFP turns the whole numbers of a mapping into 1.0.
+    settings |= {name: int(settings[name]) for name in _WHOLE if name in settings}
     result = _compare(rows, guard_margin, limits or Limits(), settings)
     write_json(result, comparison_path)
     return Compared(result["verdict"], result["reason"], result["scores"])

@@ -1,58 +1,189 @@
-"""What every evaluate step does: each held-out row to a model, through its backend."""
+"""The step that asks models the held-out rows, all models side by side."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunepipe import progress
 from tunepipe.backends.base import Predictor
+from tunepipe.catalog.backends import find_backend
 from tunepipe.data import predictions
-from tunepipe.evaluation.ask import predict_rows
+from tunepipe.data.formats import input_text
+from tunepipe.data.predictions import Prediction
+from tunepipe.data.rows import read_examples
+from tunepipe.errors import DataError
+from tunepipe.evaluation.ask import RequestLimit, predict_rows
 from tunepipe.evaluation.pacing import PACING_OPTIONS, RequestPacing
-from tunepipe.files import replacing
-from tunepipe.steps.artifacts import Artifact, model_of
+from tunepipe.gcp.generations import identity
+from tunepipe.gcp.storage import load_step
+from tunepipe.steps.artifacts import Artifact
+
+
+@dataclass(frozen=True)
+class Request:
+    """One predictions file to write.
+
+    Args:
+        name: Such as tuned or guard_base.
+        model: The model to ask; "" writes an empty file.
+        rows: The file with the rows; an empty one writes an empty file.
+        out: The predictions file.
+    """
+
+    name: str
+    model: str
+    rows: str
+    out: str
 
 
 def evaluate(
-    backend: Predictor,
-    model: Artifact,
+    predictor: Predictor,
+    backend: str,
+    models: Mapping[str, str],
     rows: str,
-    out: str,
-    work_dir: str,
+    guard: tuple[str, str],
+    outputs: Mapping[str, Artifact],
     settings: Mapping[str, Any],
-    pace: RequestPacing,
+    work_dir: str,
 ) -> dict[str, int]:
-    """Predict every held-out row.
+    """Ask every model its rows, and write one predictions file for each.
 
     Args:
-        backend: Its `predict` is asked.
-        model: The model to ask; one that stands for none gives an empty file.
-        rows: The held-out rows; no rows give an empty file.
-        out: The predictions file to write.
-        work_dir: Where answers are kept as they come; "" keeps them beside `out`.
-        settings: workers, requests_per_minute and attempts change the pace; the rest is the
-            backend's.
-        pace: The backend's own pace.
+        predictor: The module whose `predict` is called.
+        backend: Its name in the table of backends, which has its pace.
+        models: `tuned`, `base` and `champion`; "" for one that does not exist.
+        rows: The held-out rows.
+        guard: The URI of the guarded rows and their fingerprint, "" for none; the tuned and the
+            base model are asked them too.
+        outputs: The predictions files of `tuned`, `base`, `champion`, `guard_tuned` and
+            `guard_base`.
+        settings: workers, requests_per_minute and attempts set the pace; the rest goes to
+            `predict`.
+        work_dir: Folder where answers are kept as they come; "" keeps them next to the outputs.
 
     Returns:
-        Counts: rows, unanswered, exact_matches.
+        Counts of the tuned model: rows, unanswered, exact_matches; and of each other model that
+        was asked, such as base_exact_matches.
+
+    Raises:
+        DataError: A row cannot be read, or the guarded rows changed during the run.
+        CloudError: A model could not be asked. The answers of the others are kept.
     """
-    asked = model_of(model)
-    if not (asked and os.path.getsize(rows)):
-        with replacing(out):
-            pass
-        return {"rows": 0, "unanswered": 0, "exact_matches": 0}
-    found = predict_rows(
-        backend,
-        asked,
+    with _guard_file(*guard) as guard_rows:
+        requests = [
+            *(Request(name, models[name], rows, outputs[name].path) for name in models),
+            *(
+                Request(f"guard_{name}", models[name], guard_rows, outputs[f"guard_{name}"].path)
+                for name in ("tuned", "base")
+            ),
+        ]
+        own = {name: value for name, value in settings.items() if name not in PACING_OPTIONS}
+        _ask(predictor, _pace(backend, settings), requests, work_dir, own)
+    counts = {request.name: _counts(request.out) for request in requests}
+    tuned = counts.pop("tuned")
+    return tuned | {
+        f"{name}_{key}": value
+        for name, count in counts.items()
+        if count["rows"]
+        for key, value in count.items()
+    }
+
+
+@contextmanager
+def _guard_file(uri: str, fingerprint: str) -> Iterator[str]:
+    """Bring the guarded rows onto this machine; no URI gives an empty file."""
+    if uri and fingerprint and identity(uri).fingerprint != fingerprint:
+        raise DataError(
+            "the guarded rows changed during the run", where=uri, fix="start the run again"
+        )
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder) / "guard.jsonl")
+        load_step(uri, path)
+        yield path
+
+
+def _pace(backend: str, settings: Mapping[str, Any]) -> RequestPacing:
+    row = find_backend(backend)
+    return RequestPacing(row.workers, row.requests_per_minute, row.attempts).with_options(settings)
+
+
+def _ask(
+    predictor: Predictor,
+    pace: RequestPacing,
+    requests: Sequence[Request],
+    work_dir: str,
+    settings: Mapping[str, Any],
+) -> None:
+    """Ask each model in a thread of its own; all of them share workers and request limit."""
+    by_model: dict[str, list[Request]] = {}
+    for request in requests:
+        if request.model and os.path.getsize(request.rows):
+            by_model.setdefault(request.model, []).append(request)
+        else:
+            Path(request.out).write_bytes(b"")
+    limit = RequestLimit(pace)
+
+    def ask_model(model: str) -> None:
+        # One after the other: the answers to all rows of a model are kept in one work file.
+        for rows, same in _by_rows(by_model[model]).items():
+            _ask_rows(predictor, pace, limit, same[0], rows, work_dir, settings)
+            for copy in same[1:]:
+                shutil.copyfile(same[0].out, copy.out)
+
+    # A model on this machine needs its memory, so those are asked one at a time.
+    with ThreadPoolExecutor(max(1, len(by_model)) if pace.workers else 1) as pool:
+        asked = [pool.submit(ask_model, model) for model in by_model]
+    for one in asked:
+        one.result()
+
+
+def _by_rows(requests: Sequence[Request]) -> dict[str, list[Request]]:
+    """Group one model's requests by rows: a champion that is also the base is asked once."""
+    by_rows: dict[str, list[Request]] = {}
+    for request in requests:
+        by_rows.setdefault(request.rows, []).append(request)
+    return by_rows
+
+
+def _ask_rows(
+    predictor: Predictor,
+    pace: RequestPacing,
+    limit: RequestLimit,
+    request: Request,
+    rows: str,
+    work_dir: str,
+    settings: Mapping[str, Any],
+) -> None:
+    if why := predictor.reason_unserved(request.model):
+        examples = read_examples(rows)
+        unanswered = (Prediction(e.id, input_text(e), e.reference, None, why) for e in examples)
+        predictions.write(unanswered, request.out)
+        return
+    predict_rows(
+        predictor,
+        request.model,
         rows,
-        out,
+        request.out,
         work_dir=work_dir,
-        settings={name: value for name, value in settings.items() if name not in PACING_OPTIONS},
-        pace=pace.with_options(settings),
-        progress=lambda event: progress.report(stage="evaluate", **event),
+        settings=settings,
+        pace=pace,
+        limit=limit,
+        progress=lambda event: progress.report(stage="evaluate", model=request.name, **event),
     )
-    right = sum(row.prediction == row.reference for row in predictions.read(out))
-    return {"rows": found.rows, "unanswered": found.unanswered, "exact_matches": right}
+
+
+def _counts(path: str) -> dict[str, int]:
+    rows = predictions.read(path) if os.path.getsize(path) else []
+    return {
+        "rows": len(rows),
+        "unanswered": sum(row.prediction is None for row in rows),
+        "exact_matches": sum(row.prediction == row.reference for row in rows),
+    }

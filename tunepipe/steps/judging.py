@@ -86,9 +86,9 @@ def judge_step(
     plan: Artifact | None,
     out: str,
     *,
-    model: str,
-    max_cost_usd: float,
-    work_dir: str,
+    model: str = "",
+    max_cost_usd: float = 0.0,
+    work_dir: str = "",
     **settings: Any,
 ) -> str:
     """Judge the tuned model against the base model and write what came out, as JSON.

@@ -1,9 +1,7 @@
-"""What record_outcome and send_notice do: keep how a run ended, and tell people."""
+"""The exit step: tell people how a run ended."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Protocol
 
 from tunepipe.errors import TunepipeError
@@ -23,23 +21,6 @@ class FinalStatus(Protocol):
     state: str
     pipeline_job_resource_name: str
     error_message: str | None
-
-
-def record_step(comparison_path: str, report: str, registry: str, run: str) -> str:
-    """Keep the verdict of a run.
-
-    Args:
-        comparison_path: What compare_models wrote.
-        report: The report's path or URI.
-        registry: A folder or a gs:// prefix; "" keeps nothing.
-        run: The run's id.
-
-    Returns:
-        The verdict.
-    """
-    said = json.loads(Path(comparison_path).read_text(encoding="utf-8"))
-    outcome.record(registry, run, Outcome(said["verdict"], said["reason"], report))
-    return str(said["verdict"])
 
 
 def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str:

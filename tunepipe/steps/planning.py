@@ -1,4 +1,4 @@
-"""What compute_train_steps does: the core's plan, made on the day of the run."""
+"""The step that plans: training steps, hours and dollars on the day of the run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
-from tunepipe.evaluation.settings import check_parts, check_settings
-from tunepipe.evaluation.tasks import check_references, cut_answers
+from tunepipe.evaluation.settings import check_parts
+from tunepipe.evaluation.tasks import check_references, check_task, cut_answers
 from tunepipe.files import write_json
 from tunepipe.planning.plan import Plan, plan
 from tunepipe.steps.artifacts import Artifact
@@ -62,36 +62,39 @@ def plan_step(
     return found
 
 
-def check_later_steps(
-    settings: Mapping[str, Any],
+def check_held_out(
     eval: Artifact | None,
+    scoring: Mapping[str, Any],
+    asking: Mapping[str, Any],
+    judge: str = "",
     *,
-    backend: str,
-    model: str,
-    tables: Mapping[str, Any],
+    backend: str = "",
+    model: str = "",
+    tables: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
-    """Refuse before the tuning what a step after it would refuse once it is paid for.
+    """Refuse before the tuning held-out rows that could not be scored after it.
 
     Args:
-        settings: See `tunepipe.evaluation.settings.check_settings`.
-        eval: The rows held out; their references have to suit `settings["task"]`.
+        eval: The held-out rows; None checks nothing.
+        scoring: Settings of the comparison; the references must suit its `task`.
+        asking: Settings of the evaluation; max_output_tokens counts here.
+        judge: The judge, or "".
         backend: The backend that tunes; "" follows from the model.
         model: The model to tune; "" takes the backend's default.
         tables: Values that replace those of the package's tables.
 
     Returns:
-        What does not stop the run and should be known before it.
+        Warnings about answers that would be cut.
 
     Raises:
-        UsageError: A setting is wrong, or the references are not the task's.
+        UsageError: The task is unknown, or the references do not suit it.
         DataError: A row cannot be read, or the model or the judge does not take its parts.
     """
-    catalog = load_catalog(tables)
-    found = catalog.find_model(model, backend)
-    check_settings(settings, found.backend, catalog)
+    task = str(scoring["task"])
+    check_task(task)
     rows = list(read_examples(eval.path)) if eval else []
-    check_parts(rows, found, str(settings.get("judge_model", "")))
+    check_parts(rows, load_catalog(tables).find_model(model, backend), judge)
     references = [row.reference for row in rows]
-    check_references(settings["task"], references)
+    check_references(task, references)
     longest = max((estimate_tokens(text) for text in references), default=0)
-    return cut_answers(longest, settings["max_output_tokens"])
+    return cut_answers(longest, int(asking["max_output_tokens"]))

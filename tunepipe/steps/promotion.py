@@ -1,4 +1,4 @@
-"""What promote_model and keep_champion do with a verdict."""
+"""The registry's side of a run: look the champion up, promote, or keep it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What write_report does: one page, a summary and a model card from what the steps found."""
+"""The pages of a run: a report, a summary and a model card from what the steps found."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tunepipe.data.predictions import read
 from tunepipe.errors import TunepipeError
 from tunepipe.files import replacing
 from tunepipe.gcp import storage
+from tunepipe.registry.outcomes import Outcome, record
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
@@ -30,6 +31,7 @@ def report_step(
     steps: Mapping[str, Artifact | None],
     pages: Mapping[str, Artifact],
     run: Mapping[str, str],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the pages of a run.
 
@@ -39,19 +41,34 @@ def report_step(
         steps: The JSON of `dataset`, `split`, `plan`, `tuning` and `judge`, as far as there is any.
         pages: Where `report`, `summary` and `model_card` go.
         run: Texts that name the run; `title` heads the page.
+        facts: Further facts by name, such as data_changes.
     """
     said = _json(comparison)
-    facts = {
+    page_facts = {
         "title": run.get("title", "Tuning report"),
         "run": run,
         **{name: _json(path) for name, path in paths_of(steps).items()},
+        **(facts or {}),
         **said,
         "rows": _side_by_side(paths_of(predictions), said["flips"]),
     }
     written = {"report": report_page, "summary": summary, "model_card": model_card}
     for name, page in written.items():
         with replacing(pages[name].path) as file:
-            file.write(page(facts))
+            file.write(page(page_facts))
+
+
+def record_step(comparison: str, report: str, registry: str, run: str) -> None:
+    """Record a run's verdict and where its report is, for those who are told how it ended.
+
+    Args:
+        comparison: The JSON of compare_models.
+        report: The report's path or URI.
+        registry: A folder or a gs:// prefix; "" records nothing.
+        run: The run's id.
+    """
+    compared = _json(comparison)
+    record(registry, run, Outcome(compared["verdict"], compared["reason"], report))
 
 
 def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.asked import ask
 from tests.backends.managed.jobs import (
     begun,
     ended,
@@ -25,10 +25,10 @@ from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import predictions
-from tunepipe.errors import CloudError, DataError, LimitError, UsageError
+from tunepipe.errors import CloudError, DataError, LimitError, UnreachableError, UsageError
 from tunepipe.gcp.genai import client
-from tunepipe.gcp.launcher import CancelledError, UnreachableError
-from tunepipe.steps import gemini as gemini_step
+from tunepipe.gcp.launcher import CancelledError
+from tunepipe.steps.tuning import tune
 
 FLASH, FLASH25 = "gemini-3.5-flash", "gemini-2.5-flash"
 
@@ -540,25 +540,22 @@ def test_a_model_before_tuning_that_may_not_be_asked_costs_nothing(
     cloud: StandIn, tmp_path: Path
 ) -> None:
     asked = request(cloud, "projects/not-mine/locations/europe-west4/models/7@1")
-    rows = {side: SimpleNamespace(uri=getattr(asked, f"{side}_uri")) for side in ("train", "eval")}
+    rows = {side: getattr(asked, f"{side}_uri") for side in ("train", "eval")}
     model, base = Standing(""), Standing("")
-    written = [str(tmp_path / name) for name in ("report", "resources")]
     settings = {
         name: getattr(asked, name)
         for name in ("base_model", "train_steps", "batch_size", "project", "region", "options")
     }
     with pytest.raises(CloudError, match="not-mine"):
-        gemini_step.tune_step(rows, model, base, *written, tables={}, **settings)
+        tune(gemini, rows, model, base, str(tmp_path / "report"), **settings)
     assert jobs(cloud) == []
 
 
 def asked(cloud: StandIn, tmp_path: Path, model: str, **settings: object) -> dict[str, int]:
     rows = tmp_path / "eval.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in pairs(24)))
-    out = tmp_path / "predictions.jsonl"
-    return gemini_step.evaluate_step(
-        Standing(model), str(rows), str(out), str(tmp_path), FLASH, {"attempts": 8, **settings}
-    )
+    more = {"base_model": FLASH, "attempts": 8, **settings}
+    return ask("gemini", tmp_path, rows, {"tuned": model}, **more)[0]
 
 
 def test_every_held_out_row_is_asked_and_429_waited_out(
@@ -569,7 +566,7 @@ def test_every_held_out_row_is_asked_and_429_waited_out(
     cloud.fault("GenerateContent", drop="before")
     found = asked(cloud, tmp_path, endpoint, max_output_tokens=64)
     assert found == {"rows": 24, "unanswered": 0, "exact_matches": 24}
-    rows = list(predictions.read(tmp_path / "predictions.jsonl"))
+    rows = list(predictions.read(tmp_path / "tuned.jsonl"))
     assert [row.prediction for row in rows] == [f"answer {n}" for n in range(24)]
     seen = len(cloud.calls("GenerateContent"))
     assert seen == 27

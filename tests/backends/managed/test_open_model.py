@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.asked import ask
 from tests.backends.managed.jobs import ended, jobs, pairs, put, request, result, states, until
 from tests.gcp import launch_driver
 from tests.standin.process import StandIn
@@ -14,7 +15,6 @@ from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import open_model, open_model_prediction
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
-from tunepipe.steps import open_model as open_model_step
 
 QWEN = "qwen/qwen3@qwen3-4b"
 WEIGHTS = f"gs://{BUCKET}/data/tuned/postprocess/node-0/checkpoints/final"
@@ -206,19 +206,10 @@ def test_nothing_but_an_endpoint_is_asked(model: str) -> None:
         next(open_model_prediction.predict(model, [ASKED]))
 
 
-class Standing:
-    """A KFP artifact that stands for a model."""
-
-    path = ""
-
-    def __init__(self, model: str) -> None:
-        self.metadata = {"resourceName": model}
-
-
 def evaluated(model: str, tmp_path: Path) -> list[predictions.Prediction]:
-    rows, out = tmp_path / "eval.jsonl", tmp_path / "predictions.jsonl"
+    rows = tmp_path / "eval.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in pairs(12)))
-    open_model_step.evaluate_step(Standing(model), str(rows), str(out), str(tmp_path), {})
+    out = ask("open-model", tmp_path, rows, {"tuned": model})[1]["tuned"]
     return list(predictions.read(out)) if out.stat().st_size else []
 
 

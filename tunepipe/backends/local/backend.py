@@ -27,7 +27,7 @@ from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress
 
 BASE = "base"
-TINY = "tiny"
+TINY = "tiny"  # the name under which users ask for a model from nothing
 _RECORD = "tuning.json"
 _EVALUATIONS = 10
 _TINY_RATE = 1.5e-3
@@ -129,12 +129,19 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     return generation.generate(model, prompts, options, device)
 
 
+def reason_unserved(model: str) -> str:
+    """Return "": a model on this machine is loaded when it is asked."""
+    return ""
+
+
 def cancel(job: str) -> None:
     """Do nothing: a local run is a process of the user's, and ends with it."""
 
 
 def _absolute(base_model: str) -> str:
-    """Make a folder's path absolute: an adapter names its base, and is asked from elsewhere."""
+    """Return "" for the tiny model, and a folder's absolute path: an adapter names its base."""
+    if base_model == TINY:
+        return ""
     is_folder = base_model and Path(base_model).is_dir()
     return str(Path(base_model).resolve()) if is_folder else base_model
 
@@ -467,4 +474,5 @@ def _finished(folder: Path, identity: str) -> TuningResult | None:
 
 def _result(folder: Path, statistics: Mapping[str, Any]) -> TuningResult:
     base = statistics["base_model"] or str(folder / BASE)
-    return TuningResult(str(folder), statistics={**statistics, "base_model": base}, cost_usd=0.0)
+    statistics = {**statistics, "base_model": base}
+    return TuningResult(str(folder), statistics=statistics, cost_usd=0.0, base=base)

@@ -69,6 +69,9 @@ _KIND = Kind(
     result_exists=_result_exists,
     made=_made,
     config=lambda request: {},
+    base=lambda request: base_model_resource(
+        request.base_model, request.project, request.region, request.options, request.catalog
+    ),
 )
 
 

@@ -44,6 +44,11 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             yield _ask(asked, model, prompt, configs)
 
 
+def reason_unserved(model: str) -> str:
+    """Return "": a Gemini is served without an endpoint of the user's."""
+    return ""
+
+
 def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Write how to ask, and how to ask a model that does not know our word for thinking little."""
     config: dict[str, Any] = {

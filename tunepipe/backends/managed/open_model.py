@@ -83,6 +83,9 @@ _KIND = Kind(
     result_exists=_result_exists,
     made=_made,
     config=_config,
+    base=lambda request: base_model_resource(
+        request.base_model, request.project, request.region, request.options, request.catalog
+    ),
 )
 
 

@@ -44,8 +44,15 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
 
 
 def is_endpoint(model: str) -> bool:
-    """Say whether a name is an endpoint's, rather than a folder of weights or a base model."""
+    """Return True if a name is an endpoint's, not that of a folder of weights or a base model."""
     return model.startswith("projects/") and "/endpoints/" in model
+
+
+def reason_unserved(model: str) -> str:
+    """Return why a model cannot be asked: only an endpoint answers."""
+    if is_endpoint(model):
+        return ""
+    return "no endpoint serves this model; name one by the option endpoint or base_endpoint"
 
 
 def _ask(endpoint: str, prompt: Prompt, settings: Mapping[str, Any]) -> Answer:

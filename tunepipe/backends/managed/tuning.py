@@ -61,6 +61,7 @@ class Kind:
         result_exists: Returns whether what a job has made is still there.
         made: Names the model and its endpoint.
         config: What the kind adds to the job's config.
+        base: Names the base model so that `predict` can ask it.
     """
 
     backend: str
@@ -69,6 +70,7 @@ class Kind:
     result_exists: Callable[[Any], bool]
     made: Callable[[Any, Mapping[str, Any]], tuple[str, str]]
     config: Callable[[TuningRequest], dict[str, Any]]
+    base: Callable[[TuningRequest], str]
 
 
 def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -94,6 +96,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
     waiters = Waiters(request.train_uri, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
     name = launcher.resume(NamedJobs(), resources, polling, progress, waiters)
+    base = kind.base(request)  # it may be refused, and then nothing is paid
     model = request.catalog.find_model(request.base_model, kind.backend)
     wanted = _wanted(request, model, detected(request.train_uri))
     sent = _send(kind, request, wanted)
@@ -113,7 +116,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
         name = launcher.launch(jobs, resources, polling, progress, waiters)
     with told(name):
         job = retry(lambda: tuning_jobs.get(name), seconds=polling.patience_seconds)
-    return _result(kind, request, wanted, sent, job, model)
+    return replace(_result(kind, request, wanted, sent, job, model), base=base)
 
 
 def check_options(

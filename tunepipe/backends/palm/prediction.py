@@ -21,8 +21,8 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         model: An endpoint's resource name, a tuned model's, or a publisher model's
             (`projects/P/locations/R/publishers/google/models/text-bison@001`).
         prompts: The questions.
-        settings: max_output_tokens (256), temperature (0), and chat (a tuned chat model, which
-            takes turns).
+        settings: max_output_tokens (256), temperature (0), and base_model, which says whether a
+            tuned model takes turns; chat=True says so without it.
 
     Yields:
         One answer a prompt; its `text` is None where the model blocked or refused the prompt.
@@ -34,11 +34,18 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         "maxOutputTokens": int(settings.get("max_output_tokens", 256)),
         "temperature": float(settings.get("temperature", 0.0)),
     }
-    write = _turns if settings.get("chat") or _is_chat(model) else _text
+    tuned_on = str(settings.get("base_model", ""))
+    is_chat = settings.get("chat") or "chat" in (_family(model), tuned_on and family(tuned_on))
+    write = _turns if is_chat else _text
     with google_clients.explained(model):
         endpoint = endpoint_of(model)
         for prompt in prompts:
             yield _ask(prompt, endpoint, write(prompt), parameters)
+
+
+def reason_unserved(model: str) -> str:
+    """Return "": whether an endpoint serves the model shows when it is asked."""
+    return ""
 
 
 @cache
@@ -64,9 +71,10 @@ def endpoint_of(model: str) -> str:
     )
 
 
-def _is_chat(model: str) -> bool:
+def _family(model: str) -> str:
+    """Return the family of a base model; "" for an endpoint, whose name does not say."""
     base = model.partition("/publishers/google/models/")[2]
-    return bool(base) and family(base) == "chat"
+    return family(base) if base else ""
 
 
 def _ask(

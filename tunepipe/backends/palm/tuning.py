@@ -43,8 +43,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Args:
         request: `options` holds the template's own parameters by name, such as location,
             encryption_spec_key_name or tensorboard_resource_id, and of ours: template_version,
-            pipeline_root (needed), service_account, network, again (any text: a new job even
-            where an equal one has succeeded), resources_path, and those of `JobPolling`.
+            pipeline_root (where the rows lie), service_account, network, again (any text: a new
+            job even where an equal one has succeeded), resources_path, and those of `JobPolling`.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Told of each change of the job.
 
@@ -60,7 +60,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     polling = JobPolling.from_options(request.options)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
     parent = google_clients.parent(request.project, request.region)
-    root = str(request.options.get("pipeline_root", ""))
+    root = str(request.options.get("pipeline_root") or request.train_uri.rpartition("/")[0])
     waiters = Waiters(root, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
     noted = TemplateJobs({}, parent, KEY_LABEL)
@@ -71,7 +71,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         name = launcher.launch(jobs, resources, polling, progress, waiters)
     with google_clients.explained(name):
         ended = retry(lambda: pipeline_jobs.get(name), seconds=polling.patience_seconds)
-        return _result(ended, request)
+        result = _result(ended, request)
+    base = base_model_resource(request.base_model, request.project, request.region)
+    return replace(result, base=base)
 
 
 def checked(request: TuningRequest) -> dict[str, Any]:
@@ -126,10 +128,10 @@ def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str
     """Write the PipelineJob that runs the template, as CreatePipelineJob takes it.
 
     Raises:
-        UsageError: No pipeline_root is named.
+        UsageError: pipeline_root is not a gs:// URI.
     """
     options = request.options
-    root = options.get("pipeline_root", "")
+    root = options.get("pipeline_root") or request.train_uri.rpartition("/")[0]
     if not storage.is_gcs(root):
         raise UsageError("must be a gs:// URI", where="pipeline_root", fix="name a folder to use")
     uri = template_uri(request.base_model, options.get("template_version", ""))

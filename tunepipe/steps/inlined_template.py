@@ -1,4 +1,4 @@
-"""What stands before and behind Google's template where it is a part of the pipeline itself."""
+"""The steps before and after Google's template where it is a part of the pipeline itself."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import asdict
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.palm import tuning as large_model
+from tunepipe.backends.palm import tuning as palm
 from tunepipe.backends.palm.parameters import template_defaults
 from tunepipe.files import write_json
 from tunepipe.steps.artifacts import Artifact, point_at
-from tunepipe.steps.palm import Rows
 
 
 def prepare_step(
-    rows: Mapping[str, Rows], names: tuple[str, ...], *, options: Mapping[str, Any], **settings: Any
+    rows: Mapping[str, str], names: tuple[str, ...], *, options: Mapping[str, Any], **settings: Any
 ) -> tuple[Any, ...]:
     """Check what goes into the template, rows included, and complete it by its defaults.
 
     Args:
-        rows: The artifacts of the `train` and the `eval` rows, on gs://.
+        rows: The gs:// URIs of the `train` and the `eval` rows.
         names: The template's parameters to return.
         options: The template's other parameters by name.
         settings: The other fields of `TuningRequest`.
@@ -34,9 +33,9 @@ def prepare_step(
         LimitError: Anything would run outside the region given.
     """
     request = TuningRequest(
-        train_uri=rows["train"].uri, eval_uri=rows["eval"].uri, options=options, **settings
+        train_uri=rows["train"], eval_uri=rows["eval"], options=options, **settings
     )
-    values = template_defaults() | large_model.checked(request)
+    values = template_defaults() | palm.checked(request)
     return tuple(values[name] for name in names)
 
 
@@ -51,7 +50,7 @@ def keep_step(
     region: str,
     statistics: Mapping[str, Any],
 ) -> None:
-    """Turn what the template has made into the artifacts that the steps behind it take.
+    """Turn what the template has made into the artifacts that the later steps take.
 
     Args:
         model: The artifact that will stand for the tuned model's endpoint.
@@ -59,10 +58,11 @@ def keep_step(
         report: The JSON file to write.
         names: The resource names of the model and of its endpoint.
         base_model: Such as text-bison@001.
-        project: Who pays.
+        project: The project that pays.
         region: Where everything runs.
         statistics: What is known of the tuning.
     """
+    base_name = palm.base_model_resource(base_model, project, region)
     point_at(model, names[1])
-    point_at(base, large_model.base_model_resource(base_model, project, region))
-    write_json(asdict(TuningResult(*names, statistics)), report)
+    point_at(base, base_name)
+    write_json(asdict(TuningResult(*names, statistics, base=base_name)), report)

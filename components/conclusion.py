@@ -1,0 +1,166 @@
+"""The last steps of a run: what follows from the comparison, and who is told."""
+
+from kfp.dsl import HTML, Artifact, Input, Markdown, Model, Output, PipelineTaskFinalStatus
+
+from tunepipe.packaging.component import component
+
+
+@component
+def conclude_run(
+    comparison: Input[Artifact],
+    model: Input[Model],
+    report: Output[HTML],
+    summary: Output[Markdown],
+    model_card: Output[Markdown],
+    judgement: Output[Artifact],
+    tuned: Input[Artifact] = None,
+    base: Input[Artifact] = None,
+    champion: Input[Artifact] = None,
+    problems: Input[Artifact] = None,
+    split: Input[Artifact] = None,
+    plan: Input[Artifact] = None,
+    tuning: Input[Artifact] = None,
+    dataset_uri: str = "",
+    fingerprint: str = "",
+    format: str = "auto",
+    registry: str = "",
+    series: str = "",
+    judging: dict = {},  # noqa: B006
+    project: str = "",
+    region: str = "",
+    max_cost_usd: float = 0.0,
+    tables: dict = {},  # noqa: B006
+    work_dir: str = "",
+    run: dict = {},  # noqa: B006
+    run_id: str = "",
+    job: str = "",
+    pipeline_job: str = "",
+) -> str:
+    """Judge, report, and put the tuned model into service if it is better. Never cache this step.
+
+    It also keeps the verdict for send_notice, deletes the endpoint of a model that is worse, and
+    remembers the data for the next run. A second call for the same run repeats nothing.
+
+    Args:
+        comparison: The comparison of compare_models.
+        model: The tuned model.
+        tuned: Predictions of the tuned model.
+        base: Predictions of the model before tuning.
+        champion: Predictions of the model in service.
+        problems: The report of validate_jsonl.
+        split: The report of split_dataset.
+        plan: The plan of compute_train_steps.
+        tuning: What the tuning step measured.
+        dataset_uri: A path, a gs:// URI, or a glob of either; empty remembers no data.
+        fingerprint: The data's identity.
+        format: The rows' format, or auto.
+        registry: The folder or gs:// prefix of the champion; empty promotes and records nothing.
+        series: The series that the run belongs to, such as a schedule's.
+        judging: The judge's model and prompt; no model asks no judge.
+        project: The project that pays the judge.
+        region: Where the judge's texts may go.
+        max_cost_usd: Ceiling over tuning and judging; above it no judge is asked. 0 sets no limit.
+        tables: Values that replace those of the package's dated tables.
+        work_dir: A folder where the judge's replies are kept as they come, so that none is paid
+            twice. Empty keeps them next to the judgement.
+        run: Texts that name the run: id, created, backend, base_model, region, title.
+        run_id: The run; empty takes the job.
+        job: The job that the run is.
+        pipeline_job: The resource name of the pipeline's job on Vertex AI, to import the evaluation
+            into the Vertex Model Registry; empty imports none.
+
+    Returns:
+        report: One page that opens anywhere and needs nothing else.
+        summary: The same in short, for chats and pull requests.
+        model_card: A card in the shape that model hubs read.
+        judgement: The judge's replies with prompt and cost, as JSON; empty without a judge.
+        Output: What was decided about the champion, in one sentence.
+    """
+    from tunepipe.steps.conclusion import conclude_step
+
+    files = {"comparison": comparison, "tuned": tuned, "base": base, "champion": champion}
+    files |= {"problems": problems, "split": split, "plan": plan, "tuning": tuning}
+    pages = {"report": report, "summary": summary, "model_card": model_card}
+    pages["judgement"] = judgement
+    judge = {**judging, "project": project, "region": region, "max_cost_usd": max_cost_usd}
+    judge["work_dir"] = work_dir
+    data = {"dataset_uri": dataset_uri, "fingerprint": fingerprint, "format": format}
+    names = {"registry": registry, "series": series, "run": run_id or job, "details": run}
+    more = {"data": data, "judge": judge, "tables": tables, "pipeline_job": pipeline_job}
+    return conclude_step(model, files, pages, **names, **more)
+
+
+@component
+def write_report(
+    comparison: Input[Artifact],
+    report: Output[HTML],
+    summary: Output[Markdown],
+    model_card: Output[Markdown],
+    tuned: Input[Artifact] = None,
+    base: Input[Artifact] = None,
+    champion: Input[Artifact] = None,
+    problems: Input[Artifact] = None,
+    split: Input[Artifact] = None,
+    plan: Input[Artifact] = None,
+    tuning: Input[Artifact] = None,
+    judge: Input[Artifact] = None,
+    run: dict = {},  # noqa: B006
+    registry: str = "",
+    run_id: str = "",
+    job: str = "",
+):
+    """Write the report, its summary and a model card; missing inputs are left out of them.
+
+    Args:
+        comparison: The comparison of compare_models.
+        tuned: Predictions of the tuned model.
+        base: Predictions of the model before tuning.
+        champion: Predictions of the model in service.
+        problems: The report of validate_jsonl.
+        split: The report of split_dataset.
+        plan: The plan of compute_train_steps.
+        tuning: What the tuning step measured.
+        judge: The judgement of judge_models.
+        run: Texts that name the run: id, created, backend, base_model, region, title.
+        registry: Where verdict and report are recorded for send_notice; empty records nothing.
+        run_id: The run; empty takes the job.
+        job: The job that the run is.
+
+    Returns:
+        report: One page that opens anywhere and needs nothing else.
+        summary: The same in short, for chats and pull requests.
+        model_card: A card in the shape that model hubs read.
+    """
+    from tunepipe.steps.reporting import record_step, report_step
+
+    predictions = {"tuned": tuned, "base": base, "champion": champion}
+    steps = {"dataset": problems, "split": split, "plan": plan, "tuning": tuning, "judge": judge}
+    pages = {"report": report, "summary": summary, "model_card": model_card}
+    report_step(comparison.path, predictions, steps, pages, run)
+    record_step(comparison.path, report.uri, registry, run_id or job)
+
+
+@component
+def send_notice(
+    status: PipelineTaskFinalStatus,
+    notify: str = "",
+    registry: str = "",
+    run_id: str = "",
+    job: str = "",
+) -> str:
+    """Tell a webhook how a run ended: the exit task of a pipeline. Never cache this step.
+
+    Args:
+        status: How the steps ended; the pipeline's host fills it in.
+        notify: Where the webhook's address is kept, which is a secret: projects/P/secrets/NAME of
+            Secret Manager, a gs:// URI, or a file; empty sends nothing.
+        registry: Where conclude_run keeps the run's verdict.
+        run_id: The run; empty takes the job.
+        job: The job that the run is.
+
+    Returns:
+        Output: sent, not sent, or why it could not be sent, which fails no run.
+    """
+    from tunepipe.steps.notification import notice_step
+
+    return notice_step(status, notify, registry, run_id or job)

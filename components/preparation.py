@@ -1,0 +1,155 @@
+"""The first step of every run: checks that cost nothing, and what exactly the run works on."""
+
+from typing import NamedTuple
+
+from tunepipe.packaging.component import component
+
+
+@component
+def prepare_run(
+    dataset_uri: str,
+    backend: str,
+    project: str = "",
+    region: str = "",
+    root: str = "",
+    base_model: str = "",
+    options: dict = {},  # noqa: B006
+    tables: dict = {},  # noqa: B006
+    format: str = "auto",
+    task: str = "auto",
+    margin: float = 0.0,
+    guard_uri: str = "",
+    guard_margin: float = 0.0,
+    judge_model: str = "",
+    judge_prompt: str = "",
+    max_output_tokens: int = 256,
+    asking: dict = {},  # noqa: B006
+    seed: int = 0,
+    registry: str = "",
+    series: str = "",
+    min_new_rows: int = 0,
+    run_id: str = "",
+    job: str = "",
+    inlined: bool = False,
+) -> NamedTuple(
+    "Outputs",
+    [
+        ("Output", str),
+        ("fingerprint", str),
+        ("champion", str),
+        ("guard_fingerprint", str),
+        ("unchanged_since", str),
+        ("asking", dict),
+        ("scoring", dict),
+        ("judging", dict),
+    ],
+):
+    """Check what would fail the run later, and find what it works on. Never cache this step.
+
+    In the cloud it checks, as the run's own account: APIs, permissions, bucket and its region,
+    quota, template. Every setting of the later steps is checked too, and every guarded row.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+        backend: large-model, gemini, open-model or local.
+        project: The project that pays; empty for local.
+        region: Where everything runs; empty for local.
+        root: Where the run's results go, gs://BUCKET/…; empty for local.
+        base_model: The model to tune; empty takes the backend's default.
+        options: Options of the backend; service_account and template_version count here.
+        tables: Values that replace those of the package's dated tables.
+        format: The rows' format, or auto.
+        task: text, classification, json, calls, or auto.
+        margin: Largest acceptable loss against the champion, 0 to 1.
+        guard_uri: Rows with prompts that must not get worse; empty guards nothing.
+        guard_margin: Largest acceptable loss on them, 0 to 1; 0 refuses only a loss that is shown.
+        judge_model: A Gemini that compares the answers too; empty asks none.
+        judge_prompt: Its prompt; empty takes the package's own.
+        max_output_tokens: The longest answer, in tokens.
+        asking: How models are asked, such as requests_per_minute.
+        seed: Seeds the statistics.
+        registry: The folder or gs:// prefix of the champion and of the data that were seen.
+        series: The runs, such as a schedule's, that this one continues; empty always runs.
+        min_new_rows: A run of a series needs at least this number of added or changed rows.
+        run_id: The run; empty takes the job.
+        job: The job that the run is.
+        inlined: Whether Google's template is a part of the pipeline.
+
+    Returns:
+        Output: changed, or unchanged if the series has seen these data.
+        fingerprint: Hex SHA-256 of the dataset's content.
+        champion: The model in service; empty if there is none.
+        guard_fingerprint: Hex SHA-256 of the guarded rows; empty if there are none.
+        unchanged_since: A sentence that names the run that has seen the data; else empty.
+        asking: What evaluate_* takes as settings.
+        scoring: What compare_models takes as settings.
+        judging: What conclude_run takes: the judge's model and prompt.
+    """
+    from tunepipe.steps.preparation import prepare_step
+
+    place = {"project": project, "region": region, "root": root}
+    model = {"backend": backend, "base_model": base_model, "options": options, "tables": tables}
+    history = {"registry": registry, "series": series, "min_new_rows": min_new_rows}
+    settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
+    settings |= {"max_output_tokens": max_output_tokens, "asking": asking}
+    settings |= {"judge_model": judge_model, "judge_prompt": judge_prompt}
+    given = {"place": place, "model": model, "history": {**history, "format": format}}
+    more = {"settings": settings, "run": run_id or job, "inlined": inlined}
+    return prepare_step(dataset_uri, guard_uri, **given, **more)
+
+
+@component
+def fingerprint_dataset(
+    dataset_uri: str,
+) -> NamedTuple("Outputs", [("fingerprint", str), ("generation", str), ("files", int)]):
+    """Turn a dataset's address into the identity of its content. Never cache this step.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+
+    Returns:
+        fingerprint: Hex SHA-256 of the bytes; of several files, over their own, sorted.
+        generation: The generation in Cloud Storage, or the time of the last change of a local
+            file; of several files, joined by commas.
+        files: Number of files.
+    """
+    from tunepipe.gcp.generations import identity
+
+    found = identity(dataset_uri)
+    return (found.fingerprint, found.generation, found.files)
+
+
+@component
+def check_cloud(
+    backend: str,
+    project: str,
+    region: str,
+    root: str,
+    base_model: str = "",
+    options: dict = {},  # noqa: B006
+    tables: dict = {},  # noqa: B006
+    inlined: bool = False,
+) -> str:
+    """Check, as the run's own account, what would fail the run an hour later. Never cache this.
+
+    It looks at APIs, rights, the account, the bucket and its region, quota and the template, and
+    changes nothing. A problem stops the run; what the account may not see is listed, and does not.
+
+    Args:
+        backend: large-model, gemini or open-model.
+        project: The project that pays.
+        region: Where everything runs.
+        root: Where the run's results go, gs://BUCKET/….
+        base_model: The model to tune; empty takes the backend's default.
+        options: Options of the backend; service_account and template_version count here.
+        tables: Values that replace those of the package's dated tables.
+        inlined: Whether the template is a part of the pipeline, and is not fetched.
+
+    Returns:
+        Output: How many checks passed, and how many could not be made.
+    """
+    from tunepipe.steps.cloud_checks import check_step
+
+    where = {"project": project, "region": region, "root": root}
+    what = {"backend": backend, "base_model": base_model, "options": options, "tables": tables}
+    return check_step(**what, **where, inlined=inlined)

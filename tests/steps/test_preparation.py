@@ -1,0 +1,81 @@
+"""The first step refuses what would fail a run after its tuning is paid for."""
+
+import json
+
+import pytest
+
+from tunepipe.components import prepare_run
+from tunepipe.errors import DataError, UsageError
+from tunepipe.registry import champions, data_history, outcomes
+
+ROWS = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(4)]
+WRONG = {
+    "task": "nope", "margin": 2.0, "guard_margin": -1.0, "max_output_tokens": 0, "seed": -1,
+    "asking": {"attempts": 0}, "judge_model": "nope", "judge_prompt": "?",
+}  # fmt: skip
+
+
+@pytest.fixture
+def given(tmp_path):
+    return {"dataset_uri": write(tmp_path / "rows.jsonl", ROWS), "backend": "local"}
+
+
+def write(path, rows) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def prepare(**given):
+    return prepare_run.python_func(**given)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_settings_of_every_later_step_are_checked(given, name):
+    with pytest.raises(UsageError):
+        prepare(**given, **{name: WRONG[name]})
+
+
+def test_later_steps_are_given_plain_values_alone(given):
+    found = prepare(**given, margin=0.1, asking={"workers": 2}, judge_model="gemini-3.5-flash")
+    assert (found.Output, found.champion, found.guard_fingerprint) == ("changed", "", "")
+    assert found.asking == {"max_output_tokens": 256, "workers": 2}
+    assert found.scoring == {"task": "auto", "margin": 0.1, "guard_margin": 0.0, "seed": 0}
+    assert found.judging == {"model": "gemini-3.5-flash", "prompt": ""}
+    assert json.loads(json.dumps(found)) == list(found)
+
+
+def test_every_guarded_row_is_read(given, tmp_path, capsys):
+    guard = tmp_path / "guard.jsonl"
+    given["guard_uri"] = write(guard, ROWS[:1])
+    first = prepare(**given).guard_fingerprint
+    assert "1 guarded rows" in capsys.readouterr().out
+    write(guard, ROWS[:2])
+    assert prepare(**given).guard_fingerprint not in ("", first)
+    write(guard, [ROWS[0], {"input_text": "a"}])
+    with pytest.raises(DataError):
+        prepare(**given)
+
+
+def test_a_champion_is_found_while_it_serves(given, tmp_path):
+    registry, model = str(tmp_path / "registry"), tmp_path / "model"
+    model.mkdir()
+    move = champions.promote(
+        registry, str(model), run="r1", verdict="better", reason="", moved_at="", moved_by=""
+    )
+    assert prepare(**given, registry=registry).champion == move.model
+
+
+def test_over_data_that_the_series_has_seen_the_run_ends_here(given, tmp_path):
+    place = {"registry": str(tmp_path / "registry"), "series": "weekly"}
+    first = prepare(**given, **place, run_id="r1")
+    assert first.Output == "changed"
+    data_history.remember(
+        given["dataset_uri"], first.fingerprint, *place.values(), "r1", "auto", {}
+    )
+    second = prepare(**given, **place, run_id="r2")
+    assert second.Output == "unchanged"
+    assert second.unchanged_since == "unchanged since run r1"
+    assert outcomes.read(place["registry"], "r2").reason == "unchanged since run r1"
+    write(tmp_path / "rows.jsonl", [*ROWS, {"input_text": "new", "output_text": "row"}])
+    assert prepare(**given, **place, run_id="r3").Output == "changed"
+    assert prepare(**given, **place, run_id="r3", min_new_rows=2).Output == "unchanged"

@@ -1,0 +1,99 @@
+"""The last step of a run: judge, report, registry, promotion, and memory of the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.registry import data_history
+from tunepipe.registry.evaluations import import_step
+from tunepipe.steps.artifacts import Artifact, model_of, paths_of
+from tunepipe.steps.judging import judge_step
+from tunepipe.steps.promotion import keep_step, promote_step
+from tunepipe.steps.reporting import record_step, report_step
+
+BETTER = "better"
+
+
+def conclude_step(
+    model: Artifact,
+    files: Mapping[str, Artifact | None],
+    pages: Mapping[str, Any],
+    *,
+    data: Mapping[str, str],
+    registry: str,
+    series: str,
+    run: str,
+    details: Mapping[str, str],
+    judge: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    pipeline_job: str = "",
+) -> str:
+    """Draw the conclusions from a comparison. A second call for the same run repeats nothing.
+
+    Args:
+        model: The tuned model.
+        files: `comparison`, and if they exist the predictions `tuned`, `base` and `champion`, and
+            the JSON of `problems`, `split`, `plan` and `tuning`.
+        pages: Where `report`, `summary`, `model_card` and the `judgement` go.
+        data: dataset_uri, fingerprint and format; an empty URI remembers no data.
+        registry: The folder or gs:// prefix that holds champion.json; "" promotes nothing.
+        series: The series that the run belongs to, or "".
+        run: The run's id.
+        details: Texts that name the run in the report.
+        judge: What `judging.judge_step` takes besides the files; no `model` asks no judge.
+        tables: Values that replace those of the package's dated tables.
+        pipeline_job: The resource name of the pipeline's job; "" imports no evaluation into the
+            Vertex Model Registry.
+
+    Returns:
+        What was decided about the champion, in one sentence.
+
+    Raises:
+        CloudError: Google refused to import the evaluation; everything else is done by then.
+    """
+    comparison = paths_of(files)["comparison"]
+    compared = json.loads(Path(comparison).read_text(encoding="utf-8"))
+    # 1. The judge is asked first: its answers are part of the report, and decide nothing.
+    answers = {name: files.get(name) for name in ("tuned", "base", "champion")}
+    judge_step(
+        answers,
+        files.get("plan"),
+        pages["judgement"].path,
+        catalog=load_catalog(tables),
+        **judge,
+    )
+    # 2. What the champion was tuned on is compared before the champion may change.
+    problems = paths_of(files).get("problems")
+    stats = data_history.stats_of(problems) if problems else {}
+    where = (data["dataset_uri"], registry, data["format"])
+    changes = data_history.since_champion(*where, stats) if data["dataset_uri"] else {}
+    report_step(
+        comparison,
+        answers,
+        {
+            "dataset": files.get("problems"),
+            **{name: files.get(name) for name in ("split", "plan", "tuning")},
+            "judge": pages["judgement"],
+        },
+        {name: pages[name] for name in ("report", "summary", "model_card")},
+        details,
+        {"data_changes": changes} if changes else {},
+    )
+    record_step(comparison, pages["report"].uri, registry, run)
+    # 3. Only a model that is better goes into service.
+    if compared["verdict"] == BETTER:
+        version = promote_step(model_of(model), comparison, registry, run)
+        decision = f"champion {version}: {compared['reason']}" if version else compared["reason"]
+    else:
+        decision = keep_step(comparison, registry, model_of(model))
+    # 4. The next run of the series starts from these data.
+    if data["dataset_uri"]:
+        seen = (data["dataset_uri"], data["fingerprint"], registry, series, run)
+        data_history.remember(*seen, data["format"], stats)
+    if pipeline_job:
+        print(import_step(paths_of(files)["tuning"], comparison, pipeline_job))
+    return decision

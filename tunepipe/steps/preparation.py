@@ -1,0 +1,106 @@
+"""The first step of a run: checks that cost nothing, and what exactly the run works on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tunepipe.catalog.backends import find_backend
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.data.rows import read_examples
+from tunepipe.evaluation.settings import check_settings
+from tunepipe.gcp.generations import identity
+from tunepipe.gcp.storage import local_files
+from tunepipe.registry import data_history
+from tunepipe.steps.cloud_checks import check_step
+from tunepipe.steps.promotion import lookup_step
+
+
+class Prepared(NamedTuple):
+    """What the later steps are given, as plain values: their cached results depend on nothing else.
+
+    Args:
+        Output: "changed", or "unchanged" if the run ends here.
+        fingerprint: Of the dataset's content.
+        champion: The model in service; "" if there is none.
+        guard_fingerprint: Of the guarded rows; "" if there are none.
+        unchanged_since: A sentence that names the run that has seen the same data, or "".
+        asking: Settings of the evaluation: max_output_tokens and how models are asked.
+        scoring: Settings of the comparison: task, margin, guard_margin, seed.
+        judging: Settings of the judge: model and prompt.
+    """
+
+    Output: str
+    fingerprint: str
+    champion: str
+    guard_fingerprint: str
+    unchanged_since: str
+    asking: dict[str, Any]
+    scoring: dict[str, Any]
+    judging: dict[str, Any]
+
+
+def prepare_step(
+    dataset_uri: str,
+    guard_uri: str,
+    *,
+    place: dict[str, Any],
+    model: dict[str, Any],
+    history: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    run: str,
+    inlined: bool = False,
+) -> Prepared:
+    """Check what can be checked for free, and find what the run works on.
+
+    Args:
+        dataset_uri: A path, a gs:// URI, or a glob of either.
+        guard_uri: Likewise, or "".
+        place: project, region and root of the run; empty outside Google Cloud.
+        model: backend, base_model, options and tables.
+        history: registry, series, min_new_rows and format.
+        settings: task, margin, guard_margin, max_output_tokens, seed, asking, judge_model and
+            judge_prompt.
+        run: The run's id.
+        inlined: Whether Google's template is a part of the pipeline.
+
+    Raises:
+        UsageError: A setting is wrong, or a file does not exist.
+        DataError: A guarded row cannot be read.
+        CloudError, LimitError: Something would fail the run an hour later.
+    """
+    backend, tables = str(model["backend"]), model["tables"]
+    # What a step after the tuning would refuse is refused here, before anything is paid.
+    check_settings(settings, backend, load_catalog(tables))
+    if find_backend(backend).in_cloud:
+        print(check_step(**place, **model, inlined=inlined))
+    fingerprint = identity(dataset_uri).fingerprint
+    changed = data_history.decide(dataset_uri, fingerprint, **history)
+    since = champion = guard = ""
+    if changed == data_history.UNCHANGED:
+        since = data_history.record_unchanged(history["registry"], history["series"], run)
+    else:
+        served = lookup_step(history["registry"])
+        champion = served.model if served else ""
+        guard = _check_guard(guard_uri)
+    return Prepared(changed, fingerprint, champion, guard, since, **_mappings(settings))
+
+
+def _check_guard(uri: str) -> str:
+    """Read every guarded row once, and return their fingerprint."""
+    if not uri:
+        return ""
+    with local_files(uri) as paths:
+        rows = sum(1 for path in paths for _ in read_examples(path))
+    print(f"{rows:,} guarded rows")
+    return identity(uri).fingerprint
+
+
+def _mappings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort the settings by the step that needs them, so that each caches on its own alone."""
+    scoring = ("task", "margin", "guard_margin", "seed")
+    return {
+        "asking": {"max_output_tokens": settings["max_output_tokens"], **settings["asking"]},
+        "scoring": {name: settings[name] for name in scoring},
+        "judging": {"model": settings["judge_model"], "prompt": settings["judge_prompt"]},
+    }
