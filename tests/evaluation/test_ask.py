@@ -18,10 +18,10 @@ import requests
 from google.api_core import exceptions as google_errors
 
 from tunepipe.backends.base import Answer
+from tunepipe.catalog.backends import RequestPacing
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import Outcome, predict_rows
-from tunepipe.evaluation.pacing import RequestPacing
 
 QUICK = {"workers": 4, "first_pause_seconds": 0.001}
 

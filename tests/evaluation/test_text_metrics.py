@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
+from tunepipe.evaluation.normalization import spaced
 from tunepipe.evaluation.text_metrics import edit_similarities, measure
-from tunepipe.evaluation.tokenization import spaced
 
 words = st.sampled_from(
     ["the", "cat", "sat", "a mat.", "1,000", "don't", "(very)", "2-blue", "\n", "-\n", "&quot;"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.evaluation.tokenization import normalized, spaced, tokens
+from tunepipe.evaluation.normalization import normalized, spaced, tokens
 
 
 @pytest.mark.parametrize(

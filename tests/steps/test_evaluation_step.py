@@ -9,11 +9,10 @@ import pytest
 
 from tests.asked import ask
 from tests.standin.session import PROJECT, REGION
-from tunepipe.catalog.backends import BACKENDS
+from tunepipe.catalog.backends import BACKENDS, RequestPacing
 from tunepipe.data.predictions import read
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit
-from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.gcp.generations import identity
 from tunepipe.steps.evaluation import _guard_file
 

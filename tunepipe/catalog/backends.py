@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
 
 BackendName = Literal["large-model", "gemini", "open-model", "local"]
+# Option -> the least value, the largest, and whether only whole numbers are taken.
+PACING_OPTIONS: Mapping[str, tuple[float, float, bool]] = {
+    "workers": (0, 1024, True),
+    "requests_per_minute": (0, 1e9, False),
+    "attempts": (1, 1000, True),
+}
+
+
+@dataclass(frozen=True)
+class RequestPacing:
+    """How fast to ask a remote model.
+
+    Args:
+        workers: Requests at a time, one row each; 0 hands all rows to the backend at once, which
+            suits a local model.
+        requests_per_minute: The limit over all workers, retries included; 0 sets none.
+        attempts: Tries for each row, >= 1, with growing pauses between.
+        first_pause_seconds: The longest pause after the first failure; it doubles up to a minute.
+            A longer one that the service asks for (Retry-After) is kept.
+    """
+
+    workers: int = 0
+    requests_per_minute: float = 0.0
+    attempts: int = 5
+    first_pause_seconds: float = 1.0
+
+    def with_options(self, options: Mapping[str, Any]) -> RequestPacing:
+        """Return this pacing with the values that the options set; KFP writes 8 as 8.0."""
+        changes: dict[str, Any] = {
+            name: int(options[name]) if whole else float(options[name])
+            for name, (_, _, whole) in PACING_OPTIONS.items()
+            if name in options
+        }
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
@@ -22,9 +57,7 @@ class Backend:
         asking: The settings that its `predict` takes besides max_output_tokens.
         in_cloud: Whether it needs a project and a region.
         has_location: Whether the option `location` moves the tuning job out of the run's region.
-        workers: Requests at a time; 0 hands all rows to the predictor at once.
-        requests_per_minute: Limit over all workers; 0 sets none.
-        attempts: Tries a row, >= 1.
+        pacing: How fast its models are asked unless the user says otherwise.
     """
 
     name: BackendName
@@ -33,9 +66,7 @@ class Backend:
     asking: tuple[str, ...]
     in_cloud: bool = True
     has_location: bool = False
-    workers: int = 8
-    requests_per_minute: float = 0.0
-    attempts: int = 8
+    pacing: RequestPacing = RequestPacing(workers=8, attempts=8)
 
     @property
     def identifier(self) -> str:
@@ -49,8 +80,8 @@ _ALL = (
         tuner="tunepipe.backends.palm.tuning",
         predictor="tunepipe.backends.palm.prediction",
         asking=("temperature", "chat"),
-        requests_per_minute=60.0,  # Google's default quota for these models
-        attempts=6,
+        # Google's default quota for these models is 60 a minute.
+        pacing=RequestPacing(workers=8, requests_per_minute=60.0, attempts=6),
     ),
     Backend(
         "gemini",
@@ -72,8 +103,7 @@ _ALL = (
         predictor="tunepipe.backends.local.backend",
         asking=("batch_size", "engine", "device", "precision", "four_bit", "threads"),
         in_cloud=False,
-        workers=0,
-        attempts=5,
+        pacing=RequestPacing(),
     ),
 )
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}

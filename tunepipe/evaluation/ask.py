@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from tunepipe.backends.base import Answer, Predictor, Prompt
+from tunepipe.catalog.backends import RequestPacing
 from tunepipe.data.formats import Example, input_text
 from tunepipe.data.parts import media_of, readable
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, TunepipeError
-from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.gcp import retries
 from tunepipe.gcp.retries import root_of, status_of
 from tunepipe.progress import Progress

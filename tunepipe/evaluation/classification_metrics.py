@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
 from tunepipe.evaluation.metric import Metric, share
-from tunepipe.evaluation.normalization import label_text
+from tunepipe.evaluation.normalization import label_text, normalized
 from tunepipe.evaluation.tasks import labels_of
-from tunepipe.evaluation.tokenization import normalized
 
 # The metric that decides, those shown both strict and by content, and the content of an answer.
 PRIMARY, PAIRED, CONTENT = "accuracy", ("accuracy", "macro_f1"), label_text

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
-from tunepipe.catalog.backends import BACKENDS
+from tunepipe.catalog.backends import BACKENDS, PACING_OPTIONS
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.data.formats import Example
 from tunepipe.data.parts import MEDIA, kinds_of
 from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.judge_prompt import check_template
-from tunepipe.evaluation.pacing import PACING_OPTIONS
 from tunepipe.evaluation.tasks import check_task
 
 _WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed": (0, SEED_MAX)}

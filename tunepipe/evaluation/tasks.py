@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tunepipe.data.function_calls import read_calls
 from tunepipe.errors import UsageError
-from tunepipe.evaluation.tokenization import normalized
+from tunepipe.evaluation.normalization import normalized
 
 TASKS = ("text", "classification", "json", "calls")
 MAX_LABELS = 200

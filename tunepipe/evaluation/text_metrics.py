@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
 from tunepipe.evaluation.metric import Metric, mean, share
-from tunepipe.evaluation.normalization import plain_text
-from tunepipe.evaluation.tokenization import normalized, spaced, tokens
+from tunepipe.evaluation.normalization import normalized, plain_text, spaced, tokens
 
 Ints = npt.NDArray[np.int64]
 

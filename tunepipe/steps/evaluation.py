@@ -14,14 +14,13 @@ from typing import Any
 
 from tunepipe import progress
 from tunepipe.backends.base import Predictor
-from tunepipe.catalog.backends import find_backend
+from tunepipe.catalog.backends import PACING_OPTIONS, RequestPacing, find_backend
 from tunepipe.data import predictions
 from tunepipe.data.formats import input_text
 from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError
 from tunepipe.evaluation.ask import RequestLimit, predict_rows
-from tunepipe.evaluation.pacing import PACING_OPTIONS, RequestPacing
 from tunepipe.gcp.generations import identity
 from tunepipe.gcp.storage import load_step
 from tunepipe.steps.artifacts import Artifact
@@ -86,7 +85,8 @@ def evaluate(
             ),
         ]
         own = {name: value for name, value in settings.items() if name not in PACING_OPTIONS}
-        _ask(predictor, _pace(backend, settings), requests, work_dir, own)
+        pacing = find_backend(backend).pacing.with_options(settings)
+        _ask(predictor, pacing, requests, work_dir, own)
     counts = {request.name: _counts(request.out) for request in requests}
     tuned = counts.pop("tuned")
     return tuned | {
@@ -108,11 +108,6 @@ def _guard_file(uri: str, fingerprint: str) -> Iterator[str]:
         path = str(Path(folder) / "guard.jsonl")
         load_step(uri, path)
         yield path
-
-
-def _pace(backend: str, settings: Mapping[str, Any]) -> RequestPacing:
-    row = find_backend(backend)
-    return RequestPacing(row.workers, row.requests_per_minute, row.attempts).with_options(settings)
 
 
 def _ask(

@@ -14,9 +14,9 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.palm import prediction
 from tunepipe.backends.palm import tuning as large_model
+from tunepipe.catalog.backends import RequestPacing
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 from tunepipe.evaluation.ask import predict_rows
-from tunepipe.evaluation.pacing import RequestPacing
 from tunepipe.gcp import pipeline_jobs
 
 ROOT = f"gs://{BUCKET}/pipeline_root"

@@ -65,8 +65,8 @@ def ask_texts(
         CloudError: The model is not there, or may not be asked.
     """
     from tunepipe.backends.base import Prompt
+    from tunepipe.catalog.backends import RequestPacing
     from tunepipe.evaluation.ask import ask_all
-    from tunepipe.evaluation.pacing import RequestPacing
 
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
@@ -107,8 +107,8 @@ def ask_rows(
         CloudError: The service refused.
     """
     from tunepipe import progress
+    from tunepipe.catalog.backends import RequestPacing
     from tunepipe.evaluation.ask import predict_rows
-    from tunepipe.evaluation.pacing import RequestPacing
 
     refuse_same([target], expanded([rows]))
     backend, name = _backend(model)
