@@ -69,7 +69,7 @@ def test_blank_lines_are_skipped_and_other_fields_are_kept(tmp_path):
     [
         (b"{", "the line is not JSON"),
         (b"[" * 100_000, "the line is not JSON"),
-        (b'{"id": "\xff"}', "the line is not JSON"),
+        (b'{"id": "\xff"}', "the bytes from byte 9 of the line are not UTF-8"),
         (b"[1]", "the line is not a JSON object"),
         (b'{"reference": "r", "prediction": "p"}', "the field id is missing"),
         (b'{"id": "b", "prediction": "p"}', "the field reference is missing"),

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from tunepipe.catalog.tables import load
 from tunepipe.data import openai_messages as chat_messages
 from tunepipe.data import tool_declarations as tool_schemas
-from tunepipe.data.formats import SIDES
+from tunepipe.data.formats import SIDES, detect_format
+from tunepipe.data.rows import without_nulls
 from tunepipe.data.turns import Part, Turn, is_blank, just_text, refusal, text, text_of
 from tunepipe.errors import DataError
 
@@ -37,6 +40,8 @@ PART_NAMES = {
     "function_response": "functionResponse",
     "file_data": "fileData",
     "inline_data": "inlineData",
+    "executable_code": "executableCode",
+    "code_execution_result": "codeExecutionResult",
 }
 # What stands next to a part's data.
 _PART_SETTINGS = {
@@ -151,6 +156,41 @@ def _merged(turns: Sequence[Turn]) -> list[Turn]:
     return result
 
 
+def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tuple[str, ...]]:
+    """Convert one row.
+
+    Returns:
+        The row in the other format, and the names of what that has no place for.
+
+    Raises:
+        DataError: The row is not of its format, or the other has no place for what it says.
+    """
+    clean = without_nulls(row)
+    same = format == to and "preferred_output" not in row
+    if format == to and detect_format(row) != format:
+        raise refusal(f"it has not the fields of the format {format}")
+    said = read({k: v for k, v in clean.items() if not same or k not in BINDING}, format)
+    if same:
+        fields = known_fields(to)
+        more = tuple(sorted(clean.keys() - fields))
+        return {name: value for name, value in row.items() if name not in more}, more
+    turned_down = said.rejected is not None and to != "preference"
+    lost = ("the answer turned down",) if turned_down else ()
+    try:
+        return write(said, to), said.left_out + lost
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise refusal(f"the format {to} cannot hold a part of it") from error
+
+
+@cache
+def known_fields(format: str) -> frozenset[str]:
+    """Return the fields that a row of a format may have."""
+    shape = load("catalog/services.toml")["formats"][format]
+    return frozenset(FIELDS[format]).union(shape["required"], shape["optional"])
+
+
 def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
     def read(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
         if isinstance(row[given], list):
@@ -204,7 +244,7 @@ def _part(part: Mapping[str, Any]) -> Part:
         value = {FILE_NAMES.get(name, name): v for name, v in value.items()}
         text(value["mimeType"])
         text(value["fileUri" if kind == "fileData" else "data"])
-    else:
+    elif kind.startswith("function"):
         text(value["name"])
     return {kind: value, **settings}
 

@@ -1,30 +1,36 @@
-"""One format as another, and tables as rows: what can be carried over exactly, and what cannot."""
+"""Datasets in another format, from JSONL, JSON, tables and the shapes of public datasets."""
 
 from __future__ import annotations
 
 import json
-import os
-import warnings
-from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from itertools import chain, islice
 from typing import Any
 
-from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data import conversations as conversation
 from tunepipe.data import formats
-from tunepipe.data.rows import blocks, decode, without_nulls
-from tunepipe.data.source import Path, format_of
-from tunepipe.data.turns import refusal
+from tunepipe.data.conversations import convert_row
+from tunepipe.data.encodings import name_of
+from tunepipe.data.rows import decode, numbered_lines, overlong_message
+from tunepipe.data.shapes import Shape, detect_shape, pair_shape
+from tunepipe.data.source import SNIFFED_LINES, Path, Source
+from tunepipe.data.tables import (
+    TableOptions,
+    columns_of,
+    delimiter_of,
+    encoding_of,
+    read_table,
+    table_kind,
+)
 from tunepipe.errors import DataError, TunepipeError, UsageError
-from tunepipe.files import refuse_same, replacing, separator
+from tunepipe.files import refuse_same, replacing
 
-REFUSED_LISTED = 1000
-TABLES = {".csv": ",", ".tsv": "\t", ".parquet": ""}
-_HEAD_BYTES = 1 << 16
-USUAL_COLUMNS = (("input_text", "output_text"), ("prompt", "completion"), ("input", "output"))
+REFUSED_LISTED = 100_000
+# Texts that tools write into empty cells; they are kept as texts, and counted.
+_NA_TEXTS = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "<NA>"))
+
+Item = tuple[int, Mapping[str, Any] | bytes | DataError]
 
 
 @dataclass
@@ -32,13 +38,14 @@ class ConversionReport:
     """What was written, and what was not.
 
     Args:
-        format: The format read.
+        format: The format read, or the shape that was read as one.
         to: The format written.
         rows: Rows read.
         written: Rows written.
-        refused: The first 1,000 rows that cannot be carried over: line (of a table or a list of
-            rows, the number from 1) and reason.
+        refused: The first 100,000 rows that cannot be converted: line (of a workbook, Parquet or a
+            JSON array, the number from 1) and reason.
         left_out: What the new format has no place for, by name, with the number of rows.
+        notes: How the file was read: its encoding, its separator, texts that may mean nothing.
     """
 
     format: str
@@ -47,14 +54,15 @@ class ConversionReport:
     written: int = 0
     refused: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def refused_total(self) -> int:
-        """Rows that could not be carried over."""
+        """Rows that could not be converted."""
         return self.rows - self.written
 
     def as_json(self) -> dict[str, Any]:
-        """Give the report as a JSON object."""
+        """Return the report as a JSON object."""
         return asdict(self) | {"refused_total": self.refused_total}
 
 
@@ -67,38 +75,42 @@ def convert(
     input_column: str = "",
     output_column: str = "",
     system_column: str = "",
+    delimiter: str = "",
+    encoding: str = "",
+    skip_lines: int = 0,
+    sheet: str = "",
 ) -> ConversionReport:
-    """Write a file in another format. A row that cannot be carried over is reported, not written.
+    """Write a dataset in another format. A row that cannot be converted is reported, not written.
 
     Args:
-        source: JSONL, one JSON array of rows, or a table: .csv (commas), .tsv (tabs) or .parquet.
-            A file of any other name is taken for what it holds.
+        source: JSONL, JSON (an array of rows, or rows over several lines), separated values, an
+            Excel workbook or Parquet, by its contents. JSONL and tables are read row by row.
         target: The JSONL file to write.
         to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
-        format: The format of JSONL, or "auto".
-        input_column: A table's column of inputs; "" to go by the usual names.
-        output_column: A table's column of outputs; "" likewise.
-        system_column: A table's column of system instructions; "" for none.
+        format: The format of the rows, or "auto". Rows of a known shape (see shapes.py) are read
+            as what they mean.
+        input_column: The field with the inputs, of rows of any other shape.
+        output_column: The field with the outputs.
+        system_column: The field with the system instructions; "" for none.
+        delimiter: What separates a table's columns; "" detects it.
+        encoding: The encoding of the text; "" detects it.
+        skip_lines: Lines before a table's header.
+        sheet: The sheet of a workbook; "" for the first.
 
     Returns:
         The report.
 
     Raises:
-        DataError: There is no row, or a table's cell holds no text.
-        UsageError: The file cannot be read, is the target too, or a name is unknown.
+        DataError: There is no row, or none of a known format or shape.
+        UsageError: The file cannot be read, is the target too, or an option is wrong.
     """
-    _known(to)
+    formats.check_format(to)
     refuse_same([target], [source])
-    if (mark := _separator(source)) is not None:
-        frame = _table(source, mark)
-        given, wanted = _columns([str(c) for c in frame.columns], input_column, output_column)
-        rows = formats.from_dataframe(frame, given, wanted, system_column=system_column)
-        return write_rows(rows, target, to)
-    listed = _array(source)
-    if listed is not None:
-        return write_rows(listed, target, to, format)
-    format = format_of([source]) if format == "auto" else _known(format)
-    return _write(_lines(source), target, ConversionReport(format, to))
+    options = TableOptions(delimiter, encoding, skip_lines, sheet)
+    notes: list[str] = []
+    items = _items(Source(source), options, notes)
+    shape = _asked_shape(input_column, output_column, system_column)
+    return _convert_items(items, target, to, format, shape, notes)
 
 
 def write_rows(
@@ -107,7 +119,7 @@ def write_rows(
     """Write rows in a format, such as those that `formats.from_dataframe` gives.
 
     Args:
-        rows: Rows of one format.
+        rows: Rows of one format or shape.
         target: The JSONL file to write.
         to: One of formats.FORMATS.
         format: The format of the rows, or "auto".
@@ -116,53 +128,112 @@ def write_rows(
         The report.
 
     Raises:
-        DataError: No row is of a known format.
+        DataError: No row is of a known format or shape.
         UsageError: A format is unknown.
     """
-    found = formats.common_format(rows[:100]) if format == "auto" else _known(format)
-    if found is None:
-        raise DataError("no row has the fields of a known format")
-    return _write(enumerate(rows, 1), target, ConversionReport(found, _known(to)))
+    formats.check_format(to)
+    return _convert_items(enumerate(rows, 1), target, to, format, None, [])
 
 
-def converted(row: Mapping[str, Any], format: str, to: str) -> tuple[Any, tuple[str, ...]]:
-    """Carry one row over.
+def _convert_items(
+    items: Iterable[Item],
+    target: Path,
+    to: str,
+    format: str,
+    shape: Shape | None,
+    notes: list[str],
+) -> ConversionReport:
+    items = iter(items)
+    head = list(islice(items, SNIFFED_LINES))
+    if shape is None and format == "auto":
+        format, shape = _detect(head)
+    elif shape:
+        _check_columns(shape, head)
+        format = shape.format
+    else:
+        formats.check_format(format)
+    report = ConversionReport(format, to, notes=notes)
+    if shape:
+        notes.append(f"rows of the shape {shape.description} were read as {shape.format}")
+    return _write(chain(head, items), target, report, shape)
 
-    Returns:
-        The row in the other format, and the names of what that has no place for.
 
-    Raises:
-        DataError: The row is not of its format, or the other has no place for what it says.
-    """
-    if format == to and formats.detect_format(row) != format:
-        raise refusal(f"it has not the fields of the format {format}")
-    if format == to and "preferred_output" not in row:
-        more = tuple(sorted(row.keys() - _fields(to)))
-        return ({name: row[name] for name in row if name not in more} if more else row), more
-    said = conversation.read(without_nulls(row), format)
-    turned_down = said.rejected is not None and to != "preference"
-    lost = ("the answer turned down",) if turned_down else ()
-    return conversation.write(said, to), said.left_out + lost
+def _asked_shape(input_column: str, output_column: str, system_column: str) -> Shape | None:
+    if bool(input_column) != bool(output_column) or (system_column and not input_column):
+        raise UsageError(
+            "name both the input and the output",
+            where="input_column, output_column",
+            fix="give both names, or none",
+        )
+    return pair_shape(input_column, output_column, system_column) if input_column else None
 
 
-@cache
-def _fields(format: str) -> frozenset[str]:
-    fields = load_catalog().service_table.formats[format]
-    return frozenset(conversation.FIELDS[format]).union(fields.required, fields.optional)
+def _check_columns(shape: Shape, head: Sequence[Item]) -> None:
+    """Refuse names that no row has."""
+    names = columns_of([row for _, row in _decoded(head)])
+    for name in shape.fields:
+        if name not in names:
+            shown = ", ".join(map(repr, names))
+            raise UsageError(f"no column {name!r}", fix=f"name one of {shown}")
+
+
+def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
+    """Return the format or the shape that most of the first rows have."""
+    rows = [row for _, row in _decoded(head)]
+    if not head:
+        raise DataError("there is no row")
+    for line, item in head if not rows else ():
+        if isinstance(item, DataError):
+            raise DataError(item.found, where=f"line {line}", fix=item.fix)
+    counts: Counter[str] = Counter()
+    shapes: dict[str, Shape] = {}
+    for row in rows:
+        if shape := detect_shape(row):
+            counts[shape.description] += 1
+            shapes[shape.description] = shape
+        elif format := formats.detect_format(row):
+            counts[format] += 1
+    if not counts:
+        names = ", ".join(map(repr, columns_of(rows)[:20]))
+        if not names:
+            raise DataError(
+                "no row has the fields of a known format",
+                fix=f"write the fields of one of {', '.join(formats.FORMATS)}",
+            )
+        raise UsageError(
+            f"which columns hold input and output? There are {names}",
+            fix="name both with --input-column and --output-column",
+        )
+    ((found, _),) = counts.most_common(1)
+    return (shapes[found].format, shapes[found]) if found in shapes else (found, None)
+
+
+def _decoded(items: Sequence[Item]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for line, item in items:
+        if isinstance(item, Mapping):
+            yield line, item
+        elif isinstance(item, bytes):
+            try:
+                yield line, decode(item)
+            except DataError:
+                continue
 
 
 def _write(
-    items: Iterable[tuple[int, Mapping[str, Any] | bytes]], target: Path, report: ConversionReport
+    items: Iterable[Item], target: Path, report: ConversionReport, shape: Shape | None
 ) -> ConversionReport:
     import msgspec
 
     left_out: Counter[str] = Counter()
+    empty_words: Counter[str] = Counter()
     with replacing(target, "wb") as file:
         for line, item in items:
             report.rows += 1
             try:
+                if isinstance(item, DataError):
+                    raise item
                 row = decode(item) if isinstance(item, bytes) else item
-                fresh, more = converted(row, report.format, report.to)
+                fresh, more = _converted(row, report.format, report.to, shape)
                 encoded = msgspec.json.encode(fresh)
             except (TunepipeError, UnicodeEncodeError) as error:
                 if len(report.refused) < REFUSED_LISTED:
@@ -172,104 +243,103 @@ def _write(
             file.write(encoded + b"\n")
             report.written += 1
             left_out.update(more)
+            empty_words.update(
+                name for name, value in row.items() if isinstance(value, str) and value in _NA_TEXTS
+            )
     report.left_out = dict(left_out)
+    for name, count in empty_words.items():
+        rows = f"{count} row" + "s" * (count > 1)
+        report.notes.append(f"{rows}: the field {name!r} says NA or null, and is kept as a text")
     return report
+
+
+def _converted(
+    row: Mapping[str, Any], format: str, to: str, shape: Shape | None
+) -> tuple[Any, tuple[str, ...]]:
+    if shape is None:
+        return convert_row(row, format, to)
+    try:
+        read, used = shape.read(row)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the row has not the shape {shape.description}") from error
+    fresh, more = convert_row(read, shape.format, to)
+    others = (name for name in row.keys() - used if row[name] not in (None, "", [], {}))
+    return fresh, (*more, *sorted(others))
+
+
+def _items(source: Source, options: TableOptions, notes: list[str]) -> Iterator[Item]:
+    """Read a file of any kind row by row; what was detected is noted."""
+    kind = table_kind(source, options)
+    if kind:
+        if kind.name == "table":
+            encoding = encoding_of(kind, options)
+            delimiter = delimiter_of(kind, options)
+            if encoding != "utf-8" and not options.encoding:
+                notes.append(f"the file was read as {name_of(encoding)} ({encoding})")
+            if delimiter != "," and not options.delimiter:
+                notes.append(f"the columns are separated by {delimiter!r}")
+        return read_table(source, kind, options)
+    encoding = options.encoding or source.kind.encoding
+    if encoding != "utf-8" and not options.encoding:
+        notes.append(f"the file was read as {name_of(encoding)} ({encoding})")
+    if source.kind.name == "array":
+        return iter(_read_json(source, encoding))
+    if source.kind.name != "rows":
+        source.require_rows()
+    return _read_lines(source, encoding)
+
+
+def _read_lines(source: Source, encoding: str) -> Iterator[Item]:
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    for line, raw in numbered_lines(source, encoding if wide else ""):
+        if isinstance(raw, int):
+            yield line, DataError(overlong_message(raw))
+        elif raw.strip():
+            yield line, raw if wide or encoding == "utf-8" else _as_utf8(raw, encoding)
+
+
+def _as_utf8(raw: bytes, encoding: str) -> bytes:
+    try:
+        return raw.decode(encoding).encode()
+    except (UnicodeError, LookupError):
+        return raw  # refused as bytes that are not UTF-8
+
+
+def _read_json(source: Source, encoding: str) -> list[tuple[int, Mapping[str, Any] | DataError]]:
+    """Read a file that is one JSON array of rows, or rows that are written over several lines.
+
+    Raises:
+        DataError: It is neither, or holds a number that JSON lacks.
+    """
+    with source.opened() as stream:
+        data = b"".join(iter(lambda: stream.read(1 << 20), b""))
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    values: list[Any] = []
+    try:
+        text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding).strip()
+        at = 0
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            values += value if isinstance(value, list) else [value]
+            while at < len(text) and text[at] in " \t\r\n,":
+                at += 1
+    except DataError as error:
+        error.where = source.path
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            "the file is not whole JSON", where=source.path, fix="write an array of objects"
+        ) from error
+    return [
+        (number, value if isinstance(value, dict) else DataError("the row is not an object"))
+        for number, value in enumerate(values, 1)
+    ]
 
 
 def _refuse_constant(word: str) -> None:
     raise DataError(
         f"the list of rows holds {word}, which is no JSON value",
-        fix="null, or a text, where it stands",
-    )
-
-
-def _array(source: Path) -> list[Mapping[str, Any]] | None:
-    """Read a file that is one JSON array of objects; None stands for any other file.
-
-    Raises:
-        DataError: A number that JSON lacks.
-    """
-    if not os.path.isfile(source):
-        return None
-    with open(source, "rb") as file:
-        if file.read(64).lstrip()[:1] != b"[":
-            return None
-        file.seek(0)
-        try:
-            rows = json.load(file, parse_constant=_refuse_constant)
-        except DataError:
-            raise
-        except (ValueError, RecursionError):
-            return None
-    return rows if rows and all(isinstance(row, dict) for row in rows) else None
-
-
-def _lines(source: Path) -> Iterator[tuple[int, bytes]]:
-    for first, lines in blocks(source):
-        for line, raw in enumerate(lines, first):
-            if not raw.isspace():
-                yield line, raw
-
-
-def _known(format: str) -> str:
-    if format not in formats.FORMATS:
-        raise UsageError(
-            f"unknown format {format!r}", fix=f"use one of {', '.join(formats.FORMATS)}"
-        )
-    return format
-
-
-def _separator(source: Path) -> str | None:
-    """Return what separates a table's columns, "" for Parquet; None for what is no table."""
-    name = os.fspath(source)
-    for ending, mark in TABLES.items():
-        if name.endswith(ending):
-            return mark
-    if not os.path.isfile(name):
-        return None
-    with open(name, "rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if head.startswith(b"PAR1"):
-        return ""
-    return separator(head.removeprefix(BOM_UTF8)) or None
-
-
-def _table(source: Path, mark: str) -> Any:
-    import pandas
-
-    name = os.fspath(source)
-    try:
-        if not mark:
-            return pandas.read_parquet(name)
-        with warnings.catch_warnings():
-            # Rows longer than the header are but warned of, and by default they are read with
-            # their first cells as an index: every column would hold what belongs to the next.
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            # Without the first two "NA" and "007" would not stay the texts that they are.
-            return pandas.read_csv(
-                name, sep=mark, dtype=str, keep_default_na=False, index_col=False
-            )
-    except pandas.errors.ParserWarning as error:
-        raise UsageError(
-            "its rows have more cells than its header names",
-            where=name,
-            fix="name every column in the first line, and quote cells that hold the separator",
-        ) from error
-    except (OSError, ValueError, ImportError) as error:
-        raise UsageError(
-            f"cannot be read as a table: {type(error).__name__}",
-            where=name,
-            fix="check that it is UTF-8 and what its ending says; Parquet needs pyarrow",
-        ) from error
-
-
-def _columns(names: list[str], given: str, wanted: str) -> tuple[str, str]:
-    if given and wanted:
-        return given, wanted
-    for pair in USUAL_COLUMNS:
-        if set(pair) <= set(names) and not given and not wanted:
-            return pair
-    raise UsageError(
-        f"which columns hold input and output? There are {', '.join(names)}",
-        fix="name both with --input-column and --output-column",
+        fix="write null or a text in its place",
     )

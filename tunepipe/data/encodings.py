@@ -21,6 +21,7 @@ NAMES = {
 
 _KANA = re.compile("[\u3041-\u30fe]")
 _KANJI = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff01-\uff5e]{2}")
+_HALF_WIDTH = re.compile("[\uff61-\uff9f]")
 _LATIN_WORD = re.compile("[A-Za-z]{2}[\u00c0-\u00ff]|[\u00c0-\u00ff][A-Za-z]{2}")
 # UTF-8 that was read as Latin-1 or Windows-1252: a lead byte and its continuation bytes, each as a
 # character of its own.
@@ -63,12 +64,13 @@ def guess_encoding(data: bytes) -> str:
         return found
     if _decodes(data, "utf-8") is not None:
         return "utf-8"
-    for codec in ("cp932", "euc-jp"):
-        text = _decodes(data, codec)
-        if text and _is_text(text) and (_KANA.search(text) or _KANJI.search(text)):
-            latin = _decodes(data, "cp1252")
-            if not (latin and _LATIN_WORD.search(latin) and not _KANA.search(text)):
-                return codec
+    japanese = {codec: _decodes(data, codec) for codec in ("cp932", "euc-jp")}
+    scores = {codec: _japanese_score(text) for codec, text in japanese.items() if text}
+    best = max(scores, key=scores.__getitem__, default="")
+    if best and scores[best] > 0:
+        latin = _decodes(data, "cp1252")
+        if _KANA.search(japanese[best] or "") or not (latin and _LATIN_WORD.search(latin)):
+            return best
     text = _decodes(data, "cp1252")
     return "cp1252" if text and _is_text(text) else ""
 
@@ -108,6 +110,14 @@ def _decodes(data: bytes, encoding: str) -> str | None:
         return codecs.getincrementaldecoder(encoding)().decode(data)
     except UnicodeDecodeError:
         return None
+
+
+def _japanese_score(text: str) -> int:
+    """Weigh what Japanese text is made of against what other bytes decode to."""
+    if not _is_text(text):
+        return 0
+    kana, kanji = len(_KANA.findall(text)), len(_KANJI.findall(text))
+    return 2 * kana + kanji - 3 * len(_HALF_WIDTH.findall(text))
 
 
 def _is_text(text: str) -> bool:

@@ -70,6 +70,8 @@ class Example:
 def detect_format(row: Mapping[str, Any]) -> str | None:
     """Name the format of one row by the fields it has, or None where no field is known."""
     keys = row.keys()
+    if keys & {"chosen", "rejected"} and "completion" not in keys:
+        return None  # TRL's preferences; shapes.py reads them
     if keys & {"completions", "preferred_output", "non_preferred_output"}:
         return "preference"
     if keys & {"input_text", "output_text"}:

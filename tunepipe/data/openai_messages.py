@@ -185,7 +185,9 @@ def _spoken(turn: Turn, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Messa
 def _shown(part: Part) -> Message:
     if "text" in part:
         return {"type": "text", "text": part["text"]}
-    file = part.get("fileData") or part["inlineData"]
+    file = part.get("fileData") or part.get("inlineData")
+    if not file:
+        raise refusal(f"a part holds {', '.join(part)}")
     kind = file["mimeType"]
     if not kind.startswith("image/"):
         raise refusal("a file is not a picture")

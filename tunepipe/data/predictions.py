@@ -16,6 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunepipe.data.encodings import BOM, describe_not_utf8
+from tunepipe.data.rows import numbered_lines, overlong_message
+from tunepipe.data.source import Source
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 
@@ -137,6 +140,9 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
     """
     try:
         fields = json.loads(line)
+    except UnicodeDecodeError as error:
+        message, fix = describe_not_utf8(line if isinstance(line, bytes) else b"", error)
+        raise UsageError(message, where=where, fix=fix or "save the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise UsageError(
@@ -198,18 +204,14 @@ def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if text.strip():
-                    yield number, text
-    except OSError as error:
-        raise UsageError(
-            f"the predictions file cannot be read ({error.strerror})",
-            where=os.fspath(path),
-            fix="check the path of the predictions file",
-        ) from None
+    source = Source(path)
+    source.require_rows(UsageError)
+    for number, line in numbered_lines(source):
+        if isinstance(line, int):
+            where = f"{os.fspath(path)}, line {number}"
+            raise UsageError(overlong_message(line), where=where, fix="shorten the row")
+        if text := line.removeprefix(BOM).strip():
+            yield number, text
 
 
 def _well_formed(text: str) -> str:

@@ -44,7 +44,7 @@ _GZIP = b"\x1f\x8b"
 _LFS = b"version https://git-lfs"
 _EXCEL = (b"[Content_Types].xml", b"xl/", b"docProps/")
 _HEADER = re.compile(r'"?[\w .()/#%-]+"?(?:([,;\t|])"?[\w .()/#%-]*"?)+')
-_NAMED_SEPARATOR = re.compile(r"sep=(.)\r?\n?")
+NAMED_DELIMITER = re.compile(r"(?i)sep=(.)\s*")
 
 
 class FileProblem(NamedTuple):
@@ -347,7 +347,20 @@ def _kind_of_text(head: bytes) -> FileKind:
         what = "the file is CSV, a table of separated values"
         problem = FileProblem("not-jsonl", what, "tunepipe convert reads CSV")
         return FileKind("table", encoding or "utf-8", delimiter, problem)
-    return FileKind("rows", encoding or "utf-8")
+    return FileKind("rows", encoding if _all_in(encoding, lines) else "utf-8")
+
+
+def _all_in(encoding: str, lines: list[bytes]) -> bool:
+    """Say whether no line with more than ASCII is UTF-8: one broken row says nothing of a file."""
+    if encoding in ("", "utf-8"):
+        return False
+    for line in lines[:-1] if len(lines) > 1 else lines:
+        try:
+            if not line.isascii() and line.decode():
+                return False
+        except UnicodeDecodeError:
+            continue
+    return True
 
 
 def find_delimiter(lines: list[bytes], encoding: str) -> str:
@@ -357,8 +370,10 @@ def find_delimiter(lines: list[bytes], encoding: str) -> str:
         lines: The first lines that are not blank.
         encoding: How they are written.
     """
-    first = lines[0].decode(encoding, "replace") + "\n"
-    if named := _NAMED_SEPARATOR.fullmatch(first):
+    if not lines:
+        return ""
+    first = lines[0].decode(encoding, "replace").strip() + "\n"
+    if named := NAMED_DELIMITER.fullmatch(first):
         return named[1]
     if any(line.startswith((b"{", b"[")) for line in lines):
         return ""

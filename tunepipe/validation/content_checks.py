@@ -10,7 +10,7 @@ from typing import Any
 
 from tunepipe.catalog.limits import Rules
 from tunepipe.catalog.tables import load
-from tunepipe.data.conversion import converted
+from tunepipe.data.conversations import convert_row
 from tunepipe.errors import DataError
 from tunepipe.validation.problems import Finding
 
@@ -61,7 +61,7 @@ def content_findings(row: Mapping[str, Any], media: Sequence[Media], rules: Rule
         to = "preference"
     if to:
         try:
-            converted(row, rules.format, to)
+            convert_row(row, rules.format, to)
         except DataError as error:
             message = f"the row cannot be sent to {rules.model}: {error.found}"
             yield Finding("not-convertible", message, fix=error.fix)

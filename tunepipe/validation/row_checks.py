@@ -21,6 +21,7 @@ from tunepipe.catalog.limits import (
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.rows import overlong_message, without_nulls
+from tunepipe.data.shapes import detect_shape
 from tunepipe.data.text_pairs import (
     TURN_MARK,
     characters,
@@ -215,8 +216,7 @@ def _kind(row: Any) -> str:
 
 def _row_findings(row: Mapping[str, Any], line: bytes, rules: Rules) -> Iterator[Finding]:
     if not rules.format:
-        fix = f"write the fields of one format: {', '.join(FORMATS)}"
-        yield Finding("missing-field", "the row has no field of a known format", fix=fix)
+        yield _of_no_format(row)
         return
     other = detect_format(row)
     if other and other != rules.format:
@@ -227,6 +227,18 @@ def _row_findings(row: Mapping[str, Any], line: bytes, rules: Rules) -> Iterator
     if b"\\" in line and not any(finding.code == "lone-surrogate" for finding in found):
         whole = json.dumps(row, ensure_ascii=False)
         yield from (one for one in text_findings(whole, "") if one.code == "lone-surrogate")
+
+
+def _of_no_format(row: Mapping[str, Any]) -> Finding:
+    shape = detect_shape(row)
+    if shape is None:
+        fix = f"write the fields of one format: {', '.join(FORMATS)}"
+        return Finding("missing-field", "the row has no field of a known format", fix=fix)
+    message = f"the row has the shape {shape.description}, which no service reads"
+    fix = f"tunepipe convert IN OUT --to {shape.format or 'FORMAT'} reads it"
+    if not shape.format:
+        fix = "write what is asked and what is answered into two fields: prompt, completion"
+    return Finding("missing-field", message, fix=fix)
 
 
 def _whole_findings(

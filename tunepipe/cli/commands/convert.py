@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,40 +11,53 @@ from tunepipe.cli.inputs import expanded, local_copy, written
 from tunepipe.cli.output import Output
 from tunepipe.files import refuse_same
 
-if TYPE_CHECKING:
-    pass
-
-
 REFUSED_SHOWN = 10
 
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="JSONL, or a table: CSV, TSV or Parquet.")
+        str,
+        typer.Argument(metavar="IN", help="JSONL, JSON, CSV, TSV, Excel (.xlsx) or Parquet."),
     ],
     target: Annotated[str, typer.Argument(metavar="OUT", help="The JSONL file to write.")],
     to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to write, such as gemini.")],
     format: options.Format = "auto",
     input_column: Annotated[
-        str, typer.Option(metavar="NAME", help="A table's column of inputs.")
+        str, typer.Option(metavar="NAME", help="The field or column with the inputs.")
     ] = "",
     output_column: Annotated[
-        str, typer.Option(metavar="NAME", help="A table's column of outputs.")
+        str, typer.Option(metavar="NAME", help="The field or column with the outputs.")
     ] = "",
     system_column: Annotated[
-        str, typer.Option(metavar="NAME", help="A table's column of system instructions.")
+        str, typer.Option(metavar="NAME", help="The field or column with system instructions.")
     ] = "",
+    delimiter: Annotated[
+        str, typer.Option(metavar="CHAR", help="What separates a table's columns; or tab.")
+    ] = "",
+    encoding: Annotated[
+        str, typer.Option(metavar="NAME", help="The encoding of the text, such as cp932.")
+    ] = "",
+    skip_lines: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Lines before a table's header.")
+    ] = 0,
+    sheet: Annotated[
+        str, typer.Option(metavar="NAME", help="The sheet of a workbook. Default: the first.")
+    ] = "",
+    show_all: Annotated[
+        bool, typer.Option("--show-all", help="Show every row that was not written.")
+    ] = False,
     json: options.Json = False,
 ) -> int:
     """Write a dataset in another format.
 
-    Rows that cannot be carried over are named and left out; exit code 1 where there are any.
+    Rows of Alpaca, ShareGPT, TRL preferences and question-answer pairs are recognized. Rows that
+    cannot be converted are listed and not written; exit code 1 where there are any.
     """
     from tunepipe.data import conversion
 
     refuse_same([target], expanded([source]))
     with local_copy(source) as path, written(target) as copy:
-        found = conversion.convert(
+        report = conversion.convert(
             path,
             copy,
             to,
@@ -52,14 +65,21 @@ def convert(
             input_column=input_column,
             output_column=output_column,
             system_column=system_column,
+            delimiter=delimiter,
+            encoding=encoding,
+            skip_lines=skip_lines,
+            sheet=sheet,
         )
     out = Output(json)
-    out.result(found.as_json())
-    out.line(f"{found.written:,} of {found.rows:,} rows written as {found.to} to {target}", "bold")
-    for row in found.refused[:REFUSED_SHOWN]:
+    out.result(report.as_json())
+    out.line(f"{report.written:,} of {report.rows:,} rows written as {to} to {target}", "bold")
+    for note in report.notes:
+        out.line(f"  {note}", "dim")
+    shown = report.refused if show_all else report.refused[:REFUSED_SHOWN]
+    for row in shown:
         place = out.styled(f"line {row['line']}", "cyan")
         out.line(f"  {place}: {row['reason']}")
-    if found.refused_total > REFUSED_SHOWN:
-        out.line(f"  and {found.refused_total - REFUSED_SHOWN:,} more", "dim")
-    out.warnings(f"left out of {rows:,} rows: {name}" for name, rows in found.left_out.items())
-    return int(found.refused_total > 0)
+    if more := report.refused_total - len(shown):
+        out.line(f"  {more:,} more: --show-all, or --json", "dim")
+    out.warnings(f"left out of {rows:,} rows: {name}" for name, rows in report.left_out.items())
+    return int(report.refused_total > 0)

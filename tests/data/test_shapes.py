@@ -1,0 +1,269 @@
+"""What people bring: the shapes of public datasets, tables of every make, and what is lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import defects
+from tunepipe.data import formats
+from tunepipe.data.conversion import convert
+from tunepipe.data.predictions import read as read_predictions
+from tunepipe.data.rows import read_examples
+from tunepipe.errors import DataError, UsageError
+from tunepipe.splitting.split import split
+from tunepipe.validation.validate import validate
+
+CASES = Path(__file__).parents[1] / "fixtures" / "cases"
+FRUITS = [
+    {"input_text": "Translate to French\n\ngood morning", "output_text": "bonjour"},
+    {"input_text": "Name three fruits", "output_text": "apple, pear, fig"},
+]
+QUESTION, ANSWER = "Where is parcel 7?", "It is in Osaka."
+PAIR = {"input_text": QUESTION, "output_text": ANSWER}
+DISLIKED = {
+    "contents": [{"role": "user", "parts": [{"text": QUESTION}]}],
+    "completions": [
+        {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+        for score, text in ((1.0, ANSWER), (0.0, "Dunno."))
+    ],
+}
+
+
+def converted(path: Path, tmp_path: Path, to: str, **options):
+    report = convert(path, tmp_path / "out.jsonl", to, **options)
+    return report, [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "expected", "notes"),
+    [
+        ("alpaca_csv_drops_instruction.csv", "palm", FRUITS, "Alpaca (instruction, output)"),
+        ("alpaca_json_no_reading.json", "palm", FRUITS, "Alpaca (instruction, output)"),
+        ("trl_preference_read_as_pair.jsonl", "preference", [DISLIKED], "TRL preference"),
+        ("prompt_response.jsonl", "palm", [PAIR], "pairs (prompt, response)"),
+    ],
+)
+def test_a_known_shape_is_read_and_named(tmp_path, name, to, expected, notes):
+    report, rows = converted(CASES / name, tmp_path, to)
+    assert rows == expected
+    assert (report.refused, report.left_out) == ([], {})
+    assert any(notes in note for note in report.notes)
+
+
+SHAREGPT = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
+USER, SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+WORSE = {"role": "assistant", "content": "b"}
+
+
+@pytest.mark.parametrize(
+    ("row", "to", "expected", "left_out"),
+    [
+        ({"conversations": [{"from": "system", "value": "s"}, *SHAREGPT], "id": 7}, "messages",
+         {"messages": [{"role": "system", "content": "s"}, USER, SAID]}, {"id": 1}),
+        ({"conversation": [USER, SAID]}, "palm", {"input_text": "q", "output_text": "a"}, {}),
+        ({"instruction": "q", "output": "a", "system": "s", "history": [["x", "y"]]}, "palm-chat",
+         {"context": "s", "messages": [
+             {"author": "user", "content": "x"}, {"author": "assistant", "content": "y"},
+             {"author": "user", "content": "q"}, {"author": "assistant", "content": "a"}]}, {}),
+        ({"chosen": [USER, SAID], "rejected": [USER, WORSE]}, "palm",
+         {"input_text": "q", "output_text": "a"}, {"the answer turned down": 1}),
+        ({"prompt": [USER], "chosen": [SAID], "rejected": [WORSE]}, "messages",
+         {"messages": [USER, SAID]}, {"the answer turned down": 1}),
+        ({"text": "spam!", "label": 1}, "palm", {"input_text": "spam!", "output_text": "1"}, {}),
+        ({"question": "q", "answer": "a", "source": "web", "score": None}, "palm",
+         {"input_text": "q", "output_text": "a"}, {"source": 1}),
+    ],
+)  # fmt: skip
+def test_shapes_of_public_datasets(tmp_path, row, to, expected, left_out):
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    report, rows = converted(path, tmp_path, to)
+    assert (rows, report.refused, report.left_out) == ([expected], [], left_out)
+
+
+def test_rows_that_fit_no_shape_are_listed_and_lose_no_other(tmp_path):
+    path = tmp_path / "in.jsonl"
+    rows = [
+        {"conversations": list(SHAREGPT)},
+        {"conversations": [{"from": "robot", "value": "q"}]},
+        {"conversations": [{"from": "human", "value": 7}]},
+        {"conversations": "x"},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": " "}]},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    report, rows = converted(path, tmp_path, "palm")
+    assert rows == [{"input_text": "q", "output_text": "a"}]
+    assert [row["line"] for row in report.refused] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"text": "all of it"}], "one text without a question and an answer"),
+        ([{"a": "q", "b": "a"}], "which columns hold input and output"),
+    ],
+)
+def test_what_has_no_meaning_is_said_with_its_fix(tmp_path, rows, said):
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    if "text" in rows[0]:
+        report, _ = converted(path, tmp_path, "palm")
+        assert said in report.refused[0]["reason"]
+    else:
+        with pytest.raises(UsageError, match=said):
+            converted(path, tmp_path, "palm")
+    columns = {"input_column": next(iter(rows[0])), "output_column": list(rows[0])[-1]}
+    report, found = converted(path, tmp_path, "palm", **columns)
+    assert (report.written, len(found)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "expected", "notes"),
+    [
+        ("semicolon_csv.csv", ("question", "answer"),
+         [{"input_text": "Où est; le colis ?", "output_text": "Il est à Lyon"},
+          {"input_text": "B", "output_text": "C"}], ["separated by ';'"]),
+        ("cp932_csv.csv", ("質問", "回答"),
+         [{"input_text": "荷物はどこ?", "output_text": "大阪です"}], ["Shift_JIS"]),
+    ],
+)  # fmt: skip
+def test_a_table_of_any_make_is_read_and_its_make_named(tmp_path, name, columns, expected, notes):
+    options = dict(zip(("input_column", "output_column"), columns, strict=True))
+    report, rows = converted(CASES / name, tmp_path, "palm", **options)
+    assert rows == expected
+    assert all(any(part in note for note in report.notes) for part in notes)
+
+
+EXCEL = "question\tanswer\nWo?\tin Köln\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "options"),
+    [
+        (EXCEL, "utf-16", {}),  # as Excel saves "Unicode text"
+        (EXCEL, "cp1252", {}),
+        (EXCEL, "utf-8-sig", {}),
+        ("sep=|\n" + EXCEL.replace("\t", "|"), "utf-8", {}),
+        ("Report of May\nall rows\n" + EXCEL, "utf-8", {"skip_lines": 2}),
+        (EXCEL.replace("\t", "~"), "utf-8", {"delimiter": "~"}),
+        (EXCEL, "cp500", {"encoding": "cp500", "delimiter": "tab"}),
+    ],
+)
+def test_separators_and_encodings_of_tables(tmp_path, text, encoding, options):
+    path = tmp_path / "in.csv"
+    path.write_bytes(text.encode(encoding))
+    _, rows = converted(path, tmp_path, "palm", **options)
+    assert rows == [{"input_text": "Wo?", "output_text": "in Köln"}]
+
+
+def test_a_workbook_is_read_by_its_sheets(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["nothing"])
+    sheet = book.create_sheet("faq")
+    for row in (["Title"], ["prompt", "completion"], ["q", 5.0], ["NA", "a"], ["r", None]):
+        sheet.append(row)
+    path = tmp_path / "in.xlsx"
+    book.save(path)
+    report, rows = converted(path, tmp_path, "palm", sheet="faq", skip_lines=1)
+    assert rows == [
+        {"input_text": "q", "output_text": "5"},
+        {"input_text": "NA", "output_text": "a"},
+    ]
+    assert [row["line"] for row in report.refused] == [5]
+    assert any("'prompt' says NA" in note for note in report.notes)
+    with pytest.raises(UsageError, match="no sheet 'x'"):
+        converted(path, tmp_path, "palm", sheet="x")
+
+
+def test_an_empty_cell_is_no_empty_text(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text('prompt,completion\nq,a\nq,\n,a\n" ",a\n')
+    report, rows = converted(path, tmp_path, "palm")
+    assert rows == [{"input_text": "q", "output_text": "a"}]
+    assert [row["line"] for row in report.refused] == [3, 4, 5]
+
+
+def test_parquet_with_messages_is_read_as_messages(tmp_path):
+    pytest.importorskip("pyarrow")
+    report, rows = converted(CASES / "parquet_messages.parquet", tmp_path, "gemini")
+    assert (report.format, report.refused) == ("messages", [])
+    assert rows
+    assert all(row["contents"][-1]["role"] == "model" for row in rows)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp932", "euc-jp"])
+def test_rows_in_another_encoding_are_read_by_convert_alone(tmp_path, encoding):
+    path = tmp_path / "in.jsonl"
+    row = {"input_text": "荷物はどこですか", "output_text": "大阪にあります"}
+    path.write_bytes((json.dumps(row, ensure_ascii=False) + "\n").encode(encoding))
+    report, rows = converted(path, tmp_path, "palm")
+    assert rows == [row]
+    assert report.notes == [f"the file was read as {report.notes[0].split(' read as ')[1]}"]
+
+
+def test_every_verb_says_utf_16_in_the_same_words(tmp_path):
+    path, said = CASES / "utf16_split.jsonl", "the file is UTF-16"
+    (problem,) = (x for x in validate([path]).problems if x.code == "not-jsonl")
+    assert (problem.message, "tunepipe convert" in problem.fix) == (said, True)
+    with pytest.raises(DataError, match=said):
+        split([path], tmp_path / "a", tmp_path / "b")
+    with pytest.raises(DataError, match=said):
+        list(read_examples(path))
+    with pytest.raises(UsageError, match=said):
+        read_predictions(CASES / "score_utf16.jsonl")
+
+
+def test_a_byte_order_mark_costs_no_row(tmp_path):
+    report, rows = converted(CASES / "convert_bom.jsonl", tmp_path, "gemini")
+    assert (len(rows), report.refused) == (12, [])
+    found = split(
+        [CASES / "convert_bom.jsonl"], tmp_path / "a", tmp_path / "b", model="tiny", eval_min=2
+    )
+    assert found.train_rows + found.eval_rows == 12
+    assert not (tmp_path / "a").read_bytes().startswith(b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "reason"),
+    [
+        ("convert_crash_no_response", 1, ""),
+        ("convert_crash_no_mime", 0, "not of the format gemini"),
+    ],
+)
+def test_a_row_that_is_odd_loses_that_row_alone(tmp_path, name, written, reason):
+    path = tmp_path / "in.jsonl"
+    good = {"contents": [{"parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}]}
+    path.write_text((CASES / f"{name}.jsonl").read_text().strip() + "\n" + json.dumps(good))
+    report, rows = converted(path, tmp_path, "messages")
+    assert len(rows) == written + 1
+    assert [reason in row["reason"] for row in report.refused] == [True] * (1 - written)
+
+
+def test_turns_of_one_role_are_merged_and_that_is_said(tmp_path):
+    report, rows = converted(CASES / "convert_two_users.jsonl", tmp_path, "gemini")
+    assert [turn["role"] for turn in rows[0]["contents"]] == ["user", "model"]
+    assert len(rows[0]["contents"][0]["parts"]) == 2
+    assert report.left_out == {"the border between turns of one role": 1}
+    found = validate([tmp_path / "out.jsonl"])
+    assert {x.code for x in found.problems} == {"too-few-rows"}
+
+
+def test_thoughts_are_no_answer():
+    (example,) = read_examples(CASES / "thought_in_reference.jsonl")
+    assert "thought" not in example.reference
+    assert example.reference
+    row = json.loads((CASES / "thought_in_reference.jsonl").read_text())
+    assert formats.detect_format(row) == "gemini"
+
+
+@pytest.mark.parametrize("format", formats.FORMATS)
+def test_sound_rows_of_every_format_go_to_every_other_or_say_why(tmp_path, format):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\n".join(defects.sound_lines(format, 20)))
+    for to in formats.FORMATS:
+        report, rows = converted(path, tmp_path, to)
+        assert report.written + len(report.refused) == report.rows == 20
+        if rows:
+            assert not validate([tmp_path / "out.jsonl"], format=to).errors

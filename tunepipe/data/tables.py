@@ -1,0 +1,300 @@
+"""Tables as rows: separated values, Excel workbooks and Parquet, one row at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.catalog.limits import LINE_BYTES_MAX
+from tunepipe.data.encodings import name_of
+from tunepipe.data.source import NAMED_DELIMITER, FileKind, Source, find_delimiter
+from tunepipe.errors import DataError, UsageError
+
+TableRow = dict[str, Any]
+
+# Columns that hold lists or objects; a table of texts has them as JSON.
+_NESTED = {
+    *("messages", "conversations", "conversation", "contents", "systemInstruction", "tools"),
+    *("functions", "chosen", "rejected", "completions", "prompt", "completion"),
+}
+_BATCH_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How a table is read; what is left empty is detected.
+
+    Args:
+        delimiter: What separates the columns: one character, or "tab".
+        encoding: How the text is written, as Python names encodings.
+        skip_lines: Lines, or rows of a sheet, before the header.
+        sheet: A workbook's sheet; "" takes the first.
+    """
+
+    delimiter: str = ""
+    encoding: str = ""
+    skip_lines: int = 0
+    sheet: str = ""
+
+
+def table_kind(source: Source, options: TableOptions) -> FileKind | None:
+    """Return what kind of table a file is, by its contents or its name; None for another file."""
+    name = source.path.lower().removesuffix(".gz")
+    kind = source.kind
+    if options.skip_lines and kind.name in ("table", "rows"):
+        lines = source.head.split(b"\n")[options.skip_lines :]
+        delimiter = find_delimiter([line for line in lines if line.strip()], kind.encoding)
+        return kind._replace(name="table", delimiter=delimiter)
+    if kind.name in ("table", "parquet", "excel"):
+        return kind
+    for ending, expected in ((".parquet", "parquet"), (".xlsx", "excel")):
+        if name.endswith(ending):
+            source.close()
+            found = "a workbook" if expected == "excel" else "Parquet"
+            raise UsageError(
+                f"cannot be read as a table: the file is not {found}",
+                where=source.path,
+                fix="check that the file is what its ending says",
+            )
+    if name.endswith((".csv", ".tsv")) or options.delimiter:
+        delimiter = "\t" if name.endswith(".tsv") else ","
+        return kind._replace(name="table", delimiter=kind.delimiter or delimiter)
+    return None
+
+
+def read_table(
+    source: Source, kind: FileKind, options: TableOptions
+) -> Iterator[tuple[int, TableRow | DataError]]:
+    """Read a table row by row.
+
+    Args:
+        source: The file.
+        kind: See `table_kind`.
+        options: How it is read.
+
+    Yields:
+        The number of each row (of a text file its first line) and its cells by the names of the
+        columns, without the empty ones; or why the row cannot be read.
+
+    Raises:
+        UsageError: The file is not such a table.
+    """
+    try:
+        if kind.name == "parquet":
+            yield from _read_parquet(source)
+        elif kind.name == "excel":
+            yield from _read_lines(_sheet_rows(source, options), source.path)
+        else:
+            yield from _read_lines(_text_rows(source, kind, options), source.path)
+    except ImportError as error:
+        raise UsageError(
+            f"the package {error.name} is not installed",
+            where=source.path,
+            fix="install tunepipe with the extra [tables]",
+        ) from None
+    finally:
+        source.close()
+
+
+def delimiter_of(kind: FileKind, options: TableOptions) -> str:
+    """Return what separates a table's columns.
+
+    Raises:
+        UsageError: The option is not one character.
+    """
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(options.delimiter, options.delimiter)
+    if len(delimiter) > 1:
+        found = f"{delimiter!r} is not one character"
+        raise UsageError(found, where="delimiter", fix="; or | or tab")
+    return delimiter or kind.delimiter or ","
+
+
+def encoding_of(kind: FileKind, options: TableOptions) -> str:
+    """Return how a table's text is written.
+
+    Raises:
+        UsageError: Python knows no encoding of the name.
+    """
+    if options.encoding:
+        try:
+            "".encode(options.encoding)
+        except LookupError:
+            raise UsageError(
+                f"unknown encoding {options.encoding!r}", where="encoding", fix="such as cp932"
+            ) from None
+        return options.encoding
+    return kind.encoding
+
+
+def _text_rows(
+    source: Source, kind: FileKind, options: TableOptions
+) -> Iterator[tuple[int, Sequence[Any]]]:
+    encoding = encoding_of(kind, options)
+    csv.field_size_limit(LINE_BYTES_MAX)
+    with source.opened() as stream:
+        codec = "utf-8-sig" if encoding == "utf-8" else encoding
+        text = io.TextIOWrapper(io.BufferedReader(_Readable(stream)), codec, newline="")
+        lines = _from_header(text, options.skip_lines)
+        reader = csv.reader(lines, delimiter=delimiter_of(kind, options))
+        try:
+            line = options.skip_lines + 1
+            for row in reader:
+                yield line, row
+                line = options.skip_lines + reader.line_num + 1
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"the bytes after line {reader.line_num} are not {name_of(encoding)}",
+                where=source.path,
+                fix="name the encoding: --encoding cp932, cp1252, utf-16 or another",
+            ) from error
+        except csv.Error as error:
+            raise DataError(
+                f"cannot be read as a table: {error}",
+                where=f"{source.path}:{reader.line_num}",
+                fix="quote cells that hold the separator, a quote or a line end",
+            ) from None
+
+
+def _from_header(lines: Iterable[str], skip: int) -> Iterator[str]:
+    """Pass over the lines before the header; Excel's line `sep=;` counts as blank."""
+    for number, line in enumerate(lines):
+        if number > skip:
+            yield line
+        elif number == skip:
+            text = line.removeprefix("\ufeff")
+            yield "\n" if NAMED_DELIMITER.fullmatch(text) else text
+
+
+def _sheet_rows(source: Source, options: TableOptions) -> Iterator[tuple[int, Sequence[Any]]]:
+    import openpyxl  # type: ignore[import-untyped]
+
+    with source.opened() as stream:
+        data = io.BytesIO()
+        while block := stream.read(1 << 20):
+            data.write(block)
+    try:
+        book = openpyxl.load_workbook(data, read_only=True, data_only=True)
+    except Exception as error:  # the package raises what its parsers raise
+        raise UsageError(
+            f"cannot be read as a workbook: {type(error).__name__}",
+            where=source.path,
+            fix="save it again as .xlsx",
+        ) from error
+    if options.sheet and options.sheet not in book.sheetnames:
+        names = ", ".join(book.sheetnames)
+        raise UsageError(f"no sheet {options.sheet!r}", where=source.path, fix=f"one of {names}")
+    sheet = book[options.sheet or book.sheetnames[0]]
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+        if number > options.skip_lines:
+            yield number, [_cell(cell) for cell in cells]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _read_lines(
+    rows: Iterator[tuple[int, Sequence[Any]]], path: str
+) -> Iterator[tuple[int, TableRow | DataError]]:
+    """Make rows by the names of the first line that is not blank."""
+    header: list[str] = []
+    for line, cells in rows:
+        if all(cell in (None, "") for cell in cells):
+            continue
+        if not header:
+            header = _header(cells, path)
+            continue
+        if any(cell not in (None, "") for cell in cells[len(header) :]):
+            yield (
+                line,
+                DataError(
+                    "the row has more cells than the header names",
+                    fix="quote cells that hold the separator, and name every column in the header",
+                ),
+            )
+            continue
+        yield line, _named(zip(header, cells, strict=False))
+    if not header:
+        raise UsageError(
+            "cannot be read as a table: there is no header",
+            where=path,
+            fix="name the columns in the first line",
+        )
+
+
+def _header(cells: Sequence[Any], path: str) -> list[str]:
+    names = [str(cell or "").strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise UsageError(
+            f"the header names a column twice: {', '.join(map(repr, repeated))}",
+            where=path,
+            fix="give every column its own name",
+        )
+    return names
+
+
+def _named(cells: Any) -> TableRow:
+    row = {}
+    for name, cell in cells:
+        if cell in (None, "") or not name:
+            continue
+        nested = name in _NESTED and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{")
+        row[name] = _from_json(cell) if nested else cell
+    return row
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
+    from pyarrow import ArrowException, parquet
+
+    if not os.path.isfile(source.path):
+        raise UsageError("Parquet is read from files alone", where=source.path)
+    number = 0
+    try:
+        with parquet.ParquetFile(source.path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, _named(row.items())
+    except (ArrowException, OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot be read as a table: {type(error).__name__}",
+            where=source.path,
+            fix="check that the file is whole and is Parquet",
+        ) from error
+
+
+class _Readable(io.RawIOBase):
+    """A stream that only reads, for io.TextIOWrapper."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data: bytes = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the columns of rows, in the order of their first use."""
+    return list(dict.fromkeys(name for row in rows for name in row))
