@@ -218,11 +218,11 @@ def test_every_verb_says_utf_16_in_the_same_words(tmp_path):
 def test_a_byte_order_mark_costs_no_row(tmp_path):
     report, rows = converted(CASES / "convert_bom.jsonl", tmp_path, "gemini")
     assert (len(rows), report.refused) == (12, [])
-    found = split(
-        [CASES / "convert_bom.jsonl"], tmp_path / "a", tmp_path / "b", model="tiny", eval_min=2
-    )
-    assert found.train_rows + found.eval_rows == 12
-    assert not (tmp_path / "a").read_bytes().startswith(b"\xef\xbb\xbf")
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\n".join(defects.sound_lines("palm", 30)))
+    found = split([path], tmp_path / "a", tmp_path / "b")
+    assert found.train_rows + found.eval_rows == 30
+    assert b"\xef\xbb\xbf" not in (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize(

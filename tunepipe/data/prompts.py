@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.data.conversion import converted
+from tunepipe.data.conversations import convert_row
 
 Fields = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def gemini_request(fields: Fields, format: str) -> dict[str, Any]:
         DataError: The row cannot be written in Gemini's shape.
     """
     native = format == "gemini" or "completions" in fields
-    row = fields if native else converted(fields, format, "gemini")[0]
+    row = fields if native else convert_row(fields, format, "gemini")[0]
     has_answer = "completions" not in row
     request: dict[str, Any] = {"contents": row["contents"][:-1] if has_answer else row["contents"]}
     for name, other in (
@@ -47,6 +47,6 @@ def openai_request(fields: Fields, format: str) -> dict[str, Any]:
         DataError: The row cannot be written in OpenAI's shape.
     """
     native = format == "messages" and "functions" not in fields
-    row = fields if native else converted(fields, format, "messages")[0]
+    row = fields if native else convert_row(fields, format, "messages")[0]
     request: dict[str, Any] = {"messages": row["messages"][:-1]}
     return request | ({"tools": row["tools"]} if row.get("tools") else {})
