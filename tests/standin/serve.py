@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
     file.write_text("".join(lines), encoding="utf-8")
     print(f"the stand-in is up; its buckets are in {cloud.buckets}")
     print(f"in another terminal:\n  source {file}")
-    print(f"  tunepipe doctor --dataset gs://{BUCKET}/{_SAMPLE.name} --base-model gemini-2.5-flash")
+    print(f"  tunepipe doctor --dataset gs://{BUCKET}/{_SAMPLE.name} --base-model gemini-3.5-flash")
     print("Ctrl-C ends it", flush=True)
     try:
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -76,7 +76,7 @@ _VERBS: dict[str, dict[str, tuple[Callable[..., int], str]]] = {
     "Runs": {
         "plan": (
             plan.plan,
-            "tunepipe plan rows.jsonl --model gemini-2.5-flash --region us-central1",
+            "tunepipe plan rows.jsonl --model gemini-3.5-flash --region us-central1",
         ),
         "run": (run_command.run, "tunepipe run --dataset rows.jsonl --backend local"),
         "status": (status.status, "tunepipe status 20261126-090000-1a2b3c --wait"),
