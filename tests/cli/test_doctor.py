@@ -46,7 +46,7 @@ def test_a_sound_project_but_for_the_model_that_ended(examined, cloud):
     assert {check for check, state in found if state == "problem"} == {"model"}
     assert {check for check, state in found if state == "ok"} == {
         "clients", "credentials", "apis", "your rights", "service account", "roles", "bucket",
-        "quota", "template",
+        "quota", "tables", "template",
     }  # fmt: skip
     assert "gemini" in found["model", "problem"]["fix"]
     assert "sha256:" in found["template", "ok"]["found"]
@@ -59,7 +59,7 @@ def test_a_retired_model_is_a_problem_unless_the_user_knows_better(examined, tmp
     model = ("--backend", "gemini", "--base-model", "gemini-2.5-flash")
     code, found = examined(*model)
     assert code == 3
-    assert found["model", "problem"]["fix"] == "--base-model gemini-3.5-flash"
+    assert found["model", "problem"]["fix"] == "--base-model gemini-3.5-flash-lite"
     own = tmp_path / "own.toml"
     own.write_text(
         '[models.models."gemini-2.5-flash"]\ntunable_until = "2999-01-01"\nserved_until = ""\n'

@@ -17,7 +17,7 @@ from tunepipe.planning import plan as steps
 KEYS = [
     "region", "model", "backend", "accelerator_type", "accelerators", "batch_size", "rows",
     "steps_per_epoch", "train_steps", "epochs", "quota", "estimated_hours", "estimated_cost_usd",
-    "price_date", "warnings",
+    "price_date", "tables_version", "warnings",
 ]  # fmt: skip
 A100 = "Restricted image training Nvidia A100 80GB GPUs per region: multiples of 8"
 TPU = "Restricted image training TPU V3 pod cores per region: multiples of 64"

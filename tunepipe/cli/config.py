@@ -28,6 +28,7 @@ from tunepipe.files import unreadable
 from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
 
 FILE = "tunepipe.toml"
+UPDATES = "tunepipe-tables.toml"
 PREFIX = "TUNEPIPE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 # The permissions that the command's files lack, in octal.
@@ -120,7 +121,9 @@ def as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
 
 
 def overrides(settings: Mapping[str, Any], file: str) -> Table:
-    """Lay the user's tables together: [tables] of tunepipe.toml, then --tables FILE.
+    """Lay the user's tables together: newer tables, [tables] of tunepipe.toml, --tables FILE.
+
+    Newer tables are those that `tunepipe tables --update` has left in the working directory.
 
     Args:
         settings: What tunepipe.toml says.
@@ -135,7 +138,8 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     own = settings.get("tables", {})
     if not isinstance(own, Mapping):
         raise UsageError("'tables' must be a TOML table", where=FILE, fix=f"--tables {own}")
-    found = merged(own, _toml(Path(file)) if file else {})
+    newer = _toml(Path(UPDATES)) if Path(UPDATES).is_file() else {}
+    found = merged(merged(newer, own), _toml(Path(file)) if file else {})
     load_catalog(found)
     # A pipeline's parameter is JSON, which has no days.
     fitting: Table = json.loads(json.dumps(found, default=str))

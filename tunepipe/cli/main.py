@@ -30,6 +30,7 @@ from tunepipe.cli.commands import (
     score,
     split,
     status,
+    tables,
     validate,
 )
 from tunepipe.cli.commands import (
@@ -88,6 +89,7 @@ _VERBS: dict[str, dict[str, tuple[Callable[..., int], str]]] = {
             doctor.doctor,
             "tunepipe doctor --project my-project --region us-central1 --bucket gs://my-bucket",
         ),
+        "tables": (tables.tables, "tunepipe tables --check"),
         "compile": (compile.compile_pipelines, "tunepipe compile --check"),
     },
     "Models": {

@@ -18,6 +18,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
 from tunepipe.catalog.schema import Hardware, Model
@@ -55,6 +56,7 @@ class Plan:
         estimated_hours: How long it runs, None where nothing is known.
         estimated_cost_usd: What it costs, None where no price is known.
         price_date: The day the price was read, "" where there is none.
+        tables_version: The date and the hash of the tables that everything is from.
         warnings: What a user should know before going on.
         explanation: The arithmetic, a line each.
     """
@@ -73,6 +75,7 @@ class Plan:
     estimated_hours: float | None
     estimated_cost_usd: float | None
     price_date: str
+    tables_version: str
     warnings: tuple[str, ...]
     explanation: tuple[str, ...] = ()
 
@@ -215,8 +218,10 @@ def plan(
         estimated_hours=estimate.hours,
         estimated_cost_usd=estimate.cost_usd,
         price_date=estimate.price_date,
+        tables_version=tables_version(catalog),
         warnings=(
             *lifecycle_warnings(what, today or catalog.as_of),
+            *age_warnings(catalog, what, today or catalog.as_of),
             *_rounded_up(train_steps, epochs, total, times),
             *_warnings(what, region, rows, total, learning_rate_multiplier, estimate),
             *_few_steps(what, total, is_counted=bool(counted)),

@@ -206,6 +206,7 @@ def training_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Time taken", _time(statistics.get("seconds"), 1)),
         ("Cost estimated", _cost(plan.get("estimated_cost_usd"), plan.get("price_date"))),
         ("Cost", _cost(tuning.get("cost_usd"), "")),
+        ("Price and model tables", plan.get("tables_version")),
     ]
     return [(label, str(value)) for label, value in pairs if value not in (None, "")]
 

@@ -35,7 +35,7 @@ def examine(place: Place) -> Iterator[Finding]:
     if place.model.backend != "local":
         from tunepipe.steps import cloud_checks
 
-        checks |= cloud_checks.CHECKS
+        checks |= {"tables": tables_age, **cloud_checks.CHECKS}
     reached = True
     for name, check in checks.items():
         if not reached:
@@ -100,6 +100,17 @@ def model(place: Place) -> Iterator[Finding]:
     else:
         where = f" in {place.region}" if place.region else ""
         yield Finding("model", OK, told or f"{place.model.name} is tuned{where}")
+
+
+def tables_age(place: Place) -> Iterator[Finding]:
+    """Look for old facts in the tables that a tuning of the model relies on."""
+    from tunepipe.catalog.ageing import age_warnings, tables_version
+
+    old = age_warnings(place.catalog, place.model, datetime.now(UTC).date())
+    if old:
+        yield Finding("tables", UNKNOWN, "; ".join(old), "tunepipe tables --check")
+    else:
+        yield Finding("tables", OK, f"no fact is old in the tables {tables_version(place.catalog)}")
 
 
 def dataset(place: Place) -> Iterator[Finding]:
