@@ -164,7 +164,7 @@ def test_all_metrics_share_their_resamples():
     assert alone[:, 0] == pytest.approx(among_many[:, 8])
 
 
-@pytest.mark.parametrize(("rows", "count"), [(1, 10_000), (20_000, 10_000), (100_000, 2_000)])
+@pytest.mark.parametrize(("rows", "count"), [(1, 10_000), (10_000, 10_000), (50_000, 2_000)])
 def test_work_is_bounded(rows, count):
     assert draws(rows) == count
     assert draws(10**9) == 1_000

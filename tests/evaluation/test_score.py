@@ -28,7 +28,6 @@ TEXT = [
     "chrf",
     "edit_similarity",
     "exact_match_content",
-    "rouge_l_content",
 ]
 answers = st.none() | st.sampled_from(
     ["", "yes", "no", "a long answer 東京", '{"a": 1}', '{"a": 2}']

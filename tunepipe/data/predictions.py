@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from tunepipe.data.encodings import BOM, describe_not_utf8
@@ -25,10 +26,11 @@ from tunepipe.files import replacing
 _SHAPE = '{"id": "…", "input": "…", "reference": "…", "prediction": "…"}'
 _TEXTS = ("error", "group", "hash")
 _NUMBERS = ("seconds", "input_tokens", "output_tokens")
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _KNOWN = {"id", "input", "reference", "prediction", "answer", *_TEXTS, *_NUMBERS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One held-out row and a model's answer.
 
@@ -58,7 +60,7 @@ class Prediction:
     seconds: float | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=lambda: _NO_FIELDS)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -162,7 +164,7 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
         seconds=_number(fields, "seconds", where),
         input_tokens=_number(fields, "input_tokens", where),
         output_tokens=_number(fields, "output_tokens", where),
-        fields={name: value for name, value in fields.items() if name not in _KNOWN},
+        fields={n: value for n, value in fields.items() if n not in _KNOWN} or _NO_FIELDS,
     )
 
 

@@ -70,6 +70,8 @@ class Units:
 
     def on(self, rows: Bools) -> Units:
         """The units of a part of the rows."""
+        if rows.all():
+            return self
         kept, of_row = np.unique(self.of_row[rows], return_inverse=True)
         return Units(of_row.astype(np.int64), len(kept))
 
@@ -130,6 +132,8 @@ class Metric:
 
     def on(self, rows: Bools) -> Metric:
         """The same metric on a part of its rows."""
+        if rows.all():
+            return self
         return replace(self, statistics=self.statistics[rows])
 
     def without(self, rows: Bools) -> Metric:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +32,8 @@ _PREFIX = re.compile(
 _WRAPPING = " \t\n\"'`*_“”‘’„«»「」『』"
 _STOPS = ".。．!！,，;；"
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+(?![\d,])")
+# Without one there is neither a year nor a thousand.
+_LONG_NUMBER = re.compile(r"\d{4}|\d[,\u202f\u00a0 ]\d{3}")
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -67,7 +68,9 @@ _DATES = (
 
 def unwrapped(text: str) -> str:
     """Take an answer out of a `<think>` block and a code fence."""
-    text = _THINKING.sub("", text).strip()
+    text = (_THINKING.sub("", text) if "think" in text.lower() else text).strip()
+    if "```" not in text:
+        return text
     fences = _FENCE.findall(text)
     return fences[0].strip() if len(fences) == 1 else text
 
@@ -95,6 +98,8 @@ def plain_text(text: str) -> str:
 def canonical(text: str) -> str:
     """Level width, case, white space, thousands separators and the form of a date."""
     text = normalized(text)
+    if not _LONG_NUMBER.search(text):
+        return text
     text = _THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
     for form in _DATES:
         text = form.sub(_iso_date, text)
@@ -131,37 +136,44 @@ _NEGATION = re.compile(
     r"jamais|pas|aucun\w*|sin|nunca|não|нет|не)\b|ない|ません|なし|不可|没有|不是",
     re.I,
 )
-_SENTENCE_MARKS = set("\"'`,.;:?()[]{}-_‘’“”…、。，．・「」『』（）？")
+_SENTENCE_MARKS = "\"'`,.;:?()[]{}-_‘’“”…、。，．・「」『』（）？"
 
 
-def _numbers(text: str) -> Counter[str]:
+def _only(*categories: str) -> CharacterTable:
+    """Keep the characters of some Unicode categories, but the marks of a sentence."""
+    return CharacterTable(
+        lambda c: c if unicodedata.category(c) in categories and c not in _SENTENCE_MARKS else ""
+    )
+
+
+_SYMBOLS, _EMOJI = _only("Sm", "Sc", "Sk", "Po", "Pd"), _only("So")
+
+
+def _numbers(text: str) -> Found:
     found = (re.sub(r"[\s\u202f]", "", match).lstrip("+") for match in _NUMBER.findall(text))
-    return Counter(number.replace("−", "-").replace(",", "") for number in found)
+    return tuple(sorted(number.replace("−", "-").replace(",", "") for number in found))
 
 
-def _units(text: str) -> Counter[str]:
-    return Counter((m[1] or m[4]).casefold() for m in _AMOUNT.finditer(text))
+def _units(text: str) -> Found:
+    return tuple(sorted((m[1] or m[4]).casefold() for m in _AMOUNT.finditer(text)))
 
 
-def _symbols(text: str) -> Counter[str]:
-    marks = (c for c in text if c not in _SENTENCE_MARKS and not c.isalnum() and not c.isspace())
-    return Counter(c for c in marks if unicodedata.category(c) in _SYMBOLS)
+def _symbols(text: str) -> Found:
+    return tuple(sorted(text.translate(_SYMBOLS)))
 
 
-_SYMBOLS = {"Sm", "Sc", "Sk", "Po", "Pd"}
+def _emoji(text: str) -> Found:
+    return () if text.isascii() else tuple(sorted(text.translate(_EMOJI)))
 
 
-def _emoji(text: str) -> Counter[str]:
-    return Counter(c for c in text if unicodedata.category(c) == "So")
-
-
-def _negations(text: str) -> Counter[str]:
+def _negations(text: str) -> Found:
     # How often, not by which word: "cannot" and "can not" say the same.
-    return Counter({"negation": len(_NEGATION.findall(text))})
+    return ("negation",) * len(_NEGATION.findall(text))
 
 
-# What words alone do not show. Each maps a text to what it holds; equal counters agree.
-CHECKS: Mapping[str, Callable[[str], Counter[str]]] = {
+Found = tuple[str, ...]
+# What words alone do not show. Each maps a text to what it holds; equal tuples agree.
+CHECKS: Mapping[str, Callable[[str], Found]] = {
     "numbers": _numbers,
     "units": _units,
     "symbols": _symbols,
@@ -188,8 +200,8 @@ _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
-class _Table(dict[int, str]):
-    """What `str.translate` puts for a character, worked out when the character first comes."""
+class CharacterTable(dict[int, str]):
+    """A table for `str.translate`; each character's entry is computed when it first occurs."""
 
     def __init__(self, rule: Callable[[str], str]) -> None:
         self._rule = rule
@@ -216,7 +228,7 @@ def _cut(character: str) -> str:
     return "" if category == "Cf" and character != _ZERO_WIDTH_SPACE else " "
 
 
-_SPACES, _TOKENS = _Table(_space), _Table(_cut)
+_SPACES, _TOKENS = CharacterTable(_space), CharacterTable(_cut)
 
 
 def normalized(text: str) -> str:

@@ -47,7 +47,7 @@ _SMALLEST_SLICE = 2
 class _Kind(NamedTuple):
     """A task's metrics, the one that decides, and those that are shown strict and by content."""
 
-    measure: Callable[[Sequence[str], Sequence[str]], list[Metric]]
+    measure: Callable[[Sequence[str], Sequence[str], Sequence[str]], list[Metric]]
     content: Callable[[str], str]
     primary: str
     paired: Sequence[str]
@@ -343,35 +343,54 @@ class _Measured:
     ) -> _Measured:
         answered = np.array([row.prediction is not None for row in rows])
         answers, references = _answers(rows), [row.reference for row in rows]
-        plain = (answers, references)
-        content = (list(map(kind.content, answers)), list(map(kind.content, references)))
+        content = kind.content
         by_content = settings.normalize == CONTENT
-        # All metrics of the one reading, and the most telling of the other side by side.
-        main, side = (content, plain) if by_content else (plain, content)
+        # All metrics of the one reading, and the most telling of the other next to them.
         suffix = STRICT if by_content else CONTENT
-        metrics = kind.measure(*main)
-        metrics += [
-            replace(metric, name=f"{metric.name}_{suffix}")
-            for metric in kind.measure(*side, only=kind.paired)  # type: ignore[call-arg]
+        metrics = [
+            *_read(kind, answers, references, content if by_content else None),
+            *(
+                replace(metric, name=f"{metric.name}_{suffix}")
+                for metric in _read(
+                    kind, answers, references, None if by_content else content, kind.paired
+                )
+            ),
         ]
         if custom:
             metrics.append(custom_metrics.measure(custom, rows))
         if task == "text":
-            metrics += _checks(*plain)
+            metrics += _checks(answers, references)
         return cls(answered, [metric.without(~answered) for metric in metrics])
 
     def named(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
 
 
+def _read(
+    kind: _Kind,
+    answers: Sequence[str],
+    references: Sequence[str],
+    content: Callable[[str], str] | None,
+    only: Sequence[str] = (),
+) -> list[Metric]:
+    """Measure the answers as they are, or their content."""
+    if content is None:
+        return kind.measure(answers, references, only)
+    return kind.measure(list(map(content, answers)), list(map(content, references)), only)
+
+
 def _checks(answers: Sequence[str], references: Sequence[str]) -> list[Metric]:
     """What word metrics cannot see: on which of the rows that hold it, it is the reference's."""
     metrics = []
     for name, holds in CHECKS.items():
-        pairs = [(holds(a), holds(b)) for a, b in zip(answers, references, strict=True)]
-        asked = [any(a.values()) or any(b.values()) for a, b in pairs]
-        if any(any(b.values()) for _, b in pairs):
-            right = [ask and a == b for ask, (a, b) in zip(asked, pairs, strict=True)]
+        wanted = list(map(holds, references))
+        if any(wanted):
+            pairs = list(zip(map(holds, answers), wanted, strict=True))
+            asked = [bool(answer or reference) for answer, reference in pairs]
+            right = [
+                ask and answer == reference
+                for ask, (answer, reference) in zip(asked, pairs, strict=True)
+            ]
             metrics.append(share_of(f"check:{name}", right, asked))
     return metrics
 
