@@ -37,11 +37,10 @@ from tunepipe.evaluation.comparison import (
 from tunepipe.evaluation.intervals import CONFIDENCE, Estimate, Floats, resampled_sums
 from tunepipe.evaluation.metric import Bools, Metric, Units, share_of
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, NORMALIZATIONS, STRICT
-from tunepipe.evaluation.significance import ZERO, smallest_difference
+from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import Task, choose_task
 
 _MAX_SLICES = 200
-_SMALLEST_SLICE = 2
 
 
 class _Kind(NamedTuple):
@@ -78,8 +77,8 @@ class Settings:
         group_by: A field of the rows; rows that agree in it are one unit of evidence.
         slice_by: Fields of the rows, or "class" (the reference's label); a loss that is shown in
             one of their slices stops a promotion.
-        confidence: Of the interval that decides; 0.95 unless the rows have decided before.
-        look: How often the held-out rows decide with this comparison, from 1 up.
+        look: How often the held-out rows have decided, this time included; from the second time
+            on the interval is wider (`significance.confidence_of_look`).
         seed: Seeds the resampling of metrics of the whole file.
     """
 
@@ -91,7 +90,6 @@ class Settings:
     margin: float = 0.0
     group_by: str = ""
     slice_by: Sequence[str] = ()
-    confidence: float = CONFIDENCE
     look: int = 1
     seed: int = 0
 
@@ -102,6 +100,7 @@ class Settings:
             UsageError: Names the setting and what is wanted.
         """
         check_margin(self.margin)
+        check_range(self.look, "look", 1, whole=True)
         check_range(self.seed, "seed", 0, SEED_MAX, whole=True)
         for name, value, known in (
             ("normalize", self.normalize, NORMALIZATIONS),
@@ -525,7 +524,7 @@ def _compared(
         missing=settings.missing,
         absent=(int((part & ~ours.answered).sum()), int((part & ~theirs.answered).sum())),
         margin=settings.margin,
-        confidence=confidence or settings.confidence,
+        confidence=confidence or confidence_of_look(settings.look),
         seed=settings.seed,
     )
 
@@ -690,13 +689,3 @@ def _flips(
         for row, gain in zip(rows, gains.tolist(), strict=True)
         if abs(gain) > ZERO
     ]
-
-
-def detectable(rows: int, differing: float) -> float:
-    """The smallest difference of a right/wrong metric that independent rows show at 80 % power.
-
-    Args:
-        rows: Held-out rows.
-        differing: The share of rows on which the two models are expected to differ.
-    """
-    return smallest_difference(float(np.sqrt(differing)), rows)

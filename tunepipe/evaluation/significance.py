@@ -82,6 +82,19 @@ def swap_test(
     return (1 + further) / (count + 1)
 
 
+def confidence_of_look(look: int) -> float:
+    """The confidence of the interval when the same held-out rows decide again.
+
+    The k-th decision may wrongly promote with probability 0.05 / (k (k + 1)). Over all decisions,
+    however many, that adds up to at most 0.05, whatever the dependence between them; the first one
+    has the usual 95 % interval.
+
+    Args:
+        look: 1 for the first decision on these rows, 2 for the second, and so on.
+    """
+    return 1 - 2 * 0.05 / (look * (look + 1))
+
+
 def smallest_difference(deviation: float, units: int, confidence: float = CONFIDENCE) -> float:
     """The smallest true difference that so many units show four times in five.
 
