@@ -66,6 +66,17 @@ _DATES = (
 )
 
 
+class CharacterTable(dict[int, str]):
+    """A table for `str.translate`; each character's entry is computed when it first occurs."""
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        self._rule = rule
+
+    def __missing__(self, code: int) -> str:
+        self[code] = self._rule(chr(code))
+        return self[code]
+
+
 def unwrapped(text: str) -> str:
     """Take an answer out of a `<think>` block and a code fence."""
     text = (_THINKING.sub("", text) if "think" in text.lower() else text).strip()
@@ -198,17 +209,6 @@ _UNSPACED = re.compile(
 )
 _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _ZERO_WIDTH_SPACE = "\u200b"
-
-
-class CharacterTable(dict[int, str]):
-    """A table for `str.translate`; each character's entry is computed when it first occurs."""
-
-    def __init__(self, rule: Callable[[str], str]) -> None:
-        self._rule = rule
-
-    def __missing__(self, code: int) -> str:
-        self[code] = self._rule(chr(code))
-        return self[code]
 
 
 def _space(character: str) -> str:
