@@ -144,7 +144,7 @@ def test_no_endpoint_of_others_and_no_champions_goes(place, said):
         keep_step(said("worse"), kept, endpoint)
         keep_step(said("worse"), "", endpoint)  # where no registry protects it, the alias does
     assert there() == {"one", "two"}
-    (ours,) = deployments.ours(PROJECT, REGION)
+    (ours,) = deployments.of_template(PROJECT, REGION)
     assert (ours.endpoint, ours.champion) == (champion, True)
     with pytest.raises(LimitError, match="champion's"):
         deployments.take_away(ours)

@@ -211,9 +211,10 @@ def test_the_whole_command_over_an_open_model_that_is_served(
 
 def served(cloud: StandIn, name: str, dataset: str) -> str:
     """Deploy a model as a user would; the tuned one knows the answers."""
-    text = Path(dataset).read_text()
-    known = text if name == "tuned" else text.replace('"output_text": "', '"output_text": "no ')
-    (cloud.buckets / BUCKET / f"{name}.jsonl").write_text(known)
+    rows = [json.loads(line) for line in Path(dataset).read_text().splitlines()]
+    if name == "base":
+        rows = [{**row, "output_text": "unknown"} for row in rows]
+    (cloud.buckets / BUCKET / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     body = {"location": REGION, "display_name": name, "adapter": "weights", "base": "qwen"}
     data = {"dataset_uri": f"gs://{BUCKET}/{name}.jsonl", "evaluation_data_uri": ""}
     model = cloud.ask("models", body)["name"]

@@ -222,12 +222,20 @@ class Tunings:
             "evaluation_data_uri": spec.get("validationDatasetUri", ""),
         }
         model = self.resources.upload(body)["name"]
-        endpoint = self.resources.deploy({**body, "model": model})["name"]
-        if base.startswith("gemini-3"):
-            endpoint = self.resources.move(endpoint, _SERVED_IN.get(region, region))
+        epochs = int(spec.get("hyperParameters", {}).get("epochCount", 1))
+        exported = [epochs] if spec.get("exportLastCheckpointOnly") else range(1, epochs + 1)
+        endpoints = []
+        for _ in exported:
+            endpoint = self.resources.deploy({**body, "model": model})["name"]
+            if base.startswith("gemini-3"):
+                endpoint = self.resources.move(endpoint, _SERVED_IN.get(region, region))
+            endpoints.append(endpoint)
         if job["_wanted"] == "confused":
             self.resources.confuse(endpoint)
-        checkpoints = [{"checkpointId": "1", "epoch": "1", "step": "5", "endpoint": endpoint}]
+        checkpoints = [
+            {"checkpointId": str(n), "epoch": str(n), "step": str(5 * n), "endpoint": each}
+            for n, each in zip(exported, endpoints, strict=True)
+        ]
         only_last = spec.get("exportLastCheckpointOnly")
         more = {} if only_last else {"checkpoints": checkpoints}
         return {"model": model, "endpoint": endpoint, **more}

@@ -1,7 +1,9 @@
-"""Endpoints that our tuning jobs have deployed, and taking them away.
+"""Endpoints that our tuning jobs have left, and their removal.
 
-The PaLM template deploys every model to a new endpoint, which may go on costing. What is taken away
-here was made by a job of ours, and is nobody's champion.
+The PaLM template deploys every model to a new endpoint, which may go on costing. A tuning job of
+Gemini leaves an endpoint for each checkpoint that it exports: idle ones cost nothing, but count
+against the project's quota of endpoints. What is removed here was made by a job of ours, and
+serves no champion.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from tunepipe.errors import LimitError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias as champion_alias
 
-_OUR_JOBS = "labels.tunepipe_key:*"  # the label of every template job that we start
+TEMPLATE, GEMINI, CHECKPOINT = "large-model", "gemini", "checkpoint"
+_OUR_JOBS = f"labels.{KEY_LABEL}:*"  # the label of every template job that we start
+_REMOVAL_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Deployment:
         model: The model version on it, "" where there is none.
         job: The tuning job that made it.
         created: When it was made.
-        champion: Whether its model bears the alias `champion`.
+        champion: Whether its model has the alias `champion`.
+        kind: "large-model" (Google's template), "gemini", or "checkpoint": a Gemini's endpoint of
+            an earlier checkpoint.
     """
 
     endpoint: str
@@ -37,36 +44,42 @@ class Deployment:
     job: str
     created: datetime
     champion: bool
+    kind: str = TEMPLATE
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether it costs while nobody asks it."""
+        return self.kind == TEMPLATE
 
 
-def ours(project: str, region: str) -> Iterator[Deployment]:
-    """Find the endpoints that our tuning jobs have made and that are still there.
+def of_template(project: str, region: str) -> Iterator[Deployment]:
+    """Find the endpoints that template jobs of ours have made and that still exist.
 
     Raises:
         CloudError: Google refused.
     """
     place = google_clients.parent(project, region)
-    made = dict(_made(place))
+    jobs = dict(_made_by_template(place))
     with explained(place):
         client = google_clients.endpoints(region)
         there = list(client.list_endpoints(parent=place, timeout=CALL_SECONDS))
     for endpoint in there:
-        if endpoint.name in made:
+        if endpoint.name in jobs:
             version = champion_alias.model_version(endpoint.name)
-            bears = champion_alias.bears_alias(version)
+            is_champion = champion_alias.bears_alias(version)
             yield Deployment(
-                str(endpoint.name), version, made[endpoint.name], endpoint.create_time, bears
+                str(endpoint.name), version, jobs[endpoint.name], endpoint.create_time, is_champion
             )
 
 
 def discard(endpoint: str) -> bool:
-    """Take an endpoint away if a job of ours made it and it serves no champion.
+    """Remove an endpoint of Google's template if a job of ours made it and it serves no champion.
 
     Args:
         endpoint: Its resource name; anything else is left alone.
 
     Returns:
-        Whether it was taken away.
+        Whether it was removed.
 
     Raises:
         CloudError: Google refused.
@@ -74,7 +87,7 @@ def discard(endpoint: str) -> bool:
     if "/endpoints/" not in endpoint:
         return False
     _, project, _, region, *_ = endpoint.split("/")
-    for found in ours(project, region):
+    for found in of_template(project, region):
         if found.endpoint == endpoint and not found.champion:
             take_away(found)
             return True
@@ -88,7 +101,9 @@ def take_away(deployment: Deployment) -> None:
         LimitError: It is the champion's.
         CloudError: Google refused.
     """
-    if deployment.champion or champion_alias.bears_alias(deployment.model):
+    # A checkpoint's endpoint shares the model, and its alias, with that of the last one.
+    has_alias = deployment.kind != CHECKPOINT and champion_alias.bears_alias(deployment.model)
+    if deployment.champion or has_alias:
         raise LimitError("this is the champion's endpoint", where=deployment.endpoint)
     client = google_clients.endpoints(google_clients.region_of(deployment.endpoint))
     with explained(deployment.endpoint):
@@ -96,12 +111,14 @@ def take_away(deployment: Deployment) -> None:
         for deployed in found.deployed_models:
             client.undeploy_model(
                 endpoint=deployment.endpoint, deployed_model_id=deployed.id, timeout=CALL_SECONDS
-            ).result(timeout=600)
-        client.delete_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS).result(timeout=600)
+            ).result(timeout=_REMOVAL_SECONDS)
+        client.delete_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS).result(
+            timeout=_REMOVAL_SECONDS
+        )
 
 
-def _made(place: str) -> Iterator[tuple[str, str]]:
-    """Yield each endpoint that one of our jobs has made, with the job."""
+def _made_by_template(place: str) -> Iterator[tuple[str, str]]:
+    """Yield each endpoint that one of our template jobs has made, with the job."""
     request = {"parent": place, "filter": _OUR_JOBS}
     with explained(place):
         client = google_clients.pipelines(place.rpartition("/")[2])

@@ -38,16 +38,17 @@ def job(model, region="europe-west4", row_format="", multiplier=1.0, **options):
 
 
 # What is asked for, and what is sent of it.
+LAST = {"export_last_checkpoint_only": True}
 SENT = [
-    (FLASH, {}, {"epoch_count": 3, "learning_rate_multiplier": 1.0}),
+    (FLASH, {}, {"epoch_count": 3, "learning_rate_multiplier": 1.0, **LAST}),
     (
         FLASH,
-        {"adapter_size": 4, "export_last_checkpoint_only": True, "description": "d"},
+        {"adapter_size": 4, "description": "d"},
         {
             "epoch_count": 3,
             "learning_rate_multiplier": 1.0,
+            **LAST,
             "adapter_size": "ADAPTER_SIZE_FOUR",
-            "export_last_checkpoint_only": True,
             "description": "d",
         },
     ),
@@ -57,6 +58,7 @@ SENT = [
         {
             "epoch_count": 3,
             "learning_rate_multiplier": 1.0,
+            **LAST,
             "adapter_size": "ADAPTER_SIZE_SIXTEEN",
             "encryption_spec": {"kms_key_name": KEY},
         },
@@ -68,6 +70,7 @@ SENT = [
             "method": "PREFERENCE_TUNING",
             "epoch_count": 3,
             "learning_rate_multiplier": 1.0,
+            **LAST,
             "beta": 0.1,
         },
     ),
@@ -77,8 +80,14 @@ SENT = [
         {
             "epoch_count": 3,
             "learning_rate_multiplier": 1.0,
+            **LAST,
             "pre_tuned_model_checkpoint_id": "2",
         },
+    ),
+    (
+        FLASH,
+        {"export_last_checkpoint_only": False},
+        {"epoch_count": 3, "learning_rate_multiplier": 1.0},
     ),
     (QWEN, {}, {"epoch_count": 3, "tuning_mode": "TUNING_MODE_FULL"}),
     (

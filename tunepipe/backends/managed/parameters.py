@@ -71,14 +71,15 @@ class GeminiOptions(JobOptions, frozen=True, kw_only=True):
     Args:
         method: "supervised" or "preference"; "" follows from the rows.
         beta: How closely preference tuning stays to the model; None leaves it to the service.
-        export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint.
+        export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint, which
+            would count against the quota; false exports one an epoch.
         checkpoint_id: The checkpoint of a tuned model to go on from; "" for its last.
         base_location: Where the base model is asked: global, us, eu or a region.
     """
 
     method: Literal["supervised", "preference", ""] = ""
     beta: _AboveZero | None = None
-    export_last_checkpoint_only: bool = False
+    export_last_checkpoint_only: bool = True
     checkpoint_id: str = ""
     base_location: Annotated[
         str,
@@ -204,7 +205,11 @@ def tuning_job(
         LimitError: The model does not take a region, an adapter size, a mode or a key.
     """
     chosen = decode_options(options, model.backend)
-    gemini = chosen if isinstance(chosen, GeminiOptions) else GeminiOptions()
+    gemini = (
+        chosen
+        if isinstance(chosen, GeminiOptions)
+        else GeminiOptions(export_last_checkpoint_only=False)
+    )
     open_model = chosen if isinstance(chosen, OpenModelOptions) else OpenModelOptions()
     mode = _mode(model, open_model.tuning_mode)
     job = TuningJob(

@@ -1,10 +1,11 @@
-"""The verb endpoints: what our tuning jobs have deployed, and taking away what serves nobody."""
+"""`tunepipe endpoints`: what our tuning jobs have left, and removal of what serves nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ class Use:
 
     Args:
         deployment: The endpoint.
-        role: champion, former (rollback goes there) or idle.
+        role: champion, former (rollback goes there), checkpoint (of an earlier step) or idle.
         hours: Its age.
         cost_usd: What it has cost since; None where no price is known.
     """
@@ -40,6 +41,7 @@ class Use:
             "endpoint": self.deployment.endpoint,
             "model": self.deployment.model,
             "job": self.deployment.job,
+            "kind": self.deployment.kind,
             "created": self.deployment.created.isoformat(timespec="seconds"),
             "role": self.role,
             "hours": self.hours,
@@ -66,9 +68,11 @@ def endpoints(
 ) -> int:
     """List endpoints of tuned models with age and cost; clean up.
 
-    Never touches an endpoint that no job of ours made, the champion's, or the one that a rollback
-    would go to, and deletes nothing while a run that may need it is under way. An hour's price is
-    the user's to give: [tables.prices.endpoints] usd_per_hour.
+    Lists what Google's template and tuning jobs of Gemini have left; open models leave weights
+    alone. Idle endpoints of Gemini are free, and count against the quota of endpoints. --clean-up
+    never deletes an endpoint that no job of ours made, the champion's, or the one that a rollback
+    would go to, and deletes nothing while a run is under way. The price of an hour of the
+    template's endpoints is yours to give: [tables.prices.endpoints] usd_per_hour.
     """
     for option, value, why in (
         ("project", project, "the project that the endpoints are in"),
@@ -84,11 +88,15 @@ def endpoints(
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = _runs(project, region)
     found = list(_uses(project, region, _histories(bucket, runs), price_usd))
-    doomed = [one for one in found if one.role == "idle" and one.hours >= older_than_hours]
+    doomed = [
+        one for one in found if one.role in ("idle", "checkpoint") and one.hours >= older_than_hours
+    ]
     if found:
         out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
     else:
         out.line(f"our jobs have left no endpoint in {region}")
+    if found:
+        out.line(_forecast(found))
     if clean_up and doomed:
         _require_over(runs)
         _clean_up(doomed, yes, out)
@@ -101,20 +109,42 @@ def _uses(
     project: str, region: str, histories: list[list[Move]], price_usd: float | None
 ) -> Iterator[Use]:
     from tunepipe.registry import endpoints as deployments
+    from tunepipe.registry.tuning_endpoints import of_tuning_jobs
 
     now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
     former = {model for moves in histories for model in _before(moves)}
-    for one in deployments.ours(project, region):
+    found = (deployments.of_template(project, region), of_tuning_jobs(project, region))
+    for one in chain.from_iterable(found):
         serves = {one.endpoint, one.model}
         role = "former" if serves & former else "idle"
+        if one.kind == deployments.CHECKPOINT:
+            # It shares its model with the endpoint of the last checkpoint.
+            serves = {one.endpoint}
+            role = "former" if serves & former else "checkpoint"
         hours = round((now - one.created).total_seconds() / 3600, 1)
         yield Use(
             one,
             "champion" if one.champion or serves & champions else role,
             hours,
-            None if price_usd is None else round(hours * price_usd, 2),
+            _cost_usd(hours, price_usd) if one.is_billed else 0.0,
         )
+
+
+def _cost_usd(hours: float, price_usd: float | None) -> float | None:
+    return None if price_usd is None else round(hours * price_usd, 2)
+
+
+def _forecast(found: Sequence[Use]) -> str:
+    """Say how many endpoints there are, and how many there will be at the pace of late."""
+    oldest_days = max(use.hours for use in found) / 24
+    a_month = len(found) / max(oldest_days, 30.0) * 30.0
+    idle = sum(use.role in ("idle", "checkpoint") for use in found)
+    year = len(found) + round(12 * a_month)
+    return (
+        f"{len(found)} endpoints, {idle} of them idle; at this pace {year} in a year, all of which "
+        "count against the quota of endpoints"
+    )
 
 
 def _before(moves: list[Move]) -> set[str]:
@@ -142,11 +172,11 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
 
 
 def _runs(project: str, region: str) -> list[Any]:
-    """List the runs whose tuning jobs deploy models."""
+    """List the runs whose tuning jobs leave endpoints."""
     from tunepipe.gcp import clients as google_clients
 
     place = google_clients.parent(project, region)
-    request = {"parent": place, "filter": 'labels.tunepipe_backend="large-model"'}
+    request = {"parent": place, "filter": "labels.tunepipe_backend:*"}
     with google_clients.explained(place):
         client = google_clients.pipelines(region)
         return list(client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS))

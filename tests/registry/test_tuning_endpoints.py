@@ -1,0 +1,70 @@
+"""Endpoints that tuning jobs of Gemini leave: listed with their role, and cleaned up."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.backends.managed.jobs import request
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.backends.base import Prompt
+from tunepipe.backends.managed import gemini, gemini_prediction
+from tunepipe.cli import main
+from tunepipe.registry import endpoints as deployments
+from tunepipe.registry.tuning_endpoints import of_tuning_jobs
+from tunepipe.steps.promotion import promote_step
+
+PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
+FLASH = "gemini-3.5-flash"
+
+
+def tuned(cloud: StandIn, folder, name: str, **options):
+    asked = replace(request(cloud, FLASH, again=name, **options), display_name=name)
+    (folder / name).mkdir()
+    return gemini.tune(asked, str(folder / name), lambda event: None)
+
+
+def listed(capfd, *arguments: str):
+    code = main.run(["endpoints", *PLACE, *arguments, "--json"])
+    out = capfd.readouterr().out
+    return code, json.loads(out) if out else {}
+
+
+@pytest.mark.parametrize(("option", "kinds"), [(True, 1), (False, 3)])
+def test_a_job_leaves_its_last_checkpoint_alone_unless_asked(cloud, tmp_path, option, kinds):
+    tuned(cloud, tmp_path, "one", export_last_checkpoint_only=option)
+    found = list(of_tuning_jobs(PROJECT, REGION))
+    assert [one.kind for one in found] == ["gemini", *["checkpoint"] * (kinds - 1)]
+    assert {one.endpoint.split("/")[3] for one in found} == {"eu"}
+
+
+def test_what_serves_nobody_goes_and_the_champion_stays(cloud, tmp_path, capfd):
+    better = tmp_path / "comparison.json"
+    better.write_text('{"verdict": "better", "reason": "It is."}')
+    kept = f"gs://{BUCKET}/tunepipe/registry/gemini"
+    former = tuned(cloud, tmp_path, "former")
+    champion = tuned(cloud, tmp_path, "champion", export_last_checkpoint_only=False)
+    for run, model in (("run-1", former), ("run-2", champion)):
+        promote_step(model.endpoint, str(better), kept, run)
+    idle = tuned(cloud, tmp_path, "idle")
+    code, found = listed(capfd)
+    assert code == 0
+    roles = {one["endpoint"]: one["role"] for one in found["endpoints"]}
+    assert (roles[champion.endpoint], roles[former.endpoint]) == ("champion", "former")
+    assert sorted(roles.values()) == ["champion", "checkpoint", "checkpoint", "former", "idle"]
+    assert {one["cost_usd"] for one in found["endpoints"]} == {0.0}  # idle Geminis are free
+    code, found = listed(capfd, "--clean-up", "--yes")
+    assert code == 0
+    assert len(found["deleted"]) == 3
+    assert idle.endpoint in found["deleted"]
+    left = {one.endpoint for one in of_tuning_jobs(PROJECT, REGION)}
+    assert left == {champion.endpoint, former.endpoint}
+    question = Prompt("1", ({"role": "user", "content": "question 7"},))
+    (answer,) = gemini_prediction.predict(champion.endpoint, [question])
+    assert answer.text == "answer 7"
+
+
+def test_a_promotion_keeps_a_geminis_endpoint(cloud, tmp_path):
+    model = tuned(cloud, tmp_path, "one")
+    assert deployments.discard(model.endpoint) is False

@@ -1,0 +1,48 @@
+"""Endpoints that tuning jobs of Gemini have left, those of earlier checkpoints included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunepipe.backends.managed import jobs as tuning_jobs
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.genai import told
+from tunepipe.gcp.labels import KEY_LABEL
+from tunepipe.registry import vertex_alias as champion_alias
+from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, Deployment
+
+
+def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
+    """Find what tuning jobs with our label have left and that still exists.
+
+    Endpoints of Gemini 3 are in the region's multi-region. Open models leave weights, no endpoint.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    with told(google_clients.parent(project, region)):
+        jobs = tuning_jobs.listed(project, region)
+    for job in jobs:
+        if not (KEY_LABEL in (job.labels or {}) and job.tuned_model and job.tuned_model.endpoint):
+            continue
+        last = str(job.tuned_model.endpoint)
+        others = [str(each.endpoint or "") for each in job.tuned_model.checkpoints or ()]
+        for endpoint in dict.fromkeys(filter(None, [last, *others])):
+            kind = GEMINI if endpoint == last else CHECKPOINT
+            if found := _existing(endpoint, str(job.name), kind):
+                yield found
+
+
+def _existing(endpoint: str, job: str, kind: str) -> Deployment | None:
+    from google.api_core import exceptions as api
+
+    client = google_clients.endpoints(google_clients.region_of(endpoint))
+    with explained(endpoint):
+        try:
+            found = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
+        except api.NotFound:
+            return None
+    version = champion_alias.model_version(endpoint)
+    is_champion = kind == GEMINI and champion_alias.bears_alias(version)
+    return Deployment(endpoint, version, job, found.create_time, is_champion, kind)
