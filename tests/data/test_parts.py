@@ -2,8 +2,8 @@
 
 import pytest
 
-from tunepipe.data.parts import kinds_of, media_of, readable
-from tunepipe.data.prompts import gemini_request, openai_request
+from tunepipe.data.conversion import gemini_request, openai_request
+from tunepipe.data.parts import kinds_of, media_of, readable_prompt
 
 IMAGE = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
 CLIP = {"file_data": {"mime_type": "video/mp4", "file_uri": "gs://b/v.mp4"}}
@@ -44,7 +44,7 @@ def test_files_are_listed_and_named_for_people():
     large = {"inlineData": {"mimeType": "image/png", "data": "A" * 100_000}}
     assert media_of(row(large)) == [{"mime_type": "image/png", "data": ""}]
     text = 'q\n{"inlineData":{"data":"AAAA","mimeType":"image/png"}}\n{"a":1}'
-    assert readable(text) == 'q\n[image/png: 3 bytes]\n{"a":1}'
+    assert readable_prompt(text) == 'q\n[image/png: 3 bytes]\n{"a":1}'
 
 
 def test_a_gemini_row_is_asked_as_it_is():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunepipe.data.function_calls import Call, read_calls, readable, write_answer
+from tunepipe.data.parts import Call, read_calls, readable_answer, write_answer
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.call_metrics import call_accuracy, measure
 from tunepipe.evaluation.score import evaluate
@@ -42,7 +42,7 @@ def test_calls_are_read_from_an_answer(text, calls):
 
 
 def test_people_read_calls_as_calls():
-    assert readable(answer(OSLO, text="Well:")) == 'Well:\nweather(city="Oslo", days=2)'
+    assert readable_answer(answer(OSLO, text="Well:")) == 'Well:\nweather(city="Oslo", days=2)'
 
 
 @pytest.mark.parametrize(

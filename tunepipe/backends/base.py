@@ -94,7 +94,7 @@ class Prompt:
 class Answer:
     """A model's answer; `text` is None where the model gave none.
 
-    Function calls are lines of the text, as `data.function_calls` writes them.
+    Function calls are lines of the text, as `data.parts` writes them.
     """
 
     id: str

@@ -343,3 +343,45 @@ def _refuse_constant(word: str) -> None:
         f"the list of rows holds {word}, which is no JSON value",
         fix="write null or a text in its place",
     )
+
+
+def gemini_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
+    """Return the prompt of a row as a GenerateContent request has it.
+
+    Args:
+        fields: The row as decoded.
+        format: Its format.
+
+    Returns:
+        `contents`, and `systemInstruction`, `tools` and `toolConfig` as far as the row has them.
+
+    Raises:
+        DataError: The row cannot be written in Gemini's shape.
+    """
+    native = format == "gemini" or "completions" in fields
+    row = fields if native else convert_row(fields, format, "gemini")[0]
+    has_answer = "completions" not in row
+    request: dict[str, Any] = {"contents": row["contents"][:-1] if has_answer else row["contents"]}
+    for name, other in (
+        ("systemInstruction", "system_instruction"),
+        ("tools", "tools"),
+        ("toolConfig", "tool_config"),
+    ):
+        if value := row.get(name) or row.get(other):
+            request[name] = value
+    return request
+
+
+def openai_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
+    """Return the prompt of a row as a chat completion's request has it.
+
+    Returns:
+        `messages`, and `tools` if the row has any.
+
+    Raises:
+        DataError: The row cannot be written in OpenAI's shape.
+    """
+    native = format == "messages" and "functions" not in fields
+    row = fields if native else convert_row(fields, format, "messages")[0]
+    request: dict[str, Any] = {"messages": row["messages"][:-1]}
+    return request | ({"tools": row["tools"]} if row.get("tools") else {})

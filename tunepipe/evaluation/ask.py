@@ -21,7 +21,7 @@ from typing import IO, Any
 from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.catalog.backends import RequestPacing
 from tunepipe.data.formats import Example, input_text
-from tunepipe.data.parts import media_of, readable
+from tunepipe.data.parts import media_of, readable_prompt
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, TunepipeError
@@ -292,7 +292,7 @@ def _prediction(
     error = "" if text is not None else errors.get(example.id, "no answer")
     # The input is for people: files are named in it, and listed for the report.
     media = media_of(example.fields)
-    question = readable(input_text(example)) if media else input_text(example)
+    question = readable_prompt(input_text(example)) if media else input_text(example)
     fields = {"media": media} if media else {}
     return Prediction(example.id, question, example.reference, text, error, fields=fields)
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from tunepipe.data.function_calls import Call, read_calls, write_answer
+from tunepipe.data.parts import Call, read_calls, write_answer
 from tunepipe.evaluation.json_metrics import same
 from tunepipe.evaluation.metric import Metric, mean, share, share_of
 from tunepipe.evaluation.normalization import canonical_value

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tunepipe.data.function_calls import read_calls
+from tunepipe.data.parts import read_calls
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.normalization import normalized
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunepipe.data.function_calls import readable
+from tunepipe.data.parts import readable_answer
 from tunepipe.reporting.formatting import clip
 from tunepipe.reporting.word_diff import Piece, diff
 
@@ -67,7 +67,7 @@ def _kind(row: Mapping[str, Any]) -> str:
 
 
 def _row(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    reference = readable(_text(row.get("reference")))
+    reference = readable_answer(_text(row.get("reference")))
     answers = [_answer(name, row[name], reference, limit) for name in _MODELS if _has(row, name)]
     return {
         "id": _text(row.get("id")),
@@ -86,7 +86,7 @@ def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any
     if answer is None:
         return {"model": name, "state": "unanswered", "pieces": [], "left_out": 0}
     # Calls are shown as calls, and not as the JSON that they are kept in.
-    answer = readable(_text(answer))
+    answer = readable_answer(_text(answer))
     text, left_out = clip(answer, limit)
     if answer == reference:
         return {"model": name, "state": "same", "pieces": [], "left_out": 0}

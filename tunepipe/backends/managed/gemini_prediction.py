@@ -1,7 +1,7 @@
 """Ask a Gemini model: a tuned one by its endpoint, or a base model.
 
 A row with files or tools is sent as it is: its contents, system instruction, tools and tool
-configuration. Calls of functions come back as lines of the answer (`data.function_calls`).
+configuration. Calls of functions come back as lines of the answer (`data.parts`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.managed.parameters import thinking
-from tunepipe.data.function_calls import Call, write_answer
-from tunepipe.data.parts import kinds_of
-from tunepipe.data.prompts import gemini_request
+from tunepipe.data.conversion import gemini_request
+from tunepipe.data.parts import Call, kinds_of, write_answer
 from tunepipe.gcp.genai import as_google_core, client, place_of, told
 
 _ANSWER_SECONDS = 120.0

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
-from tunepipe.data.function_calls import read_calls, write_answer
-from tunepipe.data.parts import kinds_of
-from tunepipe.data.prompts import openai_request
+from tunepipe.data.conversion import openai_request
+from tunepipe.data.parts import kinds_of, read_calls, write_answer
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients as google_clients
 
