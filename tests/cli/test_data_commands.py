@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import defects
 from tunepipe.cli.commands import validate
 from tunepipe.cli.output import Output
 
@@ -216,6 +217,15 @@ def test_plan_reads_the_dataset(said):
     assert counted["estimated_cost_usd"] == 100.0
 
 
+@pytest.mark.parametrize("format", ["palm", "palm-chat", "gemini", "messages"])
+def test_plan_takes_the_model_that_validate_takes(said, format):
+    Path("rows.jsonl").write_bytes(b"\n".join(defects.sound_lines(format)))
+    validated = said("validate", "rows.jsonl", "--json")[1]["model"]
+    planned = said("plan", "rows.jsonl", "--region", "us-central1", "--json")[1]
+    assert planned["model"] == validated
+    assert not any("a run would be refused" in text for text in planned["warnings"])
+
+
 def test_plan_keeps_no_ceiling_over_files_whose_tokens_nobody_knows(said):
     video = {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://b/v.mp4"}}
     asked = {"role": "user", "parts": [video]}
@@ -251,9 +261,12 @@ def test_plan_is_calibrated_by_a_tokenizer(said):
 @pytest.mark.parametrize(
     ("extra", "warned"),
     [
-        ((), "the dataset has 2 errors; see them: tunepipe validate rows.jsonl --model text-bison"),
-        (("--format", "palm"), "validate rows.jsonl --format palm --model text-bison@001"),
-        (("--format", "messages"), "not tuned on rows of the format messages; tunepipe convert"),
+        ((), "the dataset has 2 errors; see them: tunepipe validate rows.jsonl"),
+        (("--format", "palm"), "validate rows.jsonl --format palm"),
+        (
+            ("--format", "messages"),
+            "tunepipe validate rows.jsonl --format messages",
+        ),
         (("--model", "chat-bison@001"), "chat-bison@001 is not tuned on rows of the format palm"),
     ],
 )

@@ -29,12 +29,14 @@ class Measured:
         tokens: About so many tokens of all rows.
         longest_output_tokens: About so many of the longest output.
         refusal: What the run's validation will say; None where the data pass.
+        model: The model whose limits were applied; "" where the format is not known.
     """
 
     rows: int
     tokens: int
     longest_output_tokens: int = 0
     refusal: TunepipeError | None = None
+    model: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -79,7 +81,8 @@ def measured(
             where=", ".join(datasets),
             fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
         )
-    return Measured(found.rows, _tokens(found), found.longest_output_tokens, refusal)
+    tokens, longest = _tokens(found), found.longest_output_tokens
+    return Measured(found.rows, tokens, longest, refusal, found.model)
 
 
 def _tokens(found: Report) -> int:
@@ -167,7 +170,8 @@ def make_plan(
         datasets: Paths, gs:// URIs or globs; empty where `rows` is given.
         rows: Training rows, in place of a dataset.
         region: Where to tune.
-        model: The model to tune; "" for text-bison@001.
+        model: The model to tune; "" for the first model of the rows' format, or of the backend if
+            one is named; without rows text-bison@001.
         backend: The backend; "" follows from the model.
         tokenizer: Counts the tokens of a sample; see `token_counts.calibrated`.
         project: The project that asks the service's tokenizer.
@@ -188,10 +192,13 @@ def make_plan(
     if tokenizer and not datasets:
         raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
     over = tables or {}
-    what = load_catalog(over).find_model(model, backend)
+    catalog = load_catalog(over)
     size = Measured(rows or 0, 0)
     if datasets:
-        size = measured(datasets, format, what.name, load_catalog(over))
+        asked = catalog.find_model(model, backend).name if model or backend else ""
+        size = measured(datasets, format, asked, catalog)
+        model = model if backend else model or size.model
+    what = catalog.find_model(model, backend)
     place: dict[str, Any] = {"project": project, "region": region}
     over = calibrated(over, tokenizer, datasets, model=what, format=format, **place)
     found = planning.plan(
