@@ -71,3 +71,41 @@ def test_a_broken_row_is_named_by_its_place_in_the_bucket(bucket, capfd):
     code, found = said(capfd, "split", uri, "--train", "t.jsonl", "--eval", "e.jsonl")
     assert code in (1, 2)
     assert uri in found["error"]["where"]
+
+
+def test_the_files_that_rows_point_to_are_looked_up_when_asked(bucket, capfd):
+    (bucket / "cat.png").write_bytes(b"\x89PNG")
+    (bucket / "big.png").write_bytes(bytes((20 << 20) + 1))
+
+    def row(name: str) -> dict:
+        file = {"fileUri": f"gs://{BUCKET}/{name}.png", "mimeType": "image/png"}
+        asked = {"role": "user", "parts": [{"text": f"what is {name}?"}, {"fileData": file}]}
+        return {"contents": [asked, {"role": "model", "parts": [{"text": "a cat"}]}]}
+
+    names = ["cat", "big", "none", "cat", "none"]
+    rows = "".join(json.dumps(row(name)) + "\n" for name in names)
+    (bucket / "pictures.jsonl").write_text(rows)
+    dataset = f"gs://{BUCKET}/pictures.jsonl"
+    assert said(capfd, "validate", dataset)[0] == 0
+    code, report = said(capfd, "validate", dataset, "--check-files")
+    errors = [p for p in report["problems"] if p["level"] == "error"]
+    assert (code, [(p["line"], p["code"], p["field"]) for p in errors]) == (
+        1,
+        [
+            (2, "media-limit", "contents[0].parts[1].fileData"),
+            (3, "missing-file", "contents[0].parts[1].fileData"),
+        ],
+    )
+
+
+def test_the_pipelines_check_looks_the_files_up(bucket, tmp_path):
+    from tunepipe.errors import DataError
+    from tunepipe.steps.validation import validate_step
+
+    file = {"fileUri": f"gs://{BUCKET}/none.png", "mimeType": "image/png"}
+    asked = {"role": "user", "parts": [{"text": "what?"}, {"fileData": file}]}
+    row = {"contents": [asked, {"role": "model", "parts": [{"text": "a cat"}]}]}
+    (bucket / "one.jsonl").write_text(json.dumps(row))
+    paths = [str(tmp_path / name) for name in ("problems.json", "page.html")]
+    with pytest.raises(DataError, match="missing-file 1"):
+        validate_step(f"gs://{BUCKET}/one.jsonl", *paths, "", "auto", "")

@@ -80,11 +80,25 @@ def test_the_list_is_cut_and_the_counts_are_not(said):
     assert "error  not-json  50" in err
 
 
+def test_every_problem_can_be_seen(said):
+    Path("rows.jsonl").write_text("{\n" * 1200)
+    code, found, _ = said("validate", "rows.jsonl", "--format", "palm", "--json")
+    assert (code, len(found["problems"]), found["problems_total"]) == (1, 1000, 1200)
+    code, found, shown = said("validate", "rows.jsonl", "--format", "palm", "--show-all", "--json")
+    assert (code, len(found["problems"])) == (1, 1200)
+    shown = said("validate", "rows.jsonl", "--format", "palm", "--show-all")[2]
+    assert "line 1200: " in shown
+    assert said("validate", "rows.jsonl", "--format", "palm", "--report", "p.html")[0] == 1
+    assert "1200</th>" in Path("p.html").read_text()
+    assert said("validate", "rows.jsonl", "--format", "palm", "--report", "p.sarif")[0] == 1
+    assert len(json.loads(Path("p.sarif").read_text())["runs"][0]["results"]) == 1200
+
+
 def test_people_see_the_first_of_each_code_and_how_many_more(said):
     write("rows.jsonl", ["x"] * 50 + palm(120))
     err = said("validate", "rows.jsonl")[2]
     assert [f"line {n}:" in err for n in (1, 2, 3, 4)] == [True, True, True, False]
-    assert "and 47 more" in err
+    assert "47 more: --show-all or --report problems.html" in err
 
 
 def test_globs_are_one_dataset(said):
@@ -547,7 +561,7 @@ def test_what_cannot_be_mended_keeps_its_report(said, tmp_path, text, words):
     assert found == bare | {"fixed": None}
     assert (tmp_path / "r.json").exists()
     assert not (tmp_path / "f.jsonl").exists()
-    assert f"nothing was mended: d.jsonl: {words}" in said("validate", "d.jsonl", "--fix", "f")[2]
+    assert f"nothing was fixed: d.jsonl: {words}" in said("validate", "d.jsonl", "--fix", "f")[2]
 
 
 def test_the_remedy_for_a_table_works(said, tmp_path):

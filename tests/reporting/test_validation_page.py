@@ -48,6 +48,16 @@ def test_the_verdict_is_one_sentence(problems, kind, sentence):
     assert bool(page.all("h2", id="problems")) == bool(problems)
 
 
+def test_every_listed_problem_is_on_the_page_a_hundred_at_a_time():
+    problems = [problem(n, "not-json") for n in range(1, 251)]
+    facts = report(*problems, counts={"not-json": 300}, problems_total=300)
+    page = Page(validation_page(facts))
+    assert len(page.all("table", **{"class": "examples"})) == 3
+    assert all(f"found on {n}" in page.text for n in (1, 100, 101, 250))
+    assert "The first 250 of 300" in page.text
+    assert page.all("a", href="#not-json")
+
+
 def test_problems_are_grouped_errors_first_then_by_number():
     problems = [problem(n, "duplicate-row", "warning") for n in range(50, 90)]
     problems += [problem(7, "bom"), problem(2, "not-json"), problem(9, "not-json")]

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -334,12 +335,12 @@ def test_what_is_no_moment(value):
 @pytest.mark.parametrize(
     ("rows", "options", "expected", "decided"),
     [
-        (40, {}, 10, "--eval-min 10"),
+        (40, {}, 10, "eval_min 10"),
         (40, {"eval_min": 0}, 10, "text-bison@001 needs 10 evaluation rows"),
-        (40, {"eval_min": 12}, 12, "--eval-min 12"),
-        (20, {}, 10, "--eval-min 10"),
+        (40, {"eval_min": 12}, 12, "eval_min 12"),
+        (20, {}, 10, "eval_min 10"),
         (3000, {}, 256, "text-bison@001 takes 256 evaluation rows"),
-        (3000, {"eval_max": 50}, 50, "--eval-max 50"),
+        (3000, {"eval_max": 50}, 50, "eval_max 50"),
         (3000, {"eval_max": 5000}, 256, "text-bison@001 takes 256 evaluation rows"),
         (3000, {"stratify_by": "output"}, 256, "text-bison@001 takes 256 evaluation rows"),
         (3000, {"by_time": "at"}, 256, "text-bison@001 takes 256 evaluation rows"),
@@ -378,6 +379,51 @@ def test_the_bytes_of_an_open_models_evaluation_are_a_quarter_of_the_training(tm
         assert "25 % of training" in report.limits["decided_by"]
         train, evaluation = ((tmp_path / "out" / f"{n}.jsonl") for n in ("train", "eval"))
         assert 0.2 < evaluation.stat().st_size / train.stat().st_size <= 0.25
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"stratify_by": "output"}, {"group_by": "group"}, {"by_time": "at"},
+     {"group_by": "group", "stratify_by": "output"}],
+)  # fmt: skip
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32), fraction=st.sampled_from([0.05, 0.2, 0.4, 0.7]))
+def test_bytes_bind_on_every_path(tmp_path, more, seed, fraction):
+    chance = random.Random(seed)
+    rows = [
+        {
+            "input_text": f"{k} " + "x" * int(chance.expovariate(1 / 300)),
+            "output_text": chance.choice("yn"),
+            "group": f"g{chance.randrange(150)}",
+            "at": chance.randrange(10**6),
+        }
+        for k in range(200)
+    ]
+    model = "meta/llama3_1@llama-3.1-8b"
+    run(tmp_path, rows, model=model, eval_fraction=fraction, eval_min=1, seed=seed, **more)
+    train, evaluation = (
+        (tmp_path / "out" / f"{n}.jsonl").stat().st_size for n in ("train", "eval")
+    )
+    assert 4 * evaluation <= train
+
+
+def test_bytes_are_blamed_where_they_bind_and_groups_where_those_do(tmp_path):
+    short = [{"input_text": f"q {k}", "output_text": "y", "g": f"{k % 3}"} for k in range(20)]
+    long = [{"input_text": f"{k}" * 900, "output_text": "y", "g": f"long {k}"} for k in range(4)]
+    together = [{**row, "g": "one"} for row in short[:6]]
+    model = "meta/llama3_1@llama-3.1-8b"
+    with pytest.raises(DataError, match="an evaluation file of 2 rows would be larger than the"):
+        run(tmp_path, long + together, model=model, eval_min=2, eval_max=2, group_by="g")
+    with pytest.raises(DataError, match="whole groups of rows give no evaluation file"):
+        run(tmp_path, short, model=model, eval_min=1, eval_max=2, group_by="g")
+
+
+def test_a_pattern_that_would_never_end_is_refused(tmp_path):
+    rows = [*pairs(40), {"input_text": "a" * 40 + "!", "output_text": "x"}]
+    start = time.monotonic()
+    with pytest.raises(DataError, match="group_by: the pattern takes more than 1 s"):
+        run(tmp_path, rows, group_by=r"/^(?:q|((?:a+)+$))/")
+    assert time.monotonic() - start < 5
 
 
 def test_a_group_too_large_for_the_limits_goes_to_training(tmp_path):
@@ -441,16 +487,16 @@ BAD = b'{"input_text": "a"}\n'
         ("GOOD" + "[1]\n", {}, DataError, "data.jsonl:31: the line is not a JSON object"),
         ("GOOD\n\xff\n", {}, DataError, "data.jsonl:32: the bytes from byte 1 of the line are"),
         ("GOOD" + "[" * 9000 + "\n", {}, DataError, "data.jsonl:31: the line is not a JSON"),
-        ("GOOD", {"group_by": "who"}, DataError, "data.jsonl:1: --group-by: the row has no field"),
-        ("GOOD", {"group_by": "/z(z)/"}, DataError, "data.jsonl:1: --group-by: the pattern is not"),
-        ("GOOD", {"by_time": "input_text"}, DataError, "data.jsonl:1: --by-time: the field holds"),
+        ("GOOD", {"group_by": "who"}, DataError, "data.jsonl:1: group_by: the row has no field"),
+        ("GOOD", {"group_by": "/z(z)/"}, DataError, "data.jsonl:1: group_by: the pattern is not"),
+        ("GOOD", {"by_time": "input_text"}, DataError, "data.jsonl:1: by_time: the field holds"),
         ("GOOD", {"group_by": "/z/"}, UsageError, "the pattern has 0 groups, not one"),
         ("GOOD", {"group_by": "/(z/"}, UsageError, "not a pattern"),
         ("GOOD", {"eval_fraction": 0.0}, UsageError, "must be between 0 and 1"),
         ("GOOD", {"eval_fraction": 1.0}, UsageError, "must be between 0 and 1"),
         ("GOOD", {"by_time": "a", "stratify_by": "b"}, UsageError, "cannot be combined"),
-        ("GOOD", {"eval_min": 25}, DataError, "--eval-min 25, but training needs 10 of the 30"),
-        ("GOOD", {"eval_min": 9, "eval_max": 5}, DataError, "but --eval-max 5"),
+        ("GOOD", {"eval_min": 25}, DataError, "eval_min 25, but training needs 10 of the 30"),
+        ("GOOD", {"eval_min": 9, "eval_max": 5}, DataError, "but eval_max 5"),
         ("GOOD", {"group_by": "output_text"}, DataError, "whole groups of rows give no"),
     ],
 )  # fmt: skip
@@ -481,7 +527,7 @@ def test_files_must_differ_and_exist(tmp_path):
 def test_leaks_are_found(tmp_path):
     one = write(tmp_path / "a.jsonl", pairs(50, who=["p", "q"]))
     other = write(tmp_path / "b.jsonl", pairs(60, who=["r", "s"])[45:] + pairs(1, who=["q"]))
-    found = leaks.leaks(one, other, "palm", keys.key("who", "--group-by"))
+    found = leaks.leaks(one, other, "palm", keys.key("who", "group_by"))
     assert (found.train_inputs, found.eval_inputs, found.inputs_in_both) == (50, 16, 6)
     assert found.groups_in_both == 1
     assert found.rows == 66

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from tests import defects
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import estimated_tokens, fewest_tokens
 from tunepipe.data.formats import FORMATS
+from tunepipe.data.source import Block
 from tunepipe.errors import UsageError
 from tunepipe.reporting.sarif import sarif
 from tunepipe.validation.problems import CODES
 from tunepipe.validation.statistics import language
 from tunepipe.validation.text_checks import personal_data_in, secrets_in
 from tunepipe.validation.validate import validate
+from tunepipe.validation.worker import Task, examine
 
 GEMINI_CALL = {"functionCall": {"name": "f", "args": {}}}
 GEMINI_RESULT = {"functionResponse": {"name": "f", "response": {}}}
@@ -544,6 +547,26 @@ def test_personal_data_is_looked_for_only_when_asked(tmp_path):
     assert codes(validate([path], pii=True)) == [(121, "pii")]
 
 
+ADVERSARIAL = (
+    "-eyJ", "eyJ" + "a" * 17 + ".", "ghp_a", "-sk-", "sk-proj-", "AKIA", "1 ", "0-1", "a@",
+    "a.b@c.", "+1 ", "GB82 WEST ", "-----BEGIN PRIVATE KEY-----", "PRIVATE KEY-----\n", "ya29.",
+    "\u00c3\u00a9", "\u200b", "\u0e01\u200b", "{[", '"\\', ":\"~", "-" * 15 + "a",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ADVERSARIAL)
+def test_every_pattern_takes_time_in_proportion_to_the_text(unit):
+    """What is quadratic takes 10 s and more, what is linear a tenth of a second."""
+    rules = load_catalog().rules_for("palm", "tiny", pii=True)
+    start = time.monotonic()
+    for fast in (True, False):
+        text = unit * (150_000 // len(unit))
+        line = defects.line({"input_text": text, "output_text": "y"})
+        examine(Task(Block(line), "f", rules, 10, fast=fast))
+        examine(Task(Block(text.encode()), "f", rules, 10, fast=fast))
+    assert time.monotonic() - start < 5
+
+
 def test_sarif_places_each_problem_at_its_line(tmp_path):
     path = tmp_path / "my rows.jsonl"
     path.write_bytes(defects.plant("misspelt_key"))
@@ -558,6 +581,20 @@ def test_sarif_places_each_problem_at_its_line(tmp_path):
         assert place["artifactLocation"]["uri"] == f"file://{tmp_path}/my%20rows.jsonl"
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["level"] == CODES[result["ruleId"]][0]
+
+
+def test_sarif_says_where_more_was_found_than_it_lists(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("[]\n" * 25_010)
+    run = sarif(validate([path], max_problems=30_000, format="palm"))["runs"][0]
+    assert len(run["results"]) == 25_000
+    (notice,) = run["invocations"][0]["toolExecutionNotifications"]
+    assert notice["message"]["text"].startswith("25000 of 25010 problems are listed")
+    few = sarif(validate([path], max_problems=10, format="palm"))["runs"][0]
+    assert len(few["results"]) == 10
+    assert (
+        "10 of 25010" in few["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
+    )
 
 
 def test_sarif_names_a_file_whose_name_is_no_utf8(tmp_path):

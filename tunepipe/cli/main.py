@@ -42,6 +42,7 @@ from tunepipe.cli.output import (
     ReaderLeft,
     fill_closed_streams,
     flush,
+    name_options,
     not_written,
     print_error,
 )
@@ -247,6 +248,11 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
             default_map=given,
             obj=configured,
         )
+    except TunepipeError as error:
+        options = _option_names(command)
+        for part in ("found", "where", "fix"):
+            setattr(error, part, name_options(getattr(error, part), options))
+        raise
     except typer.TyperException as error:
         raise _usage(error) from None
     except SystemExit as ended:
@@ -285,6 +291,13 @@ def _usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "tunepipe"
     return UsageError(error.format_message().rstrip("."), where=path, fix=f"{path} --help")
+
+
+def _option_names(command: Any) -> set[str]:
+    """Return the parameters of a command and of those below it that are options."""
+    below = getattr(command, "commands", {}).values()
+    own = {option.name for option in command.params if option.param_type_name == "option"}
+    return own.union(*map(_option_names, below))
 
 
 def _name_variables(command: Any) -> None:

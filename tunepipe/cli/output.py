@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -196,3 +196,13 @@ def agree(question: str, yes: bool, out: Output) -> None:
         )
     if not typer.confirm(question, err=True):
         raise typer.Abort
+
+
+def name_options(text: str, names: Collection[str]) -> str:
+    """Write the parameters of a library function as the command's options: eval_min, --eval-min."""
+
+    def option(match: re.Match[str]) -> str:
+        name = match.group()
+        return f"--{name.replace('_', '-')}" if name in names else name
+
+    return re.sub(r"\b[a-z]+(?:_[a-z]+)+\b", option, text)

@@ -202,7 +202,7 @@ def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
             )
         raise UsageError(
             f"which columns hold input and output? There are {names}",
-            fix="name both with --input-column and --output-column",
+            fix="name both with input_column and output_column",
         )
     ((found, _),) = counts.most_common(1)
     return (shapes[found].format, shapes[found]) if found in shapes else (found, None)

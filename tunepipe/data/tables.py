@@ -150,7 +150,7 @@ def _text_rows(
             raise DataError(
                 f"the bytes after line {reader.line_num} are not {name_of(encoding)}",
                 where=source.path,
-                fix="name the encoding: --encoding cp932, cp1252, utf-16 or another",
+                fix="name its encoding, such as cp932, cp1252 or utf-16",
             ) from error
         except csv.Error as error:
             raise DataError(

@@ -11,6 +11,7 @@ from tunepipe.reporting.svg import Estimate
 
 _EXAMPLES = 5
 _MAX_BARS = 12
+_PAGE_ROWS = 100
 
 
 def data_view(dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +91,18 @@ def _problems(dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
         group["fix"] = fixes.pop() if len(fixes) == 1 else ""
     order = {"error": 0, "warning": 1}
     return sorted(groups.values(), key=lambda g: (order.get(g["level"], 2), -g["total"], g["code"]))
+
+
+def problem_pages(dataset: Mapping[str, Any]) -> dict[str, list[list[dict[str, str]]]]:
+    """Return every listed problem by code, a page of 100 at a time."""
+    by_code: dict[str, list[dict[str, str]]] = {}
+    for problem in items(dataset, "problems"):
+        if isinstance(problem, Mapping):
+            by_code.setdefault(str(problem.get("code", "")), []).append(_example(problem))
+    return {
+        code: [listed[at : at + _PAGE_ROWS] for at in range(0, len(listed), _PAGE_ROWS)]
+        for code, listed in by_code.items()
+    }
 
 
 def _example(problem: Mapping[str, Any]) -> dict[str, str]:

@@ -9,12 +9,17 @@ from urllib.parse import quote
 from tunepipe.validation.problems import CODES, Problem
 from tunepipe.validation.validate import Report
 
+RESULTS_MAX = 25_000
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def sarif(report: Report) -> dict[str, Any]:
-    """Return the log: a rule for each code found, a result for each problem listed."""
-    codes = sorted({problem.code for problem in report.problems})
+    """Return the log: a rule for each code found, a result for each problem listed.
+
+    GitHub takes at most 25,000 results a run. Where more were found the log says so.
+    """
+    problems = report.limited(RESULTS_MAX).problems
+    codes = sorted({problem.code for problem in problems})
     driver = {"name": "tunepipe", "rules": [_rule(code) for code in codes]}
     artifacts = [{"location": {"uri": _uri(file.path)}} for file in report.files]
     return {
@@ -24,11 +29,20 @@ def sarif(report: Report) -> dict[str, Any]:
             {
                 "tool": {"driver": driver},
                 "artifacts": artifacts,
-                "results": [_result(problem, codes) for problem in report.problems],
+                "results": [_result(problem, codes) for problem in problems],
+                "invocations": [_invocation(len(problems), report.problems_total)],
                 "properties": {"problems_total": report.problems_total},
             }
         ],
     }
+
+
+def _invocation(listed: int, total: int) -> dict[str, Any]:
+    invocation: dict[str, Any] = {"executionSuccessful": True}
+    if listed < total:
+        text = f"{listed} of {total} problems are listed. tunepipe validate --show-all lists all."
+        invocation["toolExecutionNotifications"] = [{"level": "warning", "message": {"text": text}}]
+    return invocation
 
 
 def _rule(code: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The validator's report as one HTML page: every kind of problem, and what the data are like."""
+"""The validator's report as one HTML page: every problem by its code, and the data's figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.files import replacing
-from tunepipe.reporting.dataset_section import data_view
+from tunepipe.reporting.dataset_section import data_view, problem_pages
 from tunepipe.reporting.formatting import count, finite, plural
 from tunepipe.reporting.html_page import render
 
@@ -35,6 +35,7 @@ def validation_page(report: Mapping[str, Any]) -> str:
         sentence=sentence,
         figures=_figures(report, data),
         data=data,
+        pages=problem_pages(report),
     )
 
 

@@ -111,10 +111,18 @@ def _bound(places: Column, wanted: int) -> int:
 def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
     rows = sum(units.rows[i] for i in chosen)
     if rows < room.least:
+        free = Room(room.least, room.most)
+        with_more_bytes = selection.below(units, 0, free)
+        if sum(units.rows[i] for i in with_more_bytes) >= room.least:
+            raise DataError(
+                f"an evaluation file of {room.least} rows would be larger than the"
+                f" {room.most_bytes} bytes that {room.why_bytes}",
+                fix="lower eval_min, shorten the longest rows, or add training rows",
+            )
         raise DataError(
             f"whole groups of rows give no evaluation file of {room.least} to {room.most} rows: "
             f"the largest group has {max(units.rows)}",
-            fix="lower --eval-min, raise --eval-max, or group by something finer",
+            fix="lower eval_min, raise eval_max, or group by something finer",
         )
     return frozenset(units.position[i] for i in chosen)
 

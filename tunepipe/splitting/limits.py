@@ -79,13 +79,13 @@ def allowance(
     percent = f"{model} takes evaluation data of {100 * evaluation.fraction_max:g} % of training"
     least, why_least = max(
         (1, "an evaluation file is never empty"),
-        (eval_min, f"--eval-min {eval_min}"),
+        (eval_min, f"eval_min {eval_min}"),
         (evaluation.rows_min, f"{model} needs {evaluation.rows_min} evaluation rows"),
         key=itemgetter(0),
     )
     training = max(1, service.rows_min)
     most, why_most = _smallest(
-        (eval_max or None, f"--eval-max {eval_max}"),
+        (eval_max or None, f"eval_max {eval_max}"),
         (evaluation.rows_max or None, f"{model} takes {evaluation.rows_max} evaluation rows"),
         (_rows_allowed(rows, evaluation), percent),
         (rows - training, f"training needs {training} of the {rows} rows"),
@@ -94,11 +94,12 @@ def allowance(
         raise DataError(
             f"cannot split: {why_least}, but {why_most}",
             where=f"{rows} rows",
-            fix="add rows, or change --eval-min, --eval-max or --model",
+            fix="add rows, or change eval_min, eval_max or the model",
         )
     most_bytes = _bytes_allowed(size, evaluation)
     why_bytes = f"{percent}, in bytes" if most_bytes < SPAN else ""
-    return Allowance(model, Room(least, most, most_bytes), why_least, why_most, why_bytes)
+    room = Room(least, most, most_bytes, f"{model} takes")
+    return Allowance(model, room, why_least, why_most, why_bytes)
 
 
 def _smallest(*limits: tuple[int | None, str]) -> tuple[int, str]:

@@ -8,12 +8,16 @@ row's output; a field of that name is `field:output`.
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.data.formats import canonical
 from tunepipe.errors import DataError, UsageError
+
+_SEARCH_SECONDS = 1
 
 Key = Callable[[Mapping[str, Any], str, str], str]
 
@@ -80,10 +84,34 @@ def moment(value: Any) -> float:
         when = datetime.fromisoformat(value)
     except (OSError, OverflowError, TypeError, ValueError):
         raise DataError(
-            "--by-time: the field holds no time",
+            "by_time: the field holds no time",
             fix='write it as ISO 8601 ("2026-11-22" or "2026-11-22T10:00:00+09:00") or in seconds',
         ) from None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _search(pattern: re.Pattern[str], text: str, option: str) -> re.Match[str] | None:
+    """Search a text, for a second at most: some patterns take longer than anyone can wait.
+
+    Python's re module looks for signals while it searches, and only the main thread gets them; in
+    another thread the search takes the time that it takes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return pattern.search(text)
+
+    def stop(*_: object) -> None:
+        raise DataError(
+            f"{option}: the pattern takes more than {_SEARCH_SECONDS} s to search one row",
+            fix="write it without a repeat inside a repeat, such as (a+)+",
+        )
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, _SEARCH_SECONDS)
+    try:
+        return pattern.search(text)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _pattern(text: str, option: str) -> Key:
@@ -101,7 +129,7 @@ def _pattern(text: str, option: str) -> Key:
         )
 
     def read(row: Mapping[str, Any], given: str, output: str) -> str:
-        match = pattern.search(given)
+        match = _search(pattern, given, option)
         if match is None:
             raise DataError(
                 f"{option}: the pattern is not found in the row's input",

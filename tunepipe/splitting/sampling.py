@@ -43,11 +43,13 @@ class Room:
         least: Rows wanted at least, 1 or more.
         most: Rows allowed at most.
         most_bytes: Bytes allowed at most.
+        why_bytes: In words, who allows no more of them.
     """
 
     least: int
     most: int
     most_bytes: int = SPAN
+    why_bytes: str = "the service takes"
 
     def fits(self, rows: int, size: int) -> bool:
         """Say whether an evaluation side of so many rows and bytes is allowed."""

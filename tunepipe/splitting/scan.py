@@ -108,7 +108,7 @@ def _keyed_block(
     if criteria.time:
 
         def read(fields: Mapping[str, object], given: str, output: str) -> float:
-            return moment(field_of(fields, criteria.time, "--by-time"))
+            return moment(field_of(fields, criteria.time, "by_time"))
 
         scan.time.extend([key_of(path, row, read) for row in found])
     return [row.input.encode() for row in found]

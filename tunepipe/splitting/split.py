@@ -118,8 +118,8 @@ def split(
         fraction=eval_fraction,
         seed=seed % 2**64,
         format=format,
-        group=key(group_by, "--group-by") if group_by else None,
-        label=key(stratify_by, "--stratify-by") if stratify_by else None,
+        group=key(group_by, "group_by") if group_by else None,
+        label=key(stratify_by, "stratify_by") if stratify_by else None,
         time=by_time,
     )
     with ExitStack() as stack:
@@ -182,7 +182,7 @@ def _check(
     if stratify_by and by_time:
         raise UsageError(
             "by_time and stratify_by cannot be combined",
-            where="--stratify-by, --by-time",
+            where="stratify_by, by_time",
             fix="give one of the two",
         )
     refuse_same([*sources, train, eval])

@@ -29,7 +29,7 @@ class ValidData:
 def validate_step(
     dataset_uri: str, problems: str, page: str, fingerprint: str, format: str, model: str
 ) -> ValidData:
-    """Check a dataset, write the reports, and refuse data with errors.
+    """Check a dataset and the files it points to, write the reports, and refuse errors.
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either.
@@ -44,7 +44,13 @@ def validate_step(
             before.
     """
     paths = storage.list_files(dataset_uri)
-    report = validate(paths, format=format, model=model, opener=storage.open_file)
+    report = validate(
+        paths,
+        format=format,
+        model=model,
+        opener=storage.open_file,
+        size_of=storage.size_of,
+    )
     return _conclude(report, problems, page, fingerprint)
 
 

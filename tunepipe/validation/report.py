@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunepipe.catalog.limits import Rules, estimated_tokens
@@ -95,6 +95,16 @@ class Report:
         lengths, tokens = self.stats["output_characters"], self.stats["tokens_estimated"]["output"]
         return int(lengths["max"] * tokens / max(1, lengths["mean"] * self.valid_rows) + 0.5)
 
+    def limited(self, limit: int) -> Report:
+        """Return the report with at most `limit` of the problems listed."""
+        if len(self.problems) <= limit:
+            return self
+        order = {file.path: number for number, file in enumerate(self.files)}
+        by_code: dict[str, list[Problem]] = {}
+        for problem in self.problems:
+            by_code.setdefault(problem.code, []).append(problem)
+        return replace(self, problems=_choose(by_code, order, limit))
+
     @property
     def problems_total(self) -> int:
         """How many problems were found, listed or not."""
@@ -176,7 +186,11 @@ def conclude(scanned: Scanned, *found: Found) -> Report:
         model=rules.model,
         counts={code: count for code, count in sorted(tally.counts.items()) if count},
         errors=tally.errors,
-        problems=_listed(scanned),
+        problems=_choose(
+            tally.problems,
+            {file.path: number for number, file in enumerate(scanned.files)},
+            tally.limit,
+        ),
         stats=stats,
     )
 
@@ -204,15 +218,15 @@ def _size_findings(scanned: Scanned) -> Iterator[Finding]:
         yield Finding("too-many-rows", what)
 
 
-def _listed(scanned: Scanned) -> tuple[Problem, ...]:
+def _choose(
+    by_code: Mapping[str, list[Problem]], order: Mapping[str, int], limit: int
+) -> tuple[Problem, ...]:
     """Choose the first of every code, then what comes first; in order of file and line."""
-    limit = scanned.tally.limit
-    order = {file.path: number for number, file in enumerate(scanned.files)}
 
     def place(problem: Problem) -> tuple[int, int, str, str]:
         return order[problem.path], problem.line, problem.code, problem.field
 
-    kept = [sorted(problems, key=place) for problems in scanned.tally.problems.values()]
+    kept = [sorted(problems, key=place) for problems in by_code.values()]
     first = [problem for problems in kept for problem in problems[:_SHOWN_OF_EACH]]
     rest = [problem for problems in kept for problem in problems[_SHOWN_OF_EACH:limit]]
     chosen = sorted(first, key=place)[:limit]

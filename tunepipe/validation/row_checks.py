@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 from tunepipe.catalog.limits import (
@@ -36,7 +37,9 @@ from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
 
 _BLANK = b" \t\r\n\v\f"
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]')
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +118,8 @@ def overlong(line_bytes: int) -> Finding:
 def _depth(line: bytes) -> int:
     if line.count(b"{") + line.count(b"[") <= DEPTH_MAX:
         return 0
-    depth = deepest = 0
-    for token in _TOKENS.finditer(line):
-        first = token.group()[:1]
-        depth += (first in b"[{") - (first in b"]}")
-        deepest = max(deepest, depth)
-    return deepest
+    brackets = _TEXTS.sub(b"", line).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:

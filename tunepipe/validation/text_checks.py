@@ -135,7 +135,8 @@ SECRETS: tuple[tuple[str, str, str], ...] = (
     ("Slack token", "xox", r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{20,}"),
     ("Stripe key", "k_live_", r"(?<![A-Za-z0-9])[rs]k_live_[A-Za-z0-9]{24,}"),
     ("PyPI token", "pypi-AgE", r"(?<![A-Za-z0-9])pypi-AgE[\w-]{50,}"),
-    ("JSON Web Token", "eyJ", r"(?<![A-Za-z0-9])eyJ[\w-]{17,}\.eyJ[\w-]{17,}\.[\w-]{20,}"),
+    # It begins where a run of these characters does, so that no run is read twice.
+    ("JSON Web Token", "eyJ", r"(?<![\w-])eyJ[\w-]{17,}+\.eyJ[\w-]{17,}+\.[\w-]{20,}"),
     (
         "private key",
         "PRIVATE KEY-----",

@@ -24,6 +24,7 @@ from tunepipe.data.source import (
 )
 from tunepipe.errors import UsageError
 from tunepipe.validation.duplicates import Found, Repeats
+from tunepipe.validation.file_checks import SizeOf, check_files
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
 from tunepipe.validation.statistics import Tally
@@ -81,6 +82,7 @@ def validate(
     fast_from_bytes: int = FAST_FROM_BYTES,
     opener: Opener = open_local,
     catalog: Catalog | None = None,
+    size_of: SizeOf | None = None,
 ) -> Report:
     """Look at every line of a dataset and report every problem.
 
@@ -101,6 +103,8 @@ def validate(
         fast_from_bytes: In more bytes than these the fast tier looks first; it costs its start.
         opener: Opens what is not a local path, such as a gs:// URI.
         catalog: The dated tables; None for the package's own.
+        size_of: Looks up the files on Cloud Storage that rows point to; None leaves them unchecked.
+            The dataset is read again for it.
 
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
@@ -118,6 +122,10 @@ def validate(
     )
     repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
     scanned = scan(paths, against, settings, repeats.add, near.add if near else None)
+    if size_of:
+        rules = scanned.rules
+        for problem in check_files(expanded(paths), rules.format, rules.model, size_of, opener):
+            scanned.tally.add_problem(problem)
     return conclude(scanned, repeats.find(), near.find() if near else Found({}, []))
 
 

@@ -8,7 +8,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copies, written
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, name_options
 from tunepipe.files import refuse_same
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
         styles=("bold",),
     )
     if decided := found.limits.get("decided_by"):
-        out.line(f"  decided by: {decided}", "dim")
+        out.line(f"  decided by: {name_options(decided, ('eval_min', 'eval_max'))}", "dim")
     if found.duplicate_rows_kept_together:
         out.line(f"  {found.duplicate_rows_kept_together:,} repeated inputs kept together", "dim")
     for label, sides in found.labels.items():

@@ -16,22 +16,26 @@ from tunepipe.gcp import storage
 from tunepipe.validation.problems import CODES
 
 _SHOWN_OF_EACH = 3
+# Problems of each code that are listed: by --show-all, and in a report.
+_ALL = 1 << 40
+_REPORTED = 100_000
 _STYLES = {"error": "red", "warning": "yellow"}
 
 
-def show_problems(report: Mapping[str, Any], out: Output) -> None:
-    """Say what a validation found.
+def show_problems(report: Mapping[str, Any], out: Output, show_all: bool = False) -> None:
+    """Show what a validation found.
 
     Args:
         report: What `validate --json` prints.
-        out: Where it is said.
+        out: Where it is shown.
+        show_all: Whether every listed problem is shown, and not the first of each code.
     """
     model = f" for {report['model']}" if report["model"] else ""
     out.line(f"{report['path']}: {report['format'] or 'of no known format'}{model}", "bold")
     several = len(report["files"]) > 1
     for code, problems in _by_code(report):
         out.line()
-        _show_code(code, problems, report["counts"][code], several, out)
+        _show_code(code, problems, report["counts"][code], several, out, show_all)
     out.line()
     _show_verdict(report, out)
 
@@ -50,36 +54,50 @@ def _by_code(report: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any
 
 
 def _show_code(
-    code: str, problems: Sequence[Mapping[str, Any]], count: int, several: bool, out: Output
+    code: str,
+    problems: Sequence[Mapping[str, Any]],
+    count: int,
+    several: bool,
+    out: Output,
+    show_all: bool,
 ) -> None:
     level = _level(code, problems)
     out.line(f"{out.styled(level, _STYLES[level] + ' bold')}  {code}  {count:,}")
-    for problem in problems[:_SHOWN_OF_EACH]:
+    shown = problems if show_all else problems[:_SHOWN_OF_EACH]
+    for problem in shown:
         place = f"{problem['path']}:{problem['line']}" if several else f"line {problem['line']}"
         name = f" {problem['field']}" if problem["field"] else ""
         out.line(f"  {out.styled(place, 'cyan')}{name}: {problem['message']}")
-    if count > _SHOWN_OF_EACH:
-        out.line(f"  and {count - _SHOWN_OF_EACH:,} more", "dim")
-    if problems:
-        out.line(f"  fix: {problems[0]['fix']}", "dim")
+    if more := count - len(shown):
+        hint = "--max-problems" if show_all else "--show-all or --report problems.html"
+        out.line(f"  {more:,} more: {hint}", "dim")
+    for fix in dict.fromkeys(problem["fix"] for problem in shown):
+        if fix:
+            out.line(f"  fix: {fix}", "dim")
 
 
 def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
-    rows, warnings = report["rows"], report["problems_total"] - report["errors"]
-    counted = f"{rows:,} rows, {report['valid_rows']:,} valid, {report['bytes']:,} bytes"
-    out.line(f"{counted}, {report['errors']:,} errors, {warnings:,} warnings")
+    warnings = report["problems_total"] - report["errors"]
+    counted = f"{_plural(report['rows'], 'row')}, {report['valid_rows']:,} valid"
+    found = f"{_plural(report['errors'], 'error')}, {_plural(warnings, 'warning')}"
+    out.line(f"{counted}, {_plural(report['bytes'], 'byte')}, {found}")
     tokens = report["stats"].get("tokens_estimated", {}).get("total")
     if tokens:
         out.line(f"about {tokens:,} tokens", "dim")
     if fixed := report.get("fixed"):
         kept, apart = fixed["rows_written"], fixed["rows_rejected"]
-        out.line(f"corrected copy: {kept:,} rows; set apart: {apart:,} rows", "cyan")
+        kept_rows, rejected = _plural(kept, "row"), _plural(apart, "row")
+        out.line(f"corrected copy: {kept_rows}; rejects: {rejected}", "cyan")
         for code, count in fixed["counts"].items():
-            out.line(f"  {code}: {count:,} mended", "dim")
+            out.line(f"  {code}: {count:,} fixed", "dim")
     if report["errors"]:
         out.line("did not pass", "red bold")
     else:
         out.line("passed", "green bold")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def _level(code: str, problems: Sequence[Mapping[str, Any]]) -> str:
@@ -113,6 +131,12 @@ def validate(
             metavar="N", min=0, help="Maximum number of problems listed (all are counted)."
         ),
     ] = 1000,
+    show_all: Annotated[
+        bool, typer.Option("--show-all", help="List and show every problem.")
+    ] = False,
+    check_files: Annotated[
+        bool, typer.Option("--check-files", help="Look up the gs:// files that rows point to.")
+    ] = False,
     near_duplicates: Annotated[
         bool, typer.Option("--near-duplicates", help="Look for near-duplicate rows.")
     ] = False,
@@ -150,22 +174,24 @@ def validate(
         check_validation_report(path)
     if report or fix:
         _check_outputs(expanded(dataset), expanded(against or ()), report or (), fix)
-    if fix and STDIN in dataset:
-        raise UsageError("standard input cannot be read twice", where="--fix", fix="name a file")
+    if (fix or check_files) and STDIN in dataset:
+        where = "--fix" if fix else "--check-files"
+        raise UsageError("standard input cannot be read twice", where=where, fix="name a file")
     found = validated_files(
         dataset,
         against or (),
         format=format,
         model=model,
-        max_problems=max_problems,
+        max_problems=_ALL if show_all else max(max_problems, _REPORTED if report else 0),
         near_duplicates=near_duplicates,
         pii=pii,
         workers=workers,
         catalog=catalog,
+        size_of=storage.size_of if check_files else None,
     )
     for path in report or ():
         write_validation_report(found, path)
-    said, unmended = found.as_json(), ""
+    said, unmended = (found if show_all else found.limited(max_problems)).as_json(), ""
     if fix:
         try:
             wishes: dict[str, Any] = {
@@ -179,9 +205,9 @@ def validate(
             said["fixed"], unmended = None, f"{error.where}: {error.found}"
     out = Output(json)
     out.result(said)
-    show_problems(said, out)
+    show_problems(said, out, show_all)
     if unmended:
-        out.warnings([f"nothing was mended: {unmended}"])
+        out.warnings([f"nothing was fixed: {unmended}"])
     return int(found.errors > 0)
 
 

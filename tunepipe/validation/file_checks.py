@@ -1,0 +1,105 @@
+"""The files that rows point to: whether they exist, and whether they are small enough."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+
+from tunepipe.data.rows import numbered_lines, parse
+from tunepipe.data.source import Opener, Source
+from tunepipe.errors import DataError, TunepipeError
+from tunepipe.validation.content_checks import Media, bytes_limit, media_of
+from tunepipe.validation.problems import Finding, Problem
+
+# Returns a file's size in bytes, or None where there is no such file.
+SizeOf = Callable[[str], int | None]
+
+_ADDRESS = re.compile(rb'"(?:fileUri|file_uri|url)"')
+_THREADS = 32
+_ASKED_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    path: str
+    line: int
+    media: Media
+
+
+def check_files(
+    paths: Iterable[str], format: str, model: str, size_of: SizeOf, opener: Opener
+) -> Iterator[Problem]:
+    """Look up every gs:// file that rows point to, each once, some at a time.
+
+    Args:
+        paths: The dataset's files.
+        format: The rows' format.
+        model: The model whose limits apply.
+        size_of: Looks a file up; called from several threads.
+        opener: Opens what is not a local path.
+
+    Yields:
+        A problem at the first row that points to a file which is missing or too large.
+    """
+    waiting: dict[str, _Use] = {}
+    asked: set[int] = set()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for use in _uses(paths, format, opener):
+            uri = use.media.uri
+            if not uri.startswith("gs://") or hash(uri) in asked:
+                continue
+            asked.add(hash(uri))
+            waiting[uri] = use
+            if len(waiting) >= _ASKED_AT_ONCE:
+                yield from _judged(waiting, model, size_of, threads)
+                waiting.clear()
+        yield from _judged(waiting, model, size_of, threads)
+
+
+def _judged(
+    uses: dict[str, _Use], model: str, size_of: SizeOf, threads: ThreadPoolExecutor
+) -> Iterator[Problem]:
+    for use, size in zip(
+        uses.values(), threads.map(_looked_up, uses, repeat(size_of)), strict=True
+    ):
+        if isinstance(size, TunepipeError):
+            message = f"the file that the row points to cannot be looked up: {size.found}"
+            finding = Finding("missing-file", message, use.media.field, size.fix, "warning")
+            yield finding.at(use.line, use.path)
+            continue
+        most = bytes_limit(use.media, model)
+        if size is None:
+            message = "the file that the row points to does not exist"
+            finding = Finding("missing-file", message, use.media.field)
+        elif 0 < most < size:
+            message = f"the file that the row points to has {size} bytes, and the limit is {most}"
+            finding = Finding("media-limit", message, use.media.field)
+        else:
+            continue
+        yield finding.at(use.line, use.path)
+
+
+def _looked_up(uri: str, size_of: SizeOf) -> int | TunepipeError | None:
+    try:
+        return size_of(uri)
+    except TunepipeError as error:
+        return error
+
+
+def _uses(paths: Iterable[str], format: str, opener: Opener) -> Iterator[_Use]:
+    for path in paths:
+        source = Source(path, opener)
+        if source.kind.problem:
+            source.close()
+            continue
+        for line, raw in numbered_lines(source):
+            if not (isinstance(raw, bytes) and _ADDRESS.search(raw)):
+                continue
+            try:
+                files = media_of(parse(raw), format)
+            except (DataError, KeyError, TypeError, AttributeError):
+                continue  # the row has an error of its own
+            yield from (_Use(path, line, media) for media in files if media.uri)
