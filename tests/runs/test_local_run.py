@@ -175,7 +175,7 @@ def test_a_killed_run_goes_on_and_two_at_once_are_one(tmp_path, dataset):
     )
     command = [sys.executable, "-c", code, json.dumps(parameters), str(runs)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        wait_for(lambda: list(runs.glob("work/*/checkpoint-*.pt")))
+        wait_for(lambda: list(runs.glob("work/*/checkpoints-*")))
         with pytest.raises(UsageError, match="under way"):
             local_run.run_local(parameters, runs_folder=runs)
         os.kill(process.pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ from . import rest, rpc
 from .admin import Admin
 from .certificates import write_certificates
 from .cloud import Cloud
+from .custom_jobs import CustomJobs
 from .jobs import Jobs
 from .proxy import Proxy
 from .resources import Resources
@@ -39,8 +40,10 @@ def start(folder: Path) -> dict[str, str]:
     jobs = Jobs(cloud, templates, resources)
     schedules, board = Schedules(cloud, jobs, resources), Board(cloud)
     tunings = Tunings(cloud, resources, board)
+    custom_jobs = CustomJobs(cloud)
+    atexit.register(custom_jobs.stop)
     atexit.register(jobs.stop)  # their processes are groups of their own and would go on
-    for service in (jobs, resources, schedules, board):
+    for service in (jobs, custom_jobs, resources, schedules, board):
         cloud.add_service(service)
     web = rest.serve(
         rest.Rest(cloud, surface, templates, tunings).answer, paths["certificate"], paths["key"]
@@ -48,7 +51,9 @@ def start(folder: Path) -> dict[str, str]:
     cloud.server, grpc_port = rpc.serve(cloud, surface, paths["certificate"], paths["key"])
     proxy = Proxy(web.server_address[1], grpc_port)
     cloud.drop_connections = proxy.drop_connections
-    admin = rest.serve(Admin(cloud, jobs, resources, schedules, tunings, proxy).answer, None, None)
+    admin = rest.serve(
+        Admin(cloud, jobs, custom_jobs, resources, schedules, tunings, proxy).answer, None, None
+    )
     for server in (web, admin):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{proxy.port}"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from google.api_core import exceptions
 
 from .cloud import Cloud, Fault
+from .custom_jobs import CustomJobs
 from .jobs import Jobs
 from .proxy import Proxy
 from .resources import Resources
@@ -24,6 +25,7 @@ class Admin:
 
     cloud: Cloud
     jobs: Jobs
+    custom_jobs: CustomJobs
     resources: Resources
     schedules: Schedules
     tunings: Tunings
@@ -48,6 +50,12 @@ class Admin:
 
     def get_states(self, _: Any) -> Any:
         return self.jobs.states()
+
+    def get_custom_jobs(self, _: Any) -> Any:
+        return self.custom_jobs.states()
+
+    def post_preempt(self, _: Any) -> Any:
+        return {"preempted": self.custom_jobs.preempt()}
 
     def get_tunings(self, _: Any) -> Any:
         return self.tunings.jobs()

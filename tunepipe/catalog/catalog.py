@@ -22,6 +22,7 @@ from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.limits import Rules
 from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
+    AcceleratorTable,
     Hardware,
     Model,
     ModelTable,
@@ -35,7 +36,7 @@ from tunepipe.errors import UsageError
 
 # How the names of the services' models look; no hub id has an @.
 _FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
-_TABLES = ("regions", "prices", "models", "services")
+_TABLES = ("regions", "prices", "models", "services", "accelerators")
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +47,14 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         service_table: services.toml.
         prices: prices.toml.
         regions: The rows of regions.toml by region.
+        accelerator_table: accelerators.toml.
     """
 
     model_table: ModelTable
     service_table: ServiceTable
     prices: Prices
     regions: dict[str, Hardware]
+    accelerator_table: AcceleratorTable
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -182,8 +185,8 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
 
     def _model_outside_the_table(self, name: str, backend: str) -> Model:
         families = self.model_table.families
-        if backend == "local":
-            return msgspec.structs.replace(families["local"], name=name)
+        if backend in ("local", "custom"):
+            return msgspec.structs.replace(families[backend], name=name)
         if name.startswith("projects/"):
             # A tuned model that is to be tuned further: only Gemini's service does that.
             note = "a tuned model: price and limits are its base's"
@@ -202,7 +205,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         return UsageError(
             f"{name} is not in the table of models as of {self.model_table.read}",
             where="model",
-            fix=f"{did_you_mean}A folder or a hub id needs --backend local; "
+            fix=f"{did_you_mean}A folder or a hub id needs --backend local or custom; "
             "a new model needs a row in --tables",
         )
 
@@ -248,6 +251,11 @@ def _decode_catalog(overrides: Mapping[str, Any]) -> Catalog:
             load("catalog/prices.toml", overrides.get("prices")), Prices, "tables.prices"
         ),
         regions=decode(hardware, dict[str, Hardware], "tables.regions"),
+        accelerator_table=decode(
+            load("catalog/accelerators.toml", overrides.get("accelerators")),
+            AcceleratorTable,
+            "tables.accelerators",
+        ),
     )
     _check_priced_regions(catalog)
     return catalog

@@ -30,6 +30,14 @@ def pipelines(region: str) -> Any:
 
 
 @cache
+def jobs(region: str) -> Any:
+    """Make the client of custom jobs."""
+    from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
+
+    return JobServiceClient(client_options=_at(region))
+
+
+@cache
 def schedules(region: str) -> Any:
     """Make the client of schedules."""
     from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient

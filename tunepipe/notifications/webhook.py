@@ -6,17 +6,15 @@ parameter says where it is kept.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import rest as google_rest
 from tunepipe.gcp import storage
 from tunepipe.gcp.retries import retry
+from tunepipe.gcp.secrets import is_secret, read_secret
 
-_SECRET = re.compile(r"projects/[^/]+(?:/locations/([^/]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
 _HERE = re.compile(r"http://(?:127\.0\.0\.1|localhost)[:/]")
 _CALL_SECONDS = 20.0
 _ATTEMPTS = 4
@@ -39,7 +37,7 @@ def check_place(place: str, *, in_cloud: bool) -> None:
             where="--notify",
             fix="projects/P/secrets/NAME of Secret Manager, a gs:// URI, or a file for local runs",
         )
-    if place and in_cloud and not (storage.is_gcs(place) or _SECRET.match(place)):
+    if place and in_cloud and not (storage.is_gcs(place) or is_secret(place)):
         raise UsageError(
             "a run in the cloud cannot read this place",
             where=f"--notify {place}",
@@ -58,8 +56,7 @@ def read_address(place: str) -> str:
         UsageError: There is none, or it is not https.
         CloudError: Google refused.
     """
-    match = _SECRET.match(place)
-    data = _secret(place, *match.groups()) if match else storage.read_bytes(place)
+    data = read_secret(place) if is_secret(place) else storage.read_bytes(place)
     address = data.decode("utf-8", "replace").strip()
     if not (address.startswith("https://") or _HERE.match(address)):
         raise UsageError("the stored value is not an https:// URL", where=place)
@@ -97,15 +94,3 @@ def _post(address: str, message: Mapping[str, Any]) -> None:
     answer = requests.post(address, json=message, timeout=_CALL_SECONDS, allow_redirects=False)
     if answer.status_code >= 300:  # a redirect has delivered nothing
         raise requests.HTTPError(response=answer)
-
-
-def _secret(name: str, region: str | None, version: str | None) -> bytes:
-    host = f"secretmanager.{region}.rep" if region else "secretmanager"
-    version = "" if version else "/versions/latest"
-    url = f"https://{host}.googleapis.com/v1/{name}{version}:access"
-    try:
-        found = google_rest.call("GET", url)
-    except google_rest.RefusedError as error:
-        error.fix = f"grant roles/secretmanager.secretAccessor on {name} to the run's account"
-        raise
-    return base64.b64decode(found["payload"]["data"])

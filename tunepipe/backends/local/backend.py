@@ -74,6 +74,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     else:
         _refuse_for_tiny(request.options)
         statistics = _tune_tiny(request, options, folder, identity, progress)
+    if not statistics:  # the first of several machines measures and writes
+        return TuningResult(str(folder))
     with replacing(folder / _RECORD) as file:
         json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
     _discard(_checkpoint(options, folder, identity))

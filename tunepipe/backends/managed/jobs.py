@@ -8,17 +8,15 @@ job.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.gcp.claims import CREATED, CREATING, Claim, WaitingError
+from tunepipe.gcp.claimed_jobs import ClaimedJobs
+from tunepipe.gcp.claims import WaitingError
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.genai import as_google_core, client, place_of
-from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.launcher import State, Status
-from tunepipe.gcp.retries import may_have_taken_effect
 
 CREATE_SECONDS = 3 * CALL_SECONDS
 _ENDED = {"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"}
@@ -52,8 +50,8 @@ class NamedJobs:
         cancel(name)
 
 
-@dataclass
-class TuningJobs(NamedJobs):
+@dataclass(kw_only=True)
+class TuningJobs(NamedJobs, ClaimedJobs):
     """The jobs of one request, found by their claim and their label; a launcher.Service.
 
     Args:
@@ -62,7 +60,6 @@ class TuningJobs(NamedJobs):
         base_model: The model to tune, or the tuned model to go on from.
         rows: The files: training, and held-out or "".
         config: What CreateTuningJobConfig takes; its labels hold KEY_LABEL.
-        claim: The right to create.
         result_exists: Returns whether what a job that succeeded has made is still there.
         service_account: The account that the job acts as, or "".
     """
@@ -72,64 +69,37 @@ class TuningJobs(NamedJobs):
     base_model: str
     rows: tuple[str, str]
     config: Mapping[str, Any]
-    claim: Claim
     result_exists: Callable[[Any], bool]
     service_account: str = ""
-    in_doubt: bool = False
 
-    def find(self) -> str:
-        """Name a job of this request that runs, or has succeeded and whose result exists.
-
-        Raises:
-            WaitingError: One is being cancelled; what becomes of it is not known yet.
-        """
-        state, name = self.claim.look()
-        if state == CREATED and self._counts(_get_or_none(name)):
-            return name
-        key = self.config["labels"][KEY_LABEL]
+    def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
+        """Yield the jobs of the place, the newest first."""
         for job in listed(self.project, self.location):
-            if (job.labels or {}).get(KEY_LABEL) == key and self._counts(job):
-                if state == CREATING:
-                    self._note(str(job.name))
-                return str(job.name)
-        return ""
+            yield str(job.name), job.labels or {}, job
 
-    def create(self) -> str:
-        """Create a job, from what find() has seen.
+    def get_or_none(self, name: str) -> Any:
+        """Fetch a job; None where there is none."""
+        from google.api_core import exceptions as api
+
+        try:
+            return get(name)
+        except api.NotFound:
+            return None
+
+    def counts(self, job: Any) -> bool:
+        """Return True if a job runs, or has succeeded and its result exists.
 
         Raises:
-            WaitingError: Another run is about to create it, or was quicker, or a request got no
-                clear answer; the launcher asks again.
+            WaitingError: It is being cancelled; what becomes of it is not known yet.
         """
-        self.claim.take()
-        self.claim.begin()
-        try:
-            name = self._create()
-        except Exception as error:
-            self.in_doubt = may_have_taken_effect(error)
-            if not self.in_doubt:
-                self.claim.end()
-            raise
-        self._note(name)
-        return name
-
-    def remedy_first_job(self) -> None:
-        """Do nothing: no remedy is known for a tuning job's 500 but to ask again."""
-
-    def _note(self, name: str) -> None:
-        with suppress(WaitingError):  # another process has noted the same job
-            self.claim.created(name)
-
-    def _counts(self, job: Any) -> bool:
-        if job is None:
-            return False
         if state_of(job) == "CANCELLING":
             raise WaitingError("an equal job is being cancelled", where=str(job.name))
         if state_of(job) == "PARTIALLY_SUCCEEDED":
             return True  # reported with what is there; paid again only where `again` asks for it
         return not has_ended(job) or (has_succeeded(job) and self.result_exists(job))
 
-    def _create(self) -> str:
+    def request(self) -> str:
+        """Ask for a job once, and name it."""
         from google.genai import types
 
         train, held_out = self.rows
@@ -165,15 +135,6 @@ def get(name: str) -> Any:
     """Fetch a job by its resource name."""
     with as_google_core():
         return client(*place_of(name)).tunings.get(name=name)
-
-
-def _get_or_none(name: str) -> Any:
-    from google.api_core import exceptions as api
-
-    try:
-        return get(name)
-    except api.NotFound:
-        return None
 
 
 def cancel(name: str) -> None:

@@ -188,6 +188,7 @@ def _jobs(
         rows=(sent[0].uri, sent[1].uri),
         config={name: value for name, value in config.items() if value},
         claim=Claim(claim_uri(request.train_uri, key), lease, settle),
+        key=key,
         result_exists=kind.result_exists,
         service_account=wanted.service_account,
     )

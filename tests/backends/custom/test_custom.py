@@ -1,0 +1,283 @@
+"""Custom jobs on the stand-in, which runs the container's command for real, on a CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from tests.backends.local.models import rows, write_base, write_rows
+from tests.standin.session import BUCKET, PROJECT
+from tunepipe.backends.base import Prompt, TuningRequest
+from tunepipe.backends.custom import prediction, tuning
+from tunepipe.backends.custom.jobs import job_body
+from tunepipe.backends.custom.options import CustomOptions, split_options
+from tunepipe.catalog.accelerators import find_machine
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.tables import load
+from tunepipe.errors import CloudError, LimitError, UsageError
+from tunepipe.gcp import labels
+from tunepipe.packaging.requirements import PINS
+
+REGION = "us-central1"
+FAST = {"poll_seconds": 0.2, "pause_seconds": 0.05}
+PLACE = {"project": PROJECT, "region": REGION}
+
+
+@pytest.fixture
+def bucket(cloud):
+    """The bucket with a base model and rows."""
+    folder = cloud.buckets / BUCKET
+    write_base(folder / "base")
+    write_rows(folder / "train.jsonl", rows(16))
+    write_rows(folder / "eval.jsonl", rows(4))
+    return folder
+
+
+def request(steps=4, **options):
+    options = {"learning_rate": 1e-2, "accelerator": "NVIDIA_L4:1", **FAST, **options}
+    uris = [f"gs://{BUCKET}/{name}" for name in ("base", "train.jsonl", "eval.jsonl")]
+    return TuningRequest(*uris, steps, 8, options=options, display_name="mine", **PLACE)
+
+
+def tune(asked, folder):
+    events = []
+    result = tuning.tune(asked, str(folder), lambda event: events.append(dict(event)))
+    return result, events
+
+
+def created(cloud):
+    return [call for call in cloud.calls("CreateCustomJob") if call["code"] == 200]
+
+
+def test_a_job_trains_and_its_model_answers(cloud, bucket, tmp_path):
+    result, events = tune(request(), tmp_path)
+    found = result.statistics
+    assert result.model.startswith(f"gs://{BUCKET}/tunepipe/custom/")
+    assert found["final_loss"] < found["untrained_loss"]
+    assert (found["accelerator"], found["machine_type"]) == ("NVIDIA_L4:1", "g2-standard-12")
+    assert found["base_model"] == f"gs://{BUCKET}/base"
+    assert result.cost_usd == round(found["job_hours"] * 1.15, 2)
+    assert [event["state"] for event in events][-1] == "succeeded"
+    assert cloud.places() <= {REGION, "global"}
+    # The tuned model and its base, each in one job of all prompts.
+    prompts = [Prompt(str(n), [{"role": "user", "content": f"code of item {n}"}]) for n in range(5)]
+    for model in (result.model, tuning.base_of(result.model)):
+        answers = {one.id: one.text for one in prediction.predict(model, prompts, **FAST)}
+        assert set(answers) == {one.id for one in prompts}
+        again = {one.id: one.text for one in prediction.predict(model, prompts, **FAST)}
+        assert again == answers
+    assert len(created(cloud)) == 3
+
+
+TUNER = """
+import json, sys
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.custom import tuning
+
+asked = json.loads(sys.argv[1])
+tuning.tune(TuningRequest(**asked), sys.argv[2], lambda event: print(event, flush=True))
+"""
+
+
+def start_tuner(asked, folder):
+    fields = {name: getattr(asked, name) for name in ("base_model", "train_uri", "eval_uri")}
+    fields |= {"train_steps": asked.train_steps, "batch_size": asked.batch_size}
+    fields |= {"options": dict(asked.options), **PLACE}
+    command = [sys.executable, "-c", TUNER, json.dumps(fields), str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def await_checkpoint(bucket, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := list(bucket.glob("tunepipe/custom/*/checkpoints-*/*/trainer_state.json")):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint was written")
+
+
+def test_a_killed_step_and_a_preempted_machine_cost_one_job(cloud, bucket, tmp_path):
+    """The step dies, the machine is taken away; job and training go on where they were."""
+    asked = request(steps=60, checkpoint_every=2, evaluate_every=60)
+    step = start_tuner(asked, tmp_path)
+    await_checkpoint(bucket)
+    step.send_signal(signal.SIGKILL)
+    step.wait()
+    assert len(cloud.ask("preempt", {})["preempted"]) == 1
+    result, _ = tune(asked, tmp_path / "restarted")  # a step that lost its file, too
+    assert len(created(cloud)) == 1
+    assert result.statistics["resumed_from_step"] >= 2
+    assert result.statistics["train_steps"] == 60
+    (job,) = cloud.ask("custom_jobs").values()
+    assert job == {"state": "JOB_STATE_SUCCEEDED", "restarts": 1}
+    assert not list(bucket.glob("tunepipe/custom/*/checkpoints-*"))
+    # And a later request of the same work finds what was paid for.
+    assert tune(asked, tmp_path / "later")[0].model == result.model
+    assert len(created(cloud)) == 1
+
+
+def test_a_step_that_is_told_to_end_cancels_its_job(cloud, bucket, tmp_path):
+    step = start_tuner(request(steps=4000), tmp_path)
+    assert "running" in step.stdout.readline()
+    step.terminate()
+    assert step.wait() != 0
+    (name, job) = next(iter(cloud.ask("custom_jobs").items()))
+    end = time.monotonic() + 20
+    while job["state"] == "JOB_STATE_RUNNING" and time.monotonic() < end:
+        time.sleep(0.1)
+        job = cloud.ask("custom_jobs")[name]
+    assert job["state"] == "JOB_STATE_CANCELLED"
+    tuning.cancel(name)  # no error where it has ended
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_an_answer_that_is_lost_pays_for_nothing_twice(cloud, bucket, tmp_path, drop):
+    cloud.fault("CreateCustomJob", drop=drop)
+    tune(request(settle_seconds=0.5, lease_seconds=0.5), tmp_path)
+    assert len(cloud.ask("custom_jobs")) == 1
+
+
+def test_a_job_that_fails_is_told_in_its_own_words(cloud, bucket, tmp_path):
+    cloud.fault("custom job", message="The machine ran out of memory.")
+    with pytest.raises(CloudError, match="ran out of memory"):
+        tune(request(), tmp_path)
+
+
+def test_what_the_trainer_refuses_fails_the_job(cloud, bucket, tmp_path):
+    (bucket / "base" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CloudError, match="non-zero status"):
+        tune(request(), tmp_path)
+    assert "model.safetensors is empty" in cloud.log()
+
+
+def test_two_machines_train_together(cloud, bucket, tmp_path):
+    """Two worker pools, joined by accelerate over the first one's address."""
+    one, _ = tune(request(), tmp_path / "one")
+    two, _ = tune(request(machines=2), tmp_path / "two")
+    assert two.statistics["processes"] == 2
+    for name in ("untrained_loss", "final_loss"):
+        assert two.statistics[name] == pytest.approx(one.statistics[name], abs=1e-4)
+
+
+def body(**options):
+    chosen = replace_options(**options)
+    catalog = load_catalog()
+    return job_body(
+        chosen,
+        find_machine(chosen.accelerator, catalog),
+        folder=f"gs://{BUCKET}/folder",
+        code=f"gs://{BUCKET}/code.zip",
+        labels={labels.KEY_LABEL: "k"},
+        display_name="mine",
+        predicts=False,
+    )
+
+
+def replace_options(**options):
+    return split_options(options)[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        ({}, "STANDARD"),
+        ({"provisioning": "spot"}, "SPOT"),
+        ({"provisioning": "flex-start"}, "FLEX_START"),
+    ],
+)
+def test_the_body_is_one_that_google_takes(options, strategy):
+    from google.cloud import aiplatform_v1 as api
+
+    reservation = "projects/p/zones/z/reservations/r"
+    job = api.CustomJob(body(accelerator="H100:8", machines=3, reservation=reservation, **options))
+    first, more = job.job_spec.worker_pool_specs
+    assert (first.replica_count, more.replica_count) == (1, 2)
+    assert first.machine_spec.machine_type == "a3-highgpu-8g"
+    assert first.machine_spec.accelerator_type.name == "NVIDIA_H100_80GB"
+    assert list(first.machine_spec.reservation_affinity.values) == [reservation]
+    assert job.job_spec.scheduling.strategy.name == strategy
+    assert job.job_spec.scheduling.restart_job_on_worker_restart
+    waits = job.job_spec.scheduling.max_wait_duration
+    assert (waits.total_seconds() if waits else 0) == (86400 if strategy == "FLEX_START" else 0)
+
+
+def test_no_secret_is_in_the_body():
+    job = body(hub_token="projects/p/secrets/hub")
+    assert "projects/p/secrets/hub" in json.dumps(job, default=str)
+    with pytest.raises(UsageError, match="a token is a secret") as caught:
+        replace_options(hub_token="hf_abcdefgh")
+    assert "hf_abcdefgh" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"accelerator": "NVIDIA_L5:1"}, UsageError, "no accelerator 'NVIDIA_L5'"),
+        ({"accelerator": "L4:3"}, LimitError, "no machine holds 3 x NVIDIA_L4"),
+        ({"provisioning": "cheap"}, UsageError, "provisioning"),
+        ({"lora_rnak": 4}, UsageError, "lora_rnak"),
+        ({"lora_rank": 0}, UsageError, "lora_rank"),
+        ({"device": "cuda"}, UsageError, "accelerators of the job decide"),
+        ({"machines": 0}, UsageError, "machines"),
+        ({"reservation": "r", "provisioning": "flex-start"}, UsageError, "flex-start waits"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_sent(options, kind, message):
+    with pytest.raises(kind, match=message):
+        tuning.check_options(options, region=REGION, catalog=load_catalog())
+
+
+def test_the_machines_of_the_table_are_those_that_google_has():
+    from google.cloud import aiplatform_v1 as api
+
+    from tests.standin.custom_jobs import _MACHINES
+
+    for name, row in load_catalog().accelerator_table.accelerators.items():
+        assert name in api.AcceleratorType.__members__
+        for count, machine in row.machines.items():
+            assert _MACHINES[machine] == (name, int(count))
+
+
+def test_the_packages_of_a_job_are_those_of_the_components():
+    table = load("backends/custom/parameters.toml")
+    pins = set(PINS.values())
+    assert set(table["requirements"]) | set(table["prediction_requirements"]) <= pins
+
+
+def test_the_code_of_a_job_is_this_package_and_always_the_same_bytes(cloud, bucket, tmp_path):
+    uri = tuning.upload_code(f"gs://{BUCKET}/x")
+    assert tuning.upload_code(f"gs://{BUCKET}/x") == uri
+    with zipfile.ZipFile(cloud.buckets / uri.removeprefix("gs://")) as archive:
+        archive.extractall(tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        "import tunepipe.backends.custom.worker as w; print(w.__file__)",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert str(tmp_path) in done.stdout
+
+
+def test_the_price_of_the_user_wins():
+    options = CustomOptions(usd_per_hour=2.0, machines=2)
+    machine = find_machine("L4", load_catalog())
+
+    class Job:
+        import datetime
+
+        start_time = create_time = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        end_time = datetime.datetime(2026, 1, 1, 1, 30, tzinfo=datetime.UTC)
+
+    assert tuning.job_cost(Job, options, machine, "nowhere") == (1.5, 6.0)
+    nothing = CustomOptions()
+    assert tuning.job_cost(Job, nothing, machine, "nowhere") == (1.5, None)
+    assert replace(request(), seed=1).seed == 1

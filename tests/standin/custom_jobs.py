@@ -1,0 +1,241 @@
+"""Custom jobs: taken in as strictly as Google does, then really run, each replica in a process.
+
+The container is this environment: what a command installs first is left out, /gcs is the folder of
+the buckets. A job that is preempted begins again, under its own name, at most six times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud import aiplatform_v1 as api
+from google.rpc import code_pb2, status_pb2
+
+from .cloud import Cloud, canonical
+from .filters import matches
+
+State = api.JobState
+_OVER = (State.JOB_STATE_SUCCEEDED, State.JOB_STATE_FAILED, State.JOB_STATE_CANCELLED)
+_REPOSITORY = Path(__file__).parents[2]
+_RESTARTS = 6
+# Compute Engine's machines with accelerators attached: what each holds, and nothing else.
+_MACHINES = {
+    **{f"g2-standard-{cpus}": ("NVIDIA_L4", n) for cpus, n in ((4, 1), (8, 1), (12, 1), (16, 1))},
+    **{f"g2-standard-{cpus}": ("NVIDIA_L4", n) for cpus, n in ((24, 2), (32, 1), (48, 4), (96, 8))},
+    **{f"a2-highgpu-{n}g": ("NVIDIA_TESLA_A100", n) for n in (1, 2, 4, 8)},
+    "a2-megagpu-16g": ("NVIDIA_TESLA_A100", 16),
+    **{f"a2-ultragpu-{n}g": ("NVIDIA_A100_80GB", n) for n in (1, 2, 4, 8)},
+    **{f"a3-highgpu-{n}g": ("NVIDIA_H100_80GB", n) for n in (1, 2, 4, 8)},
+    "a3-megagpu-8g": ("NVIDIA_H100_MEGA_80GB", 8),
+    "a3-ultragpu-8g": ("NVIDIA_H200_141GB", 8),
+    "a4-highgpu-8g": ("NVIDIA_B200", 8),
+}
+
+
+@dataclass
+class _Run:
+    """The processes of a job, and how often it was preempted."""
+
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    restarts: int = 0
+    ended_by: str = ""
+
+
+class CustomJobs:
+    """JobService's part that we use."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.runs: dict[str, _Run] = {}
+        cloud.resets.append(self.stop)
+
+    def CreateCustomJob(self, request: api.CreateCustomJobRequest) -> api.CustomJob:
+        job = api.CustomJob(request.custom_job)
+        _check(job, self.cloud)
+        job.name = f"{canonical(request.parent)}/customJobs/{self.cloud.new_id()}"
+        job.create_time = job.update_time = self.cloud.now()
+        job.state = State.JOB_STATE_PENDING
+        self.cloud.store(job)
+        fault = self.cloud.take_fault("custom job")
+        if fault:
+            self._finish(job, State.JOB_STATE_FAILED, fault.message)
+        else:
+            self.runs[job.name] = _Run()
+            self._start(job)
+        return api.CustomJob(job)
+
+    def GetCustomJob(self, request: api.GetCustomJobRequest) -> api.CustomJob:
+        with self.cloud.lock:
+            return api.CustomJob(self.cloud.find(request.name))
+
+    def ListCustomJobs(self, request: api.ListCustomJobsRequest) -> api.ListCustomJobsResponse:
+        found = self.cloud.listed(request.parent, "customJobs")
+        with self.cloud.lock:
+            jobs = [api.CustomJob(job) for job in found if matches(job, request.filter)]
+        return api.ListCustomJobsResponse(custom_jobs=jobs)
+
+    def CancelCustomJob(self, request: api.CancelCustomJobRequest) -> None:
+        job = self.cloud.find(request.name)
+        if job.state in _OVER:
+            raise exceptions.FailedPrecondition(f"The CustomJob is in state {job.state.name}.")
+        self._end(job, "cancelled")
+
+    def preempt(self) -> list[str]:
+        """Take the machines away from every job that runs; Vertex AI starts it again."""
+        with self.cloud.lock:
+            names = [name for name, run in self.runs.items() if run.processes]
+        for name in names:
+            self._end(self.cloud.find(name), "preempted")
+        return names
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Each job's state and restarts, without a call that would be counted."""
+        with self.cloud.lock:
+            jobs = {n: j for n, j in self.cloud.resources.items() if "/customJobs/" in n}
+            return {
+                name: {
+                    "state": job.state.name,
+                    "restarts": getattr(self.runs.get(name), "restarts", 0),
+                }
+                for name, job in jobs.items()
+            }
+
+    def stop(self) -> None:
+        """End every process that still runs."""
+        for run in self.runs.values():
+            run.ended_by = "stopped"
+            for process in run.processes:
+                _kill(process)
+        self.runs.clear()
+
+    def _start(self, job: api.CustomJob) -> None:
+        folder = self.cloud.root / "jobs" / job.name.rpartition("/")[2]
+        folder.mkdir(parents=True, exist_ok=True)
+        run = self.runs[job.name]
+        hosts = {
+            f"workerpool{number}": [f"127.0.0.1:{_free_port()}" for _ in range(pool.replica_count)]
+            for number, pool in enumerate(job.job_spec.worker_pool_specs)
+        }
+        run.processes, run.ended_by = [], ""
+        for number, pool in enumerate(job.job_spec.worker_pool_specs):
+            for index in range(pool.replica_count):
+                task = {"type": f"workerpool{number}", "index": index}
+                spec = {"cluster": hosts, "task": task, "environment": "cloud"}
+                with (folder / "log.txt").open("ab") as log:
+                    run.processes.append(self._process(job, pool.container_spec, spec, log))
+        job.state, job.start_time = State.JOB_STATE_RUNNING, job.start_time or self.cloud.now()
+        threading.Thread(target=self._await, args=(job, run), daemon=True).start()
+
+    def _process(self, job: api.CustomJob, container: Any, spec: Any, log: Any) -> Any:
+        buckets = str(self.cloud.buckets)
+        command = [part.replace("/gcs/", f"{buckets}/") for part in container.command]
+        if command[:2] == ["sh", "-ec"]:  # this environment is what it installs
+            command = command[3:]
+        given = {one.name: one.value.replace("/gcs/", f"{buckets}/") for one in container.env}
+        environment = {
+            **os.environ,
+            **self.cloud.environment,
+            **given,
+            "PYTHONPATH": str(_REPOSITORY),
+            "TUNEPIPE_GCS_MOUNT": buckets,
+            "CLUSTER_SPEC": json.dumps(spec),
+            "CLOUD_ML_PROJECT_ID": job.name.split("/")[1],
+            "HF_HUB_OFFLINE": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable if part == "python3" else part for part in command]
+            + list(container.args),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=_REPOSITORY,
+            start_new_session=True,
+        )
+
+    def _await(self, job: api.CustomJob, run: _Run) -> None:
+        codes = [process.wait() for process in run.processes]
+        with self.cloud.lock:
+            if run.ended_by == "stopped":
+                return
+            run.processes = []
+            if run.ended_by == "cancelled":
+                self._finish(job, State.JOB_STATE_CANCELLED)
+            elif run.ended_by == "preempted" and run.restarts < _RESTARTS:
+                run.restarts += 1
+                job.state = State.JOB_STATE_PENDING
+                self._start(job)
+            elif any(codes):
+                message = f"The replica workerpool0-0 exited with a non-zero status of {codes[0]}."
+                self._finish(job, State.JOB_STATE_FAILED, message)
+            else:
+                self._finish(job, State.JOB_STATE_SUCCEEDED)
+
+    def _end(self, job: api.CustomJob, why: str) -> None:
+        run = self.runs[job.name]
+        run.ended_by = why
+        for process in list(run.processes):
+            _kill(process)
+
+    def _finish(self, job: api.CustomJob, state: State, message: str = "") -> None:
+        job.state, job.end_time = state, self.cloud.now()
+        job.update_time = job.end_time
+        if message:
+            job.error = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message)
+
+
+def _check(job: api.CustomJob, cloud: Cloud) -> None:
+    if not job.display_name or len(job.display_name) > 128:
+        raise exceptions.InvalidArgument("display_name must have 1 to 128 characters.")
+    for key, value in job.labels.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or len(value) > 63:
+            raise exceptions.InvalidArgument(f"Invalid label {key}={value}.")
+    pools = job.job_spec.worker_pool_specs
+    if not 1 <= len(pools) <= 4 or pools[0].replica_count != 1:
+        raise exceptions.InvalidArgument("worker_pool_specs: 1 to 4 pools, the first of 1 replica.")
+    for pool in pools:
+        machine = pool.machine_spec
+        wanted = (machine.accelerator_type.name, machine.accelerator_count)
+        if _MACHINES.get(machine.machine_type) != wanted:
+            raise exceptions.InvalidArgument(
+                f"Machine type {machine.machine_type} does not take {wanted[1]} x {wanted[0]}."
+            )
+        if not pool.container_spec.image_uri or pool.replica_count < 1:
+            raise exceptions.InvalidArgument(
+                "container_spec.image_uri and replica_count are required."
+            )
+        affinity = machine.reservation_affinity
+        if affinity.values and affinity.key != "compute.googleapis.com/reservation-name":
+            raise exceptions.InvalidArgument(f"Invalid reservation key {affinity.key!r}.")
+    scheduling = job.job_spec.scheduling
+    if scheduling.max_wait_duration and scheduling.strategy != api.Scheduling.Strategy.FLEX_START:
+        raise exceptions.InvalidArgument("max_wait_duration is of the strategy FLEX_START.")
+    account = job.job_spec.service_account
+    if account and not re.fullmatch(r"[^@/]+@[^@/]+\.gserviceaccount\.com", account):
+        raise exceptions.InvalidArgument(f"Invalid service account {account}.")
+    uri = job.job_spec.base_output_directory.output_uri_prefix
+    bucket = uri.removeprefix("gs://").partition("/")[0]
+    if uri and not (uri.startswith("gs://") and (cloud.buckets / bucket).is_dir()):
+        raise exceptions.InvalidArgument(f"The bucket of {uri} does not exist.")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

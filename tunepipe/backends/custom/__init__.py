@@ -1,0 +1,1 @@
+"""Tuning and asking open models on accelerators of one's own project, by Vertex AI custom jobs."""

@@ -1,0 +1,235 @@
+"""CustomJobs of Vertex AI: their body, and how they are found, read and cancelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.backends.custom.options import CustomOptions
+from tunepipe.catalog.accelerators import Machine
+from tunepipe.catalog.tables import load
+from tunepipe.errors import TunepipeError
+from tunepipe.gcp import clients, storage
+from tunepipe.gcp.claimed_jobs import ClaimedJobs
+from tunepipe.gcp.claims import WaitingError
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.launcher import State, Status
+
+_STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
+_ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}
+_INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
+_RESERVATION_KEY = "compute.googleapis.com/reservation-name"
+PROGRESS = "progress.json"
+# Runs what follows it, in the code of this package; each container begins with this.
+_BOOT = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && {install}exec "$0" "$@"'
+
+
+class NamedCustomJobs:
+    """Custom jobs that are known by their names; a launcher.Followed."""
+
+    kind: str = "CustomJob"
+
+    def status(self, name: str) -> Status:
+        """Look at a job."""
+        job = get(name)
+        state = state_of(job)
+        if state == "SUCCEEDED":
+            return Status(State.SUCCEEDED)
+        if state not in _ENDED:
+            return Status(State.RUNNING, detail=_detail(job, state), created=job.create_time)
+        if state == "CANCELLED":
+            return Status(State.CANCELLED)
+        message = job.error.message or f"the job ended as JOB_STATE_{state}"
+        return Status(State.FAILED, message, internal=job.error.code in _INTERNAL)
+
+    def cancel(self, name: str) -> None:
+        """Ask for the end of a job."""
+        cancel(name)
+
+
+@dataclass(kw_only=True)
+class CustomJobs(NamedCustomJobs, ClaimedJobs):
+    """The jobs of one request, found by their claim and their label; a launcher.Service.
+
+    Args:
+        parent: `projects/P/locations/R`.
+        body: What CreateCustomJob takes.
+    """
+
+    parent: str
+    body: Mapping[str, Any]
+
+    @property
+    def _client(self) -> Any:
+        return clients.jobs(self.parent.rpartition("/")[2])
+
+    def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
+        """Yield the jobs with the key's label, the newest first."""
+        from tunepipe.gcp.labels import KEY_LABEL
+
+        request = {"parent": self.parent, "filter": f'labels.{KEY_LABEL}="{self.key}"'}
+        found = list(self._client.list_custom_jobs(request=request, timeout=CALL_SECONDS))
+        for job in sorted(found, key=lambda job: job.create_time, reverse=True):
+            yield str(job.name), job.labels, job
+
+    def get_or_none(self, name: str) -> Any:
+        """Fetch a job; None where there is none."""
+        from google.api_core import exceptions as api
+
+        try:
+            return get(name)
+        except api.NotFound:
+            return None
+
+    def counts(self, job: Any) -> bool:
+        """Return True if a job runs or has succeeded.
+
+        Raises:
+            WaitingError: It is being cancelled; what becomes of it is not known yet.
+        """
+        state = state_of(job)
+        if state == "CANCELLING":
+            raise WaitingError("an equal job is being cancelled", where=str(job.name))
+        return state not in _ENDED or state == "SUCCEEDED"
+
+    def request(self) -> str:
+        """Ask for a job once, and name it."""
+        request = {"parent": self.parent, "custom_job": self.body}
+        created = self._client.create_custom_job(request=request, timeout=3 * CALL_SECONDS)
+        return str(created.name)
+
+
+def job_body(
+    options: CustomOptions,
+    machine: Machine,
+    *,
+    folder: str,
+    code: str,
+    labels: Mapping[str, str],
+    display_name: str,
+    predicts: bool,
+) -> dict[str, Any]:
+    """Compose what CreateCustomJob takes.
+
+    Args:
+        options: Those of the user.
+        machine: The machine of the accelerator.
+        folder: gs:// folder with the job's task.json, where everything it makes goes.
+        code: gs:// URI of this package's code.
+        labels: The job's labels.
+        display_name: Its name for people.
+        predicts: Whether it answers prompts, on one machine, instead of training.
+    """
+    table = load("backends/custom/parameters.toml")
+    wanted = table["prediction_requirements" if predicts else "requirements"]
+    pip = "python3 -m pip install --quiet --root-user-action ignore"
+    install = f"{pip} {' '.join(wanted)} && " if options.install else ""
+    image = (
+        options.prediction_image or table["prediction_image"]
+        if predicts
+        else options.image or table["image"]
+    )
+    environment = {
+        "TUNEPIPE_CODE": _mounted(code),
+        "PYTHONPATH": "/tmp/tunepipe",  # noqa: S108  (of the container)
+        "TUNEPIPE_HUB_TOKEN": options.hub_token,  # the secret's name, not its value
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    program = ("python3", "-m", "tunepipe.backends.custom.worker", folder)
+    pool = {
+        "machine_spec": {
+            "machine_type": machine.machine_type,
+            "accelerator_type": machine.accelerator,
+            "accelerator_count": machine.count,
+            **_reservation(options),
+        },
+        "container_spec": {
+            "image_uri": image,
+            "command": ["sh", "-ec", _BOOT.format(install=install), *program],
+            "env": [{"name": name, "value": value} for name, value in environment.items() if value],
+        },
+        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": options.disk_gib},
+        "replica_count": 1,
+    }
+    machines = 1 if predicts else options.machines
+    more = [{**pool, "replica_count": machines - 1}] if machines > 1 else []
+    spec = {
+        "worker_pool_specs": [pool, *more],
+        "scheduling": _scheduling(options),
+        "base_output_directory": {"output_uri_prefix": folder},
+        "service_account": options.service_account,
+    }
+    key = options.encryption_spec_key_name
+    return {
+        "display_name": display_name[: int(table["display_name_characters"])],
+        "labels": dict(labels),
+        "job_spec": {name: value for name, value in spec.items() if value},
+        **({"encryption_spec": {"kms_key_name": key}} if key else {}),
+    }
+
+
+def _scheduling(options: CustomOptions) -> dict[str, Any]:
+    scheduling: dict[str, Any] = {
+        "strategy": _STRATEGIES[options.provisioning],
+        # All machines begin again together, from the last checkpoint.
+        "restart_job_on_worker_restart": options.machines > 1,
+    }
+    if options.provisioning == "flex-start":
+        scheduling["max_wait_duration"] = {"seconds": round(options.max_wait_hours * 3600)}
+    return scheduling
+
+
+def _reservation(options: CustomOptions) -> dict[str, Any]:
+    if not options.reservation:
+        return {}
+    affinity = {
+        "reservation_affinity_type": "SPECIFIC_RESERVATION",
+        "key": _RESERVATION_KEY,
+        "values": [options.reservation],
+    }
+    return {"reservation_affinity": affinity}
+
+
+def _mounted(uri: str) -> str:
+    """Return the path of a gs:// URI in a container, where Cloud Storage is mounted."""
+    return f"/gcs/{uri.removeprefix('gs://')}"
+
+
+def get(name: str) -> Any:
+    """Fetch a job by its resource name."""
+    client = clients.jobs(clients.region_of(name))
+    return client.get_custom_job(name=name, timeout=CALL_SECONDS)
+
+
+def cancel(name: str) -> None:
+    """Ask for the end of a job; no error where it has ended by itself."""
+    from google.api_core import exceptions as api
+
+    client = clients.jobs(clients.region_of(name))
+    try:
+        client.cancel_custom_job(name=name, timeout=CALL_SECONDS)
+    except api.FailedPrecondition:
+        if state_of(get(name)) not in _ENDED:
+            raise
+
+
+def state_of(job: Any) -> str:
+    """Return a job's state as a word: RUNNING; STATE_42 for one that is not known."""
+    name = getattr(job.state, "name", "") or f"STATE_{int(job.state)}"
+    return str(name).removeprefix("JOB_STATE_")
+
+
+def _detail(job: Any, state: str) -> str:
+    """Return what the job itself says of its progress, while it runs."""
+    if state != "RUNNING":
+        return state.lower()
+    uri = f"{job.job_spec.base_output_directory.output_uri_prefix}/{PROGRESS}"
+    try:
+        event = json.loads(storage.read_bytes(uri))
+    except TunepipeError:  # not there yet, or replaced while it was read
+        return ""
+    losses = [f"{name} {event[name]:.4g}" for name in ("loss", "eval_loss") if name in event]
+    return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])

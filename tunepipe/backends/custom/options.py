@@ -1,0 +1,94 @@
+"""The options of the custom backend: the machines, and what the trainer on them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from tunepipe.backends.local.options import TuningOptions, read_options
+from tunepipe.decoding import decode
+from tunepipe.errors import UsageError
+from tunepipe.gcp.launcher import POLLING_OPTIONS
+from tunepipe.gcp.secrets import is_secret
+
+Provisioning = Literal["standard", "spot", "flex-start"]
+# The job's own machine decides these, and its bucket.
+_NOT_HERE = ("device", "processes", "checkpoint_dir", "threads")
+_STEP_OPTIONS = (*POLLING_OPTIONS, "lease_seconds", "settle_seconds", "resources_path", "network")
+
+
+class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is asked of Vertex AI.
+
+    Args:
+        accelerator: TYPE:COUNT of one machine, such as NVIDIA_L4:1; the machine type follows.
+        machines: How many such machines train together.
+        provisioning: "standard"; "spot" is cheaper and may be preempted; "flex-start" waits for
+            accelerators.
+        max_wait_hours: How long flex-start waits; 0 without limit.
+        reservation: projects/P/zones/Z/reservations/R to run in; "" for none.
+        image: The container of training; the packages of `tunepipe[local]` are installed in it.
+        prediction_image: The container of evaluation, with vLLM.
+        install: Whether packages are installed at the start; false where the images have them.
+        service_account: The account that the job acts as; "" for the project's default.
+        hub_token: projects/P/secrets/NAME with a token for gated models of the hub.
+        disk_gib: The machine's disk.
+        usd_per_hour: The price of one machine, where the table has none for the region.
+        parameters_billion: The base model's size, where its name does not say it.
+        encryption_spec_key_name: A key of one's own (CMEK) for what the job keeps.
+        again: Any text: a new job even where an equal one has succeeded.
+    """
+
+    accelerator: str = "NVIDIA_L4:1"
+    machines: Annotated[int, Meta(ge=1, le=64)] = 1
+    provisioning: Provisioning = "standard"
+    max_wait_hours: Annotated[float, Meta(ge=0)] = 24.0
+    reservation: str = ""
+    image: str = ""
+    prediction_image: str = ""
+    install: bool = True
+    service_account: str = ""
+    hub_token: str = ""
+    disk_gib: Annotated[int, Meta(ge=100, le=64_000)] = 200
+    usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
+    parameters_billion: Annotated[float, Meta(ge=0)] = 0.0
+    encryption_spec_key_name: str = ""
+    again: str = ""
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[CustomOptions, dict[str, Any]]:
+    """Check options, and part those of Vertex AI from those of the trainer.
+
+    Args:
+        options: By the names of CustomOptions, of `local.options.TuningOptions` and of the
+            launcher.
+
+    Raises:
+        UsageError: An unknown name, a wrong type or range.
+    """
+    names = CustomOptions.__struct_fields__
+    trainer = {field.name for field in fields(TuningOptions)}
+    own: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _NOT_HERE:
+            raise UsageError(
+                "the accelerators of the job decide this",
+                where=name,
+                fix="leave it out; accelerator and machines say where it runs",
+            )
+        if name in _STEP_OPTIONS:
+            continue
+        (training if name in trainer and name not in names else own)[name] = value
+    read_options(TuningOptions, training)
+    decoded = decode(own, CustomOptions)
+    if decoded.hub_token and not is_secret(decoded.hub_token):
+        raise UsageError(
+            "a token is a secret; name where it is kept",
+            where="hub_token",
+            fix="projects/P/secrets/NAME of Secret Manager",
+        )
+    return decoded, training

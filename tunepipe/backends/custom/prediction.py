@@ -1,0 +1,81 @@
+"""Asking a model that a custom job tuned: all prompts in one job, through vLLM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.custom.jobs import job_body
+from tunepipe.backends.custom.options import CustomOptions
+from tunepipe.backends.custom.tuning import claimed, upload_code
+from tunepipe.catalog.accelerators import find_machine
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.decoding import decode
+from tunepipe.errors import UsageError
+from tunepipe.gcp import clients, launcher, storage
+from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
+from tunepipe.gcp.launcher import JobPolling
+
+_POLLING = ("poll_seconds", "patience_seconds", "pause_seconds", "settle_seconds", "lease_seconds")
+
+
+def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
+    """Answer prompts by a custom job on the machine that the model was tuned on.
+
+    The answers are kept in the bucket: the same model is never asked the same twice.
+
+    Args:
+        model: gs://BUCKET/tunepipe/custom/KEY/model, or …/base for the model before tuning.
+        prompts: The questions.
+        settings: Those of the local backend's `PredictionOptions`, and poll_seconds.
+
+    Raises:
+        UsageError: It is not the folder of such a model.
+        CloudError: Google refused, or the job failed.
+    """
+    folder = model.rpartition("/")[0]
+    if not storage.is_gcs(model) or not storage.exists(f"{folder}/task.json"):
+        raise UsageError(
+            "this is no model that a custom job tuned",
+            where=model,
+            fix="gs://BUCKET/tunepipe/custom/KEY/model",
+        )
+    tuned = json.loads(storage.read_bytes(f"{folder}/task.json"))
+    polling = {name: settings.pop(name) for name in _POLLING if name in settings}
+    task = {
+        "kind": "predict",
+        "model": tuned["request"]["base_model"] if model.endswith("/base") else model,
+        "prompts": [{"id": one.id, "messages": list(map(dict, one.messages))} for one in prompts],
+        "settings": settings,
+    }
+    data = json.dumps(task, sort_keys=True, ensure_ascii=False).encode()
+    key = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
+    place = f"{folder}/answers/{key}"
+    if not storage.exists(f"{place}/answers.jsonl"):
+        storage.write_bytes(data, f"{place}/task.json")
+        _launch(tuned, place, key, polling)
+    for line in storage.read_bytes(f"{place}/answers.jsonl").decode("utf-8").splitlines():
+        yield Answer(**json.loads(line))
+
+
+def _launch(tuned: Any, place: str, key: str, polling: dict[str, Any]) -> None:
+    options = decode(tuned["custom"], CustomOptions)
+    body = job_body(
+        options,
+        find_machine(options.accelerator, load_catalog()),
+        folder=place,
+        code=upload_code(place),
+        labels={**run_labels(), KEY_LABEL: key},
+        display_name="tunepipe answers",
+        predicts=True,
+    )
+    parent = clients.parent(tuned["place"]["project"], tuned["place"]["region"])
+    service = claimed(parent, body, place, key, polling)
+    with tempfile.TemporaryDirectory() as scratch:
+        resources = str(Path(scratch) / "gcp_resources")
+        launcher.launch(service, resources, JobPolling.from_options(polling), lambda event: None)

@@ -1,0 +1,232 @@
+"""Tuning by TRL on accelerators of one's own project: one CustomJob a request."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.base import TuningRequest, TuningResult
+from tunepipe.backends.custom import jobs as custom_jobs
+from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
+from tunepipe.backends.custom.options import CustomOptions, split_options
+from tunepipe.catalog.accelerators import Machine, find_machine
+from tunepipe.catalog.catalog import Catalog
+from tunepipe.errors import CloudError, UsageError
+from tunepipe.gcp import clients, launcher, storage
+from tunepipe.gcp.claims import Claim, Waiters, claim_uri, run_of_step
+from tunepipe.gcp.generations import identity
+from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
+from tunepipe.gcp.launcher import JobPolling
+from tunepipe.progress import Progress
+
+LEASE_SECONDS, SETTLE_SECONDS = 90.0, 600.0
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's least date: the same code, the same bytes
+
+
+def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+    """Tune a base model by a custom job; a call that was killed goes on with the job it started.
+
+    Args:
+        request: `base_model` is a hub id or a gs:// folder in Hugging Face layout, the rows lie on
+            gs://; `options` are those of `CustomOptions`, of the local backend's trainer, and of
+            the launcher.
+        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
+        progress: Receives each change of the job, and its steps.
+
+    Returns:
+        The gs:// folder of the model, the statistics of the local backend with the job, its
+        machine, hours and dollars, and the price of the job.
+
+    Raises:
+        UsageError, LimitError: What could not run.
+        CloudError: Google refused, or the job failed.
+    """
+    options, training = split_options(request.options)
+    _check_place(request)
+    machine = find_machine(options.accelerator, request.catalog)
+    polling = JobPolling.from_options(request.options)
+    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    parent = clients.parent(request.project, request.region)
+    waiters = Waiters(request.train_uri, run_of_step(parent, resources))
+    # A restarted step stays with its job before it reads anything else.
+    name = launcher.resume(NamedCustomJobs(), resources, polling, progress, waiters)
+    key = _key(request, options, training)
+    folder = folder_of(request.train_uri, key)
+    if not name:
+        task = {
+            "kind": "tune",
+            "request": _request_fields(request),
+            "options": training,
+            "place": {"project": request.project, "region": request.region},
+            "machine": {"options": request.options.get("accelerator", options.accelerator)},
+            "custom": {n: getattr(options, n) for n in options.__struct_fields__},
+        }
+        storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/task.json")
+        body = job_body(
+            options,
+            machine,
+            folder=folder,
+            code=upload_code(request.train_uri),
+            labels={**run_labels(), **request.labels, KEY_LABEL: key},
+            display_name=request.display_name or "tunepipe",
+            predicts=False,
+        )
+        service = claimed(parent, body, request.train_uri, key, request.options)
+        waiters = replace(waiters, key=key)
+        name = launcher.launch(service, resources, polling, progress, waiters)
+    return _result(name, folder, request, options, machine)
+
+
+def cancel(job: str) -> None:
+    """Cancel a custom job by its resource name; no error where it has ended already."""
+    with clients.explained(job):
+        custom_jobs.cancel(job)
+
+
+def check_options(options: Mapping[str, Any], *, region: str, catalog: Catalog) -> Machine:
+    """Check what a user may set, before there is a dataset to tune on; return the machine.
+
+    Raises:
+        UsageError, LimitError: What the service would refuse.
+    """
+    decoded, _ = split_options(options)
+    JobPolling.from_options(options)
+    if decoded.reservation and decoded.provisioning == "flex-start":
+        raise UsageError(
+            "flex-start waits for accelerators that nobody has reserved",
+            where="reservation",
+            fix="leave it out, or take provisioning standard",
+        )
+    return find_machine(decoded.accelerator, catalog)
+
+
+def claimed(
+    parent: str, body: Mapping[str, Any], bucket: str, key: str, options: Mapping[str, Any]
+) -> CustomJobs:
+    """Return the jobs of a key: one is created, by one run alone.
+
+    Args:
+        parent: `projects/P/locations/R`.
+        body: What CreateCustomJob takes.
+        bucket: Any gs:// URI of the bucket that holds the claim.
+        key: The request's.
+        options: Of which lease_seconds and settle_seconds count.
+    """
+    claim = Claim(
+        claim_uri(bucket, key),
+        launcher.read_seconds(options, "lease_seconds", LEASE_SECONDS),
+        launcher.read_seconds(options, "settle_seconds", SETTLE_SECONDS),
+    )
+    return CustomJobs(parent=parent, body=body, claim=claim, key=key)
+
+
+def folder_of(uri: str, key: str) -> str:
+    """Name the folder of a request, in the bucket of a gs:// URI."""
+    return f"gs://{storage.parse(uri).bucket}/tunepipe/custom/{key}"
+
+
+def upload_code(uri: str) -> str:
+    """Write this package's code into the bucket of a gs:// URI, under its content's hash."""
+    data = _code()
+    name = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
+    address = f"gs://{storage.parse(uri).bucket}/tunepipe/code/{name}.zip"
+    if not storage.exists(address):
+        storage.write_new(data, address)
+    return address
+
+
+@cache
+def _code() -> bytes:
+    """Zip the package that is running, the same bytes each time."""
+    root = Path(__file__).parents[2]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(root.rglob("*")):
+            if file.suffix in (".py", ".toml") and "__pycache__" not in file.parts:
+                name = str(file.relative_to(root.parent))
+                archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes())
+    return buffer.getvalue()
+
+
+def _check_place(request: TuningRequest) -> None:
+    if not storage.is_gcs(request.train_uri):
+        raise UsageError(
+            "a custom job reads its rows from Cloud Storage",
+            where=request.train_uri,
+            fix="put them on gs://",
+        )
+    if not request.base_model:
+        raise UsageError(
+            "no base model is named", where="base_model", fix="a hub id, or a gs:// folder"
+        )
+
+
+def _request_fields(request: TuningRequest) -> dict[str, Any]:
+    names = ("base_model", "train_uri", "eval_uri", "train_steps", "batch_size", "seed")
+    return {
+        **{name: getattr(request, name) for name in names},
+        "learning_rate_multiplier": request.learning_rate_multiplier,
+    }
+
+
+def _key(request: TuningRequest, options: CustomOptions, training: Mapping[str, Any]) -> str:
+    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    parts = _request_fields(request) | {
+        "train_uri": identity(request.train_uri).fingerprint,
+        "eval_uri": request.eval_uri and identity(request.eval_uri).fingerprint,
+        "options": dict(training),
+        "where": [options.accelerator, options.machines, request.region, request.project],
+        "again": options.again,
+    }
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
+
+
+def _result(
+    name: str, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
+) -> TuningResult:
+    with clients.explained(name):
+        job = custom_jobs.get(name)
+    if not storage.exists(f"{folder}/result.json"):
+        raise CloudError(
+            "the job succeeded and left no result", where=name, fix="read the job's log"
+        )
+    result = json.loads(storage.read_bytes(f"{folder}/result.json"))
+    hours, cost = job_cost(job, options, machine, request.region)
+    statistics = {
+        **result["statistics"],
+        "job": name,
+        "machine_type": machine.machine_type,
+        "accelerator": f"{machine.accelerator}:{machine.count}",
+        "machines": options.machines,
+        "provisioning": options.provisioning,
+        "job_hours": hours,
+        "base_model": request.base_model,
+    }
+    return TuningResult(f"{folder}/model", statistics=statistics, cost_usd=cost)
+
+
+def job_cost(
+    job: Any, options: CustomOptions, machine: Machine, region: str
+) -> tuple[float, float | None]:
+    """Return the hours that a job held its machines, and their price where it is known.
+
+    Spot and flex-start cost less than the list price, which is then an upper bound.
+    """
+    held = job.end_time - (job.start_time or job.create_time)
+    hours = round(held.total_seconds() / 3600, 4)
+    price = options.usd_per_hour or machine.usd_per_hour(region)
+    return hours, None if price is None else round(hours * price * options.machines, 2)
+
+
+def base_of(model: str) -> str:
+    """Name what stands for the model before tuning: its task names it."""
+    return f"{model.rpartition('/')[0]}/base"

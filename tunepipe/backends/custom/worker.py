@@ -1,0 +1,97 @@
+"""What runs in a custom job's container: one task, read from its folder in Cloud Storage.
+
+    python3 -m tunepipe.backends.custom.worker gs://BUCKET/FOLDER
+
+The folder holds task.json. Vertex AI mounts Cloud Storage at /gcs, so that checkpoints are in the
+bucket as they are written, and a machine that takes over goes on from the last whole one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.base import Prompt, TuningRequest
+from tunepipe.backends.custom.jobs import PROGRESS
+from tunepipe.backends.local import backend as local
+from tunepipe.backends.local.launching import machines
+from tunepipe.errors import TunepipeError
+from tunepipe.files import write_json
+from tunepipe.gcp.secrets import read_secret
+
+TASK, RESULT, ANSWERS, MODEL = "task.json", "result.json", "answers.jsonl", "model"
+# Where gs:// is mounted; elsewhere than on Vertex AI a volume may lie at another place.
+_MOUNT = os.environ.get("TUNEPIPE_GCS_MOUNT", "/gcs")
+
+
+def main(folder: str) -> None:
+    """Do the task of a folder, and write its result there.
+
+    Args:
+        folder: gs://BUCKET/FOLDER.
+    """
+    place = Path(_path(folder))
+    task = json.loads((place / TASK).read_text(encoding="utf-8"))
+    with _hub_token():
+        if task["kind"] == "tune":
+            _tune(task, place)
+        else:
+            _predict(task, place)
+
+
+def _tune(task: Mapping[str, Any], place: Path) -> None:
+    request = TuningRequest(
+        **{
+            **task["request"],
+            "base_model": _path(task["request"]["base_model"]),
+            "train_uri": _path(task["request"]["train_uri"]),
+            "eval_uri": _path(task["request"]["eval_uri"]),
+            "options": {**task["options"], "checkpoint_dir": str(place)},
+        }
+    )
+
+    def report(event: Mapping[str, Any]) -> None:
+        print(json.dumps(dict(event)), flush=True)  # the job's log
+        write_json(dict(event), place / PROGRESS)
+
+    result = local.tune(request, str(place / MODEL), report)
+    if machines().rank == 0:
+        write_json(asdict(result), place / RESULT)
+
+
+def _predict(task: Mapping[str, Any], place: Path) -> None:
+    prompts = [Prompt(one["id"], one["messages"]) for one in task["prompts"]]
+    settings = dict(task["settings"])
+    if importlib.util.find_spec("vllm"):
+        settings.setdefault("engine", "vllm")
+    answers = local.predict(_path(task["model"]), prompts, **settings)
+    lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
+    (place / ANSWERS).write_text("".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def _hub_token() -> Iterator[None]:
+    """Give the hub's client the token that a secret holds; it is in no spec and no log."""
+    if name := os.environ.pop("TUNEPIPE_HUB_TOKEN", ""):
+        os.environ["HF_TOKEN"] = read_secret(name).decode().strip()
+    yield
+
+
+def _path(uri: str) -> str:
+    """Return the mounted path of a gs:// URI; a hub id is left as it is."""
+    return f"{_MOUNT}/{uri.removeprefix('gs://')}" if uri.startswith("gs://") else uri
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except TunepipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

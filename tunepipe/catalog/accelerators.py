@@ -1,0 +1,65 @@
+"""Accelerators of custom training: read as users write them, with the machine that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunepipe.arguments import hint
+from tunepipe.catalog.catalog import Catalog
+from tunepipe.catalog.schema import Accelerator
+from tunepipe.errors import LimitError, UsageError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine with accelerators.
+
+    Args:
+        accelerator: Vertex AI's name of the type, such as NVIDIA_L4.
+        count: How many a machine has.
+        machine_type: Compute Engine's name of the machine.
+        row: The accelerator's row of the table.
+    """
+
+    accelerator: str
+    count: int
+    machine_type: str
+    row: Accelerator
+
+    def usd_per_hour(self, region: str) -> float | None:
+        """Return the price of the whole machine in a region; None where it is not known."""
+        price = self.row.usd_per_hour.get(region)
+        return None if price is None else price * self.count
+
+
+def find_machine(text: str, catalog: Catalog) -> Machine:
+    """Find the machine for accelerators as users write them.
+
+    Args:
+        text: TYPE:COUNT or TYPE, such as NVIDIA_L4:1, L4 or H100:8.
+        catalog: The dated tables.
+
+    Raises:
+        UsageError: An unknown type.
+        LimitError: No machine holds that number.
+    """
+    rows = catalog.accelerator_table.accelerators
+    name, _, number = text.partition(":")
+    wanted = name.upper().replace("-", "_").replace("A100_40GB", "TESLA_A100")
+    close = [each for each in rows if wanted in (each, each.removeprefix("NVIDIA_"))]
+    close = close or [each for each in rows if wanted and wanted in each.split("_")]
+    if not close:
+        raise UsageError(
+            f"no accelerator {name!r} is in the table",
+            where="accelerator",
+            fix=f"{hint(wanted, rows)}; a new one needs a row in tables.accelerators",
+        )
+    row = rows[close[0]]
+    machine = row.machines.get(number or "1")
+    if not machine:
+        raise LimitError(
+            f"no machine holds {number or 1} x {close[0]}",
+            where="accelerator",
+            fix=f"{close[0]} with {', '.join(f':{count}' for count in row.machines)}",
+        )
+    return Machine(close[0], int(number or 1), machine, row)

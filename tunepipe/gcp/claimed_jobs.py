@@ -1,0 +1,89 @@
+"""Paid jobs without an id of the caller's choice: found by their claim and by a label.
+
+Tuning jobs and custom jobs are numbered by Google, so that two runs at once could each create one.
+What both kinds share is here; a kind says how a job is listed, read and created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunepipe.gcp.claims import CREATED, CREATING, Claim, WaitingError
+from tunepipe.gcp.retries import may_have_taken_effect
+
+
+@dataclass
+class ClaimedJobs:
+    """The jobs of one request; the searching half of a launcher.Service.
+
+    Args:
+        claim: The right to create.
+        key: The value of the jobs' label KEY_LABEL.
+    """
+
+    claim: Claim
+    key: str
+    in_doubt: bool = field(default=False, init=False)
+
+    def jobs(self) -> Iterable[tuple[str, Mapping[str, str], Any]]:
+        """Yield the name, the labels and the content of each job of the place, newest first."""
+        raise NotImplementedError
+
+    def get_or_none(self, name: str) -> Any:
+        """Fetch a job; None where there is none."""
+        raise NotImplementedError
+
+    def counts(self, job: Any) -> bool:
+        """Return True if a job runs, or has succeeded and its result exists.
+
+        Raises:
+            WaitingError: It is being cancelled; what becomes of it is not known yet.
+        """
+        raise NotImplementedError
+
+    def request(self) -> str:
+        """Ask for a job once, and name it."""
+        raise NotImplementedError
+
+    def find(self) -> str:
+        """Name a job of this request that runs, or has succeeded and whose result exists."""
+        from tunepipe.gcp.labels import KEY_LABEL
+
+        state, name = self.claim.look()
+        if state == CREATED and (job := self.get_or_none(name)) is not None and self.counts(job):
+            return name
+        for name, labels, job in self.jobs():
+            if labels.get(KEY_LABEL) == self.key and self.counts(job):
+                if state == CREATING:
+                    self._note(name)
+                return name
+        return ""
+
+    def create(self) -> str:
+        """Create a job, from what find() has seen.
+
+        Raises:
+            WaitingError: Another run is about to create it, or was quicker, or a request got no
+                clear answer; the launcher asks again.
+        """
+        self.claim.take()
+        self.claim.begin()
+        try:
+            name = self.request()
+        except Exception as error:
+            self.in_doubt = may_have_taken_effect(error)
+            if not self.in_doubt:
+                self.claim.end()
+            raise
+        self._note(name)
+        return name
+
+    def remedy_first_job(self) -> None:
+        """Do nothing: no remedy is known for the 500 of such a job but to ask again."""
+
+    def _note(self, name: str) -> None:
+        with suppress(WaitingError):  # another process has noted the same job
+            self.claim.created(name)

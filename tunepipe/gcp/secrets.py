@@ -1,0 +1,36 @@
+"""Secrets of Secret Manager, read by their names; no value is ever a parameter of a pipeline."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from tunepipe.gcp import rest
+
+_NAME = re.compile(r"projects/[^/]+(?:/locations/([^/]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
+
+
+def is_secret(name: str) -> bool:
+    """Return True if this is a secret's resource name, with or without location and version."""
+    return bool(_NAME.match(name))
+
+
+def read_secret(name: str) -> bytes:
+    """Read a secret; without a version the latest one.
+
+    Args:
+        name: `projects/P/secrets/NAME` with or without a location and a version.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    match = _NAME.match(name)
+    region, version = match.groups() if match else (None, None)
+    host = f"secretmanager.{region}.rep" if region else "secretmanager"
+    suffix = "" if version else "/versions/latest"
+    try:
+        found = rest.call("GET", f"https://{host}.googleapis.com/v1/{name}{suffix}:access")
+    except rest.RefusedError as error:
+        error.fix = f"grant roles/secretmanager.secretAccessor on {name} to the run's account"
+        raise
+    return base64.b64decode(found["payload"]["data"])
