@@ -1,6 +1,7 @@
 """KFP components: signatures and port descriptions; the work is done in tunepipe.steps."""
 
 from tunepipe.components.conclusion import conclude_run, send_notice, write_report
+from tunepipe.components.custom import evaluate_custom, tune_custom
 from tunepipe.components.evaluation import compare_models, import_evaluation, judge_models
 from tunepipe.components.gemini import evaluate_gemini, tune_gemini
 from tunepipe.components.local import evaluate_model, tune_local
@@ -22,6 +23,7 @@ __all__ = [
     "compare_models",
     "compute_train_steps",
     "conclude_run",
+    "evaluate_custom",
     "evaluate_gemini",
     "evaluate_large_model",
     "evaluate_model",
@@ -36,6 +38,7 @@ __all__ = [
     "promote_model",
     "send_notice",
     "split_dataset",
+    "tune_custom",
     "tune_gemini",
     "tune_large_model",
     "tune_local",

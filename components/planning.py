@@ -34,7 +34,7 @@ def compute_train_steps(
 
     Args:
         rows: Rows to learn from.
-        backend: large-model, gemini, open-model or local; empty follows from the model.
+        backend: large-model, gemini, open-model, custom or local; empty follows from the model.
         model: The model to tune; empty takes the backend's default.
         region: Where the run is, and the tuning; empty on one's own machine.
         epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.

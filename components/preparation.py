@@ -51,7 +51,7 @@ def prepare_run(
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either.
-        backend: large-model, gemini, open-model or local.
+        backend: large-model, gemini, open-model, custom or local.
         project: The project that pays; empty for local.
         region: Where everything runs; empty for local.
         root: Where the run's results go, gs://BUCKET/…; empty for local.
@@ -136,7 +136,7 @@ def check_cloud(
     changes nothing. A problem stops the run; what the account may not see is listed, and does not.
 
     Args:
-        backend: large-model, gemini or open-model.
+        backend: large-model, gemini, open-model or custom.
         project: The project that pays.
         region: Where everything runs.
         root: Where the run's results go, gs://BUCKET/….

@@ -270,6 +270,7 @@ def _evaluate(backend: str, base_model: Any, **settings: Any) -> dict[str, Any]:
         "local": components.evaluate_model,
         "gemini": components.evaluate_gemini,
         "open-model": components.evaluate_open_model,
+        "custom": components.evaluate_custom,
         "large-model": components.evaluate_large_model,
     }[backend]
     if "base_model" in evaluate.component_spec.inputs:

@@ -405,7 +405,7 @@ def plan(
         rows: The number of training rows, in place of a dataset.
         region: Where to tune, such as us-central1; "" for the backend local.
         model: The model to tune; "" for text-bison@001.
-        backend: large-model, gemini, open-model or local; "" follows from the model.
+        backend: large-model, gemini, open-model, custom or local; "" follows from the model.
         epochs: Passes over the rows, above 0; 0 for the model's default.
         train_steps: Training steps, in place of epochs.
         max_cost_usd: Refuse an estimate above this; 0 for no limit.

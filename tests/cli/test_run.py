@@ -42,7 +42,7 @@ def test_what_is_no_pair(text):
 def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
     arguments = (
         "run", "--backend", "local", "--dataset", dataset, "--dry-run", "--param", "eval_max=20",
-        "--option", "lora_rank=8",
+        "--option", "max_tokens=800",
     )  # fmt: skip
     code, found, err = said(*arguments, "--json")
     assert (code, err) == (0, "")
@@ -52,7 +52,7 @@ def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
     assert "runs/dry-run-local.json" in err
     assert list(found) == ["backend", "plan", "parameters"]
     assert found["parameters"]["eval_max"] == 20
-    assert found["parameters"]["options"] == {"lora_rank": 8}
+    assert found["parameters"]["options"] == {"max_tokens": 800}
     assert found["plan"]["rows"] == 280
     assert "this machine: 0.00 USD" in err
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
 
-BackendName = Literal["large-model", "gemini", "open-model", "local"]
+BackendName = Literal["large-model", "gemini", "open-model", "custom", "local"]
 # Option -> the least value, the largest, and whether only whole numbers are taken.
 PACING_OPTIONS: Mapping[str, tuple[float, float, bool]] = {
     "workers": (0, 1024, True),
@@ -96,6 +96,13 @@ _ALL = (
         predictor="tunepipe.backends.managed.open_model_prediction",
         asking=("temperature", "request_format"),
         has_location=True,
+    ),
+    Backend(
+        "custom",
+        tuner="tunepipe.backends.custom.tuning",
+        predictor="tunepipe.backends.custom.prediction",
+        asking=("batch_size", "engine", "precision", "four_bit"),
+        pacing=RequestPacing(),  # all rows in one job
     ),
     Backend(
         "local",

@@ -22,7 +22,6 @@ from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.limits import Rules
 from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
-    AcceleratorTable,
     Hardware,
     Model,
     ModelTable,
@@ -47,14 +46,14 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         service_table: services.toml.
         prices: prices.toml.
         regions: The rows of regions.toml by region.
-        accelerator_table: accelerators.toml.
+        accelerators: A user's values for accelerators.toml; see `accelerators.find_machine`.
     """
 
     model_table: ModelTable
     service_table: ServiceTable
     prices: Prices
     regions: dict[str, Hardware]
-    accelerator_table: AcceleratorTable
+    accelerators: dict[str, Any] = {}
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -251,11 +250,7 @@ def _decode_catalog(overrides: Mapping[str, Any]) -> Catalog:
             load("catalog/prices.toml", overrides.get("prices")), Prices, "tables.prices"
         ),
         regions=decode(hardware, dict[str, Hardware], "tables.regions"),
-        accelerator_table=decode(
-            load("catalog/accelerators.toml", overrides.get("accelerators")),
-            AcceleratorTable,
-            "tables.accelerators",
-        ),
+        accelerators=dict(overrides.get("accelerators", {})),
     )
     _check_priced_regions(catalog)
     return catalog

@@ -19,7 +19,14 @@ Model = Annotated[str, typer.Option(metavar="NAME", help="The base model, such a
 Backend = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="large-model, gemini, open-model or local; follows from the model."
+        metavar="NAME",
+        help="large-model, gemini, open-model, custom or local; follows from the model.",
+    ),
+]
+Accelerator = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE:N", help="Of the backend custom: a machine's accelerators, as NVIDIA_L4:1."
     ),
 ]
 Region = Annotated[str, typer.Option(metavar="NAME", help="Where to tune, such as us-central1.")]

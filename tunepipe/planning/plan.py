@@ -18,11 +18,13 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+from tunepipe.catalog.accelerators import accelerator_table, find_machine
 from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
 from tunepipe.catalog.schema import Hardware, Model
 from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.planning.accelerators import on_accelerators
 from tunepipe.planning.costs import (
     Estimate,
     at_home,
@@ -153,7 +155,8 @@ def plan(
         hours: The user's own figure of how long it runs; 0 estimates it.
         batch: Examples a step, for the local backend alone; 0 takes the table's.
         learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
-        options: The backend's options, of which location, tuning_mode and batch_size count here.
+        options: The backend's options, of which location, tuning_mode, batch_size and the
+            machines of the backend custom count here.
         today: The day to compare retirement dates with; None takes the day on which the table
             of models was read, so that the same call always gives the same answer.
         catalog: The dated tables; None for the package's own.
@@ -201,20 +204,21 @@ def plan(
     batches = _batches(what, region, rows, counted, batch, options)
     total, times, how = _steps(what, batches.per_epoch, epochs, train_steps)
     hardware = catalog.hardware_of(what, region)
-    estimate = _estimate(what, region, hardware, total, times, counted, hours, catalog)
+    estimate = _estimate(what, region, hardware, total, times, counted, hours, options, catalog)
     _check_ceiling(estimate, max_cost_usd)
+    accelerator, accelerators = _accelerators(what, hardware, options, catalog)
     return Plan(
         region=region,
         model=what.name,
         backend=what.backend,
-        accelerator_type=hardware.accelerator_type if hardware else "",
-        accelerators=hardware.accelerators if hardware else 0,
+        accelerator_type=accelerator,
+        accelerators=accelerators,
         batch_size=batches.rows,
         rows=rows,
         steps_per_epoch=batches.per_epoch,
         train_steps=total,
         epochs=times,
-        quota=_quota(what, hardware),
+        quota=_quota(what, hardware, options, catalog),
         estimated_hours=estimate.hours,
         estimated_cost_usd=estimate.cost_usd,
         price_date=estimate.price_date,
@@ -314,7 +318,7 @@ def _batches(
         )
     if model.sequence_tokens:
         return _packed(model, rows, tokens, int(options.get("batch_size") or size))
-    size = batch or size
+    size = batch or (model.backend == "custom" and int(options.get("batch_size") or 0)) or size
     per_epoch = steps_per_epoch(rows, size)
     last = rows - (per_epoch - 1) * size
     smaller = f", the last of {last}" if last < size else ""
@@ -366,7 +370,24 @@ def _steps(
     return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
 
 
-def _quota(model: Model, hardware: Hardware | None) -> str:
+def _accelerators(
+    model: Model, hardware: Hardware | None, options: Mapping[str, Any], catalog: Catalog
+) -> tuple[str, int]:
+    """Return what a tuning trains on, and how many; "" and 0 where the service does not say."""
+    if model.backend == "custom":
+        machine = find_machine(str(options.get("accelerator") or "NVIDIA_L4:1"), catalog)
+        return machine.accelerator, machine.count * int(options.get("machines") or 1)
+    return (hardware.accelerator_type, hardware.accelerators) if hardware else ("", 0)
+
+
+def _quota(
+    model: Model, hardware: Hardware | None, options: Mapping[str, Any], catalog: Catalog
+) -> str:
+    if model.backend == "custom":
+        accelerator, count = _accelerators(model, hardware, options, catalog)
+        row = accelerator_table(catalog).accelerators[accelerator]
+        is_spot = options.get("provisioning", "standard") != "standard"
+        return f"{row.spot_quota if is_spot else row.quota}: {count}"
     if hardware:
         return f"{hardware.quota}: multiples of {hardware.quota_multiple}"
     if model.concurrent_jobs:
@@ -382,10 +403,13 @@ def _estimate(
     epochs: float,
     tokens: int,
     hours: float,
+    options: Mapping[str, Any],
     catalog: Catalog,
 ) -> Estimate:
     if model.backend == "local":
         return at_home(model, train_steps, hours=hours, catalog=catalog)
+    if model.backend == "custom":
+        return on_accelerators(model, region, tokens, epochs, options, hours=hours, catalog=catalog)
     if hardware:
         return by_the_hour(model, hardware, region, train_steps, hours=hours, catalog=catalog)
     return by_the_token(model, tokens, epochs, hours=hours, catalog=catalog)

@@ -155,10 +155,11 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     # No run_id: records then name the run by its job, which status, promote and predict take.
     names = {"run": _told(run, run_id, now), "display_name": run.display_name}
     told = {**{name: value for name, value in names.items() if value}, **told}
+    code, told = _with_code(run, told)
     return Request(
         parent=google_clients.parent(run.project, run.region),
         job=_job(run, spec, told, {RUN_LABEL: key}),
-        uploads=uploads,
+        uploads={**uploads, **code},
     )
 
 
@@ -189,8 +190,9 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     # Other parameters begin another series: what was seen with the old ones says nothing.
     told["series"] = f"{schedule}-{_key('', run.backend, told)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
+    code, told = _with_code(run, told)
     job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
-    return Request(google_clients.parent(run.project, run.region), job, {})
+    return Request(google_clients.parent(run.project, run.region), job, code)
 
 
 def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
@@ -275,6 +277,12 @@ def _check_emails(run: VertexRun) -> None:
 def _check_backend(run: VertexRun) -> None:
     """Refuse at once what the tuning step would refuse after the steps before it."""
     _check_own_options(_options(run))
+    if run.backend == "custom":
+        from tunepipe.backends.custom import tuning as custom
+
+        catalog = load_catalog(run.parameters.get("tables"))
+        custom.check_options(_options(run), region=run.region, catalog=catalog)
+        return
     if run.backend != "large-model":
         _check_managed(run)
         return
@@ -320,6 +328,17 @@ def _options(run: VertexRun) -> dict[str, Any]:
     }
     given = {name: value for name, value in shared.items() if value}
     return {**given, **run.parameters.get("options", {})}
+
+
+def _with_code(run: VertexRun, parameters: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Have a custom job find this package's code in the bucket; the run's key goes without it."""
+    options = parameters.get("options", {})
+    if run.backend != "custom" or options.get("code"):
+        return {}, parameters
+    from tunepipe.backends.custom.code import code_file
+
+    file, uri = code_file(run.bucket)
+    return {file: uri}, {**parameters, "options": {**options, "code": uri}}
 
 
 def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunepipe.backends.palm.parameters import template_uri
 from tunepipe.backends.palm.template import read_template
+from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
@@ -34,6 +35,7 @@ class Place:
         under_way: Whether the run is under way, and acts as its own account, instead of somebody
             who is to submit it.
         catalog: The dated tables.
+        options: Those of the backend; the machines of `custom` count here.
     """
 
     model: Model
@@ -46,6 +48,7 @@ class Place:
     template: str = ""
     under_way: bool = False
     catalog: Catalog = field(default_factory=load_catalog)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ _JOB_RIGHTS = (
     *("aiplatform.pipelineJobs.create", "aiplatform.pipelineJobs.get"),
     *("aiplatform.pipelineJobs.list", "aiplatform.pipelineJobs.cancel"),
 )
+_CUSTOM_RIGHTS = ("aiplatform.customJobs.create", "aiplatform.customJobs.get")
 _TUNING_RIGHTS = ("aiplatform.tuningJobs.create", "aiplatform.tuningJobs.get")
 _BUCKET_RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
 
@@ -227,24 +231,39 @@ def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[Finding]:
 
 def quota(place: Place) -> Iterator[Finding]:
     """Look whether the region's quota is enough for one tuning."""
+    if place.model.backend == "custom":
+        yield from _accelerator_quota(place)
+        return
     row = place.catalog.hardware_of(place.model, place.region)
     if row is None:
         told = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
         yield Finding("quota", UNKNOWN, told, _quota_page(place))
         return
+    yield _quota_finding(place, row.quota, row.quota_multiple)
+
+
+def _accelerator_quota(place: Place) -> Iterator[Finding]:
+    """Look whether the region's quota of an accelerator is enough for all machines of a job."""
+    options = place.options
+    machine = find_machine(str(options.get("accelerator") or "NVIDIA_L4:1"), place.catalog)
+    need = machine.count * int(options.get("machines") or 1)
+    is_spot = options.get("provisioning", "standard") != "standard"
+    name = machine.row.spot_quota if is_spot else machine.row.quota
+    yield _quota_finding(place, name, need)
+
+
+def _quota_finding(place: Place, name: str, need: int) -> Finding:
     url = (
         f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
         "/consumerQuotaMetrics"
     )
-    limit = _limit(_pages(url), row.quota, place.region)
-    need = row.quota_multiple
+    limit = _limit(_pages(url), name, place.region)
     if limit is None:
-        yield Finding("quota", UNKNOWN, f"{row.quota}: not listed", _quota_page(place))
-    elif limit < need:
-        told = f"{row.quota}: {limit} in {place.region}, and a tuning needs {need}"
-        yield of_cloud("quota", told, f"ask for {need}: {_quota_page(place)}")
-    else:
-        yield Finding("quota", OK, f"{row.quota}: {limit} in {place.region}, {need} needed")
+        return Finding("quota", UNKNOWN, f"{name}: not listed", _quota_page(place))
+    if limit < need:
+        found = f"{name}: {limit} in {place.region}, and a tuning needs {need}"
+        return of_cloud("quota", found, f"ask for {need}: {_quota_page(place)}")
+    return Finding("quota", OK, f"{name}: {limit} in {place.region}, {need} needed")
 
 
 def template(place: Place) -> Iterator[Finding]:
@@ -278,9 +297,10 @@ CHECKS: dict[str, Check] = {
 def _wanted_rights(place: Place) -> tuple[str, ...]:
     """Name what the caller has to be allowed: to tune and to ask, and before that to submit."""
     template = place.model.backend == "large-model"
+    tuning = _CUSTOM_RIGHTS if place.model.backend == "custom" else _TUNING_RIGHTS
     return (
         *(_JOB_RIGHTS if template or not place.under_way else ()),
-        *(() if template else _TUNING_RIGHTS),
+        *(() if template else tuning),
         *(() if place.under_way else ("aiplatform.schedules.create",)),
         "aiplatform.endpoints.predict",
     )
@@ -391,6 +411,7 @@ def check_step(
         template=str(options.get("template_version", "")),
         under_way=True,
         catalog=catalog,
+        options=options,
     )
     found = list(_looked(place, inlined))
     for one in found:

@@ -17,9 +17,10 @@ from tests.backends.local.models import rows, write_base, write_rows
 from tests.standin.session import BUCKET, PROJECT
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.custom import prediction, tuning
+from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions, split_options
-from tunepipe.catalog.accelerators import find_machine
+from tunepipe.catalog.accelerators import accelerator_table, find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError, LimitError, UsageError
@@ -70,9 +71,9 @@ def test_a_job_trains_and_its_model_answers(cloud, bucket, tmp_path):
     # The tuned model and its base, each in one job of all prompts.
     prompts = [Prompt(str(n), [{"role": "user", "content": f"code of item {n}"}]) for n in range(5)]
     for model in (result.model, tuning.base_of(result.model)):
-        answers = {one.id: one.text for one in prediction.predict(model, prompts, **FAST)}
+        answers = {one.id: one.text for one in prediction.predict(model, prompts)}
         assert set(answers) == {one.id for one in prompts}
-        again = {one.id: one.text for one in prediction.predict(model, prompts, **FAST)}
+        again = {one.id: one.text for one in prediction.predict(model, prompts)}
         assert again == answers
     assert len(created(cloud)) == 3
 
@@ -240,7 +241,7 @@ def test_the_machines_of_the_table_are_those_that_google_has():
 
     from tests.standin.custom_jobs import _MACHINES
 
-    for name, row in load_catalog().accelerator_table.accelerators.items():
+    for name, row in accelerator_table(load_catalog()).accelerators.items():
         assert name in api.AcceleratorType.__members__
         for count, machine in row.machines.items():
             assert _MACHINES[machine] == (name, int(count))
@@ -253,8 +254,8 @@ def test_the_packages_of_a_job_are_those_of_the_components():
 
 
 def test_the_code_of_a_job_is_this_package_and_always_the_same_bytes(cloud, bucket, tmp_path):
-    uri = tuning.upload_code(f"gs://{BUCKET}/x")
-    assert tuning.upload_code(f"gs://{BUCKET}/x") == uri
+    uri = upload_code(f"gs://{BUCKET}/x")
+    assert upload_code(f"gs://{BUCKET}/x") == uri
     with zipfile.ZipFile(cloud.buckets / uri.removeprefix("gs://")) as archive:
         archive.extractall(tmp_path)
     command = [

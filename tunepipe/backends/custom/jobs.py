@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunepipe.backends.custom.code import IN_IMAGE
 from tunepipe.backends.custom.options import CustomOptions
 from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
@@ -23,7 +24,8 @@ _INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
 PROGRESS = "progress.json"
 # Runs what follows it, in the code of this package; each container begins with this.
-_BOOT = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && {install}exec "$0" "$@"'
+_UNPACK = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && '
+_BOOT = 'exec "$0" "$@"'
 
 
 class NamedCustomJobs:
@@ -117,7 +119,7 @@ def job_body(
         options: Those of the user.
         machine: The machine of the accelerator.
         folder: gs:// folder with the job's task.json, where everything it makes goes.
-        code: gs:// URI of this package's code.
+        code: gs:// URI of this package's code, or "image".
         labels: The job's labels.
         display_name: Its name for people.
         predicts: Whether it answers prompts, on one machine, instead of training.
@@ -131,9 +133,10 @@ def job_body(
         if predicts
         else options.image or table["image"]
     )
+    unpack = "" if code == IN_IMAGE else _UNPACK
     environment = {
-        "TUNEPIPE_CODE": _mounted(code),
-        "PYTHONPATH": "/tmp/tunepipe",  # noqa: S108  (of the container)
+        "TUNEPIPE_CODE": unpack and _mounted(code),
+        "PYTHONPATH": unpack and "/tmp/tunepipe",  # noqa: S108  (of the container)
         "TUNEPIPE_HUB_TOKEN": options.hub_token,  # the secret's name, not its value
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -148,7 +151,7 @@ def job_body(
         },
         "container_spec": {
             "image_uri": image,
-            "command": ["sh", "-ec", _BOOT.format(install=install), *program],
+            "command": ["sh", "-ec", f"{unpack}{install}{_BOOT}", *program],
             "env": [{"name": name, "value": value} for name, value in environment.items() if value],
         },
         "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": options.disk_gib},
@@ -161,6 +164,7 @@ def job_body(
         "scheduling": _scheduling(options),
         "base_output_directory": {"output_uri_prefix": folder},
         "service_account": options.service_account,
+        "network": options.network,
     }
     key = options.encryption_spec_key_name
     return {

@@ -17,7 +17,7 @@ from tunepipe.gcp.secrets import is_secret
 Provisioning = Literal["standard", "spot", "flex-start"]
 # The job's own machine decides these, and its bucket.
 _NOT_HERE = ("device", "processes", "checkpoint_dir", "threads")
-_STEP_OPTIONS = (*POLLING_OPTIONS, "lease_seconds", "settle_seconds", "resources_path", "network")
+_STEP_OPTIONS = (*POLLING_OPTIONS, "lease_seconds", "settle_seconds", "resources_path")
 
 
 class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,10 +32,14 @@ class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         reservation: projects/P/zones/Z/reservations/R to run in; "" for none.
         image: The container of training; the packages of `tunepipe[local]` are installed in it.
         prediction_image: The container of evaluation, with vLLM.
+        code: gs:// URI of the package's code, which `tunepipe run` uploads; "image" where the
+            images hold it.
         install: Whether packages are installed at the start; false where the images have them.
         service_account: The account that the job acts as; "" for the project's default.
         hub_token: projects/P/secrets/NAME with a token for gated models of the hub.
         disk_gib: The machine's disk.
+        batch_size: Rows a step; 0 takes the plan's.
+        network: The VPC network that the job is peered with.
         usd_per_hour: The price of one machine, where the table has none for the region.
         parameters_billion: The base model's size, where its name does not say it.
         encryption_spec_key_name: A key of one's own (CMEK) for what the job keeps.
@@ -49,10 +53,13 @@ class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     reservation: str = ""
     image: str = ""
     prediction_image: str = ""
+    code: str = ""
     install: bool = True
     service_account: str = ""
     hub_token: str = ""
     disk_gib: Annotated[int, Meta(ge=100, le=64_000)] = 200
+    batch_size: Annotated[int, Meta(ge=0)] = 0
+    network: str = ""
     usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
     parameters_billion: Annotated[float, Meta(ge=0)] = 0.0
     encryption_spec_key_name: str = ""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions
-from tunepipe.backends.custom.tuning import claimed, upload_code
+from tunepipe.backends.custom.tuning import claimed
 from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.decoding import decode
@@ -20,8 +21,6 @@ from tunepipe.errors import UsageError
 from tunepipe.gcp import clients, launcher, storage
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
-
-_POLLING = ("poll_seconds", "patience_seconds", "pause_seconds", "settle_seconds", "lease_seconds")
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -32,7 +31,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     Args:
         model: gs://BUCKET/tunepipe/custom/KEY/model, or …/base for the model before tuning.
         prompts: The questions.
-        settings: Those of the local backend's `PredictionOptions`, and poll_seconds.
+        settings: Those of the local backend's `PredictionOptions`.
 
     Raises:
         UsageError: It is not the folder of such a model.
@@ -46,7 +45,6 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             fix="gs://BUCKET/tunepipe/custom/KEY/model",
         )
     tuned = json.loads(storage.read_bytes(f"{folder}/task.json"))
-    polling = {name: settings.pop(name) for name in _POLLING if name in settings}
     task = {
         "kind": "predict",
         "model": tuned["request"]["base_model"] if model.endswith("/base") else model,
@@ -58,18 +56,24 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     place = f"{folder}/answers/{key}"
     if not storage.exists(f"{place}/answers.jsonl"):
         storage.write_bytes(data, f"{place}/task.json")
-        _launch(tuned, place, key, polling)
+        _launch(tuned, place, key)
     for line in storage.read_bytes(f"{place}/answers.jsonl").decode("utf-8").splitlines():
         yield Answer(**json.loads(line))
 
 
-def _launch(tuned: Any, place: str, key: str, polling: dict[str, Any]) -> None:
+def reason_unserved(model: str) -> str:
+    """Return "": a job of its own loads the model when it is asked."""
+    return ""
+
+
+def _launch(tuned: Any, place: str, key: str) -> None:
+    polling = tuned["polling"]
     options = decode(tuned["custom"], CustomOptions)
     body = job_body(
         options,
         find_machine(options.accelerator, load_catalog()),
         folder=place,
-        code=upload_code(place),
+        code=options.code or upload_code(place),
         labels={**run_labels(), KEY_LABEL: key},
         display_name="tunepipe answers",
         predicts=True,

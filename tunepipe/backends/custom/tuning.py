@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
+
+from msgspec import to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.custom import jobs as custom_jobs
+from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, split_options
 from tunepipe.catalog.accelerators import Machine, find_machine
@@ -28,7 +27,8 @@ from tunepipe.gcp.launcher import JobPolling
 from tunepipe.progress import Progress
 
 LEASE_SECONDS, SETTLE_SECONDS = 90.0, 600.0
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's least date: the same code, the same bytes
+# What a job of answers takes over from that of the tuning.
+POLLING = (*launcher.POLLING_OPTIONS, "lease_seconds", "settle_seconds")
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -66,15 +66,15 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             "request": _request_fields(request),
             "options": training,
             "place": {"project": request.project, "region": request.region},
-            "machine": {"options": request.options.get("accelerator", options.accelerator)},
-            "custom": {n: getattr(options, n) for n in options.__struct_fields__},
+            "custom": to_builtins(options),
+            "polling": {n: request.options[n] for n in POLLING if n in request.options},
         }
         storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/task.json")
         body = job_body(
             options,
             machine,
             folder=folder,
-            code=upload_code(request.train_uri),
+            code=options.code or upload_code(request.train_uri),
             labels={**run_labels(), **request.labels, KEY_LABEL: key},
             display_name=request.display_name or "tunepipe",
             predicts=False,
@@ -133,29 +133,6 @@ def folder_of(uri: str, key: str) -> str:
     return f"gs://{storage.parse(uri).bucket}/tunepipe/custom/{key}"
 
 
-def upload_code(uri: str) -> str:
-    """Write this package's code into the bucket of a gs:// URI, under its content's hash."""
-    data = _code()
-    name = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
-    address = f"gs://{storage.parse(uri).bucket}/tunepipe/code/{name}.zip"
-    if not storage.exists(address):
-        storage.write_new(data, address)
-    return address
-
-
-@cache
-def _code() -> bytes:
-    """Zip the package that is running, the same bytes each time."""
-    root = Path(__file__).parents[2]
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(root.rglob("*")):
-            if file.suffix in (".py", ".toml") and "__pycache__" not in file.parts:
-                name = str(file.relative_to(root.parent))
-                archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes())
-    return buffer.getvalue()
-
-
 def _check_place(request: TuningRequest) -> None:
     if not storage.is_gcs(request.train_uri):
         raise UsageError(
@@ -211,7 +188,8 @@ def _result(
         "job_hours": hours,
         "base_model": request.base_model,
     }
-    return TuningResult(f"{folder}/model", statistics=statistics, cost_usd=cost)
+    model = f"{folder}/model"
+    return TuningResult(model, statistics=statistics, cost_usd=cost, base=base_of(model))
 
 
 def job_cost(

@@ -148,6 +148,7 @@ def doctor(
     bucket: Annotated[
         str, typer.Option(metavar="gs://BUCKET", help="Where a run keeps everything.")
     ] = "",
+    accelerator: options.Accelerator = "",
     service_account: Annotated[
         str, typer.Option(metavar="EMAIL", help="The account that a run acts as.")
     ] = "",
@@ -182,6 +183,7 @@ def doctor(
         service_account,
         template,
         catalog=catalog,
+        options={"accelerator": accelerator} if accelerator else {},
     )
     out = Output(json)
     found = []

@@ -108,6 +108,7 @@ def plan(
     region: options.Region = "",
     model: options.Model = "",
     backend: options.Backend = "",
+    accelerator: options.Accelerator = "",
     epochs: options.Epochs = None,
     train_steps: options.TrainSteps = None,
     max_cost_usd: options.MaxCostUsd = None,
@@ -144,6 +145,7 @@ def plan(
         learning_rate_multiplier=learning_rate_multiplier,
         format=format,
         tables=options.tables(context, tables),
+        options={"accelerator": accelerator} if accelerator else {},
     )
     out = Output(json)
     out.result(found.as_json())

@@ -147,6 +147,10 @@ def _served_by(backend: str) -> Any:
             from tunepipe.backends.managed import open_model_prediction
 
             return open_model_prediction
+        case "custom":
+            from tunepipe.backends.custom import prediction as custom_prediction
+
+            return custom_prediction
         case "large-model":
             from tunepipe.backends.palm import prediction
 
@@ -154,7 +158,7 @@ def _served_by(backend: str) -> Any:
     raise UsageError(
         "nothing in the cloud is asked through this backend",
         where=f"--backend {backend}",
-        fix="one of gemini, open-model, large-model",
+        fix="one of gemini, open-model, custom, large-model",
     )
 
 

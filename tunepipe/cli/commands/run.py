@@ -54,6 +54,7 @@ def run(
         str,
         typer.Option(metavar="NAME", help="The model to tune; for local a folder or a hub id."),
     ] = "",
+    accelerator: options.Accelerator = "",
     format: options.Format = "auto",
     epochs: options.Epochs = None,
     train_steps: options.TrainSteps = None,
@@ -179,6 +180,8 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
             "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
         )
     own = pairs(given["option"], "--option")
+    if given.get("accelerator"):
+        own = {"accelerator": given["accelerator"], **own}
     over = calibrated(
         over,
         given["tokenizer"],
