@@ -15,6 +15,8 @@ from typing import Any
 
 from google.api_core import exceptions
 
+from . import permissions
+
 PROJECTS = {"demo-project": "123456789012"}
 TOKEN = "standin-token"
 
@@ -133,6 +135,7 @@ class Cloud:
                 self._make(fault)
             if calls is not self.calls:
                 raise Dropped
+            permissions.check(method, resource, self.facts.get("granted"))
             answer = handle()
             if fault and (fault.after or fault.drop == "after"):
                 self._make(fault)

@@ -116,7 +116,9 @@ class Governance:
         return {"metrics": metrics[page : page + 1], **more}
 
     def _account(self, account: str, _: Any, body: dict[str, Any]) -> dict[str, Any]:
-        return {"permissions": self._granted(body["permissions"])}
+        # Acting as an account is granted on the account, and not by a role of the project.
+        denied = self.cloud.facts.get("denied", ())
+        return {"permissions": [one for one in body["permissions"] if one not in denied]}
 
     def _secret(self, name: str, *_: Any) -> dict[str, Any]:
         canonical(name)
@@ -126,4 +128,6 @@ class Governance:
         return {"payload": {"data": base64.b64encode(found.encode()).decode()}}
 
     def _granted(self, asked: Any) -> list[str]:
-        return [one for one in asked if one not in self.cloud.facts.get("denied", ())]
+        granted = self.cloud.facts.get("granted", asked)
+        denied = self.cloud.facts.get("denied", ())
+        return [one for one in asked if one in granted and one not in denied]
