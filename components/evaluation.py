@@ -36,7 +36,9 @@ def compare_models(
         guard_margin: Largest acceptable loss on the guarded prompts, 0 to 1; 0 refuses only a loss
             that is shown.
         seed: Seeds the resampling.
-        settings: The same settings in a mapping, such as the scoring of prepare_run; they win.
+        settings: These and other settings in a mapping, such as the scoring of prepare_run; they
+            win: metric, metric_code, normalize, missing, group_by, slice_by, max_latency_ms,
+            max_cost_per_answer, price, looks.
 
     Returns:
         comparison: Scores, comparisons, verdict, reason and flips as JSON.

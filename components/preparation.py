@@ -17,12 +17,16 @@ def prepare_run(
     tables: dict = {},  # noqa: B006
     format: str = "auto",
     task: str = "auto",
+    metric: str = "",
+    scoring: dict = {},  # noqa: B006
     margin: float = 0.0,
     guard_uri: str = "",
     guard_margin: float = 0.0,
     judge_model: str = "",
     judge_prompt: str = "",
     max_output_tokens: int = 256,
+    answers: int = 1,
+    group_by: str = "",
     asking: dict = {},  # noqa: B006
     seed: int = 0,
     registry: str = "",
@@ -60,12 +64,17 @@ def prepare_run(
         tables: Values that replace those of the package's dated tables.
         format: The rows' format, or auto.
         task: text, classification, json, calls, or auto.
+        metric: The metric that decides: a name, module:function, regex:, schema: or number:; empty
+            takes the task's.
+        scoring: normalize, missing, slice_by, metric_code, max_latency_ms, max_cost_per_answer.
         margin: Largest acceptable loss against the champion, 0 to 1.
         guard_uri: Rows with prompts that must not get worse; empty guards nothing.
         guard_margin: Largest acceptable loss on them, 0 to 1; 0 refuses only a loss that is shown.
         judge_model: A Gemini that compares the answers too; empty asks none.
         judge_prompt: Its prompt; empty takes the package's own.
         max_output_tokens: The longest answer, in tokens.
+        answers: How many answers to ask for to each held-out row.
+        group_by: What the split grouped the rows by.
         asking: How models are asked, such as requests_per_minute.
         seed: Seeds the statistics.
         registry: The folder or gs:// prefix of the champion and of the data that were seen.
@@ -91,6 +100,7 @@ def prepare_run(
     model = {"backend": backend, "base_model": base_model, "options": options, "tables": tables}
     history = {"registry": registry, "series": series, "min_new_rows": min_new_rows}
     settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
+    settings |= {"metric": metric, "scoring": scoring, "answers": answers, "group_by": group_by}
     settings |= {"max_output_tokens": max_output_tokens, "asking": asking}
     settings |= {"judge_model": judge_model, "judge_prompt": judge_prompt}
     given = {"place": place, "model": model, "history": {**history, "format": format}}

@@ -66,12 +66,15 @@ def build_tuning_pipeline(
         tables: dict = {},  # noqa: B006
         options: dict = {},  # noqa: B006
         task: str = "auto",
+        metric: str = "",
+        scoring: dict = {},  # noqa: B006
         margin: float = 0.0,
         guard_uri: str = "",
         guard_margin: float = 0.0,
         judge_model: str = "",
         judge_prompt: str = "",
         max_output_tokens: int = 256,
+        answers: int = 1,
         asking: dict = {},  # noqa: B006
         registry: str = "",
         work_dir: str = "",
@@ -104,6 +107,10 @@ def build_tuning_pipeline(
             tables: Values that replace those of the package's dated tables.
             options: Options of the backend.
             task: text, classification, json, calls, or auto.
+            metric: The metric that decides: a name, module:function, regex:, schema: or number:;
+                empty takes the task's.
+            scoring: normalize, missing, slice_by, metric_code, max_latency_ms,
+                max_cost_per_answer.
             margin: Largest acceptable loss against the champion, 0 to 1.
             guard_uri: Rows with prompts that must not get worse; empty guards nothing.
             guard_margin: Largest acceptable loss on them, 0 to 1.
@@ -111,6 +118,7 @@ def build_tuning_pipeline(
                 none. Needs a project and a region.
             judge_prompt: Its prompt; empty takes the package's own.
             max_output_tokens: The longest answer, in tokens.
+            answers: How many answers to ask for to each held-out row.
             asking: How a remote model is asked: requests_per_minute, workers, attempts.
             registry: Where the champion is recorded; empty promotes nothing.
             work_dir: Where a killed step, or the next run, finds what was done and paid.
@@ -136,12 +144,16 @@ def build_tuning_pipeline(
                     options=options,
                     tables=tables,
                     task=task,
+                    metric=metric,
+                    scoring=scoring,
                     margin=margin,
                     guard_uri=guard_uri,
                     guard_margin=guard_margin,
                     judge_model=judge_model,
                     judge_prompt=judge_prompt,
                     max_output_tokens=max_output_tokens,
+                    answers=answers,
+                    group_by=group_by,
                     asking=asking,
                     seed=seed,
                     min_new_rows=min_new_rows,
@@ -199,7 +211,7 @@ def build_tuning_pipeline(
                     learning_rate_multiplier=learning_rate_multiplier,
                     options=options,
                 )
-                answers = _evaluate(
+                predictions = _evaluate(
                     backend,
                     base_model,
                     model=tuned.outputs["model"],
@@ -211,12 +223,12 @@ def build_tuning_pipeline(
                     settings=prepared.outputs["asking"],
                     work_dir=work_dir,
                 )
-                compared = compare_models(**answers, settings=prepared.outputs["scoring"])
+                compared = compare_models(**predictions, settings=prepared.outputs["scoring"])
                 _uncached(
                     conclude_run(
                         comparison=compared.outputs["comparison"],
                         model=tuned.outputs["model"],
-                        **{name: answers[name] for name in ("tuned", "base", "champion")},
+                        **{name: predictions[name] for name in ("tuned", "base", "champion")},
                         problems=valid.outputs["problems"],
                         split=split.outputs["split"],
                         plan=plan.outputs["plan"],

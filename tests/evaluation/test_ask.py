@@ -268,3 +268,28 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         predict_rows(Service(), "m", str(path), str(tmp_path / "out"))
     assert "2" in str(caught.value)
+
+
+def test_predictions_have_their_rows_content_group_and_short_fields(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"input_text": "question", "output_text": "answer", "customer": 7, "language": "ja"}
+    rows = [row, row, row | {"input_text": "another question", "notes": "x" * 200}]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    predict_rows(Service(), "m", str(path), str(tmp_path / "out"), group_by="customer")
+    first, repeat, other = predictions.read(tmp_path / "out")
+    assert first.id != repeat.id
+    assert first.hash == repeat.hash != other.hash
+    assert [each.group for each in (first, repeat, other)] == ["7"] * 3
+    assert first.fields == other.fields == {"customer": 7, "language": "ja"}
+
+
+def test_a_row_is_asked_as_often_as_wanted_and_each_answer_is_timed(rows, tmp_path):
+    service, out = Service(), str(tmp_path / "out")
+    pace = RequestPacing(workers=2)
+    for _ in "12":
+        predict_rows(service, "m", str(rows), out, pace=pace, answers=3)
+    found = predictions.read(out)
+    assert len(found) == len(service.billed) == 36
+    assert [row.answer for row in found[:4]] == [0, 1, 2, 0]
+    assert len({row.id for row in found}) == 12
+    assert all(row.seconds is not None and row.seconds >= 0 for row in found)

@@ -119,6 +119,40 @@ def test_a_loss_in_a_declared_slice_keeps_a_better_model_back(tmp_path):
     assert (found.verdict, "language=ja" in found.reason) == ("worse", True)
 
 
+def test_a_second_look_at_the_same_rows_asks_for_more(tmp_path):
+    for name, right in (("tuned", 36), ("base", 22)):
+        predictions(tmp_path / name, right)
+    given = {name: artifact(tmp_path / name) for name in ("tuned", "base")}
+    assert compared(given, tmp_path).verdict == "better"
+    first = json.loads((tmp_path / "comparison").read_text())
+    assert first["scores"]["tuned"]["look"] == 1
+    other = [first["look"] | {"answers": str(number)} for number in range(40)]
+    found = compared(given, tmp_path, looks=other)
+    again = json.loads((tmp_path / "comparison").read_text())
+    assert again["scores"]["tuned"]["look"] == 41
+    assert again["comparisons"]["base"]["confidence"] == pytest.approx(1 - 0.1 / (41 * 42))
+    assert again["comparisons"]["base"]["low"] < first["comparisons"]["base"]["low"]
+    assert "99.99 % interval" in found.reason
+
+
+def test_the_cost_of_an_answer_is_limited(given, tmp_path):
+    rows = [
+        Prediction(str(n), f"q {n}", "yes", "yes", input_tokens=1000, output_tokens=200)
+        for n in range(ROWS)
+    ]
+    write(rows, tmp_path / "tuned")
+    write([replace(row, prediction="no") for row in rows], tmp_path / "base")
+    price = {"read": 1.0, "written": 10.0}
+    found = compared(given, tmp_path, price=price, max_cost_per_answer=0.01)
+    assert found.verdict == "better"
+    assert found.scores["tuned"]["serving"]["cost_usd"] == pytest.approx(0.003)
+    found = compared(given, tmp_path, price=price, max_cost_per_answer=0.001)
+    assert found.verdict == "not-enough-evidence"
+    assert "above the limit of 0.001 USD" in found.reason
+    found = compared(given, tmp_path, max_latency_ms=100.0)
+    assert "95th percentile of latency is limited to 100 ms, but was not measured" in found.reason
+
+
 def test_metrics_are_logged_with_their_intervals(given, tmp_path):
     tuned, base, confusion = dsl.Metrics(), dsl.Metrics(), dsl.ClassificationMetrics()
     compared(given, tmp_path).log(tuned, base, confusion)

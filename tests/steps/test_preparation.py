@@ -11,6 +11,7 @@ from tunepipe.registry import champions, data_history, outcomes
 ROWS = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(4)]
 WRONG = {
     "task": "nope", "margin": 2.0, "guard_margin": -1.0, "max_output_tokens": 0, "seed": -1,
+    "scoring": {"mising": "wrong"}, "metric": "number:much", "answers": 0,
     "asking": {"attempts": 0}, "judge_model": "nope", "judge_prompt": "?",
 }  # fmt: skip
 
@@ -36,10 +37,25 @@ def test_the_settings_of_every_later_step_are_checked(given, name):
 
 
 def test_later_steps_are_given_plain_values_alone(given):
-    found = prepare(**given, margin=0.1, asking={"workers": 2}, judge_model="gemini-3.5-flash")
+    asked = {"asking": {"workers": 2}, "scoring": {"missing": "excluded"}}
+    found = prepare(**given, **asked, margin=0.1, judge_model="gemini-3.5-flash")
     assert (found.Output, found.champion, found.guard_fingerprint) == ("changed", "", "")
-    assert found.asking == {"max_output_tokens": 256, "workers": 2}
-    assert found.scoring == {"task": "auto", "margin": 0.1, "guard_margin": 0.0, "seed": 0}
+    assert found.asking == {
+        "max_output_tokens": 256,
+        "answers": 1,
+        "group_by": "",
+        "workers": 2,
+    }
+    assert found.scoring == {
+        "task": "auto",
+        "metric": "",
+        "margin": 0.1,
+        "guard_margin": 0.0,
+        "seed": 0,
+        "missing": "excluded",
+        "looks": [],
+        "price": {},
+    }
     assert found.judging == {"model": "gemini-3.5-flash", "prompt": ""}
     assert json.loads(json.dumps(found)) == list(found)
 

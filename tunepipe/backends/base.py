@@ -94,12 +94,16 @@ class Prompt:
 class Answer:
     """A model's answer; `text` is None where the model gave none.
 
-    Function calls are lines of the text, as `data.parts` writes them.
+    Function calls are lines of the text, as `data.parts` writes them. What the answer
+    took is None where it is not known: `seconds` of one request, tokens read and written.
     """
 
     id: str
     text: str | None
     error: str = ""
+    seconds: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class Tuner(Protocol):

@@ -97,6 +97,17 @@ SliceBy = Annotated[
         "language, or a field of the rows.",
     ),
 ]
+Answers = Annotated[
+    int, typer.Option(metavar="K", min=1, help="Answers to ask for to each held-out row.")
+]
+MaxLatencyMs = Annotated[
+    float | None,
+    typer.Option(metavar="MS", help="Promote only if 95 % of the answers take at most this."),
+]
+MaxCostPerAnswer = Annotated[
+    float | None,
+    typer.Option(metavar="USD", help="Promote only if an answer costs at most this, on average."),
+]
 EvalFraction = Annotated[
     float, typer.Option(metavar="F", help="The share of rows that is held out.")
 ]

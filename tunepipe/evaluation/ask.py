@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from tunepipe.backends.answer_file import MEASURED, AnswerFile
 from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.catalog.backends import RequestPacing
 from tunepipe.data.formats import Example, input_text
@@ -28,55 +28,10 @@ from tunepipe.errors import CloudError, TunepipeError
 from tunepipe.gcp import retries
 from tunepipe.gcp.retries import root_of, status_of
 from tunepipe.progress import Progress
+from tunepipe.splitting.row_keys import Key, key
 
-
-@dataclass
-class AnswerFile:
-    """A file of answers, open for more of them, and what it holds.
-
-    Each answer is on the disk when `add` returns. A question without an answer is not held, and so
-    is asked again by whoever opens the file next.
-
-    Args:
-        file: The open file.
-        answered: The text of each answer, by the question's id.
-        errors: Why a question of this time has no answer, by its id.
-    """
-
-    file: IO[bytes]
-    answered: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def open(cls, path: Path) -> AnswerFile:
-        """Open a file of answers; it and its folder are made where they are not there."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-        file.seek(0)
-        held = file.read()
-        # A step that was killed may have left half a line.
-        file.truncate(held.rfind(b"\n") + 1)
-        lines = [json.loads(line) for line in held.split(b"\n")[:-1]]
-        return cls(file, {line["id"]: line["text"] for line in lines if line["text"] is not None})
-
-    def add(self, answer: Answer) -> None:
-        """Keep one answer; several threads may do so at a time."""
-        line = json.dumps({"id": answer.id, "text": answer.text}).encode() + b"\n"
-        with self._lock:
-            if answer.text is None:
-                self.errors[answer.id] = answer.error or "no answer"
-            else:
-                self.answered[answer.id] = answer.text
-            self.file.write(line)
-            self.file.flush()
-            os.fsync(self.file.fileno())
-
-    def __enter__(self) -> AnswerFile:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.file.close()
+# A field of a row that is this short can name a slice of the rows.
+_MAX_FIELD_CHARACTERS = 100
 
 
 # No row passes these.
@@ -101,9 +56,14 @@ def predict_rows(
     settings: Mapping[str, Any] | None = None,
     pace: RequestPacing | None = None,
     limit: RequestLimit | None = None,
+    group_by: str = "",
+    answers: int = 1,
     progress: Progress = lambda event: None,
 ) -> Outcome:
     """Predict every row of a dataset and write the predictions in the rows' order.
+
+    Each prediction has the hash of its row's content, its group, and the short fields of the row,
+    by which the rows can be sliced.
 
     Args:
         backend: Its `predict` is asked.
@@ -114,6 +74,8 @@ def predict_rows(
         settings: Passed to `predict`.
         pace: How fast; None hands all rows over at once.
         limit: Shared with other models that are asked at the same time; None makes one of `pace`.
+        group_by: What the split grouped the rows by; "" for nothing.
+        answers: How many answers to ask for to each row, >= 1.
         progress: Told of `done`, `total`, `unanswered` and `seconds_left`.
 
     Raises:
@@ -121,19 +83,22 @@ def predict_rows(
         CloudError: The service refused in a way that no row will pass, or answered no row at all.
     """
     examples = list(read_examples(rows_path))
+    group = key(group_by, "group_by") if group_by else None
     settings, pace = dict(settings or {}), pace or RequestPacing()
     path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
     with AnswerFile.open(path) as work:
         pending = [
-            Prompt(one.id, one.messages, one.fields, one.format)
+            Prompt(_answer_id(one, number), one.messages, one.fields, one.format)
             for one in examples
-            if one.id not in work.answered
+            for number in range(answers)
+            if _answer_id(one, number) not in work.answered
         ]
-        told = _Told(progress, len(examples), len(examples) - len(pending))
+        total = answers * len(examples)
+        told = _Told(progress, total, total - len(pending))
         for answer in ask_all(backend, model, pending, settings, pace, limit):
             work.add(answer)
             told.of(answer)
-    rows = [_prediction(one, work.answered, work.errors) for one in examples]
+    rows = [_prediction(one, number, work, group) for one in examples for number in range(answers)]
     unanswered = sum(row.prediction is None for row in rows)
     if rows and unanswered == len(rows):
         raise CloudError(
@@ -178,7 +143,9 @@ def ask_all(
 
     def ask(prompt: Prompt) -> Answer:
         with shared:
-            return next(backend.predict(model, [prompt], **settings))
+            start = time.monotonic()
+            answer = next(backend.predict(model, [prompt], **settings))
+            return replace(answer, seconds=round(time.monotonic() - start, 4))
 
     def one(prompt: Prompt) -> Answer | Exception | None:
         if stopped.is_set():
@@ -285,16 +252,48 @@ class _Told:
         )
 
 
-def _prediction(
-    example: Example, answered: Mapping[str, str], errors: Mapping[str, str]
-) -> Prediction:
-    text = answered.get(example.id)
-    error = "" if text is not None else errors.get(example.id, "no answer")
+def _answer_id(example: Example, number: int) -> str:
+    return f"{example.id}/{number}" if number else example.id
+
+
+def _prediction(example: Example, number: int, work: AnswerFile, group: Key | None) -> Prediction:
+    name = _answer_id(example, number)
+    answer = work.answered.get(name) or Answer(name, None, work.errors.get(name, "no answer"))
     # The input is for people: files are named in it, and listed for the report.
     media = media_of(example.fields)
     question = readable_prompt(input_text(example)) if media else input_text(example)
-    fields = {"media": media} if media else {}
-    return Prediction(example.id, question, example.reference, text, error, fields=fields)
+    return Prediction(
+        example.id,
+        question,
+        example.reference,
+        answer.text,
+        answer.error,
+        group=group(example.fields, question, example.reference) if group else "",
+        # Without the number that tells a row from its repeats.
+        hash=example.id.partition("-")[0],
+        answer=number,
+        **{measure: getattr(answer, measure) for measure in MEASURED},
+        fields={**_short_fields(example), **({"media": media} if media else {})},
+    )
+
+
+def _short_fields(example: Example) -> dict[str, Any]:
+    """Return the fields that can name a slice: short texts, whole numbers and booleans."""
+    taken = {"id", "input", "reference", "prediction", "error", "group", "hash", "answer"}
+    return {
+        name: value
+        for name, value in example.fields.items()
+        if name not in taken
+        and name not in MEASURED
+        and isinstance(value, (str, bool, int))
+        and len(str(value)) <= _MAX_FIELD_CHARACTERS
+        and value not in (question_of(example), example.reference)
+    }
+
+
+def question_of(example: Example) -> str:
+    """Return the last message of the prompt, which many formats keep in a field of its own."""
+    return str(example.messages[-1]["content"]) if example.messages else ""
 
 
 def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[str, Any]) -> Path:

@@ -16,11 +16,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from tunepipe.backends.answer_file import AnswerFile
 from tunepipe.backends.base import Answer
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
-from tunepipe.evaluation.ask import AnswerFile
 from tunepipe.evaluation.comparison import EXCLUDED, Comparison, compare
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
@@ -236,8 +236,8 @@ def _remembering(ask: Ask, replies: AnswerFile | None) -> Ask:
         return ask
 
     def asked(question: str) -> str:
-        if (known := replies.answered.get(_id(question))) is not None:
-            return known
+        if known := replies.answered.get(_id(question)):
+            return str(known.text)
         text = ask(question)
         replies.add(Answer(_id(question), text))
         return text

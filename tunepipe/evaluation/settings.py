@@ -12,10 +12,20 @@ from tunepipe.catalog.schema import Model
 from tunepipe.data.formats import Example
 from tunepipe.data.parts import MEDIA, kinds_of
 from tunepipe.errors import DataError, UsageError
+from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
-from tunepipe.evaluation.tasks import check_task
+from tunepipe.evaluation.normalization import NORMALIZATIONS
+from tunepipe.evaluation.tasks import LIMITS, MISSING, check_task
 
-_WHOLE = {"eval_min": (0,), "eval_max": (0,), "max_output_tokens": (1,), "seed": (0, SEED_MAX)}
+_WHOLE = {
+    "eval_min": (0,),
+    "eval_max": (0,),
+    "max_output_tokens": (1,),
+    "answers": (1, 100),
+    "seed": (0, SEED_MAX),
+}
+# What `scoring` may hold besides the pipeline's own parameters.
+SCORING = ("normalize", "missing", "slice_by", "metric_code", *LIMITS)
 # The least, the most, and whether whole numbers alone are taken.
 _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
     **PACING_OPTIONS,
@@ -42,9 +52,9 @@ def check_settings(
     """Refuse values that a step after the tuning would refuse, or that switch the gate off.
 
     Args:
-        settings: Those of task, margin, guard_margin, eval_fraction, eval_min, eval_max,
-            max_output_tokens, seed, asking, judge_model and judge_prompt that were given; others
-            are passed over.
+        settings: Those of task, metric, scoring, margin, guard_margin, eval_fraction, eval_min,
+            eval_max, max_output_tokens, answers, seed, asking, judge_model and judge_prompt that
+            were given; others are skipped.
         backend: The backend that tunes, whose models are asked.
         catalog: The dated tables; None for the package's own.
 
@@ -59,10 +69,33 @@ def check_settings(
     if "eval_fraction" in settings:
         check_fraction(settings["eval_fraction"], "eval_fraction")
     check_task(settings.get("task", "auto"))
+    _check_scoring(settings.get("scoring", {}), str(settings.get("metric", "")))
     _check_asking(settings.get("asking", {}), backend)
     _check_judge(
         settings.get("judge_model", ""), settings.get("judge_prompt", ""), catalog or load_catalog()
     )
+
+
+def _check_scoring(scoring: Any, metric: str) -> None:
+    """Refuse settings of the comparison that mean nothing, and a broken metric of one's own."""
+    if not isinstance(scoring, Mapping):
+        raise UsageError("must be a mapping", where="scoring", fix='such as {"missing": "wrong"}')
+    for name in scoring:
+        if name not in SCORING:
+            raise UsageError("unknown setting", where=f"scoring.{name}", fix=hint(name, SCORING))
+    for name, known in (("normalize", NORMALIZATIONS), ("missing", MISSING)):
+        if scoring.get(name, known[0]) not in known:
+            raise UsageError(
+                f"{scoring[name]!r} is not known", where=f"scoring.{name}", fix=", ".join(known)
+            )
+    for name in LIMITS:
+        check_range(scoring.get(name, 0), f"scoring.{name}", 0)
+    slices = scoring.get("slice_by", [])
+    if not isinstance(slices, list) or not all(isinstance(name, str) for name in slices):
+        raise UsageError(
+            "must be a list of names", where="scoring.slice_by", fix='such as ["language"]'
+        )
+    load_metric(metric, str(scoring.get("metric_code", "")))
 
 
 def check_parts(examples: Iterable[Example], model: Model, judge_model: str = "") -> None:

@@ -10,6 +10,7 @@ from tunepipe.data.predictions import Prediction, read
 from tunepipe.evaluation.comparison import Gate, Limits
 from tunepipe.evaluation.score import Evaluation, evaluate
 from tunepipe.files import write_json
+from tunepipe.registry.looks import count, describe
 from tunepipe.steps.artifacts import Artifact, paths_of
 
 _WHOLE = ("seed", "look")
@@ -44,7 +45,10 @@ def compare_step(
     comparison_path: str,
     *,
     guard_margin: float = 0.0,
-    limits: Limits | None = None,
+    max_latency_ms: float = 0.0,
+    max_cost_per_answer: float = 0.0,
+    price: Mapping[str, float] | None = None,
+    looks: Sequence[Mapping[str, Any]] = (),
     **settings: Any,
 ) -> Compared:
     """Compare models on the same rows.
@@ -54,7 +58,11 @@ def compare_step(
             of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out.
         comparison_path: The JSON file to write: scores, comparisons, verdict, reason and flips.
         guard_margin: The largest acceptable loss on the guard set, 0..1.
-        limits: What an answer of the tuned model may take.
+        max_latency_ms: The longest acceptable answer (95th percentile) of the tuned model; 0 sets
+            no limit.
+        max_cost_per_answer: The largest acceptable mean cost, in US dollars; 0 sets no limit.
+        price: US dollars for a million tokens `read` and `written`; None or {} if not known.
+        looks: The earlier decisions of the registry (`registry.looks`).
         settings: See `tunepipe.evaluation.score.Settings`; `margin` is the largest acceptable loss
             against the champions.
 
@@ -64,7 +72,10 @@ def compare_step(
     rows = {name: read(path) for name, path in paths_of(predictions).items()}
     # KFP turns the whole numbers of a mapping into 1.0.
     settings |= {name: int(settings[name]) for name in _WHOLE if name in settings}
-    result = _compare(rows, guard_margin, limits or Limits(), settings)
+    look = describe(rows["tuned"])
+    settings = {**settings, "look": count(look, looks)}
+    limits = Limits(max_latency_ms, max_cost_per_answer)
+    result = _compare(rows, guard_margin, limits, price or {}, settings) | {"look": look}
     write_json(result, comparison_path)
     return Compared(result["verdict"], result["reason"], result["scores"])
 
@@ -73,6 +84,7 @@ def _compare(
     rows: Mapping[str, Sequence[Prediction]],
     guard_margin: float,
     limits: Limits,
+    price: Mapping[str, float],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     base = evaluate(rows["tuned"], _others(rows, "base"), **settings)
@@ -93,12 +105,15 @@ def _compare(
         base.comparison,
         **{name: each.comparison for name, each in others.items()},
         slices=list(dict.fromkeys(lost)),
-        serving=base.serving,
+        serving=with_cost(base.serving, price),
         limits=limits,
     )
     verdict, reason = gate.decide()
     details = base.details()
-    scores = {name: each.baseline_details() for name, each in others.items() if name != "guard"}
+    scores = {"tuned": details, "base": base.baseline_details(), "champion": None}
+    scores |= {name: each.baseline_details() for name, each in others.items() if name != "guard"}
+    for each in filter(None, scores.values()):
+        each["serving"] = with_cost(each["serving"], price)
     comparisons = {
         name: each.comparison.as_json() | {"differences": each.details()["differences"]}
         for name, each in others.items()
@@ -108,7 +123,7 @@ def _compare(
         "verdict": verdict,
         "reason": reason,
         "task": base.task.name,
-        "scores": {"tuned": details, "base": base.baseline_details(), "champion": None, **scores},
+        "scores": scores,
         "comparisons": {
             "base": details["comparison"],
             "champion": None,
@@ -117,6 +132,17 @@ def _compare(
         },
         "flips": base.flips,
     }
+
+
+def with_cost(
+    serving: Mapping[str, float | None], price: Mapping[str, float]
+) -> dict[str, float | None]:
+    """Add `cost_usd`, the mean cost of an answer, where tokens and price are known."""
+    read, written = serving.get("input_tokens"), serving.get("output_tokens")
+    if not price or read is None or written is None:
+        return dict(serving)
+    cost = (read * price["read"] + written * price["written"]) / 1e6
+    return {**serving, "cost_usd": cost}
 
 
 def _champions(others: Mapping[str, Evaluation]) -> list[Evaluation]:

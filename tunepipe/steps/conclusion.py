@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.registry import data_history
+from tunepipe.registry import data_history, looks
 from tunepipe.registry.evaluations import import_step
 from tunepipe.steps.artifacts import Artifact, model_of, paths_of
 from tunepipe.steps.judging import judge_step
@@ -84,7 +85,9 @@ def conclude_step(
         {"data_changes": changes} if changes else {},
     )
     record_step(comparison, pages["report"].uri, registry, run)
-    # 3. Only a model that is better goes into service.
+    # 3. Only a model that is better goes into service, and the rows have decided once more.
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    looks.record(registry, run, compared.get("look", {}), compared["verdict"], now)
     if compared["verdict"] == BETTER:
         version = promote_step(model_of(model), comparison, registry, run)
         decision = f"champion {version}: {compared['reason']}" if version else compared["reason"]

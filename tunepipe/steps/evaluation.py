@@ -64,8 +64,8 @@ def evaluate(
             base model are asked them too.
         outputs: The predictions files of `tuned`, `base`, `champion`, `guard_tuned` and
             `guard_base`.
-        settings: workers, requests_per_minute and attempts set the pace; the rest goes to
-            `predict`.
+        settings: workers, requests_per_minute and attempts set the pace; `group_by` names the
+            rows' groups and `answers` how often each row is asked; the rest goes to `predict`.
         work_dir: Folder where answers are kept as they come; "" keeps them next to the outputs.
 
     Returns:
@@ -84,9 +84,14 @@ def evaluate(
                 for name in ("tuned", "base")
             ),
         ]
-        own = {name: value for name, value in settings.items() if name not in PACING_OPTIONS}
+        taken = {*PACING_OPTIONS, "group_by", "answers"}
+        own = {name: value for name, value in settings.items() if name not in taken}
+        rows_as = {
+            "group_by": str(settings.get("group_by", "")),
+            "answers": int(settings.get("answers", 1)),
+        }
         pacing = find_backend(backend).pacing.with_options(settings)
-        _ask(predictor, pacing, requests, work_dir, own)
+        _ask(predictor, pacing, requests, work_dir, own, rows_as)
     counts = {request.name: _counts(request.out) for request in requests}
     tuned = counts.pop("tuned")
     return tuned | {
@@ -116,6 +121,7 @@ def _ask(
     requests: Sequence[Request],
     work_dir: str,
     settings: Mapping[str, Any],
+    rows_as: Mapping[str, Any],
 ) -> None:
     """Ask each model in a thread of its own; all of them share workers and request limit."""
     by_model: dict[str, list[Request]] = {}
@@ -129,7 +135,7 @@ def _ask(
     def ask_model(model: str) -> None:
         # One after the other: the answers to all rows of a model are kept in one work file.
         for rows, same in _by_rows(by_model[model]).items():
-            _ask_rows(predictor, pace, limit, same[0], rows, work_dir, settings)
+            _ask_rows(predictor, pace, limit, same[0], rows, work_dir, settings, rows_as)
             for copy in same[1:]:
                 shutil.copyfile(same[0].out, copy.out)
 
@@ -156,6 +162,7 @@ def _ask_rows(
     rows: str,
     work_dir: str,
     settings: Mapping[str, Any],
+    rows_as: Mapping[str, Any],
 ) -> None:
     if why := predictor.reason_unserved(request.model):
         examples = read_examples(rows)
@@ -171,6 +178,7 @@ def _ask_rows(
         settings=settings,
         pace=pace,
         limit=limit,
+        **(rows_as if not request.name.startswith("guard") else {"answers": rows_as["answers"]}),
         progress=lambda event: progress.report(stage="evaluate", model=request.name, **event),
     )
 

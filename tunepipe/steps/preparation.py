@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tunepipe.catalog.backends import find_backend
-from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.gcp.generations import identity
 from tunepipe.gcp.storage import local_files
-from tunepipe.registry import data_history
+from tunepipe.registry import data_history, looks
 from tunepipe.steps.cloud_checks import check_step
 from tunepipe.steps.promotion import lookup_step
 
@@ -25,8 +25,10 @@ class Prepared(NamedTuple):
         champion: The model in service; "" if there is none.
         guard_fingerprint: Of the guarded rows; "" if there are none.
         unchanged_since: A sentence that names the run that has seen the same data, or "".
-        asking: Settings of the evaluation: max_output_tokens and how models are asked.
-        scoring: Settings of the comparison: task, margin, guard_margin, seed.
+        asking: Settings of the evaluation: max_output_tokens, answers, group_by, and how models
+            are asked.
+        scoring: Settings of the comparison: task, metric, margin, guard_margin, seed, those of the
+            mapping `scoring`, the price of an answer, and the earlier decisions (`looks`).
         judging: Settings of the judge: model and prompt.
     """
 
@@ -59,8 +61,8 @@ def prepare_step(
         place: project, region and root of the run; empty outside Google Cloud.
         model: backend, base_model, options and tables.
         history: registry, series, min_new_rows and format.
-        settings: task, margin, guard_margin, max_output_tokens, seed, asking, judge_model and
-            judge_prompt.
+        settings: task, metric, scoring, margin, guard_margin, max_output_tokens, answers,
+            group_by, seed, asking, judge_model and judge_prompt.
         run: The run's id.
         inlined: Whether Google's template is a part of the pipeline.
 
@@ -71,7 +73,8 @@ def prepare_step(
     """
     backend, tables = str(model["backend"]), model["tables"]
     # What a step after the tuning would refuse is refused here, before anything is paid.
-    check_settings(settings, backend, load_catalog(tables))
+    catalog = load_catalog(tables)
+    check_settings(settings, backend, catalog)
     if find_backend(backend).in_cloud:
         print(check_step(**place, **model, inlined=inlined))
     fingerprint = identity(dataset_uri).fingerprint
@@ -83,7 +86,20 @@ def prepare_step(
         served = lookup_step(history["registry"])
         champion = served.model if served else ""
         guard = _check_guard(guard_uri)
-    return Prepared(changed, fingerprint, champion, guard, since, **_mappings(settings))
+    found = _mappings(settings)
+    found["scoring"] |= {
+        "looks": [] if since else looks.earlier(history["registry"], run),
+        "price": _price(catalog, str(model["base_model"])),
+    }
+    return Prepared(changed, fingerprint, champion, guard, since, **found)
+
+
+def _price(catalog: Catalog, model: str) -> dict[str, float]:
+    """Return what a model charges for a million tokens; {} if that is not known."""
+    price = catalog.prices.answers.get(model)
+    if price is None:
+        return {}
+    return {"read": price.usd_per_million_read, "written": price.usd_per_million_written}
 
 
 def _check_guard(uri: str) -> str:
@@ -98,9 +114,10 @@ def _check_guard(uri: str) -> str:
 
 def _mappings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Sort the settings by the step that needs them, so that each caches on its own alone."""
-    scoring = ("task", "margin", "guard_margin", "seed")
+    scoring = ("task", "metric", "margin", "guard_margin", "seed")
+    asking = ("max_output_tokens", "answers", "group_by")
     return {
-        "asking": {"max_output_tokens": settings["max_output_tokens"], **settings["asking"]},
-        "scoring": {name: settings[name] for name in scoring},
+        "asking": {**{name: settings[name] for name in asking}, **settings["asking"]},
+        "scoring": {**{name: settings[name] for name in scoring}, **settings["scoring"]},
         "judging": {"model": settings["judge_model"], "prompt": settings["judge_prompt"]},
     }

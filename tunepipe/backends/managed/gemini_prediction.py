@@ -159,4 +159,9 @@ def _answer(prompt_id: str, response: Any) -> Answer:
     if not text:
         reason = candidate.finish_reason and candidate.finish_reason.name
         return Answer(prompt_id, None, f"no text came, and the model stopped for {reason}")
-    return Answer(prompt_id, text)
+    usage = response.usage_metadata
+    written = (
+        (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0) if usage else 0
+    )
+    read = usage.prompt_token_count if usage else None
+    return Answer(prompt_id, text, input_tokens=read, output_tokens=written or None)

@@ -32,7 +32,7 @@ LOCAL = "local"
 # Options of `run` that go to the pipeline, and to the job around it, as they are.
 _PARAMETERS = (
     *("format", "eval_fraction", "eval_min", "eval_max", "group_by", "stratify_by"),
-    *("learning_rate_multiplier", "seed", "task", "margin", "notify"),
+    *("learning_rate_multiplier", "seed", "task", "metric", "margin", "answers", "notify"),
 )
 # Options that say how a run is started, and not what is run.
 _SURROUNDINGS = ("context", "runs", "wait", "dry_run", "again", "yes", "json")
@@ -65,7 +65,14 @@ def run(
     group_by: options.GroupBy = "",
     stratify_by: options.StratifyBy = "",
     task: options.Task = "auto",
+    metric: options.Metric = "",
+    normalize: options.Normalize = "strict",
+    missing: options.Missing = "wrong",
+    slice_by: options.SliceBy = None,
     margin: options.Margin = 0.0,
+    answers: options.Answers = 1,
+    max_latency_ms: options.MaxLatencyMs = None,
+    max_cost_per_answer: options.MaxCostPerAnswer = None,
     seed: options.Seed = 0,
     max_cost_usd: options.MaxCostUsd = None,
     tokenizer: options.Tokenizer = "",
@@ -199,12 +206,13 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
         "max_cost_usd": options.positive(given["max_cost_usd"], "--max-cost-usd"),
         "tables": over,
         "options": own,
+        "scoring": _scoring(given),
         **pairs(given["param"], "--param"),
     }
     for name in ("project", "region"):  # the plan and the request go by the option
         if name in parameters:
             raise UsageError(f"use --{name} instead", where=f"--param {name}", fix=f"--{name}")
-    for name in ("tables", "options"):
+    for name in ("tables", "options", "scoring"):
         if not isinstance(parameters[name], Mapping):
             raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
     check_settings(parameters, model.backend, load_catalog(parameters["tables"]))
@@ -216,6 +224,24 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
         emails=tuple(given["email"] or ()),
         **{name: given[name] for name in _PLACE},
     )
+
+
+def _scoring(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the comparison that differ from the defaults."""
+    from tunepipe.evaluation.custom_metrics import load
+
+    custom = load(given["metric"])
+    settings = {
+        "normalize": "" if given["normalize"] == "strict" else given["normalize"],
+        "missing": "" if given["missing"] == "wrong" else given["missing"],
+        "slice_by": given["slice_by"] or [],
+        "metric_code": custom.code if custom else "",
+        "max_latency_ms": options.positive(given["max_latency_ms"], "--max-latency-ms"),
+        "max_cost_per_answer": options.positive(
+            given["max_cost_per_answer"], "--max-cost-per-answer"
+        ),
+    }
+    return {name: value for name, value in settings.items() if value}
 
 
 def show_run_plan(

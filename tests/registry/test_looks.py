@@ -1,0 +1,59 @@
+"""The registry counts how often the same held-out rows have decided."""
+
+import pytest
+
+from tunepipe.data.predictions import Prediction
+from tunepipe.evaluation.significance import confidence_of_look
+from tunepipe.registry import looks
+
+
+def rows(numbers, answer="a"):
+    return [Prediction(str(n), "q", "r", f"{answer} {n}", hash=f"row {n}") for n in numbers]
+
+
+def test_the_same_rows_are_looked_at_again_and_fresh_rows_are_not():
+    first, same, grown, fresh = (
+        looks.describe(rows(numbers, answer))
+        for numbers, answer in (
+            (range(200), "a"),
+            (range(200), "b"),
+            (range(300), "c"),
+            (range(1000, 1200), "d"),
+        )
+    )
+    assert looks.count(first, []) == 1
+    assert looks.count(same, [first]) == 2
+    assert looks.count(grown, [first, same]) == 3
+    assert looks.count(fresh, [first, same, grown]) == 1
+
+
+def test_the_same_answers_are_not_another_look():
+    first = looks.describe(rows(range(50)))
+    assert looks.count(looks.describe(rows(range(50))), [first, first]) == 1
+
+
+@pytest.mark.parametrize("shared", [0, 50, 100, 200])
+def test_the_overlap_is_estimated_from_a_few_hashes(shared):
+    left, right = rows(range(200)), rows(range(200 - shared, 400 - shared))
+    found = looks.overlap(looks.describe(left)["rows"], looks.describe(right)["rows"])
+    assert found == pytest.approx(shared / (400 - shared), abs=0.2)
+
+
+def test_a_run_is_recorded_once_and_does_not_count_itself(tmp_path):
+    place = str(tmp_path / "registry")
+    assert looks.earlier(place, "r1") == looks.earlier("", "r1") == []
+    look = looks.describe(rows(range(20)))
+    for _ in "12":
+        looks.record(place, "r1", look, "better", "2026-11-26T00:00:00+00:00")
+    assert looks.earlier(place, "r1") == []
+    assert looks.earlier(place, "r2") == [look]
+    looks.record("", "r1", look, "better", "")
+    looks.record(place, "r3", {}, "better", "")
+    assert len(looks.earlier(place, "r2")) == 1
+
+
+def test_all_looks_together_err_in_five_of_a_hundred_at_most():
+    spent = [(1 - confidence_of_look(look)) / 2 for look in range(1, 10_000)]
+    assert spent[0] == pytest.approx(0.025)
+    assert sum(spent) <= 0.05
+    assert spent == sorted(spent, reverse=True)

@@ -1,0 +1,68 @@
+"""Answers that are paid for, kept on the disk as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tunepipe.backends.base import Answer
+
+# What an answer took, as far as it was measured.
+MEASURED = ("seconds", "input_tokens", "output_tokens")
+
+
+@dataclass
+class AnswerFile:
+    """A file of answers, open for more of them, and what it holds.
+
+    Each answer is on the disk when `add` returns. A question without an answer is not held, and so
+    is asked again by whoever opens the file next.
+
+    Args:
+        file: The open file.
+        answered: Each answer, by the question's id.
+        errors: Why a question of this time has no answer, by its id.
+    """
+
+    file: IO[bytes]
+    answered: dict[str, Answer] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, path: Path) -> AnswerFile:
+        """Open a file of answers; it and its folder are made where they are not there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+        file.seek(0)
+        held = file.read()
+        # A step that was killed may have left half a line.
+        file.truncate(held.rfind(b"\n") + 1)
+        answers = [Answer(**json.loads(line)) for line in held.split(b"\n")[:-1]]
+        return cls(file, {answer.id: answer for answer in answers if answer.text is not None})
+
+    def add(self, answer: Answer) -> None:
+        """Keep one answer; several threads may do so at a time."""
+        record = {"id": answer.id, "text": answer.text}
+        record |= {
+            name: getattr(answer, name) for name in MEASURED if getattr(answer, name) is not None
+        }
+        line = json.dumps(record).encode() + b"\n"
+        with self._lock:
+            if answer.text is None:
+                self.errors[answer.id] = answer.error or "no answer"
+            else:
+                self.answered[answer.id] = answer
+            self.file.write(line)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+
+    def __enter__(self) -> AnswerFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()

@@ -1,0 +1,83 @@
+"""How often held-out rows have decided about a promotion, kept next to the champion's record.
+
+`looks/RUN.json` has, for each run that decided, which rows it used (the smallest hashes of their
+contents, which tell how much two sets of rows have in common) and which answers it compared. Who
+looks again and again at the same rows finds a better model by chance; the comparison counts the
+looks and asks for more each time (`evaluation.significance.confidence_of_look`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tunepipe.data.predictions import Prediction
+from tunepipe.gcp import storage
+from tunepipe.registry import champions
+
+# The smallest hashes of a set tell how much of it another set shares, to about 0.1.
+_KEPT_HASHES, _HASH_DIGITS = 32, 8
+_MAX_LOOKS = 200
+# Sets of rows that share less than this count as fresh rows.
+SAME_ROWS = 0.2
+
+
+def describe(rows: Iterable[Prediction]) -> dict[str, Any]:
+    """Describe what a comparison looks at: the rows, and the tuned model's answers to them."""
+    rows = list(rows)
+    hashes = sorted({_digest(row.hash or row.id)[:_HASH_DIGITS] for row in rows})
+    answers = _digest(json.dumps(sorted([row.id, row.answer, row.prediction] for row in rows)))
+    return {"rows": hashes[:_KEPT_HASHES], "answers": answers[:16]}
+
+
+def count(look: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> int:
+    """Count the looks at the same rows, this one included; the same answers count once."""
+    answers = {
+        str(other["answers"])
+        for other in earlier
+        if overlap(look["rows"], other["rows"]) >= SAME_ROWS
+    }
+    return 1 + len(answers - {look["answers"]})
+
+
+def overlap(rows: Sequence[str], others: Sequence[str]) -> float:
+    """Estimate which share of two sets of rows is in both, from their smallest hashes."""
+    smallest = sorted({*rows, *others})[: max(len(rows), len(others))]
+    return len(set(smallest) & set(rows) & set(others)) / max(len(smallest), 1)
+
+
+def earlier(registry: str, run: str) -> list[dict[str, Any]]:
+    """Return the looks of all other runs, the newest 200.
+
+    Args:
+        registry: A folder or a gs:// prefix; "" has none.
+        run: The run that asks; a second try of the same run is not another look.
+    """
+    if not registry:
+        return []
+    files = storage.matching_files(champions.address(registry, "looks/*.json"))
+    looks = [json.loads(storage.read_bytes(file)) for file in files[-_MAX_LOOKS:]]
+    return [{k: look[k] for k in ("rows", "answers")} for look in looks if look["run"] != run]
+
+
+def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: str) -> None:
+    """Record that a run has decided; once, however often it is tried.
+
+    Args:
+        registry: A folder or a gs:// prefix; "" records nothing.
+        run: The run.
+        look: See `describe`; {} records nothing.
+        verdict: What was decided.
+        at: UTC, ISO 8601; the files' order in time.
+    """
+    if not (registry and run and look):
+        return
+    record = {"run": run, "verdict": verdict, "at": at, **look}
+    name = f"looks/{run}.json"
+    storage.write_bytes(json.dumps(record).encode(), champions.address(registry, name))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
