@@ -8,7 +8,8 @@ from tunepipe.catalog.backends import BACKENDS
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.formats import example
 from tunepipe.errors import DataError, UsageError
-from tunepipe.evaluation.settings import check_parts, check_settings
+from tunepipe.evaluation.settings import check_settings
+from tunepipe.evaluation.tasks import check_parts
 
 PRICE = {"usd_per_million_read": 1.0, "usd_per_million_written": 2.0}
 OURS = {"prices": {"answers": {"gemini-9-flash": PRICE}}}

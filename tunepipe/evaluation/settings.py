@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
 from tunepipe.catalog.backends import BACKENDS, PACING_OPTIONS
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.catalog.schema import Model
-from tunepipe.data.formats import Example
-from tunepipe.data.parts import MEDIA, kinds_of
-from tunepipe.errors import DataError, UsageError
+from tunepipe.errors import UsageError
 from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
 from tunepipe.evaluation.normalization import NORMALIZATIONS
@@ -96,33 +93,6 @@ def _check_scoring(scoring: Any, metric: str) -> None:
             "must be a list of names", where="scoring.slice_by", fix='such as ["language"]'
         )
     load_metric(metric, str(scoring.get("metric_code", "")))
-
-
-def check_parts(examples: Iterable[Example], model: Model, judge_model: str = "") -> None:
-    """Refuse held-out rows that the model or the judge could not be shown as they are.
-
-    Args:
-        examples: The held-out rows.
-        model: The model that is tuned and asked.
-        judge_model: The judge; "" for none. It reads text alone.
-
-    Raises:
-        DataError: A row holds what one of them does not take; it names the line and the part.
-    """
-    for example in examples:
-        kinds = kinds_of(example.fields)
-        if unknown := sorted(kinds - set(model.takes)):
-            raise DataError(
-                f"the row holds {', '.join(unknown)}, which {model.name} does not take",
-                where=f"line {example.line} of the evaluation rows",
-                fix="remove such rows, or tune a model that takes them",
-            )
-        if judge_model and kinds & MEDIA:
-            raise DataError(
-                f"the row holds {', '.join(sorted(kinds & MEDIA))}, and the judge reads text alone",
-                where=f"line {example.line} of the evaluation rows",
-                fix="leave judge_model out, or remove such rows",
-            )
 
 
 def _check_asking(asking: Any, backend: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from tunepipe.data.parts import read_calls
-from tunepipe.errors import UsageError
+from tunepipe.catalog.schema import Model
+from tunepipe.data.formats import Example
+from tunepipe.data.parts import MEDIA, kinds_of, read_calls
+from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.normalization import normalized
 
 TASKS = ("text", "classification", "json", "calls")
@@ -82,6 +84,33 @@ def check_references(task: str, references: Sequence[str]) -> None:
             object_of(text)
     if task == "classification":
         labels_of(references)
+
+
+def check_parts(examples: Iterable[Example], model: Model, judge_model: str = "") -> None:
+    """Refuse held-out rows that the model or the judge could not be shown as they are.
+
+    Args:
+        examples: The held-out rows.
+        model: The model that is tuned and asked.
+        judge_model: The judge; "" for none. It reads text alone.
+
+    Raises:
+        DataError: A row holds what one of them does not take; it names the line and the part.
+    """
+    for example in examples:
+        kinds = kinds_of(example.fields)
+        if unknown := sorted(kinds - set(model.takes)):
+            raise DataError(
+                f"the row holds {', '.join(unknown)}, which {model.name} does not take",
+                where=f"line {example.line} of the evaluation rows",
+                fix="remove such rows, or tune a model that takes them",
+            )
+        if judge_model and kinds & MEDIA:
+            raise DataError(
+                f"the row holds {', '.join(sorted(kinds & MEDIA))}, and the judge reads text alone",
+                where=f"line {example.line} of the evaluation rows",
+                fix="leave judge_model out, or remove such rows",
+            )
 
 
 def cut_answers(longest_tokens: int, max_output_tokens: int) -> tuple[str, ...]:

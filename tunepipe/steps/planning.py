@@ -10,8 +10,7 @@ from typing import Any
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
-from tunepipe.evaluation.settings import check_parts
-from tunepipe.evaluation.tasks import check_references, check_task, cut_answers
+from tunepipe.evaluation.tasks import check_parts, check_references, check_task, cut_answers
 from tunepipe.files import write_json
 from tunepipe.planning.plan import Plan, plan
 from tunepipe.steps.artifacts import Artifact
