@@ -65,7 +65,7 @@ def compute_train_steps(
     size = {"rows": rows, "tokens_estimated": tokens, "epochs": epochs, "train_steps": train_steps}
     scoring, asking = {"task": task, **scoring}, {"max_output_tokens": max_output_tokens, **asking}
     tuned = {"backend": backend, "model": model, "tables": tables}
-    warnings = check_held_out(eval, scoring, asking, judging.get("model", ""), **tuned)
-    size = {**size, "max_cost_usd": max_cost_usd}
+    warnings, held_out = check_held_out(eval, scoring, asking, judging.get("model", ""), **tuned)
+    size = {**size, "max_cost_usd": max_cost_usd, "eval_rows": held_out}
     found = plan_step(plan.path, tables, options=options, warnings=warnings, **what, **size)
     return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)

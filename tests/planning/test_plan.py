@@ -181,7 +181,7 @@ def test_an_unknown_model_gets_a_suggestion():
 
 def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
     found = steps.plan(240, region="us-central1").as_json()
-    assert list(found) == KEYS
+    assert list(found) == [*KEYS, "eval_rows", "smallest_difference"]
     assert json.loads(json.dumps(found)) == found
 
 
@@ -400,3 +400,22 @@ def test_only_models_that_can_be_tuned_are_suggested():
         load_catalog().find_model("gemini-4-flash")
     assert "gemini-3.5-flash" in caught.value.fix
     assert "2.5" not in caught.value.fix
+
+
+@pytest.mark.parametrize("rows", [10, 30, 100, 1_000, 20_000])
+@pytest.mark.parametrize("differing", [0.05, 0.2, 0.5])
+def test_what_held_out_rows_show_is_what_the_comparison_shows(rows, differing):
+    from tunepipe.evaluation.significance import smallest_difference
+
+    peer = smallest_difference(math.sqrt(differing), rows)
+    assert steps.smallest_difference(rows, differing) == pytest.approx(peer, rel=0.01)
+
+
+def test_the_plan_says_what_the_held_out_rows_show():
+    plan = steps.plan(1000, region="us-central1")
+    assert plan.smallest_difference is None
+    few, many = plan.with_held_out(50), plan.with_held_out(5_000)
+    assert few.as_json()["smallest_difference"] == pytest.approx(0.2, abs=0.03)
+    assert "50 held-out rows show a difference of" in few.warnings[-1]
+    assert many.warnings == plan.warnings
+    assert "5,000 held-out rows show a difference of 1.8 points" in many.explanation[-1]

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from fractions import Fraction
+from statistics import NormalDist
 from typing import Any
 
 from tunepipe.catalog.accelerators import accelerator_table, find_machine
@@ -37,6 +38,11 @@ from tunepipe.planning.costs import (
 ROWS_MIN = 10
 ROWS_RECOMMENDED = 100
 LEARNING_RATE_MULTIPLIER = 1.0
+
+
+# The share of rows on which two models are taken to differ, the one-sided error of a verdict, and
+# a smallest difference that is worth a warning.
+_DIFFERING, _ERROR, _MUCH = 0.2, 0.92 * 0.025, 0.1
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ class Plan:
         tables_version: The date and the hash of the tables that everything is from.
         warnings: What a user should know before going on.
         explanation: The arithmetic, a line each.
+        eval_rows: Held-out rows with different contents; 0 before the split.
+        smallest_difference: The smallest difference of a right/wrong metric that they show four
+            times in five, 0..1; None before the split.
     """
 
     region: str
@@ -80,12 +89,52 @@ class Plan:
     tables_version: str
     warnings: tuple[str, ...]
     explanation: tuple[str, ...] = ()
+    eval_rows: int = 0
+    smallest_difference: float | None = None
+
+    def with_held_out(self, rows: int) -> Plan:
+        """Add what a number of held-out rows can show."""
+        if rows < 1:
+            return self
+        size = smallest_difference(rows)
+        line = (
+            f"{rows:,} held-out rows show a difference of {100 * size:.1f} points or more (80 % "
+            f"power, if the models differ on {_DIFFERING:.0%} of them)"
+        )
+        few = (f"{line}: smaller gains end as not-enough-evidence",) if size > _MUCH else ()
+        return replace(
+            self,
+            warnings=(*self.warnings, *few),
+            explanation=(*self.explanation, line),
+            eval_rows=rows,
+            smallest_difference=size,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `tunepipe plan --json` prints: all but the explanation."""
         values = asdict(self) | {"warnings": list(self.warnings)}
         del values["explanation"]
         return values
+
+
+def smallest_difference(rows: int, differing: float = _DIFFERING) -> float:
+    """The smallest difference that held-out rows show with 80 % power, by a right/wrong metric.
+
+    The same number as `evaluation.significance.smallest_difference`, with Student's t by its
+    expansion, so that a plan needs no scipy.
+
+    Args:
+        rows: Held-out rows, >= 1.
+        differing: The share of rows on which the two models differ.
+    """
+    if rows < 3:
+        return 1.0
+    normal, freedom = NormalDist(), rows - 1
+    z = normal.inv_cdf(1 - _ERROR)
+    reach = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    scatter = math.sqrt(differing / rows)
+    decisive = math.hypot(reach * scatter, reach**2 / rows)
+    return min(1.0, decisive + normal.inv_cdf(0.8) * scatter)
 
 
 def steps_per_epoch(rows: int, batch: int) -> int:

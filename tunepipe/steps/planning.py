@@ -25,6 +25,7 @@ def plan_step(
     model: str = "",
     options: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
+    eval_rows: int = 0,
     **settings: Any,
 ) -> Plan:
     """Plan a run against today's dates and write the plan as JSON.
@@ -37,6 +38,7 @@ def plan_step(
         model: The model to tune; "" takes the backend's default.
         options: Backend-specific options; a managed job's `location` counts here.
         warnings: What else a user should know before going on.
+        eval_rows: Held-out rows with different contents; 0 says nothing of them.
         settings: The other arguments of `tunepipe.planning.plan.plan`.
 
     Returns:
@@ -56,7 +58,7 @@ def plan_step(
         options=options,
         **settings,
     )
-    found = replace(found, warnings=(*found.warnings, *warnings))
+    found = replace(found, warnings=(*found.warnings, *warnings)).with_held_out(eval_rows)
     write_json(found.as_json(), path)
     return found
 
@@ -70,7 +72,7 @@ def check_held_out(
     backend: str = "",
     model: str = "",
     tables: Mapping[str, Any] | None = None,
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], int]:
     """Refuse before the tuning held-out rows that could not be scored after it.
 
     Args:
@@ -83,7 +85,7 @@ def check_held_out(
         tables: Values that replace those of the package's tables.
 
     Returns:
-        Warnings about answers that would be cut.
+        Warnings about answers that would be cut, and the number of rows with different contents.
 
     Raises:
         UsageError: The task is unknown, or the references do not suit it.
@@ -96,4 +98,5 @@ def check_held_out(
     references = [row.reference for row in rows]
     check_references(task, references)
     longest = max((estimate_tokens(text) for text in references), default=0)
-    return cut_answers(longest, int(asking["max_output_tokens"]))
+    distinct = len({row.id.partition("-")[0] for row in rows})
+    return cut_answers(longest, int(asking["max_output_tokens"])), distinct

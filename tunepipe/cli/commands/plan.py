@@ -224,6 +224,12 @@ def show_plan(found: Plan, out: Output) -> None:
     out.warnings(found.warnings)
 
 
+def _shown(found: Plan) -> str:
+    if found.smallest_difference is None:
+        return ""
+    return f"{100 * found.smallest_difference:.1f} points, by {found.eval_rows:,} held-out rows"
+
+
 def plan_rows(found: Plan) -> list[tuple[str, str]]:
     """Return the figures of a plan as labels and texts; what does not apply is left out."""
     hours = "not known" if found.estimated_hours is None else f"{found.estimated_hours:g}"
@@ -241,5 +247,6 @@ def plan_rows(found: Plan) -> list[tuple[str, str]]:
         ("steps", f"{found.train_steps:,} ({found.epochs:g} {epochs})"),
         ("hours", hours),
         ("cost", cost),
+        ("smallest difference shown", _shown(found)),
     ]
     return [row for row in rows if row[1]]

@@ -297,6 +297,7 @@ def show_run_plan(
         found.longest_output_tokens, parameters.get("max_output_tokens", MAX_OUTPUT_TOKENS)
     )
     plan = replace(plan, warnings=(*plan.warnings, *found.warnings, *cut))
+    plan = plan.with_held_out(found.rows - rows)
     show_plan(plan, out)
     return plan.as_json()
 
