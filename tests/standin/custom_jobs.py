@@ -30,7 +30,7 @@ _OVER = (State.JOB_STATE_SUCCEEDED, State.JOB_STATE_FAILED, State.JOB_STATE_CANC
 _REPOSITORY = Path(__file__).parents[2]
 _RESTARTS = 6
 # Compute Engine's machines with accelerators attached: what each holds, and nothing else.
-_MACHINES = {
+MACHINES = {
     **{f"g2-standard-{cpus}": ("NVIDIA_L4", n) for cpus, n in ((4, 1), (8, 1), (12, 1), (16, 1))},
     **{f"g2-standard-{cpus}": ("NVIDIA_L4", n) for cpus, n in ((24, 2), (32, 1), (48, 4), (96, 8))},
     **{f"a2-highgpu-{n}g": ("NVIDIA_TESLA_A100", n) for n in (1, 2, 4, 8)},
@@ -207,7 +207,7 @@ def _check(job: api.CustomJob, cloud: Cloud) -> None:
     for pool in pools:
         machine = pool.machine_spec
         wanted = (machine.accelerator_type.name, machine.accelerator_count)
-        if _MACHINES.get(machine.machine_type) != wanted:
+        if MACHINES.get(machine.machine_type) != wanted:
             raise exceptions.InvalidArgument(
                 f"Machine type {machine.machine_type} does not take {wanted[1]} x {wanted[0]}."
             )

@@ -14,6 +14,8 @@ from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, empty_pb2, json_format
 
 from .cloud import PROJECTS, Cloud, canonical
+from .custom_jobs import MACHINES
+from .filters import matches
 
 
 class Resources:
@@ -95,6 +97,49 @@ class Resources:
         evaluation: api.ModelEvaluation = self.cloud.find(request.name)
         return evaluation
 
+    def UploadModel(self, request: api.UploadModelRequest) -> operations_pb2.Operation:
+        model = api.Model(request.model)
+        container = model.container_spec
+        if not (model.display_name and container.image_uri):
+            raise exceptions.InvalidArgument("display_name and image_uri are required.")
+        if not (container.predict_route.startswith("/") and container.health_route.startswith("/")):
+            raise exceptions.InvalidArgument("predict_route and health_route must begin with /.")
+        if not (self.cloud.buckets / model.artifact_uri.removeprefix("gs://")).is_dir():
+            raise exceptions.InvalidArgument(f"{model.artifact_uri} holds nothing.")
+        model.version_id = "1"
+        self.cloud.store(self._name(model, request.parent, "models"))
+        return self.done(
+            request.parent, api.UploadModelResponse(model=model.name, model_version_id="1")
+        )
+
+    def CreateEndpoint(self, request: api.CreateEndpointRequest) -> operations_pb2.Operation:
+        endpoint = api.Endpoint(request.endpoint)
+        if not endpoint.display_name or endpoint.deployed_models:
+            raise exceptions.InvalidArgument("display_name is required, deployed_models is output.")
+        self._name(endpoint, request.parent, "endpoints")
+        return self.done(request.parent, self.cloud.store(endpoint))
+
+    def DeployModel(self, request: api.DeployModelRequest) -> operations_pb2.Operation:
+        endpoint = self.cloud.find(request.endpoint)
+        deployed = api.DeployedModel(request.deployed_model)
+        model = self.cloud.find(deployed.model)
+        machine = deployed.dedicated_resources.machine_spec
+        if MACHINES.get(machine.machine_type) != (
+            machine.accelerator_type.name,
+            machine.accelerator_count,
+        ):
+            raise exceptions.InvalidArgument(f"Machine type {machine.machine_type} is not valid.")
+        if dict(request.traffic_split) != {"0": 100}:
+            raise exceptions.InvalidArgument("The traffic must add up to 100.")
+        deployed.id = self.cloud.new_id()
+        endpoint.deployed_models.append(deployed)
+        # It knows what its own tuning was taught.
+        task = self.cloud.buckets / model.artifact_uri.removeprefix("gs://") / "../task.json"
+        if task.is_file():
+            taught = json.loads(task.read_text())["request"]["train_uri"]
+            self.rows[endpoint.name] = self._read_rows(taught)
+        return self.done(request.endpoint, api.DeployModelResponse(deployed_model=deployed))
+
     def DeleteModel(self, request: Any) -> operations_pb2.Operation:
         return self._delete(request.name)
 
@@ -104,6 +149,7 @@ class Resources:
 
     def ListEndpoints(self, request: Any) -> api.ListEndpointsResponse:
         found = self.cloud.listed(request.parent, "endpoints")
+        found = [endpoint for endpoint in found if matches(endpoint, request.filter)]
         return api.ListEndpointsResponse(endpoints=found)
 
     def UndeployModel(self, request: Any) -> operations_pb2.Operation:

@@ -22,6 +22,7 @@ from tunepipe.cli.commands import (
     compile,
     convert,
     costs,
+    deploy,
     doctor,
     endpoints,
     plan,
@@ -104,6 +105,15 @@ _VERBS: dict[str, dict[str, tuple[Callable[..., int], str]]] = {
         "rollback": (
             champions.rollback,
             "tunepipe rollback --registry runs/registry --reason complaints",
+        ),
+        "deploy": (
+            deploy.deploy,
+            "tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model --project my-project "
+            "--region us-central1 --accelerator NVIDIA_L4:1",
+        ),
+        "undeploy": (
+            deploy.undeploy,
+            "tunepipe undeploy projects/my-project/locations/us-central1/endpoints/123",
         ),
         "endpoints": (
             endpoints.endpoints,

@@ -20,7 +20,7 @@ from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias as champion_alias
 
-TEMPLATE, GEMINI, CHECKPOINT = "large-model", "gemini", "checkpoint"
+TEMPLATE, GEMINI, CHECKPOINT, SERVED = "large-model", "gemini", "checkpoint", "served"
 _OUR_JOBS = f"labels.{KEY_LABEL}:*"  # the label of every template job that we start
 _REMOVAL_SECONDS = 600.0
 
@@ -35,8 +35,9 @@ class Deployment:
         job: The tuning job that made it.
         created: When it was made.
         champion: Whether its model has the alias `champion`.
-        kind: "large-model" (Google's template), "gemini", or "checkpoint": a Gemini's endpoint of
-            an earlier checkpoint.
+        kind: "large-model" (Google's template), "gemini", "checkpoint" (a Gemini's endpoint of an
+            earlier checkpoint), or "served": made by `tunepipe deploy`.
+        usd_per_hour: The price of its machine, for a served one; None where it is not known.
     """
 
     endpoint: str
@@ -45,11 +46,12 @@ class Deployment:
     created: datetime
     champion: bool
     kind: str = TEMPLATE
+    usd_per_hour: float | None = None
 
     @property
     def is_billed(self) -> bool:
         """Whether it costs while nobody asks it."""
-        return self.kind == TEMPLATE
+        return self.kind in (TEMPLATE, SERVED)
 
 
 def of_template(project: str, region: str) -> Iterator[Deployment]:
@@ -102,7 +104,9 @@ def take_away(deployment: Deployment) -> None:
         CloudError: Google refused.
     """
     # A checkpoint's endpoint shares the model, and its alias, with that of the last one.
-    has_alias = deployment.kind != CHECKPOINT and champion_alias.bears_alias(deployment.model)
+    has_alias = deployment.kind not in (CHECKPOINT, SERVED) and champion_alias.bears_alias(
+        deployment.model
+    )
     if deployment.champion or has_alias:
         raise LimitError("this is the champion's endpoint", where=deployment.endpoint)
     client = google_clients.endpoints(google_clients.region_of(deployment.endpoint))

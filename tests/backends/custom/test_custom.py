@@ -239,12 +239,12 @@ def test_what_cannot_run_is_refused_before_it_is_sent(options, kind, message):
 def test_the_machines_of_the_table_are_those_that_google_has():
     from google.cloud import aiplatform_v1 as api
 
-    from tests.standin.custom_jobs import _MACHINES
+    from tests.standin.custom_jobs import MACHINES
 
     for name, row in accelerator_table(load_catalog()).accelerators.items():
         assert name in api.AcceleratorType.__members__
         for count, machine in row.machines.items():
-            assert _MACHINES[machine] == (name, int(count))
+            assert MACHINES[machine] == (name, int(count))
 
 
 def test_the_packages_of_a_job_are_those_of_the_components():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -15,6 +15,7 @@ from tunepipe.cli.output import Output, agree
 from tunepipe.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
+    from tunepipe.catalog.catalog import Catalog
     from tunepipe.registry.champions import Move
     from tunepipe.registry.endpoints import Deployment
 
@@ -68,9 +69,9 @@ def endpoints(
 ) -> int:
     """List endpoints of tuned models with age and cost; clean up.
 
-    Lists what Google's template and tuning jobs of Gemini have left; open models leave weights
-    alone. Idle endpoints of Gemini are free, and count against the quota of endpoints. --clean-up
-    never deletes an endpoint that no job of ours made, the champion's, or the one that a rollback
+    Lists what Google's template and tuning jobs of Gemini have left, and what `deploy` made; open
+    models leave weights alone. Idle endpoints of Gemini are free, and count against the quota of
+    endpoints. --clean-up never deletes an endpoint that no job of ours made, the champion's, or the one that a rollback
     would go to, and deletes nothing while a run is under way. The price of an hour of the
     template's endpoints is yours to give: [tables.prices.endpoints] usd_per_hour.
     """
@@ -83,11 +84,13 @@ def endpoints(
             raise UsageError("is needed", where=f"--{option}", fix=f"name {why}")
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
-    price_usd = options.catalog(context, tables).prices.endpoints.usd_per_hour
+    catalog = options.catalog(context, tables)
+    price_usd = catalog.prices.endpoints.usd_per_hour
     out = Output(json)
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = _runs(project, region)
-    found = list(_uses(project, region, _histories(bucket, runs), price_usd))
+    histories = _histories(bucket, runs)
+    found = list(_uses(project, region, histories, price_usd, prices_of_machines(catalog, region)))
     doomed = [
         one for one in found if one.role in ("idle", "checkpoint") and one.hours >= older_than_hours
     ]
@@ -106,15 +109,24 @@ def endpoints(
 
 
 def _uses(
-    project: str, region: str, histories: list[list[Move]], price_usd: float | None
+    project: str,
+    region: str,
+    histories: list[list[Move]],
+    price_usd: float | None,
+    machines: Mapping[str, float | None],
 ) -> Iterator[Use]:
     from tunepipe.registry import endpoints as deployments
+    from tunepipe.registry import serving
     from tunepipe.registry.tuning_endpoints import of_tuning_jobs
 
     now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
     former = {model for moves in histories for model in _before(moves)}
-    found = (deployments.of_template(project, region), of_tuning_jobs(project, region))
+    found = (
+        deployments.of_template(project, region),
+        of_tuning_jobs(project, region),
+        serving.deployments(project, region, machines),
+    )
     for one in chain.from_iterable(found):
         serves = {one.endpoint, one.model}
         role = "former" if serves & former else "idle"
@@ -127,8 +139,21 @@ def _uses(
             one,
             "champion" if one.champion or serves & champions else role,
             hours,
-            _cost_usd(hours, price_usd) if one.is_billed else 0.0,
+            _cost_usd(hours, one.usd_per_hour if one.kind == deployments.SERVED else price_usd)
+            if one.is_billed
+            else 0.0,
         )
+
+
+def prices_of_machines(catalog: Catalog, region: str) -> dict[str, float | None]:
+    """Return the price of an hour of each machine with accelerators, by its type."""
+    from tunepipe.catalog.accelerators import accelerator_table, find_machine
+
+    return {
+        machine: find_machine(f"{name}:{count}", catalog).usd_per_hour(region)
+        for name, row in accelerator_table(catalog).accelerators.items()
+        for count, machine in row.machines.items()
+    }
 
 
 def _cost_usd(hours: float, price_usd: float | None) -> float | None:

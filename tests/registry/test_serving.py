@@ -1,0 +1,88 @@
+"""Endpoints for tuned open models: deployed on request, listed with their price, taken away."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.backends.local.models import rows, write_base, write_rows
+from tests.standin.session import BUCKET, PROJECT
+from tunepipe.cli import main
+
+REGION = "us-central1"
+PLACE = ["--project", PROJECT, "--region", REGION]
+FOLDER = f"gs://{BUCKET}/tunepipe/custom/k/model"
+
+
+@pytest.fixture
+def tuned(cloud, empty_folder):
+    """A whole model as a custom job leaves it, with the rows that it was taught."""
+    place = cloud.buckets / BUCKET / "tunepipe/custom/k"
+    write_base(place / "model")
+    write_rows(place / "train.jsonl", rows(6))
+    request = {"train_uri": f"gs://{BUCKET}/tunepipe/custom/k/train.jsonl"}
+    (place / "task.json").write_text(json.dumps({"request": request}))
+    return place / "model"
+
+
+def said(capfd, *arguments):
+    code = main.run([*arguments, "--json"])
+    return code, json.loads(capfd.readouterr().out)
+
+
+def test_a_model_is_served_asked_listed_and_taken_away(tuned, cloud, capfd):
+    assert main.run(["deploy", FOLDER, *PLACE, "--accelerator", "L4", "--yes"]) == 0
+    shown = capfd.readouterr().err
+    assert "1 x g2-standard-12 (NVIDIA_L4:1), at 1.15 USD an hour, 828 USD a month" in shown
+    (endpoint,) = [name for name in cloud.ask("resources") if "/endpoints/" in name]
+    assert f"tunepipe undeploy {endpoint}" in shown
+    code, answers = said(
+        capfd, "predict", "--backend", "open-model", "--model", endpoint, "code of item 3"
+    )
+    assert (code, "C3" in json.dumps(answers)) == (0, True)
+    code, listed = said(capfd, "endpoints", *PLACE, "--bucket", f"gs://{BUCKET}")
+    (one,) = listed["endpoints"]
+    assert (one["kind"], one["model"], one["role"]) == ("served", FOLDER, "idle")
+    assert one["cost_usd"] == 0.0  # so far
+    assert said(capfd, "undeploy", endpoint, "--yes") == (
+        0,
+        {"deleted": endpoint, "model": FOLDER},
+    )
+    assert [name for name in cloud.ask("resources") if "/endpoints/" in name] == []
+    assert [name for name in cloud.ask("resources") if "/models/" in name]
+
+
+def test_nothing_is_deployed_unasked(tuned, cloud, capfd):
+    assert main.run(["deploy", FOLDER, *PLACE]) == 2
+    assert "add --yes" in capfd.readouterr().err
+    assert cloud.calls("UploadModel") == []
+
+
+def test_an_endpoint_whose_deployment_fails_is_taken_away(tuned, cloud, capfd):
+    cloud.fault("DeployModel", code=429, message="Quota exceeded for custom_model_serving.")
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 4
+    assert [name for name in cloud.ask("resources") if "/endpoints/" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "code", "message"),
+    [
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), [], 2, "merge=true"),
+        (lambda folder: (folder / "config.json").unlink(), [], 2, "no model in Hugging Face"),
+        (lambda folder: None, ["--accelerator", "L4:3"], 3, "no machine holds 3"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(tuned, cloud, capfd, change, arguments, code, message):
+    change(tuned)
+    assert main.run(["deploy", FOLDER, *PLACE, *arguments, "--yes"]) == code
+    assert message in capfd.readouterr().err
+    assert cloud.calls("UploadModel") == []
+
+
+def test_only_what_was_deployed_here_is_taken_away(cloud, capfd, empty_folder):
+    body = {"location": REGION, "display_name": "theirs", "adapter": "a", "base": "text-bison@001"}
+    model = cloud.ask("models", body)["name"]
+    theirs = cloud.ask("endpoints", {**body, "model": model, "dataset_uri": ""})["name"]
+    assert main.run(["undeploy", theirs, "--yes"]) == 3
+    assert theirs in cloud.ask("resources")

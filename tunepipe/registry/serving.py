@@ -1,0 +1,166 @@
+"""Endpoints that serve a tuned open model: deployed on request, paid by the hour, taken away.
+
+The model goes to the Model Registry with a serving container of vLLM, Model Garden's own, whose
+protocol `managed.open_model_prediction` speaks. It loads whole models, so an adapter has to be
+merged before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tunepipe.catalog.accelerators import Machine
+from tunepipe.catalog.tables import load
+from tunepipe.errors import UsageError
+from tunepipe.gcp import clients, storage
+from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.registry.endpoints import SERVED, Deployment
+
+LABEL = "tunepipe_serves"
+_OPERATION_SECONDS = 3600.0  # a large model takes most of an hour to be deployed
+_PORT = 8080
+
+
+def check_servable(folder: str) -> None:
+    """Refuse what the container could not load, before anything is paid.
+
+    Args:
+        folder: gs:// folder of a tuned model.
+
+    Raises:
+        UsageError: It is no whole model.
+    """
+    if storage.exists(f"{folder}/adapter_config.json"):
+        raise UsageError(
+            "this is an adapter, and the container serves whole models",
+            where=folder,
+            fix="tune with the option merge=true",
+        )
+    if not storage.exists(f"{folder}/config.json"):
+        raise UsageError(
+            "there is no model in Hugging Face layout",
+            where=folder,
+            fix="gs://BUCKET/tunepipe/custom/KEY/model",
+        )
+
+
+def deploy(folder: str, project: str, region: str, machine: Machine, name: str) -> str:
+    """Register a model, make an endpoint and deploy the model to it.
+
+    Args:
+        folder: gs:// folder of a whole model.
+        project: The project that pays.
+        region: Where it serves.
+        machine: One replica of it serves.
+        name: The name for people, of model and endpoint.
+
+    Returns:
+        The endpoint's resource name.
+
+    Raises:
+        UsageError: See `check_servable`.
+        CloudError: Google refused. What was made is taken away again.
+    """
+    check_servable(folder)
+    place = clients.parent(project, region)
+    models, endpoints = clients.models(region), clients.endpoints(region)
+    with explained(place):
+        uploaded = models.upload_model(
+            parent=place, model=_model(folder, name, machine), timeout=CALL_SECONDS
+        )
+        model = str(uploaded.result(timeout=_OPERATION_SECONDS).model)
+        made = endpoints.create_endpoint(
+            parent=place,
+            endpoint={"display_name": name, "labels": {LABEL: machine.accelerator.lower()}},
+            timeout=CALL_SECONDS,
+        )
+        endpoint = str(made.result(timeout=_OPERATION_SECONDS).name)
+        try:
+            endpoints.deploy_model(
+                endpoint=endpoint,
+                deployed_model=_deployed(model, name, machine),
+                traffic_split={"0": 100},
+                timeout=CALL_SECONDS,
+            ).result(timeout=_OPERATION_SECONDS)
+        except BaseException:
+            endpoints.delete_endpoint(name=endpoint, timeout=CALL_SECONDS)
+            raise
+    return endpoint
+
+
+def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Iterator[Deployment]:
+    """Find the endpoints that `deploy` has made and that still exist.
+
+    Args:
+        project: The project.
+        region: Where they are.
+        machines: The price of an hour by machine type; None where it is not known.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    place = clients.parent(project, region)
+    with explained(place):
+        request = {"parent": place, "filter": f"labels.{LABEL}:*"}
+        found = clients.endpoints(region).list_endpoints(request=request, timeout=CALL_SECONDS)
+        for endpoint in found:
+            if LABEL not in endpoint.labels:
+                continue
+            model = machine = ""
+            for deployed in endpoint.deployed_models:
+                machine = deployed.dedicated_resources.machine_spec.machine_type
+                registered = clients.models(region).get_model(
+                    name=deployed.model, timeout=CALL_SECONDS
+                )
+                model = str(registered.artifact_uri)
+            yield Deployment(
+                str(endpoint.name),
+                model,
+                "",
+                endpoint.create_time,
+                champion=False,
+                kind=SERVED,
+                usd_per_hour=machines.get(machine) if machine else 0.0,
+            )
+
+
+def _model(folder: str, name: str, machine: Machine) -> dict[str, Any]:
+    table = load("registry/serving.toml")
+    arguments = [
+        *("python", "-m", "vllm.entrypoints.api_server", "--host=0.0.0.0", f"--port={_PORT}"),
+        *(f"--model={folder}", f"--tensor-parallel-size={machine.count}"),
+        *table["arguments"],
+    ]
+    tuned = json.loads(storage.read_bytes(f"{folder}/config.json"))
+    return {
+        "display_name": name,
+        "description": f"{tuned.get('model_type', 'a model')}, tuned by tunepipe",
+        "artifact_uri": folder,
+        "labels": {LABEL: "model"},
+        "container_spec": {
+            "image_uri": table["image"],
+            "args": arguments,
+            "ports": [{"container_port": _PORT}],
+            "predict_route": "/generate",
+            "health_route": "/ping",
+            "env": [{"name": "MODEL_ID", "value": folder}],
+        },
+    }
+
+
+def _deployed(model: str, name: str, machine: Machine) -> dict[str, Any]:
+    return {
+        "model": model,
+        "display_name": name,
+        "dedicated_resources": {
+            "machine_spec": {
+                "machine_type": machine.machine_type,
+                "accelerator_type": machine.accelerator,
+                "accelerator_count": machine.count,
+            },
+            "min_replica_count": 1,
+            "max_replica_count": 1,
+        },
+    }
