@@ -71,9 +71,9 @@ def endpoints(
 
     Lists what Google's template and tuning jobs of Gemini have left, and what `deploy` made; open
     models leave weights alone. Idle endpoints of Gemini are free, and count against the quota of
-    endpoints. --clean-up never deletes an endpoint that no job of ours made, the champion's, or the one that a rollback
-    would go to, and deletes nothing while a run is under way. The price of an hour of the
-    template's endpoints is yours to give: [tables.prices.endpoints] usd_per_hour.
+    endpoints. --clean-up never deletes an endpoint that no job of ours made, the champion's, or the
+    one that a rollback would go to, and deletes nothing while a run is under way. The price of an
+    hour of the template's endpoints is yours to give: [tables.prices.endpoints] usd_per_hour.
     """
     for option, value, why in (
         ("project", project, "the project that the endpoints are in"),
