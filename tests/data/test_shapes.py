@@ -229,7 +229,7 @@ def test_a_byte_order_mark_costs_no_row(tmp_path):
     ("name", "written", "reason"),
     [
         ("convert_crash_no_response", 1, ""),
-        ("convert_crash_no_mime", 0, "not of the format gemini"),
+        ("convert_crash_no_mime", 0, "mimeType is missing"),
     ],
 )
 def test_a_row_that_is_odd_loses_that_row_alone(tmp_path, name, written, reason):

@@ -69,7 +69,7 @@ RICH = {
             "messages": [
                 {"role": "system", "content": "be\u3000brief"},
                 {"role": "user", "content": [{"type": "text", "text": "this?"}]},
-                {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
+                {"role": "assistant", "content": "", "tool_calls": [CALL, {**CALL, "id": "c2"}]},
             ],
             "parallel_tool_calls": False,
             "tools": DECLARED,

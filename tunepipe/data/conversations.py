@@ -10,14 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from tunepipe.catalog.tables import load
 from tunepipe.data import openai_messages as chat_messages
 from tunepipe.data import tool_declarations as tool_schemas
 from tunepipe.data.formats import SIDES, detect_format
+from tunepipe.data.gemini_types import type_problems
 from tunepipe.data.rows import without_nulls
-from tunepipe.data.turns import Part, Turn, is_blank, just_text, refusal, text, text_of
+from tunepipe.data.turns import (
+    Part,
+    Turn,
+    is_blank,
+    just_text,
+    refusal,
+    text,
+    text_of,
+)
 from tunepipe.errors import DataError
 
 Row = dict[str, Any]
@@ -33,7 +43,11 @@ FIELDS = {
         *("input", "preferred_output", "non_preferred_output"),
     },
 }
+_TOOLS = {"tools", "functions"}
 BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
+
+_AUTHORS = {"user": "user", **dict.fromkeys(("assistant", "model", "bot"), "assistant")}
+_BORDER = "the border between turns of one role"
 
 PART_NAMES = {
     "function_call": "functionCall",
@@ -67,7 +81,7 @@ class Conversation:
     system: str
     turns: tuple[Turn, ...]
     tools: tuple[Row, ...] = ()
-    rejected: str | None = None
+    rejected: Turn | None = None
     left_out: tuple[str, ...] = ()
 
 
@@ -86,9 +100,10 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
         raise refusal(f"it sets {', '.join(bound)}")
     try:
         turns, rejected = READERS[format](row)
-        tools, more = tool_schemas.read(row)
+        tools, more = tool_schemas.read(row) if _TOOLS & FIELDS[format] else ([], [])
         turns, dropped = _without_thoughts(turns)
         system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
+        system = "" if is_blank(system) else system
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -99,7 +114,7 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
     _check_turns(turns, rejected)
     merged = _merged(turns)
     if len(merged) < len(turns):
-        dropped.add("the border between turns of one role")
+        dropped.add(_BORDER)
     other = {*(row.keys() - FIELDS[format]), *more, *dropped}
     turns = merged
     return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
@@ -131,18 +146,23 @@ def _without_thoughts(turns: Sequence[Turn]) -> tuple[list[Turn], set[str]]:
     return result, dropped
 
 
-def _check_turns(turns: Sequence[Turn], rejected: str | None) -> None:
+def _check_turns(turns: Sequence[Turn], rejected: Turn | None) -> None:
     if any(turn.role == "system" for turn in turns):
         raise refusal("a system instruction is within the turns")
     if not turns or turns[-1].role != "assistant":
         raise refusal("the last turn is not the assistant's")
+    if rejected and rejected.role != "assistant":
+        raise refusal("the rejected answer is not the assistant's")
     if turns[0].role != "user":
         raise refusal("the first turn is not the user's")
-    for turn in turns:
+    for before, turn in pairwise(turns):
+        calls = [part["functionCall"]["name"] for part in before.parts if "functionCall" in part]
+        answers = turn.parts if turn.role == "tool" else ()
+        if sorted(calls) != sorted(part["functionResponse"]["name"] for part in answers):
+            raise refusal("the answers of tools are not one for each call of the turn before")
+    for turn in (*turns, *([rejected] if rejected else ())):
         if all("text" in part and is_blank(part["text"]) for part in turn.parts):
             raise refusal(f"a turn of the {turn.role} has no text")
-    if rejected is not None and is_blank(rejected):
-        raise refusal("the rejected answer has no text")
 
 
 def _merged(turns: Sequence[Turn]) -> list[Turn]:
@@ -166,14 +186,16 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         DataError: The row is not of its format, or the other has no place for what it says.
     """
     clean = without_nulls(row)
-    same = format == to and "preferred_output" not in row
-    if format == to and detect_format(row) != format:
+    if format == to and detect_format(clean) != format:
         raise refusal(f"it has not the fields of the format {format}")
-    said = read({k: v for k, v in clean.items() if not same or k not in BINDING}, format)
-    if same:
-        fields = known_fields(to)
-        more = tuple(sorted(clean.keys() - fields))
-        return {name: value for name, value in row.items() if name not in more}, more
+    if format == to and "preferred_output" not in row:
+        said = read(_without_settings(clean), format)
+        more = tuple(sorted(clean.keys() - known_fields(to)))
+        result = {name: value for name, value in row.items() if name not in more}
+        if _BORDER in said.left_out:
+            return {**result, **write(said, to)}, (*more, _BORDER)
+        return result, more
+    said = read(clean, format)
     turned_down = said.rejected is not None and to != "preference"
     lost = ("the answer turned down",) if turned_down else ()
     try:
@@ -182,6 +204,17 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         if isinstance(error, DataError):
             raise
         raise refusal(f"the format {to} cannot hold a part of it") from error
+
+
+def _without_settings(row: Row) -> Row:
+    """Leave out what a row of the same format keeps as it is."""
+    result = {name: value for name, value in row.items() if name not in BINDING}
+    if isinstance(row.get("messages"), list):
+        result["messages"] = [
+            chat_messages.without_settings(message) if isinstance(message, dict) else message
+            for message in row["messages"]
+        ]
+    return result
 
 
 @cache
@@ -201,8 +234,9 @@ def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _from_palm_chat(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    system = [just_text("system", row["context"])] if row.get("context") else []
-    return system + [just_text(SIDES[m["author"]], m["content"]) for m in row["messages"]], None
+    context = text(row.get("context", ""))
+    system = [] if is_blank(context) else [just_text("system", context)]
+    return system + [just_text(_AUTHORS[m["author"]], m["content"]) for m in row["messages"]], None
 
 
 def _from_messages(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
@@ -210,6 +244,8 @@ def _from_messages(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
 
 
 def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
+    if not isinstance(row.get("generationConfig", {}), dict):
+        raise TypeError("generationConfig is no object")
     system = row.get("systemInstruction") or row.get("system_instruction")
     first = [Turn("system", _parts(system["parts"]))] if system else []
     return first + [_content(content) for content in row["contents"]], None
@@ -222,7 +258,12 @@ def _content(content: Mapping[str, Any]) -> Turn:
         if not all(answers):
             raise refusal("a turn holds a function's response and something else")
         return Turn("tool", parts)
-    return Turn(SIDES[content.get("role", "user")], parts)
+    role = content.get("role", "user")
+    if role in ("function", "tool"):
+        raise refusal("a turn of a function holds no function's response")
+    if role == "user" and any("functionCall" in part for part in parts):
+        raise refusal("a turn of the user holds a function call")
+    return Turn(SIDES[role], parts)
 
 
 def _parts(parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
@@ -232,34 +273,37 @@ def _parts(parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
 
 
 def _part(part: Mapping[str, Any]) -> Part:
-    named = {PART_NAMES.get(name, name): value for name, value in part.items()}
+    for problem in type_problems(part, "Part", "a part"):
+        if problem.code != "extra-field" or problem.field != "a part":
+            raise refusal(f"{problem.field}: {problem.message}")
+    named = {
+        PART_NAMES.get(name, name): value for name, value in part.items() if value not in ([], {})
+    }
     settings = {name: named[name] for name in named.keys() & _PART_SETTINGS}
     (kind,) = named.keys() - settings.keys() if len(named) - len(settings) == 1 else ("",)
     if kind not in PART_KINDS:
         raise refusal(f"a part holds {', '.join(sorted(part)) or 'nothing'}")
     value = named[kind]
-    if kind == "text":
-        text(value)
-    elif kind in ("fileData", "inlineData"):
+    if kind in ("fileData", "inlineData"):
         value = {FILE_NAMES.get(name, name): v for name, v in value.items()}
-        text(value["mimeType"])
-        text(value["fileUri" if kind == "fileData" else "data"])
-    elif kind.startswith("function"):
-        text(value["name"])
     return {kind: value, **settings}
 
 
-def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
+def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], Turn]:
     if "completions" in row:
         ranked = sorted(row["completions"], key=lambda one: float(one["score"]))
-        if len(ranked) != 2:
-            raise refusal("it has not two completions")
-        worse, better = (_content(one["completion"]) for one in ranked)
-        return [*_from_gemini(row)[0], better], text_of(worse)
+        if any(isinstance(one["score"], bool) for one in ranked):
+            raise refusal("a score is not a number")
+        if len(ranked) != 2 or float(ranked[0]["score"]) == float(ranked[1]["score"]):
+            raise refusal("it has not two completions with different scores")
+        if any(one["completion"].get("role", "model") != "model" for one in ranked):
+            raise refusal("an answer is not the model's")
+        worse, better = (_content({**one["completion"], "role": "model"}) for one in ranked)
+        return [*_from_gemini(row)[0], better], worse
     if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
         raise refusal("an answer has several messages")
     turns = chat_messages.read([*row["input"]["messages"], *row["preferred_output"]])
-    return turns, text_of(chat_messages.read(row["non_preferred_output"])[0])
+    return turns, chat_messages.read(row["non_preferred_output"])[0]
 
 
 READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -306,7 +350,7 @@ def _to_preference(said: Conversation) -> Row:
     if said.rejected is None:
         raise refusal("it has no answer that is turned down")
     row = _to_gemini(Conversation(said.system, said.turns[:-1], said.tools))
-    answers = _contents([said.turns[-1], just_text("assistant", said.rejected)])
+    answers = _contents([said.turns[-1], said.rejected])
     scored = zip((1.0, 0.0), answers, strict=True)
     return row | {"completions": [{"score": s, "completion": answer} for s, answer in scored]}
 

@@ -9,10 +9,11 @@ from itertools import groupby
 from typing import Any
 
 from tunepipe.data.formats import SIDES, canonical
-from tunepipe.data.turns import Part, Turn, refusal, text
+from tunepipe.data.turns import Part, Turn, refusal, text, words
 
 Message = dict[str, Any]
 
+_SETTINGS = {"weight", "name", "refusal", "audio", "annotations"}
 KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
 
 
@@ -24,13 +25,29 @@ def read(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
         KeyError, TypeError, ValueError: These are no messages.
     """
     turns: list[Turn] = []
-    names: dict[str, str] = {}
+    open_calls: dict[str, str] = {}
     for answers, run in groupby(messages, lambda message: message["role"] in ("tool", "function")):
         if answers:
-            turns.append(Turn("tool", _answers(run, names)))
-        else:
-            turns += [_said(message, names) for message in run]
+            turns.append(Turn("tool", _answers(run, open_calls)))
+            open_calls = {}
+            continue
+        for message in run:
+            open_calls = {}
+            turns.append(_said(message, open_calls))
     return turns
+
+
+def without_settings(message: Message) -> Message:
+    """Leave out what a message has next to its contents: weight, name, refusal, audio."""
+    weight = message.get("weight", 1)
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise refusal("a message has a weight that is neither 0 nor 1")
+    result = {name: value for name, value in message.items() if name not in _SETTINGS}
+    if not result.get("content") and isinstance(message.get("refusal"), str):
+        result["content"] = message["refusal"]
+    elif not result.get("content") and message.get("audio"):
+        result["content"] = canonical(message["audio"])
+    return result
 
 
 def write(turns: Iterable[Turn]) -> list[Message]:
@@ -79,7 +96,7 @@ def _contents(content: Any) -> list[Part]:
 
 
 def _part(part: Mapping[str, Any]) -> Part:
-    kind = part.get("type", "text")
+    kind = part["type"]
     if kind == "text":
         return {"text": text(part["text"])}
     if kind == "image_url" and isinstance(part["image_url"], Mapping):
@@ -115,13 +132,14 @@ def _calls(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
     parts: list[Part] = []
     for number, function in calls:
         try:
-            arguments = json.loads(function["arguments"] or "{}")
+            arguments = json.loads(text(function["arguments"]) or "{}")
         except (ValueError, RecursionError):
             raise refusal("a call's arguments are not JSON") from None
         if not isinstance(arguments, dict):
             raise refusal("a call's arguments are not an object")
-        names.pop(number, None)  # names keeps the order of the calls
-        names[number] = text(function["name"])
+        if number in names:
+            raise refusal("two calls of a turn have the same id")
+        names[number] = words(function["name"])
         parts.append({"functionCall": {"name": function["name"], "args": arguments}})
     return parts
 
@@ -134,10 +152,12 @@ def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) ->
         number = message.get("tool_call_id", message.get("name"))
         if number not in names or number in found:
             raise refusal("a tool answers a call that was not made, or that has its answer")
-        said = "".join(text(part["text"]) for part in _contents(message.get("content")))
+        said = "".join(text(part["text"]) for part in _contents(message["content"]))
         response = {"name": names[number], "response": _response(said)}
         found[number] = {"functionResponse": response}
-    return tuple(found[number] for number in names if number in found)
+    if len(found) < len(names):
+        raise refusal("a call has no answer")
+    return tuple(found[number] for number in names)
 
 
 def _response(said: str) -> dict[str, Any]:

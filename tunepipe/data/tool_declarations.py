@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunepipe.data.turns import refusal, text
+from tunepipe.data.gemini_types import type_problems
+from tunepipe.data.turns import refusal, text, words
 
 Schema = dict[str, Any]
 
@@ -32,10 +33,15 @@ def read(row: Mapping[str, Any]) -> tuple[list[Schema], list[str]]:
         DataError: A tool is no function, or a schema says what the other side has no word for.
     """
     left_out: set[str] = set()
-    functions = [*row.get("functions", ())]
-    for tool in row.get("tools", ()):
+    declared = row.get("functions", []), row.get("tools", [])
+    if not all(isinstance(names, list) for names in declared):
+        raise TypeError("tools that are no list")
+    functions = list(declared[0])
+    for tool in declared[1]:
         if tool.get("type") == "function":
             functions.append(tool["function"])
+        elif any(type_problems(tool, "Tool", "tools")):
+            raise refusal(next(type_problems(tool, "Tool", "tools")).message)
         elif set(tool) <= {"functionDeclarations", "function_declarations"} and tool:
             (declared,) = tool.values()
             functions += declared
@@ -60,9 +66,11 @@ def as_gemini(functions: Sequence[Schema]) -> dict[str, Any]:
 def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
     left_out.update(LEFT_OUT & function.keys())
     result = {name: function[name] for name in ("name", "description") if name in function}
-    text(result["name"])
+    words(result["name"])
+    text(result.get("description", ""))
     whole = function.get("parametersJsonSchema", function.get("parameters_json_schema"))
-    more = function.keys() - {"parameters", *_WHOLE_SCHEMA, *result} - LEFT_OUT
+    known = {"parameters", *_WHOLE_SCHEMA, *result, *LEFT_OUT}
+    more = [name for name in function if name not in known and function[name] not in ([], {})]
     if more:
         raise refusal(f"a function declares {', '.join(sorted(more))}")
     parameters = function.get("parameters", whole)
@@ -70,9 +78,12 @@ def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
         return result
     lost: set[str] = set()
     try:
-        result["parameters"] = _cased(_schema(parameters, lost), str.upper)
+        schema = _cased(_schema(parameters, lost), str.upper)
+        if any(type_problems(schema, "Schema", "parameters")):
+            raise _NotOfTheDialectError
+        result["parameters"] = schema
         left_out |= lost
-    except _NotOfTheDialectError:
+    except (_NotOfTheDialectError, AttributeError, TypeError):
         result["parametersJsonSchema"] = parameters
     return result
 

@@ -11,6 +11,9 @@ from tunepipe.errors import DataError
 
 Part = Mapping[str, Any]
 
+# The standard alphabet or the one for URLs, padded or not; both are JSON of protocol buffers.
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*+(?:[A-Za-z0-9+/_-]{2,3}={0,2})?")
+
 # Soft hyphen, zero-width characters, marks of direction and the byte-order mark.
 _UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 
@@ -62,6 +65,17 @@ def text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
+
+
+def words(value: Any) -> str:
+    """Return a text that says something.
+
+    Raises:
+        TypeError, ValueError: The value is no text, or blank.
+    """
+    if is_blank(text(value)):
+        raise ValueError("a blank text")
+    return str(value)
 
 
 def refusal(reason: str) -> DataError:

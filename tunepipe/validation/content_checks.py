@@ -70,10 +70,13 @@ def content_findings(row: Mapping[str, Any], media: Sequence[Media], rules: Rule
 def call_findings(row: Mapping[str, Any], format: str) -> Findings:
     """Check that every function call is answered, and that every called function is declared."""
     declared, open_calls = _declared(row), list[str]()
+    is_gemini = format in ("gemini", "preference") and "input" not in row
     for field, calls, answers in _call_turns(row, format):
         if answers and sorted(answers) != sorted(open_calls):
             message = "the answers of tools are not one for each call of the turn before"
             yield Finding("call-mismatch", message, field)
+        if len(set(calls)) < len(calls) and not is_gemini:
+            yield Finding("call-mismatch", "two calls of the turn have the same id", field)
         open_calls = calls
     names = {name for name in _called_names(row, format) if name not in declared}
     if names:

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from tunepipe.catalog.limits import Rules
-from tunepipe.catalog.tables import load as load_table
+from tunepipe.data.gemini_types import camel, fields_of, type_problems, wrong_type
 from tunepipe.data.turns import is_blank
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.text_checks import blank_message, text_findings
 
 Findings = Iterator[Finding]
 
-_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "a truth value"}
 _MODEL_PARTS = frozenset({"functionCall", "function_call", "executableCode", "executable_code"})
+_CALLS = frozenset({"functionCall", "function_call"})
 _RESPONSES = frozenset({"functionResponse", "function_response"})
 _DATA = _MODEL_PARTS | _RESPONSES | {
     "text", "inlineData", "inline_data", "fileData", "file_data",
     "codeExecutionResult", "code_execution_result",
 }  # fmt: skip
-# The standard alphabet or the one for URLs, padded or not; both are JSON of protocol buffers.
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*+(?:[A-Za-z0-9+/_-]{2,3}={0,2})?")
-_SCALARS: dict[str, tuple[Any, str]] = {
-    "string": (str, "a text"),
-    "boolean": (bool, "true or false"),
-    "number": ((int, float), "a number"),
-    "integer": ((int, str), "a whole number"),
-    "object": (dict, "an object"),
-}
+_GEMINI_FIELDS = {"tools": "Tool[]", "toolConfig": "ToolConfig", "generationConfig": "object"}
+_FUNCTION_FIELDS = ("description", "parameters", "strict")
 # What other vendors call the two sides of a pair.
 _SYNONYMS = {
     **dict.fromkeys(("question", "instruction", "query", "user", "context"), "prompt"),
@@ -128,10 +119,12 @@ def _extra(name: str, at: str, wanted: Sequence[str]) -> Finding:
     return Finding("extra-field", message, _path(at, shown), fix)
 
 
-def _texts(row: Mapping[str, Any], names: Sequence[str], may_be_empty: bool = False) -> Findings:
+def _texts(
+    row: Mapping[str, Any], names: Sequence[str], may_be_empty: bool = False, at: str = ""
+) -> Findings:
     for name in names:
         if name in row:
-            yield from _text(row[name], name, may_be_empty)
+            yield from _text(row[name], _path(at, name), may_be_empty)
 
 
 def _text(value: Any, field: str, may_be_empty: bool = False) -> Findings:
@@ -142,8 +135,7 @@ def _text(value: Any, field: str, may_be_empty: bool = False) -> Findings:
 
 
 def _type(value: Any, wanted: str, field: str) -> Finding:
-    found = "null" if value is None else _NAMES.get(type(value), "a number")
-    return Finding("wrong-type", f"{found} stands where {wanted} is wanted", field)
+    return Finding("wrong-type", wrong_type(value, wanted, field).message, field)
 
 
 def _lists(row: Mapping[str, Any], names: Sequence[str]) -> Findings:
@@ -165,8 +157,16 @@ def _tools(row: Mapping[str, Any]) -> Findings:
             if not isinstance(function, dict):
                 fix = 'write {"type": "function", "function": {"name": ...}}'
                 yield Finding("missing-field", "the field function is missing", path, fix)
-            elif not isinstance(function.get("name"), str):
-                yield Finding("missing-field", "the function has no name", f"{path}.name")
+            elif name == "tools" and tool.get("type") != "function":
+                message = 'the type of the tool is not "function"'
+                yield Finding("wrong-type", message, f"{path}.type", 'write "type": "function"')
+            else:
+                at = path if name == "functions" else f"{path}.function"
+                yield from _fields(function, ("name",), _FUNCTION_FIELDS, at)
+                yield from _texts(function, ("name",), at=at)
+                yield from _texts(function, ("description",), may_be_empty=True, at=at)
+                if not isinstance(function.get("parameters", {}), dict):
+                    yield _type(function["parameters"], "an object", f"{at}.parameters")
 
 
 def _role(value: Any, field: str, roles: Sequence[str]) -> Findings:
@@ -284,8 +284,15 @@ def _message(message: Mapping[str, Any], path: str) -> Findings:
 
 
 def _tool_calls(message: Mapping[str, Any], path: str) -> Findings:
-    if isinstance(message.get("function_call"), dict):
-        yield from _arguments(message["function_call"].get("arguments"), f"{path}.function_call")
+    if "function_call" in message:
+        call, at = message["function_call"], f"{path}.function_call"
+        if isinstance(call, dict):
+            yield from _fields(call, ("name", "arguments"), (), at)
+            yield from _texts(call, ("name",), at=at)
+            yield from _texts(call, ("arguments",), may_be_empty=True, at=at)
+            yield from _arguments(call.get("arguments"), f"{at}.arguments")
+        else:
+            yield _type(call, "an object", at)
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         yield _type(calls, "a list", f"{path}.tool_calls")
@@ -355,7 +362,7 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
     for name in ("systemInstruction", "system_instruction"):
         if name in row:
             yield from _content(row[name], name, None)
-    for name, kind in (("tools", "Tool[]"), ("toolConfig", "ToolConfig")):
+    for name, kind in _GEMINI_FIELDS.items():
         for spelling in dict.fromkeys((name, _snake(name))):
             if spelling in row:
                 yield from typed_findings(row[spelling], kind, spelling)
@@ -373,6 +380,8 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
         keys = _part_keys(content)
         role = content.get("role", "user")
         calls, responds = bool(keys & _MODEL_PARTS), bool(keys & _RESPONSES)
+        if role == "user" and keys & _CALLS:
+            yield Finding("role-order", "a function call is in a turn of the user", path)
         kinds.append(_kind(role, rules.roles, calls, responds and role == "user"))
         fields.append(f"{path}.role")
     yield from order_findings(kinds, fields, last)
@@ -412,7 +421,7 @@ def _gemini_parts(parts: Any, field: str) -> Findings:
             continue
         data = [key for key in part if key in _DATA]
         has_data |= data not in (["text"], [])
-        if not data and all(_camel(key) in _part_fields() for key in part):
+        if not data and all(camel(key) in fields_of("Part") for key in part):
             yield Finding("missing-field", "the part holds no data", path)
         if len(data) > 1:
             yield Finding("extra-field", "the part holds more than one kind of data", path)
@@ -434,64 +443,14 @@ def _blank_findings(texts: Sequence[tuple[str, str]], has_data: bool) -> Finding
 
 
 def typed_findings(value: Any, kind: str, path: str) -> Findings:
-    """Check a value against a type of gemini_types.toml; blank texts are left to the caller."""
-    if kind.endswith("[]"):
-        if isinstance(value, list):
-            for number, item in enumerate(value):
-                yield from typed_findings(item, kind[:-2], f"{path}[{number}]")
+    """Check a value against one of Gemini's types."""
+    for problem in type_problems(value, kind, path):
+        if problem.code == "extra-field":
+            yield _extra(problem.name, problem.field, problem.known)
         else:
-            yield _type(value, "a list", path)
-    elif kind.endswith("{}"):
-        if isinstance(value, dict):
-            for item in value.values():
-                yield from typed_findings(item, kind[:-2], path)
-        else:
-            yield _type(value, "an object", path)
-    elif kind == "bytes":
-        if not isinstance(value, str):
-            yield _type(value, "base64 text", path)
-        elif not _BASE64.fullmatch(value):
-            message = "the data are not base64"
-            yield Finding("wrong-type", message, path, "encode the file's bytes as base64")
-    elif kind in _SCALARS:
-        types, words = _SCALARS[kind]
-        if not isinstance(value, types) or (isinstance(value, bool) and kind != "boolean"):
-            yield _type(value, words, path)
-    elif kind != "any":
-        yield from _message_findings(value, kind, path)
-
-
-def _message_findings(value: Any, kind: str, path: str) -> Findings:
-    if not isinstance(value, dict):
-        yield _type(value, "an object", path)
-        return
-    table = _gemini_types()
-    fields = table["types"][kind]
-    names = {name: _camel(name) for name in value}
-    missing = [name for name in table["required"].get(kind, ()) if name not in names.values()]
-    for name in missing:
-        yield Finding("missing-field", f"the field {name} is missing", f"{path}.{name}")
-    for name, camel in names.items():
-        if camel in fields:
-            yield from typed_findings(value[name], fields[camel], f"{path}.{name}")
-        elif value[name] not in (None, [], {}):
-            yield _extra(name, path, missing or list(fields))
-
-
-@cache
-def _gemini_types() -> dict[str, Any]:
-    return load_table("catalog/gemini_types.toml")
-
-
-@cache
-def _part_fields() -> frozenset[str]:
-    return frozenset(_gemini_types()["types"]["Part"])
-
-
-@cache
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(other[:1].upper() + other[1:] for other in others)
+            base64 = problem.message.endswith("base64")
+            fix = "encode the file's bytes as base64" if base64 else ""
+            yield Finding(problem.code, problem.message, problem.field, fix)
 
 
 def _snake(name: str) -> str:
@@ -515,6 +474,7 @@ def _openai_preference(row: Mapping[str, Any], rules: Rules) -> Findings:
     given = row.get("input")
     if isinstance(given, dict):
         yield from _fields(given, ("messages",), ("tools", "parallel_tool_calls"), "input")
+        yield from _tools(given)
         messages, present = given.get("messages"), "messages" in given
         yield from _messages(messages, "input.messages", rules, present, "question", roles)
     elif "input" in row:
@@ -537,12 +497,17 @@ def _completions(value: Any, rules: Rules) -> Findings:
         scores.append(score)
         if isinstance(one.get("completion"), dict):
             yield from _content(one["completion"], f"{path}.completion", ("model",))
+            if _part_keys(one["completion"]) & _RESPONSES:
+                message = "a function's response is in an answer of the model"
+                yield Finding("role-order", message, f"{path}.completion")
         elif "completion" in one:
             yield _type(one["completion"], "an object", f"{path}.completion")
-    if scores and all(score == scores[0] for score in scores):
+    if len(scores) > 2:
+        yield Finding("wrong-type", f"there are {len(scores)} completions, not two", "completions")
+    elif scores and all(score == scores[0] for score in scores):
         message = "a preference needs two completions with different scores"
         yield Finding("missing-field", message, "completions")
-    elif scores and not {0, 1}.issuperset(scores):
+    elif any(score not in (0, 1) for score in scores):
         message = "the scores are not 1 for the preferred answer and 0 for the other"
         yield Finding("wrong-type", message, "completions", "write 1 and 0", "warning")
 

@@ -1,0 +1,141 @@
+"""One truth about every row: what validation accepts, split, conversion and evaluation accept.
+
+Rows of every format are taken apart and put together wrongly: fields are lost, doubled, set to
+null, to another type, to a blank text; and every row that is published in the cases is held to the
+same rules.
+"""
+
+import copy
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests import defects
+from tests.validation.test_fuzz import RICH
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.data import rows as reading
+from tunepipe.data.conversations import convert_row
+from tunepipe.data.formats import FORMATS, detect_format, example
+from tunepipe.errors import DataError
+from tunepipe.validation.row_checks import diagnose
+
+CASES = Path(__file__).parents[1] / "fixtures" / "cases"
+VALUES = (
+    None, "", " ", "x", "\u200b", "\n", 3, 0.5, True, [], {}, [None], ["x"], {"text": "x"},
+    [{"text": "x"}], {"role": "user"}, "user", "assistant", "model", "system", "tool", "function",
+    {"functionCall": {"name": "f", "args": {"a": None}}}, {"functionResponse": {"name": "f"}},
+    {"fileData": {"fileUri": "gs://b/a.png", "mimeType": "image/png"}}, {"thought": True},
+    {"inlineData": {"data": "AAAA", "mimeType": "image/png"}}, {"executableCode": {"code": "1"}},
+    {"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "gs://b/a.png"}},
+    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}, "{}", "[",
+)  # fmt: skip
+KEYS = (
+    "text", "role", "author", "content", "parts", "tools", "weight", "name", "thought", "refusal",
+    "tool_calls", "tool_call_id", "functionCall", "functionResponse", "toolConfig", "audio",
+    "systemInstruction", "system_instruction", "labels", "annotations", "context", "function_call",
+    "videoMetadata", "score", "completion", "thoughtSignature",
+)  # fmt: skip
+
+
+ODD = ("nan", "inf", "[[[[")  # numbers that JSON lacks, and depth, are told by their bytes
+
+
+def places(value, path=()):
+    """Yield the path of every value of a row."""
+    yield path
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(item, (*path, key))
+
+
+def mutated(row, chance):
+    """Return a row with one to three things wrong, or changed without harm."""
+    row = copy.deepcopy(row)
+    for _ in range(chance.randrange(4)):
+        *path, last = chance.choice([path for path in places(row) if path] or [("x",)])
+        parent = row
+        for key in path:
+            parent = parent[key]
+        action = chance.randrange(5)
+        if action == 0 and len(row):
+            del parent[last]
+        elif action == 1 and isinstance(parent, list):
+            parent.insert(last, copy.deepcopy(parent[chance.randrange(len(parent))]))
+        elif action == 2 and isinstance(parent, dict):
+            parent[chance.choice(KEYS)] = copy.deepcopy(chance.choice(VALUES))
+        else:
+            parent[last] = copy.deepcopy(chance.choice(VALUES))
+    return row
+
+
+def published():
+    for path in sorted(CASES.glob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            try:
+                row = reading.parse(line)
+            except DataError:
+                continue
+            if format := detect_format(row):
+                yield format, row
+
+
+ROWS = {
+    format: [
+        *map(json.loads, defects.sound_lines(format, 3)),
+        *(row for row in RICH.get(format, ()) if not any(x in repr(row) for x in ODD)),
+        *(row for own, row in published() if own == format),
+    ]
+    for format in FORMATS
+}
+
+
+def errors(row, format, model=""):
+    rules = load_catalog().rules_for(format, model)
+    line = json.dumps(row).encode()
+    return [finding for finding in diagnose(line, rules).findings if finding.stops]
+
+
+def agree(row, format, model):
+    """Hold one row to what all must say of it."""
+    accepted = not errors(row, format, model)
+    line = json.dumps(row).encode()
+    if accepted:
+        # Split and evaluation read what validation accepts.
+        fields = reading.parse(line)
+        assert example(fields, format).reference
+        list(reading.rows("f", 1, [line + b"\n"], format))
+        # A conversion to the same format keeps it, and to the service's own is possible.
+        convert_row(row, format, format)
+        to = load_catalog().rules_for(format, model).convert_to
+        if to:
+            assert not errors(convert_row(row, format, to)[0], to, model)
+    for to in FORMATS:
+        # What conversion writes passes.
+        try:
+            fresh, _ = convert_row(row, format, to)
+        except DataError:
+            continue
+        assert [x for x in errors(fresh, to, "tiny") if x.code != "extra-field"] == []
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(
+    format=st.sampled_from(FORMATS),
+    seed=st.integers(0, 10**9),
+    model=st.sampled_from(["", "tiny"]),
+)
+def test_all_verbs_agree_on_every_row(format, seed, model):
+    chance = random.Random(seed)
+    row = mutated(chance.choice(ROWS[format]), chance)
+    if detect_format(reading.without_nulls(row)) == format:
+        agree(row, format, model)
+
+
+@pytest.mark.parametrize("model", ["", "tiny"])
+@pytest.mark.parametrize(("format", "row"), list(published()))
+def test_all_verbs_agree_on_every_published_row(format, row, model):
+    agree(row, format, model)
