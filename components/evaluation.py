@@ -16,6 +16,7 @@ def compare_models(
     champion: Input[Artifact] = None,
     guard_tuned: Input[Artifact] = None,
     guard_base: Input[Artifact] = None,
+    tuning: Input[Artifact] = None,
     task: str = "auto",
     margin: float = 0.0,
     guard_margin: float = 0.0,
@@ -31,6 +32,7 @@ def compare_models(
         guard_tuned: The tuned model's predictions on prompts that must not get worse; none, or an
             empty file, guards nothing.
         guard_base: The base model's on the same prompts.
+        tuning: What is known of the tuning; its doubts are added to the reason.
         task: text, classification, json, calls, or auto.
         margin: Largest acceptable loss against the champion, 0 to 1.
         guard_margin: Largest acceptable loss on the guarded prompts, 0 to 1; 0 refuses only a loss
@@ -49,7 +51,7 @@ def compare_models(
     """
     from tunepipe.steps.comparison import compare_step
 
-    predictions = {"tuned": tuned, "base": base, "champion": champion}
+    predictions = {"tuned": tuned, "base": base, "champion": champion, "tuning": tuning}
     guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}
     named = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
     found = compare_step({**predictions, **guard}, comparison.path, **{**named, **settings})

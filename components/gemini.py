@@ -38,8 +38,8 @@ def tune_gemini(
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         display_name: The name of the model, at most 128 characters.
         options: location, adapter_size, method, beta, export_last_checkpoint_only,
-            checkpoint_id, encryption_spec_key_name, service_account, description,
-            dropped_fraction_max, base_location, base_endpoint, again, poll_seconds,
+            select_checkpoint, checkpoint_id, encryption_spec_key_name, service_account,
+            description, dropped_fraction_max, base_location, base_endpoint, again, poll_seconds,
             patience_seconds.
         tables: Values that replace those of the package's dated tables.
 
@@ -49,7 +49,7 @@ def tune_gemini(
         tuning: What is known of the tuning, as JSON.
         gcp_resources: The tuning job, in the form that Google's own components use.
     """
-    from tunepipe.backends.managed import gemini
+    from tunepipe.backends.managed import gemini, gemini_prediction
     from tunepipe.steps.tuning import tune
 
     rows = {"train": train.uri, "eval": eval.uri}
@@ -57,7 +57,7 @@ def tune_gemini(
     settings |= {"project": project, "region": region, "display_name": display_name}
     settings["learning_rate_multiplier"] = learning_rate_multiplier
     options = {"resources_path": gcp_resources, **options}
-    settings |= {"options": options, "tables": tables}
+    settings |= {"options": options, "tables": tables, "predictor": gemini_prediction}
     tune(gemini, rows, model, base, tuning.path, **settings)
 
 

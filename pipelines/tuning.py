@@ -223,7 +223,11 @@ def build_tuning_pipeline(
                     settings=prepared.outputs["asking"],
                     work_dir=work_dir,
                 )
-                compared = compare_models(**predictions, settings=prepared.outputs["scoring"])
+                compared = compare_models(
+                    **predictions,
+                    tuning=tuned.outputs["tuning"],
+                    settings=prepared.outputs["scoring"],
+                )
                 _uncached(
                     conclude_run(
                         comparison=compared.outputs["comparison"],

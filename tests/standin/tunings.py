@@ -32,6 +32,7 @@ _ROUTES = (
      "cancel"),
     ("POST", re.compile(r"/v1beta1/(projects/.+):generateContent\Z"), "generate"),
     ("POST", re.compile(r"/v1beta1/(projects/.+):countTokens\Z"), "count"),
+    ("PATCH", re.compile(r"/v1beta1/(projects/[^/]+/locations/[^/]+/models/[^/:]+)\Z"), "update"),
 )  # fmt: skip
 _METHODS = {
     "create": "CreateTuningJob",
@@ -40,6 +41,7 @@ _METHODS = {
     "cancel": "CancelTuningJob",
     "generate": "GenerateContent",
     "count": "CountTokens",
+    "update": "UpdateModel",
 }
 _SERVED_IN = {"us-central1": "us", "europe-west4": "eu"}
 _OVER = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
@@ -52,19 +54,22 @@ class Tunings:
     """The service of tuning jobs. A job ends after `looks` looks, unless it is held.
 
     How jobs end is asked for by faults of the method "tuning": the message "nan" makes the losses
-    not a number, "dropped N" drops N rows, "confused" teaches each row the answer of the next, and
-    anything else fails the job with that message.
+    not a number, "dropped N" drops N rows, "confused" teaches each row the answer of the next,
+    "overfit" does so in the last checkpoint alone if there are several, and anything else fails
+    the job with that message.
     """
 
     def __init__(self, cloud: Cloud, resources: Resources, board: Board) -> None:
         self.cloud, self.resources, self.board = cloud, resources, board
         self.hold = threading.Event()
         self.looks: dict[str, int] = {}
+        self.default_checkpoints: dict[str, str] = {}
         cloud.resets.append(self._reset)
 
     def _reset(self) -> None:
         self.hold.clear()
         self.looks.clear()
+        self.default_checkpoints.clear()
 
     def answer(self, verb: str, target: str, body: bytes, host: str, bearer: str) -> Reply | None:
         """Answer what is meant for this service; None for anything else."""
@@ -176,7 +181,7 @@ class Tunings:
             job["tuningJobMetadata"] = {"completedEpochCount": "1", "completedStepCount": "5"}
             return
         wanted = job["_wanted"]
-        if wanted not in ("", "nan", "confused") and not wanted.startswith("dropped "):
+        if wanted not in ("", "nan", "confused", "overfit") and not wanted.startswith("dropped "):
             job["state"], job["error"] = "JOB_STATE_FAILED", {"code": 3, "message": wanted}
         else:
             self._succeed(job, wanted)
@@ -230,7 +235,7 @@ class Tunings:
             if base.startswith("gemini-3"):
                 endpoint = self.resources.move(endpoint, _SERVED_IN.get(region, region))
             endpoints.append(endpoint)
-        if job["_wanted"] == "confused":
+        if job["_wanted"] == "confused" or (job["_wanted"] == "overfit" and len(endpoints) > 1):
             self.resources.confuse(endpoint)
         checkpoints = [
             {"checkpointId": str(n), "epoch": str(n), "step": str(5 * n), "endpoint": each}
@@ -284,6 +289,19 @@ class Tunings:
             parts.insert(0, {"text": "Let me think.", "thought": True})
         content = {"role": "model", "parts": parts}
         return {"candidates": [{"content": content, "finishReason": "STOP"}]}
+
+    def _update(self, name: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """Move a model's default checkpoint; the job that made it says which there are."""
+        self.cloud.find(name)
+        wanted = str(body.get("defaultCheckpointId", ""))
+        for job in self.jobs().values():
+            tuned = job.get("tunedModel", {})
+            known = [each["checkpointId"] for each in tuned.get("checkpoints", ())]
+            made = str(tuned.get("model", "")).partition("@")[0] == canonical(name)
+            if made and wanted not in known:
+                raise exceptions.InvalidArgument(f"There is no checkpoint {wanted}.")
+        self.default_checkpoints[canonical(name)] = wanted
+        return {"name": canonical(name), "defaultCheckpointId": wanted}
 
     def _count(self, model: str, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
         """A token for every three characters; Google's own count is not known here."""

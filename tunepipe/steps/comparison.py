@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tunepipe.data.predictions import Prediction, read
@@ -55,7 +57,8 @@ def compare_step(
 
     Args:
         predictions: The files of `tuned`, `base`, `champion` and `first` (the first champion), and
-            of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out.
+            of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out. With
+            them `tuning`: what is known of the tuning.
         comparison_path: The JSON file to write: scores, comparisons, verdict, reason and flips.
         guard_margin: The largest acceptable loss on the guard set, 0..1.
         max_latency_ms: The longest acceptable answer (95th percentile) of the tuned model; 0 sets
@@ -69,15 +72,29 @@ def compare_step(
     Returns:
         The verdict and the scores.
     """
-    rows = {name: read(path) for name, path in paths_of(predictions).items()}
+    files = paths_of(predictions)
+    tuning = files.pop("tuning", "")
+    rows = {name: read(path) for name, path in files.items()}
     # KFP turns the whole numbers of a mapping into 1.0.
     settings |= {name: int(settings[name]) for name in _WHOLE if name in settings}
     look = describe(rows["tuned"])
     settings = {**settings, "look": count(look, looks)}
     limits = Limits(max_latency_ms, max_cost_per_answer)
     result = _compare(rows, guard_margin, limits, price or {}, settings) | {"look": look}
+    doubts = _doubts(tuning)
+    if doubts:
+        result |= {"doubts": doubts}
+        result["reason"] = f"{result['reason']} About the tuning: {'; '.join(doubts)}."
     write_json(result, comparison_path)
     return Compared(result["verdict"], result["reason"], result["scores"])
+
+
+def _doubts(tuning: str) -> list[str]:
+    """Read why the model may not have been trained as planned; [] if nothing is known."""
+    if not tuning:
+        return []
+    statistics = json.loads(Path(tuning).read_text(encoding="utf-8")).get("statistics", {})
+    return list(map(str, statistics.get("doubts", ())))
 
 
 def _compare(

@@ -1,18 +1,35 @@
-"""The step that tunes: any backend between the pipeline's artifacts."""
+"""The step that tunes: any backend between the pipeline's artifacts.
+
+With the option `select_checkpoint` a part of the training rows is set apart, each checkpoint that
+the job exports is asked these rows, and the best of them is the tuned model. The held-out rows
+have no part in the choice, so that the verdict stays a fair one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import traceback
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunepipe import progress
-from tunepipe.backends.base import Tuner, TuningRequest
+from tunepipe.backends.base import Predictor, Prompt, Tuner, TuningRequest, TuningResult
+from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.errors import UnreachableError
+from tunepipe.data.formats import Example, input_text
+from tunepipe.data.rows import read_examples
+from tunepipe.errors import DataError, TunepipeError, UnreachableError
+from tunepipe.evaluation.ask import ask_all
 from tunepipe.files import write_json
+from tunepipe.gcp.storage import local_files, write_file
 from tunepipe.steps.artifacts import Artifact, point_at
+
+_SELECTION_FRACTION = 0.1
+_SELECTION_ROWS_MIN, _SELECTION_ROWS_MAX = 8, 300
 
 
 def tune(
@@ -24,6 +41,7 @@ def tune(
     *,
     options: Mapping[str, Any],
     tables: Mapping[str, Any] | None = None,
+    predictor: Predictor | None = None,
     **settings: Any,
 ) -> None:
     """Tune a model and write what is known of the tuning, as JSON.
@@ -38,6 +56,7 @@ def tune(
         options: The tuner's own options. None and "" are left out, so that a component can pass on
             what was not set.
         tables: Values that replace those of the package's dated tables.
+        predictor: Asks the checkpoints, where one of them is to be selected.
         settings: The other fields of `TuningRequest`.
 
     Raises:
@@ -51,7 +70,10 @@ def tune(
         **settings,
     )
     try:
-        result = tuner.tune(request, model.path, _report)
+        if predictor and request.options.get("select_checkpoint"):
+            result = _tune_and_select(tuner, predictor, request, model.path)
+        else:
+            result = tuner.tune(request, model.path, _report)
     except UnreachableError as error:
         traceback.print_exc()
         raise SystemExit(error.exit_code) from error
@@ -60,6 +82,86 @@ def tune(
         point_at(model, tuned)
     point_at(base, result.base)
     write_json(asdict(result), report)
+
+
+def _tune_and_select(
+    tuner: Any, predictor: Predictor, request: TuningRequest, output_dir: str
+) -> TuningResult:
+    """Tune on a part of the rows, ask each checkpoint the others, and take the best."""
+    learn, chosen_by = _set_apart(request)
+    result: TuningResult = tuner.tune(learn, output_dir, _report)
+    checkpoints = [
+        each for each in result.statistics.get("checkpoints", ()) if each.get("endpoint")
+    ]
+    prompts = [Prompt(row.id, row.messages, row.fields, row.format) for row in chosen_by]
+    pacing = find_backend("gemini").pacing
+    scores = []
+    for checkpoint in checkpoints:
+        settings = {"base_model": request.base_model}
+        answers = {
+            answer.id: answer.text or ""
+            for answer in ask_all(predictor, checkpoint["endpoint"], prompts, settings, pacing)
+        }
+        score = sum(_overlap(answers.get(row.id, ""), row.reference) for row in chosen_by)
+        scores.append({**checkpoint, "rows": len(prompts), "score": score / len(prompts)})
+    if not scores:
+        return result
+    # Of equals the earlier one, which has seen the rows less often.
+    best = max(scores, key=lambda each: (each["score"], -int(each.get("epoch") or 0)))
+    note = _move_default(tuner, result.model, str(best["checkpoint_id"]))
+    statistics = {**result.statistics, "selection": scores, "selected": best["checkpoint_id"]}
+    statistics["note"] = "; ".join(filter(None, [str(statistics.get("note", "")), note]))
+    return replace(result, endpoint=best["endpoint"], statistics=statistics)
+
+
+def _move_default(tuner: Any, model: str, checkpoint_id: str) -> str:
+    """Move the model's default checkpoint; a refusal is noted, as the tuning is paid."""
+    try:
+        tuner.set_default_checkpoint(model, checkpoint_id)
+    except TunepipeError as error:
+        return f"the default checkpoint was not moved to {checkpoint_id}: {error.found}"
+    return ""
+
+
+def _set_apart(request: TuningRequest) -> tuple[TuningRequest, list[Example]]:
+    """Write the training rows without those of the selection next to them.
+
+    Rows with the same input stay together, in an order that their hashes give.
+    """
+    learn_uri = f"{request.train_uri}.learn.jsonl"
+    with local_files(request.train_uri) as paths, TemporaryDirectory() as folder:
+        (path,) = paths
+        examples = list(read_examples(path))
+        count = min(round(_SELECTION_FRACTION * len(examples)), _SELECTION_ROWS_MAX)
+        if count < _SELECTION_ROWS_MIN:
+            raise DataError(
+                f"{count} of {len(examples)} training rows would be set apart to select a "
+                f"checkpoint, and {_SELECTION_ROWS_MIN} are needed",
+                where="select_checkpoint",
+                fix="add rows, or leave the option out",
+            )
+        last = sorted(map(_rank, examples))[count - 1]
+        apart = {row.line: row for row in examples if _rank(row) <= last}
+        written = Path(folder) / "learn.jsonl"
+        with open(path, "rb") as file, written.open("wb") as out:
+            out.writelines(line for number, line in enumerate(file, 1) if number not in apart)
+        write_file(str(written), learn_uri)
+    # The epochs stay those of the plan; there are fewer steps in each.
+    size, rows = max(request.batch_size, 1), len(examples)
+    epochs = max(1, round(request.train_steps / -(-rows // size)))
+    steps = epochs * -(-(rows - len(apart)) // size)
+    return replace(request, train_uri=learn_uri, train_steps=steps), list(apart.values())
+
+
+def _rank(row: Example) -> bytes:
+    return hashlib.sha256(input_text(row).encode("utf-8", "surrogatepass")).digest()
+
+
+def _overlap(answer: str, reference: str) -> float:
+    """Return the words that two texts share, 0..1 (F1); for labels this is right or wrong."""
+    made, wanted = Counter(answer.split()), Counter(reference.split())
+    total = made.total() + wanted.total()
+    return 2 * (made & wanted).total() / total if total else 1.0
 
 
 def _report(event: Mapping[str, Any]) -> None:

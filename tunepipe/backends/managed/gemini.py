@@ -14,7 +14,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp.genai import place_of, told
+from tunepipe.gcp.genai import client, place_of, told
 from tunepipe.progress import Progress
 
 BACKEND = "gemini"
@@ -39,6 +39,22 @@ def cancel(job: str) -> None:
     """Cancel a tuning job by its resource name; no error where it has ended already."""
     with told(job):
         tuning_jobs.cancel(job)
+
+
+def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
+    """Let a tuned model's default be one of its checkpoints.
+
+    Args:
+        model: `projects/P/locations/R/models/M`, with or without a version.
+        checkpoint_id: As the tuning job names it.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    with told(model):
+        client(*place_of(model)).models.update(
+            model=model.partition("@")[0], config={"default_checkpoint_id": checkpoint_id}
+        )
 
 
 def _formats(job: TuningJob) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from tunepipe.arguments import nearest
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import check_region, tuned_in
 from tunepipe.catalog.schema import Model, Service
@@ -73,6 +72,8 @@ class GeminiOptions(JobOptions, frozen=True, kw_only=True):
         beta: How closely preference tuning stays to the model; None leaves it to the service.
         export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint, which
             would count against the quota; false exports one an epoch.
+        select_checkpoint: Whether each checkpoint is exported and asked rows that are set apart
+            for the choice; the best is evaluated. See `steps.tuning`.
         checkpoint_id: The checkpoint of a tuned model to go on from; "" for its last.
         base_location: Where the base model is asked: global, us, eu or a region.
     """
@@ -80,6 +81,7 @@ class GeminiOptions(JobOptions, frozen=True, kw_only=True):
     method: Literal["supervised", "preference", ""] = ""
     beta: _AboveZero | None = None
     export_last_checkpoint_only: bool = True
+    select_checkpoint: bool = False
     checkpoint_id: str = ""
     base_location: Annotated[
         str,
@@ -221,7 +223,9 @@ def tuning_job(
         tuning_mode=mode,
         batch_size=open_model.batch_size,
         beta=gemini.beta or 0.0,
-        export_last_checkpoint_only=gemini.export_last_checkpoint_only,
+        export_last_checkpoint_only=(
+            gemini.export_last_checkpoint_only and not gemini.select_checkpoint
+        ),
         checkpoint_id=gemini.checkpoint_id,
         custom_base_model=open_model.custom_base_model,
         encryption_key=chosen.encryption_spec_key_name,
@@ -251,7 +255,7 @@ def decode_options(options: Mapping[str, Any], backend: str) -> GeminiOptions | 
     others = {name for each in _OPTIONS.values() for name in each.__struct_fields__}
     for name in options:
         names = kind.__struct_fields__
-        if name not in names and name in others and not nearest(name, names):
+        if name not in names and name in others:
             raise UsageError(
                 f"the backend {backend} does not take this option",
                 where=name,

@@ -97,6 +97,13 @@ def run(
         list[str] | None,
         typer.Option(metavar="K=V", help="Backend-specific option, e.g. lora_rank=16; repeatable."),
     ] = None,
+    select_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--select-checkpoint",
+            help="Ask each checkpoint rows set apart for it, and evaluate the best (Gemini).",
+        ),
+    ] = False,
     notify: Annotated[
         str,
         typer.Option(
@@ -189,6 +196,8 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
     own = pairs(given["option"], "--option")
     if given.get("accelerator"):
         own = {"accelerator": given["accelerator"], **own}
+    if given.get("select_checkpoint"):
+        own["select_checkpoint"] = True
     over = calibrated(
         over,
         given["tokenizer"],

@@ -1,0 +1,95 @@
+"""Each checkpoint is asked rows that are set apart, and the best of them is the tuned model."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.backends.managed.jobs import jobs, pairs, request
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET
+from tunepipe.backends.managed import gemini, gemini_prediction
+from tunepipe.data import predictions
+from tunepipe.errors import DataError, UsageError
+from tunepipe.evaluation.score import evaluate
+from tunepipe.steps.comparison import compare_step
+from tunepipe.steps.tuning import tune
+
+FLASH = "gemini-3.5-flash"
+
+
+def tuned(cloud: StandIn, folder: Path, rows=None, **options):
+    asked = request(cloud, FLASH, rows, **options)
+    model, base = (SimpleNamespace(metadata={}, path=str(folder / n)) for n in ("model", "base"))
+    names = ("base_model", "train_steps", "batch_size", "project", "region", "display_name")
+    settings = {name: getattr(asked, name) for name in names}
+    tune(
+        gemini,
+        {"train": asked.train_uri, "eval": asked.eval_uri},
+        model,
+        base,
+        str(folder / "report"),
+        options=asked.options,
+        predictor=gemini_prediction,
+        **settings,
+    )
+    return model.metadata["resourceName"], json.loads((folder / "report").read_text())
+
+
+def test_an_overfitted_last_checkpoint_is_not_taken(cloud: StandIn, tmp_path: Path) -> None:
+    cloud.fault("tuning", message="overfit")
+    endpoint, report = tuned(cloud, tmp_path, select_checkpoint=True)
+    statistics = report["statistics"]
+    scores = {each["checkpoint_id"]: each["score"] for each in statistics["selection"]}
+    assert len(scores) == 3
+    assert scores["1"] == scores["2"] > scores["3"]
+    assert statistics["selected"] == "1"  # of equals the one that has seen the rows least
+    assert endpoint == statistics["selection"][0]["endpoint"]
+    (job,) = jobs(cloud)
+    assert endpoint != job["tunedModel"]["endpoint"]
+    assert "exportLastCheckpointOnly" not in job["supervisedTuningSpec"]
+    assert "note" not in statistics or "not moved" not in statistics["note"]
+    (call,) = cloud.calls("UpdateModel")
+    assert call["resource"].startswith(job["tunedModel"]["model"].partition("@")[0])
+
+
+def test_the_rows_of_the_choice_are_not_tuned_on(cloud: StandIn, tmp_path: Path) -> None:
+    _, report = tuned(cloud, tmp_path, select_checkpoint=True)
+    (job,) = jobs(cloud)
+    folder = cloud.buckets / BUCKET / "data"
+    learnt = (folder / "train.learn.jsonl").read_text().splitlines()
+    apart = report["statistics"]["selection"][0]["rows"]
+    assert len(learnt) + apart == 100
+    assert apart == 10
+    assert job["supervisedTuningSpec"]["hyperParameters"]["epochCount"] in (3, "3")  # as planned
+    assert "doubts" not in report["statistics"]
+
+
+def test_too_few_rows_select_nothing(cloud: StandIn, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 of 20 training rows would be set apart"):
+        tuned(cloud, tmp_path, pairs(20), select_checkpoint=True)
+    assert jobs(cloud) == []
+
+
+def test_an_open_model_has_no_checkpoints_to_select_from() -> None:
+    from tunepipe.backends.managed.parameters import decode_options
+
+    with pytest.raises(UsageError, match="does not take this option"):
+        decode_options({"select_checkpoint": True}, "open-model")
+
+
+def test_doubts_about_the_tuning_are_part_of_the_reason(tmp_path: Path) -> None:
+    rows = [predictions.Prediction(str(n), f"q{n}", f"a{n}", f"a{n}") for n in range(40)]
+    none = [predictions.Prediction(str(n), f"q{n}", f"a{n}", "no") for n in range(40)]
+    files = {}
+    for name, written in (("tuned", rows), ("base", none)):
+        predictions.write(written, tmp_path / name)
+        files[name] = SimpleNamespace(path=str(tmp_path / name))
+    report = {"statistics": {"doubts": ["only 3 of 339 planned steps were made"]}}
+    (tmp_path / "tuning").write_text(json.dumps(report))
+    files["tuning"] = SimpleNamespace(path=str(tmp_path / "tuning"))
+    found = compare_step(files, str(tmp_path / "comparison"))
+    assert found.verdict == evaluate(rows, none).comparison.verdict
+    assert found.reason.endswith("About the tuning: only 3 of 339 planned steps were made.")
+    assert json.loads((tmp_path / "comparison").read_text())["doubts"]
