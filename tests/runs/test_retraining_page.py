@@ -53,6 +53,9 @@ def test_every_command_of_the_page_works_as_written(shell, cloud):
     doctor, first, applied, by_hand, left, ended = said.values()
     assert "gemini-3.5-flash" in doctor
     assert "verdict: better" in first
+    assert "next: tunepipe predict --model projects/" in first
+    assert "The tuned model is better" in first
+    assert "https://storage.cloud.google.com/demo-bucket/" in first
     assert "would create: nothing was sent" in applied
     assert "created: projects/123456789012/locations/europe-west4/schedules/" in applied
     assert "03:00+09:00" in applied

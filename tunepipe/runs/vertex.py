@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunepipe.errors import CloudError, UsageError
+from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import launcher, pipeline_jobs, storage
 from tunepipe.gcp.advice import advice
@@ -125,6 +127,21 @@ def status(run: str, *, project: str = "", region: str = "") -> RunStatus:
         CloudError: There is no such run, or Google refused.
     """
     return _patiently(resource_name(run, project, region), _BRIEFLY)
+
+
+def reason_of(status: RunStatus) -> str:
+    """Return why a run ended as it did, in one sentence; "" if that is not known.
+
+    The sentence is in the run's comparison; a run over unchanged data, or one whose comparison may
+    not be read here, has none.
+    """
+    if status.unchanged:
+        return status.unchanged
+    if "comparison" not in status.results:
+        return ""
+    with suppress(TunepipeError, ValueError):
+        return str(json.loads(storage.read_bytes(status.results["comparison"])).get("reason", ""))
+    return ""
 
 
 def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:

@@ -8,7 +8,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, plural
 from tunepipe.files import refuse_same
 
 REFUSED_SHOWN = 10
@@ -72,7 +72,9 @@ def convert(
         )
     out = Output(json)
     out.result(report.as_json())
-    out.line(f"{report.written:,} of {report.rows:,} rows written as {to} to {target}", "bold")
+    out.line(
+        f"{report.written:,} of {plural(report.rows, 'row')} written as {to} to {target}", "bold"
+    )
     for note in report.notes:
         out.line(f"  {note}", "dim")
     shown = report.refused if show_all else report.refused[:REFUSED_SHOWN]
@@ -81,5 +83,7 @@ def convert(
         out.line(f"  {place}: {row['reason']}")
     if more := report.refused_total - len(shown):
         out.line(f"  {more:,} more: --show-all, or --json", "dim")
-    out.warnings(f"left out of {rows:,} rows: {name}" for name, rows in report.left_out.items())
+    out.warnings(
+        f"left out of {plural(rows, 'row')}: {name}" for name, rows in report.left_out.items()
+    )
     return int(report.refused_total > 0)

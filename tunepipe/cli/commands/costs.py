@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.cli import options
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 
 
@@ -74,7 +74,7 @@ def costs(
         head = ("began", "state", "estimated", "actual USD", "run")
         out.table([head, *map(_row, found)], styles=("bold",))
     aside = f", and {unknown} whose price is not known" if unknown else ""
-    out.line(f"{len(found)} runs: about {total:.2f} USD{aside}", "bold")
+    out.line(f"{plural(len(found), 'run')}: about {total:.2f} USD{aside}", "bold")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import install_command
 from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, Finding, Place, tried
@@ -200,5 +200,8 @@ def doctor(
             "unknown": counts[UNKNOWN],
         }
     )
-    out.line(f"{counts[PROBLEM]} problems, {counts[UNKNOWN]} could not be looked at", "bold")
+    out.line(
+        f"{plural(counts[PROBLEM], 'problem')}, {counts[UNKNOWN]} not visible to this account",
+        "bold",
+    )
     return next((one.exit_code for one in found if one.state == PROBLEM), 0)

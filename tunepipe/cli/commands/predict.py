@@ -13,7 +13,7 @@ import typer
 from tunepipe.cli import options
 from tunepipe.cli.commands.status import local_folder
 from tunepipe.cli.inputs import expanded, local_copy, written
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.files import refuse_same
 from tunepipe.progress import printable
@@ -227,7 +227,9 @@ def predict(
         pace = (workers, requests_per_minute)
         found = ask_rows(asked, input, output, settings, *pace, work_dir=str(runs / "work"))
         out.result(asdict(found))
-        out.line(f"{found.rows:,} rows asked, {found.unanswered:,} without an answer: {output}")
+        out.line(
+            f"{plural(found.rows, 'row')} asked, {found.unanswered:,} without an answer: {output}"
+        )
         return 0
     answers = ask_texts(asked, texts or [], settings, workers, requests_per_minute)
     out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})

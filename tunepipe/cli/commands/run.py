@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunepipe import __version__
 from tunepipe.arguments import hint
 from tunepipe.cli import options
 from tunepipe.cli.commands.plan import measured, show_plan
@@ -491,16 +492,32 @@ def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> None:
         return
     file = runs / f"dry-run-{contents['backend']}.json"
     write_json(contents, file)
-    job = contents.get("request", {}).get("pipeline_job", {})
-    rows = [
-        ("pipeline", str(job.get("display_name", LOCAL))),
-        ("acts as", str(job.get("service_account") or "the project's default account")),
-        ("network", str(job.get("network", ""))),
-        ("request", str(file)),
-    ]
-    shown = rows if job else rows[-1:]
-    out.table([row for row in shown if row[1]], styles=("bold",))
+    rows = [*_request_rows(contents), ("request", str(file))]
+    out.table([row for row in rows if row[1]], styles=("bold",))
     out.line("dry run: nothing was sent", "yellow")
+
+
+def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a request to Vertex AI names besides the plan, as labels and texts."""
+    from tunepipe.backends.palm.parameters import template_uri
+
+    job = contents.get("request", {}).get("pipeline_job")
+    if not job:
+        return []
+    own = job["runtime_config"]["parameter_values"].get("options", {})
+    template = ""
+    if contents["backend"] == "large-model":
+        template = template_uri(contents["plan"]["model"], own.get("template_version", ""))
+    executors = job["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    images = {one["container"]["image"] for one in executors if "container" in one}
+    return [
+        ("pipeline", f"{job['pipeline_spec']['pipelineInfo']['name']} (tunepipe {__version__})"),
+        ("template", template),
+        ("image", ", ".join(sorted(images))),
+        ("code", str(own.get("code", ""))),
+        ("acts as", job.get("service_account") or "the project's default account"),
+        ("network", job.get("network", "")),
+    ]
 
 
 def _price(plan: Mapping[str, Any]) -> str:

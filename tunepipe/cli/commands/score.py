@@ -10,7 +10,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
 from tunepipe.files import refuse_same
@@ -155,7 +155,7 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     if evaluation.groups != evaluation.rows:
         groups = f" in {evaluation.groups:,} independent groups"
     out.line(
-        f"{evaluation.rows:,} rows{groups}, {evaluation.task.name}{setting}; "
+        f"{plural(evaluation.rows, 'row')}{groups}, {evaluation.task.name}{setting}; "
         f"{evaluation.metric} decides",
         "bold",
     )
@@ -174,7 +174,7 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     _show_slices(evaluation.slices, out)
     if evaluation.unanswered:
         counted = "count as wrong" if evaluation.settings.missing == "wrong" else "are left out"
-        out.warnings([f"{evaluation.unanswered:,} rows have no answer and {counted}"])
+        out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])
     if evaluation.comparison:
         _show_comparison(evaluation.comparison, out)
 

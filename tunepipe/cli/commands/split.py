@@ -8,7 +8,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copies, written
-from tunepipe.cli.output import Output, name_options
+from tunepipe.cli.output import Output, name_options, plural
 from tunepipe.files import refuse_same
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
     share = found.eval_rows / (found.train_rows + found.eval_rows)
     out.table(
         [
-            ("training", f"{found.train_rows:,} rows", train),
-            ("evaluation", f"{found.eval_rows:,} rows ({share:.1%})", eval),
+            ("training", plural(found.train_rows, "row"), train),
+            ("evaluation", f"{plural(found.eval_rows, 'row')} ({share:.1%})", eval),
         ],
         styles=("bold",),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from tunepipe.cli.commands.score import BETTER, WORSE
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.extras import require
+from tunepipe.notifications.message import browsable
 
 if TYPE_CHECKING:
     from tunepipe.runs.local import LocalRun
@@ -87,27 +89,46 @@ def local_folder(run: str, runs: Path) -> Path | None:
 
 
 def _show_local(done: LocalRun, out: Output) -> None:
-    if done.verdict:
-        out.line(f"verdict: {done.verdict}", "bold green" if done.verdict == BETTER else "bold")
-    out.line(done.reason)
-    if done.results:
-        out.table(sorted(done.results.items()), styles=("bold",))
+    _show_verdict(done.verdict, done.reason, done.results, out)
+    if "model" in done.results:
+        out.line(f"next: tunepipe predict --model {done.id} TEXT")
+    elif done.state == "failed":
+        out.line(f"next: see {Path(done.folder) / 'log.txt'}, then run the same command again")
 
 
 def _ended(found: RunStatus, out: Output) -> int:
-    out.result(found.as_json())
+    from tunepipe.runs.vertex import reason_of
+
+    reason = reason_of(found)
+    out.result({**found.as_json(), "reason": reason})
     out.line(f"{found.name}: {found.state}", "bold")
     if found.tasks:
         out.table([(task.name, task.state) for task in found.tasks])
-    if found.verdict:
-        out.line(f"verdict: {found.verdict}", "bold green" if found.verdict == BETTER else "bold")
-    if found.unchanged:
-        out.line(found.unchanged)
-    if found.model.startswith("gs://"):
-        out.line(f"its weights: {found.model}; serve them on an endpoint to ask it")
-    elif found.model:
-        out.line(f"ask it: tunepipe predict --model {found.model} TEXT")
+    results = {name: browsable(uri) for name, uri in found.results.items()}
+    _show_verdict(found.verdict, reason, results | {"page": found.page}, out)
     if found.error:
         out.line(f"{out.styled('error', 'red bold')}: {found.error}")
-    out.line(f"page: {found.page}", "dim")
+    out.line(f"next: {_next_step(found)}")
     return CloudError.exit_code if found.state == "failed" else int(found.verdict == WORSE)
+
+
+def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Output) -> None:
+    if verdict:
+        out.line(f"verdict: {verdict}", "bold green" if verdict == BETTER else "bold")
+    if reason:
+        out.line(reason)
+    if results:
+        out.table(sorted(results.items()), styles=("bold",))
+
+
+def _next_step(found: RunStatus) -> str:
+    """Say what a person does after a look at a run."""
+    if not found.over:
+        return f"tunepipe status {found.name} --wait"
+    if found.state == "failed":
+        return "do what the error says, then run the same command again: nothing is paid twice"
+    if found.model.startswith("gs://"):
+        return f"serve the weights {found.model} on an endpoint to ask the model"
+    if found.model:
+        return f"tunepipe predict --model {found.model} TEXT"
+    return "run again when the data have changed" if found.unchanged else "read the report"

@@ -9,7 +9,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import STDIN, expanded, validated_files, written
-from tunepipe.cli.output import Output
+from tunepipe.cli.output import Output, plural
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same
 from tunepipe.gcp import storage
@@ -78,15 +78,15 @@ def _show_code(
 
 def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
     warnings = report["problems_total"] - report["errors"]
-    counted = f"{_plural(report['rows'], 'row')}, {report['valid_rows']:,} valid"
-    found = f"{_plural(report['errors'], 'error')}, {_plural(warnings, 'warning')}"
-    out.line(f"{counted}, {_plural(report['bytes'], 'byte')}, {found}")
+    counted = f"{plural(report['rows'], 'row')}, {report['valid_rows']:,} valid"
+    found = f"{plural(report['errors'], 'error')}, {plural(warnings, 'warning')}"
+    out.line(f"{counted}, {plural(report['bytes'], 'byte')}, {found}")
     tokens = report["stats"].get("tokens_estimated", {}).get("total")
     if tokens:
         out.line(f"about {tokens:,} tokens", "dim")
     if fixed := report.get("fixed"):
         kept, apart = fixed["rows_written"], fixed["rows_rejected"]
-        kept_rows, rejected = _plural(kept, "row"), _plural(apart, "row")
+        kept_rows, rejected = plural(kept, "row"), plural(apart, "row")
         out.line(f"corrected copy: {kept_rows}; rejects: {rejected}", "cyan")
         for code, count in fixed["counts"].items():
             out.line(f"  {code}: {count:,} fixed", "dim")
@@ -94,10 +94,6 @@ def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
         out.line("did not pass", "red bold")
     else:
         out.line("passed", "green bold")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def _level(code: str, problems: Sequence[Mapping[str, Any]]) -> str:
