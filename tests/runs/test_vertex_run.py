@@ -283,7 +283,8 @@ def test_what_has_ended_is_not_said_to_be_cancelled(
     until(lambda: vertex_run.status(name).over)
     ended = vertex_run.status(name).state
     assert main.run(["cancel", name, "--json"]) == 0
-    assert json.loads(capfd.readouterr().out) == {"run": name, "state": ended}
+    report = json.loads(capfd.readouterr().out)
+    assert (report["run"], report["state"]) == (name, ended)
 
 
 def until(condition: Any) -> None:

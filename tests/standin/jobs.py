@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +218,24 @@ class Jobs:
 
     def _end(self, name: str, number: int = signal.SIGTERM) -> None:
         process = self.processes.get(name)
-        if process and process.poll() is None:
+        if not process or process.poll() is not None:
+            return
+        if number == signal.SIGKILL:
             os.killpg(process.pid, number)
+            return
+        # As a container runtime does: the first process of each running step is signalled, and
+        # what is left is killed some seconds later.
+        for child in _children(process.pid):
+            _signal(os.kill, child, number)
+        seconds = float(self.cloud.facts.get("grace_seconds", 10.0))
+        process.send_signal(signal.SIGSTOP)  # it starts no further step
+        threading.Timer(seconds, _signal, (os.killpg, process.pid, signal.SIGKILL)).start()
+        threading.Thread(target=self._end_with_steps, args=(process,), daemon=True).start()
+
+    def _end_with_steps(self, process: subprocess.Popen[bytes]) -> None:
+        while any(_state_of_process(child) not in "ZX" for child in _children(process.pid)):
+            time.sleep(0.05)
+        _signal(os.killpg, process.pid, signal.SIGKILL)
 
     def _end_at_once(self, job: api.PipelineJob, parameters: dict[str, Any]) -> None:
         """What the template would leave behind, without running it: for tests of its callers."""
@@ -259,6 +278,23 @@ class Jobs:
         job.job_detail = api.PipelineJobDetail(
             task_details=[_root_detail(job, outcome["outputs"]), *tasks]
         )
+
+
+def _children(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for file in found for child in file.read_text().split()]
+
+
+def _state_of_process(number: int) -> str:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def _signal(send: Callable[[int, int], None], target: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        send(target, number)
 
 
 def _masked(job: api.PipelineJob, paths: Any) -> api.PipelineJob:

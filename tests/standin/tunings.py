@@ -85,6 +85,8 @@ class Tunings:
         """Every tuning job by its name, as it stands."""
         with self.cloud.lock:
             found = {n: j for n, j in self.cloud.resources.items() if "/tuningJobs/" in n}
+            for job in found.values():
+                self._finish_cancelling(job)
             return {name: _public(job) for name, job in found.items()}
 
     def put(self, fields: dict[str, Any]) -> None:
@@ -142,6 +144,8 @@ class Tunings:
         with self.cloud.lock:
             found = [job for name, job in self.cloud.resources.items() if name.startswith(prefix)]
             found = list(filter(self.cloud.is_listed, found))
+            for job in found:
+                self._finish_cancelling(job)
         begin, size = int(query.get("pageToken", 0)), int(query.get("pageSize", 50))
         if not 0 < size <= 100:
             raise exceptions.InvalidArgument(f"page_size must be in [1, 100], is {size}.")
@@ -165,7 +169,7 @@ class Tunings:
         return {}
 
     def _finish_cancelling(self, job: dict[str, Any]) -> None:
-        if job["state"] == "JOB_STATE_CANCELLING" and time.monotonic() >= job["_cancelled"]:
+        if job.get("state") == "JOB_STATE_CANCELLING" and time.monotonic() >= job["_cancelled"]:
             job["state"], job["endTime"] = "JOB_STATE_CANCELLED", _time(self.cloud.now())
             job["error"] = {"code": 1, "message": "The TuningJob was cancelled."}
 

@@ -57,28 +57,39 @@ def cancel(
     project: options.Project = "",
     region: options.Region = "",
     runs: options.Runs = Path("runs"),
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Also cancel a tuning job that other runs wait for.")
+    ] = False,
+    wait_seconds: Annotated[
+        float, typer.Option(help="How long to wait until everything has ended.", min=0)
+    ] = 600.0,
     json: options.Json = False,
 ) -> int:
-    """Cancel a run in the cloud, and its tuning job.
+    """Cancel a run in the cloud and its tuning job, and wait until both have ended.
 
-    A run on this machine ends with Ctrl-C where it was started.
+    A tuning job that other runs wait for goes on, unless --shared is given. A local run ends with
+    Ctrl-C where it was started.
     """
     if local_folder(run, runs):
-        raise UsageError(
-            "this run is on this machine", where=run, fix="press Ctrl-C where it was started"
-        )
-    require("vertex")
-    from tunepipe.runs import vertex as vertex_run
+        raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
+    from tunepipe.runs import cancellation
 
-    found = vertex_run.cancel(run, project=project, region=region)
-    has_ended = found.state in ("succeeded", "failed")
     out = Output(json)
-    out.result({"run": found.name, "state": found.state if found.over else "cancelling"})
-    out.line(
-        f"{found.name} had ended: {found.state}"
-        if has_ended
-        else f"{found.name} is being cancelled"
+    found = cancellation.cancel(
+        run,
+        project=project,
+        region=region,
+        shared=shared,
+        wait_seconds=wait_seconds,
+        show=lambda line: out.line(f"waiting: {line}", "dim"),
     )
+    out.result({"run": found.run.name, "state": found.run.state, "jobs": found.jobs,
+                "left": found.left})  # fmt: skip
+    out.line(f"{found.run.name}: {found.run.state}", "bold")
+    for name, state in found.jobs.items():
+        others = found.left.get(name, [])
+        why = f"; {', '.join(others)} wait for it (--shared ends it for all)" if others else ""
+        out.line(f"{name}: {state}{why}")
     return 0
 
 

@@ -1,0 +1,164 @@
+"""`tunepipe cancel` ends the run and its paid job, whatever has become of the step."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import aiplatform_v1
+
+from tests.backends.managed import jobs as tunings
+from tests.gcp import launch_driver
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.backends.base import TuningRequest
+from tunepipe.cli import main
+from tunepipe.errors import CloudError
+from tunepipe.gcp import clients
+from tunepipe.gcp.claims import Waiters
+from tunepipe.runs import cancellation
+
+PLACE = f"projects/{PROJECT}/locations/{REGION}"
+SPEC = {
+    "pipelineInfo": {"name": "p"},
+    "schemaVersion": "2.1.0",
+    "root": {"dag": {"tasks": {}}},
+    "deploymentSpec": {"executors": {}},
+}
+BACKENDS = {"managed.gemini": "gemini-3.5-flash", "palm.tuning": "text-bison@001"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancellation, "_POLL_SECONDS", 0.2)
+
+
+@pytest.fixture
+def held(cloud: StandIn) -> StandIn:
+    cloud.ask("hold", {"on": True})
+    return cloud
+
+
+def make_run(name: str) -> str:
+    """Make a run that goes on; its steps are the test's own processes."""
+    job = aiplatform_v1.PipelineJob(
+        pipeline_spec=SPEC,
+        runtime_config={"gcs_output_directory": f"gs://{BUCKET}/tunepipe/runs"},
+    )
+    clients.pipelines(REGION).create_pipeline_job(
+        parent=PLACE, pipeline_job=job, pipeline_job_id=name
+    )
+    return f"{PLACE}/pipelineJobs/{name}"
+
+
+def request_of(cloud: StandIn, tuner: str) -> TuningRequest:
+    more = {"pipeline_root": f"gs://{BUCKET}/root"} if tuner == "palm.tuning" else {}
+    found = tunings.request(cloud, BACKENDS[tuner], **more)
+    if more:
+        for name in ("settle_seconds", "lease_seconds"):
+            del found.options[name]  # type: ignore[attr-defined]
+    return found
+
+
+def start_step(
+    monkeypatch: pytest.MonkeyPatch, cloud: StandIn, run: str, folder: Path, tuner: str
+) -> Any:
+    labels = json.dumps({"tunepipe_run_id": run.rpartition("/")[2]})
+    monkeypatch.setenv("VERTEX_AI_PIPELINES_RUN_LABELS", labels)
+    return launch_driver.start(request_of(cloud, tuner), folder, tuner)
+
+
+def paid(cloud: StandIn) -> dict[str, str]:
+    """Every paid job and its state."""
+    found = {name: job["state"] for name, job in cloud.ask("tunings").items()}
+    children = {name: state for name, state in cloud.ask("states").items() if "/tune-" in name}
+    return found | children
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("tuner", BACKENDS)
+def test_the_job_of_a_step_that_was_killed_is_cancelled(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tuner: str, capfd: Any
+) -> None:
+    run = make_run("run-a")
+    step = start_step(monkeypatch, held, run, tmp_path, tuner)
+    until(lambda: paid(held))
+    step.kill()
+    held.ask("facts", {"cancelling_seconds": 0.6})
+    assert main.run(["cancel", run, "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    (job,) = paid(held)
+    assert paid(held)[job].endswith("_CANCELLED")
+    assert report["state"] == "cancelled"
+    assert report["jobs"] == {job: "cancelled"}
+
+
+def test_a_job_that_appears_after_its_step_has_died_is_cancelled(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = make_run("run-a")
+    held.ask("facts", {"lag_seconds": 0.5})
+    held.fault("CreateTuningJob", seconds=9.0, late_seconds=2.5)
+    step = start_step(monkeypatch, held, run, tmp_path, "managed.gemini")
+    until(lambda: tunings.begun(held, "CreateTuningJob"))
+    step.kill()
+    assert paid(held) == {}
+    lines: list[str] = []
+    found = cancellation.cancel(run, show=lines.append)
+    assert list(paid(held).values()) == ["JOB_STATE_CANCELLED"]
+    assert list(found.jobs.values()) == ["cancelled"]
+    assert any("got no clear answer" in line for line in lines)
+
+
+@pytest.mark.parametrize("tuner", BACKENDS)
+def test_a_job_that_others_wait_for_is_cancelled_only_with_a_word(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tuner: str
+) -> None:
+    runs = [make_run(name) for name in ("run-a", "run-b")]
+    steps = [start_step(monkeypatch, held, run, tmp_path / run[-1], tuner) for run in runs]
+    until(lambda: all((tmp_path / name / "gcp_resources").exists() for name in "ab"))
+    (job,) = paid(held)
+    steps[0].terminate()  # the step itself leaves the job to the other run
+    steps[0].join()
+    assert "other runs wait for it" in (tmp_path / "a" / "error.json").read_text()
+    found = cancellation.cancel(runs[0])
+    assert (found.run.state, found.left) == ("cancelled", {job: [runs[1]]})
+    assert not paid(held)[job].endswith("CANCELLED")
+    steps[1].kill()
+    found = cancellation.cancel(runs[1])  # nobody waits any more
+    assert paid(held)[job].endswith("_CANCELLED")
+    assert (found.left, list(found.jobs.values())) == ({}, ["cancelled"])
+
+
+def test_shared_ends_the_job_for_all(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, other = make_run("run-a"), make_run("run-b")
+    step = start_step(monkeypatch, held, run, tmp_path, "managed.gemini")
+    until(lambda: paid(held))
+    step.kill()
+    (name,) = paid(held)
+    key = held.ask("tunings")[name]["labels"]["tunepipe_key"]
+    Waiters(f"gs://{BUCKET}", other, key).add()
+    assert cancellation.cancel(run).left == {name: [other]}
+    assert cancellation.cancel(run, shared=True).jobs == {name: "cancelled"}
+
+
+def test_what_does_not_end_in_time_is_reported(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = make_run("run-a")
+    step = start_step(monkeypatch, held, run, tmp_path, "managed.gemini")
+    until(lambda: paid(held))
+    step.kill()
+    held.ask("facts", {"cancelling_seconds": 600.0})
+    with pytest.raises(CloudError, match="is cancelling"):
+        cancellation.cancel(run, wait_seconds=0.5)

@@ -1,0 +1,162 @@
+"""Cancels a run on Vertex AI together with the paid jobs that it waits for.
+
+A container runtime signals the first process of a step, and kills the rest after a while; a step
+that is killed cannot end its job. So the command finds the run's jobs itself: by the notes that the
+steps leave in the bucket, by the jobs' claims, and by their label.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from tunepipe.backends.managed import jobs as tuning_jobs
+from tunepipe.errors import CloudError
+from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
+from tunepipe.gcp.genai import told
+from tunepipe.gcp.labels import KEY_LABEL
+from tunepipe.gcp.retries import retry
+from tunepipe.runs.vertex import RunStatus, resource_name, status
+
+_POLL_SECONDS = 2.0
+_BRIEFLY_SECONDS = 60.0
+
+
+@dataclass
+class Cancellation:
+    """What a cancellation has come to.
+
+    Args:
+        run: The run as it is now.
+        jobs: Each paid job that the run waited for, and its state: cancelled, succeeded, …
+        left: The jobs that go on because other runs wait for them, and those runs.
+        in_doubt: Whether a request to create a job got no clear answer, so that a job may yet
+            appear.
+    """
+
+    run: RunStatus
+    jobs: dict[str, str] = field(default_factory=dict)
+    left: dict[str, list[str]] = field(default_factory=dict)
+    in_doubt: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of the run goes on that was to be ended."""
+        going_on = [name for name, state in self.jobs.items() if state not in _ENDED]
+        return self.run.over and not self.in_doubt and not set(going_on) - set(self.left)
+
+
+_ENDED = {"succeeded", "failed", "cancelled", "expired", "partially_succeeded"}
+
+
+def cancel(
+    run: str,
+    *,
+    project: str = "",
+    region: str = "",
+    shared: bool = False,
+    wait_seconds: float = 600.0,
+    show: Callable[[str], None] = lambda line: None,
+) -> Cancellation:
+    """Cancel a run and its paid jobs, and wait until they have ended.
+
+    Args:
+        run: Its resource name, or its id with `project` and `region`.
+        project: Needed for an id.
+        region: Needed for an id.
+        shared: Also cancel a job that other runs wait for.
+        wait_seconds: How long to wait for the end.
+        show: Receives lines about what is being waited for.
+
+    Returns:
+        The run and its jobs; what had ended before stays as it is.
+
+    Raises:
+        CloudError: Google refused, or something still goes on after `wait_seconds`.
+    """
+    name = resource_name(run, project, region)
+    end, shown = time.monotonic() + wait_seconds, ""
+    with told(name):
+        job = _reached(lambda: pipeline_jobs.get(name))
+        if not pipeline_jobs.has_ended(job):
+            _reached(lambda: pipeline_jobs.cancel(name))
+        asked: set[str] = set()
+        while True:
+            found = _look(name, str(job.runtime_config.gcs_output_directory), shared, asked)
+            if found.has_ended:
+                return found
+            if (line := _waiting_line(found)) != shown:
+                show(line)
+                shown = line
+            if time.monotonic() > end:
+                raise CloudError(
+                    f"not everything has ended within {wait_seconds:g} seconds: {line}",
+                    where=name,
+                    fix="run the same command again: it goes on waiting",
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation:
+    """Look at a run and its jobs, and ask for the end of those that have not been asked yet."""
+    found = Cancellation(status(name))
+    for key in keys_of(bucket, name):
+        others = [] if shared else _reached(Waiters(bucket, name, key).others)
+        state, claimed = Claim(claim_uri(bucket, key), 0, 0).look()
+        jobs = dict(_jobs_of(key, name, claimed if state == CREATED else ""))
+        found.in_doubt |= state == CREATING and not jobs and not others
+        for job_name, job_state in jobs.items():
+            found.jobs[job_name] = job_state
+            if job_state in _ENDED:
+                continue
+            if others:
+                found.left[job_name] = others
+            elif job_name not in asked:
+                _reached(partial(_service(job_name).cancel, job_name))
+                asked.add(job_name)
+                found.jobs[job_name] = "cancelling"
+    return found
+
+
+def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
+    """Yield the jobs of a key that the run's project has, each with its state in small letters."""
+    project, region = run.split("/")[1], google_clients.region_of(run)
+    request = {
+        "parent": google_clients.parent(project, region),
+        "filter": f'labels.{KEY_LABEL}="{key}"',
+        "read_mask": pipeline_jobs.LIST_MASK,
+    }
+    pipelines = google_clients.pipelines(region)
+    for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
+        yield str(job.name), pipeline_jobs.state_of(job).lower()
+    tunings = _reached(lambda: tuning_jobs.listed(project, region))
+    jobs = {job.name: job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
+    if claimed and claimed not in jobs:
+        jobs[claimed] = _reached(lambda: tuning_jobs.get(claimed))
+    for name, job in jobs.items():
+        yield str(name), tuning_jobs.state_of(job).lower()
+
+
+def _service(job: str) -> Any:
+    return pipeline_jobs if "/pipelineJobs/" in job else tuning_jobs
+
+
+def _reached(call: Callable[[], Any]) -> Any:
+    return retry(call, seconds=_BRIEFLY_SECONDS, longest_pause_seconds=5.0)
+
+
+def _waiting_line(found: Cancellation) -> str:
+    parts = [] if found.run.over else [f"the run is {found.run.state}"]
+    parts += [
+        f"{name} is {state}"
+        for name, state in found.jobs.items()
+        if state not in _ENDED and name not in found.left
+    ]
+    if found.in_doubt:
+        parts.append("a job may have been created whose request got no clear answer")
+    return "; ".join(parts)
