@@ -10,7 +10,7 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> str:
     """Find the model in service; one whose endpoint is gone serves no more. Never cache this step.
 
     Args:
-        registry: The folder or gs:// prefix that holds champion.json; empty knows no champion.
+        registry: The folder or gs:// prefix of the champions' records; empty knows no champion.
 
     Returns:
         champion: The model in service, or an artifact that stands for none.
@@ -39,7 +39,7 @@ def promote_model(
     Args:
         model: The tuned model.
         comparison: What compare_models said; any verdict but `better` is refused.
-        registry: The folder or gs:// prefix that holds champion.json.
+        registry: The folder or gs:// prefix of the champions' records.
         run_id: The run that made the model; empty takes the job.
         job: The job that the run is.
 

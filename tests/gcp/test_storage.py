@@ -1,12 +1,15 @@
 """Files by path and by gs:// URI, the latter through the real client."""
 
+import gzip
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.standin.process import StandIn
-from tests.standin.session import BUCKET
+from tests.standin.session import BUCKET, PROJECT
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import storage
 
@@ -145,17 +148,132 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_read_half_and_half(
         read_while_it_is_replaced()
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"), [(403, CloudError), (401, CloudError), (412, UsageError), (400, CloudError)]
+NO_ACCESS = (
+    "runner@demo-project.iam.gserviceaccount.com does not have storage.objects.get access to the"
+    " Google Cloud Storage object. Permission 'storage.objects.get' denied on resource (or it may"
+    " not exist)."
 )
-def test_refusals_are_told_in_our_words(cloud: StandIn, code: int, kind: type[Exception]) -> None:
-    cloud.fault("storage.get", code=code, message="no", times=9)
-    with pytest.raises(kind):
-        storage.stat(f"gs://{BUCKET}/x")
+WORDS = {
+    "a perimeter": (
+        403,
+        "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: abc",
+        "ingress rule",
+    ),
+    "billing": (
+        403,
+        "The billing account for the owning project is disabled in state closed",
+        "gcloud billing projects link",
+    ),
+    "a key": (
+        403,
+        "Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account"
+        " has been authorized to use this key.",
+        "cloudkms.cryptoKeyEncrypterDecrypter",
+    ),
+    "a disabled account": (403, "The account for bucket x has been disabled.", "enable"),
+    "no right": (403, NO_ACCESS, "roles/storage.objectViewer"),
+    "anything else": (403, "Forbidden for a reason of its own", ""),
+    "a bad request": (400, "Invalid argument.", ""),
+}
 
 
-def test_a_storage_hiccup_is_waited_out_by_the_client(cloud: StandIn) -> None:
-    storage.write_bytes(b"x", f"gs://{BUCKET}/hiccup")
-    cloud.fault("storage.get", code=503, message="try again")
-    assert storage.read_bytes(f"gs://{BUCKET}/hiccup") == b"x"
-    assert 503 in [call["code"] for call in cloud.calls("storage.get")]
+@pytest.mark.parametrize("case", WORDS)
+@pytest.mark.parametrize("read", [storage.stat, storage.read_bytes])
+def test_a_refusal_is_reported_in_googles_words(cloud: StandIn, case: str, read: Any) -> None:
+    """Also that of a download, whose answer is plain text, and with no remedy of our own making."""
+    code, words, fix = WORDS[case]
+    uri = f"gs://{BUCKET}/x"
+    storage.write_bytes(b"x", uri)
+    reads = 1 if read is storage.stat else 2
+    for number in range(reads):
+        answer = {"seconds": 0.0} if number < reads - 1 else {"code": code, "message": words}
+        cloud.fault("storage.get", **answer)
+    with pytest.raises(CloudError) as caught:
+        read(uri)
+    assert caught.value.found == words
+    assert fix in caught.value.fix
+    assert bool(caught.value.fix) == bool(fix)
+
+
+def test_a_project_that_pays_is_named_where_the_bucket_asks_for_one(
+    cloud: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"gs://{BUCKET}/x"
+    storage.write_bytes(b"x", uri)
+    cloud.ask("facts", {"requester_pays": True})
+    with pytest.raises(CloudError, match="requester pays") as caught:
+        storage.read_bytes(uri)
+    assert "--user-project" in caught.value.fix
+    labels = {"tunepipe_user_project": PROJECT}
+    monkeypatch.setenv("VERTEX_AI_PIPELINES_RUN_LABELS", json.dumps(labels))
+    assert storage.read_bytes(uri) == b"x"
+    monkeypatch.delenv("VERTEX_AI_PIPELINES_RUN_LABELS")
+    monkeypatch.setenv(storage.USER_PROJECT, PROJECT)
+    assert storage.list_files(f"gs://{BUCKET}/*") == [uri]
+
+
+HICCUPS = [
+    {"code": 503}, {"code": 408}, {"code": 429}, {"code": 500, "times": 3}, {"drop": "before"},
+    {"drop": "after"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", HICCUPS, ids=str)
+@pytest.mark.parametrize("method", ["token", "storage.get", "storage.post"])
+def test_a_hiccup_is_waited_out_wherever_it_happens(
+    cloud: StandIn, monkeypatch: pytest.MonkeyPatch, method: str, fault: dict[str, Any]
+) -> None:
+    storage._client.cache_clear()  # a client that has no token yet
+    cloud.fault(method, **fault)
+    uri = f"gs://{BUCKET}/hiccup"
+    storage.write_bytes(b"x" * 100, uri)
+    assert storage.read_bytes(uri) == b"x" * 100
+    assert any(call["code"] != 200 for call in cloud.calls(method))
+
+
+def test_a_read_that_breaks_goes_on_where_it_broke_and_never_past_the_end(cloud: StandIn) -> None:
+    data = bytes(range(256)) * 40_000  # 10 MB, three ranges
+    uri = f"gs://{BUCKET}/rows"
+    storage.write_bytes(data, uri)
+    for fault in ({"seconds": 0.0}, {"drop": "after"}, {"drop": "before"}, {"code": 503}):
+        cloud.fault("storage.get", **fault)
+    with storage.open_reader(uri) as file:
+        assert file.read(5) + file.read() == data
+        assert file.read() == b""
+    assert 416 not in [call["code"] for call in cloud.calls("storage.get")]
+    with storage.open_reader(uri) as file:
+        lines = file.readlines()
+    assert b"".join(lines) == data
+
+
+def test_an_object_stored_as_gzip_is_read_as_the_gz_file_that_it_is(cloud: StandIn) -> None:
+    """Its ranges count stored bytes; unpacked on the way, most of the rows would be missing."""
+    packed = gzip.compress(b'{"input_text": "a", "output_text": "b"}\n' * 120_000)
+    storage.write_bytes(packed, f"gs://{BUCKET}/rows.jsonl")
+    cloud.ask("facts", {"encodings": {"rows.jsonl": "gzip"}})
+    assert storage.read_bytes(f"gs://{BUCKET}/rows.jsonl") == packed
+    assert storage.read_bytes(f"gs://{BUCKET}/rows.jsonl", 3, 9) == packed[3:9]
+
+
+def test_bytes_that_changed_on_the_way_are_noticed(cloud: StandIn) -> None:
+    uri = f"gs://{BUCKET}/rows"
+    storage.write_bytes(b"x" * 1000, uri)
+    cloud.ask("facts", {"corrupted": True})
+    with pytest.raises(CloudError, match="CRC32C"):
+        storage.read_bytes(uri)
+
+
+def test_objects_that_stand_for_folders_are_not_files(cloud: StandIn) -> None:
+    storage.write_bytes(b"x", f"gs://{BUCKET}/data/a.jsonl")
+    cloud.ask("facts", {"folders": ["data/"]})
+    assert storage.list_files(f"gs://{BUCKET}/data/*") == [f"gs://{BUCKET}/data/a.jsonl"]
+
+
+def test_an_overwritten_object_under_retention_is_refused_in_googles_words(cloud: StandIn) -> None:
+    uri = f"gs://{BUCKET}/x"
+    storage.write_bytes(b"x", uri)
+    cloud.ask("facts", {"retention_seconds": 60})
+    with pytest.raises(CloudError, match="retention policy") as caught:
+        storage.write_bytes(b"y", uri)
+    assert "another bucket" in caught.value.fix
+    storage.write_new(b"x", uri)  # what is there already is not written again

@@ -1,12 +1,15 @@
 """The champion and its moves."""
 
 import json
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
+from tests.standin.session import BUCKET
 from tunepipe.errors import UsageError
 from tunepipe.registry import champions as registry
+from tunepipe.registry import outcomes
 
 MOVE = {
     "run": "r1",
@@ -47,33 +50,44 @@ def test_moves_are_recorded_one_file_each(tmp_path):
     assert registry.champion(str(tmp_path)).version == 3
 
 
-def test_of_two_promotions_at_once_one_wins(tmp_path):
-    registry.promote(str(tmp_path), "a", **MOVE)
-    (tmp_path / "champion.json").unlink()  # the second promotion read before the first wrote
-    with pytest.raises(UsageError):
-        registry.promote(str(tmp_path), "b", **MOVE)
-    assert json.loads((tmp_path / "moves" / "000001.json").read_text())["model"] == "a"
+@pytest.fixture(params=["path", "gs", "gs with retention"])
+def place(request: pytest.FixtureRequest, tmp_path) -> str:
+    if request.param == "path":
+        return str(tmp_path / "registry")
+    cloud = request.getfixturevalue("cloud")
+    if request.param == "gs with retention":
+        cloud.ask("facts", {"retention_seconds": 86400})
+    return f"gs://{BUCKET}/registry"
 
 
-def test_a_promotion_that_was_broken_off_is_brought_to_its_end(tmp_path):
-    place, model = str(tmp_path / "registry"), model_folder(tmp_path / "model", "1")
-    first = registry.promote(place, model, **MOVE)
-    (tmp_path / "registry" / "champion.json").unlink()
-    with pytest.raises(UsageError, match="broken off") as caught:
-        registry.promote(place, model, **MOVE | {"run": "r2"})
-    assert caught.value.fix.endswith("tunepipe promote r1 --reason TEXT")
-    assert registry.promote(place, model, **MOVE | {"moved_at": "later"}) == first
-    assert registry.promote(place, model, **MOVE | {"run": "r2"}).version == 2
+def test_promotions_and_roll_backs_write_new_objects_only(place):
+    """A bucket with a retention policy takes every one of them."""
+    for number in (1, 2, 3):
+        registry.promote(place, f"projects/p/models/{number}", **MOVE | {"run": f"r{number}"})
+        outcomes.record(place, f"r{number}", outcomes.Outcome("better", "it is"))
+        outcomes.record(place, f"r{number}", outcomes.Outcome("better", "it is"))  # a step's retry
+    registry.promote(place, "projects/p/models/1", **MOVE | {"verdict": "", "reason": "back"})
+    assert [move.version for move in registry.history(place)] == [1, 2, 3, 4]
+    assert registry.champion(place).model == "projects/p/models/1"
 
 
-def test_or_begun_anew_where_nothing_was_recorded(tmp_path):
-    place = tmp_path / "registry"
-    for text in ("1", "2"):
-        registry.promote(str(place), model_folder(tmp_path / text, text), **MOVE)
-        (place / "champion.json").unlink()
-        (place / "moves" / "000001.json").unlink()
-    move = registry.promote(str(place), str(tmp_path / "2"), **MOVE)
-    assert (Path(move.model) / "model.safetensors").read_text() == "2"
+def test_of_promotions_at_once_each_version_goes_to_one(place):
+    def promote(number):
+        with suppress(UsageError):
+            return registry.promote(place, f"m{number}", **MOVE | {"run": f"r{number}"}).version
+        return None
+
+    with ThreadPoolExecutor(6) as pool:
+        versions = [version for version in pool.map(promote, range(6)) if version]
+    assert sorted(versions) == list(range(1, len(versions) + 1))
+    assert [move.version for move in registry.history(place)] == sorted(versions)
+
+
+def test_an_answer_that_was_lost_is_recognised_as_our_own(cloud):
+    place = f"gs://{BUCKET}/registry"
+    cloud.fault("storage.post", code=503, after=True, times=2)
+    move = registry.promote(place, "m", **MOVE)
+    assert registry.history(place) == [move]
 
 
 def test_without_a_registry_nothing_is_promoted(tmp_path):

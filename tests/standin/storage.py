@@ -5,7 +5,8 @@ of change in nanoseconds, so they need no store of their own.
 
 Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
 deleted), `requester_pays` (a request has to name a project that pays), `versioning`, `encodings`
-(the contentEncoding of an object, by its name) and `folders` (objects that stand for folders).
+(the contentEncoding of an object, by its name), `folders` (objects that stand for folders) and
+`corrupted` (a download's first byte is another).
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ class Storage:
         reply = _media(path, headers.get("Range"), _resource(bucket, name))
         if encoding:
             reply.headers["Content-Encoding"] = encoding
+        if self.cloud.facts.get("corrupted"):
+            reply.body = b"?" + reply.body[1:]
         return reply
 
     def _check_retention(self, bucket: Path, name: str) -> None:

@@ -1,12 +1,12 @@
 """The champion: which tuned model is in service, and every move that made it so.
 
-A registry is a folder, or a gs:// prefix. `champion.json` names the model in service and is
-replaced in one piece; `moves/` keeps one file a move, so that no record is ever rewritten.
+A registry is a folder, or a gs:// prefix. Each move is a record of its own below `moves/`, written
+once; the last one names the champion. So a promotion is one new object: it is recorded or it is
+not, and a bucket with a retention policy takes it as any other.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from tunepipe.errors import UsageError
 from tunepipe.gcp import storage
+from tunepipe.gcp.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,8 @@ class Move:
 
 def champion(registry: str) -> Move | None:
     """Return the move that made the present champion; None where there is none yet."""
-    file = address(registry, "champion.json")
-    if not registry or not storage.exists(file):
-        return None
-    return Move(**json.loads(storage.read_bytes(file)))
+    last = _moves(registry).last() if registry else None
+    return Move(**last.fields) if last else None
 
 
 def history(registry: str) -> list[Move]:
@@ -54,17 +53,13 @@ def history(registry: str) -> list[Move]:
     Raises:
         CloudError: Cloud Storage refused.
     """
-    present = champion(registry)
-    if present is None:
-        return []
-    files = storage.list_files(address(registry, "moves/*.json"))
-    return [Move(**json.loads(storage.read_bytes(file))) for file in sorted(files)]
+    return [Move(**record.fields) for record in _moves(registry).records()] if registry else []
 
 
 def promote(
     registry: str, model: str, *, run: str, verdict: str, reason: str, moved_at: str, moved_by: str
 ) -> Move:
-    """Make a model the champion; a promotion that was broken off is brought to its end.
+    """Make a model the champion.
 
     Args:
         registry: A folder or a gs:// prefix.
@@ -79,40 +74,27 @@ def promote(
         The move, as it was recorded.
 
     Raises:
-        UsageError: No registry is named, or another promotion is under way.
+        UsageError: No registry is named, or another promotion was recorded meanwhile.
     """
     if not registry:
         raise UsageError("no registry is named", where="registry", fix="give a folder or gs:// URI")
-    before = champion(registry)
-    version = before.version + 1 if before else 1
-    file = address(registry, f"moves/{version:06d}.json")
-    move = _begun(file, model, run)
-    if move is None:
-        kept = _kept(registry, model, version)
-        move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
-        # The record is written only where none is: of two promotions at once, one wins.
-        storage.write_bytes(_record(move), file, if_generation=0)
-    storage.write_bytes(_record(move), address(registry, "champion.json"))
+    moves = _moves(registry)
+    last = moves.last()
+    version = last.number + 1 if last else 1
+    kept = _kept(registry, model, version)
+    move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
+    # The record is written only where none is: of two promotions at once, one wins.
+    if not moves.append(version - 1, asdict(move)):
+        raise UsageError(
+            "another promotion was recorded meanwhile",
+            where=moves.address(version),
+            fix="look at it with tunepipe champions; then promote again, if that is still wanted",
+        )
     return move
 
 
-def _begun(file: str, model: str, run: str) -> Move | None:
-    """Return the move that is recorded already and not yet in service; None where there is none."""
-    if not storage.exists(file):
-        return None
-    move = Move(**json.loads(storage.read_bytes(file)))
-    if move.run == run and (move.model == model or Path(model).is_dir()):
-        return move
-    raise UsageError(
-        "another promotion is under way, or was broken off",
-        where=file,
-        fix=f"if nobody else promotes now, bring it to its end first: tunepipe promote "
-        f"{move.run} --reason TEXT",
-    )
-
-
-def _record(move: Move) -> bytes:
-    return json.dumps(asdict(move), ensure_ascii=False, indent=1).encode()
+def _moves(registry: str) -> Ledger:
+    return Ledger(address(registry, "moves"))
 
 
 def _kept(registry: str, model: str, version: int) -> str:
@@ -123,7 +105,7 @@ def _kept(registry: str, model: str, version: int) -> str:
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(model, partial, copy_function=_link_or_copy)
-    if folder.exists():  # of a promotion that was broken off before it was recorded
+    if folder.exists():  # of a promotion that ended before it was recorded
         folder = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}")
     os.replace(partial, folder)
     return str(folder)
@@ -137,5 +119,5 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def address(registry: str, name: str) -> str:
-    """Name a file of a registry, such as champion.json."""
+    """Name a file or a folder of a registry, such as moves."""
     return f"{registry.rstrip('/')}/{name}"

@@ -1,7 +1,7 @@
-"""Which data the runs of a series have seen, kept beside the champion's record.
+"""Which data the runs of a series have seen, kept with the champion's record.
 
-`seen/SERIES.json` names the last run of a series and the data it went over, `runs/RUN.json` the
-data of any run; `data/FINGERPRINT` keeps the rows of a state as hashes.
+The last record below `seen/SERIES/` names the last run of a series and the data it went over,
+`runs/RUN.json` the data of any run; `data/FINGERPRINT` keeps the rows of a state as hashes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import storage
+from tunepipe.gcp.ledger import Ledger
 from tunepipe.gcp.storage import local_files
 from tunepipe.registry import champions as moves
 from tunepipe.registry.outcomes import Outcome, record
@@ -41,10 +42,11 @@ def last(registry: str, series: str) -> Seen | None:
     """Return what the last run of a series has seen; None where there was none."""
     if not (registry and series):
         return None
+    if record := _seen(registry, series).last():
+        return Seen(**record.fields)
+    # Written by releases before this one.
     file = moves.address(registry, f"seen/{series}.json")
-    if not storage.exists(file):
-        return None
-    return Seen(**json.loads(storage.read_bytes(file)))
+    return Seen(**json.loads(storage.read_bytes(file))) if storage.exists(file) else None
 
 
 def record_unchanged(registry: str, series: str, run: str) -> str:
@@ -151,13 +153,15 @@ def remember(
     if not (registry and run):
         return
     kept: State = dataset_diff.state(_examples(dataset_uri, format))
-    storage.write_bytes(dataset_diff.to_bytes(kept), _state_address(registry, fingerprint))
+    storage.write_new(dataset_diff.to_bytes(kept), _state_address(registry, fingerprint))
     shares = {name: stats[name] for name in dataset_diff.DRIFTING if name in stats}
     told = json.dumps({"fingerprint": fingerprint, "stats": shares}).encode()
-    storage.write_bytes(told, _run_address(registry, run))
-    if series:
-        record = json.dumps(asdict(Seen(run, fingerprint))).encode()
-        storage.write_bytes(record, moves.address(registry, f"seen/{series}.json"))
+    storage.write_new(told, _run_address(registry, run))
+    seen = Seen(run, fingerprint)
+    if series and last(registry, series) != seen:
+        records = _seen(registry, series)
+        latest = records.last()
+        records.append(latest.number if latest else 0, asdict(seen))
 
 
 def stats_of(problems_path: str) -> dict[str, Any]:
@@ -170,6 +174,10 @@ def _examples(dataset_uri: str, format: str) -> Iterator[Example]:
     with local_files(dataset_uri) as paths:
         for path in paths:
             yield from read_examples(path, format)
+
+
+def _seen(registry: str, series: str) -> Ledger:
+    return Ledger(moves.address(registry, f"seen/{series}"))
 
 
 def _run_address(registry: str, run: str) -> str:

@@ -34,7 +34,7 @@ def record(registry: str, run: str, outcome: Outcome) -> None:
     """
     if registry:
         data = json.dumps(asdict(outcome), ensure_ascii=False, indent=1).encode()
-        storage.write_bytes(data, _address(registry, run))
+        storage.write_new(data, _address(registry, run))
 
 
 def read(registry: str, run: str) -> Outcome | None:

@@ -19,9 +19,10 @@ from tunepipe.data import predictions
 from tunepipe.data.formats import input_text
 from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
-from tunepipe.errors import DataError
+from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit, predict_rows
 from tunepipe.gcp.generations import identity
+from tunepipe.gcp.retries import status_of
 from tunepipe.gcp.storage import load_step
 from tunepipe.steps.artifacts import Artifact
 
@@ -169,18 +170,30 @@ def _ask_rows(
         unanswered = (Prediction(e.id, input_text(e), e.reference, None, why) for e in examples)
         predictions.write(unanswered, request.out)
         return
-    predict_rows(
-        predictor,
-        request.model,
-        rows,
-        request.out,
-        work_dir=work_dir,
-        settings=settings,
-        pace=pace,
-        limit=limit,
-        **(rows_as if not request.name.startswith("guard") else {"answers": rows_as["answers"]}),
-        progress=lambda event: progress.report(stage="evaluate", model=request.name, **event),
-    )
+    try:
+        predict_rows(
+            predictor,
+            request.model,
+            rows,
+            request.out,
+            work_dir=work_dir,
+            settings=settings,
+            pace=pace,
+            limit=limit,
+            **(
+                rows_as if not request.name.startswith("guard") else {"answers": rows_as["answers"]}
+            ),
+            progress=lambda event: progress.report(stage="evaluate", model=request.name, **event),
+        )
+    except CloudError as error:
+        if "/endpoints/" in request.model and status_of(error) == 404:
+            raise CloudError(
+                f"the endpoint of the {request.name} model no longer exists; the result of a cached"
+                " step may name one that was deleted since",
+                where=request.model,
+                fix="tune again: run with --again",
+            ) from error
+        raise
 
 
 def _counts(path: str) -> dict[str, int]:

@@ -80,7 +80,9 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         return ""
     before = moves.champion(registry)
     if before and run_id and before.run == run_id:
-        _move_alias(before.model, "")
+        # An earlier attempt of this step recorded the move and may not have reached the alias.
+        former = moves.history(registry)[-2:-1]
+        _move_alias(before.model, former[0].model if former else "")
         return str(before.version)
     require_serving(model)
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -186,13 +186,10 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
     from tunepipe.gcp import storage
     from tunepipe.registry import champions as registry
 
-    try:
-        files = storage.list_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/champion.json")
-    except UsageError:
-        files = []
+    files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
     told = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
     named = {str(place).rstrip("/") for place in told if storage.is_gcs(str(place))}
-    places = named | {file.rpartition("/")[0] for file in files}
+    places = named | {file.rpartition("/moves/")[0] for file in files}
     return [registry.history(place) for place in sorted(places)]
 
 
