@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tunepipe.gcp.outbound import ALLOW_PRIVATE
 
 
 class Receiver:
@@ -40,8 +43,13 @@ def receiver() -> Iterator[Receiver]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook/T0P-S3CR3T")
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    before = os.environ.get(ALLOW_PRIVATE)
+    os.environ[ALLOW_PRIVATE] = "1"  # a webhook on this machine has to be allowed
     try:
         yield made
     finally:
+        del os.environ[ALLOW_PRIVATE]
+        if before is not None:
+            os.environ[ALLOW_PRIVATE] = before
         server.shutdown()
         server.server_close()

@@ -15,8 +15,8 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
+from tunepipe.runs import cancellation, vertex_request
 from tunepipe.runs import vertex as vertex_run
-from tunepipe.runs import vertex_request
 from tunepipe.runs.vertex_request import VertexRun
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
@@ -301,9 +301,10 @@ def test_a_cancelled_run_cancels_its_tuning_job(cloud: StandIn, run: VertexRun) 
     until(lambda: len(cloud.ask("states")) == 2)
     child = next(job for job in cloud.ask("states") if job != name)
     until(lambda: any("gcp_resources" in str(path) for path in cloud.buckets.rglob("*resources")))
-    vertex_run.cancel(name)
-    until(lambda: set(cloud.ask("states").values()) == {"PIPELINE_STATE_CANCELLED"})
-    assert cloud.ask("states")[child] == "PIPELINE_STATE_CANCELLED"
+    cloud.ask("hold", {"on": False})
+    found = cancellation.cancel(name)
+    assert set(cloud.ask("states").values()) == {"PIPELINE_STATE_CANCELLED"}
+    assert found.jobs == {child: "cancelled"}
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def start(folder: Path) -> dict[str, str]:
         "GOOGLE_APPLICATION_CREDENTIALS": str(paths["account"]),
         "GOOGLE_CLOUD_PROJECT": "demo-project",
         "NO_GCE_CHECK": "true",
+        "TUNEPIPE_ALLOW_PRIVATE_ADDRESSES": "1",  # webhooks of tests are on this machine
         "STANDIN_ADMIN": f"http://127.0.0.1:{admin.server_address[1]}",
         "STANDIN_BUCKETS": str(cloud.buckets),
     }

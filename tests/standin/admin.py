@@ -71,6 +71,9 @@ class Admin:
     def get_mismatches(self, _: Any) -> Any:
         return self.cloud.mismatches
 
+    def get_tokens(self, _: Any) -> Any:
+        return self.cloud.tokens
+
     def get_refused(self, _: Any) -> Any:
         return self.proxy.refused
 

@@ -74,6 +74,7 @@ class Cloud:
     clock_offset_seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)  # of the project; see governance.py
     mismatches: list[str] = field(default_factory=list)  # with Google's discovery documents
+    tokens: list[tuple[str, bool]] = field(default_factory=list)  # registry hosts that got one
     resets: list[Callable[[], None]] = field(default_factory=list)
     numbers: Any = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
 
@@ -103,6 +104,7 @@ class Cloud:
             self.clock_offset_seconds = 0.0
             self.facts.clear()
             self.mismatches.clear()
+            self.tokens.clear()
 
     def call(self, method: str, request: Any, *, host: str, transport: str, bearer: str) -> Any:
         """Answer one call of a generated method, or raise what Google would."""

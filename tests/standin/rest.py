@@ -57,7 +57,11 @@ class Rest:
             self._authorized(headers)
             return reply
         if host.endswith(".pkg.dev"):
-            uri = f"https://{host}{urlsplit(target).path}"
+            self.cloud.tokens.append((host, "Authorization" in headers))
+            place = self.cloud.facts.get("template_redirect", "")
+            if place and host not in place:
+                return Reply(code=302, headers={"Location": place})
+            uri = f"https://us-kfp.pkg.dev{urlsplit(target).path}"
             return self._guarded("template.get", host, uri, lambda: self._template(uri))
         return self._method(verb, target, headers, body, host)
 

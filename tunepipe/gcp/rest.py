@@ -7,8 +7,10 @@ from typing import Any
 
 from tunepipe.errors import CloudError
 from tunepipe.gcp.credentials import no_token
+from tunepipe.gcp.retries import retry
 
 CALL_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -40,10 +42,19 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
         RefusedError: Google answered with an error.
         CloudError: There are no credentials, or Google is out of reach.
     """
+    import requests
     from google.auth import exceptions as auth
 
-    try:
+    def send() -> Any:
         answer = session().request(verb, url, json=body, params=query, timeout=CALL_SECONDS)
+        if answer.status_code in (429, 500, 502, 503, 504):
+            answer.raise_for_status()
+        return answer
+
+    try:
+        answer = retry(send, seconds=_PATIENCE_SECONDS)
+    except requests.HTTPError as error:
+        answer = error.response
     except auth.GoogleAuthError as error:
         raise no_token(error, url) from error
     except OSError as error:
@@ -82,6 +93,20 @@ def session() -> Any:
 
     credentials, _ = google.auth.default(scopes=_SCOPES)
     return AuthorizedSession(credentials)
+
+
+def access_token() -> str:
+    """Return a token of our credentials that is valid now.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: There are no credentials, or they give none.
+    """
+    from google.auth.transport.requests import Request
+
+    credentials = session().credentials
+    if not credentials.valid:
+        credentials.refresh(Request())
+    return str(credentials.token)
 
 
 def _message(answer: Any) -> str:

@@ -6,16 +6,14 @@ parameter says where it is kept.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import storage
+from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
+from tunepipe.gcp import outbound, storage
 from tunepipe.gcp.retries import retry
 from tunepipe.gcp.secrets import is_secret, read_secret
 
-_HERE = re.compile(r"http://(?:127\.0\.0\.1|localhost)[:/]")
 _CALL_SECONDS = 20.0
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 20.0
@@ -58,8 +56,11 @@ def read_address(place: str) -> str:
     """
     data = read_secret(place) if is_secret(place) else storage.read_bytes(place)
     address = data.decode("utf-8", "replace").strip()
-    if not (address.startswith("https://") or _HERE.match(address)):
-        raise UsageError("the stored value is not an https:// URL", where=place)
+    try:
+        outbound.check_address(address)
+    except TunepipeError as error:
+        error.where = place  # the address itself is a secret
+        raise
     return address
 
 
@@ -81,6 +82,9 @@ def post(address: str, message: Mapping[str, Any]) -> None:
             attempts=_ATTEMPTS,
             longest_pause_seconds=_PAUSE_SECONDS,
         )
+    except LimitError as error:
+        error.where = "webhook"  # its host may be a part of the secret
+        raise
     except requests.RequestException as error:
         status = error.response.status_code if error.response is not None else 0
         found = f"HTTP {status}" if status else type(error).__name__
@@ -91,6 +95,6 @@ def post(address: str, message: Mapping[str, Any]) -> None:
 def _post(address: str, message: Mapping[str, Any]) -> None:
     import requests
 
-    answer = requests.post(address, json=message, timeout=_CALL_SECONDS, allow_redirects=False)
+    answer = outbound.request("POST", address, json=message, seconds=_CALL_SECONDS)
     if answer.status_code >= 300:  # a redirect has delivered nothing
         raise requests.HTTPError(response=answer)

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import storage
-from tunepipe.gcp.rest import RefusedError, session
+from tunepipe.gcp import outbound, storage
+from tunepipe.gcp.rest import RefusedError, access_token
 
 _FETCH_SECONDS = 60.0
 
@@ -42,15 +42,18 @@ def read_template(source: str) -> Template:
 
 
 def _fetch(uri: str) -> bytes:
+    """Fetch a template; Google's token goes to Google's registry alone, and to no redirect."""
     from google.auth import exceptions as auth
 
     try:
-        answer = session().get(uri, timeout=_FETCH_SECONDS)
+        token = access_token() if outbound.is_google(uri) else ""
+        answer = outbound.request("GET", uri, seconds=_FETCH_SECONDS, token=token, redirects=5)
     except (auth.GoogleAuthError, OSError) as error:
+        login = "gcloud auth application-default login, or " if outbound.is_google(uri) else ""
         raise CloudError(
             f"the template cannot be fetched: {type(error).__name__}",
             where=uri,
-            fix="run: gcloud auth application-default login, or give the template as a file",
+            fix=f"run: {login}give the template as a file" if login else "give it as a file",
         ) from error
     if answer.status_code != 200:
         raise RefusedError(

@@ -1,0 +1,102 @@
+"""Google's token goes to Google alone, and nothing goes to a private network unasked."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.receiver import receiver
+from tests.standin.process import StandIn
+from tunepipe.backends.palm.template import read_template
+from tunepipe.errors import LimitError, UsageError
+from tunepipe.gcp import outbound
+from tunepipe.notifications import webhook
+
+TEMPLATE = "https://us-kfp.pkg.dev/ml-pipeline/large-language-model-pipelines/tune-large-model/"
+ADDRESSES = {
+    "https://storage.googleapis.com/b/o": True,
+    "https://us-kfp.pkg.dev/a/b": True,
+    "http://us-kfp.pkg.dev/a/b": False,
+    "https://us-kfp.pkg.dev:8443/a": False,
+    "https://pkg.dev.example.com/a": False,
+    "https://example.com/us-kfp.pkg.dev": False,
+    "https://us-kfp.pkg.dev@example.com/a": False,
+    "https://evilgoogleapis.com/a": False,
+    "https://googleapis.com.example.com/": False,
+}
+PRIVATE = [
+    "https://127.0.0.1/x", "https://[::1]/x", "https://10.1.2.3/x", "https://192.168.0.1/x",
+    "https://169.254.169.254/computeMetadata/v1/", "https://[fe80::1]/x", "https://[fd00::1]/x",
+    "https://[::ffff:10.0.0.1]/x", "https://0.0.0.0/x", "https://localhost/x",
+    "https://metadata.google.internal/x", "https://printer.local/x", "https://224.0.0.1/x",
+    "https://2130706433/x",  # 127.0.0.1 as a number: a name until it is resolved
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_which_hosts_are_googles(url):
+    assert outbound.is_google(url) == ADDRESSES[url]
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+def test_a_private_address_is_refused(url, monkeypatch, tmp_path):
+    monkeypatch.delenv(outbound.ALLOW_PRIVATE, raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(LimitError, match="private network"):
+        outbound.request("GET", url, seconds=5)
+    with pytest.raises(LimitError, match="private network") as caught:
+        webhook.post(f"{url}/S3CR3T", {"text": "x"})
+    assert "S3CR3T" not in str(caught.value)
+    with pytest.raises(LimitError, match="private network"):
+        read_template(url)
+
+
+@pytest.mark.parametrize("url", ["http://example.com/x", "ftp://example.com", "file:///etc/passwd"])
+def test_only_https_is_asked(url, monkeypatch):
+    monkeypatch.delenv(outbound.ALLOW_PRIVATE, raising=False)
+    with pytest.raises(UsageError, match="https"):
+        outbound.request("GET", url, seconds=5)
+
+
+def test_a_private_address_may_be_allowed():
+    with receiver() as hook:
+        webhook.post(hook.url, {"text": "x"})
+        assert hook.messages == [{"text": "x"}]
+
+
+def test_another_host_gets_no_token(monkeypatch):
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.send_response(302 if len(seen) == 1 else 200)
+            self.send_header("Location", "/again")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv(outbound.ALLOW_PRIVATE, "1")
+    url = f"http://127.0.0.1:{server.server_address[1]}/"
+    answer = outbound.request("GET", url, seconds=5, token="S3CR3T", redirects=5)
+    server.shutdown()
+    server.server_close()
+    assert (answer.status_code, seen) == (200, [None, None])
+
+
+def test_the_registry_gets_the_token_and_a_redirect_does_not(cloud: StandIn) -> None:
+    there = TEMPLATE.replace("us-kfp", "elsewhere") + "v3.0.0"
+    cloud.ask("facts", {"template_redirect": there})
+    first = read_template(TEMPLATE + "v3.0.0")
+    assert json.loads(json.dumps(cloud.ask("tokens"))) == [
+        ["us-kfp.pkg.dev", True],
+        ["elsewhere.pkg.dev", False],
+    ]
+    cloud.reset()
+    assert read_template(TEMPLATE + "v3.0.0").sha256 == first.sha256
+    assert cloud.ask("tokens") == [["us-kfp.pkg.dev", True]]

@@ -1,0 +1,161 @@
+"""HTTPS to addresses that a user or a file names: no private network, and no stray credentials.
+
+Google's token goes to Google's hosts alone, and to no host that a redirect names. An address of
+this machine, of a private network or of a cloud's metadata server is refused when the connection
+is made, so a name that resolves to one is refused too. Behind a proxy, the proxy decides what can
+be reached.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from functools import cache
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from tunepipe.errors import LimitError, UsageError
+
+ALLOW_PRIVATE = "TUNEPIPE_ALLOW_PRIVATE_ADDRESSES"
+_GOOGLE = re.compile(r"[a-z0-9.-]+\.(googleapis\.com|pkg\.dev)\Z")
+_INTERNAL_NAME = re.compile(r"(.*\.)?(localhost|internal|local|localdomain)\.?\Z")
+_REDIRECTS = 5
+
+
+def is_google(url: str) -> bool:
+    """Return True if an address is one of Google's APIs or of its Artifact Registry."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "https" and not parts.port and bool(_GOOGLE.match(host))
+
+
+def check_address(url: str) -> None:
+    """Refuse an address that is not public HTTPS, as far as its text shows.
+
+    Raises:
+        UsageError: It is not an https:// address.
+        LimitError: It is on this machine or in a private network.
+    """
+    parts = urlsplit(url)
+    allowed = ("https", "http") if _private_allowed() else ("https",)
+    if parts.scheme not in allowed or not parts.hostname:
+        raise UsageError("the address is not an https:// URL", where=parts.hostname or "address")
+    if _INTERNAL_NAME.match(parts.hostname):
+        _refuse(parts.hostname)
+    _check_ip(parts.hostname)
+
+
+def request(
+    verb: str, url: str, *, seconds: float, json: Any = None, token: str = "", redirects: int = 0
+) -> Any:
+    """Send one request, and follow redirects without credentials.
+
+    Args:
+        verb: GET or POST.
+        url: The address.
+        seconds: How long the call may take.
+        json: What is sent as JSON.
+        token: Google's access token; it is sent to the first address alone, and only if that is
+            Google's.
+        redirects: How many redirects are followed, <= 5.
+
+    Returns:
+        The requests.Response.
+
+    Raises:
+        UsageError: An address is not https.
+        LimitError: An address is on this machine or in a private network.
+        requests.RequestException: The address could not be reached.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token and is_google(url) else {}
+    for _ in range(min(redirects, _REDIRECTS) + 1):
+        check_address(url)
+        answer = _session().request(
+            verb, url, json=json, headers=headers, timeout=seconds, allow_redirects=False
+        )
+        place = answer.headers.get("Location")
+        if not (redirects and answer.is_redirect and place):
+            return answer
+        url, headers = urljoin(url, place), {}
+    return answer
+
+
+@cache
+def _session() -> Any:
+    """Make a session whose direct connections end where the address is private."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+
+    class Guarded(HTTPConnection):
+        def _new_conn(self) -> Any:
+            _check_name(self.host, self.port)
+            return _checked(super()._new_conn())
+
+    class GuardedTls(HTTPSConnection):
+        def _new_conn(self) -> Any:
+            _check_name(self.host, self.port)
+            return _checked(super()._new_conn())
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Guarded
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = GuardedTls
+
+    class Adapter(HTTPAdapter):  # type: ignore[misc]
+        def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+            super().init_poolmanager(*arguments, **named)
+            self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
+
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Adapter())
+    return session
+
+
+def _check_name(host: str, port: int | None) -> None:
+    """Refuse a name that resolves to a private address, before a connection is made."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:  # the connection itself reports it
+        return
+    for *_, address in found:
+        _check_ip(str(address[0]))
+
+
+def _checked(connection: Any) -> Any:
+    """Look at the address that was connected to: a name may resolve to another the second time."""
+    try:
+        _check_ip(connection.getpeername()[0])
+    except LimitError:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_ip(text: str) -> None:
+    """Refuse a private IP address; a name passes, and is looked at when it is resolved."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return
+    mapped = getattr(address, "ipv4_mapped", None)
+    if not (mapped or address).is_global or address.is_multicast:
+        _refuse(text)
+
+
+def _refuse(host: str) -> None:
+    if not _private_allowed():
+        raise LimitError(
+            "the address is on this machine or in a private network",
+            where=host,
+            fix=f"if that is meant, set {ALLOW_PRIVATE}=1",
+        )
+
+
+def _private_allowed() -> bool:
+    return os.environ.get(ALLOW_PRIVATE, "") == "1"
