@@ -65,13 +65,14 @@ def cancel(
     ] = 600.0,
     json: options.Json = False,
 ) -> int:
-    """Cancel a run in the cloud and its tuning job, and wait until both have ended.
+    """Cancel a run in the cloud and its tuning job.
 
-    A tuning job that other runs wait for goes on, unless --shared is given. A local run ends with
+    Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is given. A local run ends with
     Ctrl-C where it was started.
     """
     if local_folder(run, runs):
         raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
+    require("vertex")
     from tunepipe.runs import cancellation
 
     out = Output(json)
