@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from tunepipe.backends.custom import jobs as custom_jobs
 from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
@@ -135,15 +136,19 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
         yield str(job.name), pipeline_jobs.state_of(job).lower()
     tunings = _reached(lambda: tuning_jobs.listed(project, region))
-    jobs = {job.name: job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
+    jobs = {str(job.name): job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
+    request = {"parent": request["parent"], "filter": request["filter"]}
+    customs = google_clients.jobs(region)
+    jobs |= {str(j.name): j for j in _reached(lambda: list(customs.list_custom_jobs(request)))}
     if claimed and claimed not in jobs:
-        jobs[claimed] = _reached(lambda: tuning_jobs.get(claimed))
+        jobs[claimed] = _reached(lambda: _service(claimed).get(claimed))
     for name, job in jobs.items():
-        yield str(name), tuning_jobs.state_of(job).lower()
+        yield name, _service(name).state_of(job).lower()
 
 
 def _service(job: str) -> Any:
-    return pipeline_jobs if "/pipelineJobs/" in job else tuning_jobs
+    kinds = {"pipelineJobs": pipeline_jobs, "tuningJobs": tuning_jobs, "customJobs": custom_jobs}
+    return kinds[job.split("/")[-2]]
 
 
 def _reached(call: Callable[[], Any]) -> Any:

@@ -67,8 +67,8 @@ def cancel(
 ) -> int:
     """Cancel a run in the cloud and its tuning job.
 
-    Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is given. A local run ends with
-    Ctrl-C where it was started.
+    Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is
+    given. A local run ends with Ctrl-C where it was started.
     """
     if local_folder(run, runs):
         raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
