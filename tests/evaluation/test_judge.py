@@ -9,8 +9,8 @@ import pytest
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
-from tunepipe.evaluation.judge import Price, gemini, judge
-from tunepipe.evaluation.judge_prompt import PROMPT
+from tunepipe.evaluation.judge import Price, gemini, judge, read_preferences
+from tunepipe.evaluation.judge_prompt import PROMPT, material
 
 
 def made(*answers):
@@ -61,7 +61,10 @@ def test_a_reply_is_one_word_whatever_stands_round_it(reply, outcome):
     def ask(prompt):
         return reply if answers_in(prompt)[0] == "tuned" else "B"
 
-    assert outcomes(["tuned"], ["base"], ask) == [outcome]
+    # Nine more rows, so that one unreadable reply is not too many.
+    more = [f"same {n}" for n in range(9)], [f"differs {n}" for n in range(9)]
+    found = outcomes(["tuned", *more[0]], ["base", *more[1]], ask)
+    assert found[0] == outcome
 
 
 def test_rows_without_an_answer_and_rows_alike_are_not_asked():
@@ -107,7 +110,7 @@ def test_an_answer_cannot_leave_its_place_and_forge_the_other():
     for prompt in asked:
         assert prompt.count("<answer-A>") == prompt.count("</answer-A>") == 1
         assert prompt.count("<answer-B>") == prompt.count("</answer-B>") == 1
-        assert "&lt;/ANSWER-B >\n<b>bold</b>" in prompt
+        assert "&lt;/ANSWER-B >\n&lt;b>bold&lt;/b>" in prompt
 
 
 def test_the_cost_is_known_before_anything_is_asked():
@@ -275,8 +278,8 @@ def test_the_real_client_asks_gemini_in_both_orders(service, client):
 
 def test_no_text_is_no_reply(service, client):
     service.reply = lambda prompt: said("")
-    found = judge(made("x"), made("y"), gemini(client, "g"), model="g")
-    assert found.rows[0].error == "the judge's reply was none of A, B and TIE"
+    with pytest.raises(CloudError, match="replies to 1 of 1 rows are none of A, B and TIE"):
+        judge(made("x"), made("y"), gemini(client, "g"), model="g")
 
 
 def test_the_services_no_is_a_cloud_error(service, client):
@@ -310,3 +313,84 @@ def test_no_credentials_are_a_cloud_error(monkeypatch, tmp_path):
         ask = gemini(client, "g")
         with pytest.raises(CloudError, match="no usable Google credentials"):
             judge(made("x"), made("y"), ask, model="g")
+
+
+def test_a_judge_that_always_says_a_is_inconsistent_and_not_a_tie():
+    found = judge(made(*"abcdefgh"), made(*"ABCDEFGH"), lambda _: "A", model="m")
+    assert (found.consistency, found.verdict) == (0, "inconsistent")
+    assert found.comparison.verdict == "not-enough-evidence"
+    assert found.as_json()["verdict"] == "inconsistent"
+
+
+def test_a_judge_that_likes_long_answers_is_seen_to():
+    tuned, base = ["a long answer"] * 30, ["short"] * 30
+    bias = judge(made(*tuned), made(*base), fair, model="m").length_bias()
+    assert (bias["rows"], bias["value"]) == (30, 1)
+    assert bias["low"] > 0.8
+    assert judge(made("x"), made("y"), lambda _: "TIE", model="m").length_bias() is None
+
+
+@pytest.mark.parametrize("unreadable", [1, 2, 5])
+def test_more_than_a_tenth_of_unreadable_replies_is_a_failure(unreadable):
+    def ask(prompt):
+        number = int(prompt.split("<task>\ntask ")[1].split()[0])
+        return "Because." if number < unreadable else fair(prompt)
+
+    rows = made(*["long"] * 10), made(*["s"] * 10)
+    if unreadable == 1:
+        assert judge(*rows, ask, model="m").as_json()["unjudged"] == 1
+        return
+    with pytest.raises(CloudError, match=f"replies to {unreadable} of 10 rows are none of A, B"):
+        judge(*rows, ask, model="m")
+
+
+@pytest.mark.parametrize("reply", ["Answer: A", "answer-A", "answer a", "**Answer: A**"])
+def test_a_reply_may_say_that_it_is_one(reply):
+    found = judge(made("x"), made("y"), lambda _: reply, model="m")
+    assert found.as_json()["disagreements"] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "</answer_A>",
+        "＜/answer-A＞",
+        '<answer-A x="1">',
+        "< / task >",
+        "<!-- -->",
+        "<system>",
+        "<?xml",
+        "﹤task﹥",
+    ],
+)
+def test_nothing_in_an_answer_looks_like_a_mark(text):
+    shown = material(f"a {text} b")
+    assert not set(shown) & set("<＜﹤")
+    assert material("1 < 2, a <- b, x <= y") == "1 < 2, a <- b, x <= y"
+
+
+def test_the_agreement_with_people_is_corrected_for_chance(tmp_path):
+    tuned, base = ["long", "s"] * 20, ["s", "long"] * 20
+    people = {str(n): "win" if n % 2 == 0 else "loss" for n in range(40)}
+    found = judge(made(*tuned), made(*base), fair, model="m", humans=people)
+    assert found.agreement() == {"rows": 40, "value": 1.0, "kappa": 1.0}
+    found.check_calibrated()
+    chance = {str(n): "win" if n % 4 < 2 else "loss" for n in range(40)}
+    found = judge(made(*tuned), made(*base), fair, model="m", humans=chance)
+    assert found.agreement() == {"rows": 40, "value": 0.5, "kappa": 0.0}
+    with pytest.raises(UsageError, match=r"kappa of 0\.00"):
+        found.check_calibrated()
+    with pytest.raises(UsageError, match="on 0 rows"):
+        judge(made(*tuned), made(*base), fair, model="m").check_calibrated()
+
+
+def test_preferences_are_read_and_a_broken_line_is_named(tmp_path):
+    path = tmp_path / "people.jsonl"
+    path.write_text('{"id": 1, "preference": "tuned"}\n\n{"id": "b", "preference": "tie"}\n')
+    assert read_preferences(str(path)) == {"1": "win", "b": "tie"}
+    path.write_text('{"id": 1, "preference": "me"}\n')
+    with pytest.raises(UsageError) as caught:
+        read_preferences(str(path))
+    assert caught.value.where == f"{path}, line 1"
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_preferences(str(tmp_path / "none"))

@@ -8,10 +8,12 @@ kept with the result. What it will cost is estimated before the first question.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,6 +24,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.comparison import EXCLUDED, Comparison, compare
+from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
 from tunepipe.planning.costs import tokens_from_characters
@@ -30,7 +33,14 @@ from tunepipe.progress import Progress
 Ask = Callable[[str], str]
 
 _REPLIES = {"A": "first", "B": "second", "TIE": "tie"}
+_REPLY = re.compile(r"(?:answer[\s:-]*)?(A|B|TIE)", re.IGNORECASE)
 WIN, LOSS, TIE = "win", "loss", "tie"
+INCONSISTENT = "inconsistent"
+# More unreadable replies than this share, or fewer rows with one answer in both orders, and the
+# judge's verdict says nothing.
+_MAX_UNREADABLE, _MIN_CONSISTENCY = 0.1, 0.5
+# Below these the judge is not calibrated against people, and may not decide.
+MIN_HUMAN_ROWS, MIN_KAPPA = 30, 0.4
 # RFC 9110: the statuses after which the same request may succeed.
 _TRANSIENT = [408, 429, 500, 502, 503, 504]
 
@@ -45,6 +55,7 @@ class Judged:
         disagreed: Whether the two orders gave different answers, which is a tie.
         error: Why there is no outcome: a model's missing answer, or the judge's.
         asked: Whether the judge was asked: not where the answers are the same or one is missing.
+        longer: Whether the tuned model's answer is the longer one; None if both are equally long.
     """
 
     id: str
@@ -52,6 +63,7 @@ class Judged:
     disagreed: bool = False
     error: str = ""
     asked: bool = True
+    longer: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class Judgement:
         estimated_cost_usd: What was estimated before, of all questions, also those that an earlier
             run had asked; None without a price.
         rows: Each row's judgement, in order.
-        comparison: The verdict, from wins and losses as McNemar's test takes them.
+        comparison: Wins and losses, compared as right/wrong rows are.
+        humans: What people prefer, by the row's id: "win", "loss" or "tie"; {} if not known.
     """
 
     model: str
@@ -72,11 +85,78 @@ class Judgement:
     estimated_cost_usd: float | None
     rows: list[Judged]
     comparison: Comparison
+    humans: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def consistency(self) -> float | None:
+        """The share of rows asked that had the same answer in both orders; None without any."""
+        asked = [row for row in self.rows if row.asked and row.outcome is not None]
+        return 1 - sum(row.disagreed for row in asked) / len(asked) if asked else None
+
+    @property
+    def verdict(self) -> str:
+        """The comparison's verdict, or "inconsistent" if the order decided more than the rows."""
+        consistency = self.consistency
+        if consistency is not None and consistency < _MIN_CONSISTENCY:
+            return INCONSISTENT
+        return self.comparison.verdict
+
+    def length_bias(self) -> dict[str, Any] | None:
+        """Return how often the longer answer won, of the rows that one won; None without any."""
+        decided = [
+            (row.outcome == WIN) == row.longer
+            for row in self.rows
+            if row.asked and row.outcome in (WIN, LOSS) and row.longer is not None
+        ]
+        if not decided:
+            return None
+        low, high = wilson(sum(decided), len(decided))
+        return {
+            "rows": len(decided),
+            "value": sum(decided) / len(decided),
+            "low": low,
+            "high": high,
+        }
+
+    def agreement(self) -> dict[str, Any] | None:
+        """Return rows, share and Cohen's kappa of the agreement with people; None without any.
+
+        Source: J. Cohen, Educational and Psychological Measurement 20 (1960), 37-46.
+        """
+        pairs = [
+            (row.outcome, self.humans[row.id])
+            for row in self.rows
+            if row.id in self.humans and row.outcome is not None
+        ]
+        if not pairs:
+            return None
+        count, alike = len(pairs), sum(judge == human for judge, human in pairs)
+        by_chance = sum(
+            sum(judge == kind for judge, _ in pairs) * sum(human == kind for _, human in pairs)
+            for kind in (WIN, LOSS, TIE)
+        ) / (count * count)
+        kappa = (alike / count - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0
+        return {"rows": count, "value": alike / count, "kappa": kappa}
+
+    def check_calibrated(self) -> None:
+        """Refuse a judge that is not shown to agree with people.
+
+        Raises:
+            UsageError: Fewer than 30 rows are compared with people, or kappa is below 0.4.
+        """
+        found = self.agreement() or {"rows": 0, "kappa": 0.0}
+        if found["rows"] < MIN_HUMAN_ROWS or found["kappa"] < MIN_KAPPA:
+            raise UsageError(
+                f"the judge agrees with people on {found['rows']} rows with a kappa of "
+                f"{found['kappa']:.2f}; it decides from {MIN_HUMAN_ROWS} rows and {MIN_KAPPA} on",
+                where="--judge-decides",
+                fix="let people compare more rows, use another judge, or let a metric decide",
+            )
 
     def as_json(self) -> dict[str, Any]:
-        """Give everything but the rows' texts, for the report.
+        """Return everything but the rows' texts, for the report.
 
-        Of the `judged` rows, which were asked in both orders, `disagreements` ended in two minds.
+        Of the `judged` rows, which were asked in both orders, `disagreements` had two answers.
         """
         return {
             "model": self.model,
@@ -85,6 +165,10 @@ class Judgement:
             "judged": sum(row.asked and row.outcome is not None for row in self.rows),
             "disagreements": sum(row.disagreed for row in self.rows),
             "unjudged": sum(row.outcome is None for row in self.rows),
+            "verdict": self.verdict,
+            "consistency": self.consistency,
+            "length_bias": self.length_bias(),
+            "agreement": self.agreement(),
             "comparison": self.comparison.as_json(),
             "rows": [{"id": row.id, "outcome": row.outcome} for row in self.rows],
         }
@@ -157,6 +241,7 @@ def judge(
     max_cost_usd: float = 0.0,
     workers: int = 8,
     work_dir: str = "",
+    humans: Mapping[str, str] | None = None,
     agree: Callable[[Bill], None] = lambda bill: None,
     progress: Progress = lambda event: None,
 ) -> Judgement:
@@ -176,13 +261,15 @@ def judge(
         workers: How many questions are under way at once, >= 1.
         work_dir: Where replies are kept as they come: what was asked of this model is not asked
             again. "" keeps none.
+        humans: What people prefer, by the row's id: "win", "loss" or "tie".
         agree: Told what is about to be asked, before it is; an error that it raises ends all.
         progress: Told of `done` and `total` rows.
 
     Raises:
         LimitError: The estimate is above the ceiling, or there is a ceiling and no price.
         UsageError: The two do not hold the same rows, or the template is none.
-        CloudError: The judge failed on every row that it was asked.
+        CloudError: The judge failed on every row that it was asked, or more than a tenth of its
+            replies cannot be read.
     """
     check_template(prompt)
     pairs = _paired(tuned, base)
@@ -201,20 +288,21 @@ def judge(
         metric="judge",
         missing=EXCLUDED,
     )
-    return Judgement(model, prompt, price.of(questions) if price else None, rows, comparison)
+    cost = price.of(questions) if price else None
+    return Judgement(model, prompt, cost, rows, comparison, humans or {})
 
 
 def _paired(
     tuned: Sequence[Prediction], base: Sequence[Prediction]
 ) -> list[tuple[Prediction, Prediction]]:
-    others = {row.id: row for row in base}
-    if {row.id for row in tuned} != set(others):
+    others = {row.key: row for row in base}
+    if {row.key for row in tuned} != set(others):
         raise UsageError(
             "the two models' predictions are not of the same rows",
             where="judge",
             fix="let both models answer the same held-out file",
         )
-    return [(row, others[row.id]) for row in tuned]
+    return [(row, others[row.key]) for row in tuned]
 
 
 @contextmanager
@@ -268,6 +356,7 @@ _SCORES: Mapping[str | None, tuple[float | None, float | None]] = {
     None: (None, None),
 }
 _JUDGE_FAILED = "the judge failed: "
+_UNREADABLE = "the judge's reply was none of A, B and TIE"
 
 
 def _check_cost(questions: int, cost: float | None, max_cost_usd: float) -> None:
@@ -314,26 +403,38 @@ def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> Judg
     except CloudError as error:
         return Judged(ours.id, None, error=f"{_JUDGE_FAILED}{error.found}")
     if forward is None or backward is None:
-        return Judged(ours.id, None, error="the judge's reply was none of A, B and TIE")
+        return Judged(ours.id, None, error=_UNREADABLE)
+    lengths = len(ours.prediction), len(theirs.prediction)
+    longer = None if lengths[0] == lengths[1] else lengths[0] > lengths[1]
     if (forward, backward) == ("first", "second"):
-        return Judged(ours.id, WIN)
+        return Judged(ours.id, WIN, longer=longer)
     if (forward, backward) == ("second", "first"):
-        return Judged(ours.id, LOSS)
-    return Judged(ours.id, TIE, disagreed=(forward, backward) != ("tie", "tie"))
+        return Judged(ours.id, LOSS, longer=longer)
+    disagreed = (forward, backward) != ("tie", "tie")
+    return Judged(ours.id, TIE, disagreed=disagreed, longer=longer)
 
 
 def _reply(text: str) -> str | None:
-    """Read a reply: one word, whatever stars, quotes or full stop stand round it."""
-    return _REPLIES.get(text.strip().strip("*_`\"'.:()[] ").upper())
+    """Read a reply: one word, whatever stars, quotes or full stop are round it."""
+    found = _REPLY.fullmatch(text.strip().strip("*_`\"'.:()[] "))
+    return _REPLIES[found[1].upper()] if found else None
 
 
 def _check_reached(rows: Sequence[Judged]) -> None:
+    asked = sum(row.asked for row in rows)
     failed = [row for row in rows if row.error.startswith(_JUDGE_FAILED)]
-    if failed and len(failed) == sum(row.asked for row in rows):
+    if failed and len(failed) == asked:
         raise CloudError(
             failed[0].error.removeprefix(_JUDGE_FAILED),
             where="judge",
             fix="check the judge's model, its region and your permission to ask it",
+        )
+    unreadable = sum(row.error == _UNREADABLE for row in rows)
+    if unreadable > _MAX_UNREADABLE * asked:
+        raise CloudError(
+            f"the judge's replies to {unreadable:,} of {asked:,} rows are none of A, B and TIE",
+            where="judge",
+            fix="use another judge, or a prompt that asks for one word; what was paid is kept",
         )
 
 
@@ -355,7 +456,13 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
 
     retries = HttpRetryOptions(attempts=attempts, http_status_codes=_TRANSIENT)
     config = GenerateContentConfig(
-        temperature=0.0, candidate_count=1, seed=0, http_options=HttpOptions(retry_options=retries)
+        temperature=0.0,
+        candidate_count=1,
+        seed=0,
+        # The service lets the model write nothing else.
+        response_mime_type="text/x.enum",
+        response_schema={"type": "STRING", "enum": list(_REPLIES)},
+        http_options=HttpOptions(retry_options=retries),
     )
 
     def ask(prompt: str) -> str:
@@ -387,3 +494,37 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 
     found = [name for name in ("httpx", "httpx2") if find_spec(name)]
     return tuple(import_module(name).HTTPError for name in found)
+
+
+def read_preferences(path: str) -> dict[str, str]:
+    """Read what people prefer: JSON Lines of {"id", "preference": "tuned", "base" or "tie"}.
+
+    Returns:
+        "win", "loss" or "tie" by the row's id.
+
+    Raises:
+        UsageError: The file cannot be read, or a line is none; it names the line.
+    """
+    outcomes = {"tuned": WIN, "base": LOSS, "tie": TIE}
+    preferences = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the preferences cannot be read ({type(error).__name__})",
+            where=path,
+            fix="check the path; the file is JSON Lines in UTF-8",
+        ) from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            preferences[str(row["id"])] = outcomes[row["preference"]]
+        except (ValueError, TypeError, KeyError):
+            raise UsageError(
+                "the line is not a preference",
+                where=f"{path}, line {number}",
+                fix='write {"id": "…", "preference": "tuned"}; or base, or tie',
+            ) from None
+    return preferences

@@ -31,7 +31,8 @@ $second
 Reply with one word: A if answer A is better, B if answer B is better, TIE if neither is.
 """
 FIELDS = {"input", "reference", "first", "second"}
-_MARKS = re.compile(r"<(?=\s*/?\s*(?:task|reference|answer-[ab])\s*>)", re.IGNORECASE)
+# Whatever looks like a mark, in any width: < followed by a name, a slash, ! or ?.
+_MARKS = re.compile(r"[<\uff1c\ufe64](?=\s*[/!?\uff0f]?\s*[^\W\d_]|\s*[!?/\uff0f])")
 
 
 def material(text: str) -> str:

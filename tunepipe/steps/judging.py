@@ -37,6 +37,7 @@ def judge_on_vertex(
     catalog: Catalog | None = None,
     max_cost_usd: float = 0.0,
     work_dir: str = "",
+    humans: Mapping[str, str] | None = None,
     agree: Callable[[Bill], None] = lambda bill: None,
 ) -> Judgement:
     """Let a Gemini judge; see `judge.judge`.
@@ -52,6 +53,7 @@ def judge_on_vertex(
         catalog: The dated tables; None for the package's own.
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
         work_dir: Where replies are kept.
+        humans: What people prefer, by the row's id.
         agree: Told what is about to be asked.
 
     Raises:
@@ -76,6 +78,7 @@ def judge_on_vertex(
         price=Price.known(model, catalog),
         max_cost_usd=max_cost_usd,
         work_dir=work_dir,
+        humans=humans,
         agree=agree,
         progress=lambda event: progress.report(stage="judge", **event),
     )
@@ -91,44 +94,55 @@ def judge_step(
     work_dir: str = "",
     **settings: Any,
 ) -> str:
-    """Judge the tuned model against the base model and write what came out, as JSON.
+    """Judge the tuned model against the others, and write what came out as JSON.
 
-    What keeps the judge from its work must not fail a run whose tuning is paid: it is written why.
+    What keeps the judge from its work must not fail a run whose tuning is paid: the reason is
+    written instead.
 
     Args:
-        predictions: The files of `tuned` and `base`; an empty one is not judged.
+        predictions: The files of `tuned`, `base` and `champion`; an empty one is not judged.
         plan: The plan, whose estimate comes off the ceiling first.
-        out: The JSON file to write: empty without a judge.
+        out: The JSON file to write: empty without a judge. It holds the judgement against the base
+            model, and under `champion` the one against the champion.
         model: The judge; "" for none.
         max_cost_usd: The ceiling over tuning and judging; 0 sets none.
-        work_dir: Where replies are kept; "" keeps them beside `out`.
+        work_dir: Where replies are kept; "" keeps them next to `out`.
         settings: project, region, prompt, catalog of `judge_on_vertex`.
 
     Returns:
-        better, worse or not-enough-evidence; "" where nothing was judged.
+        The verdict against the base model: better, worse, not-enough-evidence or inconsistent;
+        "" if nothing was judged.
     """
     files = paths_of({**predictions, "plan": plan})
     found: dict[str, Any] = {}
-    if model and "tuned" in files and "base" in files:
-        rows = read(files["tuned"]), read(files["base"])
+    spent = 0.0
+    for name in ("base", "champion"):
+        if not (model and "tuned" in files and name in files):
+            continue
         try:
-            left = _left(max_cost_usd, files.get("plan", ""))
+            left = _left(max_cost_usd, files.get("plan", ""), spent)
             place = work_dir or str(Path(out).parent)
             more = {**settings, "max_cost_usd": left, "work_dir": place}
-            found = judge_on_vertex(*rows, model=model, **more).as_json()
+            rows = read(files["tuned"]), read(files[name])
+            judgement = judge_on_vertex(*rows, model=model, **more).as_json()
+            spent += judgement["estimated_cost_usd"] or 0.0
         except TunepipeError as error:
-            found = {"model": model, "refused": str(error)}
+            judgement = {"model": model, "refused": str(error)}
+        if name == "base":
+            found = judgement
+        else:
+            found = {**(found or {"model": model}), "champion": judgement}
     with replacing(out) as file:
         file.write(json.dumps(found, ensure_ascii=False, indent=1) if found else "")
-    return str(found["comparison"]["verdict"]) if "comparison" in found else ""
+    return str(found.get("verdict", ""))
 
 
-def _left(max_cost_usd: float, plan: str) -> float:
-    """What the tuning leaves of the ceiling; 0 where there is no ceiling."""
+def _left(max_cost_usd: float, plan: str, spent: float) -> float:
+    """Return what tuning and judging leave of the ceiling; 0 if there is no ceiling."""
     if not max_cost_usd:
         return 0.0
     planned = json.loads(Path(plan).read_text(encoding="utf-8")) if plan else {}
-    left = max_cost_usd - (planned.get("estimated_cost_usd") or 0.0)
+    left = max_cost_usd - (planned.get("estimated_cost_usd") or 0.0) - spent
     if left <= 0:
         raise LimitError(
             f"the tuning leaves nothing of the ceiling of {max_cost_usd:.2f} USD",

@@ -30,6 +30,8 @@ class JudgeOptions:
         catalog: The dated tables.
         work_dir: Where replies are kept.
         yes: Whether the user has agreed already.
+        humans: A file with what people prefer; "" for none.
+        decides: Whether the judge's verdict is the command's.
     """
 
     model: str
@@ -40,6 +42,8 @@ class JudgeOptions:
     catalog: Catalog
     work_dir: Path
     yes: bool
+    humans: str = ""
+    decides: bool = False
 
     def check(self, baseline: str) -> None:
         """Refuse what cannot be meant.
@@ -50,6 +54,18 @@ class JudgeOptions:
         if self.model and not baseline:
             raise UsageError(
                 "a judge compares two models", where="--judge", fix="--baseline PREDICTIONS"
+            )
+        if (self.humans or self.decides) and not self.model:
+            raise UsageError(
+                "people's preferences are compared with a judge",
+                where="--judge-humans, --judge-decides",
+                fix="--judge MODEL",
+            )
+        if self.decides and not self.humans:
+            raise UsageError(
+                "a judge decides only if it is compared with people",
+                where="--judge-decides",
+                fix="--judge-humans FILE",
             )
         if self.prompt and not self.model:
             raise UsageError("a prompt needs a judge", where="--judge-prompt", fix="--judge MODEL")
@@ -77,13 +93,18 @@ def judged(
     """
     if not (asked.model and base):
         return None
+    from tunepipe.evaluation.judge import read_preferences
     from tunepipe.steps.judging import judge_on_vertex
 
     prompt = ""
     if asked.prompt:
         with local_copy(asked.prompt) as path:
             prompt = _text(path, asked.prompt)
-    return judge_on_vertex(
+    humans: dict[str, str] = {}
+    if asked.humans:
+        with local_copy(asked.humans) as path:
+            humans = read_preferences(path)
+    judgement = judge_on_vertex(
         tuned,
         base,
         model=asked.model,
@@ -93,8 +114,12 @@ def judged(
         catalog=asked.catalog,
         max_cost_usd=asked.max_cost_usd,
         work_dir=str(asked.work_dir),
+        humans=humans,
         agree=lambda bill: _agree(bill, asked, out),
     )
+    if asked.decides:
+        judgement.check_calibrated()
+    return judgement
 
 
 def _text(path: str, name: str) -> str:

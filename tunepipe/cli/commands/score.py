@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,19 @@ def score(
     judge_prompt: Annotated[
         str, typer.Option(metavar="FILE", help="The judge's prompt, in place of the built-in one.")
     ] = "",
+    judge_humans: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help='What people prefer: lines of {"id", "preference": "tuned", "base" or "tie"}.',
+        ),
+    ] = "",
+    judge_decides: Annotated[
+        bool,
+        typer.Option(
+            "--judge-decides", help="The judge's verdict counts; it must agree with people."
+        ),
+    ] = False,
     project: options.Project = "",
     region: Annotated[
         str, typer.Option(metavar="NAME", help="Where the judge may read the texts.")
@@ -88,6 +102,8 @@ def score(
         catalog=options.catalog(context, tables),
         work_dir=runs / "work",
         yes=yes,
+        humans=judge_humans,
+        decides=judge_decides,
     )
     judge_options.check(baseline)
     with local_copy(predictions) as path:
@@ -117,7 +133,13 @@ def score(
     if report:
         write_score_report(evaluation, tuned, base, report, extra)
     out.result(evaluation.as_json() | extra)
-    return int(not _passes(evaluation, require))
+    comparison = evaluation.comparison
+    if judge_decides and judgement:
+        # An inconsistent judge has no verdict; its comparison then decides nothing.
+        decided = replace(judgement.comparison, margin=margin)
+        comparison = replace(decided, low=-1.0) if judgement.verdict == "inconsistent" else decided
+        comparison = replace(comparison, verdict=judgement.verdict)
+    return int(not _passes(comparison, evaluation.lost_slices, require))
 
 
 def _check_require(require: str, baseline: str) -> None:
@@ -131,17 +153,15 @@ def _check_require(require: str, baseline: str) -> None:
         )
 
 
-def _passes(evaluation: Evaluation, require: str) -> bool:
-    comparison = evaluation.comparison
+def _passes(comparison: Comparison | None, lost_slices: Sequence[str], require: str) -> bool:
     if comparison is None:
         return True
-    if require and evaluation.lost_slices:
+    if require and lost_slices:
         return False
     if require == BETTER:
         return comparison.verdict == BETTER
-    if require == NOT_WORSE:
-        acceptable = comparison.non_inferior
-        return acceptable if comparison.margin > 0 else comparison.verdict != WORSE
+    if require == NOT_WORSE and comparison.margin > 0:
+        return comparison.non_inferior
     return comparison.verdict != WORSE
 
 
