@@ -25,6 +25,8 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.errors import UsageError
 from tunepipe.files import unreadable
+from tunepipe.gcp.outbound import ALLOW_PRIVATE
+from tunepipe.gcp.storage import USER_PROJECT
 from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
 
 FILE = "tunepipe.toml"
@@ -33,7 +35,9 @@ PREFIX = "TUNEPIPE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 # The permissions that the command's files lack, in octal.
 UMASK_VARIABLE = f"{PREFIX}UMASK"
-_OWN_VARIABLES = frozenset({CONFIG_VARIABLE, PROGRESS_VARIABLE, UMASK_VARIABLE})
+_OWN_VARIABLES = frozenset(
+    {CONFIG_VARIABLE, PROGRESS_VARIABLE, UMASK_VARIABLE, ALLOW_PRIVATE, USER_PROJECT}
+)
 _TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command line reads a flag
 
 Verbs = Mapping[str, "Collection[str] | Verbs"]

@@ -36,6 +36,7 @@ _CALL_SECONDS = 60.0
 # How long Cloud Storage may be out of reach; a step that reads rows has hours to lose.
 _PATIENCE_SECONDS = 600.0
 USER_PROJECT = "TUNEPIPE_USER_PROJECT"
+_PAYER_LABEL = "tunepipe_user_project"
 
 _Answer = TypeVar("_Answer")
 
@@ -402,9 +403,15 @@ def _client() -> Any:
     return storage.Client(project=None)
 
 
+def payer_label() -> dict[str, str]:
+    """Return the label by which a run's steps learn who pays for requests; {} for nobody."""
+    payer = os.environ.get(USER_PROJECT, "")
+    return {_PAYER_LABEL: payer} if payer else {}
+
+
 def _bucket(name: str) -> Any:
     """Make the bucket; requests to one where the requester pays name the project that pays."""
-    payer = os.environ.get(USER_PROJECT) or run_label("tunepipe_user_project")
+    payer = os.environ.get(USER_PROJECT) or run_label(_PAYER_LABEL)
     return _client().bucket(name, user_project=payer or None)
 
 

@@ -424,7 +424,12 @@ def _job(
             )
     job: dict[str, Any] = {
         "display_name": run.display_name or spec["pipelineInfo"]["name"],
-        "labels": {**run.labels, **labels, "tunepipe_backend": run.backend},
+        "labels": {
+            **run.labels,
+            **labels,
+            **storage.payer_label(),
+            "tunepipe_backend": run.backend,
+        },
         "runtime_config": {
             "gcs_output_directory": f"{_root(run)}/runs",
             "parameter_values": parameters,
