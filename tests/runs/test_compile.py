@@ -60,3 +60,37 @@ def test_no_path_and_no_user_of_this_machine_is_in_a_compiled_file(texts):
     for text in texts.values():
         assert str(Path.home()) not in text
         assert str(COMPILED.parent) not in text
+
+
+def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_writes_it():
+    from kfp import dsl
+
+    from tunepipe.components import evaluate_model
+    from tunepipe.runs.compile import compiled_text, pipeline_text
+    from tunepipe.runs.pipeline_spec import on_accelerators, read
+
+    @dsl.pipeline(name="p")
+    def by_kfp(model: dsl.Input[dsl.Model], eval: dsl.Input[dsl.Dataset]):
+        task = evaluate_model(model=model, eval=eval)
+        task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+
+    (wanted,) = read(compiled_text(by_kfp))["deploymentSpec"]["executors"].values()
+    spec = read(on_accelerators(pipeline_text("local"), "nvidia.com/gpu:2"))
+    asking = {
+        name: executor["container"]["resources"]
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+        if "resources" in executor["container"]
+    }
+    assert asking == dict.fromkeys(
+        ("exec-evaluate-model", "exec-tune-local"), wanted["container"]["resources"]
+    )
+
+
+@pytest.mark.parametrize("accelerator", ["gpu:1", "nvidia.com/gpu", "nvidia.com/gpu:0", "L4:1"])
+def test_what_no_cluster_offers_is_refused(accelerator):
+    from tunepipe.errors import UsageError
+    from tunepipe.runs.compile import pipeline_text
+    from tunepipe.runs.pipeline_spec import on_accelerators
+
+    with pytest.raises(UsageError, match="names no resource"):
+        on_accelerators(pipeline_text("local"), accelerator)

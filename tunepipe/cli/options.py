@@ -26,7 +26,8 @@ Backend = Annotated[
 Accelerator = Annotated[
     str,
     typer.Option(
-        metavar="TYPE:N", help="Of the backend custom: a machine's accelerators, as NVIDIA_L4:1."
+        metavar="TYPE:N",
+        help="A machine's accelerators: NVIDIA_L4:1; on KFP nvidia.com/gpu:1.",
     ),
 ]
 Region = Annotated[str, typer.Option(metavar="NAME", help="Where to tune, such as us-central1.")]

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.files import replacing
-from tunepipe.runs.pipeline_spec import on_image
+from tunepipe.runs.pipeline_spec import on_accelerators, on_image
 
 
-def render(base_image: str = "") -> dict[str, str]:
+def render(base_image: str = "", accelerator: str = "") -> dict[str, str]:
     """Compile everything.
 
     Args:
         base_image: An image that has the packages; "" for the default one, where steps install.
+        accelerator: RESOURCE:COUNT that the steps of the local backend ask a cluster for.
 
     Returns:
         Paths below compiled/ and the text of each file.
     """
     texts = {path: compiled_text(unit) for path, unit in _units()}
+    local = "pipelines/tune_local.yaml"
+    if accelerator:
+        texts[local] = on_accelerators(texts[local], accelerator)
     if not base_image:
         return texts
     return {path: on_image(text, base_image) for path, text in texts.items()}
@@ -35,13 +39,13 @@ def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
     return compiled_text(build_tuning_pipeline(backend, emails=emails))
 
 
-def compile_all(folder: Path, *, base_image: str = "") -> list[str]:
+def compile_all(folder: Path, *, base_image: str = "", accelerator: str = "") -> list[str]:
     """Write the folder anew and remove what no source stands behind.
 
     Returns:
         The paths that changed.
     """
-    texts = render(base_image)
+    texts = render(base_image, accelerator)
     changed = differences(folder, texts)
     for path in changed:
         if path not in texts:

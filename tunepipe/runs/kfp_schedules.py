@@ -20,6 +20,7 @@ from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.runs import cron as times
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.cron import Cron
+from tunepipe.runs.pipeline_spec import on_accelerators
 
 EXPERIMENT = "tunepipe"
 _PAGE = 100
@@ -36,12 +37,14 @@ class Recurring:
         when: Its times; the host's controller reads them in UTC, or in a zone of its own.
         backend: What tunes.
         parameters: The pipeline's parameters.
+        accelerator: RESOURCE:COUNT that the steps ask the cluster for; "" for none.
     """
 
     name: str
     when: Cron
     backend: str
     parameters: Mapping[str, Any]
+    accelerator: str = ""
 
     @property
     def cron(self) -> str:
@@ -104,6 +107,8 @@ def apply(host: str, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
         CloudError: The host refused, or is out of reach.
     """
     cron, spec = wanted.cron, pipeline_text(wanted.backend)
+    if wanted.accelerator:
+        spec = on_accelerators(spec, wanted.accelerator)
     with _explained(host):
         client = _client(host)
         old = [one for one in _all(client) if one.display_name == wanted.name]

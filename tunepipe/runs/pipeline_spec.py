@@ -1,4 +1,4 @@
-"""Changes to a compiled pipeline, as text: another image, and no installing in its steps."""
+"""Changes to a compiled pipeline, as text: another image, no installing, accelerators."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 import yaml
 
+from tunepipe.errors import UsageError
+
 Spec = dict[str, Any]
+_ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
 
 
 def on_image(text: str, image: str) -> str:
@@ -23,6 +26,35 @@ def on_image(text: str, image: str) -> str:
     for container in containers(spec):
         container["image"] = image
         container["command"] = without_install(container["command"])
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
+
+
+def on_accelerators(text: str, accelerator: str) -> str:
+    """Have the steps that train and answer ask a cluster for accelerators.
+
+    Args:
+        text: A compiled pipeline of the local backend.
+        accelerator: RESOURCE:COUNT, such as nvidia.com/gpu:1, as the cluster's nodes offer it.
+
+    Returns:
+        The same pipeline, laid out as kfp lays it out.
+
+    Raises:
+        UsageError: It has not that form.
+    """
+    resource, _, count = accelerator.rpartition(":")
+    if not (resource and "/" in resource and count.isdecimal() and int(count)):
+        raise UsageError(
+            f"{accelerator!r} names no resource of a cluster",
+            where="accelerator",
+            fix="RESOURCE:COUNT, such as nvidia.com/gpu:1",
+        )
+    spec = read(text)
+    wanted = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        if name in _ON_ACCELERATORS:
+            executor["container"].setdefault("resources", {})["accelerator"] = dict(wanted)
     header = [line for line in text.splitlines() if line.startswith("#")]
     return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
 

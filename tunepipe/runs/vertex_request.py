@@ -68,6 +68,7 @@ class VertexRun:
         display_name: The run's and the tuned model's name; "" for one made from the backend.
         pipeline: A compiled pipeline's file to run; "" for the backend's own, compiled anew.
         emails: Whom Vertex AI mails how the run ends.
+        accelerator: What the steps of the local backend ask a cluster for; "" for none.
     """
 
     backend: str
@@ -82,6 +83,7 @@ class VertexRun:
     display_name: str = ""
     pipeline: str = ""
     emails: tuple[str, ...] = ()
+    accelerator: str = ""
 
     def spec(self) -> dict[str, Any]:
         """Return the pipeline that is run.

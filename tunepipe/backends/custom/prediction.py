@@ -19,6 +19,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients, launcher, storage
+from tunepipe.gcp.claims import Waiters, run_of_step
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 
@@ -67,7 +68,6 @@ def reason_unserved(model: str) -> str:
 
 
 def _launch(tuned: Any, place: str, key: str) -> None:
-    polling = tuned["polling"]
     options = decode(tuned["custom"], CustomOptions)
     body = job_body(
         options,
@@ -79,7 +79,9 @@ def _launch(tuned: Any, place: str, key: str) -> None:
         predicts=True,
     )
     parent = clients.parent(tuned["place"]["project"], tuned["place"]["region"])
-    service = claimed(parent, body, place, key, polling)
+    service = claimed(parent, body, place, key, tuned["polling"])
+    waiters = Waiters(place, run_of_step(parent, ""), key)  # so that `cancel` finds the job
     with tempfile.TemporaryDirectory() as scratch:
         resources = str(Path(scratch) / "gcp_resources")
-        launcher.launch(service, resources, JobPolling.from_options(polling), lambda event: None)
+        polling = JobPolling.from_options(tuned["polling"])
+        launcher.launch(service, resources, polling, lambda event: None, waiters)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.extras import require
-
-if TYPE_CHECKING:
-    pass
 
 
 def compile_pipelines(
@@ -22,6 +19,13 @@ def compile_pipelines(
     base_image: Annotated[
         str,
         typer.Option(metavar="IMAGE", help="Steps run on this image and install nothing."),
+    ] = "",
+    accelerator: Annotated[
+        str,
+        typer.Option(
+            metavar="RESOURCE:N",
+            help="Steps of the local backend ask the cluster for it, such as nvidia.com/gpu:1.",
+        ),
     ] = "",
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the YAML files lie.")
@@ -43,9 +47,9 @@ def compile_pipelines(
     if template:
         return _compile_inlined(template, folder / "tune_large_model_inlined.yaml", Output(json))
     if check:
-        changed = compilation.differences(folder, compilation.render(base_image))
+        changed = compilation.differences(folder, compilation.render(base_image, accelerator))
     else:
-        changed = compilation.compile_all(folder, base_image=base_image)
+        changed = compilation.compile_all(folder, base_image=base_image, accelerator=accelerator)
     out = Output(json)
     out.result({"folder": str(folder), "stale" if check else "written": changed})
     for path in changed:

@@ -195,8 +195,9 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
             "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
         )
     own = pairs(given["option"], "--option")
-    if given.get("accelerator"):
-        own = {"accelerator": given["accelerator"], **own}
+    accelerator = given.get("accelerator") or ""
+    if accelerator and model.backend != LOCAL:
+        own = {"accelerator": accelerator, **own}
     if given.get("select_checkpoint"):
         own["select_checkpoint"] = True
     over = calibrated(
@@ -232,6 +233,7 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
         labels=_labels(given["label"]),
         pipeline=given.get("pipeline", ""),
         emails=tuple(given["email"] or ()),
+        accelerator=accelerator if model.backend == LOCAL else "",
         **{name: given[name] for name in _PLACE},
     )
 
@@ -410,6 +412,12 @@ def check_here(asked: VertexRun, out: Output) -> dict[str, Any]:
     from tunepipe.runs.vertex_request import check_parameters
 
     parameters = dict(asked.parameters)
+    if asked.accelerator:
+        raise UsageError(
+            "a run on this machine takes the GPUs that there are",
+            where="--accelerator",
+            fix="--backend custom rents them; schedule apply --kfp-host asks a cluster",
+        )
     if parameters.get("judge_model"):
         raise UsageError(
             "a run on this machine asks no judge",

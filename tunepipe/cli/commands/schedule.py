@@ -240,7 +240,8 @@ def _apply_on_host(
 
     if asked.backend != LOCAL:
         raise UsageError("runs on Vertex AI alone", where=asked.backend, fix="--backend local")
-    wanted = kfp_host.Recurring(name, when, LOCAL, vertex_request.on_a_host(asked, name))
+    parameters = vertex_request.on_a_host(asked, name)
+    wanted = kfp_host.Recurring(name, when, LOCAL, parameters, asked.accelerator)
     if not dry_run:
         agree(f"Apply the recurring run {name} on {host}?", yes, out)
     done, found = kfp_host.apply(host, wanted, dry_run=dry_run)
