@@ -10,6 +10,9 @@ import pytest
 
 import tunepipe
 from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.splitting.split import split
+from tunepipe.validation.fix import fix
+from tunepipe.validation.validate import validate
 
 ROWS = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(120)]
 FRAME = pandas.DataFrame(ROWS)
@@ -68,6 +71,15 @@ def test_a_dataset_is_a_path_a_list_a_glob_or_a_frame(rows, kind):
     split = tunepipe.split(dataset, **out)
     assert split.report.train_rows + split.report.eval_rows == 120
     assert len(out["eval"].read_text().splitlines()) == split.report.eval_rows
+
+
+def test_a_bare_path_works_everywhere(rows, tmp_path):
+    copy = tmp_path / "fixed.jsonl"
+    for path in (str(rows), rows):
+        assert validate(path).rows == 120
+        assert validate(path, against=path).counts["eval-leak"] == 120
+        assert fix(path, copy).rows_written == 120
+        assert split(path, tmp_path / "t.jsonl", tmp_path / "e.jsonl").eval_rows > 0
 
 
 def test_problems_of_a_frame_name_its_rows_and_no_temporary_file():

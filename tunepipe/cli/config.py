@@ -61,29 +61,29 @@ def variable(option: str) -> str:
 
 
 def asks_json(settings: Mapping[str, Any], arguments: Sequence[str]) -> bool:
-    """Say whether a call wants its result, and so its errors too, as JSON.
+    """Return True if a call prints its result, and so its errors, as JSON.
 
     Args:
-        settings: What tunepipe.toml says, as far as it can be read.
-        arguments: The command line, which need not be sound.
+        settings: The content of tunepipe.toml, as far as it can be read.
+        arguments: The command line, which may be invalid.
     """
     if "--json" in arguments:
         return True
-    told: Any = os.environ.get(variable("json")) or settings.get("json", False)
+    value: Any = os.environ.get(variable("json")) or settings.get("json", False)
     below: Any = {} if os.environ.get(variable("json")) else settings
     for verb in arguments[:2]:
         below = below.get(verb)
         if not isinstance(below, Mapping):
             break
-        told = below.get("json", told)
-    return str(told).lower() in _TRUE
+        value = below.get("json", value)
+    return str(value).lower() in _TRUE
 
 
 def defaults(settings: Mapping[str, Any], verbs: Verbs) -> Table:
     """Sort the settings by verb.
 
     Args:
-        settings: What tunepipe.toml says.
+        settings: The content of tunepipe.toml.
         verbs: The options that each verb takes; a verb of verbs holds theirs.
 
     Returns:
@@ -104,7 +104,7 @@ def defaults(settings: Mapping[str, Any], verbs: Verbs) -> Table:
 
 
 def as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
-    """Say a setting's value as the command line would.
+    """Return a setting's value as the command line would give it.
 
     Args:
         name: The setting.
@@ -130,7 +130,7 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     Newer tables are those that `tunepipe tables --update` has left in the working directory.
 
     Args:
-        settings: What tunepipe.toml says.
+        settings: The content of tunepipe.toml.
         file: A TOML file with the tables regions, prices, models and services, or "".
 
     Returns:
@@ -151,12 +151,12 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
 
 
 def has_variables() -> bool:
-    """Say whether the environment sets anything for us."""
+    """Return True if the environment sets an option."""
     return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
 
 
 def check_variables(verbs: Verbs) -> None:
-    """Refuse a variable that looks like one of ours and sets nothing.
+    """Refuse a TUNEPIPE_ variable that no option has.
 
     Args:
         verbs: The options that each verb takes.

@@ -21,13 +21,13 @@ STDIN = "-"
 
 @contextmanager
 def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Bring datasets onto this machine, for what must read a file more than once.
+    """Copy datasets to this machine, for code that reads a file more than once.
 
     Args:
         datasets: Paths, gs:// URIs, globs of either, or "-" for standard input.
 
     Yields:
-        For each local path the name by which the user knows it; a path stands for itself.
+        For each local path the name that the user gave; for a path, the path itself.
 
     Raises:
         UsageError: A file is not there, or cannot be read.
@@ -55,7 +55,7 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def local_copy(name: str) -> Iterator[str]:
-    """Bring one file onto this machine; see `local_copies`.
+    """Copy one file to this machine; see `local_copies`.
 
     Raises:
         UsageError: It is not there, or a glob matches more than one.
@@ -68,10 +68,10 @@ def local_copy(name: str) -> Iterator[str]:
 
 @contextmanager
 def written(target: str, *, missing_ok: bool = False) -> Iterator[str]:
-    """Give a local path to write, and bring it to its gs:// URI when the block ends well.
+    """Yield a local path to write, and copy it to its gs:// URI if the block succeeds.
 
     Args:
-        target: A path, which stands for itself, or a gs:// URI.
+        target: A path, which is yielded as it is, or a gs:// URI.
         missing_ok: Whether the block may leave the file unwritten.
 
     Yields:
@@ -108,11 +108,11 @@ def _copy(name: str, copy: Path) -> None:
             shutil.copyfileobj(source, target)
 
 
-def validated_files(datasets: Sequence[str], against: Sequence[str] = (), **wishes: Any) -> Report:
+def validated_files(datasets: Sequence[str], against: Sequence[str] = (), **options: Any) -> Report:
     """Validate the files that DATASET arguments mean."""
     from tunepipe.validation.validate import validate
 
     paths, others = expanded(datasets), expanded(against)
     if any(map(storage.is_gcs, paths + others)):
-        wishes["opener"] = storage.open_file
-    return validate(paths, against=others, **wishes)
+        options["opener"] = storage.open_file
+    return validate(paths, against=others, **options)

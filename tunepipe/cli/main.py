@@ -1,7 +1,8 @@
-"""The command `tunepipe`: its verbs, and what their endings mean to a shell.
+"""The command `tunepipe`: its verbs, settings, errors and exit codes.
 
 Exit codes: 0 done, 1 the data or the model did not pass, 2 wrong usage or unreadable input, 3
-refused by a limit, 4 the cloud said no; 70 a defect of tunepipe itself, 130 interrupted.
+refused by a limit, 4 the cloud refused or failed; 70 a defect of tunepipe, 130 interrupted, 141
+the reader of standard output left.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Annotated, Any
@@ -152,6 +154,9 @@ def main() -> None:
     What it writes holds rows and answers, so only the user may read it, unless TUNEPIPE_UMASK
     says otherwise.
     """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries warn of is for their developers
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     code = _set_umask(os.environ.get(config.UMASK_VARIABLE, "077"))
     sys.exit(code or run(sys.argv[1:]))
 
@@ -163,7 +168,7 @@ def _set_umask(text: str) -> int:
         error = UsageError(
             f"{text!r} is not an octal number", where=config.UMASK_VARIABLE, fix="such as 022"
         )
-        return _told(error, False)
+        return _report_error(error, False)
     return 0
 
 
@@ -178,49 +183,49 @@ def run(arguments: Sequence[str]) -> int:
     """
     fill_closed_streams()
     try:
-        code = _answered(list(arguments))
+        code = _run_verb(list(arguments))
     except ReaderLeft:
         code = READER_LEFT
     unwritten = flush()
     if isinstance(unwritten, BrokenPipeError):
         return READER_LEFT
-    return _told(not_written(unwritten), False) if unwritten and not code else code
+    return _report_error(not_written(unwritten), False) if unwritten and not code else code
 
 
-def _answered(arguments: list[str]) -> int:
-    """Run a verb and say how it ended; every error, a defect too, is said in one shape."""
+def _run_verb(arguments: list[str]) -> int:
+    """Run a verb and return its exit code; every error, a defect too, is printed in one form."""
     as_json = config.asks_json({}, arguments)
     try:
-        configured = _configured(arguments)
+        configured = _read_settings(arguments)
         as_json = config.asks_json(configured, arguments)
         return _invoke(arguments, configured)
     except ReaderLeft:
         raise
     except TunepipeError as error:
-        return _told(error, as_json)
+        return _report_error(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
         Output().line("interrupted")
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tunepipe"):
-            return _told(extras.missing(str(error.name)), as_json)
-        # An uncaught exception would end with 1, which says that the data did not pass.
+            return _report_error(extras.missing(str(error.name)), as_json)
+        # An uncaught exception would end with 1, which means that the data did not pass.
         for line in traceback.format_exc().splitlines():
             Output().line(line)
-        return _told(_defect(error), as_json)
+        return _report_error(_defect_error(error), as_json)
 
 
-def _defect(error: Exception) -> TunepipeError:
-    # The error's own words may quote a row.
-    said = TunepipeError(
+def _defect_error(error: Exception) -> TunepipeError:
+    # The exception's text may quote a row.
+    defect = TunepipeError(
         f"a defect of tunepipe ({type(error).__name__})",
         fix="please report the lines above, on standard error",
     )
-    said.exit_code = DEFECT
-    return said
+    defect.exit_code = DEFECT
+    return defect
 
 
-def _told(error: TunepipeError, as_json: bool) -> int:
+def _report_error(error: TunepipeError, as_json: bool) -> int:
     try:
         print_error(error, as_json=as_json)
     except UsageError as unwritable:
@@ -228,34 +233,34 @@ def _told(error: TunepipeError, as_json: bool) -> int:
     return error.exit_code
 
 
-def _configured(arguments: Sequence[str]) -> dict[str, Any]:
+def _read_settings(arguments: Sequence[str]) -> dict[str, Any]:
     try:
         return config.read()
     except UsageError:
-        if _asks_help(arguments):
+        if _asks_for_help(arguments):
             return {}
         raise
 
 
-def _asks_help(arguments: Sequence[str]) -> bool:
+def _asks_for_help(arguments: Sequence[str]) -> bool:
     return not arguments or bool({"--help", "-h", "--version"} & set(arguments))
 
 
 def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
-    # The settings are checked against the options of every verb.
+    # Settings are checked against the options of every verb.
     whole = bool(configured) or config.has_variables()
     command: Any = typer.main.get_command(app if whole else _with_one_verb(arguments))
     _name_variables(command)
-    given = {}
-    if whole and not _asks_help(arguments):
-        given = _fitted(command, config.defaults(configured, _verbs(command)))
+    defaults = {}
+    if whole and not _asks_for_help(arguments):
+        defaults = _as_texts(command, config.defaults(configured, _verbs(command)))
         config.check_variables(_verbs(command))
     try:
         code = command.main(
             [*arguments, "--help"] if _names_a_group(arguments) else arguments,
             prog_name="tunepipe",
             standalone_mode=False,
-            default_map=given,
+            default_map=defaults,
             obj=configured,
         )
     except TunepipeError as error:
@@ -264,7 +269,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
             setattr(error, part, name_options(getattr(error, part), options))
         raise
     except typer.TyperException as error:
-        raise _usage(error) from None
+        raise _usage_error(error) from None
     except SystemExit as ended:
         # So the parser ends where it completed a command line, and where standard output closed.
         if ended.code == 0:
@@ -284,20 +289,20 @@ def _names_a_group(arguments: Sequence[str]) -> bool:
 
 
 def _with_one_verb(arguments: Sequence[str]) -> typer.Typer:
-    """Return the command with the verb asked for alone: to build all takes longer than most do."""
+    """Return the command with one verb only: building all of them takes longer than most run."""
     verb = arguments[0] if arguments else ""
-    found = [one for one in app.registered_commands if verb == one.name]
+    verbs = [one for one in app.registered_commands if verb == one.name]
     groups = [one for one in app.registered_groups if verb == one.name]
-    if not (found or groups):
+    if not (verbs or groups):
         return app
     small = copy(app)
-    small.registered_commands, small.registered_groups = found, groups
+    small.registered_commands, small.registered_groups = verbs, groups
     small._add_completion = False
     return small
 
 
-def _usage(error: Any) -> UsageError:
-    """Say a parser's complaint in our own shape."""
+def _usage_error(error: Any) -> UsageError:
+    """Return the parser's error in the form of all errors."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "tunepipe"
     return UsageError(error.format_message().rstrip("."), where=path, fix=f"{path} --help")
@@ -319,15 +324,15 @@ def _name_variables(command: Any) -> None:
             option.show_envvar = False
 
 
-def _fitted(command: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Give the parser each setting as the command line would, which is all that it can read."""
+def _as_texts(command: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return each setting as the command line would give it, which is what the parser reads."""
     below = getattr(command, "commands", {})
     takes_several = {one.name: one.nargs == -1 or one.multiple for one in command.params}
     return {
-        name: _fitted(below[name], value)
+        name: _as_texts(below[name], value)
         if name in below
         else config.as_text(name, value, several=takes_several[name])
-        for name, value in given.items()
+        for name, value in values.items()
     }
 
 

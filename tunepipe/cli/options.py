@@ -1,4 +1,4 @@
-"""The options that several verbs share, each said once."""
+"""The options that several verbs share, each defined once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Backend = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="large-model, gemini, open-model, custom or local; follows from the model.",
+        help="large-model, gemini, open-model, custom or local. Default: the model's.",
     ),
 ]
 Accelerator = Annotated[
@@ -42,32 +42,32 @@ Format = Annotated[
 ]
 Epochs = Annotated[
     float | None,
-    typer.Option(metavar="E", help="Passes over the rows, above 0; a fraction if need be."),
+    typer.Option(metavar="E", help="Passes over the rows, above 0; may be a fraction."),
 ]
 TrainSteps = Annotated[
     int | None,
     typer.Option(metavar="S", min=1, help="Training steps, in place of --epochs."),
 ]
 MaxCostUsd = Annotated[
-    float | None, typer.Option(metavar="USD", help="Refuse what is estimated above this.")
+    float | None, typer.Option(metavar="USD", help="Refuse an estimate above this.")
 ]
 Tokenizer = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Count the tokens of 200 rows to correct the estimate: by a folder, a tokenizer.json "
-        "or a hub id; or by Gemini's own count, free of charge, to which `service` sends them.",
+        help="Correct the estimate by counting the tokens of 200 rows: a folder, a tokenizer.json "
+        "or a hub id; `service` sends the rows to Gemini's own count, which is free.",
     ),
 ]
 LearningRateMultiplier = Annotated[
-    float, typer.Option(metavar="X", help="Times the recommended learning rate.")
+    float, typer.Option(metavar="X", help="Factor on the recommended learning rate.")
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
 Tables = Annotated[
     str,
     typer.Option(
         metavar="FILE",
-        help="TOML laid over our dated tables of regions, prices, models and services.",
+        help="TOML whose values replace those of the dated tables.",
     ),
 ]
 Task = Annotated[
@@ -110,11 +110,16 @@ MaxCostPerAnswer = Annotated[
     typer.Option(metavar="USD", help="Promote only if an answer costs at most this, on average."),
 ]
 EvalFraction = Annotated[
-    float, typer.Option(metavar="F", help="The share of rows that is held out.")
+    float, typer.Option(metavar="F", help="The share of rows to hold out, above 0 and below 1.")
 ]
-EvalMin = Annotated[int, typer.Option(metavar="N", min=0, help="Hold out at least so many rows.")]
+EvalMin = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Minimum number of evaluation rows.")
+]
 EvalMax = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Hold out at most so many; 0: the service's limit.")
+    int,
+    typer.Option(
+        metavar="N", min=0, help="Maximum number of evaluation rows; 0 = the service's limit."
+    ),
 ]
 GroupBy = Annotated[
     str,
@@ -131,7 +136,7 @@ Margin = Annotated[
 
 
 def tables(context: typer.Context, file: str) -> Table:
-    """Lay together the tables of tunepipe.toml and of --tables."""
+    """Merge the tables of tunepipe.toml and of --tables."""
     return overrides(context.obj or {}, file)
 
 

@@ -1,4 +1,4 @@
-"""What a verb says: one JSON object for programs, lines and tables for people.
+"""What a verb prints: one JSON object for programs, lines and tables for people.
 
 Programs read standard output, people standard error; with --json nothing but the object is printed.
 The tables are laid out here and not by rich, whose import alone would take a third of the
@@ -26,15 +26,15 @@ _STYLES = re.compile(r"(\x1b\[(?:0|1|2|31|32|33|36)(?:;(?:1|2|31|32|33|36))*m)")
 
 
 class ReaderLeft(Exception):  # noqa: N818
-    """Whoever read standard output closed it."""
+    """The reader of standard output closed it."""
 
 
 class Output:
-    """Where a verb's words go.
+    """Where a verb prints.
 
     Args:
-        as_json: Print the result as one JSON object and say nothing to people.
-        stream: Where people read; by default standard error.
+        as_json: Print the result as one JSON object and no line for people.
+        stream: Where lines for people go; by default standard error.
     """
 
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
@@ -64,7 +64,7 @@ class Output:
         return "".join(text + style for text, style in zip(texts, [*kept, ""], strict=True))
 
     def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
-        """Say rows of cells to people, in columns as wide as their widest cell.
+        """Print rows of cells for people, in columns as wide as their widest cell.
 
         Args:
             rows: The cells; every row has as many.
@@ -80,12 +80,12 @@ class Output:
             self.line("  " + "  ".join(padded).rstrip())
 
     def warnings(self, texts: Iterable[str]) -> None:
-        """Say what a user should know."""
+        """Print warnings for people."""
         for text in texts:
             self.line(f"{self.styled('warning', 'yellow')}: {text}")
 
     def styled(self, text: str, style: str) -> str:
-        """Colour a text, where the stream is a terminal; a style is one or more of _CODES."""
+        """Return a text in a style, one or more of _CODES, if the stream is a terminal."""
         if not (style and self._colours):
             return text
         codes = ";".join(_CODES[name] for name in style.split())
@@ -133,19 +133,19 @@ def _flushed(stream: TextIO) -> OSError | None:
 
 
 def not_written(error: OSError) -> UsageError:
-    """Say that standard output takes no more."""
+    """Return the error that standard output takes no more."""
     return UsageError(
         f"cannot be written: {error.strerror}",
         where="standard output",
-        fix="make room, or send it elsewhere",
+        fix="free space on the device, or write to another one",
     )
 
 
 def print_error(error: TunepipeError, *, as_json: bool) -> None:
-    """Say an error, to programs or to people."""
+    """Print an error, for programs or for people."""
     if as_json:
-        said = {"found": error.found, "where": error.where, "fix": error.fix}
-        print_json({"error": said | {"exit_code": error.exit_code}})
+        fields = {"found": error.found, "where": error.where, "fix": error.fix}
+        print_json({"error": fields | {"exit_code": error.exit_code}})
         return
     out = Output()
     place = f"{error.where}: " if error.where else ""
@@ -180,12 +180,12 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def agree(question: str, yes: bool, out: Output) -> None:
-    """Go on where the user agrees.
+    """Ask the user to agree.
 
     Args:
-        question: What is asked, such as "Delete the schedule weekly?".
-        yes: Whether the user has agreed already.
-        out: Where people read.
+        question: Such as "Delete the schedule weekly?".
+        yes: Whether the user agreed by an option.
+        out: Where the verb prints.
 
     Raises:
         UsageError: Nobody is there to be asked.

@@ -1,4 +1,4 @@
-"""Reports in a file of their own, of the kind that the file's suffix asks for."""
+"""Reports as files, in the format that the suffix names."""
 
 from __future__ import annotations
 

@@ -101,14 +101,17 @@ class Span(NamedTuple):
                 yield from _cut(_chunks(file, first, last, self.block_bytes))
 
 
-def expanded(paths: Iterable[Path]) -> list[str]:
+def expanded(paths: Path | Iterable[Path]) -> list[str]:
     """Replace each local glob by the files that match it, in order of their names.
+
+    Args:
+        paths: Several paths or globs, or one; a bare string is a path and not its letters.
 
     Raises:
         UsageError: A glob matches nothing, or there is no path.
     """
     names: list[str] = []
-    for item in paths:
+    for item in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         path = os.fspath(item)
         if "://" in path or not glob.has_magic(path) or os.path.exists(path):
             names.append(path)

@@ -19,7 +19,7 @@ from tunepipe.catalog.limits import Rules
 from tunepipe.data.encodings import BOM
 from tunepipe.data.formats import canonical
 from tunepipe.data.rows import numbered_lines
-from tunepipe.data.source import Opener, Source, expanded, format_of, open_local
+from tunepipe.data.source import Opener, Path, Source, expanded, format_of, open_local
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 from tunepipe.validation.problems import Finding
@@ -83,7 +83,7 @@ def rejects_path(out: str | os.PathLike[str]) -> str:
 
 
 def fix(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Path | Iterable[Path],
     out: str | os.PathLike[str],
     *,
     rejects: str | os.PathLike[str] = "",

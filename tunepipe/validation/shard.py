@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tunepipe.catalog.catalog import Catalog
-from tunepipe.data.source import Opener, open_local
+from tunepipe.data.source import Opener, Path, open_local
 from tunepipe.files import replacing
 from tunepipe.validation.merge import END, MAGIC, RUN
 from tunepipe.validation.report import Scanned
@@ -21,12 +21,12 @@ from tunepipe.validation.validate import Settings, scan
 
 
 def write_part(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Path | Iterable[Path],
     part: str | os.PathLike[str],
     *,
     format: str,
     model: str = "",
-    against: Iterable[str | os.PathLike[str]] = (),
+    against: Path | Iterable[Path] = (),
     max_problems: int = 1000,
     pii: bool = False,
     workers: int = 0,

@@ -16,6 +16,7 @@ from tunepipe.data.source import (
     SNIFFED_FILES,
     Block,
     Opener,
+    Path,
     Source,
     Span,
     detect_format,
@@ -69,11 +70,11 @@ class Settings:
 
 
 def validate(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Path | Iterable[Path],
     *,
     format: str = "auto",
     model: str = "",
-    against: Iterable[str | os.PathLike[str]] = (),
+    against: Path | Iterable[Path] = (),
     max_problems: int = 1000,
     near_duplicates: bool = False,
     pii: bool = False,
@@ -136,8 +137,8 @@ def _near(limit: int) -> NearDuplicates:
 
 
 def scan(
-    paths: Iterable[str | os.PathLike[str]],
-    against: Iterable[str | os.PathLike[str]],
+    paths: Path | Iterable[Path],
+    against: Path | Iterable[Path],
     settings: Settings,
     keep: Keep,
     keep_marks: KeepMarks | None = None,
