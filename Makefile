@@ -69,8 +69,8 @@ lock: $(INSTALLED) ## write requirements.lock: every package of [all] with its h
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
 	$(BIN)/mkdocs build --strict --quiet
 
-compile: $(INSTALLED) ## write compiled/; BASE_IMAGE=… names an image that has the packages
-	$(TUNEPIPE) compile $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE))
+compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the package
+	$(TUNEPIPE) compile $(if $(IMAGE),--image $(IMAGE))
 
 run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… BUCKET=gs://…
 	$(TUNEPIPE) run --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)

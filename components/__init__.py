@@ -1,14 +1,21 @@
 """KFP components: signatures and port descriptions; the work is done in tunepipe.steps."""
 
-from tunepipe.components.conclusion import conclude_run, send_notice, write_report
+from tunepipe.components.conclusion import conclude_run as conclude_run
+from tunepipe.components.conclusion import send_notice, write_report
 from tunepipe.components.custom import evaluate_custom, tune_custom
 from tunepipe.components.evaluation import compare_models, import_evaluation, judge_models
 from tunepipe.components.gemini import evaluate_gemini, tune_gemini
 from tunepipe.components.local import evaluate_model, tune_local
 from tunepipe.components.open_model import evaluate_open_model, tune_open_model
-from tunepipe.components.palm import evaluate_large_model, tune_large_model
+from tunepipe.components.palm import (
+    evaluate_large_model,
+    tune_large_model,
+)
+from tunepipe.components.palm import keep_template_model as keep_template_model
+from tunepipe.components.palm import prepare_template as prepare_template
 from tunepipe.components.planning import compute_train_steps
-from tunepipe.components.preparation import check_cloud, fingerprint_dataset, prepare_run
+from tunepipe.components.preparation import check_cloud, fingerprint_dataset
+from tunepipe.components.preparation import prepare_run as prepare_run
 from tunepipe.components.promotion import lookup_champion, promote_model
 from tunepipe.components.splitting import split_dataset
 from tunepipe.components.validation import (
@@ -18,11 +25,12 @@ from tunepipe.components.validation import (
     validate_shard,
 )
 
+# Steps of the package's own pipelines, which carry no code: nobody needs them alone.
+STEPS = ("conclude_run", "keep_template_model", "prepare_run", "prepare_template")
 __all__ = [
     "check_cloud",
     "compare_models",
     "compute_train_steps",
-    "conclude_run",
     "evaluate_custom",
     "evaluate_gemini",
     "evaluate_large_model",
@@ -34,7 +42,6 @@ __all__ = [
     "list_shards",
     "lookup_champion",
     "merge_validations",
-    "prepare_run",
     "promote_model",
     "send_notice",
     "split_dataset",

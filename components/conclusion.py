@@ -3,9 +3,10 @@
 from kfp.dsl import HTML, Artifact, Input, Markdown, Model, Output, PipelineTaskFinalStatus
 
 from tunepipe.packaging.component import component
+from tunepipe.packaging.thin import thin
 
 
-@component
+@thin
 def conclude_run(
     comparison: Input[Artifact],
     model: Input[Model],
@@ -76,6 +77,7 @@ def conclude_run(
         judgement: The judge's replies with prompt and cost, as JSON; empty without a judge.
         Output: What was decided about the champion, in one sentence.
     """
+    from tunepipe.packaging.installed import describe_code
     from tunepipe.steps.conclusion import conclude_step
 
     files = {"comparison": comparison, "tuned": tuned, "base": base, "champion": champion}
@@ -85,7 +87,8 @@ def conclude_run(
     judge = {**judging, "project": project, "region": region, "max_cost_usd": max_cost_usd}
     judge["work_dir"] = work_dir
     data = {"dataset_uri": dataset_uri, "fingerprint": fingerprint, "format": format}
-    names = {"registry": registry, "series": series, "run": run_id or job, "details": run}
+    names = {"registry": registry, "series": series, "run": run_id or job}
+    names["details"] = {**run, "code": describe_code()}
     more = {"data": data, "judge": judge, "tables": tables, "pipeline_job": pipeline_job}
     return conclude_step(model, files, pages, **names, **more)
 

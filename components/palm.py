@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output, OutputPath
 
 from tunepipe.packaging.component import component
+from tunepipe.packaging.thin import thin
 
 
 @component
@@ -123,7 +124,7 @@ def evaluate_large_model(
     return (found["rows"], found["unanswered"])
 
 
-@component
+@thin
 def prepare_template(
     train: Input[Dataset],
     eval: Input[Dataset],
@@ -196,7 +197,7 @@ def prepare_template(
     )
 
 
-@component
+@thin
 def keep_template_model(
     model: Output[Model],
     base: Output[Model],

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from tunepipe.packaging.component import component
+from tunepipe.packaging.thin import thin
 
 
-@component
+@thin
 def prepare_run(
     dataset_uri: str,
     backend: str,

@@ -1,12 +1,16 @@
 """The steps that know which model is in service, and change it."""
 
+from typing import NamedTuple
+
 from kfp.dsl import Artifact, Input, Model, Output
 
 from tunepipe.packaging.component import component
 
 
 @component
-def lookup_champion(champion: Output[Model], registry: str = "") -> str:
+def lookup_champion(champion: Output[Model], registry: str = "") -> NamedTuple(
+    "Outputs", [("Output", str), ("model", str)]
+):
     """Find the model in service; one whose endpoint is gone serves no more. Never cache this step.
 
     Args:
@@ -15,13 +19,14 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> str:
     Returns:
         champion: The model in service, or an artifact that stands for none.
         Output: Its version, or empty.
+        model: Its name or folder, or empty; the champion of evaluate_*.
     """
     from tunepipe.steps.artifacts import point_at
     from tunepipe.steps.promotion import lookup_step
 
     found = lookup_step(registry)
     point_at(champion, found.model if found else "")
-    return str(found.version) if found else ""
+    return (str(found.version), found.model) if found else ("", "")
 
 
 @component

@@ -2,23 +2,24 @@
 
 from typing import Any
 
-from tunepipe.components.palm import keep_template_model, prepare_template
+from tunepipe.components import prepare_template
 
 _FROM_THE_CHECK = prepare_template.component_spec.outputs
 
 
-def tune_by_template(template: Any, sha256: str, **settings: Any) -> Any:
+def tune_by_template(template: Any, sha256: str, step: Any, **settings: Any) -> Any:
     """Compose check, template and hand-over; the result has the ports of tune_large_model.
 
     Args:
         template: The template, loaded as a component.
         sha256: Of the template's bytes; it goes with the run.
+        step: The package's components as steps that carry no code.
         settings: What tune_large_model takes.
 
     Returns:
         The task whose outputs are model, base and tuning.
     """
-    checked = prepare_template(template_sha256=sha256, **settings)
+    checked = step.prepare_template(template_sha256=sha256, **settings)
     given = {
         "project": settings["project"],
         "model_display_name": settings["display_name"],
@@ -30,7 +31,7 @@ def tune_by_template(template: Any, sha256: str, **settings: Any) -> Any:
     # The template's interface has changed under one tag: what this one lacks is not passed.
     declared = template.component_spec.inputs
     tuned = template(**{name: value for name, value in given.items() if name in declared})
-    return keep_template_model(
+    return step.keep_template_model(
         model_resource_name=tuned.outputs["model_resource_name"],
         endpoint_resource_name=tuned.outputs["endpoint_resource_name"],
         project=settings["project"],

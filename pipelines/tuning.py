@@ -12,18 +12,9 @@ from typing import Any
 
 from kfp import dsl
 
-from tunepipe import components
 from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.components import (
-    compare_models,
-    compute_train_steps,
-    conclude_run,
-    prepare_run,
-    send_notice,
-    split_dataset,
-    validate_jsonl,
-)
+from tunepipe.pipelines.steps import Steps, thin_component
 
 
 def build_tuning_pipeline(
@@ -35,8 +26,9 @@ def build_tuning_pipeline(
 
     Args:
         backend: A name of the table of backends.
-        tune_instead: Composes the tuning from other steps than the backend's own; it takes what
-            the backend's step takes, and its result has the same outputs.
+        tune_instead: Composes the tuning from other steps than the backend's own; it takes the
+            steps that carry no code and what the backend's step takes; its result has the same
+            outputs.
         emails: Addresses to which Vertex AI mails how a run ends; no other host has that step.
 
     Returns:
@@ -84,6 +76,7 @@ def build_tuning_pipeline(
         min_new_rows: int = 0,
         display_name: str = "tunepipe",
         notify: str = "",
+        code: str = "",
     ):
         """Validate, split, plan, tune, evaluate, compare, and promote only what is better.
 
@@ -130,14 +123,17 @@ def build_tuning_pipeline(
             display_name: The tuned model's display name, where a service keeps it.
             notify: Where the address of a webhook is kept that gets a message when the run ends:
                 projects/P/secrets/NAME, a gs:// URI, or a file. Empty sends none.
+            code: What each step installs first: a wheel's URL with its hash, a requirement, a
+                wheelhouse's folder; empty where the image has tunepipe. See docs/deploying.md.
         """
         place = {"project": project, "region": region}
         names = {"run_id": run_id, "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
         history = {"registry": registry, "series": series, "format": format}
-        notice = _uncached(send_notice(notify=notify, registry=registry, **names))
+        step = Steps(code)
+        notice = _uncached(step.send_notice(notify=notify, registry=registry, **names))
         with dsl.ExitHandler(notice) as steps:
             prepared = _uncached(
-                prepare_run(
+                step.prepare_run(
                     dataset_uri=dataset_uri,
                     backend=backend,
                     base_model=base_model,
@@ -167,8 +163,8 @@ def build_tuning_pipeline(
             # A gate on an output called `Output`: kfp.local takes a condition on any other for
             # false, and calls the run a success.
             with dsl.If(prepared.outputs["Output"] == "changed"):
-                valid = validate_jsonl(**data, format=format, model=base_model)
-                split = split_dataset(
+                valid = step.validate_jsonl(**data, format=format, model=base_model)
+                split = step.split_dataset(
                     **data,
                     format=valid.outputs["format"],
                     model=base_model,
@@ -180,7 +176,7 @@ def build_tuning_pipeline(
                     stratify_by=stratify_by,
                     by_time=by_time,
                 )
-                plan = compute_train_steps(
+                plan = step.compute_train_steps(
                     rows=split.outputs["train_rows"],
                     backend=backend,
                     model=base_model,
@@ -198,6 +194,7 @@ def build_tuning_pipeline(
                     options=options,
                 )
                 tuned = _tune(
+                    step,
                     backend,
                     tune_instead,
                     here={"seed": seed, "work_dir": work_dir},
@@ -212,6 +209,7 @@ def build_tuning_pipeline(
                     options=options,
                 )
                 predictions = _evaluate(
+                    step,
                     backend,
                     base_model,
                     model=tuned.outputs["model"],
@@ -223,13 +221,13 @@ def build_tuning_pipeline(
                     settings=prepared.outputs["asking"],
                     work_dir=work_dir,
                 )
-                compared = compare_models(
+                compared = step.compare_models(
                     **predictions,
                     tuning=tuned.outputs["tuning"],
                     settings=prepared.outputs["scoring"],
                 )
                 _uncached(
-                    conclude_run(
+                    step.conclude_run(
                         comparison=compared.outputs["comparison"],
                         model=tuned.outputs["model"],
                         **{name: predictions[name] for name in ("tuned", "base", "champion")},
@@ -263,6 +261,7 @@ def _uncached(task: Any) -> Any:
 
 
 def _tune(
+    step: Steps,
     backend: str,
     instead: Callable[..., Any] | None,
     here: dict[str, Any],
@@ -272,26 +271,21 @@ def _tune(
 ) -> Any:
     """Add the step that tunes: in the cloud, on this machine, or what stands in for it."""
     if instead:
-        return instead(**settings, **remote)
+        return instead(step, **settings, **remote)
     row = find_backend(backend)
-    tune = getattr(components, f"tune_{row.identifier}")
+    tune = getattr(step, f"tune_{row.identifier}")
     if row.in_cloud:
         return tune(**settings, **remote, tables=tables)
     return tune(**settings, **here)
 
 
-def _evaluate(backend: str, base_model: Any, **settings: Any) -> dict[str, Any]:
+def _evaluate(step: Steps, backend: str, base_model: Any, **settings: Any) -> dict[str, Any]:
     """Add the step that asks all models; return the predictions by the name of the model."""
-    evaluate = {
-        "local": components.evaluate_model,
-        "gemini": components.evaluate_gemini,
-        "open-model": components.evaluate_open_model,
-        "custom": components.evaluate_custom,
-        "large-model": components.evaluate_large_model,
-    }[backend]
-    if "base_model" in evaluate.component_spec.inputs:
+    row = find_backend(backend)
+    name = f"evaluate_{row.identifier if row.in_cloud else 'model'}"
+    if "base_model" in thin_component(name).component_spec.inputs:
         settings["base_model"] = base_model
-    outputs = evaluate(**settings).outputs
+    outputs = getattr(step, name)(**settings).outputs
     return {
         "tuned": outputs["predictions"],
         "base": outputs["base_predictions"],

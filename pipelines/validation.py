@@ -2,21 +2,23 @@
 
 from kfp import dsl
 
-from tunepipe.components import list_shards, merge_validations, validate_shard
+from tunepipe.pipelines.steps import Steps
 
 
 @dsl.pipeline(name="tunepipe-validate-shards")
-def validation_pipeline(dataset_uri: str, format: str, model: str = ""):
+def validation_pipeline(dataset_uri: str, format: str, model: str = "", code: str = ""):
     """Check every file on its own, and report on all of them as if one process had read them.
 
     Args:
         dataset_uri: A glob of paths or of gs:// URIs.
         format: palm, palm-chat, gemini, messages, prompt-completion or preference.
         model: The model whose limits apply; empty takes the format's first model.
+        code: What each step installs first; empty where the image has tunepipe.
     """
-    shards = list_shards(dataset_uri=dataset_uri)
+    step = Steps(code)
+    shards = step.list_shards(dataset_uri=dataset_uri)
     shards.set_caching_options(False)
     with dsl.ParallelFor(shards.output) as shard:
-        part = validate_shard(shard_uri=shard, format=format, model=model)
+        part = step.validate_shard(shard_uri=shard, format=format, model=model)
         part.set_caching_options(False)
-    merge_validations(parts=dsl.Collected(part.outputs["part"]))
+    step.merge_validations(parts=dsl.Collected(part.outputs["part"]))

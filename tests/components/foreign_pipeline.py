@@ -28,8 +28,7 @@ ours = {verb: load(verb) for verb in VERBS}
 
 def steps(dataset: str, registry: str):
     names = {"registry": registry, "run_id": "theirs"}
-    prepared = ours["prepare_run"](dataset_uri=dataset, backend="local", **names)
-    found = ours["fingerprint_dataset"](dataset_uri=dataset).after(prepared)
+    found = ours["fingerprint_dataset"](dataset_uri=dataset)
     checked = ours["validate_jsonl"](
         dataset_uri=dataset, fingerprint=found.outputs["fingerprint"], model="tiny"
     )
@@ -49,10 +48,10 @@ def steps(dataset: str, registry: str):
     asked = ours["evaluate_model"](
         model=tuned.outputs["model"],
         base=tuned.outputs["base"],
-        champion=prepared.outputs["champion"],
+        champion=champion.outputs["model"],
         eval=split.outputs["eval"],
         max_output_tokens=8,
-    ).after(champion)
+    )
     answers = {
         "tuned": asked.outputs["predictions"],
         "base": asked.outputs["base_predictions"],
@@ -60,10 +59,7 @@ def steps(dataset: str, registry: str):
     }
     compared = ours["compare_models"](**answers)
     comparison = compared.outputs["comparison"]
-    written = ours["write_report"](comparison=comparison, **answers, **names)
-    ours["conclude_run"](
-        comparison=comparison, model=tuned.outputs["model"], run_id="theirs"
-    ).after(written)
+    ours["write_report"](comparison=comparison, **answers, **names)
     with dsl.If(compared.outputs["Output"] == "better"):
         ours["promote_model"](model=tuned.outputs["model"], comparison=comparison, **names)
 

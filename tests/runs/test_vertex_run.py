@@ -15,6 +15,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
+from tunepipe.packaging.installed import content_hash
 from tunepipe.runs import cancellation, vertex_request
 from tunepipe.runs import vertex as vertex_run
 from tunepipe.runs.vertex_request import VertexRun
@@ -66,8 +67,12 @@ def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
     assert job.pop("pipeline_spec")["pipelineInfo"]["name"] == "tunepipe-large-model"
     labels = dict(job.pop("labels"))
     key_label = labels.pop("tunepipe_run")
+    assert labels.pop("tunepipe_code") == content_hash()[:16]
     assert labels == {"team": "desk", "tunepipe_backend": "large-model"}
     runtime = job.pop("runtime_config")
+    assert (
+        runtime["parameter_values"].pop("code").startswith(f"file:///gcs/{BUCKET}/tunepipe/code/")
+    )
     uri = runtime["parameter_values"].pop("dataset_uri")
     assert uri.startswith(f"gs://{BUCKET}/tunepipe/datasets/")
     run_id = f"20261122-030405-{key_label[:6]}"
@@ -211,7 +216,7 @@ def test_an_objects_name_has_no_signs_of_a_pattern(run: VertexRun, dataset: str)
     request = prepared(run, parameters={**run.parameters, "dataset_uri": str(strange)})
     uri = request.job["runtime_config"]["parameter_values"]["dataset_uri"]
     assert uri.endswith("/rows_1__2.jsonl")
-    assert dict(request.uploads) == {str(strange): uri}
+    assert request.uploads[str(strange)] == uri
 
 
 def test_changed_data_under_the_same_name_is_another_run(
@@ -234,7 +239,7 @@ def test_several_local_files_are_uploaded_once_under_one_glob(
     assert request.job["runtime_config"]["parameter_values"]["dataset_uri"].endswith("/*")
     vertex_run.submit(request)
     uploads = len(cloud.calls("storage.post"))
-    assert uploads == len(request.uploads) == 2
+    assert uploads == len(request.uploads) == 3, "the rows, and the wheel of the code"
     vertex_run.submit(request)
     assert len(cloud.calls("storage.post")) == uploads
 

@@ -87,6 +87,10 @@ class Admin:
             (service.hold.set if given["on"] else service.hold.clear)()
         return {}
 
+    def post_install(self, given: dict[str, Any]) -> Any:
+        """Have the steps install their code, instead of running on what is installed here."""
+        (self.jobs.install.set if given["on"] else self.jobs.install.clear)()
+
     def post_instant(self, given: dict[str, Any]) -> Any:
         (self.jobs.instant.set if given["on"] else self.jobs.instant.clear)()
         return {}

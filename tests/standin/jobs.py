@@ -47,6 +47,7 @@ class Jobs:
         self.cancelled: set[str] = set()
         self.folders: dict[str, Path] = {}
         self.hold = threading.Event()  # set: new jobs stay in their first state
+        self.install = threading.Event()  # set: steps install the code that the run names
         self.instant = threading.Event()  # set: the template's jobs end at once, without a process
         cloud.resets.append(self.stop)
 
@@ -117,6 +118,7 @@ class Jobs:
         self.folders.clear()
         self.hold.clear()
         self.instant.clear()
+        self.install.clear()
 
     def _spec(self, job: api.PipelineJob) -> dict[str, Any]:
         given = _message_dict(job).get("pipelineSpec")
@@ -147,7 +149,7 @@ class Jobs:
         region = job.name.split("/")[3]
         work = {
             "spec": spec,
-            "parameters": parameters,
+            "parameters": self._with_code(parameters),
             "root": str(self.cloud.buckets / place / job.name.split("/")[1]),
             "buckets": str(self.cloud.buckets),
             "faults": {fault.host or _last_task(spec): fault.message} if fault else {},
@@ -236,6 +238,13 @@ class Jobs:
         while any(_state_of_process(child) not in "ZX" for child in _children(process.pid)):
             time.sleep(0.05)
         _signal(os.killpg, process.pid, signal.SIGKILL)
+
+    def _with_code(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Name the code as this machine sees it: below the buckets' folder, not below /gcs."""
+        if "code" not in parameters:
+            return parameters
+        code = str(parameters["code"]).replace("/gcs/", f"{self.cloud.buckets}/")
+        return {**parameters, "code": code if self.install.is_set() else ""}
 
     def _end_at_once(self, job: api.PipelineJob, parameters: dict[str, Any]) -> None:
         """What the template would leave behind, without running it: for tests of its callers."""

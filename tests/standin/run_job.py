@@ -55,7 +55,7 @@ def _prepared(job: dict[str, Any]) -> dict[str, Any]:
         command = executor.get("container", {}).get("command", [])
         if "VertexNotificationEmail" in executor.get("container", {}).get("args", ()):
             job["mails"].append(label)
-        if len(command) > 3 and "pip install" in command[2]:
+        if len(command) > 3 and "pip install" in command[2]:  # a component that carries its code
             executor["container"]["command"] = command[3:]
     return spec
 

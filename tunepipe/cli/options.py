@@ -63,6 +63,36 @@ LearningRateMultiplier = Annotated[
     float, typer.Option(metavar="X", help="Factor on the recommended learning rate.")
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
+Image = Annotated[
+    str,
+    typer.Option(
+        metavar="IMAGE",
+        help="Image with the package, by digest: the steps run on it and install nothing.",
+    ),
+]
+Code = Annotated[
+    str,
+    typer.Option(
+        metavar="CODE",
+        help="Where the steps install the package from: a wheel's URL with #sha256=…, or "
+        "'tunepipe==X --index-url=URL'. Default: a wheel in the bucket.",
+    ),
+]
+Wheelhouse = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Upload the wheels of all that the steps need, so that no step asks an index; "
+        "what the folder lacks is downloaded into it.",
+    ),
+]
+PersistentResource = Annotated[
+    str,
+    typer.Option(
+        metavar="ID",
+        help="Persistent resource of Vertex AI that the steps run on: they start in seconds.",
+    ),
+]
 Tables = Annotated[
     str,
     typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 BASE_IMAGE = "python:3.11-slim"
+KFP = "kfp==2.17.0"
 
 # Import name -> requirement. What a module imports and this table lacks is optional: the module
 # looks for it and does without (vllm, bitsandbytes).

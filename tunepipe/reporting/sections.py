@@ -57,6 +57,7 @@ def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         "backend": "Backend",
         "base_model": "Base model",
         "region": "Region",
+        "code": "Code",
     }
     pairs = [(label, str(run[key])) for key, label in names.items() if run.get(key)]
     return [*pairs, *data_changes(facts)]

@@ -12,23 +12,25 @@ from tunepipe.files import replacing
 from tunepipe.runs.pipeline_spec import on_accelerators, on_image
 
 
-def render(base_image: str = "", accelerator: str = "") -> dict[str, str]:
+def render(image: str = "", *, accelerator: str = "", thin: bool = False) -> dict[str, str]:
     """Compile everything.
 
     Args:
-        base_image: An image that has the packages; "" for the default one, where steps install.
+        image: An image that has the package; "" for the default one, where steps install.
         accelerator: RESOURCE:COUNT that the steps of the local backend ask a cluster for.
+        thin: Whether components take the parameter `code` instead of carrying their code, as they
+            do on an image.
 
     Returns:
         Paths below compiled/ and the text of each file.
     """
-    texts = {path: compiled_text(unit) for path, unit in _units()}
+    texts = {path: compiled_text(unit) for path, unit in _units(thin or bool(image))}
     local = "pipelines/tune_local.yaml"
     if accelerator:
         texts[local] = on_accelerators(texts[local], accelerator)
-    if not base_image:
+    if not image:
         return texts
-    return {path: on_image(text, base_image) for path, text in texts.items()}
+    return {path: on_image(text, image) for path, text in texts.items()}
 
 
 @cache
@@ -39,13 +41,15 @@ def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
     return compiled_text(build_tuning_pipeline(backend, emails=emails))
 
 
-def compile_all(folder: Path, *, base_image: str = "", accelerator: str = "") -> list[str]:
-    """Write the folder anew and remove what no source stands behind.
+def compile_all(
+    folder: Path, *, image: str = "", accelerator: str = "", thin: bool = False
+) -> list[str]:
+    """Write the folder again and remove files without a source; see `render`.
 
     Returns:
         The paths that changed.
     """
-    texts = render(base_image, accelerator)
+    texts = render(image, accelerator=accelerator, thin=thin)
     changed = differences(folder, texts)
     for path in changed:
         if path not in texts:
@@ -67,15 +71,18 @@ def differences(folder: Path, texts: dict[str, str]) -> list[str]:
     return sorted([*stale, *(path for path in present if path not in texts)])
 
 
-def _units() -> Iterator[tuple[str, Any]]:
+def _units(thin: bool) -> Iterator[tuple[str, Any]]:
     from tunepipe import components
     from tunepipe.catalog.backends import BACKENDS
+    from tunepipe.packaging.thin import thin as thin_component
     from tunepipe.pipelines.tuning import build_tuning_pipeline
     from tunepipe.pipelines.validation import validation_pipeline
 
     yield "pipelines/validate_shards.yaml", validation_pipeline
     for verb in components.__all__:
-        yield f"components/{verb}.yaml", getattr(components, verb)
+        component = getattr(components, verb)
+        unit = thin_component(component.python_func, described=True) if thin else component
+        yield f"components/{verb}.yaml", unit
     for name, backend in BACKENDS.items():
         yield f"pipelines/tune_{backend.identifier}.yaml", build_tuning_pipeline(name)
 

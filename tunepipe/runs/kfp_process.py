@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tunepipe.runs.pipeline_spec import containers, read, without_install
+from tunepipe.runs.pipeline_spec import read
 
 
 def main(pipeline: str, parameters: str, steps_folder: str) -> None:
@@ -32,8 +32,6 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     from kfp import components, local
 
     spec = read(Path(pipeline).read_text(encoding="utf-8"))
-    for container in containers(spec):
-        container["command"] = without_install(container["command"])
     given = json.loads(Path(parameters).read_text(encoding="utf-8"))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
     run = components.load_component_from_text(yaml.safe_dump(spec))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from tunepipe.errors import UsageError
+from tunepipe.packaging.thin import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
 _ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
 
 
 def on_image(text: str, image: str) -> str:
-    """Move every step onto an image that already has the packages, so that none is installed.
+    """Move the steps without code onto an image.
 
     Args:
         text: A compiled pipeline or component, one YAML document under a header of comments.
@@ -22,12 +25,8 @@ def on_image(text: str, image: str) -> str:
     Returns:
         The same pipeline, laid out as kfp lays it out.
     """
-    spec = read(text)
-    for container in containers(spec):
-        container["image"] = image
-        container["command"] = without_install(container["command"])
     header = [line for line in text.splitlines() if line.startswith("#")]
-    return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
+    return "\n".join([*header, yaml.dump(with_image(read(text), image), sort_keys=True)])
 
 
 def on_accelerators(text: str, accelerator: str) -> str:
@@ -72,7 +71,21 @@ def containers(spec: Spec) -> list[Spec]:
     return [executor["container"] for executor in executors if "container" in executor]
 
 
-def without_install(command: list[str]) -> list[str]:
-    """Drop the `sh -c "... pip install ..."` that kfp puts before a step's own command."""
-    installs = len(command) > 3 and "pip install" in command[2]
-    return command[3:] if installs else command
+def thin_steps(spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the steps that carry no code, with the requirements that each installs."""
+    steps = {}
+    for executor in spec["deploymentSpec"]["executors"].values():
+        arguments = executor.get("container", {}).get("args", ())
+        if arguments and str(arguments[0]) == CODE_PLACEHOLDER:
+            steps[str(arguments[3])] = str(arguments[4]).split()
+    return steps
+
+
+def with_image(spec: Spec, image: str) -> Spec:
+    """Return a pipeline whose steps without code run on an image; others stay on their own."""
+    spec = copy.deepcopy(spec)
+    for container in containers(spec):
+        arguments = container.get("args", ())
+        if arguments and str(arguments[0]) == CODE_PLACEHOLDER:
+            container["image"] = image
+    return spec

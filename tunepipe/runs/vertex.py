@@ -107,11 +107,20 @@ def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
     Raises:
         CloudError: Google refused.
     """
-    for path, uri in request.uploads.items():
-        if not storage.exists(uri):  # the name holds the content's hash
-            storage.write_file(path, uri)
+    upload(request)
     pace = launcher.JobPolling(patience_seconds=120.0, first_job_seconds=first_job_seconds)
     return launcher.start(_jobs(request), pace, lambda event: None)
+
+
+def upload(request: Request) -> None:
+    """Put data and code into the bucket that are not there yet; their names hold their hashes.
+
+    Raises:
+        CloudError: Google refused.
+    """
+    for path, uri in request.uploads.items():
+        if not storage.exists(uri):
+            storage.write_file(path, uri)
 
 
 def status(run: str, *, project: str = "", region: str = "") -> RunStatus:

@@ -28,9 +28,11 @@ from tunepipe.gcp import storage
 from tunepipe.gcp.generations import guarded, identity
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
+from tunepipe.packaging.installed import content_hash
+from tunepipe.runs.code import Code, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
-from tunepipe.runs.pipeline_spec import read
+from tunepipe.runs.pipeline_spec import read, with_image
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
@@ -47,7 +49,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "STRUCT": (dict,),
 }
 # What names a run does not make it another run.
-_NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify")
+_NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify", "code")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class VertexRun:
         pipeline: A compiled pipeline's file to run; "" for the backend's own, compiled anew.
         emails: Whom Vertex AI mails how the run ends.
         accelerator: What the steps of the local backend ask a cluster for; "" for none.
+        image: The image that the steps run on, which has the package; "" for one that has not.
+        code: Where the steps install the package from; "" for a wheel in the bucket.
+        wheelhouse: A local folder for the wheels of all that the steps need; "" for an index.
+        persistent_resource: The persistent resource that the steps run on; "" for new machines.
     """
 
     backend: str
@@ -84,6 +90,10 @@ class VertexRun:
     pipeline: str = ""
     emails: tuple[str, ...] = ()
     accelerator: str = ""
+    image: str = ""
+    code: str = ""
+    wheelhouse: str = ""
+    persistent_resource: str = ""
 
     def spec(self) -> dict[str, Any]:
         """Return the pipeline that is run.
@@ -91,11 +101,13 @@ class VertexRun:
         Raises:
             UsageError: The file is not there or no pipeline, or the template in it has changed.
         """
-        if not self.pipeline:
-            return read(pipeline_text(self.backend, self.emails))
-        text = read_template(self.pipeline).text
-        check_template(text)
-        return _compiled(text, self.pipeline)
+        if self.pipeline:
+            text = read_template(self.pipeline).text
+            check_template(text)
+            spec = _compiled(text, self.pipeline)
+        else:
+            spec = read(pipeline_text(self.backend, self.emails))
+        return with_image(spec, self.image) if self.image else spec
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,8 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     _check_backend(run)
     spec = run.spec()
     uploads, uri, fingerprint = _dataset(run)
-    given = _completed(run, uri)
+    code = _code(run, spec)
+    given = {**_completed(run, uri), **code.parameters}
     if again:
         given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
     check_parameters(spec, given)
@@ -157,11 +170,11 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     # No run_id: records then name the run by its job, which status, promote and predict take.
     names = {"run": _told(run, run_id, now), "display_name": run.display_name}
     told = {**{name: value for name, value in names.items() if value}, **told}
-    code, told = _with_code(run, told)
+    job_code, told = _with_code(run, told)
     return Request(
         parent=google_clients.parent(run.project, run.region),
         job=_job(run, spec, told, {RUN_LABEL: key}),
-        uploads={**uploads, **code},
+        uploads={**uploads, **code.uploads, **job_code},
     )
 
 
@@ -186,15 +199,17 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
             fix="copy it to the bucket and give its gs:// URI",
         )
     spec = run.spec()
-    given = _completed(run, source)
+    code = _code(run, spec)
+    given = {**_completed(run, source), **code.parameters}
     check_parameters(spec, given)
     told = _differing(spec, given)
     # Other parameters begin another series: what was seen with the old ones says nothing.
     told["series"] = f"{schedule}-{_key('', run.backend, told)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
-    code, told = _with_code(run, told)
+    job_code, told = _with_code(run, told)
     job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
-    return Request(google_clients.parent(run.project, run.region), job, code)
+    uploads = {**code.uploads, **job_code}
+    return Request(google_clients.parent(run.project, run.region), job, uploads)
 
 
 def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
@@ -373,6 +388,12 @@ def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
     }
 
 
+def _code(run: VertexRun, spec: Mapping[str, Any]) -> Code:
+    """Say how the steps get the package; a pipeline compiled without the parameter brings it."""
+    named = {"image": run.image, "code": run.code, "wheelhouse": run.wheelhouse}
+    return find_code(spec, _root(run), **named)
+
+
 def _root(run: VertexRun) -> str:
     return f"{run.bucket.rstrip('/')}/tunepipe"
 
@@ -431,6 +452,7 @@ def _job(
             **labels,
             **storage.payer_label(),
             "tunepipe_backend": run.backend,
+            "tunepipe_code": content_hash()[:16],
         },
         "runtime_config": {
             "gcs_output_directory": f"{_root(run)}/runs",

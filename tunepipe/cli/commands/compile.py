@@ -16,10 +16,21 @@ def compile_pipelines(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit code 1 where a file is stale.")
     ] = False,
-    base_image: Annotated[
+    image: Annotated[
         str,
-        typer.Option(metavar="IMAGE", help="Steps run on this image and install nothing."),
+        typer.Option(
+            "--image",
+            "--base-image",
+            metavar="IMAGE",
+            help="Steps run on this image, which has the package, and install nothing.",
+        ),
     ] = "",
+    thin: Annotated[
+        bool,
+        typer.Option(
+            "--thin", help="Components take the parameter code instead of carrying their code."
+        ),
+    ] = False,
     accelerator: Annotated[
         str,
         typer.Option(
@@ -47,9 +58,11 @@ def compile_pipelines(
     if template:
         return _compile_inlined(template, folder / "tune_large_model_inlined.yaml", Output(json))
     if check:
-        changed = compilation.differences(folder, compilation.render(base_image, accelerator))
+        changed = compilation.differences(
+            folder, compilation.render(image, accelerator=accelerator, thin=thin)
+        )
     else:
-        changed = compilation.compile_all(folder, base_image=base_image, accelerator=accelerator)
+        changed = compilation.compile_all(folder, image=image, accelerator=accelerator, thin=thin)
     out = Output(json)
     out.result({"folder": str(folder), "stale" if check else "written": changed})
     for path in changed:

@@ -37,7 +37,10 @@ _PARAMETERS = (
 )
 # Options that say how a run is started, and not what is run.
 _SURROUNDINGS = ("context", "runs", "wait", "dry_run", "again", "yes", "json")
-_PLACE = ("project", "region", "bucket", "service_account", "network", "encryption_key")
+_PLACE = (
+    *("project", "region", "bucket", "service_account", "network", "encryption_key"),
+    *("image", "code", "wheelhouse", "persistent_resource"),
+)
 
 
 def run(
@@ -121,6 +124,10 @@ def run(
         str,
         typer.Option(metavar="FILE", help="Run this compiled pipeline; see compile --template."),
     ] = "",
+    image: options.Image = "",
+    code: options.Code = "",
+    wheelhouse: options.Wheelhouse = "",
+    persistent_resource: options.PersistentResource = "",
     runs: options.Runs = Path("runs"),
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     dry_run: Annotated[

@@ -206,8 +206,10 @@ def _apply_there(
 ) -> int:
     from tunepipe.runs import vertex_request
     from tunepipe.runs import vertex_schedules as schedules
+    from tunepipe.runs.vertex import upload
 
-    after = schedules.wanted(name, when, vertex_request.prepare_recurring(asked, name))
+    request = vertex_request.prepare_recurring(asked, name)
+    after = schedules.wanted(name, when, request)
     present = schedules.find(name, asked.project, asked.region)
     changes = schedules.differences(present, after)
     given = dict(asked.parameters)
@@ -216,6 +218,7 @@ def _apply_there(
     _show_changes(verb, changes, out)
     if changes and not dry_run:
         agree(f"{verb.capitalize()} the schedule {name}?", yes, out)
+        upload(request)
         present = schedules.update(present, after) if present else schedules.create(after)
     done = f"{verb}d" if changes else "unchanged"
     _show_applied(f"would {verb}" if changes and dry_run else done, present, when, out)

@@ -1,0 +1,199 @@
+"""Steps that carry no code: where they get it from, and what they say when they get none."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.linked import environment
+from tunepipe import __version__, components
+from tunepipe.packaging.component import component
+from tunepipe.packaging.installed import content_hash, describe_code, package_files
+from tunepipe.packaging.thin import thin
+from tunepipe.packaging.wheel import build_wheel
+from tunepipe.runs.compile import render
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(unit, code: str, python=sys.executable) -> list[str]:
+    """A step's command, as a host would start it, for an input that the executor refuses."""
+    container = unit.component_spec.implementation.container
+    given = {"{{$}}": "{}", "{{$.inputs.parameters['code']}}": code}
+    whole = [*container.command, *(given.get(part, part) for part in container.args)]
+    return [part.replace("python3", str(python)) for part in whole]
+
+
+def start(code: str, python=sys.executable, **variables: str):
+    listing = thin(components.list_shards.python_func)
+    return subprocess.run(
+        command(listing, code, python), capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], **variables}, cwd="/",
+    )  # fmt: skip
+
+
+@contextmanager
+def served(folder: Path):
+    """Serve a folder on this machine; give its URL."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def index(wheel, tmp_path_factory):
+    """An index of one's own, with the one package."""
+    folder = tmp_path_factory.mktemp("index")
+    (folder / "simple" / "tunepipe").mkdir(parents=True)
+    (folder / wheel[0].name).write_bytes(wheel[0].read_bytes())
+    link = f'<a href="../../{wheel[0].name}#sha256={wheel[1]}">{wheel[0].name}</a>'
+    (folder / "simple" / "tunepipe" / "index.html").write_text(link)
+    with served(folder) as url:
+        yield url
+
+
+def test_equal_code_is_one_wheel_wherever_it_is_built(wheel, tmp_path):
+    path, sha256 = wheel
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+        assert {name for name in archive.namelist() if ".dist-info" not in name} == set(
+            package_files()
+        )
+    code = (
+        "import sys; from pathlib import Path; from tunepipe.packaging.wheel import build_wheel;"
+        "from tunepipe.packaging.installed import content_hash;"
+        "print(build_wheel(Path(sys.argv[1]))[1], content_hash())"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True,
+        cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]}, umask=0o077,
+    )  # fmt: skip
+    assert again.stdout.split() == [sha256, content_hash()]
+
+
+def test_a_wheel_holds_what_setuptools_would_put_in():
+    kept = {f"tunepipe/{path.relative_to(ROOT / 'tunepipe')}" for path in source_files()}
+    assert kept <= set(package_files())
+
+
+def source_files():
+    for folder in ("steps", "packaging", "catalog", "reporting", "components", "pipelines"):
+        yield from (ROOT / "tunepipe" / folder).rglob("*.py")
+        yield from (ROOT / "tunepipe" / folder).rglob("*.toml")
+
+
+@pytest.mark.parametrize("way", ["wheel", "url", "requirement", "installed", "empty"])
+def test_a_step_runs_the_code_that_is_named(way, wheel, index):
+    path, sha256 = wheel
+    code = {
+        "wheel": f"file://{path}#sha256={sha256}",
+        "url": f"{index}/{path.name}#sha256={sha256}",
+        "requirement": f"tunepipe=={__version__} --index-url={index}/simple",
+        "installed": f"installed:{content_hash()}",
+        "empty": "",
+    }[way]
+    done = start(code)
+    assert "KeyError" in done.stderr or "inputs" in done.stderr, done.stderr
+    place = done.stdout.partition("--component_module_path `")[2].partition("`")[0]
+    assert place.endswith("/tunepipe/components/validation.py")
+    assert place.startswith(str(ROOT)) == (way in ("installed", "empty")), place
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("file://{path}#sha256=" + "0" * 64, "hash"),
+        ("installed:" + "0" * 64, "the run was started with 0000000000000000"),
+        ("tunepipe==9.9 --index-url={index}/simple", "No matching distribution"),
+    ],
+)
+def test_a_step_whose_code_is_another_than_the_run_says_stops(code, message, wheel, index):
+    done = start(code.format(path=wheel[0], index=index))
+    assert done.returncode
+    assert message.lower() in done.stderr.lower()
+    assert "component_module_path" not in done.stdout
+
+
+def test_a_step_that_finds_no_tunepipe_says_so_in_one_line(tmp_path):
+    python = environment(tmp_path / "venv", ["kfp==2.17.0"])
+    done = start("", python)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert all(word in line for word in ("no tunepipe", "image", "wheel", "requirement", "docs/"))
+
+
+@pytest.mark.parametrize("make", [thin, component])
+def test_sigterm_reaches_the_step_itself(make, tmp_path):
+    """The shells that come before hand their place over, so that a step can cancel its job."""
+    shim = tmp_path / "shim"
+    shim.write_text(
+        '#!/bin/sh\ncase "$*" in *executor_main*) exec sleep 60 ;; esac\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    shim.chmod(0o755)
+    unit = make(components.list_shards.python_func)
+    container = unit.component_spec.implementation.container
+    whole = command(unit, "", shim) if make is thin else [
+        part.replace("python3", str(shim)) for part in container.command[3:]
+    ]  # fmt: skip
+    with subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 20
+        while "sleep" not in Path(f"/proc/{process.pid}/cmdline").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == -signal.SIGTERM
+
+
+def test_the_installs_of_a_component_hand_their_place_over_too():
+    text = "".join(components.list_shards.component_spec.implementation.container.command[:-1])
+    assert '&& exec "$0" "$@"' in text
+
+
+@pytest.mark.parametrize("way", ["url", "requirement"])
+def test_a_pipeline_runs_whole_on_code_from_an_index_of_ones_own(way, wheel, index, tmp_path):
+    pipeline, parameters = tmp_path / "pipeline.yaml", tmp_path / "parameters.json"
+    pipeline.write_text(render()["pipelines/validate_shards.yaml"])
+    for name in "ab":
+        row = {"input_text": f"question {name}", "output_text": "answer"}
+        (tmp_path / f"{name}.jsonl").write_text((json.dumps(row) + "\n") * 1)
+    code = {
+        "url": f"{index}/{wheel[0].name}#sha256={wheel[1]}",
+        "requirement": f"tunepipe=={__version__} --index-url={index}/simple",
+    }[way]
+    given = {"dataset_uri": str(tmp_path / "*.jsonl"), "format": "palm", "code": code}
+    parameters.write_text(json.dumps({**given, "model": "tiny"}))
+    arguments = ["-m", "tunepipe.runs.kfp_process", pipeline, parameters, tmp_path / "steps"]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
+    places = [
+        line.partition("--component_module_path `")[2]
+        for line in done.stdout.splitlines()
+        if "Looking for component" in line
+    ]
+    assert len(places) == 4, done.stdout[-3000:]
+    assert not any(place.startswith(str(ROOT)) for place in places)
+
+
+def test_the_code_is_named_for_people():
+    assert describe_code() == f"tunepipe {__version__}, sha256 {content_hash()[:16]}"

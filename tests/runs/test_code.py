@@ -1,0 +1,163 @@
+"""How a run gets its code: by image, by a wheel in the bucket, from a wheelhouse, or by name."""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.packaging.wheels import repacked
+from tests.standin.process import StandIn
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.cli import main
+from tunepipe.errors import UsageError
+from tunepipe.packaging.installed import content_hash, describe_code
+from tunepipe.runs.code import check_code_parameter, find_code
+from tunepipe.runs.compile import pipeline_text
+from tunepipe.runs.pipeline_spec import read, thin_steps
+
+ROOT = Path(__file__).parents[2]
+GS = f"gs://{BUCKET}/tunepipe"
+URL = "https://example.com/tunepipe-0.2.0-py3-none-any.whl"
+IMAGE = "europe-docker.pkg.dev/p/images/tunepipe@sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return read(pipeline_text("gemini"))
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("code", "taken"),
+    [
+        (f"{URL}#sha256={'0' * 64}", True),
+        ("tunepipe==0.2.0 --index-url=https://pypi.example.com/simple", True),
+        (f"installed:{'0' * 64}", True),
+        ("/gcs/bucket/tunepipe/code/abc/", True),
+        (URL, False),
+        ("tunepipe", False),
+        ("tunepipe==0.2.0", False),
+        ("tunepipe --index-url=https://pypi.example.com/simple", False),
+        ("tunepipe==0.2.0 other --index-url=https://pypi.example.com/simple", False),
+    ],
+)
+def test_code_is_named_exactly_or_refused(code, taken):
+    if taken:
+        assert check_code_parameter(code) == code
+        return
+    with pytest.raises(UsageError, match="exactly which code"):
+        check_code_parameter(code)
+
+
+def test_without_a_word_a_wheel_goes_into_the_bucket_under_its_hash(spec):
+    found = find_code(spec, GS)
+    ((path, uri),) = found.uploads.items()
+    sha256 = found.parameter.partition("#sha256=")[2]
+    assert uri == f"{GS}/code/{sha256[:16]}/{Path(path).name}"
+    assert found.parameter.startswith(f"file:///gcs/{BUCKET}/tunepipe/code/{sha256[:16]}/")
+    assert find_code(spec, GS) == found
+
+
+def test_on_an_image_the_steps_check_that_it_holds_the_runs_code(spec):
+    found = find_code(spec, GS, image=IMAGE)
+    assert (found.parameter, dict(found.uploads)) == (f"installed:{content_hash()}", {})
+
+
+def test_one_way_is_enough(spec):
+    with pytest.raises(UsageError, match="in one way"):
+        find_code(spec, GS, image=IMAGE, code=f"{URL}#sha256=0")
+
+
+def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path):
+    house = tmp_path / "house"
+    steps = thin_steps(spec)
+    repacked({package for packages in steps.values() for package in packages}, house)
+    found = find_code(spec, GS, wheelhouse=str(house))
+    lists = {Path(path).stem: Path(path).read_text() for path in found.uploads if "txt" in path}
+    assert set(lists) == set(steps)
+    for name, packages in steps.items():
+        lines = [line.split(" --hash=") for line in lists[name].splitlines()]
+        names = {Requirement(one).name.lower().replace("_", "-") for one, _ in lines}
+        needed = {re.match(r"[\w.-]+", p)[0].lower().replace("_", "-") for p in packages}
+        assert needed | {"tunepipe", "kfp"} <= names
+        assert all(sha256.startswith("sha256:") for _, sha256 in lines)
+    wheels = [uri for uri in found.uploads.values() if "/wheels/" in uri]
+    assert len(wheels) == len(set(wheels)) > len(steps)
+
+
+def submit(dataset: Path, *more: str) -> int:
+    place = ["--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}"]
+    quick = ["--option", "poll_seconds=0.2", "--param", 'asking={"requests_per_minute": 60000}']
+    arguments = ["run", "--backend", "gemini", "--dataset", str(dataset), *place, *quick]
+    return main.run([*arguments, "--epochs", "1", "--yes", "--json", *more])
+
+
+def test_a_whole_run_installs_the_wheel_from_the_mounted_bucket(
+    cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cloud.ask("install", {"on": True})
+    rows = [{"input_text": f"fig order {n}", "output_text": f"fig:{n}"} for n in range(120)]
+    dataset = tmp_path / "rows.jsonl"
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert submit(dataset, "--wait") == 0, cloud.log()
+    done = json.loads(capfd.readouterr().out)
+    places = re.findall(r"component_module_path `([^`]*)`", cloud.log())
+    assert len(places) == 9
+    assert not [place for place in places if place.startswith(str(ROOT))]
+    report = cloud.buckets / done["results"]["report"].removeprefix("gs://")
+    assert describe_code() in report.read_text(encoding="utf-8")
+    (wheel,) = (cloud.buckets / BUCKET / "tunepipe" / "code").rglob("*.whl")
+    before = wheel.stat().st_mtime_ns
+    assert submit(dataset, "--again") == 0
+    (again,) = (cloud.buckets / BUCKET / "tunepipe" / "code").rglob("*.whl")
+    assert again.stat().st_mtime_ns == before, "equal code is uploaded once"
+
+
+def test_the_request_moves_the_steps_onto_the_image(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tunepipe.runs import vertex_request
+
+    dataset = tmp_path / "rows.jsonl"
+    row = {"input_text": "q", "output_text": "a"}
+    dataset.write_text("".join(json.dumps(row) + "\n" for _ in range(3)))
+    run = vertex_request.VertexRun(
+        backend="gemini", project=PROJECT, region=REGION, bucket=f"gs://{BUCKET}",
+        parameters={"dataset_uri": str(dataset)}, image=IMAGE,
+    )  # fmt: skip
+    job = vertex_request.prepare(run, now=datetime(2026, 11, 26, tzinfo=UTC)).job
+    executors = job["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors} == {IMAGE}
+    assert job["labels"]["tunepipe_code"] == content_hash()[:16]
+
+
+def test_an_image_runs_every_step_without_a_network(tmp_path: Path) -> None:
+    """An environment with tunepipe in which no index, and no other host, can be reached."""
+    rows = (ROOT / "examples" / "orders.jsonl").read_text().splitlines()[:60]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    pipeline, parameters = tmp_path / "pipeline.yaml", tmp_path / "parameters.json"
+    pipeline.write_text(pipeline_text("local"))
+    given = {
+        "dataset_uri": str(tmp_path / "rows.jsonl"), "base_model": "tiny", "train_steps": 10,
+        "max_output_tokens": 4, "code": f"installed:{content_hash()}",
+    }  # fmt: skip
+    parameters.write_text(json.dumps(given))
+    arguments = ["-m", "tunepipe.runs.kfp_process", pipeline, parameters, tmp_path / "steps"]
+    offline = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*offline, "true"], capture_output=True).returncode:
+        offline = []  # a kernel that lets us make no namespace: pip alone is cut off
+    done = subprocess.run(
+        [*offline, "env", "PIP_NO_INDEX=1", sys.executable, *arguments],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(re.findall("Looking for component", done.stdout)) == 9

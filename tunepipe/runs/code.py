@@ -1,0 +1,177 @@
+"""How the steps of a run get the package: on an image, from a wheel in the bucket, or by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tunepipe.errors import CloudError, UsageError
+from tunepipe.packaging.installed import INSTALLED, content_hash
+from tunepipe.packaging.wheel import build_wheel
+from tunepipe.runs.pipeline_spec import thin_steps
+
+# The interpreter and the platform of packaging.requirements.BASE_IMAGE.
+_TARGET = (
+    *("--only-binary=:all:", "--implementation=cp", "--python-version=3.11", "--abi=cp311"),
+    *("--abi=abi3", "--abi=none", "--platform=any"),
+    *(f"--platform=manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 12, 5)),
+    *("--platform=manylinux2014_x86_64", "--platform=linux_x86_64"),
+)
+
+
+@dataclass(frozen=True)
+class Code:
+    """The pipeline's parameter `code`, and what it needs in the bucket.
+
+    Args:
+        parameter: The parameter's value.
+        uploads: Local files, each with its URI, whose names hold their hashes.
+    """
+
+    parameter: str
+    uploads: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The pipeline's parameters that say so; none for a pipeline without `code`."""
+        return {"code": self.parameter} if self.parameter else {}
+
+
+def find_code(
+    spec: Mapping[str, Any], root: str, *, image: str = "", code: str = "", wheelhouse: str = ""
+) -> Code:
+    """Say how a run on Vertex AI gets its code; nothing is uploaded.
+
+    Args:
+        spec: The compiled pipeline.
+        root: The gs:// folder of tunepipe in the run's bucket.
+        image: The steps run on it and install nothing; it must hold the same code as is here.
+        code: A wheel's URL with its hash, or a requirement; as it is.
+        wheelhouse: A local folder for the wheels of all that the steps need; what is not there is
+            downloaded. The steps then ask no index.
+
+    Raises:
+        UsageError: More than one way is named, or a requirement names no version and no hash.
+        CloudError: pip could not download a package.
+    """
+    if sum(map(bool, (image, code, wheelhouse))) > 1:
+        raise UsageError(
+            "the steps get their code in one way",
+            where="image, code, wheelhouse",
+            fix="name one of them; without any, a wheel is uploaded to the bucket",
+        )
+    steps = thin_steps(spec)
+    if not steps:  # a pipeline of another version, or somebody's own
+        return Code("")
+    if image:
+        return Code(f"{INSTALLED}{content_hash()}")
+    if code:
+        return Code(check_code_parameter(code))
+    wheel, sha256 = build_wheel(_cache())
+    if wheelhouse:
+        return _wheelhouse(Path(wheelhouse), steps, root, wheel)
+    uri = f"{root}/code/{sha256[:16]}/{wheel.name}"
+    return Code(f"{_mounted(uri)}#sha256={sha256}", {str(wheel): uri})
+
+
+def check_code_parameter(code: str) -> str:
+    """Refuse a bare name: whoever owns it on a public index could run what they like.
+
+    Raises:
+        UsageError: Names what is missing.
+    """
+    words = [word for word in code.split() if not word.startswith("--")]
+    if len(words) == 1 and (code.startswith(INSTALLED) or code.endswith("/")):
+        return code
+    if len(words) == 1 and "#sha256=" in words[0] and "://" in words[0]:
+        return code
+    index = any(word.startswith("--index-url=") for word in code.split())
+    if len(words) == 1 and words[0].startswith("tunepipe==") and index:
+        return code
+    raise UsageError(
+        f"{code!r} does not say exactly which code to run, and from where",
+        where="code",
+        fix="write https://…/tunepipe-….whl#sha256=…, or 'tunepipe==X --index-url=URL' with an "
+        "index of your own",
+    )
+
+
+def _mounted(uri: str) -> str:
+    """Name an object as the steps on Vertex AI see it, through the mount of Cloud Storage."""
+    return f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
+
+
+def _cache() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "tunepipe")
+    folder = folder / content_hash()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _wheelhouse(folder: Path, steps: Mapping[str, list[str]], root: str, wheel: Path) -> Code:
+    """Write, for each step, a file of all wheels that it installs, with their hashes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {wheel.name: _sha256(wheel)}
+    uploads: dict[str, str] = {}
+    texts = {}
+    for name, packages in steps.items():
+        hashes = {**own, **_closure(folder, packages)}
+        lines = []
+        for file, sha256 in sorted(hashes.items()):
+            place, project = f"{sha256[:16]}/{file}", file.partition("-")[0]
+            path = wheel if file in own else folder / file
+            uploads.setdefault(str(path), f"{root}/wheels/{place}")
+            # The step sets WHEELS to where the bucket's folder is mounted.
+            lines.append(f"{project} @ file://${{WHEELS}}/{place} --hash=sha256:{sha256}\n")
+        texts[name] = "".join(lines)
+    key = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    lists = _cache() / key
+    lists.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (lists / f"{name}.txt").write_text(text, encoding="utf-8")
+        uploads[str(lists / f"{name}.txt")] = f"{root}/code/{key}/{name}.txt"
+    return Code(f"/gcs/{root.removeprefix('gs://')}/code/{key}/", uploads)
+
+
+def _closure(folder: Path, packages: list[str]) -> dict[str, str]:
+    """Download what a step needs, and return the wheels' names and hashes."""
+    alone = [package for package in packages if package.startswith("kfp==")]
+    found: dict[str, str] = {}
+    for chosen, more in ((alone, ["--no-deps"]), ([p for p in packages if p not in alone], [])):
+        if not chosen:
+            continue
+        local = [*_TARGET, *more, "--find-links", str(folder)]
+        _pip("download", "--dest", str(folder), *local, *chosen)
+        with tempfile.TemporaryDirectory() as target:
+            dry = ("--dry-run", "--ignore-installed", "--no-index", "--target", target)
+            told = _pip("install", *dry, "--report", "-", *local, *chosen)
+        for each in json.loads(told)["install"]:
+            info = each["download_info"]
+            file = info["url"].rpartition("/")[2]
+            found[file] = info["archive_info"]["hashes"]["sha256"]
+    return found
+
+
+def _pip(verb: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", verb]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise CloudError(
+            f"pip {verb} failed: {done.stderr.strip().rpartition(chr(10))[2]}",
+            where="wheelhouse",
+            fix="reach an index once to fill the folder, or copy one that is filled",
+        )
+    return done.stdout
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
