@@ -40,9 +40,10 @@ def tune_open_model(
         base_model: The exact, versioned name, such as meta/llama3_1@llama-3.1-8b.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         display_name: The name of the model, at most 128 characters.
-        options: location, tuning_mode, adapter_size, learning_rate, output_uri, endpoint,
-            base_endpoint, custom_base_model, encryption_spec_key_name, service_account,
-            description, dropped_fraction_max, again, poll_seconds, patience_seconds.
+        options: location, fallback_locations, tuning_mode, adapter_size, learning_rate,
+            batch_size, output_uri, endpoint, base_endpoint, custom_base_model,
+            encryption_spec_key_name, service_account, description, dropped_fraction_max, again,
+            poll_seconds, patience_seconds.
         tables: Values that replace those of the package's dated tables.
 
     Returns:

@@ -169,8 +169,15 @@ def roles(place: Place) -> Iterator[Finding]:
     account = place.service_account or f"{number}-compute@developer.gserviceaccount.com"
     agent = f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
     policy = google_rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", _POLICY_OPTIONS)
+    tuner = f"service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
     wanted = (
         (agent, ("roles/aiplatform.serviceAgent",)),
+        *(
+            # It writes the weights of open models, and reads rows and pictures.
+            [(tuner, ("roles/aiplatform.tuningServiceAgent", "roles/storage.objectUser"))]
+            if place.model.backend == "open-model"
+            else []
+        ),
         (account, ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor")),
     )
     for who, enough in wanted:

@@ -152,6 +152,8 @@ REFUSED = [
     (QWEN, {"output_uri": "/tmp/x"}, UsageError, "output_uri"),
     (QWEN, {"learning_rate": 0}, UsageError, "learning_rate"),
     (QWEN, {"batch_size": -1}, UsageError, "batch_size"),
+    (QWEN, {"fallback_locations": ["us-west1"]}, LimitError, "fallback_locations"),
+    (QWEN, {"fallback_locations": ["moon"]}, LimitError, "region moon"),
     (FLASH, {"batch_size": 4}, UsageError, "batch_size"),
     (
         QWEN,

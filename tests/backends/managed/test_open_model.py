@@ -231,3 +231,25 @@ def test_the_base_models_endpoint_may_be_named() -> None:
     named = open_model.base_model_resource(QWEN, PROJECT, REGION, {"base_endpoint": "projects/e"})
     assert named == "projects/e"
     assert open_model.base_model_resource(QWEN, PROJECT, REGION, {}) == QWEN
+
+
+BUSY = "The service is experiencing high demand in this region. Please try again later."
+
+
+def test_a_location_without_capacity_gives_way_to_the_next(cloud: StandIn, tmp_path: Path) -> None:
+    cloud.fault("tuning", message=BUSY)
+    options = {"location": "us-central1", "fallback_locations": ["us-west1", "us-east5"]}
+    found = tuned(request(cloud, QWEN, **options), tmp_path)
+    assert found.model
+    assert [(job["name"].split("/")[3], job["state"]) for job in jobs(cloud)] == [
+        ("us-central1", "JOB_STATE_FAILED"),
+        ("us-west1", "JOB_STATE_SUCCEEDED"),
+    ]
+
+
+def test_without_another_location_the_remedy_is_named(cloud: StandIn, tmp_path: Path) -> None:
+    cloud.fault("tuning", message=BUSY)
+    with pytest.raises(CloudError, match="high demand") as caught:
+        tuned(request(cloud, QWEN), tmp_path)
+    assert "fallback_locations" in caught.value.fix
+    assert len(jobs(cloud)) == 1

@@ -40,6 +40,8 @@ class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Args:
         location: Where the job runs, if not in the run's region.
+        fallback_locations: Where the job is tried in turn if a location has no capacity; all in
+            the same part of the world as `location`.
         adapter_size: The adapter's rank; 0 leaves it to the service.
         encryption_spec_key_name: The customer-managed key.
         service_account: The account that the job acts as.
@@ -50,6 +52,7 @@ class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     location: str = ""
+    fallback_locations: tuple[str, ...] = ()
     adapter_size: Annotated[int, Meta(ge=0)] = 0
     encryption_spec_key_name: str = ""
     service_account: str = ""
@@ -139,6 +142,7 @@ class TuningJob:
         encryption_key: The customer-managed key, or "".
         service_account: The account that the job acts as, or "".
         description: A text for people, or "".
+        fallback_locations: Where the job is tried in turn if `location` has no capacity.
     """
 
     base_model: str
@@ -157,6 +161,7 @@ class TuningJob:
     encryption_key: str = ""
     service_account: str = ""
     description: str = ""
+    fallback_locations: tuple[str, ...] = ()
 
     def as_config(self) -> dict[str, Any]:
         """Write what google-genai's CreateTuningJobConfig takes; what is not given is left out."""
@@ -231,6 +236,7 @@ def tuning_job(
         encryption_key=chosen.encryption_spec_key_name,
         service_account=chosen.service_account,
         description=chosen.description,
+        fallback_locations=chosen.fallback_locations,
         **_rate(model, mode, open_model.learning_rate or 0.0, learning_rate_multiplier),
     )
     _check_base(job.base_model)
@@ -238,6 +244,7 @@ def tuning_job(
     _check_adapter(model, job)
     _check_method(model, job, catalog or load_catalog())
     _check_key(model, job)
+    _check_fallbacks(model, job)
     return job
 
 
@@ -439,6 +446,24 @@ def _check_key(model: Model, job: TuningJob) -> None:
             "the key is in another region",
             where="encryption_spec_key_name",
             fix=f"use a key in {job.location}",
+        )
+
+
+def _check_fallbacks(model: Model, job: TuningJob) -> None:
+    """Refuse a location that data may not go to: one of another part of the world."""
+    for location in job.fallback_locations:
+        check_region(model, location)
+        if job.location != "global" and location.split("-")[0] != job.location.split("-")[0]:
+            raise LimitError(
+                f"{location} is in another part of the world than {job.location}",
+                where="fallback_locations",
+                fix=f"name locations that begin with {job.location.split('-')[0]}-",
+            )
+    if job.fallback_locations and job.encryption_key:
+        raise LimitError(
+            "the customer-managed key is of one location",
+            where="fallback_locations",
+            fix="leave fallback_locations or the key out",
         )
 
 

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from msgspec import structs
@@ -23,6 +24,7 @@ from tunepipe.backends.managed.rows import Sent, detected, send
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
+from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.claims import Claim, Waiters, claim_uri, run_of_step
 from tunepipe.gcp.genai import told
@@ -95,7 +97,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
     parent = clients.parent(request.project, request.region)
     waiters = Waiters(request.train_uri, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
-    name = launcher.resume(NamedJobs(), resources, polling, progress, waiters)
+    name = _resume(resources, polling, progress, waiters)
     base = kind.base(request)  # it may be refused, and then nothing is paid
     model = request.catalog.find_model(request.base_model, kind.backend)
     wanted = _wanted(request, model, detected(request.train_uri))
@@ -110,13 +112,38 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
     )
     epochs = epochs_of(request.train_steps, request.batch_size, train.rows)
     wanted = _wanted(request, model, train.format, epochs)
-    if not name:
+    locations = [wanted.location, *wanted.fallback_locations]
+    for location in () if name else locations:
+        wanted = replace(wanted, location=location)
         jobs = _jobs(kind, request, wanted, sent)
         waiters = replace(waiters, key=jobs.config["labels"][KEY_LABEL])
-        name = launcher.launch(jobs, resources, polling, progress, waiters)
+        try:
+            name = launcher.launch(jobs, resources, polling, progress, waiters)
+            break
+        except CloudError as error:
+            if location == locations[-1] or not _lacks_capacity(error):
+                raise
+            # Such a job is not billed.
+            Path(resources).unlink(missing_ok=True)
+            progress({"state": "waiting", "detail": f"no capacity in {location}"})
     with told(name):
         job = retry(lambda: tuning_jobs.get(name), seconds=polling.patience_seconds)
     return replace(_result(kind, request, wanted, sent, job, model), base=base)
+
+
+def _resume(resources: str, polling: JobPolling, progress: Progress, waiters: Waiters) -> str:
+    """Go on with the job of an earlier attempt; "" if there was none, or it found no capacity."""
+    try:
+        return launcher.resume(NamedJobs(), resources, polling, progress, waiters)
+    except CloudError as error:
+        if not _lacks_capacity(error):
+            raise
+        Path(resources).unlink(missing_ok=True)
+        return ""
+
+
+def _lacks_capacity(error: CloudError) -> bool:
+    return "high demand" in error.found.lower()
 
 
 def check_options(
