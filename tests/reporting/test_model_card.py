@@ -29,7 +29,8 @@ def test_the_front_matter_of_the_sample_run():
     (entry,) = head["model-index"]
     (result,) = entry["results"]
     exact = next(m for m in result["metrics"] if m["type"] == "object_exact")
-    assert exact["value"] == 0.8
+    assert exact["value"] == pytest.approx(76 / 96, abs=0.001)
+    assert exact["name"].startswith("object exact, 95 % interval 70.0–86.1 of 100, 96 rows")
     assert not any(m["type"].startswith("field:") for m in result["metrics"])
 
 
@@ -87,3 +88,16 @@ def test_hostile_texts_cannot_leave_the_front_matter_or_their_line():
     assert "<script>" not in body.replace(r"\<script\>", "")
     headings = [line for line in body.splitlines() if line.startswith("#")]
     assert headings[1:] == ["## Evaluation", "## Training", "## Training data", "## Limits"]
+
+
+def test_metrics_have_the_hubs_names_and_scales():
+    facts = sample_facts(0)
+    values = {"bleu": 0.312, "rouge_l": 0.5, "macro_f1": 0.7, "answered": 1.0}
+    facts["scores"]["tuned"]["metrics"] = {
+        name: {"value": value, "low": 0.1, "high": 0.9} for name, value in values.items()
+    }
+    head = front_matter(model_card(facts))
+    assert head["metrics"] == ["bleu", "rouge", "f1"]
+    (entry,) = head["model-index"]
+    found = {metric["type"]: metric["value"] for metric in entry["results"][0]["metrics"]}
+    assert found == {"bleu": 31.2, "rouge": 0.5, "f1": 0.7, "answered": 1.0}

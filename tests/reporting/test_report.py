@@ -196,11 +196,11 @@ def test_the_champion_decides_where_there_is_one():
     facts = sample_facts(3)
     facts["scores"]["champion"] = copy.deepcopy(facts["scores"]["base"])
     facts["scores"]["champion"]["metrics"]["object_exact"]["value"] = 0.777
-    facts["comparisons"]["champion"] = facts["comparisons"]["base"] | {"more_rows": 250}
+    facts["comparisons"]["champion"] = facts["comparisons"]["base"] | {"more_rows": [250, 900]}
     page = Page(report_page(facts))
     assert "Points against champion" in page.text
     assert "champion 77.7" in page.text
-    assert "about 250 more held-out rows would settle it." in page.text
+    assert "250 to 900 more held-out rows would show such a difference" in page.text
     names = [svg["aria-labelledby"] for svg in page.all("svg", role="img")]
     assert names[:2] == ["differences-champion-title", "differences-base-title"]
 
@@ -209,9 +209,9 @@ def test_the_differences_of_every_metric_are_drawn_wherever_they_stand():
     facts = sample_facts(0)
     page = Page(report_page(facts))
     differences = facts["scores"]["tuned"].pop("differences")
-    assert "field accuracy +3.5" in page.text
+    assert "field accuracy +2.5" in page.text
     alone = Page(report_page(facts))
-    assert "field accuracy +3.5" not in alone.text
+    assert "field accuracy +2.5" not in alone.text
     facts["comparisons"]["base"]["differences"] = differences
     assert Page(report_page(facts)).text == page.text
 
@@ -350,3 +350,52 @@ def test_little_is_known_of_a_judge(judge):
     page = Page(report_page(BARE | {"judge": judge}))
     assert "None" not in page.text
     assert bool(page.all("h2", id="judge")) == bool(isinstance(judge, dict) and judge)
+
+
+def test_what_the_verdict_does_not_show_is_one_line_made_from_the_numbers():
+    facts = sample_facts(0)
+    tuned = facts["scores"]["tuned"]
+    tuned["differences"]["macro_f1"] = {"value": -0.227, "low": -0.3, "high": -0.1}
+    tuned["classes"] = [{"label": "fraud", "support": 50, "f1": 0.0}]
+    facts["scores"]["base"]["classes"] = [{"label": "fraud", "support": 50, "f1": 0.9}]
+    tuned["look"] = 3
+    facts["comparisons"]["base"] |= {"groups": 40, "missing_tuned": 5}
+    page = Page(report_page(facts))
+    for clause in (
+        "What this does not show:",
+        "the other way: macro f1 \u221222.7",
+        "never right any more: fraud",
+        "missing answers (tuned and other): 5 and 0, as wrong",
+        "only 40 of 96 rows are independent",
+        "points may stay unseen",
+        "these rows have decided 3 times",
+    ):
+        assert clause in page.text
+    assert "fraud, tuned 0.0; fraud, base 90.0" in page.text, "base is drawn next to tuned"
+    facts["comparisons"] = {}
+    assert "What this does not show" not in Page(report_page(facts)).text
+
+
+def test_slices_and_what_an_answer_takes_are_tables():
+    facts = sample_facts(0)
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    comparison = {"difference": -0.2, "low": -0.3, "high": -0.1, "smallest_difference": 0.3}
+    facts["scores"]["tuned"]["slices"] = [
+        {"field": "language", "value": "ja", "rows": 40, "score": score, "comparison": comparison,
+         "p_adjusted": 0.004, "verdict": "worse"},
+        {"field": "language", "value": "<b>", "rows": 4, "score": score, "comparison": comparison,
+         "p_adjusted": 0.9, "verdict": "not-enough-evidence"},
+    ]  # fmt: skip
+    facts["scores"]["tuned"]["serving"] = {"latency_p95_ms": 812.4, "cost_usd": 0.00123}
+    text = Page(report_page(facts)).text
+    for words in ("language: ja", "p = 0.004", "shows 30.0 or more", "language: <b>"):
+        assert words in text
+    assert "812.4" in text
+    assert "0.00123" in text
+
+
+def test_an_empty_answer_is_seen_as_empty():
+    row = {"id": "1", "input": "q", "reference": "yes", "tuned": "", "base": "yes", "flip": ""}
+    (group,) = row_groups([row])["groups"]
+    assert [answer["state"] for answer in group["rows"][0]["answers"]] == ["empty", "same"]
+    assert "(empty)" in Page(report_page(BARE | {"rows": [row]})).text

@@ -21,8 +21,8 @@ def test_the_summary_of_the_sample_run():
     lines = text.splitlines()
     assert lines[0] == "## Order memos, a sample report"
     assert lines[2] == f"**▲ The tuned model is better.** {escaped(facts['reason'])}"
-    assert "| object exact | **80.0** (70.9–86.8) | **58.3** (48.3–67.7) |" in lines
-    assert f"{fixed} rows newly right, {broken} newly wrong against the base model." in lines
+    assert "| object exact | **79.2** (70.0–86.1) | **58.3** (48.3–67.7) |" in lines
+    assert f"{fixed} rows better, {broken} worse than the base model's." in lines
     assert f"- Fingerprint: {facts['dataset']['fingerprint']}" in lines
     assert "field:" not in text
 
@@ -84,8 +84,8 @@ def test_a_table_has_as_many_cells_in_every_line():
 
 def test_more_rows_are_asked_for_where_they_would_settle_it():
     facts = copy.deepcopy(sample_facts(0))
-    facts["comparisons"]["base"]["more_rows"] = 300
-    assert "about 300 more held-out rows would settle it." in summary(facts)
+    facts["comparisons"]["base"]["more_rows"] = [300, 1200]
+    assert "300 to 1\u202f200 more held-out rows would show such a difference" in summary(facts)
 
 
 def test_the_judge_has_a_sentence():

@@ -12,9 +12,9 @@ from tunepipe.reporting.word_diff import Piece, diff
 MAX_ROWS = 1000
 _MODELS = ("tuned", "base", "champion")
 _GROUPS = (
-    ("broken", "Newly wrong", "The base model had these right."),
-    ("fixed", "Newly right", "The base model had these wrong."),
-    ("unanswered", "Unanswered", "The tuned model gave no answer: not scored as wrong."),
+    ("broken", "Worse", "The deciding metric is lower than the base model's."),
+    ("fixed", "Better", "The deciding metric is higher than the base model's."),
+    ("unanswered", "Unanswered", "The tuned model gave no answer."),
     ("other", "All other rows", ""),
 )
 # Room for the texts of all changed rows together, and for those of all others: the page stays
@@ -90,6 +90,8 @@ def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any
     text, left_out = clip(answer, limit)
     if answer == reference:
         return {"model": name, "state": "same", "pieces": [], "left_out": 0}
+    if not answer:
+        return {"model": name, "state": "empty", "pieces": [], "left_out": 0}
     pieces = diff(reference[:limit], text) if reference else [Piece("same", text)]
     shared = any(piece.kind == "same" for piece in pieces)
     if not shared:

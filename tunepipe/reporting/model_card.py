@@ -11,11 +11,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.reporting.formatting import clean, count, finite, part
+from tunepipe.reporting.formatting import between, clean, count, finite, part
 from tunepipe.reporting.sections import training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Our metric -> the Hub's, and how many times ours its values are; the Hub's BLEU goes to 100.
+_HUB_METRICS = {
+    "exact_match": ("exact_match", 1),
+    "accuracy": ("accuracy", 1),
+    "macro_f1": ("f1", 1),
+    "bleu": ("bleu", 100),
+    "chrf": ("chrf", 100),
+    **{f"rouge_{kind}": ("rouge", 1) for kind in "12l"},
+}
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
@@ -77,7 +86,7 @@ def _front_matter(facts: Mapping[str, Any]) -> str:
         "pipeline_tag": "text-generation",
         "base_model": base if _HUB_NAME.fullmatch(base) else "",
         "tags": ["tunepipe", *([str(run["backend"])] if run.get("backend") else [])],
-        "metrics": [str(name) for name in metrics],
+        "metrics": list(dict.fromkeys(_HUB_METRICS[n][0] for n in metrics if n in _HUB_METRICS)),
         "model-index": _model_index(facts),
     }
     return "".join(f"{key}: {_json(value)}\n" for key, value in fields.items() if value)
@@ -90,11 +99,16 @@ def _json(value: Any) -> str:
 def _model_index(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     dataset = part(facts, "dataset")
     metrics = whole_metrics(part(part(facts, "scores"), "tuned"))
-    values = [
-        {"type": str(name), "value": number, "name": str(name).replace("_", " ")}
-        for name in metrics
-        if (number := finite(part(metrics, name).get("value"))) is not None
-    ]
+    rows = count(part(part(facts, "scores"), "tuned").get("rows"))
+    values = []
+    for name in metrics:
+        found = part(metrics, name)
+        if (number := finite(found.get("value"))) is None:
+            continue
+        kind, scale = _HUB_METRICS.get(str(name), (str(name), 1))
+        interval = between(found.get("low"), found.get("high"))
+        label = f"{str(name).replace('_', ' ')}, 95 % interval {interval} of 100, {rows} rows"
+        values.append({"type": kind, "value": scale * number, "name": label})
     if not values:
         return []
     held_out = {

@@ -18,11 +18,15 @@ from tunepipe.reporting.sections import judge_view
 _COMPARISON_LINES = (
     ("Decided by", "metric"),
     ("Difference", "difference"),
-    ("95 % interval", "interval"),
+    ("Interval", "interval"),
+    ("Test", "p_value"),
     ("Rows better", "wins"),
     ("Rows the same", "ties"),
     ("Rows worse", "losses"),
-    ("Exact test", "p_value"),
+    ("Independent groups", "groups"),
+    ("Missing answers", "missing"),
+    ("Margin", "margin"),
+    ("Shows differences from", "smallest"),
     ("Verdict", "verdict"),
 )
 
@@ -31,7 +35,7 @@ def write_report(facts: Mapping[str, Any], path: str | os.PathLike[str]) -> None
     """Write the report as one self-contained HTML page.
 
     Args:
-        facts: What the run's steps gave, as `report_facts.Facts` says.
+        facts: What the run's steps gave, as `Facts` says.
         path: The file to write.
     """
     with replacing(path) as file:
@@ -48,7 +52,10 @@ def report_page(facts: Mapping[str, Any]) -> str:
         title=str(facts.get("title") or "Tuning report"),
         run=report_view.run_pairs(facts),
         verdict=report_view.verdict(facts),
+        caveats=report_view.caveats(facts),
         figures=report_view.figures(facts),
+        slices=report_view.slices_view(facts),
+        serving=report_view.serving_view(facts),
         scores=scores and scores | _score_charts(facts),
         comparison_lines=_COMPARISON_LINES,
         judge=judge_view(facts),
@@ -116,8 +123,8 @@ class Tuning(TypedDict, total=False):
 class Row(TypedDict, total=False):
     """One held-out row with every model's answer; an answer is null where there was none.
 
-    `flip` is "fixed" where the base model was wrong and the tuned one is right, "broken" the
-    other way round, and "" otherwise.
+    `flip` is "fixed" where the deciding metric is higher than the base model's, "broken" where it
+    is lower, and "" where it is the same.
     """
 
     id: str

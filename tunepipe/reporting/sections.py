@@ -12,7 +12,12 @@ from tunepipe.reporting.formatting import finite, items, part
 FIELD = "field:"
 # The order of columns, of bars and of colours.
 MODELS = ("tuned", "champion", "base")
-_OTHERS = {"champion": "champion", "base": "base", "guard": "base on guarded prompts"}
+_OTHERS = {
+    "champion": "champion",
+    "base": "base",
+    "first": "first champion",
+    "guard": "base on guarded prompts",
+}
 # Each verdict's mark, for those who do not see the colour, and its sentence.
 VERDICTS = {
     "better": ("▲", "The tuned model is better."),
@@ -172,21 +177,168 @@ def _cell(score: Mapping[str, Any], metric: str) -> tuple[str, str]:
 
 def _compared(other: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
     wins, ties, losses = (finite(comparison.get(k)) for k in ("wins", "ties", "losses"))
-    more = finite(comparison.get("more_rows"))
+    confidence = finite(comparison.get("confidence")) or 0.95
+    interval = display.between(comparison.get("low"), comparison.get("high"), signed=True)
+    more = [display.count(number) for number in items(comparison, "more_rows")]
     return {
         "other": other,
         "metric": spoken(comparison.get("metric")),
         "difference": display.points(comparison.get("difference")),
-        "interval": display.between(comparison.get("low"), comparison.get("high"), signed=True),
+        "interval": interval and f"{interval} ({display.percent(confidence)})",
         "p_value": display.p_value(comparison.get("p_value")),
         "wins": display.count(wins),
         "ties": display.count(ties),
         "losses": display.count(losses),
+        "groups": display.count(comparison.get("groups", comparison.get("rows"))),
+        "missing": _missing(comparison),
+        "margin": _margin(comparison),
+        "smallest": display.score(comparison.get("smallest_difference")),
         "verdict": spoken(comparison.get("verdict")).replace("-", " "),
-        "more_rows": f"about {display.count(more)} more held-out rows would settle it."
-        if more
+        "more_rows": f"{more[0]} to {more[1]} more held-out rows would show such a difference "
+        "(the middle half of the estimates)."
+        if len(more) == 2
         else "",
     }
+
+
+def _missing(comparison: Mapping[str, Any]) -> str:
+    tuned, other = (finite(comparison.get(f"missing_{name}")) or 0 for name in ("tuned", "other"))
+    if not tuned + other:
+        return "none"
+    counted = "as wrong" if comparison.get("missing") != "excluded" else "rows left out"
+    return f"{display.count(tuned)} and {display.count(other)}, {counted}"
+
+
+def _margin(comparison: Mapping[str, Any]) -> str:
+    margin = finite(comparison.get("margin"))
+    if not margin:
+        return "none"
+    held = "ruled out" if comparison.get("non_inferior") else "not ruled out"
+    return f"a loss above {display.score(margin)} is {held}"
+
+
+def slices_view(facts: Mapping[str, Any]) -> list[list[str]]:
+    """Return each slice as a line of a table: name, rows, score, difference, p, verdict."""
+    lines = []
+    for row in items(part(part(facts, "scores"), "tuned"), "slices"):
+        if not isinstance(row, Mapping):
+            continue
+        comparison = part(row, "comparison")
+        interval = display.between(comparison.get("low"), comparison.get("high"), signed=True)
+        smallest = display.score(comparison.get("smallest_difference"))
+        verdict = str(row.get("verdict") or "")
+        lines.append(
+            [
+                f"{row.get('field', '')}: {row.get('value', '')}",
+                display.count(row.get("rows")),
+                display.score(part(row, "score").get("value")),
+                f"{display.points(comparison.get('difference'))} ({interval})" if interval else "",
+                display.p_value(row.get("p_adjusted")) if comparison else "",
+                verdict if verdict in ("better", "worse") else f"shows {smallest} or more",
+            ]
+        )
+    return lines
+
+
+_SERVING = (
+    ("latency_p50_ms", "Time of an answer, median (ms)"),
+    ("latency_p95_ms", "Time of an answer, 95th percentile (ms)"),
+    ("input_tokens", "Tokens read, mean"),
+    ("output_tokens", "Tokens written, mean"),
+    ("cost_usd", "Cost of an answer (USD)"),
+)
+
+
+def serving_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an answer of each model takes; None if nothing was measured."""
+    scores = part(facts, "scores")
+    values = {name: part(part(scores, name), "serving") for name in MODELS}
+    models = [name for name in MODELS if values[name]]
+    rows = [
+        (label, [_measure(values[name].get(key)) for name in models])
+        for key, label in _SERVING
+        if any(finite(values[name].get(key)) is not None for name in models)
+    ]
+    return {"models": models, "rows": rows} if rows else None
+
+
+def _measure(value: Any) -> str:
+    number = finite(value)
+    return display.MISSING if number is None else f"{number:.4g}"
+
+
+def caveats(facts: Mapping[str, Any]) -> list[str]:
+    """Return what the verdict does not show, each in a short clause made from the numbers."""
+    other, comparison = deciding(facts)
+    if not comparison:
+        return []
+    scores = part(facts, "scores")
+    tuned = part(scores, "tuned")
+    rival = part(scores, other if other in MODELS else "base")
+    differences = part(comparison, "differences") or part(tuned, "differences")
+    return [
+        *_opposite(comparison, differences),
+        *_dead(tuned, rival),
+        *_lost_slices(tuned),
+        *_limits(comparison, tuned),
+    ]
+
+
+def _opposite(comparison: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]:
+    """The metrics that point the other way than the deciding one."""
+    metric, gain = str(comparison.get("metric")), finite(comparison.get("difference")) or 0.0
+    found = []
+    for name in differences:
+        values = part(differences, name)
+        low, high = finite(values.get("low")), finite(values.get("high"))
+        if name == metric or low is None or high is None:
+            continue
+        if (gain > 0 and high < 0) or (gain < 0 and low > 0):
+            found.append(f"{spoken(name).replace(':', ' ')} {display.points(values.get('value'))}")
+    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    return [f"the other way: {shown}"] if found else []
+
+
+def _dead(tuned: Mapping[str, Any], rival: Mapping[str, Any]) -> list[str]:
+    """The classes and fields that the tuned model never has right, and the other model has."""
+    before = _f1_by_class(rival)
+    dead = [name for name, f1 in _f1_by_class(tuned).items() if f1 == 0 and before.get(name)]
+    fields, theirs = field_metrics(tuned), field_metrics(rival)
+    dead += [
+        name
+        for name in fields
+        if finite(part(fields, name).get("value")) == 0 and finite(part(theirs, name).get("value"))
+    ]
+    return [f"never right any more: {', '.join(dead[:5])}"] if dead else []
+
+
+def _f1_by_class(score: Mapping[str, Any]) -> dict[str, float]:
+    rows = (row for row in items(score, "classes") if isinstance(row, Mapping))
+    return {str(row.get("label", "")): finite(row.get("f1")) or 0.0 for row in rows}
+
+
+def _lost_slices(tuned: Mapping[str, Any]) -> list[str]:
+    lost = [
+        f"{row.get('field')} {row.get('value')}"
+        for row in items(tuned, "slices")
+        if isinstance(row, Mapping) and row.get("verdict") == "worse" and not row.get("declared")
+    ]
+    return [f"worse in: {', '.join(lost[:5])}"] if lost else []
+
+
+def _limits(comparison: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:
+    found = []
+    if (missing := _missing(comparison)) != "none":
+        found.append(f"missing answers (tuned and other): {missing}")
+    rows, groups = finite(comparison.get("rows")), finite(comparison.get("groups"))
+    if rows and groups and groups < rows:
+        found.append(f"only {display.count(groups)} of {display.count(rows)} rows are independent")
+    if (smallest := finite(comparison.get("smallest_difference"))) is not None:
+        found.append(f"differences below {display.score(smallest)} points may stay unseen")
+    look = finite(tuned.get("look"))
+    if look and look > 1:
+        found.append(f"these rows have decided {display.count(look)} times")
+    return found
 
 
 def training_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -263,6 +415,7 @@ _NAMES = {
     "better": "the tuned model is better",
     "worse": "the tuned model is worse",
     "not-enough-evidence": "not enough evidence",
+    "inconsistent": "none: the order of the answers decided more than the answers",
 }
 
 
@@ -293,7 +446,7 @@ def judge_sentence(facts: Mapping[str, Any]) -> str:
     wins, losses, ties = (display.count(said.get(name)) for name in ("wins", "losses", "ties"))
     return (
         f"Judged by {judge.get('model')}: {wins} wins, {losses} losses, {ties} ties against the "
-        f"base model: {_verdict(said)}."
+        f"base model: {_verdict(judge if 'verdict' in judge else said)}."
     )
 
 
@@ -302,12 +455,15 @@ def _pairs(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
     cost = judge.get("estimated_cost_usd")
     return [
         ("Judge", str(judge.get("model") or "")),
-        ("Verdict", _verdict(said)),
+        ("Verdict", _verdict(judge if "verdict" in judge else said)),
         ("Wins of the tuned model", _counted(said.get("wins"))),
         ("Losses", _counted(said.get("losses"))),
         ("Ties", _counted(said.get("ties"))),
-        ("Exact test", display.p_value(said.get("p_value"))),
+        ("Test", display.p_value(said.get("p_value"))),
         ("Same answer in both orders", _agreement(judge)),
+        ("The longer answer won", _share_of_rows(part(judge, "length_bias"))),
+        ("Agrees with people", _with_people(part(judge, "agreement"))),
+        ("Against the champion", _against_champion(part(judge, "champion"))),
         ("Rows without a judgement", _counted(judge.get("unjudged"))),
         ("Cost estimated", "" if finite(cost) is None else display.money(cost)),
     ]
@@ -316,6 +472,31 @@ def _pairs(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _verdict(said: Mapping[str, Any]) -> str:
     verdict = str(said.get("verdict") or "")
     return _NAMES.get(verdict, verdict)
+
+
+def _share_of_rows(found: Mapping[str, Any]) -> str:
+    if finite(found.get("value")) is None:
+        return ""
+    interval = display.between(found.get("low"), found.get("high"))
+    return f"{display.score(found['value'])} ({interval}) of {display.count(found.get('rows'))}"
+
+
+def _with_people(found: Mapping[str, Any]) -> str:
+    kappa = finite(found.get("kappa"))
+    if kappa is None:
+        return ""
+    share, rows = display.score(found.get("value")), display.count(found.get("rows"))
+    return f"{share} of 100 on {rows} rows, kappa {kappa:.2f}"
+
+
+def _against_champion(judge: Mapping[str, Any]) -> str:
+    if not judge:
+        return ""
+    if judge.get("refused"):
+        return f"refused: {judge['refused']}"
+    said = part(judge, "comparison")
+    wins, losses, ties = (display.count(said.get(name)) for name in ("wins", "losses", "ties"))
+    return f"{wins} wins, {losses} losses, {ties} ties: {_verdict(judge)}"
 
 
 def _agreement(judge: Mapping[str, Any]) -> str:

@@ -8,7 +8,14 @@ from typing import Any
 
 from tunepipe.reporting import formatting as display
 from tunepipe.reporting.formatting import finite, items, part
-from tunepipe.reporting.sections import judge_sentence, run_pairs, scores_view, spoken, verdict
+from tunepipe.reporting.sections import (
+    caveats,
+    judge_sentence,
+    run_pairs,
+    scores_view,
+    spoken,
+    verdict,
+)
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
 _LINE_START = re.compile(r"^(\d*)([-+#=.)])")
@@ -24,12 +31,18 @@ def summary(facts: Mapping[str, Any]) -> str:
     parts = [
         f"## {escaped(facts.get('title') or 'Tuning report')}",
         f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
+        _caveats(facts),
         *scores_markdown(facts),
         escaped(judge_sentence(facts)),
         _changes(facts),
         bullets([*_costs(facts), *_data(facts), *run_pairs(facts)]),
     ]
     return "\n\n".join(text.strip() for text in parts if text.strip()) + "\n"
+
+
+def _caveats(facts: Mapping[str, Any]) -> str:
+    found = caveats(facts)
+    return f"What this does not show: {escaped('; '.join(found))}." if found else ""
 
 
 def escaped(value: Any) -> str:
@@ -73,11 +86,13 @@ def _sentence(comparison: Mapping[str, Any]) -> str:
     interval = f" ({comparison['interval']})" if comparison["interval"] else ""
     p_value = f", {comparison['p_value'].replace('<', '&lt;')}" if comparison["p_value"] else ""
     more = f"; {comparison['more_rows'].rstrip('.')}" if comparison["more_rows"] else ""
+    missing = "" if comparison["missing"] == "none" else f"; missing: {comparison['missing']}"
+    margin = "" if comparison["margin"] == "none" else f"; {comparison['margin']}"
     return (
         f"Against {comparison['other']}, by {escaped(comparison['metric'])}: "
         f"**{comparison['difference']}** points{interval}{p_value}; {comparison['wins']} rows "
-        f"better, {comparison['ties']} the same, {comparison['losses']} worse: "
-        f"{escaped(comparison['verdict'])}{more}."
+        f"better, {comparison['ties']} the same, {comparison['losses']} worse"
+        f"{escaped(missing)}{escaped(margin)}: {escaped(comparison['verdict'])}{more}."
     )
 
 
@@ -86,9 +101,7 @@ def _changes(facts: Mapping[str, Any]) -> str:
     if not flips:
         return ""
     fixed, broken = flips.count("fixed"), flips.count("broken")
-    return (
-        f"{display.plural(fixed, 'row')} newly right, {broken} newly wrong against the base model."
-    )
+    return f"{display.plural(fixed, 'row')} better, {broken} worse than the base model's."
 
 
 def _costs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
