@@ -85,6 +85,21 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_contributing_names_files_and_folders_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]*)`", text)
+    assert len(named) > 25
+    for name in named:
+        path = name.replace("NOUN", "splitting").replace("NAME", "local")
+        found = [*ROOT.glob(path), *(ROOT / "tunepipe").glob(path)]
+        assert found, name
+    folders = {
+        path.name for path in (ROOT / "tunepipe").iterdir() if (path / "__init__.py").exists()
+    }
+    table = text.partition("## Five steps")[0]
+    assert not {folder for folder in folders if not re.search(rf"\b{folder}/", table)}
+
+
 def test_nothing_says_to_install_a_name_that_is_not_ours():
     for page in PAGES:
         assert not re.search(r"(pip|pipx|tool) install '?tunepipe(\[\w+\])?'?\s*$",

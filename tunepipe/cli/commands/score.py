@@ -83,7 +83,7 @@ def score(
     not-enough-evidence. Exit code 1 if it is worse, or if --require is not met. With --margin a
     loss of at most that much is acceptable to --require not-worse.
     """
-    from tunepipe.cli.commands.judge import JudgeOptions, judged, show_judgement
+    from tunepipe.cli.judge import JudgeOptions, judged, show_judgement
     from tunepipe.cli.report_files import suffix_of, write_score_report
     from tunepipe.data import predictions as files
     from tunepipe.evaluation.score import evaluate
