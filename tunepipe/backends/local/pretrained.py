@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def load_base(
     model = _load_whole(
         whole,
         dtype=torch.float32 if is_full else dtype,
+        attn_implementation=attention_of(whole, dtype, device),
         device_map={"": device} if placed else None,
         quantization_config=_four_bit(dtype, "tuning_mode") if four_bit else None,
     )
@@ -53,6 +55,21 @@ def load_base(
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
         model.requires_grad_(True)
     return _keep_differentiable(model)
+
+
+def attention_of(name: str, dtype: torch.dtype, device: str) -> str | None:
+    """Name the attention to compute with; None leaves it to transformers.
+
+    Flash attention is taken on a GPU in 16 bits where its package is installed and the model's
+    class takes it: rows then pass without padding.
+    """
+    from transformers import AutoModelForCausalLM
+
+    is_installed = importlib.util.find_spec("flash_attn") is not None
+    if device == "cpu" or dtype == torch.float32 or not is_installed:
+        return None
+    kind = AutoModelForCausalLM._model_mapping[type(load_config(name))]
+    return "flash_attention_2" if getattr(kind, "_supports_flash_attn", False) else None
 
 
 def adapt(model: Any, name: str, options: TuningOptions, seed: int) -> Any:

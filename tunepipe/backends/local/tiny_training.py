@@ -1,7 +1,7 @@
 """The training of the tiny model from nothing, on one CPU thread: a loop with no framework.
 
-What a step does depends on its number alone: the rows it reads, the rate, the random numbers. So a
-run that was killed goes on from its last checkpoint and ends with the weights of an unbroken one.
+What a step does depends on its number alone, so a run that was killed goes on from its last
+checkpoint and ends with the weights of an unbroken one.
 """
 
 from __future__ import annotations
@@ -25,23 +25,14 @@ from tunepipe.progress import Progress
 _PROMPT_WEIGHT = 0.1
 _WEIGHT_DECAY = 0.1
 _WARM_UP = 0.05
-_MAX_GRADIENT_NORM = 1.0
 _MUON_RATE = 5.0  # Muon's updates are orthogonal matrices: smaller than AdamW's at equal rate
 _REPORTS = 100
+_EVALUATED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train the tiny model.
-
-    Args:
-        steps: Optimizer steps, >= 1.
-        batch_size: Rows a step.
-        rate: The peak learning rate of AdamW.
-        seed: Seeds the order of rows.
-        evaluate_every: Steps between evaluations.
-        checkpoint_every: Steps between checkpoints.
-    """
+    """How to train; `rate` is AdamW's at its peak, and the intervals are counted in steps."""
 
     steps: int
     batch_size: int
@@ -63,20 +54,24 @@ def train(
     """Train `model` in place, going on from the file `checkpoint` where that exists.
 
     Args:
-        model: The untrained model, on the CPU.
+        model: The untrained model.
         rows: The training rows.
         held_out: Rows for the evaluation loss, >= 1.
         pad: The token that fills short rows.
         settings: How.
         checkpoint: The file to go on from and to write.
-        progress: Receives `done`, `total`, `seconds_left`, `loss` and, where there is one,
-            `eval_loss`.
+        progress: Receives `done`, `total`, `seconds_left`, `loss` and at times `eval_loss`.
 
     Raises:
         DataError: The loss is not a number.
     """
-    optimizers = _optimizers(model, settings.rate)
-    state = _resume(checkpoint, model, optimizers)
+    parts = [model, *_optimizers(model, settings.rate)]
+    state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "curve": [], "losses": []}
+    if checkpoint.exists():
+        content = torch.load(checkpoint, weights_only=True)
+        state = content["state"]
+        for part, kept in zip(parts, content["parts"], strict=True):
+            part.load_state_dict(kept)
     state["curve"] = state["curve"] or [[0, None, _evaluation_loss(model, held_out, pad)]]
     steps, first, started = settings.steps, state["step"], time.monotonic() - state["seconds"]
     order = batches([len(row) for row in rows], settings.batch_size, settings.seed)
@@ -84,7 +79,7 @@ def train(
     for numbers in islice(order, first, steps):
         state["step"] = step = state["step"] + 1
         batch = [rows[number] for number in numbers]
-        loss = _step(model, batch, pad, optimizers, rate_at(step, steps))
+        loss = _step(model, batch, pad, parts[1:], rate_at(step, steps))
         require_number(loss, step)
         state["losses"].append(loss)
         state["tokens"] += sum(map(len, batch))
@@ -99,7 +94,8 @@ def train(
             state["losses"] = []
         progress(event)
         if _is_due(step, settings.checkpoint_every, steps):
-            _save(checkpoint, model, optimizers, state)
+            with replacing(checkpoint, "wb") as file:
+                torch.save({"state": state, "parts": [one.state_dict() for one in parts]}, file)
     return Outcome(state["curve"], steps, first, state["tokens"], state["seconds"])
 
 
@@ -120,7 +116,7 @@ def _step(
 ) -> float:
     loss = _loss(model, rows, pad, _PROMPT_WEIGHT)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRADIENT_NORM)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
@@ -131,66 +127,47 @@ def _step(
 
 def _loss(model: Any, rows: Sequence[Row], pad: int, prompt_weight: float) -> torch.Tensor:
     """Return the weighted mean loss of the rows' tokens, in nats."""
-    width = max(map(len, rows))
-    fill = [width - len(row) for row in rows]
-    ids = [r.prompt + r.completion + [pad] * n for r, n in zip(rows, fill, strict=True)]
-    mask = [[1] * len(r) + [0] * n for r, n in zip(rows, fill, strict=True)]
+    width, device = max(map(len, rows)), model.device
+    filled = [(row, width - len(row)) for row in rows]
+    ids = torch.tensor([row.prompt + row.completion + [pad] * n for row, n in filled]).to(device)
+    mask = torch.tensor([[1] * len(row) + [0] * n for row, n in filled]).to(device)
     weights = torch.tensor(
         [
-            [prompt_weight] * (len(r.prompt) - 1) + [1.0] * len(r.completion) + [0.0] * n
-            for r, n in zip(rows, fill, strict=True)
+            [prompt_weight] * (len(row.prompt) - 1) + [1.0] * len(row.completion) + [0.0] * n
+            for row, n in filled
         ]
-    )
-    inputs = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
-    logits = model(**inputs, use_cache=False).logits[:, :-1].flatten(0, 1)
-    targets = inputs["input_ids"][:, 1:].flatten()
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    ).to(device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    targets = ids[:, 1:].flatten()
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none")
     return (losses * weights.flatten()).sum() / weights.sum()
 
 
-def _evaluation_loss(model: Any, rows: Sequence[Row], pad: int, batch_size: int = 16) -> float:
+def _evaluation_loss(model: Any, rows: Sequence[Row], pad: int) -> float:
     """Return the mean loss of the rows' answers, in nats a token."""
     model.eval()
     ordered = sorted(rows, key=len)
-    total = tokens = 0.0
+    parts = [ordered[n : n + _EVALUATED_AT_ONCE] for n in range(0, len(rows), _EVALUATED_AT_ONCE)]
+    tokens = [sum(len(row.completion) for row in part) for part in parts]
     with torch.no_grad():
-        for start in range(0, len(ordered), batch_size):
-            part = ordered[start : start + batch_size]
-            weight = sum(len(row.completion) for row in part)
-            total += float(_loss(model, part, pad, 0.0)) * weight
-            tokens += weight
+        losses = [float(_loss(model, part, pad, 0.0)) for part in parts]
     model.train()
-    return total / tokens
+    return sum(loss * n for loss, n in zip(losses, tokens, strict=True)) / sum(tokens)
 
 
 def _optimizers(model: Any, rate: float) -> list[Any]:
     """Muon for the matrices, AdamW for embeddings and vectors."""
     embeddings = {id(p) for p in model.get_input_embeddings().parameters()}
-    by_muon = [p for p in model.parameters() if p.ndim == 2 and id(p) not in embeddings]
-    muon_ids = {id(p) for p in by_muon}
-    rest = [p for p in model.parameters() if id(p) not in muon_ids]
+    is_muon = [p.ndim == 2 and id(p) not in embeddings for p in model.parameters()]
+    groups = {
+        kind: [p for p, muon in zip(model.parameters(), is_muon, strict=True) if muon is kind]
+        for kind in (False, True)
+    }
     optimizers = [
-        torch.optim.AdamW(rest, lr=rate, weight_decay=_WEIGHT_DECAY),
-        torch.optim.Muon(by_muon, lr=rate * _MUON_RATE, weight_decay=_WEIGHT_DECAY),
+        torch.optim.AdamW(groups[False], lr=rate, weight_decay=_WEIGHT_DECAY),
+        torch.optim.Muon(groups[True], lr=rate * _MUON_RATE, weight_decay=_WEIGHT_DECAY),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return optimizers
-
-
-def _save(path: Path, model: Any, optimizers: Sequence[Any], state: dict[str, Any]) -> None:
-    parts = [model, *optimizers]
-    with replacing(path, "wb") as file:
-        torch.save({"state": state, "parts": [part.state_dict() for part in parts]}, file)
-
-
-def _resume(path: Path, model: Any, optimizers: Sequence[Any]) -> dict[str, Any]:
-    """Return how far the run is, and set model and optimizers to it."""
-    if not path.exists():
-        return {"step": 0, "tokens": 0, "seconds": 0.0, "curve": [], "losses": []}
-    content = torch.load(path, weights_only=True)
-    for part, kept in zip([model, *optimizers], content["parts"], strict=True):
-        part.load_state_dict(kept)
-    state: dict[str, Any] = content["state"]
-    return state

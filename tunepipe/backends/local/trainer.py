@@ -11,7 +11,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,7 @@ def train(
         UsageError: The model cannot tell packed rows apart.
     """
     by_preference = bool(rows[0].rejected)
-    if options.packing and (
-        by_preference or not tells_packed_apart(model, rows[0], settings.dtype)
-    ):
-        raise UsageError(
-            "preference rows cannot be packed"
-            if by_preference
-            else "the model cannot tell packed rows apart: one changes what it says of the next",
-            where="packing",
-            fix="leave it out" + ("" if by_preference else ", or take another base model"),
-        )
+    options = replace(options, packing=_is_packed(model, rows[0], settings.dtype, options))
     last = last_checkpoint(checkpoints)
     order = reading_order(
         [len(row) for row in rows],
@@ -135,6 +126,28 @@ def train(
         keeps_best=bool(options.early_stopping),
     )
     return trainer, outcome
+
+
+def _is_packed(model: Any, row: Row, dtype: torch.dtype, options: TuningOptions) -> bool:
+    """Say whether rows are laid one after the other: where asked for, or with flash attention.
+
+    Raises:
+        UsageError: It was asked for, and is not possible.
+    """
+    is_flash = getattr(model.config, "_attn_implementation", "") == "flash_attention_2"
+    if not (options.packing or is_flash):
+        return False
+    if not row.rejected and tells_packed_apart(model, row, dtype):
+        return True
+    if not options.packing:
+        return False
+    raise UsageError(
+        "preference rows cannot be packed"
+        if row.rejected
+        else "the model cannot tell packed rows apart: one changes what it says of the next",
+        where="packing",
+        fix="leave it out" + ("" if row.rejected else ", or take another base model"),
+    )
 
 
 def last_checkpoint(folder: Path) -> str:
