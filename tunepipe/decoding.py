@@ -157,7 +157,9 @@ def _wrong_names(value: Mapping[str, Any], kind: Any, where: str, near: str) -> 
     if missing := [name for name in required if name not in value]:
         instead = f", or did you mean {near}?" if near else ""
         return UsageError(
-            "values are missing", where=where, fix=f"add {', '.join(missing)}{instead}"
+            "values are missing",
+            where=where or missing[0],
+            fix=f"add {', '.join(missing)}{instead}",
         )
     return None
 

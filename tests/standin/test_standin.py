@@ -4,7 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -12,6 +12,8 @@ from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.cloud import aiplatform_v1 as api
 from kfp import compiler, dsl
+
+from tunepipe.backends.palm.parameters import TemplateParameters, template_defaults
 
 from .process import StandIn
 from .session import BUCKET, PROJECT, REGION
@@ -220,7 +222,7 @@ def test_rest_refuses_in_googles_shape(cloud: StandIn) -> None:
     assert refusal(f"{jobs}/none") == (404, "NOT_FOUND")
     assert refusal("/v1/nowhere")[0] == 404
     assert refusal(jobs, Authorization="") == (401, "UNAUTHENTICATED")
-    assert refusal(f"/v1/{PARENT}/models:upload", {})[0] == 501  # known to Google, not to us
+    assert refusal(f"/v1/{PARENT}/models:copy", {})[0] == 501  # known to Google, not to us
 
 
 def test_the_template_has_the_interface_of_googles(cloud: StandIn) -> None:
@@ -236,22 +238,14 @@ def test_the_template_has_the_interface_of_googles(cloud: StandIn) -> None:
         "model_resource_name",
         "endpoint_resource_name",
     }
-    from tunepipe.catalog.tables import load
-
-    kinds = {
-        "text": "STRING",
-        "gs-uri": "STRING",
-        "integer": "NUMBER_INTEGER",
-        "number": "NUMBER_DOUBLE",
-        "boolean": "BOOLEAN",
-    }
-    rules = {
-        k: v for k, v in load("backends/palm/parameters.toml")["parameters"].items() if k in inputs
-    }
-    assert set(rules) == set(inputs)
-    for name, rule in rules.items():
-        assert inputs[name]["parameterType"] == kinds[rule["type"]], name
-        assert inputs[name].get("defaultValue") == rule.get("default"), name
+    kinds = {str: "STRING", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "BOOLEAN"}
+    defaults = template_defaults()
+    for name, port in inputs.items():
+        assert port.get("defaultValue") == defaults.get(name), name
+    hints = get_type_hints(TemplateParameters)
+    assert set(inputs) == {*hints, "evaluation_output_root_dir"} - {"max_context_length"}
+    for name in inputs.keys() & hints:
+        assert inputs[name]["parameterType"] == kinds.get(hints[name], "STRING"), name
 
 
 def test_nothing_but_google_is_reached(cloud: StandIn) -> None:

@@ -1,19 +1,65 @@
 """The parameters of Google's template that tunes PaLM models, checked before anything is sent.
 
-What the template would refuse an hour after it was paid for is refused here at once. The rules
-and their source stand in large_model.toml.
+What the template would refuse an hour after it was paid for is refused here at once. Sources,
+regions and limits are in parameters.toml.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, structs
 
 from tunepipe.arguments import hint
 from tunepipe.catalog.tables import Table, load
+from tunepipe.decoding import decode
 from tunepipe.errors import LimitError, UsageError
 
 Parameters = dict[str, Any]
+
+_Uri = Annotated[str, Meta(pattern="^(gs://.+)?$", description="a gs:// URI")]
+_Count = Annotated[int, Meta(ge=1)]
+
+
+class TemplateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The template's parameters by its own names, with its own defaults."""
+
+    project: str
+    model_display_name: Annotated[
+        str, Meta(min_length=1, max_length=128, description="a text of 1 to 128 characters")
+    ]
+    location: str = ""
+    large_model_reference: str = "text-bison@001"
+    dataset_uri: _Uri = ""
+    dataset_name: str = ""
+    train_steps: _Count = 300
+    tuning_method: Literal["tune_v2", "tune"] = "tune_v2"
+    learning_rate: Annotated[float, Meta(ge=-1, le=1e9)] = -1.0
+    learning_rate_multiplier: Annotated[float, Meta(gt=0, le=1e9)] = 1.0
+    accelerator_type: Literal["", "GPU", "TPU"] = ""
+    default_context: str = ""
+    evaluation_data_uri: _Uri = ""
+    evaluation_interval: _Count = 20
+    enable_early_stopping: bool = True
+    enable_checkpoint_selection: Literal["true", "false", "default"] = "default"
+    tensorboard_resource_id: str = ""
+    encryption_spec_key_name: str = ""
+    tpu_training_skip_cmek: bool = False
+    api_endpoint: str = "aiplatform.googleapis.com/ui"
+    # Declared by copies of the template from 2024-03 on; earlier ones under the same tag refuse it.
+    max_context_length: Literal["", "8k", "32k"] = ""
+
+
+_IGNORED = "evaluation_output_root_dir"  # declared by the template, and read by nothing
+_ALWAYS_SENT = frozenset(("location", "accelerator_type"))
+_CHAT_ONLY = frozenset(("default_context",))
+_NOT_CHAT = frozenset(
+    (
+        *("evaluation_data_uri", "evaluation_interval"),
+        *("enable_early_stopping", "enable_checkpoint_selection"),
+    )
+)
 
 
 def template_parameters(given: Mapping[str, Any], *, region: str) -> Parameters:
@@ -33,26 +79,36 @@ def template_parameters(given: Mapping[str, Any], *, region: str) -> Parameters:
         LimitError: Anything would run outside the region given.
     """
     table = load("backends/palm/parameters.toml")
-    rules = table["parameters"]
-    values = {name: _checked(name, value, rules) for name, value in given.items()}
-    values.setdefault("large_model_reference", rules["large_model_reference"]["default"])
-    values["location"] = values.get("location") or region
-    values["accelerator_type"] = values.get("accelerator_type") or _accelerator(region, table)
-    _check_model(values, rules)
+    if _IGNORED in given:
+        raise UsageError(
+            "the template declares this parameter and reads it nowhere",
+            where=_IGNORED,
+            fix="leave it out",
+        )
+    words = dict(given)
+    selection = words.get("enable_checkpoint_selection")
+    if isinstance(selection, bool):
+        words["enable_checkpoint_selection"] = str(selection).lower()  # the template's own words
+    decoded = decode(words, TemplateParameters)
+    values = {name: getattr(decoded, name) for name in (*given, "large_model_reference")}
+    values["location"] = decoded.location or region
+    values["accelerator_type"] = decoded.accelerator_type or _accelerator(region, table)
+    _check_model(values)
     _check_data(values)
     _check_region(values, region)
     _check_key(values, region)
+    defaults = template_defaults()
     return {
         name: value
         for name, value in values.items()
-        if rules[name].get("always") or value != rules[name].get("default")
+        if name in _ALWAYS_SENT or value != defaults.get(name)
     }
 
 
 def template_defaults() -> Parameters:
     """Return the template's own value of every parameter that has one."""
-    rules = load("backends/palm/parameters.toml")["parameters"]
-    return {name: rule["default"] for name, rule in rules.items() if "default" in rule}
+    fields = structs.fields(TemplateParameters)
+    return {field.name: field.default for field in fields if not field.required} | {_IGNORED: ""}
 
 
 def training_region(region: str, location: str, accelerator_type: str) -> str:
@@ -126,76 +182,11 @@ def row_limits() -> dict[str, int]:
     return limits
 
 
-def _checked(name: str, value: Any, rules: Table) -> Any:
-    rule = rules.get(name)
-    if rule is None:
-        raise UsageError(
-            "the template has no such parameter",
-            where=name,
-            fix=hint(name, rules),
-        )
-    if rule.get("ignored"):
-        raise UsageError(
-            "the template declares this parameter and reads it nowhere", where=name, fix="drop it"
-        )
-    typed = _typed(name, value, rule)
-    _check_range(name, typed, rule)
-    return typed
-
-
-def _typed(name: str, value: Any, rule: Table) -> Any:
-    kind = rule["type"]
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if name == "enable_checkpoint_selection" and isinstance(value, bool):
-        return str(value).lower()  # the template wants the word
-    if kind == "integer" and number and float(value).is_integer():
-        return int(value)
-    if kind == "number" and number:
-        return float(value)
-    if (kind == "boolean" and isinstance(value, bool)) or (
-        kind in ("text", "gs-uri") and isinstance(value, str)
-    ):
-        return value
-    raise UsageError(
-        f"must be {_KINDS[kind]}, is {type(value).__name__}",
-        where=name,
-        fix="pass a value of this type",
-    )
-
-
-_KINDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "text": "a text",
-    "gs-uri": "a gs:// URI",
-}
-
-
-def _check_range(name: str, value: Any, rule: Table) -> None:
-    if value == rule.get("default"):
-        return
-    problem = ""
-    if "min" in rule and value < rule["min"]:
-        problem = f"must be at least {rule['min']}, is {value}"
-    elif "above" in rule and value <= rule["above"]:
-        problem = f"must be above {rule['above']}, is {value}"
-    elif "values" in rule and value not in rule["values"]:
-        problem = f"must be one of {', '.join(rule['values'])}"
-    elif "characters_max" in rule and not 1 <= len(value) <= rule["characters_max"]:
-        problem = f"must have 1 to {rule['characters_max']} characters, has {len(value)}"
-    elif rule["type"] == "gs-uri" and not value.startswith("gs://"):
-        problem = "must be a gs:// URI"
-    if problem:
-        raise UsageError(problem, where=name, fix="change the value, or leave it out")
-
-
-def _check_model(values: Parameters, rules: Table) -> None:
-    model = values["large_model_reference"]
-    kind = family(model)
-    for name, value in values.items():
-        takes = rules[name].get("models")
-        if takes and kind not in takes and value != rules[name]["default"]:
+def _check_model(values: Parameters) -> None:
+    model, defaults = values["large_model_reference"], template_defaults()
+    others = _CHAT_ONLY if family(model) != "chat" else _NOT_CHAT
+    for name in others & values.keys():
+        if values[name] != defaults[name]:
             raise UsageError(
                 f"{model} does not take this parameter", where=name, fix="leave it out"
             )
