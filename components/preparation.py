@@ -124,7 +124,7 @@ def fingerprint_dataset(
             file; of several files, joined by commas.
         files: Number of files.
     """
-    from tunepipe.gcp.generations import identity
+    from tunepipe.stores.generations import identity
 
     found = identity(dataset_uri)
     return (found.fingerprint, found.generation, found.files)

@@ -48,7 +48,7 @@ def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
     Returns:
         Output: The files, to loop over.
     """
-    from tunepipe.gcp.storage import list_files
+    from tunepipe.stores.storage import list_files
 
     return list_files(dataset_uri)
 

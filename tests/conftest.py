@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.standin.s3 import s3, s3_server  # noqa: F401
 from tests.standin.session import cloud, standin  # noqa: F401
 
 

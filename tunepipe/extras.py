@@ -15,6 +15,7 @@ EXTRAS = {
         *("accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch"),
         *("transformers", "trl"),
     ),
+    "s3": ("boto3",),
     "score": ("jsonschema", "rapidfuzz", "sacrebleu", "scipy"),
     "tables": ("openpyxl", "pandas", "pyarrow"),
     "vertex": ("google.auth", "google.cloud.aiplatform_v1", "google.cloud.storage", "google.genai"),

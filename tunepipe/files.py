@@ -103,7 +103,7 @@ def refuse_same(
     """Refuse paths that mean one file: what is written must not replace what is read.
 
     Args:
-        paths: Paths and gs:// URIs that must differ, from one another and from the others.
+        paths: Paths and URIs of objects that must differ, from one another and from the others.
         others: Paths and URIs that may be the same among themselves; - is standard input.
 
     Raises:
@@ -120,7 +120,7 @@ def refuse_same(
 
 def _place(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
-    if name.startswith("gs://"):
+    if "://" in name:
         return name.partition("#")[0]  # what follows names a version of the same object
     return name if name == "-" else os.path.realpath(name)
 

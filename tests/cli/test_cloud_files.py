@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from tests.standin import s3 as s3_standin
 from tests.standin.session import BUCKET
 from tunepipe.cli import main
+from tunepipe.stores import storage
 
 ROWS = [{"input_text": f"q {n}", "output_text": f"a {n}"} for n in range(150)]
 
@@ -26,24 +28,38 @@ def said(capfd, *arguments):
     return code, json.loads(capfd.readouterr().out)
 
 
-def test_the_verbs_read_and_write_buckets(bucket, capfd):
-    dataset = f"gs://{BUCKET}/rows-*.jsonl"
-    code, report = said(capfd, "validate", dataset, "--report", f"gs://{BUCKET}/report.html")
+@pytest.fixture(params=["gs", "s3", "minio"])
+def root(request, tmp_path, monkeypatch):
+    """A bucket of each kind, with a dataset in two files; the working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    request.getfixturevalue("cloud" if request.param == "gs" else "s3")
+    root = f"{request.param}://{BUCKET if request.param == 'gs' else s3_standin.BUCKET}/folder"
+    for number, rows in enumerate((ROWS[:75], ROWS[75:])):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        storage.write_bytes(text.encode(), f"{root}/rows-{number}.jsonl")
+    return root
+
+
+def test_the_verbs_read_and_write_buckets(root, capfd):
+    dataset = f"{root}/rows-*.jsonl"
+    code, report = said(capfd, "validate", dataset, "--report", f"{root}/report.html")
     assert (code, report["rows"], report["problems_total"]) == (0, 150, 0)
-    assert report["files"][1]["path"].startswith(f"gs://{BUCKET}/rows-1.jsonl")
-    assert "<html" in (bucket / "report.html").read_text()
-    sides = [f"gs://{BUCKET}/{name}.jsonl" for name in ("train", "eval")]
+    assert report["files"][1]["path"].startswith(f"{root}/rows-1.jsonl")
+    assert b"<html" in storage.read_bytes(f"{root}/report.html")
+    sides = [f"{root}/{name}.jsonl" for name in ("train", "eval")]
     code, split = said(capfd, "split", dataset, "--train", sides[0], "--eval", sides[1])
     assert (code, split["train_rows"] + split["eval_rows"]) == (0, 150)
-    held_out = (bucket / "eval.jsonl").read_text().splitlines()
+    held_out = storage.read_bytes(f"{root}/eval.jsonl").splitlines()
     assert len(held_out) == split["eval_rows"]
     code, leak = said(capfd, "validate", sides[0], "--against", sides[1])
     assert (code, leak["counts"]) == (0, {})
-    code, done = said(capfd, "convert", sides[1], f"gs://{BUCKET}/g.jsonl", "--to", "gemini")
+    code, done = said(capfd, "convert", sides[1], f"{root}/g.jsonl", "--to", "gemini")
     assert (code, done["written"]) == (0, len(held_out))
-    assert len((bucket / "g.jsonl").read_text().splitlines()) == len(held_out)
+    assert len(storage.read_bytes(f"{root}/g.jsonl").splitlines()) == len(held_out)
     code, plan = said(capfd, "plan", dataset, "--region", "us-central1")
     assert (code, plan["rows"]) == (0, 150)
+    code, found = said(capfd, "split", dataset, "--train", dataset[:-7] + "0.jsonl", "--eval", "e")
+    assert (code, found["error"]["found"]) == (2, "the file is named twice")
 
 
 def test_what_is_not_there_is_unreadable_input(bucket, capfd):

@@ -141,7 +141,7 @@ def test_a_component_that_would_not_start_is_refused_when_it_is_made(tmp_path):
     file = tmp_path / "huge.py"
     file.write_text(f"def huge() -> str:\n    return {'x' * MAX_ARGUMENT_BYTES!r}\n")
     huge = runpy.run_path(str(file))["huge"]
-    with pytest.raises(LimitError, match="over the 114,688 of one argument"):
+    with pytest.raises(LimitError, match="over the 122,880 of one argument"):
         component(huge)
 
 

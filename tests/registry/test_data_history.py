@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tunepipe.gcp.generations import identity
 from tunepipe.registry import champions as registry
 from tunepipe.registry import data_history
+from tunepipe.stores.generations import identity
 
 STATS = {
     "languages": {"en": 4}, "labels": {"yes": 2, "no": 2},

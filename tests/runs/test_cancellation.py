@@ -17,7 +17,7 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.cli import main
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients
-from tunepipe.gcp.claims import Waiters
+from tunepipe.stores.claims import Waiters
 from tunepipe.runs import cancellation
 
 PLACE = f"projects/{PROJECT}/locations/{REGION}"

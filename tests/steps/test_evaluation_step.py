@@ -13,8 +13,8 @@ from tunepipe.catalog.backends import BACKENDS, RequestPacing
 from tunepipe.data.predictions import read
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit
-from tunepipe.gcp.generations import identity
 from tunepipe.steps.evaluation import _guard_file
+from tunepipe.stores.generations import identity
 
 BASE = f"projects/{PROJECT}/locations/{REGION}/publishers/google/models/gemini-2.5-flash"
 OTHER = f"projects/{PROJECT}/locations/{REGION}/publishers/google/models/gemini-2.5-pro"

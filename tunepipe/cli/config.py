@@ -26,7 +26,7 @@ from tunepipe.catalog.tables import Table, merged
 from tunepipe.errors import UsageError
 from tunepipe.files import unreadable
 from tunepipe.gcp.outbound import ALLOW_PRIVATE
-from tunepipe.gcp.storage import USER_PROJECT
+from tunepipe.stores.storage import USER_PROJECT
 from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
 
 FILE = "tunepipe.toml"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import TunepipeError, UsageError
-from tunepipe.gcp import storage
+from tunepipe.stores import storage
 
 if TYPE_CHECKING:
     from tunepipe.validation.validate import Report

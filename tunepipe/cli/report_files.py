@@ -89,7 +89,7 @@ def write_validation_report(found: Report, path: str) -> None:
 
 
 def write_text(text: str, path: str) -> None:
-    """Write a text to a path or a gs:// URI."""
+    """Write a text to a path or a URI."""
     with written(path) as copy, replacing(copy) as file:
         file.write(text)
 

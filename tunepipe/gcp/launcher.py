@@ -78,6 +78,12 @@ _REFUSALS = 4
 _GRACE_SECONDS = 15.0
 
 
+class WaitingError(CloudError):
+    """It is not known yet whether a job has to be created; the launcher asks again."""
+
+    code = 503
+
+
 class State(Enum):
     """How far a remote job is."""
 

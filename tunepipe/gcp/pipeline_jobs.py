@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp.claims import WaitingError
 from tunepipe.gcp.clients import CALL_SECONDS
-from tunepipe.gcp.launcher import State, Status
+from tunepipe.gcp.launcher import State, Status, WaitingError
 
 # A state that this version does not know is not an end: taking it for one would pay again.
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}

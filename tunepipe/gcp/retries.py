@@ -19,11 +19,13 @@ _Answer = TypeVar("_Answer")
 # RFC 9110 and google.rpc.Code: timeouts (408, 504), ABORTED (409), rate limits (429), CANCELLED
 # (499) and the server's own failures. 501 is final.
 _STATUSES = frozenset({408, 409, 429, 499, 500, 502, 503, 504})
-# Broken connections, as the standard library, requests, urllib3, httpx and google-auth name them.
+# Broken connections, as the standard library, requests, urllib3, httpx, botocore and google-auth
+# name them.
 _BROKEN = frozenset(
     {
         *("ConnectionError", "TimeoutError", "Timeout", "TransportError", "RetryError"),
         *("ChunkedEncodingError", "ProtocolError", "IncompleteRead", "HTTPException"),
+        "HTTPClientError",  # botocore's
     }
 )
 # The connection was never made, so nothing was sent.
@@ -37,6 +39,9 @@ _FINAL = re.compile(
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error carries; None where it carries none."""
     error = root_of(error)
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):  # botocore keeps the parsed answer
+        return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
     for holder in (error, getattr(error, "response", None)):
         for name in ("code", "status_code"):
             status = getattr(holder, name, None)

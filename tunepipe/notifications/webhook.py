@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
-from tunepipe.gcp import outbound, storage
+from tunepipe.gcp import outbound
+from tunepipe.stores import storage
 from tunepipe.gcp.retries import retry
 from tunepipe.gcp.secrets import is_secret, read_secret
 

@@ -25,7 +25,7 @@ from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 from tunepipe.packaging.thin import is_running
 
 # Linux stops at 131,071 bytes for one argument (MAX_ARG_STRLEN); the rest is room.
-MAX_ARGUMENT_BYTES = 112 * 1024
+MAX_ARGUMENT_BYTES = 120 * 1024
 
 
 def component(function: Callable[..., Any]) -> Any:

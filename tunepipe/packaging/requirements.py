@@ -11,6 +11,7 @@ KFP = "kfp==2.17.0"
 # looks for it and does without (vllm, bitsandbytes).
 PINS = {
     "accelerate": "accelerate==1.15.0",
+    "boto3": "boto3==1.44.8",
     "datasets": "datasets==5.2.0",
     "google.auth": "google-auth==2.62.2",
     "google.cloud.aiplatform_v1": "google-cloud-aiplatform==1.165.1",

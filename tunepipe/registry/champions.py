@@ -14,8 +14,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from tunepipe.errors import UsageError
-from tunepipe.gcp import storage
-from tunepipe.gcp.ledger import Ledger
+from tunepipe.stores import storage
+from tunepipe.stores.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _moves(registry: str) -> Ledger:
 
 
 def _kept(registry: str, model: str, version: int) -> str:
-    if storage.is_gcs(registry) or not Path(model).is_dir():
+    if storage.is_object(registry) or not Path(model).is_dir():
         return model
     # Absolute: the next run may be started from another folder.
     folder = Path(registry).resolve() / "models" / f"{version:06d}"

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunepipe.data.predictions import Prediction
-from tunepipe.gcp import storage
 from tunepipe.registry import champions
+from tunepipe.stores import storage
 
 # The smallest hashes of a set tell how much of it another set shares, to about 0.1.
 _KEPT_HASHES, _HASH_DIGITS = 32, 8

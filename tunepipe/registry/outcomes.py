@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from tunepipe.gcp import storage
 from tunepipe.registry.champions import address
+from tunepipe.stores import storage
 
 
 @dataclass(frozen=True)

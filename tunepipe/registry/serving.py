@@ -14,9 +14,10 @@ from typing import Any
 from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
 from tunepipe.errors import UsageError
-from tunepipe.gcp import clients, storage
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.registry.endpoints import SERVED, Deployment
+from tunepipe.stores import storage
 
 LABEL = "tunepipe_serves"
 _OPERATION_SECONDS = 3600.0  # a large model takes most of an hour to be deployed

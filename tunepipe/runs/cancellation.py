@@ -18,7 +18,7 @@ from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import pipeline_jobs
-from tunepipe.gcp.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
+from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
 from tunepipe.gcp.genai import told
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.retries import retry

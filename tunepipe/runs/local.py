@@ -23,10 +23,10 @@ from tunepipe import errors, progress
 from tunepipe.backends.local import backend as local
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import write_json
-from tunepipe.gcp.generations import guarded, identity
 from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.progress_display import View, view
+from tunepipe.stores.generations import guarded, identity
 
 # The results that people open, with the step and the output that make each.
 _RESULTS = {

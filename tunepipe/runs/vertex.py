@@ -11,7 +11,7 @@ from typing import Any
 
 from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import launcher, pipeline_jobs, storage
+from tunepipe.gcp import launcher, pipeline_jobs
 from tunepipe.gcp.advice import advice
 from tunepipe.gcp.clients import explained
 from tunepipe.gcp.labels import RUN_ID_LABEL
@@ -19,6 +19,7 @@ from tunepipe.gcp.retries import retry
 from tunepipe.notifications.message import run_page
 from tunepipe.runs.progress_display import View
 from tunepipe.runs.vertex_request import RUN_LABEL, Request
+from tunepipe.stores import storage
 
 _STATES = {
     "SKIPPED": "cached",  # a hit of the execution cache

@@ -24,8 +24,8 @@ from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import storage
-from tunepipe.gcp.generations import guarded, identity
+from tunepipe.stores import storage
+from tunepipe.stores.generations import guarded, identity
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
 from tunepipe.packaging.installed import content_hash

@@ -14,7 +14,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.gcp import rest as google_rest
-from tunepipe.gcp import storage
+from tunepipe.stores import storage
 
 OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
 

@@ -21,9 +21,9 @@ from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit, predict_rows
-from tunepipe.gcp.generations import identity
+from tunepipe.stores.generations import identity
 from tunepipe.gcp.retries import status_of
-from tunepipe.gcp.storage import load_step
+from tunepipe.stores.storage import load_step
 from tunepipe.steps.artifacts import Artifact
 
 

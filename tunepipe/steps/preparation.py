@@ -9,11 +9,11 @@ from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
-from tunepipe.gcp.generations import identity
-from tunepipe.gcp.storage import local_files
 from tunepipe.registry import data_history, looks
 from tunepipe.steps.cloud_checks import check_step
 from tunepipe.steps.promotion import lookup_step
+from tunepipe.stores.generations import identity
+from tunepipe.stores.storage import local_files
 
 
 class Prepared(NamedTuple):

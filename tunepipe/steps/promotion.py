@@ -11,10 +11,10 @@ from typing import Any
 
 from tunepipe.errors import CloudError, DataError, UsageError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import storage
 from tunepipe.registry import champions as moves
 from tunepipe.registry import endpoints as deployments
 from tunepipe.registry import vertex_alias as champion_alias
+from tunepipe.stores import storage
 
 
 def lookup_step(registry: str) -> moves.Move | None:
@@ -120,7 +120,7 @@ def serves(model: str) -> bool:
     if "/endpoints/" in model:
         with google_clients.explained(model):
             return google_clients.endpoint_exists(model)
-    elsewhere = model.startswith("projects/") or storage.is_gcs(model)
+    elsewhere = model.startswith("projects/") or storage.is_object(model)
     return elsewhere or Path(model).is_dir()
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from tunepipe.data.predictions import read
 from tunepipe.errors import TunepipeError
 from tunepipe.files import replacing
-from tunepipe.gcp import storage
 from tunepipe.registry.outcomes import Outcome, record
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
 from tunepipe.steps.artifacts import Artifact, paths_of
+from tunepipe.stores import storage
 
 _TYPES = frozenset(("image/png", "image/jpeg", "image/webp", "image/gif"))
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -125,8 +125,8 @@ class Thumbnails:
         return {"mime_type": kind, "uri": uri, "image": image}
 
     def _read(self, uri: str) -> str:
-        """Read a file of Cloud Storage in base64; "" where it is too large or cannot be read."""
-        if not storage.is_gcs(uri) or not self._files_left:
+        """Read an object in base64; "" where it is too large or cannot be read."""
+        if not storage.is_object(uri) or not self._files_left:
             return ""
         self._files_left -= 1
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tunepipe.files import write_json
-from tunepipe.gcp.storage import local_files
 from tunepipe.splitting.split import SplitReport, split
+from tunepipe.stores.storage import local_files
 
 
 def split_step(

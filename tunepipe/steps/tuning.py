@@ -25,7 +25,7 @@ from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, TunepipeError, UnreachableError
 from tunepipe.evaluation.ask import ask_all
 from tunepipe.files import write_json
-from tunepipe.gcp.storage import local_files, write_file
+from tunepipe.stores.storage import local_files, write_file
 from tunepipe.steps.artifacts import Artifact, point_at
 
 _SELECTION_FRACTION = 0.1

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tunepipe.errors import DataError
 from tunepipe.files import write_json
-from tunepipe.gcp import storage
 from tunepipe.reporting.validation_page import write_validation_page
+from tunepipe.stores import storage
 from tunepipe.validation.merge import merge
 from tunepipe.validation.report import Report
 from tunepipe.validation.shard import write_part

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
-from tunepipe.gcp import storage
 from tunepipe.gcp.labels import KEY_CHARACTERS
+from tunepipe.stores import storage
 
 IN_IMAGE = "image"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip's least date: the same code, the same bytes

@@ -12,11 +12,11 @@ from tunepipe.backends.custom.options import CustomOptions
 from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
 from tunepipe.errors import TunepipeError
-from tunepipe.gcp import clients, storage
-from tunepipe.gcp.claimed_jobs import ClaimedJobs
-from tunepipe.gcp.claims import WaitingError
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS
-from tunepipe.gcp.launcher import State, Status
+from tunepipe.gcp.launcher import State, Status, WaitingError
+from tunepipe.stores import storage
+from tunepipe.stores.claimed_jobs import ClaimedJobs
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}

@@ -18,8 +18,9 @@ from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
-from tunepipe.gcp import clients, launcher, storage
-from tunepipe.gcp.claims import Waiters, run_of_step
+from tunepipe.gcp import clients, launcher
+from tunepipe.stores import storage
+from tunepipe.stores.claims import Waiters, run_of_step
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 

@@ -19,12 +19,13 @@ from tunepipe.backends.custom.options import CustomOptions, split_options
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import clients, launcher, storage
-from tunepipe.gcp.claims import Claim, Waiters, claim_uri, run_of_step
-from tunepipe.gcp.generations import identity
+from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.progress import Progress
+from tunepipe.stores import storage
+from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
+from tunepipe.stores.generations import identity
 
 LEASE_SECONDS, SETTLE_SECONDS = 90.0, 600.0
 # What a job of answers takes over from that of the tuning.

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.gcp.claimed_jobs import ClaimedJobs
-from tunepipe.gcp.claims import WaitingError
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.genai import as_google_core, client, place_of
-from tunepipe.gcp.launcher import State, Status
+from tunepipe.gcp.launcher import State, Status, WaitingError
+from tunepipe.stores.claimed_jobs import ClaimedJobs
 
 CREATE_SECONDS = 3 * CALL_SECONDS
 _ENDED = {"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"}

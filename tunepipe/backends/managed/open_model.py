@@ -16,9 +16,9 @@ from tunepipe.backends.managed.parameters import TuningJob
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import UsageError
-from tunepipe.gcp import storage
 from tunepipe.gcp.genai import told
 from tunepipe.progress import Progress
+from tunepipe.stores import storage
 
 BACKEND = "open-model"
 _FORMATS = ("messages", "prompt-completion")

@@ -12,8 +12,8 @@ from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Source, format_of
 from tunepipe.errors import DataError, UsageError
-from tunepipe.gcp import storage
-from tunepipe.gcp.storage import local_files
+from tunepipe.stores import storage
+from tunepipe.stores.storage import local_files
 
 _PLACES_SHOWN = 5
 

@@ -26,13 +26,13 @@ from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, launcher
-from tunepipe.gcp.claims import Claim, Waiters, claim_uri, run_of_step
 from tunepipe.gcp.genai import told
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import by_the_token
 from tunepipe.progress import Progress
+from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
 
 # What is ours, or the pipeline's, and no business of the job's.
 _OUR_OPTIONS = frozenset(

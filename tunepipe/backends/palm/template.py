@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import outbound, storage
+from tunepipe.gcp import outbound
+from tunepipe.stores import storage
 from tunepipe.gcp.rest import RefusedError, access_token
 
 _FETCH_SECONDS = 60.0

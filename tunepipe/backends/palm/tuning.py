@@ -19,14 +19,15 @@ from tunepipe.backends.palm.parameters import family, row_limits, template_param
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import launcher, pipeline_jobs, storage
-from tunepipe.gcp.claims import Waiters, run_of_step
+from tunepipe.gcp import launcher, pipeline_jobs
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.pipeline_jobs import PipelineJobs
 from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import by_the_hour
 from tunepipe.progress import Progress
+from tunepipe.stores import storage
+from tunepipe.stores.claims import Waiters, run_of_step
 
 _OUR_OPTIONS = frozenset(
     (

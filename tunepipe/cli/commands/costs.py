@@ -133,7 +133,7 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
 
 def _actual(tasks: Sequence[Any]) -> float | None:
     """Read what the tuning step says that its job has cost; None where it does not say."""
-    from tunepipe.gcp import storage
+    from tunepipe.stores import storage
 
     for task in tasks:
         found = task.outputs["tuning"].artifacts if "tuning" in task.outputs else ()

@@ -183,8 +183,8 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
 
     A bucket that is not the runs' own would make an endpoint that a rollback goes to look idle.
     """
-    from tunepipe.gcp import storage
     from tunepipe.registry import champions as registry
+    from tunepipe.stores import storage
 
     files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
     told = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]

@@ -100,7 +100,7 @@ def plan(
     context: typer.Context,
     dataset: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATASET]...", help="Paths, gs:// URIs or globs; else --rows."),
+        typer.Argument(metavar="[DATASET]...", help="Paths, URIs (gs, s3) or globs; else --rows."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Training rows, in place of DATASET.")

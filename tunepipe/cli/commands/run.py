@@ -46,7 +46,7 @@ _PLACE = (
 def run(
     context: typer.Context,
     dataset: Annotated[
-        str, typer.Option(metavar="DATASET", help="A path, a gs:// URI, or a glob of either.")
+        str, typer.Option(metavar="DATASET", help="A path, a gs:// or s3:// URI, or a glob.")
     ],
     backend: options.Backend = "",
     region: options.Region = "",

@@ -25,7 +25,7 @@ BETTER, WORSE, NOT_WORSE = "better", "worse", "not-worse"
 
 def score(
     context: typer.Context,
-    predictions: Annotated[str, typer.Argument(help="A predictions file: path, gs:// URI or - .")],
+    predictions: Annotated[str, typer.Argument(help="A predictions file: path, URI or - .")],
     baseline: Annotated[
         str, typer.Option(metavar="FILE", help="Another model's answers to the same rows.")
     ] = "",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def split(
     context: typer.Context,
-    dataset: Annotated[list[str], typer.Argument(help="Paths, gs:// URIs or globs, or - .")],
+    dataset: Annotated[list[str], typer.Argument(help="Paths, URIs (gs, s3) or globs, or - .")],
     train: Annotated[str, typer.Option(metavar="FILE", help="Where the training rows go.")],
     eval: Annotated[str, typer.Option(metavar="FILE", help="Where the held-out rows go.")],
     eval_fraction: options.EvalFraction = 0.1,

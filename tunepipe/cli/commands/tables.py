@@ -112,7 +112,7 @@ def _take(source: str, sha256: str, current: dict[str, object]) -> None:
 
 def _read(source: str, sha256: str) -> bytes:
     """Read tables from a file, Cloud Storage or the web; these only with their hash."""
-    from tunepipe.gcp import storage
+    from tunepipe.stores import storage
 
     if source.startswith("http://"):
         raise UsageError("the connection is not encrypted", where=source, fix="use https://")
@@ -120,7 +120,7 @@ def _read(source: str, sha256: str) -> bytes:
         if not sha256:
             raise UsageError("--sha256 is required for tables from the web", where=source)
         return _fetch(source)
-    if not storage.is_gcs(source) and not Path(source).is_file():
+    if not storage.is_object(source) and not Path(source).is_file():
         raise UsageError("file not found", where=source, fix="check the path")
     if storage.stat(source).bytes > _BYTES_MAX:
         raise UsageError(f"larger than {_BYTES_MAX >> 20} MiB", where=source)

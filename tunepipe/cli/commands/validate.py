@@ -12,7 +12,7 @@ from tunepipe.cli.inputs import STDIN, expanded, validated_files, written
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same
-from tunepipe.gcp import storage
+from tunepipe.stores import storage
 from tunepipe.validation.problems import CODES
 
 _SHOWN_OF_EACH = 3
@@ -108,7 +108,8 @@ if TYPE_CHECKING:
 def validate(
     context: typer.Context,
     dataset: Annotated[
-        list[str], typer.Argument(help="Paths, gs:// URIs or globs, one dataset together, or - .")
+        list[str],
+        typer.Argument(help="Paths, URIs (gs, s3) or globs, one dataset together, or - ."),
     ],
     format: options.Format = "auto",
     model: Annotated[

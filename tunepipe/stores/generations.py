@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.data.fingerprint import combined, fingerprint
-from tunepipe.gcp import storage
+from tunepipe.stores import storage
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunepipe.gcp.claims import CREATED, CREATING, Claim, WaitingError
+from tunepipe.gcp.launcher import WaitingError
 from tunepipe.gcp.retries import may_have_taken_effect
+from tunepipe.stores.claims import CREATED, CREATING, Claim
 
 
 @dataclass

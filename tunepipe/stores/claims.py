@@ -18,19 +18,13 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from tunepipe.errors import CloudError
-from tunepipe.gcp import storage
 from tunepipe.gcp.labels import run_id
-from tunepipe.gcp.ledger import Ledger, Record
+from tunepipe.gcp.launcher import WaitingError
+from tunepipe.stores import storage
+from tunepipe.stores.ledger import Ledger, Record
 
 CLAIMED, CREATING, CREATED, ENDED = "claimed", "creating", "created", "ended"
 _FOLDER = "tunepipe"
-
-
-class WaitingError(CloudError):
-    """It is not known yet whether a job has to be created; the launcher asks again."""
-
-    code = 503
 
 
 @dataclass
@@ -184,4 +178,5 @@ def keys_of(bucket: str, run: str) -> list[str]:
 
 
 def _root(bucket: str) -> str:
-    return f"gs://{storage.parse(bucket).bucket}/{_FOLDER}"
+    place = storage.parse(bucket)
+    return f"{place.scheme}://{place.bucket}/{_FOLDER}"

@@ -3,7 +3,7 @@
 import pytest
 
 from tunepipe.errors import UsageError
-from tunepipe.gcp.storage import load_step, local_files
+from tunepipe.stores.storage import load_step, local_files
 
 
 def test_rows_of_many_files_are_one_file_and_no_row_grows_together(tmp_path):

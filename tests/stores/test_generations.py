@@ -6,7 +6,7 @@ import pytest
 
 from tunepipe.data.fingerprint import combined
 from tunepipe.errors import UsageError
-from tunepipe.gcp.generations import identity
+from tunepipe.stores.generations import identity
 
 
 def test_the_fingerprint_is_the_sha256_of_the_bytes(tmp_path):

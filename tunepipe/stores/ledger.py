@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.gcp import storage
-from tunepipe.gcp.storage import ConflictError
+from tunepipe.stores import storage
+from tunepipe.stores.storage import ConflictError
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Ledger:
         """
         data = json.dumps(dict(fields), ensure_ascii=False, indent=1).encode()
         try:
-            storage.write_bytes(data, self.address(after + 1), if_generation=0)
+            storage.write_bytes(data, self.address(after + 1), must_be_new=True)
         except ConflictError:
             return False
         return True

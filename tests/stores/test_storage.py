@@ -3,21 +3,28 @@
 import gzip
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.standin import s3 as s3_standin
 from tests.standin.process import StandIn
+from tests.standin.s3 import S3Server
 from tests.standin.session import BUCKET, PROJECT
-from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import storage
+from tunepipe.errors import CloudError, LimitError, UsageError
+from tunepipe.stores import cloud_storage, storage
+from tunepipe.stores import s3 as s3_store
 
 
-@pytest.fixture(params=["path", "gs"])
+@pytest.fixture(params=["path", "gs", "s3", "minio"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "path":
         return str(tmp_path)
+    if request.param in ("s3", "minio"):
+        request.getfixturevalue("s3")
+        return f"{request.param}://{s3_standin.BUCKET}/{tmp_path.name}"
     request.getfixturevalue("cloud")
     return f"gs://{BUCKET}/{tmp_path.name}"
 
@@ -70,7 +77,7 @@ def test_what_is_not_there_is_told_by_name(root: str) -> None:
         assert caught.value.where == uri
 
 
-@pytest.mark.parametrize("uri", ["gs://", "gs:///x", "s3://b/x"])
+@pytest.mark.parametrize("uri", ["gs://", "gs:///x", "s3://", "http://b/x", "rows.jsonl"])
 def test_other_addresses_are_refused(uri: str) -> None:
     with pytest.raises(UsageError):
         storage.parse(uri)
@@ -88,13 +95,12 @@ def test_a_pinned_generation_is_that_version_or_nothing(cloud: StandIn) -> None:
         storage.read_bytes(first.uri)
 
 
-def test_of_two_writers_the_later_learns_of_the_first(cloud: StandIn) -> None:
-    uri = f"gs://{BUCKET}/champion.json"
-    made = storage.write_bytes(b"one", uri, if_generation=0)
-    with pytest.raises(UsageError, match="meanwhile"):
-        storage.write_bytes(b"two", uri, if_generation=0)
-    storage.write_bytes(b"two", uri, if_generation=int(made.generation))
-    assert storage.read_bytes(uri) == b"two"
+def test_of_two_writers_the_later_learns_of_the_first(root: str) -> None:
+    uri = f"{root}/champion.json"
+    storage.write_bytes(b"one", uri, must_be_new=True)
+    with pytest.raises(storage.ConflictError):
+        storage.write_bytes(b"two", uri, must_be_new=True)
+    assert storage.read_bytes(uri) == b"one"
 
 
 def test_a_new_file_is_there_whole_or_not_at_all(
@@ -109,9 +115,9 @@ def test_a_new_file_is_there_whole_or_not_at_all(
     with monkeypatch.context() as patched:
         patched.setattr(os, "link", killed)
         with pytest.raises(KeyboardInterrupt):
-            storage.write_bytes(b"first", place, if_generation=0)
+            storage.write_bytes(b"first", place, must_be_new=True)
     assert list((tmp_path / "moves").iterdir()) == []
-    storage.write_bytes(b"first", place, if_generation=0)
+    storage.write_bytes(b"first", place, must_be_new=True)
     assert [one.read_bytes() for one in (tmp_path / "moves").iterdir()] == [b"first"]
 
 
@@ -127,9 +133,9 @@ def test_a_new_file_takes_no_other_files_place(
     if not has_links:
         monkeypatch.setattr(os, "link", refuse)
     place = str(tmp_path / "1.json")
-    storage.write_bytes(b"first", place, if_generation=0)
+    storage.write_bytes(b"first", place, must_be_new=True)
     with pytest.raises(UsageError, match="there already"):
-        storage.write_bytes(b"second", place, if_generation=0)
+        storage.write_bytes(b"second", place, must_be_new=True)
     assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"first"]
 
 
@@ -203,7 +209,7 @@ def test_a_project_that_pays_is_named_where_the_bucket_asks_for_one(
     cloud.ask("facts", {"requester_pays": True})
     with pytest.raises(CloudError, match="requester pays") as caught:
         storage.read_bytes(uri)
-    assert "TUNEPIPE_USER_PROJECT" in caught.value.fix
+    assert "--user-project" in caught.value.fix
     labels = {"tunepipe_user_project": PROJECT}
     monkeypatch.setenv("VERTEX_AI_PIPELINES_RUN_LABELS", json.dumps(labels))
     assert storage.read_bytes(uri) == b"x"
@@ -223,7 +229,7 @@ HICCUPS = [
 def test_a_hiccup_is_waited_out_wherever_it_happens(
     cloud: StandIn, monkeypatch: pytest.MonkeyPatch, method: str, fault: dict[str, Any]
 ) -> None:
-    storage._client.cache_clear()  # a client that has no token yet
+    cloud_storage._client.cache_clear()  # a client that has no token yet
     cloud.fault(method, **fault)
     uri = f"gs://{BUCKET}/hiccup"
     storage.write_bytes(b"x" * 100, uri)
@@ -277,3 +283,81 @@ def test_an_overwritten_object_under_retention_is_refused_in_googles_words(cloud
         storage.write_bytes(b"y", uri)
     assert "another bucket" in caught.value.fix
     storage.write_new(b"x", uri)  # what is there already is not written again
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+def test_an_object_of_s3_is_pinned_by_its_version_or_its_etag(
+    s3: S3Server, versioned: bool
+) -> None:
+    import boto3
+
+    if versioned:
+        boto3.resource("s3").BucketVersioning(s3_standin.BUCKET).enable()
+    uri = f"s3://{s3_standin.BUCKET}/a#b"
+    first = storage.write_bytes(b"first", uri)
+    assert first.uri.startswith(f"{uri}#{'version' if versioned else 'etag'}=")
+    assert storage.stat(first.uri) == first
+    storage.write_bytes(b"second", uri)
+    assert storage.read_bytes(uri) == b"second"
+    if versioned:
+        assert storage.read_bytes(first.uri) == b"first"
+        return
+    assert not storage.exists(first.uri)
+    with pytest.raises(UsageError, match="object"):
+        storage.read_bytes(first.uri)
+
+
+def test_a_write_whose_answer_was_lost_is_not_a_conflict_with_itself(s3: S3Server) -> None:
+    uri = f"s3://{s3_standin.BUCKET}/claim"
+    storage.write_bytes(b"x", f"{uri}-before", must_be_new=True)
+    s3.faults = ["after"]
+    storage.write_bytes(b"mine", uri, must_be_new=True)
+    s3.faults = ["before", "before"]
+    assert storage.read_bytes(uri) == b"mine"
+
+
+def test_of_many_writers_of_a_new_object_one_wins(s3: S3Server) -> None:
+    uri = f"minio://{s3_standin.BUCKET}/claim"
+
+    def write(number: int) -> bool:
+        try:
+            storage.write_bytes(str(number).encode(), uri, must_be_new=True)
+        except storage.ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        winners = list(threads.map(write, range(8)))
+    assert winners.count(True) == 1
+    assert storage.read_bytes(uri) == str(winners.index(True)).encode()
+
+
+def test_a_store_without_conditional_writes_is_refused(s3: S3Server) -> None:
+    s3.conditional_writes = False
+    with pytest.raises(LimitError, match="If-None-Match"):
+        storage.write_bytes(b"x", f"s3://{s3_standin.BUCKET}/claim", must_be_new=True)
+    assert storage.matching_files(f"s3://{s3_standin.BUCKET}/**") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [
+        ("s3://no-bucket-of-this-name/x", "there is no bucket of this name"),
+        (f"s3://{s3_standin.BUCKET}/none", "object not found"),
+        (f"s3://{s3_standin.BUCKET}", "names a bucket"),
+    ],
+)
+def test_s3_says_what_is_missing(s3: S3Server, uri: str, found: str) -> None:
+    with pytest.raises(UsageError, match=found):
+        storage.read_bytes(uri)
+
+
+def test_a_store_that_cannot_be_reached_is_named_with_its_address(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunepipe.stores.objects._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setenv("MINIO_ENDPOINT", "127.0.0.1:9")
+    s3_standin.forget(s3_store)
+    with pytest.raises(CloudError) as caught:
+        storage.stat("minio://bucket/x")
+    assert "127.0.0.1:9" in caught.value.where

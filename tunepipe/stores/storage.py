@@ -1,0 +1,275 @@
+"""Files by path or by URI, through one set of functions.
+
+gs:// is Google Cloud Storage; s3:// is Amazon S3 or a server that speaks its protocol; minio:// is
+the store that Kubeflow Pipelines brings. A URI may end in `#VERSION`: then exactly that version of
+the object is read, whatever has been written over it since. Local paths need no store's package.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from tunepipe.errors import UsageError
+from tunepipe.files import replacing
+from tunepipe.stores.objects import (
+    ConflictError,
+    ObjectStore,
+    Stat,
+    has_wildcard,
+    is_gcs,
+    is_object,
+    parse,
+)
+
+__all__ = ["ConflictError", "Stat", "is_gcs", "is_object", "parse"]
+
+
+def exists(uri: str) -> bool:
+    """Return True if the file is there.
+
+    Raises:
+        CloudError: The store refused the question.
+    """
+    return _store(uri).exists(parse(uri)) if is_object(uri) else Path(uri).is_file()
+
+
+def stat(uri: str) -> Stat:
+    """Look a file up.
+
+    Raises:
+        UsageError: The file is not there.
+        CloudError: The store refused the question.
+    """
+    if is_object(uri):
+        return _store(uri).stat(parse(uri))
+    with _explained(uri):
+        return Stat(uri, "", Path(uri).stat().st_size)
+
+
+def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
+    """Read a file, or the part of it from `start` up to but without `end`, in bytes.
+
+    Raises:
+        UsageError: There is no such file.
+        CloudError: The store refused.
+    """
+    if end is not None and end <= start:
+        return b""
+    with open_reader(uri) as file:
+        file.seek(start)
+        return file.read() if end is None else file.read(end - start)
+
+
+@contextmanager
+def open_reader(uri: str) -> Iterator[BinaryIO]:
+    """Open a file for reading, seekable; of an object only the ranges asked for are fetched.
+
+    Yields:
+        The open file. An object is pinned to the version it has when it is opened, so a file that
+        is replaced meanwhile is never read half old, half new.
+
+    Raises:
+        UsageError: There is no such file.
+        CloudError: The store refused.
+    """
+    with open_file(uri) as file:
+        yield file
+
+
+def size_of(uri: str) -> int | None:
+    """Return a file's size in bytes, or None where there is no such file.
+
+    Raises:
+        CloudError: Cloud Storage refused.
+    """
+    try:
+        return stat(uri).bytes
+    except UsageError:
+        return None
+
+
+def open_file(uri: str) -> BinaryIO:
+    """Open a file for reading, as `open_reader` does, and leave it to the caller to close it."""
+    if is_object(uri):
+        return _store(uri).open(parse(uri))
+    with _explained(uri):
+        return Path(uri).open("rb")
+
+
+def write_file(local: str, uri: str, *, must_be_new: bool = False) -> Stat:
+    """Copy a local file to a path or an object.
+
+    Args:
+        local: The file to copy.
+        uri: Where it goes; what is there is replaced.
+        must_be_new: Replace nothing; of several processes that write it, one alone succeeds.
+
+    Raises:
+        UsageError: `local` is not there.
+        ConflictError: The object is there already, and must not be.
+        CloudError: The store refused.
+    """
+    with _explained(local):
+        Path(local).open("rb").close()  # a missing file is not the store's fault
+    if is_object(uri):
+        return _store(uri).write(parse(uri), Path(local), must_be_new=must_be_new)
+    return write_bytes(Path(local).read_bytes(), uri, must_be_new=must_be_new)
+
+
+def write_bytes(data: bytes, uri: str, *, must_be_new: bool = False) -> Stat:
+    """Write bytes to a path or an object; see `write_file`."""
+    if is_object(uri):
+        return _store(uri).write(parse(uri), data, must_be_new=must_be_new)
+    _write_path(data, Path(uri), must_be_new=must_be_new)
+    return Stat(uri, "", len(data))
+
+
+def write_new(data: bytes, uri: str) -> None:
+    """Write bytes where no file is; one that holds the same bytes is left as it is.
+
+    A bucket with a retention policy takes new objects and no changes, so a repeated step must not
+    write again what it has written.
+    """
+    if not (exists(uri) and read_bytes(uri) == data):
+        write_bytes(data, uri)
+
+
+def _write_path(data: bytes, path: Path, *, must_be_new: bool) -> None:
+    if not must_be_new:
+        with replacing(path, "wb") as file:
+            file.write(data)
+        return
+    written = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with replacing(written, "wb") as file:
+        file.write(data)
+    try:
+        _place(written, path)
+    except FileExistsError as error:
+        raise ConflictError("this file is there already", where=str(path)) from error
+    finally:
+        written.unlink()
+
+
+def _place(written: Path, path: Path) -> None:
+    """Give a file its name, whole or not at all; of two that do so at once, one wins."""
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, such as a mounted bucket
+        with path.open("xb") as file:
+            file.write(written.read_bytes())
+
+
+def list_files(pattern: str) -> list[str]:
+    """List the files that a path, a URI or a glob of either names, sorted.
+
+    Args:
+        pattern: `*` and `?` stop at a slash, `**` does not. A name without a wildcard is
+            returned as it is, without looking whether it is there; so is the name of a local file
+            that is there, whatever characters it has.
+
+    Raises:
+        UsageError: A wildcard that matches nothing.
+        CloudError: The store refused.
+    """
+    if not has_wildcard(pattern) or (not is_object(pattern) and Path(pattern).is_file()):
+        return [pattern]
+    files = matching_files(pattern)
+    if not files:
+        raise UsageError("no file matches", where=pattern, fix="check the folder and the wildcard")
+    return files
+
+
+def matching_files(pattern: str) -> list[str]:
+    """List the files that a glob names, sorted; none is no error.
+
+    Raises:
+        UsageError: The bucket is not there.
+        CloudError: The store refused.
+    """
+    if is_object(pattern):
+        return _store(pattern).matching(parse(pattern))
+    return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+
+
+def _store(uri: str) -> ObjectStore:
+    return _store_of(uri.partition(":")[0])
+
+
+@cache
+def _store_of(scheme: str) -> ObjectStore:
+    if scheme == "gs":
+        from tunepipe.stores.cloud_storage import CloudStorage
+
+        return CloudStorage()
+    from tunepipe.stores.s3 import S3
+
+    return S3()
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn what the operating system says of a local file into tunepipe's errors."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot be read or written: {error.strerror}", where=path, fix="check the path"
+        ) from error
+
+
+_BLOCK_BYTES = 1 << 20
+
+
+@contextmanager
+def local_files(dataset_uri: str) -> Iterator[list[str]]:
+    """Give the paths of a dataset's files; what lies elsewhere is copied for the while.
+
+    Args:
+        dataset_uri: A path, a URI, or a glob of either.
+
+    Yields:
+        The paths, in the order of the URIs.
+    """
+    uris = list_files(dataset_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        yield [
+            _copy(uri, Path(folder) / str(number)) if is_object(uri) else uri
+            for number, uri in enumerate(uris)
+        ]
+
+
+def load_step(dataset_uri: str, path: str) -> None:
+    """Write the rows of all files of a dataset into one; no dataset gives an empty file."""
+    with replacing(path, "wb") as target:
+        for uri in list_files(dataset_uri) if dataset_uri else ():
+            with open_reader(uri) as source:
+                _append(source, target)
+
+
+def _append(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a file and end its last line, so that the next file's first row stays whole."""
+    block = b"\n"
+    while more := source.read(_BLOCK_BYTES):
+        block = more
+        target.write(block)
+    if not block.endswith(b"\n"):
+        target.write(b"\n")
+
+
+def _copy(uri: str, folder: Path) -> str:
+    folder.mkdir()
+    copy = folder / parse(uri).name.rpartition("/")[2]  # people see the name in messages
+    with open_reader(uri) as source, copy.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return str(copy)
