@@ -17,8 +17,8 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.cli import main
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients
-from tunepipe.stores.claims import Waiters
 from tunepipe.runs import cancellation
+from tunepipe.stores.claims import Waiters
 
 PLACE = f"projects/{PROJECT}/locations/{REGION}"
 SPEC = {

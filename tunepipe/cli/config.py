@@ -26,8 +26,8 @@ from tunepipe.catalog.tables import Table, merged
 from tunepipe.errors import UsageError
 from tunepipe.files import unreadable
 from tunepipe.gcp.outbound import ALLOW_PRIVATE
-from tunepipe.stores.storage import USER_PROJECT
 from tunepipe.progress import VARIABLE as PROGRESS_VARIABLE
+from tunepipe.stores.cloud_storage import USER_PROJECT
 
 FILE = "tunepipe.toml"
 UPDATES = "tunepipe-tables.toml"

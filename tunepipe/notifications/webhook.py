@@ -11,9 +11,9 @@ from typing import Any
 
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.gcp import outbound
-from tunepipe.stores import storage
 from tunepipe.gcp.retries import retry
 from tunepipe.gcp.secrets import is_secret, read_secret
+from tunepipe.stores import storage
 
 _CALL_SECONDS = 20.0
 _ATTEMPTS = 4
@@ -30,13 +30,13 @@ def check_place(place: str, *, in_cloud: bool) -> None:
     Raises:
         UsageError: It is the address itself, or cannot be read where the run is.
     """
-    if "://" in place and not storage.is_gcs(place):
+    if "://" in place and not storage.is_object(place):
         raise UsageError(
             "this is an address, which is a secret; say where it is kept",
             where="--notify",
             fix="projects/P/secrets/NAME of Secret Manager, a gs:// URI, or a file for local runs",
         )
-    if place and in_cloud and not (storage.is_gcs(place) or is_secret(place)):
+    if place and in_cloud and not (storage.is_object(place) or is_secret(place)):
         raise UsageError(
             "a run in the cloud cannot read this place",
             where=f"--notify {place}",

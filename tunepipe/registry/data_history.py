@@ -16,11 +16,11 @@ from tunepipe.data.diff import Difference, State
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
+from tunepipe.registry import champions as moves
+from tunepipe.registry.outcomes import Outcome, record
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
 from tunepipe.stores.storage import local_files
-from tunepipe.registry import champions as moves
-from tunepipe.registry.outcomes import Outcome, record
 
 CHANGED, UNCHANGED = "changed", "unchanged"
 

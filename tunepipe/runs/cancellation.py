@@ -18,11 +18,11 @@ from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import pipeline_jobs
-from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
 from tunepipe.gcp.genai import told
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.retries import retry
 from tunepipe.runs.vertex import RunStatus, resource_name, status
+from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
 
 _POLL_SECONDS = 2.0
 _BRIEFLY_SECONDS = 60.0

@@ -25,6 +25,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.stores import storage
+from tunepipe.stores.cloud_storage import payer_label
 from tunepipe.stores.generations import guarded, identity
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
@@ -450,7 +451,7 @@ def _job(
         "labels": {
             **run.labels,
             **labels,
-            **storage.payer_label(),
+            **payer_label(),
             "tunepipe_backend": run.backend,
             "tunepipe_code": content_hash()[:16],
         },

@@ -21,10 +21,10 @@ from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit, predict_rows
-from tunepipe.stores.generations import identity
 from tunepipe.gcp.retries import status_of
-from tunepipe.stores.storage import load_step
 from tunepipe.steps.artifacts import Artifact
+from tunepipe.stores.generations import identity
+from tunepipe.stores.storage import load_step
 
 
 @dataclass(frozen=True)

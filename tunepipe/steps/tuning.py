@@ -25,8 +25,8 @@ from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, TunepipeError, UnreachableError
 from tunepipe.evaluation.ask import ask_all
 from tunepipe.files import write_json
-from tunepipe.stores.storage import local_files, write_file
 from tunepipe.steps.artifacts import Artifact, point_at
+from tunepipe.stores.storage import local_files, write_file
 
 _SELECTION_FRACTION = 0.1
 _SELECTION_ROWS_MIN, _SELECTION_ROWS_MAX = 8, 300

@@ -23,6 +23,7 @@ from tunepipe.stores.objects import (
 )
 
 USER_PROJECT = "TUNEPIPE_USER_PROJECT"
+_PAYER_LABEL = "tunepipe_user_project"
 
 
 class CloudStorage(ObjectStore):
@@ -118,9 +119,15 @@ def _client() -> Any:
     return storage.Client(project=None)
 
 
+def payer_label() -> dict[str, str]:
+    """Return the label by which a run's steps learn who pays for requests; {} for nobody."""
+    payer = os.environ.get(USER_PROJECT, "")
+    return {_PAYER_LABEL: payer} if payer else {}
+
+
 def _bucket(name: str) -> Any:
     """Make the bucket; requests to one where the requester pays name the project that pays."""
-    payer = os.environ.get(USER_PROJECT) or run_label("tunepipe_user_project")
+    payer = os.environ.get(USER_PROJECT) or run_label(_PAYER_LABEL)
     return _client().bucket(name, user_project=payer or None)
 
 

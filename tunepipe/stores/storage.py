@@ -55,6 +55,18 @@ def stat(uri: str) -> Stat:
         return Stat(uri, "", Path(uri).stat().st_size)
 
 
+def size_of(uri: str) -> int | None:
+    """Return a file's size in bytes, or None where there is no such file.
+
+    Raises:
+        CloudError: The store refused.
+    """
+    try:
+        return stat(uri).bytes
+    except UsageError:
+        return None
+
+
 def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
     """Read a file, or the part of it from `start` up to but without `end`, in bytes.
 

@@ -19,10 +19,10 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients, launcher
-from tunepipe.stores import storage
-from tunepipe.stores.claims import Waiters, run_of_step
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
+from tunepipe.stores import storage
+from tunepipe.stores.claims import Waiters, run_of_step
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:

@@ -188,7 +188,7 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
 
     files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
     told = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
-    named = {str(place).rstrip("/") for place in told if storage.is_gcs(str(place))}
+    named = {str(place).rstrip("/") for place in told if storage.is_object(str(place))}
     places = named | {file.rpartition("/moves/")[0] for file in files}
     return [registry.history(place) for place in sorted(places)]
 
