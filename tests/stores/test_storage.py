@@ -209,12 +209,12 @@ def test_a_project_that_pays_is_named_where_the_bucket_asks_for_one(
     cloud.ask("facts", {"requester_pays": True})
     with pytest.raises(CloudError, match="requester pays") as caught:
         storage.read_bytes(uri)
-    assert "--user-project" in caught.value.fix
+    assert "TUNEPIPE_USER_PROJECT" in caught.value.fix
     labels = {"tunepipe_user_project": PROJECT}
     monkeypatch.setenv("VERTEX_AI_PIPELINES_RUN_LABELS", json.dumps(labels))
     assert storage.read_bytes(uri) == b"x"
     monkeypatch.delenv("VERTEX_AI_PIPELINES_RUN_LABELS")
-    monkeypatch.setenv(storage.USER_PROJECT, PROJECT)
+    monkeypatch.setenv(cloud_storage.USER_PROJECT, PROJECT)
     assert storage.list_files(f"gs://{BUCKET}/*") == [uri]
 
 

@@ -37,7 +37,7 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
         folder: Path | None = None
         found: dict[str, str] = {}
         for number, name in enumerate(expanded(datasets)):
-            if name != STDIN and not storage.is_gcs(name):
+            if name != STDIN and not storage.is_object(name):
                 storage.stat(name)
                 found[name] = name
                 continue
@@ -80,7 +80,7 @@ def written(target: str, *, missing_ok: bool = False) -> Iterator[str]:
     Raises:
         CloudError: Cloud Storage refused.
     """
-    if not storage.is_gcs(target):
+    if not storage.is_object(target):
         yield target
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -113,6 +113,6 @@ def validated_files(datasets: Sequence[str], against: Sequence[str] = (), **opti
     from tunepipe.validation.validate import validate
 
     paths, others = expanded(datasets), expanded(against)
-    if any(map(storage.is_gcs, paths + others)):
+    if any(map(storage.is_object, paths + others)):
         options["opener"] = storage.open_file
     return validate(paths, against=others, **options)

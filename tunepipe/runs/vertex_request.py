@@ -24,9 +24,6 @@ from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.stores import storage
-from tunepipe.stores.cloud_storage import payer_label
-from tunepipe.stores.generations import guarded, identity
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
 from tunepipe.packaging.installed import content_hash
@@ -34,6 +31,9 @@ from tunepipe.runs.code import Code, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
 from tunepipe.runs.pipeline_spec import read, with_image
+from tunepipe.stores import storage
+from tunepipe.stores.cloud_storage import payer_label
+from tunepipe.stores.generations import guarded, identity
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"

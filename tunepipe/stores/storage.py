@@ -97,18 +97,6 @@ def open_reader(uri: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def size_of(uri: str) -> int | None:
-    """Return a file's size in bytes, or None where there is no such file.
-
-    Raises:
-        CloudError: Cloud Storage refused.
-    """
-    try:
-        return stat(uri).bytes
-    except UsageError:
-        return None
-
-
 def open_file(uri: str) -> BinaryIO:
     """Open a file for reading, as `open_reader` does, and leave it to the caller to close it."""
     if is_object(uri):
