@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
 
 from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
 from tunepipe.catalog.backends import BACKENDS, PACING_OPTIONS
 from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
@@ -23,24 +26,27 @@ _WHOLE = {
 }
 # What `scoring` may hold besides the pipeline's own parameters.
 SCORING = ("normalize", "missing", "slice_by", "metric_code", *LIMITS)
-# The least, the most, and whether whole numbers alone are taken.
-_NUMBERS: Mapping[str, tuple[float, float, bool]] = {
-    **PACING_OPTIONS,
-    "temperature": (0, 2, False),
-    "top_p": (0, 1, False),
-    "seed": (0, 2**31 - 1, True),
-    "thinking_budget": (-1, 1_000_000, True),
-    "batch_size": (1, 1_000_000, True),
-    "threads": (1, 1024, True),
-}
-_CHOICES = {
-    "request_format": ("chat", "prompt"),
-    "engine": ("transformers", "vllm"),
-    "precision": ("float32", "bfloat16"),
-    "chat": (True, False),
-    "four_bit": (True, False),
-    "thinking_level": ("minimal", "low", "medium", "high"),
-}
+
+
+class Asking(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How models are asked; each backend takes a part of it (`catalog.backends`)."""
+
+    workers: Annotated[int, Meta(ge=0, le=1024)] = 0
+    requests_per_minute: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    attempts: Annotated[int, Meta(ge=1, le=1000)] = 1
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    thinking_budget: Annotated[int, Meta(ge=-1, le=1_000_000)] = 0
+    thinking_level: Literal["minimal", "low", "medium", "high"] = "minimal"
+    request_format: Literal["chat", "prompt"] = "chat"
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    engine: Literal["transformers", "vllm"] = "transformers"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = ""
+    chat: bool = False
+    four_bit: bool = False
 
 
 def check_settings(
@@ -99,18 +105,16 @@ def _check_asking(asking: Any, backend: str) -> None:
     if not isinstance(asking, Mapping):
         raise UsageError("must be a mapping", where="asking", fix='such as {"workers": 8}')
     known = (*PACING_OPTIONS, *BACKENDS[backend].asking)
-    for name, value in asking.items():
-        where = f"asking.{name}"
+    for name in asking:
         if name not in known:
             raise UsageError(
-                "a model is asked with no such setting", where=where, fix=hint(name, known)
+                "a model is asked with no such setting",
+                where=f"asking.{name}",
+                fix=hint(name, known),
             )
-        if name in _NUMBERS:
-            least, most, whole = _NUMBERS[name]
-            check_range(value, where, least, most, whole=whole)
-        elif name in _CHOICES and _small(value) not in _CHOICES[name]:
-            choices = ", ".join(map(str, _CHOICES[name]))
-            raise UsageError(f"{value!r} is not known", where=where, fix=f"one of {choices}")
+    # What this table does not know belongs to the backend, which checks it.
+    fields = Asking.__struct_fields__
+    decode({name: _small(asking[name]) for name in asking if name in fields}, Asking, "asking")
 
 
 def _small(value: Any) -> Any:

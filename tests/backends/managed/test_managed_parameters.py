@@ -139,6 +139,8 @@ REFUSED = [
     (FLASH, {"location": "global"}, LimitError, "region global"),
     (FLASH, {"method": "preference"}, LimitError, "method"),
     (FLASH, {"method": "dpo"}, UsageError, "method"),
+    (FLASH, {"method": "reinforcement"}, LimitError, "method"),
+    (QWEN, {"method": "distillation"}, LimitError, "method"),
     (FLASH, {"beta": 0.1}, UsageError, "beta"),
     (FLASH25, {"method": "preference", "beta": 0}, UsageError, "beta"),
     (FLASH, {"checkpoint_id": "2"}, UsageError, "checkpoint_id"),

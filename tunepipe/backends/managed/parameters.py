@@ -22,6 +22,7 @@ from tunepipe.decoding import decode
 from tunepipe.errors import DataError, LimitError, UsageError
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
+_NOT_OFFERED = ("reinforcement", "distillation")
 _TUNED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
 
 _Endpoint = Annotated[
@@ -258,6 +259,12 @@ def decode_options(options: Mapping[str, Any], backend: str) -> GeminiOptions | 
     Raises:
         UsageError: An unknown name, a wrong type or range.
     """
+    if options.get("method") in _NOT_OFFERED:
+        raise LimitError(
+            f"{options['method']} is a preview that Google does not support in production",
+            where="method",
+            fix="supervised, or preference where the model takes it",
+        )
     kind = _OPTIONS[backend]
     others = {name for each in _OPTIONS.values() for name in each.__struct_fields__}
     for name in options:
