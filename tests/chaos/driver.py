@@ -4,7 +4,8 @@ A logical run is one request; one to three equal steps make it at the same time,
 or an impatient person do. Each step is killed up to three times and started again, with or without
 the notes of its last attempt. Several logical runs share the stand-in and its faults.
 
-Times are scaled: what takes Google 30 seconds takes the stand-in SCALE times that.
+Times are scaled: what takes Google 30 seconds takes the stand-in `scale` times that, and so do the
+launcher's own waits. The machine's speed is not scaled: where it is busy, take a larger scale.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import TuningRequest
 
-SCALE = 1 / 50
+QUICK_SCALE, FULL_SCALE = 1 / 50, 1 / 20
 LAG_SECONDS = 30.0  # the latest that a list shows a new job
 LATE_SECONDS = 80.0  # the latest that a creation takes effect
-_GIVEN_UP_SECONDS = 120.0
+_SETTLE_SECONDS, _LEASE_SECONDS = 600.0, 200.0
+_GIVEN_UP_SECONDS = 400.0
 _UNREACHABLE = 13
 
 # Backend -> the tuner's module, its model, and how a job is created and listed.
@@ -44,7 +46,6 @@ _OPTIONS = {
     "first_job_seconds": 0.1,
     "patience_seconds": _GIVEN_UP_SECONDS,
 }
-_CLAIMING = {"settle_seconds": 300 * SCALE, "lease_seconds": 200 * SCALE}
 
 
 @dataclass
@@ -89,7 +90,12 @@ class _Step:
 
 
 def play(
-    cloud: StandIn, folder: Path, backends: Sequence[str], runs: int, random_: random.Random
+    cloud: StandIn,
+    folder: Path,
+    backends: Sequence[str],
+    runs: int,
+    random_: random.Random,
+    scale: float,
 ) -> Result:
     """Play one round: `runs` logical runs at once, to their end.
 
@@ -99,17 +105,18 @@ def play(
         backends: Those to choose from.
         runs: How many logical runs.
         random_: Decides everything.
+        scale: Seconds here for one of Google's.
     """
     result = Result()
     cloud.ask("instant", {"on": True})
-    cloud.ask("facts", {"lag_seconds": random_.uniform(0, LAG_SECONDS) * SCALE})
+    cloud.ask("facts", {"lag_seconds": random_.uniform(0, LAG_SECONDS) * scale})
     chosen = [random_.choice(backends) for _ in range(runs)]
     steps = []
     for number, backend in enumerate(chosen):
         result.runs[backend] += 1
-        steps += _steps(cloud, folder / str(number), backend, number, random_)
+        steps += _steps(cloud, folder / str(number), backend, number, random_, scale)
     for kind in sorted({BACKENDS[backend][2] for backend in chosen}):
-        _make_trouble(cloud, kind, random_)
+        _make_trouble(cloud, kind, random_, scale)
     result.steps = len(steps)
     _run(steps, result, random_)
     _count(cloud, steps, chosen, result)
@@ -117,12 +124,18 @@ def play(
 
 
 def _steps(
-    cloud: StandIn, folder: Path, backend: str, number: int, random_: random.Random
+    cloud: StandIn,
+    folder: Path,
+    backend: str,
+    number: int,
+    random_: random.Random,
+    scale: float,
 ) -> list[_Step]:
     tuner, model, kind = BACKENDS[backend]
     options: dict[str, Any] = dict(_OPTIONS)
     if kind == "TuningJob":
-        options |= _CLAIMING
+        options["settle_seconds"] = _SETTLE_SECONDS * scale
+        options["lease_seconds"] = _LEASE_SECONDS * scale
     else:
         options |= {"pipeline_root": f"gs://{BUCKET}/root"}
     rows = pairs(60 + number)
@@ -151,18 +164,18 @@ def _steps(
     ]
 
 
-def _make_trouble(cloud: StandIn, kind: str, random_: random.Random) -> None:
+def _make_trouble(cloud: StandIn, kind: str, random_: random.Random, scale: float) -> None:
     create, get = f"Create{kind}", f"Get{kind}"
-    late = lambda: {"late_seconds": random_.uniform(1, LATE_SECONDS) * SCALE}  # noqa: E731
+    late = lambda: {"late_seconds": random_.uniform(1, LATE_SECONDS) * scale}  # noqa: E731
     creations: list[dict[str, Any]] = [
         {"drop": "before"},
         {"drop": "after"},
         {"drop": "before", **late()},
         {"code": 503, **late()},
         {"code": 504, "after": True},
-        {"seconds": random_.uniform(1, 60) * SCALE},
-        {"seconds": random_.uniform(1, 60) * SCALE, "after": True},
-        {"seconds": random_.uniform(1, 60) * SCALE, "drop": "after"},
+        {"seconds": random_.uniform(1, 60) * scale},
+        {"seconds": random_.uniform(1, 60) * scale, "after": True},
+        {"seconds": random_.uniform(1, 60) * scale, "drop": "after"},
         {"code": 429},
         *({"code": code} for code in (408, 409, 499, 503, 504)),
         *({"code": code, "after": True} for code in (408, 409, 499, 503)),

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from tests.chaos.driver import BACKENDS, play
+from tests.chaos.driver import BACKENDS, QUICK_SCALE, play
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_logical_run_is_paid_once(cloud, tmp_path, seed):
-    result = play(cloud, tmp_path, list(BACKENDS), 3, random.Random(seed))
+    result = play(cloud, tmp_path, list(BACKENDS), 3, random.Random(seed), QUICK_SCALE)
     assert result.problems == []
     assert result.paid == result.runs

@@ -188,6 +188,9 @@ def test_a_step_cancelled_while_it_creates_leaves_no_job_running(
 PASSING = {
     "503 on create": ("CreatePipelineJob", {"code": 503}),
     "429 on create": ("CreatePipelineJob", {"code": 429, "times": 2}),
+    "408 after create": ("CreatePipelineJob", {"code": 408, "after": True}),
+    "409 after create": ("CreatePipelineJob", {"code": 409, "after": True}),
+    "499 after create": ("CreatePipelineJob", {"code": 499, "after": True}),
     "connection lost before create": ("CreatePipelineJob", {"drop": "before"}),
     "connection lost after create": ("CreatePipelineJob", {"drop": "after"}),
     "503 while polling": ("GetPipelineJob", {"code": 503, "times": 3}),

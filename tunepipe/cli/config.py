@@ -218,7 +218,7 @@ def _toml(path: Path, place: str = "") -> Table:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise unreadable(place or path, error) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"is not TOML: {error}", where=place or str(path), fix="see https://toml.io"
         ) from None

@@ -31,7 +31,7 @@ _GROUPS = {
         *("region", "project", "bucket", "kfp_host", "service_account", "network"),
         *("encryption_key", "label"),
     ),
-    "Cost": ("max_cost_usd", "tokenizer", "tokens", "hours", "tables"),
+    "Cost": ("max_cost_usd", "max_hours", "tokenizer", "tokens", "hours", "tables"),
     "Schedule": ("name", "cron", "zone"),
     "Messages": ("notify", "email"),
 }

@@ -51,6 +51,10 @@ TrainSteps = Annotated[
 MaxCostUsd = Annotated[
     float | None, typer.Option(metavar="USD", help="Refuse an estimate above this.")
 ]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(metavar="H", help="Cancel a tuning job that has not ended within H hours."),
+]
 Tokenizer = Annotated[
     str,
     typer.Option(

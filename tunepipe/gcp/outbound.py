@@ -48,7 +48,14 @@ def check_address(url: str) -> None:
 
 
 def request(
-    verb: str, url: str, *, seconds: float, json: Any = None, token: str = "", redirects: int = 0
+    verb: str,
+    url: str,
+    *,
+    seconds: float,
+    json: Any = None,
+    token: str = "",
+    redirects: int = 0,
+    stream: bool = False,
 ) -> Any:
     """Send one request, and follow redirects without credentials.
 
@@ -60,6 +67,7 @@ def request(
         token: Google's access token; it is sent to the first address alone, and only if that is
             Google's.
         redirects: How many redirects are followed, <= 5.
+        stream: Leave the body to be read from the answer.
 
     Returns:
         The requests.Response.
@@ -73,7 +81,13 @@ def request(
     for _ in range(min(redirects, _REDIRECTS) + 1):
         check_address(url)
         answer = _session().request(
-            verb, url, json=json, headers=headers, timeout=seconds, allow_redirects=False
+            verb,
+            url,
+            json=json,
+            headers=headers,
+            timeout=seconds,
+            allow_redirects=False,
+            stream=stream,
         )
         place = answer.headers.get("Location")
         if not (redirects and answer.is_redirect and place):

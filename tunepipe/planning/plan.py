@@ -147,6 +147,11 @@ def steps_per_epoch(rows: int, batch: int) -> int:
     return -(-rows // batch)
 
 
+# No tuning goes through its rows more often; no dataset holds more of anything.
+EPOCHS_MAX = 10_000
+COUNT_MAX = 10**15
+
+
 def steps_from_epochs(epochs: float, per_epoch: int) -> int:
     """Turn epochs into steps, a begun step counting whole.
 
@@ -288,10 +293,11 @@ def plan(
     )
 
 
-def _check_ranges(**given: float) -> None:
-    for name, value in given.items():
-        if not 0 <= value < math.inf:
-            raise UsageError(f"{value} is out of range", where=name, fix="0 or more")
+def _check_ranges(**values: float) -> None:
+    for name, value in values.items():
+        most = EPOCHS_MAX if name == "epochs" else COUNT_MAX
+        if not 0 <= value <= most:
+            raise UsageError(f"{value:g} is out of range", where=name, fix=f"0 to {most:,}")
 
 
 def _check_together(

@@ -11,6 +11,7 @@ from typing import Any
 from tunepipe.backends.palm.template import Template, read_template
 from tunepipe.errors import UsageError
 
+_REASON_CHARACTERS = 300
 _HEADER = re.compile(r"^# Template: (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -29,14 +30,17 @@ def inlined_pipeline(template: Template) -> str:
     from tunepipe.pipelines.template import tune_by_template
     from tunepipe.pipelines.tuning import build_tuning_pipeline
     from tunepipe.runs.compile import compiled_text
+    from tunepipe.runs.pipeline_spec import check_depth
 
     try:
+        check_depth(template.text)
         loaded = components.load_component_from_text(template.text)
         tune = partial(tune_by_template, loaded, template.sha256)
         text = compiled_text(build_tuning_pipeline("large-model", tune))
     except (yaml.YAMLError, TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = error.found if isinstance(error, UsageError) else str(error)
         raise UsageError(
-            f"the template does not fit: {error}",
+            f"the template does not fit: {reason[:_REASON_CHARACTERS]}",
             where=template.source,
             fix="give a compiled tune-large-model or tune-large-chat-model",
         ) from error

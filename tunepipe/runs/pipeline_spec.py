@@ -13,6 +13,8 @@ from tunepipe.packaging.thin import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
 _ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
+# Compiled pipelines, JSON schemas and settings included, are nested some 20 levels deep.
+DEPTH_MAX = 100
 
 
 def on_image(text: str, image: str) -> str:
@@ -59,10 +61,42 @@ def on_accelerators(text: str, accelerator: str) -> str:
 
 
 def read(text: str) -> Spec:
-    """Read a compiled pipeline; by libyaml, which takes a tenth of the time, where it is there."""
+    """Read a compiled pipeline; by libyaml, which takes a tenth of the time, where it is there.
+
+    Raises:
+        UsageError: It is not YAML, or nested deeper than any pipeline is.
+    """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    spec: Spec = yaml.load(text, Loader=loader)  # noqa: S506 - both are the safe loader
+    try:
+        check_depth(text)
+        spec: Spec = yaml.load(text, Loader=loader)  # noqa: S506 - both are the safe loader
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f"line {place.line + 1}: " if place else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise UsageError(f"not YAML: {line}{problem}", fix="write one: tunepipe compile") from error
     return spec
+
+
+def check_depth(text: str) -> None:
+    """Refuse YAML that is nested so deeply that loading it would end the process.
+
+    Raises:
+        UsageError: It is nested deeper than DEPTH_MAX.
+        yaml.YAMLError: It is not YAML.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEPTH_MAX:
+            raise UsageError(
+                f"line {event.start_mark.line + 1} is nested deeper than {DEPTH_MAX} levels",
+                fix="give a compiled pipeline; write one with tunepipe compile",
+            )
 
 
 def containers(spec: Spec) -> list[Spec]:

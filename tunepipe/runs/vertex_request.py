@@ -17,8 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tunepipe.arguments import hint
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
@@ -134,7 +132,10 @@ def _compiled(text: str, where: str) -> dict[str, Any]:
     try:
         spec = read(text)
         _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
-    except (yaml.YAMLError, LookupError, TypeError) as error:
+    except UsageError as error:
+        error.where = f"--pipeline {where}"
+        raise
+    except (LookupError, TypeError) as error:
         raise UsageError(
             "this is no compiled pipeline",
             where=f"--pipeline {where}",

@@ -1,6 +1,7 @@
 """Gemini through tuning jobs: a job is paid once, held against its plan, and asked where it is."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -340,6 +341,69 @@ def test_a_job_in_a_rare_state_goes_on(
     assert details[:2] == ["", state.lower()]
 
 
+def test_a_job_that_never_ends_is_ended_when_its_hours_are_over(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    for action, state in (("leave", "PENDING"), ("cancel", "CANCELLED")):
+        options = {**request_.options, "max_hours": 2, "at_max_hours": action}
+        limited = replace(request_, options=options)
+
+        def grow_old(event: dict[str, str]) -> None:
+            becomes(cloud, {"createTime": "2020-01-01T00:00:00Z"})
+
+        with pytest.raises(CloudError, match="within 2 hours; it was") as caught:
+            gemini.tune(limited, str(tmp_path), grow_old)
+        assert ("left running" in caught.value.found) == (action == "leave")
+        assert states(cloud) == [state]
+
+
+def test_a_job_that_is_being_cancelled_is_not_joined(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.ask("facts", {"cancelling_seconds": 1.0})
+    step = launch_driver.start(request_, tmp_path / "first", "managed.gemini")
+    until((tmp_path / "first" / "gcp_resources").exists)
+    step.terminate()
+    ended(step)
+    assert states(cloud) == ["CANCELLING"]
+    cloud.ask("hold", {"on": False})
+    events: list[Mapping[str, object]] = []
+    assert gemini.tune(request_, str(tmp_path / "second"), events.append).endpoint
+    assert "being cancelled" in str(events[0]["detail"])
+    assert sorted(states(cloud)) == ["CANCELLED", "SUCCEEDED"]
+
+
+def test_a_job_that_succeeded_in_part_is_paid_again_only_where_asked(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    partly = {"state": "JOB_STATE_PARTIALLY_SUCCEEDED", **END}
+    with pytest.raises(CloudError, match="succeeded in part"):
+        gemini.tune(request_, str(tmp_path / "1"), lambda event: becomes(cloud, partly))
+    with pytest.raises(CloudError, match="succeeded in part"):
+        tuned(request_, tmp_path / "2")
+    assert len(jobs(cloud)) == 1
+    cloud.ask("hold", {"on": False})
+    again = replace(request_, options={**request_.options, "again": "1"})
+    assert tuned(again, tmp_path / "3").endpoint
+
+
+def test_a_restarted_step_stays_with_its_job_where_the_rows_are_gone(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("GetTuningJob", seconds=2.0)
+    killed = launch_driver.start(request_, tmp_path, "managed.gemini")
+    until(lambda: begun(cloud, "GetTuningJob"))
+    killed.kill()
+    ended(killed)
+    cloud.fault("storage.get", code=403, message="no", times=99)
+    with pytest.raises(CloudError, match="no"):  # told when the job has ended, and not before
+        tuned(request_, tmp_path)
+    assert states(cloud) == ["SUCCEEDED"]
+
+
 def becomes(cloud: StandIn, fields: dict[str, str]) -> None:
     cloud.ask("tuning", {"name": jobs(cloud)[0]["name"], **fields})
 
@@ -378,6 +442,10 @@ PASSING = {
     "connection lost before create": ("CreateTuningJob", {"drop": "before"}),
     "connection lost after create": ("CreateTuningJob", {"drop": "after"}),
     "503 after create": ("CreateTuningJob", {"code": 503, "after": True}),
+    "408 after create": ("CreateTuningJob", {"code": 408, "after": True}),
+    "409 after create": ("CreateTuningJob", {"code": 409, "after": True}),
+    "499 after create": ("CreateTuningJob", {"code": 499, "after": True}),
+    "a creation that takes effect late": ("CreateTuningJob", {"code": 503, "late_seconds": 0.2}),
     "503 while polling": ("GetTuningJob", {"code": 503, "times": 3}),
     "429 while polling": ("GetTuningJob", {"code": 429, "times": 2}),
     "connection lost while polling": ("GetTuningJob", {"drop": "before", "times": 2}),

@@ -79,6 +79,7 @@ def run(
     max_cost_per_answer: options.MaxCostPerAnswer = None,
     seed: options.Seed = 0,
     max_cost_usd: options.MaxCostUsd = None,
+    max_hours: options.MaxHours = None,
     tokenizer: options.Tokenizer = "",
     tables: options.Tables = "",
     service_account: Annotated[
@@ -207,6 +208,8 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
         own = {"accelerator": accelerator, **own}
     if given.get("select_checkpoint"):
         own["select_checkpoint"] = True
+    if given.get("max_hours"):
+        own["max_hours"] = options.positive(given["max_hours"], "--max-hours")
     over = calibrated(
         over,
         given["tokenizer"],

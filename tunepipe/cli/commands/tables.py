@@ -97,7 +97,7 @@ def _take(source: str, sha256: str, current: dict[str, object]) -> None:
         )
     try:
         values = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"not TOML: {error}", where=source) from error
     newer = load_catalog(merged(current, values))
     if newer.as_of < load_catalog(current).as_of:
@@ -130,11 +130,11 @@ def _read(source: str, sha256: str) -> bytes:
 def _fetch(url: str) -> bytes:
     import requests
 
+    from tunepipe.gcp import outbound
+
     try:
         # Without redirects, so that the host is the one that was named; without credentials.
-        with requests.get(
-            url, timeout=_FETCH_SECONDS, stream=True, allow_redirects=False
-        ) as response:
+        with outbound.request("GET", url, seconds=_FETCH_SECONDS, stream=True) as response:
             response.raise_for_status()
             data = response.raw.read(_BYTES_MAX + 1, decode_content=True)
     except requests.RequestException as error:
