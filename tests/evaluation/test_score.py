@@ -424,3 +424,13 @@ def test_serving_figures_are_summarised():
     assert found["latency_p95_ms"] == pytest.approx(1905)
     assert (found["input_tokens"], found["output_tokens"]) == (10, 9.5)
     assert evaluate(made("ab", "ab")).serving == {}
+
+
+def test_rows_can_be_sliced_by_the_language_of_their_input():
+    texts = ["what is the answer to this one?", "これは何ですか。"]
+    rows = [Prediction(str(n), f"{texts[n % 2]} {n}", "yes", "yes") for n in range(20)]
+    found = evaluate(rows, slice_by=["language"])
+    assert [(each.field, each.value) for each in found.slices][:2] == [
+        ("language", "en"),
+        ("language", "ja"),
+    ]

@@ -132,7 +132,7 @@ def test_the_search_and_the_filter_narrow_the_rows(opened):
     facts = sample_facts()
     status = page.get_by_role("status")
     assert status.inner_text() == "96 of 96 rows"
-    page.get_by_role("radio", name="newly wrong").check()
+    page.get_by_role("radio", name="worse").check()
     broken = sum(row["flip"] == "broken" for row in facts["rows"])
     assert status.inner_text() == f"{broken} of 96 rows"
     assert shown_rows(page) == broken
@@ -205,7 +205,7 @@ def test_the_keyboard_reaches_every_control_and_the_focus_shows(opened):
     page.get_by_role("searchbox").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("radio", name="newly wrong").is_checked()
+    assert page.get_by_role("radio", name="worse").is_checked()
     assert shown_rows(page) == sum(row["flip"] == "broken" for row in sample_facts()["rows"])
     page.get_by_role("radio", name="all", exact=True).check()
 

@@ -277,7 +277,7 @@ def test_the_page_says_how_many_rows_it_shows():
         ("a red cat", "a blue cat", "other", ["same", "removed", "added", "same"]),
         ("nothing", "全く違う", "other", ["same"]),
         ("an answer", "", "other", ["same"]),
-        ("", "wanted", "other", []),
+        ("", "wanted", "empty", []),
     ],
 )
 def test_answers_are_marked_against_the_reference(answer, reference, state, marks):

@@ -597,6 +597,10 @@ def _slice_value(row: Prediction, name: str) -> str:
         return row.reference.strip()
     if name == "group":
         return row.group
+    if name == "language" and "language" not in row.fields:
+        from tunepipe.validation.statistics import language
+
+        return language(row.input)
     return _text(row.fields.get(name))
 
 
