@@ -103,7 +103,8 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
         tools, more = tool_schemas.read(row) if _TOOLS & FIELDS[format] else ([], [])
         turns, dropped = _without_thoughts(turns)
         system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
-        system = "" if is_blank(system) else system
+        if system and is_blank(system):
+            raise refusal("the system instruction has no text")
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -189,7 +190,7 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
     if format == to and detect_format(clean) != format:
         raise refusal(f"it has not the fields of the format {format}")
     if format == to and "preferred_output" not in row:
-        said = read(_without_settings(clean), format)
+        said = read(_without_settings(clean, format), format)
         more = tuple(sorted(clean.keys() - known_fields(to)))
         result = {name: value for name, value in row.items() if name not in more}
         if _BORDER in said.left_out:
@@ -206,10 +207,10 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         raise refusal(f"the format {to} cannot hold a part of it") from error
 
 
-def _without_settings(row: Row) -> Row:
+def _without_settings(row: Row, format: str) -> Row:
     """Leave out what a row of the same format keeps as it is."""
     result = {name: value for name, value in row.items() if name not in BINDING}
-    if isinstance(row.get("messages"), list):
+    if format == "messages" and isinstance(row.get("messages"), list):
         result["messages"] = [
             chat_messages.without_settings(message) if isinstance(message, dict) else message
             for message in row["messages"]
@@ -252,13 +253,14 @@ def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
 
 
 def _content(content: Mapping[str, Any]) -> Turn:
-    parts = _parts(content["parts"])
+    parts, role = _parts(content["parts"]), text(content.get("role", "user"))
+    if role not in SIDES:
+        raise refusal("a turn has a role that is not known")
     answers = ["functionResponse" in part for part in parts]
     if any(answers):
         if not all(answers):
             raise refusal("a turn holds a function's response and something else")
         return Turn("tool", parts)
-    role = content.get("role", "user")
     if role in ("function", "tool"):
         raise refusal("a turn of a function holds no function's response")
     if role == "user" and any("functionCall" in part for part in parts):

@@ -9,11 +9,12 @@ from itertools import groupby
 from typing import Any
 
 from tunepipe.data.formats import SIDES, canonical
-from tunepipe.data.turns import Part, Turn, refusal, text, words
+from tunepipe.data.turns import Part, Turn, is_blank, refusal, text, words
 
 Message = dict[str, Any]
 
-_SETTINGS = {"weight", "name", "refusal", "audio", "annotations"}
+# What stands next to a message's contents, and its type.
+_SETTINGS = {"weight": (int, float), "name": str, "refusal": str, "audio": dict}
 KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
 
 
@@ -42,10 +43,14 @@ def without_settings(message: Message) -> Message:
     weight = message.get("weight", 1)
     if isinstance(weight, bool) or weight not in (0, 1):
         raise refusal("a message has a weight that is neither 0 nor 1")
+    for name, kind in _SETTINGS.items():
+        value = message.get(name)
+        if value is not None and (not isinstance(value, kind) or (kind is str and is_blank(value))):
+            raise refusal(f"a message has a {name} of another type, or a blank one")
     result = {name: value for name, value in message.items() if name not in _SETTINGS}
     if not result.get("content") and isinstance(message.get("refusal"), str):
         result["content"] = message["refusal"]
-    elif not result.get("content") and message.get("audio"):
+    elif not result.get("content") and isinstance(message.get("audio"), dict):
         result["content"] = canonical(message["audio"])
     return result
 
@@ -149,6 +154,8 @@ def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) ->
     found: dict[str, Part] = {}
     for message in messages:
         _refuse_weight(message)
+        if message.get("tool_calls") or message.get("function_call"):
+            raise refusal("the answer of a tool calls a function")
         number = message.get("tool_call_id", message.get("name"))
         if number not in names or number in found:
             raise refusal("a tool answers a call that was not made, or that has its answer")

@@ -76,6 +76,8 @@ def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
     parameters = function.get("parameters", whole)
     if parameters is None:
         return result
+    if not isinstance(parameters, dict):
+        raise TypeError("parameters that are no object")
     lost: set[str] = set()
     try:
         schema = _cased(_schema(parameters, lost), str.upper)

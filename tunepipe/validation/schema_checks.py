@@ -266,6 +266,9 @@ def _messages(
 
 def _message(message: Mapping[str, Any], path: str) -> Findings:
     content, role = message.get("content"), message.get("role")
+    yield from _texts(message, ("name", "refusal"), at=path)
+    if not isinstance(message.get("audio", {}), dict):
+        yield _type(message["audio"], "an object", f"{path}.audio")
     wordless = any(message.get(key) for key in ("tool_calls", "function_call", "refusal", "audio"))
     if content is None and wordless and role in ("assistant", "model"):
         pass
