@@ -567,6 +567,15 @@ def test_every_pattern_takes_time_in_proportion_to_the_text(unit):
     assert time.monotonic() - start < 5
 
 
+def test_millions_of_blank_lines_cost_next_to_nothing(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join(defects.sound_lines("palm")) + b"\n" * 1_000_000)
+    start = time.process_time()
+    report = validate([path])
+    assert time.process_time() - start < 5
+    assert (report.rows, report.counts["blank-line"]) == (120, 999_999)
+
+
 def test_sarif_places_each_problem_at_its_line(tmp_path):
     path = tmp_path / "my rows.jsonl"
     path.write_bytes(defects.plant("misspelt_key"))

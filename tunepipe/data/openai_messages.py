@@ -14,7 +14,7 @@ from tunepipe.data.turns import Part, Turn, is_blank, refusal, text, words
 Message = dict[str, Any]
 
 # What stands next to a message's contents, and its type.
-_SETTINGS = {"weight": (int, float), "name": str, "refusal": str, "audio": dict}
+_SETTINGS: dict[str, Any] = {"weight": (int, float), "name": str, "refusal": str, "audio": dict}
 KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
 
 

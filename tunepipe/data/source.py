@@ -402,10 +402,11 @@ def _other(name: str, what: str, fix: str) -> FileKind:
 
 
 def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Write text as UTF-8; what is broken in it becomes bytes that are not UTF-8 either."""
-    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
-    for chunk in (*chunks, b""):
-        yield decoder.decode(chunk, not chunk).encode("utf-8", "surrogatepass")
+    """Write text as UTF-8; a character that is broken becomes U+FFFD, which validation reports."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for chunk in chunks:
+        yield decoder.decode(chunk).encode()
+    yield decoder.decode(b"", True).encode()
 
 
 def _line_start(file: BinaryIO, place: int, before: int) -> int:

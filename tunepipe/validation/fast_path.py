@@ -302,8 +302,15 @@ def prove(block: bytes, rules: Rules) -> Proof:
     weighed = "weight" in rules.message_fields and not rules.convert_to
     if shape is _Messages and weighed and b'"weight"' in block:
         shape = _Weighed
-    columns = _columns(*_decode(lines, shape), rules) if shape else _Columns([], [], [], [], [])
-    more = _by_skeleton(_others(lines, columns.places), rules)
+    # Blank lines are told by a look; there may be very many.
+    full = range(len(lines))
+    if b"\n\n" in block or not all(lines):
+        full = [n for n in full if lines[n]]  # type: ignore[assignment]
+    columns = _Columns([], [], [], [], [])
+    if shape:
+        places, rows = _decode([lines[n] for n in full], shape)
+        columns = _columns([full[n] for n in places], rows, rules)
+    more = _by_skeleton([x for x in _others(lines, columns.places) if x[1]], rules)
     if more.places:
         columns.extend(more)
         columns = columns.in_order()

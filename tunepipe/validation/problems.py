@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+BLANK_LINE = "the line is blank"
+
 # Each code with its level and the remedy that holds where a finding names no better one.
 CODES: dict[str, tuple[str, str]] = {
     "not-utf8": ("error", "save the file as UTF-8"),

@@ -32,7 +32,7 @@ from tunepipe.data.text_pairs import (
     view,
 )
 from tunepipe.validation.content_checks import Media, content_findings, media_of
-from tunepipe.validation.problems import Finding
+from tunepipe.validation.problems import BLANK_LINE, Finding
 from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
 
@@ -84,7 +84,7 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
         findings.append(Finding("bom", "the line begins with a byte-order mark (U+FEFF)"))
         line = line[len(BOM) :]
     if not line.strip(_BLANK):
-        return Diagnosis((*findings, Finding("blank-line", "the line is blank")))
+        return Diagnosis((*findings, Finding("blank-line", BLANK_LINE)))
     if _depth(line) > DEPTH_MAX:
         deep = Finding("nesting-too-deep", f"objects and lists stand over {DEPTH_MAX} levels deep")
         return Diagnosis((*findings, deep))

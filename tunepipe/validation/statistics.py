@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data.text_pairs import characters, repeated_characters
-from tunepipe.validation.problems import Finding, Problem
+from tunepipe.validation.problems import BLANK_LINE, Finding, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
 _SCRIPTS = (
@@ -142,6 +142,14 @@ class Tally:
         """Count what is wrong with one line and keep the first of each code."""
         for finding in findings:
             self.add_problem(finding.at(line, path))
+
+    def add_blank_lines(self, lines: Sequence[int], path: str) -> None:
+        """Count blank lines, some of which may be listed; there may be millions."""
+        finding = Finding("blank-line", BLANK_LINE)
+        room = max(0, self.limit - len(self.problems.get("blank-line", ())))
+        for line in lines[:room]:
+            self.add_problem(finding.at(line, path))
+        self.counts["blank-line"] += len(lines[room:])
 
     def add_problem(self, problem: Problem) -> None:
         """Count one problem, and keep it if its code has not been kept often enough."""

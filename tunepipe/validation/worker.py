@@ -74,6 +74,10 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
     inputs, outputs, texts, rest = _prove(block.data, task, tally)
     sound: list[tuple[int, str, str]] = []
     labels: list[str] = []
+    blank = [place for place, line in rest if not line.strip()]
+    if blank:
+        tally.add_blank_lines([first_line + place for place in blank], task.path)
+        rest = [(place, line) for place, line in rest if line.strip()]
     for place, line in rest:
         diagnosis = diagnose(line, task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
