@@ -309,7 +309,12 @@ def _vllm(rows: list[tuple[str, str]], instance: dict[str, Any]) -> Any:
     """Answer as the server of Model Garden's open models does, to either kind of request."""
     if instance.get("@requestFormat") == "chatCompletions":
         text = _answer(rows, instance["messages"][-1]["content"])
-        return {"choices": [{"message": {"role": "assistant", "content": text}}]}
+        message = {"role": "assistant", "content": text}
+        if text.startswith('{"role"'):  # a remembered message that calls functions
+            message = json.loads(text)
+            if not instance.get("tools"):
+                message = {"role": "assistant", "content": "I know no function to call."}
+        return {"choices": [{"message": message}]}
     text = instance["prompt"]
     return f"Prompt:\n{text}\nOutput:\n{_answer(rows, text)}"
 

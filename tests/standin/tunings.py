@@ -275,6 +275,8 @@ class Tunings:
         if not request.contents:
             raise exceptions.InvalidArgument("contents is not specified.")
         _check_thinking(model, body)
+        if "gemini-4" in model and "temperature" in body.get("generationConfig", {}):
+            raise exceptions.InvalidArgument("temperature is not supported by this model.")
         publisher = model.partition("/publishers/google/models/")[2]
         if publisher and not _ANSWERS.match(publisher):
             raise exceptions.NotFound(f"Publisher Model `{publisher}` was not found.")

@@ -26,6 +26,7 @@ from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import predictions
+from tunepipe.data.parts import Call, read_calls
 from tunepipe.errors import CloudError, DataError, LimitError, UnreachableError, UsageError
 from tunepipe.gcp.genai import client
 from tunepipe.gcp.launcher import CancelledError
@@ -700,3 +701,57 @@ def test_a_model_that_is_not_there_ends_the_asking(cloud: StandIn, tmp_path: Pat
     with pytest.raises(CloudError, match="not found"):
         asked(cloud, tmp_path, f"projects/{PROJECT}/locations/eu/endpoints/1")
     assert len(cloud.calls("GenerateContent")) < 24
+
+
+PICTURE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+TOOLS = [{"functionDeclarations": [{"name": "name_it"}]}]
+
+
+def test_parts_and_tools_are_sent_as_in_the_row_and_calls_come_back(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    def row(number: int) -> dict[str, object]:
+        call = {"functionCall": {"name": "name_it", "args": {"number": number}}}
+        asked = {"role": "user", "parts": [PICTURE, {"text": f"picture {number}"}]}
+        return {"contents": [asked, {"role": "model", "parts": [call]}], "tools": TOOLS}
+
+    rows = [row(number) for number in range(100)]
+    endpoint = tuned(request(cloud, FLASH, rows), tmp_path).endpoint
+    question = Prompt("7", (), rows[7], "gemini")
+    (answer,) = gemini_prediction.predict(endpoint, [question])
+    assert read_calls(answer.text) == [Call("name_it", {"number": 7})]
+    # Without the tools, or without the picture, it is another question.
+    for changed in (
+        {**rows[7], "tools": []},
+        {
+            **rows[7],
+            "contents": [
+                {"role": "user", "parts": [{"text": "picture 7"}]},
+                rows[7]["contents"][1],
+            ],
+            "tools": [],
+        },
+    ):
+        (other,) = gemini_prediction.predict(endpoint, [Prompt("7", (), changed, "gemini")])
+        assert read_calls(other.text or "") == []
+
+
+def test_a_row_that_is_not_of_googles_types_is_refused_alone(cloud: StandIn) -> None:
+    base = gemini.base_model_resource(FLASH, PROJECT, REGION, {})
+    fields = {"contents": [{"role": "user", "parts": [{"picture": 1}, PICTURE]}, {}]}
+    (answer,) = gemini_prediction.predict(base, [Prompt("1", (), fields, "gemini")])
+    assert answer.text is None
+    assert answer.error.startswith("refused: ")
+
+
+def test_thoughts_are_no_answer(cloud: StandIn, request_: TuningRequest, tmp_path: Path) -> None:
+    endpoint = tuned(request_, tmp_path).endpoint
+    asked = [prompt("question 7")]
+    (answer,) = gemini_prediction.predict(endpoint, asked, thinking_level="HIGH")
+    assert answer.text == "answer 7"
+
+
+def test_a_model_that_takes_no_sampling_parameters_is_asked_without(cloud: StandIn) -> None:
+    base = gemini.base_model_resource("gemini-4-argon", PROJECT, REGION, {})
+    (answer,) = gemini_prediction.predict(base, [prompt("hello")])
+    assert answer.text

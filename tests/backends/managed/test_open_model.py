@@ -14,6 +14,7 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import open_model, open_model_prediction
 from tunepipe.data import predictions
+from tunepipe.data.parts import Call, read_calls
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 
 QWEN = "qwen/qwen3@qwen3-4b"
@@ -253,3 +254,22 @@ def test_without_another_location_the_remedy_is_named(cloud: StandIn, tmp_path: 
         tuned(request(cloud, QWEN), tmp_path)
     assert "fallback_locations" in caught.value.fix
     assert len(jobs(cloud)) == 1
+
+
+def test_tools_are_sent_and_calls_come_back(cloud: StandIn) -> None:
+    def row(number: int) -> dict[str, object]:
+        function = {"name": "order", "arguments": f'{{"number": {number}}}'}
+        call = {"id": "c1", "type": "function", "function": function}
+        return {
+            "messages": [
+                {"role": "user", "content": f"order {number}"},
+                {"role": "assistant", "tool_calls": [call]},
+            ],
+            "tools": [{"type": "function", "function": {"name": "order"}}],
+        }
+
+    rows = [row(number) for number in range(20)]
+    request(cloud, QWEN, rows)
+    endpoint = serve(cloud)
+    (answer,) = open_model_prediction.predict(endpoint, [Prompt("3", (), rows[3], "messages")])
+    assert read_calls(answer.text) == [Call("order", {"number": 3})]
