@@ -137,7 +137,7 @@ def sources() -> str:
 def codes() -> str:
     """Tabulate what validation reports."""
     return _table(
-        ("code", "level", "how to mend it"),
+        ("code", "level", "how to fix it"),
         ((f"`{code}`", level, fix) for code, (level, fix) in CODES.items()),
     )
 

@@ -503,8 +503,8 @@ def run(
         The run. An equal run that was done before, or that goes on, is returned and not repeated.
 
     Raises:
-        UsageError: An unknown option; a run in the cloud without `max_cost_usd`, since nobody is
-            asked before it spends.
+        UsageError: An unknown option; a run in the cloud without `max_cost_usd`, since it
+            spends without asking.
         DataError: The data do not pass.
         LimitError: A region, a model or `max_cost_usd` forbids it.
         CloudError: The run failed, or Google refused.

@@ -90,7 +90,7 @@ def test_a_dry_run_in_the_cloud_prints_the_request(said, dataset):
     assert (code, out) == (0, None)
     written = json.loads(Path("runs/dry-run-large-model.json").read_text())
     assert written["plan"] == found["plan"]
-    assert len(err.splitlines()) < 25, "the request is in the file, not on the screen"
+    assert len(err) < 5_000, "the request is in the file, not on the screen"
     assert list(found) == ["backend", "plan", "request"]
     assert found["request"]["parent"] == "projects/p/locations/us-central1"
     assert found["request"]["pipeline_job"]["labels"]["team"] == "x"

@@ -87,7 +87,7 @@ def judged(
         out: Where people read.
 
     Raises:
-        UsageError: No project, no region, a broken prompt, or nobody agreed to the cost.
+        UsageError: No project, no region, a broken prompt, or the user did not agree to the cost.
         LimitError: The estimate is above the limit.
         CloudError: The service refused every question.
     """

@@ -188,7 +188,7 @@ def agree(question: str, yes: bool, out: Output) -> None:
         out: Where the verb prints.
 
     Raises:
-        UsageError: Nobody is there to be asked.
+        UsageError: There is no terminal to ask at.
         Abort: The answer was no.
     """
     if yes:

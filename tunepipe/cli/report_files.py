@@ -23,7 +23,7 @@ def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> st
     """Return the suffix of a report's file; "" where no report is wanted.
 
     Raises:
-        UsageError: We write no such report.
+        UsageError: The suffix is not one of a report.
     """
     suffix = PurePath(path).suffix
     if path and suffix not in known:
@@ -40,7 +40,7 @@ def write_score_report(
     tuned: Sequence[Prediction],
     base: Sequence[Prediction] | None,
     path: str,
-    told: Mapping[str, Any],
+    extra: Mapping[str, Any],
 ) -> None:
     """Write what the verb score found.
 
@@ -49,20 +49,20 @@ def write_score_report(
         tuned: The predictions that were scored.
         base: The baseline's, or None.
         path: Where to; .html and .md are for people, .json holds all figures.
-        told: What else there is to tell: `judge`, or nothing.
+        extra: What else the report shows: `judge`, or nothing.
     """
     if suffix_of(path) == ".json":
-        said = {**found.details(), **told}
-        write_text(json.dumps(said, ensure_ascii=False, indent=1, allow_nan=False), path)
+        content = {**found.details(), **extra}
+        write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False), path)
         return
-    write_text(_page(suffix_of(path))({**_facts(found, tuned, base), **told}), path)
+    write_text(_page(suffix_of(path))({**_facts(found, tuned, base), **extra}), path)
 
 
 def check_validation_report(path: str) -> None:
     """Refuse a report of a kind that the verb validate does not write.
 
     Raises:
-        UsageError: We write no such report.
+        UsageError: The suffix is not one of a report.
     """
     suffix_of(path, VALIDATION)
 
@@ -80,12 +80,12 @@ def write_validation_report(found: Report, path: str) -> None:
 
         write_text(validation_page(found.as_json()), path)
         return
-    said = found.as_json()
+    content = found.as_json()
     if suffix == ".sarif":
         from tunepipe.reporting.sarif import sarif
 
-        said = sarif(found)
-    write_text(json.dumps(said, ensure_ascii=False, indent=1, allow_nan=False), path)
+        content = sarif(found)
+    write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False), path)
 
 
 def write_text(text: str, path: str) -> None:

@@ -66,7 +66,7 @@ def by_tokenizer(rows: Sequence[Example], name: str) -> Calibration:
         name: A folder in Hugging Face layout, a tokenizer.json, or a hub id.
 
     Raises:
-        UsageError: There is no such tokenizer, or no package to read it.
+        UsageError: The tokenizer is not found, or no package can read it.
     """
     try:
         tokenizer = _tokenizer(name)
@@ -207,7 +207,7 @@ def calibrated(
         options: Backend-specific options.
 
     Raises:
-        UsageError: There is no such tokenizer, or the model's service does not count.
+        UsageError: The tokenizer is not found, or the model's service does not count.
     """
     from msgspec import structs
 

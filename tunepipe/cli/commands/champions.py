@@ -79,8 +79,8 @@ def rollback(
     place = registry or str(runs / "registry")
     former = _former(moves.history(place), to, place)
     agree(f"Make champion {former.version}, of {former.run}, the champion again?", yes, out)
-    told = f"back to {former.version}: {reason}"
-    return _move(place, former.model, former.run, former.verdict, told, out)
+    note = f"back to {former.version}: {reason}"
+    return _move(place, former.model, former.run, former.verdict, note, out)
 
 
 def champions(
@@ -128,8 +128,13 @@ def _of_cloud(run: str, project: str, region: str) -> tuple[str, str, str, str]:
     found = vertex_run.status(run, project=project, region=region)
     if not found.model:
         raise UsageError("the run has made no model", where=found.name)
-    told = dict(pipeline_jobs.get(found.name).runtime_config.parameter_values)
-    return found.model, found.verdict, found.name.rpartition("/")[2], str(told.get("registry", ""))
+    parameters = dict(pipeline_jobs.get(found.name).runtime_config.parameter_values)
+    return (
+        found.model,
+        found.verdict,
+        found.name.rpartition("/")[2],
+        str(parameters.get("registry", "")),
+    )
 
 
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:

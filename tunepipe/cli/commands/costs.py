@@ -157,9 +157,9 @@ def _tuning_job(job: Any) -> str:
         if task.task_name == TUNER and task.state.name != "SKIPPED":
             return str(job.name)
         if task.task_name.startswith("tune-"):
-            told = str(task_outputs(task).get("gcp_resources", ""))
-            if told:
-                uri = text_json.loads(told)["resources"][0]["resourceUri"]
+            resources = str(task_outputs(task).get("gcp_resources", ""))
+            if resources:
+                uri = text_json.loads(resources)["resources"][0]["resourceUri"]
                 return str(uri).partition("/v1/")[2] or str(uri)
     return ""
 

@@ -1,6 +1,6 @@
 """What would fail a run an hour later, looked at now; nothing is changed.
 
-Each check gives findings: `ok`, `problem` with the command that mends it, or `unknown` where our
+Each check gives findings: `ok`, `problem` with the command that fixes it, or `unknown` where our
 rights, or the machine, do not let us see.
 """
 
@@ -93,13 +93,13 @@ def model(place: Place) -> Iterator[Finding]:
     today = datetime.now(UTC).date()
     if place.model.backend != "local":
         models.check_region(place.model, place.region)
-    told = "; ".join(models.lifecycle_warnings(place.model, today))
+    warnings = "; ".join(models.lifecycle_warnings(place.model, today))
     if models.is_retired(place.model, today):
         fix = f"--base-model {place.model.successor}" if place.model.successor else ""
-        yield Finding("model", PROBLEM, told, fix, 3)
+        yield Finding("model", PROBLEM, warnings, fix, 3)
     else:
         where = f" in {place.region}" if place.region else ""
-        yield Finding("model", OK, told or f"{place.model.name} is tuned{where}")
+        yield Finding("model", OK, warnings or f"{place.model.name} is tuned{where}")
 
 
 def tables_age(place: Place) -> Iterator[Finding]:

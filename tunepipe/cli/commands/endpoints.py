@@ -1,4 +1,4 @@
-"""`tunepipe endpoints`: what our tuning jobs have left, and removal of what serves nobody."""
+"""`tunepipe endpoints`: endpoints that tuning jobs made, and removal of those out of use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Use:
-    """What an endpoint of ours is for.
+    """What an endpoint is used for.
 
     Args:
         deployment: The endpoint.
@@ -187,8 +187,8 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
     from tunepipe.stores import storage
 
     files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
-    told = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
-    named = {str(place).rstrip("/") for place in told if storage.is_object(str(place))}
+    registries = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
+    named = {str(place).rstrip("/") for place in registries if storage.is_object(str(place))}
     places = named | {file.rpartition("/moves/")[0] for file in files}
     return [registry.history(place) for place in sorted(places)]
 
@@ -205,7 +205,7 @@ def _runs(project: str, region: str) -> list[Any]:
 
 
 def _require_over(runs: Sequence[Any]) -> None:
-    """Refuse while a run goes on: between its tuning and its verdict its endpoint serves nobody.
+    """Refuse while a run goes on: between its tuning and its verdict its endpoint is not in use.
 
     Raises:
         LimitError: A run is under way.
@@ -214,7 +214,7 @@ def _require_over(runs: Sequence[Any]) -> None:
 
     for job in filter(pipeline_jobs.is_running, runs):
         raise LimitError(
-            "a run is under way, and may need an endpoint that serves nobody yet",
+            "a run is under way, and may need an endpoint that is not in use yet",
             where=job.name,
             fix=f"wait for it: tunepipe status {job.name} --wait",
         )

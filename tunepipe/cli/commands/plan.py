@@ -26,8 +26,8 @@ class Measured:
 
     Args:
         rows: Its rows, the bad ones included.
-        tokens: About so many tokens of all rows.
-        longest_output_tokens: About so many of the longest output.
+        tokens: Estimated tokens of all rows.
+        longest_output_tokens: Estimated tokens of the longest output.
         refusal: What the run's validation will say; None where the data pass.
         model: The model whose limits were applied; "" where the format is not known.
     """
@@ -63,15 +63,15 @@ def measured(
     Raises:
         UsageError: A file cannot be read.
     """
-    wishes: dict[str, Any] = {"format": format, "max_problems": 0, "catalog": catalog}
+    arguments: dict[str, Any] = {"format": format, "max_problems": 0, "catalog": catalog}
     refusal: TunepipeError | None = None
     try:
-        found = validated_files(datasets, model=model, **wishes)
+        found = validated_files(datasets, model=model, **arguments)
     except UsageError as error:
         if STDIN in datasets:
             raise
         # Without the model, what still fails is not about its formats: it is raised from here.
-        found, refusal = validated_files(datasets, **wishes), error
+        found, refusal = validated_files(datasets, **arguments), error
     if found.errors:
         errors = f"{found.errors:,} error{'s' if found.errors > 1 else ''}"
         given = [] if format == "auto" else ["--format", format]

@@ -281,7 +281,7 @@ def show_run_plan(
         backend: The backend that tunes.
         region: Where; "" on this machine.
         out: Where the plan is said.
-        recurring: Whether the data are read anew each time, so that errors in them only warn.
+        recurring: Whether the data are read again each time, so that errors in them only warn.
 
     Returns:
         The plan, as `tunepipe plan --json` prints it.
@@ -480,7 +480,7 @@ def _run_there(
 
 
 def run_there(asked: VertexRun, *, again: bool, wait: bool) -> RunStatus:
-    """Start a run on Vertex AI that nobody is asked about, or find the identical one.
+    """Start a run on Vertex AI without asking first, or find the identical one.
 
     Raises:
         UsageError: `max_cost_usd` is missing.
@@ -492,7 +492,7 @@ def run_there(asked: VertexRun, *, again: bool, wait: bool) -> RunStatus:
 
     if not asked.parameters["max_cost_usd"]:
         raise UsageError(
-            "a run on Vertex AI costs money and nobody is asked first",
+            "a run on Vertex AI costs money, and a program is not asked first",
             where="max_cost_usd",
             fix="the most it may cost in US dollars, such as max_cost_usd=50",
         )

@@ -40,7 +40,8 @@ Host = Annotated[
 def apply(
     context: typer.Context,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="One schedule has it; applied anew, it is changed.")
+        str,
+        typer.Option(metavar="NAME", help="The schedule's name; applied again, it changes."),
     ],
     cron: Annotated[
         str,
@@ -51,7 +52,7 @@ def apply(
     ] = "",
     min_new_rows: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Wait for so many rows that are added or changed."),
+        typer.Option(metavar="N", min=0, help="Skip a run with fewer rows added or changed."),
     ] = 0,
     kfp_host: Annotated[
         str, typer.Option(metavar="URL", help="Put the backend local's pipeline on this KFP host.")

@@ -191,12 +191,12 @@ def validate(
     said, unmended = (found if show_all else found.limited(max_problems)).as_json(), ""
     if fix:
         try:
-            wishes: dict[str, Any] = {
+            arguments: dict[str, Any] = {
                 "format": format,
                 "model": model,
                 "catalog": catalog,
             }
-            done = _fixed(dataset, fix, control_characters, pii=pii, **wishes)
+            done = _fixed(dataset, fix, control_characters, pii=pii, **arguments)
             said["fixed"] = done.as_json()
         except DataError as error:
             said["fixed"], unmended = None, f"{error.where}: {error.found}"
@@ -211,7 +211,7 @@ def validate(
 def _check_outputs(
     datasets: Sequence[str], against: Sequence[str], reports: Sequence[str], fix: str
 ) -> None:
-    """Refuse to write over what is read; a dataset alone may be mended in its place."""
+    """Refuse to write over what is read; only a dataset may be repaired in place."""
     if fix:
         from tunepipe.validation.fix import rejects_path
 
@@ -220,7 +220,9 @@ def _check_outputs(
     refuse_same(reports, [*datasets, *against])
 
 
-def _fixed(datasets: Sequence[str], target: str, control_characters: bool, **wishes: Any) -> Fixing:
+def _fixed(
+    datasets: Sequence[str], target: str, control_characters: bool, **arguments: Any
+) -> Fixing:
     from tunepipe.validation import fix as fixing
 
     with (
@@ -233,5 +235,5 @@ def _fixed(datasets: Sequence[str], target: str, control_characters: bool, **wis
             rejects=rejects,
             control_characters=control_characters,
             opener=storage.open_file,
-            **wishes,
+            **arguments,
         )
