@@ -71,7 +71,7 @@ def test_commands_of_the_pages_have_verbs_and_options_that_exist(page):
         if words[1:] in (["schedule"], ["schedule", "apply,"]):
             continue
         assert verb in OPTIONS, f"{page.name}: {line}"
-        used = set(re.findall(r"(?<=\s)(--[a-z][a-z-]*)", line)) - {"--help"}
+        used = set(re.findall(r"(?<=\s)(--[a-z][a-z0-9-]*)", line)) - {"--help"}
         assert used <= OPTIONS[verb], f"{page.name}: {line}"
 
 
