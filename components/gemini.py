@@ -25,7 +25,7 @@ def tune_gemini(
     options: dict = {},  # noqa: B006
     tables: dict = {},  # noqa: B006
 ):
-    """Tune a Gemini through a managed tuning job, and hold what the job did against the plan.
+    """Tune a Gemini through a managed tuning job, and compare what the job did with the plan.
 
     Args:
         train: The rows to learn from, on gs://, in any format; converted where need be.

@@ -108,13 +108,13 @@ def by_service(
         CloudError: Google refused, or is out of reach.
     """
     from tunepipe.backends.managed import gemini
-    from tunepipe.gcp.genai import client, place_of, told
+    from tunepipe.gcp.genai import client, place_of, translate_errors
 
     resource = gemini.base_model_resource(model, project, region, options, catalog)
     if not resource:
         raise LimitError("no endpoint of the model is known to count with", where=model)
     counted = 0
-    with told(resource):
+    with translate_errors(resource):
         asked = client(*place_of(resource))
         for start in range(0, len(rows), _ROWS_A_REQUEST):
             contents = [_content(row) for row in rows[start : start + _ROWS_A_REQUEST]]

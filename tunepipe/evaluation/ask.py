@@ -94,10 +94,10 @@ def predict_rows(
             if _answer_id(one, number) not in work.answered
         ]
         total = answers * len(examples)
-        told = _Told(progress, total, total - len(pending))
+        reporter = _ProgressReporter(progress, total, total - len(pending))
         for answer in ask_all(backend, model, pending, settings, pace, limit):
             work.add(answer)
-            told.of(answer)
+            reporter.count(answer)
     rows = [_prediction(one, number, work, group) for one in examples for number in range(answers)]
     unanswered = sum(row.prediction is None for row in rows)
     if rows and unanswered == len(rows):
@@ -229,7 +229,7 @@ class RequestLimit:
         self._slots.release()
 
 
-class _Told:
+class _ProgressReporter:
     """Counts the answers and tells of them."""
 
     def __init__(self, progress: Progress, total: int, done: int) -> None:
@@ -237,7 +237,7 @@ class _Told:
         self._asked = self._unanswered = 0
         self._started = time.monotonic()
 
-    def of(self, answer: Answer) -> None:
+    def count(self, answer: Answer) -> None:
         self._done += 1
         self._asked += 1
         self._unanswered += answer.text is None
@@ -304,7 +304,7 @@ def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[st
 
 
 def _version(model: str) -> list[tuple[str, int, int]]:
-    """Return what changes when a model's folder is written anew; nothing for a remote model."""
+    """Return what changes when a model's folder is written again; nothing for a remote model."""
     folder = Path(model)
     files = sorted(folder.glob("*")) if model and folder.is_dir() else []
     stats = [(file.name, file.stat()) for file in files if file.is_file()]

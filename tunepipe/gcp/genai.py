@@ -73,7 +73,7 @@ def as_google_core() -> Iterator[None]:
 
 
 @contextmanager
-def told(where: str) -> Iterator[None]:
+def translate_errors(where: str) -> Iterator[None]:
     """Turn what google-genai raises into a CloudError that says what to do."""
     with explained(where), as_google_core():
         yield

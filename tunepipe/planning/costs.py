@@ -1,6 +1,6 @@
 """Hours, tokens and dollars of a tuning, from the dated table of prices.
 
-What is not known stays None: a cost that nobody can state must not look like a small one.
+What is not known stays None: an unknown cost must not look like a small one.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def plan(
         max_cost_usd: Refuse a tuning that is estimated above this; 0 sets no ceiling.
         characters: Characters of all training rows, from which tokens are estimated; 0 is not
             known.
-        other_characters: How many of them are not ASCII; None where nobody counted, and then all
+        other_characters: How many of them are not ASCII; None if not counted, and then all
             are taken for such, so that the estimate is rather too high.
         tokens: Tokens of all training rows, if counted; wins over every estimate.
         tokens_estimated: Their tokens by characters, as a validation reports them; wins over the

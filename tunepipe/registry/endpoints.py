@@ -50,7 +50,7 @@ class Deployment:
 
     @property
     def is_billed(self) -> bool:
-        """Whether it costs while nobody asks it."""
+        """Whether it costs while it is idle."""
         return self.kind in (TEMPLATE, SERVED)
 
 

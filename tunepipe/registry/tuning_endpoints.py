@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp.clients import CALL_SECONDS, explained
-from tunepipe.gcp.genai import told
+from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias as champion_alias
 from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, Deployment
@@ -21,7 +21,7 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
     Raises:
         CloudError: Google refused.
     """
-    with told(google_clients.parent(project, region)):
+    with translate_errors(google_clients.parent(project, region)):
         jobs = tuning_jobs.listed(project, region)
     for job in jobs:
         if not (KEY_LABEL in (job.labels or {}) and job.tuned_model and job.tuned_model.endpoint):

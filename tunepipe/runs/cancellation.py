@@ -18,7 +18,7 @@ from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import pipeline_jobs
-from tunepipe.gcp.genai import told
+from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.retries import retry
 from tunepipe.runs.vertex import RunStatus, resource_name, status
@@ -82,7 +82,7 @@ def cancel(
     """
     name = resource_name(run, project, region)
     end, shown = time.monotonic() + wait_seconds, ""
-    with told(name):
+    with translate_errors(name):
         job = _reached(lambda: pipeline_jobs.get(name))
         if not pipeline_jobs.has_ended(job):
             _reached(lambda: pipeline_jobs.cancel(name))

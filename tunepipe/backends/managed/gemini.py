@@ -14,7 +14,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp.genai import client, place_of, told
+from tunepipe.gcp.genai import client, place_of, translate_errors
 from tunepipe.progress import Progress
 
 BACKEND = "gemini"
@@ -30,14 +30,14 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         progress: Told of each change of the job.
 
     Returns:
-        The tuned model and its endpoint; with the figures of the job, held against the plan.
+        The tuned model and its endpoint; with the figures of the job, compared with the plan.
     """
     return managed_tuning.tune(_KIND, request, output_dir, progress)
 
 
 def cancel(job: str) -> None:
     """Cancel a tuning job by its resource name; no error where it has ended already."""
-    with told(job):
+    with translate_errors(job):
         tuning_jobs.cancel(job)
 
 
@@ -51,7 +51,7 @@ def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
     Raises:
         CloudError: Google refused.
     """
-    with told(model):
+    with translate_errors(model):
         client(*place_of(model)).models.update(
             model=model.partition("@")[0], config={"default_checkpoint_id": checkpoint_id}
         )
@@ -108,7 +108,7 @@ def base_model_resource(
         catalog: The dated tables; None for the package's own.
 
     Returns:
-        A resource name; "" for a tuned model whose endpoint nobody names and no tuning job does.
+        A resource name; "" for a tuned model whose endpoint is not known.
     """
     if options.get("base_endpoint"):
         return str(options["base_endpoint"])
@@ -126,7 +126,7 @@ def _endpoint_of(tuned: str) -> str:
     Google writes a project by its number, and a user by its id: the place is that of the list.
     """
     wanted = tuned.partition("/locations/")[2]
-    with told(tuned):
+    with translate_errors(tuned):
         for job in tuning_jobs.listed(*place_of(tuned)):
             made = job.tuned_model
             name = str(made and made.model).partition("/locations/")[2]

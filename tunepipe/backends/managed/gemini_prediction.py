@@ -14,7 +14,7 @@ from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.managed.parameters import thinking
 from tunepipe.data.conversion import gemini_request
 from tunepipe.data.parts import Call, kinds_of, write_answer
-from tunepipe.gcp.genai import as_google_core, client, place_of, told
+from tunepipe.gcp.genai import as_google_core, client, place_of, translate_errors
 
 _ANSWER_SECONDS = 120.0
 
@@ -37,7 +37,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         CloudError: The model is not there, may not be asked, or is out of reach at the moment.
     """
     configs = _configs(model, settings)
-    with told(model):
+    with translate_errors(model):
         asked = client(*place_of(model), _ANSWER_SECONDS)
         for prompt in prompts:
             yield _ask(asked, model, prompt, configs)

@@ -23,7 +23,7 @@ def curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
 
     Returns:
         Steps and values by the metric's name, and why there are none, or "". A tuning is paid by
-        then, so that what cannot be read is told and fails nothing.
+        then, so that what cannot be read is reported and fails nothing.
     """
     from google.api_core import exceptions as api
 
@@ -37,7 +37,7 @@ def curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
 
 
 def _run_of(experiment: str) -> str:
-    """Name the TensorBoard run: the experiment's own run goes by its name after the experiment."""
+    """Name the TensorBoard run: the experiment's own run is named after the experiment."""
     metadata = google_clients.metadata(region_of(experiment))
     context = metadata.get_context(name=experiment, timeout=CALL_SECONDS)
     board = dict(context.metadata or {}).get(_TENSORBOARD, "")

@@ -16,7 +16,7 @@ from tunepipe.backends.managed.parameters import TuningJob
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import UsageError
-from tunepipe.gcp.genai import told
+from tunepipe.gcp.genai import translate_errors
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 
@@ -42,7 +42,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 def cancel(job: str) -> None:
     """Cancel a tuning job by its resource name; no error where it has ended already."""
-    with told(job):
+    with translate_errors(job):
         tuning_jobs.cancel(job)
 
 

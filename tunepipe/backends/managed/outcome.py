@@ -99,8 +99,8 @@ def _dropped(stats: Mapping[str, Any], planned: Planned) -> int:
     """Count the dropped rows: only supervised tuning says how many, any other lists a sample."""
     listed = stats.get("dropped_example_reasons") or stats.get("dropped_example_indices") or ()
     learnt = _count(stats, "tuning_dataset_example_count") or planned.rows
-    told = _count(stats, "total_truncated_example_count") or 0
-    return max(told, len(listed), planned.rows - learnt)
+    truncated = _count(stats, "total_truncated_example_count") or 0
+    return max(truncated, len(listed), planned.rows - learnt)
 
 
 def _count(stats: Mapping[str, Any], name: str) -> int | None:
@@ -123,7 +123,7 @@ def _check_examples(stats: Mapping[str, Any], dropped: int, planned: Planned, wh
             f"the job dropped {dropped:,} of {planned.rows:,} examples"
             + (f": {reasons}" if reasons else ""),
             where=where,
-            fix="mend the rows, or allow it: option dropped_fraction_max",
+            fix="correct the rows, or allow it: option dropped_fraction_max",
         )
     if stats and not any(stats.get(name) for name in _DONE):
         raise DataError("the job learnt from no example", where=where, fix="check the dataset")
@@ -142,10 +142,10 @@ def _check_losses(curves: Mapping[str, Curve], where: str) -> None:
 
 def _merged(train: Curve, held_out: Curve) -> list[list[float | None]]:
     """Return [step, training loss, evaluation loss or null], as many as a chart can show."""
-    beside = dict(held_out)
+    losses = dict(held_out)
     every = -(-len(train) // _POINTS_SHOWN)
     shown = [p for n, p in enumerate(train) if n % every == 0 or n == len(train) - 1]
-    return [[step, value, beside.get(step)] for step, value in shown]
+    return [[step, value, losses.get(step)] for step, value in shown]
 
 
 def _doubts(steps: int | None, dropped: int, planned: Planned, train: Curve) -> list[str]:

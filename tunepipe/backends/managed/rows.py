@@ -1,4 +1,4 @@
-"""The rows of a managed tuning: brought into a format that the service takes, beside the run's."""
+"""The rows of a managed tuning: converted to a format that the service takes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def detected(uri: str) -> str:
 def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
     """Put a file where the service can read it, converted if need be.
 
-    The copy lies beside the file and ends in .jsonl, as in all of Google's examples.
+    The copy is next to the file and ends in .jsonl, as in all of Google's examples.
 
     Args:
         uri: The file on gs://, or "" for none; an empty one counts as none.

@@ -26,7 +26,7 @@ from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, launcher
-from tunepipe.gcp.genai import told
+from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.retries import retry
@@ -126,7 +126,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
             # Such a job is not billed.
             Path(resources).unlink(missing_ok=True)
             progress({"state": "waiting", "detail": f"no capacity in {location}"})
-    with told(name):
+    with translate_errors(name):
         job = retry(lambda: tuning_jobs.get(name), seconds=polling.patience_seconds)
     return replace(_result(kind, request, wanted, sent, job, model), base=base)
 
@@ -235,8 +235,8 @@ def _key(request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]) -> 
     config = {name: value for name, value in wanted.as_config().items() if name != "description"}
     how = [wanted.base_model, wanted.location, config, wanted.service_account]
     asked = [rows, how, request.options.get("output_uri", ""), request.options.get("again", "")]
-    told = json.dumps(asked, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
+    text = json.dumps(asked, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def _result(

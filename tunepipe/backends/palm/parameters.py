@@ -173,7 +173,7 @@ def family(model: str) -> str:
         if stem in models:
             return name
     known = [each for models in families.values() for each in models]
-    raise UsageError("the template tunes no such model", where=model, fix=hint(stem, known))
+    raise UsageError("the template does not tune this model", where=model, fix=hint(stem, known))
 
 
 def row_limits() -> dict[str, int]:

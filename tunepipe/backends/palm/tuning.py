@@ -78,7 +78,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 
 def checked(request: TuningRequest) -> dict[str, Any]:
-    """Check a request, its rows included, and return what the template has to be told.
+    """Check a request, its rows included, and return the parameters to send to the template.
 
     Raises:
         UsageError: A parameter that the template would refuse.
@@ -216,8 +216,8 @@ def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str
     rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
     unlike = (*names, "model_display_name")
     how = {name: value for name, value in parameters.items() if name not in unlike}
-    told = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
+    text = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def _digest(uri: str) -> str:
