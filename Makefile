@@ -4,6 +4,7 @@ VENV ?= .venv
 REGION ?= us-central1
 BACKEND ?= large-model
 NAME ?= weekly
+TARGET ?= cpu
 PIP_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ TUNEPIPE := $(BIN)/tunepipe
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-vertex standin test check audit sbom lock compile run schedule docs site browser clean
+.PHONY: help install demo demo-vertex standin test check audit sbom lock image compile run schedule docs site browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -68,6 +69,11 @@ lock: $(INSTALLED) ## write requirements.lock: every package of [all] with its h
 
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
 	$(BIN)/mkdocs build --strict --quiet
+
+image: ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda
+	@builder=$$(command -v docker || command -v podman || command -v buildah) || \
+	  { echo "no docker, podman or buildah here"; exit 1; }; \
+	$$builder build --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) .
 
 compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the package
 	$(TUNEPIPE) compile $(if $(IMAGE),--image $(IMAGE))

@@ -9,8 +9,9 @@ from tunepipe.packaging.component import component
 
 @component
 def compute_train_steps(
-    rows: int,
     plan: Output[Artifact],
+    rows: int = 0,
+    train: Input[Dataset] = None,
     backend: str = "",
     model: str = "",
     region: str = "",
@@ -33,7 +34,8 @@ def compute_train_steps(
     It also stops for held-out rows that could not be scored once the tuning is paid.
 
     Args:
-        rows: Rows to learn from.
+        rows: Number of rows to learn from; 0 counts those of `train`.
+        train: The rows to learn from, as an artifact of an earlier step.
         backend: large-model, gemini, open-model, custom or local; empty follows from the model.
         model: The model to tune; empty takes the backend's default.
         region: Where the run is, and the tuning; empty on one's own machine.
@@ -58,8 +60,9 @@ def compute_train_steps(
         batch_size: Rows a step.
         cost_usd: The estimate, in US dollars.
     """
-    from tunepipe.steps.planning import check_held_out, plan_step
+    from tunepipe.steps.planning import check_held_out, count_rows, plan_step
 
+    rows = rows or count_rows(train)
     what = {"backend": backend, "model": model, "region": region}
     tokens = round(tokens * rows / (token_rows or rows or 1))
     size = {"rows": rows, "tokens_estimated": tokens, "epochs": epochs, "train_steps": train_steps}

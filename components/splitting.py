@@ -2,17 +2,18 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import Artifact, Dataset, Output
+from kfp.dsl import Artifact, Dataset, Input, Output
 
 from tunepipe.packaging.component import component
 
 
 @component
 def split_dataset(
-    dataset_uri: str,
     train: Output[Dataset],
     eval: Output[Dataset],
     split: Output[Artifact],
+    dataset_uri: str = "",
+    dataset: Input[Dataset] = None,
     fingerprint: str = "",
     format: str = "auto",
     model: str = "",
@@ -28,6 +29,7 @@ def split_dataset(
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either, of valid JSON Lines.
+        dataset: The same as an artifact of an earlier step, in place of dataset_uri.
         fingerprint: The data's identity; it renews the cached result when the data change.
         format: One of the formats, or auto.
         model: The model whose limits on evaluation rows apply; empty takes the format's first.
@@ -47,10 +49,12 @@ def split_dataset(
         train_rows: How many rows there are to learn from.
         eval_rows: How many rows are held out.
     """
+    from tunepipe.steps.artifacts import dataset_of
     from tunepipe.steps.splitting import split_step
 
     sizes = {"eval_fraction": eval_fraction, "eval_min": eval_min, "eval_max": eval_max}
     keys = {"group_by": group_by, "stratify_by": stratify_by, "by_time": by_time}
     rules = {"format": format, "model": model, "seed": seed}
-    found = split_step(dataset_uri, train.path, eval.path, split.path, **sizes, **keys, **rules)
+    place = dataset_of(dataset_uri, dataset)
+    found = split_step(place, train.path, eval.path, split.path, **sizes, **keys, **rules)
     return (found.train_rows, found.eval_rows)

@@ -2,16 +2,17 @@
 
 from typing import List, NamedTuple  # noqa: UP035
 
-from kfp.dsl import HTML, Artifact, Input, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Output
 
 from tunepipe.packaging.component import component
 
 
 @component
 def validate_jsonl(
-    dataset_uri: str,
     problems: Output[Artifact],
     page: Output[HTML],
+    dataset_uri: str = "",
+    dataset: Input[Dataset] = None,
     fingerprint: str = "",
     format: str = "auto",
     model: str = "",
@@ -20,6 +21,7 @@ def validate_jsonl(
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either, of JSON Lines.
+        dataset: The same as an artifact of an earlier step, in place of dataset_uri.
         fingerprint: What fingerprint_dataset found; data that changed since are refused. Empty
             takes the data as they are.
         format: palm, palm-chat, gemini, messages, prompt-completion, preference, or auto.
@@ -32,9 +34,11 @@ def validate_jsonl(
         format: The format found.
         tokens: Tokens of all rows, by estimate.
     """
+    from tunepipe.steps.artifacts import dataset_of
     from tunepipe.steps.validation import validate_step
 
-    report = validate_step(dataset_uri, problems.path, page.path, fingerprint, format, model)
+    place = dataset_of(dataset_uri, dataset)
+    report = validate_step(place, problems, page, fingerprint, format, model)
     return (report.rows, report.format, report.tokens)
 
 
@@ -65,7 +69,7 @@ def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: s
     Returns:
         part: What was found, with a hash a row, so that repeats across files are seen.
     """
-    from tunepipe.steps.validation import validate_shard_step
+    from tunepipe.steps.sharding import validate_shard_step
 
     validate_shard_step(shard_uri, part.path, format, model)
 
@@ -88,7 +92,7 @@ def merge_validations(
         format: The format.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.steps.validation import merge_step
+    from tunepipe.steps.sharding import merge_step
 
-    report = merge_step([part.path for part in parts], problems.path, page.path)
+    report = merge_step([part.path for part in parts], problems, page)
     return (report.rows, report.format, report.tokens)

@@ -176,6 +176,7 @@ def build_tuning_pipeline(
                     stratify_by=stratify_by,
                     by_time=by_time,
                 )
+                _retried(split)
                 plan = step.compute_train_steps(
                     rows=split.outputs["train_rows"],
                     backend=backend,
@@ -226,6 +227,7 @@ def build_tuning_pipeline(
                     tuning=tuned.outputs["tuning"],
                     settings=prepared.outputs["scoring"],
                 )
+                _retried(compared)
                 _uncached(
                     step.conclude_run(
                         comparison=compared.outputs["comparison"],
@@ -252,6 +254,12 @@ def build_tuning_pipeline(
             _mail(emails, steps)
 
     return tuning_pipeline
+
+
+def _retried(task: Any) -> Any:
+    """Try a step again that costs nothing and fails on what the cloud may get over."""
+    task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0)
+    return task
 
 
 def _uncached(task: Any) -> Any:

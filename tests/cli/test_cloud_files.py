@@ -1,6 +1,7 @@
 """The verbs on files, where the files lie in a bucket."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,6 +123,9 @@ def test_the_pipelines_check_looks_the_files_up(bucket, tmp_path):
     asked = {"role": "user", "parts": [{"text": "what?"}, {"fileData": file}]}
     row = {"contents": [asked, {"role": "model", "parts": [{"text": "a cat"}]}]}
     (bucket / "one.jsonl").write_text(json.dumps(row))
-    paths = [str(tmp_path / name) for name in ("problems.json", "page.html")]
+    paths = [
+        SimpleNamespace(path=str(tmp_path / name), uri=str(tmp_path / name))
+        for name in ("problems.json", "page.html")
+    ]
     with pytest.raises(DataError, match="missing-file 1"):
         validate_step(f"gs://{BUCKET}/one.jsonl", *paths, "", "auto", "")

@@ -151,6 +151,20 @@ def test_every_component_fits_into_one_argument():
         assert max(len(part.encode()) for part in command) <= MAX_ARGUMENT_BYTES, verb
 
 
+def test_a_component_has_room_for_more_code(capsys):
+    sizes = {
+        verb: max(
+            map(len, getattr(components, verb).component_spec.implementation.container.command)
+        )
+        for verb in components.__all__
+    }
+    largest = max(sizes, key=sizes.get)
+    room = MAX_ARGUMENT_BYTES - sizes[largest]
+    with capsys.disabled():
+        print(f"\n{largest} is the largest component: {sizes[largest]:,} bytes, room for {room:,}")
+    assert room > 1_000, "import less in its body, or leave it to steps that carry none"
+
+
 def test_every_port_is_described():
     for verb in components.__all__:
         spec = getattr(components, verb).component_spec

@@ -84,6 +84,7 @@ def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
             "region": REGION,
             "display_name": "desk",
             "registry": f"gs://{BUCKET}/tunepipe/registry/large-model",
+            "work_dir": f"gs://{BUCKET}/tunepipe/work",
             "run": {
                 "id": run_id,
                 "created": "2026-11-22T03:04:05+00:00",

@@ -1,5 +1,6 @@
 """Files by path and by gs:// URI, the latter through the real client."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -361,3 +362,28 @@ def test_a_store_that_cannot_be_reached_is_named_with_its_address(
     with pytest.raises(CloudError) as caught:
         storage.stat("minio://bucket/x")
     assert "127.0.0.1:9" in caught.value.where
+
+
+def test_a_folder_in_a_bucket_is_worked_in_here_and_kept_there(cloud, tmp_path, monkeypatch):
+    uri = f"gs://{BUCKET}/work/answers"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with contextlib.suppress(RuntimeError), storage.synced_folder(uri) as folder:
+        Path(folder, "a.jsonl").write_text("one\n")
+        raise RuntimeError("a step that fails keeps what it has paid for")
+    assert storage.read_bytes(f"{uri}/a.jsonl") == b"one\n"
+    before = len(cloud.calls("storage.post"))
+    with storage.synced_folder(uri) as folder:
+        assert Path(folder, "a.jsonl").read_text() == "one\n"
+    assert len(cloud.calls("storage.post")) == before, "what is unchanged is not written"
+    with storage.synced_folder(str(tmp_path)) as folder:
+        assert folder == str(tmp_path)
+
+
+def test_a_bucket_keeps_each_files_work_apart(cloud, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    for text in ("one", "two"):
+        rows.write_text(text)
+        with storage.work_folder(f"gs://{BUCKET}/work", "answers", str(rows)) as folder:
+            assert not list(Path(folder).iterdir())
+            Path(folder, "a.jsonl").write_text(text)
+    assert len(storage.list_files(f"gs://{BUCKET}/work/answers/*/a.jsonl")) == 2

@@ -30,6 +30,14 @@ def pipelines(region: str) -> Any:
 
 
 @cache
+def beta_pipelines(region: str) -> Any:
+    """Make the client of pipelineJobs with the fields that v1 lacks, such as default_runtime."""
+    from google.cloud.aiplatform_v1beta1.services.pipeline_service import PipelineServiceClient
+
+    return PipelineServiceClient(client_options=_at(region))
+
+
+@cache
 def jobs(region: str) -> Any:
     """Make the client of custom jobs."""
     from google.cloud.aiplatform_v1.services.job_service import JobServiceClient

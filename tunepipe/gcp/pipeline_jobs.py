@@ -44,6 +44,13 @@ class PipelineJobs:
         return google_clients.pipelines(self.parent.rpartition("/")[2])
 
     @property
+    def _creating_client(self) -> Any:
+        """The client that knows every field of the job: some are in v1beta1 alone."""
+        region = self.parent.rpartition("/")[2]
+        is_beta = "default_runtime" in self.job.get("runtime_config", {})
+        return google_clients.beta_pipelines(region) if is_beta else self._client
+
+    @property
     def next_id(self) -> str:
         """The id that create() asks for first."""
         return f"tune-{self.job['labels'][self.key_label]}-{self.attempts + 1}"
@@ -81,7 +88,7 @@ class PipelineJobs:
             own_id = {self.id_label: self.next_id} if self.id_label else {}
             labels = {**self.job["labels"], **own_id}
             try:
-                created = self._client.create_pipeline_job(
+                created = self._creating_client.create_pipeline_job(
                     parent=self.parent,
                     pipeline_job={**self.job, "labels": labels},
                     pipeline_job_id=self.next_id,

@@ -4,6 +4,7 @@ A step of a pipeline runs this module before anything else (see thin_step.sh):
 
     python -m tunepipe.packaging.installed add PIP CODE REQUIREMENT...  # what is missing
     python -m tunepipe.packaging.installed check CODE                   # the components' folder
+    python -m tunepipe.packaging.installed steps                        # what an image lacks
 """
 
 from __future__ import annotations
@@ -90,6 +91,28 @@ def check_code(code: str) -> None:
         )
 
 
+def check_image() -> None:
+    """Say what an image lacks to run the steps of the pipelines without installing anything.
+
+    Raises:
+        UsageError: Names the requirements that are not installed in the pinned version. Those of
+            the local backend are printed alone: an image for the other steps goes without.
+    """
+    from tunepipe.packaging.requirements import KFP, PINS, TRAINING
+
+    lacking = [each for each in (KFP, *PINS.values()) if not _is_installed(each)]
+    needed = [each for each in lacking if each.partition("==")[0] not in TRAINING]
+    print(f"{describe_code()}; {len(PINS) + 1 - len(lacking)} pinned packages are installed")
+    if training := sorted({*lacking} - {*needed}):
+        print(f"the local backend cannot train here: it needs {', '.join(training)}")
+    if needed:
+        raise UsageError(
+            f"the steps need {', '.join(needed)}",
+            where="image",
+            fix="install requirements.lock with --require-hashes",
+        )
+
+
 def _is_installed(requirement: str) -> bool:
     name, _, version = requirement.partition("==")
     try:
@@ -101,6 +124,9 @@ def _is_installed(requirement: str) -> bool:
 def main(arguments: Sequence[str]) -> None:
     """Do what a step asks for."""
     verb, *rest = arguments
+    if verb == "steps":
+        check_image()
+        return
     if verb == "add":
         pip, code, *requirements = rest
         install_missing(pip, code, requirements)

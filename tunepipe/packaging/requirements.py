@@ -35,6 +35,18 @@ PINS = {
     "xxhash": "xxhash==4.1.0",
 }
 
+# What only the local backend needs, to train and to answer.
+TRAINING = (
+    "accelerate",
+    "datasets",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "trl",
+)
+
 
 def requirements(imports: Iterable[str]) -> list[str]:
     """Return the pinned requirements, sorted, of the dotted names that are imported."""

@@ -48,6 +48,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "STRUCT": (dict,),
 }
 # What names a run does not make it another run.
+_PERSISTENT_WAIT_MS = 60_000  # then a step takes a machine of its own
 _NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify", "code")
 
 
@@ -382,6 +383,7 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
 def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
     return {
         "registry": f"{_root(run)}/registry/{run.backend}",
+        "work_dir": f"{_root(run)}/work",
         **run.parameters,
         "dataset_uri": dataset_uri,
         "project": run.project,
@@ -427,6 +429,27 @@ def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _default_runtime(run: VertexRun) -> dict[str, Any]:
+    """Have the steps run on a persistent resource; without room they wait for new machines."""
+    if not run.persistent_resource:
+        return {}
+    name = run.persistent_resource
+    if "/" not in name:
+        name = f"projects/{run.project}/locations/{run.region}/persistentResources/{name}"
+    if f"/locations/{run.region}/" not in name:
+        raise LimitError(
+            f"the persistent resource is not in {run.region}",
+            where="persistent_resource",
+            fix="name one of the run's region",
+        )
+    runtime = {
+        "persistent_resource_name": name,
+        "task_resource_unavailable_wait_time_ms": _PERSISTENT_WAIT_MS,
+        "task_resource_unavailable_timeout_behavior": "FALL_BACK_TO_ON_DEMAND",
+    }
+    return {"default_runtime": {"persistent_resource_runtime_detail": runtime}}
+
+
 def _is_label(text: str) -> bool:
     signs = text.replace("_", "").replace("-", "")
     return len(text) <= 63 and text == text.lower() and (not signs or signs.isalnum())
@@ -459,6 +482,7 @@ def _job(
         "runtime_config": {
             "gcs_output_directory": f"{_root(run)}/runs",
             "parameter_values": parameters,
+            **_default_runtime(run),
         },
         "service_account": run.service_account,
         "network": run.network,

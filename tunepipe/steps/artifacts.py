@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from tunepipe.errors import UsageError
+
 _RESOURCE = "resourceName"  # the key that Google's own components use
 
 
@@ -36,3 +38,22 @@ def paths_of(artifacts: Mapping[str, Artifact | None]) -> dict[str, str]:
         for name, artifact in artifacts.items()
         if artifact and os.path.exists(artifact.path) and os.path.getsize(artifact.path)
     }
+
+
+def dataset_of(uri: str, artifact: Artifact | None) -> str:
+    """Return where a step's dataset is: at an address, or what an earlier step made.
+
+    Args:
+        uri: A path, a gs:// URI, or a glob of either; "" for none.
+        artifact: A Dataset of another step: a file, or a folder of files; None for none.
+
+    Raises:
+        UsageError: Both are given, or none.
+    """
+    if bool(uri) == bool(artifact):
+        raise UsageError(
+            "a step needs one dataset", where="dataset_uri, dataset", fix="give one of the two"
+        )
+    if not artifact:
+        return uri
+    return f"{artifact.path}/*" if os.path.isdir(artifact.path) else artifact.path

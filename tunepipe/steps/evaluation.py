@@ -24,7 +24,7 @@ from tunepipe.evaluation.ask import RequestLimit, predict_rows
 from tunepipe.gcp.retries import status_of
 from tunepipe.steps.artifacts import Artifact
 from tunepipe.stores.generations import identity
-from tunepipe.stores.storage import load_step
+from tunepipe.stores.storage import load_step, work_folder
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def evaluate(
             "answers": int(settings.get("answers", 1)),
         }
         pacing = find_backend(backend).pacing.with_options(settings)
-        _ask(predictor, pacing, requests, work_dir, own, rows_as)
+        with work_folder(work_dir, "answers", rows) as folder:
+            _ask(predictor, pacing, requests, folder, own, rows_as)
     counts = {request.name: _counts(request.out) for request in requests}
     tuned = counts.pop("tuned")
     return tuned | {

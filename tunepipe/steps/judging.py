@@ -16,6 +16,7 @@ from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import replacing
 from tunepipe.gcp import genai as genai_clients
 from tunepipe.steps.artifacts import Artifact, paths_of
+from tunepipe.stores.storage import work_folder
 
 _ANSWER_SECONDS = 120.0
 
@@ -122,9 +123,10 @@ def judge_step(
         try:
             left = _left(max_cost_usd, files.get("plan", ""), spent)
             place = work_dir or str(Path(out).parent)
-            more = {**settings, "max_cost_usd": left, "work_dir": place}
             rows = read(files["tuned"]), read(files[name])
-            judgement = judge_on_vertex(*rows, model=model, **more).as_json()
+            with work_folder(place, "replies", files["tuned"]) as folder:
+                more = {**settings, "max_cost_usd": left, "work_dir": folder}
+                judgement = judge_on_vertex(*rows, model=model, **more).as_json()
             spent += judgement["estimated_cost_usd"] or 0.0
         except TunepipeError as error:
             judgement = {"model": model, "refused": str(error)}

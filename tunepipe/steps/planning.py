@@ -10,6 +10,7 @@ from typing import Any
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
+from tunepipe.errors import UsageError
 from tunepipe.evaluation.tasks import check_parts, check_references, check_task, cut_answers
 from tunepipe.files import write_json
 from tunepipe.planning.plan import Plan, plan
@@ -61,6 +62,17 @@ def plan_step(
     found = replace(found, warnings=(*found.warnings, *warnings)).with_held_out(eval_rows)
     write_json(found.as_json(), path)
     return found
+
+
+def count_rows(train: Artifact | None) -> int:
+    """Count the rows to learn from.
+
+    Raises:
+        UsageError: There is no file to count in.
+    """
+    if train is None:
+        raise UsageError("no rows to plan for", where="rows, train", fix="give one of the two")
+    return sum(1 for _ in read_examples(train.path))
 
 
 def check_held_out(

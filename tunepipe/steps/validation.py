@@ -1,20 +1,26 @@
-"""The steps that check a dataset: in one process, or shard by shard and merged."""
+"""The step that checks a dataset, and what becomes of its report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tunepipe.errors import DataError
 from tunepipe.files import write_json
 from tunepipe.reporting.validation_page import write_validation_page
 from tunepipe.stores import storage
-from tunepipe.validation.merge import merge
 from tunepipe.validation.report import Report
-from tunepipe.validation.shard import write_part
 from tunepipe.validation.validate import validate
 
 _CODES_NAMED = 5
+_PROBLEMS_LOGGED = 20
+
+
+class ReportArtifact(Protocol):
+    """What is used of a KFP artifact that a report is written to."""
+
+    path: str
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,19 @@ class ValidData:
 
 
 def validate_step(
-    dataset_uri: str, problems: str, page: str, fingerprint: str, format: str, model: str
+    dataset_uri: str,
+    problems: ReportArtifact,
+    page: ReportArtifact,
+    fingerprint: str,
+    format: str,
+    model: str,
 ) -> ValidData:
     """Check a dataset and the files it points to, write the reports, and refuse errors.
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either.
-        problems: The JSON file to write.
-        page: The HTML file to write.
+        problems: The report to write, as JSON.
+        page: The same for people, as HTML.
         fingerprint: Of the data when the run began; "" takes them as they are.
         format: One of the formats, or "auto".
         model: The model whose limits apply; "" takes the format's first.
@@ -51,42 +62,30 @@ def validate_step(
         opener=storage.open_file,
         size_of=storage.size_of,
     )
-    return _conclude(report, problems, page, fingerprint)
+    return conclude(report, problems, page, fingerprint)
 
 
-def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
-    """Check one file of a dataset and write what a merge needs.
-
-    Args:
-        shard_uri: A path or a gs:// URI.
-        part: The file to write.
-        format: One of the formats; shards are not compared before the merge, so not "auto".
-        model: The model whose limits apply; "" takes the format's first.
-    """
-    write_part([shard_uri], part, format=format, model=model, opener=storage.open_file)
-
-
-def merge_step(parts: Sequence[str], problems: str, page: str) -> ValidData:
-    """Merge the parts of the shards, write the reports, and refuse data with errors.
-
-    Args:
-        parts: What `validate_shard_step` wrote, in the order of the files.
-        problems: The JSON file to write.
-        page: The HTML file to write.
-
-    Raises:
-        DataError: The data have errors. Both reports are written before.
-    """
-    return _conclude(merge(parts), problems, page)
-
-
-def _conclude(report: Report, problems: str, page: str, fingerprint: str = "") -> ValidData:
+def conclude(
+    report: Report, problems: ReportArtifact, page: ReportArtifact, fingerprint: str = ""
+) -> ValidData:
     """Write a report as JSON and as a page, and refuse data with errors."""
     facts = report.as_json()
-    write_json(facts, problems)
-    write_validation_page(facts, page)
+    write_json(facts, problems.path)
+    write_validation_page(facts, page.path)
+    _log(report, page.uri)
     _refuse(report, facts["path"], fingerprint)
     return ValidData(report.rows, report.format, report.tokens)
+
+
+def _log(report: Report, page: str) -> None:
+    """Print the first errors with their lines, without any text of the rows."""
+    errors = [problem for problem in report.problems if problem.level == "error"]
+    for problem in errors[:_PROBLEMS_LOGGED]:
+        field = f" in {problem.field}" if problem.field else ""
+        print(f"line {problem.line}: {problem.code}{field}")
+    if report.errors > _PROBLEMS_LOGGED:
+        print(f"… and {report.errors - _PROBLEMS_LOGGED:,} more errors")
+    print(f"the whole report: {page}")
 
 
 def _refuse(report: Report, dataset: str, fingerprint: str) -> None:

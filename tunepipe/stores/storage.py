@@ -11,14 +11,16 @@ import glob
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from tunepipe.errors import UsageError
+from tunepipe.data.fingerprint import fingerprint
+from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import replacing
 from tunepipe.stores.objects import (
     ConflictError,
@@ -30,6 +32,7 @@ from tunepipe.stores.objects import (
     parse,
 )
 
+SYNC_SECONDS = 20.0
 __all__ = ["ConflictError", "Stat", "is_gcs", "is_object", "parse"]
 
 
@@ -273,3 +276,59 @@ def _copy(uri: str, folder: Path) -> str:
     with open_reader(uri) as source, copy.open("wb") as target:
         shutil.copyfileobj(source, target)
     return str(copy)
+
+
+def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[str]:
+    """Open the folder where a step keeps what it has paid for.
+
+    Args:
+        work_dir: A local folder, which is taken as it is; or a gs:// folder, below which each file
+            has a folder of its own: a step copies back and forth only what is about its rows.
+        kind: Such as answers.
+        file: The rows that it is about.
+    """
+    if not is_object(work_dir):
+        return nullcontext(work_dir)
+    with open(file, "rb") as rows:
+        return synced_folder(f"{work_dir.rstrip('/')}/{kind}/{fingerprint(rows)[:16]}")
+
+
+@contextmanager
+def synced_folder(uri: str) -> Iterator[str]:
+    """Work in a local folder that a bucket keeps: for files that grow line by line.
+
+    An object may be written about once a second, so the folder is copied back every
+    SYNC_SECONDS, and at the end; a process that is killed loses what came since.
+
+    Args:
+        uri: A gs:// folder; a local path is given back as it is.
+    """
+    if not is_object(uri):
+        yield uri
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for known in matching_files(f"{uri.rstrip('/')}/*"):
+            Path(folder, known.rpartition("/")[2]).write_bytes(read_bytes(known))
+        sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+        ended = threading.Event()
+
+        def copy_back() -> None:
+            for path in Path(folder).iterdir():
+                if path.stat().st_size != sizes.get(path.name):
+                    data = path.read_bytes()
+                    write_bytes(data, f"{uri.rstrip('/')}/{path.name}")
+                    sizes[path.name] = len(data)
+
+        def follow() -> None:
+            while not ended.wait(SYNC_SECONDS):
+                with suppress(TunepipeError):  # the next time, or the end, tries again
+                    copy_back()
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield folder
+        finally:
+            ended.set()
+            thread.join()
+            copy_back()
