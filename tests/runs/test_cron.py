@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tunepipe.errors import UsageError
-from tunepipe.runs.cron import Cron, next_runs, on_calendar, parse
+from tunepipe.runs.cron import Cron, next_runs, on_calendar, parse, with_sunday_as_zero
 
 SUNDAY = datetime(2026, 11, 22, 11, tzinfo=UTC)
 
@@ -97,3 +97,17 @@ def test_systemd_means_the_same(fields):
     ).stdout  # fmt: skip
     times = [line.partition(": ")[2] for line in told.splitlines() if "Next elapse" in line]
     assert f"{ours:%a %Y-%m-%d %H:%M:%S} UTC" in times
+
+
+@pytest.mark.parametrize(
+    ("fields", "there"),
+    [
+        ("0 3 * * 7", "0 3 * * 0"),
+        ("0 3 * * 5-7", "0 3 * * 0,5,6"),
+        ("0 3 * * 1,7", "0 3 * * 0,1"),
+        ("7 7 7 7 1-5", "7 7 7 7 1-5"),
+        ("0 3 * * SUN", "0 3 * * SUN"),
+    ],
+)
+def test_sunday_is_zero_on_a_kfp_host(fields: str, there: str) -> None:
+    assert with_sunday_as_zero(parse(fields)) == there

@@ -66,7 +66,7 @@ def test_everything_of_the_run_travels_with_the_schedule(said, rows):
     assert change["service_account"] == "tuner@demo-project.iam.gserviceaccount.com"
     assert change["network"] == "projects/123456789012/global/networks/inner"
     assert change["results"] == f"gs://{BUCKET}/tunepipe/runs"
-    assert change["max_concurrent_run_count"] == 1
+    assert change["max_concurrent_run_count"] == change["max_concurrent_active_run_count"] == 1
     assert change["label.team"] == "support"
     assert change["label.tunepipe_schedule"] == "weekly"
     assert change["parameter.dataset_uri"] == f"gs://{BUCKET}/rows.jsonl"
@@ -83,6 +83,14 @@ def test_a_dry_run_and_a_missing_yes_change_nothing(said, rows):
     assert rows.calls("CreateSchedule") == []
     people = [word for word in APPLY if word != "--json"]
     assert "  + parameter.epochs: 1.0" in said(*people, "--dry-run")[2]
+
+
+def test_one_run_at_a_time_is_one_that_has_not_ended(said, rows):
+    said(*APPLY, "--yes")
+    rows.ask("hold", {"on": True})
+    for _ in range(3):
+        rows.ask("tick", {"seconds": 8 * 86400})
+    assert len(rows.ask("states")) == 1
 
 
 def test_paused_resumed_deleted(said, rows):

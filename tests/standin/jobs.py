@@ -264,8 +264,9 @@ class Jobs:
         model = self.resources.upload(body)["name"]
         endpoint = self.resources.deploy({**body, "model": model})["name"]
         outputs = {"model_resource_name": model, "endpoint_resource_name": endpoint}
-        self._finish(job, State.PIPELINE_STATE_SUCCEEDED)
-        job.job_detail = api.PipelineJobDetail(task_details=[_root_detail(job, outputs)])
+        with self.cloud.lock:  # nobody sees its success without what it has made
+            self._finish(job, State.PIPELINE_STATE_SUCCEEDED)
+            job.job_detail = api.PipelineJobDetail(task_details=[_root_detail(job, outputs)])
 
     def _outcome(self, name: str) -> dict[str, Any] | None:
         file = self.folders.get(name, self.cloud.root) / "outcome.json"

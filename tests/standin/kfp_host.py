@@ -11,6 +11,20 @@ from urllib.parse import parse_qs, urlsplit
 _ROOT = "/apis/v2beta1"
 
 
+def _fits(cron: str) -> bool:
+    """KFP's cron has seconds first, and takes weekdays from 0 to 6."""
+    return "7" not in cron.split()[5]
+
+
+def _from_struct(value: Any) -> Any:
+    """A value as it comes back: specs are kept as protobuf Struct, whose 0.0 is written 0."""
+    if isinstance(value, dict):
+        return {name: _from_struct(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_struct(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class KfpHost:
     """What the host keeps; `calls` are the verbs and paths that changed anything."""
 
@@ -54,6 +68,8 @@ class KfpHost:
                 return 200, {"runs": list(self.runs.values())}
             case "POST", ["runs"]:
                 return 200, self._kept(self.runs, "run_id", {**body, "state": "PENDING"})
+            case "POST", ["recurringruns"] if not _fits(body["trigger"]["cron_schedule"]["cron"]):
+                return 400, {"message": "end of range (7) above maximum (6)"}
             case "POST", ["recurringruns"]:
                 return 200, self._kept(self.recurring, "recurring_run_id", body)
             case "DELETE", ["recurringruns", one] if one in self.recurring:
@@ -69,7 +85,7 @@ class KfpHost:
 
     def _kept(self, kind: dict[str, dict[str, Any]], key: str, body: Any) -> dict[str, Any]:
         name = f"{key}-{len(self.calls)}"
-        kind[name] = {**body, key: name}
+        kind[name] = _from_struct({**body, key: name})
         return kind[name]
 
     def _handler(host) -> type[BaseHTTPRequestHandler]:

@@ -68,4 +68,4 @@ class StandIn:
     def stop(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)

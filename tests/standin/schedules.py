@@ -15,6 +15,7 @@ from .jobs import Jobs
 from .resources import Resources
 from .specs import checked_parameters, parse_spec
 
+_ENDED = ("_SUCCEEDED", "_FAILED", "_CANCELLED")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
@@ -77,13 +78,24 @@ class Schedules:
             cron = schedule.cron.rpartition("=")[2].partition(" ")[2]
             cron = cron if schedule.cron.startswith(("TZ=", "CRON_TZ=")) else schedule.cron
             due = croniter(cron, before).get_next(datetime.datetime) <= self.cloud.now()
-            if due and schedule.state == api.Schedule.State.ACTIVE:
+            limit = schedule.max_concurrent_active_run_count
+            full = limit and self._active(schedule.name) >= limit
+            if due and not full and schedule.state == api.Schedule.State.ACTIVE:
                 request = api.CreatePipelineJobRequest(schedule.create_pipeline_job_request)
                 request.pipeline_job.schedule_name = schedule.name
                 self.jobs.CreatePipelineJob(request)
                 schedule.started_run_count += 1
                 started += 1
         return started
+
+    def _active(self, schedule: str) -> int:
+        """How many runs of a schedule have not ended."""
+        states = self.jobs.states()
+        return sum(
+            job.schedule_name == schedule and not states[name].endswith(_ENDED)
+            for name, job in self.cloud.resources.items()
+            if name in states
+        )
 
     def _check_job(self, schedule: api.Schedule) -> None:
         job = schedule.create_pipeline_job_request.pipeline_job

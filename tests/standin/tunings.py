@@ -149,7 +149,8 @@ class Tunings:
         begin, size = int(query.get("pageToken", 0)), int(query.get("pageSize", 50))
         if not 0 < size <= 100:
             raise exceptions.InvalidArgument(f"page_size must be in [1, 100], is {size}.")
-        page = {"tuningJobs": [_public(job) for job in found[begin : begin + size]]}
+        with self.cloud.lock:  # nobody sees a job's success without what it has made
+            page = {"tuningJobs": [_public(job) for job in found[begin : begin + size]]}
         more = {"nextPageToken": str(begin + size)} if begin + size < len(found) else {}
         return page | more
 

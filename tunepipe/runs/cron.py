@@ -99,6 +99,16 @@ def on_calendar(cron: Cron) -> list[str]:
     return lines
 
 
+def with_sunday_as_zero(cron: Cron) -> str:
+    """Return the fields with Sunday as 0: Kubeflow's cron takes 0 to 6, and no 7."""
+    *others, weekday = cron.fields.split()
+    if "7" not in weekday:
+        return cron.fields
+    low, high = _LIMITS[4]
+    days = {day % 7 for part in weekday.split(",") for day in _values(part, low, high)}
+    return " ".join([*others, ",".join(map(str, sorted(days)))])
+
+
 def _any(field: str) -> bool:
     return field in ("*", "?")
 

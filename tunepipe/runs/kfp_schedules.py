@@ -59,7 +59,7 @@ class Recurring:
                 where=f"--cron {self.when}",
                 fix="write the time in UTC; the cluster's CRON_SCHEDULE_TIMEZONE may change that",
             )
-        return f"0 {self.when.fields}"
+        return f"0 {times.with_sunday_as_zero(self.when)}"
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,17 @@ def _is_same(one: Any, cron: str, spec: str, parameters: Mapping[str, Any]) -> b
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+    """Write a value as KFP keeps it, in a protobuf Struct: there 0.0 and 0 are one number."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: plain(item) for name, item in part.items()}
+        if isinstance(part, list | tuple):
+            return [plain(item) for item in part]
+        whole = isinstance(part, float) and part.is_integer()
+        return int(part) if whole else part
+
+    return json.dumps(plain(value), sort_keys=True)
 
 
 def _client(host: str) -> Any:

@@ -21,7 +21,12 @@ from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.runs import cron as times
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
 
-_OURS = ("cron", "max_concurrent_run_count", "create_pipeline_job_request")
+_OURS = (
+    "cron",
+    "max_concurrent_run_count",
+    "max_concurrent_active_run_count",
+    "create_pipeline_job_request",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def wanted(name: str, cron: times.Cron, request: Request) -> dict[str, Any]:
     return {
         "display_name": name,
         "cron": str(cron),
-        "max_concurrent_run_count": 1,
+        "max_concurrent_run_count": 1,  # requests that start runs
+        "max_concurrent_active_run_count": 1,  # runs that have not ended
         "allow_queueing": False,
         "create_pipeline_job_request": request.as_json(),
     }
@@ -138,7 +144,8 @@ def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     request = schedule["create_pipeline_job_request"]
     job = request["pipeline_job"]
     yield "cron", schedule["cron"]
-    yield "max_concurrent_run_count", int(schedule.get("max_concurrent_run_count", 0))
+    for name in ("max_concurrent_run_count", "max_concurrent_active_run_count"):
+        yield name, int(schedule.get(name, 0))
     for field in ("display_name", "service_account", "network"):
         if job.get(field):
             yield field, job[field]

@@ -62,9 +62,12 @@ def _formats(job: TuningJob) -> tuple[str, ...]:
 
 
 def _result_exists(job: Any) -> bool:
-    """Return True if the endpoint is there: a model deleted since is tuned again."""
+    """Return True if the endpoint is there: a model deleted since is tuned again.
+
+    A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
+    """
     endpoint = job.tuned_model and job.tuned_model.endpoint
-    return bool(endpoint) and google_clients.endpoint_exists(endpoint)
+    return not endpoint or google_clients.endpoint_exists(endpoint)
 
 
 def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:

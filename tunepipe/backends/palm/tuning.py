@@ -158,11 +158,14 @@ class TemplateJobs(PipelineJobs):
     """Child jobs that run the template."""
 
     def result_exists(self, job: Any) -> bool:
-        """Return True if the endpoint is there: a model deleted since is tuned again."""
+        """Return True if the endpoint is there: a model deleted since is tuned again.
+
+        A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
+        """
         endpoint = pipeline_jobs.outputs(pipeline_jobs.get(job.name)).get(
             "endpoint_resource_name", ""
         )
-        return bool(endpoint) and google_clients.endpoint_exists(endpoint)
+        return not endpoint or google_clients.endpoint_exists(endpoint)
 
 
 def _given(request: TuningRequest) -> dict[str, Any]:
