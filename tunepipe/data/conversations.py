@@ -100,7 +100,7 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
         raise refusal(f"it sets {', '.join(bound)}")
     try:
         turns, rejected = READERS[format](row)
-        tools, more = tool_schemas.read(row) if _TOOLS & FIELDS[format] else ([], [])
+        tools, more = _declared(row, format)
         turns, dropped = _without_thoughts(turns)
         system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
         if system and is_blank(system):
@@ -119,6 +119,14 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
     other = {*(row.keys() - FIELDS[format]), *more, *dropped}
     turns = merged
     return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
+
+
+def _declared(row: Mapping[str, Any], format: str) -> tuple[list[Row], list[str]]:
+    if not _TOOLS & FIELDS[format]:
+        return [], []
+    is_openai = format == "messages" or "input" in row
+    given = row["input"] if format == "preference" and "input" in row else row
+    return tool_schemas.read(given, not is_openai)
 
 
 def write(said: Conversation, format: str) -> Row:
@@ -210,6 +218,12 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
 def _without_settings(row: Row, format: str) -> Row:
     """Leave out what a row of the same format keeps as it is."""
     result = {name: value for name, value in row.items() if name not in BINDING}
+    if format == "gemini" and isinstance(row.get("tools"), list):
+        for tool in row["tools"]:
+            for problem in type_problems(tool, "Tool", "tools"):
+                raise refusal(f"{problem.field}: {problem.message}")
+        own = tool_schemas.DECLARATIONS
+        result["tools"] = [tool for tool in row["tools"] if tool.keys() <= own]
     if format == "messages" and isinstance(row.get("messages"), list):
         result["messages"] = [
             chat_messages.without_settings(message) if isinstance(message, dict) else message

@@ -135,13 +135,12 @@ def _trl_preference(row: Fields) -> tuple[dict[str, Any], set[str]]:
             rejected.pop(0)
     if len(chosen) != 1 or len(rejected) != 1 or not prompt:
         raise refusal("chosen and rejected are not one answer each to the same prompt")
+    tools = {"tools": row["tools"]} if isinstance(row.get("tools"), list) else {}
     result = {
-        "input": {"messages": prompt},
+        "input": {"messages": prompt, **tools},
         "preferred_output": chosen,
         "non_preferred_output": rejected,
     }
-    if isinstance(row.get("tools"), list):
-        result["tools"] = row["tools"]
     return result, {"prompt", "chosen", "rejected", "tools"}
 
 

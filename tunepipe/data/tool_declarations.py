@@ -17,13 +17,18 @@ KEYWORDS = {
     *("properties", "required", "items", "anyOf", "minItems", "maxItems", "minimum", "maximum"),
     *("minLength", "maxLength", "pattern", "minProperties", "maxProperties"),
 }
+DECLARATIONS = {"functionDeclarations", "function_declarations"}
 # Any JSON Schema, where the dialect above does not hold it.
 _WHOLE_SCHEMA = ("parametersJsonSchema", "parameters_json_schema")
 LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
 
 
-def read(row: Mapping[str, Any]) -> tuple[list[Schema], list[str]]:
+def read(row: Mapping[str, Any], is_gemini: bool) -> tuple[list[Schema], list[str]]:
     """Read a row's declarations.
+
+    Args:
+        row: What has the fields `tools` and `functions`.
+        is_gemini: Whether they are in Gemini's shape, and not in OpenAI's.
 
     Returns:
         The functions in Gemini's shape, and the names of what was left out: keywords that only
@@ -38,13 +43,13 @@ def read(row: Mapping[str, Any]) -> tuple[list[Schema], list[str]]:
         raise TypeError("tools that are no list")
     functions = list(declared[0])
     for tool in declared[1]:
-        if tool.get("type") == "function":
+        if not is_gemini and tool.get("type") == "function":
             functions.append(tool["function"])
-        elif any(type_problems(tool, "Tool", "tools")):
-            raise refusal(next(type_problems(tool, "Tool", "tools")).message)
-        elif set(tool) <= {"functionDeclarations", "function_declarations"} and tool:
-            (declared,) = tool.values()
-            functions += declared
+        elif is_gemini and tool.keys() <= DECLARATIONS and tool:
+            for problem in type_problems(tool, "Tool", "tools"):
+                raise refusal(f"{problem.field}: {problem.message}")
+            (names,) = tool.values()
+            functions += names
         else:
             raise refusal("it declares a tool that is no function")
     return [_function(function, left_out) for function in functions], sorted(left_out)

@@ -1,0 +1,112 @@
+"""The table of Gemini's types, against Google's own packages; a wrong value for each field."""
+
+import re
+
+import pytest
+from google.cloud.aiplatform_v1 import types as service
+from google.genai import types as sdk
+from google.protobuf import json_format
+
+from tests.validation.test_agreement import errors
+from tunepipe.catalog.tables import load
+from tunepipe.data.conversations import convert_row
+from tunepipe.data.formats import example
+from tunepipe.data.gemini_types import camel, type_problems
+from tunepipe.errors import DataError
+
+TABLE = load("catalog/gemini_types.toml")
+# Of the first the tuning service takes more than its own types of this release name.
+SHARED = ("Content", "Part", "FunctionCall", "FunctionResponse", "FunctionDeclaration", "Blob",
+          "FileData", "VideoMetadata", "Tool", "Schema")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_every_field_of_the_table_is_one_of_googles(kind):
+    known = {camel(name) for name in getattr(sdk, kind).model_fields}
+    if hasattr(service, kind):
+        known |= {camel(field.rstrip("_")) for field in getattr(service, kind).meta.fields}
+    known |= {"ref", "defs"} if kind == "Schema" else set()
+    assert set(TABLE["types"][kind]) <= known
+
+
+@pytest.mark.parametrize("kind", ["Content", "Part", "FunctionDeclaration", "Tool"])
+def test_no_field_of_the_services_own_type_is_missing(kind):
+    fields = {camel(name.rstrip("_")) for name in getattr(service, kind).meta.fields}
+    assert fields <= set(TABLE["types"][kind])
+
+
+QUESTION = {"role": "user", "parts": [{"text": "q"}]}
+ANSWER = {"role": "model", "parts": [{"text": "a"}]}
+WRONG = [
+    *(({"contents": contents}) for contents in ("x", 3, {}, ["x"], [None, ANSWER], [[QUESTION]])),
+    *({"contents": [QUESTION, {"role": "model", "parts": parts}]}
+      for parts in ("x", 3, {}, ["x"], [3], [[]], [{}], [{"text": 3}], [{"text": ["a"]}],
+                    [{"functionCall": 3}], [{"functionCall": {}}], [{"functionCall": {"name": 3}}],
+                    [{"functionCall": {"name": "f", "args": "{}"}}],
+                    [{"functionCall": {"name": "f", "args": []}}],
+                    [{"functionResponse": {"name": "f"}}], [{"executableCode": "x"}],
+                    [{"codeExecutionResult": []}], [{"text": "a", "thought": "yes"}],
+                    [{"text": "a", "videoMetadata": 3}], [{"text": "a", "functionCall": {}}])),
+    *({"contents": [{"role": "user", "parts": [part]}, ANSWER]}
+      for part in ({"functionCall": {"name": "f"}}, {"inlineData": 3}, {"inlineData": {}},
+                   {"inlineData": {"data": "AAAA"}}, {"inlineData": {"mimeType": "image/png"}},
+                   {"inlineData": {"mimeType": "image/png", "data": "a b"}}, {"fileData": "gs://b"},
+                   {"fileData": {"fileUri": "gs://b/c"}}, {"fileData": {"mimeType": "image/png"}},
+                   {"fileData": {"mimeType": "image/png", "fileUri": 3}})),
+    *({"contents": [QUESTION, ANSWER], "tools": tools}
+      for tools in ("x", {"a": 1}, ["x"], [{"functionDeclarations": {"a": 1}}],
+                    [{"functionDeclarations": [{}]}], [{"functionDeclarations": ["f"]}],
+                    [{"functionDeclarations": [{"name": "f", "parameters": "x"}]}],
+                    [{"type": "function", "function": {"name": "f"}}])),
+    *({"contents": [QUESTION, ANSWER], "systemInstruction": value}
+      for value in ("be kind", {"parts": "be kind"}, {"parts": []}, {"parts": [{"text": " "}]})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", WRONG, ids=repr)
+def test_a_wrong_value_of_each_field_is_an_error_and_never_a_crash(row):
+    assert errors(row, "gemini")
+    with pytest.raises(DataError):
+        convert_row(row, "gemini", "messages")
+
+
+def test_what_the_services_type_takes_the_table_takes():
+    declaration = {
+        "name": "f", "description": "d", "parameters": {
+            "type": "OBJECT", "properties": {"a": {"type": "STRING", "enum": ["x"]}},
+            "required": ["a"], "propertyOrdering": ["a"], "anyOf": [{"type": "STRING"}],
+        },
+    }  # fmt: skip
+    tool = {"functionDeclarations": [declaration], "googleSearch": {}}
+    json_format.ParseDict(tool, service.Tool.pb(service.Tool()))
+    assert list(type_problems(tool, "Tool", "tools[0]")) == []
+    part = {"functionCall": {"name": "f", "args": {"a": None, "b": [1]}}}
+    json_format.ParseDict(part, service.Part.pb(service.Part()))
+    assert list(type_problems(part, "Part", "p")) == []
+
+
+def test_a_tool_of_the_service_stays_within_the_format():
+    row = {"contents": [QUESTION, ANSWER], "tools": [{"googleSearch": {}}]}
+    assert errors(row, "gemini") == []
+    assert convert_row(row, "gemini", "gemini") == (row, ())
+    with pytest.raises(DataError, match="a tool that is no function"):
+        convert_row(row, "gemini", "messages")
+
+
+def test_the_tools_of_a_preference_are_carried():
+    tool = {"type": "function", "function": {"name": "f"}}
+    said = {"role": "assistant", "content": "a"}
+    row = {
+        "input": {"messages": [{"role": "user", "content": "q"}], "tools": [tool]},
+        "preferred_output": [said],
+        "non_preferred_output": [{**said, "content": "b"}],
+    }
+    fresh, _ = convert_row(row, "preference", "preference")
+    assert fresh["tools"] == [{"functionDeclarations": [{"name": "f"}]}]
+
+
+def test_an_answer_of_thoughts_alone_is_none():
+    row = {"contents": [QUESTION, {"role": "model", "parts": [{"text": "hm", "thought": True}]}]}
+    assert [finding.code for finding in errors(row, "gemini")] == ["empty-text"]
+    with pytest.raises(DataError, match=re.escape("not of the format gemini")):
+        example(row, "gemini")
