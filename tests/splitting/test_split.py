@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from tunepipe.errors import DataError, UsageError
 from tunepipe.splitting import disk_column as columns
 from tunepipe.splitting import leakage as leaks
 from tunepipe.splitting import row_keys as keys
+from tunepipe.splitting import split as splitting
+from tunepipe.splitting.assignment import sides
+from tunepipe.splitting.sampling import Room
+from tunepipe.splitting.scan import Criteria, scan
 from tunepipe.splitting.split import split
 
 QUICK = settings(
@@ -522,6 +527,24 @@ def test_files_must_differ_and_exist(tmp_path):
             split(source, train, evaluation)
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         split(tmp_path / "none.jsonl", tmp_path / "t", tmp_path / "e")
+
+
+def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_stays(tmp_path):
+    source = write(tmp_path / "data.jsonl", pairs(60))
+    train, evaluation = tmp_path / "train", tmp_path / "eval"
+    criteria = Criteria(0.2, 0, "palm")
+    with ExitStack() as stack:
+        found = scan([source], criteria, stack)
+        chosen = sides(found, criteria, Room(1, 30))
+        changed = pairs(60)
+        changed[7]["output_text"] += "!"
+        write(source, changed)
+        splitting._write([source], chosen.marks, train, evaluation)
+        with pytest.raises(DataError, match="do not hold the rows that were read"):
+            splitting._prove(leaks.leaks(train, evaluation, "palm"), found)
+        write(source, pairs(61))
+        with pytest.raises(DataError, match="the data changed"):
+            splitting._write([source], chosen.marks, train, evaluation)
 
 
 def test_leaks_are_found(tmp_path):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Opener, Source
 from tunepipe.errors import DataError, TunepipeError
 from tunepipe.validation.content_checks import Media, bytes_limit, media_of
 from tunepipe.validation.problems import Finding, Problem
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 # Returns a file's size in bytes, or None where there is no such file.
 SizeOf = Callable[[str], int | None]
@@ -44,6 +47,8 @@ def check_files(
     Yields:
         A problem at the first row that points to a file which is missing or too large.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     waiting: dict[str, _Use] = {}
     asked: set[int] = set()
     with ThreadPoolExecutor(_THREADS) as threads:
