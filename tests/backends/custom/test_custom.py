@@ -16,7 +16,7 @@ import pytest
 from tests.backends.local.models import rows, write_base, write_rows
 from tests.standin.session import BUCKET, PROJECT
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.custom import prediction, tuning
+from tunepipe.backends.custom import prediction, tuning, worker
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions, split_options
@@ -216,6 +216,16 @@ def test_no_secret_is_in_the_body():
     with pytest.raises(UsageError, match="a token is a secret") as caught:
         replace_options(hub_token="hf_abcdefgh")
     assert "hf_abcdefgh" not in str(caught.value)
+
+
+def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
+    name = f"projects/{PROJECT}/secrets/hub"
+    cloud.ask("facts", {"secrets": {name: "hf_of_a_team"}})
+    monkeypatch.setenv("TUNEPIPE_HUB_TOKEN", name)
+    monkeypatch.setenv("HF_TOKEN", "")
+    with worker._hub_token():
+        assert os.environ["HF_TOKEN"] == "hf_of_a_team"
+        assert "TUNEPIPE_HUB_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize(
