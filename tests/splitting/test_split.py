@@ -540,7 +540,7 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
         changed[7]["output_text"] += "!"
         write(source, changed)
         splitting._write([source], chosen.marks, train, evaluation)
-        with pytest.raises(DataError, match="do not hold the rows that were read"):
+        with pytest.raises(DataError, match="the dataset changed during the split"):
             splitting._prove(leaks.leaks(train, evaluation, "palm"), found)
         write(source, pairs(61))
         with pytest.raises(DataError, match="the data changed"):
