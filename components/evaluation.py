@@ -14,6 +14,7 @@ def compare_models(
     base_metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     champion: Input[Artifact] = None,
+    first: Input[Artifact] = None,
     guard_tuned: Input[Artifact] = None,
     guard_base: Input[Artifact] = None,
     tuning: Input[Artifact] = None,
@@ -29,6 +30,7 @@ def compare_models(
         tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         champion: Predictions of the model in service; none, or an empty file, leaves it out.
+        first: Predictions of the first champion, compared with the same margin.
         guard_tuned: The tuned model's predictions on prompts that must not get worse; none, or an
             empty file, guards nothing.
         guard_base: The base model's on the same prompts.
@@ -52,6 +54,7 @@ def compare_models(
     from tunepipe.steps.comparison import compare_step
 
     predictions = {"tuned": tuned, "base": base, "champion": champion, "tuning": tuning}
+    predictions["first"] = first
     guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}
     named = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
     found = compare_step({**predictions, **guard}, comparison.path, **{**named, **settings})

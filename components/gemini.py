@@ -68,11 +68,13 @@ def evaluate_gemini(
     predictions: Output[Artifact],
     base_predictions: Output[Artifact],
     champion_predictions: Output[Artifact],
+    first_predictions: Output[Artifact],
     guard_predictions: Output[Artifact],
     guard_base_predictions: Output[Artifact],
     metrics: Output[Metrics],
     base: Input[Model] = None,
     champion: str = "",
+    first: str = "",
     guard_uri: str = "",
     guard_fingerprint: str = "",
     base_model: str = "gemini-3.5-flash",
@@ -90,6 +92,7 @@ def evaluate_gemini(
         eval: The held-out rows.
         base: The model before tuning.
         champion: The model in service, by its name.
+        first: The first champion, by its name; empty if it is the champion, or none is needed.
         guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
         guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
         base_model: Says how little the tuned model may think before it answers.
@@ -103,6 +106,7 @@ def evaluate_gemini(
         predictions: A JSON object a line: id, input, reference, prediction.
         base_predictions: The base model's.
         champion_predictions: The champion's.
+        first_predictions: The first champion's.
         guard_predictions: The tuned model's on the guarded rows.
         guard_base_predictions: The base model's on them.
         metrics: Rows, unanswered rows and exact matches of each model.
@@ -114,7 +118,9 @@ def evaluate_gemini(
     from tunepipe.steps.evaluation import evaluate
 
     models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
+    models["first"] = first
     files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    files["first"] = first_predictions
     files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
     how = {"base_model": base_model, "max_output_tokens": max_output_tokens, **settings}
     guard = (guard_uri, guard_fingerprint)

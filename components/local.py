@@ -14,11 +14,13 @@ def evaluate_model(
     predictions: Output[Artifact],
     base_predictions: Output[Artifact],
     champion_predictions: Output[Artifact],
+    first_predictions: Output[Artifact],
     guard_predictions: Output[Artifact],
     guard_base_predictions: Output[Artifact],
     metrics: Output[Metrics],
     base: Input[Model] = None,
     champion: str = "",
+    first: str = "",
     guard_uri: str = "",
     guard_fingerprint: str = "",
     max_output_tokens: int = 256,
@@ -35,6 +37,7 @@ def evaluate_model(
         eval: The held-out rows.
         base: The model before tuning.
         champion: The model in service, by its name.
+        first: The first champion, by its name; empty if it is the champion, or none is needed.
         guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
         guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
         max_output_tokens: The longest answer, in tokens.
@@ -46,6 +49,7 @@ def evaluate_model(
         predictions: A JSON object a line: id, input, reference, prediction.
         base_predictions: The base model's.
         champion_predictions: The champion's.
+        first_predictions: The first champion's.
         guard_predictions: The tuned model's on the guarded rows.
         guard_base_predictions: The base model's on them.
         metrics: Rows, unanswered rows and exact matches of each model.
@@ -57,7 +61,9 @@ def evaluate_model(
     from tunepipe.steps.evaluation import evaluate
 
     models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
+    models["first"] = first
     files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    files["first"] = first_predictions
     files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
     how = {"max_output_tokens": max_output_tokens, **settings}
     guard = (guard_uri, guard_fingerprint)

@@ -42,6 +42,7 @@ def prepare_run(
         ("Output", str),
         ("fingerprint", str),
         ("champion", str),
+        ("first", str),
         ("guard_fingerprint", str),
         ("unchanged_since", str),
         ("asking", dict),
@@ -89,6 +90,7 @@ def prepare_run(
         Output: changed, or unchanged if the series has seen these data.
         fingerprint: Hex SHA-256 of the dataset's content.
         champion: The model in service; empty if there is none.
+        first: The first champion, with a margin; empty if it is the champion or gone.
         guard_fingerprint: Hex SHA-256 of the guarded rows; empty if there are none.
         unchanged_since: A sentence that names the run that has seen the data; else empty.
         asking: What evaluate_* takes as settings.

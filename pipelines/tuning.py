@@ -216,6 +216,7 @@ def build_tuning_pipeline(
                     model=tuned.outputs["model"],
                     base=tuned.outputs["base"],
                     champion=prepared.outputs["champion"],
+                    first=prepared.outputs["first"],
                     eval=split.outputs["eval"],
                     guard_uri=guard_uri,
                     guard_fingerprint=prepared.outputs["guard_fingerprint"],
@@ -298,6 +299,7 @@ def _evaluate(step: Steps, backend: str, base_model: Any, **settings: Any) -> di
         "tuned": outputs["predictions"],
         "base": outputs["base_predictions"],
         "champion": outputs["champion_predictions"],
+        "first": outputs["first_predictions"],
         "guard_tuned": outputs["guard_predictions"],
         "guard_base": outputs["guard_base_predictions"],
     }

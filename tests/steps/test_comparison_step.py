@@ -119,6 +119,17 @@ def test_a_loss_in_a_declared_slice_keeps_a_better_model_back(tmp_path):
     assert (found.verdict, "language=ja" in found.reason) == ("worse", True)
 
 
+def test_small_losses_do_not_add_up_against_the_first_champion(given, tmp_path):
+    given["champion"] = predictions(tmp_path / "champion", 51)
+    given["first"] = predictions(tmp_path / "first", 60)
+    found = compared(given, tmp_path, margin=0.12)
+    said = json.loads((tmp_path / "comparison").read_text())
+    assert said["comparisons"]["champion"]["non_inferior"]
+    assert not said["comparisons"]["first"]["non_inferior"]
+    assert found.verdict == "worse"
+    assert "the first champion" in found.reason
+
+
 def test_a_second_look_at_the_same_rows_asks_for_more(tmp_path):
     for name, right in (("tuned", 36), ("base", 22)):
         predictions(tmp_path / name, right)

@@ -81,6 +81,21 @@ def test_a_champion_is_found_while_it_serves(given, tmp_path):
     assert prepare(**given, registry=registry).champion == move.model
 
 
+def test_the_first_champion_is_found_where_a_margin_could_be_spent_again(given, tmp_path):
+    registry = str(tmp_path / "registry")
+    moves = []
+    for number in range(2):
+        model = tmp_path / f"model {number}"
+        model.mkdir()
+        how = {"verdict": "better", "reason": "", "moved_at": "", "moved_by": ""}
+        moves.append(champions.promote(registry, str(model), run=f"r{number}", **how))
+        if not number:
+            assert prepare(**given, registry=registry, margin=0.05).first == ""
+    found = prepare(**given, registry=registry, margin=0.05)
+    assert (found.champion, found.first) == (moves[1].model, moves[0].model)
+    assert prepare(**given, registry=registry).first == ""
+
+
 def test_over_data_that_the_series_has_seen_the_run_ends_here(given, tmp_path):
     place = {"registry": str(tmp_path / "registry"), "series": "weekly"}
     first = prepare(**given, **place, run_id="r1")

@@ -59,11 +59,11 @@ def evaluate(
     Args:
         predictor: The module whose `predict` is called.
         backend: Its name in the table of backends, which has its pace.
-        models: `tuned`, `base` and `champion`; "" for one that does not exist.
+        models: `tuned`, `base`, `champion` and `first`; "" for one that does not exist.
         rows: The held-out rows.
         guard: The URI of the guarded rows and their fingerprint, "" for none; the tuned and the
             base model are asked them too.
-        outputs: The predictions files of `tuned`, `base`, `champion`, `guard_tuned` and
+        outputs: The predictions files of `tuned`, `base`, `champion`, `first`, `guard_tuned` and
             `guard_base`.
         settings: workers, requests_per_minute and attempts set the pace; `group_by` names the
             rows' groups and `answers` how often each row is asked; the rest goes to `predict`.

@@ -11,7 +11,7 @@ from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.registry import data_history, looks
 from tunepipe.steps.cloud_checks import check_step
-from tunepipe.steps.promotion import lookup_step
+from tunepipe.steps.promotion import first_step, lookup_step
 from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import local_files
 
@@ -23,6 +23,8 @@ class Prepared(NamedTuple):
         Output: "changed", or "unchanged" if the run ends here.
         fingerprint: Of the dataset's content.
         champion: The model in service; "" if there is none.
+        first: The first champion, with a margin, which small losses could spend again and again;
+            "" without one, or if it is the champion or gone.
         guard_fingerprint: Of the guarded rows; "" if there are none.
         unchanged_since: A sentence that names the run that has seen the same data, or "".
         asking: Settings of the evaluation: max_output_tokens, answers, group_by, and how models
@@ -35,6 +37,7 @@ class Prepared(NamedTuple):
     Output: str
     fingerprint: str
     champion: str
+    first: str
     guard_fingerprint: str
     unchanged_since: str
     asking: dict[str, Any]
@@ -79,19 +82,21 @@ def prepare_step(
         print(check_step(**place, **model, inlined=inlined))
     fingerprint = identity(dataset_uri).fingerprint
     changed = data_history.decide(dataset_uri, fingerprint, **history)
-    since = champion = guard = ""
+    since = champion = first = guard = ""
     if changed == data_history.UNCHANGED:
         since = data_history.record_unchanged(history["registry"], history["series"], run)
     else:
         served = lookup_step(history["registry"])
         champion = served.model if served else ""
+        if champion and settings["margin"] > 0:
+            first = first_step(history["registry"], champion)
         guard = _check_guard(guard_uri)
     found = _mappings(settings)
     found["scoring"] |= {
         "looks": [] if since else looks.earlier(history["registry"], run),
         "price": _price(catalog, str(model["base_model"])),
     }
-    return Prepared(changed, fingerprint, champion, guard, since, **found)
+    return Prepared(changed, fingerprint, champion, first, guard, since, **found)
 
 
 def _price(catalog: Catalog, model: str) -> dict[str, float]:

@@ -32,6 +32,17 @@ def lookup_step(registry: str) -> moves.Move | None:
     return None
 
 
+def first_step(registry: str, champion: str) -> str:
+    """Find the first champion; "" if it is the present one, or its model is gone.
+
+    Args:
+        registry: The folder or gs:// prefix.
+        champion: The model in service.
+    """
+    first = moves.history(registry)[0].model
+    return first if first != champion and serves(first) else ""
+
+
 def require_serving(model: str) -> None:
     """Refuse to make a champion of what serves nobody any more.
 
