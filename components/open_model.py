@@ -119,12 +119,11 @@ def evaluate_open_model(
     from tunepipe.steps.evaluation import evaluate
 
     models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
-    models["first"] = first
+    models["first"], guard = first, (guard_uri, guard_fingerprint)
     files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
     files["first"] = first_predictions
     files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
     how = {"max_output_tokens": max_output_tokens, **settings}
-    guard = (guard_uri, guard_fingerprint)
     ask = open_model_prediction
     found = evaluate(ask, "open-model", models, eval.path, guard, files, how, work_dir)
     for name, value in found.items():
