@@ -15,7 +15,6 @@ from typing import Any
 
 from tunepipe.catalog.tables import load
 from tunepipe.data import openai_messages as chat_messages
-from tunepipe.data import tool_declarations as tool_schemas
 from tunepipe.data.formats import SIDES, detect_format
 from tunepipe.data.gemini_types import type_problems
 from tunepipe.data.rows import without_nulls
@@ -126,7 +125,7 @@ def _declared(row: Mapping[str, Any], format: str) -> tuple[list[Row], list[str]
         return [], []
     is_openai = format == "messages" or "input" in row
     given = row["input"] if format == "preference" and "input" in row else row
-    return tool_schemas.read(given, not is_openai)
+    return chat_messages.read_declarations(given, not is_openai)
 
 
 def write(said: Conversation, format: str) -> Row:
@@ -222,7 +221,7 @@ def _without_settings(row: Row, format: str) -> Row:
         for tool in row["tools"]:
             for problem in type_problems(tool, "Tool", "tools"):
                 raise refusal(f"{problem.field}: {problem.message}")
-        own = tool_schemas.DECLARATIONS
+        own = chat_messages.DECLARATIONS
         result["tools"] = [tool for tool in row["tools"] if tool.keys() <= own]
     if format == "messages" and isinstance(row.get("messages"), list):
         result["messages"] = [
@@ -353,13 +352,13 @@ def _to_palm_chat(said: Conversation) -> Row:
 def _to_messages(said: Conversation) -> Row:
     system = [{"role": "system", "content": said.system}] if said.system else []
     row: Row = {"messages": system + chat_messages.write(said.turns)}
-    return row | tool_schemas.as_openai(said.tools)
+    return row | chat_messages.as_openai(said.tools)
 
 
 def _to_gemini(said: Conversation) -> Row:
     system = {"systemInstruction": {"role": "system", "parts": [{"text": said.system}]}}
     row = (system if said.system else {}) | {"contents": _contents(said.turns)}
-    return row | tool_schemas.as_gemini(said.tools)
+    return row | chat_messages.as_gemini(said.tools)
 
 
 def _to_preference(said: Conversation) -> Row:
