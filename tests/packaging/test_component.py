@@ -102,7 +102,7 @@ def test_docstrings_go_and_every_line_stays_where_it_was():
     assert "Returns:" in source
     assert "Returns:" not in lean
     for before, after in zip(source.split("\n"), lean.split("\n"), strict=True):
-        assert after in ("", before) or after.strip() == '""'
+        assert before.startswith(after) or after.strip() == '""'
 
 
 def test_without_its_docstrings_a_module_does_the_same():
