@@ -8,9 +8,12 @@ as if it had not been; and the evaluation loss is the mean over tokens, however 
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -151,12 +154,42 @@ def _is_packed(model: Any, row: Row, dtype: torch.dtype, options: TuningOptions)
 
 
 def last_checkpoint(folder: Path) -> str:
-    """Return the newest checkpoint that was written to its end; "" where there is none.
+    """Return the newest checkpoint that is whole; "" where there is none.
 
-    The trainer's state is the last file of a checkpoint.
+    The trainer's state is the last file of a checkpoint: one without it was not written to its end.
+    One that is cut, empty or foreign is renamed to damaged-… and reported, and the one before it is
+    taken.
     """
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda one: _step_of(str(one)))) if whole else ""
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    for checkpoint in sorted((one.parent for one in states), key=lambda one: -_step_of(str(one))):
+        problem = _damage(checkpoint)
+        if not problem:
+            return str(checkpoint)
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        with suppress(OSError):  # another process of this training has renamed it
+            checkpoint.rename(aside)
+        print(f"{checkpoint}: {problem}; kept as {aside.name}", file=sys.stderr, flush=True)
+    return ""
+
+
+def _damage(checkpoint: Path) -> str:
+    """Say what is wrong with a checkpoint's files; "" where nothing shows."""
+    try:
+        step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
+        if step != _step_of(str(checkpoint)):
+            return f"its state is that of step {step}"
+        for file in checkpoint.glob("*.safetensors"):
+            with file.open("rb") as weights:
+                header_bytes = int.from_bytes(weights.read(8), "little")
+                header = json.loads(weights.read(header_bytes))
+            ends = [
+                tensor["data_offsets"][1] for name, tensor in header.items() if "__" not in name
+            ]
+            if file.stat().st_size != 8 + header_bytes + max(ends, default=0):
+                return f"{file.name} is cut"
+    except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
+        return f"a file of it cannot be read ({type(error).__name__})"
+    return ""
 
 
 def micro_batch_size(batch_size: int, processes: int, most: int) -> int:
