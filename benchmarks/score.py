@@ -5,7 +5,7 @@
 Whole processes are measured, ours and a peer's in turn, so that a busy machine hits both alike; the
 ratio is taken of CPU seconds. A peer that is not installed, or cannot work offline, is left out
 with the reason. Ours does everything each time: all text metrics of the tuned model and of the
-baseline, 10,000 resamples for every interval, and the verdict.
+baseline, an interval for each, and the verdict.
 """
 
 from __future__ import annotations
