@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from tunepipe.cli import output
+from tunepipe.cli import options, output
 from tunepipe.cli.commands import run as run_verbs
 from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
@@ -30,13 +30,13 @@ def dataset(tmp_path):
      ("a=", ""), ("a=gs://b", "gs://b")],
 )  # fmt: skip
 def test_pairs(text, value):
-    assert run_verbs.pairs([text], "--param") == {"a": value}
+    assert options.pairs([text], "--param") == {"a": value}
 
 
 @pytest.mark.parametrize("text", ["a", "=1", ""])
 def test_what_is_no_pair(text):
     with pytest.raises(UsageError, match="K=V"):
-        run_verbs.pairs([text], "--param")
+        options.pairs([text], "--param")
 
 
 def test_a_dry_run_here_prints_the_plan_and_the_parameters(said, dataset):
@@ -119,7 +119,7 @@ def test_a_run_is_checked_before_it_starts(said, dataset, extra, code):
 @pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", '{"rate": [NaN]}'])
 def test_a_number_that_json_lacks_is_refused(value):
     with pytest.raises(UsageError, match="finite number"):
-        run_verbs.pairs([f"a={value}"], "--option")
+        options.pairs([f"a={value}"], "--option")
 
 
 @pytest.mark.parametrize("param", ["options=[1]", "tables=3", "options=lora_rank"])

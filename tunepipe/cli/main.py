@@ -29,6 +29,7 @@ from tunepipe.cli.commands import (
     endpoints,
     plan,
     predict,
+    runs,
     schedule,
     score,
     split,
@@ -84,6 +85,8 @@ _VERBS: dict[str, dict[str, tuple[Callable[..., int], str]]] = {
             "tunepipe plan rows.jsonl --model gemini-3.5-flash --region us-central1",
         ),
         "run": (run_command.run, "tunepipe run --dataset rows.jsonl --backend local"),
+        "runs": (runs.list_runs, "tunepipe runs --limit 5"),
+        "logs": (runs.logs, "tunepipe logs latest --step tune"),
         "status": (status.status, "tunepipe status 20261126-090000-1a2b3c --wait"),
         "cancel": (
             status.cancel,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +13,10 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.tables import Table
 from tunepipe.cli.config import overrides
 from tunepipe.errors import UsageError
+from tunepipe.extras import require
+
+if TYPE_CHECKING:
+    from tunepipe.runs.kfp.host import KfpHost as Host
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
@@ -32,6 +38,22 @@ Accelerator = Annotated[
 ]
 Region = Annotated[str, typer.Option(metavar="NAME", help="Where to tune, such as us-central1.")]
 Project = Annotated[str, typer.Option(metavar="ID", help="The Google Cloud project that pays.")]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's name, its id or a prefix of it, or latest."),
+]
+KfpHost = Annotated[
+    str, typer.Option(metavar="URL", help="A host of open-source Kubeflow Pipelines.")
+]
+Kfp = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="K=V",
+        help="How to reach that host and what steps get there: namespace, token_file, "
+        "cookies_file, ca_cert, experiment, pipeline_root, service_account, node_selector, "
+        "tolerations, secrets, volume; repeatable.",
+    ),
+]
 Runs = Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs on this machine are kept.")]
 Format = Annotated[
     str,
@@ -169,6 +191,25 @@ Margin = Annotated[
 ]
 
 
+def kfp_place(url: str, settings: list[str] | None) -> Host | None:
+    """Return the KFP host that the options name, or None.
+
+    Raises:
+        UsageError: A setting is unknown or has a wrong value, or there is no host for it.
+    """
+    if not url:
+        if settings:
+            raise UsageError(
+                "these are settings of a KFP host", where="--kfp", fix="name it: --kfp-host URL"
+            )
+        return None
+    require("kfp")
+    from tunepipe.runs.kfp.host import KfpHost as Host
+    from tunepipe.runs.kfp.host import read_settings
+
+    return Host(url, read_settings(pairs(settings, "--kfp")))
+
+
 def tables(context: typer.Context, file: str) -> Table:
     """Merge the tables of tunepipe.toml and of --tables."""
     return overrides(context.obj or {}, file)
@@ -188,3 +229,44 @@ def positive(value: float | None, option: str) -> float:
     if value is not None and not value > 0:
         raise UsageError(f"{value:g} is out of range", where=option, fix="above 0")
     return float(value or 0)
+
+
+def pairs(given: Sequence[str] | Mapping[str, Any] | None, option: str) -> dict[str, Any]:
+    """Read K=V arguments; a value that is JSON is read as JSON, any other as text.
+
+    Args:
+        given: The arguments, or a mapping of values as a program gives it.
+        option: The option's name, for messages.
+
+    Raises:
+        UsageError: An argument without a name or without "=", or a number that JSON lacks.
+    """
+    if isinstance(given, Mapping):
+        values = dict(given)
+    else:
+        values = {name: _value(text) for name, text in (pair(one, option) for one in given or ())}
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (ValueError, TypeError):
+            raise UsageError(
+                "the value must be a finite number, a text, or other JSON",
+                where=f"{option} {name}={value}",
+                fix='such as name=0.5 or name="text"',
+            ) from None
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """Split a K=V argument; `option` names it in messages."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError("not of the form K=V", where=f"{option} {text}")
+    return name.strip(), value

@@ -21,7 +21,8 @@ from tunepipe.gcp import pipeline_jobs
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.retries import retry
-from tunepipe.runs.vertex import RunStatus, resource_name, status
+from tunepipe.runs.status import RunStatus
+from tunepipe.runs.vertex import resource_name, status
 from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
 
 _POLL_SECONDS = 2.0

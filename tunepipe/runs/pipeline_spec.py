@@ -12,7 +12,7 @@ from tunepipe.errors import UsageError
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
-_ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
+ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
 # Compiled pipelines, JSON schemas and settings included, are nested some 20 levels deep.
 DEPTH_MAX = 100
 
@@ -54,7 +54,7 @@ def on_accelerators(text: str, accelerator: str) -> str:
     spec = read(text)
     wanted = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
     for name, executor in spec["deploymentSpec"]["executors"].items():
-        if name in _ON_ACCELERATORS:
+        if name in ON_ACCELERATORS:
             executor["container"].setdefault("resources", {})["accelerator"] = dict(wanted)
     header = [line for line in text.splitlines() if line.startswith("#")]
     return "\n".join([*header, yaml.dump(spec, sort_keys=True)])

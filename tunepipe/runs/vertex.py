@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
-from tunepipe.errors import CloudError, TunepipeError, UsageError
+from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.gcp import clients as google_clients
 from tunepipe.gcp import launcher, pipeline_jobs
-from tunepipe.gcp.advice import advice
 from tunepipe.gcp.clients import explained
 from tunepipe.gcp.labels import RUN_ID_LABEL
 from tunepipe.gcp.retries import retry
 from tunepipe.notifications.message import run_page
 from tunepipe.runs.progress_display import View
+from tunepipe.runs.status import RunStatus, Task
+from tunepipe.runs.status import follow as follow_run
 from tunepipe.runs.vertex_request import RUN_LABEL, Request
 from tunepipe.stores import storage
 
@@ -35,51 +35,6 @@ _RESULTS = {
 }
 _BRIEFLY = 20.0  # seconds; a person waits
 _TUNES = ("tune-", "keep-template-model")
-
-
-@dataclass(frozen=True)
-class Task:
-    """A step of a run: its name, its state in small letters, and what it said when it failed."""
-
-    name: str
-    state: str
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """What a look at a run shows.
-
-    Args:
-        name: The run's resource name; its last part is the run id.
-        state: pending, running, succeeded, failed, cancelling, cancelled or paused.
-        page: Its page in the console.
-        tasks: The steps, in the order in which they began.
-        verdict: better, worse or not-enough-evidence; "" before there is one.
-        model: The tuned model's endpoint, "" before there is one.
-        error: Why it failed, in the words of the step that failed.
-        unchanged: Since which run the data are unchanged, where the run ended for that.
-        results: What a person opens, by name: report, summary, model_card, comparison, problems.
-    """
-
-    name: str
-    state: str
-    page: str
-    tasks: tuple[Task, ...]
-    verdict: str = ""
-    model: str = ""
-    error: str = ""
-    unchanged: str = ""
-    results: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing changes any more."""
-        return self.state in ("succeeded", "failed", "cancelled")
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
 
 
 def find_earlier(request: Request) -> str:
@@ -155,33 +110,8 @@ def reason_of(status: RunStatus) -> str:
 
 
 def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
-    """Stay with a run to its end, showing each step as it begins and ends.
-
-    Args:
-        name: The run's resource name.
-        shown: Where the steps are shown.
-        poll_seconds: Between two looks.
-
-    Returns:
-        The run, which is over.
-
-    Raises:
-        CloudError: The run failed or was cancelled, or Google was out of reach for long.
-    """
-    seen: dict[str, str] = {}
-    try:
-        while True:
-            found = _patiently(name)
-            _show(found.tasks, seen, shown)
-            if found.over:
-                break
-            time.sleep(poll_seconds)
-    finally:
-        shown.close()
-    if found.state != "succeeded":
-        message = found.error or f"the run was {found.state}"
-        raise CloudError(message, where=name, fix=advice(message) or f"see {found.page}")
-    return found
+    """Stay with a run to its end; see `status.follow`."""
+    return follow_run(lambda: _patiently(name), shown, poll_seconds=poll_seconds)
 
 
 def cancel(run: str, *, project: str = "", region: str = "") -> RunStatus:
@@ -194,6 +124,31 @@ def cancel(run: str, *, project: str = "", region: str = "") -> RunStatus:
     with explained(name):
         _retried(lambda: pipeline_jobs.cancel(name), _BRIEFLY)
     return _patiently(name, _BRIEFLY)
+
+
+def list_runs(project: str, region: str, limit: int) -> list[Any]:
+    """Return the newest PipelineJobs of tunepipe in a project and region, without their specs.
+
+    Raises:
+        CloudError: Google refused the question.
+    """
+    place = google_clients.parent(project, region)
+    request = {
+        "parent": place,
+        "filter": "labels.tunepipe_backend:*",
+        "order_by": "create_time desc",
+        "page_size": min(limit, 100),
+        "read_mask": pipeline_jobs.LIST_MASK,
+    }
+    client = google_clients.pipelines(region)
+
+    def newest() -> list[Any]:
+        pages = client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS)
+        return list(islice(pages, limit))
+
+    with explained(place):
+        jobs: list[Any] = _retried(newest, _BRIEFLY)
+    return jobs
 
 
 def made_by(model: str, *, project: str = "", region: str = "") -> tuple[str, str]:
@@ -295,14 +250,3 @@ def _patiently(name: str, seconds: float = 600) -> RunStatus:
 
 def _retried(call: Callable[[], Any], seconds: float) -> Any:
     return retry(call, seconds=seconds, longest_pause_seconds=seconds / 10)
-
-
-def _show(tasks: Sequence[Task], seen: dict[str, str], shown: View) -> None:
-    for task in tasks:
-        before, seen[task.name] = seen.get(task.name), task.state
-        if task.state == before or task.state in ("pending", "not wanted"):
-            continue
-        if before in (None, "pending"):
-            shown.began(task.name)
-        if task.state != "running":
-            shown.ended(task.name, task.state in ("succeeded", "cached"))

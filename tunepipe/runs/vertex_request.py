@@ -167,7 +167,7 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     if again:
         given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
     check_parameters(spec, given)
-    told = _differing(spec, given)
+    told = given_parameters(spec, given)
     key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**told, **guarded(given)})
     run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
     # No run_id: records then name the run by its job, which status, promote and predict take.
@@ -205,7 +205,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     code = _code(run, spec)
     given = {**_completed(run, source), **code.parameters}
     check_parameters(spec, given)
-    told = _differing(spec, given)
+    told = given_parameters(spec, given)
     # Other parameters begin another series: what was seen with the old ones says nothing.
     told["series"] = f"{schedule}-{_key('', run.backend, told)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
@@ -213,23 +213,6 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
     uploads = {**code.uploads, **job_code}
     return Request(google_clients.parent(run.project, run.region), job, uploads)
-
-
-def on_a_host(run: VertexRun, schedule: str) -> dict[str, Any]:
-    """Check what a recurring run on a KFP host is to run; gives the pipeline's parameters.
-
-    Raises:
-        UsageError: The dataset or the bucket lies not in Cloud Storage; see `check_parameters`.
-    """
-    for option, uri in (("--dataset", run.parameters["dataset_uri"]), ("--bucket", run.bucket)):
-        if not storage.is_gcs(uri):
-            raise UsageError("must be a gs:// URI", where=f"{option} {uri}", fix="name a bucket")
-    webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
-    _check_guard(run)
-    spec = run.spec()
-    given = {"registry": f"{_root(run)}/registry/{run.backend}", **run.parameters}
-    check_parameters(spec, given)
-    return {**_differing(spec, given), "series": schedule}
 
 
 def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -418,7 +401,7 @@ def _told(run: VertexRun, run_id: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _differing(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def given_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what says no more than the pipeline's own default."""
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     nothing = object()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -25,8 +24,9 @@ from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 
 if TYPE_CHECKING:
+    from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.local import LocalRun
-    from tunepipe.runs.vertex import RunStatus
+    from tunepipe.runs.status import RunStatus
     from tunepipe.runs.vertex_request import VertexRun
 
 LOCAL = "local"
@@ -36,7 +36,9 @@ _PARAMETERS = (
     *("learning_rate_multiplier", "seed", "task", "metric", "margin", "answers", "notify"),
 )
 # Options that say how a run is started, and not what is run.
-_SURROUNDINGS = ("context", "runs", "wait", "dry_run", "again", "yes", "json")
+_SURROUNDINGS = (
+    *("context", "runs", "wait", "dry_run", "again", "yes", "json", "kfp_host", "kfp"),
+)
 _PLACE = (
     *("project", "region", "bucket", "service_account", "network", "encryption_key"),
     *("image", "code", "wheelhouse", "persistent_resource"),
@@ -129,6 +131,8 @@ def run(
     code: options.Code = "",
     wheelhouse: options.Wheelhouse = "",
     persistent_resource: options.PersistentResource = "",
+    kfp_host: options.KfpHost = "",
+    kfp: options.Kfp = None,
     runs: options.Runs = Path("runs"),
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     dry_run: Annotated[
@@ -143,11 +147,13 @@ def run(
     """Run the whole pipeline: in the cloud, or here.
 
     Validates, splits, tunes, evaluates, compares and promotes. Shows the plan first, and asks
-    before it spends. The backend local runs on this machine. Exit code 1 where the tuned model is
-    worse.
+    before it spends. The backend local runs on this machine, or with --kfp-host on the cluster of
+    that host. Exit code 1 where the tuned model is worse.
     """
     asked = asked_run(context, locals())
     out = Output(json)
+    if host := options.kfp_place(kfp_host, kfp):
+        return _run_on_host(host, asked, runs, dry_run=dry_run, wait=wait, yes=yes, out=out)
     if asked.backend == LOCAL:
         return _run_here(asked, runs, again, dry_run, out)
     return _run_there(asked, runs, again=again, dry_run=dry_run, wait=wait, yes=yes, out=out)
@@ -202,7 +208,7 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
         raise UsageError(
             "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
         )
-    own = pairs(given["option"], "--option")
+    own = options.pairs(given["option"], "--option")
     accelerator = given.get("accelerator") or ""
     if accelerator and model.backend != LOCAL:
         own = {"accelerator": accelerator, **own}
@@ -228,7 +234,7 @@ def _asked(over: Mapping[str, Any], given: Mapping[str, Any]) -> VertexRun:
         "tables": over,
         "options": own,
         "scoring": _scoring(given),
-        **pairs(given["param"], "--param"),
+        **options.pairs(given["param"], "--param"),
     }
     for name in ("project", "region"):  # the plan and the request go by the option
         if name in parameters:
@@ -344,50 +350,10 @@ def _held_out(rows: int, parameters: Mapping[str, Any]) -> int:
     return allowed.room.nearest(share(rows, parameters["eval_fraction"]))
 
 
-def pairs(given: Sequence[str] | Mapping[str, Any] | None, option: str) -> dict[str, Any]:
-    """Read K=V arguments; a value that is JSON is read as JSON, any other as text.
-
-    Args:
-        given: The arguments, or a mapping of values as a program gives it.
-        option: The option's name, for messages.
-
-    Raises:
-        UsageError: An argument without a name or without "=", or a number that JSON lacks.
-    """
-    if isinstance(given, Mapping):
-        values = dict(given)
-    else:
-        values = {name: _value(text) for name, text in (_pair(one, option) for one in given or ())}
-    for name, value in values.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (ValueError, TypeError):
-            raise UsageError(
-                "the value must be a finite number, a text, or other JSON",
-                where=f"{option} {name}={value}",
-                fix='such as name=0.5 or name="text"',
-            ) from None
-    return values
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _labels(given: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
     if isinstance(given, Mapping):
         return dict(given)
-    return dict(_pair(text, "--label") for text in given or ())
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise UsageError("not of the form K=V", where=f"{option} {text}")
-    return name.strip(), value
+    return dict(options.pair(text, "--label") for text in given or ())
 
 
 def _run_here(asked: VertexRun, runs: Path, again: bool, dry_run: bool, out: Output) -> int:
@@ -477,6 +443,42 @@ def _run_there(
         out.result({"run": name, "page": run_page(name), "plan": plan})
         return 0
     return _ended(vertex_run.follow(name, view()), out)
+
+
+def _run_on_host(
+    host: KfpHost,
+    asked: VertexRun,
+    runs: Path,
+    *,
+    dry_run: bool,
+    wait: bool,
+    yes: bool,
+    out: Output,
+) -> int:
+    from tunepipe.runs.kfp import runs as kfp_runs
+    from tunepipe.runs.kfp.request import prepare
+    from tunepipe.runs.progress_display import view
+    from tunepipe.runs.status import follow
+
+    name = f"tunepipe-{asked.backend}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    # Records of a run name it by `run_id`, and `status` finds them by it.
+    asked = replace(asked, parameters={"run_id": name, **asked.parameters})
+    request = prepare(asked, host.settings)
+    plan = show_run_plan(dict(asked.parameters), asked.backend, "", out)
+    out.table([("KFP host", host.url), ("results", asked.bucket)], styles=("bold",))
+    if dry_run:
+        sent = {"pipeline": request.text, "parameters": dict(request.parameters)}
+        _show_dry_run({"backend": asked.backend, "plan": plan, "kfp_request": sent}, runs, out)
+        return 0
+    agree(f"Start a run on {host.url}?", yes, out)
+    run_id = kfp_runs.submit(host, request, name)
+    out.line(f"{out.styled('run', 'bold')}   {run_id}")
+    out.line(f"{out.styled('page', 'bold')}  {host.page(run_id)}")
+    if not wait:
+        out.line(f"follow it: tunepipe status {run_id} --kfp-host {host.url} --wait")
+        out.result({"run": run_id, "page": host.page(run_id), "plan": plan})
+        return 0
+    return _ended(follow(lambda: kfp_runs.status(host, run_id), view()), out)
 
 
 def run_there(asked: VertexRun, *, again: bool, wait: bool) -> RunStatus:

@@ -20,7 +20,8 @@ from tunepipe.notifications.message import run_page
 
 if TYPE_CHECKING:
     from tunepipe.runs.cron import Cron
-    from tunepipe.runs.kfp_schedules import Listed as OnHost
+    from tunepipe.runs.kfp.host import KfpHost
+    from tunepipe.runs.kfp.schedules import Listed as OnHost
     from tunepipe.runs.vertex_request import VertexRun
     from tunepipe.runs.vertex_schedules import Change, Listed
 
@@ -57,6 +58,7 @@ def apply(
     kfp_host: Annotated[
         str, typer.Option(metavar="URL", help="Put the backend local's pipeline on this KFP host.")
     ] = "",
+    kfp: options.Kfp = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,
@@ -83,8 +85,8 @@ def apply(
     when, asked, out = times.parse(cron, zone), asked_run(context, given), Output(json)
     if min_new_rows:
         asked = replace(asked, parameters={**asked.parameters, "min_new_rows": min_new_rows})
-    if kfp_host:
-        return _apply_on_host(kfp_host, name, when, asked, dry_run=dry_run, yes=yes, out=out)
+    if host := options.kfp_place(kfp_host, kfp):
+        return _apply_on_host(host, name, when, asked, dry_run=dry_run, yes=yes, out=out)
     if asked.backend == LOCAL:
         return _print_lines(context, name, when, out)
     return _apply_there(name, when, asked, dry_run=dry_run, yes=yes, out=out)
@@ -94,10 +96,11 @@ def list_schedules(
     project: options.Project = "",
     region: options.Region = "",
     kfp_host: Host = "",
+    kfp: options.Kfp = None,
     json: options.Json = False,
 ) -> int:
     """List the schedules of a project in a region, or of a KFP host."""
-    found, out = _listed(project, region, kfp_host), Output(json)
+    found, out = _listed(project, region, kfp_host, kfp), Output(json)
     out.result({"schedules": [one.as_json() for one in found]})
     if found:
         head = ("name", "state", "next run", "times", "dataset")
@@ -112,10 +115,11 @@ def pause(
     project: options.Project = "",
     region: options.Region = "",
     kfp_host: Host = "",
+    kfp: options.Kfp = None,
     json: options.Json = False,
 ) -> int:
     """Let a schedule start no run until it is resumed."""
-    return _say(_changed("pause", name, project, region, kfp_host), "paused", Output(json))
+    return _say(_changed("pause", name, project, region, kfp_host, kfp), "paused", Output(json))
 
 
 def resume(
@@ -123,13 +127,14 @@ def resume(
     project: options.Project = "",
     region: options.Region = "",
     kfp_host: Host = "",
+    kfp: options.Kfp = None,
     json: options.Json = False,
 ) -> int:
     """Let a paused schedule continue at its next time.
 
     Times that it missed are not caught up on.
     """
-    return _say(_changed("resume", name, project, region, kfp_host), "active", Output(json))
+    return _say(_changed("resume", name, project, region, kfp_host, kfp), "active", Output(json))
 
 
 def delete(
@@ -137,13 +142,14 @@ def delete(
     project: options.Project = "",
     region: options.Region = "",
     kfp_host: Host = "",
+    kfp: options.Kfp = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: options.Json = False,
 ) -> int:
     """Delete a schedule; its runs and their models stay."""
     out = Output(json)
     agree(f"Delete the schedule {name}?", yes, out)
-    return _say(_changed("delete", name, project, region, kfp_host), "deleted", out)
+    return _say(_changed("delete", name, project, region, kfp_host, kfp), "deleted", out)
 
 
 def run_now(
@@ -151,6 +157,7 @@ def run_now(
     project: options.Project = "",
     region: options.Region = "",
     kfp_host: Host = "",
+    kfp: options.Kfp = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: options.Json = False,
 ) -> int:
@@ -159,12 +166,12 @@ def run_now(
     Refused while another run of it is going on.
     """
     out = Output(json)
-    if kfp_host:
-        from tunepipe.runs import kfp_schedules as on_host
+    if host := options.kfp_place(kfp_host, kfp):
+        from tunepipe.runs.kfp import schedules as on_host
 
         agree(f"Start a run of {name} now?", yes, out)
-        made = on_host.run_now(kfp_host, name, datetime.now(UTC))
-        out.result({"run": made, "page": f"{kfp_host.rstrip('/')}/#/runs/details/{made}"})
+        made = on_host.run_now(host, name, datetime.now(UTC))
+        out.result({"run": made, "page": host.page(made)})
         out.line(f"{out.styled('run', 'bold')}   {made}")
         return 0
     from tunepipe.runs import vertex_schedules as schedules
@@ -237,18 +244,16 @@ def _apply_there(
 
 
 def _apply_on_host(
-    host: str, name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
+    host: KfpHost, name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
 ) -> int:
-    from tunepipe.runs import kfp_schedules as kfp_host
-    from tunepipe.runs import vertex_request
+    from tunepipe.runs.kfp import schedules as on_host
+    from tunepipe.runs.kfp.request import prepare
 
-    if asked.backend != LOCAL:
-        raise UsageError("runs on Vertex AI alone", where=asked.backend, fix="--backend local")
-    parameters = vertex_request.on_a_host(asked, name)
-    wanted = kfp_host.Recurring(name, when, LOCAL, parameters, asked.accelerator)
+    asked = replace(asked, parameters={"series": name, **asked.parameters})
+    wanted = on_host.Recurring(name, when, prepare(asked, host.settings))
     if not dry_run:
-        agree(f"Apply the recurring run {name} on {host}?", yes, out)
-    done, found = kfp_host.apply(host, wanted, dry_run=dry_run)
+        agree(f"Apply the recurring run {name} on {host.url}?", yes, out)
+    done, found = on_host.apply(host, wanted, dry_run=dry_run)
     out.result({"schedule": found, "name": name, "action": done, "next_runs": _next_runs(when)})
     out.line(f"{done}: {found or 'nothing was sent'}")
     out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
@@ -284,7 +289,7 @@ def _next_runs(when: Cron) -> list[str]:
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
     from tunepipe.runs import os_timers as timers
 
-    own = {"name", "cron", "zone", "min_new_rows", "kfp_host", "dry_run", "yes", "json"}
+    own = {"name", "cron", "zone", "min_new_rows", "kfp_host", "kfp", "dry_run", "yes", "json"}
     given = dict(_given(context, own))
     series = [f"series={name}"]
     if context.params["min_new_rows"]:
@@ -310,23 +315,27 @@ def _given(context: typer.Context, apart: set[str]) -> Mapping[str, Any]:
     }
 
 
-def _listed(project: str, region: str, kfp_host: str) -> Sequence[Listed | OnHost]:
+def _listed(
+    project: str, region: str, kfp_host: str, kfp: list[str] | None
+) -> Sequence[Listed | OnHost]:
     now = datetime.now(UTC)
-    if kfp_host:
-        from tunepipe.runs import kfp_schedules as on_host
+    if host := options.kfp_place(kfp_host, kfp):
+        from tunepipe.runs.kfp import schedules as on_host
 
-        return on_host.listed(kfp_host, now)
+        return on_host.listed(host, now)
     from tunepipe.runs import vertex_schedules as schedules
 
     return schedules.listed(*_place(project, region), now)
 
 
-def _changed(verb: str, name: str, project: str, region: str, kfp_host: str) -> str:
+def _changed(
+    verb: str, name: str, project: str, region: str, kfp_host: str, kfp: list[str] | None
+) -> str:
     """Pause, resume or delete a schedule, wherever it lies; gives its resource name."""
-    if kfp_host:
-        from tunepipe.runs import kfp_schedules as on_host
+    if host := options.kfp_place(kfp_host, kfp):
+        from tunepipe.runs.kfp import schedules as on_host
 
-        return str(getattr(on_host, verb)(kfp_host, name))
+        return str(getattr(on_host, verb)(host, name))
     from tunepipe.runs import vertex_schedules as schedules
 
     found = schedules.named(name, *_place(project, region))

@@ -10,52 +10,69 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
+from tunepipe.cli.commands.runs import places
 from tunepipe.cli.commands.score import BETTER, WORSE
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.extras import require
 from tunepipe.notifications.message import browsable
+from tunepipe.runs.listing import HERE, KFP, LATEST, Places, exact_folder
 
 if TYPE_CHECKING:
     from tunepipe.runs.local import LocalRun
-    from tunepipe.runs.vertex import RunStatus
+    from tunepipe.runs.status import RunStatus
 
 
 def status(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
+    run: options.Run,
     project: options.Project = "",
     region: options.Region = "",
+    kfp_host: options.KfpHost = "",
+    kfp: options.Kfp = None,
     runs: options.Runs = Path("runs"),
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     json: options.Json = False,
 ) -> int:
     """Show how far a run is.
 
-    A run in the cloud goes by its whole name, or by its id with --project and --region; a run on
-    this machine by its id or its folder. Exit code 1 where one on this machine has failed, or the
-    tuned model is worse; 4 where one in the cloud has failed.
+    A run is named by its id or the beginning of it, or by `latest`; one on Vertex AI is looked for
+    with --project and --region, one on a KFP host with --kfp-host. Exit code 1 where one on this
+    machine has failed, or the tuned model is worse; 4 where one in the cloud has failed.
     """
-    out = Output(json)
-    if folder := local_folder(run, runs):
+    out, looked = Output(json), places(runs, project, region, kfp_host, kfp)
+    chosen = looked.find(run)
+    if chosen.place == HERE:
         from tunepipe.runs.local import read
 
-        done = read(folder)
+        done = read(Path(chosen.name))
         out.result(asdict(done))
         out.line(f"{done.id}: {done.state}", "bold")
         _show_local(done, out)
         return int(done.state == "failed" or done.verdict == WORSE)
-    require("vertex")
-    from tunepipe.runs import vertex as vertex_run
     from tunepipe.runs.progress_display import view
 
-    found = vertex_run.status(run, project=project, region=region)
+    if chosen.place == KFP and looked.host:
+        from tunepipe.runs.kfp import runs as kfp_runs
+        from tunepipe.runs.status import follow
+
+        host = looked.host
+        found = kfp_runs.status(host, chosen.name)
+        if wait and not found.over:
+            found = follow(lambda: kfp_runs.status(host, chosen.name), view())
+        return _ended(found, out)
+    require("vertex")
+    from tunepipe.runs import vertex as vertex_run
+
+    found = vertex_run.status(chosen.name)
     return _ended(vertex_run.follow(found.name, view()) if wait else found, out)
 
 
 def cancel(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or id.")],
+    run: options.Run,
     project: options.Project = "",
     region: options.Region = "",
+    kfp_host: options.KfpHost = "",
+    kfp: options.Kfp = None,
     runs: options.Runs = Path("runs"),
     shared: Annotated[
         bool, typer.Option("--shared", help="Also cancel a tuning job that other runs wait for.")
@@ -70,16 +87,22 @@ def cancel(
     Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is
     given. A local run ends with Ctrl-C where it was started.
     """
-    if local_folder(run, runs):
+    out, looked = Output(json), places(runs, project, region, kfp_host, kfp)
+    chosen = looked.find(run)
+    if chosen.place == HERE:
         raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
+    if chosen.place == KFP and looked.host:
+        from tunepipe.runs.kfp import runs as kfp_runs
+
+        ended = kfp_runs.cancel(looked.host, chosen.name)
+        out.result({"run": ended.name, "state": ended.state, "jobs": {}, "left": {}})
+        out.line(f"{ended.name}: {ended.state}", "bold")
+        return 0
     require("vertex")
     from tunepipe.runs import cancellation
 
-    out = Output(json)
     found = cancellation.cancel(
-        run,
-        project=project,
-        region=region,
+        chosen.name,
         shared=shared,
         wait_seconds=wait_seconds,
         show=lambda line: out.line(f"waiting: {line}", "dim"),
@@ -95,9 +118,12 @@ def cancel(
 
 
 def local_folder(run: str, runs: Path) -> Path | None:
-    """Find the folder of a run on this machine, by its id or its own path."""
-    folders = (runs / run, Path(run))
-    return next((folder for folder in folders if (folder / "run.json").is_file()), None)
+    """Find the folder of a run on this machine, by its own path, its id, a prefix, or latest."""
+    if folder := exact_folder(run, runs):
+        return folder
+    if run != LATEST and not any(path.name.startswith(run) for path in runs.glob("*")):
+        return None
+    return Path(Places(runs).find(run).name)
 
 
 def _show_local(done: LocalRun, out: Output) -> None:

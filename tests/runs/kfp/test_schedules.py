@@ -8,6 +8,8 @@ import pytest
 from tests.standin.kfp_host import KfpHost
 from tunepipe.cli import main
 
+IMAGE = "registry.example/tunepipe@sha256:" + "0" * 64
+
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
@@ -26,7 +28,7 @@ def applied(host, capfd, *more):
     code = main.run(
         ["schedule", "apply", "--name", "weekly", "--cron", "0 3 * * 1", "--backend", "local",
          "--dataset", "gs://b/rows.jsonl", "--bucket", "gs://b", "--kfp-host", host.url,
-         "--train-steps", "30", *more, "--json"]
+         "--train-steps", "30", "--image", IMAGE, *more, "--json"]
     )  # fmt: skip
     out = capfd.readouterr().out
     return code, json.loads(out)
@@ -108,6 +110,9 @@ def test_one_that_runs_at_even_distances_is_listed_and_replaced(host, capfd):
         (("--dataset", "rows.jsonl"), 2),
         (("--notify", "webhook.txt"), 2),
         (("--email", "a@example.com"), 2),
+        (("--image", ""), 2),
+        (("--kfp", "gpus=1"), 2),
+        (("--kfp", 'tolerations=[{"keys": "gpu"}]'), 2),
         (("--backend", "large-model", "--base-model", "text-bison@001"), 2),
         ((), 2),  # nobody can be asked
     ],

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +14,12 @@ from typing import Any
 
 import yaml
 
-from tunepipe.errors import CloudError, LimitError, UsageError
+from tunepipe.errors import LimitError, UsageError
 from tunepipe.runs import cron as times
-from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.cron import Cron
-from tunepipe.runs.pipeline_spec import on_accelerators
+from tunepipe.runs.kfp.host import KfpHost
+from tunepipe.runs.kfp.request import HostRequest
 
-EXPERIMENT = "tunepipe"
 _PAGE = 100
 _BY_HAND = re.compile(r"-\d{14}\Z")  # what run_now puts behind the schedule's name
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
@@ -35,16 +32,12 @@ class Recurring:
     Args:
         name: Its name.
         when: Its times; the host's controller reads them in UTC, or in a zone of its own.
-        backend: What tunes.
-        parameters: The pipeline's parameters.
-        accelerator: RESOURCE:COUNT that the steps ask the cluster for; "" for none.
+        request: The pipeline and its parameters, from `request.prepare`.
     """
 
     name: str
     when: Cron
-    backend: str
-    parameters: Mapping[str, Any]
-    accelerator: str = ""
+    request: HostRequest
 
     @property
     def cron(self) -> str:
@@ -87,13 +80,13 @@ class Listed:
         return asdict(self)
 
 
-def apply(host: str, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
+def apply(host: KfpHost, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
     """Create a recurring run, or put it in the place of the one of that name.
 
     The host cannot change a recurring run: a new one is made first, then the old one deleted.
 
     Args:
-        host: The host's address.
+        host: The host.
         wanted: The recurring run.
         dry_run: Change nothing.
 
@@ -106,35 +99,32 @@ def apply(host: str, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
         LimitError: One of that name runs a pipeline that is not ours.
         CloudError: The host refused, or is out of reach.
     """
-    cron, spec = wanted.cron, pipeline_text(wanted.backend)
-    if wanted.accelerator:
-        spec = on_accelerators(spec, wanted.accelerator)
-    with _explained(host):
-        client = _client(host)
-        old = [one for one in _all(client) if one.display_name == wanted.name]
+    cron, spec = wanted.cron, wanted.request.text
+    with host.client() as client:
+        old = [one for one in _all(client, host) if one.display_name == wanted.name]
         _require_ours(old, host)
-        if len(old) == 1 and _is_same(old[0], cron, spec, wanted.parameters):
+        if len(old) == 1 and _is_same(old[0], cron, spec, wanted.request.parameters):
             return "unchanged", str(old[0].recurring_run_id)
         if dry_run:
             return ("would replace" if old else "would create"), ""
-        made = _create(client, wanted, cron, spec)
+        made = _create(client, host, wanted, cron, spec)
         for one in old:
             client.delete_recurring_run(one.recurring_run_id)
     return ("replaced" if old else "created"), str(made.recurring_run_id)
 
 
-def listed(host: str, now: datetime) -> list[Listed]:
+def listed(host: KfpHost, now: datetime) -> list[Listed]:
     """List the recurring runs of our pipeline, by name.
 
     Raises:
         CloudError: The host refused, or is out of reach.
     """
-    with _explained(host):
-        found = [_shown(one, now) for one in _all(_client(host)) if _is_ours(one)]
+    with host.client() as client:
+        found = [_shown(one, now) for one in _all(client, host) if _is_ours(one)]
     return sorted(found, key=lambda one: one.name)
 
 
-def pause(host: str, name: str) -> str:
+def pause(host: KfpHost, name: str) -> str:
     """Let a recurring run start nothing until it is resumed; returns its id.
 
     Raises:
@@ -144,17 +134,17 @@ def pause(host: str, name: str) -> str:
     return _changed(host, name, "disable_recurring_run")
 
 
-def resume(host: str, name: str) -> str:
+def resume(host: KfpHost, name: str) -> str:
     """Let a paused recurring run go on from its next time; see `pause`."""
     return _changed(host, name, "enable_recurring_run")
 
 
-def delete(host: str, name: str) -> str:
+def delete(host: KfpHost, name: str) -> str:
     """Delete a recurring run; its runs stay. See `pause`."""
     return _changed(host, name, "delete_recurring_run")
 
 
-def run_now(host: str, name: str, now: datetime) -> str:
+def run_now(host: KfpHost, name: str, now: datetime) -> str:
     """Start one run of a recurring run at once.
 
     Returns:
@@ -165,11 +155,10 @@ def run_now(host: str, name: str, now: datetime) -> str:
         UsageError: There is none of that name.
         CloudError: The host refused, or is out of reach.
     """
-    with _explained(host):
-        client = _client(host)
+    with host.client() as client:
         found = _named(client, host, name)
         _require_none_under_way(client, host, found)
-        with _spec_file(yaml.safe_dump(found.pipeline_spec)) as path:
+        with _spec_file(_as_text(found.pipeline_spec)) as path:
             made = client.run_pipeline(
                 experiment_id=found.experiment_id,
                 job_name=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
@@ -179,46 +168,48 @@ def run_now(host: str, name: str, now: datetime) -> str:
     return str(made.run_id)
 
 
-def _changed(host: str, name: str, method: str) -> str:
-    with _explained(host):
-        client = _client(host)
+def _changed(host: KfpHost, name: str, method: str) -> str:
+    with host.client() as client:
         found = _named(client, host, name)
         getattr(client, method)(found.recurring_run_id)
     return str(found.recurring_run_id)
 
 
-def _all(client: Any) -> Iterator[Any]:
+def _all(client: Any, host: KfpHost) -> Iterator[Any]:
     token = ""
     while True:
-        page = client.list_recurring_runs(page_token=token, page_size=_PAGE)
+        page = client.list_recurring_runs(
+            page_token=token, page_size=_PAGE, namespace=host.namespace
+        )
         yield from page.recurring_runs or ()
         token = page.next_page_token or ""
         if not token:
             return
 
 
-def _named(client: Any, host: str, name: str) -> Any:
-    found = [one for one in _all(client) if one.display_name == name and _is_ours(one)]
+def _named(client: Any, host: KfpHost, name: str) -> Any:
+    found = [one for one in _all(client, host) if one.display_name == name and _is_ours(one)]
     if not found:
         raise UsageError(
             "no such recurring run",
-            where=f"{host}: {name}",
-            fix=f"tunepipe schedule list --kfp-host {host}",
+            where=f"{host.url}: {name}",
+            fix=f"tunepipe schedule list --kfp-host {host.url}",
         )
     return found[0]
 
 
 def _is_ours(one: Any) -> bool:
-    info = (one.pipeline_spec or {}).get("pipelineInfo", {})
+    spec = one.pipeline_spec or {}
+    info = spec.get("pipeline_spec", spec).get("pipelineInfo", {})
     return str(info.get("name", "")).startswith("tunepipe-")
 
 
-def _require_ours(found: list[Any], host: str) -> None:
+def _require_ours(found: list[Any], host: KfpHost) -> None:
     for one in found:
         if not _is_ours(one):
             raise LimitError(
                 "a recurring run of this name was not made by tunepipe",
-                where=f"{host}: {one.recurring_run_id}",
+                where=f"{host.url}: {one.recurring_run_id}",
                 fix="choose another name",
             )
 
@@ -242,7 +233,7 @@ def _cron_of(one: Any) -> str:
     return str(times.cron or "") if times else ""
 
 
-def _require_none_under_way(client: Any, host: str, recurring: Any) -> None:
+def _require_none_under_way(client: Any, host: KfpHost, recurring: Any) -> None:
     runs = client.list_runs(
         experiment_id=recurring.experiment_id, page_size=_PAGE, sort_by="created_at desc"
     ).runs
@@ -252,7 +243,7 @@ def _require_none_under_way(client: Any, host: str, recurring: Any) -> None:
         if (ours or by_hand) and str(run.state) in _UNDER_WAY:
             raise LimitError(
                 "a run of this schedule is under way, and one runs at a time",
-                where=f"{host}: {run.run_id}",
+                where=f"{host.url}: {run.run_id}",
                 fix="wait until it has ended",
             )
 
@@ -270,8 +261,8 @@ def _parameters(one: Any) -> dict[str, Any]:
     return dict((one.runtime_config.parameters or {}) if one.runtime_config else {})
 
 
-def _create(client: Any, wanted: Recurring, cron: str, spec: str) -> Any:
-    experiment = client.create_experiment(EXPERIMENT)
+def _create(client: Any, host: KfpHost, wanted: Recurring, cron: str, spec: str) -> Any:
+    experiment = client.create_experiment(host.settings.experiment, namespace=host.namespace)
     with _spec_file(spec) as path:
         return client.create_recurring_run(
             experiment_id=experiment.experiment_id,
@@ -279,8 +270,10 @@ def _create(client: Any, wanted: Recurring, cron: str, spec: str) -> Any:
             cron_expression=cron,
             max_concurrency=1,
             no_catchup=True,
-            params=dict(wanted.parameters),
+            params=dict(wanted.request.parameters),
             pipeline_package_path=path,
+            pipeline_root=host.settings.pipeline_root or None,
+            service_account=host.settings.service_account or None,
         )
 
 
@@ -288,8 +281,23 @@ def _is_same(one: Any, cron: str, spec: str, parameters: Mapping[str, Any]) -> b
     return (
         _cron_of(one) == cron
         and _canonical(_parameters(one)) == _canonical(parameters)
-        and _canonical(one.pipeline_spec) == _canonical(yaml.safe_load(spec))
+        and _canonical(one.pipeline_spec) == _canonical(_as_sent(spec))
     )
+
+
+def _as_sent(text: str) -> Any:
+    """Return a pipeline as kfp's client sends it: with a platform, both under names."""
+    spec, *platform = yaml.safe_load_all(text)
+    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+
+
+def _as_text(sent: Mapping[str, Any]) -> str:
+    """Return the documents of a pipeline as the host holds it; the reverse of `_as_sent`."""
+    documents = [dict(sent)]
+    if "pipeline_spec" in sent:
+        documents = [sent["pipeline_spec"], sent["platform_spec"]]
+    text: str = yaml.safe_dump_all(documents)
+    return text
 
 
 def _canonical(value: Any) -> str:
@@ -304,24 +312,3 @@ def _canonical(value: Any) -> str:
         return int(part) if whole else part
 
     return json.dumps(plain(value), sort_keys=True)
-
-
-def _client(host: str) -> Any:
-    from kfp import Client
-
-    return Client(host=host)
-
-
-@contextmanager
-def _explained(host: str) -> Iterator[None]:
-    import kfp_server_api
-    from urllib3.exceptions import HTTPError
-
-    try:
-        # kfp's client writes links to standard output, which is for our one object.
-        with redirect_stdout(sys.stderr), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    except (kfp_server_api.ApiException, HTTPError, OSError, TimeoutError) as error:
-        told = getattr(error, "reason", "") or type(error).__name__
-        raise CloudError(f"the KFP host: {told}", where=host, fix="check --kfp-host") from error

@@ -1,0 +1,198 @@
+"""Runs on a KFP host, through kfp's own client and the command."""
+
+import base64
+import json
+import random
+
+import pytest
+
+from tests.standin import s3 as s3_standin
+from tests.standin.kfp_host import KfpHost
+from tunepipe.errors import LimitError
+from tunepipe.registry import outcomes
+from tunepipe.runs.compile import pipeline_text
+from tunepipe.runs.kfp.workflow_size import estimate, require_fit
+from tunepipe.runs.pipeline_spec import read
+from tunepipe.stores import storage
+
+IMAGE = "registry.example/tunepipe@sha256:" + "0" * 64
+BUCKET = f"s3://{s3_standin.BUCKET}"
+
+
+@pytest.fixture
+def start(empty_folder, monkeypatch, tmp_path, s3):
+    """Start a host; kfp's client keeps its context in the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = "".join(
+        json.dumps({"prompt": f"question {n}", "completion": f"answer {n}"}) + "\n"
+        for n in range(120)
+    )
+    storage.write_bytes(rows.encode(), f"{BUCKET}/rows.jsonl")
+    hosts = []
+
+    def make(**settings):
+        hosts.append(KfpHost(**settings))
+        return hosts[-1]
+
+    yield make
+    for host in hosts:
+        host.stop()
+
+
+def run(said, host, *more):
+    return said(
+        "run", "--backend", "local", "--dataset", f"{BUCKET}/rows.jsonl", "--bucket", BUCKET,
+        "--kfp-host", host.url, "--image", IMAGE, "--train-steps", "30", "--yes", *more, "--json",
+    )  # fmt: skip
+
+
+def test_a_run_is_started_looked_at_and_cancelled(start, said):
+    host = start()
+    code, dry, _ = run(said, host, "--dry-run")
+    assert (code, host.calls) == (0, [])
+    assert dry["kfp_request"]["parameters"]["dataset_uri"] == f"{BUCKET}/rows.jsonl"
+    code, started, err = run(said, host)
+    assert code == 0, err
+    ((run_id, sent),) = host.runs.items()
+    assert started["run"] == run_id
+    assert started["page"] == f"{host.url}/#/runs/details/{run_id}"
+    parameters = sent["runtime_config"]["parameters"]
+    assert parameters["registry"] == f"{BUCKET}/tunepipe/registry/local"
+    assert parameters["run_id"] == sent["display_name"]
+    assert parameters["code"].startswith("installed")
+    (version,) = [v for v in host.versions.values() if v["display_name"].count("-") > 1]
+    images = {e["container"]["image"] for e in executors(version)}
+    assert images == {IMAGE}
+    # The same pipeline is not uploaded again, another one is a new version.
+    before = len(host.versions)
+    run(said, host)
+    assert len(host.versions) == before
+    run(said, host, "--accelerator", "nvidia.com/gpu:1")
+    assert (len(host.versions), len(host.pipelines)) == (before + 1, 1)
+    place = ("--kfp-host", host.url, "--json")
+    code, listed, _ = said("runs", *place)
+    assert (code, len(listed["runs"]), listed["runs"][0]["place"]) == (0, 3, "KFP")
+    code, status, _ = said("status", run_id[:12], *place)
+    assert (code, status["name"], status["state"]) == (0, run_id, "pending")
+    code, cancelled, _ = said("cancel", run_id[:12], *place)
+    assert (code, cancelled["state"]) == (0, "cancelling")
+    sent["state"] = "CANCELED"
+    assert said("cancel", run_id, *place)[1]["state"] == "cancelled"
+    assert said("status", "0" * 36, *place)[0] == 2
+
+
+def executors(version):
+    spec = version["pipeline_spec"]
+    return spec.get("pipeline_spec", spec)["deploymentSpec"]["executors"].values()
+
+
+def test_a_run_that_ended_shows_its_steps_verdict_and_logs(start, said):
+    host = start()
+    run(said, host)
+    (sent,) = host.runs.values()
+    parameters = sent["runtime_config"]["parameters"]
+    found = outcomes.Outcome("worse", "it lost", f"{BUCKET}/report.html")
+    outcomes.record(parameters["registry"], parameters["run_id"], found)
+    names = ("root", "root-driver", "prepare-run-driver", "prepare-run", "tune-local")
+    sent["run_details"] = {
+        "task_details": [
+            {"display_name": name, "state": "SUCCEEDED", "create_time": f"2026-11-26T1{n}:00:00Z",
+             "pod_name": f"pod-{name}"}
+            for n, name in enumerate(names)
+        ]
+    }  # fmt: skip
+    sent["state"] = "SUCCEEDED"
+    host.logs = {"pod-prepare-run": "checked\n", "pod-tune-local": "step 1\nstep 2\n"}
+    place = ("--kfp-host", host.url, "--json")
+    code, status, _ = said("status", "latest", *place)
+    assert (code, status["verdict"]) == (1, "worse")
+    assert [task["name"] for task in status["tasks"]] == ["prepare-run", "tune-local"]
+    assert status["results"] == {"report": f"{BUCKET}/report.html"}
+    code, logs, _ = said("logs", "latest", "--step", "tune", *place)
+    assert (code, logs["logs"]) == (0, {"tune-local": "step 1\nstep 2\n"})
+    assert said("logs", "latest", "--step", "none", *place)[0] == 2
+    sent["state"] = "FAILED"
+    sent["run_details"]["task_details"][4] |= {"state": "FAILED", "error": {"message": "no GPU"}}
+    code, status, _ = said("status", "latest", *place)
+    assert (code, status["error"]) == (4, "tune-local: no GPU")
+
+
+def test_steps_get_gpus_nodes_secrets_and_a_volume(start, said):
+    host = start()
+    settings = {
+        "node_selector": {"cloud.google.com/gke-accelerator": "nvidia-l4"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "secrets": {"s3-credentials": {"AWS_ACCESS_KEY_ID": "accesskey"}},
+        "volume": {"claim": "tunepipe-work", "folder": "/work"},
+    }
+    options = [f"--kfp={name}={json.dumps(value)}" for name, value in settings.items()]
+    code, _, err = run(said, host, "--accelerator", "nvidia.com/gpu:2", *options)
+    assert code == 0, err
+    (sent,) = host.runs.values()
+    assert sent["runtime_config"]["parameters"]["work_dir"] == "/work/tunepipe"
+    version = host.versions[sent["pipeline_version_reference"]["pipeline_version_id"]]
+    spec = version["pipeline_spec"]["pipeline_spec"]
+    got = version["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]
+    asks = {
+        name
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+        if executor["container"].get("resources", {}).get("accelerator", {}).get("count") == "2"
+    }
+    assert asks == {"exec-tune-local", "exec-evaluate-model"}
+    for name, config in got["executors"].items():
+        assert config["secretAsEnv"][0]["keyToEnv"] == [
+            {"envVar": "AWS_ACCESS_KEY_ID", "secretKey": "accesskey"}
+        ]
+        assert config["pvcMount"][0]["mountPath"] == "/work"
+        assert ("nodeSelector" in config, "tolerations" in config) == (name in asks, name in asks)
+    assert set(got["executors"]) == set(spec["deploymentSpec"]["executors"])
+
+
+@pytest.mark.parametrize("kind", ["token", "cookie"])
+def test_a_caller_identifies_itself(start, said, tmp_path, kind):
+    secret = "oauth2_proxy_kubeflow=abc" if kind == "cookie" else "abc"
+    host = start(**{kind: secret}, namespace="team-a")
+    option = {"token": "token_file", "cookie": "cookies_file"}[kind]
+    file = tmp_path / "secret"
+    code, refused, err = run(said, host, "--kfp", "namespace=team-a")
+    assert (code, host.runs) == (4, {})
+    assert option in refused["error"]["fix"]
+    file.write_text(f"{secret}\n")
+    code, _, err = run(said, host, "--kfp", f"{option}={file}", "--kfp", "namespace=team-a")
+    assert (code, len(host.runs)) == (0, 1), err
+    assert secret not in err
+    code, refused, _ = run(said, host, "--kfp", f"{option}={file}", "--kfp", "namespace=team-b")
+    assert (code, len(host.runs)) == (4, 1)
+    assert "namespace" in refused["error"]["fix"]
+    assert run(said, host, "--kfp", f"{option}={tmp_path / 'none'}")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "where"),
+    [
+        (("--image", ""), 2, "--image"),
+        (("--bucket", "folder"), 2, "--bucket"),
+        (("--wheelhouse", "wheels", "--image", ""), 2, "--wheelhouse"),
+        (("--kfp", "name_space=a"), 2, "--kfp name_space"),
+        (("--param", f"series={'x' * 12_000}"), 3, "series"),
+    ],
+)
+def test_what_is_refused_before_anything_is_sent(start, said, more, code, where):
+    host = start()
+    found, refused, _ = run(said, host, *more)
+    assert (found, host.calls) == (code, [])
+    assert where in refused["error"]["where"]
+
+
+def test_pipelines_that_carry_no_code_fit_and_those_that_do_not_are_refused():
+    spec = read(pipeline_text("local"))
+    require_fit(spec, {})
+    size = estimate(spec)
+    assert size.created < 400_000
+    letters = random.Random(0)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        code = base64.b64encode(letters.randbytes(45_000)).decode()
+        executor["container"]["command"] = [*executor["container"]["command"], code]
+    assert estimate(spec).finished > 5 * size.finished
+    with pytest.raises(LimitError, match="Argo"):
+        require_fit(spec, {})

@@ -1,0 +1,69 @@
+"""Which run a name means."""
+
+import json
+
+import pytest
+
+from tunepipe.errors import UsageError
+from tunepipe.runs.listing import Places
+
+IDS = ("20261125-090000-aaaaaa", "20261126-090000-bbbbbb", "20261126-100000-cccccc")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in IDS:
+        record = {"id": name, "key": name[-6:], "folder": str(tmp_path / name),
+                  "state": "succeeded", "verdict": "better"}  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("reference", "number"),
+    [
+        ("latest", 2),
+        ("20261125", 0),
+        ("20261126-09", 1),
+        *((name, n) for n, name in enumerate(IDS)),
+    ],
+)
+def test_a_name_means_one_run(folder, reference, number):
+    assert Places(folder).find(reference).id == IDS[number]
+
+
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [("20261126", "2 runs begin with this"), ("work", "no such run"), ("2027", "no such run")],
+)
+def test_a_name_of_none_or_of_several_is_refused(folder, reference, found):
+    with pytest.raises(UsageError, match=found):
+        Places(folder).find(reference)
+
+
+def test_no_run_is_the_latest_of_none(tmp_path):
+    assert Places(tmp_path).runs() == []
+    with pytest.raises(UsageError):
+        Places(tmp_path).find("latest")
+
+
+def test_a_resource_name_needs_no_list(tmp_path):
+    name = "projects/p/locations/r/pipelineJobs/tune-1"
+    assert Places(tmp_path).find(name).name == name
+
+
+def test_the_command_lists_and_resolves(folder, said):
+    code, listed, _ = said("runs", "--runs", folder, "--limit", "2", "--json")
+    assert (code, [run["id"] for run in listed["runs"]]) == (0, [IDS[2], IDS[1]])
+    assert listed["runs"][0]["created"] == "2026-11-26T10:00:00+00:00"
+    code, status, _ = said("status", "latest", "--runs", folder, "--json")
+    assert (code, status["id"]) == (0, IDS[2])
+    (folder / IDS[0] / "log.txt").write_text("tune: step 1\nother\n")
+    code, logs, _ = said("logs", "20261125", "--step", "tune", "--runs", folder, "--json")
+    assert (code, logs["logs"]) == (0, {"log.txt": "tune: step 1"})
+    assert said("cancel", "latest", "--runs", folder, "--json")[0] == 2
+    _, _, text = said("runs", "--runs", folder)
+    assert IDS[0] in text
+    assert "better" in text

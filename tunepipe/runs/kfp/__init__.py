@@ -1,0 +1,1 @@
+"""Runs and schedules on a host of open-source Kubeflow Pipelines."""

@@ -1,0 +1,199 @@
+"""A host of open-source Kubeflow Pipelines: where it is, and how a caller identifies itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tunepipe.arguments import hint
+from tunepipe.errors import CloudError, UsageError
+
+EXPERIMENT = "tunepipe"
+# Where Kubernetes mounts the token for the host in a pod, as kfp.Client has it.
+_POD_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 - a path
+
+
+class Mount(msgspec.Struct, forbid_unknown_fields=True):
+    """A persistent volume claim, and the folder of a step where it is mounted."""
+
+    claim: str
+    folder: str = "/work"
+
+
+class KfpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to reach a KFP host, and what the steps get on its cluster.
+
+    Args:
+        namespace: The profile's namespace on a host for several users.
+        token_file: A file with a bearer token, read again when it changes; "" takes the token that
+            Kubernetes mounts in a pod (KF_PIPELINES_SA_TOKEN_PATH), if there is one.
+        cookies_file: A file with the cookie of a Dex or OIDC login, such as
+            `oauth2_proxy_kubeflow=…`.
+        ca_cert: The file of the certificate authority of the host.
+        experiment: Where the runs are listed; created if it does not exist.
+        pipeline_root: Where the steps' artifacts go; "" for the host's own.
+        service_account: The Kubernetes account of the steps; "" for the host's own.
+        node_selector: Labels of the nodes for the steps that tune and ask models.
+        tolerations: Tolerations of those steps, as Kubernetes has them.
+        secrets: Secret -> environment variable -> key of the secret; for every step.
+        volume: A persistent volume claim, mounted in every step; work_dir is there unless set.
+    """
+
+    namespace: str = ""
+    token_file: str = ""
+    cookies_file: str = ""
+    ca_cert: str = ""
+    experiment: str = EXPERIMENT
+    pipeline_root: str = ""
+    service_account: str = ""
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+    secrets: dict[str, dict[str, str]] = {}
+    volume: Mount | None = None
+
+
+@dataclass(frozen=True)
+class KfpHost:
+    """A host, by its address as kfp.Client takes it, and the settings for it."""
+
+    url: str
+    settings: KfpSettings = field(default_factory=KfpSettings)
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Give kfp's client; what it raises becomes a CloudError that says what to do.
+
+        Raises:
+            UsageError: A file with credentials cannot be read.
+            CloudError: The host refused, or cannot be reached.
+        """
+        import kfp_server_api
+        from urllib3.exceptions import HTTPError
+
+        try:
+            # kfp's client prints links to standard output, which is for the one JSON object.
+            with redirect_stdout(sys.stderr), warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                client = self._client()
+                self._require_api(client)
+                yield client
+        except kfp_server_api.ApiException as error:
+            raise self._explanation(error) from error
+        except (HTTPError, OSError, TimeoutError) as error:
+            raise CloudError(
+                f"the KFP host cannot be reached: {type(error).__name__}",
+                where=self.url,
+                fix="check --kfp-host, and the port-forward or the proxy on the way",
+            ) from error
+
+    def page(self, run_id: str) -> str:
+        """Name the page of a run."""
+        return f"{self.url.rstrip('/')}/#/runs/details/{run_id}"
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace for calls that take one; None on a host for one user."""
+        return self.settings.namespace or None
+
+    def _client(self) -> Any:
+        from kfp import Client
+
+        settings = self.settings
+        arguments: dict[str, Any] = {"host": self.url, "credentials": self._credentials()}
+        if settings.namespace:
+            arguments["namespace"] = settings.namespace
+        if settings.cookies_file:
+            arguments["cookies"] = _read(settings.cookies_file, "cookies_file")
+        if settings.ca_cert:
+            _read(settings.ca_cert, "ca_cert")
+            arguments["ssl_ca_cert"] = settings.ca_cert
+        return Client(**arguments)
+
+    def _credentials(self) -> Any:
+        """Return what reads the token of a file whenever it is sent; None without a file."""
+        from kfp.client import set_volume_credentials
+
+        path = self.settings.token_file
+        mounted = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or _POD_TOKEN
+        if path:
+            _read(path, "token_file")
+        elif Path(mounted).is_file():
+            path = mounted
+        else:
+            return None
+        return set_volume_credentials.ServiceAccountTokenVolumeCredentials(path=path)
+
+    def _explanation(self, error: Any) -> CloudError:
+        status = int(error.status or 0)
+        fix = {
+            401: "name a token_file or a cookies_file: --kfp token_file=FILE",
+            403: "check the account's rights in the namespace: --kfp namespace=NAME",
+            404: "check --kfp-host; its API is at /apis/v2beta1",
+        }.get(status, "check --kfp-host and its log")
+        words = _words(error)
+        return CloudError(
+            f"the KFP host answered {status}: {words}" if words else f"the KFP host: {status}",
+            where=self.url,
+            fix=fix,
+        )
+
+    def _require_api(self, client: Any) -> None:
+        """Refuse a login page: it comes with status 200, and kfp's client takes it for an answer.
+
+        Raises:
+            CloudError: What answers is not KFP's API.
+        """
+        _, _, headers = client._healthz_api.healthz_service_get_healthz_with_http_info()
+        if "text/html" in str(headers.get("Content-Type", "")):
+            raise CloudError(
+                "the KFP host asks to log in",
+                where=self.url,
+                fix="--kfp cookies_file=FILE or --kfp token_file=FILE",
+            )
+
+
+def _words(error: Any) -> str:
+    """Return the host's own message."""
+    try:
+        answer = json.loads(error.body)
+    except (TypeError, ValueError):
+        return str(error.reason or "")
+    message = answer.get("message") or answer.get("error") or answer.get("error_message")
+    return str(message or error.reason or "")[:2000]
+
+
+def _read(path: str, setting: str) -> str:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "the file cannot be read", where=f"--kfp {setting}={path}", fix="check the path"
+        ) from error
+    if not text:
+        raise UsageError("the file is empty", where=f"--kfp {setting}={path}", fix="log in again")
+    return text
+
+
+def read_settings(values: Mapping[str, Any]) -> KfpSettings:
+    """Read settings from names and values, as a command or tunepipe.toml gives them.
+
+    Raises:
+        UsageError: A name is unknown, or a value has another type.
+    """
+    known = KfpSettings.__struct_fields__
+    for name in values:
+        if name not in known:
+            raise UsageError("unknown setting", where=f"--kfp {name}", fix=hint(name, known))
+    try:
+        return msgspec.convert(dict(values), KfpSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error), where="--kfp", fix="docs/deploying.md lists them") from error

@@ -1,0 +1,169 @@
+"""What a KFP host is sent: the pipeline, what its steps get on the cluster, and parameters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tunepipe.errors import UsageError
+from tunepipe.notifications import webhook
+from tunepipe.runs.code import find_code
+from tunepipe.runs.kfp.host import KfpSettings
+from tunepipe.runs.kfp.workflow_size import require_fit
+from tunepipe.runs.pipeline_spec import ON_ACCELERATORS, on_accelerators, thin_steps, with_image
+from tunepipe.runs.vertex_request import VertexRun, check_parameters, given_parameters
+from tunepipe.stores import storage
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class HostRequest:
+    """A checked run.
+
+    Args:
+        text: The pipeline as KFP takes it: the spec, and a second document for Kubernetes.
+        parameters: The pipeline's parameters that differ from its defaults.
+    """
+
+    text: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def version(self) -> str:
+        """The pipeline's version: equal pipelines have the same."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+    @property
+    def pipeline(self) -> str:
+        """The pipeline's name."""
+        return str(next(yaml.safe_load_all(self.text))["pipelineInfo"]["name"])
+
+
+def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
+    """Check what a KFP host is to run, and write it; nothing is sent.
+
+    Args:
+        run: The run; its dataset and its bucket are in an object store that the cluster reaches.
+        settings: What the steps get on the cluster.
+
+    Raises:
+        UsageError: Something is not in an object store, the steps have no code, or a parameter is
+            unknown.
+        LimitError: The host could not carry the run to its end.
+    """
+    if run.backend != LOCAL:
+        raise UsageError(
+            "this backend runs on Vertex AI only",
+            where=f"--backend {run.backend}",
+            fix="--backend local, which tunes on the cluster's own GPUs",
+        )
+    _require_reachable(run)
+    text = yaml.safe_dump(run.spec())
+    spec = yaml.safe_load(on_accelerators(text, run.accelerator) if run.accelerator else text)
+    parameters = _parameters(run, spec, settings)
+    check_parameters(spec, parameters)
+    if run.image:
+        spec = with_image(spec, run.image)
+    sent = given_parameters(spec, parameters)
+    require_fit(spec, sent)
+    return HostRequest(_documents(spec, settings), sent)
+
+
+def _require_reachable(run: VertexRun) -> None:
+    places = {
+        "--dataset": str(run.parameters["dataset_uri"]),
+        "--bucket": run.bucket,
+        "guard_uri": str(run.parameters.get("guard_uri", "")) or run.bucket,
+    }
+    for name, uri in places.items():
+        if not storage.is_object(uri):
+            raise UsageError(
+                "must be a URI that the cluster reaches",
+                where=f"{name} {uri}".rstrip(),
+                fix="gs://BUCKET/…, s3://BUCKET/… or minio://BUCKET/…",
+            )
+    webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
+
+
+def _parameters(run: VertexRun, spec: Mapping[str, Any], settings: KfpSettings) -> dict[str, Any]:
+    root = f"{run.bucket.rstrip('/')}/tunepipe"
+    work = f"{settings.volume.folder}/tunepipe" if settings.volume else ""
+    return {
+        "registry": f"{root}/registry/{run.backend}",
+        **({"work_dir": work} if work else {}),
+        **run.parameters,
+        **_code(run, spec),
+    }
+
+
+def _code(run: VertexRun, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameter that says where the steps get the package from."""
+    if "code" in run.parameters or not thin_steps(spec):
+        return {}
+    if run.wheelhouse or not (run.image or run.code):
+        raise UsageError(
+            "the steps on a KFP host need the package from an image or an address",
+            where="--wheelhouse" if run.wheelhouse else "--image",
+            fix="--image NAME@sha256:…, or --code https://…/tunepipe-….whl#sha256=…; the bucket is "
+            "not mounted there",
+        )
+    return find_code(spec, run.bucket, image=run.image, code=run.code).parameters
+
+
+def _documents(spec: Mapping[str, Any], settings: KfpSettings) -> str:
+    """Return the spec and, where the steps get something of Kubernetes, a document for it."""
+    from google.protobuf.json_format import ParseDict, ParseError
+    from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+
+    executors: dict[str, Any] = {}
+    for name in spec["deploymentSpec"]["executors"]:
+        config = _kubernetes(settings, has_accelerator=name in ON_ACCELERATORS)
+        if not config:
+            continue
+        try:
+            ParseDict(config, KubernetesExecutorConfig())
+        except ParseError as error:
+            raise UsageError(
+                f"Kubernetes has no such setting: {error}", where="--kfp", fix="see its API"
+            ) from error
+        executors[name] = config
+    text: str = yaml.safe_dump(dict(spec), sort_keys=True)
+    if not executors:
+        return text
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    return f"{text}---\n{yaml.safe_dump(platform, sort_keys=True)}"
+
+
+def _kubernetes(settings: KfpSettings, *, has_accelerator: bool) -> dict[str, Any]:
+    """Return what one step gets, as kfp-kubernetes writes it."""
+    config: dict[str, Any] = {}
+    if settings.secrets:
+        config["secretAsEnv"] = [
+            {
+                "secretName": name,
+                "secretNameParameter": {"runtimeValue": {"constant": name}},
+                "optional": False,
+                "keyToEnv": [
+                    {"envVar": variable, "secretKey": key} for variable, key in keys.items()
+                ],
+            }
+            for name, keys in settings.secrets.items()
+        ]
+    if volume := settings.volume:
+        config["pvcMount"] = [
+            {
+                "constant": volume.claim,
+                "pvcNameParameter": {"runtimeValue": {"constant": volume.claim}},
+                "mountPath": volume.folder,
+            }
+        ]
+    if has_accelerator and settings.node_selector:
+        config["nodeSelector"] = {"labels": dict(settings.node_selector)}
+    if has_accelerator and settings.tolerations:
+        config["tolerations"] = [dict(toleration) for toleration in settings.tolerations]
+    return config

@@ -1,0 +1,230 @@
+"""Runs on a KFP host: submit, look, cancel, list, and read their steps' logs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tunepipe.errors import CloudError, TunepipeError, UsageError
+from tunepipe.registry import outcomes
+from tunepipe.runs.kfp.host import KfpHost
+from tunepipe.runs.kfp.request import HostRequest
+from tunepipe.runs.status import RunStatus, Task
+
+_PAGE = 100
+_DRIVERS = ("-driver", "root")  # KFP's own tasks next to each step's
+_STATES = {"skipped": "not wanted", "canceling": "cancelling", "canceled": "cancelled"}
+
+
+def submit(host: KfpHost, request: HostRequest, name: str) -> str:
+    """Upload the pipeline, if the host lacks this version of it, and start a run.
+
+    Args:
+        host: The host.
+        request: From `request.prepare`.
+        name: The run's name.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        CloudError: The host refused, or cannot be reached.
+    """
+    with host.client() as client, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(request.text, encoding="utf-8")
+        pipeline, version = _uploaded(client, host, request, str(path))
+        experiment = client.create_experiment(host.settings.experiment, namespace=host.namespace)
+        run = client.run_pipeline(
+            experiment_id=experiment.experiment_id,
+            job_name=name,
+            pipeline_id=pipeline,
+            version_id=version,
+            params=dict(request.parameters),
+            pipeline_root=host.settings.pipeline_root or None,
+            service_account=host.settings.service_account or None,
+        )
+    return str(run.run_id)
+
+
+def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tuple[str, str]:
+    """Return the ids of the pipeline and of this version of it, uploaded where they are missing."""
+    name, version = request.pipeline, f"{request.pipeline}-{request.version}"
+    pipeline = next(
+        (
+            each.pipeline_id
+            for each in _pages(client.list_pipelines, "pipelines", namespace=host.namespace)
+            if each.display_name == name
+        ),
+        "",
+    )
+    if not pipeline:
+        # The upload makes a first version named as the pipeline; ours follows with its own name.
+        pipeline = client.upload_pipeline(path, name, namespace=host.namespace).pipeline_id
+    versions = _pages(client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline)
+    found = next(
+        (each.pipeline_version_id for each in versions if each.display_name == version), ""
+    )
+    if not found:
+        made = client.upload_pipeline_version(path, version, pipeline_id=pipeline)
+        found = made.pipeline_version_id
+    return str(pipeline), str(found)
+
+
+def _pages(call: Any, field: str, **arguments: Any) -> Iterator[Any]:
+    token = ""
+    while True:
+        page = call(page_token=token, page_size=_PAGE, **arguments)
+        yield from getattr(page, field) or ()
+        token = page.next_page_token or ""
+        if not token:
+            return
+
+
+def status(host: KfpHost, run_id: str) -> RunStatus:
+    """Look at a run.
+
+    Raises:
+        UsageError: The host has no run of this id.
+        CloudError: The host refused, or cannot be reached.
+    """
+    return _status(host, _get(host, run_id))
+
+
+def cancel(host: KfpHost, run_id: str) -> RunStatus:
+    """End a run: its pods get SIGTERM. One that has ended stays as it is."""
+    found = status(host, run_id)
+    if found.over:
+        return found
+    with host.client() as client:
+        client.terminate_run(found.name)
+    return status(host, run_id)
+
+
+def list_runs(host: KfpHost, limit: int) -> list[Any]:
+    """Return the newest runs of tunepipe's pipelines.
+
+    Raises:
+        CloudError: The host refused, or cannot be reached.
+    """
+    runs: list[Any] = []
+    with host.client() as client:
+        pages = _pages(
+            client.list_runs, "runs", sort_by="created_at desc", namespace=host.namespace
+        )
+        for run in pages:
+            if len(runs) == limit:
+                break
+            if backend_of(run):
+                runs.append(run)
+    return runs
+
+
+def backend_of(run: Any) -> str:
+    """Return the backend of a run of tunepipe; "" for a run of another pipeline."""
+    name = str(run.display_name or "")
+    return "local" if name.startswith("tunepipe-") or _pipeline_name(run) else ""
+
+
+def logs(host: KfpHost, run_id: str, step: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the name and the log of each step that has begun.
+
+    Args:
+        host: The host.
+        run_id: The run's id.
+        step: Only the steps whose names contain this.
+
+    Raises:
+        UsageError: The host has no such run, or the run has no such step.
+        CloudError: The host refused, or keeps no logs.
+    """
+    run = _get(host, run_id)
+    steps = [task for task in _steps(run) if step in task.display_name and _pod(task)]
+    if not steps:
+        names = ", ".join(task.display_name for task in _steps(run)) or "no step yet"
+        raise UsageError("the run has no log of this step", where=step or run_id, fix=names)
+    with host.client() as client:
+        for task in steps:
+            answer = client._run_api.api_client.call_api(
+                "/apis/v1alpha1/runs/{run}/nodes/{node}/log",
+                "GET",
+                path_params={"run": run.run_id, "node": _pod(task)},
+                auth_settings=["Bearer"],
+                response_type="str",
+                _return_http_data_only=True,
+            )
+            yield str(task.display_name), str(answer)
+
+
+def _get(host: KfpHost, run_id: str) -> Any:
+    try:
+        with host.client() as client:
+            return client.get_run(run_id)
+    except CloudError as error:
+        if getattr(error.__cause__, "status", 0) == 404:
+            raise UsageError(
+                "the KFP host has no such run",
+                where=f"{host.url}: {run_id}",
+                fix=f"tunepipe runs --kfp-host {host.url}",
+            ) from error
+        raise
+
+
+def _status(host: KfpHost, run: Any) -> RunStatus:
+    state = str(run.state or "PENDING").lower()
+    parameters = dict((run.runtime_config and run.runtime_config.parameters) or {})
+    outcome = None
+    with suppress(TunepipeError):  # the store of the cluster may not be reached from here
+        outcome = outcomes.read(
+            str(parameters.get("registry", "")), str(parameters.get("run_id", ""))
+        )
+    results = {"report": outcome.report} if outcome and outcome.report else {}
+    return RunStatus(
+        name=str(run.run_id),
+        state=_STATES.get(state, state),
+        page=host.page(run.run_id),
+        tasks=tuple(_task(task) for task in _steps(run)),
+        verdict=outcome.verdict if outcome else "",
+        error=_error(run) if state == "failed" else "",
+        results=results,
+    )
+
+
+def _steps(run: Any) -> list[Any]:
+    details = (run.run_details and run.run_details.task_details) or ()
+    steps = [
+        task
+        for task in details
+        if task.display_name and not str(task.display_name).endswith(_DRIVERS)
+    ]
+    return sorted(steps, key=lambda task: str(task.start_time or task.create_time or ""))
+
+
+def _task(task: Any) -> Task:
+    state = str(task.state or "PENDING").lower()
+    message = str(task.error.message or "") if task.error else ""
+    return Task(str(task.display_name), _STATES.get(state, state), message)
+
+
+def _pod(task: Any) -> str:
+    children = [child.pod_name for child in task.child_tasks or () if child.pod_name]
+    return str(task.pod_name or (children[-1] if children else ""))
+
+
+def _error(run: Any) -> str:
+    messages = [
+        f"{task.name}: {task.error}"
+        for task in map(_task, _steps(run))
+        if task.state == "failed" and task.error
+    ]
+    return "; ".join(messages) or str((run.error and run.error.message) or "")
+
+
+def _pipeline_name(run: Any) -> str:
+    spec = run.pipeline_spec or {}
+    info = spec.get("pipeline_spec", spec).get("pipelineInfo", {})
+    name = str(info.get("name", ""))
+    return name if name.startswith("tunepipe-") else ""

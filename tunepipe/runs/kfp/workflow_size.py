@@ -1,0 +1,155 @@
+"""What a pipeline becomes on open-source KFP, and whether Argo can hold it to its end.
+
+KFP makes one Argo Workflow of a run and keeps in it, for each task, the task's code and inputs
+several times: in the driver's inputs, its output `pod-spec-patch`, and the inputs of the executor
+and of its pod; since KFP 2.17 each node has a retry parent that repeats them. Argo ends a run in
+Error when its Workflow exceeds 1 MiB (MAX_WORKFLOW_SIZE), and then no exit task runs. Read off
+kubeflow/pipelines backend/src/v2/compiler/argocompiler and argo-workflows workflow/packer; an
+estimate that errs on the large side.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunepipe.errors import LimitError
+
+WORKFLOW_BYTES = 1 << 20
+# All parameters of a run together (the API server's MAX_PARAMETER_BYTES).
+PARAMETER_BYTES = 10_000
+# One argument of a process (Linux, MAX_ARG_STRLEN).
+ARGUMENT_BYTES = 131_071
+# KFP's own templates, metadata and security contexts, in each Workflow.
+_FIXED_BYTES = 9_000
+# Names, times, states and the like of one node, and the launcher's own arguments.
+_NODE_BYTES, _LAUNCHER_BYTES = 800, 900
+_NODES_OF_RETRY = 2
+
+
+@dataclass(frozen=True)
+class WorkflowSize:
+    """The estimated size of a run's Workflow.
+
+    Args:
+        created: Bytes when the run is created.
+        finished: Bytes when all tasks have run, as Argo stores it: compressed where it is large.
+        largest_task: The task that adds most.
+        largest_task_bytes: What that task adds.
+    """
+
+    created: int
+    finished: int
+    largest_task: str
+    largest_task_bytes: int
+
+
+def estimate(spec: Mapping[str, Any]) -> WorkflowSize:
+    """Estimate the Workflow of a compiled pipeline on KFP 2.17, whose tasks all run."""
+    components, executors = spec["components"], spec["deploymentSpec"]["executors"]
+    texts = [_text(spec["root"]), *map(_text, components.values()), *map(_text, executors.values())]
+    # As text inside the Workflow's JSON, once as an argument and once in the templates' tasks.
+    created = _FIXED_BYTES + sum(len(json.dumps(text)) for text in {*texts})
+    created += sum(len(json.dumps(_text(task))) + _NODE_BYTES for _, task in _tasks(spec))
+    nodes: list[str] = []
+    sizes: dict[str, int] = {}
+    for name, task in _tasks(spec):
+        added = _nodes(task, components[task["componentRef"]["name"]], executors)
+        nodes += added
+        sizes[name] = sum(map(len, added))
+    plain = created + sum(map(len, nodes))
+    finished = plain if plain <= WORKFLOW_BYTES else created + len(_packed(nodes))
+    largest = max(sizes, key=lambda name: sizes[name])
+    return WorkflowSize(created, finished, largest, sizes[largest])
+
+
+def require_fit(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Refuse a run that the host could not carry to its end, before it is sent.
+
+    Raises:
+        LimitError: Says what is too large, and what would make it fit.
+    """
+    given = {name: len(_text(value).encode()) for name, value in parameters.items()}
+    if (size := len(_text(dict(parameters)).encode())) > PARAMETER_BYTES:
+        largest = max(given, key=lambda name: given[name])
+        raise LimitError(
+            f"the parameters take {size:,} bytes, and a KFP host takes {PARAMETER_BYTES:,}",
+            where=f"{largest} ({given[largest]:,} bytes)",
+            fix=f"shorten {largest}; prices and models can be set in the image's own tables",
+        )
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        container = executor.get("container", {})
+        for argument in (*container.get("command", ()), *container.get("args", ())):
+            if len(str(argument).encode()) > ARGUMENT_BYTES:
+                raise LimitError(
+                    f"an argument of a step takes more than {ARGUMENT_BYTES:,} bytes",
+                    where=name,
+                    fix="run the pipeline whose steps carry no code: tunepipe compile",
+                )
+    estimated = estimate(spec)
+    if max(estimated.created, estimated.finished) > WORKFLOW_BYTES:
+        raise LimitError(
+            f"the run's Workflow would grow to about {estimated.finished:,} bytes, and Argo ends a "
+            f"run in Error above {WORKFLOW_BYTES:,}",
+            where=f"{estimated.largest_task} (about {estimated.largest_task_bytes:,} bytes)",
+            fix="run the pipeline whose steps carry no code (tunepipe compile), with --image or "
+            "--code; or have the cluster's admin raise Argo's MAX_WORKFLOW_SIZE",
+        )
+
+
+def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every task of the pipeline and of its conditions and loops."""
+    for component in (spec["root"], *spec["components"].values()):
+        yield from component.get("dag", {}).get("tasks", {}).items()
+
+
+def _nodes(
+    task: Mapping[str, Any], component: Mapping[str, Any], executors: Mapping[str, Any]
+) -> list[str]:
+    """Return the texts of the nodes that a task adds to the Workflow."""
+    inputs = json.dumps(_text(task)) + json.dumps(_text(component))
+    shell = "x" * _NODE_BYTES
+    container = executors.get(component.get("executorLabel", ""), {}).get("container")
+    if not container:  # a condition, a loop or an importer: a driver and its DAG
+        return [inputs + shell, shell] * _NODES_OF_RETRY
+    code = json.dumps(_text(container))
+    # The launcher gets the inputs as JSON, and the step's own arguments repeat them.
+    received = json.dumps(_executor_input(component))
+    arguments = [*container.get("command", ()), *container.get("args", ()), received, received]
+    patch = json.dumps(_text([*arguments, _text(component)])) + "x" * _LAUNCHER_BYTES
+    return [inputs + code + patch + shell, patch + shell, patch + shell] * _NODES_OF_RETRY
+
+
+def _executor_input(component: Mapping[str, Any]) -> str:
+    """Return what a step is told of its ports, with values of common lengths."""
+    ports = {side: component.get(f"{side}Definitions", {}) for side in ("input", "output")}
+    artifacts = {
+        name: {"artifacts": [{"name": "a" * 40, "uri": "u" * 220, "metadata": {}}]}
+        for definitions in ports.values()
+        for name in definitions.get("artifacts", {})
+    }
+    return _text(
+        {
+            "inputs": {
+                "parameterValues": dict.fromkeys(ports["input"].get("parameters", {}), "v" * 45),
+                "artifacts": artifacts,
+            },
+            "outputs": {
+                name: {"outputFile": f"/tmp/kfp/outputs/{name}"}  # noqa: S108 - a text's length
+                for name in ports["output"].get("parameters", {})
+            },
+        }
+    )
+
+
+def _packed(nodes: list[str]) -> str:
+    """Compress as Argo does: gzip, then base64."""
+    return base64.b64encode(zlib.compress("".join(nodes).encode(), 6)).decode()
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,96 @@
+"""What a look at a run shows, wherever it runs, and following it to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tunepipe.errors import CloudError
+from tunepipe.gcp.advice import advice
+from tunepipe.runs.progress_display import View
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step of a run: its name, its state in small letters, and its message if it failed."""
+
+    name: str
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a look at a run shows.
+
+    Args:
+        name: The run's resource name, which ends in the run id; on a KFP host the run id.
+        state: pending, running, succeeded, failed, cancelling, cancelled or paused.
+        page: Its page in the console, or on the KFP host.
+        tasks: The steps, in the order in which they began.
+        verdict: better, worse or not-enough-evidence; "" before there is one.
+        model: The tuned model's endpoint, "" before there is one.
+        error: Why it failed, in the words of the step that failed.
+        unchanged: Since which run the data are unchanged, where the run ended for that.
+        results: What a person opens, by name: report, summary, model_card, comparison, problems.
+    """
+
+    name: str
+    state: str
+    page: str
+    tasks: tuple[Task, ...]
+    verdict: str = ""
+    model: str = ""
+    error: str = ""
+    unchanged: str = ""
+    results: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.state in ("succeeded", "failed", "cancelled")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
+    """Stay with a run to its end, showing each step as it begins and ends.
+
+    Args:
+        look: Looks at the run.
+        shown: Where the steps are shown.
+        poll_seconds: Between two looks.
+
+    Returns:
+        The run, which is over.
+
+    Raises:
+        CloudError: The run failed or was cancelled, or could not be looked at for long.
+    """
+    seen: dict[str, str] = {}
+    try:
+        while not (status := look()).over:
+            _show(status.tasks, seen, shown)
+            time.sleep(poll_seconds)
+        _show(status.tasks, seen, shown)
+    finally:
+        shown.close()
+    if status.state != "succeeded":
+        message = status.error or f"the run was {status.state}"
+        raise CloudError(message, where=status.name, fix=advice(message) or f"see {status.page}")
+    return status
+
+
+def _show(tasks: Sequence[Task], seen: dict[str, str], shown: View) -> None:
+    for task in tasks:
+        before, seen[task.name] = seen.get(task.name), task.state
+        if task.state == before or task.state in ("pending", "not wanted"):
+            continue
+        if before in (None, "pending"):
+            shown.began(task.name)
+        if task.state != "running":
+            shown.ended(task.name, task.state in ("succeeded", "cached"))
