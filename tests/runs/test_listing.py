@@ -67,3 +67,12 @@ def test_the_command_lists_and_resolves(folder, said):
     _, _, text = said("runs", "--runs", folder)
     assert IDS[0] in text
     assert "better" in text
+
+
+def test_runs_on_vertex_ai_are_listed_and_an_unlisted_id_is_asked_for(cloud, said, tmp_path):
+    place = ("--runs", tmp_path, "--project", "demo-project", "--region", "us-central1", "--json")
+    code, listed, _ = said("runs", *place)
+    assert (code, listed) == (0, {"runs": []})
+    code, refused, _ = said("status", "tune-older", *place)
+    assert code == 4
+    assert refused["error"]["where"].endswith("us-central1/pipelineJobs/tune-older")
