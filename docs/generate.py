@@ -20,7 +20,7 @@ import typer
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.schema import Model, Service
-from tunepipe.cli.main import app
+from tunepipe.cli.main import command_app
 from tunepipe.files import replacing
 from tunepipe.validation.problems import CODES
 
@@ -178,7 +178,7 @@ def _code(text: str) -> str:
 
 def command_help() -> str:
     """Give the help of the command and of every verb."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(command_app())
     return "\n\n".join(_helps(command, typer.Context(command, info_name="tunepipe")))
 
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 import yaml
 
-from tunepipe.cli.main import app
+from tunepipe.cli.main import command_app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -50,7 +50,7 @@ def verbs(command, *path):
             yield " ".join([*path, name]), {word for one in below.params for word in one.opts}
 
 
-OPTIONS = dict(verbs(typer.main.get_command(app)))
+OPTIONS = dict(verbs(typer.main.get_command(command_app())))
 
 
 def commands(page):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from importlib.util import find_spec
 
 from tunepipe.errors import UsageError
@@ -60,6 +59,8 @@ def _is_installed(module: str) -> bool:
 
 def install_command(extra: str) -> str:
     """Return the command that adds an extra to tunepipe as it was installed (PEP 610)."""
+    from importlib import metadata
+
     try:
         record = metadata.distribution("tunepipe").read_text("direct_url.json")
     except metadata.PackageNotFoundError:

@@ -301,7 +301,7 @@ def test_help_shows_verbs_in_groups_and_an_example_in_each(capfd):
     out = said(capfd, "--help")[1]
     assert re.findall(r"^(\w+):$", out, re.MULTILINE) == ["Options", "Data", "Runs", "Models"]
     assert "..." not in out.partition("Data:")[2], "a verb's first line does not fit"
-    command = typer.main.get_command(main.app)
+    command = typer.main.get_command(main.command_app())
     for path in verbs(command):
         shown = said(capfd, *path, "-h")[1]
         example = shown.partition("Example:\n")[2].strip()

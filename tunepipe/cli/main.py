@@ -11,35 +11,14 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from tunepipe import __version__, extras
 from tunepipe.cli import config
-from tunepipe.cli.commands import (
-    champions,
-    compile,
-    convert,
-    costs,
-    deploy,
-    doctor,
-    endpoints,
-    plan,
-    predict,
-    runs,
-    schedule,
-    score,
-    split,
-    status,
-    tables,
-    validate,
-)
-from tunepipe.cli.commands import (
-    run as run_command,
-)
 from tunepipe.cli.help import Verb, Verbs
 from tunepipe.cli.output import (
     Output,
@@ -58,79 +37,66 @@ DEFECT = 70
 INTERRUPTED = 130
 READER_LEFT = 141
 
-app = typer.Typer(
-    name="tunepipe",
-    cls=Verbs,
-    epilog="An option's value comes from its flag, else from the environment "
-    "(--max-cost-usd: TUNEPIPE_MAX_COST_USD), else from tunepipe.toml. Exit codes: 0 done, "
-    "1 the data or the model did not pass, 2 wrong usage or unreadable input, 3 refused by a "
-    "limit, 4 the cloud refused or failed.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-# Each verb with an example, in the groups and the order of the help.
-_VERBS: dict[str, dict[str, tuple[Callable[..., int], str]]] = {
+# Each verb with its function and an example, in the groups and the order of the help. A module
+# is imported when its verb is asked for.
+_VERBS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
-        "validate": (validate.validate, "tunepipe validate rows.jsonl --report problems.html"),
+        "validate": ("validate:validate", "tunepipe validate rows.jsonl --report problems.html"),
         "split": (
-            split.split,
+            "split:split",
             "tunepipe split rows.jsonl --train train.jsonl --eval eval.jsonl --group-by customer",
         ),
-        "convert": (convert.convert, "tunepipe convert orders.csv rows.jsonl --to messages"),
+        "convert": ("convert:convert", "tunepipe convert orders.csv rows.jsonl --to messages"),
     },
     "Runs": {
         "plan": (
-            plan.plan,
+            "plan:plan",
             "tunepipe plan rows.jsonl --model gemini-3.5-flash --region us-central1",
         ),
-        "run": (run_command.run, "tunepipe run --dataset rows.jsonl --backend local"),
-        "runs": (runs.list_runs, "tunepipe runs --limit 5"),
-        "logs": (runs.logs, "tunepipe logs latest --step tune"),
-        "status": (status.status, "tunepipe status 20261126-090000-1a2b3c --wait"),
+        "run": ("run:run", "tunepipe run --dataset rows.jsonl --backend local"),
+        "runs": ("runs:list_runs", "tunepipe runs --limit 5"),
+        "logs": ("runs:logs", "tunepipe logs latest --step tune"),
+        "status": ("status:status", "tunepipe status 20261126-090000-1a2b3c --wait"),
         "cancel": (
-            status.cancel,
+            "status:cancel",
             "tunepipe cancel 20261126-090000-1a2b3c --project my-project --region us-central1",
         ),
         "doctor": (
-            doctor.doctor,
+            "doctor:doctor",
             "tunepipe doctor --project my-project --region us-central1 --bucket gs://my-bucket",
         ),
-        "tables": (tables.tables, "tunepipe tables --check"),
-        "compile": (compile.compile_pipelines, "tunepipe compile --check"),
+        "tables": ("tables:tables", "tunepipe tables --check"),
+        "compile": ("compile:compile_pipelines", "tunepipe compile --check"),
     },
     "Models": {
-        "score": (score.score, "tunepipe score tuned.jsonl --baseline base.jsonl"),
-        "predict": (predict.predict, 'tunepipe predict --model RUN "Two cups of tea, please"'),
+        "score": ("score:score", "tunepipe score tuned.jsonl --baseline base.jsonl"),
+        "predict": ("predict:predict", 'tunepipe predict --model RUN "Two cups of tea, please"'),
         "champions": (
-            champions.champions,
+            "champions:champions",
             "tunepipe champions --registry gs://my-bucket/tunepipe/registry/gemini",
         ),
-        "promote": (champions.promote, 'tunepipe promote RUN --reason "support prefers it"'),
+        "promote": ("champions:promote", 'tunepipe promote RUN --reason "support prefers it"'),
         "rollback": (
-            champions.rollback,
+            "champions:rollback",
             "tunepipe rollback --registry runs/registry --reason complaints",
         ),
         "deploy": (
-            deploy.deploy,
+            "deploy:deploy",
             "tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model --project my-project "
             "--region us-central1 --accelerator NVIDIA_L4:1",
         ),
         "undeploy": (
-            deploy.undeploy,
+            "deploy:undeploy",
             "tunepipe undeploy projects/my-project/locations/us-central1/endpoints/123",
         ),
         "endpoints": (
-            endpoints.endpoints,
+            "endpoints:endpoints",
             "tunepipe endpoints --project my-project --region us-central1",
         ),
-        "costs": (costs.costs, "tunepipe costs --project my-project --region us-central1"),
+        "costs": ("costs:costs", "tunepipe costs --project my-project --region us-central1"),
     },
 }
-for _group, _verbs_of_group in _VERBS.items():
-    for _verb, (_function, _example) in _verbs_of_group.items():
-        app.command(_verb, cls=Verb, epilog=_example, rich_help_panel=_group)(_function)
-app.add_typer(schedule.app, name="schedule", cls=Verbs, rich_help_panel="Runs")
+_GROUPS = {"schedule": "schedule:app"}
 
 
 def _print_version(asked: bool) -> None:
@@ -139,7 +105,6 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _command(
     version: Annotated[
         bool,
@@ -149,6 +114,42 @@ def _command(
     ] = False,
 ) -> None:
     """Validated, costed, gated tuning of language models."""
+
+
+def command_app(verb: str = "") -> typer.Typer:
+    """Return the command, with one verb or with all.
+
+    Args:
+        verb: The only verb or group to import, since importing all takes longer than most run;
+            "" and an unknown name give all.
+    """
+    app = typer.Typer(
+        name="tunepipe",
+        cls=Verbs,
+        epilog="An option's value comes from its flag, else from the environment "
+        "(--max-cost-usd: TUNEPIPE_MAX_COST_USD), else from tunepipe.toml. Exit codes: 0 done, "
+        "1 the data or the model did not pass, 2 wrong usage or unreadable input, 3 refused by a "
+        "limit, 4 the cloud refused or failed.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_command)
+    one = verb in _GROUPS or any(verb in verbs for verbs in _VERBS.values())
+    for group, verbs in _VERBS.items():
+        for name, (function, example) in verbs.items():
+            if not one or name == verb:
+                app.command(name, cls=Verb, epilog=example, rich_help_panel=group)(_load(function))
+    for name, below in _GROUPS.items():
+        if not one or name == verb:
+            app.add_typer(_load(below), name=name, cls=Verbs, rich_help_panel="Runs")
+    app._add_completion = not one
+    return app
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"tunepipe.cli.commands.{module}"), name)
 
 
 def main() -> None:
@@ -252,7 +253,9 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     # Settings are checked against the options of every verb.
     whole = bool(configured) or config.has_variables()
-    command: Any = typer.main.get_command(app if whole else _with_one_verb(arguments))
+    command: Any = typer.main.get_command(
+        command_app() if whole or not arguments else command_app(arguments[0])
+    )
     _name_variables(command)
     defaults = {}
     if whole and not _asks_for_help(arguments):
@@ -287,21 +290,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
 
 def _names_a_group(arguments: Sequence[str]) -> bool:
     """Return True where verbs are to follow: such a call shows its help."""
-    groups = {group.name for group in app.registered_groups}
-    return not arguments or (len(arguments) == 1 and arguments[0] in groups)
-
-
-def _with_one_verb(arguments: Sequence[str]) -> typer.Typer:
-    """Return the command with one verb only: building all of them takes longer than most run."""
-    verb = arguments[0] if arguments else ""
-    verbs = [one for one in app.registered_commands if verb == one.name]
-    groups = [one for one in app.registered_groups if verb == one.name]
-    if not (verbs or groups):
-        return app
-    small = copy(app)
-    small.registered_commands, small.registered_groups = verbs, groups
-    small._add_completion = False
-    return small
+    return not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
 
 
 def _usage_error(error: Any) -> UsageError:
