@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,22 @@ def test_an_answer_that_was_lost_is_recognised_as_our_own(cloud):
 def test_without_a_registry_nothing_is_promoted(tmp_path):
     with pytest.raises(UsageError, match="no registry"):
         registry.promote("", "model", **MOVE)
+
+
+def test_a_folder_is_kept_in_a_registry_on_s3(s3, tmp_path):
+    """The folder of a step on a cluster is gone when its pod is."""
+    from tests.standin.s3 import BUCKET
+    from tunepipe.registry import champions
+    from tunepipe.stores.storage import local_folder
+
+    (tmp_path / "model" / "deep").mkdir(parents=True)
+    for name in ("weights.bin", "deep/config.json"):
+        (tmp_path / "model" / name).write_text(name)
+    registry = f"s3://{BUCKET}/registry"
+    texts = {"run": "r", "verdict": "better", "reason": "", "moved_at": "", "moved_by": ""}
+    move = champions.promote(registry, str(tmp_path / "model"), **texts)
+    assert move.model.startswith(f"{registry}/models/000001-")
+    assert champions.champion(registry) == move
+    with local_folder(move.model) as folder:
+        files = {p.relative_to(folder).as_posix(): p.read_text() for p in Path(folder).rglob("*.*")}
+    assert files == {name: name for name in ("weights.bin", "deep/config.json")}

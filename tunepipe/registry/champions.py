@@ -98,8 +98,12 @@ def _moves(registry: str) -> Ledger:
 
 
 def _kept(registry: str, model: str, version: int) -> str:
-    if storage.is_object(registry) or not Path(model).is_dir():
+    if not Path(model).is_dir():
         return model
+    if storage.is_object(registry):  # a step's folder is gone when its pod is
+        uri = address(registry, f"models/{version:06d}-{uuid4().hex[:8]}")
+        storage.copy_folder(model, uri)
+        return uri
     # Absolute: the next run may be started from another folder.
     folder = Path(registry).resolve() / "models" / f"{version:06d}"
     partial = folder.with_name(f".{folder.name}")

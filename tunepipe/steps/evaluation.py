@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from tunepipe.evaluation.ask import RequestLimit, predict_rows
 from tunepipe.gcp.retries import status_of
 from tunepipe.steps.artifacts import Artifact
 from tunepipe.stores.generations import identity
-from tunepipe.stores.storage import load_step, work_folder
+from tunepipe.stores.storage import load_step, local_folder, work_folder
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,11 @@ def evaluate(
         DataError: A row cannot be read, or the guarded rows changed during the run.
         CloudError: A model could not be asked. The answers of the others are kept.
     """
-    with _guard_file(*guard) as guard_rows:
+    with _guard_file(*guard) as guard_rows, ExitStack() as copies:
+        if not find_backend(backend).in_cloud:  # a champion may be kept in an object store
+            models = {
+                name: copies.enter_context(local_folder(model)) for name, model in models.items()
+            }
         requests = [
             *(Request(name, models[name], rows, outputs[name].path) for name in models),
             *(

@@ -173,6 +173,35 @@ def _place(written: Path, path: Path) -> None:
             file.write(written.read_bytes())
 
 
+def copy_folder(folder: str, uri: str) -> None:
+    """Copy all files of a local folder below a URI."""
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file():
+            write_file(str(path), f"{uri}/{path.relative_to(folder)}")
+
+
+@contextmanager
+def local_folder(name: str) -> Iterator[str]:
+    """Give a folder as a local one: what is below a URI is copied for the while.
+
+    Args:
+        name: The URI of a folder; any other name stands for itself.
+
+    Yields:
+        The folder's path, or the name.
+    """
+    if not is_object(name):
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for uri in list_files(f"{name}/**"):
+            target = Path(folder) / uri.removeprefix(f"{name}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open_reader(uri) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        yield folder
+
+
 def list_files(pattern: str) -> list[str]:
     """List the files that a path, a URI or a glob of either names, sorted.
 
