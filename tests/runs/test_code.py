@@ -163,22 +163,21 @@ def test_an_image_runs_every_step_without_a_network(tmp_path: Path) -> None:
     assert len(re.findall("Looking for component", done.stdout)) == 9
 
 
-def test_a_run_on_a_persistent_resource_says_so_in_v1beta1(
-    cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from tunepipe.gcp.clients import beta_pipelines
+def test_a_run_on_a_persistent_resource_says_so_as_v1beta1_takes_it() -> None:
+    """The stand-in does not serve v1beta1 of the pipelines; Google's own type checks the fields."""
+    from google.cloud.aiplatform_v1beta1.types import PipelineJob
 
-    cloud.ask("hold", {"on": True})
-    rows = [{"input_text": f"fig order {n}", "output_text": f"fig:{n}"} for n in range(120)]
-    dataset = tmp_path / "rows.jsonl"
-    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert submit(dataset, "--persistent-resource", "mine") == 0, cloud.log()
-    name = json.loads(capfd.readouterr().out)["run"]
-    runtime = beta_pipelines(REGION).get_pipeline_job(name=name).runtime_config.default_runtime
+    from tunepipe.errors import LimitError
+    from tunepipe.runs.vertex_request import VertexRun, _default_runtime
+
+    place = {"backend": "gemini", "project": PROJECT, "region": REGION, "bucket": "gs://b"}
+    run = VertexRun(**place, parameters={}, persistent_resource="mine")
+    runtime = PipelineJob.RuntimeConfig(_default_runtime(run)).default_runtime
     detail = runtime.persistent_resource_runtime_detail
     assert detail.persistent_resource_name == (
         f"projects/{PROJECT}/locations/{REGION}/persistentResources/mine"
     )
-    assert detail.task_resource_unavailable_wait_time_ms == 60_000
+    assert detail.task_resource_unavailable_timeout_behavior.name == "FALL_BACK_TO_ON_DEMAND"
     other = "projects/p/locations/us-east4/persistentResources/mine"
-    assert submit(dataset, "--persistent-resource", other) == 3
+    with pytest.raises(LimitError, match="not in"):
+        _default_runtime(VertexRun(**place, parameters={}, persistent_resource=other))
