@@ -84,7 +84,7 @@ def tune_ours(
 ) -> Any:
     """Tune with tunepipe, tick at the end of each step, and give the tuned model."""
     from tunepipe.backends.base import TuningRequest
-    from tunepipe.backends.local import backend as local
+    from tunepipe.backends.local import backend
     from tunepipe.backends.local.pretrained import load_tuned
 
     options = {
@@ -102,7 +102,7 @@ def tune_ours(
     request = TuningRequest(base, *files, STEPS, BATCH, options=options)
     with tempfile.TemporaryDirectory(dir=folder) as out:
         return load_tuned(
-            local.tune(request, out, lambda event: tick() if "loss" in event else None).model,
+            backend.tune(request, out, lambda event: tick() if "loss" in event else None).model,
             device,
         )
 

@@ -16,7 +16,7 @@ from tunepipe.backends.chat_template import (
     prompt_ids,
     prompt_text,
 )
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 from tunepipe.backends.local.tiny_model import learn_tokenizer
 from tunepipe.data.formats import example
 from tunepipe.data.rows import read_examples
@@ -196,11 +196,11 @@ def test_what_the_model_reads_in_prediction_begins_what_it_reads_in_training(tmp
     hook = register_module_forward_pre_hook(look)
     try:
         request = TuningRequest("", str(rows), "", train_steps=1, batch_size=1)
-        model = local.tune(request, str(tmp_path / "model"), lambda event: None).model
+        model = backend.tune(request, str(tmp_path / "model"), lambda event: None).model
         taught = list(read)
         read.clear()
         (one,) = read_examples(rows)
-        list(local.predict(model, [Prompt("a", one.messages)], max_output_tokens=1))
+        list(backend.predict(model, [Prompt("a", one.messages)], max_output_tokens=1))
     finally:
         hook.remove()
     (asked,) = read

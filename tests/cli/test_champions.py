@@ -9,10 +9,9 @@ import pytest
 from tests.registry.test_vertex_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
-from tunepipe.gcp import clients as google_clients
-from tunepipe.registry import champions as registry
-from tunepipe.runs import vertex as vertex_run
-from tunepipe.runs import vertex_request
+from tunepipe.gcp import clients
+from tunepipe.registry import champions
+from tunepipe.runs import vertex, vertex_request
 from tunepipe.runs.vertex_request import VertexRun
 from tunepipe.steps.promotion import lookup_step, promote_step
 
@@ -49,7 +48,7 @@ def test_promoted_and_rolled_back_on_this_machine(said, tmp_path):
     assert (code, moved["version"], moved["verdict"]) == (0, 2, "not-enough-evidence")
     code, back = said("rollback", "--reason", "people do not", "--yes")
     assert (code, back["version"], back["run"]) == (0, 3, "one")
-    present = registry.champion("runs/registry")
+    present = champions.champion("runs/registry")
     with open(f"{present.model}/model.safetensors") as weights:
         assert weights.read() == "one"
     moves = said("champions")[1]["moves"]
@@ -144,7 +143,7 @@ def test_a_way_back_to_an_endpoint_that_is_gone_is_refused(said, cloud, tmp_path
     cloud.ask("forget", {"name": first})
     code, refused = said("rollback", "--registry", kept, "--reason", "r", "--yes")
     assert (code, refused["error"]["where"]) == (4, first)
-    assert registry.champion(kept).model == second
+    assert champions.champion(kept).model == second
     assert aliases()["two"] == ["champion"]
 
 
@@ -154,7 +153,7 @@ def test_the_way_back_from_a_model_promoted_twice_is_another_model(said, cloud, 
     move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
     first, second = tuned("one"), tuned("two")
     for model, run in ((first, "one"), (second, "two"), (second, "two-by-hand")):
-        registry.promote(kept, model, run=run, **move)
+        champions.promote(kept, model, run=run, **move)
     assert said("rollback", "--registry", kept, "--reason", "r", "--yes")[1]["model"] == first
 
 
@@ -178,7 +177,7 @@ def test_a_run_whose_model_is_gone_is_not_promoted(said, tmp_path):
     run_here(tmp_path, "one", "better")
     shutil.rmtree(tmp_path / "runs" / "one" / "model")
     assert said("promote", "one", "--reason", "r", "--yes")[0] == 2
-    assert registry.champion("runs/registry") is None
+    assert champions.champion("runs/registry") is None
 
 
 def test_no_endpoint_is_deleted_while_a_run_may_need_it(said, cloud):
@@ -203,7 +202,7 @@ def test_the_way_back_is_kept_wherever_the_runs_have_recorded_it(said, cloud, tm
     kept = f"gs://{BUCKET}/a-team/tunepipe/registry/large-model"
     move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
     for model in (tuned("one"), tuned("two")):
-        registry.promote(kept, model, run=model, **move)
+        champions.promote(kept, model, run=model, **move)
     ran(kept)
     code, found = said("endpoints", *PLACE, "--clean-up", "--yes")
     assert (code, found["deleted"]) == (0, [])
@@ -219,10 +218,10 @@ def ran(kept):
     )  # fmt: skip
     request = vertex_request.prepare_recurring(run, "weekly")
     name = f"{request.parent}/pipelineJobs/one-run"
-    client = google_clients.pipelines(REGION)
+    client = clients.pipelines(REGION)
     client.create_pipeline_job(
         parent=request.parent, pipeline_job=request.job, pipeline_job_id="one-run"
     )
     deadline = time.monotonic() + 120
-    while not vertex_run.status(name).over:
+    while not vertex.status(name).over:
         assert time.monotonic() < deadline

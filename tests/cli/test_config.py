@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from tunepipe.cli import config as settings
+from tunepipe.cli import config
 from tunepipe.errors import UsageError
 
 VERBS = {
@@ -13,7 +13,7 @@ VERBS = {
 
 
 def test_shared_settings_go_to_the_verbs_that_take_them():
-    found = settings.defaults({"region": "europe-west4", "bucket": "gs://b"}, VERBS)
+    found = config.defaults({"region": "europe-west4", "bucket": "gs://b"}, VERBS)
     assert found == {
         "plan": {"region": "europe-west4"},
         "run": {"region": "europe-west4", "bucket": "gs://b"},
@@ -28,7 +28,7 @@ def test_a_verbs_own_settings_win():
         "schedule": {"apply": {"cron": "0 3 * * 1"}},
         "tables": {"prices": {}},
     }
-    found = settings.defaults(given, VERBS)
+    found = config.defaults(given, VERBS)
     assert found["plan"] == {"region": "us-central1", "max_cost_usd": 5}
     assert found["run"] == {"region": "europe-west4"}
     assert found["schedule"]["apply"] == {"region": "europe-west4", "cron": "0 3 * * 1"}
@@ -45,19 +45,19 @@ def test_a_verbs_own_settings_win():
 )
 def test_a_name_that_nobody_knows_is_refused(given, words):
     with pytest.raises(UsageError) as caught:
-        settings.defaults(given, VERBS)
+        config.defaults(given, VERBS)
     assert words in caught.value.fix
-    assert settings.FILE in caught.value.where
+    assert config.FILE in caught.value.where
 
 
 def test_the_tables_file_wins_over_the_settings(tmp_path):
     file = tmp_path / "tables.toml"
     file.write_text("[prices.tokens]\nper_ascii_character = 0.5\n")
     given = {"tables": {"prices": {"tokens": {"per_ascii_character": 1, "per_other_character": 2}}}}
-    assert settings.overrides(given, str(file)) == {
+    assert config.overrides(given, str(file)) == {
         "prices": {"tokens": {"per_ascii_character": 0.5, "per_other_character": 2}}
     }
-    assert settings.overrides({}, "") == {}
+    assert config.overrides({}, "") == {}
 
 
 @pytest.mark.parametrize(
@@ -69,39 +69,39 @@ def test_a_tables_file_that_cannot_be_is_refused(tmp_path, text, words):
     if text is not None:
         file.write_text(text)
     with pytest.raises(UsageError, match=words):
-        settings.overrides({}, str(file))
+        config.overrides({}, str(file))
 
 
 def test_the_file_is_found_in_the_working_directory_or_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert settings.read() == {}
+    assert config.read() == {}
     (tmp_path / "tunepipe.toml").write_text('region = "here"\n')
-    assert settings.read() == {"region": "here"}
+    assert config.read() == {"region": "here"}
     monkeypatch.setenv("TUNEPIPE_CONFIG", str(tmp_path / "other.toml"))
     with pytest.raises(UsageError, match="cannot be read") as caught:
-        settings.read()
+        config.read()
     assert caught.value.where == f"TUNEPIPE_CONFIG {tmp_path / 'other.toml'}"
     assert "check the path" in caught.value.fix
     (tmp_path / "other.toml").write_text('region = "there"\n')
-    assert settings.read() == {"region": "there"}
+    assert config.read() == {"region": "there"}
 
 
 def test_days_of_the_tables_become_texts_for_a_pipelines_parameter():
     given = {"tables": {"models": {"families": {"palm": {"tunable_until": date(2027, 1, 1)}}}}}
-    found = settings.overrides(given, "")
+    found = config.overrides(given, "")
     assert found["models"]["families"]["palm"]["tunable_until"] == "2027-01-01"
 
 
 @pytest.mark.parametrize("given", [{"schedule": {"apply": 3}}, {"schedule": {"apply": ["x"]}}])
 def test_a_verb_is_no_setting(given):
     with pytest.raises(UsageError, match=r"'schedule\.apply' is a command") as caught:
-        settings.defaults(given, {"schedule": {"apply": {"cron"}}})
+        config.defaults(given, {"schedule": {"apply": {"cron"}}})
     assert caught.value.fix == "[schedule.apply]"
 
 
 def test_tables_that_are_none_are_refused():
     with pytest.raises(UsageError, match="'tables' must be a TOML table") as caught:
-        settings.overrides({"tables": "prices.toml"}, "")
+        config.overrides({"tables": "prices.toml"}, "")
     assert caught.value.fix == "--tables prices.toml"
 
 
@@ -115,9 +115,9 @@ def test_tables_that_are_none_are_refused():
 )
 def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, words):
     monkeypatch.setenv(name, "1")
-    assert settings.has_variables()
+    assert config.has_variables()
     with pytest.raises(UsageError) as caught:
-        settings.check_variables(VERBS)
+        config.check_variables(VERBS)
     assert caught.value.where == name
     assert words in caught.value.fix
 
@@ -125,7 +125,7 @@ def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, words):
 @pytest.mark.parametrize("name", ["TUNEPIPE_REGION", "TUNEPIPE_CRON", "TUNEPIPE_CONFIG"])
 def test_our_own_variables_pass(monkeypatch, name):
     monkeypatch.setenv(name, "x")
-    settings.check_variables(VERBS)
+    config.check_variables(VERBS)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_json_is_asked_for_by_flag_then_variable_then_file(
 ):
     if variable:
         monkeypatch.setenv("TUNEPIPE_JSON", variable)
-    assert settings.asks_json(given, arguments) is wanted
+    assert config.asks_json(given, arguments) is wanted
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_json_is_asked_for_by_flag_then_variable_then_file(
     [("max_cost_usd", "TUNEPIPE_MAX_COST_USD"), ("region", "TUNEPIPE_REGION")],
 )
 def test_each_option_has_its_variable(option, variable):
-    assert settings.variable(option) == variable
+    assert config.variable(option) == variable
 
 
 @pytest.mark.parametrize(

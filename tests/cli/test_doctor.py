@@ -17,9 +17,9 @@ DOCTOR = (
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     """Work in an empty folder, without the caller's TUNEPIPE_ variables."""
-    from tunepipe.gcp import rest as google_rest
+    from tunepipe.gcp import rest
 
-    google_rest.session.cache_clear()
+    rest.session.cache_clear()
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("TUNEPIPE_"):

@@ -10,8 +10,7 @@ import time
 import pytest
 import typer
 
-from tunepipe.cli import config as settings
-from tunepipe.cli import main, output
+from tunepipe.cli import config, main, output
 from tunepipe.errors import DataError
 from tunepipe.runs import progress_display
 
@@ -96,7 +95,7 @@ def test_a_defect_is_a_json_object_too_and_quotes_no_row(capfd, monkeypatch):
     def broken(*_):
         raise RuntimeError("a row's text")
 
-    monkeypatch.setattr(settings, "defaults", broken)
+    monkeypatch.setattr(config, "defaults", broken)
     monkeypatch.setenv("TUNEPIPE_REGION", "us-central1")
     code, out, err = said(capfd, *PLAN, "--json")
     assert code == main.DEFECT

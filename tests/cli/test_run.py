@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from tunepipe.cli import options, output
-from tunepipe.cli.commands import run as run_verbs
+from tunepipe.cli.commands import run
 from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
 
@@ -191,7 +191,7 @@ def test_a_schedule_over_such_data_only_warns(dataset):
         "eval_min": 10, "eval_max": 0, "eval_fraction": 0.1, "epochs": 1.0, "train_steps": 0,
         "max_cost_usd": 0.0, "learning_rate_multiplier": 1.0, "tables": {},
     }  # fmt: skip
-    plan = run_verbs.show_run_plan(given, "gemini", "us-central1", Output(), recurring=True)
+    plan = run.show_run_plan(given, "gemini", "us-central1", Output(), recurring=True)
     assert "the dataset has 1 error;" in plan["warnings"][-1]
 
 
@@ -217,12 +217,12 @@ def test_a_run_above_its_ceiling_is_refused(said, dataset):
 
 
 def test_money_is_spent_on_a_yes_alone(monkeypatch, capfd):
-    question = f"Spend {run_verbs._price({'estimated_cost_usd': 36.14})}?"
+    question = f"Spend {run._price({'estimated_cost_usd': 36.14})}?"
     output.agree(question, True, Output())
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     with pytest.raises(UsageError, match=r"about 36\.14 USD"):
         output.agree(question, False, Output())
-    unknown = f"Spend {run_verbs._price({'estimated_cost_usd': None})}?"
+    unknown = f"Spend {run._price({'estimated_cost_usd': None})}?"
     with pytest.raises(UsageError, match="not known"):
         output.agree(unknown, False, Output(as_json=True))
     for answer, refused in (("y\n", False), ("n\n", True)):

@@ -13,7 +13,7 @@ from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.palm import tuning as large_model
+from tunepipe.backends.palm import tuning
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.gcp import launcher
@@ -50,7 +50,7 @@ def request_(cloud: StandIn) -> TuningRequest:
 
 
 def tuned(request: TuningRequest, folder: Path) -> TuningResult:
-    return large_model.tune(request, str(folder), lambda event: None)
+    return tuning.tune(request, str(folder), lambda event: None)
 
 
 def created(cloud: StandIn) -> int:
@@ -83,7 +83,7 @@ def test_reports_model_and_endpoint_of_the_region_given(
     events = []
     by_the_second = {"accelerators": {"TPU_V3": {"usd_per_hour": {REGION: 3600.0}}}}
     catalog = load_catalog({"prices": by_the_second})
-    result = large_model.tune(replace(request_, catalog=catalog), str(tmp_path), events.append)
+    result = tuning.tune(replace(request_, catalog=catalog), str(tmp_path), events.append)
     held = result.statistics["accelerator_seconds"]
     assert 0 < held < result.statistics["seconds"]
     assert result.cost_usd == pytest.approx(64 * held, abs=64 * 0.05)

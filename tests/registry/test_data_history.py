@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from tunepipe.registry import champions as registry
-from tunepipe.registry import data_history
+from tunepipe.registry import champions, data_history
 from tunepipe.stores.generations import identity
 
 STATS = {
@@ -73,7 +72,7 @@ def test_the_champions_data_are_compared_with(data, tmp_path):
     assert data_history.since_champion(now[0], place, "auto", STATS) == {}
     data_history.remember(*now, place, "", "r1", "auto", STATS)
     moved = {"verdict": "better", "reason": "", "moved_at": "", "moved_by": ""}
-    registry.promote(place, "model", run="r1", **moved)
+    champions.promote(place, "model", run="r1", **moved)
     data_history.remember(*data("cz"), place, "", "r2", "auto", STATS)  # never promoted
     later = STATS | {"labels": {"yes": 4}, "input_characters": {"mean": 12.0}}
     found = data_history.since_champion(data("ax", "bz", "cz")[0], place, "auto", later)

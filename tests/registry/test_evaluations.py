@@ -10,7 +10,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import REGION
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.errors import CloudError
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.registry.evaluations import import_step
 from tunepipe.steps.comparison import compare_step
 
@@ -63,7 +63,7 @@ def test_the_registry_shows_the_metrics(model, tmp_path, task, schema, metrics):
     compared(tmp_path, task)
     name = imported(tmp_path)
     assert name.startswith(f"{model.partition('@')[0]}/evaluations/")
-    found = google_clients.models(REGION).get_model_evaluation(name=name)
+    found = clients.models(REGION).get_model_evaluation(name=name)
     assert found.metrics_schema_uri.endswith(f"/{schema}_metrics_1.0.0.yaml")
     assert found.metrics == metrics
     assert found.metadata["pipeline_job_id"] == "run-1"
@@ -76,7 +76,7 @@ def test_the_registry_shows_the_metrics(model, tmp_path, task, schema, metrics):
 
 def test_a_classification_is_its_confusion_matrix(model, tmp_path):
     compared(tmp_path, "classification")
-    found = google_clients.models(REGION).get_model_evaluation(name=imported(tmp_path))
+    found = clients.models(REGION).get_model_evaluation(name=imported(tmp_path))
     assert found.metrics_schema_uri.endswith("/classification_metrics_1.0.0.yaml")
     matrix = found.metrics["confusionMatrix"]
     assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["no", "yes"]
@@ -90,7 +90,7 @@ def test_a_step_that_is_tried_again_imports_once(cloud, model, tmp_path):
         imported(tmp_path)
     first = imported(tmp_path)
     assert imported(tmp_path) == first
-    client = google_clients.models(REGION)
+    client = clients.models(REGION)
     assert [one.name for one in client.list_model_evaluations(parent=model)] == [first]
     compared(tmp_path, "text", answer="another answer")
     assert imported(tmp_path) != first, "another comparison is another evaluation"

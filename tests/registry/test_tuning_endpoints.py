@@ -11,7 +11,7 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.cli import main
-from tunepipe.registry import endpoints as deployments
+from tunepipe.registry import endpoints
 from tunepipe.registry.tuning_endpoints import of_tuning_jobs
 from tunepipe.steps.promotion import promote_step
 
@@ -67,4 +67,4 @@ def test_what_serves_nobody_goes_and_the_champion_stays(cloud, tmp_path, capfd):
 
 def test_a_promotion_keeps_a_geminis_endpoint(cloud, tmp_path):
     model = tuned(cloud, tmp_path, "one")
-    assert deployments.discard(model.endpoint) is False
+    assert endpoints.discard(model.endpoint) is False

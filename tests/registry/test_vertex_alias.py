@@ -4,10 +4,8 @@ import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.errors import CloudError, LimitError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.registry import champions as registry
-from tunepipe.registry import endpoints as deployments
-from tunepipe.registry import vertex_alias as champion_alias
+from tunepipe.gcp import clients
+from tunepipe.registry import champions, endpoints, vertex_alias
 from tunepipe.steps.promotion import keep_step, lookup_step, promote_step
 
 PARENT = f"projects/{PROJECT}/locations/{REGION}"
@@ -26,13 +24,13 @@ def place(cloud):
 def tuned(name, labels=("tunepipe_key",)):
     """Let a tuning job make a model and its endpoint; gives the endpoint."""
     started(name, dict.fromkeys(labels, name))
-    client = google_clients.endpoints(REGION)
+    client = clients.endpoints(REGION)
     return next(e.name for e in client.list_endpoints(parent=PARENT) if e.display_name == name)
 
 
 def started(name, labels, **parameters):
     """Start a job of the template; gives its name."""
-    made = google_clients.pipelines(REGION).create_pipeline_job(
+    made = clients.pipelines(REGION).create_pipeline_job(
         parent=PARENT,
         pipeline_job_id=name,
         pipeline_job={
@@ -51,12 +49,12 @@ def started(name, labels, **parameters):
 
 
 def aliases():
-    models = google_clients.models(REGION).list_models(parent=PARENT)
+    models = clients.models(REGION).list_models(parent=PARENT)
     return {model.display_name: list(model.version_aliases) for model in models}
 
 
 def there():
-    found = google_clients.endpoints(REGION).list_endpoints(parent=PARENT)
+    found = clients.endpoints(REGION).list_endpoints(parent=PARENT)
     return {endpoint.display_name for endpoint in found}
 
 
@@ -80,16 +78,16 @@ def test_the_alias_goes_from_one_champion_to_the_next(place, said):
     assert promote_step(second, said("better"), kept, "run-2") == "2"
     assert aliases() == {"one": [], "two": ["champion"]}
     assert promote_step(second, said("better"), kept, "run-2") == "2"  # a step tried again
-    assert len(registry.history(kept)) == 2
+    assert len(champions.history(kept)) == 2
 
 
 def test_a_champion_whose_endpoint_has_gone_gives_the_alias_up_in_silence(place):
     first, second = tuned("one"), tuned("two")
-    version = champion_alias.model_version(first)
-    champion_alias.move_alias(first)
+    version = vertex_alias.model_version(first)
+    vertex_alias.move_alias(first)
     place.ask("forget", {"name": version.partition("@")[0]})
-    assert champion_alias.move_alias(second, version) == champion_alias.model_version(second)
-    assert champion_alias.move_alias("runs/registry/models/000001", second) == ""
+    assert vertex_alias.move_alias(second, version) == vertex_alias.model_version(second)
+    assert vertex_alias.move_alias("runs/registry/models/000001", second) == ""
 
 
 def test_a_champion_whose_endpoint_was_deleted_by_hand_stops_no_run(place, said, capsys):
@@ -109,7 +107,7 @@ def test_a_model_whose_endpoint_was_deleted_meanwhile_is_no_champion(place, said
     place.ask("forget", {"name": endpoint})
     with pytest.raises(CloudError, match="can serve nobody"):
         promote_step(endpoint, said("better"), kept, "run-1")
-    assert registry.champion(kept) is None
+    assert champions.champion(kept) is None
 
 
 @pytest.mark.parametrize(("verdict", "stays"), [("worse", False), ("not-enough-evidence", True)])
@@ -131,7 +129,7 @@ def test_a_refusal_of_google_does_not_undo_a_promotion(place, said, capsys):
     assert "the alias was not moved" in capsys.readouterr().out
     place.fault("DeleteEndpoint", code=403, message="Permission denied.")
     assert "was not deleted: Permission denied." in keep_step(said("worse"), kept, loser)
-    assert registry.champion(kept).model == champion
+    assert champions.champion(kept).model == champion
     assert promote_step(champion, said("better"), kept, "run-1") == "1"  # tried again
     assert aliases()["one"] == ["champion"]
 
@@ -144,7 +142,7 @@ def test_no_endpoint_of_others_and_no_champions_goes(place, said):
         keep_step(said("worse"), kept, endpoint)
         keep_step(said("worse"), "", endpoint)  # where no registry protects it, the alias does
     assert there() == {"one", "two"}
-    (ours,) = deployments.of_template(PROJECT, REGION)
+    (ours,) = endpoints.of_template(PROJECT, REGION)
     assert (ours.endpoint, ours.champion) == (champion, True)
     with pytest.raises(LimitError, match="champion's"):
-        deployments.take_away(ours)
+        endpoints.take_away(ours)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.reporting import formatting as display
+from tunepipe.reporting import formatting
 
 MINUS, THIN = "\u2212", "\u202f"
 
@@ -16,36 +16,36 @@ MINUS, THIN = "\u2212", "\u202f"
 @pytest.mark.parametrize(
     ("write", "value", "text"),
     [
-        (display.score, 0.8421, "84.2"),
-        (display.score, 0, "0.0"),
-        (display.score, 1, "100.0"),
-        (display.score, None, "–"),
-        (display.score, math.nan, "–"),
-        (display.score, "0.5", "–"),
-        (display.score, True, "–"),
-        (display.points, 0.031, "+3.1"),
-        (display.points, -0.2, f"{MINUS}20.0"),
-        (display.points, 0, "0.0"),
-        (display.points, -0.00001, "0.0"),
-        (display.points, math.inf, "–"),
-        (display.count, 1234567, f"1{THIN}234{THIN}567"),
-        (display.count, 5.24, "5.24"),
-        (display.count, 999.4, "999"),
-        (display.count, 1234.5, f"1{THIN}234"),
-        (display.count, -3, f"{MINUS}3"),
-        (display.count, 10**400, "–"),
-        (display.money, 1.2, "$1.20"),
-        (display.money, 0, "$0.00"),
-        (display.money, 0.004, "less than $0.01"),
-        (display.money, 12345.678, "$12,345.68"),
-        (display.money, None, "–"),
-        (display.duration, 0.44, "0.4 s"),
-        (display.duration, 59.7, "1 min 00 s"),
-        (display.duration, 7500, "2 h 05 min"),
-        (display.duration, -1, "–"),
-        (display.p_value, 0.03149, "p = 0.031"),
-        (display.p_value, 0.0000004, "p < 0.001"),
-        (display.p_value, None, ""),
+        (formatting.score, 0.8421, "84.2"),
+        (formatting.score, 0, "0.0"),
+        (formatting.score, 1, "100.0"),
+        (formatting.score, None, "–"),
+        (formatting.score, math.nan, "–"),
+        (formatting.score, "0.5", "–"),
+        (formatting.score, True, "–"),
+        (formatting.points, 0.031, "+3.1"),
+        (formatting.points, -0.2, f"{MINUS}20.0"),
+        (formatting.points, 0, "0.0"),
+        (formatting.points, -0.00001, "0.0"),
+        (formatting.points, math.inf, "–"),
+        (formatting.count, 1234567, f"1{THIN}234{THIN}567"),
+        (formatting.count, 5.24, "5.24"),
+        (formatting.count, 999.4, "999"),
+        (formatting.count, 1234.5, f"1{THIN}234"),
+        (formatting.count, -3, f"{MINUS}3"),
+        (formatting.count, 10**400, "–"),
+        (formatting.money, 1.2, "$1.20"),
+        (formatting.money, 0, "$0.00"),
+        (formatting.money, 0.004, "less than $0.01"),
+        (formatting.money, 12345.678, "$12,345.68"),
+        (formatting.money, None, "–"),
+        (formatting.duration, 0.44, "0.4 s"),
+        (formatting.duration, 59.7, "1 min 00 s"),
+        (formatting.duration, 7500, "2 h 05 min"),
+        (formatting.duration, -1, "–"),
+        (formatting.p_value, 0.03149, "p = 0.031"),
+        (formatting.p_value, 0.0000004, "p < 0.001"),
+        (formatting.p_value, None, ""),
     ],
 )
 def test_numbers_are_written_as_people_read_them(write, value, text):
@@ -53,36 +53,36 @@ def test_numbers_are_written_as_people_read_them(write, value, text):
 
 
 def test_an_interval_needs_both_ends():
-    assert display.between(0.1, 0.25) == "10.0–25.0"
-    assert display.between(-0.1, 0.25, signed=True) == f"{MINUS}10.0 to +25.0"
-    assert display.between(0.1, None) == ""
+    assert formatting.between(0.1, 0.25) == "10.0–25.0"
+    assert formatting.between(-0.1, 0.25, signed=True) == f"{MINUS}10.0 to +25.0"
+    assert formatting.between(0.1, None) == ""
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1500, f"1{THIN}500 rows")]
 )
 def test_nouns_agree_with_their_number(number, text):
-    assert display.plural(number, "row") == text
+    assert formatting.plural(number, "row") == text
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.text(st.characters()))
 def test_clean_text_can_stand_in_any_page_and_keeps_its_length(text):
-    shown = display.clean(text)
+    shown = formatting.clean(text)
     shown.encode("utf-8")
     assert not any(ord(c) < 32 and c not in "\t\n" for c in shown)
     assert len(shown) == len(text.replace("\r\n", "\n"))
 
 
 def test_clean_shows_controls_as_pictures():
-    assert display.clean("a\x00b\x1bc\x7f\ud800\ufffe\r\nd\t") == "a␀b␛c␡\ufffd\ufffd\nd\t"
+    assert formatting.clean("a\x00b\x1bc\x7f\ud800\ufffe\r\nd\t") == "a␀b␛c␡\ufffd\ufffd\nd\t"
 
 
 def test_a_long_text_is_cut_where_a_short_one_belongs():
-    assert display.brief("abc", 3) == "abc"
-    assert display.brief("abcd", 3) == "ab…"
+    assert formatting.brief("abc", 3) == "abc"
+    assert formatting.brief("abcd", 3) == "ab…"
 
 
 def test_clip_says_how_much_it_left_out():
-    assert display.clip("abcdef", 4) == ("abcd", 2)
-    assert display.clip("abc", 4) == ("abc", 0)
+    assert formatting.clip("abcdef", 4) == ("abcd", 2)
+    assert formatting.clip("abc", 4) == ("abc", 0)

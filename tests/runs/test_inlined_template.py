@@ -11,8 +11,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.runs import inlined_template as inlining
-from tunepipe.runs import vertex_request
+from tunepipe.runs import inlined_template, vertex_request
 
 TEMPLATE = (
     "https://us-kfp.pkg.dev/ml-pipeline/large-language-model-pipelines/tune-large-model/v3.0.0"
@@ -25,7 +24,7 @@ def test_a_template_is_composed_recorded_and_checked(
     cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "template.yaml"
-    source.write_text(inlining.read_template(TEMPLATE).text)
+    source.write_text(inlined_template.read_template(TEMPLATE).text)
     folder = tmp_path / "compiled"
     arguments = ["compile", "--template", str(source), "--folder", str(folder), "--json"]
     assert main.run(arguments) == 0
@@ -39,7 +38,11 @@ def test_a_template_is_composed_recorded_and_checked(
     template = tasks["tune-large-model"]["inputs"]["parameters"]
     assert template["location"]["taskOutputParameter"]["producerTask"] == "prepare-template"
     assert "max_context_length" not in template  # this template does not declare it
-    assert inlining.check_template(text) == told["sha256"] == inlining.template_sha256(spec)
+    assert (
+        inlined_template.check_template(text)
+        == told["sha256"]
+        == inlined_template.template_sha256(spec)
+    )
     run = vertex_request.VertexRun(
         backend="large-model",
         project=PROJECT,
@@ -60,14 +63,14 @@ def test_what_is_no_template_is_refused(tmp_path: Path, text: str) -> None:
     source = tmp_path / "template.yaml"
     source.write_text(text)
     with pytest.raises(UsageError):
-        inlining.inlined_pipeline(inlining.read_template(str(source)))
+        inlined_template.inlined_pipeline(inlined_template.read_template(str(source)))
 
 
 def test_a_template_out_of_reach_is_told(cloud: StandIn, tmp_path: Path) -> None:
     with pytest.raises(CloudError, match="404"):
-        inlining.read_template(TEMPLATE.replace("v3.0.0", "v9.9.9"))
+        inlined_template.read_template(TEMPLATE.replace("v3.0.0", "v9.9.9"))
     cloud.fault("template.get", code=403, message="denied")
     with pytest.raises(CloudError, match="403"):
-        inlining.read_template(TEMPLATE)
+        inlined_template.read_template(TEMPLATE)
     with pytest.raises(UsageError):
-        inlining.read_template(str(tmp_path / "none.yaml"))
+        inlined_template.read_template(str(tmp_path / "none.yaml"))

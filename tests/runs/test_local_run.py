@@ -14,7 +14,7 @@ import pytest
 
 from tests.receiver import receiver
 from tunepipe.errors import DataError, TunepipeError, UsageError
-from tunepipe.runs import local as local_run
+from tunepipe.runs import local
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"base_model": "tiny", "train_steps": 30, "max_output_tokens": 8}
@@ -40,7 +40,7 @@ def done(tmp_path_factory, rows):
     with receiver() as hook:
         (folder / "webhook").write_text(hook.url)
         told = {**parameters, "notify": str(folder / "webhook")}
-        run = local_run.run_local(told, runs_folder=folder / "runs")
+        run = local.run_local(told, runs_folder=folder / "runs")
     (Path(run.folder) / "messages.json").write_text(json.dumps(hook.messages))
     return parameters, run
 
@@ -87,7 +87,7 @@ def test_it_ran_what_is_committed(done):
 def test_the_same_work_is_not_done_twice(done):
     parameters, run = done
     before = time.monotonic()
-    found = local_run.run_local(parameters, runs_folder=Path(run.folder).parent)
+    found = local.run_local(parameters, runs_folder=Path(run.folder).parent)
     assert found == run
     assert time.monotonic() - before < 5
 
@@ -95,8 +95,8 @@ def test_the_same_work_is_not_done_twice(done):
 def test_a_run_is_found_again_by_its_key(done):
     _, run = done
     runs = Path(run.folder).parent
-    assert local_run.succeeded(runs, run.key) == run
-    assert local_run.succeeded(runs, "0" * 16) is None
+    assert local.succeeded(runs, run.key) == run
+    assert local.succeeded(runs, "0" * 16) is None
 
 
 def test_what_changes_under_an_old_name_is_other_work(tmp_path, dataset):
@@ -108,7 +108,7 @@ def test_what_changes_under_an_old_name_is_other_work(tmp_path, dataset):
     for guarded, weights in contents:
         replace_text(guard, guarded)
         replace_text(base / "model.safetensors", weights)
-        keys.append(local_run.key_of(told))
+        keys.append(local.key_of(told))
     assert len(set(keys)) == 3
     assert keys[2] == keys[3]
 
@@ -134,7 +134,7 @@ def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows):
         (tmp_path / "webhook").write_text(hook.url)
         told = {"dataset_uri": str(bad), "notify": str(tmp_path / "webhook"), **QUICK}
         with pytest.raises(DataError) as refused:
-            local_run.run_local(told, runs_folder=tmp_path / "runs")
+            local.run_local(told, runs_folder=tmp_path / "runs")
     assert [message["state"] for message in hook.messages] == ["failed"]
     assert "step validate-jsonl" in str(refused.value)
     assert "2 errors in 122 rows" in str(refused.value)
@@ -149,14 +149,14 @@ def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows):
 def test_what_the_plan_refuses_stops_the_run_before_it_tunes(tmp_path, dataset):
     parameters = {"dataset_uri": str(dataset), **QUICK, "epochs": 1}
     with pytest.raises(UsageError) as refused:
-        local_run.run_local(parameters, runs_folder=tmp_path / "runs")
+        local.run_local(parameters, runs_folder=tmp_path / "runs")
     assert "step compute-train-steps" in str(refused.value)
     assert not list((tmp_path / "runs").glob("*/steps/*/tune-local"))
 
 
 def test_a_dataset_that_is_not_there_is_said_before_anything_starts(tmp_path):
     with pytest.raises(UsageError):
-        local_run.run_local({"dataset_uri": str(tmp_path / "no.jsonl")}, runs_folder=tmp_path / "r")
+        local.run_local({"dataset_uri": str(tmp_path / "no.jsonl")}, runs_folder=tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 
@@ -177,10 +177,10 @@ def test_a_killed_run_goes_on_and_two_at_once_are_one(tmp_path, dataset):
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: list(runs.glob("work/*/checkpoints-*")))
         with pytest.raises(UsageError, match="under way"):
-            local_run.run_local(parameters, runs_folder=runs)
+            local.run_local(parameters, runs_folder=runs)
         os.kill(process.pid, signal.SIGKILL)
     kill_steps(runs)
-    run = local_run.run_local(parameters, runs_folder=runs)
+    run = local.run_local(parameters, runs_folder=runs)
     tuning = json.loads(next((Path(run.folder) / "steps").glob("*/tune-local/tuning")).read_text())
     assert tuning["statistics"]["resumed_from_step"] >= 5
     assert tuning["statistics"]["train_steps"] == parameters["train_steps"]
@@ -197,7 +197,7 @@ def test_a_pipeline_that_was_killed_is_a_failed_run(tmp_path, dataset):
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(kill_the_pipeline)
         with pytest.raises(TunepipeError, match="broke off, with exit code -9"):
-            local_run.run_local({"dataset_uri": str(dataset), **QUICK}, runs_folder=runs)
+            local.run_local({"dataset_uri": str(dataset), **QUICK}, runs_folder=runs)
         killed.result()
     (record,) = runs.glob("*/run.json")
     assert json.loads(record.read_text())["state"] == "failed"
@@ -224,8 +224,8 @@ def test_a_run_that_was_killed_is_not_said_to_go_on(tmp_path):
     (tmp_path / "work" / "k").mkdir(parents=True)
     with (tmp_path / "work" / "k" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert local_run.read(tmp_path / "one").state == "running"
-    found = local_run.read(tmp_path / "one")
+        assert local.read(tmp_path / "one").state == "running"
+    found = local.read(tmp_path / "one")
     assert (found.state, found.reason.partition(";")[0]) == ("failed", "it was killed")
 
 

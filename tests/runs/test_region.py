@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.standin.session import BUCKET, PROJECT, REGION
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 
 PIPELINES = Path(__file__).parents[2] / "compiled" / "pipelines"
 ROWS = Path(__file__).parents[2] / "examples" / "orders.jsonl"
@@ -35,8 +35,8 @@ def test_no_request_leaves_the_region(cloud, name):
     (cloud.buckets / BUCKET / "rows.jsonl").write_text("".join(rows), encoding="utf-8")
     text = (PIPELINES / f"{name}.yaml").read_text(encoding="utf-8")
     given = {"dataset_uri": f"gs://{BUCKET}/*.jsonl", **OTHERS[name]}
-    job = google_clients.pipelines(REGION).create_pipeline_job(
-        parent=google_clients.parent(PROJECT, REGION),
+    job = clients.pipelines(REGION).create_pipeline_job(
+        parent=clients.parent(PROJECT, REGION),
         pipeline_job={
             "pipeline_spec": yaml.load(text, yaml.CSafeLoader),
             "runtime_config": {

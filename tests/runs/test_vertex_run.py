@@ -16,8 +16,7 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.packaging.installed import content_hash
-from tunepipe.runs import cancellation, vertex_request
-from tunepipe.runs import vertex as vertex_run
+from tunepipe.runs import cancellation, vertex, vertex_request
 from tunepipe.runs.vertex_request import VertexRun
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
@@ -175,15 +174,15 @@ def test_wrong_parameters_are_refused_before_anything_is_sent(
 
 def test_the_same_run_is_found_and_another_is_not(cloud: StandIn, run: VertexRun) -> None:
     cloud.ask("hold", {"on": True})
-    first = vertex_run.submit(prepared(run))
-    assert vertex_run.find_earlier(prepared(run)) == first
-    assert vertex_run.submit(prepared(run)) == first
+    first = vertex.submit(prepared(run))
+    assert vertex.find_earlier(prepared(run)) == first
+    assert vertex.submit(prepared(run)) == first
     said_again = {**run.parameters, "seed": 0, "format": "auto"}
-    assert vertex_run.find_earlier(prepared(run, parameters=said_again)) == first
+    assert vertex.find_earlier(prepared(run, parameters=said_again)) == first
     other = {**run.parameters, "seed": 1}
-    assert vertex_run.find_earlier(prepared(run, parameters=other)) == ""
+    assert vertex.find_earlier(prepared(run, parameters=other)) == ""
     anew = vertex_request.prepare(run, again=True, now=NOW)
-    assert vertex_run.submit(anew) != first
+    assert vertex.submit(anew) != first
     assert len(cloud.ask("states")) == 2
 
 
@@ -224,10 +223,10 @@ def test_changed_data_under_the_same_name_is_another_run(
     cloud: StandIn, run: VertexRun, dataset: str
 ) -> None:
     cloud.ask("hold", {"on": True})
-    first = vertex_run.submit(prepared(run))
+    first = vertex.submit(prepared(run))
     with Path(dataset).open("a") as file:
         file.write(json.dumps({"input_text": "lime order 1", "output_text": "lime:1"}) + "\n")
-    assert vertex_run.submit(prepared(run)) != first
+    assert vertex.submit(prepared(run)) != first
 
 
 def test_several_local_files_are_uploaded_once_under_one_glob(
@@ -238,56 +237,56 @@ def test_several_local_files_are_uploaded_once_under_one_glob(
     (folder / "more.jsonl").write_text('{"input_text": "x", "output_text": "y"}\n')
     request = prepared(run, parameters={"dataset_uri": f"{folder}/*.jsonl"})
     assert request.job["runtime_config"]["parameter_values"]["dataset_uri"].endswith("/*")
-    vertex_run.submit(request)
+    vertex.submit(request)
     uploads = len(cloud.calls("storage.post"))
     assert uploads == len(request.uploads) == 3, "the rows, and the wheel of the code"
-    vertex_run.submit(request)
+    vertex.submit(request)
     assert len(cloud.calls("storage.post")) == uploads
 
 
 def test_the_500_of_a_projects_first_job_is_mended(cloud: StandIn, run: VertexRun) -> None:
     cloud.ask("hold", {"on": True})
     cloud.fault("CreatePipelineJob", code=500)
-    assert vertex_run.submit(prepared(run), first_job_seconds=0.1)
+    assert vertex.submit(prepared(run), first_job_seconds=0.1)
     assert len(cloud.calls("CreateDataset")) == 1
     assert len(cloud.ask("states")) == 1
 
 
 def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> None:
     cloud.ask("hold", {"on": True})
-    name = vertex_run.submit(prepared(run))
+    name = vertex.submit(prepared(run))
     run_id = name.rpartition("/")[2]
-    found = vertex_run.status(run_id, project=PROJECT, region=REGION)
+    found = vertex.status(run_id, project=PROJECT, region=REGION)
     assert (found.name, found.state, found.over) == (name, "pending", False)
     assert f"/locations/{REGION}/pipelines/runs/{run_id}" in found.page
     with pytest.raises(UsageError, match="project"):
-        vertex_run.status(run_id)
+        vertex.status(run_id)
     with pytest.raises(UsageError, match="no model"):
-        vertex_run.made_by(name)
-    assert vertex_run.cancel(name).name == name
-    assert vertex_run.status(name).state == "cancelled"
-    assert vertex_run.cancel(name).state == "cancelled"  # once more harms nothing
+        vertex.made_by(name)
+    assert vertex.cancel(name).name == name
+    assert vertex.status(name).state == "cancelled"
+    assert vertex.cancel(name).state == "cancelled"  # once more harms nothing
     with pytest.raises(CloudError):
-        vertex_run.status("none", project=PROJECT, region=REGION)
+        vertex.status("none", project=PROJECT, region=REGION)
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_a_moment_without_google_ends_no_command(cloud: StandIn, run: VertexRun, code: int) -> None:
     cloud.ask("hold", {"on": True})
     cloud.fault("ListPipelineJobs", code=code, message="Try again.", times=2)
-    assert vertex_run.find_earlier(prepared(run)) == ""
-    name = vertex_run.submit(prepared(run))
+    assert vertex.find_earlier(prepared(run)) == ""
+    name = vertex.submit(prepared(run))
     cloud.fault("GetPipelineJob", code=code, message="Try again.", times=2)
-    assert vertex_run.status(name).name == name
+    assert vertex.status(name).name == name
 
 
 def test_what_has_ended_is_not_said_to_be_cancelled(
     cloud: StandIn, run: VertexRun, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cloud.ask("instant", {"on": True})
-    name = vertex_run.submit(prepared(run))
-    until(lambda: vertex_run.status(name).over)
-    ended = vertex_run.status(name).state
+    name = vertex.submit(prepared(run))
+    until(lambda: vertex.status(name).over)
+    ended = vertex.status(name).state
     assert main.run(["cancel", name, "--json"]) == 0
     report = json.loads(capfd.readouterr().out)
     assert (report["run"], report["state"]) == (name, ended)
@@ -302,7 +301,7 @@ def until(condition: Any) -> None:
 
 def test_a_cancelled_run_cancels_its_tuning_job(cloud: StandIn, run: VertexRun) -> None:
     quick = {**run.parameters, "options": {"poll_seconds": 0.5}}
-    name = vertex_run.submit(prepared(run, parameters=quick))
+    name = vertex.submit(prepared(run, parameters=quick))
     cloud.ask("hold", {"on": True})  # the run goes on, its child stays where it is
     until(lambda: len(cloud.ask("states")) == 2)
     child = next(job for job in cloud.ask("states") if job != name)

@@ -141,11 +141,11 @@ def test_what_cannot_be_scheduled(said, rows, extra, found):
 def test_a_schedule_of_others_is_left_alone(said, rows):
     from google.cloud import aiplatform_v1 as api
 
-    from tunepipe.gcp import clients as google_clients
+    from tunepipe.gcp import clients
 
     said(*APPLY, "--name", "ours", "--yes")
-    client = google_clients.schedules(REGION)
-    parent = google_clients.parent(PROJECT, REGION)
+    client = clients.schedules(REGION)
+    parent = clients.parent(PROJECT, REGION)
     (ours,) = client.list_schedules(parent=parent)
     other = api.Schedule(ours, name="", display_name="weekly")
     del other.create_pipeline_job_request.pipeline_job.labels["tunepipe_schedule"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunepipe.splitting import groups as u
-from tunepipe.splitting import sampling as s
+from tunepipe.splitting import sampling
 
 QUICK = settings(deadline=None, max_examples=50)
 MANY_ROWS = st.lists(
@@ -21,7 +21,7 @@ MANY_ROWS = st.lists(
 
 def make(rows):
     rows = sorted(rows)
-    return s.Units(
+    return sampling.Units(
         array("Q", [r[0] for r in rows]),
         array("Q", [r[1] for r in rows]),
         array("Q", [r[1] * 10 for r in rows]),
@@ -39,27 +39,27 @@ def count(units, chosen):
     [(10, 0.25, 3), (5, 0.1, 1), (4, 0.1, 0), (15, 0.1, 2), (25, 0.1, 3), (240, 0.1, 24)],
 )
 def test_halves_round_up(rows, fraction, expected):
-    assert s.share(rows, fraction) == expected
+    assert sampling.share(rows, fraction) == expected
 
 
 def test_the_threshold_is_the_exact_decimal():
-    assert s.threshold(0.5) == 2**63
-    assert s.threshold(0.1) == Fraction(1, 10) * 2**64 // 1
-    assert s.threshold(1e-9) == 2**64 // 10**9
+    assert sampling.threshold(0.5) == 2**63
+    assert sampling.threshold(0.1) == Fraction(1, 10) * 2**64 // 1
+    assert sampling.threshold(1e-9) == 2**64 // 10**9
 
 
 def test_mix_is_the_published_finalizer():
     # The first outputs of SplitMix64 from seed 0 are mix(k * golden ratio).
     golden = 0x9E3779B97F4A7C15
-    assert s.mix(golden) == 0xE220A8397B1DCDAF
-    assert s.mix(2 * golden % 2**64) == 0x6E789E6AA1B965F4
+    assert sampling.mix(golden) == 0xE220A8397B1DCDAF
+    assert sampling.mix(2 * golden % 2**64) == 0x6E789E6AA1B965F4
 
 
 @QUICK
 @given(MANY_ROWS, st.integers(0, 2**64), st.integers(1, 40), st.integers(0, 60))
 def test_below_keeps_the_limits(rows, limit, least, more):
-    units, room = make(rows), s.Room(least, least + more)
-    chosen = s.below(units, limit, room)
+    units, room = make(rows), sampling.Room(least, least + more)
+    chosen = sampling.below(units, limit, room)
     natural = [i for i in range(len(rows)) if units.position[i] < limit]
     assert count(units, chosen) <= room.most
     if least <= count(units, natural) <= room.most:
@@ -73,7 +73,7 @@ def test_below_keeps_the_limits(rows, limit, least, more):
 @given(MANY_ROWS, st.integers(0, 2**64), st.integers(1, 5))
 def test_below_reaches_the_least_whenever_single_rows_allow(rows, limit, least):
     units = make(rows)
-    chosen = s.below(units, limit, s.Room(least, least + 6))
+    chosen = sampling.below(units, limit, sampling.Room(least, least + 6))
     assert count(units, chosen) >= min(least, count(units, range(len(rows))))
 
 
@@ -83,9 +83,9 @@ def test_growth_under_a_maximum_only_moves_rows_to_training(rows, most):
     rows = [(place, 1, label) for place, _, label in rows]
     half = rows[: max(1, len(rows) // 2)]
     before, after = make(half), make(rows)
-    room = s.Room(1, most)
-    old = {before.position[i] for i in s.below(before, 2**63, room)}
-    new = {after.position[i] for i in s.below(after, 2**63, room)}
+    room = sampling.Room(1, most)
+    old = {before.position[i] for i in sampling.below(before, 2**63, room)}
+    new = {after.position[i] for i in sampling.below(after, 2**63, room)}
     natural = {place for place, *_ in half if place < 2**63}
     if len(natural) >= 1:
         assert new & set(before.position) <= old
@@ -95,8 +95,8 @@ def test_growth_under_a_maximum_only_moves_rows_to_training(rows, most):
 @given(st.dictionaries(st.integers(0, 9), st.integers(1, 500), min_size=1), st.floats(0.01, 0.99))
 def test_seats_are_all_given_and_each_share_is_within_one(totals, fraction):
     everything = sum(totals.values())
-    seats = s.share(everything, fraction)
-    given_ = s.apportion(totals, seats)
+    seats = sampling.share(everything, fraction)
+    given_ = sampling.apportion(totals, seats)
     assert sum(given_.values()) == seats
     for label, rows in totals.items():
         assert abs(given_[label] - Fraction(seats * rows, everything)) < 1
@@ -107,8 +107,8 @@ def test_seats_are_all_given_and_each_share_is_within_one(totals, fraction):
 @given(MANY_ROWS, st.floats(0.05, 0.95))
 def test_strata_of_single_rows_are_exact(rows, fraction):
     units = make([(place, 1, label) for place, _, label in rows])
-    target = max(1, s.share(len(rows), fraction))
-    chosen = s.stratified(units, target, s.Room(1, len(rows)))
+    target = max(1, sampling.share(len(rows), fraction))
+    chosen = sampling.stratified(units, target, sampling.Room(1, len(rows)))
     assert len(chosen) == target
     for label in set(units.label):
         mine = [i for i in range(len(rows)) if units.label[i] == label]
@@ -119,16 +119,16 @@ def test_strata_of_single_rows_are_exact(rows, fraction):
 
 def test_strata_respect_the_bytes_allowed_and_top_up_what_whole_units_leave():
     units = make([(k, 1, k % 3) for k in range(90)])
-    chosen = s.stratified(units, 30, s.Room(3, 90, most_bytes=125))
+    chosen = sampling.stratified(units, 30, sampling.Room(3, 90, most_bytes=125))
     assert len(chosen) == 12
     pairs = make([(k, 2, k % 5) for k in range(10)])
-    assert count(pairs, s.stratified(pairs, 5, s.Room(5, 7))) == 6
+    assert count(pairs, sampling.stratified(pairs, 5, sampling.Room(5, 7))) == 6
 
 
 def test_latest_takes_the_end_of_time_and_keeps_equal_times_in_order():
     units = make([(k, 1, k // 3) for k in range(9)])
-    assert s.latest(units, 4, s.Room(1, 9)) == [6, 7, 8, 3]
-    assert s.latest(units, 4, s.Room(5, 9)) == [6, 7, 8, 3, 4]
+    assert sampling.latest(units, 4, sampling.Room(1, 9)) == [6, 7, 8, 3]
+    assert sampling.latest(units, 4, sampling.Room(5, 9)) == [6, 7, 8, 3, 4]
 
 
 HASHES = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8)

@@ -20,9 +20,7 @@ from hypothesis import strategies as st
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import rows as reading
 from tunepipe.errors import DataError, UsageError
-from tunepipe.splitting import disk_column as columns
-from tunepipe.splitting import leakage as leaks
-from tunepipe.splitting import row_keys as keys
+from tunepipe.splitting import disk_column, leakage, row_keys
 from tunepipe.splitting import split as splitting
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.sampling import Room
@@ -147,7 +145,7 @@ def test_processes_agree_and_small_files_need_no_numpy(tmp_path):
 
 
 def test_more_rows_than_one_block_or_chunk_holds(tmp_path):
-    count = columns.CHUNK + 100
+    count = disk_column.CHUNK + 100
     source, train, evaluation = (tmp_path / name for name in ("data", "train", "eval"))
     lines = [b'{"input_text":"%d","output_text":"y"}\n' % k for k in range(count)]
     source.write_bytes(b"".join(lines))
@@ -325,13 +323,13 @@ def test_an_input_seen_before_the_cut_stays_in_training(tmp_path):
     ],
 )
 def test_moments(value, seconds):
-    assert keys.moment(value) == seconds
+    assert row_keys.moment(value) == seconds
 
 
 @pytest.mark.parametrize("value", [True, "soon", None, [], 10**400, 1e300, "17000000000000"])
 def test_what_is_no_moment(value):
     with pytest.raises(DataError):
-        keys.moment(value)
+        row_keys.moment(value)
 
 
 # --- the limits of the services
@@ -541,7 +539,7 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
         write(source, changed)
         splitting._write([source], chosen.marks, train, evaluation)
         with pytest.raises(DataError, match="the dataset changed during the split"):
-            splitting._prove(leaks.leaks(train, evaluation, "palm"), found)
+            splitting._prove(leakage.leaks(train, evaluation, "palm"), found)
         write(source, pairs(61))
         with pytest.raises(DataError, match="the data changed"):
             splitting._write([source], chosen.marks, train, evaluation)
@@ -550,7 +548,7 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
 def test_leaks_are_found(tmp_path):
     one = write(tmp_path / "a.jsonl", pairs(50, who=["p", "q"]))
     other = write(tmp_path / "b.jsonl", pairs(60, who=["r", "s"])[45:] + pairs(1, who=["q"]))
-    found = leaks.leaks(one, other, "palm", keys.key("who", "group_by"))
+    found = leakage.leaks(one, other, "palm", row_keys.key("who", "group_by"))
     assert (found.train_inputs, found.eval_inputs, found.inputs_in_both) == (50, 16, 6)
     assert found.groups_in_both == 1
     assert found.rows == 66
@@ -559,10 +557,10 @@ def test_leaks_are_found(tmp_path):
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=1), st.lists(st.integers(0, 40)))
 def test_distinct_counts_alike_in_one_pass_or_many(one, other):
-    with columns.Column() as first, columns.Column() as second:
+    with disk_column.Column() as first, disk_column.Column() as second:
         first.extend(one)
         second.extend(other)
         expected = len({*one, *other})
-        assert columns.distinct(first, second) == expected
-        assert columns.distinct(first, second, few=0, at_once=7) == expected
+        assert disk_column.distinct(first, second) == expected
+        assert disk_column.distinct(first, second, few=0, at_once=7) == expected
         assert first.load().tolist() == one

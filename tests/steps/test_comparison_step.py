@@ -8,7 +8,7 @@ from kfp import dsl
 
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.errors import DataError
-from tunepipe.registry import champions as registry
+from tunepipe.registry import champions
 from tunepipe.steps.artifacts import model_of, paths_of, point_at
 from tunepipe.steps.comparison import compare_step
 from tunepipe.steps.promotion import keep_step, promote_step
@@ -204,7 +204,7 @@ def test_only_better_promotes(given, tmp_path):
     place = str(tmp_path / "registry")
     compared(given, tmp_path)
     assert promote_step("projects/p/models/1", str(tmp_path / "comparison"), place, "r1") == "1"
-    move = registry.champion(place)
+    move = champions.champion(place)
     assert (move.model, move.run, move.verdict) == ("projects/p/models/1", "r1", "better")
     given["champion"] = predictions(tmp_path / "champion", 50)
     compared(given, tmp_path)

@@ -9,8 +9,7 @@ from tests.receiver import receiver
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.notifications import webhook
-from tunepipe.registry import champions as registry
-from tunepipe.registry import outcomes as outcome
+from tunepipe.registry import champions, outcomes
 from tunepipe.registry.outcomes import Outcome
 from tunepipe.steps.notification import notice_step
 from tunepipe.steps.reporting import record_step
@@ -49,7 +48,7 @@ def compared(tmp_path):
 def test_a_run_that_promoted_says_so_and_where_to_look(kept, hook, compared, tmp_path):
     place = str(tmp_path / "registry")
     record_step(compared, "gs://b/report", place, "r1")
-    registry.promote(
+    champions.promote(
         place, "m", run="r1", verdict="better", reason="", moved_at="now", moved_by="me"
     )
     assert notice_step(ended(), kept, place, "r1") == "sent"
@@ -75,7 +74,7 @@ def test_success_failure_and_nothing_new(
 ):
     place = str(tmp_path / "registry")
     if recorded:
-        outcome.record(place, "r1", recorded)
+        outcomes.record(place, "r1", recorded)
     assert notice_step(status, kept, place, "r1") == "sent"
     (message,) = hook.messages
     assert (message["state"], message["verdict"], message["reason"]) == (state, verdict, reason)

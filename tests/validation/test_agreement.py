@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests import defects
 from tests.validation.test_fuzz import RICH
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data import rows as reading
+from tunepipe.data import rows
 from tunepipe.data.conversations import convert_row
 from tunepipe.data.formats import FORMATS, detect_format, example
 from tunepipe.errors import DataError
@@ -76,7 +76,7 @@ def published():
     for path in sorted(CASES.glob("*.jsonl")):
         for line in path.read_bytes().splitlines():
             try:
-                row = reading.parse(line)
+                row = rows.parse(line)
             except DataError:
                 continue
             if format := detect_format(row):
@@ -105,9 +105,9 @@ def agree(row, format, model):
     line = json.dumps(row).encode()
     if accepted:
         # Split and evaluation read what validation accepts.
-        fields = reading.parse(line)
+        fields = rows.parse(line)
         assert example(fields, format).reference
-        list(reading.rows("f", 1, [line + b"\n"], format))
+        list(rows.rows("f", 1, [line + b"\n"], format))
         # A conversion to the same format keeps it, and to the service's own is possible.
         convert_row(row, format, format)
         to = load_catalog().rules_for(format, model).convert_to
@@ -131,7 +131,7 @@ def agree(row, format, model):
 def test_all_verbs_agree_on_every_row(format, seed, model):
     chance = random.Random(seed)
     row = mutated(chance.choice(ROWS[format]), chance)
-    if detect_format(reading.without_nulls(row)) == format:
+    if detect_format(rows.without_nulls(row)) == format:
         agree(row, format, model)
 
 

@@ -81,12 +81,12 @@ _VERBS: dict[str, dict[str, tuple[str, str]]] = {
             "tunepipe rollback --registry runs/registry --reason complaints",
         ),
         "deploy": (
-            "deploy:deploy",
+            "endpoints:deploy",
             "tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model --project my-project "
             "--region us-central1 --accelerator NVIDIA_L4:1",
         ),
         "undeploy": (
-            "deploy:undeploy",
+            "endpoints:undeploy",
             "tunepipe undeploy projects/my-project/locations/us-central1/endpoints/123",
         ),
         "endpoints": (

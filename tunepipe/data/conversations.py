@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from tunepipe.catalog.tables import load
-from tunepipe.data import openai_messages as chat_messages
+from tunepipe.data import openai_messages
 from tunepipe.data.formats import SIDES, detect_format
 from tunepipe.data.gemini_types import type_problems
 from tunepipe.data.rows import without_nulls
@@ -125,7 +125,7 @@ def _declared(row: Mapping[str, Any], format: str) -> tuple[list[Row], list[str]
         return [], []
     is_openai = format == "messages" or "input" in row
     given = row["input"] if format == "preference" and "input" in row else row
-    return chat_messages.read_declarations(given, not is_openai)
+    return openai_messages.read_declarations(given, not is_openai)
 
 
 def write(said: Conversation, format: str) -> Row:
@@ -221,11 +221,11 @@ def _without_settings(row: Row, format: str) -> Row:
         for tool in row["tools"]:
             for problem in type_problems(tool, "Tool", "tools"):
                 raise refusal(f"{problem.field}: {problem.message}")
-        own = chat_messages.DECLARATIONS
+        own = openai_messages.DECLARATIONS
         result["tools"] = [tool for tool in row["tools"] if tool.keys() <= own]
     if format == "messages" and isinstance(row.get("messages"), list):
         result["messages"] = [
-            chat_messages.without_settings(message) if isinstance(message, dict) else message
+            openai_messages.without_settings(message) if isinstance(message, dict) else message
             for message in row["messages"]
         ]
     return result
@@ -241,7 +241,7 @@ def known_fields(format: str) -> frozenset[str]:
 def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
     def read(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
         if isinstance(row[given], list):
-            return chat_messages.read([*row[given], *row[wanted]]), None
+            return openai_messages.read([*row[given], *row[wanted]]), None
         return [just_text("user", row[given]), just_text("assistant", row[wanted])], None
 
     return read
@@ -254,7 +254,7 @@ def _from_palm_chat(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
 
 
 def _from_messages(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    return chat_messages.read(row["messages"]), None
+    return openai_messages.read(row["messages"]), None
 
 
 def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
@@ -317,8 +317,8 @@ def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], Turn]:
         return [*_from_gemini(row)[0], better], worse
     if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
         raise refusal("an answer has several messages")
-    turns = chat_messages.read([*row["input"]["messages"], *row["preferred_output"]])
-    return turns, chat_messages.read(row["non_preferred_output"])[0]
+    turns = openai_messages.read([*row["input"]["messages"], *row["preferred_output"]])
+    return turns, openai_messages.read(row["non_preferred_output"])[0]
 
 
 READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -351,14 +351,14 @@ def _to_palm_chat(said: Conversation) -> Row:
 
 def _to_messages(said: Conversation) -> Row:
     system = [{"role": "system", "content": said.system}] if said.system else []
-    row: Row = {"messages": system + chat_messages.write(said.turns)}
-    return row | chat_messages.as_openai(said.tools)
+    row: Row = {"messages": system + openai_messages.write(said.turns)}
+    return row | openai_messages.as_openai(said.tools)
 
 
 def _to_gemini(said: Conversation) -> Row:
     system = {"systemInstruction": {"role": "system", "parts": [{"text": said.system}]}}
     row = (system if said.system else {}) | {"contents": _contents(said.turns)}
-    return row | chat_messages.as_gemini(said.tools)
+    return row | openai_messages.as_gemini(said.tools)
 
 
 def _to_preference(said: Conversation) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.launcher import State, Status, WaitingError
 
@@ -41,14 +41,14 @@ class PipelineJobs:
 
     @property
     def _client(self) -> Any:
-        return google_clients.pipelines(self.parent.rpartition("/")[2])
+        return clients.pipelines(self.parent.rpartition("/")[2])
 
     @property
     def _creating_client(self) -> Any:
         """The client that knows every field of the job: some are in v1beta1 alone."""
         region = self.parent.rpartition("/")[2]
         is_beta = "default_runtime" in self.job.get("runtime_config", {})
-        return google_clients.beta_pipelines(region) if is_beta else self._client
+        return clients.beta_pipelines(region) if is_beta else self._client
 
     @property
     def next_id(self) -> str:
@@ -128,7 +128,7 @@ class PipelineJobs:
             "image_1.0.0.yaml",
             "saved_queries": [query],
         }
-        client = google_clients.datasets(self.parent.rpartition("/")[2])
+        client = clients.datasets(self.parent.rpartition("/")[2])
         client.create_dataset(parent=self.parent, dataset=dataset, timeout=CALL_SECONDS)
 
     def _jobs(self) -> list[Any]:
@@ -168,7 +168,7 @@ LIST_MASK = {
 
 def get(name: str) -> Any:
     """Fetch a job by its resource name, with its tasks."""
-    client = google_clients.pipelines(google_clients.region_of(name))
+    client = clients.pipelines(clients.region_of(name))
     return client.get_pipeline_job(name=name, timeout=CALL_SECONDS)
 
 
@@ -176,7 +176,7 @@ def cancel(name: str) -> None:
     """Ask for the end of a job; no error where it has ended by itself."""
     from google.api_core import exceptions as api
 
-    client = google_clients.pipelines(google_clients.region_of(name))
+    client = clients.pipelines(clients.region_of(name))
     try:
         client.cancel_pipeline_job(name=name, timeout=CALL_SECONDS)
     except api.FailedPrecondition:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tunepipe.data import diff as dataset_diff
+from tunepipe.data import diff
 from tunepipe.data.diff import Difference, State
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
-from tunepipe.registry import champions as moves
+from tunepipe.registry import champions
 from tunepipe.registry.outcomes import Outcome, record
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
@@ -45,7 +45,7 @@ def last(registry: str, series: str) -> Seen | None:
     if record := _seen(registry, series).last():
         return Seen(**record.fields)
     # Written by releases before this one.
-    file = moves.address(registry, f"seen/{series}.json")
+    file = champions.address(registry, f"seen/{series}.json")
     return Seen(**json.loads(storage.read_bytes(file))) if storage.exists(file) else None
 
 
@@ -97,8 +97,8 @@ def difference(dataset_uri: str, registry: str, fingerprint: str, format: str) -
     if not storage.exists(address):
         return None
     try:
-        now = dataset_diff.state(_examples(dataset_uri, format))
-        return dataset_diff.compare(dataset_diff.from_bytes(storage.read_bytes(address)), now)
+        now = diff.state(_examples(dataset_uri, format))
+        return diff.compare(diff.from_bytes(storage.read_bytes(address)), now)
     except TunepipeError:
         return None  # validation says what is broken, and where
 
@@ -118,7 +118,7 @@ def since_champion(
         `since` (the champion's run), the counts of `Difference`, and `drift`; {} where there is no
         champion or its data are not known.
     """
-    champion = moves.champion(registry)
+    champion = champions.champion(registry)
     address = _run_address(registry, champion.run) if champion and champion.run else ""
     if not (champion and address and storage.exists(address)):
         return {}
@@ -126,7 +126,7 @@ def since_champion(
     found = difference(dataset_uri, registry, kept["fingerprint"], format)
     if found is None:
         return {}
-    drift = dataset_diff.drifts(kept["stats"], stats)
+    drift = diff.drifts(kept["stats"], stats)
     return {"since": champion.run, **found.as_json(), "drift": drift}
 
 
@@ -152,9 +152,9 @@ def remember(
     """
     if not (registry and run):
         return
-    kept: State = dataset_diff.state(_examples(dataset_uri, format))
-    storage.write_new(dataset_diff.to_bytes(kept), _state_address(registry, fingerprint))
-    shares = {name: stats[name] for name in dataset_diff.DRIFTING if name in stats}
+    kept: State = diff.state(_examples(dataset_uri, format))
+    storage.write_new(diff.to_bytes(kept), _state_address(registry, fingerprint))
+    shares = {name: stats[name] for name in diff.DRIFTING if name in stats}
     told = json.dumps({"fingerprint": fingerprint, "stats": shares}).encode()
     storage.write_new(told, _run_address(registry, run))
     seen = Seen(run, fingerprint)
@@ -177,12 +177,12 @@ def _examples(dataset_uri: str, format: str) -> Iterator[Example]:
 
 
 def _seen(registry: str, series: str) -> Ledger:
-    return Ledger(moves.address(registry, f"seen/{series}"))
+    return Ledger(champions.address(registry, f"seen/{series}"))
 
 
 def _run_address(registry: str, run: str) -> str:
-    return moves.address(registry, f"runs/{run}.json")
+    return champions.address(registry, f"runs/{run}.json")
 
 
 def _state_address(registry: str, fingerprint: str) -> str:
-    return moves.address(registry, f"data/{fingerprint[:32]}")
+    return champions.address(registry, f"data/{fingerprint[:32]}")

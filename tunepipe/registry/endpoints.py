@@ -14,11 +14,10 @@ from datetime import datetime
 from typing import Any
 
 from tunepipe.errors import LimitError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.gcp.labels import KEY_LABEL
-from tunepipe.registry import vertex_alias as champion_alias
+from tunepipe.registry import vertex_alias
 
 TEMPLATE, GEMINI, CHECKPOINT, SERVED = "large-model", "gemini", "checkpoint", "served"
 _OUR_JOBS = f"labels.{KEY_LABEL}:*"  # the label of every template job that we start
@@ -60,15 +59,15 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
     Raises:
         CloudError: Google refused.
     """
-    place = google_clients.parent(project, region)
+    place = clients.parent(project, region)
     jobs = dict(_made_by_template(place))
     with explained(place):
-        client = google_clients.endpoints(region)
+        client = clients.endpoints(region)
         there = list(client.list_endpoints(parent=place, timeout=CALL_SECONDS))
     for endpoint in there:
         if endpoint.name in jobs:
-            version = champion_alias.model_version(endpoint.name)
-            is_champion = champion_alias.bears_alias(version)
+            version = vertex_alias.model_version(endpoint.name)
+            is_champion = vertex_alias.bears_alias(version)
             yield Deployment(
                 str(endpoint.name), version, jobs[endpoint.name], endpoint.create_time, is_champion
             )
@@ -104,12 +103,12 @@ def take_away(deployment: Deployment) -> None:
         CloudError: Google refused.
     """
     # A checkpoint's endpoint shares the model, and its alias, with that of the last one.
-    has_alias = deployment.kind not in (CHECKPOINT, SERVED) and champion_alias.bears_alias(
+    has_alias = deployment.kind not in (CHECKPOINT, SERVED) and vertex_alias.bears_alias(
         deployment.model
     )
     if deployment.champion or has_alias:
         raise LimitError("this is the champion's endpoint", where=deployment.endpoint)
-    client = google_clients.endpoints(google_clients.region_of(deployment.endpoint))
+    client = clients.endpoints(clients.region_of(deployment.endpoint))
     with explained(deployment.endpoint):
         found = client.get_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS)
         for deployed in found.deployed_models:
@@ -125,7 +124,7 @@ def _made_by_template(place: str) -> Iterator[tuple[str, str]]:
     """Yield each endpoint that one of our template jobs has made, with the job."""
     request = {"parent": place, "filter": _OUR_JOBS}
     with explained(place):
-        client = google_clients.pipelines(place.rpartition("/")[2])
+        client = clients.pipelines(place.rpartition("/")[2])
         jobs: list[Any] = list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
     for job in jobs:
         if pipeline_jobs.has_succeeded(job):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 
 _REGISTERED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
@@ -46,7 +46,7 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     evaluation = _evaluation(_json(comparison), pipeline_job)
     if not evaluation["metrics"]:
         return f"left out: {model} answered no row, so there is nothing that Google's schemas know"
-    client = google_clients.models(google_clients.region_of(model))
+    client = clients.models(clients.region_of(model))
     with explained(model):
         for known in client.list_model_evaluations(parent=model, timeout=CALL_SECONDS):
             if known.display_name == evaluation["display_name"]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunepipe.backends.managed import jobs as tuning_jobs
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
-from tunepipe.registry import vertex_alias as champion_alias
+from tunepipe.registry import vertex_alias
 from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, Deployment
 
 
@@ -21,7 +21,7 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
     Raises:
         CloudError: Google refused.
     """
-    with translate_errors(google_clients.parent(project, region)):
+    with translate_errors(clients.parent(project, region)):
         jobs = tuning_jobs.listed(project, region)
     for job in jobs:
         if not (KEY_LABEL in (job.labels or {}) and job.tuned_model and job.tuned_model.endpoint):
@@ -37,12 +37,12 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
 def _existing(endpoint: str, job: str, kind: str) -> Deployment | None:
     from google.api_core import exceptions as api
 
-    client = google_clients.endpoints(google_clients.region_of(endpoint))
+    client = clients.endpoints(clients.region_of(endpoint))
     with explained(endpoint):
         try:
             found = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
         except api.NotFound:
             return None
-    version = champion_alias.model_version(endpoint)
-    is_champion = kind == GEMINI and champion_alias.bears_alias(version)
+    version = vertex_alias.model_version(endpoint)
+    is_champion = kind == GEMINI and vertex_alias.bears_alias(version)
     return Deployment(endpoint, version, job, found.create_time, is_champion, kind)

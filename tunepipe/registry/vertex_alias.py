@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 
 ALIAS = "champion"
@@ -61,7 +61,7 @@ def model_version(resource: str) -> str:
         return ""
     from google.api_core import exceptions as api
 
-    client = google_clients.endpoints(google_clients.region_of(resource))
+    client = clients.endpoints(clients.region_of(resource))
     with explained(resource):
         try:
             found = client.get_endpoint(name=resource, timeout=CALL_SECONDS)
@@ -88,4 +88,4 @@ def _merge(version: str, alias: str) -> None:
 
 
 def _client(name: str) -> Any:
-    return google_clients.models(google_clients.region_of(name))
+    return clients.models(clients.region_of(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunepipe.reporting import formatting as display
+from tunepipe.reporting import formatting
 from tunepipe.reporting import svg as charts
 from tunepipe.reporting.formatting import finite, items, part
 from tunepipe.reporting.sections import (
@@ -60,7 +60,7 @@ def _name(chart: str, other: str) -> str:
 
 
 def _points(value: float) -> str:
-    return display.points(value / 100)
+    return formatting.points(value / 100)
 
 
 def _differences(
@@ -98,7 +98,7 @@ def share_charts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _shares(other: str, sizes: list[float]) -> tuple[str, str]:
     kinds = (("better", "good"), ("the same", "base"), ("worse", "bad"))
     parts = [(label, css, size) for (label, css), size in zip(kinds, sizes, strict=True)]
-    words = ", ".join(f"{display.count(size)} {label}" for label, _, size in parts)
+    words = ", ".join(f"{formatting.count(size)} {label}" for label, _, size in parts)
     title = f"Rows of the tuned model against {other}"
     svg = charts.share_chart(parts, name=_name("shares", other), title=title)
     return f"Rows against {other}: {words}", svg
@@ -120,8 +120,8 @@ def class_table(facts: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             str(row.get("label", "")),
-            display.count(row.get("support")),
-            *(display.score(row.get(key)) for key in ("precision", "recall", "f1")),
+            formatting.count(row.get("support")),
+            *(formatting.score(row.get(key)) for key in ("precision", "recall", "f1")),
         ]
         for row in classes[:_MAX_TABLE]
         if isinstance(row, Mapping)
@@ -157,7 +157,7 @@ def _bars(groups: Groups, name: str, title: str) -> list[tuple[str, str]]:
     shown = groups[:_MAX_BARS]
     svg = charts.bar_chart(shown, name=name, title=title, maximum=100, write="{:.1f}".format)
     more = len(groups) - len(shown)
-    return [(title + (f"; {display.count(more)} more not drawn" if more else ""), svg)]
+    return [(title + (f"; {formatting.count(more)} more not drawn" if more else ""), svg)]
 
 
 def confusion_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunepipe.reporting import svg as charts
+from tunepipe.reporting import svg
 from tunepipe.reporting.formatting import count, finite, items, part
 from tunepipe.reporting.svg import Estimate
 
@@ -135,7 +135,7 @@ def _histogram(
 ) -> str:
     top = finite(values.get("max"))
     last = top if top is not None and top > bins[-1][0] else None
-    return charts.histogram_chart(bins, name=name, title=title, last_edge=last)
+    return svg.histogram_chart(bins, name=name, title=title, last_edge=last)
 
 
 def _bins(values: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -180,6 +180,4 @@ def _caption(title: str, amounts: Sequence[tuple[str, float]], dataset: Mapping[
 
 def _balance(key: str, title: str, amounts: Sequence[tuple[str, float]]) -> str:
     bars = [(label or "(empty)", [Estimate("plain", amount)]) for label, amount in amounts]
-    return charts.bar_chart(
-        bars[:_MAX_BARS], name=f"balance-{key}", title=f"Rows by {title.lower()}"
-    )
+    return svg.bar_chart(bars[:_MAX_BARS], name=f"balance-{key}", title=f"Rows by {title.lower()}")

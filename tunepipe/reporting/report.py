@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from tunepipe.files import replacing
-from tunepipe.reporting import charts as report_charts
-from tunepipe.reporting import sections as report_view
+from tunepipe.reporting import charts, sections
 from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.formatting import items, part
@@ -46,34 +45,34 @@ def report_page(facts: Mapping[str, Any]) -> str:
     """Return the report's HTML; a part that is missing from the facts is left out."""
     rows = items(facts, "rows")
     dataset = part(facts, "dataset")
-    scores = report_view.scores_view(facts)
+    scores = sections.scores_view(facts)
     return render(
         "report.html.j2",
         title=str(facts.get("title") or "Tuning report"),
-        run=report_view.run_pairs(facts),
-        verdict=report_view.verdict(facts),
-        caveats=report_view.caveats(facts),
-        figures=report_view.figures(facts),
-        slices=report_view.slices_view(facts),
-        serving=report_view.serving_view(facts),
+        run=sections.run_pairs(facts),
+        verdict=sections.verdict(facts),
+        caveats=sections.caveats(facts),
+        figures=sections.figures(facts),
+        slices=sections.slices_view(facts),
+        serving=sections.serving_view(facts),
         scores=scores and scores | _score_charts(facts),
         comparison_lines=_COMPARISON_LINES,
         judge=judge_view(facts),
         training=_training(facts),
         data=data_view(dataset) if dataset else None,
-        split=report_view.split_pairs(facts),
+        split=sections.split_pairs(facts),
         rows=row_groups(rows) if rows else None,
     )
 
 
 def _score_charts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "metrics_chart": report_charts.metrics_chart(facts),
-        "differences": report_charts.difference_charts(facts),
-        "shares": report_charts.share_charts(facts),
-        "parts": report_charts.part_charts(facts),
-        "classes": report_charts.class_table(facts),
-        "confusion": report_charts.confusion_view(facts),
+        "metrics_chart": charts.metrics_chart(facts),
+        "differences": charts.difference_charts(facts),
+        "shares": charts.share_charts(facts),
+        "parts": charts.part_charts(facts),
+        "classes": charts.class_table(facts),
+        "confusion": charts.confusion_view(facts),
     }
 
 
@@ -82,9 +81,9 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "note": str(part(part(facts, "tuning"), "statistics").get("note") or ""),
-        "pairs": report_view.training_pairs(facts),
+        "pairs": sections.training_pairs(facts),
         "warnings": [str(warning) for warning in items(part(facts, "plan"), "warnings")],
-        "chart": report_charts.loss_chart(facts),
+        "chart": charts.loss_chart(facts),
     }
 
 

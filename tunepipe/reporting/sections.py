@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tunepipe.reporting import formatting as display
+from tunepipe.reporting import formatting
 from tunepipe.reporting.formatting import finite, items, part
 
 # How the metrics of a JSON answer's fields are named: "field:quantity".
@@ -74,7 +74,7 @@ def data_changes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not found:
         return []
     counts = ", ".join(
-        f"{display.count(found[key])} {key}" for key in ("same", "added", "changed", "removed")
+        f"{formatting.count(found[key])} {key}" for key in ("same", "added", "changed", "removed")
     )
     drift = part(found, "drift")
     moved = [f"{name} {drift[name]:.0%} apart" for name in ("labels", "languages") if name in drift]
@@ -120,17 +120,17 @@ def figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     )
     shown = []
     if mine:
-        note = f"{other} {display.score(theirs.get('value'))}" if theirs else ""
-        shown.append((spoken(metric).capitalize(), display.score(mine.get("value")), note))
+        note = f"{other} {formatting.score(theirs.get('value'))}" if theirs else ""
+        shown.append((spoken(metric).capitalize(), formatting.score(mine.get("value")), note))
     if comparison:
-        interval = display.between(comparison.get("low"), comparison.get("high"), signed=True)
+        interval = formatting.between(comparison.get("low"), comparison.get("high"), signed=True)
         label = f"Points against {other}"
-        shown.append((label, display.points(comparison.get("difference")), interval))
+        shown.append((label, formatting.points(comparison.get("difference")), interval))
     rows = finite(part(scores, "tuned").get("rows"))
     if rows is not None:
         missing = _unanswered(facts)
-        note = f"{display.count(missing)} unanswered" if missing else "all answered"
-        shown.append(("Held-out rows", display.count(rows), note))
+        note = f"{formatting.count(missing)} unanswered" if missing else "all answered"
+        shown.append(("Held-out rows", formatting.count(rows), note))
     return shown + _money_figure(facts)
 
 
@@ -146,9 +146,9 @@ def _money_figure(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     estimate = finite(part(facts, "plan").get("estimated_cost_usd"))
     actual = finite(part(facts, "tuning").get("cost_usd"))
     if actual is not None:
-        note = "" if estimate is None else f"estimated {display.money(estimate)}"
-        return [("Cost", display.money(actual), note)]
-    return [] if estimate is None else [("Cost, estimated", display.money(estimate), "")]
+        note = "" if estimate is None else f"estimated {formatting.money(estimate)}"
+        return [("Cost", formatting.money(actual), note)]
+    return [] if estimate is None else [("Cost, estimated", formatting.money(estimate), "")]
 
 
 def scores_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -171,28 +171,28 @@ def scores_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _cell(score: Mapping[str, Any], metric: str) -> tuple[str, str]:
     values = part(part(score, "metrics"), metric)
-    interval = display.between(values.get("low"), values.get("high"))
-    return display.score(values.get("value")), interval
+    interval = formatting.between(values.get("low"), values.get("high"))
+    return formatting.score(values.get("value")), interval
 
 
 def _compared(other: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
     wins, ties, losses = (finite(comparison.get(k)) for k in ("wins", "ties", "losses"))
     confidence = finite(comparison.get("confidence")) or 0.95
-    interval = display.between(comparison.get("low"), comparison.get("high"), signed=True)
-    more = [display.count(number) for number in items(comparison, "more_rows")]
+    interval = formatting.between(comparison.get("low"), comparison.get("high"), signed=True)
+    more = [formatting.count(number) for number in items(comparison, "more_rows")]
     return {
         "other": other,
         "metric": spoken(comparison.get("metric")),
-        "difference": display.points(comparison.get("difference")),
-        "interval": interval and f"{interval} ({display.percent(confidence)})",
-        "p_value": display.p_value(comparison.get("p_value")),
-        "wins": display.count(wins),
-        "ties": display.count(ties),
-        "losses": display.count(losses),
-        "groups": display.count(comparison.get("groups", comparison.get("rows"))),
+        "difference": formatting.points(comparison.get("difference")),
+        "interval": interval and f"{interval} ({formatting.percent(confidence)})",
+        "p_value": formatting.p_value(comparison.get("p_value")),
+        "wins": formatting.count(wins),
+        "ties": formatting.count(ties),
+        "losses": formatting.count(losses),
+        "groups": formatting.count(comparison.get("groups", comparison.get("rows"))),
         "missing": _missing(comparison),
         "margin": _margin(comparison),
-        "smallest": display.score(comparison.get("smallest_difference")),
+        "smallest": formatting.score(comparison.get("smallest_difference")),
         "verdict": spoken(comparison.get("verdict")).replace("-", " "),
         "more_rows": f"{more[0]} to {more[1]} more held-out rows would show such a difference "
         "(the middle half of the estimates)."
@@ -206,7 +206,7 @@ def _missing(comparison: Mapping[str, Any]) -> str:
     if not tuned + other:
         return "none"
     counted = "as wrong" if comparison.get("missing") != "excluded" else "rows left out"
-    return f"{display.count(tuned)} and {display.count(other)}, {counted}"
+    return f"{formatting.count(tuned)} and {formatting.count(other)}, {counted}"
 
 
 def _margin(comparison: Mapping[str, Any]) -> str:
@@ -214,7 +214,7 @@ def _margin(comparison: Mapping[str, Any]) -> str:
     if not margin:
         return "none"
     held = "ruled out" if comparison.get("non_inferior") else "not ruled out"
-    return f"a loss above {display.score(margin)} is {held}"
+    return f"a loss above {formatting.score(margin)} is {held}"
 
 
 def slices_view(facts: Mapping[str, Any]) -> list[list[str]]:
@@ -224,16 +224,18 @@ def slices_view(facts: Mapping[str, Any]) -> list[list[str]]:
         if not isinstance(row, Mapping):
             continue
         comparison = part(row, "comparison")
-        interval = display.between(comparison.get("low"), comparison.get("high"), signed=True)
-        smallest = display.score(comparison.get("smallest_difference"))
+        interval = formatting.between(comparison.get("low"), comparison.get("high"), signed=True)
+        smallest = formatting.score(comparison.get("smallest_difference"))
         verdict = str(row.get("verdict") or "")
         lines.append(
             [
                 f"{row.get('field', '')}: {row.get('value', '')}",
-                display.count(row.get("rows")),
-                display.score(part(row, "score").get("value")),
-                f"{display.points(comparison.get('difference'))} ({interval})" if interval else "",
-                display.p_value(row.get("p_adjusted")) if comparison else "",
+                formatting.count(row.get("rows")),
+                formatting.score(part(row, "score").get("value")),
+                f"{formatting.points(comparison.get('difference'))} ({interval})"
+                if interval
+                else "",
+                formatting.p_value(row.get("p_adjusted")) if comparison else "",
                 verdict if verdict in ("better", "worse") else f"shows {smallest} or more",
             ]
         )
@@ -264,7 +266,7 @@ def serving_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _measure(value: Any) -> str:
     number = finite(value)
-    return display.MISSING if number is None else f"{number:.4g}"
+    return formatting.MISSING if number is None else f"{number:.4g}"
 
 
 def caveats(facts: Mapping[str, Any]) -> list[str]:
@@ -294,7 +296,9 @@ def _opposite(comparison: Mapping[str, Any], differences: Mapping[str, Any]) -> 
         if name == metric or low is None or high is None:
             continue
         if (gain > 0 and high < 0) or (gain < 0 and low > 0):
-            found.append(f"{spoken(name).replace(':', ' ')} {display.points(values.get('value'))}")
+            found.append(
+                f"{spoken(name).replace(':', ' ')} {formatting.points(values.get('value'))}"
+            )
     shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
     return [f"the other way: {shown}"] if found else []
 
@@ -332,12 +336,14 @@ def _limits(comparison: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str
         found.append(f"missing answers (tuned and other): {missing}")
     rows, groups = finite(comparison.get("rows")), finite(comparison.get("groups"))
     if rows and groups and groups < rows:
-        found.append(f"only {display.count(groups)} of {display.count(rows)} rows are independent")
+        found.append(
+            f"only {formatting.count(groups)} of {formatting.count(rows)} rows are independent"
+        )
     if (smallest := finite(comparison.get("smallest_difference"))) is not None:
-        found.append(f"differences below {display.score(smallest)} points may stay unseen")
+        found.append(f"differences below {formatting.score(smallest)} points may stay unseen")
     look = finite(tuned.get("look"))
     if look and look > 1:
-        found.append(f"these rows have decided {display.count(look)} times")
+        found.append(f"these rows have decided {formatting.count(look)} times")
     return found
 
 
@@ -382,33 +388,33 @@ def split_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _counted(value: Any) -> str:
-    return "" if finite(value) is None else display.count(value)
+    return "" if finite(value) is None else formatting.count(value)
 
 
 def _time(value: Any, unit_seconds: int) -> str:
     number = finite(value)
-    return "" if number is None else display.duration(number * unit_seconds)
+    return "" if number is None else formatting.duration(number * unit_seconds)
 
 
 def _cost(value: Any, price_date: Any) -> str:
     if finite(value) is None:
         return ""
-    return display.money(value) + (f", prices of {price_date}" if price_date else "")
+    return formatting.money(value) + (f", prices of {price_date}" if price_date else "")
 
 
 def _accelerators(plan: Mapping[str, Any]) -> str:
     kind, number = plan.get("accelerator_type"), finite(plan.get("accelerators"))
     if not kind:
         return ""
-    return f"{display.count(number)} × {kind}" if number else str(kind)
+    return f"{formatting.count(number)} × {kind}" if number else str(kind)
 
 
 def _steps(plan: Mapping[str, Any]) -> str:
     steps, epochs = finite(plan.get("train_steps")), finite(plan.get("epochs"))
     if steps is None:
         return ""
-    passes = f", {display.plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
-    return display.count(steps) + passes
+    passes = f", {formatting.plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
+    return formatting.count(steps) + passes
 
 
 _NAMES = {
@@ -431,7 +437,7 @@ def judge_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "pairs": [(label, text) for label, text in _pairs(judge) if text],
-        "prompt": display.clean(str(judge.get("prompt") or "")),
+        "prompt": formatting.clean(str(judge.get("prompt") or "")),
         "refused": str(judge.get("refused") or ""),
     }
 
@@ -443,7 +449,7 @@ def judge_sentence(facts: Mapping[str, Any]) -> str:
     if not said:
         refused = judge.get("refused")
         return f"The judge gave no judgement: {refused}" if refused else ""
-    wins, losses, ties = (display.count(said.get(name)) for name in ("wins", "losses", "ties"))
+    wins, losses, ties = (formatting.count(said.get(name)) for name in ("wins", "losses", "ties"))
     return (
         f"Judged by {judge.get('model')}: {wins} wins, {losses} losses, {ties} ties against the "
         f"base model: {_verdict(judge if 'verdict' in judge else said)}."
@@ -459,13 +465,13 @@ def _pairs(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Wins of the tuned model", _counted(said.get("wins"))),
         ("Losses", _counted(said.get("losses"))),
         ("Ties", _counted(said.get("ties"))),
-        ("Test", display.p_value(said.get("p_value"))),
+        ("Test", formatting.p_value(said.get("p_value"))),
         ("Same answer in both orders", _agreement(judge)),
         ("The longer answer won", _share_of_rows(part(judge, "length_bias"))),
         ("Agrees with people", _with_people(part(judge, "agreement"))),
         ("Against the champion", _against_champion(part(judge, "champion"))),
         ("Rows without a judgement", _counted(judge.get("unjudged"))),
-        ("Cost estimated", "" if finite(cost) is None else display.money(cost)),
+        ("Cost estimated", "" if finite(cost) is None else formatting.money(cost)),
     ]
 
 
@@ -477,15 +483,17 @@ def _verdict(said: Mapping[str, Any]) -> str:
 def _share_of_rows(found: Mapping[str, Any]) -> str:
     if finite(found.get("value")) is None:
         return ""
-    interval = display.between(found.get("low"), found.get("high"))
-    return f"{display.score(found['value'])} ({interval}) of {display.count(found.get('rows'))}"
+    interval = formatting.between(found.get("low"), found.get("high"))
+    return (
+        f"{formatting.score(found['value'])} ({interval}) of {formatting.count(found.get('rows'))}"
+    )
 
 
 def _with_people(found: Mapping[str, Any]) -> str:
     kappa = finite(found.get("kappa"))
     if kappa is None:
         return ""
-    share, rows = display.score(found.get("value")), display.count(found.get("rows"))
+    share, rows = formatting.score(found.get("value")), formatting.count(found.get("rows"))
     return f"{share} of 100 on {rows} rows, kappa {kappa:.2f}"
 
 
@@ -495,7 +503,7 @@ def _against_champion(judge: Mapping[str, Any]) -> str:
     if judge.get("refused"):
         return f"refused: {judge['refused']}"
     said = part(judge, "comparison")
-    wins, losses, ties = (display.count(said.get(name)) for name in ("wins", "losses", "ties"))
+    wins, losses, ties = (formatting.count(said.get(name)) for name in ("wins", "losses", "ties"))
     return f"{wins} wins, {losses} losses, {ties} ties: {_verdict(judge)}"
 
 
@@ -504,4 +512,4 @@ def _agreement(judge: Mapping[str, Any]) -> str:
     if not judged or disagreed is None:
         return ""
     agreed = judged - disagreed
-    return f"{display.count(agreed)} of {display.count(judged)} rows asked"
+    return f"{formatting.count(agreed)} of {formatting.count(judged)} rows asked"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunepipe.reporting import formatting as display
+from tunepipe.reporting import formatting
 from tunepipe.reporting.formatting import finite, items, part
 from tunepipe.reporting.sections import (
     caveats,
@@ -47,8 +47,8 @@ def _caveats(facts: Mapping[str, Any]) -> str:
 
 def escaped(value: Any) -> str:
     """Write any text as one line of Markdown that shows it as it is, at most 500 characters."""
-    text = " ".join(display.clean("" if value is None else str(value)).split())
-    shown, left_out = display.clip(text, 500)
+    text = " ".join(formatting.clean("" if value is None else str(value)).split())
+    shown, left_out = formatting.clip(text, 500)
     shown = _LINE_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", shown))
     return shown + ("…" if left_out else "")
 
@@ -101,26 +101,26 @@ def _changes(facts: Mapping[str, Any]) -> str:
     if not flips:
         return ""
     fixed, broken = flips.count("fixed"), flips.count("broken")
-    return f"{display.plural(fixed, 'row')} better, {broken} worse than the base model's."
+    return f"{formatting.plural(fixed, 'row')} better, {broken} worse than the base model's."
 
 
 def _costs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     plan, tuning = part(facts, "plan"), part(facts, "tuning")
     pairs = []
     if finite(plan.get("estimated_cost_usd")) is not None:
-        pairs.append(("Cost estimated", display.money(plan["estimated_cost_usd"])))
+        pairs.append(("Cost estimated", formatting.money(plan["estimated_cost_usd"])))
     if finite(tuning.get("cost_usd")) is not None:
-        pairs.append(("Cost", display.money(tuning["cost_usd"])))
+        pairs.append(("Cost", formatting.money(tuning["cost_usd"])))
     steps = part(tuning, "statistics").get("train_steps", plan.get("train_steps"))
-    return [*pairs, ("Steps", display.count(steps))] if finite(steps) is not None else pairs
+    return [*pairs, ("Steps", formatting.count(steps))] if finite(steps) is not None else pairs
 
 
 def _data(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     dataset = part(facts, "dataset")
     codes = part(dataset, "counts")
-    problems = ", ".join(f"{spoken(code)} {display.count(n)}" for code, n in codes.items())
+    problems = ", ".join(f"{spoken(code)} {formatting.count(n)}" for code, n in codes.items())
     pairs = [
-        ("Rows", display.count(dataset.get("rows")) if "rows" in dataset else ""),
+        ("Rows", formatting.count(dataset.get("rows")) if "rows" in dataset else ""),
         ("Problems", problems),
         ("Fingerprint", dataset.get("fingerprint")),
     ]

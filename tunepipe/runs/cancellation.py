@@ -16,8 +16,7 @@ from typing import Any
 from tunepipe.backends.custom import jobs as custom_jobs
 from tunepipe.backends.managed import jobs as tuning_jobs
 from tunepipe.errors import CloudError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.retries import retry
@@ -127,19 +126,19 @@ def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation
 
 def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     """Yield the jobs of a key that the run's project has, each with its state in small letters."""
-    project, region = run.split("/")[1], google_clients.region_of(run)
+    project, region = run.split("/")[1], clients.region_of(run)
     request = {
-        "parent": google_clients.parent(project, region),
+        "parent": clients.parent(project, region),
         "filter": f'labels.{KEY_LABEL}="{key}"',
         "read_mask": pipeline_jobs.LIST_MASK,
     }
-    pipelines = google_clients.pipelines(region)
+    pipelines = clients.pipelines(region)
     for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
         yield str(job.name), pipeline_jobs.state_of(job).lower()
     tunings = _reached(lambda: tuning_jobs.listed(project, region))
     jobs = {str(job.name): job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
     request = {"parent": request["parent"], "filter": request["filter"]}
-    customs = google_clients.jobs(region)
+    customs = clients.jobs(region)
     jobs |= {str(j.name): j for j in _reached(lambda: list(customs.list_custom_jobs(request)))}
     if claimed and claimed not in jobs:
         jobs[claimed] = _reached(lambda: _service(claimed).get(claimed))

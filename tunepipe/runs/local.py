@@ -20,7 +20,7 @@ from types import FrameType
 from typing import IO, Any
 
 from tunepipe import errors, progress
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import write_json
 from tunepipe.runs import kfp_log
@@ -93,7 +93,7 @@ def run_local(
     key = key_of(parameters)
     if not again and (earlier := succeeded(runs_folder, key)):
         return earlier
-    local.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
+    backend.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
     return _start(parameters, key, runs_folder.resolve(), shown or view())
 
 

@@ -9,8 +9,7 @@ from itertools import islice
 from typing import Any
 
 from tunepipe.errors import TunepipeError, UsageError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import launcher, pipeline_jobs
+from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.clients import explained
 from tunepipe.gcp.labels import RUN_ID_LABEL
 from tunepipe.gcp.retries import retry
@@ -132,7 +131,7 @@ def list_runs(project: str, region: str, limit: int) -> list[Any]:
     Raises:
         CloudError: Google refused the question.
     """
-    place = google_clients.parent(project, region)
+    place = clients.parent(project, region)
     request = {
         "parent": place,
         "filter": "labels.tunepipe_backend:*",
@@ -140,10 +139,10 @@ def list_runs(project: str, region: str, limit: int) -> list[Any]:
         "page_size": min(limit, 100),
         "read_mask": pipeline_jobs.LIST_MASK,
     }
-    client = google_clients.pipelines(region)
+    client = clients.pipelines(region)
 
     def newest() -> list[Any]:
-        pages = client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS)
+        pages = client.list_pipeline_jobs(request=request, timeout=clients.CALL_SECONDS)
         return list(islice(pages, limit))
 
     with explained(place):
@@ -186,7 +185,7 @@ def resource_name(run: str, project: str, region: str) -> str:
             fix="name another folder; a run in the cloud goes by its id with --project "
             "and --region, or by its whole name projects/P/locations/R/pipelineJobs/ID",
         )
-    return f"{google_clients.parent(project, region)}/pipelineJobs/{run}"
+    return f"{clients.parent(project, region)}/pipelineJobs/{run}"
 
 
 def _jobs(request: Request) -> pipeline_jobs.PipelineJobs:

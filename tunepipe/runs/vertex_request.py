@@ -21,7 +21,7 @@ from tunepipe.arguments import hint
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
 from tunepipe.packaging.installed import content_hash
@@ -175,7 +175,7 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     told = {**{name: value for name, value in names.items() if value}, **told}
     job_code, told = _with_code(run, told)
     return Request(
-        parent=google_clients.parent(run.project, run.region),
+        parent=clients.parent(run.project, run.region),
         job=_job(run, spec, told, {RUN_LABEL: key}),
         uploads={**uploads, **code.uploads, **job_code},
     )
@@ -212,7 +212,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     job_code, told = _with_code(run, told)
     job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
     uploads = {**code.uploads, **job_code}
-    return Request(google_clients.parent(run.project, run.region), job, uploads)
+    return Request(clients.parent(run.project, run.region), job, uploads)
 
 
 def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -281,10 +281,10 @@ def _check_backend(run: VertexRun) -> None:
     """Refuse at once what the tuning step would refuse after the steps before it."""
     _check_own_options(_options(run))
     if run.backend == "custom":
-        from tunepipe.backends.custom import tuning as custom
+        from tunepipe.backends.custom import tuning
 
         catalog = load_catalog(run.parameters.get("tables"))
-        custom.check_options(_options(run), region=run.region, catalog=catalog)
+        tuning.check_options(_options(run), region=run.region, catalog=catalog)
         return
     if run.backend != "large-model":
         _check_managed(run)

@@ -15,8 +15,7 @@ from typing import Any
 
 from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.runs import cron as times
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
@@ -93,7 +92,7 @@ def find(name: str, project: str, region: str) -> Any | None:
         UsageError: Several have that name.
         CloudError: Google refused.
     """
-    place = google_clients.parent(project, region)
+    place = clients.parent(project, region)
     found = [one for one in _all(place) if one.display_name == name]
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
@@ -115,7 +114,7 @@ def named(name: str, project: str, region: str) -> Any:
     """
     found = find(name, project, region)
     if found is None:
-        place = google_clients.parent(project, region)
+        place = clients.parent(project, region)
         raise UsageError("no such schedule", where=f"{place}: {name}", fix="tunepipe schedule list")
     return found
 
@@ -192,7 +191,7 @@ def listed(project: str, region: str, now: datetime) -> list[Listed]:
     Raises:
         CloudError: Google refused.
     """
-    place = google_clients.parent(project, region)
+    place = clients.parent(project, region)
     found = (shown(one, now) for one in _all(place) if _is_ours(one))
     return sorted(found, key=lambda one: one.name)
 
@@ -248,7 +247,7 @@ def run_now(schedule: Any, now: datetime) -> str:
     """
     request = schedule.create_pipeline_job_request
     name = schedule.display_name
-    client = google_clients.pipelines(google_clients.region_of(schedule.name))
+    client = clients.pipelines(clients.region_of(schedule.name))
     label = f'labels.{SCHEDULE_LABEL}="{name}"'
     with explained(schedule.name):
         jobs = client.list_pipeline_jobs(
@@ -276,7 +275,7 @@ def _all(place: str) -> list[Any]:
 
 
 def _client(name: str) -> Any:
-    return google_clients.schedules(google_clients.region_of(f"{name}/"))
+    return clients.schedules(clients.region_of(f"{name}/"))
 
 
 def _is_ours(schedule: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from tunepipe.errors import DataError
-from tunepipe.splitting import sampling as selection
+from tunepipe.splitting import sampling
 from tunepipe.splitting.disk_column import Column
 from tunepipe.splitting.groups import connect, gather
 from tunepipe.splitting.sampling import SPAN, Room, Units
@@ -37,7 +37,7 @@ def sides(scan: Scan, criteria: Criteria, room: Room) -> Sides:
         DataError: Whole units cannot make an evaluation file that keeps the limits.
     """
     if criteria.plain:
-        return _by_input(scan, selection.threshold(criteria.fraction), room)
+        return _by_input(scan, sampling.threshold(criteria.fraction), room)
     position = scan.given.load()
     if criteria.group:
         position = connect(position, scan.group.load())
@@ -48,15 +48,15 @@ def sides(scan: Scan, criteria: Criteria, room: Room) -> Sides:
 
 
 def _choose(units: Units, criteria: Criteria, room: Room) -> tuple[list[int], int]:
-    share = selection.share(sum(units.rows), criteria.fraction)
+    share = sampling.share(sum(units.rows), criteria.fraction)
     target = room.nearest(share)
     if criteria.time:
-        return selection.latest(units, target, room), share
+        return sampling.latest(units, target, room), share
     if criteria.label:
-        return selection.stratified(units, target, room), share
-    limit = selection.threshold(criteria.fraction)
+        return sampling.stratified(units, target, room), share
+    limit = sampling.threshold(criteria.fraction)
     natural = sum(compress(units.rows, map(limit.__gt__, units.position)))
-    return selection.below(units, limit, room), natural
+    return sampling.below(units, limit, room), natural
 
 
 def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
@@ -87,7 +87,7 @@ def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, l
             position.extend(compress(places, low))
             size.extend(compress(sizes, low))
         units = gather(position, size, array("Q"), array("d"))
-        chosen = selection.below(units, limit, room)
+        chosen = sampling.below(units, limit, room)
         unbroken = chosen == list(range(len(chosen))) and len(chosen) < len(units.position)
         if unbroken and sum(units.rows[i] for i in chosen) >= room.least:
             break
@@ -112,7 +112,7 @@ def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
     rows = sum(units.rows[i] for i in chosen)
     if rows < room.least:
         free = Room(room.least, room.most)
-        with_more_bytes = selection.below(units, 0, free)
+        with_more_bytes = sampling.below(units, 0, free)
         if sum(units.rows[i] for i in with_more_bytes) >= room.least:
             raise DataError(
                 f"an evaluation file of {room.least} rows would be larger than the"

@@ -13,7 +13,7 @@ from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
-from tunepipe.gcp import rest as google_rest
+from tunepipe.gcp import rest
 from tunepipe.stores import storage
 
 OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
@@ -112,8 +112,8 @@ _BUCKET_RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.obje
 
 def credentials(place: Place) -> Iterator[Finding]:
     """Ask for a token, by asking for the project."""
-    who = google_rest.account()
-    project = google_rest.call("GET", f"{_PROJECTS}/{place.project}")
+    who = rest.account()
+    project = rest.call("GET", f"{_PROJECTS}/{place.project}")
     if project.get("state", "ACTIVE") not in ("ACTIVE", "STATE_UNSPECIFIED"):
         fix = f"gcloud projects undelete {place.project}"
         yield of_cloud("credentials", f"the project is {project['state']}", fix)
@@ -125,7 +125,7 @@ def interfaces(place: Place) -> Iterator[Finding]:
     """Look whether the APIs are enabled."""
     names = [f"projects/{place.project}/services/{one}" for one in _INTERFACES]
     url = f"{_USAGE}/v1/projects/{place.project}/services:batchGet"
-    found = google_rest.call("GET", url, names=names)
+    found = rest.call("GET", url, names=names)
     for service in found.get("services", ()):
         name = service["name"].rpartition("/")[2]
         if service.get("state") == "ENABLED":
@@ -168,7 +168,7 @@ def roles(place: Place) -> Iterator[Finding]:
     number = _number(place)
     account = place.service_account or f"{number}-compute@developer.gserviceaccount.com"
     agent = f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
-    policy = google_rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", _POLICY_OPTIONS)
+    policy = rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", _POLICY_OPTIONS)
     tuner = f"service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
     wanted = (
         (agent, ("roles/aiplatform.serviceAgent",)),
@@ -201,8 +201,8 @@ def bucket(place: Place) -> Iterator[Finding]:
     name = storage.parse(place.bucket).bucket
     url = f"https://storage.googleapis.com/storage/v1/b/{name}"
     try:
-        found = google_rest.call("GET", url)
-    except google_rest.RefusedError as error:
+        found = rest.call("GET", url)
+    except rest.RefusedError as error:
         if error.code != 404:
             raise
         yield of_cloud("bucket", f"gs://{name} is not there", _create(name, place))
@@ -215,7 +215,7 @@ def bucket(place: Place) -> Iterator[Finding]:
     else:
         yield Finding("bucket", OK, f"gs://{name} lies in {lies}")
     yield from _bucket_rules(name, found)
-    granted = google_rest.call("GET", f"{url}/iam/testPermissions", permissions=_BUCKET_RIGHTS)
+    granted = rest.call("GET", f"{url}/iam/testPermissions", permissions=_BUCKET_RIGHTS)
     missing = sorted({*_BUCKET_RIGHTS} - {*granted.get("permissions", ())})
     if missing:
         fix = _grant(
@@ -314,12 +314,12 @@ def _wanted_rights(place: Place) -> tuple[str, ...]:
 
 
 def _missing(url: str, wanted: Sequence[str]) -> list[str]:
-    granted = google_rest.call("POST", url, {"permissions": list(wanted)})
+    granted = rest.call("POST", url, {"permissions": list(wanted)})
     return sorted({*wanted} - {*granted.get("permissions", ())})
 
 
 def _number(place: Place) -> str:
-    project = google_rest.call("GET", f"{_PROJECTS}/{place.project}")
+    project = rest.call("GET", f"{_PROJECTS}/{place.project}")
     return str(project["name"]).rpartition("/")[2]
 
 
@@ -334,7 +334,7 @@ def _roles_of(member: str, policy: Any) -> set[str]:
 def _pages(url: str) -> Iterator[Any]:
     query: dict[str, str] = {}
     while True:
-        page = google_rest.call("GET", url, **query)
+        page = rest.call("GET", url, **query)
         yield from page.get("metrics", ())
         if not page.get("nextPageToken"):
             return
@@ -361,7 +361,7 @@ def _limit(metrics: Iterator[Any], name: str, region: str) -> int | None:
 
 
 def _grant(command: str, role: str) -> str:
-    member = google_rest.account() or "user:YOU"
+    member = rest.account() or "user:YOU"
     return f"gcloud {command} --member {shlex.quote(member)} --role {role}"
 
 

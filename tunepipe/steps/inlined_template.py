@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.palm import tuning as palm
+from tunepipe.backends.palm import tuning
 from tunepipe.backends.palm.parameters import template_defaults
 from tunepipe.files import write_json
 from tunepipe.steps.artifacts import Artifact, point_at
@@ -35,7 +35,7 @@ def prepare_step(
     request = TuningRequest(
         train_uri=rows["train"], eval_uri=rows["eval"], options=options, **settings
     )
-    values = template_defaults() | palm.checked(request)
+    values = template_defaults() | tuning.checked(request)
     return tuple(values[name] for name in names)
 
 
@@ -62,7 +62,7 @@ def keep_step(
         region: Where everything runs.
         statistics: What is known of the tuning.
     """
-    base_name = palm.base_model_resource(base_model, project, region)
+    base_name = tuning.base_model_resource(base_model, project, region)
     point_at(model, names[1])
     point_at(base, base_name)
     write_json(asdict(TuningResult(*names, statistics, base=base_name)), report)

@@ -14,7 +14,7 @@ from tunepipe.errors import LimitError, TunepipeError, UsageError
 from tunepipe.evaluation.judge import Bill, Judgement, Price, gemini, judge
 from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import replacing
-from tunepipe.gcp import genai as genai_clients
+from tunepipe.gcp import genai
 from tunepipe.steps.artifacts import Artifact, paths_of
 from tunepipe.stores.storage import work_folder
 
@@ -69,7 +69,7 @@ def judge_on_vertex(
             fix="name the project that pays, and the region that the texts may go to",
         )
     catalog = catalog or load_catalog()
-    client = genai_clients.client(project, location_of(model, region, catalog), _ANSWER_SECONDS)
+    client = genai.client(project, location_of(model, region, catalog), _ANSWER_SECONDS)
     return judge(
         tuned,
         base,

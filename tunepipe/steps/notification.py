@@ -7,8 +7,7 @@ from typing import Protocol
 from tunepipe.errors import TunepipeError
 from tunepipe.notifications import webhook
 from tunepipe.notifications.message import Notice, run_page
-from tunepipe.registry import champions as moves
-from tunepipe.registry import outcomes as outcome
+from tunepipe.registry import champions, outcomes
 from tunepipe.registry.outcomes import Outcome
 
 # What Vertex AI and kfp.local call a run's end.
@@ -57,7 +56,7 @@ def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
     page = run_page(status.pipeline_job_resource_name)
     if state != "succeeded":
         return Notice(run, state, reason=status.error_message or "", page=page)
-    found = outcome.read(registry, run) or Outcome("", "")
+    found = outcomes.read(registry, run) or Outcome("", "")
     return Notice(
         run,
         state,
@@ -70,7 +69,7 @@ def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
 
 
 def _champion(registry: str, run: str) -> str:
-    found = moves.champion(registry)
+    found = champions.champion(registry)
     if found is None:
         return "There is no champion."
     if found.run == run:

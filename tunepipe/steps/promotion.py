@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.errors import CloudError, DataError, UsageError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.registry import champions as moves
-from tunepipe.registry import endpoints as deployments
-from tunepipe.registry import vertex_alias as champion_alias
+from tunepipe.gcp import clients
+from tunepipe.registry import champions, endpoints, vertex_alias
 from tunepipe.stores import storage
 
 
-def lookup_step(registry: str) -> moves.Move | None:
+def lookup_step(registry: str) -> champions.Move | None:
     """Find the model in service, if it still serves: its endpoint may have been deleted by hand.
 
     A run that met that only when it asks the champion would have paid for its tuning by then.
@@ -25,7 +23,7 @@ def lookup_step(registry: str) -> moves.Move | None:
     Args:
         registry: The folder or gs:// prefix; "" knows no champion.
     """
-    found = moves.champion(registry)
+    found = champions.champion(registry)
     if found is None or serves(found.model):
         return found
     print(f"champion {found.version} serves no more: {found.model} is gone; compared without it")
@@ -39,7 +37,7 @@ def first_step(registry: str, champion: str) -> str:
         registry: The folder or gs:// prefix.
         champion: The model in service.
     """
-    first = moves.history(registry)[0].model
+    first = champions.history(registry)[0].model
     return first if first != champion and serves(first) else ""
 
 
@@ -89,15 +87,15 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         )
     if not registry:
         return ""
-    before = moves.champion(registry)
+    before = champions.champion(registry)
     if before and run_id and before.run == run_id:
         # An earlier attempt of this step recorded the move and may not have reached the alias.
-        former = moves.history(registry)[-2:-1]
+        former = champions.history(registry)[-2:-1]
         _move_alias(before.model, former[0].model if former else "")
         return str(before.version)
     require_serving(model)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    move = moves.promote(
+    move = champions.promote(
         registry,
         model,
         run=run_id,
@@ -119,9 +117,9 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
         model: The tuned model's folder or resource name; "" leaves every endpoint as it is.
     """
     said = _read(comparison_path)
-    present = moves.champion(registry)
+    present = champions.champion(registry)
     kept = f"champion {present.version} stays" if present else "there is still no champion"
-    in_service = [move.model for move in moves.history(registry)]
+    in_service = [move.model for move in champions.history(registry)]
     worse = said["verdict"] == "worse" and model not in in_service
     return f"{kept}: {said['reason']}{_discarded(model) if worse else ''}"
 
@@ -129,8 +127,8 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
 def serves(model: str) -> bool:
     """Say whether a model is still there: its endpoint, or its folder on this machine."""
     if "/endpoints/" in model:
-        with google_clients.explained(model):
-            return google_clients.endpoint_exists(model)
+        with clients.explained(model):
+            return clients.endpoint_exists(model)
     elsewhere = model.startswith("projects/") or storage.is_object(model)
     return elsewhere or Path(model).is_dir()
 
@@ -138,14 +136,14 @@ def serves(model: str) -> bool:
 def _move_alias(model: str, former: str) -> None:
     """Let the alias follow the registry; a refusal does not undo a promotion that is recorded."""
     try:
-        champion_alias.move_alias(model, former)
+        vertex_alias.move_alias(model, former)
     except CloudError as error:
         print(f"the alias was not moved: {error}")
 
 
 def _discarded(model: str) -> str:
     try:
-        return " Its endpoint was deleted." if deployments.discard(model) else ""
+        return " Its endpoint was deleted." if endpoints.discard(model) else ""
     except CloudError as error:
         return f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
 

@@ -209,7 +209,7 @@ class _Scan:
             from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
             # Loaded once, for all workers; and they start before there is a thread.
-            from tunepipe.validation import fast_path as proof  # noqa: F401
+            from tunepipe.validation import fast_path  # noqa: F401
 
             self._pool = ProcessPoolExecutor(self._workers)
             self._pool.submit(int)

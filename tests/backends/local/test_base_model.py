@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.backends.local.models import random_model, rows, write_base, write_rows
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 from tunepipe.backends.local.base_model import load_tokenizer
 from tunepipe.errors import UsageError
 
@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 def tune(base, data, out, **options):
     options = {"learning_rate": 1e-2, **options}
     request = TuningRequest(str(base), *data, train_steps=3, batch_size=4, options=options)
-    return local.tune(request, str(out), lambda event: None)
+    return backend.tune(request, str(out), lambda event: None)
 
 
 def with_weights(change):
@@ -131,7 +131,7 @@ def test_what_is_no_whole_model_is_refused_before_anything_runs(base, data, tmp_
     shutil.copytree(base, folder)
     broken(folder)
     with pytest.raises(UsageError, match=f"(?s){message}") as caught:
-        local.check(str(folder), {})
+        backend.check(str(folder), {})
     assert caught.value.fix
     assert str(folder) in caught.value.where
     with pytest.raises(UsageError, match=f"(?s){message}"):  # and by the step on a cluster
@@ -145,7 +145,7 @@ def test_code_of_a_model_is_never_run(base, tmp_path):
     with_config(model_type="own", auto_map=AUTO_MAP)(folder)
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
     with pytest.raises(UsageError):
-        local.check(str(folder), {})
+        backend.check(str(folder), {})
     assert not (tmp_path / "ran").exists()
 
 
@@ -164,7 +164,7 @@ def test_code_of_a_model_is_never_run(base, tmp_path):
 )
 def test_trl_trains_models_of_many_kinds(data, tmp_path, kind, shape):
     base = write_base(tmp_path / "base", kind, **shape)
-    local.check(base, {})
+    backend.check(base, {})
     found = tune(base, data, tmp_path / "out").statistics
     assert found["final_loss"] < found["untrained_loss"]
 
@@ -178,9 +178,9 @@ def test_a_tokenizer_without_pad_or_end_works_where_the_template_ends_answers(
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in settings.items() if k not in keys}))
-    local.check(str(folder), {})
+    backend.check(str(folder), {})
     found = tune(folder, data, tmp_path / "out")
-    (answer,) = local.predict(found.model, [Prompt("a", [{"role": "user", "content": "?"}])])
+    (answer,) = backend.predict(found.model, [Prompt("a", [{"role": "user", "content": "?"}])])
     assert answer.text is not None
 
 
@@ -195,7 +195,7 @@ def test_a_tokenizer_that_ends_nothing_is_refused(base, tmp_path):
         "{% for m in messages %}{{ m.content }}{% endfor %}"
     )
     with pytest.raises(UsageError, match="no token that ends an answer"):
-        local.check(str(folder), {})
+        backend.check(str(folder), {})
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
@@ -208,13 +208,13 @@ def test_tokens_beyond_the_embedding_enlarge_it(base, data, tmp_path, mode):
     found = tune(folder, data, tmp_path / "out", tuning_mode=mode)
     assert f"enlarged to the {len(tokenizer):,} tokens" in found.statistics["note"]
     for model in (str(folder), found.model):
-        (answer,) = local.predict(model, [Prompt("a", [{"role": "user", "content": "?"}])])
+        (answer,) = backend.predict(model, [Prompt("a", [{"role": "user", "content": "?"}])])
         assert answer.text is not None
 
 
 def test_an_adapter_is_a_base_to_go_on_from(base, data, tmp_path):
     first = tune(base, data, tmp_path / "first", lora_rank=4)
-    local.check(first.model, {})
+    backend.check(first.model, {})
     second = tune(first.model, data, tmp_path / "second")
     found = second.statistics
     assert found["untrained_loss"] == pytest.approx(first.statistics["final_loss"], abs=1e-4)
@@ -233,11 +233,11 @@ def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
     four_bit = load_base(str(base), load_tokenizer(str(base)), TuningOptions("qlora"), "cpu")
     four_bit.save_pretrained(tmp_path / "base")
     load_tokenizer(str(base)).save_pretrained(tmp_path / "base")
-    local.check(str(tmp_path / "base"), {})
+    backend.check(str(tmp_path / "base"), {})
     found = tune(tmp_path / "base", data, tmp_path / "out")
     assert found.statistics["final_loss"] < found.statistics["untrained_loss"]
     assert "qlora" in found.statistics["note"]
-    (answer,) = local.predict(found.model, [Prompt("a", [{"role": "user", "content": "?"}])])
+    (answer,) = backend.predict(found.model, [Prompt("a", [{"role": "user", "content": "?"}])])
     assert answer.text is not None
     for options in ({"tuning_mode": "full"}, {"merge": True}):
         with pytest.raises(UsageError, match="neither tuned in full nor merged"):
@@ -254,7 +254,7 @@ def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
 )
 def test_a_wrong_option_is_refused_before_anything_runs(base, options, message):
     with pytest.raises(UsageError) as caught:
-        local.check(str(base), options)
+        backend.check(str(base), options)
     assert message in str(caught.value)
 
 
@@ -266,7 +266,7 @@ def test_the_check_takes_no_weights_into_memory(tmp_path):
     model.save_pretrained(tmp_path)
     load_tokenizer(write_base(tmp_path / "small")).save_pretrained(tmp_path)
     del model
-    local.check(str(tmp_path), {})
+    backend.check(str(tmp_path), {})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    local.check(str(tmp_path), {})
+    backend.check(str(tmp_path), {})
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024

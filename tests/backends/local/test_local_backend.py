@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
 
@@ -47,7 +47,7 @@ def request(data, **changes):
 
 
 def run(request, folder, events=None):
-    return local.tune(request, str(folder), lambda e: events is None or events.append(dict(e)))
+    return backend.tune(request, str(folder), lambda e: events is None or events.append(dict(e)))
 
 
 def weights(folder):
@@ -63,7 +63,7 @@ def asked(path):
 
 def exact_match(model, path):
     prompts, references = asked(path)
-    answers = {answer.id: answer.text for answer in local.predict(model, prompts)}
+    answers = {answer.id: answer.text for answer in backend.predict(model, prompts)}
     right = [answers[p.id] == wanted for p, wanted in zip(prompts, references, strict=True)]
     return sum(right) / len(right)
 
@@ -106,7 +106,7 @@ def test_batched_answers_are_those_of_one_prompt_at_a_time(data, learnt):
     prompts.append(Prompt("longer", [{"role": "user", "content": "red large cup " * 9}]))
 
     def answers(**settings):
-        return {a.id: a.text for a in local.predict(learnt.model, prompts, **settings)}
+        return {a.id: a.text for a in backend.predict(learnt.model, prompts, **settings)}
 
     assert answers(batch_size=16) == answers(batch_size=1)
     assert all(len(text) <= 2 for text in answers(max_output_tokens=1).values())
@@ -149,7 +149,7 @@ def test_one_seed_gives_one_model_and_another_another(data, short, tmp_path):
 KILLED = """
 import sys, time
 from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 
 def tell(event):
     print(event["done"], flush=True)
@@ -193,7 +193,7 @@ def test_checkpoints_go_where_they_are_told_and_belong_to_one_request(data, tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        local.tune(request(data, options=kept), str(tmp_path / "a"), stop)
+        backend.tune(request(data, options=kept), str(tmp_path / "a"), stop)
     assert len(list((tmp_path / "kept").iterdir())) == 1
     other = run(request(data, options=kept, seed=9), tmp_path / "b")
     assert other.statistics["resumed_from_step"] == 0
@@ -254,9 +254,9 @@ def test_rows_without_a_held_out_set_train_too(data, tmp_path):
 def test_nothing_is_printed(data, tmp_path, capfd):
     found = run(request(data, train_steps=2), tmp_path)
     prompts, _ = asked(data[1])
-    list(local.predict(found.model, prompts[:2], max_output_tokens=2))
+    list(backend.predict(found.model, prompts[:2], max_output_tokens=2))
     assert capfd.readouterr() == ("", "")
 
 
 def test_cancelling_a_local_run_is_no_error():
-    assert local.cancel("whatever") is None
+    assert backend.cancel("whatever") is None

@@ -19,9 +19,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
 
 from tests.backends.local.models import random_model, rows, write_base, write_rows
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.local import backend as local
-from tunepipe.backends.local import pretrained as local_lora
-from tunepipe.backends.local import vllm as local_vllm
+from tunepipe.backends.local import backend, pretrained, vllm
 from tunepipe.backends.local.base_model import load_tokenizer
 from tunepipe.backends.local.launching import Machines, machines, process_count
 from tunepipe.backends.local.options import TuningOptions, dtype_of
@@ -52,12 +50,12 @@ def base(tmp_path_factory):
 
 def run(base, data, folder, steps=5, **options):
     request = TuningRequest(base, *data, train_steps=steps, batch_size=8, options=options)
-    return local.tune(request, str(folder), lambda event: None)
+    return backend.tune(request, str(folder), lambda event: None)
 
 
 def answers(model, path, **settings):
     prompts = [Prompt(one.id, one.messages) for one in read_examples(path)]
-    found = local.predict(model, prompts, max_output_tokens=8, **settings)
+    found = backend.predict(model, prompts, max_output_tokens=8, **settings)
     return {answer.id: answer.text for answer in found}
 
 
@@ -111,7 +109,7 @@ def test_qlora_trains_as_lora_does_on_the_rounded_weights(base, data, tmp_path):
     """An evaluation between two steps changes nothing: bitsandbytes packs weights in one."""
     options = {"learning_rate": 1e-2, "evaluate_every": 1}
     options_4 = TuningOptions(tuning_mode="qlora")
-    four_bits = local_lora.load_base(base, load_tokenizer(base), options_4, "cpu")
+    four_bits = pretrained.load_base(base, load_tokenizer(base), options_4, "cpu")
     four_bits.dequantize().save_pretrained(tmp_path / "rounded")
     load_tokenizer(base).save_pretrained(tmp_path / "rounded")
     wanted = run(str(tmp_path / "rounded"), data, tmp_path / "lora", **options)
@@ -138,8 +136,8 @@ def test_in_bfloat16_it_learns_as_in_float32(base, data, adapter, tmp_path):
 def test_a_model_too_large_for_its_bits_is_asked_in_four(base, adapter, data):
     """As base and as adapter; what is rounded answers much as before."""
     for model in (base, adapter.model):
-        small = local_lora.load_tuned(model, "cpu", four_bit=True)
-        whole = local_lora.load_tuned(model, "cpu")
+        small = pretrained.load_tuned(model, "cpu", four_bit=True)
+        whole = pretrained.load_tuned(model, "cpu")
         assert small.get_memory_footprint() < whole.get_memory_footprint()
         torch.testing.assert_close(logits(small), logits(whole), atol=0.2, rtol=0)
         assert answers(model, data[1], four_bit=True).keys() == answers(model, data[1]).keys()
@@ -178,12 +176,12 @@ def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
     from peft import AutoPeftModelForCausalLM
 
     options = TuningOptions(tuning_mode="qlora")
-    model = local_lora.load_base(base, load_tokenizer(base), options, "cpu")
-    model = local_lora.adapt(model, base, options, seed=0)
+    model = pretrained.load_base(base, load_tokenizer(base), options, "cpu")
+    model = pretrained.adapt(model, base, options, seed=0)
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # as if it had learnt
             torch.nn.init.normal_(weight, std=0.1)
-    local_lora.save(model, load_tokenizer(base), tmp_path, merge=True)
+    pretrained.save(model, load_tokenizer(base), tmp_path, merge=True)
     whole = AutoModelForCausalLM.from_pretrained(tmp_path)
     layered = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
     assert not hasattr(whole.config, "quantization_config")
@@ -199,7 +197,7 @@ def test_an_adapter_finds_its_base_from_every_folder(base, data, tmp_path, monke
     shutil.copytree(base, tmp_path / "base")
     monkeypatch.chdir(tmp_path)
     request = TuningRequest("base", *data, train_steps=2, batch_size=8)
-    model = local.tune(request, str(tmp_path / "model"), lambda event: None).model
+    model = backend.tune(request, str(tmp_path / "model"), lambda event: None).model
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert answers(model, data[1])
@@ -210,7 +208,7 @@ def test_adapter_and_merged_model_answer_alike(adapter, merged, data):
 
 
 def test_a_base_model_can_be_asked_as_it_is(base):
-    (answer,) = local.predict(base, [Prompt("a", MESSAGES)], max_output_tokens=2)
+    (answer,) = backend.predict(base, [Prompt("a", MESSAGES)], max_output_tokens=2)
     assert answer.text is not None
 
 
@@ -358,14 +356,14 @@ def test_with_a_folder_nobody_asks_the_network(base, data, tmp_path, monkeypatch
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for name, merge in (("adapter", False), ("merged", True)):
         found = run(base, data, tmp_path / name, steps=1, learning_rate=1e-2, merge=merge)
-        list(local.predict(found.model, [Prompt("a", MESSAGES)], max_output_tokens=1))
+        list(backend.predict(found.model, [Prompt("a", MESSAGES)], max_output_tokens=1))
     assert asked == []
 
 
 @pytest.mark.skipif(bool(find_spec("vllm")), reason="it is installed")
 def test_vllm_that_is_not_installed_is_named(base):
     with pytest.raises(UsageError, match="vLLM is not installed"):
-        list(local.predict(base, [Prompt("a", MESSAGES)], engine="vllm"))
+        list(backend.predict(base, [Prompt("a", MESSAGES)], engine="vllm"))
 
 
 @pytest.mark.skipif(bool(find_spec("bitsandbytes")), reason="it is installed")
@@ -401,9 +399,9 @@ def test_what_vllm_cannot_take_is_left_to_transformers(base, data, tmp_path):
 @needs_vllm
 def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(base):
     known, here = "org/model", "cuda"
-    assert local_vllm.is_worth_its_start(known, 64, here)
+    assert vllm.is_worth_its_start(known, 64, here)
     for name, prompts, device in ((base, 64, here), (known, 63, here), (known, 64, "cuda:1")):
-        assert not local_vllm.is_worth_its_start(name, prompts, device)
+        assert not vllm.is_worth_its_start(name, prompts, device)
 
 
 def preferences(path, count=16):
@@ -434,7 +432,7 @@ def test_preference_rows_are_tuned_by_dpo(base, tmp_path, mode):
 def margin(model, path):
     """How much likelier the answer preferred is than the other, summed over tokens and rows."""
     tokenizer = load_tokenizer(model)
-    loaded = local_lora.load_tuned(model, "cpu")
+    loaded = pretrained.load_tuned(model, "cpu")
     total = 0.0
     for row in encode(tokenizer, read_examples(path), 256):
         for answer, sign in ((row.completion, 1), (row.rejected, -1)):
@@ -455,7 +453,7 @@ def test_preference_rows_cannot_be_packed(base, tmp_path):
 KILLED = """
 import sys, time
 from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 
 def report(event):
     print(event["done"], flush=True)
@@ -496,7 +494,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_unbroken_one(
 def test_one_seed_gives_one_adapter_and_another_another(base, data, adapter, tmp_path):
     same = run(base, data, tmp_path / "same", learning_rate=1e-2)
     request = TuningRequest(base, *data, 5, 8, seed=1, options={"learning_rate": 1e-2})
-    other = local.tune(request, str(tmp_path / "other"), lambda event: None)
+    other = backend.tune(request, str(tmp_path / "other"), lambda event: None)
     found, kept, changed = (
         load_file(f"{one.model}/adapter_model.safetensors") for one in (same, adapter, other)
     )
@@ -534,7 +532,7 @@ def test_a_training_that_fails_is_no_success(base, data, tmp_path, multiplier, m
         options={"tuning_mode": "full", "processes": processes},
     )
     with pytest.raises(DataError, match=message):
-        local.tune(request, str(tmp_path), lambda event: None)
+        backend.tune(request, str(tmp_path), lambda event: None)
     assert not (tmp_path / "tuning.json").exists()
 
 
@@ -546,7 +544,7 @@ def test_an_interrupted_training_of_two_processes_leaves_none(base, data, tmp_pa
     options = {"learning_rate": 1e-2, "processes": 2, "checkpoint_every": 1}
     request = TuningRequest(base, *data, train_steps=300, batch_size=8, options=options)
     with pytest.raises(KeyboardInterrupt):
-        local.tune(request, str(tmp_path), stop)
+        backend.tune(request, str(tmp_path), stop)
     assert [one for one in children() if "tunepipe" in one] == []
 
 

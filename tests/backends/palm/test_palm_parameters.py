@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.backends.palm import parameters as large_model
+from tunepipe.backends.palm import parameters
 from tunepipe.catalog.tables import load
 from tunepipe.errors import LimitError, TunepipeError, UsageError
 from tunepipe.gcp.clients import advice
@@ -20,7 +20,7 @@ LEAST = {
 
 
 def checked(region: str = REGION, **given: object) -> dict[str, object]:
-    return large_model.template_parameters({**LEAST, **given}, region=region)
+    return parameters.template_parameters({**LEAST, **given}, region=region)
 
 
 def test_only_what_differs_is_sent_and_place_and_hardware_always() -> None:
@@ -56,9 +56,9 @@ def test_training_region_is_the_templates(
     for accelerator, expected in zip(("", "TPU", "GPU"), trains, strict=True):
         if expected is None:
             with pytest.raises(LimitError):
-                large_model.training_region(region, location, accelerator)
+                parameters.training_region(region, location, accelerator)
         else:
-            assert large_model.training_region(region, location, accelerator) == expected
+            assert parameters.training_region(region, location, accelerator) == expected
 
 
 def test_whatever_passes_trains_in_the_region_given() -> None:
@@ -72,7 +72,7 @@ def test_whatever_passes_trains_in_the_region_given() -> None:
         passed += 1
         place, kind = str(sent["location"]), str(sent["accelerator_type"])
         assert kind
-        assert large_model.training_region(region, place, kind) == region
+        assert parameters.training_region(region, place, kind) == region
     assert passed == 2 * 2 * 14  # the two training regions, hardware told or not, 13 places and ""
 
 
@@ -164,7 +164,7 @@ VALUES = st.none() | st.booleans() | NUMBERS | st.text(max_size=5) | st.lists(st
 @settings(deadline=None, max_examples=200)
 @given(
     st.dictionaries(
-        st.sampled_from(sorted(large_model.TemplateParameters.__struct_fields__)), VALUES
+        st.sampled_from(sorted(parameters.TemplateParameters.__struct_fields__)), VALUES
     ),
     st.sampled_from(["us-central1", "europe-west4", "us-east1"]),
 )
@@ -172,7 +172,7 @@ def test_anything_is_either_refused_in_our_words_or_sent_rightly(
     given_: dict[str, object], region: str
 ) -> None:
     try:
-        sent = large_model.template_parameters({**LEAST, **given_}, region=region)
+        sent = parameters.template_parameters({**LEAST, **given_}, region=region)
     except TunepipeError:
         return
     assert region in ("us-central1", "europe-west4")
@@ -192,7 +192,7 @@ def test_anything_is_either_refused_in_our_words_or_sent_rightly(
     ],
 )
 def test_the_template_follows_from_the_model(model: str, version: str, ends: str) -> None:
-    uri = large_model.template_uri(model, version)
+    uri = parameters.template_uri(model, version)
     assert uri.endswith(ends)
     assert uri.startswith("https://")
 

@@ -12,8 +12,7 @@ import pytest
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.palm import prediction
-from tunepipe.backends.palm import tuning as large_model
+from tunepipe.backends.palm import prediction, tuning
 from tunepipe.catalog.backends import RequestPacing
 from tunepipe.errors import CloudError, DataError, LimitError, UsageError
 from tunepipe.evaluation.ask import predict_rows
@@ -50,7 +49,7 @@ def request_(
 
 
 def tuned(request: TuningRequest, folder: Any) -> Any:
-    return large_model.tune(request, str(folder), lambda event: None)
+    return tuning.tune(request, str(folder), lambda event: None)
 
 
 def sent(job: str) -> Mapping[str, Any]:
@@ -187,9 +186,9 @@ def test_a_tuned_model_answers_by_endpoint_and_by_model_and_the_base_by_its_name
     result = tuned(request_(cloud), tmp_path)
     assert asked(result.endpoint, "question 3", "question 7") == ["answer 3", "answer 7"]
     assert asked(result.model, "question 3") == ["answer 3"]
-    base = large_model.base_model_resource("text-bison@001", PROJECT, REGION)
+    base = tuning.base_model_resource("text-bison@001", PROJECT, REGION)
     assert asked(base, "question 3") != ["answer 3"]
-    chat = large_model.base_model_resource("chat-bison", PROJECT, REGION)
+    chat = tuning.base_model_resource("chat-bison", PROJECT, REGION)
     assert asked(chat, "hello") == ["I do not know: hello"]
 
 

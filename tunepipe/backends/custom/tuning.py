@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.custom import jobs as custom_jobs
+from tunepipe.backends.custom import jobs
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, split_options
@@ -89,7 +89,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 def cancel(job: str) -> None:
     """Cancel a custom job by its resource name; no error where it has ended already."""
     with clients.explained(job):
-        custom_jobs.cancel(job)
+        jobs.cancel(job)
 
 
 def check_options(options: Mapping[str, Any], *, region: str, catalog: Catalog) -> Machine:
@@ -172,7 +172,7 @@ def _result(
     name: str, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
 ) -> TuningResult:
     with clients.explained(name):
-        job = custom_jobs.get(name)
+        job = jobs.get(name)
     if not storage.exists(f"{folder}/result.json"):
         raise CloudError(
             "the job succeeded and left no result", where=name, fix="read the job's log"

@@ -20,7 +20,7 @@ from typing import Any
 
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.custom.jobs import PROGRESS
-from tunepipe.backends.local import backend as local
+from tunepipe.backends.local import backend
 from tunepipe.backends.local.launching import machines
 from tunepipe.errors import TunepipeError
 from tunepipe.files import write_json
@@ -61,7 +61,7 @@ def _tune(task: Mapping[str, Any], place: Path) -> None:
         print(json.dumps(dict(event)), flush=True)  # the job's log
         write_json(dict(event), place / PROGRESS)
 
-    result = local.tune(request, str(place / MODEL), report)
+    result = backend.tune(request, str(place / MODEL), report)
     if machines().rank == 0:
         write_json(asdict(result), place / RESULT)
 
@@ -71,7 +71,7 @@ def _predict(task: Mapping[str, Any], place: Path) -> None:
     settings = dict(task["settings"])
     if importlib.util.find_spec("vllm"):
         settings.setdefault("engine", "vllm")
-    answers = local.predict(_path(task["model"]), prompts, **settings)
+    answers = backend.predict(_path(task["model"]), prompts, **settings)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
     (place / ANSWERS).write_text("".join(lines), encoding="utf-8")
 

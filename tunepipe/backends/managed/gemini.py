@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.managed import jobs as tuning_jobs
-from tunepipe.backends.managed import tuning as managed_tuning
+from tunepipe.backends.managed import jobs, tuning
 from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
 from tunepipe.errors import CloudError
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.genai import client, place_of, translate_errors
 from tunepipe.progress import Progress
 
@@ -21,7 +20,7 @@ BACKEND = "gemini"
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune a Gemini, or go on from a tuned one; see `managed_tuning.tune`.
+    """Tune a Gemini, or go on from a tuned one; see `tuning.tune`.
 
     Args:
         request: `base_model` is a name such as gemini-3.5-flash, or the resource name of a tuned
@@ -32,13 +31,13 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Returns:
         The tuned model and its endpoint; with the figures of the job, compared with the plan.
     """
-    return managed_tuning.tune(_KIND, request, output_dir, progress)
+    return tuning.tune(_KIND, request, output_dir, progress)
 
 
 def cancel(job: str) -> None:
     """Cancel a tuning job by its resource name; no error where it has ended already."""
     with translate_errors(job):
-        tuning_jobs.cancel(job)
+        jobs.cancel(job)
 
 
 def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
@@ -67,7 +66,7 @@ def _result_exists(job: Any) -> bool:
     A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
     """
     endpoint = job.tuned_model and job.tuned_model.endpoint
-    return not endpoint or google_clients.endpoint_exists(endpoint)
+    return not endpoint or clients.endpoint_exists(endpoint)
 
 
 def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
@@ -120,7 +119,7 @@ def base_model_resource(
     found = (catalog or load_catalog()).find_model(model, BACKEND)
     place = tuned_in(found, region, options)
     served = options.get("base_location") or found.served_in.get(place) or place
-    return f"{google_clients.parent(project, served)}/publishers/google/models/{found.name}"
+    return f"{clients.parent(project, served)}/publishers/google/models/{found.name}"
 
 
 def _endpoint_of(tuned: str) -> str:
@@ -130,7 +129,7 @@ def _endpoint_of(tuned: str) -> str:
     """
     wanted = tuned.partition("/locations/")[2]
     with translate_errors(tuned):
-        for job in tuning_jobs.listed(*place_of(tuned)):
+        for job in jobs.listed(*place_of(tuned)):
             made = job.tuned_model
             name = str(made and made.model).partition("/locations/")[2]
             if made and made.endpoint and wanted in (name, name.partition("@")[0]):

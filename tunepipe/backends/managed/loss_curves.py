@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, region_of
 
 _TENSORBOARD = "backing_tensorboard_resource"
@@ -38,7 +38,7 @@ def curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
 
 def _run_of(experiment: str) -> str:
     """Name the TensorBoard run: the experiment's own run is named after the experiment."""
-    metadata = google_clients.metadata(region_of(experiment))
+    metadata = clients.metadata(region_of(experiment))
     context = metadata.get_context(name=experiment, timeout=CALL_SECONDS)
     board = dict(context.metadata or {}).get(_TENSORBOARD, "")
     store, _, name = experiment.partition("/contexts/")
@@ -52,7 +52,7 @@ def _run_of(experiment: str) -> str:
 
 
 def _scalars(run: str) -> dict[str, list[tuple[int, float]]]:
-    board = google_clients.tensorboards(region_of(run))
+    board = clients.tensorboards(region_of(run))
     found = {}
     for series in board.list_tensorboard_time_series(parent=run, timeout=CALL_SECONDS):
         data = board.read_tensorboard_time_series_data(

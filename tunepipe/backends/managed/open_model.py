@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.managed import jobs as tuning_jobs
-from tunepipe.backends.managed import tuning as managed_tuning
+from tunepipe.backends.managed import jobs, tuning
 from tunepipe.backends.managed.parameters import TuningJob
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog
@@ -27,7 +26,7 @@ _WEIGHTS = "postprocess/node-0/checkpoints/final"
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune an open model; see `managed_tuning.tune`.
+    """Tune an open model; see `tuning.tune`.
 
     Args:
         request: `base_model` is exact and versioned, such as qwen/qwen3@qwen3-4b.
@@ -37,13 +36,13 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Returns:
         The weights' folder on gs://, and the endpoint that the options name, or "".
     """
-    return managed_tuning.tune(_KIND, request, output_dir, progress)
+    return tuning.tune(_KIND, request, output_dir, progress)
 
 
 def cancel(job: str) -> None:
     """Cancel a tuning job by its resource name; no error where it has ended already."""
     with translate_errors(job):
-        tuning_jobs.cancel(job)
+        jobs.cancel(job)
 
 
 def _config(request: TuningRequest) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tunepipe.backends.base import Answer, Prompt
 from tunepipe.data.conversion import openai_request
 from tunepipe.data.parts import kinds_of, read_calls, write_answer
 from tunepipe.errors import UsageError
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 
 _ANSWER_SECONDS = 120.0
 
@@ -37,7 +37,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             where=model,
             fix="deploy the weights from Model Garden, and give --option endpoint=projects/…",
         )
-    with google_clients.explained(model):
+    with clients.explained(model):
         for prompt in prompts:
             yield _ask(model, prompt, settings)
 
@@ -58,7 +58,7 @@ def _ask(endpoint: str, prompt: Prompt, settings: Mapping[str, Any]) -> Answer:
     from google.api_core import exceptions as api
     from google.protobuf import json_format, struct_pb2
 
-    client = google_clients.predictions(google_clients.region_of(endpoint))
+    client = clients.predictions(clients.region_of(endpoint))
     instance = _instance(prompt, settings)
     try:
         response = client.predict(

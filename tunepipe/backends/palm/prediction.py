@@ -9,7 +9,7 @@ from typing import Any
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.palm.parameters import family
 from tunepipe.errors import UsageError
-from tunepipe.gcp import clients as google_clients
+from tunepipe.gcp import clients
 
 _ANSWER_SECONDS = 60.0
 
@@ -37,7 +37,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     tuned_on = str(settings.get("base_model", ""))
     is_chat = settings.get("chat") or "chat" in (_family(model), tuned_on and family(tuned_on))
     write = _turns if is_chat else _text
-    with google_clients.explained(model):
+    with clients.explained(model):
         endpoint = endpoint_of(model)
         for prompt in prompts:
             yield _ask(prompt, endpoint, write(prompt), parameters)
@@ -56,12 +56,12 @@ def endpoint_of(model: str) -> str:
         UsageError: The model is deployed nowhere, or this is no resource name.
     """
     if "/models/" not in model or "/publishers/" in model:
-        google_clients.region_of(model)
+        clients.region_of(model)
         return model
     stem, _, version = model.partition("@")
-    region = google_clients.region_of(model)
+    region = clients.region_of(model)
     place = stem.partition("/models/")[0]
-    for endpoint in google_clients.endpoints(region).list_endpoints(parent=place):
+    for endpoint in clients.endpoints(region).list_endpoints(parent=place):
         for deployed in endpoint.deployed_models:
             name, _, deployed_version = deployed.model.partition("@")
             if name == stem and version in ("", deployed_version):
@@ -83,7 +83,7 @@ def _ask(
     from google.api_core import exceptions as api
     from google.protobuf import json_format, struct_pb2
 
-    client = google_clients.predictions(google_clients.region_of(endpoint))
+    client = clients.predictions(clients.region_of(endpoint))
     try:
         response = client.predict(
             endpoint=endpoint,

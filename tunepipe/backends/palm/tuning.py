@@ -18,8 +18,7 @@ from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm.parameters import family, row_limits, template_parameters, template_uri
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import DataError, UsageError
-from tunepipe.gcp import clients as google_clients
-from tunepipe.gcp import launcher, pipeline_jobs
+from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.pipeline_jobs import PipelineJobs
@@ -60,7 +59,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     """
     polling = JobPolling.from_options(request.options)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
-    parent = google_clients.parent(request.project, request.region)
+    parent = clients.parent(request.project, request.region)
     root = str(request.options.get("pipeline_root") or request.train_uri.rpartition("/")[0])
     waiters = Waiters(root, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
@@ -70,7 +69,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         job = child_job(request, checked(request))
         jobs, waiters = TemplateJobs(job, parent, KEY_LABEL), replace(waiters, key=_key_of(job))
         name = launcher.launch(jobs, resources, polling, progress, waiters)
-    with google_clients.explained(name):
+    with clients.explained(name):
         ended = retry(lambda: pipeline_jobs.get(name), seconds=polling.patience_seconds)
         result = _result(ended, request)
     base = base_model_resource(request.base_model, request.project, request.region)
@@ -121,7 +120,7 @@ def check_options(model: str, options: Mapping[str, Any], *, project: str, regio
 
 def cancel(job: str) -> None:
     """Cancel a child job by its resource name; no error where it has ended already."""
-    with google_clients.explained(job):
+    with clients.explained(job):
         pipeline_jobs.cancel(job)
 
 
@@ -165,7 +164,7 @@ class TemplateJobs(PipelineJobs):
         endpoint = pipeline_jobs.outputs(pipeline_jobs.get(job.name)).get(
             "endpoint_resource_name", ""
         )
-        return not endpoint or google_clients.endpoint_exists(endpoint)
+        return not endpoint or clients.endpoint_exists(endpoint)
 
 
 def _given(request: TuningRequest) -> dict[str, Any]:
@@ -281,4 +280,4 @@ def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
 
 def base_model_resource(model: str, project: str, region: str) -> str:
     """Name a base model so that `predict` needs nothing else to ask it."""
-    return f"{google_clients.parent(project, region)}/publishers/google/models/{model}"
+    return f"{clients.parent(project, region)}/publishers/google/models/{model}"

@@ -123,9 +123,9 @@ def _former(history: list[Move], version: int, place: str) -> Move:
 def _of_cloud(run: str, project: str, region: str) -> tuple[str, str, str, str]:
     """Look a cloud run up: its model, its verdict, its name and its registry."""
     from tunepipe.gcp import pipeline_jobs
-    from tunepipe.runs import vertex as vertex_run
+    from tunepipe.runs import vertex
 
-    found = vertex_run.status(run, project=project, region=region)
+    found = vertex.status(run, project=project, region=region)
     if not found.model:
         raise UsageError("the run has made no model", where=found.name)
     parameters = dict(pipeline_jobs.get(found.name).runtime_config.parameter_values)
@@ -139,7 +139,7 @@ def _of_cloud(run: str, project: str, region: str) -> tuple[str, str, str, str]:
 
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:
     from tunepipe.registry import champions as moves
-    from tunepipe.registry import vertex_alias as champion_alias
+    from tunepipe.registry import vertex_alias
     from tunepipe.steps.promotion import require_serving, user
 
     require_serving(model)
@@ -148,7 +148,7 @@ def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Outp
     made = moves.promote(
         place, model, run=run, verdict=verdict, reason=reason, moved_at=now, moved_by=user()
     )
-    alias = champion_alias.move_alias(made.model, before.model if before else "")
+    alias = vertex_alias.move_alias(made.model, before.model if before else "")
     said: dict[str, Any] = {"registry": place, **asdict(made), "alias": alias}
     out.result(said)
     out.line(f"champion {made.version}: {made.model}", "bold green")

@@ -98,11 +98,10 @@ def _made(folder: Path, output: str) -> dict[str, Any]:
 
 
 def _there(project: str, region: str) -> Iterator[RunCost]:
-    from tunepipe.gcp import clients as google_clients
-    from tunepipe.gcp import pipeline_jobs
+    from tunepipe.gcp import clients, pipeline_jobs
     from tunepipe.gcp.clients import CALL_SECONDS, explained
 
-    place = google_clients.parent(project, region)
+    place = clients.parent(project, region)
     request = {
         "parent": place,
         "filter": "labels.tunepipe_backend:*",
@@ -110,7 +109,7 @@ def _there(project: str, region: str) -> Iterator[RunCost]:
     }
     paid: set[str] = set()
     with explained(place):
-        client = google_clients.pipelines(region)
+        client = clients.pipelines(region)
         for job in list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS)):
             yield _cost(pipeline_jobs.get(job.name), paid)
 

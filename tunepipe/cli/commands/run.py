@@ -416,8 +416,7 @@ def run_here(asked: VertexRun, runs: Path, again: bool) -> LocalRun:
 def _run_there(
     asked: VertexRun, runs: Path, *, again: bool, dry_run: bool, wait: bool, yes: bool, out: Output
 ) -> int:
-    from tunepipe.runs import vertex as vertex_run
-    from tunepipe.runs import vertex_request
+    from tunepipe.runs import vertex, vertex_request
     from tunepipe.runs.progress_display import view
 
     request = vertex_request.prepare(asked, again=again, now=datetime.now(UTC))
@@ -430,19 +429,19 @@ def _run_there(
         contents = {"backend": asked.backend, "plan": plan, "request": request.as_json()}
         _show_dry_run(contents, runs, out)
         return 0
-    name = "" if again else vertex_run.find_earlier(request)
+    name = "" if again else vertex.find_earlier(request)
     if name:
         out.line("an identical run exists; --again starts a new one", "yellow")
     else:
         agree(f"Spend {_price(plan)}?", yes, out)
-        name = vertex_run.submit(request)
+        name = vertex.submit(request)
     out.line(f"{out.styled('run', 'bold')}   {name}")
     out.line(f"{out.styled('page', 'bold')}  {run_page(name)}")
     if not wait:
         out.line(f"follow it: tunepipe status {name} --wait")
         out.result({"run": name, "page": run_page(name), "plan": plan})
         return 0
-    return _ended(vertex_run.follow(name, view()), out)
+    return _ended(vertex.follow(name, view()), out)
 
 
 def _run_on_host(
@@ -488,8 +487,7 @@ def run_there(asked: VertexRun, *, again: bool, wait: bool) -> RunStatus:
         UsageError: `max_cost_usd` is missing.
         LimitError: The estimate is above it.
     """
-    from tunepipe.runs import vertex as vertex_run
-    from tunepipe.runs import vertex_request
+    from tunepipe.runs import vertex, vertex_request
     from tunepipe.runs.progress_display import view
 
     if not asked.parameters["max_cost_usd"]:
@@ -500,9 +498,9 @@ def run_there(asked: VertexRun, *, again: bool, wait: bool) -> RunStatus:
         )
     request = vertex_request.prepare(asked, again=again, now=datetime.now(UTC))
     show_run_plan(dict(asked.parameters), asked.backend, asked.region, Output())
-    name = "" if again else vertex_run.find_earlier(request)
-    name = name or vertex_run.submit(request)
-    return vertex_run.follow(name, view()) if wait else vertex_run.status(name)
+    name = "" if again else vertex.find_earlier(request)
+    name = name or vertex.submit(request)
+    return vertex.follow(name, view()) if wait else vertex.status(name)
 
 
 def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> None:

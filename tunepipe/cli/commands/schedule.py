@@ -167,18 +167,18 @@ def run_now(
     """
     out = Output(json)
     if host := options.kfp_place(kfp_host, kfp):
-        from tunepipe.runs.kfp import schedules as on_host
+        from tunepipe.runs.kfp import schedules
 
         agree(f"Start a run of {name} now?", yes, out)
-        made = on_host.run_now(host, name, datetime.now(UTC))
+        made = schedules.run_now(host, name, datetime.now(UTC))
         out.result({"run": made, "page": host.page(made)})
         out.line(f"{out.styled('run', 'bold')}   {made}")
         return 0
-    from tunepipe.runs import vertex_schedules as schedules
+    from tunepipe.runs import vertex_schedules
 
-    found = schedules.named(name, *_place(project, region))
+    found = vertex_schedules.named(name, *_place(project, region))
     agree(f"Start a run of {name} now?", yes, out)
-    made = schedules.run_now(found, datetime.now(UTC))
+    made = vertex_schedules.run_now(found, datetime.now(UTC))
     out.result({"run": made, "page": run_page(made)})
     out.line(f"{out.styled('run', 'bold')}   {made}")
     out.line(f"{out.styled('page', 'bold')}  {run_page(made)}")
@@ -212,14 +212,13 @@ for _verb, _function, _example in (
 def _apply_there(
     name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
 ) -> int:
-    from tunepipe.runs import vertex_request
-    from tunepipe.runs import vertex_schedules as schedules
+    from tunepipe.runs import vertex_request, vertex_schedules
     from tunepipe.runs.vertex import upload
 
     request = vertex_request.prepare_recurring(asked, name)
-    after = schedules.wanted(name, when, request)
-    present = schedules.find(name, asked.project, asked.region)
-    changes = schedules.differences(present, after)
+    after = vertex_schedules.wanted(name, when, request)
+    present = vertex_schedules.find(name, asked.project, asked.region)
+    changes = vertex_schedules.differences(present, after)
     given = dict(asked.parameters)
     plan = show_run_plan(given, asked.backend, asked.region, out, recurring=True)
     verb = "update" if present else "create"
@@ -227,7 +226,9 @@ def _apply_there(
     if changes and not dry_run:
         agree(f"{verb.capitalize()} the schedule {name}?", yes, out)
         upload(request)
-        present = schedules.update(present, after) if present else schedules.create(after)
+        present = (
+            vertex_schedules.update(present, after) if present else vertex_schedules.create(after)
+        )
     done = f"{verb}d" if changes else "unchanged"
     _show_applied(f"would {verb}" if changes and dry_run else done, present, when, out)
     out.result(
@@ -246,14 +247,14 @@ def _apply_there(
 def _apply_on_host(
     host: KfpHost, name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
 ) -> int:
-    from tunepipe.runs.kfp import schedules as on_host
+    from tunepipe.runs.kfp import schedules
     from tunepipe.runs.kfp.request import prepare
 
     asked = replace(asked, parameters={"series": name, **asked.parameters})
-    wanted = on_host.Recurring(name, when, prepare(asked, host.settings))
+    wanted = schedules.Recurring(name, when, prepare(asked, host.settings))
     if not dry_run:
         agree(f"Apply the recurring run {name} on {host.url}?", yes, out)
-    done, found = on_host.apply(host, wanted, dry_run=dry_run)
+    done, found = schedules.apply(host, wanted, dry_run=dry_run)
     out.result({"schedule": found, "name": name, "action": done, "next_runs": _next_runs(when)})
     out.line(f"{done}: {found or 'nothing was sent'}")
     out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
@@ -287,15 +288,15 @@ def _next_runs(when: Cron) -> list[str]:
 
 
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
-    from tunepipe.runs import os_timers as timers
+    from tunepipe.runs import os_timers
 
     own = {"name", "cron", "zone", "min_new_rows", "kfp_host", "kfp", "dry_run", "yes", "json"}
     given = dict(_given(context, own))
     series = [f"series={name}"]
     if context.params["min_new_rows"]:
         series.append(f"min_new_rows={context.params['min_new_rows']}")
-    command = timers.run_command({**given, "param": [*given.get("param", ()), *series]})
-    lines = timers.lines(name, when, command)
+    command = os_timers.run_command({**given, "param": [*given.get("param", ()), *series]})
+    lines = os_timers.lines(name, when, command)
     out.result({"name": name, "next_runs": _next_runs(when), **lines})
     for text in () if out.as_json else lines.values():
         print(text)
@@ -320,12 +321,12 @@ def _listed(
 ) -> Sequence[Listed | OnHost]:
     now = datetime.now(UTC)
     if host := options.kfp_place(kfp_host, kfp):
-        from tunepipe.runs.kfp import schedules as on_host
+        from tunepipe.runs.kfp import schedules
 
-        return on_host.listed(host, now)
-    from tunepipe.runs import vertex_schedules as schedules
+        return schedules.listed(host, now)
+    from tunepipe.runs import vertex_schedules
 
-    return schedules.listed(*_place(project, region), now)
+    return vertex_schedules.listed(*_place(project, region), now)
 
 
 def _changed(
@@ -333,13 +334,13 @@ def _changed(
 ) -> str:
     """Pause, resume or delete a schedule, wherever it lies; gives its resource name."""
     if host := options.kfp_place(kfp_host, kfp):
-        from tunepipe.runs.kfp import schedules as on_host
+        from tunepipe.runs.kfp import schedules
 
-        return str(getattr(on_host, verb)(host, name))
-    from tunepipe.runs import vertex_schedules as schedules
+        return str(getattr(schedules, verb)(host, name))
+    from tunepipe.runs import vertex_schedules
 
-    found = schedules.named(name, *_place(project, region))
-    getattr(schedules, verb)(found)
+    found = vertex_schedules.named(name, *_place(project, region))
+    getattr(vertex_schedules, verb)(found)
     return str(found.name)
 
 

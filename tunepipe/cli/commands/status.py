@@ -61,10 +61,10 @@ def status(
             found = follow(lambda: kfp_runs.status(host, chosen.name), view())
         return _ended(found, out)
     require("vertex")
-    from tunepipe.runs import vertex as vertex_run
+    from tunepipe.runs import vertex
 
-    found = vertex_run.status(chosen.name)
-    return _ended(vertex_run.follow(found.name, view()) if wait else found, out)
+    found = vertex.status(chosen.name)
+    return _ended(vertex.follow(found.name, view()) if wait else found, out)
 
 
 def cancel(
