@@ -174,6 +174,7 @@ def test_a_caller_identifies_itself(start, said, tmp_path, kind):
         (("--bucket", "folder"), 2, "--bucket"),
         (("--wheelhouse", "wheels", "--image", ""), 2, "--wheelhouse"),
         (("--kfp", "name_space=a"), 2, "--kfp name_space"),
+        (("--param", "work_dir=s3://bucket/work"), 2, "work_dir"),
         (("--param", f"series={'x' * 12_000}"), 3, "series"),
     ],
 )

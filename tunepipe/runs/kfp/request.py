@@ -87,6 +87,12 @@ def _require_reachable(run: VertexRun) -> None:
                 where=f"{name} {uri}".rstrip(),
                 fix="gs://BUCKET/…, s3://BUCKET/… or minio://BUCKET/…",
             )
+    if storage.is_object(str(run.parameters.get("work_dir", ""))):
+        raise UsageError(
+            "the tuner keeps its checkpoints in a folder, not in an object store",
+            where=f"work_dir {run.parameters['work_dir']}",
+            fix='mount a volume: --kfp volume=\'{"claim": "NAME", "folder": "/work"}\'',
+        )
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
 
 
