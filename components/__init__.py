@@ -25,7 +25,7 @@ from tunepipe.components.validation import (
     validate_shard,
 )
 
-# Steps of the package's own pipelines, which carry no code: nobody needs them alone.
+# Steps of the package's own pipelines. They carry no code and are of no use alone.
 STEPS = ("conclude_run", "keep_template_model", "prepare_run", "prepare_template")
 __all__ = [
     "check_cloud",

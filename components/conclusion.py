@@ -1,4 +1,4 @@
-"""The last steps of a run: what follows from the comparison, and who is told."""
+"""The last steps of a run: judge, conclude from the comparison, and notify."""
 
 from kfp.dsl import HTML, Artifact, Input, Markdown, Model, Output, PipelineTaskFinalStatus
 

@@ -46,7 +46,7 @@ def tune_custom(
 
     Returns:
         model: The folder of the tuned model.
-        base: Stands for the model before tuning.
+        base: A placeholder for the model before tuning.
         tuning: What is known of the tuning, as JSON.
         gcp_resources: The custom job, in the form that Google's own components use.
     """

@@ -82,7 +82,7 @@ def judge_models(
         tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         plan: The plan of compute_train_steps; its estimate comes off max_cost_usd first.
-        judge_model: Such as gemini-3.5-flash; empty asks nobody.
+        judge_model: Such as gemini-3.5-flash; empty asks no judge.
         project: The project that pays.
         region: Where the texts may go.
         prompt: A template with $input, $reference, $first and $second; empty takes ours.

@@ -182,7 +182,7 @@ def prepare_template(
         evaluation_interval: Steps between two evaluations.
         enable_early_stopping: Whether tuning stops when it no longer helps.
         enable_checkpoint_selection: true, false or default.
-        default_context: What a chat model is told first.
+        default_context: The context that a chat model gets first.
         tensorboard_resource_id: Where losses are drawn.
         encryption_spec_key_name: The customer-managed key.
         tpu_training_skip_cmek: Whether TPU training goes without the key.

@@ -17,7 +17,7 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> NamedTuple(
         registry: The folder or gs:// prefix of the champions' records; empty knows no champion.
 
     Returns:
-        champion: The model in service, or an artifact that stands for none.
+        champion: The model in service, or an empty artifact if there is none.
         Output: Its version, or empty.
         model: Its name or folder, or empty; the champion of evaluate_*.
     """

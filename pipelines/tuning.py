@@ -278,7 +278,7 @@ def _tune(
     tables: Any,
     **settings: Any,
 ) -> Any:
-    """Add the step that tunes: in the cloud, on this machine, or what stands in for it."""
+    """Add the step that tunes: in the cloud, on this machine, or its stand-in."""
     if instead:
         return instead(step, **settings, **remote)
     row = find_backend(backend)

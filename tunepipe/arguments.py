@@ -38,7 +38,7 @@ def check_range(
 
 
 def check_margin(value: Any, where: str = "margin") -> None:
-    """Refuse a loss to be borne that is no share: 5 would let any loss pass.
+    """Refuse a largest acceptable loss that is not a share: 5 would let any loss pass.
 
     Raises:
         UsageError: It does not lie in 0..1.

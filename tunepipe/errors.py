@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class TunepipeError(ValueError):
-    """Says what was found, where, and how to mend it.
+    """Says what was found, where, and how to fix it.
 
     Args:
         found: What is wrong, in one sentence that quotes no row text and no secret.

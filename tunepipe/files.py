@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
         raise _unwritable(path, error) from error
     binary = "b" in mode
     encoding, newline = (None, None) if binary else ("utf-8", "\n")
-    # A lone surrogate has no UTF-8, and stands in the name of a file that is none; this is how JSON
+    # A lone surrogate has no UTF-8; it occurs in a file name that is not UTF-8. This is how JSON
     # escapes it.
     errors = None if binary else "backslashreplace"
     try:
@@ -130,7 +130,7 @@ _HEADER = re.compile(rb'"?[\w -]+"?(?:[,;\t]"?[\w -]+"?)+')
 
 
 def separator(head: bytes) -> str:
-    """Return what separates the columns; "" where the file is no such table.
+    """Return what separates the columns; "" if the file is not such a table.
 
     Args:
         head: The file's first bytes, without a byte-order mark.

@@ -49,7 +49,7 @@ def printable(text: str) -> str:
     """Return a text that a terminal shows and does not obey.
 
     Control characters are shown by their codes. What follows a line break is indented, so that no
-    part of a name or of a service's message looks like a line of ours.
+    part of a name or of a service's message looks like a line of tunepipe's.
     """
     lines = _OBEYED.sub(_escaped, text).splitlines()
     return "\n    ".join(lines)

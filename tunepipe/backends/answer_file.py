@@ -19,8 +19,8 @@ MEASURED = ("seconds", "input_tokens", "output_tokens")
 class AnswerFile:
     """A file of answers, open for more of them, and what it holds.
 
-    Each answer is on the disk when `add` returns. A question without an answer is not held, and so
-    is asked again by whoever opens the file next.
+    Each answer is on the disk when `add` returns. A question without an answer is not stored, so
+    the next process that opens the file asks it again.
 
     Args:
         file: The open file.

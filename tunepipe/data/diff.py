@@ -1,7 +1,7 @@
 """What changed between two states of a dataset, by rows and not by lines.
 
-A row's content is told by two 64-bit hashes, of its prompt and of the whole, so that the state of a
-dataset can be kept (16 bytes a row) without keeping a row.
+Two 64-bit hashes identify a row's content: of its prompt and of the whole row. So the state of a
+dataset can be kept in 16 bytes per row, without the rows.
 """
 
 from __future__ import annotations

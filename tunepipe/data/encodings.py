@@ -1,4 +1,4 @@
-"""Text encodings: how a file's bytes are told apart, and text that was decoded wrongly."""
+"""Text encodings: detects a file's encoding, and text that was decoded wrongly."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class Source:
         return common_format(self.first_rows()) or ""
 
     def first_rows(self) -> list[Any]:
-        """Decode the first lines; None stands for one that is not JSON."""
+        """Decode the first lines; a line that is not JSON gives None."""
         return [_json(line) for line in _first_lines(self.head) if line.strip()]
 
     def blocks(self, block_bytes: int, encoding: str = "") -> Iterator[Block]:

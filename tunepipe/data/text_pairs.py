@@ -1,4 +1,4 @@
-"""A sound row as two texts, its input and its output: what lengths, repeats and leaks go by."""
+"""A valid row as two texts, input and output: the basis for lengths, duplicates and leaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def view(row: Mapping[str, Any], format: str) -> tuple[str, str]:
     """Return the input and the output of a row that has no error.
 
     Two rows with the same question have the same input, however they are written: a lone
-    question is its own text, and turns that alternate need no roles beside them.
+    question is its own text, and turns that alternate need no roles.
     """
     turns, output = formats.conversation(row, format)
     roles = [turn["role"] for turn in turns]

@@ -69,14 +69,14 @@ def predict_rows(
         backend: Its `predict` is asked.
         model: A folder, a hub id or a resource name.
         rows_path: The held-out rows, in any of the formats.
-        out_path: The predictions file to write (`core.predictions`).
+        out_path: The predictions file to write (`data.predictions`).
         work_dir: The folder of the work file; "" takes that of `out_path`.
         settings: Passed to `predict`.
         pace: How fast; None hands all rows over at once.
         limit: Shared with other models that are asked at the same time; None makes one of `pace`.
         group_by: What the split grouped the rows by; "" for nothing.
         answers: How many answers to ask for to each row, >= 1.
-        progress: Told of `done`, `total`, `unanswered` and `seconds_left`.
+        progress: Receives `done`, `total`, `unanswered` and `seconds_left`.
 
     Raises:
         DataError: A row cannot be read.

@@ -182,7 +182,7 @@ class Sample:
 
 
 def quantile(units: int, confidence: float) -> float:
-    """How far out a statistic of so many units, >= 2, may lie, in standard errors.
+    """Return the critical value of a statistic of N units, >= 2, in standard errors.
 
     Student's t takes care of few units. The level is held 8 % below the nominal one: a statistic
     of right and wrong jumps, and with the plain quantile one-sided errors of up to 0.0255 were

@@ -262,8 +262,8 @@ def judge(
         work_dir: Where replies are kept as they come: what was asked of this model is not asked
             again. "" keeps none.
         humans: What people prefer, by the row's id: "win", "loss" or "tie".
-        agree: Told what is about to be asked, before it is; an error that it raises ends all.
-        progress: Told of `done` and `total` rows.
+        agree: Receives what is about to be asked, before it is; an error that it raises ends all.
+        progress: Receives the `done` and `total` rows.
 
     Raises:
         LimitError: The estimate is above the ceiling, or there is a ceiling and no price.

@@ -654,7 +654,7 @@ def serving(rows: Sequence[Prediction]) -> dict[str, float | None]:
 
 
 def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list[Prediction]:
-    """The other model's answers in the order of ours, each to the same row."""
+    """Return the other model's answers in this model's order, matched by row."""
     by_key = {row.key: row for row in others}
     missing, extra = sum(row.key not in by_key for row in rows), len(by_key) - len(rows)
     if missing or extra:

@@ -127,7 +127,7 @@ def _check_judge(model: Any, prompt: Any, catalog: Catalog) -> None:
     if prompt:
         check_template(prompt)
     if not model or "/" in model:
-        return  # nobody, or a resource's whole name, which only the service knows
+        return  # no model, or a full resource name, which only the service knows
     models = catalog.model_table.models.values()
     gemini = [each.name for each in models if each.backend == "gemini"]
     known = list(dict.fromkeys((*catalog.prices.answers, *gemini)))

@@ -96,7 +96,7 @@ def confidence_of_look(look: int) -> float:
 
 
 def smallest_difference(deviation: float, units: int, confidence: float = CONFIDENCE) -> float:
-    """The smallest true difference that so many units show four times in five.
+    """Return the smallest true difference that N units show with a power of 80 %.
 
     Args:
         deviation: The standard deviation of a unit's difference. For right/wrong results it is at

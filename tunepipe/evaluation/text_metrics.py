@@ -30,7 +30,7 @@ class Overlap:
     Args:
         predicted: How many n-grams the prediction has.
         wanted: How many the reference has.
-        shared: How many they share, each counted as often as it stands in both.
+        shared: How many they share, each counted as often as it occurs in both.
     """
 
     predicted: Ints
@@ -61,7 +61,7 @@ def _lengths(sequences: Sequence[Ints]) -> Ints:
 
 
 def _blocks(sizes: Ints) -> Iterator[tuple[int, int]]:
-    """Runs of rows that together hold about so many symbols that sorting stays in the cache."""
+    """Yield runs of rows that are small enough, in symbols, for sorting to stay in the cache."""
     start, held = 0, 0
     for row, size in enumerate(sizes.tolist()):
         held += size

@@ -17,8 +17,8 @@ _ONE_AT_A_TIME = threading.Lock()
 def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
     """Give the client of a project and a location; hold it for as long as it is used.
 
-    A client that nobody holds closes its connections, also under those who hold its parts. So
-    threads that ask at once have to get the same.
+    A client without references closes its connections, even while its parts are still in use.
+    So threads that ask at once must get the same client.
 
     Args:
         project: A project's id or number.

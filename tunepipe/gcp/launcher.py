@@ -216,7 +216,7 @@ class QuotaError(CloudError):
 
 
 class CancelledError(CloudError):
-    """The step was told to end, or its job was cancelled."""
+    """The step received SIGTERM, or its job was cancelled."""
 
 
 def launch(
@@ -233,7 +233,7 @@ def launch(
         resources: The file that names the job (`gcp_resources`); written before the first poll.
         polling: How patiently to wait.
         progress: Receives each change of the job, and what is waited for.
-        waiting: The runs that share the job. A step that is told to end leaves a job to the
+        waiting: The runs that share the job. A step that receives SIGTERM leaves the job to the
             others.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What people are told of a run's end: the verdict, why, and where to look."""
+"""The message about a run's end: the verdict, its reasons, and links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Posting to a webhook, whose address is a secret: whoever knows it may write there.
+"""Posting to a webhook, whose address is a secret: anyone who knows it can write there.
 
 So the address is never a parameter of a pipeline, where every reader of the project sees it; a
 parameter says where it is kept.
@@ -66,7 +66,7 @@ def read_address(place: str) -> str:
 
 
 def post(address: str, message: Mapping[str, Any]) -> None:
-    """Post a message as JSON, with pauses that grow where nobody takes it.
+    """Post a message as JSON; retry with growing pauses if it is not accepted.
 
     Args:
         address: The webhook's.

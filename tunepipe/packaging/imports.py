@@ -22,7 +22,7 @@ def modules_of(function: Callable[..., object]) -> dict[str, Path]:
         function: A component's body; its imports are absolute, `from tunepipe.data import x`.
 
     Returns:
-        Dotted names, sorted, each with its source file; packages stand for their `__init__.py`.
+        Dotted names, sorted, each with its source file; a package's is its `__init__.py`.
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     found: dict[str, Path] = {}
@@ -47,7 +47,7 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
     """Find the data files that modules name in a string literal, such as "catalog/prices.toml".
 
     Returns:
-        Paths inside the package ("tunepipe/core/prices.toml"), sorted, with the files themselves.
+        Paths inside the package ("tunepipe/catalog/prices.toml"), sorted, with the files.
     """
     found = {}
     for file in modules.values():

@@ -74,7 +74,7 @@ def decide(
         fingerprint: Of the data.
         registry: Where the series is recorded.
         series: The series; "" has no past, so everything is new to it.
-        min_new_rows: Below so many rows that were added or changed there is not.
+        min_new_rows: With fewer added or changed rows there is not.
         format: The rows' format, or auto.
 
     Returns:

@@ -2,8 +2,8 @@
 
 The PaLM template deploys every model to a new endpoint, which may go on costing. A tuning job of
 Gemini leaves an endpoint for each checkpoint that it exports: idle ones cost nothing, but count
-against the project's quota of endpoints. What is removed here was made by a job of ours, and
-serves no champion.
+against the project's quota of endpoints. This module removes only endpoints that a tunepipe job
+made and that serve no champion.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REMOVAL_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Deployment:
-    """An endpoint of ours.
+    """An endpoint that a tunepipe job made.
 
     Args:
         endpoint: Its resource name.
@@ -54,7 +54,7 @@ class Deployment:
 
 
 def of_template(project: str, region: str) -> Iterator[Deployment]:
-    """Find the endpoints that template jobs of ours have made and that still exist.
+    """Find the endpoints that tunepipe's template jobs made and that still exist.
 
     Raises:
         CloudError: Google refused.
@@ -74,7 +74,7 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
 
 
 def discard(endpoint: str) -> bool:
-    """Remove an endpoint of Google's template if a job of ours made it and it serves no champion.
+    """Remove an endpoint of Google's template if a tunepipe job made it and it serves no champion.
 
     Args:
         endpoint: Its resource name; anything else is left alone.

@@ -1,4 +1,4 @@
-"""An evaluation in the Vertex Model Registry, beside the model that it is of.
+"""Imports an evaluation into the Vertex Model Registry, next to its model.
 
 The call is the one that ModelImportEvaluationOp of google-cloud-pipeline-components makes
 (ModelService.ImportModelEvaluation); that component starts a container of its own, reads metrics in
@@ -34,8 +34,8 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
         pipeline_job: The resource name of the pipeline's job; "" where there is none.
 
     Returns:
-        The evaluation's resource name; or in a sentence why there is none: a model's weights on
-        gs:// stand in no registry.
+        The evaluation's resource name, or a sentence that says why there is none: weights on
+        gs:// are in no registry.
 
     Raises:
         CloudError: Google refused.
@@ -84,7 +84,7 @@ def _in_google_terms(
 ) -> tuple[str, dict[str, Any]]:
     """The schema that suits the task, and those of its metrics that we have.
 
-    Ours stand in the metadata, all of them and with their intervals. Google's BLEU counts to 100;
+    All of tunepipe's metrics, with intervals, are in the metadata. Google's BLEU counts to 100;
     rougeLSum is ROUGE-L where an answer is one line.
     """
     if confusion:

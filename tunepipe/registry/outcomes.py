@@ -1,4 +1,4 @@
-"""How a run ended, kept beside the champion's record: `outcomes/RUN.json`."""
+"""How a run ended, kept next to the champion's record: `outcomes/RUN.json`."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def bears_alias(version: str) -> bool:
 
 
 def model_version(resource: str) -> str:
-    """Name the model version that a resource stands for; "" where it stands for none any more.
+    """Return the model version that a resource refers to; "" if that version no longer exists.
 
     Raises:
         CloudError: Google refused.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Controls except tab and newline, lone surrogates and non-characters: none can stand in a page.
+# Controls except tab and newline, lone surrogates and non-characters: a page cannot hold them.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 MISSING = "–"
 _NARROW_SPACE = "\u202f"

@@ -17,7 +17,7 @@ from tunepipe.reporting.formatting import brief, clean, count
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# What every page is made of, beside its own template and page.css; named here so that a component
+# What every page uses besides its own template and page.css. Named here so that a component
 # carries it.
 SHARED = ("page.html.j2", "macros.html.j2")
 
@@ -26,8 +26,8 @@ def render(template: str, **view: Any) -> str:
     """Fill a template of this folder; every value is escaped unless it is Markup.
 
     Args:
-        template: The file's name, such as "report.html.j2". Write it as a literal: whoever packs
-            a module into a component finds its files by these literals.
+        template: The file's name, such as "report.html.j2". Write it as a literal: packaging finds
+            a module's files by these literals.
         **view: What the template names. A name it uses and does not get is an error.
 
     Returns:

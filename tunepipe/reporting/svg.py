@@ -141,7 +141,7 @@ def bar_chart(
     maximum: float = 0.0,
     write: Callable[[float], str] = count,
 ) -> str:
-    """Draw horizontal bars from zero, a group of series beside each label.
+    """Draw horizontal bars from zero, a group of series next to each label.
 
     Args:
         rows: Labels, each with one value a series; intervals are drawn where given.

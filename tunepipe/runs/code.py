@@ -84,7 +84,7 @@ def find_code(
 
 
 def check_code_parameter(code: str) -> str:
-    """Refuse a bare name: whoever owns it on a public index could run what they like.
+    """Refuse a bare name: its owner on a public index could run any code.
 
     Raises:
         UsageError: Names what is missing.

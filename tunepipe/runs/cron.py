@@ -45,7 +45,7 @@ def parse(text: str, zone: str = "") -> Cron:
         zone: The zone where the text names none; "" is UTC.
 
     Raises:
-        UsageError: It is no cron expression, or there is no such zone.
+        UsageError: It is not a cron expression, or the time zone is unknown.
     """
     from croniter import croniter
 

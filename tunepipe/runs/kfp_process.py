@@ -1,7 +1,7 @@
 """One compiled pipeline in one process of its own, run by kfp.local.
 
 kfp.local keeps its settings in a global, prints its log to standard output and leaves tasks behind
-when it is ended; a process of its own, with a group of its own, mends all three.
+when it ends. A separate process in its own group solves all three.
 
     python -m tunepipe.runs.kfp_process PIPELINE.yaml PARAMETERS.json STEPS_FOLDER
 """

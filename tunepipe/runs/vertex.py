@@ -88,7 +88,7 @@ def status(run: str, *, project: str = "", region: str = "") -> RunStatus:
 
     Raises:
         UsageError: An id without a project or a region.
-        CloudError: There is no such run, or Google refused.
+        CloudError: The run does not exist, or Google refused.
     """
     return _patiently(resource_name(run, project, region), _BRIEFLY)
 

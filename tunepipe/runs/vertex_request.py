@@ -68,7 +68,7 @@ class VertexRun:
         encryption_key: The customer-managed key (CMEK); "" for Google's.
         labels: The user's labels.
         display_name: The run's and the tuned model's name; "" for one made from the backend.
-        pipeline: A compiled pipeline's file to run; "" for the backend's own, compiled anew.
+        pipeline: A compiled pipeline's file to run; "" compiles the backend's own again.
         emails: Whom Vertex AI mails how the run ends.
         accelerator: What the steps of the local backend ask a cluster for; "" for none.
         image: The image that the steps run on, which has the package; "" for one that has not.
@@ -185,8 +185,8 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     """Check what a schedule will run, and write its request; nothing is sent.
 
     Args:
-        run: The run; its dataset is read anew each time, so it must lie in Cloud Storage.
-        schedule: The schedule's name; the runs bear it as a label.
+        run: The run; its dataset is read again each time, so it must be in Cloud Storage.
+        schedule: The schedule's name; the runs have it as a label.
 
     Raises:
         UsageError: See `prepare`; or the dataset is a file of this machine.
@@ -355,7 +355,7 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
     names = {path: _SIGNS.sub("_", Path(path).name) for path in storage.list_files(source)}
     if len(set(names.values())) < len(names):
         raise UsageError("two files of the same name", where=source, fix="rename one")
-    # By their names too: beside these, the same rows under other names would count twice.
+    # The key includes the names: the same rows under other names would otherwise count twice.
     told = "\n".join([found.fingerprint, *sorted(names.values())])
     folder = f"{_root(run)}/datasets/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
     uploads = {path: f"{folder}/{name}" for path, name in names.items()}

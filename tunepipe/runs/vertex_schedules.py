@@ -30,7 +30,7 @@ _OURS = (
 
 @dataclass(frozen=True)
 class Change:
-    """What an update does to one fact; None stands for no such fact."""
+    """What an update does to one fact; None means that the fact is absent."""
 
     what: str
     before: Any
@@ -138,7 +138,7 @@ def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
 def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what a schedule says, a fact at a time, by a name with dots.
 
-    A pipeline's steps are told by digests of what they run: their text is long.
+    Digests of what they run describe a pipeline's steps: their text is long.
     """
     request = schedule["create_pipeline_job_request"]
     job = request["pipeline_job"]

@@ -95,7 +95,7 @@ def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, l
 
 
 def _bound(places: Column, wanted: int) -> int:
-    """Find a position that so many rows lie below, by a histogram of the leading 12 bits."""
+    """Find a position with N rows below it, by a histogram of the leading 12 bits."""
     counts = [0] * 4096
     for chunk in places.chunks():
         for place in chunk:

@@ -77,7 +77,7 @@ def distinct(*columns: Column, few: int = 200_000, at_once: int = 1 << 20) -> in
 
     Args:
         columns: Columns of hashes.
-        few: Up to so many values, a set; above, numpy.
+        few: Up to this many values a set is used; above, numpy.
         at_once: Values to hold in memory at a time, beyond the few.
 
     Returns:

@@ -27,7 +27,7 @@ def connect(inputs: array[int], groups: array[int], *, small: int = SMALL) -> ar
     Args:
         inputs: Each row's hash of its input.
         groups: Each row's hash of its group.
-        small: Up to so many rows, dictionaries; above, numpy.
+        small: Up to this many rows dictionaries are used; above, numpy.
 
     Returns:
         A position a row: the smallest group hash of its unit, mixed. Without the mixing a union
@@ -51,7 +51,7 @@ def gather(
         size: Each row's bytes.
         label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
         time: Each row's time, or empty. A unit gets its earliest.
-        small: Up to so many rows, dictionaries; above, numpy.
+        small: Up to this many rows dictionaries are used; above, numpy.
 
     Returns:
         The units, smallest position first.

@@ -18,8 +18,8 @@ class LeakReport:
     Args:
         train_inputs: Different inputs in the training file.
         eval_inputs: Different inputs in the evaluation file.
-        inputs_in_both: Inputs that stand in both; 0 in a valid split.
-        groups_in_both: Groups that stand in both; 0 in a valid split, and without groups.
+        inputs_in_both: Inputs that occur in both; 0 in a valid split.
+        groups_in_both: Groups that occur in both; 0 in a valid split, and without groups.
         rows: Rows of the two files together.
         checksum: Sum of the hashes of all their lines, 16 hex digits: the same for the same lines
             in any order.
@@ -34,7 +34,7 @@ class LeakReport:
 
 
 def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> LeakReport:
-    """Read both files and count what stands in both, in bounded memory.
+    """Read both files and count what occurs in both, in bounded memory.
 
     Args:
         train: The training file.

@@ -135,7 +135,7 @@ def _pattern(text: str, option: str) -> Key:
                 f"{option}: the pattern is not found in the row's input",
                 fix="let it match every input; with `|$` at its end, a row without stands alone",
             )
-        # The empty group: such a row is its own group, told apart from every named one.
+        # The empty group: such a row is its own group, distinct from every named one.
         return f"={match[1]}" if match[1] else f"~{given}"
 
     return read

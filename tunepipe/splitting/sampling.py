@@ -52,11 +52,11 @@ class Room:
     why_bytes: str = "the service takes"
 
     def fits(self, rows: int, size: int) -> bool:
-        """Say whether an evaluation side of so many rows and bytes is allowed."""
+        """Return True if an evaluation side of this many rows and bytes is allowed."""
         return rows <= self.most and size <= self.most_bytes
 
     def nearest(self, rows: int) -> int:
-        """Bring a wish for so many evaluation rows within the limits on rows."""
+        """Clamp the requested number of evaluation rows to the limits on rows."""
         return min(max(rows, self.least), self.most)
 
 
@@ -101,7 +101,7 @@ def below(units: Units, limit: int, room: Room) -> list[int]:
 
 
 def latest(units: Units, target: int, room: Room) -> list[int]:
-    """Choose the latest units, about `target` rows of them; equal times go by position.
+    """Choose the latest units, about `target` rows of them; position decides between equal times.
 
     Returns:
         Indices into `units`, latest first.
@@ -138,7 +138,7 @@ def apportion(totals: Mapping[int, int], seats: int) -> dict[int, int]:
         seats: Rows to give out, at most the sum of `totals`.
 
     Returns:
-        Seats of each label: its exact share rounded down or up. Equal remainders go by key.
+        Seats of each label: its exact share rounded down or up. The key decides equal remainders.
     """
     everything = sum(totals.values())
     given = {label: seats * rows // everything for label, rows in totals.items()}

@@ -40,7 +40,7 @@ class SplitReport:
     Args:
         train_rows: Rows of the training file.
         eval_rows: Rows of the evaluation file.
-        duplicate_rows_kept_together: Rows whose input stands in another row too, less one each.
+        duplicate_rows_kept_together: Rows whose input occurs in another row too, less one each.
         groups: Sets of rows that were kept together: by group, else by input.
         seed: The seed.
         format: The rows' format.

@@ -22,12 +22,12 @@ class Artifact(Protocol):
 
 
 def model_of(artifact: Artifact | None) -> str:
-    """Return the model's folder or resource name; "" if the artifact stands for none."""
+    """Return the model's folder or resource name; "" if the artifact refers to none."""
     return str(artifact.metadata.get(_RESOURCE, artifact.path)) if artifact else ""
 
 
 def point_at(artifact: Artifact, model: str) -> None:
-    """Make an output artifact stand for a model that lies elsewhere, or for none ("")."""
+    """Make an output artifact refer to a model that lies elsewhere, or to none ("")."""
     artifact.metadata[_RESOURCE] = model
 
 

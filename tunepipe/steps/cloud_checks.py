@@ -59,7 +59,7 @@ class Finding:
         check: What was looked at.
         state: ok, problem or unknown.
         found: In one sentence.
-        fix: The command that mends it, or what to do.
+        fix: The command that fixes it, or what to do.
         exit_code: What a run would have ended with.
     """
 
@@ -400,13 +400,13 @@ def check_step(
         root: Where the run's results go, gs://BUCKET/….
         options: Backend-specific options; its service_account and template_version count here.
         tables: Values that replace those of the package's tables.
-        inlined: Whether the template is a part of the pipeline, so that nobody fetches it.
+        inlined: Whether the template is a part of the pipeline, so that it is not fetched.
 
     Returns:
         How many things are sound, and how many our rights do not let us see.
 
     Raises:
-        TunepipeError: The first problem, with the command that mends it.
+        TunepipeError: The first problem, with the command that fixes it.
     """
     catalog = load_catalog(tables)
     place = Place(

@@ -53,8 +53,8 @@ def keep_step(
     """Turn what the template has made into the artifacts that the later steps take.
 
     Args:
-        model: The artifact that will stand for the tuned model's endpoint.
-        base: The artifact that will stand for the model before tuning.
+        model: The artifact that will refer to the tuned model's endpoint.
+        base: The artifact that will refer to the model before tuning.
         report: The JSON file to write.
         names: The resource names of the model and of its endpoint.
         base_model: Such as text-bison@001.

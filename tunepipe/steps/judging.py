@@ -55,7 +55,7 @@ def judge_on_vertex(
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
         work_dir: Where replies are kept.
         humans: What people prefer, by the row's id.
-        agree: Told what is about to be asked.
+        agree: Receives what is about to be asked.
 
     Raises:
         UsageError: No project or no region is named.

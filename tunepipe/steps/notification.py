@@ -23,11 +23,11 @@ class FinalStatus(Protocol):
 
 
 def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str:
-    """Tell people how a run ended. A notice that nobody takes does not fail the run.
+    """Send a notification of how a run ended. A failed notification does not fail the run.
 
     Args:
         status: How the steps ended.
-        place: Where the webhook's address is kept; "" tells nobody.
+        place: Where the webhook's address is kept; "" sends nothing.
         registry: Where the run's outcome is kept.
         run: The run's id.
 

@@ -42,7 +42,7 @@ def first_step(registry: str, champion: str) -> str:
 
 
 def require_serving(model: str) -> None:
-    """Refuse to make a champion of what serves nobody any more.
+    """Refuse to promote a model that no longer serves.
 
     Args:
         model: A folder or a resource name.

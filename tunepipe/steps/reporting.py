@@ -59,7 +59,7 @@ def report_step(
 
 
 def record_step(comparison: str, report: str, registry: str, run: str) -> None:
-    """Record a run's verdict and where its report is, for those who are told how it ended.
+    """Record a run's verdict and where its report is, for the notification at its end.
 
     Args:
         comparison: The JSON of compare_models.

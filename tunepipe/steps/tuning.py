@@ -50,8 +50,8 @@ def tune(
         tuner: The backend's module.
         rows: Where `train` and `eval` are: paths for a tuner that reads them itself, gs:// URIs
             for a service that does.
-        model: Stands for the tuned model afterwards: its own folder, an endpoint, or weights.
-        base: Stands for the model before tuning.
+        model: Refers to the tuned model afterwards: its own folder, an endpoint, or weights.
+        base: Refers to the model before tuning.
         report: The JSON file to write.
         options: The tuner's own options. None and "" are left out, so that a component can pass on
             what was not set.

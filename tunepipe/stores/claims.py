@@ -88,7 +88,7 @@ class Claim:
             self._append(CREATED, job)
 
     def end(self) -> None:
-        """Record that the creation was refused, so that nobody has to wait."""
+        """Record that the creation was refused, so that no other run waits."""
         self._append(ENDED)
 
     def _left_seconds(self, state: str) -> float:
@@ -124,7 +124,7 @@ class Waiters:
     key: str = ""
 
     def add(self) -> None:
-        """Record that the run waits, before there is a job: whoever cancels it finds the key."""
+        """Record, before there is a job, that the run waits: a cancellation finds the key."""
         if self.bucket and self.run:
             storage.write_new(self.run.encode(), self._address(self.run))
 

@@ -51,7 +51,7 @@ class CloudStorage(ObjectStore):
         return data
 
     def put(self, place: ObjectUri, content: bytes | Path, *, must_be_new: bool) -> Stat:
-        """Write an object; generation 0 stands for one that is not there."""
+        """Write an object; generation 0 requires that it does not exist yet."""
         blob, expected = _blob(place), 0 if must_be_new else None
         if isinstance(content, Path):
             blob.upload_from_filename(
@@ -120,7 +120,7 @@ def _client() -> Any:
 
 
 def payer_label() -> dict[str, str]:
-    """Return the label by which a run's steps learn who pays for requests; {} for nobody."""
+    """Return the label that names the project that pays for requests; {} without one."""
     payer = os.environ.get(USER_PROJECT, "")
     return {_PAYER_LABEL: payer} if payer else {}
 

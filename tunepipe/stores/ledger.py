@@ -1,8 +1,8 @@
 """A series of small records, each written once and never changed.
 
-The next record has the next number, and Cloud Storage gives a name to one writer alone. So of two
-processes that go on from the same record one wins, nobody reads half a change, and a bucket whose
-retention policy forbids overwriting takes it all the same.
+The next record has the next number, and Cloud Storage gives a name to one writer only. So if two
+processes continue from the same record, one wins. A reader never sees half a change. A bucket with
+a retention policy, which forbids overwriting, works too.
 """
 
 from __future__ import annotations

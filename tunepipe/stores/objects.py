@@ -152,7 +152,7 @@ class ObjectStore(ABC):
     def matching(self, place: ObjectUri) -> list[str]:
         """Return the URIs of the objects whose names match a glob, sorted."""
         names = self._call(place, lambda: self.names(place))
-        # A name that ends in a slash stands for a folder.
+        # A name that ends in a slash is a folder.
         return sorted(str(replace(place, name=name)) for name in names if not name.endswith("/"))
 
     @abstractmethod

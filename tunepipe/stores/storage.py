@@ -59,7 +59,7 @@ def stat(uri: str) -> Stat:
 
 
 def size_of(uri: str) -> int | None:
-    """Return a file's size in bytes, or None where there is no such file.
+    """Return a file's size in bytes, or None if the file does not exist.
 
     Raises:
         CloudError: The store refused.
@@ -74,7 +74,7 @@ def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
     """Read a file, or the part of it from `start` up to but without `end`, in bytes.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: The file does not exist.
         CloudError: The store refused.
     """
     if end is not None and end <= start:
@@ -93,7 +93,7 @@ def open_reader(uri: str) -> Iterator[BinaryIO]:
         is replaced meanwhile is never read half old, half new.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: The file does not exist.
         CloudError: The store refused.
     """
     with open_file(uri) as file:
@@ -185,7 +185,7 @@ def local_folder(name: str) -> Iterator[str]:
     """Give a folder as a local one: what is below a URI is copied for the while.
 
     Args:
-        name: The URI of a folder; any other name stands for itself.
+        name: The URI of a folder; any other name is yielded unchanged.
 
     Yields:
         The folder's path, or the name.

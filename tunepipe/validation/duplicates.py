@@ -1,4 +1,4 @@
-"""Rows that stand twice, inputs with two outputs, and training rows that stand in other files.
+"""Duplicate rows, inputs with two outputs, and training rows that also occur in other files.
 
 Every line adds two 64-bit hashes, of its input and of its output. Few lines are compared in a
 dictionary. Many go to an unnamed file in sorted runs, and come back one slice of the hashes at a
@@ -48,7 +48,7 @@ class Repeats:
 
     Args:
         limit: How many repeats of each code are listed; the counts are never cut.
-        dictionary_lines: Up to so many lines a dictionary does.
+        dictionary_lines: Up to this many lines a dictionary is used.
         run_lines: Lines in a sorted run, and about as many in a slice.
     """
 
@@ -66,7 +66,7 @@ class Repeats:
     def add(
         self, file: int, first_line: int, inputs: bytes, outputs: bytes, against: bool = False
     ) -> None:
-        """Add the hashes of lines that follow each other; an input of 0 stands for no valid row.
+        """Add the hashes of lines that follow each other; an input of 0 means an invalid row.
 
         Args:
             file: The file's number, from 0.
@@ -139,8 +139,8 @@ def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Found:
 class _Spool:
     """Sorted runs of (input, row, output, weight) in a file without a name, cut by the inputs.
 
-    The weight is the number of rows that one stands for: of rows that are the same altogether
-    only the first few of a run are kept, so that no slice grows with them.
+    The weight is the number of rows that one represents: of identical rows only the first few
+    of a run are kept, so that no slice grows with them.
     """
 
     def __init__(self, run_lines: int, limit: int) -> None:

@@ -158,7 +158,7 @@ class Proof:
         input_characters: The inputs' characters, marks left out.
         output_characters: The outputs' characters.
         ascii_characters: How many of all these are ASCII, of the inputs and of the outputs.
-        repeated_characters: How many of these stand in long runs of one character.
+        repeated_characters: How many of these are in long runs of one character.
         unproved: Index and bytes of every other line.
     """
 
@@ -302,7 +302,7 @@ def prove(block: bytes, rules: Rules) -> Proof:
     weighed = "weight" in rules.message_fields and not rules.convert_to
     if shape is _Messages and weighed and b'"weight"' in block:
         shape = _Weighed
-    # Blank lines are told by a look; there may be very many.
+    # Blank lines take one comparison each; there may be very many.
     full = range(len(lines))
     if b"\n\n" in block or not all(lines):
         full = [n for n in full if lines[n]]  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from tunepipe.validation.problems import Finding, Problem
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-# Returns a file's size in bytes, or None where there is no such file.
+# Returns a file's size in bytes, or None if the file does not exist.
 SizeOf = Callable[[str], int | None]
 
 _ADDRESS = re.compile(rb'"(?:fileUri|file_uri|url)"')

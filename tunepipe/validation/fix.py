@@ -1,7 +1,7 @@
-"""A corrected copy of a dataset: what can be mended without guessing is mended, the rest set apart.
+"""A corrected copy of a dataset: unambiguous problems are fixed, other rows are set apart.
 
-Mended: byte-order marks, blank lines, line ends, exact duplicates, and control characters when
-asked. A row that has an error all the same goes to the rejects, with its reasons.
+Fixed: byte-order marks, blank lines, line ends, exact duplicates, and control characters when
+asked. A row that still has an error goes to the rejects, with its reasons.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def fix(
     opener: Opener = open_local,
     catalog: Catalog | None = None,
 ) -> Fixing:
-    """Write a corrected copy of a dataset, and the rows that cannot be mended beside it.
+    """Write a corrected copy of a dataset, and the rows that cannot be fixed next to it.
 
     A row is written byte for byte unless control characters are taken out of it. It costs about
     100 bytes of memory a row, to know the rows already written.
@@ -102,7 +102,7 @@ def fix(
     Args:
         paths: Files or local globs, one dataset together; the copy is one file.
         out: The corrected copy. It may be the dataset itself: files are replaced when done.
-        rejects: Where the other rows go; "" stands for `rejects_path(out)`. Each line holds
+        rejects: Where the other rows go; "" means `rejects_path(out)`. Each line holds
             `path`, `line`, `problems`, and the line's text as `row`, or as `row_base64` where it
             is not UTF-8. The file is written only where there is a row for it.
         format: One of formats.FORMATS, or "auto".
@@ -140,7 +140,7 @@ def _format(names: list[str], opener: Opener) -> str:
 
 @dataclass
 class _Mender:
-    """Puts each line where it belongs: into the copy, mended, or apart with its reasons."""
+    """Writes each line to the copy, fixed, or to the rejects with its reasons."""
 
     rules: Rules
     control_characters: bool

@@ -63,7 +63,7 @@ def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: Repeats) -> Non
 
 
 def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
-    """Return what a part holds beside its hashes, and where these end."""
+    """Return what a part holds besides its hashes, and where the hashes end."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:

@@ -1,4 +1,4 @@
-"""The words for what can be wrong with a row or a file, and how each is mended."""
+"""The codes of what can be wrong with a row or a file, each with its fix."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Finding:
         code: A key of CODES.
         message: What was found; it quotes no text of the row.
         field: The path of the field, such as "messages[2].content", or "".
-        fix: How to mend it; "" stands for the code's own remedy.
-        level: "error" or "warning"; "" stands for the code's own level.
+        fix: How to fix it; "" means the code's own remedy.
+        level: "error" or "warning"; "" means the code's own level.
     """
 
     code: str
@@ -95,11 +95,11 @@ class Problem:
     path: str = ""
 
     def moved(self, lines: int) -> Problem:
-        """Return the problem so many lines further down."""
+        """Return the problem moved down by a number of lines."""
         return replace(self, line=self.line + lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the problem as the design's object, with the file's path beside it."""
+        """Return the problem as the design's object, with the file's path added."""
         return {
             "line": self.line,
             "code": self.code,

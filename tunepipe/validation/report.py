@@ -13,7 +13,7 @@ from tunepipe.validation.duplicates import Found, Repeat
 from tunepipe.validation.problems import Finding, Problem
 from tunepipe.validation.statistics import Tally
 
-# Of each code so many problems are listed before the rest of the room is filled line by line.
+# This many problems of each code are listed before the remaining room is filled line by line.
 _SHOWN_OF_EACH = 20
 
 _SAME = {

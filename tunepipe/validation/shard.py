@@ -38,7 +38,7 @@ def write_part(
     Args:
         paths: The files, as for `validate`.
         part: The file to write.
-        format: One of formats.FORMATS. "auto" goes by these files alone; parts must agree.
+        format: One of formats.FORMATS. "auto" looks at these files only; parts must agree.
         model: As for `validate`, like the rest. `against` need be given to one part only.
         against: See `validate`.
         max_problems: See `validate`.

@@ -48,7 +48,7 @@ BLOCK_BYTES = 1 << 19
 FAST_FROM_BYTES = 1 << 20
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
-# So many blocks a worker reads at a time.
+# Number of blocks that a worker reads at a time.
 _SPAN_BLOCKS = 4
 # Any model of the local backend has none, and takes every format.
 _NO_LIMITS = "tiny"
@@ -92,9 +92,9 @@ def validate(
 
     Args:
         paths: Files or local globs, one dataset together; "-" is standard input. gzip is read.
-        format: One of formats.FORMATS, or "auto" to go by the first rows.
+        format: One of formats.FORMATS, or "auto" to detect it from the first rows.
         model: The model to tune, for its limits; "" for the format's first model.
-        against: Files of which no row may stand in the dataset: the evaluation rows.
+        against: Files whose rows must not occur in the dataset: the evaluation rows.
         max_problems: How many problems are listed, >= 0; all are counted.
         near_duplicates: Whether rows that say nearly the same are looked for; slow, and it takes
             16 bytes of memory a row.
@@ -185,8 +185,8 @@ def _cores() -> int:
 class _Scan:
     """One pass over the files: parts of them go out to be examined, and come back in order.
 
-    Where there are workers, they read plain local files by themselves, and a thread of ours reads
-    them once more for their fingerprints.
+    Workers, if any, read plain local files themselves. A thread of this process reads them once
+    more for their fingerprints.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class _Scan:
                 self._keep_marks(*place, examined.marks, examined.inputs, examined.outputs)
 
     def read_against(self, sources: Iterable[Source]) -> None:
-        """Keep the hashes of files whose rows may not stand in the dataset, whatever their format.
+        """Keep the hashes of files whose rows must not occur in the dataset, in any format.
 
         Raises:
             UsageError: A file holds no rows at all, or one that cannot be read: a leak would not

@@ -111,7 +111,7 @@ def _prove(
 ) -> tuple[Any, Any, dict[int, str], list[tuple[int, bytes]]]:
     """Return the lines' hashes and texts as far as they are proved, and the lines that are not.
 
-    The texts are left out where nobody asks for near-duplicates.
+    The texts are left out unless near-duplicates are looked for.
     """
     if not task.fast:
         lines = data.removesuffix(b"\n").split(b"\n")

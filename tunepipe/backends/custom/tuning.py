@@ -207,5 +207,5 @@ def job_cost(
 
 
 def base_of(model: str) -> str:
-    """Name what stands for the model before tuning: its task names it."""
+    """Return the placeholder for the model before tuning, which the task names."""
     return f"{model.rpartition('/')[0]}/base"

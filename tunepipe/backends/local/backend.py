@@ -34,7 +34,7 @@ _TINY_RATE = 1.5e-3
 _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
 _PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten times it for LoRA
 _WEIGHT_DECAYS = {"lora": 0.0, "qlora": 0.0, "full": 0.01}
-_SAMPLE = 64  # rows that stand for the training set where nothing is held out
+_SAMPLE = 64  # rows that represent the training set if none are held out
 _TINY_OPTIONS = (
     *("learning_rate", "max_tokens", "evaluate_every", "checkpoint_every"),
     *("checkpoint_dir", "device", "threads"),

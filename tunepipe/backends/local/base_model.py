@@ -64,7 +64,7 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
         what: The parameter that named it.
 
     Raises:
-        UsageError: There is no such folder or hub id, a file is broken, or the hub cannot be
+        UsageError: The folder or hub id does not exist, a file is broken, or the hub cannot be
             reached.
     """
     from safetensors import SafetensorError

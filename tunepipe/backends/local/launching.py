@@ -1,7 +1,7 @@
 """One training in several processes, on one or several machines, through `accelerate launch`.
 
-Nothing of ours stands between: accelerate starts the processes, joins the machines, and shards the
-model where its configuration says so (FSDP, DeepSpeed). Each process runs this module.
+accelerate does this alone: it starts the processes, joins the machines, and shards the model if
+its configuration says so (FSDP, DeepSpeed). Each process runs this module.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tunepipe.errors import LimitError
 
 _GIB = 2**30
 _UNKNOWN = 1 << 62
-# Bytes a parameter: AdamW keeps two float32 moments beside the float32 gradient.
+# Bytes per parameter: AdamW keeps two float32 moments and the float32 gradient.
 _OPTIMIZER_BYTES = 12
 _FOUR_BIT_BYTES = 0.52  # nf4 and its constants, which are quantized too
 # Bytes a token, layer and hidden unit in 16 bits, without the attention matrix, which the fused
@@ -207,7 +207,7 @@ def _smaller(options: TuningOptions, modes: Sequence[str] = MODES) -> Iterator[T
 def _available() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux: nothing to go by, so nothing is refused
+    except OSError:  # not Linux: the limit is unknown, so nothing is refused
         return _UNKNOWN
     kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
     return int(kib) * 1024

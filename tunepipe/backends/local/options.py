@@ -37,7 +37,7 @@ class TuningOptions:
         gradient_checkpointing: Compute activations twice instead of keeping them; where memory asks
             for it, it is done unasked.
         beta: How closely DPO keeps to the model before tuning, > 0; for preference rows alone.
-        early_stopping: Stop after so many evaluations without a better loss, and keep the best
+        early_stopping: Stop after this many evaluations without a better loss, and keep the best
             weights; 0 trains to the end.
         evaluate_every: Steps between evaluations; 0 takes a tenth of the run.
         checkpoint_every: Steps between checkpoints; 0 takes a tenth of the run.

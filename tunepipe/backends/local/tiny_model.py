@@ -33,7 +33,7 @@ def learn_tokenizer(examples: Sequence[Example]) -> Any:
     seldom to learn.
 
     Args:
-        examples: The training rows, as `core.formats.Example`.
+        examples: The training rows, as `data.formats.Example`.
 
     Returns:
         A transformers tokenizer with a chat template.

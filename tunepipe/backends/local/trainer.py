@@ -358,7 +358,7 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
 
 class _Quiet:
-    """What no trainer of ours does: tell its makers of a training, or write a model card."""
+    """Disable the Trainer's usage reports to its makers, and its model card."""
 
     def _send_telemetry(self) -> None:
         pass

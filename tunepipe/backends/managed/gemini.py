@@ -26,7 +26,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         request: `base_model` is a name such as gemini-3.5-flash, or the resource name of a tuned
             model, `projects/P/locations/R/models/M@VERSION`.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Told of each change of the job.
+        progress: Receives each change of the job.
 
     Returns:
         The tuned model and its endpoint; with the figures of the job, compared with the plan.

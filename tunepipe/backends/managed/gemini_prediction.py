@@ -111,7 +111,7 @@ def _request(prompt: Prompt) -> tuple[list[Any], dict[str, Any]]:
     request = _text_request(prompt)
     if kinds_of(prompt.fields):
         request = gemini_request(prompt.fields, prompt.format)
-    # Through JSON, where base64 is read as the bytes that it stands for.
+    # Through JSON, which decodes base64 to bytes.
     contents = [_read(types.Content, content) for content in request["contents"]]
     config: dict[str, Any] = {"automatic_function_calling": {"disable": True}}
     if "systemInstruction" in request:

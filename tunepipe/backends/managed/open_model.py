@@ -31,7 +31,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Args:
         request: `base_model` is exact and versioned, such as qwen/qwen3@qwen3-4b.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Told of each change of the job.
+        progress: Receives each change of the job.
 
     Returns:
         The weights' folder on gs://, and the endpoint that the options name, or "".

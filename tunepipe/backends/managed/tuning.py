@@ -80,12 +80,12 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
 
     Args:
         kind: Which of the two.
-        request: `options` holds those of `parameters.JobOptions`, and of ours: resources_path,
+        request: `options` holds those of `parameters.JobOptions`, and tunepipe's: resources_path,
             again (any text: a new job even where an equal one has succeeded), poll_seconds,
             patience_seconds, first_job_seconds, pause_seconds, lease_seconds, settle_seconds,
             network (the pipeline's).
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Told of each change of the job.
+        progress: Receives each change of the job.
 
     Raises:
         UsageError, LimitError: What the service would refuse.

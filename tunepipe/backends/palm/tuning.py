@@ -42,11 +42,11 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
     Args:
         request: `options` holds the template's own parameters by name, such as location,
-            encryption_spec_key_name or tensorboard_resource_id, and of ours: template_version,
+            encryption_spec_key_name or tensorboard_resource_id, and tunepipe's: template_version,
             pipeline_root (where the rows lie), service_account, network, again (any text: a new
             job even where an equal one has succeeded), resources_path, and those of `JobPolling`.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Told of each change of the job.
+        progress: Receives each change of the job.
 
     Returns:
         The model's and its endpoint's resource names, read from the job's own run.

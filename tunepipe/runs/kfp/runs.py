@@ -138,7 +138,7 @@ def logs(host: KfpHost, run_id: str, step: str = "") -> Iterator[tuple[str, str]
         step: Only the steps whose names contain this.
 
     Raises:
-        UsageError: The host has no such run, or the run has no such step.
+        UsageError: The host does not know the run, or the run does not have the step.
         CloudError: The host refused, or keeps no logs.
     """
     run = _get(host, run_id)

@@ -125,7 +125,7 @@ def _nodes(
 
 
 def _executor_input(component: Mapping[str, Any]) -> str:
-    """Return what a step is told of its ports, with values of common lengths."""
+    """Return the arguments that describe a step's ports, with values of common lengths."""
     ports = {side: component.get(f"{side}Definitions", {}) for side in ("input", "output")}
     artifacts = {
         name: {"artifacts": [{"name": "a" * 40, "uri": "u" * 220, "metadata": {}}]}
