@@ -1,4 +1,4 @@
-"""The steps that tune and ask open models on accelerators of one's own project."""
+"""The steps that tune and ask open models on accelerators in the user's project."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ def tune_custom(
     options: dict = {},  # noqa: B006
     tables: dict = {},  # noqa: B006
 ):
-    """Tune any open model by TRL in a custom job, on GPUs of one's own project.
+    """Tune any open model by TRL in a custom job, on GPUs in the user's project.
 
     Args:
         train: The rows to learn from, on gs://, in any format; preference rows are tuned by DPO.

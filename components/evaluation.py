@@ -85,8 +85,8 @@ def judge_models(
         judge_model: Such as gemini-3.5-flash; empty asks no judge.
         project: The project that pays.
         region: Where the texts may go.
-        prompt: A template with $input, $reference, $first and $second; empty takes ours.
-        max_cost_usd: Above this estimate nothing is asked, which is no failure; 0 sets no limit.
+        prompt: A template with $input, $reference, $first and $second; empty: the default one.
+        max_cost_usd: Above this estimate nothing is asked, and the step succeeds; 0 sets no limit.
         tables: Values that replace those of the package's dated tables.
         work_dir: A folder where replies are kept as they come; a killed step goes on from there
             and pays for no reply twice. Empty keeps none.

@@ -38,7 +38,7 @@ def compute_train_steps(
         train: The rows to learn from, as an artifact of an earlier step.
         backend: large-model, gemini, open-model, custom or local; empty follows from the model.
         model: The model to tune; empty takes the backend's default.
-        region: Where the run is, and the tuning; empty on one's own machine.
+        region: Where the run and the tuning are; empty for a local run.
         epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.
         train_steps: Optimizer steps; 0 takes epochs.
         tokens: Tokens of the rows, by estimate; 0 where unknown.

@@ -29,7 +29,7 @@ def validate_jsonl(
 
     Returns:
         problems: The whole report as JSON, as `tunepipe validate --json` prints it.
-        page: The same for people.
+        page: The same as an HTML page.
         rows: How many rows there are.
         format: The format found.
         tokens: Tokens of all rows, by estimate.
@@ -87,7 +87,7 @@ def merge_validations(
 
     Returns:
         problems: The whole report as JSON, as `tunepipe validate --json` prints it.
-        page: The same for people.
+        page: The same as an HTML page.
         rows: How many rows there are.
         format: The format.
         tokens: Tokens of all rows, by estimate.

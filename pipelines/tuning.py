@@ -29,7 +29,7 @@ def build_tuning_pipeline(
         tune_instead: Composes the tuning from other steps than the backend's own; it takes the
             steps that carry no code and what the backend's step takes; its result has the same
             outputs.
-        emails: Addresses to which Vertex AI mails how a run ends; no other host has that step.
+        emails: Addresses that Vertex AI mails when a run ends; other hosts do not have that step.
 
     Returns:
         A kfp pipeline, to compile or to run.

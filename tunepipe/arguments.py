@@ -15,7 +15,7 @@ SEED_MAX = 2**32 - 1
 def check_range(
     value: Any, where: str, least: float, most: float = math.inf, *, whole: bool = False
 ) -> None:
-    """Refuse what is no number of a range.
+    """Refuse a value that is not a number in a range.
 
     Args:
         value: What was given; a whole number may come as 8.0, as KFP writes it.
@@ -25,7 +25,7 @@ def check_range(
         whole: Whether only whole numbers are.
 
     Raises:
-        UsageError: It is none; the fix names the range.
+        UsageError: It is not; the fix names the range.
     """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     inside = number and least <= value <= most and abs(value) < math.inf

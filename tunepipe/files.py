@@ -77,7 +77,7 @@ def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:
 
 
 def _refuse_device(target: Path) -> None:
-    """Refuse what is no file: moving one into the place of /dev/null would take it from all."""
+    """Refuse what is not a file: a file in the place of /dev/null would take it from all."""
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise OSError(errno.EINVAL, "it is a device or a pipe")
 

@@ -39,7 +39,7 @@ def report(**event: Any) -> None:
 
 
 def line(event: dict[str, Any]) -> str:
-    """Return an event as one line for people: `tune 40/466 loss=1.234`."""
+    """Return an event as one human-readable line: `tune 40/466 loss=1.234`."""
     counted = f"{event['done']}/{event['total']}" if "total" in event else ""
     rest = (f"{k}={_short(v)}" for k, v in event.items() if k not in ("stage", "done", "total"))
     return printable(" ".join(filter(None, (str(event.get("stage", "")), counted, *rest))))

@@ -31,8 +31,8 @@ class TuningRequest:
         seed: Seeds everything random.
         project: Google Cloud project; "" locally.
         region: Where everything runs; "" locally.
-        display_name: The tuned model's name for people.
-        labels: Labels for the remote job, among them the one by which it is found again.
+        display_name: The tuned model's display name.
+        labels: Labels for the remote job, including the one that finds the job again.
         options: What one backend alone understands, such as {"lora_rank": 16}.
         catalog: The dated tables.
     """
@@ -58,10 +58,10 @@ class TuningResult:
 
     Args:
         model: A folder, or the resource name of the tuned model.
-        endpoint: The resource name of its endpoint, or "" where there is none.
+        endpoint: The resource name of its endpoint, or "" if there is none.
         statistics: Plain numbers and short texts for the report: steps done, losses, tokens.
         cost_usd: What it cost, as far as the backend can say; None where it cannot.
-        base: The model before tuning, as `predict` takes it; "" where none can be asked.
+        base: The model before tuning, as `predict` takes it; "" if none can be asked.
     """
 
     model: str

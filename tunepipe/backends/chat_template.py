@@ -119,7 +119,7 @@ def _rendered(tokenizer: Any, messages: Messages, answer: str) -> str:
 
 
 def _marks(tokenizer: Any, text: str) -> list[int]:
-    """Return the tokens in a text that are no piece of language: only such a one ends an answer."""
+    """Return a text's control tokens, which are not language: only such a token ends an answer."""
     return [token for token in _ids(tokenizer, text) if token in tokenizer.added_tokens_decoder]
 
 

@@ -64,7 +64,7 @@ def age_warnings(
         days: Facts of up to this age are taken without a warning.
 
     Returns:
-        Sentences for people.
+        Human-readable sentences.
     """
     if model.backend == "local":
         return ()

@@ -193,7 +193,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         raise self._unknown_model(name)
 
     def _unknown_model(self, name: str) -> UsageError:
-        # A retired model of a service that goes on is no remedy; PaLM has no other models.
+        # A retired model of a service that continues does not help; PaLM has no other models.
         names = [
             each.name
             for each in self.model_table.models.values()

@@ -61,7 +61,7 @@ def tokens_per_character(model: Model, tuning_mode: str = "") -> float:
 
 
 def is_retired(model: Model, today: date) -> bool:
-    """Say whether new tuning jobs on the model are refused on that day."""
+    """Return True if new tuning jobs on the model are refused on that day."""
     return not model.tunable or _reached(model.tunable_until, today)
 
 
@@ -70,10 +70,10 @@ def lifecycle_warnings(model: Model, today: date) -> list[str]:
 
     Args:
         model: The model.
-        today: The day to compare with; the caller's clock, not ours.
+        today: The day to compare with; the caller's clock, not this module's.
 
     Returns:
-        Sentences for people; empty where there is nothing to say.
+        Human-readable sentences; empty where there is nothing to say.
     """
     found = []
     if not model.tunable:

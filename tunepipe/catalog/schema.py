@@ -40,20 +40,20 @@ class Model(Row, frozen=True, kw_only=True):
         regions: Where it can be tuned; ("local",) on this machine.
         takes: What it takes besides text: image, audio, video, document, tools, code.
         batch_size: Examples a step, one number or one for each region.
-        batch_size_assumed: Whether the service hides its batch size and ours is a guess.
+        batch_size_assumed: Whether the service hides its batch size and this one is a guess.
         default_steps: Training steps where none are given, or 0.
         default_epochs: Epochs where none are given, or 0.
         sequence_tokens: Tokens of a packed sequence, of which a batch has batch_size; 0 where a
             batch is made of rows.
-        recommended_steps_min: Fewer steps than this hardly change a model; 0 is no advice.
-        recommended_steps_max: More steps than this are advised against; 0 is no advice.
+        recommended_steps_min: Fewer steps than this hardly change a model; 0 for no advice.
+        recommended_steps_max: More steps than this are advised against; 0 for no advice.
         whole_epochs: Whether the service takes whole epochs only.
         served_in: The multi-region that serves the tuned model, for each tuning region.
         tunable: Whether it could ever be tuned.
         tunable_since: First day, ISO; "" where not known.
-        tunable_until: First day on which new tuning jobs are refused, ISO; "" where none is set.
+        tunable_until: First day on which new tuning jobs are refused, ISO; "" if none is set.
         new_projects_until: First day on which projects that did not use it before are refused.
-        served_until: First day on which it no longer answers, ISO; "" where none is set.
+        served_until: First day on which it no longer answers, ISO; "" if none is set.
         retires_not_before: Earliest day of its end that Google names, ISO, or "".
         successor: The model to use in its place, or "".
         note: What else a user should know.

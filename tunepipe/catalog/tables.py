@@ -30,7 +30,7 @@ def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
     Args:
         file: The path inside the package, such as "catalog/prices.toml". Write it as a literal:
             the packaging of components finds data files by these literals.
-        overrides: Values that replace ours, nested as the file is; None changes nothing.
+        overrides: Values that replace the package's, nested as the file is; None changes nothing.
 
     Returns:
         A fresh mapping; changing it changes nothing else.

@@ -44,7 +44,7 @@ Verbs = Mapping[str, "Collection[str] | Verbs"]
 
 
 def read() -> Table:
-    """Read tunepipe.toml; empty where there is none.
+    """Read tunepipe.toml; empty if there is none.
 
     Raises:
         UsageError: It cannot be read, or TUNEPIPE_CONFIG names no file.

@@ -1,4 +1,4 @@
-"""A model as judge, asked from the command: what it costs is said first, and agreed to."""
+"""A model as judge, asked from the command line: it shows the cost first and asks for consent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JudgeOptions:
         model: Such as gemini-3.5-flash; "" for no judge.
         project: The project that pays.
         region: Where the texts may go.
-        prompt: A file with the template; "" for ours.
+        prompt: A file with the template; "" for the package's own.
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
         catalog: The dated tables.
         work_dir: Where replies are kept.
@@ -78,7 +78,7 @@ def judged(
     *,
     out: Output,
 ) -> Judgement | None:
-    """Let the judge compare two models; None without a judge.
+    """Compare two models by the judge; None without a judge.
 
     Args:
         tuned: The predictions that are scored.

@@ -1,4 +1,4 @@
-"""What a verb prints: one JSON object for programs, lines and tables for people.
+"""What a command prints: one JSON object, or human-readable lines and tables.
 
 Programs read standard output, people standard error; with --json nothing but the object is printed.
 The tables are laid out here and not by rich, whose import alone would take a third of the
@@ -33,8 +33,8 @@ class Output:
     """Where a verb prints.
 
     Args:
-        as_json: Print the result as one JSON object and no line for people.
-        stream: Where lines for people go; by default standard error.
+        as_json: Print the result as one JSON object and no human-readable line.
+        stream: Where human-readable lines go; by default standard error.
     """
 
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
@@ -48,7 +48,7 @@ class Output:
             print_json(value)
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Print one line for people; a stream that takes nothing stops nothing.
+        """Print one human-readable line; a stream that takes nothing stops nothing.
 
         File names, rows and services' messages are in it, so a terminal gets no control character
         but the styles.
@@ -64,7 +64,7 @@ class Output:
         return "".join(text + style for text, style in zip(texts, [*kept, ""], strict=True))
 
     def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
-        """Print rows of cells for people, in columns as wide as their widest cell.
+        """Print rows of cells as a human-readable table, each column as wide as its widest cell.
 
         Args:
             rows: The cells; every row has as many.
@@ -80,7 +80,7 @@ class Output:
             self.line("  " + "  ".join(padded).rstrip())
 
     def warnings(self, texts: Iterable[str]) -> None:
-        """Print warnings for people."""
+        """Print human-readable warnings."""
         for text in texts:
             self.line(f"{self.styled('warning', 'yellow')}: {text}")
 
@@ -142,7 +142,7 @@ def not_written(error: OSError) -> UsageError:
 
 
 def print_error(error: TunepipeError, *, as_json: bool) -> None:
-    """Print an error, for programs or for people."""
+    """Print an error, as JSON or human-readable."""
     if as_json:
         fields = {"found": error.found, "where": error.where, "fix": error.fix}
         print_json({"error": fields | {"exit_code": error.exit_code}})

@@ -48,7 +48,7 @@ def write_score_report(
         found: The scores.
         tuned: The predictions that were scored.
         base: The baseline's, or None.
-        path: Where to; .html and .md are for people, .json holds all figures.
+        path: Where to; .html and .md are human-readable, .json holds all figures.
         extra: What else the report shows: `judge`, or nothing.
     """
     if suffix_of(path) == ".json":
@@ -72,7 +72,7 @@ def write_validation_report(found: Report, path: str) -> None:
 
     Args:
         found: The report.
-        path: Where to; .html is for people, .sarif for GitHub and editors, .json for programs.
+        path: Where to; .html for reading, .sarif for GitHub and editors, .json for programs.
     """
     suffix = suffix_of(path, VALIDATION)
     if suffix == ".html":

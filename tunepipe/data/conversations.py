@@ -2,7 +2,7 @@
 
 In between a turn holds parts in Gemini's shape: text, a function call, its response, a file by URI
 or inline. What a conversation cannot hold, or a format has no place for, is refused with its
-reason, so that nothing is flattened or dropped unsaid.
+reason, so that nothing is flattened or dropped silently.
 """
 
 from __future__ import annotations

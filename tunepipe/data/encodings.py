@@ -55,7 +55,7 @@ def guess_encoding(data: bytes) -> str:
     """Name the encoding of a text's bytes.
 
     Args:
-        data: The bytes, or the first of them: a character that is cut off at the end is no error.
+        data: The bytes, or the first of them: a character cut off at the end is not an error.
 
     Returns:
         A codec's name; "" where no encoding that is known here fits.
@@ -92,7 +92,7 @@ def describe_not_utf8(line: bytes, error: UnicodeDecodeError) -> tuple[str, str]
 
 
 def find_mojibake(text: str) -> str:
-    """Return the encoding by which UTF-8 text was read by mistake, or "" where none was."""
+    """Return the encoding that misread UTF-8 text, or "" if the text was read correctly."""
     found = _MOJIBAKE.search(text)
     if not found:
         return ""

@@ -49,7 +49,7 @@ class Example:
     """One training row, whatever its format.
 
     Args:
-        line: Its line in the file, counted from 1; 0 where there is no file.
+        line: Its line in the file, counted from 1; 0 if there is no file.
         id: 16 hex digits made from the prompt and the reference; "-2", "-3"... follow on repeats.
         messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
         reference: The answer wanted: the last assistant turn.

@@ -1,4 +1,4 @@
-"""Gemini's own types, by which rows are checked: validation names every fault, conversion stops."""
+"""Checks rows by Gemini's own types: validation names every error, conversion stops at one."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def read(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
 
     Raises:
         DataError: A message says what a turn cannot hold.
-        KeyError, TypeError, ValueError: These are no messages.
+        KeyError, TypeError, ValueError: These are not messages.
     """
     turns: list[Turn] = []
     open_calls: dict[str, str] = {}
@@ -249,7 +249,7 @@ def read_declarations(row: Mapping[str, Any], is_gemini: bool) -> tuple[list[Sch
         make a schema stricter or order it.
 
     Raises:
-        DataError: A tool is no function, or a schema says what the other side has no word for.
+        DataError: A tool is not a function, or a schema has what the other format cannot express.
     """
     left_out: set[str] = set()
     declared = row.get("functions", []), row.get("tools", [])
@@ -270,7 +270,7 @@ def read_declarations(row: Mapping[str, Any], is_gemini: bool) -> tuple[list[Sch
 
 
 def as_openai(functions: Sequence[Schema]) -> dict[str, Any]:
-    """Write declarations as a row of messages has them; nothing where there is none."""
+    """Write declarations as a row of messages has them; nothing if there is none."""
     tools = [
         {"type": "function", "function": _cased(function, str.lower)} for function in functions
     ]
@@ -278,7 +278,7 @@ def as_openai(functions: Sequence[Schema]) -> dict[str, Any]:
 
 
 def as_gemini(functions: Sequence[Schema]) -> dict[str, Any]:
-    """Write declarations as a Gemini row has them; nothing where there is none."""
+    """Write declarations as a Gemini row has them; nothing if there is none."""
     return {"tools": [{"functionDeclarations": list(functions)}]} if functions else {}
 
 

@@ -36,7 +36,7 @@ class Prediction:
 
     Args:
         id: The row's identity, the same in the files of all models that are compared.
-        input: The prompt as one text, for people to read.
+        input: The prompt as one human-readable text.
         reference: The right answer.
         prediction: The model's answer; None if it gave none. An empty text is an answer.
         error: Why there is no answer; "" if there is one.

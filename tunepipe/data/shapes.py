@@ -43,8 +43,8 @@ class Shape:
 
     Args:
         name: What people call it.
-        fields: The fields by which it is recognized.
-        format: The format that its rows become; "" where they can become none.
+        fields: The fields that identify it.
+        format: The format that its rows become; "" if there is none.
         read: Makes a row of that format, and names the fields it has used.
     """
 

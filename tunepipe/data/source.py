@@ -354,7 +354,7 @@ def _kind_of_text(head: bytes) -> FileKind:
 
 
 def _all_in(encoding: str, lines: list[bytes]) -> bool:
-    """Say whether no line with more than ASCII is UTF-8: one broken row says nothing of a file."""
+    """Return True if no non-ASCII line is UTF-8: one broken row says nothing about a file."""
     if encoding in ("", "utf-8"):
         return False
     for line in lines[:-1] if len(lines) > 1 else lines:

@@ -9,7 +9,7 @@ from typing import Any
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data import formats
 
-# Controls that no sound text holds: they part the turns of an input, and a leading system turn.
+# Controls that no valid text holds: they separate an input's turns, and a leading system turn.
 REPEATED_AFTER = 15
 _RUNS = re.compile(r"([\x00-\x7f])\1{15}\1*+")
 

@@ -35,7 +35,7 @@ def just_text(role: str, value: Any) -> Turn:
     """Make a turn of one text.
 
     Raises:
-        TypeError: The value is no text.
+        TypeError: The value is not a text.
     """
     return Turn(role, ({"text": text(value)},))
 
@@ -52,7 +52,7 @@ def text_of(turn: Turn) -> str:
 
 
 def is_blank(value: str) -> bool:
-    """Say whether a text shows nothing: only spaces and characters without width."""
+    """Return True if a text shows nothing: only spaces and characters without width."""
     return not value.strip() or not _UNSEEN.sub("", value).strip()
 
 
@@ -60,7 +60,7 @@ def text(value: Any) -> str:
     """Give a text as it is.
 
     Raises:
-        TypeError: The value is none.
+        TypeError: The value is not a text.
     """
     if not isinstance(value, str):
         raise TypeError("not a text")
@@ -71,7 +71,7 @@ def words(value: Any) -> str:
     """Return a text that says something.
 
     Raises:
-        TypeError, ValueError: The value is no text, or blank.
+        TypeError, ValueError: The value is not a text, or blank.
     """
     if is_blank(text(value)):
         raise ValueError("a blank text")

@@ -259,7 +259,7 @@ def _answer_id(example: Example, number: int) -> str:
 def _prediction(example: Example, number: int, work: AnswerFile, group: Key | None) -> Prediction:
     name = _answer_id(example, number)
     answer = work.answered.get(name) or Answer(name, None, work.errors.get(name, "no answer"))
-    # The input is for people: files are named in it, and listed for the report.
+    # The input is human-readable: it names the files, which are listed for the report.
     media = media_of(example.fields)
     question = readable_prompt(input_text(example)) if media else input_text(example)
     return Prediction(

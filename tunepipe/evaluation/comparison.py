@@ -303,11 +303,11 @@ class Gate:
 
     Args:
         base: Tuned against the base model; it must be better.
-        champion: Tuned against the model in service; None where there is none. Without a margin it
+        champion: Tuned against the model in service; None if there is none. Without a margin it
             must be better. With one a loss of more than the margin must be ruled out.
         first: Tuned against the first champion, with the same margin, so that small losses do not
-            add up over many promotions; None where there is none, or it is the champion.
-        guard: Tuned against base on prompts that must not get worse; None where there are none.
+            add up over many promotions; None if there is none, or it is the champion.
+        guard: Tuned against base on prompts that must not get worse; None if there are none.
             No answer may be missing. With a margin a larger loss must be ruled out; without one
             no loss may be shown.
         slices: Names of declared slices in which a loss is shown.

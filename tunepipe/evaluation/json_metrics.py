@@ -86,7 +86,7 @@ def _holds(answer: Object | None, name: str, value: Any) -> bool:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal; true and false are no numbers."""
+    """Return True if two JSON values are equal; true and false are not numbers."""
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):

@@ -51,7 +51,7 @@ class Judged:
 
     Args:
         id: The row.
-        outcome: "win" (for the tuned model), "loss", "tie", or None where there is none.
+        outcome: "win" (for the tuned model), "loss", "tie", or None if there is none.
         disagreed: Whether the two orders gave different answers, which is a tie.
         error: Why there is no outcome: a model's missing answer, or the judge's.
         asked: Whether the judge was asked: not where the answers are the same or one is missing.
@@ -245,7 +245,7 @@ def judge(
     agree: Callable[[Bill], None] = lambda bill: None,
     progress: Progress = lambda event: None,
 ) -> Judgement:
-    """Let a model judge each row in both orders.
+    """Ask a model to judge each row in both orders.
 
     Rows with the same answer are a tie unasked; rows that a model did not answer, or whose judge
     failed or replied something else, are left out and counted.
@@ -267,7 +267,7 @@ def judge(
 
     Raises:
         LimitError: The estimate is above the ceiling, or there is a ceiling and no price.
-        UsageError: The two do not hold the same rows, or the template is none.
+        UsageError: The two do not hold the same rows, or the template is not valid.
         CloudError: The judge failed on every row that it was asked, or more than a tenth of its
             replies cannot be read.
     """
@@ -503,7 +503,7 @@ def read_preferences(path: str) -> dict[str, str]:
         "win", "loss" or "tie" by the row's id.
 
     Raises:
-        UsageError: The file cannot be read, or a line is none; it names the line.
+        UsageError: The file cannot be read, or a line is not valid; it names the line.
     """
     outcomes = {"tuned": WIN, "base": LOSS, "tie": TIE}
     preferences = {}

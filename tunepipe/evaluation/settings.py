@@ -80,7 +80,7 @@ def check_settings(
 
 
 def _check_scoring(scoring: Any, metric: str) -> None:
-    """Refuse settings of the comparison that mean nothing, and a broken metric of one's own."""
+    """Refuse meaningless settings of the comparison, and a broken custom metric."""
     if not isinstance(scoring, Mapping):
         raise UsageError("must be a mapping", where="scoring", fix='such as {"missing": "wrong"}')
     for name in scoring:

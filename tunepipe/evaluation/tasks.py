@@ -162,7 +162,7 @@ def object_of(text: str) -> Object:
 
 
 def parse(text: str) -> Object | None:
-    """Read a text as a JSON object; None if it is none, or nested more than 64 deep."""
+    """Read a text as a JSON object; None if it is not one, or nested more than 64 deep."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -123,7 +123,7 @@ def characters(text: str) -> Ints:
 
 
 class Vocabulary(dict[str, int]):
-    """Numbers tokens in the order in which they first come."""
+    """Numbers tokens by their first occurrence."""
 
     def __missing__(self, token: str) -> int:
         self[token] = number = len(self)

@@ -1,4 +1,4 @@
-"""Labels of a paid job: the one by which it is found again, and those of the run it belongs to."""
+"""Labels of a paid job: the one that finds it again, and those of its run."""
 
 from __future__ import annotations
 

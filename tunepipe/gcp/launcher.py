@@ -132,7 +132,7 @@ class Service(Followed, Protocol):
         """Whether a request was sent whose outcome is not known."""
 
     def find(self) -> str:
-        """Name a job of this request that runs or has succeeded; "" where there is none."""
+        """Name a job of this request that runs or has succeeded; "" if there is none."""
 
     def create(self) -> str:
         """Create a job and name it. Called again after a doubtful failure, find() comes first."""
@@ -282,7 +282,7 @@ def start(service: Service, polling: JobPolling, progress: Progress) -> str:
 
 
 def read_resources(path: str) -> str:
-    """Read the name of the job that an earlier attempt noted; "" where there is none."""
+    """Read the name of the job that an earlier attempt noted; "" if there is none."""
     file = Path(path)
     if not file.is_file():
         return ""

@@ -27,7 +27,7 @@ class PipelineJobs:
     Args:
         job: What CreatePipelineJob takes; its labels hold `key_label`.
         parent: `projects/P/locations/R`.
-        key_label: The label by which the jobs are found.
+        key_label: The label that finds the jobs.
         id_label: The label that holds the job's own id, for its steps; "" for none.
     """
 

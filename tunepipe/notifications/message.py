@@ -24,11 +24,11 @@ class Notice:
     Args:
         run: The run's id.
         state: succeeded, failed or cancelled.
-        verdict: better, worse or not-enough-evidence; "" where there is none.
+        verdict: better, worse or not-enough-evidence; "" if there is none.
         reason: Why, in a sentence; of a failed run, what went wrong.
         champion: What became of the champion, in a sentence; "" where nothing is recorded.
         page: The run's page; "" locally.
-        report: The report's address; "" where there is none.
+        report: The report's address; "" if there is none.
     """
 
     run: str

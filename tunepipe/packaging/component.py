@@ -1,6 +1,6 @@
 """The one decorator: it turns a short function into a component that carries its code along.
 
-kfp's `embedded_artifact_path` brings the mechanism. Three things are ours: only the modules that
+kfp's `embedded_artifact_path` brings the mechanism. This module adds: only the modules that
 the body imports go in, without their docstrings; the archive has the same bytes whenever and
 wherever it is made (kfp's own holds the clock and the user's name, which loses the execution cache
 at every compile); and a component too large for one argument of a Linux process is refused when it

@@ -59,7 +59,7 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def third_party_of(modules: Mapping[str, Path]) -> set[str]:
-    """Return the dotted names of everything imported that is neither ours nor Python's own."""
+    """Return the dotted names of all imports from outside this package and Python."""
     names = {name for file in modules.values() for name in _imported_by(_text(file), package="")}
     return {
         name

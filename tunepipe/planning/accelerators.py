@@ -1,4 +1,4 @@
-"""Hours and dollars of a tuning on machines of one's own project."""
+"""Hours and dollars of a tuning on machines in the user's project."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def on_accelerators(
     hours: float = 0.0,
     catalog: Catalog | None = None,
 ) -> Estimate:
-    """Price a tuning on machines of one's own project, from tokens, parameters and computing.
+    """Price a tuning on machines in the user's project, from tokens, parameters and computing.
 
     A trained token takes 6 operations a parameter in full tuning, and 4 where the base is frozen:
     its weights need no gradient.

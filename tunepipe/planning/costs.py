@@ -18,7 +18,7 @@ class Estimate:
     Args:
         hours: How long it runs; None where nothing is known of it.
         cost_usd: What it costs; None where no price is known.
-        price_date: The day the price was read, "" where there is none.
+        price_date: The day the price was read, "" if there is none.
         lines: The arithmetic, a line each.
         missing: Why there is no cost, "" where there is one.
     """

@@ -60,10 +60,10 @@ class Plan:
         steps_per_epoch: Steps that go through all rows once.
         train_steps: Steps in all.
         epochs: How often the rows are gone through; a fraction where the steps cut one short.
-        quota: The quota that the project must hold, "" where there is none.
+        quota: The quota that the project must hold, "" if there is none.
         estimated_hours: How long it runs, None where nothing is known.
         estimated_cost_usd: What it costs, None where no price is known.
-        price_date: The day the price was read, "" where there is none.
+        price_date: The day the price was read, "" if there is none.
         tables_version: The date and the hash of the tables that everything is from.
         warnings: What a user should know before going on.
         explanation: The arithmetic, a line each.

@@ -42,7 +42,7 @@ class Move:
 
 
 def champion(registry: str) -> Move | None:
-    """Return the move that made the present champion; None where there is none yet."""
+    """Return the move that made the present champion; None if there is none yet."""
     last = _moves(registry).last() if registry else None
     return Move(**last.fields) if last else None
 

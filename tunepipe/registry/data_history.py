@@ -39,7 +39,7 @@ class Seen:
 
 
 def last(registry: str, series: str) -> Seen | None:
-    """Return what the last run of a series has seen; None where there was none."""
+    """Return what the last run of a series has seen; None if there was none."""
     if not (registry and series):
         return None
     if record := _seen(registry, series).last():
@@ -67,7 +67,7 @@ def record_unchanged(registry: str, series: str, run: str) -> str:
 def decide(
     dataset_uri: str, fingerprint: str, registry: str, series: str, min_new_rows: int, format: str
 ) -> str:
-    """Say whether there is anything to learn.
+    """Return whether there is anything to learn.
 
     Args:
         dataset_uri: The data.
@@ -115,7 +115,7 @@ def since_champion(
         stats: What validation found in the data.
 
     Returns:
-        `since` (the champion's run), the counts of `Difference`, and `drift`; {} where there is no
+        `since` (the champion's run), the counts of `Difference`, and `drift`; {} if there is no
         champion or its data are not known.
     """
     champion = champions.champion(registry)

@@ -30,7 +30,7 @@ class Deployment:
 
     Args:
         endpoint: Its resource name.
-        model: The model version on it, "" where there is none.
+        model: The model version on it, "" if there is none.
         job: The tuning job that made it.
         created: When it was made.
         champion: Whether its model has the alias `champion`.

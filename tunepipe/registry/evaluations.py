@@ -31,7 +31,7 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     Args:
         tuning: The JSON of the tuning step.
         comparison: The JSON of compare_models.
-        pipeline_job: The resource name of the pipeline's job; "" where there is none.
+        pipeline_job: The resource name of the pipeline's job; "" if there is none.
 
     Returns:
         The evaluation's resource name, or a sentence that says why there is none: weights on

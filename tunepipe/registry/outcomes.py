@@ -16,7 +16,7 @@ class Outcome:
     Args:
         verdict: better, worse or not-enough-evidence; "" where nothing was compared.
         reason: Why, in one sentence.
-        report: The report's path or gs:// URI; "" where there is none.
+        report: The report's path or gs:// URI; "" if there is none.
     """
 
     verdict: str

@@ -31,7 +31,7 @@ def check_servable(folder: str) -> None:
         folder: gs:// folder of a tuned model.
 
     Raises:
-        UsageError: It is no whole model.
+        UsageError: It is not a whole model.
     """
     if storage.exists(f"{folder}/adapter_config.json"):
         raise UsageError(
@@ -55,7 +55,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str) 
         project: The project that pays.
         region: Where it serves.
         machine: One replica of it serves.
-        name: The name for people, of model and endpoint.
+        name: The display name of model and endpoint.
 
     Returns:
         The endpoint's resource name.

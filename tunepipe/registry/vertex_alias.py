@@ -1,4 +1,4 @@
-"""The alias `champion` in the Vertex Model Registry: at most one of our models bears it."""
+"""The alias `champion` in the Vertex Model Registry: at most one of tunepipe's models has it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def move_alias(model: str, former: str = "") -> str:
     """Give the alias to a model, and take it from the one before.
 
     Args:
-        model: An endpoint's or a model's resource name; anything else bears no alias.
-        former: The champion before, likewise; "" where there was none.
+        model: An endpoint's or a model's resource name; anything else has no alias.
+        former: The champion before, likewise; "" if there was none.
 
     Returns:
-        The model version that bears the alias now, "" where none can.
+        The model version that has the alias now, "" if none can.
 
     Raises:
         CloudError: Google refused.
@@ -34,10 +34,10 @@ def move_alias(model: str, former: str = "") -> str:
 
 
 def bears_alias(version: str) -> bool:
-    """Say whether a model version bears the alias.
+    """Return True if a model version has the alias.
 
     Args:
-        version: `projects/P/locations/R/models/M@V`; "" bears none.
+        version: `projects/P/locations/R/models/M@V`; "" has none.
 
     Raises:
         CloudError: Google refused.

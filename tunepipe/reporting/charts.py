@@ -161,7 +161,7 @@ def _bars(groups: Groups, name: str, title: str) -> list[tuple[str, str]]:
 
 
 def confusion_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Draw the tuned model's confusion matrix, and give it as a table; None where there is none."""
+    """Draw the tuned model's confusion matrix, and give it as a table; None if there is none."""
     confusion = part(part(part(facts, "scores"), "tuned"), "confusion")
     labels = [str(label) for label in items(confusion, "labels")]
     counts = [

@@ -16,7 +16,7 @@ from tunepipe.reporting.sections import training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# Our metric -> the Hub's, and how many times ours its values are; the Hub's BLEU goes to 100.
+# tunepipe's metric -> the Hub's, and the factor between their values; the Hub's BLEU goes to 100.
 _HUB_METRICS = {
     "exact_match": ("exact_match", 1),
     "accuracy": ("accuracy", 1),

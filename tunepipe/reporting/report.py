@@ -88,7 +88,7 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 class Run(TypedDict, total=False):
-    """Which run this is; every value is a text for people."""
+    """Which run this is; every value is a human-readable text."""
 
     id: str
     created: str
@@ -120,7 +120,7 @@ class Tuning(TypedDict, total=False):
 
 
 class Row(TypedDict, total=False):
-    """One held-out row with every model's answer; an answer is null where there was none.
+    """One held-out row with every model's answer; an answer is null if there was none.
 
     `flip` is "fixed" where the deciding metric is higher than the base model's, "broken" where it
     is lower, and "" where it is the same.
@@ -164,7 +164,7 @@ class _Verdict(TypedDict):
 class Facts(_Verdict, total=False):
     """Everything the pages know.
 
-    `verdict` is better, worse or not-enough-evidence, and `reason` one sentence for people.
+    `verdict` is better, worse or not-enough-evidence, and `reason` one sentence.
     `dataset`, `split` and `plan` are the JSON of the verbs validate, split and plan. `judge` is
     what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} where it gave
     none. `data_changes` is how the data differ from those that the champion was tuned on:

@@ -18,7 +18,7 @@ _OTHERS = {
     "first": "first champion",
     "guard": "base on guarded prompts",
 }
-# Each verdict's mark, for those who do not see the colour, and its sentence.
+# Each verdict's mark, readable without the colour, and its sentence.
 VERDICTS = {
     "better": ("▲", "The tuned model is better."),
     "worse": ("▼", "The tuned model is worse."),

@@ -22,7 +22,7 @@ def inlined_pipeline(template: Template) -> str:
         The compiled pipeline; its header names the template and its SHA-256.
 
     Raises:
-        UsageError: The template is no compiled pipeline, or lacks an input or output we need.
+        UsageError: The template is not a compiled pipeline, or lacks a needed input or output.
     """
     import yaml
     from kfp import components

@@ -31,7 +31,7 @@ class StepEnded:
     Args:
         step: The task's name.
         succeeded: Whether it ended well.
-        error: The exception's dotted name; "" where none was seen.
+        error: The exception's dotted name; "" if none was seen.
         message: What it said.
     """
 

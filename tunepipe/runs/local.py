@@ -168,7 +168,7 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
 
 @contextmanager
 def _ending() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end a run as Ctrl-C does: with its steps, and recorded."""
+    """End a run on SIGTERM or a closed terminal as on Ctrl-C: with its steps, and recorded."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -187,7 +187,7 @@ def _ending() -> Iterator[None]:
 
 
 def _is_held(work: Path) -> bool:
-    """Say whether a run is at this piece of work."""
+    """Return True if a run is working on this key."""
     try:
         with (work / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -69,7 +69,7 @@ class VertexRun:
         labels: The user's labels.
         display_name: The run's and the tuned model's name; "" for one made from the backend.
         pipeline: A compiled pipeline's file to run; "" compiles the backend's own again.
-        emails: Whom Vertex AI mails how the run ends.
+        emails: Addresses that Vertex AI mails when the run ends.
         accelerator: What the steps of the local backend ask a cluster for; "" for none.
         image: The image that the steps run on, which has the package; "" for one that has not.
         code: Where the steps install the package from; "" for a wheel in the bucket.
@@ -300,7 +300,7 @@ def _check_backend(run: VertexRun) -> None:
 
 
 def _check_own_options(options: Mapping[str, Any]) -> None:
-    """Check the texts that are ours, and not the template's or the tuning job's."""
+    """Check tunepipe's own texts, not the template's or the tuning job's."""
     for name in _TEXTS & options.keys():
         if not isinstance(options[name], str):
             raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')

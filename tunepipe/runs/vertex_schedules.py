@@ -42,7 +42,7 @@ class Listed:
     """A schedule as it is.
 
     Args:
-        name: Its name for people; one in a project and region.
+        name: Its display name; one in a project and region.
         resource: Its resource name.
         state: active, paused or completed.
         cron: Its times, with their zone.
@@ -70,7 +70,7 @@ def wanted(name: str, cron: times.Cron, request: Request) -> dict[str, Any]:
     """Write a schedule as CreateSchedule takes it: one run at a time, and none is caught up on.
 
     Args:
-        name: Its name for people.
+        name: Its display name.
         cron: When it runs.
         request: From `vertex_request.prepare_recurring`.
     """
@@ -85,10 +85,10 @@ def wanted(name: str, cron: times.Cron, request: Request) -> dict[str, Any]:
 
 
 def find(name: str, project: str, region: str) -> Any | None:
-    """Find our schedule of that name; None where there is none.
+    """Find tunepipe's schedule of that name; None if there is none.
 
     Raises:
-        LimitError: One of that name is not ours.
+        LimitError: One of that name was not made by tunepipe.
         UsageError: Several have that name.
         CloudError: Google refused.
     """
@@ -138,7 +138,7 @@ def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
 def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what a schedule says, a fact at a time, by a name with dots.
 
-    Digests of what they run describe a pipeline's steps: their text is long.
+    A digest represents what each step of a pipeline runs: the text is long.
     """
     request = schedule["create_pipeline_job_request"]
     job = request["pipeline_job"]
@@ -215,13 +215,13 @@ def shown(schedule: Any, now: datetime) -> Listed:
 
 
 def pause(schedule: Any) -> None:
-    """Let it start no run until it is resumed; a run under way goes on."""
+    """Pause it: it starts no run until it is resumed; a run under way continues."""
     with explained(schedule.name):
         _client(schedule.name).pause_schedule(name=schedule.name, timeout=CALL_SECONDS)
 
 
 def resume(schedule: Any) -> None:
-    """Let it start runs again, from its next time on: what it missed is not caught up on."""
+    """Resume it from its next time on: missed runs are not started later."""
     request = {"name": schedule.name, "catch_up": False}
     with explained(schedule.name):
         _client(schedule.name).resume_schedule(request=request, timeout=CALL_SECONDS)

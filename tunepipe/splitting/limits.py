@@ -64,13 +64,13 @@ def allowance(
         rows: All rows.
         size: All bytes.
         eval_min: Rows the user wants at least; 0 for one.
-        eval_max: Rows the user wants at most; 0 for no wish.
+        eval_max: Maximum number of evaluation rows; 0 sets none.
         format: The rows' format.
         model: The model's name, or "" for the format's first.
         catalog: The dated tables; None for the package's own.
 
     Raises:
-        DataError: The limits leave no room: too few rows, or a wish against the service's limit.
+        DataError: The limits leave no room: too few rows, or a request above the service's limit.
     """
     catalog = catalog or load_catalog()
     model = model or catalog.first_model(format)

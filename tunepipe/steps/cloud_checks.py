@@ -31,7 +31,7 @@ class Place:
         region: Where everything runs.
         bucket: gs://BUCKET, or a folder in it.
         service_account: The account that the run acts as; "" for the project's default.
-        template: The template's version or URI, where one tunes; "" for ours.
+        template: The template's version or URI, if one tunes; "" for the package's own.
         under_way: Whether the run is under way, and acts as its own account, instead of somebody
             who is to submit it.
         catalog: The dated tables.
@@ -225,7 +225,7 @@ def bucket(place: Place) -> Iterator[Finding]:
 
 
 def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[Finding]:
-    """Report the rules of a bucket that bear on a run."""
+    """Report the rules of a bucket that affect a run."""
     if retention := bucket.get("retentionPolicy"):
         days = int(retention["retentionPeriod"]) / 86400
         found = f"gs://{name} keeps every object for {days:g} days"
@@ -283,7 +283,7 @@ def template(place: Place) -> Iterator[Finding]:
     except CloudError as error:
         if getattr(error, "code", 0) == 404:
             raise
-        # Vertex AI's own agent fetches it, by another way and with other rights than ours.
+        # Vertex AI's own agent fetches it, by another way and with other rights.
         yield Finding("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
     else:
         yield Finding("template", OK, f"{found.source} is sha256:{found.sha256}")
@@ -403,7 +403,7 @@ def check_step(
         inlined: Whether the template is a part of the pipeline, so that it is not fetched.
 
     Returns:
-        How many things are sound, and how many our rights do not let us see.
+        How many checks passed, and how many the account has no right to see.
 
     Raises:
         TunepipeError: The first problem, with the command that fixes it.

@@ -22,7 +22,7 @@ _ANSWER_SECONDS = 120.0
 
 
 def location_of(model: str, region: str, catalog: Catalog) -> str:
-    """Name the location in which a model answers for a region: eu for Gemini 3 in europe-west4."""
+    """Return the location where a model answers for a region: eu for Gemini 3 in europe-west4."""
     known = catalog.model_table.models.get(model)
     return known.served_in.get(region, region) if known else region
 
@@ -41,7 +41,7 @@ def judge_on_vertex(
     humans: Mapping[str, str] | None = None,
     agree: Callable[[Bill], None] = lambda bill: None,
 ) -> Judgement:
-    """Let a Gemini judge; see `judge.judge`.
+    """Ask a Gemini model to judge; see `judge.judge`.
 
     Args:
         tuned: The tuned model's predictions.
@@ -50,7 +50,7 @@ def judge_on_vertex(
         project: The project that pays.
         region: Where the texts may go. A model that is served for a whole multi-region alone is
             asked in the region's own: in eu for europe-west4.
-        prompt: The template; "" takes ours.
+        prompt: The template; "" takes the package's own.
         catalog: The dated tables; None for the package's own.
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
         work_dir: Where replies are kept.

@@ -125,7 +125,7 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
 
 
 def serves(model: str) -> bool:
-    """Say whether a model is still there: its endpoint, or its folder on this machine."""
+    """Return True if a model still exists: its endpoint, or its local folder."""
     if "/endpoints/" in model:
         with clients.explained(model):
             return clients.endpoint_exists(model)
@@ -134,7 +134,7 @@ def serves(model: str) -> bool:
 
 
 def _move_alias(model: str, former: str) -> None:
-    """Let the alias follow the registry; a refusal does not undo a promotion that is recorded."""
+    """Move the alias to the registry's champion; a refusal does not undo a recorded promotion."""
     try:
         vertex_alias.move_alias(model, former)
     except CloudError as error:

@@ -28,7 +28,7 @@ def merge_step(parts: Sequence[str], problems: ReportArtifact, page: ReportArtif
     Args:
         parts: What `validate_shard_step` wrote, in the order of the files.
         problems: The report to write, as JSON.
-        page: The same for people, as HTML.
+        page: The same as an HTML page.
 
     Raises:
         DataError: The data have errors. Both reports are written before.

@@ -45,7 +45,7 @@ def validate_step(
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either.
         problems: The report to write, as JSON.
-        page: The same for people, as HTML.
+        page: The same as an HTML page.
         fingerprint: Of the data when the run began; "" takes them as they are.
         format: One of the formats, or "auto".
         model: The model whose limits apply; "" takes the format's first.

@@ -34,7 +34,7 @@ class ClaimedJobs:
         raise NotImplementedError
 
     def get_or_none(self, name: str) -> Any:
-        """Fetch a job; None where there is none."""
+        """Fetch a job; None if there is none."""
         raise NotImplementedError
 
     def counts(self, job: Any) -> bool:

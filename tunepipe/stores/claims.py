@@ -83,7 +83,7 @@ class Claim:
         self._append(CREATING)
 
     def created(self, job: str) -> None:
-        """Record the job's name, for those who look before the list shows it."""
+        """Record the job's name, for runs that look before the list shows it."""
         if self._last and self._last.fields["state"] == CREATING:
             self._append(CREATED, job)
 

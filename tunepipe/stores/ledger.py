@@ -31,7 +31,7 @@ class Ledger:
     folder: str
 
     def last(self) -> Record | None:
-        """Return the latest record; None where there is none yet.
+        """Return the latest record; None if there is none yet.
 
         Raises:
             CloudError: Cloud Storage refused.
@@ -47,7 +47,7 @@ class Ledger:
         """Write the record that follows number `after`; 0 writes the first.
 
         Returns:
-            Whether it is ours; False where another process has written that record.
+            True if this process wrote the record; False if another process did.
 
         Raises:
             CloudError: Cloud Storage refused.

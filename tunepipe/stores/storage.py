@@ -223,7 +223,7 @@ def list_files(pattern: str) -> list[str]:
 
 
 def matching_files(pattern: str) -> list[str]:
-    """List the files that a glob names, sorted; none is no error.
+    """List the files that a glob names, sorted; an empty list is not an error.
 
     Raises:
         UsageError: The bucket is not there.

@@ -30,7 +30,7 @@ class Media:
         uri: Its address; "" for a file that is written into the row.
         bytes: The size of a file that is written into the row.
         field: Its path in the row.
-        resolution: Its media resolution, such as LOW; "" where none is set.
+        resolution: Its media resolution, such as LOW; "" if none is set.
         seconds: The length of a clip that is cut out by offsets; 0 where none is.
     """
 

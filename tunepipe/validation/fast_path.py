@@ -94,7 +94,7 @@ def _verdicts(rules: Rules) -> dict[bytes, bool]:
 
 
 def _hides(row: Any, plain: bytes, rules: Rules) -> bool:
-    """Tell whether a text of the row, of whatever field, may be a secret or personal data."""
+    """Return True if a text in any field of the row may be a secret or personal data."""
     if not (rules.pii or _RUN.search(plain)):
         return False
     text = everything(row)

@@ -113,7 +113,7 @@ def fix(
         catalog: The dated tables; None for the package's own.
 
     Raises:
-        DataError: A file is no JSONL at all, or no row tells the format.
+        DataError: A file is not JSONL, or no row shows the format.
         UsageError: A file cannot be read or written.
     """
     names = expanded(paths)
@@ -211,7 +211,7 @@ def _trimmed(line: bytes, note: Note) -> bytes:
 
 
 def _has_controls(diagnosis: Diagnosis) -> bool:
-    """Tell whether the row has control characters, and no other error: it is safe to rewrite."""
+    """Return True if the row's only errors are control characters: it is safe to rewrite."""
     others = any(x.stops for x in diagnosis.findings if x.code != "control-character")
     return not others and any(x.code == "control-character" for x in diagnosis.findings)
 

@@ -32,7 +32,7 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
     """Put parts together, in the order given.
 
     Raises:
-        UsageError: A file is no part, or the parts differ in format, model or settings.
+        UsageError: A file is not a part, or the parts differ in format, model or settings.
     """
     paths = list(map(Path, parts))
     if not paths:

@@ -88,7 +88,7 @@ class NearDuplicates:
             rows = np.flatnonzero((given != 0) & (keys != 0))
             firsts = _first_alike(keys[rows], rows)
             later, firsts = rows[firsts != rows], firsts[firsts != rows]
-            # Rows that are the same altogether are duplicates, and reported as such.
+            # Identical rows are duplicates, and reported as such.
             differ = (given[later] != given[firsts]) | (wanted[later] != wanted[firsts])
             later, firsts = later[differ], firsts[differ]
             near = _agree(marks, later, firsts)

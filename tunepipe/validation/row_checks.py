@@ -50,7 +50,7 @@ class Diagnosis:
         findings: Everything wrong with it.
         row: The decoded row, or None where the line holds none.
         input: The row's input (views.py), or None where the row has an error.
-        output: The row's output, or None likewise.
+        output: The row's output, or None in the same case.
         media: The row's files; none where the row has an error.
     """
 

@@ -177,7 +177,7 @@ def _role(value: Any, field: str, roles: Sequence[str]) -> Findings:
 
 
 def _turns(value: Any, field: str) -> Iterator[Finding | tuple[str, Mapping[str, Any]]]:
-    """Yield each turn with its path, or a finding where there is none."""
+    """Yield each turn with its path, or a finding if there is none."""
     if not isinstance(value, list):
         yield _type(value, "a list", field)
     elif not value:

@@ -166,7 +166,7 @@ class Tally:
         hashes: Sequence[int],
         labels: Sequence[str],
     ) -> None:
-        """Count sound rows that came from the diagnoser, at least one.
+        """Count valid rows that came from the diagnoser, at least one.
 
         Args:
             given: Their inputs.
@@ -219,7 +219,7 @@ class Tally:
 
     @property
     def sampled_below(self) -> int:
-        """The hash above which a row's language is no longer of interest."""
+        """Return the hash above which a row is not in the language sample."""
         full = len(self.languages) >= _SAMPLED_ROWS
         return min(self.cutoff, self.languages[-1][0]) if full else self.cutoff
 
@@ -262,7 +262,7 @@ class Tally:
         del self.languages[_SAMPLED_ROWS:]
 
     def _language_counts(self) -> dict[str, int]:
-        """Scale the sampled rows' languages up to all sound rows; exact where all were sampled."""
+        """Scale the sampled rows' languages up to all valid rows; exact where all were sampled."""
         sampled = Counter(name for _, name in self.languages)
         share = self.valid_rows / max(1, len(self.languages))
         return {name: round(count * share) for name, count in _most_common(sampled)}

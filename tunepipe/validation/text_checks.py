@@ -191,7 +191,7 @@ def _digits(text: str) -> list[int]:
 
 
 def _is_card(text: str) -> bool:
-    """Check by Luhn (ISO/IEC 7812-1); a run of one digit is no card."""
+    """Check by Luhn (ISO/IEC 7812-1); a run of one digit is not a card number."""
     digits = _digits(text)
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (

@@ -256,7 +256,7 @@ class _Scan:
             mine.merge(examined.tally, mine.lines)
 
     def _rules_to_compare(self, source: Source) -> Rules:
-        """Return rules by which a row is read: its format's own, and no model's limits."""
+        """Return the rules to read a row: those of its format, without a model's limits."""
         format = source.format() or self._scanned.rules.format
         return load_catalog().rules_for(format, _NO_LIMITS) if format else self._scanned.rules
 

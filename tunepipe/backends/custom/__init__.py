@@ -1,1 +1,1 @@
-"""Tuning and asking open models on accelerators of one's own project, by Vertex AI custom jobs."""
+"""Tuning and asking open models on accelerators in the user's project, by Vertex AI custom jobs."""

@@ -77,7 +77,7 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
             yield str(job.name), job.labels, job
 
     def get_or_none(self, name: str) -> Any:
-        """Fetch a job; None where there is none."""
+        """Fetch a job; None if there is none."""
         from google.api_core import exceptions as api
 
         try:
@@ -121,7 +121,7 @@ def job_body(
         folder: gs:// folder with the job's task.json, where everything it makes goes.
         code: gs:// URI of this package's code, or "image".
         labels: The job's labels.
-        display_name: Its name for people.
+        display_name: Its display name.
         predicts: Whether it answers prompts, on one machine, instead of training.
     """
     table = load("backends/custom/parameters.toml")

@@ -42,7 +42,7 @@ class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         network: The VPC network that the job is peered with.
         usd_per_hour: The price of one machine, where the table has none for the region.
         parameters_billion: The base model's size, where its name does not say it.
-        encryption_spec_key_name: A key of one's own (CMEK) for what the job keeps.
+        encryption_spec_key_name: A customer-managed key (CMEK) for what the job stores.
         again: Any text: a new job even where an equal one has succeeded.
     """
 

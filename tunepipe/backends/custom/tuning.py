@@ -1,4 +1,4 @@
-"""Tuning by TRL on accelerators of one's own project: one CustomJob a request."""
+"""Tuning by TRL on accelerators in the user's project: one CustomJob a request."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress
 
 BASE = "base"
-TINY = "tiny"  # the name under which users ask for a model from nothing
+TINY = "tiny"  # the name of the model that is trained from scratch
 _RECORD = "tuning.json"
 _EVALUATIONS = 10
 _TINY_RATE = 1.5e-3
@@ -90,7 +90,7 @@ def check(base_model: str, options: Mapping[str, Any]) -> None:
         options: Those of the user.
 
     Raises:
-        UsageError: A package is missing, an option is wrong, or the base model is none.
+        UsageError: A package is missing, an option is wrong, or the base model is not a model.
     """
     extras.require("local")
     base_model = "" if base_model == TINY else base_model

@@ -80,7 +80,7 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
 
 
 def require_whole(name: str, report: Mapping[str, Any]) -> None:
-    """Refuse a model of which not every tensor came from its files, and no other.
+    """Refuse a model if some of its tensors did not come from its files.
 
     Args:
         name: The folder or hub id.
@@ -190,7 +190,7 @@ def max_tokens_of(config: Any) -> int:
 
 
 def quantization_of(config: Any) -> str:
-    """Name the method by which a model's files are quantized already; "" for none."""
+    """Return the method that already quantized a model's files; "" for none."""
     found = getattr(config, "quantization_config", None) or {}
     method = found.get("quant_method") if isinstance(found, dict) else found.quant_method
     return str(getattr(method, "value", method) or "")

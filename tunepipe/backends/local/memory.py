@@ -115,7 +115,7 @@ def fit(
         number_bytes: Those of a number in the computation: 2 or 4.
 
     Raises:
-        LimitError: It does not fit in this mode; `fix` names the mode in which it would.
+        LimitError: It does not fit in this mode; `fix` names a mode that fits.
     """
 
     def needed(changed: TuningOptions) -> int:

@@ -146,7 +146,7 @@ def _domain(name: str, kind: type) -> str:
 
 
 def dtype_of(precision: str, device: str) -> torch.dtype:
-    """Return the type in which a model computes.
+    """Return a model's computing type.
 
     Args:
         precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it, else

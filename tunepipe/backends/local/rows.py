@@ -1,4 +1,4 @@
-"""Training rows as tokens, and the order in which training reads them."""
+"""Training rows as tokens, and their order in training."""
 
 from __future__ import annotations
 

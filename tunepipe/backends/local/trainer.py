@@ -48,7 +48,7 @@ class Settings:
         rate: The peak learning rate.
         weight_decay: AdamW's.
         seed: Seeds the order of rows and dropout.
-        dtype: The type in which the model computes.
+        dtype: The model's computing type.
         device: "cpu" or "cuda".
     """
 
@@ -132,7 +132,7 @@ def train(
 
 
 def _is_packed(model: Any, row: Row, dtype: torch.dtype, options: TuningOptions) -> bool:
-    """Say whether rows are laid one after the other: where asked for, or with flash attention.
+    """Return True if rows are packed: on request, or with flash attention.
 
     Raises:
         UsageError: It was asked for, and is not possible.
@@ -154,7 +154,7 @@ def _is_packed(model: Any, row: Row, dtype: torch.dtype, options: TuningOptions)
 
 
 def last_checkpoint(folder: Path) -> str:
-    """Return the newest checkpoint that is whole; "" where there is none.
+    """Return the newest checkpoint that is whole; "" if there is none.
 
     The trainer's state is the last file of a checkpoint: one without it was not written to its end.
     One that is cut, empty or foreign is renamed to damaged-… and reported, and the one before it is
@@ -199,7 +199,7 @@ def micro_batch_size(batch_size: int, processes: int, most: int) -> int:
 
 
 def tells_packed_apart(model: Any, row: Row, dtype: torch.dtype) -> bool:
-    """Say whether what a model says of a packed row is free of the row before it.
+    """Return True if a model's output on a packed row is independent of the row before it.
 
     Some take no notice of positions that begin again: those with convolutions or states, and some
     of attention alone (gpt-oss, OPT, Bloom in transformers 5.23).

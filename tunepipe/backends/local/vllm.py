@@ -28,7 +28,7 @@ _MEMORY_SHARE = 0.9  # of what is free
 
 
 def is_worth_its_start(name: str, prompts: int, device: str) -> bool:
-    """Say whether vLLM is to be taken unasked: it is here, with a GPU, and there is much to do.
+    """Return True if vLLM is the default: it is installed, with a GPU, and there is much to do.
 
     Args:
         name: The model's folder or hub id.

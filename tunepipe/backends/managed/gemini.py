@@ -41,7 +41,7 @@ def cancel(job: str) -> None:
 
 
 def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
-    """Let a tuned model's default be one of its checkpoints.
+    """Make one of a tuned model's checkpoints its default.
 
     Args:
         model: `projects/P/locations/R/models/M`, with or without a version.

@@ -111,7 +111,7 @@ def _request(prompt: Prompt) -> tuple[list[Any], dict[str, Any]]:
     request = _text_request(prompt)
     if kinds_of(prompt.fields):
         request = gemini_request(prompt.fields, prompt.format)
-    # Through JSON, which decodes base64 to bytes.
+    # Through JSON, so that base64 becomes bytes.
     contents = [_read(types.Content, content) for content in request["contents"]]
     config: dict[str, Any] = {"automatic_function_calling": {"disable": True}}
     if "systemInstruction" in request:
@@ -148,7 +148,7 @@ def _answer(prompt_id: str, response: Any) -> Answer:
         return Answer(prompt_id, None, f"blocked: {reason}" if reason else "no candidate came")
     candidate = response.candidates[0]
     parts = (candidate.content and candidate.content.parts) or []
-    # Thoughts are no answer.
+    # Thoughts are not part of the answer.
     spoken = [part for part in parts if not part.thought]
     calls = [
         Call(str(part.function_call.name), dict(part.function_call.args or {}))

@@ -77,7 +77,7 @@ class TuningJobs(NamedJobs, ClaimedJobs):
             yield str(job.name), job.labels or {}, job
 
     def get_or_none(self, name: str) -> Any:
-        """Fetch a job; None where there is none."""
+        """Fetch a job; None if there is none."""
         from google.api_core import exceptions as api
 
         try:

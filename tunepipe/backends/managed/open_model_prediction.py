@@ -28,7 +28,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         One answer a prompt; its `text` is None where the endpoint refused the prompt.
 
     Raises:
-        UsageError: This is no endpoint.
+        UsageError: This is not an endpoint.
         CloudError: The endpoint is not there, may not be asked, or is out of reach.
     """
     if not is_endpoint(model):

@@ -35,7 +35,7 @@ class Planned:
         steps: Optimizer steps of the plan; the service chooses its own batch size.
         epochs: Passes over the rows.
         dropped_fraction_max: The share of rows that may be dropped, 0..1; None takes the table's.
-        steps_min: Fewer steps than this hardly change a model; 0 is no advice.
+        steps_min: Fewer steps than this hardly change a model; 0 for no advice.
     """
 
     rows: int

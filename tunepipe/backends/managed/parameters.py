@@ -46,7 +46,7 @@ class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         adapter_size: The adapter's rank; 0 leaves it to the service.
         encryption_spec_key_name: The customer-managed key.
         service_account: The account that the job acts as.
-        description: A text for people.
+        description: A human-readable text.
         dropped_fraction_max: The share of examples that may be dropped, 0..1; None takes the
             table's.
         base_endpoint: The endpoint or the model that answers for the base model.
@@ -142,7 +142,7 @@ class TuningJob:
         custom_base_model: A folder of weights on gs:// to start from, or "".
         encryption_key: The customer-managed key, or "".
         service_account: The account that the job acts as, or "".
-        description: A text for people, or "".
+        description: A human-readable text, or "".
         fallback_locations: Where the job is tried in turn if `location` has no capacity.
     """
 
@@ -344,7 +344,7 @@ def thinking(model: str) -> list[dict[str, Any]]:
 
 
 def preference_models(catalog: Catalog) -> str:
-    """Say which models are tuned by preference, and from which day on new projects cannot."""
+    """Describe the models for preference tuning, and the day from which new projects cannot."""
     models = [
         f"{model.name} (new projects until {model.new_projects_until})"
         if model.new_projects_until

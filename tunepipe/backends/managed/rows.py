@@ -23,7 +23,7 @@ class Sent:
     """A file as the service will read it.
 
     Args:
-        uri: Where it lies; "" where there is none.
+        uri: Where it lies; "" if there is none.
         rows: Its rows.
         bytes: Its size.
         fingerprint: Hex SHA-256 of its bytes.
@@ -81,7 +81,7 @@ def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
 
 
 def _is_shaped_otherwise(path: str, format: str) -> bool:
-    """Say whether the service cannot read the file as it is.
+    """Return True if the service cannot read the file as it is.
 
     It reads neither gzip nor preferences as OpenAI writes them, nor pairs whose sides are lists of
     messages, as TRL does.

@@ -34,7 +34,7 @@ from tunepipe.planning.costs import by_the_token
 from tunepipe.progress import Progress
 from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
 
-# What is ours, or the pipeline's, and no business of the job's.
+# Options of tunepipe or of the pipeline, which the job does not get.
 _OUR_OPTIONS = frozenset(
     (
         *launcher.POLLING_OPTIONS,

@@ -53,7 +53,7 @@ def endpoint_of(model: str) -> str:
     """Find where a model answers: a tuned model by its endpoint, others by their own name.
 
     Raises:
-        UsageError: The model is deployed nowhere, or this is no resource name.
+        UsageError: The model is not deployed, or this is not a resource name.
     """
     if "/models/" not in model or "/publishers/" in model:
         clients.region_of(model)

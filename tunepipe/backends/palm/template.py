@@ -32,7 +32,7 @@ def read_template(source: str) -> Template:
     """Read a template from a file, from Cloud Storage, or from a registry.
 
     Raises:
-        UsageError: It is not there, or is no compiled pipeline.
+        UsageError: It does not exist, or is not a compiled pipeline.
         CloudError: The registry refused.
     """
     data = _fetch(source) if source.startswith("https://") else storage.read_bytes(source)

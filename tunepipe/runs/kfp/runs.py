@@ -62,7 +62,7 @@ def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tu
         "",
     )
     if not pipeline:
-        # The upload makes a first version named as the pipeline; ours follows with its own name.
+        # The upload makes a first version named as the pipeline; a second one has its own name.
         pipeline = client.upload_pipeline(path, name, namespace=host.namespace).pipeline_id
     versions = _pages(client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline)
     found = next(

@@ -60,7 +60,7 @@ class Listed:
     """A recurring run as it is.
 
     Args:
-        name: Its name for people.
+        name: Its display name.
         id: The host's own name for it.
         state: active or paused.
         cron: Its times, in UTC; "" for one that somebody has made to run at even distances.
@@ -96,7 +96,7 @@ def apply(host: KfpHost, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]
 
     Raises:
         UsageError: The times are meant in a zone.
-        LimitError: One of that name runs a pipeline that is not ours.
+        LimitError: One of that name runs a pipeline that tunepipe did not make.
         CloudError: The host refused, or is out of reach.
     """
     cron, spec = wanted.cron, wanted.request.text
@@ -125,7 +125,7 @@ def listed(host: KfpHost, now: datetime) -> list[Listed]:
 
 
 def pause(host: KfpHost, name: str) -> str:
-    """Let a recurring run start nothing until it is resumed; returns its id.
+    """Pause a recurring run until it is resumed; return its id.
 
     Raises:
         UsageError: There is none of that name.
@@ -135,7 +135,7 @@ def pause(host: KfpHost, name: str) -> str:
 
 
 def resume(host: KfpHost, name: str) -> str:
-    """Let a paused recurring run go on from its next time; see `pause`."""
+    """Resume a paused recurring run from its next time; see `pause`."""
     return _changed(host, name, "enable_recurring_run")
 
 
