@@ -88,7 +88,7 @@ def judge_models(
         prompt: A template with $input, $reference, $first and $second; empty: the default one.
         max_cost_usd: Above this estimate nothing is asked, and the step succeeds; 0 sets no limit.
         tables: Values that replace those of the package's dated tables.
-        work_dir: A folder where replies are kept as they come; a killed step goes on from there
+        work_dir: A folder where replies are kept as they come; a killed step continues from there
             and pays for no reply twice. Empty keeps none.
 
     Returns:

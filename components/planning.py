@@ -41,8 +41,8 @@ def compute_train_steps(
         region: Where the run and the tuning are; empty for a local run.
         epochs: Passes over the rows; 0 takes train_steps, or the model's recommendation.
         train_steps: Optimizer steps; 0 takes epochs.
-        tokens: Tokens of the rows, by estimate; 0 where unknown.
-        token_rows: The rows that `tokens` were counted over, where they are more than those to
+        tokens: Tokens of the rows, by estimate; 0 if unknown.
+        token_rows: The rows that `tokens` were counted over, if they are more than those to
             learn from; 0 says the same rows.
         max_cost_usd: Stop above this estimate, in US dollars; 0 sets no limit.
         tables: Values that replace those of the package's dated tables, of the same shape.

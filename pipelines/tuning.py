@@ -120,11 +120,11 @@ def build_tuning_pipeline(
             series: The runs, such as a schedule's, that this one continues: over data that the
                 last of them has seen, nothing is done. Empty always runs.
             min_new_rows: A run of a series needs at least this number of added or changed rows.
-            display_name: The tuned model's display name, where a service keeps it.
+            display_name: The tuned model's display name, if a service keeps it.
             notify: Where the address of a webhook is kept that gets a message when the run ends:
                 projects/P/secrets/NAME, a gs:// URI, or a file. Empty sends none.
             code: What each step installs first: a wheel's URL with its hash, a requirement, a
-                wheelhouse's folder; empty where the image has tunepipe. See docs/deploying.md.
+                wheelhouse's folder; empty if the image has tunepipe. See docs/deploying.md.
         """
         place = {"project": project, "region": region}
         names = {"run_id": run_id, "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}

@@ -13,7 +13,7 @@ def validation_pipeline(dataset_uri: str, format: str, model: str = "", code: st
         dataset_uri: A glob of paths or of gs:// URIs.
         format: palm, palm-chat, gemini, messages, prompt-completion or preference.
         model: The model whose limits apply; empty takes the format's first model.
-        code: What each step installs first; empty where the image has tunepipe.
+        code: What each step installs first; empty if the image has tunepipe.
     """
     step = Steps(code)
     shards = step.list_shards(dataset_uri=dataset_uri)

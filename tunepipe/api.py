@@ -151,12 +151,12 @@ class TuningPlan:
 
     @property
     def cost_usd(self) -> float | None:
-        """The estimated cost in US dollars; None where no price is known."""
+        """The estimated cost in US dollars; None if no price is known."""
         return self.plan.estimated_cost_usd
 
     @property
     def hours(self) -> float | None:
-        """The estimated hours; None where nothing is known."""
+        """The estimated hours; None if nothing is known."""
         return self.plan.estimated_hours
 
     @property

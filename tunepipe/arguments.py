@@ -41,7 +41,7 @@ def check_margin(value: Any, where: str = "margin") -> None:
     """Refuse a largest acceptable loss that is not a share: 5 would let any loss pass.
 
     Raises:
-        UsageError: It does not lie in 0..1.
+        UsageError: It is not in 0..1.
     """
     try:
         check_range(value, where, 0, 1)
@@ -54,7 +54,7 @@ def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
     """Refuse a share of rows that leaves one side empty.
 
     Raises:
-        UsageError: It does not lie between 0 and 1, both left out.
+        UsageError: It is not between 0 and 1 (exclusive).
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
         raise UsageError(
@@ -65,13 +65,13 @@ def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """Return the known name that is most like a name; "" where none is."""
+    """Return the known name that is most like a name; "" if none is."""
     import difflib
 
     return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
 
 
 def hint(name: str, known: Collection[str]) -> str:
-    """Say "did you mean NAME?", or where no known name is near "one of NAME, NAME"."""
+    """Return "did you mean NAME?", or "one of NAME, NAME" if no known name is near."""
     near = nearest(name, known)
     return f"did you mean {near}?" if near else f"one of {', '.join(sorted(known))}"

@@ -51,7 +51,7 @@ class LimitError(TunepipeError):
 
 
 class CloudError(TunepipeError):
-    """The cloud said no: permission, quota, a failed job."""
+    """The cloud refused or failed: permission, quota, a failed job."""
 
     exit_code = 4
 

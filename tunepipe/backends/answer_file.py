@@ -35,7 +35,7 @@ class AnswerFile:
 
     @classmethod
     def open(cls, path: Path) -> AnswerFile:
-        """Open a file of answers; it and its folder are made where they are not there."""
+        """Open a file of answers; it and its folder are made if they are missing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
         file.seek(0)

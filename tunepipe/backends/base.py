@@ -60,7 +60,7 @@ class TuningResult:
         model: A folder, or the resource name of the tuned model.
         endpoint: The resource name of its endpoint, or "" if there is none.
         statistics: Plain numbers and short texts for the report: steps done, losses, tokens.
-        cost_usd: What it cost, as far as the backend can say; None where it cannot.
+        cost_usd: What it cost, as far as the backend can say; None if it cannot.
         base: The model before tuning, as `predict` takes it; "" if none can be asked.
     """
 
@@ -92,10 +92,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer; `text` is None where the model gave none.
+    """A model's answer; `text` is None if the model gave none.
 
     Function calls are lines of the text, as `data.parts` writes them. What the answer
-    took is None where it is not known: `seconds` of one request, tokens read and written.
+    took is None if it is not known: `seconds` of one request, tokens read and written.
     """
 
     id: str

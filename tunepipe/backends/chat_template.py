@@ -22,8 +22,8 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     """Return the prompt as the model reads it.
 
     Args:
-        tokenizer: A transformers tokenizer. Its chat template is used where it has one; else the
-            turns stand one after the other with blank lines between.
+        tokenizer: A transformers tokenizer. Its chat template is used if it has one; else the
+            turns follow each other with blank lines between them.
         messages: {"role", "content"}, the last one the user's.
 
     Raises:
@@ -66,7 +66,7 @@ def completion_ids(tokenizer: Any, messages: Messages, answer: str) -> list[int]
 def end_ids(tokenizer: Any) -> set[int]:
     """Return the tokens after which an answer is over: the tokenizer's end, and the template's.
 
-    They differ where a base model carries the chat template of its instructed sibling.
+    They differ if a base model carries the chat template of its instructed sibling.
     """
     _, closing = _frame(tokenizer, _ASKED)
     return {*_marks(tokenizer, closing)[:1], tokenizer.eos_token_id} - {None}
@@ -81,10 +81,10 @@ def answer_texts(tokenizer: Any, written: Iterable[Sequence[int]], ends: Set[int
 
 
 def _frame(tokenizer: Any, messages: Messages) -> tuple[str, str]:
-    """Return what stands before and behind an answer.
+    """Return what comes before and after an answer.
 
     Before it some templates name a channel (`<|channel|>final<|message|>`), or set a blank. Behind
-    it stands a mark that ends it: the tokenizer's own, where the template has none that the
+    it stands a mark that ends it: the tokenizer's own, if the template has none that the
     vocabulary knows.
     """
     end = tokenizer.eos_token or ""

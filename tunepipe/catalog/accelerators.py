@@ -66,13 +66,13 @@ class Machine:
     row: Accelerator
 
     def usd_per_hour(self, region: str) -> float | None:
-        """Return the price of the whole machine in a region; None where it is not known."""
+        """Return the price of the whole machine in a region; None if it is not known."""
         price = self.row.usd_per_hour.get(region)
         return None if price is None else price * self.count
 
 
 def accelerator_table(catalog: Catalog) -> AcceleratorTable:
-    """Read accelerators.toml with a user's values laid over it.
+    """Read accelerators.toml with a user's values merged over it.
 
     Raises:
         UsageError: An unknown name or a value that does not fit, with its place.

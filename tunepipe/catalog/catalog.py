@@ -39,7 +39,7 @@ _TABLES = ("regions", "prices", "models", "services", "accelerators")
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
-    """The dated tables, with a user's values laid over them; `load_catalog` makes one.
+    """The dated tables, with a user's values merged over them; `load_catalog` makes one.
 
     Args:
         model_table: models.toml.
@@ -69,7 +69,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         """Look a model up.
 
         Args:
-            name: The model's name; "" takes the backend's default, or text-bison@001 where no
+            name: The model's name; "" takes the backend's default, or text-bison@001 if no
                 backend is named either. The local backend takes any folder or hub id.
             backend: One of the table of backends; "" follows from the model.
 
@@ -122,7 +122,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         raise UsageError(f"no service of the table takes the model {model!r}", where="model")
 
     def first_model(self, format: str) -> str:
-        """Return the model whose limits apply to a format where none is named."""
+        """Return the model whose limits apply to a format if none is named."""
         return self.service_table.first_model[format]
 
     def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
@@ -210,7 +210,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _sent_as(format: str, service: Service) -> str:
-    """Return the format to which rows are converted for a service; "" where they are not."""
+    """Return the format to which rows are converted for a service; "" if they are not."""
     if not service.native or format in service.native:
         return ""
     pair = format == "palm" and "prompt-completion" in service.native
@@ -218,7 +218,7 @@ def _sent_as(format: str, service: Service) -> str:
 
 
 def load_catalog(overrides: Mapping[str, Any] | None = None) -> Catalog:
-    """Decode the package's tables with the user's values laid over them.
+    """Decode the package's tables with the user's values merged over them.
 
     Args:
         overrides: {"regions": …, "prices": …, "models": …, "services": …}, each of the shape of

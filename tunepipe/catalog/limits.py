@@ -16,7 +16,7 @@ LINE_BYTES_MAX = 32 << 20
 class Rules:
     """What a row of one format may hold when one model is to be tuned; 0 means no limit.
 
-    `convert_to` is the format to which the rows are converted before they are sent; "" where they
+    `convert_to` is the format to which the rows are converted before they are sent; "" if they
     are sent as they are.
     """
 

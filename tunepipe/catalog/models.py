@@ -40,7 +40,7 @@ def check_region(model: Model, region: str) -> None:
 
 
 def tuned_in(model: Model, region: str, options: Mapping[str, Any]) -> str:
-    """Name the place where a model is tuned.
+    """Return the place where a model is tuned.
 
     Args:
         model: The model.

@@ -41,16 +41,16 @@ class Model(Row, frozen=True, kw_only=True):
         takes: What it takes besides text: image, audio, video, document, tools, code.
         batch_size: Examples a step, one number or one for each region.
         batch_size_assumed: Whether the service hides its batch size and this one is a guess.
-        default_steps: Training steps where none are given, or 0.
-        default_epochs: Epochs where none are given, or 0.
-        sequence_tokens: Tokens of a packed sequence, of which a batch has batch_size; 0 where a
+        default_steps: Training steps if none are given, or 0.
+        default_epochs: Epochs if none are given, or 0.
+        sequence_tokens: Tokens of a packed sequence, of which a batch has batch_size; 0 if a
             batch is made of rows.
         recommended_steps_min: Fewer steps than this hardly change a model; 0 for no advice.
         recommended_steps_max: More steps than this are advised against; 0 for no advice.
         whole_epochs: Whether the service takes whole epochs only.
         served_in: The multi-region that serves the tuned model, for each tuning region.
         tunable: Whether it could ever be tuned.
-        tunable_since: First day, ISO; "" where not known.
+        tunable_since: First day, ISO; "" if not known.
         tunable_until: First day on which new tuning jobs are refused, ISO; "" if none is set.
         new_projects_until: First day on which projects that did not use it before are refused.
         served_until: First day on which it no longer answers, ISO; "" if none is set.
@@ -59,8 +59,8 @@ class Model(Row, frozen=True, kw_only=True):
         note: What else a user should know.
         tokens_per_ascii_character: Measured for this model's tuning, one number or one for each
             tuning mode; 0 takes the general ratio.
-        tuning_modes: "full" and "peft", where the service offers a choice.
-        learning_rate: The recommended rate of each tuning mode, where the service wants one.
+        tuning_modes: "full" and "peft", if the service offers a choice.
+        learning_rate: The recommended rate of each tuning mode, if the service wants one.
         adapter_sizes: The adapter ranks that the service takes.
         cmek: Whether customer-managed encryption keys are supported; None is not known.
         concurrent_jobs: Tuning jobs at a time that a project may run by default; 0 is not known.
@@ -191,7 +191,7 @@ class JudgeTokens(Row, frozen=True, kw_only=True):
 
 
 class EndpointPrice(Row, frozen=True, kw_only=True):
-    """US dollars for an hour of an endpoint's deployed model; None where none is known."""
+    """US dollars for an hour of an endpoint's deployed model; None if none is known."""
 
     usd_per_hour: Number | None = None
     read: DayOrMonth = ""
@@ -231,7 +231,7 @@ class Service(Row, frozen=True, kw_only=True):
     """What a service takes as training data; 0 means that no limit is published.
 
     `native` names the formats that are sent as they are; the others are converted before. Empty
-    where the rows are read by this package.
+    if the rows are read by this package.
     """
 
     models: Names

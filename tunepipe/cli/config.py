@@ -8,7 +8,7 @@
     [tables.prices.accelerators.TPU_V3]
     usd_per_hour = { europe-west4 = 0.5 }
 
-The file lies in the working directory, or where TUNEPIPE_CONFIG says. Nothing is read at import.
+The file is in the working directory, or where TUNEPIPE_CONFIG says. Nothing is read at import.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read() -> Table:
 
 
 def variable(option: str) -> str:
-    """Name the environment variable of an option, such as TUNEPIPE_MAX_COST_USD."""
+    """Return the environment variable of an option, such as TUNEPIPE_MAX_COST_USD."""
     return PREFIX + option.replace("-", "_").upper()
 
 

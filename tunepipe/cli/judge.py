@@ -145,7 +145,7 @@ def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
 
 
 def show_judgement(found: Judgement, out: Output) -> None:
-    """Say to people what the judge said."""
+    """Print the judge's result."""
     from tunepipe.reporting.sections import judge_view
 
     out.table((judge_view({"judge": found.as_json()}) or {})["pairs"], styles=("bold",))

@@ -216,12 +216,12 @@ def tables(context: typer.Context, file: str) -> Table:
 
 
 def catalog(context: typer.Context, file: str = "") -> Catalog:
-    """Return the dated tables with those of tunepipe.toml and of --tables laid over them."""
+    """Return the dated tables with those of tunepipe.toml and of --tables merged over them."""
     return load_catalog(tables(context, file))
 
 
 def positive(value: float | None, option: str) -> float:
-    """Return an option's value, 0 where it was not given.
+    """Return an option's value, 0 if it was not given.
 
     Raises:
         UsageError: It was given, and is not above 0.

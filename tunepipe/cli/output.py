@@ -43,7 +43,7 @@ class Output:
         self._colours = _wants_colour(self._stream)
 
     def result(self, value: Mapping[str, Any]) -> None:
-        """Print the one JSON object, where it was asked for."""
+        """Print the one JSON object, if requested."""
         if self.as_json:
             print_json(value)
 
@@ -68,7 +68,7 @@ class Output:
 
         Args:
             rows: The cells; every row has as many.
-            styles: A style for each column, where it has one.
+            styles: A style for each column, if it has one.
         """
         cells = [list(row) for row in rows]
         widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
@@ -116,7 +116,7 @@ def flush() -> OSError | None:
     """Write what is left in the standard streams.
 
     Returns:
-        Why standard output took no more; None where all was written. What is left is dropped, for
+        Why standard output took no more; None if all was written. What is left is dropped, for
         the interpreter would stumble over it at its end.
     """
     _flushed(sys.stderr)
@@ -133,7 +133,7 @@ def _flushed(stream: TextIO) -> OSError | None:
 
 
 def not_written(error: OSError) -> UsageError:
-    """Return the error that standard output takes no more."""
+    """Return the error for a standard output that cannot be written."""
     return UsageError(
         f"cannot be written: {error.strerror}",
         where="standard output",
@@ -188,7 +188,7 @@ def agree(question: str, yes: bool, out: Output) -> None:
         out: Where the verb prints.
 
     Raises:
-        UsageError: There is no terminal to ask at.
+        UsageError: No terminal can ask the question.
         Abort: The answer was no.
     """
     if yes:

@@ -20,7 +20,7 @@ VALIDATION = (".html", ".sarif", ".json")
 
 
 def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> str:
-    """Return the suffix of a report's file; "" where no report is wanted.
+    """Return the suffix of a report's file; "" if no report is wanted.
 
     Raises:
         UsageError: The suffix is not one of a report.

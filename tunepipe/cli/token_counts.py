@@ -101,7 +101,7 @@ def by_service(
         model: The model to tune.
         project: The project that asks.
         region: Where it is tuned.
-        options: base_location, where the user names it; see `gemini.base_model_resource`.
+        options: base_location, if the user names it; see `gemini.base_model_resource`.
         catalog: The dated tables; None for the package's own.
 
     Raises:

@@ -56,7 +56,7 @@ PART_NAMES = {
     "executable_code": "executableCode",
     "code_execution_result": "codeExecutionResult",
 }
-# What stands next to a part's data.
+# The fields that may be next to a part's data.
 _PART_SETTINGS = {
     *("thought", "thoughtSignature", "thought_signature", "videoMetadata", "video_metadata"),
     *("mediaResolution", "media_resolution", "partMetadata", "part_metadata"),

@@ -71,7 +71,7 @@ def state(examples: Iterable[Example]) -> State:
 
 
 def compare(before: State, now: State) -> Difference:
-    """Compare two states; the order of rows plays no part."""
+    """Compare two states; the order of rows does not matter."""
     old, new = Counter(before.rows), Counter(now.rows)
     same = (old & new).total()
     gone, come = _by_prompt(old - new), _by_prompt(new - old)
@@ -105,14 +105,14 @@ def from_bytes(data: bytes) -> State:
 
 
 def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """Say how far two distributions lie apart: the total variation distance.
+    """Return the distance of two distributions: the total variation distance.
 
     Args:
         before: Counts, or shares, by label, language or bin of lengths.
         now: Likewise.
 
     Returns:
-        0 for the same shares, 1 where nothing is shared; 0 where either is empty.
+        0 for the same shares, 1 if nothing is shared; 0 if either is empty.
     """
     then, today = sum(before.values()), sum(now.values())
     if not (then and today):

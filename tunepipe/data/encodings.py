@@ -52,13 +52,13 @@ def encoding_of_mark(head: bytes) -> str:
 
 
 def guess_encoding(data: bytes) -> str:
-    """Name the encoding of a text's bytes.
+    """Return the encoding of a text's bytes.
 
     Args:
         data: The bytes, or the first of them: a character cut off at the end is not an error.
 
     Returns:
-        A codec's name; "" where no encoding that is known here fits.
+        A codec's name; "" if no encoding that is known here fits.
     """
     if found := encoding_of_mark(data):
         return found
@@ -79,7 +79,7 @@ def describe_not_utf8(line: bytes, error: UnicodeDecodeError) -> tuple[str, str]
     """Say which bytes of a line are not UTF-8, and what to do.
 
     Returns:
-        The message and the fix; the fix is "" where no encoding is recognized.
+        The message and the fix; the fix is "" if no encoding is recognized.
     """
     message = f"the bytes from byte {error.start + 1} of the line are not UTF-8"
     if line[error.start : error.start + 1] == b"\xed":

@@ -68,7 +68,7 @@ class Example:
 
 
 def detect_format(row: Mapping[str, Any]) -> str | None:
-    """Name the format of one row by the fields it has, or None where no field is known."""
+    """Return the format of one row by the fields it has, or None if no field is known."""
     keys = row.keys()
     if keys & {"chosen", "rejected"} and "completion" not in keys:
         return None  # TRL's preferences; shapes.py reads them
@@ -86,7 +86,7 @@ def detect_format(row: Mapping[str, Any]) -> str | None:
 
 
 def common_format(rows: Sequence[Any]) -> str | None:
-    """Name the format that most of these rows have; of equals, the one that comes first."""
+    """Return the format that most of these rows have; of equals, the one that comes first."""
     found = [detect_format(row) for row in rows if isinstance(row, Mapping)]
     known = Counter(format for format in found if format)
     return known.most_common(1)[0][0] if known else None

@@ -73,7 +73,7 @@ def type_problems(value: Any, kind: str, path: str) -> Iterator[TypeProblem]:
 
 
 def wrong_type(value: Any, wanted: str, path: str) -> TypeProblem:
-    """Say what stands where a value of another type is wanted; no text of the row is quoted."""
+    """Describe a value whose type is wrong; no text of the row is quoted."""
     found = "null" if value is None else _NAMES.get(type(value), "a number")
     return TypeProblem("wrong-type", path, f"{found} stands where {wanted} is wanted")
 

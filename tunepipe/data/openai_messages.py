@@ -15,7 +15,7 @@ from tunepipe.data.turns import Part, Turn, is_blank, refusal, text, words
 Message = dict[str, Any]
 Schema = dict[str, Any]
 
-# What stands next to a message's contents, and its type.
+# The fields that may be next to a message's contents, and their types.
 _SETTINGS: dict[str, Any] = {"weight": (int, float), "name": str, "refusal": str, "audio": dict}
 KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
 
@@ -152,7 +152,7 @@ def _calls(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
 
 
 def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[Part, ...]:
-    """Put answers in the order of their calls: Gemini tells them apart by nothing else."""
+    """Put answers in the order of their calls: Gemini matches them by order only."""
     found: dict[str, Part] = {}
     for message in messages:
         _refuse_weight(message)
@@ -232,7 +232,7 @@ KEYWORDS = {
     *("minLength", "maxLength", "pattern", "minProperties", "maxProperties"),
 }
 DECLARATIONS = {"functionDeclarations", "function_declarations"}
-# Any JSON Schema, where the dialect above does not hold it.
+# Any JSON Schema, if the dialect above does not hold it.
 _WHOLE_SCHEMA = ("parametersJsonSchema", "parameters_json_schema")
 LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
 

@@ -35,7 +35,7 @@ _COPIED_CHARACTERS = 64 << 10
 
 
 def kinds_of(fields: Mapping[str, Any]) -> frozenset[str]:
-    """Name what a row holds besides text, in any of the formats."""
+    """Return what a row holds besides text, in any of the formats."""
     return frozenset(_kinds(fields))
 
 
@@ -181,7 +181,7 @@ def _calls_of(line: str) -> list[Call]:
 
 def _calls(value: Any) -> Iterator[Call]:
     if isinstance(value, list):
-        # OpenAI's tool_calls: each is a call, or the line is no list of calls.
+        # OpenAI's tool_calls: each is a call, or the line is not a list of calls.
         for item in value:
             yield _openai_call(item["function"])
     elif value.keys() == {"name", "arguments"} and isinstance(value["arguments"], str):

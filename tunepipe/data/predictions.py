@@ -4,7 +4,7 @@
 
 A row that the model did not answer has `"prediction": null`, and `error` says why. Optional fields:
 `group` (rows of one group are not independent), `hash` (of the row's content; equal hashes are
-repeats), `answer` (0, 1, …, where a row has several answers), `seconds`, `input_tokens`,
+repeats), `answer` (0, 1, …, if a row has several answers), `seconds`, `input_tokens`,
 `output_tokens`. Any other field can be used to group or to slice the rows.
 """
 
@@ -42,7 +42,7 @@ class Prediction:
         error: Why there is no answer; "" if there is one.
         group: Rows of one group are not independent; "" for none.
         hash: Of the row's whole content; "" if not known.
-        answer: The answer's number, 0 and up, where a row has several.
+        answer: The answer's number, 0 and up, if a row has several.
         seconds: How long the answer took; None if not measured.
         input_tokens: Tokens of the prompt; None if not known.
         output_tokens: Tokens of the answer; None if not known.

@@ -1,6 +1,6 @@
 r"""The rows of a dataset: `Row` from any file, with its line, its fields, its input and its output.
 
-Lines end at b"\n" alone, and are numbered from 1 in each file. Blank lines are no rows. gzip is
+Lines end at b"\n" alone, and are numbered from 1 in each file. Blank lines are not rows. gzip is
 decompressed and a byte-order mark is dropped; a field that is null counts as absent.
 """
 
@@ -55,7 +55,7 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
 
     Yields:
         The number of the block's first line, and its lines, each with its end (the last line of a
-        file gets one where it has none) and without a byte-order mark.
+        file gets one if it has none) and without a byte-order mark.
 
     Raises:
         DataError: The file is not JSONL, or a line is too long to be read.
@@ -85,7 +85,7 @@ def numbered_lines(source: Source, encoding: str = "") -> Iterator[tuple[int, by
 
     Args:
         source: The file.
-        encoding: Its encoding, where that is not UTF-8.
+        encoding: Its encoding, if that is not UTF-8.
 
     Yields:
         Each line's number, from 1, and its bytes as they are, without the newline; of a line too

@@ -60,7 +60,7 @@ class Shape:
 
 
 def detect_shape(row: Fields) -> Shape | None:
-    """Return the shape of a row that is of none of the formats; None where it has no known one."""
+    """Return the shape of a row that is of none of the formats; None if it has no known one."""
     keys = row.keys()
     if {"chosen", "rejected"} <= keys:
         return _TRL_PREFERENCE

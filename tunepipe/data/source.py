@@ -367,7 +367,7 @@ def _all_in(encoding: str, lines: list[bytes]) -> bool:
 
 
 def find_delimiter(lines: list[bytes], encoding: str) -> str:
-    """Return what separates the columns; "" where the lines are not such a table.
+    """Return what separates the columns; "" if the lines are not such a table.
 
     Args:
         lines: The first lines that are not blank.

@@ -41,7 +41,7 @@ def just_text(role: str, value: Any) -> Turn:
 
 
 def text_of(turn: Turn) -> str:
-    """Give a turn's one text.
+    """Return a turn's one text.
 
     Raises:
         DataError: It says more than one text.
@@ -57,7 +57,7 @@ def is_blank(value: str) -> bool:
 
 
 def text(value: Any) -> str:
-    """Give a text as it is.
+    """Return a text as it is.
 
     Raises:
         TypeError: The value is not a text.

@@ -1,4 +1,4 @@
-"""Asking a model every held-out row, so that a killed step goes on and pays for no row twice.
+"""Asks a model every held-out row. A killed step continues and pays for no row twice.
 
 Each answer is written to a work file, and onto the disk, as soon as it is there. The work file is
 named after the model and the settings, and its lines after the rows' contents: what stands there is

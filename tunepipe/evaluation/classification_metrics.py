@@ -2,7 +2,7 @@
 
 Case, width and surrounding space do not make another label; by content neither do quotes, a full
 stop, or `Label:` before it. Precision, recall and F1 agree with scikit-learn's over the references'
-labels, with 0 where nothing divides.
+labels, with 0 if nothing divides.
 """
 
 from __future__ import annotations

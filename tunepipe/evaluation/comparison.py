@@ -112,7 +112,7 @@ def compare(
     """Compare two models by a score for each row.
 
     Args:
-        tuned: The tuned model's score on each row, 0..1; None where it gave no answer.
+        tuned: The tuned model's score on each row, 0..1; None if it gave no answer.
         other: The other model's, on the same rows in the same order.
         metric: The metric's name.
         groups: Each row's group, "" for none; rows of one group are one unit of evidence.
@@ -165,7 +165,7 @@ def compare_metrics(
         seed: Seeds the resampling of a metric of the whole file.
 
     Returns:
-        The comparison. Without rows, or where the other model answered nothing, it is
+        The comparison. Without rows, or if the other model answered nothing, it is
         not-enough-evidence.
     """
     gains = np.nan_to_num(ours.scores) - np.nan_to_num(theirs.scores)
@@ -326,7 +326,7 @@ class Gate:
     def decide(self) -> tuple[str, str]:
         """Decide: all conditions must hold together.
 
-        The chance to promote a model that is no better therefore stays that of one test (an
+        The chance to promote a model that is not better therefore stays that of one test (an
         intersection-union test; R. L. Berger, Technometrics 24 (1982), 295-300).
 
         Returns:

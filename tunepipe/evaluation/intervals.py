@@ -137,7 +137,7 @@ class Sample:
             return float((residuals / (1 + tilt * residuals)) @ self.times)
 
         # The best fitting distribution weighs each unit by 1 / (1 + tilt * residual). If no tilt
-        # brings the mean to zero, the rest of the weight lies on the worst value.
+        # brings the mean to zero, the rest of the weight is on the worst value.
         last = -1 / worst
         if residuals.min() > worst and slope(last) >= 0:
             tilt = last
@@ -208,7 +208,7 @@ def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
     count = draws(rows)
     rng = np.random.default_rng(seed)
     values, drawn = statistics, _draws_of_rows(rng, rows, count)
-    # Sorting all rows to find equal ones is worth it only where a few of them are so.
+    # Sorting all rows to find equal ones is worth it only if a few of them are so.
     if 4 * len(np.unique(statistics[:_LOOKED_AT], axis=0)) <= min(rows, _LOOKED_AT):
         values, times = np.unique(statistics, axis=0, return_counts=True)
         drawn = _draws_of_cells(rng, times, count)
@@ -218,7 +218,7 @@ def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
 def weighted_sums(weights: Floats, values: Floats) -> Floats:
     """The matrix product, shape (lines, rows) by (rows, numbers).
 
-    A few columns are no work for several threads: on a busy machine BLAS would wait for them far
+    A few columns need no threads: on a busy machine BLAS would wait for them far
     longer than it computes.
     """
     if values.shape[1] > _FEW_COLUMNS:
@@ -273,7 +273,7 @@ def percentile_interval(
     where Student's t and that factor put them; for many units the two agree.
 
     Args:
-        replicates: The metric in every resample; NaN where a resample does not define it.
+        replicates: The metric in every resample; NaN if a resample does not define it.
         units: How many units were resampled, >= 2.
         confidence: Of the interval, between 0 and 1.
 

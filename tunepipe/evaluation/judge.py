@@ -1,6 +1,6 @@
 """A language model as judge: which of two answers is better, asked in both orders.
 
-Judges prefer what stands first, so each pair is asked twice with the answers swapped, and only two
+Judges prefer what comes first, so each pair is asked twice with the answers swapped, and only two
 replies that name the same answer are a win; anything else is a tie. The prompt and the model are
 kept with the result. What it will cost is estimated before the first question.
 """
@@ -198,7 +198,7 @@ class Price:
             catalog: The dated tables; None for the package's own.
 
         Returns:
-            The price; None where no price is known.
+            The price; None if no price is known.
         """
         prices = (catalog or load_catalog()).prices
         row = prices.answers.get(model)
@@ -247,7 +247,7 @@ def judge(
 ) -> Judgement:
     """Ask a model to judge each row in both orders.
 
-    Rows with the same answer are a tie unasked; rows that a model did not answer, or whose judge
+    Rows with the same answer are a tie at no cost; rows that a model did not answer, or whose judge
     failed or replied something else, are left out and counted.
 
     Args:
@@ -447,8 +447,8 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
         attempts: Tries a question, >= 1, with growing pauses between.
 
     Returns:
-        A function from a prompt to the reply, "" where the model gave no text. Rate limits and
-        failures that pass are waited out; it raises CloudError where the service says no.
+        A function from a prompt to the reply, "" if the model gave no text. Rate limits and
+        failures that pass are waited out; it raises CloudError if the service says no.
     """
     from google.auth.exceptions import GoogleAuthError
     from google.genai.errors import APIError

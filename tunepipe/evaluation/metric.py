@@ -96,7 +96,7 @@ class Metric:
         combine: Makes values 0..1 of sums of the statistics: shape (…, numbers) to (…).
         kind: "share" (each row right or wrong), "mean" (each row a score), or "file" (a value of
             all rows together, such as BLEU). Of the first two, column 0 is the score and column 1
-            is 1 where the row counts, else 0.
+            is 1 if the row counts, else 0.
         earned: First and last column + 1 of what a good answer earns; a missing answer has 0 there.
         worst: For the lower end of the interval, rows of the worst kind that the sample may lack,
             shape (any, numbers); None takes an average row that earns nothing.
@@ -126,7 +126,7 @@ class Metric:
 
     @property
     def scores(self) -> Floats:
-        """The metric of each row alone, NaN where the row does not count."""
+        """The metric of each row alone, NaN if the row does not count."""
         values: Floats = self.combine(self.statistics)
         return values
 
@@ -203,7 +203,7 @@ def share_of(name: str, right: Sequence[bool], asked: Sequence[bool]) -> Metric:
 
 
 def ratio(sums: Floats) -> Floats:
-    """The first number by the second; NaN where a resample asks no row."""
+    """The first number by the second; NaN if a resample asks no row."""
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient: Floats = sums[..., 0] / sums[..., 1]
     return quotient

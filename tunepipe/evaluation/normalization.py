@@ -5,8 +5,8 @@ not count as errors: a `<think>` block, a code fence, quotes, a label's full sto
 forms, thousands separators, and the form of a date.
 
 Texts are cut into tokens by Unicode script: rouge-score keeps only a-z and 0-9, so that a Japanese
-answer equal to its reference scores zero. Here a token is a word where the script puts spaces
-between words, and one character where it does not (Han, kana, Thai, Lao, Tibetan, Burmese, Khmer).
+answer equal to its reference scores zero. Here a token is a word if the script puts spaces
+between words, and one character if it does not (Han, kana, Thai, Lao, Tibetan, Burmese, Khmer).
 On ASCII text the tokens are rouge-score's.
 """
 
@@ -194,7 +194,7 @@ CHECKS: Mapping[str, Callable[[str], Found]] = {
 
 
 # Blocks of the scripts that are written without spaces, and the iteration and number signs that
-# belong to them; their punctuation lies outside. Unicode 15, Blocks.txt.
+# belong to them; their punctuation is outside. Unicode 15, Blocks.txt.
 _UNSPACED = re.compile(
     "["
     "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai
@@ -222,7 +222,7 @@ def _cut(character: str) -> str:
         return ""
     category = unicodedata.category(character)
     # Letters, numbers and marks make words; a mark is no letter for Python, yet Hindi and Arabic
-    # words would fall apart without it. Joiners stand inside words and say nothing.
+    # words would fall apart without it. Joiners occur inside words and mean nothing.
     if category[0] in "LNM":
         return character
     return "" if category == "Cf" and character != _ZERO_WIDTH_SPACE else " "

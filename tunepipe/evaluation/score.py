@@ -70,7 +70,7 @@ class Settings:
         task: "text", "classification", "json", or "auto" to detect it from the references.
         metric: The metric that decides: one of the task's, or one of the user's own
             (`custom_metrics`); "" takes the task's default.
-        metric_code: The file of a metric of the user's own, where it was read before.
+        metric_code: The file of a metric of the user's own, if it was read before.
         normalize: "strict" scores answers as they are; "content" looks through their wrappings.
         missing: "wrong" scores a missing answer 0; "excluded" leaves it out.
         margin: The largest acceptable loss, 0..1.
@@ -184,7 +184,7 @@ class Evaluation:
         flips: Rows on which the deciding metric is higher ("fixed") or lower ("broken") than the
             other model's, as `{"id", "flip"}`.
         within_rows: With several answers a row: how many, and how much they differ.
-        serving: Time, tokens and cost of an answer, where the files hold them.
+        serving: Time, tokens and cost of an answer, if the files hold them.
         baseline_serving: The other model's.
         custom: Name and digest of a metric of the user's own.
     """

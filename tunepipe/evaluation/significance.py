@@ -106,7 +106,7 @@ def smallest_difference(deviation: float, units: int, confidence: float = CONFID
 
     Returns:
         The difference, 0..1. It allows for failures too rare to be seen, as the interval does, so
-        it is about 4 / units even where no row differs.
+        it is about 4 / units even if no row differs.
     """
     if units < 2:
         return 1.0
@@ -126,7 +126,7 @@ def more_units(
     difference itself is uncertain. The range takes its middle half.
 
     Returns:
-        The fewest and the most; None where nothing points to a difference (p > 0.3).
+        The fewest and the most; None if nothing points to a difference (p > 0.3).
     """
     if p_value > _MAX_P_VALUE or units < 2:
         return None

@@ -195,7 +195,7 @@ def _token_scores(predictions: Sequence[str], references: Sequence[str]) -> Floa
 
 
 def f_scores(shared: Ints, predicted: Ints, wanted: Ints) -> Floats:
-    """The harmonic mean of precision and recall; 0 where either side has nothing.
+    """The harmonic mean of precision and recall; 0 if either side has nothing.
 
     2 PR / (P + R) with P = shared / predicted and R = shared / wanted is
     2 shared / (predicted + wanted).
@@ -216,7 +216,7 @@ def common_lengths(ours: Sequence[Ints], wanted: Sequence[Ints]) -> Ints:
 
 
 def edit_similarities(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
-    """One less the edit distance by the longer text's length; 1 where both are empty."""
+    """One less the edit distance by the longer text's length; 1 if both are empty."""
     from rapidfuzz.distance import Levenshtein
 
     return [
@@ -228,7 +228,7 @@ def edit_similarities(predictions: Sequence[str], references: Sequence[str]) -> 
 def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
     """The reference's length, then the shared and the predicted n-grams of orders 1 to 4.
 
-    The tokens are sacrebleu's `13a`, cut further into single characters where the script has no
+    The tokens are sacrebleu's `13a`, cut further into single characters if the script has no
     spaces; `13a` alone would take a Japanese sentence for one token.
     """
     words = _WordSymbols()

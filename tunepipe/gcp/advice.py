@@ -1,4 +1,4 @@
-"""What Google said, and what to do about it."""
+"""Google's error messages, and what to do about each."""
 
 from __future__ import annotations
 

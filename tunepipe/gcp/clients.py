@@ -117,7 +117,7 @@ def endpoint_exists(endpoint: str) -> bool:
 
 
 def parent(project: str, region: str) -> str:
-    """Name the place that a project's resources of a region lie in."""
+    """Return the place that a project's resources of a region lie in."""
     return f"projects/{project}/locations/{region}"
 
 
@@ -136,7 +136,7 @@ def region_of(name: str) -> str:
 
 
 def host(region: str) -> str:
-    """Name the host of a location: a region, a multi-region (us, eu), or global."""
+    """Return the host of a location: a region, a multi-region (us, eu), or global."""
     if region == "global":
         return "aiplatform.googleapis.com"
     if region in ("us", "eu"):

@@ -102,7 +102,7 @@ class Status:
         message: Why it failed, in Google's words, or "".
         internal: Whether it failed through Google's fault, so that another try may succeed.
         detail: What progress reports beyond the state.
-        created: When it was created; None where that is not known.
+        created: When it was created; None if that is not known.
     """
 
     state: State
@@ -121,7 +121,7 @@ class Followed(Protocol):
         """Look at a job."""
 
     def cancel(self, name: str) -> None:
-        """Ask for the end of a job; no error where it has ended already."""
+        """Request a job's cancellation; no error if it has ended already."""
 
 
 class Service(Followed, Protocol):
@@ -148,7 +148,7 @@ class Waiting(Protocol):
         """Record that this run waits."""
 
     def others(self) -> list[str]:
-        """Name the other runs that wait and have not ended."""
+        """Return the other runs that wait and have not ended."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def resume(
     while does not part it from its job.
 
     Returns:
-        The name of the job, which has succeeded; "" where none is noted.
+        The name of the job, which has succeeded; "" if none is noted.
     """
     name = read_resources(resources)
     if not name:

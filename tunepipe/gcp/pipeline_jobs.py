@@ -64,7 +64,7 @@ class PipelineJobs:
         return True
 
     def find(self) -> str:
-        """Name the newest of our jobs that runs, or has succeeded and whose result exists.
+        """Return the newest of our jobs that is running, or that has succeeded and has its result.
 
         Raises:
             WaitingError: One is being cancelled; what becomes of it is not known yet.
@@ -173,7 +173,7 @@ def get(name: str) -> Any:
 
 
 def cancel(name: str) -> None:
-    """Ask for the end of a job; no error where it has ended by itself."""
+    """Request a job's cancellation; no error if it has ended by itself."""
     from google.api_core import exceptions as api
 
     client = clients.pipelines(clients.region_of(name))
@@ -190,7 +190,7 @@ def state_of(job: Any) -> str:
 
 
 def is_running(job: Any) -> bool:
-    """Return True if a job goes on, or waits to; one that is being cancelled does not."""
+    """Return True if a job is running or pending; one that is being cancelled is not."""
     return state_of(job) not in (*_ENDED, "CANCELLING")
 
 

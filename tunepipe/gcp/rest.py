@@ -18,7 +18,7 @@ class RefusedError(CloudError):
     """Google answered with an error.
 
     Args:
-        code: The HTTP status; 403 where a right is missing.
+        code: The HTTP status; 403 if a right is missing.
     """
 
     def __init__(self, found: str, *, where: str, code: int, fix: str = "") -> None:
@@ -65,7 +65,7 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
 
 
 def account() -> str:
-    """Name who we are, as roles name members; "" where the credentials do not say.
+    """Return the caller's account, as roles name members; "" if the credentials do not say.
 
     Raises:
         CloudError: There are no credentials.

@@ -37,7 +37,7 @@ _FINAL = re.compile(
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error carries; None where it carries none."""
+    """Return the HTTP status that an error carries; None if it carries none."""
     error = root_of(error)
     answer = getattr(error, "response", None)
     if isinstance(answer, dict):  # botocore keeps the parsed answer

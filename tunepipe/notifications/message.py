@@ -26,7 +26,7 @@ class Notice:
         state: succeeded, failed or cancelled.
         verdict: better, worse or not-enough-evidence; "" if there is none.
         reason: Why, in a sentence; of a failed run, what went wrong.
-        champion: What became of the champion, in a sentence; "" where nothing is recorded.
+        champion: What became of the champion, in a sentence; "" if nothing is recorded.
         page: The run's page; "" locally.
         report: The report's address; "" if there is none.
     """

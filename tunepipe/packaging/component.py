@@ -32,7 +32,7 @@ def component(function: Callable[..., Any]) -> Any:
     """Make a KFP component whose step brings the modules that its body imports.
 
     Args:
-        function: The body, under fifteen lines; everything worth testing lies in the core and
+        function: The body, under fifteen lines; everything worth testing is in the package and
             the backends, and is imported inside.
 
     Returns:

@@ -49,7 +49,7 @@ def content_hash() -> str:
 
 
 def describe_code() -> str:
-    """Name the code that runs here: its version and the start of its hash."""
+    """Return the code that runs here: its version and the start of its hash."""
     return f"tunepipe {__version__}, sha256 {content_hash()[:16]}"
 
 

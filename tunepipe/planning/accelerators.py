@@ -24,7 +24,7 @@ def on_accelerators(
 ) -> Estimate:
     """Price a tuning on machines in the user's project, from tokens, parameters and computing.
 
-    A trained token takes 6 operations a parameter in full tuning, and 4 where the base is frozen:
+    A trained token takes 6 operations a parameter in full tuning, and 4 if the base is frozen:
     its weights need no gradient.
 
     Args:
@@ -74,7 +74,7 @@ def on_accelerators(
 
 
 def parameters_billion(name: str) -> float:
-    """Read a model's size out of its name: 4 of Qwen3-4B, 0.6 of Qwen3-0.6B; 0 where it has none.
+    """Read a model's size out of its name: 4 of Qwen3-4B, 0.6 of Qwen3-0.6B; 0 if it has none.
 
     Of a mixture of experts the largest number counts: all its weights are read.
     """

@@ -16,11 +16,11 @@ class Estimate:
     """What a tuning takes.
 
     Args:
-        hours: How long it runs; None where nothing is known of it.
-        cost_usd: What it costs; None where no price is known.
+        hours: How long it runs; None if nothing is known of it.
+        cost_usd: What it costs; None if no price is known.
         price_date: The day the price was read, "" if there is none.
         lines: The arithmetic, a line each.
-        missing: Why there is no cost, "" where there is one.
+        missing: Why there is no cost, "" if there is one.
     """
 
     hours: float | None
@@ -45,7 +45,7 @@ def calibrated(
             is raised without a sample, and never lowered; 0 is not known.
 
     Returns:
-        Tokens, and the arithmetic in a line; the same tokens and "" where nothing corrects them.
+        Tokens, and the arithmetic in a line; the same tokens and "" if nothing corrects them.
     """
     ratios = (catalog or load_catalog()).prices.tokens
     sample = ratios.calibration

@@ -53,16 +53,16 @@ class Plan:
         region: Where it runs; "local" locally.
         model: The base model's name.
         backend: The backend that tunes it.
-        accelerator_type: The hardware, "" where the service does not say.
-        accelerators: How many of it, 0 where the service does not say.
+        accelerator_type: The hardware, "" if the service does not say.
+        accelerators: How many of it, 0 if the service does not say.
         batch_size: Examples a step.
         rows: Training rows.
         steps_per_epoch: Steps that go through all rows once.
         train_steps: Steps in all.
-        epochs: How often the rows are gone through; a fraction where the steps cut one short.
+        epochs: How often the rows are gone through; a fraction if the steps cut one short.
         quota: The quota that the project must hold, "" if there is none.
-        estimated_hours: How long it runs, None where nothing is known.
-        estimated_cost_usd: What it costs, None where no price is known.
+        estimated_hours: How long it runs, None if nothing is known.
+        estimated_cost_usd: What it costs, None if no price is known.
         price_date: The day the price was read, "" if there is none.
         tables_version: The date and the hash of the tables that everything is from.
         warnings: What a user should know before going on.
@@ -417,7 +417,7 @@ def _steps(
         if train_steps
         else f"{times:g} epochs x {per_epoch:,} = {total:,} steps{why}"
     )
-    # From the steps: as a fraction to four places, few of many steps are no epoch at all.
+    # From the steps: rounded to four places, few of many steps would be zero epochs.
     whole = -(-total // per_epoch)
     if not model.whole_epochs or times == whole:
         return total, times, [line]
@@ -428,7 +428,7 @@ def _steps(
 def _accelerators(
     model: Model, hardware: Hardware | None, options: Mapping[str, Any], catalog: Catalog
 ) -> tuple[str, int]:
-    """Return what a tuning trains on, and how many; "" and 0 where the service does not say."""
+    """Return what a tuning trains on, and how many; "" and 0 if the service does not say."""
     if model.backend == "custom":
         machine = find_machine(str(options.get("accelerator") or "NVIDIA_L4:1"), catalog)
         return machine.accelerator, machine.count * int(options.get("machines") or 1)

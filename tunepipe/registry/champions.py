@@ -83,7 +83,7 @@ def promote(
     version = last.number + 1 if last else 1
     kept = _kept(registry, model, version)
     move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
-    # The record is written only where none is: of two promotions at once, one wins.
+    # The record is written only if none is: of two promotions at once, one wins.
     if not moves.append(version - 1, asdict(move)):
         raise UsageError(
             "another promotion was recorded meanwhile",

@@ -92,7 +92,7 @@ def decide(
 
 
 def difference(dataset_uri: str, registry: str, fingerprint: str, format: str) -> Difference | None:
-    """Compare data with a state that was kept; None where it was not, or rows are broken."""
+    """Compare data with a stored state; None if none is stored, or rows are broken."""
     address = _state_address(registry, fingerprint)
     if not storage.exists(address):
         return None

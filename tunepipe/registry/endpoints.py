@@ -36,7 +36,7 @@ class Deployment:
         champion: Whether its model has the alias `champion`.
         kind: "large-model" (Google's template), "gemini", "checkpoint" (a Gemini's endpoint of an
             earlier checkpoint), or "served": made by `tunepipe deploy`.
-        usd_per_hour: The price of its machine, for a served one; None where it is not known.
+        usd_per_hour: The price of its machine, for a served one; None if it is not known.
     """
 
     endpoint: str

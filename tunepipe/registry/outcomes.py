@@ -14,7 +14,7 @@ class Outcome:
     """What a run came to.
 
     Args:
-        verdict: better, worse or not-enough-evidence; "" where nothing was compared.
+        verdict: better, worse or not-enough-evidence; "" if nothing was compared.
         reason: Why, in one sentence.
         report: The report's path or gs:// URI; "" if there is none.
     """
@@ -38,7 +38,7 @@ def record(registry: str, run: str, outcome: Outcome) -> None:
 
 
 def read(registry: str, run: str) -> Outcome | None:
-    """Return a run's outcome; None where none is kept."""
+    """Return a run's outcome; None if none is kept."""
     if not registry or not storage.exists(_address(registry, run)):
         return None
     return Outcome(**json.loads(storage.read_bytes(_address(registry, run))))

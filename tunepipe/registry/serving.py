@@ -97,7 +97,7 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
     Args:
         project: The project.
         region: Where they are.
-        machines: The price of an hour by machine type; None where it is not known.
+        machines: The price of an hour by machine type; None if it is not known.
 
     Raises:
         CloudError: Google refused.

@@ -66,7 +66,7 @@ def _points(value: float) -> str:
 def _differences(
     facts: Mapping[str, Any], other: str, comparison: Mapping[str, Any]
 ) -> dict[str, Mapping[str, Any]]:
-    """The deciding metric's difference first, then those of the others, where they are given."""
+    """The deciding metric's difference first, then those of the others, if they are given."""
     decided = {**comparison, "value": comparison.get("difference")}
     given = comparison.get("differences")
     if given is None and other == "base":
@@ -79,7 +79,7 @@ def _differences(
 
 
 def _evidence(values: Mapping[str, Any]) -> str:
-    """The colour of a difference: its interval lies right of zero, left of it, or across it."""
+    """The colour of a difference: its interval is right of zero, left of it, or across it."""
     low, high = finite(values.get("low")), finite(values.get("high"))
     if low is not None and low > 0:
         return "good"
@@ -198,7 +198,7 @@ def _largest(
 
 
 def loss_chart(facts: Mapping[str, Any]) -> str:
-    """Draw the training loss, and the evaluation loss where it was measured."""
+    """Draw the training loss, and the evaluation loss if it was measured."""
     statistics = part(part(facts, "tuning"), "statistics")
     curve = [point for point in items(statistics, "loss_curve") if isinstance(point, (list, tuple))]
     series = []

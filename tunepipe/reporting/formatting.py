@@ -36,7 +36,7 @@ def clip(text: str, limit: int) -> tuple[str, int]:
 
 
 def brief(text: str, limit: int = 300) -> str:
-    """Cut a text that should be short, with an ellipsis where it was cut."""
+    """Cut a text that should be short, with an ellipsis if it was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -52,13 +52,13 @@ def finite(value: Any) -> float | None:
 
 
 def part(mapping: Any, key: str) -> Mapping[str, Any]:
-    """Return a mapping's mapping, empty where it is missing, null or of another kind."""
+    """Return a mapping's mapping, empty if it is missing, null or of another kind."""
     value = mapping.get(key) if isinstance(mapping, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
 def items(mapping: Any, key: str) -> list[Any]:
-    """Return a mapping's list, empty where it is missing, null or of another kind."""
+    """Return a mapping's list, empty if it is missing, null or of another kind."""
     value = mapping.get(key) if isinstance(mapping, Mapping) else None
     return list(value) if isinstance(value, (list, tuple)) else []
 

@@ -122,8 +122,8 @@ class Tuning(TypedDict, total=False):
 class Row(TypedDict, total=False):
     """One held-out row with every model's answer; an answer is null if there was none.
 
-    `flip` is "fixed" where the deciding metric is higher than the base model's, "broken" where it
-    is lower, and "" where it is the same.
+    `flip` is "fixed" if the deciding metric is higher than the base model's, "broken" if it
+    is lower, and "" if it is the same.
     """
 
     id: str
@@ -166,7 +166,7 @@ class Facts(_Verdict, total=False):
 
     `verdict` is better, worse or not-enough-evidence, and `reason` one sentence.
     `dataset`, `split` and `plan` are the JSON of the verbs validate, split and plan. `judge` is
-    what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} where it gave
+    what a model said as judge (`Judgement.as_json()`), or {"model", "refused"} if it gave
     none. `data_changes` is how the data differ from those that the champion was tuned on:
     `since`, the counts of `dataset_diff.Difference`, `drift`; {} without a champion.
     """

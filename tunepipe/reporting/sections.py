@@ -69,7 +69,7 @@ def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def data_changes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say how the data differ from those that the champion was tuned on, where that is known."""
+    """Say how the data differ from those that the champion was tuned on, if that is known."""
     found = part(facts, "data_changes")
     if not found:
         return []
@@ -426,7 +426,7 @@ _NAMES = {
 
 
 def judge_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Prepare what the judge said.
+    """Prepare the judge's result.
 
     Returns:
         None without a judge. `pairs` are labels and texts; `prompt` is the template it was asked

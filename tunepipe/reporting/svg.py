@@ -38,7 +38,7 @@ class Axis(NamedTuple):
     end: float
 
     def at(self, value: float) -> float:
-        """Return where a value stands."""
+        """Return a value's position."""
         span = self.high - self.low or 1.0
         return self.start + (value - self.low) / span * (self.end - self.start)
 
@@ -357,7 +357,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _apart(heights: list[float], distance: float) -> list[float]:
-    """Push labels apart that would stand on one another."""
+    """Push overlapping labels apart."""
     placed = list(heights)
     order = sorted(range(len(heights)), key=heights.__getitem__)
     for above, below in pairwise(order):

@@ -47,7 +47,7 @@ class Cancellation:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of the run goes on that was to be ended."""
+        """True if everything that was to be cancelled has ended."""
         going_on = [name for name, state in self.jobs.items() if state not in _ENDED]
         return self.run.over and not self.in_doubt and not set(going_on) - set(self.left)
 

@@ -41,8 +41,8 @@ def parse(text: str, zone: str = "") -> Cron:
     """Read a cron expression.
 
     Args:
-        text: Five fields, after `TZ=ZONE ` where a zone is wanted.
-        zone: The zone where the text names none; "" is UTC.
+        text: Five fields, after `TZ=ZONE ` if a zone is wanted.
+        zone: The zone if the text names none; "" is UTC.
 
     Raises:
         UsageError: It is not a cron expression, or the time zone is unknown.
@@ -71,7 +71,7 @@ def next_runs(cron: Cron, after: datetime, count: int) -> list[datetime]:
     Args:
         cron: The schedule's times.
         after: An aware time; a run at this very moment is not next.
-        count: How many, >= 0. Fewer come back where the expression has no more (February 30).
+        count: How many, >= 0. Fewer come back if the expression has no more (February 30).
     """
     from croniter import CroniterBadDateError, croniter
 

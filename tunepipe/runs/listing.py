@@ -26,8 +26,8 @@ class ListedRun:
         name: What names it without more: its folder, resource name, or id on the KFP host.
         place: here, Vertex AI or KFP.
         state: As `RunStatus` has it.
-        created: When it was started, ISO 8601 in UTC; "" where that is not known.
-        backend: What tunes; "" where that is not known.
+        created: When it was started, ISO 8601 in UTC; "" if that is not known.
+        backend: What tunes; "" if that is not known.
         verdict: Of a run on this machine; "" elsewhere, where `tunepipe status` reads it.
     """
 

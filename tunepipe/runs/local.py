@@ -53,7 +53,7 @@ class LocalRun:
     Args:
         id: When it began, and the start of its key.
         key: Made from the data's fingerprint and the parameters; equal keys are the same work.
-        folder: Where everything it made lies.
+        folder: The folder of everything that it made.
         state: running, succeeded or failed.
         verdict: better, worse or not-enough-evidence; "" before there is one.
         reason: Why, in one sentence; of a failed run, what went wrong.
@@ -81,14 +81,14 @@ def run_local(
     Args:
         parameters: The pipeline's parameters; `dataset_uri` is required.
         runs_folder: Holds a folder for each run, the registry, and what killed runs left.
-        again: Run even where a run over the same data and parameters has succeeded.
+        again: Run even if a run over the same data and parameters has succeeded.
         shown: Where to show progress; by default standard error.
 
     Returns:
-        The run; an earlier one where the same work is done already.
+        The run; an earlier one if the same work is done already.
 
     Raises:
-        TunepipeError: A step failed; the message says which, why, and where the log lies.
+        TunepipeError: A step failed; the message says which, why, and where the log is.
     """
     key = key_of(parameters)
     if not again and (earlier := succeeded(runs_folder, key)):
@@ -119,7 +119,7 @@ def read(folder: Path) -> LocalRun:
 
 
 def key_of(parameters: Mapping[str, Any]) -> str:
-    """Name the work of a run, by what its files hold and by its parameters.
+    """Return the key of a run's work, from the contents of its files and its parameters.
 
     Raises:
         UsageError: A file is not there.
@@ -127,7 +127,7 @@ def key_of(parameters: Mapping[str, Any]) -> str:
     fingerprint = identity(str(parameters["dataset_uri"])).fingerprint
     apart = ("dataset_uri", "notify")
     told = {name: value for name, value in parameters.items() if name not in apart}
-    # What lies under a name may change, and what was found with it before is then no answer.
+    # The content under a name may change; an earlier result is then not valid.
     told.update(guarded(parameters))
     if files := _files(Path(str(parameters.get("base_model") or ""))):
         told["base_files"] = files

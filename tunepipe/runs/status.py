@@ -33,7 +33,7 @@ class RunStatus:
         verdict: better, worse or not-enough-evidence; "" before there is one.
         model: The tuned model's endpoint, "" before there is one.
         error: Why it failed, in the words of the step that failed.
-        unchanged: Since which run the data are unchanged, where the run ended for that.
+        unchanged: Since which run the data are unchanged, if the run ended for that.
         results: What a person opens, by name: report, summary, model_card, comparison, problems.
     """
 

@@ -37,7 +37,7 @@ _TUNES = ("tune-", "keep-template-model")
 
 
 def find_earlier(request: Request) -> str:
-    """Name a run of the same data and parameters that goes on or has succeeded; "" for none.
+    """Name a run of the same data and parameters that is running or has succeeded; "" for none.
 
     Raises:
         CloudError: Google refused the question.
@@ -49,7 +49,7 @@ def find_earlier(request: Request) -> str:
 
 
 def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
-    """Upload what is local, and create the run; an equal one that goes on is taken instead.
+    """Upload what is local, and create the run; an equal one that is running is taken instead.
 
     Args:
         request: From `vertex_request.prepare`.
@@ -154,7 +154,7 @@ def made_by(model: str, *, project: str = "", region: str = "") -> tuple[str, st
     """Turn a run's name or id into what it has made; leave any other name as it is.
 
     Returns:
-        The endpoint, and the backend that tuned it, "" where that does not show.
+        The endpoint, and the backend that tuned it, "" if that does not show.
 
     Raises:
         UsageError: The run has left no model, or an id lacks project or region.

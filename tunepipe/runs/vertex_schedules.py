@@ -46,7 +46,7 @@ class Listed:
         resource: Its resource name.
         state: active, paused or completed.
         cron: Its times, with their zone.
-        next_run: The next time in its zone, "" where it is not active.
+        next_run: The next time in its zone, "" if it is not active.
         runs: How many runs it has started.
         dataset: What it reads.
         backend: What tunes.

@@ -22,7 +22,7 @@ class Sides:
     Args:
         marks: A byte a row: 1 for evaluation, 0 for training.
         natural: Evaluation rows that the fraction alone would give.
-        units: Sets of rows that were kept together; 0 where they were not counted.
+        units: Sets of rows that were kept together; 0 if they were not counted.
     """
 
     marks: bytes

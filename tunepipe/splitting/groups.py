@@ -22,7 +22,7 @@ SMALL = 200_000
 def connect(inputs: array[int], groups: array[int], *, small: int = SMALL) -> array[int]:
     """Unite groups that share an input, and give each row the position of its unit.
 
-    Two groups with one input in common must stand on one side, or that input would straddle.
+    Two groups with one input in common must be on one side, or that input would be on both.
 
     Args:
         inputs: Each row's hash of its input.
@@ -31,7 +31,7 @@ def connect(inputs: array[int], groups: array[int], *, small: int = SMALL) -> ar
 
     Returns:
         A position a row: the smallest group hash of its unit, mixed. Without the mixing a union
-        would stand lower than a lone group, and so in evaluation more often.
+        would have a lower position than a single group, and so in evaluation more often.
     """
     return (_connect_few if len(inputs) <= small else _connect_many)(inputs, groups)
 

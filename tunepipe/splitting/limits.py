@@ -20,7 +20,7 @@ class Allowance:
         room: The limits.
         why_least: In words, what sets the least.
         why_most: In words, what sets the most.
-        why_bytes: In words, what sets the bytes; "" where nothing does.
+        why_bytes: In words, what sets the bytes; "" if nothing does.
     """
 
     model: str
@@ -38,7 +38,7 @@ class Allowance:
             size: Their bytes.
 
         Returns:
-            The limit in words; "" where none did.
+            The limit in words; "" if none did.
         """
         if natural < self.room.least:
             return self.why_least

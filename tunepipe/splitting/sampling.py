@@ -2,7 +2,7 @@
 
 Rows that must stay together form a unit. A unit has a position: 64 bits that depend on its content
 and the seed alone. Positions below `threshold(fraction)` are evaluation, so a row keeps its side
-when rows are added, removed or put in another order. Only where a limit binds does the choice
+when rows are added, removed or put in another order. Only if a limit binds does the choice
 depend on the other units, and then the smallest positions win.
 """
 
@@ -66,7 +66,7 @@ def exact(fraction: float) -> Fraction:
 
 
 def threshold(fraction: float) -> int:
-    """Give the position below which a unit is evaluation: the fraction of 2**64, rounded down."""
+    """Return the position below which a unit is evaluation: the fraction of 2**64, rounded down."""
     return int(exact(fraction) * SPAN)
 
 

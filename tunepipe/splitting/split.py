@@ -64,7 +64,7 @@ class SplitReport:
     time: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Give the report as a JSON object."""
+        """Return the report as a JSON object."""
         return asdict(self)
 
 

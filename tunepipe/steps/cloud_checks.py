@@ -302,7 +302,7 @@ CHECKS: dict[str, Check] = {
 
 
 def _wanted_rights(place: Place) -> tuple[str, ...]:
-    """Name what the caller has to be allowed: to tune and to ask, and before that to submit."""
+    """Return the permissions that the caller needs: to tune, to ask, and before that to submit."""
     template = place.model.backend == "large-model"
     tuning = _CUSTOM_RIGHTS if place.model.backend == "custom" else _TUNING_RIGHTS
     return (
@@ -342,7 +342,7 @@ def _pages(url: str) -> Iterator[Any]:
 
 
 def _limit(metrics: Iterator[Any], name: str, region: str) -> int | None:
-    """Return a metric's limit in a region; None where the metric is not listed.
+    """Return a metric's limit in a region; None if the metric is not listed.
 
     The bucket without dimensions holds in every region that has no bucket of its own.
     """

@@ -68,7 +68,7 @@ def count_rows(train: Artifact | None) -> int:
     """Count the rows to learn from.
 
     Raises:
-        UsageError: There is no file to count in.
+        UsageError: Without a file there is nothing to count.
     """
     if train is None:
         raise UsageError("no rows to plan for", where="rows, train", fix="give one of the two")

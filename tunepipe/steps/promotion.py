@@ -154,7 +154,7 @@ def _read(path: str) -> Mapping[str, Any]:
 
 
 def user() -> str:
-    """Name who runs this; "" where the system does not say."""
+    """Name who runs this; "" if the system does not say."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a number without a name

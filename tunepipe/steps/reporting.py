@@ -107,7 +107,7 @@ class Thumbnails:
             media: The files of a prediction: `mime_type`, and `uri` or `data` in base64.
 
         Returns:
-            For each its `mime_type`, its `uri` or "", and `image`: a data: URI, or "" where it is
+            For each its `mime_type`, its `uri` or "", and `image`: a data: URI, or "" if it is
             no picture, cannot be read or is too large.
         """
         if not isinstance(media, list):
@@ -125,7 +125,7 @@ class Thumbnails:
         return {"mime_type": kind, "uri": uri, "image": image}
 
     def _read(self, uri: str) -> str:
-        """Read an object in base64; "" where it is too large or cannot be read."""
+        """Read an object in base64; "" if it is too large or cannot be read."""
         if not storage.is_object(uri) or not self._files_left:
             return ""
         self._files_left -= 1

@@ -56,7 +56,7 @@ def tune(
         options: The tuner's own options. None and "" are left out, so that a component can pass on
             what was not set.
         tables: Values that replace those of the package's dated tables.
-        predictor: Asks the checkpoints, where one of them is to be selected.
+        predictor: Asks the checkpoints, if one of them is to be selected.
         settings: The other fields of `TuningRequest`.
 
     Raises:

@@ -149,7 +149,7 @@ class Waiters:
 
 
 def run_of_step(parent: str, resources: str) -> str:
-    """Name the pipeline run that this step belongs to; "" outside a run on Vertex AI.
+    """Return the pipeline run that this step belongs to; "" outside a run on Vertex AI.
 
     Args:
         parent: `projects/P/locations/R` of the run.
@@ -160,7 +160,7 @@ def run_of_step(parent: str, resources: str) -> str:
 
 
 def claim_uri(bucket: str, key: str) -> str:
-    """Name the folder of a key's claim."""
+    """Return the folder of a key's claim."""
     return f"{_root(bucket)}/claims/{key}"
 
 

@@ -48,7 +48,7 @@ def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
 
     Args:
-        parameters: The pipeline's; nothing is returned where they guard nothing.
+        parameters: The pipeline's; nothing is returned if they guard nothing.
 
     Raises:
         UsageError: No file is there.

@@ -60,7 +60,7 @@ class Ledger:
         return True
 
     def address(self, number: int) -> str:
-        """Name the file of a record."""
+        """Return the file of a record."""
         return f"{self.folder}/{number:06d}.json"
 
     def _files(self) -> list[str]:

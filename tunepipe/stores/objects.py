@@ -48,7 +48,7 @@ class Stat:
         uri: The file; an object's URI carries its version, so reading it later reads this version.
         generation: The object's version, or "" for a local path.
         bytes: Its size.
-        crc32c: The stored checksum in base64; "" where the store has none.
+        crc32c: The stored checksum in base64; "" if the store has none.
     """
 
     uri: str
@@ -59,7 +59,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class ObjectUri:
-    """An object's URI in its parts; `version` is "" where none is pinned."""
+    """An object's URI in its parts; `version` is "" if none is pinned."""
 
     scheme: str
     bucket: str
@@ -157,7 +157,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def look_up(self, place: ObjectUri) -> Stat | None:
-        """Return what is known of an object or of its pinned version; None where it is not."""
+        """Return what is known of an object or of its pinned version; None if it is not."""
 
     @abstractmethod
     def read_range(self, place: ObjectUri, start: int, end: int) -> bytes:

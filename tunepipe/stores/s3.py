@@ -27,7 +27,7 @@ from tunepipe.stores.objects import (
     match_glob,
 )
 
-# kubeflow/pipelines manifests: the service of the object store, whichever server stands behind it.
+# kubeflow/pipelines manifests: the service of the object store, whichever server is behind it.
 _KFP_STORE = "http://minio-service.kubeflow:9000"
 _CREDENTIALS_FIX = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or for minio:// "

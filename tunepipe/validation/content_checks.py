@@ -25,13 +25,13 @@ class Media:
     """A file in a row.
 
     Args:
-        kind: image, audio, video or document; "" where the MIME type tells none.
-        mime_type: Its MIME type; "" where the row names none.
+        kind: image, audio, video or document; "" if the MIME type tells none.
+        mime_type: Its MIME type; "" if the row names none.
         uri: Its address; "" for a file that is written into the row.
         bytes: The size of a file that is written into the row.
         field: Its path in the row.
         resolution: Its media resolution, such as LOW; "" if none is set.
-        seconds: The length of a clip that is cut out by offsets; 0 where none is.
+        seconds: The length of a clip that is cut out by offsets; 0 if none is.
     """
 
     kind: str
@@ -121,7 +121,7 @@ def kind_of(mime_type: str) -> str:
 
 
 def bytes_limit(media: Media, model: str) -> int:
-    """Return how many bytes a file may have for a model; 0 where no limit is known."""
+    """Return how many bytes a file may have for a model; 0 if no limit is known."""
     limits = _limits_of(model)
     return int(limits.get(media.kind, {}).get("bytes", 0)) if limits else 0
 

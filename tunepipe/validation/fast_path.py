@@ -175,7 +175,7 @@ class Proof:
     unproved: list[tuple[int, bytes]] = field(default_factory=list)
 
     def columns(self) -> tuple[Any, Any]:
-        """Return the hashes of inputs and outputs, one a line; 0 where the line is not proved."""
+        """Return the hashes of inputs and outputs, one a line; 0 if the line is not proved."""
         if not self.unproved:
             return self.input_hashes, self.output_hashes
         inputs, outputs = np.zeros((2, self.lines), np.uint64)
@@ -436,7 +436,7 @@ def _chats(
     Args:
         places: The rows' indices in the block.
         turns: Each row's list of turns.
-        systems: Each row's system turn where that is a field of its own, else None.
+        systems: Each row's system turn if that is a field of its own, else None.
         role: The field of a turn that names its side.
         rules: What a row may hold.
     """

@@ -103,8 +103,8 @@ def fix(
         paths: Files or local globs, one dataset together; the copy is one file.
         out: The corrected copy. It may be the dataset itself: files are replaced when done.
         rejects: Where the other rows go; "" means `rejects_path(out)`. Each line holds
-            `path`, `line`, `problems`, and the line's text as `row`, or as `row_base64` where it
-            is not UTF-8. The file is written only where there is a row for it.
+            `path`, `line`, `problems`, and the line's text as `row`, or as `row_base64` if it
+            is not UTF-8. The file is written only if there is a row for it.
         format: One of formats.FORMATS, or "auto".
         model: The model to tune, for its limits.
         control_characters: Whether control characters are taken out.

@@ -7,7 +7,7 @@ from typing import Any
 
 BLANK_LINE = "the line is blank"
 
-# Each code with its level and the remedy that holds where a finding names no better one.
+# Each code with its level and the remedy that holds if a finding names no better one.
 CODES: dict[str, tuple[str, str]] = {
     "not-utf8": ("error", "save the file as UTF-8"),
     "bom": ("error", "remove the byte-order mark; --fix does it"),

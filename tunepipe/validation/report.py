@@ -42,7 +42,7 @@ class Report:
 
     Args:
         files: The files, in the order given.
-        format: The dataset's format, or "" where no row tells it.
+        format: The dataset's format, or "" if no row tells it.
         model: The model whose limits held.
         counts: How often each code was found; never cut.
         errors: How many of the problems are errors: above 0 the data did not pass.
@@ -75,7 +75,7 @@ class Report:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a tuning reads, by estimate; 0 where rows point to files: not known.
+        """Tokens that a tuning reads, by estimate; 0 if rows point to files: not known.
 
         No statistic has the answer that a preference turns down, and it is read and paid for too:
         such rows count by their bytes, which is rather too much.

@@ -48,10 +48,10 @@ class Diagnosis:
 
     Args:
         findings: Everything wrong with it.
-        row: The decoded row, or None where the line holds none.
-        input: The row's input (views.py), or None where the row has an error.
+        row: The decoded row, or None if the line holds none.
+        input: The row's input (views.py), or None if the row has an error.
         output: The row's output, or None in the same case.
-        media: The row's files; none where the row has an error.
+        media: The row's files; none if the row has an error.
     """
 
     findings: tuple[Finding, ...]

@@ -239,7 +239,7 @@ def _messages(
     last: str = "answer",
     roles: Sequence[str] = (),
 ) -> Findings:
-    """Check a list of OpenAI messages; `last` is "" where the list is the answer alone."""
+    """Check a list of OpenAI messages; `last` is "" if the list is the answer alone."""
     if not present:
         return
     known = roles or rules.roles

@@ -65,7 +65,7 @@ def text_findings(text: str, field: str, may_be_empty: bool = False) -> Iterator
     Args:
         text: The decoded text.
         field: Its path in the row.
-        may_be_empty: Whether the field may stand there without words.
+        may_be_empty: Whether the field may be there without text.
     """
     if not may_be_empty and is_blank(text):
         yield Finding("empty-text", blank_message(text), field)
@@ -160,7 +160,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Name the kinds of secret that a text holds, each once, in the order of SECRETS."""
+    """Return the kinds of secret that a text holds, each once, in the order of SECRETS."""
     return list(
         dict.fromkeys(
             name
@@ -171,7 +171,7 @@ def secrets_in(text: str) -> list[str]:
 
 
 def personal_data_in(text: str) -> list[str]:
-    """Name the kinds of personal data that a text holds: e-mail, phone, card, IBAN, My Number."""
+    """Return the kinds of personal data that a text holds: e-mail, phone, card, IBAN, My Number."""
     kinds: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
         ("e-mail address", _EMAIL, lambda _: True),
         ("phone number", _PHONE, lambda found: len(_digits(found)) >= 9),

@@ -45,7 +45,7 @@ class Examined:
         tally: Their counts and problems; the first line has the number 1.
         inputs: The 64-bit hashes of the inputs, one a line; 0 if there is no valid row.
         outputs: Those of the outputs.
-        marks: The lines' signatures (near_duplicates.py) where they were asked for.
+        marks: The lines' signatures (near_duplicates.py) if they were asked for.
     """
 
     tally: Tally

@@ -209,7 +209,7 @@ def get(name: str) -> Any:
 
 
 def cancel(name: str) -> None:
-    """Ask for the end of a job; no error where it has ended by itself."""
+    """Request a job's cancellation; no error if it has ended by itself."""
     from google.api_core import exceptions as api
 
     client = clients.jobs(clients.region_of(name))

@@ -32,15 +32,15 @@ class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         reservation: projects/P/zones/Z/reservations/R to run in; "" for none.
         image: The container of training; the packages of `tunepipe[local]` are installed in it.
         prediction_image: The container of evaluation, with vLLM.
-        code: gs:// URI of the package's code, which `tunepipe run` uploads; "image" where the
+        code: gs:// URI of the package's code, which `tunepipe run` uploads; "image" if the
             images hold it.
-        install: Whether packages are installed at the start; false where the images have them.
+        install: Whether packages are installed at the start; false if the images have them.
         service_account: The account that the job acts as; "" for the project's default.
         hub_token: projects/P/secrets/NAME with a token for gated models of the hub.
         disk_gib: The machine's disk.
         batch_size: Rows a step; 0 takes the plan's.
         network: The VPC network that the job is peered with.
-        usd_per_hour: The price of one machine, where the table has none for the region.
+        usd_per_hour: The price of one machine, if the table has none for the region.
         parameters_billion: The base model's size, where its name does not say it.
         encryption_spec_key_name: A customer-managed key (CMEK) for what the job stores.
         again: Any text: a new job even where an equal one has succeeded.

@@ -33,7 +33,7 @@ POLLING = (*launcher.POLLING_OPTIONS, "lease_seconds", "settle_seconds")
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune a base model by a custom job; a call that was killed goes on with the job it started.
+    """Tune a base model by a custom job; a call that was killed continues with the job it started.
 
     Args:
         request: `base_model` is a hub id or a gs:// folder in Hugging Face layout, the rows lie on
@@ -87,7 +87,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 
 def cancel(job: str) -> None:
-    """Cancel a custom job by its resource name; no error where it has ended already."""
+    """Cancel a custom job by its resource name; no error if it has ended already."""
     with clients.explained(job):
         jobs.cancel(job)
 
@@ -130,7 +130,7 @@ def claimed(
 
 
 def folder_of(uri: str, key: str) -> str:
-    """Name the folder of a request, in the bucket of a gs:// URI."""
+    """Return the folder of a request, in the bucket of a gs:// URI."""
     return f"gs://{storage.parse(uri).bucket}/tunepipe/custom/{key}"
 
 
@@ -156,7 +156,7 @@ def _request_fields(request: TuningRequest) -> dict[str, Any]:
 
 
 def _key(request: TuningRequest, options: CustomOptions, training: Mapping[str, Any]) -> str:
-    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    """Identify a request by what it tunes on, and how; not by where the rows are."""
     parts = _request_fields(request) | {
         "train_uri": identity(request.train_uri).fingerprint,
         "eval_uri": request.eval_uri and identity(request.eval_uri).fingerprint,
@@ -196,7 +196,7 @@ def _result(
 def job_cost(
     job: Any, options: CustomOptions, machine: Machine, region: str
 ) -> tuple[float, float | None]:
-    """Return the hours that a job held its machines, and their price where it is known.
+    """Return the hours that a job held its machines, and their price if it is known.
 
     Spot and flex-start cost less than the list price, which is then an upper bound.
     """

@@ -27,7 +27,7 @@ from tunepipe.files import write_json
 from tunepipe.gcp.secrets import read_secret
 
 TASK, RESULT, ANSWERS, MODEL = "task.json", "result.json", "answers.jsonl", "model"
-# Where gs:// is mounted; elsewhere than on Vertex AI a volume may lie at another place.
+# Where gs:// is mounted; outside Vertex AI a volume may be at another place.
 _MOUNT = os.environ.get("TUNEPIPE_GCS_MOUNT", "/gcs")
 
 

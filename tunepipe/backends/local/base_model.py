@@ -258,7 +258,7 @@ def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
 
 
 def _weights_fault(folder: Path) -> str:
-    """Say which file of weights is broken or missing; "" where none is."""
+    """Say which file of weights is broken or missing; "" if none is."""
     for file in sorted(folder.glob("*.safetensors")):
         if fault := _file_fault(file):
             return f"{file.name} {fault}"

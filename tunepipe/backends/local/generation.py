@@ -69,7 +69,7 @@ def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -
 
 def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
     width = max(map(len, asked))
-    # Padding stands on the left: an answer must follow its prompt at once.
+    # Padding is on the left: an answer must directly follow its prompt.
     ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]
     ends = _ends(model, tokenizer)
     mask = [[0] * (width - len(one)) + [1] * len(one) for one in asked]

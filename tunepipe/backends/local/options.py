@@ -29,20 +29,20 @@ class TuningOptions:
         lora_rank: The rank of LoRA's matrices, >= 1.
         lora_alpha: LoRA's scale; the update is multiplied by alpha / rank.
         target_modules: The modules that LoRA adapts, separated by commas, or "all-linear".
-        merge: Write the tuned model whole instead of an adapter, which then lies in adapter/.
+        merge: Write the tuned model whole instead of an adapter, which is then in adapter/.
         learning_rate: The recommended rate, before the multiplier; 0 takes the mode's own.
         max_tokens: The most tokens a row may have; 0 takes what the model can read, up to 4096.
         micro_batch_size: Most rows through the model at once; 0 takes what fits into memory.
         packing: Lay short rows one after the other instead of padding them.
         gradient_checkpointing: Compute activations twice instead of keeping them; where memory asks
-            for it, it is done unasked.
+            for it, it is the default.
         beta: How closely DPO keeps to the model before tuning, > 0; for preference rows alone.
         early_stopping: Stop after this many evaluations without a better loss, and keep the best
             weights; 0 trains to the end.
         evaluate_every: Steps between evaluations; 0 takes a tenth of the run.
         checkpoint_every: Steps between checkpoints; 0 takes a tenth of the run.
         checkpoint_dir: Where they go; "" takes the output folder.
-        device: "cpu", "cuda" or "cuda:N"; "" takes a GPU where there is one.
+        device: "cpu", "cuda" or "cuda:N"; "" takes a GPU if there is one.
         precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it.
         processes: Processes that share the rows of each step; 0 takes one a GPU, and one on a CPU.
         accelerate_config: How they share the model: an accelerate YAML file, or one of those that
@@ -79,7 +79,7 @@ class PredictionOptions:
     Args:
         max_output_tokens: The longest answer, >= 1.
         batch_size: Prompts at once.
-        engine: "transformers" or "vllm"; "" takes vLLM where it is installed and worth its start.
+        engine: "transformers" or "vllm"; "" takes vLLM if it is installed and worth its start.
         device: As in `TuningOptions`.
         precision: As in `TuningOptions`.
         four_bit: Hold the weights in 4 bits, as "qlora" does; needs bitsandbytes.

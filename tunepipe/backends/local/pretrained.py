@@ -32,7 +32,7 @@ def load_base(
 
     Args:
         name: A folder or hub id.
-        tokenizer: Its tokenizer; where it has more tokens than the model, the embedding grows.
+        tokenizer: Its tokenizer; if it has more tokens than the model, the embedding grows.
         options: Tuning mode, precision and gradient checkpointing.
         device: Where to compute.
         placed: Whether the weights go to `device` now; else the trainer places them.
@@ -58,7 +58,7 @@ def load_base(
 
 
 def attention_of(name: str, dtype: torch.dtype, device: str) -> str | None:
-    """Name the attention to compute with; None leaves it to transformers.
+    """Return the attention to compute with; None leaves it to transformers.
 
     Flash attention is taken on a GPU in 16 bits where its package is installed and the model's
     class takes it: rows then pass without padding.

@@ -51,7 +51,7 @@ def train(
     checkpoint: Path,
     progress: Progress,
 ) -> Outcome:
-    """Train `model` in place, going on from the file `checkpoint` where that exists.
+    """Train `model` in place, going on from the file `checkpoint` if it exists.
 
     Args:
         model: The untrained model.

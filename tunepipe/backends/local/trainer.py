@@ -173,7 +173,7 @@ def last_checkpoint(folder: Path) -> str:
 
 
 def _damage(checkpoint: Path) -> str:
-    """Say what is wrong with a checkpoint's files; "" where nothing shows."""
+    """Say what is wrong with a checkpoint's files; "" if nothing shows."""
     try:
         step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
         if step != _step_of(str(checkpoint)):
@@ -246,7 +246,7 @@ def _arguments(
     settings: Settings, options: TuningOptions, checkpoints: Path, *, resumes: bool
 ) -> dict[str, Any]:
     micro = options.micro_batch_size
-    # The best of the evaluated weights can only be kept where they are written down.
+    # The best of the evaluated weights can only be kept if they are written down.
     every = options.evaluate_every if options.early_stopping else options.checkpoint_every
     stopping = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
     return {

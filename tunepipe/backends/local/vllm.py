@@ -1,4 +1,4 @@
-"""Greedy answers through vLLM, where that is installed."""
+"""Greedy answers through vLLM, if that is installed."""
 
 from __future__ import annotations
 

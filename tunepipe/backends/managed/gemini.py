@@ -35,7 +35,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 
 def cancel(job: str) -> None:
-    """Cancel a tuning job by its resource name; no error where it has ended already."""
+    """Cancel a tuning job by its resource name; no error if it has ended already."""
     with translate_errors(job):
         jobs.cancel(job)
 
@@ -106,7 +106,7 @@ def base_model_resource(
         model: A base model's name, or a tuned model that was tuned further.
         project: Who pays.
         region: Where the tuning runs.
-        options: base_endpoint, base_location and location, where the user names them.
+        options: base_endpoint, base_location and location, if the user names them.
         catalog: The dated tables; None for the package's own.
 
     Returns:

@@ -31,7 +31,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             take no sampling parameters are asked without them.
 
     Yields:
-        One answer a prompt; its `text` is None where the model blocked or refused the prompt.
+        One answer a prompt; its `text` is None if the model blocked or refused the prompt.
 
     Raises:
         CloudError: The model is not there, may not be asked, or is out of reach at the moment.

@@ -137,7 +137,7 @@ def get(name: str) -> Any:
 
 
 def cancel(name: str) -> None:
-    """Ask for the end of a job; no error where it has ended by itself."""
+    """Request a job's cancellation; no error if it has ended by itself."""
     from google.api_core import exceptions as api
 
     try:
@@ -168,7 +168,7 @@ def has_succeeded(job: Any) -> bool:
 
 
 def data_stats(job: Any) -> dict[str, Any]:
-    """Read what a job says of its rows, by the service's names; {} where it says nothing."""
+    """Read what a job says of its rows, by the service's names; {} if it says nothing."""
     stats = job.tuning_data_stats
     for name in ("supervised_tuning_data_stats", "preference_optimization_data_stats"):
         found = getattr(stats, name, None)

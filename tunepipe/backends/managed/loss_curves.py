@@ -37,7 +37,7 @@ def curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
 
 
 def _run_of(experiment: str) -> str:
-    """Name the TensorBoard run: the experiment's own run is named after the experiment."""
+    """Return a TensorBoard run's name: the experiment's own run is named after the experiment."""
     metadata = clients.metadata(region_of(experiment))
     context = metadata.get_context(name=experiment, timeout=CALL_SECONDS)
     board = dict(context.metadata or {}).get(_TENSORBOARD, "")

@@ -40,7 +40,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 
 def cancel(job: str) -> None:
-    """Cancel a tuning job by its resource name; no error where it has ended already."""
+    """Cancel a tuning job by its resource name; no error if it has ended already."""
     with translate_errors(job):
         jobs.cancel(job)
 
@@ -95,5 +95,5 @@ def base_model_resource(
     options: Mapping[str, Any],
     catalog: Catalog | None = None,
 ) -> str:
-    """Name the base model's endpoint where the user gave one, else the model itself."""
+    """Return the base model's endpoint if the user gave one, else the model itself."""
     return str(options.get("base_endpoint") or model)

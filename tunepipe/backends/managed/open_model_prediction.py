@@ -25,7 +25,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             server applies the model's chat template) or "prompt" (the text as it is).
 
     Yields:
-        One answer a prompt; its `text` is None where the endpoint refused the prompt.
+        One answer a prompt; its `text` is None if the endpoint refused the prompt.
 
     Raises:
         UsageError: This is not an endpoint.

@@ -51,9 +51,9 @@ def reconciled(
     """Hold a job's own figures against the plan; an answer leaves out a figure that is 0.
 
     Args:
-        stats: The job's data statistics by the service's names, in snake case; {} where it gave
+        stats: The job's data statistics by the service's names, in snake case; {} if it gave
             none.
-        curves: Step and value of each metric; {} where none could be read.
+        curves: Step and value of each metric; {} if none could be read.
         planned: What it was to do.
         where: The job's name.
 

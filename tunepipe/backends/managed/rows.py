@@ -40,7 +40,7 @@ class Sent:
 
 
 def detected(uri: str) -> str:
-    """Name the format of a file of rows by its first rows.
+    """Return the format of a file of rows by its first rows.
 
     Raises:
         DataError: The file is not JSONL, or its format is not known.

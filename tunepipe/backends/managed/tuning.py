@@ -76,7 +76,7 @@ class Kind:
 
 
 def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune through a managed job; a call that was killed goes on with the job that it had started.
+    """Tune through a managed job; a call that was killed continues with the job it had started.
 
     Args:
         kind: Which of the two.
@@ -230,7 +230,7 @@ def _claiming(options: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _key(request: TuningRequest, wanted: TuningJob, sent: tuple[Sent, Sent]) -> str:
-    """Identify a request by what it tunes on, and how; not by where the rows happen to lie."""
+    """Identify a request by what it tunes on, and how; not by where the rows are."""
     rows = [one.fingerprint for one in sent]
     config = {name: value for name, value in wanted.as_config().items() if name != "description"}
     how = [wanted.base_model, wanted.location, config, wanted.service_account]

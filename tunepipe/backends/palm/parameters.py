@@ -144,7 +144,7 @@ def training_region(region: str, location: str, accelerator_type: str) -> str:
 
 
 def template_uri(model: str, version: str = "") -> str:
-    """Name the template that tunes a model.
+    """Return the template that tunes a model.
 
     Args:
         model: Such as "text-bison@001" or "chat-bison".

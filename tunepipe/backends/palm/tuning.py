@@ -38,7 +38,7 @@ TUNER = "large-language-model-tuner"  # the template's task that holds the accel
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune a PaLM model; a call that was killed goes on with the job that it had started.
+    """Tune a PaLM model; a call that was killed continues with the job that it had started.
 
     Args:
         request: `options` holds the template's own parameters by name, such as location,
@@ -119,7 +119,7 @@ def check_options(model: str, options: Mapping[str, Any], *, project: str, regio
 
 
 def cancel(job: str) -> None:
-    """Cancel a child job by its resource name; no error where it has ended already."""
+    """Cancel a child job by its resource name; no error if it has ended already."""
     with clients.explained(job):
         pipeline_jobs.cancel(job)
 
@@ -213,7 +213,7 @@ def _count_rows(uri: str, enough: int) -> int:
 
 
 def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
-    """Identify a request by what it tunes on, and how; not by names, nor by where the rows lie."""
+    """Identify a request by what it tunes on, and how; not by names, nor by where the rows are."""
     names = ("dataset_uri", "evaluation_data_uri")
     rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
     unlike = (*names, "model_display_name")
@@ -253,7 +253,7 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
 
 
 def _trained_seconds(job: Any) -> float | None:
-    """Say how long the accelerators were held; 0 where the service had the weights in its cache."""
+    """Say how long the accelerators were held; 0 if the service had the weights in its cache."""
     for task in job.job_detail.task_details:
         if task.task_name == TUNER and task.end_time:
             held = (task.end_time - task.start_time).total_seconds()

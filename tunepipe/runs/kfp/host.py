@@ -96,7 +96,7 @@ class KfpHost:
             ) from error
 
     def page(self, run_id: str) -> str:
-        """Name the page of a run."""
+        """Return the page of a run."""
         return f"{self.url.rstrip('/')}/#/runs/details/{run_id}"
 
     @property

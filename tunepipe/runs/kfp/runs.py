@@ -51,7 +51,7 @@ def submit(host: KfpHost, request: HostRequest, name: str) -> str:
 
 
 def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tuple[str, str]:
-    """Return the ids of the pipeline and of this version of it, uploaded where they are missing."""
+    """Return the ids of the pipeline and of this version of it, uploaded if they are missing."""
     name, version = request.pipeline, f"{request.pipeline}-{request.version}"
     pipeline = next(
         (

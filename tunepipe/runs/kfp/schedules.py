@@ -64,7 +64,7 @@ class Listed:
         id: The host's own name for it.
         state: active or paused.
         cron: Its times, in UTC; "" for one that somebody has made to run at even distances.
-        next_run: The next time, "" where it is paused or not known.
+        next_run: The next time, "" if it is paused or not known.
         dataset: What it reads.
     """
 

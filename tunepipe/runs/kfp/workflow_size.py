@@ -37,7 +37,7 @@ class WorkflowSize:
 
     Args:
         created: Bytes when the run is created.
-        finished: Bytes when all tasks have run, as Argo stores it: compressed where it is large.
+        finished: Bytes when all tasks have run, as Argo stores it: compressed if it is large.
         largest_task: The task that adds most.
         largest_task_bytes: What that task adds.
     """
