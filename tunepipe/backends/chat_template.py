@@ -83,8 +83,8 @@ def answer_texts(tokenizer: Any, written: Iterable[Sequence[int]], ends: Set[int
 def _frame(tokenizer: Any, messages: Messages) -> tuple[str, str]:
     """Return what comes before and after an answer.
 
-    Before it some templates name a channel (`<|channel|>final<|message|>`), or set a blank. Behind
-    it stands a mark that ends it: the tokenizer's own, if the template has none that the
+    Before it some templates name a channel (`<|channel|>final<|message|>`), or set a blank. After
+    it comes the token that ends it: the tokenizer's own, if the template has none that the
     vocabulary knows.
     """
     end = tokenizer.eos_token or ""

@@ -218,8 +218,8 @@ def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
 def weighted_sums(weights: Floats, values: Floats) -> Floats:
     """The matrix product, shape (lines, rows) by (rows, numbers).
 
-    A few columns need no threads: on a busy machine BLAS would wait for them far
-    longer than it computes.
+    A few columns need no threads: on a busy machine BLAS would wait for them far longer than it
+    computes.
     """
     if values.shape[1] > _FEW_COLUMNS:
         return weights @ values
