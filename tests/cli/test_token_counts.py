@@ -66,7 +66,9 @@ def test_a_tokenizer_counts_the_marks_of_its_template_too(tmp_path: Path, tokeni
     # "question 0" and "answer 0": 10 + 8 characters, 4.5 tokens by characters; two words each.
     assert (bare.rows, bare.estimated, bare.counted) == (10, 45, 40)
     template = "{% for m in messages %}[ {{ m.content }} ] {% endfor %}"
-    chat = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), chat_template=template)
+    chat = PreTrainedTokenizerFast(
+        tokenizer_file=str(tokenizer), chat_template=template, eos_token="]"
+    )
     chat.save_pretrained(tmp_path / "chat")
     assert token_counts.by_tokenizer(sample, str(tmp_path / "chat")).counted == 80
 

@@ -2,7 +2,8 @@
 
 Each compiled pipeline is run on the stand-in in a region that is not the default. Those that tune
 in the cloud are run whole by the command: large-model in test_vertex_run.py and, on a schedule, in
-test_retraining.py; gemini and open-model in test_managed_run.py. They look at the same `places`.
+test_retraining.py; gemini and open-model in test_managed_run.py; custom in test_custom_run.py. They
+look at the same `places`.
 """
 
 import json
@@ -17,7 +18,7 @@ from tunepipe.gcp import clients
 
 PIPELINES = Path(__file__).parents[2] / "compiled" / "pipelines"
 ROWS = Path(__file__).parents[2] / "examples" / "orders.jsonl"
-BY_THE_COMMAND = {"tune_large_model", "tune_gemini", "tune_open_model"}
+BY_THE_COMMAND = {"tune_custom", "tune_large_model", "tune_gemini", "tune_open_model"}
 OTHERS = {
     "tune_local": {"base_model": "tiny", "train_steps": 10, "max_output_tokens": 4},
     "validate_shards": {"format": "palm"},
