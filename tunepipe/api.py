@@ -46,7 +46,7 @@ _PROBLEMS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """The result of a validation.
 
     Args:
         report: All of it: files, counts, problems, statistics.

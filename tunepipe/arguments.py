@@ -1,4 +1,4 @@
-"""Whether a number that a user gave can be meant: NaN, which no comparison refuses, included."""
+"""Checks of numbers that a user gave, including NaN, which no comparison refuses."""
 
 from __future__ import annotations
 

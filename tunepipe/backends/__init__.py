@@ -1,1 +1,1 @@
-"""What a tuner and a predictor must offer, and one package for each backend."""
+"""The interface of tuners and predictors, and one package for each backend."""

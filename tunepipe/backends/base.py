@@ -1,4 +1,4 @@
-"""What every backend takes and gives: one request, one result, three functions.
+"""The interface of every backend: one request, one result, three functions.
 
 A backend is a module of this folder with `tune`, `predict` and `cancel`. The pipeline, the
 report and the gate know nothing else of it, so swapping the backend changes one word.
@@ -18,7 +18,7 @@ from tunepipe.progress import Progress
 
 @dataclass(frozen=True)
 class TuningRequest:
-    """What to tune, and how.
+    """A tuning request: rows, model and options.
 
     Args:
         base_model: A model's name, a folder in Hugging Face layout, or "" for the tiny model
@@ -54,7 +54,7 @@ class TuningRequest:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What came out of a tuning.
+    """The result of a tuning.
 
     Args:
         model: A folder, or the resource name of the tuned model.

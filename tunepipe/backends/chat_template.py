@@ -1,4 +1,4 @@
-"""How a conversation becomes a model's input: one rendering, for training and for prediction.
+"""Renders a conversation as a model's input, in the same way for training and prediction.
 
 Training reads a prompt, the opening of an answer, and the answer; prediction reads the first two
 (`asked_ids`). All come from the same functions, so a tuned model is asked exactly as it was taught.

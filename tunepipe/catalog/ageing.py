@@ -1,4 +1,4 @@
-"""How old the facts of the tables are: prices and dates change, and a table must not age unseen."""
+"""The age of the facts in the tables: prices and dates change, so old ones cause a warning."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PACING_OPTIONS: Mapping[str, tuple[float, float, bool]] = {
 
 @dataclass(frozen=True)
 class RequestPacing:
-    """How fast to ask a remote model.
+    """The request rate for a remote model.
 
     Args:
         workers: Requests at a time, one row each; 0 hands all rows to the backend at once, which

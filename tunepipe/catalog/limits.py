@@ -1,4 +1,4 @@
-"""What a row of a format may hold for a model, and how tokens are estimated from characters."""
+"""Limits on a row for a format and a model, and the estimate of tokens from characters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE_BYTES_MAX = 32 << 20
 
 @dataclass(frozen=True)
 class Rules:
-    """What a row of one format may hold when one model is to be tuned; 0 means no limit.
+    """Limits on a row of one format for one model; 0 means no limit.
 
     `convert_to` is the format to which the rows are converted before they are sent; "" if they
     are sent as they are.

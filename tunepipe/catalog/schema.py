@@ -112,7 +112,7 @@ class ModelTable(Row, frozen=True, kw_only=True):
 
 
 class Hardware(Row, frozen=True, kw_only=True):
-    """What the PaLM template trains on in a region, and the quota that a project must hold."""
+    """The PaLM template's hardware in a region, and the quota that a project needs."""
 
     accelerator_type: str
     accelerators: Count
@@ -131,7 +131,7 @@ class AcceleratorPrice(Row, frozen=True, kw_only=True):
 
 
 class TrainingPace(Row, frozen=True, kw_only=True):
-    """How long a training step takes, and the least that a job is held."""
+    """The time of a training step, and the least time that a job is held."""
 
     seconds_per_step: Number
     minimum_hours: Number
@@ -211,7 +211,7 @@ class Prices(Row, frozen=True, kw_only=True):
 
 
 class EvaluationLimits(Row, frozen=True, kw_only=True):
-    """How many rows a service takes as evaluation data; 0 means no limit.
+    """Limits on the rows of a service's evaluation data; 0 means no limit.
 
     Args:
         rows_min: The fewest rows.
@@ -228,7 +228,7 @@ class EvaluationLimits(Row, frozen=True, kw_only=True):
 
 
 class Service(Row, frozen=True, kw_only=True):
-    """What a service takes as training data; 0 means that no limit is published.
+    """Limits on a service's training data; 0 means that no limit is published.
 
     `native` names the formats that are sent as they are; the others are converted before. Empty
     if the rows are read by this package.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """Who is to judge, and how.
+    """The judge's model and settings.
 
     Args:
         model: Such as gemini-3.5-flash; "" for no judge.

@@ -67,7 +67,7 @@ FILE_NAMES = {"mime_type": "mimeType", "file_uri": "fileUri"}
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a row says.
+    """The content of a row.
 
     Args:
         system: The system instruction; "" for none.

@@ -35,7 +35,7 @@ Item = tuple[int, Mapping[str, Any] | bytes | DataError]
 
 @dataclass
 class ConversionReport:
-    """What was written, and what was not.
+    """Counts of the rows that were written and of those that were not.
 
     Args:
         format: The format read, or the shape that was read as one.

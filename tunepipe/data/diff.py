@@ -1,4 +1,4 @@
-"""What changed between two states of a dataset, by rows and not by lines.
+"""The changes between two states of a dataset, by rows and not by lines.
 
 Two 64-bit hashes identify a row's content: of its prompt and of the whole row. So the state of a
 dataset can be kept in 16 bytes per row, without the rows.
@@ -37,7 +37,7 @@ class State:
 
 @dataclass(frozen=True)
 class Difference:
-    """How a dataset differs from what it was.
+    """The difference between a dataset and an earlier state.
 
     Args:
         rows_before: Rows then.

@@ -1,4 +1,4 @@
-"""What a row holds besides text: pictures, sound, video, documents, tools and function calls.
+"""The parts of a row besides text: pictures, sound, video, documents, tools, function calls.
 
 An answer is text, one line a part. A call is a line of JSON, in Gemini's shape
 `{"functionCall": {"name": "f", "args": {…}}}` or as OpenAI's list of tool calls; all other lines

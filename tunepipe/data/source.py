@@ -56,7 +56,7 @@ class FileProblem(NamedTuple):
 
 
 class FileKind(NamedTuple):
-    """What a file is at first sight.
+    """The kind of a file, from its first bytes.
 
     Args:
         name: "rows" (JSONL), "array" (one JSON value over the whole file), "table" (separated

@@ -27,7 +27,7 @@ _BATCH_ROWS = 1000
 
 @dataclass(frozen=True)
 class TableOptions:
-    """How a table is read; what is left empty is detected.
+    """Settings for reading a table; empty ones are detected.
 
     Args:
         delimiter: What separates the columns: one character, or "tab".

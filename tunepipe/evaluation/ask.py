@@ -40,7 +40,7 @@ _HOPELESS = frozenset({401, 403, 404})
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many rows were asked, and how many of them have no answer."""
+    """Counts of the rows that were asked, and of those without an answer."""
 
     rows: int
     unanswered: int

@@ -26,7 +26,7 @@ OTHER = "(another answer)"
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each label got which answer.
+    """Counts of each answer to each label.
 
     Args:
         labels: The references' labels in order; the last column is for any other answer.

@@ -286,7 +286,7 @@ def _by_resampling(
 
 @dataclass(frozen=True)
 class Limits:
-    """What an answer of the tuned model may take; 0 sets no limit.
+    """Limits on the time and cost of the tuned model's answers; 0 sets no limit.
 
     Args:
         max_latency_ms: The 95th percentile of the time for an answer, in milliseconds.

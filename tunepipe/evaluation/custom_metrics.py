@@ -49,7 +49,7 @@ class CustomMetric:
 
 
 def is_custom(name: str) -> bool:
-    """Whether a metric's name is one of a user's own: those have a colon, except the fields'."""
+    """Return True if a metric is a custom one: its name has a colon and is not a field's."""
     return ":" in name and not name.startswith(("field:", "check:"))
 
 

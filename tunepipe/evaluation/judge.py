@@ -68,7 +68,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge said of all rows.
+    """The judge's result on all rows.
 
     Args:
         model: The judge's name.
@@ -176,7 +176,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Price:
-    """What the judge charges, in US dollars for a million tokens.
+    """The judge's price, in US dollars per million tokens.
 
     Args:
         input_usd: For what it reads, >= 0.
@@ -217,7 +217,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Bill:
-    """What is about to be asked.
+    """The requests that are about to be sent.
 
     Args:
         questions: How many; each costs.

@@ -1,4 +1,4 @@
-"""What a judge is asked: our prompt, and what a user's has to hold."""
+"""The judge's prompt: the default, and the requirements on a user's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a metric is: each row's numbers, and how their sums become one value.
+"""The definition of a metric: each row's numbers, and how their sums become one value.
 
 Kept this way, a metric can be asked for its value, resampled without looking at a text again, and
 compared row by row or group by group. The metrics themselves are in `text_metrics`,

@@ -1,4 +1,4 @@
-"""What an answer says, apart from how it is wrapped; and what word metrics cannot see in it.
+"""Normalizes answers, and finds the content that word metrics cannot see.
 
 The strict scores take an answer as it is. The content scores look through wrappings that people do
 not count as errors: a `<think>` block, a code fence, quotes, a label's full stop, case, full-width

@@ -64,7 +64,7 @@ def _kind(task: str) -> _Kind:
 
 @dataclass(frozen=True)
 class Settings:
-    """How predictions are scored and compared.
+    """Settings for scoring and comparing predictions.
 
     Args:
         task: "text", "classification", "json", or "auto" to detect it from the references.
@@ -163,7 +163,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the predictions are worth.
+    """The scores of a file of predictions.
 
     Args:
         task: The task, and why it was taken.

@@ -29,7 +29,7 @@ SCORING = ("normalize", "missing", "slice_by", "metric_code", *LIMITS)
 
 
 class Asking(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How models are asked; each backend takes a part of it (`catalog.backends`)."""
+    """Settings for asking models; each backend takes a part of them (`catalog.backends`)."""
 
     workers: Annotated[int, Meta(ge=0, le=1024)] = 0
     requests_per_minute: Annotated[float, Meta(ge=0, le=1e9)] = 0.0

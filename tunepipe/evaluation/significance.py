@@ -120,7 +120,7 @@ def smallest_difference(deviation: float, units: int, confidence: float = CONFID
 def more_units(
     difference: float, deviation: float, units: int, p_value: float
 ) -> tuple[int, int] | None:
-    """How many further units would show a difference like this one, as a range.
+    """Estimate, as a range, how many more units would show a difference like this one.
 
     A number at the observed difference would be wrong more often than right, because the
     difference itself is uncertain. The range takes its middle half.

@@ -1,4 +1,4 @@
-"""What it means that Google's credentials give no token."""
+"""Explains why Google's credentials give no token."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class WaitingError(CloudError):
 
 
 class State(Enum):
-    """How far a remote job is."""
+    """The state of a remote job."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -95,7 +95,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Status:
-    """What a look at a job shows.
+    """The status of a job.
 
     Args:
         state: How far it is.
@@ -113,7 +113,7 @@ class Status:
 
 
 class Followed(Protocol):
-    """What a backend knows of a job that there is."""
+    """A backend's operations on an existing job."""
 
     kind: str
 
@@ -125,7 +125,7 @@ class Followed(Protocol):
 
 
 class Service(Followed, Protocol):
-    """What a backend knows of its kind of job."""
+    """A backend's operations on its kind of job."""
 
     @property
     def in_doubt(self) -> bool:
@@ -153,7 +153,7 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True)
 class JobPolling:
-    """How patiently a launcher waits for a job.
+    """Intervals and timeouts for waiting for a job.
 
     Args:
         poll_seconds: Between two looks at the job.

@@ -1,1 +1,1 @@
-"""How a component carries its code."""
+"""Packs the code that a component carries."""

@@ -1,4 +1,4 @@
-"""Which of our modules a function needs, read from the syntax trees and never by importing."""
+"""Finds the package's modules that a function needs, from syntax trees and without imports."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tunepipe.catalog.schema import Hardware, Model, Prices
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a tuning takes.
+    """The time and cost of a tuning.
 
     Args:
         hours: How long it runs; None if nothing is known of it.

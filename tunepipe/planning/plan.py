@@ -47,7 +47,7 @@ _DIFFERING, _ERROR, _MUCH = 0.2, 0.92 * 0.025, 0.1
 
 @dataclass(frozen=True)
 class Plan:
-    """What a tuning will take.
+    """The plan of a tuning: steps, hardware, time and cost.
 
     Args:
         region: Where it runs; "local" locally.

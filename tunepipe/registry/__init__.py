@@ -1,1 +1,1 @@
-"""Which model is in service, and what was seen and decided."""
+"""Records of the model in service, of data that were seen, and of decisions."""

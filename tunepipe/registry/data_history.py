@@ -1,4 +1,4 @@
-"""Which data the runs of a series have seen, kept with the champion's record.
+"""The data that the runs of a series have seen, kept with the champion's record.
 
 The last record below `seen/SERIES/` names the last run of a series and the data it went over,
 `runs/RUN.json` the data of any run; `data/FINGERPRINT` keeps the rows of a state as hashes.
@@ -27,7 +27,7 @@ CHANGED, UNCHANGED = "changed", "unchanged"
 
 @dataclass(frozen=True)
 class Seen:
-    """What the last run of a series went over.
+    """The data of a series' last run.
 
     Args:
         run: The run.

@@ -1,4 +1,4 @@
-"""How often held-out rows have decided about a promotion, kept next to the champion's record.
+"""Counts how often held-out rows decided a promotion, next to the champion's record.
 
 `looks/RUN.json` has, for each run that decided, which rows it used (the smallest hashes of their
 contents, which tell how much two sets of rows have in common) and which answers it compared. Who

@@ -1,4 +1,4 @@
-"""How a run ended, kept next to the champion's record: `outcomes/RUN.json`."""
+"""A run's outcome, kept next to the champion's record: `outcomes/RUN.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunepipe.stores import storage
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The outcome of a run.
 
     Args:
         verdict: better, worse or not-enough-evidence; "" if nothing was compared.

@@ -1,4 +1,4 @@
-"""What `validate --json` says of a dataset, as the pages show it: problems, lengths, balance."""
+"""Shows the result of `validate --json` on the pages: problems, lengths, balance."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Run(TypedDict, total=False):
 
 
 class Statistics(TypedDict, total=False):
-    """What the tuning step measured.
+    """The measurements of the tuning step.
 
     `loss_curve` holds [step, training loss, evaluation loss or null]; `note` says in a sentence
     what the model is, such as "a tiny model trained from nothing".

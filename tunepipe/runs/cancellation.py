@@ -30,7 +30,7 @@ _BRIEFLY_SECONDS = 60.0
 
 @dataclass
 class Cancellation:
-    """What a cancellation has come to.
+    """The result of a cancellation.
 
     Args:
         run: The run as it is now.

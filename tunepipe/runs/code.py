@@ -1,4 +1,4 @@
-"""How the steps of a run get the package: on an image, from a wheel in the bucket, or by name."""
+"""Supplies the package to a run's steps: on an image, from a wheel in the bucket, or by name."""
 
 from __future__ import annotations
 

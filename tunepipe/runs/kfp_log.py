@@ -1,4 +1,4 @@
-"""What kfp.local's log says: which step began, how far it is, which ended, why one failed."""
+"""Parses kfp.local's log: which step began, its progress, which ended, why one failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs there are, here and elsewhere, and which of them a name means."""
+"""Lists local and remote runs, and finds a run by its name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ListedRun:
 
 @dataclass(frozen=True)
 class Places:
-    """Where runs are looked for.
+    """The places to look for runs.
 
     Args:
         folder: The folder of the runs on this machine.

@@ -1,4 +1,4 @@
-"""How a run on this machine looks: a live table and a bar in a terminal, plain lines elsewhere."""
+"""Displays a local run: a live table and a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at a run shows, wherever it runs, and following it to its end."""
+"""Reads the status of a run, local or remote, and follows it to its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Task:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What a look at a run shows.
+    """The status of a run.
 
     Args:
         name: The run's resource name, which ends in the run id; on a KFP host the run id.

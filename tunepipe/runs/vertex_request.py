@@ -1,4 +1,4 @@
-"""What a run on Vertex AI sends: one PipelineJob, checked before anything is sent.
+"""The request of a run on Vertex AI: one PipelineJob, checked before anything is sent.
 
 The generated client is used and not aiplatform.PipelineJob: that imports for 5 to 13 seconds,
 asks the resource manager for the bucket's project at every submission (a permission that few
@@ -112,7 +112,7 @@ class VertexRun:
 
 @dataclass(frozen=True)
 class Request:
-    """What CreatePipelineJob takes.
+    """The arguments of CreatePipelineJob.
 
     Args:
         parent: `projects/P/locations/R`.

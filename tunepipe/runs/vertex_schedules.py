@@ -30,7 +30,7 @@ _OURS = (
 
 @dataclass(frozen=True)
 class Change:
-    """What an update does to one fact; None means that the fact is absent."""
+    """An update's change to one fact; None means that the fact is absent."""
 
     what: str
     before: Any

@@ -1,4 +1,4 @@
-"""Which side each row of a scanned dataset goes to."""
+"""Assigns each row of a scanned dataset to a side."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tunepipe.splitting.row_keys import Key
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What two files, read again, have in common.
+    """The inputs and groups that two files have in common.
 
     Args:
         train_inputs: Different inputs in the training file.

@@ -1,4 +1,4 @@
-"""How large an evaluation file may be: what the user asks for, within what the service takes."""
+"""Limits on an evaluation file: the user's, within the service's."""
 
 from __future__ import annotations
 

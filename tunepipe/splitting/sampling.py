@@ -1,4 +1,4 @@
-"""Which rows go to evaluation: thresholds, limits and quotas, as pure functions.
+"""Chooses the evaluation rows: thresholds, limits and quotas, as pure functions.
 
 Rows that must stay together form a unit. A unit has a position: 64 bits that depend on its content
 and the seed alone. Positions below `threshold(fraction)` are evaluation, so a row keeps its side
@@ -37,7 +37,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Room:
-    """How much the evaluation side must and may hold.
+    """Limits on the size of the evaluation side.
 
     Args:
         least: Rows wanted at least, 1 or more.

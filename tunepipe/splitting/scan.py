@@ -18,7 +18,7 @@ NAMED_LABELS = 50
 
 @dataclass(frozen=True)
 class Criteria:
-    """What decides a row's side.
+    """The settings that decide a row's side.
 
     Args:
         fraction: Share of the rows for evaluation.

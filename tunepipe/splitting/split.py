@@ -35,7 +35,7 @@ LABEL_CHARACTERS = 64
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split did, and the proof that it leaks nothing.
+    """The result of a split, and the proof that it leaks nothing.
 
     Args:
         train_rows: Rows of the training file.

@@ -1,4 +1,4 @@
-"""Which model a KFP artifact means: a folder of its own, or a resource elsewhere."""
+"""Finds the model of a KFP artifact: its own folder, or a resource elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RESOURCE = "resourceName"  # the key that Google's own components use
 
 
 class Artifact(Protocol):
-    """What is used of a KFP artifact."""
+    """The part of a KFP artifact that the steps use."""
 
     metadata: dict[str, Any]
 

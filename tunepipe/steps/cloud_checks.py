@@ -1,4 +1,4 @@
-"""What a run in the cloud needs: credentials, interfaces, rights, bucket, quota, template."""
+"""Checks what a cloud run needs: credentials, interfaces, rights, bucket, quota, template."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
 
 @dataclass(frozen=True)
 class Place:
-    """What a run would use.
+    """The resources that a run would use.
 
     Args:
         model: The model to tune.
@@ -53,7 +53,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found.
+    """The result of a check.
 
     Args:
         check: What was looked at.

@@ -15,7 +15,7 @@ _STATES = {"SUCCEEDED": "succeeded", "CANCELLED": "cancelled"}
 
 
 class FinalStatus(Protocol):
-    """What is used of kfp's PipelineTaskFinalStatus."""
+    """The part of kfp's PipelineTaskFinalStatus that the step uses."""
 
     state: str
     pipeline_job_resource_name: str

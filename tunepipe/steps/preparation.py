@@ -17,7 +17,7 @@ from tunepipe.stores.storage import local_files
 
 
 class Prepared(NamedTuple):
-    """What the later steps are given, as plain values: their cached results depend on nothing else.
+    """The inputs of the later steps, as plain values: their cached results depend only on them.
 
     Args:
         Output: "changed", or "unchanged" if the run ends here.

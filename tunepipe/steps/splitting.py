@@ -1,4 +1,4 @@
-"""What split_dataset does: the core's split, wherever the rows lie."""
+"""The body of split_dataset: `splitting.split` on rows in any store."""
 
 from __future__ import annotations
 

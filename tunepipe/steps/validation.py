@@ -17,7 +17,7 @@ _PROBLEMS_LOGGED = 20
 
 
 class ReportArtifact(Protocol):
-    """What is used of a KFP artifact that a report is written to."""
+    """The part of a KFP artifact that a report needs."""
 
     path: str
     uri: str
@@ -25,7 +25,7 @@ class ReportArtifact(Protocol):
 
 @dataclass(frozen=True)
 class ValidData:
-    """What the next steps need of a valid dataset: rows, format, and estimated tokens."""
+    """The facts of a valid dataset for the next steps: rows, format, and estimated tokens."""
 
     rows: int
     format: str

@@ -1,1 +1,1 @@
-"""Where files lie (this machine, Cloud Storage, S3), and the records that runs keep there."""
+"""Stores of files (local, Cloud Storage, S3), and the records that runs keep there."""

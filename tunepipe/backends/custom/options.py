@@ -21,7 +21,7 @@ _STEP_OPTIONS = (*POLLING_OPTIONS, "lease_seconds", "settle_seconds", "resources
 
 
 class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is asked of Vertex AI.
+    """Options of the custom job on Vertex AI.
 
     Args:
         accelerator: TYPE:COUNT of one machine, such as NVIDIA_L4:1; the machine type follows.

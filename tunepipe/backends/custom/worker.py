@@ -1,4 +1,4 @@
-"""What runs in a custom job's container: one task, read from its folder in Cloud Storage.
+"""The program in a custom job's container: one task, read from its folder in Cloud Storage.
 
     python3 -m tunepipe.backends.custom.worker gs://BUCKET/FOLDER
 

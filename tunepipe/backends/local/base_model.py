@@ -1,4 +1,4 @@
-"""What a base model is, read from its folder: whole and usable, or refused in one line.
+"""Reads a base model's folder and refuses, in one line, a model that is broken or unusable.
 
 The tensors are compared by transformers' own loader on the device `meta`, which reads the headers
 of the files and no weight. So a run that could only fail, or that would tune random weights, ends

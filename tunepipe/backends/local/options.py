@@ -1,4 +1,4 @@
-"""What the local backend alone understands: the options of a tuning and of a prediction."""
+"""Options of the local backend, for tuning and for prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training on this machine measured, and when it counts as a failure."""
+"""The measurements of a local training, and the conditions under which it has failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunepipe.errors import DataError
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training went.
+    """The measurements of a training.
 
     Args:
         loss_curve: [step, training loss or None, evaluation loss or None], by step; step 0 is

@@ -32,7 +32,7 @@ _EVALUATED_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; `rate` is AdamW's at its peak, and the intervals are counted in steps."""
+    """Settings of a training; `rate` is AdamW's at its peak, and intervals are in steps."""
 
     steps: int
     batch_size: int

@@ -39,7 +39,7 @@ _TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
+    """Settings of a training.
 
     Args:
         steps: Optimizer steps, >= 1.

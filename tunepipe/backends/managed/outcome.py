@@ -1,4 +1,4 @@
-"""What a managed tuning job reports when it has ended, compared with what was planned.
+"""Compares the report of a finished managed tuning job with the plan.
 
 A job can succeed and have learnt nothing: its loss is not a number, or it dropped the rows. Such
 a job is paid for and found again, and still does not pass.
@@ -28,7 +28,7 @@ _STEPS_FRACTION_MIN = 0.5
 
 @dataclass(frozen=True)
 class Planned:
-    """What the job was to do.
+    """The plan of the job.
 
     Args:
         rows: Training rows sent.

@@ -37,7 +37,7 @@ _AboveZero = Annotated[float, Meta(gt=0, le=1e9)]
 
 
 class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a user may set for a tuning job of either service.
+    """Options of a tuning job of either service.
 
     Args:
         location: Where the job runs, if not in the run's region.
@@ -69,7 +69,7 @@ class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class GeminiOptions(JobOptions, frozen=True, kw_only=True):
-    """What a Gemini's job takes besides.
+    """Further options of a Gemini job.
 
     Args:
         method: "supervised" or "preference"; "" follows from the rows.
@@ -97,7 +97,7 @@ class GeminiOptions(JobOptions, frozen=True, kw_only=True):
 
 
 class OpenModelOptions(JobOptions, frozen=True, kw_only=True):
-    """What an open model's job takes besides.
+    """Further options of an open model's job.
 
     Args:
         tuning_mode: "full" or "peft"; "" takes the model's first.
@@ -124,7 +124,7 @@ _OPTIONS: dict[str, type[GeminiOptions | OpenModelOptions]] = {
 
 @dataclass(frozen=True)
 class TuningJob:
-    """What a tuning job is asked to do; rows and names apart.
+    """The settings of a tuning job, except rows and names.
 
     Args:
         base_model: A model's name, or a tuned model's resource name to go on from.

@@ -54,7 +54,7 @@ _FIRST_JOB_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Kind:
-    """Where the two kinds of tuning job differ.
+    """The differences between the two kinds of tuning job.
 
     Args:
         backend: "gemini" or "open-model".

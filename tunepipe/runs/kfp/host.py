@@ -30,7 +30,7 @@ class Mount(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KfpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to reach a KFP host, and what the steps get on its cluster.
+    """The address of a KFP host, and the steps' settings on its cluster.
 
     Args:
         namespace: The profile's namespace on a host for several users.

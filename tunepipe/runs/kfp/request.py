@@ -1,4 +1,4 @@
-"""What a KFP host is sent: the pipeline, what its steps get on the cluster, and parameters."""
+"""The request to a KFP host: the pipeline, its steps' cluster settings, and parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline becomes on open-source KFP, and whether Argo can hold it to its end.
+"""Estimates a pipeline's Workflow on open-source KFP, and whether Argo can store it.
 
 KFP makes one Argo Workflow of a run and keeps in it, for each task, the task's code and inputs
 several times: in the driver's inputs, its output `pod-spec-patch`, and the inputs of the executor
