@@ -151,7 +151,7 @@ def send_notice(
     run_id: str = "",
     job: str = "",
 ) -> str:
-    """Tell a webhook how a run ended: the exit task of a pipeline. Never cache this step.
+    """Notify a webhook of a run's end: the exit task of a pipeline. Never cache this step.
 
     Args:
         status: How the steps ended; the pipeline's host fills it in.

@@ -68,7 +68,7 @@ def write_json(value: Any, path: str | os.PathLike[str]) -> None:
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:
-    """Say that a file cannot be read, and what to look at."""
+    """Return the error for a file that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     remedy = next((fix for kind, fix in _REMEDIES.items() if isinstance(error, kind)), "")
     return UsageError(

@@ -25,7 +25,7 @@ _last_line = -_PAUSE_SECONDS
 
 
 def report(**event: Any) -> None:
-    """Tell one event.
+    """Report one event.
 
     Args:
         event: Plain values. Steps that count give `stage`, `done` and `total`; the rest is theirs,

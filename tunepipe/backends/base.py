@@ -123,7 +123,7 @@ class Predictor(Protocol):
         """Answer every prompt, in any order."""
 
     def reason_unserved(self, model: str) -> str:
-        """Say why no prompt could be sent to the model; "" if it can be asked."""
+        """Return why the model cannot be sent prompts; "" if it can."""
 
 
 def load_predictor(backend: str) -> Predictor:

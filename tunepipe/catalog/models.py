@@ -12,7 +12,7 @@ from tunepipe.errors import LimitError
 
 
 def batch_size(model: Model, region: str) -> int:
-    """Say how many examples a step takes in a region.
+    """Return how many examples a step takes in a region.
 
     Raises:
         LimitError: The model is not tuned in that region.
@@ -66,7 +66,7 @@ def is_retired(model: Model, today: date) -> bool:
 
 
 def lifecycle_warnings(model: Model, today: date) -> list[str]:
-    """Say what the calendar means for tuning this model.
+    """Return warnings about dates that affect tuning this model.
 
     Args:
         model: The model.

@@ -76,7 +76,7 @@ def guess_encoding(data: bytes) -> str:
 
 
 def describe_not_utf8(line: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
-    """Say which bytes of a line are not UTF-8, and what to do.
+    """Describe which bytes of a line are not UTF-8, and the fix.
 
     Returns:
         The message and the fix; the fix is "" if no encoding is recognized.

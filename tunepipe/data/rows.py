@@ -209,7 +209,7 @@ def place(path: Path, line: int) -> str:
 
 
 def overlong_message(line_bytes: int) -> str:
-    """Say that a line is too long to be read."""
+    """Return the message that a line is too long to be read."""
     return f"the line has {line_bytes} bytes; lines of up to {LINE_BYTES_MAX >> 20} MiB are read"
 
 

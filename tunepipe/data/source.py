@@ -458,7 +458,7 @@ def _first_lines(head: bytes) -> list[bytes]:
 
 
 def _is_array(first: bytes, filled: list[bytes]) -> bool:
-    """Tell one array over the whole file from a row that is a list by mistake."""
+    """Return True for one array over the whole file, not for a row that is a list by mistake."""
     if first in (b"[", b"[{") or (first.startswith(b"[{") and first.endswith(b",")):
         return True
     alone = len(filled) == 1

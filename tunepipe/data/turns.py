@@ -79,5 +79,5 @@ def words(value: Any) -> str:
 
 
 def refusal(reason: str) -> DataError:
-    """Say that a row cannot be carried over, and why."""
+    """Return the error for a row that cannot be converted."""
     return DataError(f"cannot be carried over: {reason}", fix="change the row, or remove it")

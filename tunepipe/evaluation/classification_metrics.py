@@ -37,7 +37,7 @@ class Confusion:
     matrix: npt.NDArray[np.int64]
 
     def as_json(self) -> dict[str, Any]:
-        """Give `{"labels", "matrix"}`, square, with a line for OTHER if any answer was."""
+        """Return `{"labels", "matrix"}`, square, with a line for OTHER if any answer was."""
         return confusion_for_kfp(self)
 
     def classes(self) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class Estimate:
     high: float
 
     def as_json(self) -> dict[str, float]:
-        """Give `{"value", "low", "high"}`."""
+        """Return `{"value", "low", "high"}`."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 

@@ -15,7 +15,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
-    """Give the client of a project and a location; hold it for as long as it is used.
+    """Return the client of a project and a location; keep a reference while it is in use.
 
     A client without references closes its connections, even while its parts are still in use.
     So threads that ask at once must get the same client.

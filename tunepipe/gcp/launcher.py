@@ -132,7 +132,7 @@ class Service(Followed, Protocol):
         """Whether a request was sent whose outcome is not known."""
 
     def find(self) -> str:
-        """Name a job of this request that runs or has succeeded; "" if there is none."""
+        """Return a job of this request that is running or has succeeded; "" if there is none."""
 
     def create(self) -> str:
         """Create a job and name it. Called again after a doubtful failure, find() comes first."""

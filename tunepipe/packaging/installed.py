@@ -92,7 +92,7 @@ def check_code(code: str) -> None:
 
 
 def check_image() -> None:
-    """Say what an image lacks to run the steps of the pipelines without installing anything.
+    """Check that an image can run the steps of the pipelines without installing anything.
 
     Raises:
         UsageError: Names the requirements that are not installed in the pinned version. Those of

@@ -489,7 +489,7 @@ def _check_ceiling(estimate: Estimate, max_cost_usd: float) -> None:
 
 
 def _rounded_up(train_steps: int, epochs: float, total: int, times: float) -> list[str]:
-    """Say where the service does, and bills, more than was asked for."""
+    """Return notes if the service trains, and bills, more than was requested."""
     asked = f"{train_steps:,} steps" if train_steps else f"{epochs:g} epochs"
     if not (train_steps and total > train_steps) and not (epochs and times > epochs):
         return []

@@ -123,5 +123,5 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def address(registry: str, name: str) -> str:
-    """Name a file or a folder of a registry, such as moves."""
+    """Return the address of a file or a folder of a registry, such as moves."""
     return f"{registry.rstrip('/')}/{name}"

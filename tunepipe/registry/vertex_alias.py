@@ -12,7 +12,7 @@ ALIAS = "champion"
 
 
 def move_alias(model: str, former: str = "") -> str:
-    """Give the alias to a model, and take it from the one before.
+    """Move the alias to a model from the one before.
 
     Args:
         model: An endpoint's or a model's resource name; anything else has no alias.

@@ -69,7 +69,7 @@ def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def data_changes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say how the data differ from those that the champion was tuned on, if that is known."""
+    """Describe how the data differ from the champion's training data, if that is known."""
     found = part(facts, "data_changes")
     if not found:
         return []
@@ -443,7 +443,7 @@ def judge_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def judge_sentence(facts: Mapping[str, Any]) -> str:
-    """Say the judge's verdict in one plain sentence; "" without a judge."""
+    """Describe the judge's verdict in one sentence; "" without a judge."""
     judge = part(facts, "judge")
     said = part(judge, "comparison")
     if not said:

@@ -89,7 +89,7 @@ def _whisker(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], 
 
 
 def _words(groups: Sequence[tuple[str, Sequence[Estimate]]], write: Callable[[float], str]) -> str:
-    """Say a chart's numbers; a series is named where a label has more than one."""
+    """Describe a chart's numbers in words; a series is named if a label has several."""
     spoken = []
     for label, estimates in groups:
         for series, value, low, high in estimates:

@@ -61,7 +61,7 @@ def _script(character: str) -> str:
 
 
 def diff(old: str, new: str) -> list[Piece]:
-    """Say what turns `old` into `new`, word by word.
+    """Return the pieces that turn `old` into `new`, word by word.
 
     Words are lined up along their longest common subsequence. Texts of more than 2,000 words,
     or with fewer than a third of their words in common, come back as one removal and one

@@ -106,7 +106,7 @@ def check_code_parameter(code: str) -> str:
 
 
 def _mounted(uri: str) -> str:
-    """Name an object as the steps on Vertex AI see it, through the mount of Cloud Storage."""
+    """Return an object's path for the steps on Vertex AI, on the mount of Cloud Storage."""
     return f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
 
 

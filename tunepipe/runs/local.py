@@ -136,7 +136,7 @@ def key_of(parameters: Mapping[str, Any]) -> str:
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:
-    """Tell a base model's files by size and time of change: to read them all would take long."""
+    """List a base model's files with size and time of change: to read them all would take long."""
     if folder == Path() or not folder.is_dir():
         return []
     stats = {path.name: path.stat() for path in folder.iterdir()}

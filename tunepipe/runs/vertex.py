@@ -37,7 +37,7 @@ _TUNES = ("tune-", "keep-template-model")
 
 
 def find_earlier(request: Request) -> str:
-    """Name a run of the same data and parameters that is running or has succeeded; "" for none.
+    """Return a run of the same data and parameters that is running or has succeeded; "" for none.
 
     Raises:
         CloudError: Google refused the question.

@@ -197,7 +197,7 @@ def listed(project: str, region: str, now: datetime) -> list[Listed]:
 
 
 def shown(schedule: Any, now: datetime) -> Listed:
-    """Say what a schedule is."""
+    """Describe a schedule."""
     job = schedule.create_pipeline_job_request.pipeline_job
     told = dict(job.runtime_config.parameter_values)
     active = schedule.state.name == "ACTIVE"

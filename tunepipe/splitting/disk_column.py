@@ -44,7 +44,7 @@ class Column:
             self._flush()
 
     def chunks(self) -> Iterator[array[Any]]:
-        """Give all values in order, a bounded number at a time."""
+        """Yield all values in order, a bounded number at a time."""
         self._flush()
         at = 0
         while True:
@@ -57,7 +57,7 @@ class Column:
             yield array(self._kind, data)
 
     def load(self) -> array[Any]:
-        """Give all values as one array in memory."""
+        """Return all values as one array in memory."""
         whole = array(self._kind)
         for chunk in self.chunks():
             whole.extend(chunk)

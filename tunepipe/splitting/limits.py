@@ -30,7 +30,7 @@ class Allowance:
     why_bytes: str
 
     def decided_by(self, natural: int, chosen: int, size: int) -> str:
-        """Say which limit overruled the fraction.
+        """Return the limit that overruled the fraction.
 
         Args:
             natural: Evaluation rows that the fraction alone would give.

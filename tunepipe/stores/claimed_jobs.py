@@ -50,7 +50,7 @@ class ClaimedJobs:
         raise NotImplementedError
 
     def find(self) -> str:
-        """Name a job of this request that runs, or has succeeded and whose result exists."""
+        """Return a job of this request that is running, or that has succeeded and has a result."""
         from tunepipe.gcp.labels import KEY_LABEL
 
         state, name = self.claim.look()

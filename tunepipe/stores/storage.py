@@ -163,7 +163,7 @@ def _write_path(data: bytes, path: Path, *, must_be_new: bool) -> None:
 
 
 def _place(written: Path, path: Path) -> None:
-    """Give a file its name, whole or not at all; of two that do so at once, one wins."""
+    """Move a file to its name, whole or not at all; of two concurrent moves one wins."""
     try:
         os.link(written, path)
     except FileExistsError:
@@ -182,7 +182,7 @@ def copy_folder(folder: str, uri: str) -> None:
 
 @contextmanager
 def local_folder(name: str) -> Iterator[str]:
-    """Give a folder as a local one: what is below a URI is copied for the while.
+    """Provide a folder locally: what is below a URI is copied temporarily.
 
     Args:
         name: The URI of a folder; any other name is yielded unchanged.
@@ -265,7 +265,7 @@ _BLOCK_BYTES = 1 << 20
 
 @contextmanager
 def local_files(dataset_uri: str) -> Iterator[list[str]]:
-    """Give the paths of a dataset's files; what lies elsewhere is copied for the while.
+    """Provide a dataset's files locally; remote files are copied temporarily.
 
     Args:
         dataset_uri: A path, a URI, or a glob of either.

@@ -184,7 +184,7 @@ class _Spool:
                 yield np.concatenate(parts).reshape(-1, _COLUMNS)
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Free the disk space."""
         self.file.close()
 
     def _part(self, start: int, low: int, high: int) -> Any:

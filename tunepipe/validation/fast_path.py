@@ -289,7 +289,7 @@ _SHAPES: dict[str, Any] = {
 
 
 def prove(block: bytes, rules: Rules) -> Proof:
-    """Say which rows of a block have no problem at all, and give their texts.
+    """Find the rows of a block that have no problem at all, and their texts.
 
     Args:
         block: Whole lines; the last may lack its newline.

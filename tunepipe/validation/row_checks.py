@@ -111,7 +111,7 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
 
 
 def overlong(line_bytes: int) -> Finding:
-    """Say that a line is too long to be looked at."""
+    """Return the finding for a line that is too long to check."""
     return Finding("too-long", overlong_message(line_bytes))
 
 
@@ -173,7 +173,7 @@ def _refused(word: str) -> Any:
 def _repaired(
     text: str, error: ValueError | RecursionError
 ) -> tuple[Mapping[str, Any] | None, list[Finding]]:
-    """Name why a line is not JSON; raw controls alone still leave a row to look at."""
+    """Find why a line is not JSON; with only raw controls wrong, the row is still checked."""
     try:
         row = _parsed(text, False)
     except (ValueError, RecursionError):

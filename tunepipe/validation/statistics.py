@@ -30,7 +30,7 @@ _LOOKED_AT_CHARACTERS = 400
 
 
 def language(text: str) -> str:
-    """Name a text's language by BCP 47: by script, and English by its commonest words.
+    """Return a text's language by BCP 47: by script, and English by its commonest words.
 
     Args:
         text: Only its first 400 characters are looked at. One kana makes it Japanese.

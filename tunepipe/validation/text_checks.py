@@ -93,7 +93,7 @@ def text_findings(text: str, field: str, may_be_empty: bool = False) -> Iterator
 
 
 def blank_message(text: str) -> str:
-    """Say how a text is blank."""
+    """Describe how a text is blank."""
     if not text:
         return "the text is empty"
     unseen = "" if not text.strip() else " and characters without width"

@@ -237,7 +237,7 @@ def _refuse_gguf(name: str) -> None:
 
 
 def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
-    """Say what is wrong with a folder, and how to put it right."""
+    """Return what is wrong with a folder, and the fix."""
     if fault := _weights_fault(folder):
         return fault, _DOWNLOAD
     config = folder / "config.json"
@@ -258,7 +258,7 @@ def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
 
 
 def _weights_fault(folder: Path) -> str:
-    """Say which file of weights is broken or missing; "" if none is."""
+    """Return which file of weights is broken or missing; "" if none is."""
     for file in sorted(folder.glob("*.safetensors")):
         if fault := _file_fault(file):
             return f"{file.name} {fault}"

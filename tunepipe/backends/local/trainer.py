@@ -173,7 +173,7 @@ def last_checkpoint(folder: Path) -> str:
 
 
 def _damage(checkpoint: Path) -> str:
-    """Say what is wrong with a checkpoint's files; "" if nothing shows."""
+    """Return what is wrong with a checkpoint's files; "" if nothing is."""
     try:
         step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
         if step != _step_of(str(checkpoint)):
@@ -307,7 +307,7 @@ def _adapters(model: Any) -> Mapping[str, torch.Tensor]:
 
 
 def _restore(model: Any, adapters: Mapping[str, torch.Tensor]) -> None:
-    """Give the matrices their precision back: in bfloat16 a small step is lost."""
+    """Restore the matrices' precision: in bfloat16 a small step is lost."""
     parameters = dict(model.named_parameters())
     for name, value in adapters.items():
         parameters[name].data = value

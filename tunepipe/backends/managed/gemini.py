@@ -100,7 +100,7 @@ def base_model_resource(
     options: Mapping[str, Any],
     catalog: Catalog | None = None,
 ) -> str:
-    """Name a base model so that `predict` needs nothing else to ask it.
+    """Return a base model's resource name, which is all that `predict` needs.
 
     Args:
         model: A base model's name, or a tuned model that was tuned further.

@@ -112,7 +112,7 @@ def template_defaults() -> Parameters:
 
 
 def training_region(region: str, location: str, accelerator_type: str) -> str:
-    """Say where the template trains; the hardware decides, not the region the pipeline runs in.
+    """Return where the template trains; the hardware decides, not the pipeline's region.
 
     Args:
         region: Where the pipeline runs.
@@ -162,7 +162,7 @@ def template_uri(model: str, version: str = "") -> str:
 
 
 def family(model: str) -> str:
-    """Say which family a model is of: "text", "code" or "chat".
+    """Return a model's family: "text", "code" or "chat".
 
     Raises:
         UsageError: None of them.

@@ -253,7 +253,7 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
 
 
 def _trained_seconds(job: Any) -> float | None:
-    """Say how long the accelerators were held; 0 if the service had the weights in its cache."""
+    """Return how long the accelerators were held; 0 if the service had the weights in its cache."""
     for task in job.job_detail.task_details:
         if task.task_name == TUNER and task.end_time:
             held = (task.end_time - task.start_time).total_seconds()
@@ -279,5 +279,5 @@ def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:
-    """Name a base model so that `predict` needs nothing else to ask it."""
+    """Return a base model's resource name, which is all that `predict` needs."""
     return f"{clients.parent(project, region)}/publishers/google/models/{model}"

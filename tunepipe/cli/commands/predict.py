@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """Whom to ask.
+    """The model to ask.
 
     Args:
         name: A folder or hub id, or in the cloud a resource name or a run.
         local: Whether it runs on this machine.
         project: Needed for the id of a run in the cloud.
         region: Needed for the id of a run in the cloud.
-        backend: Who serves it in the cloud; "" goes by its run, or by its name.
+        backend: The backend that serves it in the cloud; "" derives it from its run or its name.
     """
 
     name: str

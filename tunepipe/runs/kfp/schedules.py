@@ -250,7 +250,7 @@ def _require_none_under_way(client: Any, host: KfpHost, recurring: Any) -> None:
 
 @contextmanager
 def _spec_file(text: str) -> Iterator[str]:
-    """Give a pipeline as a file: kfp's client takes no text."""
+    """Write a pipeline to a temporary file: kfp's client does not take text."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         path.write_text(text, encoding="utf-8")
