@@ -108,9 +108,11 @@ def test_a_whole_run_installs_the_wheel_from_the_mounted_bucket(
     rows = [{"input_text": f"fig order {n}", "output_text": f"fig:{n}"} for n in range(120)]
     dataset = tmp_path / "rows.jsonl"
     dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    earlier = set(cloud.folder.glob("jobs/*/log.txt"))  # of the session's other tests
     assert submit(dataset, "--wait") == 0, cloud.log()
     done = json.loads(capfd.readouterr().out)
-    places = re.findall(r"component_module_path `([^`]*)`", cloud.log())
+    logs = [file.read_text() for file in set(cloud.folder.glob("jobs/*/log.txt")) - earlier]
+    places = re.findall(r"component_module_path `([^`]*)`", "\n".join(logs))
     assert len(places) == 9
     assert not [place for place in places if place.startswith(str(ROOT))]
     report = cloud.buckets / done["results"]["report"].removeprefix("gs://")

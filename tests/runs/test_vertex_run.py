@@ -1,6 +1,7 @@
 """Runs on Vertex AI: what is sent, what is found again, and one from end to end."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,7 +127,13 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
     ({"parameters": {"dataset_uri": "d.jsonl", "guard_uri": "g.jsonl"}}, UsageError, "g.jsonl"),
 ]
-NO_PIPELINE = ["", "name: x", "[]", "not: [yaml", '{"a": 1}\n{"a": 1}\n']
+NO_PIPELINE = [
+    ("", "no compiled pipeline"),
+    ("name: x", "no compiled pipeline"),
+    ("[]", "no compiled pipeline"),
+    ("not: [yaml", "not YAML: line 2: did not find expected ',' or ']'"),
+    ('{"a": 1}\n{"a": 1}\n', "not YAML: line 2: did not find expected <document start>"),
+]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 1.0}, "did you mean epochs"),
     ({"colour": "red"}, "one of"),
@@ -155,10 +162,12 @@ def test_wrong_runs_are_refused_before_anything_is_sent(
     assert cloud.calls() == []
 
 
-@pytest.mark.parametrize("text", NO_PIPELINE)
-def test_a_file_that_is_no_pipeline_is_refused(run: VertexRun, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "said"), NO_PIPELINE)
+def test_a_file_that_is_no_pipeline_is_refused(
+    run: VertexRun, tmp_path: Path, text: str, said: str
+) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(UsageError, match="no compiled pipeline"):
+    with pytest.raises(UsageError, match=re.escape(said)):
         prepared(run, pipeline=str(tmp_path / "x.yaml"))
 
 
