@@ -42,7 +42,7 @@ standin: $(INSTALLED) ## a stand-in of Google Cloud that stays up: for trying co
 	$(BIN)/python -m tests.standin.serve
 
 test: $(INSTALLED) browser ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) audit ## formatting, lint, types, security, and whether generated files are current
 	$(BIN)/ruff format --check .
