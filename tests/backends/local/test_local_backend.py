@@ -157,7 +157,7 @@ def tell(event):
         time.sleep(60)
 
 options = {"checkpoint_every": 2}
-local.tune(TuningRequest("", *sys.argv[1:3], 6, 8, options=options), sys.argv[3], tell)
+backend.tune(TuningRequest("", *sys.argv[1:3], 6, 8, options=options), sys.argv[3], tell)
 """
 
 

@@ -461,7 +461,7 @@ def report(event):
         time.sleep(60)
 
 options = {"learning_rate": 1e-2, "checkpoint_every": 2}
-local.tune(TuningRequest(*sys.argv[1:4], 7, 8, options=options), sys.argv[4], report)
+backend.tune(TuningRequest(*sys.argv[1:4], 7, 8, options=options), sys.argv[4], report)
 """
 
 

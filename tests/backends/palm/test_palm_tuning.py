@@ -225,7 +225,7 @@ def test_rate_limits_while_rows_are_asked_are_waited_out(cloud: StandIn, tmp_pat
 
 
 def test_a_launcher_step_imports_quickly() -> None:
-    code = "import tunepipe.steps.tuning; from tunepipe.backends.palm.tuning import google_clients"
+    code = "import tunepipe.steps.tuning; from tunepipe.backends.palm.tuning import clients"
     code += "; from google.cloud.aiplatform_v1.services.pipeline_service import *; import sys"
     code += "; assert 'google.cloud.aiplatform' not in sys.modules and 'kfp' not in sys.modules"
     usage = subprocess.run(
