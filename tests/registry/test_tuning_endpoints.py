@@ -26,6 +26,7 @@ def tuned(cloud: StandIn, folder, name: str, **options):
 
 
 def listed(capfd, *arguments: str):
+    capfd.readouterr()  # the service's client prints a link where IPython is loaded
     code = main.run(["endpoints", *PLACE, *arguments, "--json"])
     out = capfd.readouterr().out
     return code, json.loads(out) if out else {}
