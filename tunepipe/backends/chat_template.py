@@ -149,7 +149,7 @@ def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: boo
     raise UsageError(
         "the chat template of the model does not write what system and user say",
         where=f"base_model {tokenizer.name_or_path}",
-        fix="take a model that chats in text, or mend its chat_template.jinja",
+        fix="take a model that chats in text, or fix its chat_template.jinja",
     )
 
 

@@ -197,7 +197,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
     source = str(run.parameters.get("dataset_uri", ""))
     if not storage.is_gcs(source):
         raise UsageError(
-            "a schedule reads its dataset anew each time, so it must lie in Cloud Storage",
+            "a schedule reads its dataset again each time, so it must lie in Cloud Storage",
             where=f"--dataset {source}",
             fix="copy it to the bucket and give its gs:// URI",
         )

@@ -57,7 +57,7 @@ def require_serving(model: str) -> None:
         raise CloudError(
             "the model's endpoint was deleted, so it can serve nobody",
             where=model,
-            fix="deploy its model again, or run again: the model is then tuned anew",
+            fix="deploy its model again, or run again: the model is then tuned again",
         )
     raise UsageError("the model's folder is gone", where=model, fix="name another run")
 

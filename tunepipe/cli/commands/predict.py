@@ -19,7 +19,7 @@ from tunepipe.files import refuse_same
 from tunepipe.progress import printable
 
 if TYPE_CHECKING:
-    pass
+    from tunepipe.backends.base import Predictor
 
 if TYPE_CHECKING:
     from tunepipe.backends.base import Answer
@@ -137,28 +137,17 @@ def _backend(model: Model) -> tuple[Any, str]:
     return _served_by(model.backend or backend or _backend_of(name)), name
 
 
-def _served_by(backend: str) -> Any:
-    match backend:
-        case "gemini":
-            from tunepipe.backends.managed import gemini_prediction
+def _served_by(backend: str) -> Predictor:
+    from tunepipe.backends.base import load_predictor
+    from tunepipe.catalog.backends import BACKENDS
 
-            return gemini_prediction
-        case "open-model":
-            from tunepipe.backends.managed import open_model_prediction
-
-            return open_model_prediction
-        case "custom":
-            from tunepipe.backends.custom import prediction as custom_prediction
-
-            return custom_prediction
-        case "large-model":
-            from tunepipe.backends.palm import prediction
-
-            return prediction
+    in_cloud = [name for name, each in BACKENDS.items() if each.in_cloud]
+    if backend in in_cloud:
+        return load_predictor(backend)
     raise UsageError(
         "nothing in the cloud is asked through this backend",
         where=f"--backend {backend}",
-        fix="one of gemini, open-model, custom, large-model",
+        fix=f"one of {', '.join(in_cloud)}",
     )
 
 
