@@ -31,9 +31,9 @@ def code_file(bucket: str) -> tuple[str, str]:
     data = _zipped()
     name = f"{hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]}.zip"
     file = Path(tempfile.gettempdir()) / f"tunepipe-{name}"
-    if not file.exists():
-        with replacing(file, "wb") as target:
-            target.write(data)
+    # A file that is there already may be somebody else's: the folder is shared.
+    with replacing(file, "wb") as target:
+        target.write(data)
     return str(file), f"gs://{storage.parse(bucket).bucket}/tunepipe/code/{name}"
 
 
