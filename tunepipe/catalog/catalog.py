@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache
@@ -145,7 +145,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
                 where="model",
                 fix=f"tunepipe convert IN OUT --to {service.formats[0]}, or another --model",
             )
-        fields = table.formats[format]
+        fields, to = table.formats[format], sent_as(format, service.native)
         return Rules(
             format=format,
             model=chosen,
@@ -162,7 +162,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             rows_advised=service.rows_advised,
             rows_max=service.rows_max,
             file_bytes=service.file_bytes,
-            convert_to=_sent_as(format, service),
+            convert_to="" if to == format else to,
             pii=pii,
         )
 
@@ -209,12 +209,17 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _sent_as(format: str, service: Service) -> str:
-    """Return the format to which rows are converted for a service; "" if they are not."""
-    if not service.native or format in service.native:
-        return ""
-    pair = format == "palm" and "prompt-completion" in service.native
-    return "prompt-completion" if pair else service.native[0]
+def sent_as(format: str, native: Sequence[str]) -> str:
+    """Return the format in which rows are sent to a service.
+
+    Args:
+        format: The rows' format.
+        native: The formats that the service reads; () if the rows are read by this package.
+    """
+    if not native or format in native:
+        return format
+    pair = format == "palm" and "prompt-completion" in native
+    return "prompt-completion" if pair else native[0]
 
 
 def load_catalog(overrides: Mapping[str, Any] | None = None) -> Catalog:

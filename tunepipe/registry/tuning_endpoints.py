@@ -22,7 +22,7 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
         CloudError: Google refused.
     """
     with translate_errors(clients.parent(project, region)):
-        jobs = tuning_jobs.listed(project, region)
+        jobs = tuning_jobs.list_jobs(project, region)
     for job in jobs:
         if not (KEY_LABEL in (job.labels or {}) and job.tuned_model and job.tuned_model.endpoint):
             continue

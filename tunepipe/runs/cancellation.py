@@ -135,7 +135,7 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     pipelines = clients.pipelines(region)
     for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
         yield str(job.name), pipeline_jobs.state_of(job).lower()
-    tunings = _reached(lambda: tuning_jobs.listed(project, region))
+    tunings = _reached(lambda: tuning_jobs.list_jobs(project, region))
     jobs = {str(job.name): job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
     request = {"parent": request["parent"], "filter": request["filter"]}
     customs = clients.jobs(region)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.arguments import hint
+from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import LimitError, UsageError
@@ -286,17 +287,28 @@ def _check_backend(run: VertexRun) -> None:
         catalog = load_catalog(run.parameters.get("tables"))
         tuning.check_options(_options(run), region=run.region, catalog=catalog)
         return
-    if run.backend != "large-model":
-        _check_managed(run)
-        return
-    from tunepipe.backends.palm.tuning import check_options
+    from tunepipe.backends.managed import tuning as managed
+    from tunepipe.backends.palm import tuning as palm
 
-    check_options(
-        str(run.parameters.get("base_model") or "text-bison@001"),
-        _options(run),
+    times = run.parameters.get("learning_rate_multiplier", 1.0)
+    request = TuningRequest(
+        base_model=str(run.parameters.get("base_model", "")),
+        train_uri="gs://bucket/train.jsonl",  # nothing reads the rows yet
+        eval_uri="gs://bucket/eval.jsonl",
+        train_steps=1,
+        batch_size=1,
+        # Its type is checked with the other parameters'.
+        learning_rate_multiplier=times if isinstance(times, (int, float)) else 1.0,
         project=run.project,
         region=run.region,
+        display_name="tunepipe",
+        options=_options(run),
+        catalog=load_catalog(run.parameters.get("tables")),
     )
+    if run.backend == "large-model":
+        palm.check_request(request)
+    else:
+        managed.check_request(run.backend, request)
 
 
 def _check_own_options(options: Mapping[str, Any]) -> None:
@@ -304,22 +316,6 @@ def _check_own_options(options: Mapping[str, Any]) -> None:
     for name in _TEXTS & options.keys():
         if not isinstance(options[name], str):
             raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
-
-
-def _check_managed(run: VertexRun) -> None:
-    from tunepipe.backends.managed.tuning import check_options
-
-    model = str(run.parameters.get("base_model", ""))
-    times = run.parameters.get("learning_rate_multiplier", 1.0)
-    rate = times if isinstance(times, (int, float)) else 1.0  # its type is looked at with the rest
-    check_options(
-        run.backend,
-        model,
-        _options(run),
-        region=run.region,
-        catalog=load_catalog(run.parameters.get("tables")),
-        learning_rate_multiplier=rate,
-    )
 
 
 def _options(run: VertexRun) -> dict[str, Any]:

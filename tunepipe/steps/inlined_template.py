@@ -35,7 +35,7 @@ def prepare_step(
     request = TuningRequest(
         train_uri=rows["train"], eval_uri=rows["eval"], options=options, **settings
     )
-    values = template_defaults() | tuning.checked(request)
+    values = template_defaults() | tuning.check_with_rows(request)
     return tuple(values[name] for name in names)
 
 

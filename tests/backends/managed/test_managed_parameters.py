@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.backends.managed.outcome import Planned, reconciled
-from tunepipe.backends.managed.parameters import check_sizes, decode_options, thinking, tuning_job
-from tunepipe.backends.managed.parameters import whole_epochs as epochs_of
+from tunepipe.backends.managed.outcome import Planned, compare_with_plan
+from tunepipe.backends.managed.parameters import (
+    decode_options,
+    thinking,
+    tuning_job,
+    whole_epochs,
+)
+from tunepipe.backends.managed.rows import Sent, check_sizes
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning import plan as steps
@@ -219,7 +224,7 @@ def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model, tokens
     plan = steps.plan(
         rows, region="us-central1", model=model, epochs=epochs, tokens=rows * tokens_a_row
     )
-    assert epochs_of(plan.train_steps, plan.batch_size, rows) == epochs
+    assert whole_epochs(plan.train_steps, plan.batch_size, rows) == epochs
 
 
 SIZES = {"train_rows": 1000, "train_bytes": 1_000_000, "eval_rows": 100, "eval_bytes": 100_000}
@@ -234,10 +239,17 @@ TOO_LARGE = [
 ]
 
 
+def check(model, sizes):
+    size = SIZES | sizes
+    train = Sent(rows=size["train_rows"], bytes=size["train_bytes"])
+    held_out = Sent(rows=size["eval_rows"], bytes=size["eval_bytes"])
+    check_sizes(load_catalog().find_service(model)[1], train, held_out)
+
+
 @pytest.mark.parametrize(("model", "sizes", "where"), TOO_LARGE)
 def test_what_is_too_large(model, sizes, where):
     with pytest.raises(DataError) as caught:
-        check_sizes(load_catalog().find_service(model)[1], **{**SIZES, **sizes})
+        check(model, sizes)
     assert caught.value.where == where
 
 
@@ -250,7 +262,7 @@ def test_what_is_too_large(model, sizes, where):
     ],
 )
 def test_what_just_fits(model, sizes):
-    check_sizes(load_catalog().find_service(model)[1], **{**SIZES, **sizes})
+    check(model, sizes)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +294,7 @@ FALLING = {TRAIN_LOSS: [(1, 2.0), (2, 1.0)], EVAL_LOSS: [(2, 1.2)]}
 
 
 def test_a_job_that_did_as_planned_has_no_remarks():
-    found = reconciled(STATS, FALLING, PLANNED, where="job")
+    found = compare_with_plan(STATS, FALLING, PLANNED, where="job")
     assert found == {
         "train_steps": 39,
         "planned_steps": 39,
@@ -305,7 +317,7 @@ def test_differences_are_told():
         "dropped_example_reasons": ["too long", "too long", "no text"],
     }
     rising = {TRAIN_LOSS: [(1, 1.0), (2, 1.5)]}
-    found = reconciled(stats, rising, PLANNED, where="job")
+    found = compare_with_plan(stats, rising, PLANNED, where="job")
     assert found["dropped_reasons"] == {"too long": 2, "no text": 1}
     assert [doubt.split()[0] for doubt in found["doubts"]] == ["4", "the"]
     assert [remark.split()[0] for remark in found["remarks"]] == ["24"]
@@ -316,7 +328,7 @@ def test_a_job_that_hardly_trained_says_so():
     curve = {"train/loss": [(1, 6.10), (2, 6.0), (3, 5.86)]}
     planned = Planned(rows=903, steps=339, epochs=3, steps_min=30)
     stats = {"tuning_step_count": 3, "tuning_dataset_example_count": 903}
-    found = reconciled(stats, curve, planned, where="job")
+    found = compare_with_plan(stats, curve, planned, where="job")
     assert (found["first_loss"], found["last_loss"]) == (6.10, 5.86)
     assert found["doubts"] == [
         "only 3 of 339 planned steps were made",
@@ -325,7 +337,7 @@ def test_a_job_that_hardly_trained_says_so():
 
 
 def test_nothing_is_made_up_where_the_service_says_nothing():
-    found = reconciled({}, {}, PLANNED, where="job")
+    found = compare_with_plan({}, {}, PLANNED, where="job")
     (remark,) = found.pop("remarks")
     assert remark == "the job does not report how many steps it made; 39 were planned"
     assert found == {"planned_steps": 39, "epochs": 3}
@@ -344,30 +356,30 @@ NO_SUCCESS = [
 @pytest.mark.parametrize(("stats", "curves", "said"), NO_SUCCESS)
 def test_a_job_that_ended_well_and_learnt_nothing_does_not_pass(stats, curves, said):
     with pytest.raises(DataError, match=said) as caught:
-        reconciled({**STATS, **stats}, curves, PLANNED, where="job")
+        compare_with_plan({**STATS, **stats}, curves, PLANNED, where="job")
     assert caught.value.where == "job"
 
 
 def test_a_job_whose_figures_are_all_zero_has_learnt_nothing():
     # An answer leaves out what is 0: nothing but the dropped rows is left of it.
     with pytest.raises(DataError, match="no example"):
-        reconciled({"total_truncated_example_count": 3}, {}, PLANNED, where="job")
-    reconciled({"total_billable_token_count": 5000}, {}, PLANNED, where="job")
+        compare_with_plan({"total_truncated_example_count": 3}, {}, PLANNED, where="job")
+    compare_with_plan({"total_billable_token_count": 5000}, {}, PLANNED, where="job")
 
 
 def test_a_user_may_bear_dropped_examples():
     stats = {**STATS, "total_truncated_example_count": 50}
     planned = Planned(rows=100, steps=39, epochs=3, dropped_fraction_max=0.5)
-    assert reconciled(stats, {}, planned, where="job")["dropped_examples"] == 50
+    assert compare_with_plan(stats, {}, planned, where="job")["dropped_examples"] == 50
 
 
 def test_a_metric_that_is_no_loss_may_be_anything():
-    reconciled(STATS, {"/train_fraction": [(1, math.nan)]}, PLANNED, where="job")
+    compare_with_plan(STATS, {"/train_fraction": [(1, math.nan)]}, PLANNED, where="job")
 
 
 @pytest.mark.parametrize("points", [1, 499, 500, 501, 12_345])
 def test_a_long_curve_is_thinned_between_its_ends(points):
     curve = [(step, 1 / step) for step in range(1, points + 1)]
-    shown = reconciled(STATS, {TRAIN_LOSS: curve}, PLANNED, where="job")["loss_curve"]
+    shown = compare_with_plan(STATS, {TRAIN_LOSS: curve}, PLANNED, where="job")["loss_curve"]
     assert len(shown) <= 501
     assert (shown[0][0], shown[-1][0]) == (1, points)

@@ -7,7 +7,6 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.managed import jobs, tuning
-from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
@@ -56,10 +55,6 @@ def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
         )
 
 
-def _formats(job: TuningJob) -> tuple[str, ...]:
-    return ("preference",) if job.method == PREFERENCE else ("gemini",)
-
-
 def _result_exists(job: Any) -> bool:
     """Return True if the endpoint is there: a model deleted since is tuned again.
 
@@ -69,7 +64,7 @@ def _result_exists(job: Any) -> bool:
     return not endpoint or clients.endpoint_exists(endpoint)
 
 
-def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
+def _result(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     tuned = job.tuned_model
     if not (tuned and tuned.endpoint):
         raise CloudError(
@@ -82,10 +77,8 @@ def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
 
 _KIND = Kind(
     backend=BACKEND,
-    formats=_formats,
-    convert_to=lambda job: lambda found: _formats(job)[0],
     result_exists=_result_exists,
-    made=_made,
+    result=_result,
     config=lambda request: {},
     base=lambda request: base_model_resource(
         request.base_model, request.project, request.region, request.options, request.catalog
@@ -129,7 +122,7 @@ def _endpoint_of(tuned: str) -> str:
     """
     wanted = tuned.partition("/locations/")[2]
     with translate_errors(tuned):
-        for job in jobs.listed(*place_of(tuned)):
+        for job in jobs.list_jobs(*place_of(tuned)):
             made = job.tuned_model
             name = str(made and made.model).partition("/locations/")[2]
             if made and made.endpoint and wanted in (name, name.partition("@")[0]):

@@ -41,7 +41,9 @@ class NamedJobs:
         error = job.error
         message = (error and error.message) or f"the job ended as JOB_STATE_{state}"
         if state == "PARTIALLY_SUCCEEDED":
-            message = f"the job succeeded in part: {message}{_partial_model(job)}"
+            model = job.tuned_model and (job.tuned_model.endpoint or job.tuned_model.model)
+            of_it = f"; its model is {model}" if model else ""
+            message = f"the job succeeded in part: {message}{of_it}"
         return Status(State.FAILED, message, internal=bool(error and error.code in _INTERNAL))
 
     def cancel(self, name: str) -> None:
@@ -73,7 +75,7 @@ class TuningJobs(NamedJobs, ClaimedJobs):
 
     def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
         """Yield the jobs of the place, the newest first."""
-        for job in listed(self.project, self.location):
+        for job in list_jobs(self.project, self.location):
             yield str(job.name), job.labels or {}, job
 
     def get_or_none(self, name: str) -> Any:
@@ -102,7 +104,10 @@ class TuningJobs(NamedJobs, ClaimedJobs):
         from google.genai import types
 
         train, held_out = self.rows
-        config = types.CreateTuningJobConfig(**self.config, http_options=self._http_options())
+        # The request has a service account, google-genai's config has none.
+        extra = {"serviceAccount": self.service_account} if self.service_account else None
+        http = types.HttpOptions(timeout=int(CREATE_SECONDS * 1000), extra_body=extra)
+        config = types.CreateTuningJobConfig(**self.config, http_options=http)
         if held_out:
             config.validation_dataset = types.TuningValidationDataset(gcs_uri=held_out)
         tunings = client(self.project, self.location).tunings
@@ -115,15 +120,8 @@ class TuningJobs(NamedJobs, ClaimedJobs):
             )
         return str(job.name)
 
-    def _http_options(self) -> Any:
-        from google.genai import types
 
-        # The request has a service account, google-genai's config has none.
-        more = {"serviceAccount": self.service_account} if self.service_account else None
-        return types.HttpOptions(timeout=int(CREATE_SECONDS * 1000), extra_body=more)
-
-
-def listed(project: str, location: str) -> list[Any]:
+def list_jobs(project: str, location: str) -> list[Any]:
     """List the tuning jobs of a place, the newest first; no document says how they are ordered."""
     with as_google_core():
         jobs = list(client(project, location).tunings.list(config={"page_size": 100}))
@@ -183,8 +181,3 @@ def _detail(job: Any) -> str:
     state = state_of(job).lower()
     parts = ("" if state in _USUAL else state, f"{epochs} epochs done" if epochs else "")
     return ", ".join(filter(None, parts))
-
-
-def _partial_model(job: Any) -> str:
-    model = job.tuned_model and (job.tuned_model.endpoint or job.tuned_model.model)
-    return f"; its model is {model}" if model else ""

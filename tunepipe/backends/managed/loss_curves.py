@@ -7,15 +7,13 @@ notebooks on supervised tuning.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, region_of
 
 _TENSORBOARD = "backing_tensorboard_resource"
 
 
-def curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
+def read_curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
     """Read every scalar curve of a tuning job.
 
     Args:
@@ -53,14 +51,11 @@ def _run_of(experiment: str) -> str:
 
 def _scalars(run: str) -> dict[str, list[tuple[int, float]]]:
     board = clients.tensorboards(region_of(run))
-    found = {}
+    curves = {}
     for series in board.list_tensorboard_time_series(parent=run, timeout=CALL_SECONDS):
         data = board.read_tensorboard_time_series_data(
             tensorboard_time_series=series.name, timeout=CALL_SECONDS
         ).time_series_data
-        found[str(series.display_name)] = [_point(value) for value in data.values]
-    return found
-
-
-def _point(value: Any) -> tuple[int, float]:
-    return int(value.step), float(value.scalar.value)
+        points = [(int(value.step), float(value.scalar.value)) for value in data.values]
+        curves[str(series.display_name)] = points
+    return curves

@@ -11,7 +11,6 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.managed import jobs, tuning
-from tunepipe.backends.managed.parameters import TuningJob
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import UsageError
@@ -20,7 +19,6 @@ from tunepipe.progress import Progress
 from tunepipe.stores import storage
 
 BACKEND = "open-model"
-_FORMATS = ("messages", "prompt-completion")
 # Where a job leaves the weights of its last checkpoint, below its output_uri.
 _WEIGHTS = "postprocess/node-0/checkpoints/final"
 
@@ -62,25 +60,14 @@ def _result_exists(job: Any) -> bool:
         return False
 
 
-def _made(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
+def _result(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     return _weights_of(job), str(options.get("endpoint", ""))
-
-
-def _converted(found: str) -> str:
-    """A pair becomes a pair; what has turns, messages."""
-    return "prompt-completion" if found == "palm" else "messages"
-
-
-def _formats(job: TuningJob) -> tuple[str, ...]:
-    return _FORMATS
 
 
 _KIND = Kind(
     backend=BACKEND,
-    formats=_formats,
-    convert_to=lambda job: _converted,
     result_exists=_result_exists,
-    made=_made,
+    result=_result,
     config=_config,
     base=lambda request: base_model_resource(
         request.base_model, request.project, request.region, request.options, request.catalog

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tunepipe.catalog.tables import load
 from tunepipe.errors import DataError
 
@@ -19,11 +21,24 @@ Curve = Sequence[tuple[int, float]]
 
 _POINTS_SHOWN = 500
 
-# What a job that has learnt something says, one or another of it.
-_DONE = ("tuning_step_count", "tuning_dataset_example_count", "total_billable_token_count")
-
 # A job that made less than this share of its planned steps, or fewer than the model needs.
 _STEPS_FRACTION_MIN = 0.5
+
+
+class _Statistics(msgspec.Struct, frozen=True):
+    """A job's statistics of its data, by the service's names; an answer leaves out what is 0."""
+
+    tuning_step_count: int = 0
+    tuning_dataset_example_count: int = 0
+    total_billable_token_count: int = 0
+    total_truncated_example_count: int = 0
+    dropped_example_reasons: tuple[str, ...] = ()
+    dropped_example_indices: tuple[int, ...] = ()
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Count the reasons; the service lists a sample of the examples, not all."""
+        return dict(Counter(self.dropped_example_reasons).most_common(20))
 
 
 @dataclass(frozen=True)
@@ -45,10 +60,10 @@ class Planned:
     steps_min: int = 0
 
 
-def reconciled(
+def compare_with_plan(
     stats: Mapping[str, Any], curves: Mapping[str, Curve], planned: Planned, *, where: str
 ) -> dict[str, Any]:
-    """Hold a job's own figures against the plan; an answer leaves out a figure that is 0.
+    """Compare a job's own figures with the plan.
 
     Args:
         stats: The job's data statistics by the service's names, in snake case; {} if it gave
@@ -58,35 +73,44 @@ def reconciled(
         where: The job's name.
 
     Returns:
-        Plain figures for the report: train_steps and planned_steps, examples, billable_tokens,
-        dropped_examples with dropped_reasons, loss_curve, first_loss, last_loss, eval_loss;
-        `doubts`, reasons to doubt that the model was trained as planned, which belong to the
-        verdict; and `remarks`, what else differs from the plan.
+        Plain figures for the report, without those that are not known: train_steps and
+        planned_steps, examples, billable_tokens, dropped_examples with dropped_reasons,
+        loss_curve, first_loss, last_loss, eval_loss; `doubts`, reasons to doubt that the model was
+        trained as planned, which belong to the verdict; and `remarks`, what else differs.
 
     Raises:
         DataError: A loss is not a number, no example or too many were dropped, or no step done.
     """
-    dropped = _dropped(stats, planned)
-    steps = _count(stats, "tuning_step_count")
-    _check_examples(stats, dropped, planned, where)
+    job = msgspec.convert(stats, _Statistics, strict=False)
+    # Only supervised tuning says how many rows were dropped, any other lists a sample.
+    dropped = max(
+        job.total_truncated_example_count,
+        len(job.dropped_example_reasons or job.dropped_example_indices),
+        planned.rows - (job.tuning_dataset_example_count or planned.rows),
+    )
+    _check_examples(job, dropped, planned, where)
+    if stats and not any(
+        (job.tuning_step_count, job.tuning_dataset_example_count, job.total_billable_token_count)
+    ):
+        raise DataError("the job learnt from no example", where=where, fix="check the dataset")
     _check_losses(curves, where)
     train, held_out = _losses(curves, "train_loss"), _losses(curves, "eval_loss")
-    found = {
-        "train_steps": steps,
+    figures = {
+        "train_steps": job.tuning_step_count or None,
         "planned_steps": planned.steps,
         "epochs": planned.epochs,
-        "examples": _count(stats, "tuning_dataset_example_count"),
-        "billable_tokens": _count(stats, "total_billable_token_count"),
+        "examples": job.tuning_dataset_example_count or None,
+        "billable_tokens": job.total_billable_token_count or None,
         "dropped_examples": dropped if stats else None,
-        "dropped_reasons": _reasons(stats),
-        "loss_curve": _merged(train, held_out),
+        "dropped_reasons": job.reasons,
+        "loss_curve": _merge(train, held_out),
         "first_loss": train[0][1] if train else None,
         "last_loss": train[-1][1] if train else None,
         "eval_loss": held_out[-1][1] if held_out else None,
-        "doubts": _doubts(steps, dropped, planned, train),
-        "remarks": _remarks(steps, planned),
+        "doubts": _doubts(job.tuning_step_count, dropped, planned, train),
+        "remarks": _remarks(job.tuning_step_count, planned.steps),
     }
-    return {name: value for name, value in found.items() if value not in (None, [], {})}
+    return {name: value for name, value in figures.items() if value not in (None, [], {})}
 
 
 def _losses(curves: Mapping[str, Curve], name: str) -> Curve:
@@ -95,38 +119,18 @@ def _losses(curves: Mapping[str, Curve], name: str) -> Curve:
     return next((curves[each] for each in names if each in curves), ())
 
 
-def _dropped(stats: Mapping[str, Any], planned: Planned) -> int:
-    """Count the dropped rows: only supervised tuning says how many, any other lists a sample."""
-    listed = stats.get("dropped_example_reasons") or stats.get("dropped_example_indices") or ()
-    learnt = _count(stats, "tuning_dataset_example_count") or planned.rows
-    truncated = _count(stats, "total_truncated_example_count") or 0
-    return max(truncated, len(listed), planned.rows - learnt)
-
-
-def _count(stats: Mapping[str, Any], name: str) -> int | None:
-    value = stats.get(name)
-    return None if value is None else int(value)
-
-
-def _reasons(stats: Mapping[str, Any]) -> dict[str, int]:
-    """Count the reasons; the service lists a sample of the examples, not all."""
-    return dict(Counter(map(str, stats.get("dropped_example_reasons") or ())).most_common(20))
-
-
-def _check_examples(stats: Mapping[str, Any], dropped: int, planned: Planned, where: str) -> None:
+def _check_examples(job: _Statistics, dropped: int, planned: Planned, where: str) -> None:
     most = planned.dropped_fraction_max
     if most is None:
         most = float(load("backends/managed/parameters.toml")["dropped_fraction_max"])
     if dropped > most * planned.rows:
-        reasons = "; ".join(f"{reason} ({n})" for reason, n in _reasons(stats).items())
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in job.reasons.items())
         raise DataError(
             f"the job dropped {dropped:,} of {planned.rows:,} examples"
             + (f": {reasons}" if reasons else ""),
             where=where,
             fix="correct the rows, or allow it: option dropped_fraction_max",
         )
-    if stats and not any(stats.get(name) for name in _DONE):
-        raise DataError("the job learnt from no example", where=where, fix="check the dataset")
 
 
 def _check_losses(curves: Mapping[str, Curve], where: str) -> None:
@@ -140,7 +144,7 @@ def _check_losses(curves: Mapping[str, Curve], where: str) -> None:
             )
 
 
-def _merged(train: Curve, held_out: Curve) -> list[list[float | None]]:
+def _merge(train: Curve, held_out: Curve) -> list[list[float | None]]:
     """Return [step, training loss, evaluation loss or null], as many as a chart can show."""
     losses = dict(held_out)
     every = -(-len(train) // _POINTS_SHOWN)
@@ -148,25 +152,23 @@ def _merged(train: Curve, held_out: Curve) -> list[list[float | None]]:
     return [[step, value, losses.get(step)] for step, value in shown]
 
 
-def _doubts(steps: int | None, dropped: int, planned: Planned, train: Curve) -> list[str]:
-    found = []
+def _doubts(steps: int, dropped: int, planned: Planned, train: Curve) -> list[str]:
+    doubts = []
     if steps and steps < _STEPS_FRACTION_MIN * planned.steps:
-        found.append(f"only {steps:,} of {planned.steps:,} planned steps were made")
+        doubts.append(f"only {steps:,} of {planned.steps:,} planned steps were made")
     if steps and steps < planned.steps_min:
-        found.append(f"the model was hardly trained: {steps:,} steps")
+        doubts.append(f"the model was hardly trained: {steps:,} steps")
     if dropped:
-        found.append(f"{dropped:,} of {planned.rows:,} examples were dropped")
+        doubts.append(f"{dropped:,} of {planned.rows:,} examples were dropped")
     if len(train) > 1 and train[-1][1] >= train[0][1]:
-        found.append(f"the loss did not fall: {train[0][1]:.4g} to {train[-1][1]:.4g}")
-    return found
+        doubts.append(f"the loss did not fall: {train[0][1]:.4g} to {train[-1][1]:.4g}")
+    return doubts
 
 
-def _remarks(steps: int | None, planned: Planned) -> list[str]:
+def _remarks(steps: int, planned_steps: int) -> list[str]:
     if not steps:
-        return [f"the job does not report how many steps it made; {planned.steps:,} were planned"]
-    if steps != planned.steps:
-        return [
-            f"{steps:,} steps were made and {planned.steps:,} planned: the service chooses its own "
-            "batch size"
-        ]
-    return []
+        return [f"the job does not report how many steps it made; {planned_steps:,} were planned"]
+    if steps == planned_steps:
+        return []
+    made = f"{steps:,} steps were made and {planned_steps:,} planned"
+    return [f"{made}: the service chooses its own batch size"]

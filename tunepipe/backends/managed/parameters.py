@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
@@ -16,28 +15,26 @@ from msgspec import Meta, Struct
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import check_region, tuned_in
-from tunepipe.catalog.schema import Model, Service
+from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
-from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.errors import LimitError, TunepipeError, UsageError
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
 _NOT_OFFERED = ("reinforcement", "distillation")
-_TUNED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
+_TUNED_MODEL = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
+_PLACE = "projects/[^/]+/locations/[^/]+"
+_ENDPOINT = "projects/P/locations/R/endpoints/E"
+_KEY = "encryption_spec_key_name"
+_NAME_ADVICE = "give base_model as projects/P/locations/R/models/M@VERSION, which the report shows"
 
-_Endpoint = Annotated[
-    str,
-    Meta(
-        pattern="^(projects/[^/]+/locations/[^/]+/endpoints/[^/]+)?$",
-        description="projects/P/locations/R/endpoints/E",
-    ),
-]
 _Folder = Annotated[str, Meta(pattern="^(gs://.+)?$", description="a gs:// URI")]
 _AboveZero = Annotated[float, Meta(gt=0, le=1e9)]
+_Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 
-class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Options of a tuning job of either service.
+class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of a tuning job; those of `_ONLY` belong to one backend.
 
     Args:
         location: Where the job runs, if not in the run's region.
@@ -50,28 +47,6 @@ class JobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         dropped_fraction_max: The share of examples that may be dropped, 0..1; None takes the
             table's.
         base_endpoint: The endpoint or the model that answers for the base model.
-    """
-
-    location: str = ""
-    fallback_locations: tuple[str, ...] = ()
-    adapter_size: Annotated[int, Meta(ge=0)] = 0
-    encryption_spec_key_name: str = ""
-    service_account: str = ""
-    description: str = ""
-    dropped_fraction_max: Annotated[float, Meta(ge=0, le=1)] | None = None
-    base_endpoint: Annotated[
-        str,
-        Meta(
-            pattern="^(projects/[^/]+/locations/[^/]+/(endpoints|publishers/[^/]+/models)/[^/]+)?$",
-            description="projects/P/locations/R/endpoints/E",
-        ),
-    ] = ""
-
-
-class GeminiOptions(JobOptions, frozen=True, kw_only=True):
-    """Further options of a Gemini job.
-
-    Args:
         method: "supervised" or "preference"; "" follows from the rows.
         beta: How closely preference tuning stays to the model; None leaves it to the service.
         export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint, which
@@ -80,8 +55,30 @@ class GeminiOptions(JobOptions, frozen=True, kw_only=True):
             for the choice; the best is evaluated. See `steps.tuning`.
         checkpoint_id: The checkpoint of a tuned model to go on from; "" for its last.
         base_location: Where the base model is asked: global, us, eu or a region.
+        tuning_mode: "full" or "peft"; "" takes the model's first.
+        learning_rate: The rate itself; None leaves it to the service.
+        batch_size: Packed sequences a step; 0 leaves it to the service.
+        output_uri: Where the weights go.
+        custom_base_model: A folder of weights to start from.
+        endpoint: The endpoint that serves the tuned model.
     """
 
+    location: str = ""
+    fallback_locations: tuple[str, ...] = ()
+    adapter_size: Annotated[int, Meta(ge=0)] = 0
+    encryption_spec_key_name: str = ""
+    service_account: str = ""
+    description: str = ""
+    dropped_fraction_max: _Fraction | None = None
+    base_endpoint: Annotated[
+        str,
+        Meta(
+            pattern=f"^({_PLACE}/(endpoints|publishers/[^/]+/models)/[^/]+)?$",
+            description=_ENDPOINT,
+        ),
+    ] = ""
+
+    # Gemini's.
     method: Literal["supervised", "preference", ""] = ""
     beta: _AboveZero | None = None
     export_last_checkpoint_only: bool = True
@@ -95,35 +92,30 @@ class GeminiOptions(JobOptions, frozen=True, kw_only=True):
         ),
     ] = ""
 
-
-class OpenModelOptions(JobOptions, frozen=True, kw_only=True):
-    """Further options of an open model's job.
-
-    Args:
-        tuning_mode: "full" or "peft"; "" takes the model's first.
-        learning_rate: The rate itself; None leaves it to the service.
-        batch_size: Packed sequences a step; 0 leaves it to the service.
-        output_uri: Where the weights go.
-        custom_base_model: A folder of weights to start from.
-        endpoint: The endpoint that serves the tuned model.
-    """
-
+    # The open models'.
     tuning_mode: Literal["full", "peft", ""] = ""
     learning_rate: _AboveZero | None = None
     batch_size: Annotated[int, Meta(ge=0, le=4096)] = 0
     output_uri: _Folder = ""
     custom_base_model: _Folder = ""
-    endpoint: _Endpoint = ""
+    endpoint: Annotated[
+        str, Meta(pattern=f"^({_PLACE}/endpoints/[^/]+)?$", description=_ENDPOINT)
+    ] = ""
 
 
-_OPTIONS: dict[str, type[GeminiOptions | OpenModelOptions]] = {
-    "gemini": GeminiOptions,
-    "open-model": OpenModelOptions,
+_ONLY = {
+    "gemini": {
+        *("method", "beta", "export_last_checkpoint_only", "select_checkpoint"),
+        *("checkpoint_id", "base_location"),
+    },
+    "open-model": {
+        *("tuning_mode", "learning_rate", "batch_size", "output_uri", "custom_base_model"),
+        "endpoint",
+    },
 }
 
 
-@dataclass(frozen=True)
-class TuningJob:
+class TuningJob(Struct, frozen=True, kw_only=True):
     """The settings of a tuning job, except rows and names.
 
     Args:
@@ -131,57 +123,40 @@ class TuningJob:
         location: Where the job runs: a region, or global.
         method: "supervised" or "preference".
         epochs: Passes over the rows, >= 1.
+        tuning_mode: "full" or "peft" for open models, else "".
         learning_rate_multiplier: Times the recommended rate; 0 leaves it to the service.
         learning_rate: The rate itself, which open models are given; 0 leaves it to the service.
-        adapter_size: The adapter's rank; 0 leaves it to the service.
-        tuning_mode: "full" or "peft" for open models, else "".
-        batch_size: Packed sequences a step for open models; 0 leaves it to the service.
-        beta: How closely preference tuning stays to the model; 0 leaves it to the service.
-        export_last_checkpoint_only: Whether the checkpoints before the last get no endpoint.
-        checkpoint_id: The checkpoint of a tuned model to go on from; "" for its last.
-        custom_base_model: A folder of weights on gs:// to start from, or "".
-        encryption_key: The customer-managed key, or "".
-        service_account: The account that the job acts as, or "".
-        description: A human-readable text, or "".
-        fallback_locations: Where the job is tried in turn if `location` has no capacity.
+        options: What the user has set.
     """
 
     base_model: str
     location: str
     method: str
     epochs: int
-    learning_rate_multiplier: float = 0.0
-    learning_rate: float = 0.0
-    adapter_size: int = 0
-    tuning_mode: str = ""
-    batch_size: int = 0
-    beta: float = 0.0
-    export_last_checkpoint_only: bool = False
-    checkpoint_id: str = ""
-    custom_base_model: str = ""
-    encryption_key: str = ""
-    service_account: str = ""
-    description: str = ""
-    fallback_locations: tuple[str, ...] = ()
+    tuning_mode: str
+    learning_rate_multiplier: float
+    learning_rate: float
+    options: TuningOptions
 
     def as_config(self) -> dict[str, Any]:
-        """Write what google-genai's CreateTuningJobConfig takes; what is not given is left out."""
-        table = load("backends/managed/parameters.toml")
-        key = {"kms_key_name": self.encryption_key}
+        """Write what google-genai's CreateTuningJobConfig takes; what is not set is left out."""
+        table, options = load("backends/managed/parameters.toml"), self.options
+        key = options.encryption_spec_key_name
+        last_only = options.export_last_checkpoint_only and not options.select_checkpoint
         config = {
             "method": "PREFERENCE_TUNING" if self.method == PREFERENCE else None,
             "epoch_count": self.epochs,
             "learning_rate_multiplier": self.learning_rate_multiplier,
             "learning_rate": self.learning_rate,
-            "adapter_size": table["adapter_sizes"].get(str(self.adapter_size)),
+            "adapter_size": table["adapter_sizes"].get(str(options.adapter_size)),
             "tuning_mode": table["tuning_modes"].get(self.tuning_mode),
-            "batch_size": self.batch_size,
-            "beta": self.beta,
-            "export_last_checkpoint_only": self.export_last_checkpoint_only,
-            "pre_tuned_model_checkpoint_id": self.checkpoint_id,
-            "custom_base_model": self.custom_base_model,
-            "encryption_spec": key if self.encryption_key else None,
-            "description": self.description,
+            "batch_size": options.batch_size,
+            "beta": options.beta,
+            "export_last_checkpoint_only": last_only and not self.tuning_mode,
+            "pre_tuned_model_checkpoint_id": options.checkpoint_id,
+            "custom_base_model": options.custom_base_model,
+            "encryption_spec": {"kms_key_name": key} if key else None,
+            "description": options.description,
         }
         return {name: value for name, value in config.items() if value}
 
@@ -200,7 +175,7 @@ def tuning_job(
 
     Args:
         model: The base model's row of the table.
-        options: The options by name; see JobOptions.
+        options: The options by name; see TuningOptions.
         region: Where the job runs, unless the option `location` says otherwise.
         epochs: Passes over the rows; no option, since the plan has counted what they cost.
         learning_rate_multiplier: Times the recommended rate, > 0.
@@ -213,51 +188,41 @@ def tuning_job(
         LimitError: The model does not take a region, an adapter size, a mode or a key.
     """
     chosen = decode_options(options, model.backend)
-    gemini = (
-        chosen
-        if isinstance(chosen, GeminiOptions)
-        else GeminiOptions(export_last_checkpoint_only=False)
-    )
-    open_model = chosen if isinstance(chosen, OpenModelOptions) else OpenModelOptions()
-    mode = _mode(model, open_model.tuning_mode)
+    by_format = PREFERENCE if row_format == "preference" else SUPERVISED
+    mode: str = chosen.tuning_mode or next(iter(model.tuning_modes), "")
+    if mode and mode not in model.tuning_modes:
+        raise LimitError(
+            f"{model.name} is not tuned in the mode {mode}",
+            where="tuning_mode",
+            fix=f"one of {', '.join(model.tuning_modes)}",
+        )
+    rate = _learning_rate(model, mode, chosen.learning_rate or 0.0, learning_rate_multiplier)
     job = TuningJob(
         base_model=model.name,
         location=tuned_in(model, region, {"location": chosen.location}),
-        method=gemini.method or _method(row_format),
+        method=chosen.method or by_format,
         epochs=epochs,
-        adapter_size=chosen.adapter_size,
         tuning_mode=mode,
-        batch_size=open_model.batch_size,
-        beta=gemini.beta or 0.0,
-        export_last_checkpoint_only=(
-            gemini.export_last_checkpoint_only and not gemini.select_checkpoint
-        ),
-        checkpoint_id=gemini.checkpoint_id,
-        custom_base_model=open_model.custom_base_model,
-        encryption_key=chosen.encryption_spec_key_name,
-        service_account=chosen.service_account,
-        description=chosen.description,
-        fallback_locations=chosen.fallback_locations,
-        **_rate(model, mode, open_model.learning_rate or 0.0, learning_rate_multiplier),
+        learning_rate_multiplier=0.0 if model.backend == "open-model" else learning_rate_multiplier,
+        learning_rate=rate,
+        options=chosen,
     )
-    _check_base(job.base_model)
-    check_region(model, job.location)
-    _check_adapter(model, job)
-    _check_method(model, job, catalog or load_catalog())
-    _check_key(model, job)
-    _check_fallbacks(model, job)
+    for location in (job.location, *chosen.fallback_locations):
+        check_region(model, location)
+    _check(model, job, catalog or load_catalog())
     return job
 
 
-def decode_options(options: Mapping[str, Any], backend: str) -> GeminiOptions | OpenModelOptions:
+def decode_options(options: Mapping[str, Any], backend: str) -> TuningOptions:
     """Check options one by one.
 
     Args:
-        options: By the names of the fields of JobOptions and of the backend's own.
+        options: By the names of the fields of TuningOptions.
         backend: "gemini" or "open-model".
 
     Raises:
         UsageError: An unknown name, a wrong type or range.
+        LimitError: A method that is not offered.
     """
     if options.get("method") in _NOT_OFFERED:
         raise LimitError(
@@ -265,17 +230,14 @@ def decode_options(options: Mapping[str, Any], backend: str) -> GeminiOptions | 
             where="method",
             fix="supervised, or preference where the model takes it",
         )
-    kind = _OPTIONS[backend]
-    others = {name for each in _OPTIONS.values() for name in each.__struct_fields__}
-    for name in options:
-        names = kind.__struct_fields__
-        if name not in names and name in others:
+    for other, names in _ONLY.items():
+        if other != backend and (foreign := names & options.keys()):
             raise UsageError(
                 f"the backend {backend} does not take this option",
-                where=name,
+                where=min(foreign),
                 fix="leave it out; another backend takes it",
             )
-    return decode(options, kind)
+    return decode(options, TuningOptions)
 
 
 def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
@@ -290,40 +252,8 @@ def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
     return max(1, round(train_steps / per_epoch))
 
 
-def check_sizes(
-    service: Service,
-    *,
-    train_rows: int,
-    train_bytes: int,
-    eval_rows: int,
-    eval_bytes: int,
-) -> None:
-    """Check the files that are about to be sent against the service's limits.
-
-    Args:
-        service: The limits of the service that tunes.
-        train_rows: Rows to learn from.
-        train_bytes: The bytes of their file.
-        eval_rows: Rows held out.
-        eval_bytes: The bytes of their file.
-
-    Raises:
-        DataError: A file or a side is too large.
-    """
-    held_out = service.evaluation
-    most_bytes = int(held_out.fraction_max * train_bytes)
-    _check_at_most("training rows", train_rows, service.rows_max)
-    _check_at_most("bytes of training rows", train_bytes, service.file_bytes)
-    _check_at_most("held-out rows", eval_rows, held_out.rows_max, "--eval-max")
-    if not held_out.fraction_from_rows:
-        _check_at_most("bytes of held-out rows", eval_bytes, most_bytes, "--eval-fraction")
-    elif eval_rows >= held_out.fraction_from_rows:
-        most = int(held_out.fraction_max * train_rows)
-        _check_at_most("held-out rows", eval_rows, most, "--eval-fraction")
-
-
 def thinking(model: str) -> list[dict[str, Any]]:
-    """Say how little a model may think before it answers: thinking_budget or thinking_level.
+    """List how little a model may think before it answers: thinking_budget or thinking_level.
 
     Args:
         model: The base model's name. What an endpoint serves, a champion's or that of a tuned
@@ -333,13 +263,11 @@ def thinking(model: str) -> list[dict[str, Any]]:
         The model's own least first, then what the other families take for little, newest first.
     """
     rows = load("backends/managed/parameters.toml")["thinking"]
-    own = next(
-        (row for row in rows if any(fnmatchcase(model, each) for each in row["models"])), None
-    )
-    others = [row for row in reversed(rows) if row is not own]
+    own = [row for row in rows if any(fnmatchcase(model, each) for each in row["models"])][:1]
+    others = [row for row in reversed(rows) if row not in own]
     return [
         {f"thinking_{name}": row[name] for name in ("budget", "level") if name in row}
-        for row in ([own] if own else []) + others
+        for row in own + others
     ]
 
 
@@ -355,129 +283,117 @@ def preference_models(catalog: Catalog) -> str:
     return f"models tuned by preference: {', '.join(models) or 'none'}"
 
 
-def _method(row_format: str) -> str:
-    return PREFERENCE if row_format == "preference" else SUPERVISED
-
-
-def _mode(model: Model, given: str) -> str:
-    modes = model.tuning_modes
-    if given and given not in modes:
-        raise LimitError(
-            f"{model.name} is not tuned in the mode {given}",
-            where="tuning_mode",
-            fix=f"one of {', '.join(modes)}" if modes else "leave it out",
-        )
-    return given or (modes[0] if modes else "")
-
-
-def _rate(model: Model, mode: str, rate: float, multiplier: float) -> dict[str, float]:
-    if model.backend != "open-model":
-        return {"learning_rate_multiplier": multiplier}
+def _learning_rate(model: Model, mode: str, rate: float, multiplier: float) -> float:
+    """Return the rate that an open model is given; 0 leaves it to the service."""
     if rate and multiplier != 1.0:
         raise UsageError(
             "learning_rate is the rate itself, and leaves learning_rate_multiplier nothing to do",
             where="learning_rate, learning_rate_multiplier",
             fix="give one of them",
         )
-    if rate or multiplier == 1.0:
-        return {"learning_rate": rate}
-    advised = model.learning_rate.get(mode)
-    if advised is None:
+    if rate or multiplier == 1.0 or model.backend != "open-model":
+        return rate
+    if mode not in model.learning_rate:
         raise UsageError(
             f"no recommended learning rate of {model.name} is known, so nothing can be multiplied",
             where="learning_rate_multiplier",
             fix="leave it at 1, or give the option learning_rate",
         )
-    return {"learning_rate": advised * multiplier}
+    return model.learning_rate[mode] * multiplier
 
 
-def _check_base(base_model: str) -> None:
-    """Refuse an endpoint's name, which is what a run and the registry tell, or half a name."""
-    if base_model.startswith("projects/") and not _TUNED.match(base_model):
-        raise UsageError(
-            "this is no tuned model's name",
-            where=f"base_model {base_model}",
-            fix="projects/P/locations/R/models/M@VERSION, as the tuning job and the report tell it",
-        )
+def _check(model: Model, job: TuningJob, catalog: Catalog) -> None:
+    """Refuse what the model's service would refuse, and what data may not do.
 
-
-def _check_adapter(model: Model, job: TuningJob) -> None:
-    size, sizes = job.adapter_size, model.adapter_sizes
-    known = [int(each) for each in load("backends/managed/parameters.toml")["adapter_sizes"]]
-    if size and size not in (sizes or known):
-        raise LimitError(
-            f"{model.name} takes no adapter of size {size}",
-            where="adapter_size",
-            fix=f"one of {', '.join(map(str, sizes or known))}",
-        )
-    if size and job.tuning_mode == "full":
-        raise UsageError(
-            "full tuning has no adapter", where="adapter_size", fix="leave it out, or tune by peft"
-        )
-
-
-def _check_method(model: Model, job: TuningJob, catalog: Catalog) -> None:
-    if job.method == PREFERENCE and "preference" not in model.formats:
-        raise LimitError(
-            f"{model.name} is not tuned by preference",
-            where="method",
-            fix=f"{preference_models(catalog)}; or method=supervised",
-        )
-    if job.beta and job.method != PREFERENCE:
-        raise UsageError("belongs to preference tuning", where="beta", fix="leave it out")
-    if job.checkpoint_id and not job.base_model.startswith("projects/"):
-        raise UsageError(
-            "only a tuned model has checkpoints",
-            where="checkpoint_id",
-            fix="give base_model as projects/P/locations/R/models/M@VERSION",
-        )
-
-
-def _check_key(model: Model, job: TuningJob) -> None:
-    if not job.encryption_key:
-        return
-    if model.cmek is False:
-        raise LimitError(
-            f"{model.name} is not tuned with a customer-managed key",
-            where="encryption_spec_key_name",
-            fix="leave the key out, or take a model that is",
-        )
-    if job.location == "global":
-        raise LimitError(
-            "the location global takes no customer-managed key",
-            where="encryption_spec_key_name",
-            fix="tune in a region, or leave the key out",
-        )
-    if f"/locations/{job.location}/" not in job.encryption_key:
-        raise LimitError(
-            "the key is in another region",
-            where="encryption_spec_key_name",
-            fix=f"use a key in {job.location}",
-        )
-
-
-def _check_fallbacks(model: Model, job: TuningJob) -> None:
-    """Refuse a location that data may not go to: one of another part of the world."""
-    for location in job.fallback_locations:
-        check_region(model, location)
-        if job.location != "global" and location.split("-")[0] != job.location.split("-")[0]:
-            raise LimitError(
-                f"{location} is in another part of the world than {job.location}",
+    Raises:
+        UsageError, LimitError: The first of the conditions that holds.
+    """
+    options, location = job.options, job.location
+    key, size, beta = options.encryption_spec_key_name, options.adapter_size, options.beta
+    known = tuple(map(int, load("backends/managed/parameters.toml")["adapter_sizes"]))
+    sizes = model.adapter_sizes or known
+    is_tuned_model = model.name.startswith("projects/")
+    part = location.split("-")[0]
+    away = [
+        each for each in options.fallback_locations if part not in ("global", each.split("-")[0])
+    ]
+    refusals: list[tuple[bool, TunepipeError]] = [
+        (
+            # An endpoint's name is what a run and the registry show.
+            is_tuned_model and not _TUNED_MODEL.match(model.name),
+            UsageError(
+                "not the name of a tuned model", where=f"base_model {model.name}", fix=_NAME_ADVICE
+            ),
+        ),
+        (
+            size > 0 and size not in sizes,
+            LimitError(
+                f"{model.name} takes no adapter of size {size}",
+                where="adapter_size",
+                fix=f"one of {', '.join(map(str, sizes))}",
+            ),
+        ),
+        (
+            size > 0 and job.tuning_mode == "full",
+            UsageError(
+                "full tuning has no adapter", where="adapter_size", fix="leave it out, or use peft"
+            ),
+        ),
+        (
+            job.method == PREFERENCE and "preference" not in model.formats,
+            LimitError(
+                f"{model.name} is not tuned by preference",
+                where="method",
+                fix=f"{preference_models(catalog)}; or method=supervised",
+            ),
+        ),
+        (
+            beta is not None and job.method != PREFERENCE,
+            UsageError("belongs to preference tuning", where="beta", fix="leave it out"),
+        ),
+        (
+            bool(options.checkpoint_id) and not is_tuned_model,
+            UsageError(
+                "only a tuned model has checkpoints", where="checkpoint_id", fix=_NAME_ADVICE
+            ),
+        ),
+        (
+            bool(key) and model.cmek is False,
+            LimitError(
+                f"{model.name} is not tuned with a customer-managed key",
+                where=_KEY,
+                fix="leave the key out, or take a model that is",
+            ),
+        ),
+        (
+            bool(key) and location == "global",
+            LimitError(
+                "the location global takes no customer-managed key",
+                where=_KEY,
+                fix="tune in a region, or leave the key out",
+            ),
+        ),
+        (
+            bool(key) and f"/locations/{location}/" not in key,
+            LimitError("the key is in another region", where=_KEY, fix=f"use a key in {location}"),
+        ),
+        (
+            bool(away),
+            LimitError(
+                f"{', '.join(away)} is in another part of the world than {location}",
                 where="fallback_locations",
-                fix=f"name locations that begin with {job.location.split('-')[0]}-",
-            )
-    if job.fallback_locations and job.encryption_key:
-        raise LimitError(
-            "the customer-managed key is of one location",
-            where="fallback_locations",
-            fix="leave fallback_locations or the key out",
-        )
-
-
-def _check_at_most(what: str, found: int, most: int, flag: str = "") -> None:
-    if most and found > most:
-        raise DataError(
-            f"{found:,} {what}; the service takes at most {most:,}",
-            where=what,
-            fix=f"make it less: {flag}" if flag else "leave rows out",
-        )
+                fix=f"name locations that begin with {part}-",
+            ),
+        ),
+        (
+            bool(key and options.fallback_locations),
+            LimitError(
+                "the customer-managed key is of one location",
+                where="fallback_locations",
+                fix="leave fallback_locations or the key out",
+            ),
+        ),
+    ]
+    for applies, error in refusals:
+        if applies:
+            raise error

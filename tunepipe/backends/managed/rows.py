@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tunepipe.data.conversion import ConversionReport, convert
+from tunepipe.catalog.catalog import sent_as
+from tunepipe.catalog.schema import Service
+from tunepipe.data.conversion import convert
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Source, format_of
@@ -39,25 +41,24 @@ class Sent:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def detected(uri: str) -> str:
+def detect_format(uri: str) -> str:
     """Return the format of a file of rows by its first rows.
 
     Raises:
         DataError: The file is not JSONL, or its format is not known.
-        UsageError: The file is not there.
+        UsageError: The file does not exist.
     """
     return format_of([uri], storage.open_file)
 
 
-def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
+def send(uri: str, native: Sequence[str]) -> Sent:
     """Put a file where the service can read it, converted if need be.
 
     The copy is next to the file and ends in .jsonl, as in all of Google's examples.
 
     Args:
         uri: The file on gs://, or "" for none; an empty one counts as none.
-        taken: The formats that are sent as they are.
-        to: Names the format to convert another one to.
+        native: The formats that are sent as they are; others are converted (`catalog.sent_as`).
 
     Raises:
         UsageError: The file is on this machine alone.
@@ -71,13 +72,44 @@ def send(uri: str, taken: Sequence[str], to: Callable[[str], str]) -> Sent:
         )
     with local_files(uri) as paths, TemporaryDirectory() as folder:
         (path,) = paths
-        found = format_of([path])
-        if found in taken and not _is_shaped_otherwise(path, found):
-            return _sent(path, uri, found, {}, f"{uri}.jsonl")
-        made = str(Path(folder) / "rows.jsonl")
-        report = convert(path, made, to(found), format=found)
-        _check_all_carried(report, uri)
-        return _sent(made, "", report.to, report.left_out, f"{uri}.{report.to}.jsonl")
+        format = format_of([path])
+        if format in native and not _is_shaped_otherwise(path, format):
+            return _write(path, uri, format, {}, f"{uri}.jsonl")
+        converted = str(Path(folder) / "rows.jsonl")
+        report = convert(path, converted, sent_as(format, native), format=format)
+        if report.refused_total:
+            places = ", ".join(f"line {row['line']}" for row in report.refused[:_PLACES_SHOWN])
+            raise DataError(
+                f"{report.refused_total} of {report.rows} rows cannot be written as {report.to}:"
+                f" {report.refused[0]['reason']}",
+                where=f"{uri}, {places}",
+                fix=f"run: tunepipe convert DATASET OUT --to {report.to}; it lists every such row",
+            )
+        return _write(converted, "", report.to, report.left_out, f"{uri}.{report.to}.jsonl")
+
+
+def check_sizes(service: Service, train: Sent, held_out: Sent) -> None:
+    """Check the files that are about to be sent against the service's limits.
+
+    Raises:
+        DataError: A file or a side is too large.
+    """
+    limits, fraction = service.evaluation, service.evaluation.fraction_max
+    rows, size = "held-out rows", "bytes of held-out rows"
+    checks = [
+        ("training rows", train.rows, service.rows_max, "leave rows out"),
+        ("bytes of training rows", train.bytes, service.file_bytes, "leave rows out"),
+        (rows, held_out.rows, limits.rows_max, "lower eval_max"),
+    ]
+    if not limits.fraction_from_rows:
+        checks.append((size, held_out.bytes, int(fraction * train.bytes), "lower eval_fraction"))
+    elif held_out.rows >= limits.fraction_from_rows:
+        checks.append((rows, held_out.rows, int(fraction * train.rows), "lower eval_fraction"))
+    for what, count, most, fix in checks:
+        if most and count > most:
+            raise DataError(
+                f"{count:,} {what}; the service takes at most {most:,}", where=what, fix=fix
+            )
 
 
 def _is_shaped_otherwise(path: str, format: str) -> bool:
@@ -95,7 +127,8 @@ def _is_shaped_otherwise(path: str, format: str) -> bool:
     return any("preferred_output" in row or isinstance(row.get("prompt"), list) for row in rows)
 
 
-def _sent(path: str, uri: str, format: str, left_out: dict[str, int], copy: str) -> Sent:
+def _write(path: str, uri: str, format: str, left_out: dict[str, int], copy: str) -> Sent:
+    """Copy a file to where the service reads it, unless it can stay where it is."""
     if not uri.endswith(".jsonl"):
         storage.write_file(path, copy)
         uri = copy
@@ -105,15 +138,3 @@ def _sent(path: str, uri: str, format: str, left_out: dict[str, int], copy: str)
         file.seek(0)
         rows = sum(1 for line in file if line.strip())
     return Sent(uri, rows, size, digest, format, left_out)
-
-
-def _check_all_carried(report: ConversionReport, uri: str) -> None:
-    if not report.refused_total:
-        return
-    places = ", ".join(f"line {row['line']}" for row in report.refused[:_PLACES_SHOWN])
-    raise DataError(
-        f"{report.refused_total} of {report.rows} rows cannot be written as {report.to}:"
-        f" {report.refused[0]['reason']}",
-        where=f"{uri}, {places}",
-        fix=f"run: tunepipe convert DATASET OUT --to {report.to}; it lists every such row",
-    )

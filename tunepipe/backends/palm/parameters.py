@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, structs
 
 from tunepipe.arguments import hint
-from tunepipe.catalog.tables import Table, load
+from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
-from tunepipe.errors import LimitError, UsageError
+from tunepipe.errors import LimitError, TunepipeError, UsageError
 
 Parameters = dict[str, Any]
 
@@ -25,7 +25,7 @@ _Count = Annotated[int, Meta(ge=1)]
 class TemplateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The template's parameters by its own names, with its own defaults."""
 
-    project: str
+    project: Annotated[str, Meta(min_length=1, description="a project, which is required")]
     model_display_name: Annotated[
         str, Meta(min_length=1, max_length=128, description="a text of 1 to 128 characters")
     ]
@@ -51,22 +51,21 @@ class TemplateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     max_context_length: Literal["", "8k", "32k"] = ""
 
 
+_KEY = "encryption_spec_key_name"
 _IGNORED = "evaluation_output_root_dir"  # declared by the template, and read by nothing
 _ALWAYS_SENT = frozenset(("location", "accelerator_type"))
-_CHAT_ONLY = frozenset(("default_context",))
-_NOT_CHAT = frozenset(
-    (
-        *("evaluation_data_uri", "evaluation_interval"),
-        *("enable_early_stopping", "enable_checkpoint_selection"),
-    )
+_CHAT_ONLY = ("default_context",)
+_NOT_CHAT = (
+    *("evaluation_data_uri", "evaluation_interval"),
+    *("enable_early_stopping", "enable_checkpoint_selection"),
 )
 
 
-def template_parameters(given: Mapping[str, Any], *, region: str) -> Parameters:
+def template_parameters(values: Mapping[str, Any], *, region: str) -> Parameters:
     """Check a template's parameters and reduce them to what has to be sent.
 
     Args:
-        given: Parameters by the template's names. `location` is `region` unless given, and
+        values: Parameters by the template's names. `location` is `region` unless set, and
             `accelerator_type` what trains in `region`; left to the template, the two fail.
         region: Where the pipeline runs.
 
@@ -78,31 +77,36 @@ def template_parameters(given: Mapping[str, Any], *, region: str) -> Parameters:
         UsageError: An unknown name, a wrong type or range, or parameters that exclude each other.
         LimitError: Anything would run outside the region given.
     """
-    table = load("backends/palm/parameters.toml")
-    if _IGNORED in given:
+    if _IGNORED in values:
         raise UsageError(
             "the template declares this parameter and reads it nowhere",
             where=_IGNORED,
             fix="leave it out",
         )
-    words = dict(given)
+    words = dict(values)
     selection = words.get("enable_checkpoint_selection")
     if isinstance(selection, bool):
         words["enable_checkpoint_selection"] = str(selection).lower()  # the template's own words
     decoded = decode(words, TemplateParameters)
-    values = {name: getattr(decoded, name) for name in (*given, "large_model_reference")}
-    values["location"] = decoded.location or region
-    values["accelerator_type"] = decoded.accelerator_type or _accelerator(region, table)
-    _check_model(values)
-    _check_data(values)
-    _check_region(values, region)
-    _check_key(values, region)
+    parameters = structs.replace(
+        decoded,
+        location=decoded.location or region,
+        accelerator_type=decoded.accelerator_type or _accelerator(region),
+    )
     defaults = template_defaults()
-    return {
+    changed = {
         name: value
-        for name, value in values.items()
+        for name, value in structs.asdict(parameters).items()
         if name in _ALWAYS_SENT or value != defaults.get(name)
     }
+    model = parameters.large_model_reference
+    for name in _NOT_CHAT if family(model) == "chat" else _CHAT_ONLY:
+        if name in changed:
+            raise UsageError(
+                f"{model} does not take this parameter", where=name, fix="leave it out"
+            )
+    _check_places(parameters, region)
+    return changed
 
 
 def template_defaults() -> Parameters:
@@ -182,77 +186,77 @@ def row_limits() -> dict[str, int]:
     return limits
 
 
-def _check_model(values: Parameters) -> None:
-    model, defaults = values["large_model_reference"], template_defaults()
-    others = _CHAT_ONLY if family(model) != "chat" else _NOT_CHAT
-    for name in others & values.keys():
-        if values[name] != defaults[name]:
-            raise UsageError(
-                f"{model} does not take this parameter", where=name, fix="leave it out"
-            )
+def _check_places(parameters: TemplateParameters, region: str) -> None:
+    """Refuse what would run or lie outside the region, and a key that the hardware does not take.
 
-
-def _check_data(values: Parameters) -> None:
-    if bool(values.get("dataset_uri")) == bool(values.get("dataset_name")):
-        raise UsageError(
-            "exactly one of dataset_uri and dataset_name must be given", where="dataset_uri"
-        )
-    for name in ("project", "model_display_name"):
-        if not values.get(name):
-            raise UsageError("is required", where=name, fix="give it")
-
-
-def _check_region(values: Parameters, region: str) -> None:
-    trains = training_region(region, values["location"], values["accelerator_type"])
-    if trains != region:
-        raise LimitError(
-            f"{values['accelerator_type']} tuning would run in {trains}, outside the region given",
-            where="region",
-            fix=f"run in {trains}, and give location where the model is to be served elsewhere",
-        )
+    Raises:
+        UsageError, LimitError: The first of the conditions that holds.
+    """
+    location, hardware = parameters.location, parameters.accelerator_type
+    board, key = parameters.tensorboard_resource_id, parameters.encryption_spec_key_name
+    trains = training_region(region, location, hardware)
     allowed = load("backends/palm/parameters.toml")["regions"]["pipeline"]
-    if values["location"] not in allowed:
-        raise LimitError(
-            f"no tuned model can be served in {values['location']}",
-            where="location",
-            fix=f"use one of {', '.join(allowed)}",
-        )
-    board = values.get("tensorboard_resource_id", "")
-    if board and f"/locations/{region}/" not in board:
-        raise LimitError("the TensorBoard is in another region", where="tensorboard_resource_id")
+    is_keyless_tpu = hardware == "TPU" and not parameters.tpu_training_skip_cmek
+    refusals: list[tuple[bool, TunepipeError]] = [
+        (
+            bool(parameters.dataset_uri) == bool(parameters.dataset_name),
+            UsageError(
+                "exactly one of dataset_uri and dataset_name must be given", where="dataset_uri"
+            ),
+        ),
+        (
+            trains != region,
+            LimitError(
+                f"{hardware} tuning would run in {trains}, outside the region given",
+                where="region",
+                fix=f"run in {trains}; location may name where the model is served",
+            ),
+        ),
+        (
+            location not in allowed,
+            LimitError(
+                f"no tuned model can be served in {location}",
+                where="location",
+                fix=f"use one of {', '.join(allowed)}",
+            ),
+        ),
+        (
+            bool(board) and f"/locations/{region}/" not in board,
+            LimitError("the TensorBoard is in another region", where="tensorboard_resource_id"),
+        ),
+        (
+            bool(key) and f"/locations/{region}/" not in key,
+            LimitError("the key is in another region", where=_KEY, fix=f"use a key in {region}"),
+        ),
+        (
+            bool(key) and is_keyless_tpu,
+            LimitError(
+                "TPU tuning does not take a key",
+                where=_KEY,
+                fix="set tpu_training_skip_cmek, which trains without the key, or tune on GPU",
+            ),
+        ),
+        (
+            bool(key) and hardware != "TPU" and {location, region} != {"us-central1"},
+            LimitError(
+                "GPU tuning takes a key only where pipeline and model are in us-central1",
+                where=_KEY,
+                fix="set region and location to us-central1",
+            ),
+        ),
+    ]
+    for applies, error in refusals:
+        if applies:
+            raise error
 
 
-def _check_key(values: Parameters, region: str) -> None:
-    key = values.get("encryption_spec_key_name", "")
-    if not key:
-        return
-    if f"/locations/{region}/" not in key:
-        raise LimitError(
-            "the key is in another region",
-            where="encryption_spec_key_name",
-            fix=f"use a key in {region}",
-        )
-    on_tpu = values["accelerator_type"] == "TPU"
-    if on_tpu and not values.get("tpu_training_skip_cmek"):
-        raise LimitError(
-            "TPU tuning does not take a key",
-            where="encryption_spec_key_name",
-            fix="set tpu_training_skip_cmek, which trains without the key, or tune on GPU",
-        )
-    if not on_tpu and (values["location"], region) != ("us-central1", "us-central1"):
-        raise LimitError(
-            "GPU tuning takes a key only where pipeline and model are in us-central1",
-            where="encryption_spec_key_name",
-            fix="set region and location to us-central1",
-        )
-
-
-def _accelerator(region: str, table: Table) -> str:
-    training = table["regions"]["training"]
-    for accelerator, place in training.items():
+def _accelerator(region: str) -> Literal["", "GPU", "TPU"]:
+    """Return what trains in a region; "" leaves a region without pipelines to be refused."""
+    regions = load("backends/palm/parameters.toml")["regions"]
+    for accelerator, place in regions["training"].items():
         if place == region:
-            return str(accelerator)
-    if region not in table["regions"]["pipeline"]:
+            return accelerator  # type: ignore[no-any-return]
+    if region not in regions["pipeline"]:
         return ""
     raise LimitError(
         f"nothing tunes in {region}: GPU tuning runs in us-central1, TPU tuning in europe-west4",

@@ -66,8 +66,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     noted = TemplateJobs({}, parent, KEY_LABEL)
     name = launcher.resume(noted, resources, polling, progress, waiters)
     if not name:
-        job = child_job(request, checked(request))
-        jobs, waiters = TemplateJobs(job, parent, KEY_LABEL), replace(waiters, key=_key_of(job))
+        job = child_job(request, check_with_rows(request))
+        jobs = TemplateJobs(job, parent, KEY_LABEL)
+        waiters = replace(waiters, key=str(job["labels"][KEY_LABEL]))
         name = launcher.launch(jobs, resources, polling, progress, waiters)
     with clients.explained(name):
         ended = retry(lambda: pipeline_jobs.get(name), seconds=polling.patience_seconds)
@@ -76,7 +77,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     return replace(result, base=base)
 
 
-def checked(request: TuningRequest) -> dict[str, Any]:
+def check_with_rows(request: TuningRequest) -> dict[str, Any]:
     """Check a request, its rows included, and return the parameters to send to the template.
 
     Raises:
@@ -84,38 +85,22 @@ def checked(request: TuningRequest) -> dict[str, Any]:
         DataError: Too few or too many rows.
         LimitError: Anything would run outside the region given.
     """
-    parameters = template_parameters(_given(request), region=request.region)
+    parameters = template_parameters(_parameters(request), region=request.region)
     _check_rows(request)
     return parameters
 
 
-def check_options(model: str, options: Mapping[str, Any], *, project: str, region: str) -> None:
-    """Check what a user may set, before there is a dataset to tune on.
-
-    Args:
-        model: The base model.
-        options: As in `tune`.
-        project: Who pays.
-        region: Where everything runs.
+def check_request(request: TuningRequest) -> None:
+    """Check what a user may set, before there is a dataset to tune on; its rows are not read.
 
     Raises:
         UsageError: A parameter that the template would refuse.
         LimitError: Something would run outside the region.
     """
-    rows = TuningRequest(
-        base_model=model,
-        train_uri="gs://bucket/train.jsonl",
-        eval_uri="gs://bucket/eval.jsonl",
-        train_steps=1,
-        batch_size=1,
-        project=project,
-        region=region,
-        display_name="tunepipe",
-        options=options,
-    )
-    JobPolling.from_options(options)
-    template_parameters(_given(rows), region=region)
-    template_uri(model, options.get("template_version", ""))
+    JobPolling.from_options(request.options)
+    values = _parameters(request)
+    template_parameters(values, region=request.region)
+    template_uri(values["large_model_reference"], request.options.get("template_version", ""))
 
 
 def cancel(job: str) -> None:
@@ -149,10 +134,6 @@ def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in job.items() if value}
 
 
-def _key_of(job: Mapping[str, Any]) -> str:
-    return str(job["labels"][KEY_LABEL])
-
-
 class TemplateJobs(PipelineJobs):
     """Child jobs that run the template."""
 
@@ -167,13 +148,13 @@ class TemplateJobs(PipelineJobs):
         return not endpoint or clients.endpoint_exists(endpoint)
 
 
-def _given(request: TuningRequest) -> dict[str, Any]:
+def _parameters(request: TuningRequest) -> dict[str, Any]:
     own = {name: value for name, value in request.options.items() if name not in _OUR_OPTIONS}
     held_out = {"evaluation_data_uri": request.eval_uri} if _takes_evaluation(request) else {}
     return {
         "project": request.project,
         "model_display_name": request.display_name,
-        "large_model_reference": request.base_model,
+        "large_model_reference": request.base_model or "text-bison@001",
         "dataset_uri": request.train_uri,
         "train_steps": request.train_steps,
         "learning_rate_multiplier": request.learning_rate_multiplier,
@@ -245,37 +226,25 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
         "batch_size": request.batch_size,
         "seconds": round((job.end_time - job.create_time).total_seconds(), 1),
     }
-    trained = _trained_seconds(job)
-    if trained is None:
-        return TuningResult(model, endpoint, statistics)
-    statistics["accelerator_seconds"] = round(trained, 1)
-    return TuningResult(model, endpoint, statistics, _cost_usd(request, trained))
-
-
-def _trained_seconds(job: Any) -> float | None:
-    """Return how long the accelerators were held; 0 if the service had the weights in its cache."""
+    cost = None
     for task in job.job_detail.task_details:
         if task.task_name == TUNER and task.end_time:
             held = (task.end_time - task.start_time).total_seconds()
-            return 0.0 if task.state.name == "SKIPPED" else float(held)
-    return None
+            # The service had the weights in its cache.
+            seconds = 0.0 if task.state.name == "SKIPPED" else held
+            statistics["accelerator_seconds"] = round(seconds, 1)
+            cost = _cost_usd(request, seconds)
+    return TuningResult(model, endpoint, statistics, cost)
 
 
 def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
-    if not seconds:
-        return 0.0
-    model = request.catalog.find_model(request.base_model, "large-model")
-    hardware = request.catalog.hardware_of(model, request.region)
-    if hardware is None:
-        return None
-    return by_the_hour(
-        model,
-        hardware,
-        request.region,
-        request.train_steps,
-        hours=seconds / 3600,
-        catalog=request.catalog,
-    ).cost_usd
+    catalog, region = request.catalog, request.region
+    model = catalog.find_model(request.base_model, "large-model")
+    hardware = catalog.hardware_of(model, region)
+    if not (seconds and hardware):
+        return None if seconds else 0.0
+    steps, hours = request.train_steps, seconds / 3600
+    return by_the_hour(model, hardware, region, steps, hours=hours, catalog=catalog).cost_usd
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:
