@@ -188,8 +188,8 @@ def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
 @pytest.mark.parametrize(
     ("model", "asked", "told"),
     [
-        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps are asked for"),
-        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs are asked for"),
+        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps are requested"),
+        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs are requested"),
         ("gemini-3.5-flash", {"epochs": 2}, ""),
         ("gemini-3.5-flash", {}, ""),
         ("text-bison@001", {"train_steps": 31}, ""),

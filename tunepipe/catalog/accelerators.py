@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from msgspec import field
+from typing import Any
 
 from tunepipe.arguments import hint
 from tunepipe.catalog.catalog import Catalog
-from tunepipe.catalog.schema import Count, Day, Number, Row, Share
-from tunepipe.catalog.tables import load
-from tunepipe.decoding import decode
+from tunepipe.catalog.schema import Accelerator
 from tunepipe.errors import LimitError, UsageError
 
-
-class Accelerator(Row, frozen=True, kw_only=True):
-    """An accelerator of custom training.
-
-    Args:
-        memory_gib: Its memory.
-        bf16_tflops: What it computes in a second, in 10^12 operations of 16 bits.
-        quota: The name of the quota that a project must hold.
-        spot_quota: That of spot machines.
-        machines: The machine type for each number of accelerators.
-        usd_per_hour: The price of the machine divided by its accelerators, by region.
-    """
-
-    memory_gib: Count
-    bf16_tflops: Number
-    quota: str
-    spot_quota: str
-    machines: dict[str, str]
-    usd_per_hour: dict[str, Number] = field(default_factory=dict)
-
-
-class AcceleratorTable(Row, frozen=True, kw_only=True):
-    """accelerators.toml.
-
-    Args:
-        compute_share: The share of its computing that a training reaches.
-        startup_hours: What a job takes before and after the training.
-        accelerators: By Vertex AI's name of the type.
-    """
-
-    read: Day
-    compute_share: Share
-    startup_hours: Number
-    accelerators: dict[str, Accelerator]
+DEFAULT = "NVIDIA_L4:1"
 
 
 @dataclass(frozen=True)
@@ -71,16 +36,6 @@ class Machine:
         return None if price is None else price * self.count
 
 
-def accelerator_table(catalog: Catalog) -> AcceleratorTable:
-    """Read accelerators.toml with a user's values merged over it.
-
-    Raises:
-        UsageError: An unknown name or a value that does not fit, with its place.
-    """
-    table = load("catalog/accelerators.toml", catalog.accelerators)
-    return decode(table, AcceleratorTable, "tables.accelerators")
-
-
 def find_machine(text: str, catalog: Catalog) -> Machine:
     """Find the machine for accelerators as users write them.
 
@@ -92,7 +47,7 @@ def find_machine(text: str, catalog: Catalog) -> Machine:
         UsageError: An unknown type.
         LimitError: No machine holds that number.
     """
-    rows = accelerator_table(catalog).accelerators
+    rows = catalog.accelerators.accelerators
     name, _, number = text.partition(":")
     wanted = name.upper().replace("-", "_").replace("A100_40GB", "TESLA_A100")
     close = [each for each in rows if wanted in (each, each.removeprefix("NVIDIA_"))]
@@ -112,3 +67,8 @@ def find_machine(text: str, catalog: Catalog) -> Machine:
             fix=f"{close[0]} with {', '.join(f':{count}' for count in row.machines)}",
         )
     return Machine(close[0], int(number or 1), machine, row)
+
+
+def machine_of(options: Mapping[str, Any], catalog: Catalog) -> Machine:
+    """Find the machine of a custom tuning by the option `accelerator`; see `find_machine`."""
+    return find_machine(str(options.get("accelerator") or DEFAULT), catalog)

@@ -22,6 +22,7 @@ from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.limits import Rules
 from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
+    AcceleratorTable,
     Hardware,
     Model,
     ModelTable,
@@ -46,14 +47,14 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         service_table: services.toml.
         prices: prices.toml.
         regions: The rows of regions.toml by region.
-        accelerators: A user's values for accelerators.toml; see `accelerators.find_machine`.
+        accelerators: accelerators.toml.
     """
 
     model_table: ModelTable
     service_table: ServiceTable
     prices: Prices
     regions: dict[str, Hardware]
-    accelerators: dict[str, Any] = {}
+    accelerators: AcceleratorTable
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -255,7 +256,11 @@ def _decode_catalog(overrides: Mapping[str, Any]) -> Catalog:
             load("catalog/prices.toml", overrides.get("prices")), Prices, "tables.prices"
         ),
         regions=decode(hardware, dict[str, Hardware], "tables.regions"),
-        accelerators=dict(overrides.get("accelerators", {})),
+        accelerators=decode(
+            load("catalog/accelerators.toml", overrides.get("accelerators")),
+            AcceleratorTable,
+            "tables.accelerators",
+        ),
     )
     _check_priced_regions(catalog)
     return catalog

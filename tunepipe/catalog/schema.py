@@ -122,6 +122,41 @@ class Hardware(Row, frozen=True, kw_only=True):
     template_accelerator_type: str = ""
 
 
+class Accelerator(Row, frozen=True, kw_only=True):
+    """An accelerator of custom training.
+
+    Args:
+        memory_gib: Its memory.
+        bf16_tflops: What it computes in a second, in 10^12 operations of 16 bits.
+        quota: The name of the quota that a project must hold.
+        spot_quota: That of spot machines.
+        machines: The machine type for each number of accelerators.
+        usd_per_hour: The price of the machine divided by its accelerators, by region.
+    """
+
+    memory_gib: Count
+    bf16_tflops: Number
+    quota: str
+    spot_quota: str
+    machines: dict[str, str]
+    usd_per_hour: dict[str, Number] = {}
+
+
+class AcceleratorTable(Row, frozen=True, kw_only=True):
+    """accelerators.toml.
+
+    Args:
+        compute_share: The share of its computing that a training reaches.
+        startup_hours: What a job takes before and after the training.
+        accelerators: By Vertex AI's name of the type.
+    """
+
+    read: Day
+    compute_share: Share
+    startup_hours: Number
+    accelerators: dict[str, Accelerator]
+
+
 class AcceleratorPrice(Row, frozen=True, kw_only=True):
     """US dollars an hour for one accelerator, by region."""
 

@@ -5,10 +5,40 @@ What is not known stays None: an unknown cost must not look like a small one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.catalog.schema import Hardware, Model, Prices
+from tunepipe.catalog.schema import Hardware, Model
+
+
+@dataclass(frozen=True)
+class Work:
+    """A tuning whose time and cost are wanted.
+
+    Args:
+        model: The model; a custom one's name may say how many parameters it has, as Qwen3-4B.
+        region: Where it runs.
+        train_steps: Optimizer steps, >= 1.
+        tokens: Tokens of the dataset, once through; 0 is not known.
+        epochs: How often the dataset is gone through.
+        options: Of a custom tuning: accelerator, machines, provisioning, usd_per_hour,
+            parameters_billion and tuning_mode.
+        hours: The user's own figure; 0 estimates it.
+        catalog: The dated tables.
+    """
+
+    model: Model
+    region: str
+    train_steps: int
+    tokens: int = 0
+    epochs: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    hours: float = 0.0
+    catalog: Catalog = field(default_factory=load_catalog)
 
 
 @dataclass(frozen=True)
@@ -30,6 +60,18 @@ class Estimate:
     missing: str = ""
 
 
+def estimate(work: Work) -> Estimate:
+    """Estimate a tuning: by machines, by the hour or by the token, as its backend is billed."""
+    if work.model.backend == "local":
+        hours = _paced(work, work.model.name)
+        return replace(hours, cost_usd=0.0, lines=(*hours.lines, "this machine: 0.00 USD"))
+    if work.model.backend == "custom":
+        return _by_machine(work)
+    if hardware := work.catalog.hardware_of(work.model, work.region):
+        return _by_hour(work, hardware)
+    return _by_token(work)
+
+
 def calibrated(
     tokens: int,
     catalog: Catalog | None = None,
@@ -49,14 +91,18 @@ def calibrated(
     """
     ratios = (catalog or load_catalog()).prices.tokens
     sample = ratios.calibration
-    if sample is None:
-        return _raised(tokens, per_ascii_character, ratios.per_ascii_character)
-    found = round(tokens * sample.counted / sample.estimated)
-    line = (
-        f"{tokens:,} tokens by characters x {sample.counted / sample.estimated:.3g} = {found:,} "
-        f"tokens, calibrated on {sample.rows} rows with {sample.counter}"
-    )
-    return found, line
+    general = ratios.per_ascii_character
+    if sample is not None:
+        factor = sample.counted / sample.estimated
+        how = f"{factor:.3g}"
+        by = f" tokens, calibrated on {sample.rows} rows with {sample.counter}"
+    elif per_ascii_character > general:
+        factor = per_ascii_character / general
+        how, by = f"{per_ascii_character:g} / {general:g}, as measured", ""
+    else:
+        return tokens, ""
+    corrected = round(tokens * factor)
+    return corrected, f"{tokens:,} tokens by characters x {how} = {corrected:,}{by}"
 
 
 def tokens_from_characters(
@@ -83,117 +129,100 @@ def tokens_from_characters(
     return -int(-(ascii_tokens + other_characters * ratios.per_other_character) // 1)
 
 
-def by_the_hour(
-    model: Model,
-    hardware: Hardware,
-    region: str,
-    train_steps: int,
-    *,
-    hours: float = 0.0,
-    catalog: Catalog | None = None,
-) -> Estimate:
-    """Price a tuning that holds accelerators by the hour.
+def parameters_billion(name: str) -> float:
+    """Read a model's size from its name: 4 of Qwen3-4B, 0.6 of Qwen3-0.6B; 0 if it has none.
 
-    Args:
-        model: The model.
-        hardware: The region's row of regions.toml.
-        region: Where it runs.
-        train_steps: Optimizer steps, >= 1.
-        hours: The user's own figure; 0 estimates it from the steps.
-        catalog: The dated tables; None for the package's own.
-
-    Returns:
-        Accelerators x price an hour x hours.
+    Of a mixture of experts the largest number counts: all its weights are read.
     """
-    prices = (catalog or load_catalog()).prices
-    took, how = _hours(prices, model.backend, train_steps, hours)
+    sizes = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", name.lower().replace("_", "-"))
+    return max(map(float, sizes), default=0.0)
+
+
+def _paced(work: Work, pace_name: str) -> Estimate:
+    """Take the user's hours, or estimate them from the steps where a pace is known."""
+    if work.hours:
+        return Estimate(work.hours, None, lines=(f"{work.hours:g} h, as set",))
+    pace = work.catalog.prices.hours.get(pace_name)
+    if pace is None:
+        return Estimate(None, None)
+    seconds, floor = pace.seconds_per_step, pace.minimum_hours
+    hours = round(max(floor, work.train_steps * seconds / 3600), 4)
+    at_least = f", at least {floor:g} h" if floor else ""
+    line = f"{work.train_steps:,} steps x {seconds:g} s{at_least} = {hours:g} h ({pace.source})"
+    return Estimate(hours, None, lines=(line,))
+
+
+def _by_hour(work: Work, hardware: Hardware) -> Estimate:
+    """Price accelerators that Google's template holds: accelerators x price an hour x hours."""
+    paced = _paced(work, work.model.backend)
     kind, count = hardware.accelerator_type, hardware.accelerators
-    price = prices.accelerators.get(kind)
-    rate = price.usd_per_hour.get(region) if price else None
-    if took is None or price is None or rate is None:
-        missing = f"no price an hour is known for {kind} in {region}"
-        return Estimate(took, None, lines=(how,), missing=missing)
-    cost = round(count * rate * took, 2)
+    price = work.catalog.prices.accelerators.get(kind)
+    rate = price.usd_per_hour.get(work.region) if price else None
+    if paced.hours is None or price is None or rate is None:
+        return replace(paced, missing=f"no price an hour is known for {kind} in {work.region}")
+    cost = round(count * rate * paced.hours, 2)
     line = (
-        f"{count} x {kind} x {rate} USD an hour x {took:g} h = {cost:.2f} USD "
+        f"{count} x {kind} x {rate} USD an hour x {paced.hours:g} h = {cost:.2f} USD "
         f"(price read {price.read})"
     )
-    return Estimate(took, cost, price.read, (how, line))
+    return Estimate(paced.hours, cost, price.read, (*paced.lines, line))
 
 
-def by_the_token(
-    model: Model,
-    tokens: int,
-    epochs: float,
-    *,
-    hours: float = 0.0,
-    catalog: Catalog | None = None,
-) -> Estimate:
-    """Price a tuning that is billed by training tokens.
-
-    Args:
-        model: The model.
-        tokens: Tokens of the dataset, once through; 0 is not known.
-        epochs: How often the dataset is gone through.
-        hours: The user's own figure for how long it runs; 0 is not known.
-        catalog: The dated tables; None for the package's own.
-
-    Returns:
-        Tokens x epochs x price.
-    """
-    prices = (catalog or load_catalog()).prices
-    price = prices.training_tokens.get(model.name)
-    known_hours = hours or None
+def _by_token(work: Work) -> Estimate:
+    """Price what is billed by training tokens: tokens x epochs x price."""
+    price = work.catalog.prices.training_tokens.get(work.model.name)
+    hours = work.hours or None
     if price is None:
-        missing = f"no price of training tokens is known for {model.name}"
-        return Estimate(known_hours, None, missing=missing)
-    if not tokens:
+        missing = f"no price of training tokens is known for {work.model.name}"
+        return Estimate(hours, None, missing=missing)
+    if not work.tokens:
         missing = (
             "the dataset's tokens are not known: name the dataset, or give its characters; "
             "none are estimated of rows that point to files, and plan --tokens takes a count"
         )
-        return Estimate(known_hours, None, price.read, missing=missing)
-    cost = round(tokens * epochs / 1e6 * price.usd_per_million, 2)
+        return Estimate(hours, None, price.read, missing=missing)
+    cost = round(work.tokens * work.epochs / 1e6 * price.usd_per_million, 2)
     line = (
-        f"{tokens:,} tokens x {epochs:g} epochs x {price.usd_per_million:g} USD a million "
-        f"= {cost:.2f} USD (price read {price.read})"
+        f"{work.tokens:,} tokens x {work.epochs:g} epochs x {price.usd_per_million:g} USD a "
+        f"million = {cost:.2f} USD (price read {price.read})"
     )
-    return Estimate(known_hours, cost, price.read, (line,))
+    return Estimate(hours, cost, price.read, (line,))
 
 
-def at_home(
-    model: Model,
-    train_steps: int,
-    *,
-    hours: float = 0.0,
-    catalog: Catalog | None = None,
-) -> Estimate:
-    """Price a tuning locally: nothing is billed."""
-    prices = (catalog or load_catalog()).prices
-    took, how = _hours(prices, model.name, train_steps, hours)
-    lines = (how, "this machine: 0.00 USD") if how else ("this machine: 0.00 USD",)
-    return Estimate(took, 0.0, lines=lines)
+def _by_machine(work: Work) -> Estimate:
+    """Price machines in the user's project: machines x price an hour x hours.
 
-
-def _raised(tokens: int, own: float, general: float) -> tuple[int, str]:
-    if own <= general:
-        return tokens, ""
-    found = round(tokens * own / general)
-    return (
-        found,
-        f"{tokens:,} tokens by characters x {own:g} / {general:g}, as measured = {found:,}",
-    )
-
-
-def _hours(prices: Prices, key: str, train_steps: int, given: float) -> tuple[float | None, str]:
-    """Take the hours given, or estimate them from the steps where a pace is known."""
-    if given:
-        return given, f"{given:g} h, as given"
-    pace = prices.hours.get(key)
-    if pace is None:
-        return None, ""
-    seconds, floor = pace.seconds_per_step, pace.minimum_hours
-    hours = round(max(floor, train_steps * seconds / 3600), 4)
-    at_least = f", at least {floor:g} h" if floor else ""
-    line = f"{train_steps:,} steps x {seconds:g} s{at_least} = {hours:g} h"
-    return hours, f"{line} ({pace.source})"
+    A trained token takes 6 operations a parameter in full tuning, and 4 if the base is frozen:
+    its weights need no gradient.
+    """
+    options, table = work.options, work.catalog.accelerators
+    machine = machine_of(options, work.catalog)
+    machines = int(options.get("machines") or 1)
+    billions = float(options.get("parameters_billion") or parameters_billion(work.model.name))
+    what = f"{machines} x {machine.machine_type} ({machine.accelerator}:{machine.count})"
+    hours, line = work.hours, f"{work.hours:g} h, as set"
+    if not hours and not (work.tokens and billions):
+        missing = "the dataset's tokens are not known"
+        if not billions:
+            missing = "the size of the model is not known; the option parameters_billion gives it"
+        return Estimate(None, None, lines=(what,), missing=missing)
+    if not hours:
+        operations = 6 if options.get("tuning_mode") == "full" else 4
+        speed = machines * machine.count * machine.row.bf16_tflops * 1e12 * table.compute_share
+        tokens_per_second = speed / (operations * billions * 1e9)
+        training_hours = work.tokens * work.epochs / tokens_per_second / 3600
+        hours = round(table.startup_hours + training_hours, 4)
+        line = (
+            f"{work.tokens:,} tokens x {work.epochs:g} epochs at {tokens_per_second:,.0f} tokens a "
+            f"second ({table.compute_share:.0%} of {machine.row.bf16_tflops:g} TFLOPS, an "
+            f"assumption) and {table.startup_hours:g} h to start = {hours:g} h"
+        )
+    price = float(options.get("usd_per_hour") or 0) or machine.usd_per_hour(work.region)
+    if price is None:
+        where = f"{machine.machine_type} is known in {work.region}"
+        missing = f"no price of {where}: the option usd_per_hour gives one"
+        return Estimate(hours, None, lines=(what, line), missing=missing)
+    cost = round(machines * price * hours, 2)
+    upper = "" if options.get("provisioning", "standard") == "standard" else ", at the list price"
+    total = f"{what} x {price:g} USD an hour x {hours:g} h = {cost:.2f} USD{upper}"
+    return Estimate(hours, cost, table.read, (line, f"{total} (price read {table.read})"))

@@ -12,33 +12,33 @@ rows are 30 steps an epoch in us-central1 and 10 in europe-west4.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from fractions import Fraction
 from statistics import NormalDist
 from typing import Any
 
-from tunepipe.catalog.accelerators import accelerator_table, find_machine
+from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
-from tunepipe.catalog.schema import Hardware, Model
+from tunepipe.catalog.schema import Model
 from tunepipe.errors import DataError, LimitError, UsageError
-from tunepipe.planning.accelerators import on_accelerators
 from tunepipe.planning.costs import (
     Estimate,
-    at_home,
-    by_the_hour,
-    by_the_token,
+    Work,
     calibrated,
+    estimate,
     tokens_from_characters,
 )
 
 ROWS_MIN = 10
 ROWS_RECOMMENDED = 100
 LEARNING_RATE_MULTIPLIER = 1.0
-
+# No tuning goes through its rows more often; no dataset holds more of anything.
+EPOCHS_MAX = 10_000
+COUNT_MAX = 10**15
 
 # The share of rows on which two models are taken to differ, the one-sided error of a verdict, and
 # a smallest difference that is worth a warning.
@@ -147,11 +147,6 @@ def steps_per_epoch(rows: int, batch: int) -> int:
     return -(-rows // batch)
 
 
-# No tuning goes through its rows more often; no dataset holds more of anything.
-EPOCHS_MAX = 10_000
-COUNT_MAX = 10**15
-
-
 def steps_from_epochs(epochs: float, per_epoch: int) -> int:
     """Turn epochs into steps, a begun step counting whole.
 
@@ -224,28 +219,17 @@ def plan(
         LimitError: A region or a model that cannot be tuned, or an estimate above the ceiling.
     """
     others = characters if other_characters is None else other_characters
-    _check_ranges(
-        rows=rows,
-        epochs=epochs,
-        train_steps=train_steps,
-        max_cost_usd=max_cost_usd,
-        characters=characters,
-        other_characters=others,
-        tokens=tokens,
-        tokens_estimated=tokens_estimated,
-        hours=hours,
-        batch=batch,
-    )
-    _check_together(epochs, train_steps, characters, others, learning_rate_multiplier)
-    _check_rows(rows)
+    amounts = {"rows": rows, "epochs": epochs, "train_steps": train_steps, "hours": hours}
+    amounts |= {"max_cost_usd": max_cost_usd, "tokens": tokens, "batch": batch}
+    amounts |= {"characters": characters, "other_characters": others}
+    _check_amounts({**amounts, "tokens_estimated": tokens_estimated}, learning_rate_multiplier)
     catalog = catalog or load_catalog()
-    what = catalog.find_model(model, backend)
     options = options or {}
-    _check_tunable(what)
-    region = _region(what, region, options)
+    base = catalog.find_model(model, backend)
+    region = _tuning_region(base, region, options)
 
     # First, the tokens: what packs rows into sequences makes its steps of them.
-    ratio = tokens_per_character(what, str(options.get("tuning_mode", "")))
+    ratio = tokens_per_character(base, str(options.get("tuning_mode", "")))
     estimated = tokens_estimated or tokens_from_characters(
         characters, others, per_ascii_character=ratio, catalog=catalog
     )
@@ -255,61 +239,56 @@ def plan(
     counted, calibration = (tokens, "") if tokens else corrected
 
     # Then steps and money.
-    batches = _batches(what, region, rows, counted, batch, options)
-    total, times, how = _steps(what, batches.per_epoch, epochs, train_steps)
-    hardware = catalog.hardware_of(what, region)
-    estimate = _estimate(what, region, hardware, total, times, counted, hours, options, catalog)
-    _check_ceiling(estimate, max_cost_usd)
-    accelerator, accelerators = _accelerators(what, hardware, options, catalog)
+    batch, per_epoch, batching = _batches(base, region, rows, counted, batch, options)
+    total, times, how = _steps(base, per_epoch, epochs, train_steps)
+    hardware, count, quota = _hardware(base, region, options, catalog)
+    work = Work(base, region, total, counted, times, options, hours, catalog)
+    cost = estimate(work)
+    _check_ceiling(cost, max_cost_usd)
+    today = today or catalog.as_of
     return Plan(
         region=region,
-        model=what.name,
-        backend=what.backend,
-        accelerator_type=accelerator,
-        accelerators=accelerators,
-        batch_size=batches.rows,
+        model=base.name,
+        backend=base.backend,
+        accelerator_type=hardware,
+        accelerators=count,
+        batch_size=batch,
         rows=rows,
-        steps_per_epoch=batches.per_epoch,
+        steps_per_epoch=per_epoch,
         train_steps=total,
         epochs=times,
-        quota=_quota(what, hardware, options, catalog),
-        estimated_hours=estimate.hours,
-        estimated_cost_usd=estimate.cost_usd,
-        price_date=estimate.price_date,
+        quota=quota,
+        estimated_hours=cost.hours,
+        estimated_cost_usd=cost.cost_usd,
+        price_date=cost.price_date,
         tables_version=tables_version(catalog),
         warnings=(
-            *lifecycle_warnings(what, today or catalog.as_of),
-            *age_warnings(catalog, what, today or catalog.as_of),
-            *_rounded_up(train_steps, epochs, total, times),
-            *_warnings(what, region, rows, total, learning_rate_multiplier, estimate),
-            *_few_steps(what, total, is_counted=bool(counted)),
+            *lifecycle_warnings(base, today),
+            *age_warnings(catalog, base, today),
+            *_step_warnings(base, train_steps, epochs, total, times, is_counted=counted > 0),
+            *_warnings(base, region, rows, learning_rate_multiplier, cost),
         ),
         explanation=(
-            batches.line,
+            batching,
             *how,
             f"learning-rate multiplier {learning_rate_multiplier:g}",
-            *(line for line in (calibration, *estimate.lines) if line),
+            *filter(None, (calibration, *cost.lines)),
         ),
     )
 
 
-def _check_ranges(**values: float) -> None:
-    for name, value in values.items():
+def _check_amounts(amounts: Mapping[str, float], multiplier: float) -> None:
+    for name, value in amounts.items():
         most = EPOCHS_MAX if name == "epochs" else COUNT_MAX
         if not 0 <= value <= most:
             raise UsageError(f"{value:g} is out of range", where=name, fix=f"0 to {most:,}")
-
-
-def _check_together(
-    epochs: float, train_steps: int, characters: int, other_characters: int, multiplier: float
-) -> None:
-    if epochs and train_steps:
+    if amounts["epochs"] and amounts["train_steps"]:
         raise UsageError(
             "epochs and train_steps say the same thing twice",
             where="epochs, train_steps",
             fix="give one of them",
         )
-    if other_characters > characters:
+    if amounts["other_characters"] > amounts["characters"]:
         raise UsageError(
             "more characters that are not ASCII than characters", where="other_characters"
         )
@@ -319,18 +298,16 @@ def _check_together(
             where="learning_rate_multiplier",
             fix=f"above 0; {LEARNING_RATE_MULTIPLIER} is recommended",
         )
-
-
-def _check_rows(rows: int) -> None:
-    if rows < ROWS_MIN:
+    if amounts["rows"] < ROWS_MIN:
         raise DataError(
-            f"{rows} rows are too few to tune on",
+            f"{amounts['rows']} rows are too few to tune on",
             where="rows",
             fix=f"at least {ROWS_MIN}; {ROWS_RECOMMENDED} or more are recommended",
         )
 
 
-def _check_tunable(model: Model) -> None:
+def _tuning_region(model: Model, region: str, options: Mapping[str, Any]) -> str:
+    """Return where a model is tuned; refuse one that cannot be, or that needs a region."""
     if not model.tunable:
         instead = f"{model.successor}, or " if model.successor else ""
         raise LimitError(
@@ -338,9 +315,6 @@ def _check_tunable(model: Model) -> None:
             where="model",
             fix=f"{instead}tunable = true in a row of --tables if that has changed",
         )
-
-
-def _region(model: Model, region: str, options: Mapping[str, Any]) -> str:
     place = tuned_in(model, region, options)
     if not place and model.backend != "local":
         raise UsageError(
@@ -351,19 +325,13 @@ def _region(model: Model, region: str, options: Mapping[str, Any]) -> str:
     return place or "local"
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """Rows a step, steps an epoch, and the arithmetic in a line."""
-
-    rows: int
-    per_epoch: int
-    line: str
-
-
 def _batches(
     model: Model, region: str, rows: int, tokens: int, batch: int, options: Mapping[str, Any]
-) -> _Batches:
-    """Count the steps of an epoch: batches of rows, or of sequences that rows are packed into."""
+) -> tuple[int, int, str]:
+    """Return the rows a step, the steps an epoch, and the arithmetic in a line.
+
+    A batch holds rows, or sequences that rows are packed into.
+    """
     size = batch_size(model, region)
     if batch and model.backend != "local":
         raise UsageError(
@@ -371,52 +339,48 @@ def _batches(
             where="batch",
             fix="leave it out",
         )
-    if model.sequence_tokens:
-        return _packed(model, rows, tokens, int(options.get("batch_size") or size))
-    size = batch or (model.backend == "custom" and int(options.get("batch_size") or 0)) or size
-    per_epoch = steps_per_epoch(rows, size)
-    last = rows - (per_epoch - 1) * size
-    smaller = f", the last of {last}" if last < size else ""
-    line = f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}"
-    return _Batches(size, per_epoch, line)
-
-
-def _packed(model: Model, rows: int, tokens: int, sequences: int) -> _Batches:
-    """Count steps of packed sequences; without tokens, as if each row filled one."""
+    if model.backend in ("custom", "open-model"):
+        batch = int(options.get("batch_size") or 0)
+    size = batch or size
+    if not model.sequence_tokens:
+        per_epoch = steps_per_epoch(rows, size)
+        last = rows - (per_epoch - 1) * size
+        smaller = f", the last of {last}" if last < size else ""
+        line = f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}"
+        return size, per_epoch, line
     if not tokens:
-        per_epoch = steps_per_epoch(rows, sequences)
-        line = f"{rows:,} rows, at most one sequence each, in batches of {sequences}"
-        return _Batches(sequences, per_epoch, f"{line} = at most {per_epoch:,} steps an epoch")
-    step_tokens = sequences * model.sequence_tokens
-    per_epoch = min(rows, -(-tokens // step_tokens))
+        # As if each row filled a sequence.
+        per_epoch = steps_per_epoch(rows, size)
+        line = f"{rows:,} rows, at most one sequence each, in batches of {size}"
+        return size, per_epoch, f"{line} = at most {per_epoch:,} steps an epoch"
+    per_epoch = min(rows, -(-tokens // (size * model.sequence_tokens)))
     line = (
-        f"{tokens:,} tokens packed into steps of {sequences} x {model.sequence_tokens:,} tokens"
+        f"{tokens:,} tokens packed into steps of {size} x {model.sequence_tokens:,} tokens"
         f" = {per_epoch:,} steps an epoch"
     )
     # The tuning step turns steps back into epochs by this number.
     sizes = (-(-rows // per_epoch), rows // per_epoch)
-    size = min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - per_epoch))
-    return _Batches(size, per_epoch, line)
+    return (
+        min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - per_epoch)),
+        per_epoch,
+        line,
+    )
 
 
 def _steps(
     model: Model, per_epoch: int, epochs: float, train_steps: int
 ) -> tuple[int, float, list[str]]:
-    """Return the steps, the epochs and the lines that say how they came about."""
+    """Return the steps, the epochs, and the lines that show where they come from."""
     why = ""
     if not epochs and not train_steps:
-        train_steps, epochs = (
-            model.default_steps,
-            0 if model.default_steps else model.default_epochs,
-        )
+        train_steps, epochs = model.default_steps, model.default_epochs
         why = f" (the default of {model.name})"
-    total = train_steps or steps_from_epochs(epochs, per_epoch)
-    times = epochs_from_steps(total, per_epoch) if train_steps else float(epochs)
-    line = (
-        f"{total:,} steps / {per_epoch:,} = {times:g} epochs{why}"
-        if train_steps
-        else f"{times:g} epochs x {per_epoch:,} = {total:,} steps{why}"
-    )
+    if train_steps:
+        total, times = train_steps, epochs_from_steps(train_steps, per_epoch)
+        line = f"{total:,} steps / {per_epoch:,} = {times:g} epochs{why}"
+    else:
+        total, times = steps_from_epochs(epochs, per_epoch), float(epochs)
+        line = f"{times:g} epochs x {per_epoch:,} = {total:,} steps{why}"
     # From the steps: rounded to four places, few of many steps would be zero epochs.
     whole = -(-total // per_epoch)
     if not model.whole_epochs or times == whole:
@@ -425,121 +389,79 @@ def _steps(
     return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
 
 
-def _accelerators(
-    model: Model, hardware: Hardware | None, options: Mapping[str, Any], catalog: Catalog
-) -> tuple[str, int]:
-    """Return what a tuning trains on, and how many; "" and 0 if the service does not say."""
+def _hardware(
+    model: Model, region: str, options: Mapping[str, Any], catalog: Catalog
+) -> tuple[str, int, str]:
+    """Return the accelerator, their number and the quota; "" and 0 where the service hides them."""
     if model.backend == "custom":
-        machine = find_machine(str(options.get("accelerator") or "NVIDIA_L4:1"), catalog)
-        return machine.accelerator, machine.count * int(options.get("machines") or 1)
-    return (hardware.accelerator_type, hardware.accelerators) if hardware else ("", 0)
-
-
-def _quota(
-    model: Model, hardware: Hardware | None, options: Mapping[str, Any], catalog: Catalog
-) -> str:
-    if model.backend == "custom":
-        accelerator, count = _accelerators(model, hardware, options, catalog)
-        row = accelerator_table(catalog).accelerators[accelerator]
+        machine = machine_of(options, catalog)
+        count = machine.count * int(options.get("machines") or 1)
         is_spot = options.get("provisioning", "standard") != "standard"
-        return f"{row.spot_quota if is_spot else row.quota}: {count}"
-    if hardware:
-        return f"{hardware.quota}: multiples of {hardware.quota_multiple}"
-    if model.concurrent_jobs:
-        return f"{model.quota}: {model.concurrent_jobs} by default"
-    return ""
+        quota = machine.row.spot_quota if is_spot else machine.row.quota
+        return machine.accelerator, count, f"{quota}: {count}"
+    if hardware := catalog.hardware_of(model, region):
+        quota = f"{hardware.quota}: multiples of {hardware.quota_multiple}"
+        return hardware.accelerator_type, hardware.accelerators, quota
+    jobs = model.concurrent_jobs
+    return "", 0, f"{model.quota}: {jobs} by default" if jobs else ""
 
 
-def _estimate(
-    model: Model,
-    region: str,
-    hardware: Hardware | None,
-    train_steps: int,
-    epochs: float,
-    tokens: int,
-    hours: float,
-    options: Mapping[str, Any],
-    catalog: Catalog,
-) -> Estimate:
-    if model.backend == "local":
-        return at_home(model, train_steps, hours=hours, catalog=catalog)
-    if model.backend == "custom":
-        return on_accelerators(model, region, tokens, epochs, options, hours=hours, catalog=catalog)
-    if hardware:
-        return by_the_hour(model, hardware, region, train_steps, hours=hours, catalog=catalog)
-    return by_the_token(model, tokens, epochs, hours=hours, catalog=catalog)
-
-
-def _check_ceiling(estimate: Estimate, max_cost_usd: float) -> None:
+def _check_ceiling(cost: Estimate, max_cost_usd: float) -> None:
     if not max_cost_usd:
         return
-    if estimate.cost_usd is None:
+    if cost.cost_usd is None:
         raise LimitError(
-            f"a ceiling of {max_cost_usd:.2f} USD is set, but {estimate.missing}",
+            f"a ceiling of {max_cost_usd:.2f} USD is set, but {cost.missing}",
             where="max_cost_usd",
             fix="give what is missing, a price in --tables say, or set no ceiling",
         )
-    if estimate.cost_usd > max_cost_usd:
+    if cost.cost_usd > max_cost_usd:
         raise LimitError(
-            f"estimated at {estimate.cost_usd:.2f} USD, above the ceiling of "
-            f"{max_cost_usd:.2f} USD",
+            f"estimated at {cost.cost_usd:.2f} USD, above the ceiling of {max_cost_usd:.2f} USD",
             where="max_cost_usd",
             fix="fewer steps or rows, another model, or a higher ceiling",
         )
 
 
-def _rounded_up(train_steps: int, epochs: float, total: int, times: float) -> list[str]:
-    """Return notes if the service trains, and bills, more than was requested."""
-    asked = f"{train_steps:,} steps" if train_steps else f"{epochs:g} epochs"
-    if not (train_steps and total > train_steps) and not (epochs and times > epochs):
-        return []
-    return [f"{asked} are asked for; the service takes whole epochs: {times:g}, {total:,} steps"]
-
-
-def _few_steps(model: Model, train_steps: int, *, is_counted: bool) -> list[str]:
-    """Warn of a job that will hardly train, or whose steps cannot be known."""
+def _step_warnings(
+    model: Model, train_steps: int, epochs: float, total: int, times: float, *, is_counted: bool
+) -> Iterator[str]:
+    """Warn of more or fewer steps than a user may expect."""
+    if 0 < train_steps < total or 0 < epochs < times:
+        asked = f"{train_steps:,} steps" if train_steps else f"{epochs:g} epochs"
+        whole = f"the service takes whole epochs: {times:g}, {total:,} steps"
+        yield f"{asked} are requested; {whole}"
     if model.sequence_tokens and not is_counted:
-        return [
+        yield (
             "the service packs several rows into one sequence, so that it makes fewer steps than "
             "this: name the dataset, or give its tokens"
-        ]
-    if train_steps >= model.recommended_steps_min:
-        return []
-    steps = "1 step" if train_steps == 1 else f"{train_steps:,} steps"
-    return [
-        f"this tuning makes {steps}, which hardly change a model; {model.recommended_steps_min} or "
-        "more are recommended: more epochs, more rows, or the option batch_size"
-    ]
+        )
+    elif total < model.recommended_steps_min:
+        steps = "1 step" if total == 1 else f"{total:,} steps"
+        yield (
+            f"this tuning makes {steps}, which hardly change a model; "
+            f"{model.recommended_steps_min} or more are recommended: more epochs, more rows, or "
+            "the option batch_size"
+        )
+    if 0 < model.recommended_steps_max < total:
+        yield f"more than {model.recommended_steps_max} steps are advised against"
 
 
 def _warnings(
-    model: Model,
-    region: str,
-    rows: int,
-    train_steps: int,
-    learning_rate_multiplier: float,
-    estimate: Estimate,
-) -> list[str]:
-    found = []
+    model: Model, region: str, rows: int, multiplier: float, cost: Estimate
+) -> Iterator[str]:
     if rows < ROWS_RECOMMENDED:
-        found.append(f"{rows} rows are few; {ROWS_RECOMMENDED} or more are recommended")
-    if model.recommended_steps_max and train_steps > model.recommended_steps_max:
-        found.append(f"more than {model.recommended_steps_max} steps are advised against")
-    if learning_rate_multiplier != LEARNING_RATE_MULTIPLIER:
-        found.append(f"a learning-rate multiplier of {LEARNING_RATE_MULTIPLIER} is recommended")
+        yield f"{rows} rows are few; {ROWS_RECOMMENDED} or more are recommended"
+    if multiplier != LEARNING_RATE_MULTIPLIER:
+        yield f"a learning-rate multiplier of {LEARNING_RATE_MULTIPLIER} is recommended"
     if model.batch_size_assumed:
-        found.append(
-            f"the service does not say its batch size; steps are counted with {model.batch_size}"
-        )
+        yield f"the service does not say its batch size; steps are counted with {model.batch_size}"
     if region == "global":
-        found.append(
+        yield (
             "Google chooses where a job of the location global runs and keeps what it makes: "
             "us-central1 or europe-west4"
         )
-    if model.served_in and region in model.served_in:
-        found.append(
-            f"the tuned model answers only from the multi-region {model.served_in[region]}"
-        )
-    if estimate.missing:
-        found.append(f"no cost is estimated: {estimate.missing}")
-    return found
+    if region in model.served_in:
+        yield f"the tuned model answers only from the multi-region {model.served_in[region]}"
+    if cost.missing:
+        yield f"no cost is estimated: {cost.missing}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunepipe.backends.palm.parameters import template_uri
 from tunepipe.backends.palm.template import read_template
-from tunepipe.catalog.accelerators import find_machine
+from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
@@ -252,7 +252,7 @@ def quota(place: Place) -> Iterator[Finding]:
 def _accelerator_quota(place: Place) -> Iterator[Finding]:
     """Look whether the region's quota of an accelerator is enough for all machines of a job."""
     options = place.options
-    machine = find_machine(str(options.get("accelerator") or "NVIDIA_L4:1"), place.catalog)
+    machine = machine_of(options, place.catalog)
     need = machine.count * int(options.get("machines") or 1)
     is_spot = options.get("provisioning", "standard") != "standard"
     name = machine.row.spot_quota if is_spot else machine.row.quota

@@ -20,7 +20,7 @@ from tunepipe.backends.custom import prediction, tuning, worker
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions, split_options
-from tunepipe.catalog.accelerators import accelerator_table, find_machine
+from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError, LimitError, UsageError
@@ -251,7 +251,7 @@ def test_the_machines_of_the_table_are_those_that_google_has():
 
     from tests.standin.custom_jobs import MACHINES
 
-    for name, row in accelerator_table(load_catalog()).accelerators.items():
+    for name, row in load_catalog().accelerators.accelerators.items():
         assert name in api.AcceleratorType.__members__
         for count, machine in row.machines.items():
             assert MACHINES[machine] == (name, int(count))

@@ -29,7 +29,7 @@ from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.retries import retry
-from tunepipe.planning.costs import by_the_token
+from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
 from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
 
@@ -242,7 +242,8 @@ def _cost(model: Model, ended: Any, tokens: int, epochs: int, catalog: Catalog) 
     """Price what the job billed; a tuned model costs what its base does, which the job names."""
     base = (ended.pre_tuned_model and ended.pre_tuned_model.base_model) or ""
     for priced in (model, structs.replace(model, name=base.rpartition("/")[2])):
-        cost = by_the_token(priced, tokens, epochs, catalog=catalog).cost_usd
+        work = Work(priced, "", 1, tokens, epochs, catalog=catalog)
+        cost = estimate(work).cost_usd
         if cost is not None:
             return cost
     return None

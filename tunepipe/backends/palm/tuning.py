@@ -23,7 +23,7 @@ from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.pipeline_jobs import PipelineJobs
 from tunepipe.gcp.retries import retry
-from tunepipe.planning.costs import by_the_hour
+from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Waiters, run_of_step
@@ -238,13 +238,13 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
 
 
 def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
-    catalog, region = request.catalog, request.region
+    if not seconds:
+        return 0.0
+    catalog = request.catalog
     model = catalog.find_model(request.base_model, "large-model")
-    hardware = catalog.hardware_of(model, region)
-    if not (seconds and hardware):
-        return None if seconds else 0.0
-    steps, hours = request.train_steps, seconds / 3600
-    return by_the_hour(model, hardware, region, steps, hours=hours, catalog=catalog).cost_usd
+    hours = seconds / 3600
+    work = Work(model, request.region, request.train_steps, hours=hours, catalog=catalog)
+    return estimate(work).cost_usd
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:

@@ -148,11 +148,11 @@ def _uses(
 
 def prices_of_machines(catalog: Catalog, region: str) -> dict[str, float | None]:
     """Return the price of an hour of each machine with accelerators, by its type."""
-    from tunepipe.catalog.accelerators import accelerator_table, find_machine
+    from tunepipe.catalog.accelerators import find_machine
 
     return {
         machine: find_machine(f"{name}:{count}", catalog).usd_per_hour(region)
-        for name, row in accelerator_table(catalog).accelerators.items()
+        for name, row in catalog.accelerators.accelerators.items()
         for count, machine in row.machines.items()
     }
 
