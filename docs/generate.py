@@ -1,6 +1,6 @@
 """Writes the generated parts of the documentation: tables, and the help of the command.
 
-    python docs/generate.py           # write them anew
+    python docs/generate.py           # write them
     python docs/generate.py --check   # exit code 1 where one is stale
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
@@ -38,7 +38,7 @@ _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def rendered(text: str) -> str:
-    """Return a page with its generated parts made anew."""
+    """Return a page with its generated parts written again."""
     return _PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}", text)
 
 
@@ -177,7 +177,7 @@ def _code(text: str) -> str:
 
 
 def command_help() -> str:
-    """Give the help of the command and of every verb."""
+    """Give the help of the command and of every subcommand."""
     command: Any = typer.main.get_command(command_app())
     return "\n\n".join(_helps(command, typer.Context(command, info_name="tunepipe")))
 
@@ -186,8 +186,8 @@ def component_ports() -> str:
     """Describe every component and its ports."""
     from tunepipe import components
 
-    units = ((verb, getattr(components, verb).component_spec) for verb in components.__all__)
-    return "\n\n".join(_component(verb, spec) for verb, spec in units)
+    units = ((name, getattr(components, name).component_spec) for name in components.__all__)
+    return "\n\n".join(_component(name, spec) for name, spec in units)
 
 
 def public_api() -> str:
@@ -274,7 +274,7 @@ def _helps(command: Any, context: Any) -> Iterator[str]:
             yield from _helps(below, typer.Context(below, info_name=name, parent=context))
 
 
-def _component(verb: str, spec: Any) -> str:
+def _component(component: str, spec: Any) -> str:
     inputs = [
         (f"`{name}`", _type(port), _default(port), _line(port.description))
         for name, port in (spec.inputs or {}).items()
@@ -283,7 +283,7 @@ def _component(verb: str, spec: Any) -> str:
         (f"`{name}`", _type(port), _line(port.description))
         for name, port in (spec.outputs or {}).items()
     ]
-    parts = [f"## {verb}", spec.description]
+    parts = [f"## {component}", spec.description]
     if inputs:
         parts.append(_table(("input", "type", "default", "what"), inputs))
     if outputs:

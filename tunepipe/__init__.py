@@ -1,6 +1,6 @@
 """Validated, costed, gated tuning of language models.
 
-The functions do what the verbs of the command do, on files or DataFrames::
+The functions do what the commands of `tunepipe` do, on files or DataFrames::
 
     import tunepipe
 

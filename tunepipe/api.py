@@ -1,4 +1,4 @@
-"""The public API: what the command's verbs do, on files and DataFrames, with results to look at.
+"""The public API: what the commands do, on files and DataFrames, with results to look at.
 
 Import it as `tunepipe`; this module is loaded when the first of its names is used.
 """
@@ -9,10 +9,11 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunepipe.arguments import hint
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.extras import require
 
@@ -511,16 +512,35 @@ def run(
     """
     from tunepipe.cli.commands import run as command
     from tunepipe.cli.output import Output
+    from tunepipe.cli.run_options import LOCAL, RunOptions
 
+    known = [each.name for each in fields(RunOptions) if each.name not in ("dataset", "tables")]
+    for name in options:
+        if name not in known:
+            raise UsageError("unknown option", where=name, fix=hint(name, known))
+    out = Output()
     with _files(dataset) as (paths, _):
         if len(paths) != 1:
             raise UsageError("a run takes one dataset", where="dataset", fix="use a glob")
-        asked = command.run_options(paths[0], tables or {}, backend=backend, **options)
-        if asked.backend == command.LOCAL:
-            command.check_here(asked, Output())
-            done = command.run_here(asked, Path(runs), again)
+        described = RunOptions(dataset=paths[0], backend=backend, **options).resolve(tables or {})
+        if described.backend == LOCAL:
+            from tunepipe.runs.local import run_local
+
+            command.check_here(described, out)
+            done = run_local(dict(described.parameters), runs_folder=Path(runs), again=again)
             return Run(done.id, done.state, done.verdict, done.reason, done.results)
-        status = command.run_there(asked, again=again, wait=wait)
+        from tunepipe.runs import vertex
+        from tunepipe.runs.progress_display import view
+
+        if not described.parameters["max_cost_usd"]:
+            raise UsageError(
+                "a run on Vertex AI costs money, and a program is not asked first",
+                where="max_cost_usd",
+                fix="the most it may cost in US dollars, such as max_cost_usd=50",
+            )
+        request, planned = command.prepare_on_vertex(described, again, out)
+        started = command.submit_to_vertex(request, planned, again=again, yes=True, out=out)
+        status = vertex.follow(started, view()) if wait else vertex.status(started)
         return Run(
             status.name,
             status.state,

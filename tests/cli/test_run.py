@@ -8,6 +8,7 @@ import typer
 from tunepipe.cli import options, output
 from tunepipe.cli.commands import run
 from tunepipe.cli.output import Output
+from tunepipe.cli.run_options import RunOptions
 from tunepipe.errors import UsageError
 
 RUN = {
@@ -183,15 +184,11 @@ def test_data_that_do_not_pass_are_refused_before_anything_is_sent(
 
 
 def test_a_schedule_over_such_data_only_warns(dataset):
-    """They are read anew at its time."""
+    """They are read again at its time."""
     with dataset.open("a") as file:
         file.write("not json\n")
-    given = {
-        "dataset_uri": str(dataset), "format": "auto", "base_model": "gemini-3.5-flash",
-        "eval_min": 10, "eval_max": 0, "eval_fraction": 0.1, "epochs": 1.0, "train_steps": 0,
-        "max_cost_usd": 0.0, "learning_rate_multiplier": 1.0, "tables": {},
-    }  # fmt: skip
-    plan = run.show_run_plan(given, "gemini", "us-central1", Output(), recurring=True)
+    asked = RunOptions(dataset=str(dataset), base_model="gemini-3.5-flash", epochs=1.0)
+    plan = run.show_run_plan(asked.resolve({}), "us-central1", Output(), recurring=True)
     (warning,) = [one for one in plan["warnings"] if "a run would be refused" in one]
     assert "the dataset has 1 error;" in warning
 

@@ -184,12 +184,12 @@ def test_settings_of_the_schedule_reach_its_run(said, tmp_path):
 def test_the_shell_reads_crons_line_as_the_command(said):
     lines = said(
         "schedule", "apply", "--name", "weekly", "--cron", "0 3 * * 1", "--backend", "local",
-        "--dataset", "it's 50%.jsonl", "--json",
+        "--dataset", "it's 50%.jsonl", "--select-checkpoint", "--json",
     )[1]  # fmt: skip
     line = lines["cron"].splitlines()[2].partition("&& ")[2].replace(r"\%", "%")
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\n' {line.partition(' >>')[0]}"],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    assert words[1:] == ["run", "--backend", "local", "--dataset", "it's 50%.jsonl", "--param",
-                         "series=weekly"]  # fmt: skip
+    assert words[1:] == ["run", "--backend", "local", "--dataset", "it's 50%.jsonl",
+                         "--select-checkpoint", "--param", "series=weekly"]  # fmt: skip

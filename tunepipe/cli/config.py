@@ -1,8 +1,8 @@
 """Where an option's value comes from: the flag, then TUNEPIPE_NAME, then tunepipe.toml.
 
-    region = "europe-west4"          # for every verb that takes a region
+    region = "europe-west4"          # for every command that takes a region
     [run]
-    bucket = "gs://my-bucket"        # for one verb
+    bucket = "gs://my-bucket"        # for one command
     [schedule.apply]
     cron = "TZ=Asia/Tokyo 0 3 * * 1"
     [tables.prices.accelerators.TPU_V3]
@@ -40,7 +40,7 @@ _OWN_VARIABLES = frozenset(
 )
 _TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command line reads a flag
 
-Verbs = Mapping[str, "Collection[str] | Verbs"]
+Commands = Mapping[str, "Collection[str] | Commands"]
 
 
 def read() -> Table:
@@ -71,35 +71,35 @@ def asks_json(settings: Mapping[str, Any], arguments: Sequence[str]) -> bool:
         return True
     value: Any = os.environ.get(variable("json")) or settings.get("json", False)
     below: Any = {} if os.environ.get(variable("json")) else settings
-    for verb in arguments[:2]:
-        below = below.get(verb)
+    for command in arguments[:2]:
+        below = below.get(command)
         if not isinstance(below, Mapping):
             break
         value = below.get("json", value)
     return str(value).lower() in _TRUE
 
 
-def defaults(settings: Mapping[str, Any], verbs: Verbs) -> Table:
-    """Sort the settings by verb.
+def defaults(settings: Mapping[str, Any], commands: Commands) -> Table:
+    """Sort the settings by command.
 
     Args:
         settings: The content of tunepipe.toml.
-        verbs: The options that each verb takes; a verb of verbs holds theirs.
+        commands: The options that each command takes; a group of commands holds theirs.
 
     Returns:
-        {verb: {option: value}}, a verb of verbs one level deeper.
+        {command: {option: value}}, a group of commands one level deeper.
 
     Raises:
-        UsageError: A name that no verb knows.
+        UsageError: A name that no command knows.
     """
     values = {_option(key): value for key, value in settings.items() if key != "tables"}
     shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    known = {name for options in verbs.values() for name in _all_options(options)}
+    known = {name for options in commands.values() for name in _all_options(options)}
     _check(shared, known, "")
-    _check({key for key in values if key not in shared}, verbs, "")
+    _check({key for key in values if key not in shared}, commands, "")
     return {
-        verb: _of_verb(verb, options, shared, values.get(verb, {}))
-        for verb, options in verbs.items()
+        command: _of_command(command, options, shared, values.get(command, {}))
+        for command, options in commands.items()
     }
 
 
@@ -155,16 +155,16 @@ def has_variables() -> bool:
     return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
 
 
-def check_variables(verbs: Verbs) -> None:
+def check_variables(commands: Commands) -> None:
     """Refuse a TUNEPIPE_ variable that no option has.
 
     Args:
-        verbs: The options that each verb takes.
+        commands: The options that each command takes.
 
     Raises:
         UsageError: A name TUNEPIPE_… that no option has.
     """
-    known = {variable(name) for options in verbs.values() for name in _all_options(options)}
+    known = {variable(name) for options in commands.values() for name in _all_options(options)}
     known |= _OWN_VARIABLES
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
@@ -174,26 +174,26 @@ def check_variables(verbs: Verbs) -> None:
             raise UsageError("no option has this variable", where=name, fix=fix)
 
 
-def _of_verb(
-    verb: str,
-    options: Collection[str] | Verbs,
+def _of_command(
+    command: str,
+    options: Collection[str] | Commands,
     shared: Mapping[str, Any],
     own: Any,
 ) -> Table:
     if not isinstance(own, Mapping):
-        raise UsageError(f"{verb!r} is a command, not a setting", where=FILE, fix=f"[{verb}]")
+        raise UsageError(f"{command!r} is a command, not a setting", where=FILE, fix=f"[{command}]")
     own = {_option(key): value for key, value in own.items()}
     if isinstance(options, Mapping):
-        _check(own, options, verb)
+        _check(own, options, command)
         return {
-            name: _of_verb(f"{verb}.{name}", below, shared, own.get(name, {}))
+            name: _of_command(f"{command}.{name}", below, shared, own.get(name, {}))
             for name, below in options.items()
         }
-    _check(own, options, verb)
+    _check(own, options, command)
     return {key: value for key, value in {**shared, **own}.items() if key in options}
 
 
-def _all_options(options: Collection[str] | Verbs) -> set[str]:
+def _all_options(options: Collection[str] | Commands) -> set[str]:
     if isinstance(options, Mapping):
         return {name for below in options.values() for name in _all_options(below)}
     return set(options)

@@ -1,4 +1,4 @@
-"""How help reads: verbs and long lists of options in groups, and an example for each verb."""
+"""How help reads: commands and long lists of options in groups, and an example for each command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-# A verb with more options than this shows them in groups.
+# A command with more options than this shows them in groups.
 _GROUP_FROM = 14
 _GROUPS = {
     "Data": (
@@ -15,30 +15,27 @@ _GROUPS = {
         *("stratify_by", "by_time", "min_new_rows", "rows"),
     ),
     "Tuning": (
-        *(
-            "backend",
-            "model",
-            "base_model",
-            "epochs",
-            "train_steps",
-            "learning_rate_multiplier",
-            "seed",
-        ),
-        *("option", "param", "pipeline"),
+        *("backend", "model", "base_model", "accelerator", "epochs", "train_steps"),
+        *("learning_rate_multiplier", "seed", "option", "param", "pipeline", "select_checkpoint"),
     ),
-    "Evaluation": ("task", "metric", "margin", "judge", "judge_prompt"),
+    "Evaluation": (
+        *("task", "metric", "normalize", "missing", "slice_by", "margin", "require", "answers"),
+        *("max_latency_ms", "max_cost_per_answer"),
+    ),
+    "Judge": ("judge", "judge_prompt", "judge_humans", "judge_decides"),
     "Place": (
-        *("region", "project", "bucket", "kfp_host", "service_account", "network"),
-        *("encryption_key", "label"),
+        *("region", "project", "bucket", "kfp_host", "kfp", "service_account", "network"),
+        *("encryption_key", "label", "persistent_resource"),
     ),
+    "Code of the steps": ("image", "code", "wheelhouse"),
     "Cost": ("max_cost_usd", "max_hours", "tokenizer", "tokens", "hours", "tables"),
     "Schedule": ("name", "cron", "zone"),
     "Messages": ("notify", "email"),
 }
 
 
-class Verb(TyperCommand):
-    """A verb; its epilog is an example, printed as it is."""
+class Command(TyperCommand):
+    """A command; its epilog is an example, printed as it is."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then options, in groups where there are many."""
@@ -60,24 +57,27 @@ class Verb(TyperCommand):
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
-class Verbs(TyperGroup):
-    """The command or a verb of verbs; its verbs in groups."""
+class CommandGroup(TyperGroup):
+    """A group of commands, which the help shows in groups."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the verbs under the titles that they were registered with."""
+        """Write the commands under the titles that they were registered with."""
         groups: dict[str, list[tuple[str, Any]]] = {}
-        for name, verb in self.commands.items():
-            if not verb.hidden:
-                title = getattr(verb, "rich_help_panel", None)
+        for name, command in self.commands.items():
+            if not command.hidden:
+                title = getattr(command, "rich_help_panel", None)
                 groups.setdefault(title if isinstance(title, str) else "Commands", []).append(
-                    (name, verb)
+                    (name, command)
                 )
         widest = max((len(name) for name in self.commands), default=0)
         limit = formatter.width - 6 - widest
-        for title, verbs in groups.items():
+        for title, commands in groups.items():
             with formatter.section(title):
                 formatter.write_dl(
-                    [(f"{name:<{widest}}", verb.get_short_help_str(limit)) for name, verb in verbs]
+                    [
+                        (f"{name:<{widest}}", command.get_short_help_str(limit))
+                        for name, command in commands
+                    ]
                 )
 
 

@@ -1,4 +1,4 @@
-"""The command `tunepipe`: its verbs, settings, errors and exit codes.
+"""The command `tunepipe`: its commands, settings, errors and exit codes.
 
 Exit codes: 0 done, 1 the data or the model did not pass, 2 wrong usage or unreadable input, 3
 refused by a limit, 4 the cloud refused or failed; 70 a defect of tunepipe, 130 interrupted, 141
@@ -19,7 +19,7 @@ import typer
 
 from tunepipe import __version__, extras
 from tunepipe.cli import config
-from tunepipe.cli.help import Verb, Verbs
+from tunepipe.cli.help import Command, CommandGroup
 from tunepipe.cli.output import (
     Output,
     ReaderLeft,
@@ -37,9 +37,9 @@ DEFECT = 70
 INTERRUPTED = 130
 READER_LEFT = 141
 
-# Each verb with its function and an example, in the groups and the order of the help. A module
-# is imported when its verb is asked for.
-_VERBS: dict[str, dict[str, tuple[str, str]]] = {
+# Each command with its function and an example, in the groups and the order of the help. A module
+# is imported when its command is asked for.
+_COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "validate": ("validate:validate", "tunepipe validate rows.jsonl --report problems.html"),
         "split": (
@@ -116,16 +116,16 @@ def _command(
     """Validated, costed, gated tuning of language models."""
 
 
-def command_app(verb: str = "") -> typer.Typer:
-    """Return the command, with one verb or with all.
+def command_app(only: str = "") -> typer.Typer:
+    """Return the command, with one command of it or with all.
 
     Args:
-        verb: The only verb or group to import, since importing all takes longer than most run;
+        only: The only command or group to import, since importing all takes longer than most run;
             "" and an unknown name give all.
     """
     app = typer.Typer(
         name="tunepipe",
-        cls=Verbs,
+        cls=CommandGroup,
         epilog="An option's value comes from its flag, else from the environment "
         "(--max-cost-usd: TUNEPIPE_MAX_COST_USD), else from tunepipe.toml. Exit codes: 0 done, "
         "1 the data or the model did not pass, 2 wrong usage or unreadable input, 3 refused by a "
@@ -135,14 +135,16 @@ def command_app(verb: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_command)
-    one = verb in _GROUPS or any(verb in verbs for verbs in _VERBS.values())
-    for group, verbs in _VERBS.items():
-        for name, (function, example) in verbs.items():
-            if not one or name == verb:
-                app.command(name, cls=Verb, epilog=example, rich_help_panel=group)(_load(function))
+    one = only in _GROUPS or any(only in commands for commands in _COMMANDS.values())
+    for group, commands in _COMMANDS.items():
+        for name, (function, example) in commands.items():
+            if not one or name == only:
+                app.command(name, cls=Command, epilog=example, rich_help_panel=group)(
+                    _load(function)
+                )
     for name, below in _GROUPS.items():
-        if not one or name == verb:
-            app.add_typer(_load(below), name=name, cls=Verbs, rich_help_panel="Runs")
+        if not one or name == only:
+            app.add_typer(_load(below), name=name, cls=CommandGroup, rich_help_panel="Runs")
     app._add_completion = not one
     return app
 
@@ -187,7 +189,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     fill_closed_streams()
     try:
-        code = _run_verb(list(arguments))
+        code = _run_command(list(arguments))
     except ReaderLeft:
         code = READER_LEFT
     unwritten = flush()
@@ -196,8 +198,8 @@ def run(arguments: Sequence[str]) -> int:
     return _report_error(not_written(unwritten), False) if unwritten and not code else code
 
 
-def _run_verb(arguments: list[str]) -> int:
-    """Run a verb and return its exit code; every error, a defect too, is printed in one form."""
+def _run_command(arguments: list[str]) -> int:
+    """Run a command and return its exit code; every error, a defect too, is printed in one form."""
     as_json = config.asks_json({}, arguments)
     try:
         configured = _read_settings(arguments)
@@ -251,7 +253,7 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
-    # Settings are checked against the options of every verb.
+    # Settings are checked against the options of every command.
     whole = bool(configured) or config.has_variables()
     command: Any = typer.main.get_command(
         command_app() if whole or not arguments else command_app(arguments[0])
@@ -259,8 +261,8 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     _name_variables(command)
     defaults = {}
     if whole and not _asks_for_help(arguments):
-        defaults = _as_texts(command, config.defaults(configured, _verbs(command)))
-        config.check_variables(_verbs(command))
+        defaults = _as_texts(command, config.defaults(configured, _options_by_command(command)))
+        config.check_variables(_options_by_command(command))
     try:
         code = command.main(
             [*arguments, "--help"] if _names_a_group(arguments) else arguments,
@@ -289,7 +291,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
 
 
 def _names_a_group(arguments: Sequence[str]) -> bool:
-    """Return True where verbs are to follow: such a call shows its help."""
+    """Return True where commands are to follow: such a call shows its help."""
     return not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
 
 
@@ -328,8 +330,10 @@ def _as_texts(command: Any, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _verbs(command: Any) -> dict[str, Any]:
+def _options_by_command(command: Any) -> dict[str, Any]:
     return {
-        name: _verbs(below) if hasattr(below, "commands") else {one.name for one in below.params}
+        name: _options_by_command(below)
+        if hasattr(below, "commands")
+        else {one.name for one in below.params}
         for name, below in command.commands.items()
     }

@@ -1,11 +1,18 @@
-"""The options that several verbs share, each defined once."""
+"""The options that several commands share, each defined once, and groups of them.
+
+A group is a frozen dataclass whose fields are options. A command that `expand_options` decorates
+takes such a group as one parameter; its command line has an option for each field.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -17,178 +24,184 @@ from tunepipe.extras import require
 
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost as Host
+    from tunepipe.runs.listing import Places
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
-]
-Model = Annotated[str, typer.Option(metavar="NAME", help="The base model, such as text-bison@001.")]
+
+def option(metavar: str, help: str, **limits: Any) -> Any:
+    """Describe an option that takes a value; `metavar` stands for the value in the help."""
+    return typer.Option(metavar=metavar, help=help, **limits)
+
+
+def flag(name: str, help: str, *others: str) -> Any:
+    """Describe an option without a value; it has no `--no-` form."""
+    return typer.Option(name, *others, help=help)
+
+
+def argument(metavar: str, help: str) -> Any:
+    """Describe what a command takes by its position."""
+    return typer.Argument(metavar=metavar, help=help)
+
+
+def expand_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Let the command line give each field of a command's option groups as an option of its own."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    groups = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
+
+    @functools.wraps(function)
+    def command(**values: Any) -> int:
+        for name, group in groups.items():
+            own = {each.name: values.pop(each.name) for each in fields(group)}
+            values[name] = group(**own)  # type: ignore[operator]
+        return function(**values)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = []
+    for one in parameters:
+        if one.name not in groups:
+            options.append(one.replace(kind=keyword))
+            continue
+        hints = get_type_hints(one.annotation, include_extras=True)
+        defaults = inspect.signature(one.annotation).parameters
+        options += [
+            defaults[name].replace(kind=keyword, annotation=hints[name]) for name in defaults
+        ]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return command
+
+
+Json = Annotated[bool, flag("--json", "Print one JSON object on standard output, nothing else.")]
+Model = Annotated[str, option("NAME", "The base model, such as text-bison@001.")]
 Backend = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="large-model, gemini, open-model, custom or local. Default: the model's.",
-    ),
+    str, option("NAME", "large-model, gemini, open-model, custom or local. Default: the model's.")
 ]
 Accelerator = Annotated[
-    str,
-    typer.Option(
-        metavar="TYPE:N",
-        help="A machine's accelerators: NVIDIA_L4:1; on KFP nvidia.com/gpu:1.",
-    ),
+    str, option("TYPE:N", "A machine's accelerators: NVIDIA_L4:1; on KFP nvidia.com/gpu:1.")
 ]
-Region = Annotated[str, typer.Option(metavar="NAME", help="Where to tune, such as us-central1.")]
-Project = Annotated[str, typer.Option(metavar="ID", help="The Google Cloud project that pays.")]
-Run = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="A run's name, its id or a prefix of it, or latest."),
-]
-KfpHost = Annotated[
-    str, typer.Option(metavar="URL", help="A host of open-source Kubeflow Pipelines.")
-]
+Region = Annotated[str, option("NAME", "Where to tune, such as us-central1.")]
+Project = Annotated[str, option("ID", "The Google Cloud project that pays.")]
+Run = Annotated[str, argument("RUN", "A run's name, its id or a prefix of it, or latest.")]
+KfpHost = Annotated[str, option("URL", "A host of open-source Kubeflow Pipelines.")]
 Kfp = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="K=V",
-        help="How to reach that host and what steps get there: namespace, token_file, "
+    option(
+        "K=V",
+        "How to reach that host and what steps get there: namespace, token_file, "
         "cookies_file, ca_cert, experiment, pipeline_root, service_account, node_selector, "
         "tolerations, secrets, volume; repeatable.",
     ),
 ]
-Runs = Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs on this machine are kept.")]
+Runs = Annotated[Path, option("FOLDER", "Where runs on this machine are kept.")]
 Format = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="palm, palm-chat, gemini, messages, prompt-completion or preference.",
-    ),
+    str, option("NAME", "palm, palm-chat, gemini, messages, prompt-completion or preference.")
 ]
-Epochs = Annotated[
-    float | None,
-    typer.Option(metavar="E", help="Passes over the rows, above 0; may be a fraction."),
-]
-TrainSteps = Annotated[
-    int | None,
-    typer.Option(metavar="S", min=1, help="Training steps, in place of --epochs."),
-]
-MaxCostUsd = Annotated[
-    float | None, typer.Option(metavar="USD", help="Refuse an estimate above this.")
-]
-MaxHours = Annotated[
-    float | None,
-    typer.Option(metavar="H", help="Cancel a tuning job that has not ended within H hours."),
-]
+Epochs = Annotated[float | None, option("E", "Passes over the rows, above 0; may be a fraction.")]
+TrainSteps = Annotated[int | None, option("S", "Training steps, in place of --epochs.", min=1)]
+MaxCostUsd = Annotated[float | None, option("USD", "Refuse an estimate above this.")]
 Tokenizer = Annotated[
     str,
-    typer.Option(
-        metavar="NAME",
-        help="Correct the estimate by counting the tokens of 200 rows: a folder, a tokenizer.json "
+    option(
+        "NAME",
+        "Correct the estimate by counting the tokens of 200 rows: a folder, a tokenizer.json "
         "or a hub id; `service` sends the rows to Gemini's own count, which is free.",
     ),
 ]
-LearningRateMultiplier = Annotated[
-    float, typer.Option(metavar="X", help="Factor on the recommended learning rate.")
-]
-Seed = Annotated[int, typer.Option(metavar="N", help="Random seed.")]
-Image = Annotated[
-    str,
-    typer.Option(
-        metavar="IMAGE",
-        help="Image with the package, by digest: the steps run on it and install nothing.",
-    ),
-]
-Code = Annotated[
-    str,
-    typer.Option(
-        metavar="CODE",
-        help="Where the steps install the package from: a wheel's URL with #sha256=…, or "
-        "'tunepipe==X --index-url=URL'. Default: a wheel in the bucket.",
-    ),
-]
-Wheelhouse = Annotated[
-    str,
-    typer.Option(
-        metavar="FOLDER",
-        help="Upload the wheels of all that the steps need, so that no step asks an index; "
-        "what the folder lacks is downloaded into it.",
-    ),
-]
-PersistentResource = Annotated[
-    str,
-    typer.Option(
-        metavar="ID",
-        help="Persistent resource of Vertex AI that the steps run on: they start in seconds.",
-    ),
-]
-Tables = Annotated[
-    str,
-    typer.Option(
-        metavar="FILE",
-        help="TOML whose values replace those of the dated tables.",
-    ),
-]
-Task = Annotated[
-    str, typer.Option(metavar="NAME", help="Scored as auto, text, classification, json or calls.")
-]
+LearningRateMultiplier = Annotated[float, option("X", "Factor on the recommended learning rate.")]
+Seed = Annotated[int, option("N", "Random seed.")]
+Tables = Annotated[str, option("FILE", "TOML whose values replace those of the dated tables.")]
+Task = Annotated[str, option("NAME", "Scored as auto, text, classification, json or calls.")]
 Metric = Annotated[
     str,
-    typer.Option(
-        metavar="NAME",
-        help="The metric that decides. Default: the task's. Your own: module:function, "
+    option(
+        "NAME",
+        "The metric that decides. Default: the task's. Your own: module:function, "
         "regex:PATTERN, schema:FILE, number:TOLERANCE.",
     ),
 ]
 Normalize = Annotated[
-    str,
-    typer.Option(
-        metavar="HOW", help="strict: answers as they are; content: without fences, quotes, case."
-    ),
+    str, option("HOW", "strict: answers as they are; content: without fences, quotes, case.")
 ]
-Missing = Annotated[
-    str, typer.Option(metavar="HOW", help="A missing answer counts as wrong, or is excluded.")
-]
+Missing = Annotated[str, option("HOW", "A missing answer counts as wrong, or is excluded.")]
 SliceBy = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="FIELD",
-        help="Compare each slice too; a loss in one stops a promotion. Repeatable; class, "
+    option(
+        "FIELD",
+        "Compare each slice too; a loss in one stops a promotion. Repeatable; class, "
         "language, or a field of the rows.",
     ),
 ]
-Answers = Annotated[
-    int, typer.Option(metavar="K", min=1, help="Answers to ask for to each held-out row.")
-]
-MaxLatencyMs = Annotated[
-    float | None,
-    typer.Option(metavar="MS", help="Promote only if 95 % of the answers take at most this."),
-]
-MaxCostPerAnswer = Annotated[
-    float | None,
-    typer.Option(metavar="USD", help="Promote only if an answer costs at most this, on average."),
-]
-EvalFraction = Annotated[
-    float, typer.Option(metavar="F", help="The share of rows to hold out, above 0 and below 1.")
-]
-EvalMin = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Minimum number of evaluation rows.")
-]
+EvalFraction = Annotated[float, option("F", "The share of rows to hold out, above 0 and below 1.")]
+EvalMin = Annotated[int, option("N", "Minimum number of evaluation rows.", min=0)]
 EvalMax = Annotated[
-    int,
-    typer.Option(
-        metavar="N", min=0, help="Maximum number of evaluation rows; 0 = the service's limit."
-    ),
+    int, option("N", "Maximum number of evaluation rows; 0 = the service's limit.", min=0)
 ]
 GroupBy = Annotated[
-    str,
-    typer.Option(
-        metavar="KEY", help="Keep rows together by a field, or by /PATTERN/ in the input."
-    ),
+    str, option("KEY", "Keep rows together by a field, or by /PATTERN/ in the input.")
 ]
-StratifyBy = Annotated[
-    str, typer.Option(metavar="KEY", help="Stratify exactly by this key: output, or a field.")
-]
-Margin = Annotated[
-    float, typer.Option(metavar="D", help="The largest acceptable loss, 0 to 1: 0.02 is 2 points.")
-]
+StratifyBy = Annotated[str, option("KEY", "Stratify exactly by this key: output, or a field.")]
+Margin = Annotated[float, option("D", "The largest acceptable loss, 0 to 1: 0.02 is 2 points.")]
+
+
+Yes = Annotated[bool, flag("--yes", "Do not ask first.", "-y")]
+Wait = Annotated[bool, flag("--wait", "Follow the run to its end.")]
+ShowAll = Annotated[bool, flag("--show-all", "Show all of them.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudPlace:
+    """A place that runs and schedules are in: a project and a region, or a KFP host."""
+
+    project: Project = ""
+    region: Region = ""
+    kfp_host: KfpHost = ""
+    kfp: Kfp = None
+
+    def host(self) -> Host | None:
+        """Return the KFP host, or None; see `kfp_place`."""
+        return kfp_place(self.kfp_host, self.kfp)
+
+    def require_vertex(self) -> tuple[str, str]:
+        """Return project and region.
+
+        Raises:
+            UsageError: One of them is missing.
+        """
+        require_values(project=self.project, region=self.region)
+        return self.project, self.region
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlaces(CloudPlace):
+    """Where a command looks for runs: in the cloud, on a KFP host and on this machine."""
+
+    runs: Runs = Path("runs")
+
+    def places(self) -> Places:
+        """Return the places to look through."""
+        from tunepipe.runs.listing import Places
+
+        return Places(self.runs, self.project, self.region, self.host())
+
+
+_REQUIRED = {
+    "project": "the project that pays",
+    "region": "the region, such as us-central1",
+    "bucket": "the bucket of the runs, which says who is champion",
+}
+
+
+def require_values(**values: str) -> None:
+    """Refuse a call without options that it needs.
+
+    Raises:
+        UsageError: Names the first option that has no value.
+    """
+    for name, value in values.items():
+        if not value:
+            raise UsageError(
+                "is required",
+                where=f"--{name}",
+                fix=f"give {_REQUIRED[name]}, here or in tunepipe.toml",
+            )
 
 
 def kfp_place(url: str, settings: list[str] | None) -> Host | None:

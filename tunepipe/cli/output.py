@@ -30,7 +30,7 @@ class ReaderLeft(Exception):  # noqa: N818
 
 
 class Output:
-    """Where a verb prints.
+    """Where a command prints.
 
     Args:
         as_json: Print the result as one JSON object and no human-readable line.
@@ -185,7 +185,7 @@ def agree(question: str, yes: bool, out: Output) -> None:
     Args:
         question: Such as "Delete the schedule weekly?".
         yes: Whether the user agreed by an option.
-        out: Where the verb prints.
+        out: Where the command prints.
 
     Raises:
         UsageError: No terminal can ask the question.

@@ -42,7 +42,7 @@ def write_score_report(
     path: str,
     extra: Mapping[str, Any],
 ) -> None:
-    """Write what the verb score found.
+    """Write what the command score found.
 
     Args:
         found: The scores.
@@ -59,7 +59,7 @@ def write_score_report(
 
 
 def check_validation_report(path: str) -> None:
-    """Refuse a report of a kind that the verb validate does not write.
+    """Refuse a report of a kind that the command validate does not write.
 
     Raises:
         UsageError: The suffix is not one of a report.
@@ -68,7 +68,7 @@ def check_validation_report(path: str) -> None:
 
 
 def write_validation_report(found: Report, path: str) -> None:
-    """Write what the verb validate found.
+    """Write what the command validate found.
 
     Args:
         found: The report.

@@ -23,8 +23,12 @@ def run_command(given: Mapping[str, Any]) -> list[str]:
     program = str(beside) if beside.exists() else shutil.which("tunepipe") or "tunepipe"
     words = [program, "run"]
     for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [option] * value
+            continue
         for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [f"--{name.replace('_', '-')}", str(one)]
+            words += [option, str(one)]
     return words
 
 

@@ -1,4 +1,4 @@
-"""The verbs promote, rollback and champions: which model is in service, by hand."""
+"""`tunepipe promote`, `rollback` and `champions`: which model is in service, by hand."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from tunepipe.cli import options
-from tunepipe.cli.commands.status import local_folder
+from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
+from tunepipe.runs.listing import HERE, Places
 
 if TYPE_CHECKING:
     from tunepipe.registry.champions import Move
 
 Registry = Annotated[
-    str,
-    typer.Option(
-        metavar="PLACE", help="The champion's folder or gs:// prefix; by default the runs' own."
-    ),
+    str, option("PLACE", "The champion's folder or gs:// prefix; by default the runs' own.")
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Reason = Annotated[str, option("TEXT", "Why, for the record.")]
 
 
 def promote(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run whose model is promoted.")],
+    run: options.Run,
     reason: Reason,
     registry: Registry = "",
     project: options.Project = "",
     region: options.Region = "",
     runs: options.Runs = Path("runs"),
-    yes: Yes = False,
+    yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
     """Make a run's model the champion by hand.
@@ -43,16 +38,25 @@ def promote(
 
     In the cloud the model also gets the alias `champion` in the model registry.
     """
-    out = Output(json)
-    if folder := local_folder(run, runs):
+    out, place = Output(json), registry
+    found = Places(runs, project, region).find(run)
+    if found.place == HERE:
         from tunepipe.runs.local import read
 
+        folder = Path(found.name)
         done = read(folder)
         model, verdict, name = str(folder / "model"), done.verdict, done.id
-        place = registry or str(folder.parent / "registry")
+        place = place or str(folder.parent / "registry")
     else:
-        model, verdict, name, kept = _of_cloud(run, project, region)
-        place = registry or kept
+        from tunepipe.gcp import pipeline_jobs
+        from tunepipe.runs import vertex
+
+        status = vertex.status(found.name)
+        if not status.model:
+            raise UsageError("the run has made no model", where=status.name)
+        model, verdict, name = status.model, status.verdict, status.name.rpartition("/")[2]
+        parameters = dict(pipeline_jobs.get(status.name).runtime_config.parameter_values)
+        place = place or str(parameters.get("registry", ""))
     if not verdict:
         raise UsageError("the run has no verdict yet", where=run, fix=f"tunepipe status {run}")
     agree(f"Make the model of {name} ({verdict}) the champion?", yes, out)
@@ -61,12 +65,10 @@ def promote(
 
 def rollback(
     reason: Reason,
-    to: Annotated[
-        int, typer.Option(metavar="VERSION", min=0, help="Which champion; 0: the one before.")
-    ] = 0,
+    to: Annotated[int, option("VERSION", "Which champion; 0: the one before.", min=0)] = 0,
     registry: Registry = "",
     runs: options.Runs = Path("runs"),
-    yes: Yes = False,
+    yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
     """Make an earlier champion the champion again.
@@ -118,23 +120,6 @@ def _former(history: list[Move], version: int, place: str) -> Move:
             fix="tunepipe champions lists them",
         )
     return wanted[-1]
-
-
-def _of_cloud(run: str, project: str, region: str) -> tuple[str, str, str, str]:
-    """Look a cloud run up: its model, its verdict, its name and its registry."""
-    from tunepipe.gcp import pipeline_jobs
-    from tunepipe.runs import vertex
-
-    found = vertex.status(run, project=project, region=region)
-    if not found.model:
-        raise UsageError("the run has made no model", where=found.name)
-    parameters = dict(pipeline_jobs.get(found.name).runtime_config.parameter_values)
-    return (
-        found.model,
-        found.verdict,
-        found.name.rpartition("/")[2],
-        str(parameters.get("registry", "")),
-    )
 
 
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from tunepipe.cli import options
+from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output
 from tunepipe.extras import require
 
 
 def compile_pipelines(
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit code 1 where a file is stale.")
+        bool, flag("--check", "Write nothing; exit code 1 where a file is stale.")
     ] = False,
     image: Annotated[
         str,
@@ -27,25 +28,21 @@ def compile_pipelines(
     ] = "",
     thin: Annotated[
         bool,
-        typer.Option(
-            "--thin", help="Components take the parameter code instead of carrying their code."
-        ),
+        flag("--thin", "Components take the parameter code instead of carrying their code."),
     ] = False,
     accelerator: Annotated[
         str,
-        typer.Option(
-            metavar="RESOURCE:N",
-            help="Steps of the local backend ask the cluster for it, such as nvidia.com/gpu:1.",
+        option(
+            "RESOURCE:N",
+            "Steps of the local backend ask the cluster for it, such as nvidia.com/gpu:1.",
         ),
     ] = "",
-    folder: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the YAML files lie.")
-    ] = Path("compiled"),
+    folder: Annotated[Path, option("FOLDER", "Where the YAML files lie.")] = Path("compiled"),
     template: Annotated[
         str,
-        typer.Option(
-            metavar="SOURCE",
-            help="Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with Google's "
+        option(
+            "SOURCE",
+            "Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with Google's "
             "template in it, from a file, a gs:// or an https:// URI. See run --pipeline.",
         ),
     ] = "",

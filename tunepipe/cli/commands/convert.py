@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
+from tunepipe.cli.options import argument, flag, option
 from tunepipe.cli.output import Output, plural
 from tunepipe.files import refuse_same
 
@@ -15,37 +14,20 @@ REFUSED_SHOWN = 10
 
 
 def convert(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="IN", help="JSONL, JSON, CSV, TSV, Excel (.xlsx) or Parquet."),
-    ],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="The JSONL file to write.")],
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to write, such as gemini.")],
+    source: Annotated[str, argument("IN", "JSONL, JSON, CSV, TSV, Excel (.xlsx) or Parquet.")],
+    target: Annotated[str, argument("OUT", "The JSONL file to write.")],
+    to: Annotated[str, option("FORMAT", "The format to write, such as gemini.")],
     format: options.Format = "auto",
-    input_column: Annotated[
-        str, typer.Option(metavar="NAME", help="The field or column with the inputs.")
-    ] = "",
-    output_column: Annotated[
-        str, typer.Option(metavar="NAME", help="The field or column with the outputs.")
-    ] = "",
+    input_column: Annotated[str, option("NAME", "The field or column with the inputs.")] = "",
+    output_column: Annotated[str, option("NAME", "The field or column with the outputs.")] = "",
     system_column: Annotated[
-        str, typer.Option(metavar="NAME", help="The field or column with system instructions.")
+        str, option("NAME", "The field or column with system instructions.")
     ] = "",
-    delimiter: Annotated[
-        str, typer.Option(metavar="CHAR", help="What separates a table's columns; or tab.")
-    ] = "",
-    encoding: Annotated[
-        str, typer.Option(metavar="NAME", help="The encoding of the text, such as cp932.")
-    ] = "",
-    skip_lines: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Lines before a table's header.")
-    ] = 0,
-    sheet: Annotated[
-        str, typer.Option(metavar="NAME", help="The sheet of a workbook. Default: the first.")
-    ] = "",
-    show_all: Annotated[
-        bool, typer.Option("--show-all", help="Show every row that was not written.")
-    ] = False,
+    delimiter: Annotated[str, option("CHAR", "What separates a table's columns; or tab.")] = "",
+    encoding: Annotated[str, option("NAME", "The encoding of the text, such as cp932.")] = "",
+    skip_lines: Annotated[int, option("N", "Lines before a table's header.", min=0)] = 0,
+    sheet: Annotated[str, option("NAME", "The sheet of a workbook. Default: the first.")] = "",
+    show_all: Annotated[bool, flag("--show-all", "Show every row that was not written.")] = False,
     json: options.Json = False,
 ) -> int:
     """Write a dataset in another format.

@@ -1,4 +1,4 @@
-"""The verb costs: what the runs of a project, or of a folder, have cost, and were estimated to."""
+"""`tunepipe costs`: what runs have cost, and what they were estimated to cost."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
+from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import install_command
@@ -137,24 +138,16 @@ _STYLES = {"ok": "green", "problem": "red bold", "unknown": "yellow"}
 
 def doctor(
     context: typer.Context,
-    dataset: Annotated[
-        str, typer.Option(metavar="DATASET", help="Read and validate these rows too.")
-    ] = "",
+    dataset: Annotated[str, option("DATASET", "Read and validate these rows too.")] = "",
     backend: options.Backend = "",
-    base_model: Annotated[str, typer.Option(metavar="NAME", help="The model to tune.")] = "",
+    base_model: Annotated[str, option("NAME", "The model to tune.")] = "",
     format: options.Format = "auto",
     region: options.Region = "",
     project: options.Project = "",
-    bucket: Annotated[
-        str, typer.Option(metavar="gs://BUCKET", help="Where a run keeps everything.")
-    ] = "",
+    bucket: Annotated[str, option("gs://BUCKET", "Where a run keeps everything.")] = "",
     accelerator: options.Accelerator = "",
-    service_account: Annotated[
-        str, typer.Option(metavar="EMAIL", help="The account that a run acts as.")
-    ] = "",
-    template: Annotated[
-        str, typer.Option(metavar="VERSION", help="The template's version, sha256:… or URI.")
-    ] = "",
+    service_account: Annotated[str, option("EMAIL", "The account that a run acts as.")] = "",
+    template: Annotated[str, option("VERSION", "The template's version, sha256:… or URI.")] = "",
     tables: options.Tables = "",
     json: options.Json = False,
 ) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
+from tunepipe.cli.options import argument, flag, option
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.extras import require
@@ -55,17 +56,13 @@ def endpoints(
     context: typer.Context,
     project: options.Project = "",
     region: options.Region = "",
-    bucket: Annotated[
-        str, typer.Option(metavar="gs://BUCKET", help="Where the runs keep who is champion.")
-    ] = "",
+    bucket: Annotated[str, option("gs://BUCKET", "Where the runs keep who is champion.")] = "",
     clean_up: Annotated[
-        bool, typer.Option("--clean-up", help="Delete those that are idle; their models stay.")
+        bool, flag("--clean-up", "Delete those that are idle; their models stay.")
     ] = False,
-    older_than_hours: Annotated[
-        float, typer.Option(metavar="H", min=0, help="Delete only what is older.")
-    ] = 0.0,
+    older_than_hours: Annotated[float, option("H", "Delete only what is older.", min=0)] = 0.0,
     tables: options.Tables = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
     """List endpoints of tuned models with age and cost; clean up.
@@ -76,13 +73,7 @@ def endpoints(
     one that a rollback would go to, and deletes nothing while a run is under way. The price of an
     hour of the template's endpoints is yours to give: [tables.prices.endpoints] usd_per_hour.
     """
-    for option, value, why in (
-        ("project", project, "the project that the endpoints are in"),
-        ("region", region, "the region that the endpoints are in"),
-        ("bucket", bucket, "the bucket of the runs, which says who is champion"),
-    ):
-        if not value:
-            raise UsageError("is needed", where=f"--{option}", fix=f"name {why}")
+    options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
     catalog = options.catalog(context, tables)
@@ -238,17 +229,13 @@ def _row(one: Use) -> tuple[str, ...]:
 
 def deploy(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="gs:// folder of a tuned model, merged.")
-    ],
+    model: Annotated[str, argument("FOLDER", "gs:// folder of a tuned model, merged.")],
     project: options.Project = "",
     region: options.Region = "",
     accelerator: options.Accelerator = "NVIDIA_L4:1",
-    name: Annotated[
-        str, typer.Option(metavar="TEXT", help="The name of model and endpoint for people.")
-    ] = "tunepipe",
+    name: Annotated[str, option("TEXT", "The name of model and endpoint for people.")] = "tunepipe",
     tables: options.Tables = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
     """Serve a tuned open model from an endpoint.
@@ -256,7 +243,7 @@ def deploy(
     Registers the model with a vLLM container and deploys it to a new endpoint on one machine, which
     costs by the hour until `undeploy` takes it away. Shows the machine and its price, and asks.
     """
-    _require_place(project, region)
+    options.require_values(project=project, region=region)
     require("vertex")
     from tunepipe.catalog.accelerators import find_machine
     from tunepipe.registry import serving
@@ -291,11 +278,9 @@ def deploy(
 
 def undeploy(
     context: typer.Context,
-    endpoint: Annotated[
-        str, typer.Argument(metavar="ENDPOINT", help="The endpoint that deploy has made.")
-    ],
+    endpoint: Annotated[str, argument("ENDPOINT", "The endpoint that deploy has made.")],
     tables: options.Tables = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
     """Take away an endpoint that deploy has made; its model stays."""
@@ -326,9 +311,3 @@ def undeploy(
 def _plain(name: str) -> str:
     """Return what is after the project, which Google writes by its number and users by its id."""
     return name.partition("/locations/")[2]
-
-
-def _require_place(project: str, region: str) -> None:
-    for option, value in (("project", project), ("region", region)):
-        if not value:
-            raise UsageError("is needed", where=f"--{option}", fix="name where it is to be served")

@@ -11,6 +11,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import STDIN, validated_files
+from tunepipe.cli.options import argument, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
@@ -100,11 +101,9 @@ def plan(
     context: typer.Context,
     dataset: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DATASET]...", help="Paths, URIs (gs, s3) or globs; else --rows."),
+        argument("[DATASET]...", "Paths, URIs (gs, s3) or globs; else --rows."),
     ] = None,
-    rows: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Training rows, in place of DATASET.")
-    ] = None,
+    rows: Annotated[int | None, option("N", "Training rows, in place of DATASET.", min=0)] = None,
     region: options.Region = "",
     model: options.Model = "",
     backend: options.Backend = "",
@@ -112,14 +111,10 @@ def plan(
     epochs: options.Epochs = None,
     train_steps: options.TrainSteps = None,
     max_cost_usd: options.MaxCostUsd = None,
-    tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Tokens of all rows, if counted.")
-    ] = None,
+    tokens: Annotated[int | None, option("N", "Tokens of all rows, if counted.", min=1)] = None,
     tokenizer: options.Tokenizer = "",
     project: options.Project = "",
-    hours: Annotated[
-        float | None, typer.Option(metavar="H", help="Hours it runs, in place of our estimate.")
-    ] = None,
+    hours: Annotated[float | None, option("H", "Hours it runs, in place of our estimate.")] = None,
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
     format: options.Format = "auto",
     tables: options.Tables = "",

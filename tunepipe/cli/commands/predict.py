@@ -3,159 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.commands.status import local_folder
 from tunepipe.cli.inputs import expanded, local_copy, written
+from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
+from tunepipe.cli.run_options import LOCAL
 from tunepipe.errors import UsageError
 from tunepipe.files import refuse_same
 from tunepipe.progress import printable
-
-if TYPE_CHECKING:
-    from tunepipe.backends.base import Predictor
-
-if TYPE_CHECKING:
-    from tunepipe.backends.base import Answer
-    from tunepipe.evaluation.ask import Outcome
-
-
-@dataclass(frozen=True)
-class Model:
-    """The model to ask.
-
-    Args:
-        name: A folder or hub id, or in the cloud a resource name or a run.
-        local: Whether it runs on this machine.
-        project: Needed for the id of a run in the cloud.
-        region: Needed for the id of a run in the cloud.
-        backend: The backend that serves it in the cloud; "" derives it from its run or its name.
-    """
-
-    name: str
-    local: bool
-    project: str = ""
-    region: str = ""
-    backend: str = ""
-
-
-def ask_texts(
-    model: Model,
-    texts: Sequence[str],
-    settings: Mapping[str, Any],
-    workers: int,
-    requests_per_minute: float,
-) -> list[Answer]:
-    """Ask some texts and return the answers in their order.
-
-    Args:
-        model: Whom to ask.
-        texts: The questions.
-        settings: What the backend's `predict` takes.
-        workers: Requests at a time, in the cloud.
-        requests_per_minute: The limit over all of them; 0 sets none.
-
-    Raises:
-        CloudError: The model is not there, or may not be asked.
-    """
-    from tunepipe.backends.base import Prompt
-    from tunepipe.catalog.backends import RequestPacing
-    from tunepipe.evaluation.ask import ask_all
-
-    prompts = [
-        Prompt(str(number), ({"role": "user", "content": text},))
-        for number, text in enumerate(texts)
-    ]
-    backend, name = _backend(model)
-    pace = RequestPacing(0 if model.local else workers, requests_per_minute)
-    answers = {one.id: one for one in ask_all(backend, name, prompts, settings, pace)}
-    return [answers[prompt.id] for prompt in prompts]
-
-
-def ask_rows(
-    model: Model,
-    rows: str,
-    target: str,
-    settings: Mapping[str, Any],
-    workers: int,
-    requests_per_minute: float,
-    work_dir: str,
-) -> Outcome:
-    """Ask every row of a dataset and write a predictions file.
-
-    Args:
-        model: Whom to ask.
-        rows: The dataset: a path or a gs:// URI.
-        target: The predictions file to write: likewise.
-        settings: What the backend's `predict` takes.
-        workers: Requests at a time, in the cloud.
-        requests_per_minute: The limit over all of them; 0 sets none.
-        work_dir: Where answers are kept as they come, so that none is asked for twice.
-
-    Returns:
-        How many rows were asked, and how many have no answer.
-
-    Raises:
-        DataError: A row cannot be read.
-        UsageError: The target is the dataset.
-        CloudError: The service refused.
-    """
-    from tunepipe import progress
-    from tunepipe.catalog.backends import RequestPacing
-    from tunepipe.evaluation.ask import predict_rows
-
-    refuse_same([target], expanded([rows]))
-    backend, name = _backend(model)
-    pace = RequestPacing(0 if model.local else workers, requests_per_minute)
-    with local_copy(rows) as path, written(target) as copy:
-        return predict_rows(
-            backend,
-            name,
-            path,
-            copy,
-            work_dir=work_dir,
-            settings=settings,
-            pace=pace,
-            progress=lambda event: progress.report(stage="predict", **event),
-        )
-
-
-def _backend(model: Model) -> tuple[Any, str]:
-    if model.local:
-        from tunepipe.backends.local import backend as local
-
-        return local, model.name
-    from tunepipe.runs.vertex import made_by
-
-    name, backend = made_by(model.name, project=model.project, region=model.region)
-    return _served_by(model.backend or backend or _backend_of(name)), name
-
-
-def _served_by(backend: str) -> Predictor:
-    from tunepipe.backends.base import load_predictor
-    from tunepipe.catalog.backends import BACKENDS
-
-    in_cloud = [name for name, each in BACKENDS.items() if each.in_cloud]
-    if backend in in_cloud:
-        return load_predictor(backend)
-    raise UsageError(
-        "nothing in the cloud is asked through this backend",
-        where=f"--backend {backend}",
-        fix=f"one of {', '.join(in_cloud)}",
-    )
-
-
-def _backend_of(name: str) -> str:
-    """Go by a resource's name: only Gemini answers in a multi-region or from everywhere."""
-    is_gemini = "/publishers/google/models/gemini-" in name
-    everywhere = any(f"/locations/{place}/" in name for place in ("us", "eu", "global"))
-    return "gemini" if is_gemini or everywhere else "large-model"
+from tunepipe.runs.listing import HERE, Places, exact_folder
 
 
 def predict(
@@ -164,29 +26,19 @@ def predict(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(metavar="NAME", help="A tuned model's resource name, a run, or a folder."),
+        option("NAME", "A run (id, prefix or latest), a folder, or a tuned model's resource name."),
     ] = "",
     backend: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Who serves it in the cloud; follows from a run's name."),
+        str, option("NAME", "Who serves it in the cloud; follows from a run's name.")
     ] = "",
     project: options.Project = "",
     region: options.Region = "",
-    input: Annotated[
-        str, typer.Option(metavar="FILE", help="A dataset whose every row is asked.")
-    ] = "",
-    output: Annotated[
-        str, typer.Option(metavar="FILE", help="Where the predictions of --input go.")
-    ] = "",
-    max_output_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="The longest answer, in tokens.")
-    ] = 256,
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Requests at a time, in the cloud.")
-    ] = 4,
+    input: Annotated[str, option("FILE", "A dataset whose every row is asked.")] = "",
+    output: Annotated[str, option("FILE", "Where the predictions of --input go.")] = "",
+    max_output_tokens: Annotated[int, option("N", "The longest answer, in tokens.", min=1)] = 256,
+    workers: Annotated[int, option("N", "Requests at a time, in the cloud.", min=1)] = 4,
     requests_per_minute: Annotated[
-        float,
-        typer.Option(metavar="N", min=0, help="Maximum number of requests a minute; 0 = no limit."),
+        float, option("N", "Maximum number of requests a minute; 0 = no limit.", min=0)
     ] = 0.0,
     runs: options.Runs = Path("runs"),
     json: options.Json = False,
@@ -196,34 +48,89 @@ def predict(
     Texts are answered on standard output, a row of --input in the file --output, which can then be
     scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
     """
+    from tunepipe import progress
+    from tunepipe.backends.base import Prompt, load_predictor
+    from tunepipe.catalog.backends import RequestPacing
+    from tunepipe.evaluation.ask import ask_all, predict_rows
+
     if not model or bool(texts) == bool(input) or bool(input) != bool(output):
         raise UsageError(
             "a model, and either texts or files, are needed",
             where="tunepipe predict",
             fix="--model NAME TEXT…, or --model NAME --input FILE --output FILE",
         )
-    from tunepipe.cli.commands.predict import Model, ask_rows, ask_texts
-
-    folder = local_folder(model, runs)
-    if folder and not (folder / "model").is_dir():
-        raise UsageError("the run has made no model", where=model, fix=f"tunepipe status {model}")
-    here = str(folder / "model") if folder else model if Path(model).is_dir() else ""
-    place = {"project": project, "region": region, "backend": backend}
-    asked = Model(here or model, local=bool(here), **place)
-    settings = {"max_output_tokens": max_output_tokens}
-    out = Output(json)
+    out, settings = Output(json), {"max_output_tokens": max_output_tokens}
     if input:
-        pace = (workers, requests_per_minute)
-        found = ask_rows(asked, input, output, settings, *pace, work_dir=str(runs / "work"))
-        out.result(asdict(found))
-        out.line(
-            f"{plural(found.rows, 'row')} asked, {found.unanswered:,} without an answer: {output}"
-        )
+        refuse_same([output], expanded([input]))
+    name, tuned_by = _find_model(model, Places(runs, project, region))
+    is_local = tuned_by == LOCAL
+    predictor = load_predictor(LOCAL if is_local else _cloud_backend(backend or tuned_by, name))
+    pace = RequestPacing(0 if is_local else workers, requests_per_minute)
+    # Ask every row of a dataset.
+    if input:
+        with local_copy(input) as rows, written(output) as target:
+            outcome = predict_rows(
+                predictor,
+                name,
+                rows,
+                target,
+                work_dir=str(runs / "work"),
+                settings=settings,
+                pace=pace,
+                progress=lambda event: progress.report(stage="predict", **event),
+            )
+        out.result(asdict(outcome))
+        counted = f"{plural(outcome.rows, 'row')} asked, {outcome.unanswered:,} without an answer"
+        out.line(f"{counted}: {output}")
+        out.line(f"next: tunepipe score {output}")
         return 0
-    answers = ask_texts(asked, texts or [], settings, workers, requests_per_minute)
+    # Ask the texts, and print the answers in their order.
+    prompts = [
+        Prompt(str(number), ({"role": "user", "content": text},))
+        for number, text in enumerate(texts or ())
+    ]
+    by_id = {one.id: one for one in ask_all(predictor, name, prompts, settings, pace)}
+    answers = [by_id[prompt.id] for prompt in prompts]
     out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
-    for one in answers:
-        if not json:
-            text = one.text if one.text is not None else f"(no answer: {one.error})"
-            print(printable(text) if sys.stdout.isatty() else text)
+    for one in answers if not json else ():
+        text = one.text if one.text is not None else f"(no answer: {one.error})"
+        print(printable(text) if sys.stdout.isatty() else text)
     return 0
+
+
+def _find_model(model: str, places: Places) -> tuple[str, str]:
+    """Find the model that --model means, and what tuned it; "" if neither run nor name shows it."""
+    if Path(model).is_dir() and not exact_folder(model, places.folder):
+        return model, LOCAL
+    if "/models/" in model or "/endpoints/" in model:
+        return model, ""
+    found = places.find(model)
+    if found.place == HERE:
+        folder = Path(found.name) / "model"
+        if not folder.is_dir():
+            raise UsageError(
+                "the run has made no model", where=model, fix=f"tunepipe status {model}"
+            )
+        return str(folder), LOCAL
+    from tunepipe.runs.vertex import made_by
+
+    return made_by(found.name)
+
+
+def _cloud_backend(backend: str, model: str) -> str:
+    """Return the backend that asks a model in the cloud, by the model's name if it is not known."""
+    from tunepipe.catalog.backends import BACKENDS
+
+    if not backend:
+        # Only Gemini answers in a multi-region, or from everywhere.
+        everywhere = any(f"/locations/{place}/" in model for place in ("us", "eu", "global"))
+        is_gemini = "/publishers/google/models/gemini-" in model or everywhere
+        return "gemini" if is_gemini else "large-model"
+    in_cloud = [name for name, each in BACKENDS.items() if each.in_cloud]
+    if backend not in in_cloud:
+        raise UsageError(
+            "no model in the cloud is asked through this backend",
+            where=f"--backend {backend}",
+            fix=f"one of {', '.join(in_cloud)}",
+        )
+    return backend

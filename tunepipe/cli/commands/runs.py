@@ -6,53 +6,42 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from tunepipe.cli import options
+from tunepipe.cli.options import option
 from tunepipe.cli.output import Output
 from tunepipe.progress import printable
 
 if TYPE_CHECKING:
-    from tunepipe.runs.listing import ListedRun, Places
+    from tunepipe.runs.listing import ListedRun
 
 
+@options.expand_options
 def list_runs(
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: options.KfpHost = "",
-    kfp: options.Kfp = None,
-    runs: options.Runs = Path("runs"),
-    limit: Annotated[
-        int, typer.Option(metavar="N", min=1, max=100, help="The newest N runs of all places.")
-    ] = 20,
+    where: options.RunPlaces,
+    limit: Annotated[int, option("N", "The newest N runs of all places.", min=1, max=100)] = 20,
     json: options.Json = False,
 ) -> int:
     """List the runs, the newest first.
 
     Those in the folder of --runs; with --project and --region also those on Vertex AI, and with
-    --kfp-host those on a KFP host. Where a verb takes a run, `latest` means the first of this list,
-    and an id may be shortened to any prefix that no other run has.
+    --kfp-host those on a KFP host. Where a command takes a run, `latest` means the first of this
+    list, and an id may be shortened to any prefix that no other run has.
     """
-    found, out = places(runs, project, region, kfp_host, kfp).runs(limit), Output(json)
+    found, out = where.places().runs(limit), Output(json)
     out.result({"runs": [run.as_json() for run in found]})
     if not found:
-        out.line(f"no run in {runs}; see tunepipe run --help")
+        out.line(f"no run in {where.runs}; see tunepipe run --help")
         return 0
     head = ("id", "where", "state", "started (UTC)", "backend", "verdict")
     out.table([head, *map(_row, found)], styles=("bold",))
     return 0
 
 
+@options.expand_options
 def logs(
     run: options.Run,
-    step: Annotated[
-        str, typer.Option(metavar="TEXT", help="Only the steps whose names contain this.")
-    ] = "",
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: options.KfpHost = "",
-    kfp: options.Kfp = None,
-    runs: options.Runs = Path("runs"),
+    where: options.RunPlaces,
+    step: Annotated[str, option("TEXT", "Only the steps whose names contain this.")] = "",
     json: options.Json = False,
 ) -> int:
     """Print what the steps of a run printed.
@@ -62,7 +51,7 @@ def logs(
     """
     from tunepipe.runs import listing
 
-    looked = places(runs, project, region, kfp_host, kfp)
+    looked = where.places()
     found, out = looked.find(run), Output(json)
     if found.place == listing.KFP and looked.host:
         from tunepipe.runs.kfp.runs import logs as read_logs
@@ -86,13 +75,6 @@ def logs(
         shown = "\n".join(map(printable, text.splitlines())) if sys.stdout.isatty() else text
         print(shown)
     return 0
-
-
-def places(runs: Path, project: str, region: str, kfp_host: str, kfp: list[str] | None) -> Places:
-    """Return the places where the options of a verb have it look for runs."""
-    from tunepipe.runs.listing import Places
-
-    return Places(runs, project, region, options.kfp_place(kfp_host, kfp))
 
 
 def _row(run: ListedRun) -> tuple[str, ...]:

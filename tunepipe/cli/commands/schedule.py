@@ -1,20 +1,21 @@
-"""The verbs of `tunepipe schedule`: apply, list, pause, resume, delete, run-now."""
+"""The commands of `tunepipe schedule`: apply, list, pause, resume, delete, run-now."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.commands.run import LOCAL, asked_run, run, show_run_plan
-from tunepipe.cli.help import Verb
+from tunepipe.cli.commands.run import show_run_plan
+from tunepipe.cli.help import Command
+from tunepipe.cli.options import argument, flag, option
 from tunepipe.cli.output import Output, agree
+from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.errors import UsageError
 from tunepipe.notifications.message import run_page
 
@@ -31,44 +32,29 @@ app = typer.Typer(
 )
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}\Z")
 _NEXT_RUNS = 3
+_GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-Host = Annotated[
-    str, typer.Option(metavar="URL", help="A host of Kubeflow Pipelines instead of Vertex AI.")
-]
+Name = Annotated[str, argument("NAME", "The schedule's name.")]
 
 
 def apply(
     context: typer.Context,
-    name: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="The schedule's name; applied again, it changes."),
-    ],
-    cron: Annotated[
-        str,
-        typer.Option(metavar="CRON", help='Five fields, such as "TZ=Asia/Tokyo 0 3 * * 1".'),
-    ],
-    zone: Annotated[
-        str, typer.Option(metavar="ZONE", help="The time zone, where --cron names none; else UTC.")
-    ] = "",
+    run_options: RunOptions,
+    name: Annotated[str, option("NAME", "The schedule's name; applied again, it changes.")],
+    cron: Annotated[str, option("CRON", 'Five fields, such as "TZ=Asia/Tokyo 0 3 * * 1".')],
+    zone: Annotated[str, option("ZONE", "The time zone, where --cron names none; else UTC.")] = "",
     min_new_rows: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Skip a run with fewer rows added or changed."),
+        int, option("N", "Skip a run with fewer rows added or changed.", min=0)
     ] = 0,
-    kfp_host: Annotated[
-        str, typer.Option(metavar="URL", help="Put the backend local's pipeline on this KFP host.")
-    ] = "",
+    kfp_host: options.KfpHost = "",
     kfp: options.Kfp = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+        bool, flag("--dry-run", "Show what would change, and change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the change.")] = False,
+    yes: options.Yes = False,
     json: options.Json = False,
-    **given: Any,
 ) -> int:
     """Create a schedule, or change it in place.
-
-    The other options are those of `run`.
 
     Shows first what would change, and what a run is estimated to cost. One run at a time, and a
     missed time is not caught up on. Over data that the last run has seen, a run does nothing. With
@@ -82,123 +68,90 @@ def apply(
             "must be of small letters, digits and -, a letter first, at most 48",
             where=f"--name {name}",
         )
-    when, asked, out = times.parse(cron, zone), asked_run(context, given), Output(json)
+    when, out = times.parse(cron, zone), Output(json)
+    described = run_options.resolve(options.tables(context, run_options.tables))
     if min_new_rows:
-        asked = replace(asked, parameters={**asked.parameters, "min_new_rows": min_new_rows})
+        described = replace(
+            described, parameters={**described.parameters, "min_new_rows": min_new_rows}
+        )
     if host := options.kfp_place(kfp_host, kfp):
-        return _apply_on_host(host, name, when, asked, dry_run=dry_run, yes=yes, out=out)
-    if asked.backend == LOCAL:
+        return _apply_on_host(host, name, when, described, dry_run=dry_run, yes=yes, out=out)
+    if described.backend == LOCAL:
         return _print_lines(context, name, when, out)
-    return _apply_there(name, when, asked, dry_run=dry_run, yes=yes, out=out)
+    return _apply_on_vertex(name, when, described, dry_run=dry_run, yes=yes, out=out)
 
 
-def list_schedules(
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: Host = "",
-    kfp: options.Kfp = None,
-    json: options.Json = False,
-) -> int:
+def list_schedules(where: options.CloudPlace, json: options.Json = False) -> int:
     """List the schedules of a project in a region, or of a KFP host."""
-    found, out = _listed(project, region, kfp_host, kfp), Output(json)
+    now, out = datetime.now(UTC), Output(json)
+    found: Sequence[Listed | OnHost]
+    if host := where.host():
+        from tunepipe.runs.kfp import schedules
+
+        found = schedules.listed(host, now)
+    else:
+        from tunepipe.runs import vertex_schedules
+
+        found = vertex_schedules.listed(*where.require_vertex(), now)
     out.result({"schedules": [one.as_json() for one in found]})
     if found:
-        head = ("name", "state", "next run", "times", "dataset")
-        out.table([head, *map(_row, found)], styles=("bold",))
+        rows = [(one.name, one.state, one.next_run, one.cron, one.dataset) for one in found]
+        out.table([("name", "state", "next run", "times", "dataset"), *rows], styles=("bold",))
     else:
-        out.line(f"no schedule in {kfp_host or region}")
+        out.line(f"no schedule in {where.kfp_host or where.region}")
     return 0
 
 
-def pause(
-    name: Name,
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: Host = "",
-    kfp: options.Kfp = None,
-    json: options.Json = False,
-) -> int:
+def pause(name: Name, where: options.CloudPlace, json: options.Json = False) -> int:
     """Let a schedule start no run until it is resumed."""
-    return _say(_changed("pause", name, project, region, kfp_host, kfp), "paused", Output(json))
+    return _change("pause", name, where, "paused", Output(json))
 
 
-def resume(
-    name: Name,
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: Host = "",
-    kfp: options.Kfp = None,
-    json: options.Json = False,
-) -> int:
+def resume(name: Name, where: options.CloudPlace, json: options.Json = False) -> int:
     """Let a paused schedule continue at its next time.
 
     Times that it missed are not caught up on.
     """
-    return _say(_changed("resume", name, project, region, kfp_host, kfp), "active", Output(json))
+    return _change("resume", name, where, "active", Output(json))
 
 
 def delete(
-    name: Name,
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: Host = "",
-    kfp: options.Kfp = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    json: options.Json = False,
+    name: Name, where: options.CloudPlace, yes: options.Yes = False, json: options.Json = False
 ) -> int:
     """Delete a schedule; its runs and their models stay."""
     out = Output(json)
     agree(f"Delete the schedule {name}?", yes, out)
-    return _say(_changed("delete", name, project, region, kfp_host, kfp), "deleted", out)
+    return _change("delete", name, where, "deleted", out)
 
 
 def run_now(
-    name: Name,
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: Host = "",
-    kfp: options.Kfp = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    json: options.Json = False,
+    name: Name, where: options.CloudPlace, yes: options.Yes = False, json: options.Json = False
 ) -> int:
     """Start one run of a schedule now.
 
     Refused while another run of it is going on.
     """
-    out = Output(json)
-    if host := options.kfp_place(kfp_host, kfp):
+    now, out = datetime.now(UTC), Output(json)
+    if host := where.host():
         from tunepipe.runs.kfp import schedules
 
         agree(f"Start a run of {name} now?", yes, out)
-        made = schedules.run_now(host, name, datetime.now(UTC))
-        out.result({"run": made, "page": host.page(made)})
-        out.line(f"{out.styled('run', 'bold')}   {made}")
-        return 0
-    from tunepipe.runs import vertex_schedules
+        run = schedules.run_now(host, name, now)
+        page = host.page(run)
+    else:
+        from tunepipe.runs import vertex_schedules
 
-    found = vertex_schedules.named(name, *_place(project, region))
-    agree(f"Start a run of {name} now?", yes, out)
-    made = vertex_schedules.run_now(found, datetime.now(UTC))
-    out.result({"run": made, "page": run_page(made)})
-    out.line(f"{out.styled('run', 'bold')}   {made}")
-    out.line(f"{out.styled('page', 'bold')}  {run_page(made)}")
+        found = vertex_schedules.named(name, *where.require_vertex())
+        agree(f"Start a run of {name} now?", yes, out)
+        run = vertex_schedules.run_now(found, now)
+        page = run_page(run)
+    out.result({"run": run, "page": page})
+    out.line(f"{out.styled('run', 'bold')}   {run}")
+    out.line(f"{out.styled('page', 'bold')}  {page}")
     return 0
 
 
-def _with_options_of_run() -> inspect.Signature:
-    """The signature of `apply`: its own options, then those of `run` that say what is run."""
-    own = inspect.signature(apply, eval_str=True).parameters
-    apart = {*own, "runs", "wait", "again"}
-    lent = [
-        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, one in inspect.signature(run, eval_str=True).parameters.items()
-        if name not in apart
-    ]
-    return inspect.Signature([*list(own.values())[:-1], *lent])
-
-
-apply.__signature__ = _with_options_of_run()  # type: ignore[attr-defined]
-for _verb, _function, _example in (
+for _name, _function, _example in (
     ("apply", apply, 'tunepipe schedule apply --name weekly --cron "0 3 * * 1" --dry-run'),
     ("list", list_schedules, "tunepipe schedule list --project my-project --region us-central1"),
     ("pause", pause, "tunepipe schedule pause weekly"),
@@ -206,37 +159,41 @@ for _verb, _function, _example in (
     ("delete", delete, "tunepipe schedule delete weekly"),
     ("run-now", run_now, "tunepipe schedule run-now weekly"),
 ):
-    app.command(_verb, cls=Verb, epilog=_example)(_function)
+    app.command(_name, cls=Command, epilog=_example)(options.expand_options(_function))
 
 
-def _apply_there(
-    name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
+def _apply_on_vertex(
+    name: str, when: Cron, described: VertexRun, *, dry_run: bool, yes: bool, out: Output
 ) -> int:
     from tunepipe.runs import vertex_request, vertex_schedules
     from tunepipe.runs.vertex import upload
 
-    request = vertex_request.prepare_recurring(asked, name)
+    request = vertex_request.prepare_recurring(described, name)
     after = vertex_schedules.wanted(name, when, request)
-    present = vertex_schedules.find(name, asked.project, asked.region)
+    present = vertex_schedules.find(name, described.project, described.region)
     changes = vertex_schedules.differences(present, after)
-    given = dict(asked.parameters)
-    plan = show_run_plan(given, asked.backend, asked.region, out, recurring=True)
-    verb = "update" if present else "create"
-    _show_changes(verb, changes, out)
+    plan = show_run_plan(described, described.region, out, recurring=True)
+    change = "update" if present else "create"
+    _show_changes(change, changes, out)
     if changes and not dry_run:
-        agree(f"{verb.capitalize()} the schedule {name}?", yes, out)
+        agree(f"{change.capitalize()} the schedule {name}?", yes, out)
         upload(request)
         present = (
             vertex_schedules.update(present, after) if present else vertex_schedules.create(after)
         )
-    done = f"{verb}d" if changes else "unchanged"
-    _show_applied(f"would {verb}" if changes and dry_run else done, present, when, out)
+    done = f"{change}d" if changes else "unchanged"
+    if changes and dry_run:
+        done = f"would {change}"
+    out.line(f"{done}: {present.name if present else 'nothing was sent'}")
+    if present and present.state.name == "PAUSED":
+        out.line("it is paused: tunepipe schedule resume", "yellow")
+    out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
     out.result(
         {
             "schedule": present.name if present else "",
             "name": name,
-            "action": f"would {verb}" if changes and dry_run else done,
-            "changes": [asdict(change) for change in changes],
+            "action": done,
+            "changes": [asdict(one) for one in changes],
             "next_runs": _next_runs(when),
             "plan": plan,
         }
@@ -245,13 +202,20 @@ def _apply_there(
 
 
 def _apply_on_host(
-    host: KfpHost, name: str, when: Cron, asked: VertexRun, *, dry_run: bool, yes: bool, out: Output
+    host: KfpHost,
+    name: str,
+    when: Cron,
+    described: VertexRun,
+    *,
+    dry_run: bool,
+    yes: bool,
+    out: Output,
 ) -> int:
     from tunepipe.runs.kfp import schedules
     from tunepipe.runs.kfp.request import prepare
 
-    asked = replace(asked, parameters={"series": name, **asked.parameters})
-    wanted = schedules.Recurring(name, when, prepare(asked, host.settings))
+    described = replace(described, parameters={"series": name, **described.parameters})
+    wanted = schedules.Recurring(name, when, prepare(described, host.settings))
     if not dry_run:
         agree(f"Apply the recurring run {name} on {host.url}?", yes, out)
     done, found = schedules.apply(host, wanted, dry_run=dry_run)
@@ -261,23 +225,16 @@ def _apply_on_host(
     return 0
 
 
-def _show_changes(verb: str, changes: Sequence[Change], out: Output) -> None:
+def _show_changes(action: str, changes: Sequence[Change], out: Output) -> None:
     if not changes:
-        out.line("nothing changes: the schedule is as wanted", "green")
+        out.line("nothing changes: the schedule is up to date", "green")
         return
-    out.line(f"to {verb}:", "bold")
+    out.line(f"to {action}:", "bold")
     signs = {"create": "+", "update": "~"}
     for change in changes:
         before = "" if change.before is None else f"{change.before} -> "
-        sign = "-" if change.after is None else signs[verb] if before else "+"
+        sign = "-" if change.after is None else signs[action] if before else "+"
         out.line(f"  {sign} {change.what}: {before}{'' if change.after is None else change.after}")
-
-
-def _show_applied(done: str, present: Any, when: Cron, out: Output) -> None:
-    out.line(f"{done}: {present.name if present else 'nothing was sent'}")
-    if present and present.state.name == "PAUSED":
-        out.line("it is paused: tunepipe schedule resume", "yellow")
-    out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
 
 
 def _next_runs(when: Cron) -> list[str]:
@@ -290,8 +247,15 @@ def _next_runs(when: Cron) -> list[str]:
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
     from tunepipe.runs import os_timers
 
-    own = {"name", "cron", "zone", "min_new_rows", "kfp_host", "kfp", "dry_run", "yes", "json"}
-    given = dict(_given(context, own))
+    # Only the options that were given, by whatever means: the others keep their defaults.
+    of_run = {each.name for each in fields(RunOptions)}
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in of_run
+        and (source := context.get_parameter_source(name))
+        and source.name in _GIVEN
+    }
     series = [f"series={name}"]
     if context.params["min_new_rows"]:
         series.append(f"min_new_rows={context.params['min_new_rows']}")
@@ -304,60 +268,18 @@ def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> 
     return 0
 
 
-def _given(context: typer.Context, apart: set[str]) -> Mapping[str, Any]:
-    """The options that were given, by whatever means, and not left to their defaults."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {
-        name: context.params[name]
-        for name, source in sources.items()
-        if name not in apart
-        and source
-        and source.name in ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
-    }
-
-
-def _listed(
-    project: str, region: str, kfp_host: str, kfp: list[str] | None
-) -> Sequence[Listed | OnHost]:
-    now = datetime.now(UTC)
-    if host := options.kfp_place(kfp_host, kfp):
+def _change(action: str, name: str, where: options.CloudPlace, state: str, out: Output) -> int:
+    """Pause, resume or delete a schedule, wherever it is, and print its new state."""
+    if host := where.host():
         from tunepipe.runs.kfp import schedules
 
-        return schedules.listed(host, now)
-    from tunepipe.runs import vertex_schedules
+        resource = str(getattr(schedules, action)(host, name))
+    else:
+        from tunepipe.runs import vertex_schedules
 
-    return vertex_schedules.listed(*_place(project, region), now)
-
-
-def _changed(
-    verb: str, name: str, project: str, region: str, kfp_host: str, kfp: list[str] | None
-) -> str:
-    """Pause, resume or delete a schedule, wherever it lies; gives its resource name."""
-    if host := options.kfp_place(kfp_host, kfp):
-        from tunepipe.runs.kfp import schedules
-
-        return str(getattr(schedules, verb)(host, name))
-    from tunepipe.runs import vertex_schedules
-
-    found = vertex_schedules.named(name, *_place(project, region))
-    getattr(vertex_schedules, verb)(found)
-    return str(found.name)
-
-
-def _place(project: str, region: str) -> tuple[str, str]:
-    for option, value in (("--project", project), ("--region", region)):
-        if not value:
-            raise UsageError(
-                f"{option} is required", where=option, fix="set it here or in tunepipe.toml"
-            )
-    return project, region
-
-
-def _row(one: Listed | OnHost) -> tuple[str, ...]:
-    return (one.name, one.state, one.next_run, one.cron, one.dataset)
-
-
-def _say(resource: str, state: str, out: Output) -> int:
+        found = vertex_schedules.named(name, *where.require_vertex())
+        getattr(vertex_schedules, action)(found)
+        resource = str(found.name)
     out.result({"schedule": resource, "state": state})
     out.line(f"{resource}: {state}")
     return 0

@@ -11,6 +11,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
+from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
@@ -26,55 +27,41 @@ BETTER, WORSE, NOT_WORSE = "better", "worse", "not-worse"
 def score(
     context: typer.Context,
     predictions: Annotated[str, typer.Argument(help="A predictions file: path, URI or - .")],
-    baseline: Annotated[
-        str, typer.Option(metavar="FILE", help="Another model's answers to the same rows.")
-    ] = "",
+    baseline: Annotated[str, option("FILE", "Another model's answers to the same rows.")] = "",
     task: options.Task = "auto",
     metric: options.Metric = "",
     normalize: options.Normalize = "strict",
     missing: options.Missing = "wrong",
     group_by: Annotated[
-        str,
-        typer.Option(metavar="FIELD", help="Rows that agree in this field are not independent."),
+        str, option("FIELD", "Rows that agree in this field are not independent.")
     ] = "",
     slice_by: options.SliceBy = None,
     margin: options.Margin = 0.0,
-    require: Annotated[
-        str,
-        typer.Option(metavar="VERDICT", help="Exit with 1 unless: better, or not-worse."),
-    ] = "",
+    require: Annotated[str, option("VERDICT", "Exit with 1 unless: better, or not-worse.")] = "",
     seed: options.Seed = 0,
-    report: Annotated[
-        str, typer.Option(metavar="FILE", help="Write a report: .html, .md or .json.")
-    ] = "",
+    report: Annotated[str, option("FILE", "Write a report: .html, .md or .json.")] = "",
     judge: Annotated[
-        str,
-        typer.Option(metavar="MODEL", help="A Gemini that compares the answers in both orders."),
+        str, option("MODEL", "A Gemini that compares the answers in both orders.")
     ] = "",
     judge_prompt: Annotated[
-        str, typer.Option(metavar="FILE", help="The judge's prompt, in place of the built-in one.")
+        str, option("FILE", "The judge's prompt, in place of the built-in one.")
     ] = "",
     judge_humans: Annotated[
         str,
-        typer.Option(
-            metavar="FILE",
-            help='What people prefer: lines of {"id", "preference": "tuned", "base" or "tie"}.',
+        option(
+            "FILE", 'What people prefer: lines of {"id", "preference": "tuned", "base" or "tie"}.'
         ),
     ] = "",
     judge_decides: Annotated[
         bool,
-        typer.Option(
-            "--judge-decides", help="The judge's verdict counts; it must agree with people."
-        ),
+        flag("--judge-decides", "The judge's verdict counts; it must agree with people."),
     ] = False,
     project: options.Project = "",
-    region: Annotated[
-        str, typer.Option(metavar="NAME", help="Where the judge may read the texts.")
-    ] = "",
+    region: Annotated[str, option("NAME", "Where the judge may read the texts.")] = "",
     max_cost_usd: options.MaxCostUsd = None,
     tables: options.Tables = "",
     runs: options.Runs = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
     """Score predictions, and compare two models.

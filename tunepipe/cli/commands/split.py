@@ -8,6 +8,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copies, written
+from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, name_options, plural
 from tunepipe.files import refuse_same
 
@@ -18,17 +19,15 @@ if TYPE_CHECKING:
 def split(
     context: typer.Context,
     dataset: Annotated[list[str], typer.Argument(help="Paths, URIs (gs, s3) or globs, or - .")],
-    train: Annotated[str, typer.Option(metavar="FILE", help="Where the training rows go.")],
-    eval: Annotated[str, typer.Option(metavar="FILE", help="Where the held-out rows go.")],
+    train: Annotated[str, option("FILE", "Where the training rows go.")],
+    eval: Annotated[str, option("FILE", "Where the held-out rows go.")],
     eval_fraction: options.EvalFraction = 0.1,
     eval_min: options.EvalMin = 10,
     eval_max: options.EvalMax = 0,
     seed: options.Seed = 0,
     group_by: options.GroupBy = "",
     stratify_by: options.StratifyBy = "",
-    by_time: Annotated[
-        str, typer.Option(metavar="FIELD", help="Hold out the latest rows by this field.")
-    ] = "",
+    by_time: Annotated[str, option("FIELD", "Hold out the latest rows by this field.")] = "",
     format: options.Format = "auto",
     model: options.Model = "",
     json: options.Json = False,

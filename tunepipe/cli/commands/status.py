@@ -10,27 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.commands.runs import places
 from tunepipe.cli.commands.score import BETTER, WORSE
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.extras import require
 from tunepipe.notifications.message import browsable
-from tunepipe.runs.listing import HERE, KFP, LATEST, Places, exact_folder
+from tunepipe.runs.listing import HERE, KFP
 
 if TYPE_CHECKING:
     from tunepipe.runs.local import LocalRun
     from tunepipe.runs.status import RunStatus
 
 
+@options.expand_options
 def status(
     run: options.Run,
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: options.KfpHost = "",
-    kfp: options.Kfp = None,
-    runs: options.Runs = Path("runs"),
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    where: options.RunPlaces,
+    wait: options.Wait = False,
     json: options.Json = False,
 ) -> int:
     """Show how far a run is.
@@ -39,7 +35,7 @@ def status(
     with --project and --region, one on a KFP host with --kfp-host. Exit code 1 where one on this
     machine has failed, or the tuned model is worse; 4 where one in the cloud has failed.
     """
-    out, looked = Output(json), places(runs, project, region, kfp_host, kfp)
+    out, looked = Output(json), where.places()
     chosen = looked.find(run)
     if chosen.place == HERE:
         from tunepipe.runs.local import read
@@ -47,7 +43,7 @@ def status(
         done = read(Path(chosen.name))
         out.result(asdict(done))
         out.line(f"{done.id}: {done.state}", "bold")
-        _show_local(done, out)
+        show_local_run(done, out)
         return int(done.state == "failed" or done.verdict == WORSE)
     from tunepipe.runs.progress_display import view
 
@@ -59,23 +55,20 @@ def status(
         found = kfp_runs.status(host, chosen.name)
         if wait and not found.over:
             found = follow(lambda: kfp_runs.status(host, chosen.name), view())
-        return _ended(found, out)
+        return show_status(found, out)
     require("vertex")
     from tunepipe.runs import vertex
 
     found = vertex.status(chosen.name)
-    return _ended(vertex.follow(found.name, view()) if wait else found, out)
+    return show_status(vertex.follow(found.name, view()) if wait else found, out)
 
 
+@options.expand_options
 def cancel(
     run: options.Run,
-    project: options.Project = "",
-    region: options.Region = "",
-    kfp_host: options.KfpHost = "",
-    kfp: options.Kfp = None,
-    runs: options.Runs = Path("runs"),
+    where: options.RunPlaces,
     shared: Annotated[
-        bool, typer.Option("--shared", help="Also cancel a tuning job that other runs wait for.")
+        bool, options.flag("--shared", "Also cancel a tuning job that other runs wait for.")
     ] = False,
     wait_seconds: Annotated[
         float, typer.Option(help="How long to wait until everything has ended.", min=0)
@@ -87,7 +80,7 @@ def cancel(
     Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is
     given. A local run ends with Ctrl-C where it was started.
     """
-    out, looked = Output(json), places(runs, project, region, kfp_host, kfp)
+    out, looked = Output(json), where.places()
     chosen = looked.find(run)
     if chosen.place == HERE:
         raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
@@ -107,9 +100,9 @@ def cancel(
         wait_seconds=wait_seconds,
         show=lambda line: out.line(f"waiting: {line}", "dim"),
     )
-    out.result({"run": found.run.name, "state": found.run.state, "jobs": found.jobs,
-                "left": found.left})  # fmt: skip
-    out.line(f"{found.run.name}: {found.run.state}", "bold")
+    ended = found.run
+    out.result({"run": ended.name, "state": ended.state, "jobs": found.jobs, "left": found.left})
+    out.line(f"{ended.name}: {ended.state}", "bold")
     for name, state in found.jobs.items():
         others = found.left.get(name, [])
         why = f"; {', '.join(others)} wait for it (--shared ends it for all)" if others else ""
@@ -117,16 +110,8 @@ def cancel(
     return 0
 
 
-def local_folder(run: str, runs: Path) -> Path | None:
-    """Find the folder of a run on this machine, by its own path, its id, a prefix, or latest."""
-    if folder := exact_folder(run, runs):
-        return folder
-    if run != LATEST and not any(path.name.startswith(run) for path in runs.glob("*")):
-        return None
-    return Path(Places(runs).find(run).name)
-
-
-def _show_local(done: LocalRun, out: Output) -> None:
+def show_local_run(done: LocalRun, out: Output) -> None:
+    """Show to people what a run on this machine has come to, and what to do next."""
     _show_verdict(done.verdict, done.reason, done.results, out)
     if "model" in done.results:
         out.line(f"next: tunepipe predict --model {done.id} TEXT")
@@ -134,7 +119,8 @@ def _show_local(done: LocalRun, out: Output) -> None:
         out.line(f"next: see {Path(done.folder) / 'log.txt'}, then run the same command again")
 
 
-def _ended(found: RunStatus, out: Output) -> int:
+def show_status(found: RunStatus, out: Output) -> int:
+    """Print the status of a run in the cloud, and return the exit code that it means."""
     from tunepipe.runs.vertex import reason_of
 
     reason = reason_of(found)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tunepipe.cli import config, options
+from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.files import replacing
@@ -22,23 +23,18 @@ _FETCH_SECONDS = 30.0
 def tables(
     context: typer.Context,
     check: Annotated[
-        bool, typer.Option("--check", help="List what is old; exit code 1 if anything is.")
+        bool, flag("--check", "List what is old; exit code 1 if anything is.")
     ] = False,
-    days: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Age in days from which a fact is old.")
-    ] = 90,
+    days: Annotated[int, option("N", "Age in days from which a fact is old.", min=1)] = 90,
     update: Annotated[
         str,
-        typer.Option(
-            metavar="FILE-OR-URL",
-            help=f"Take newer tables (TOML): a file, gs:// or https://; kept in {config.UPDATES}.",
+        option(
+            "FILE-OR-URL",
+            f"Take newer tables (TOML): a file, gs:// or https://; kept in {config.UPDATES}.",
         ),
     ] = "",
     sha256: Annotated[
-        str,
-        typer.Option(
-            metavar="HEX", help="The hash that the tables must have; required with https://."
-        ),
+        str, option("HEX", "The hash that the tables must have; required with https://.")
     ] = "",
     json: options.Json = False,
 ) -> int:

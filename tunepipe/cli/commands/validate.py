@@ -9,6 +9,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import STDIN, expanded, validated_files, written
+from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same
@@ -114,46 +115,33 @@ def validate(
     format: options.Format = "auto",
     model: Annotated[
         str,
-        typer.Option(
-            metavar="NAME", help="Model whose limits apply. Default: the first model of the format."
-        ),
+        option("NAME", "Model whose limits apply. Default: the first model of the format."),
     ] = "",
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Report rows that also appear in this file; repeatable."),
+        option("FILE", "Report rows that also appear in this file; repeatable."),
     ] = None,
     max_problems: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, help="Maximum number of problems listed (all are counted)."
-        ),
+        int, option("N", "Maximum number of problems listed (all are counted).", min=0)
     ] = 1000,
-    show_all: Annotated[
-        bool, typer.Option("--show-all", help="List and show every problem.")
-    ] = False,
+    show_all: Annotated[bool, flag("--show-all", "List and show every problem.")] = False,
     check_files: Annotated[
-        bool, typer.Option("--check-files", help="Look up the gs:// files that rows point to.")
+        bool, flag("--check-files", "Look up the gs:// files that rows point to.")
     ] = False,
     near_duplicates: Annotated[
-        bool, typer.Option("--near-duplicates", help="Look for near-duplicate rows.")
+        bool, flag("--near-duplicates", "Look for near-duplicate rows.")
     ] = False,
-    pii: Annotated[bool, typer.Option("--pii", help="Look for personal data.")] = False,
+    pii: Annotated[bool, flag("--pii", "Look for personal data.")] = False,
     workers: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, help="Number of worker processes; 0 = choose by dataset size."
-        ),
+        int, option("N", "Number of worker processes; 0 = choose by dataset size.", min=0)
     ] = 0,
     report: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Write a report: .html, .sarif or .json; repeatable."),
+        option("FILE", "Write a report: .html, .sarif or .json; repeatable."),
     ] = None,
-    fix: Annotated[
-        str,
-        typer.Option(metavar="FILE", help="Write a corrected copy, and FILE's .rejects.jsonl."),
-    ] = "",
+    fix: Annotated[str, option("FILE", "Write a corrected copy, and FILE's .rejects.jsonl.")] = "",
     control_characters: Annotated[
-        bool, typer.Option("--control-characters", help="With --fix, remove control characters.")
+        bool, flag("--control-characters", "With --fix, remove control characters.")
     ] = False,
     tables: options.Tables = "",
     json: options.Json = False,

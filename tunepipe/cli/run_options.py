@@ -1,0 +1,249 @@
+"""What a run does and where: the options that `run`, `schedule apply` and `tunepipe.run` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tunepipe.cli import options
+from tunepipe.errors import UsageError
+from tunepipe.extras import require
+
+if TYPE_CHECKING:
+    from tunepipe.runs.vertex_request import VertexRun
+
+LOCAL = "local"
+# Options that go to the pipeline, and to the job around it, as they are.
+_PARAMETERS = (
+    *("format", "eval_fraction", "eval_min", "eval_max", "group_by", "stratify_by"),
+    *("learning_rate_multiplier", "seed", "task", "metric", "margin", "answers", "notify"),
+)
+_SURROUNDINGS = (
+    *("project", "region", "bucket", "service_account", "network", "encryption_key"),
+    *("image", "code", "wheelhouse", "persistent_resource"),
+)
+_JSON_PARAMETERS = ("tables", "options", "scoring")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of a run; a program gives `label`, `param` and `option` as mappings."""
+
+    dataset: Annotated[str, options.option("DATASET", "A path, a gs:// or s3:// URI, or a glob.")]
+    backend: options.Backend = ""
+    region: options.Region = ""
+    project: options.Project = ""
+    bucket: Annotated[
+        str, options.option("gs://BUCKET", "Where everything is kept, in the region.")
+    ] = ""
+    base_model: Annotated[
+        str, options.option("NAME", "The model to tune; for local a folder or a hub id.")
+    ] = ""
+    accelerator: options.Accelerator = ""
+    format: options.Format = "auto"
+    epochs: options.Epochs = None
+    train_steps: options.TrainSteps = None
+    learning_rate_multiplier: options.LearningRateMultiplier = 1.0
+    eval_fraction: options.EvalFraction = 0.1
+    eval_min: options.EvalMin = 10
+    eval_max: options.EvalMax = 0
+    group_by: options.GroupBy = ""
+    stratify_by: options.StratifyBy = ""
+    task: options.Task = "auto"
+    metric: options.Metric = ""
+    normalize: options.Normalize = "strict"
+    missing: options.Missing = "wrong"
+    slice_by: options.SliceBy = None
+    margin: options.Margin = 0.0
+    answers: Annotated[
+        int, options.option("K", "Answers to ask for to each held-out row.", min=1)
+    ] = 1
+    max_latency_ms: Annotated[
+        float | None,
+        options.option("MS", "Promote only if 95 % of the answers take at most this."),
+    ] = None
+    max_cost_per_answer: Annotated[
+        float | None,
+        options.option("USD", "Promote only if an answer costs at most this, on average."),
+    ] = None
+    seed: options.Seed = 0
+    max_cost_usd: options.MaxCostUsd = None
+    max_hours: Annotated[
+        float | None,
+        options.option("H", "Cancel a tuning job that has not ended within H hours."),
+    ] = None
+    tokenizer: options.Tokenizer = ""
+    tables: options.Tables = ""
+    service_account: Annotated[
+        str, options.option("EMAIL", "The account that the run acts as.")
+    ] = ""
+    network: Annotated[
+        str, options.option("NAME", "The VPC network that the run is peered with.")
+    ] = ""
+    encryption_key: Annotated[str, options.option("NAME", "The customer-managed key (CMEK).")] = ""
+    label: Annotated[list[str] | None, options.option("K=V", "A label of the run; repeatable.")] = (
+        None
+    )
+    param: Annotated[
+        list[str] | None,
+        options.option("K=V", "Any other parameter of the pipeline; repeatable."),
+    ] = None
+    option: Annotated[
+        list[str] | None,
+        options.option("K=V", "Backend-specific option, e.g. lora_rank=16; repeatable."),
+    ] = None
+    select_checkpoint: Annotated[
+        bool,
+        options.flag(
+            "--select-checkpoint",
+            "Ask each checkpoint rows set apart for it, and evaluate the best (Gemini).",
+        ),
+    ] = False
+    notify: Annotated[
+        str,
+        options.option(
+            "PLACE",
+            "Tell a webhook how the run ends; PLACE keeps its address, which is a secret: "
+            "projects/P/secrets/NAME, gs://, or a file where the run is here.",
+        ),
+    ] = ""
+    email: Annotated[
+        list[str] | None,
+        options.option("ADDRESS", "Vertex AI mails how the run ends; repeatable."),
+    ] = None
+    pipeline: Annotated[
+        str, options.option("FILE", "Run this compiled pipeline; see compile --template.")
+    ] = ""
+    image: Annotated[
+        str,
+        options.option(
+            "IMAGE",
+            "Image with the package, by digest: the steps run on it and install nothing.",
+        ),
+    ] = ""
+    code: Annotated[
+        str,
+        options.option(
+            "CODE",
+            "Where the steps install the package from: a wheel's URL with #sha256=…, or "
+            "'tunepipe==X --index-url=URL'. Default: a wheel in the bucket.",
+        ),
+    ] = ""
+    wheelhouse: Annotated[
+        str,
+        options.option(
+            "FOLDER",
+            "Upload the wheels of all that the steps need, so that no step asks an index; "
+            "what the folder lacks is downloaded into it.",
+        ),
+    ] = ""
+    persistent_resource: Annotated[
+        str,
+        options.option(
+            "ID", "Persistent resource of Vertex AI that the steps run on: they start in seconds."
+        ),
+    ] = ""
+
+    def resolve(self, tables: Mapping[str, Any]) -> VertexRun:
+        """Check the options, and return the run that they describe.
+
+        Args:
+            tables: The user's tables.
+
+        Returns:
+            The run; where its backend is `local`, its backend and parameters alone matter.
+
+        Raises:
+            UsageError: An option out of range, or not of the form K=V; a setting that a step
+                after the tuning would refuse.
+        """
+        from tunepipe.catalog.catalog import load_catalog
+        from tunepipe.cli.token_counts import calibrated
+        from tunepipe.evaluation.settings import check_settings
+
+        model = load_catalog(tables).find_model(self.base_model, self.backend)
+        is_local = model.backend == LOCAL
+        require(*(("kfp", "local", "score") if is_local else ("vertex",)))
+        from tunepipe.runs.vertex_request import VertexRun
+
+        if self.email and is_local:
+            raise UsageError(
+                "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
+            )
+        backend_options = self._backend_options(is_local)
+        tables = calibrated(
+            tables,
+            self.tokenizer,
+            [self.dataset],
+            model=model,
+            format=self.format,
+            project=self.project,
+            region=self.region,
+            options=backend_options,
+        )
+        parameters = {
+            "dataset_uri": self.dataset,
+            **{name: getattr(self, name) for name in _PARAMETERS},
+            "base_model": model.name,
+            "epochs": options.positive(self.epochs, "--epochs"),
+            "train_steps": self.train_steps or 0,
+            "max_cost_usd": options.positive(self.max_cost_usd, "--max-cost-usd"),
+            "tables": tables,
+            "options": backend_options,
+            "scoring": self._scoring(),
+            **self._other_parameters(),
+        }
+        for name in _JSON_PARAMETERS:
+            if not isinstance(parameters[name], Mapping):
+                raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
+        check_settings(parameters, model.backend, load_catalog(parameters["tables"]))
+        return VertexRun(
+            backend=model.backend,
+            parameters=parameters,
+            labels={name: str(value) for name, value in self._labels().items()},
+            pipeline=self.pipeline,
+            emails=tuple(self.email or ()),
+            accelerator=self.accelerator if is_local else "",
+            **{name: getattr(self, name) for name in _SURROUNDINGS},
+        )
+
+    def _backend_options(self, is_local: bool) -> dict[str, Any]:
+        """Return --option, and the options of their own that are sent with them."""
+        values = options.pairs(self.option, "--option")
+        if self.accelerator and not is_local:
+            values = {"accelerator": self.accelerator, **values}
+        if self.select_checkpoint:
+            values["select_checkpoint"] = True
+        if self.max_hours:
+            values["max_hours"] = options.positive(self.max_hours, "--max-hours")
+        return values
+
+    def _other_parameters(self) -> dict[str, Any]:
+        parameters = options.pairs(self.param, "--param")
+        for name in ("project", "region"):  # the plan and the request follow the option
+            if name in parameters:
+                raise UsageError(f"use --{name} instead", where=f"--param {name}", fix=f"--{name}")
+        return parameters
+
+    def _labels(self) -> Mapping[str, str]:
+        if isinstance(self.label, Mapping):
+            return self.label
+        return dict(options.pair(text, "--label") for text in self.label or ())
+
+    def _scoring(self) -> dict[str, Any]:
+        """Return the settings of the comparison that differ from the defaults."""
+        from tunepipe.evaluation.custom_metrics import load
+
+        custom = load(self.metric)
+        settings = {
+            "normalize": "" if self.normalize == "strict" else self.normalize,
+            "missing": "" if self.missing == "wrong" else self.missing,
+            "slice_by": self.slice_by or [],
+            "metric_code": custom.code if custom else "",
+            "max_latency_ms": options.positive(self.max_latency_ms, "--max-latency-ms"),
+            "max_cost_per_answer": options.positive(
+                self.max_cost_per_answer, "--max-cost-per-answer"
+            ),
+        }
+        return {name: value for name, value in settings.items() if value}
