@@ -39,6 +39,7 @@ BACKENDS = {
     "gemini": ("managed.gemini", "gemini-3.5-flash", "TuningJob"),
     "open-model": ("managed.open_model", "qwen/qwen3@qwen3-4b", "TuningJob"),
     "large-model": ("palm.tuning", "text-bison@001", "PipelineJob"),
+    "custom": ("custom.tuning", "Qwen/Qwen3-0.6B", "CustomJob"),
 }
 _OPTIONS = {
     "poll_seconds": 0.2,
@@ -133,7 +134,7 @@ def _steps(
 ) -> list[_Step]:
     tuner, model, kind = BACKENDS[backend]
     options: dict[str, Any] = dict(_OPTIONS)
-    if kind == "TuningJob":
+    if kind != "PipelineJob":  # Google numbers the job, so a claim says who creates it
         options["settle_seconds"] = _SETTLE_SECONDS * scale
         options["lease_seconds"] = _LEASE_SECONDS * scale
     else:
@@ -142,6 +143,8 @@ def _steps(
     if backend == "open-model":
         rows = [{"prompt": row["input_text"], "completion": row["output_text"]} for row in rows]
         options |= {"output_uri": f"gs://{BUCKET}/tuned-{number}"}
+    if backend == "custom":
+        options |= {"code": random_.choice(("", "image"))}
     request = TuningRequest(
         base_model=model,
         train_uri=put(cloud, f"train-{number}.jsonl", rows),
@@ -231,6 +234,9 @@ def _count(cloud: StandIn, steps: list[_Step], chosen: Sequence[str], result: Re
     for name in cloud.ask("states"):
         keys[re.sub(r".*/tune-|-\d+\Z", "", name)] += 1
         result.paid["large-model"] += 1
+    for job in cloud.ask("custom_jobs").values():
+        keys[job["labels"]["tunepipe_key"]] += 1
+        result.paid["custom"] += 1
     if len(keys) != len(chosen):
         result.problems.append(f"{len(chosen)} logical runs have {len(keys)} jobs' keys")
     result.problems += [f"key {key}: {count} jobs" for key, count in keys.items() if count != 1]

@@ -19,9 +19,11 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         __name__,
+        "google.cloud.aiplatform_v1.services.job_service",
         "google.cloud.aiplatform_v1.services.pipeline_service",
         "google.cloud.storage",
         "google.genai",
+        "tunepipe.backends.custom.tuning",
         "tunepipe.backends.managed.gemini",
         "tunepipe.backends.palm.tuning",
     ]

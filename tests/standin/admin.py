@@ -83,7 +83,7 @@ class Admin:
         return {}
 
     def post_hold(self, given: dict[str, Any]) -> Any:
-        for service in (self.jobs, self.tunings):
+        for service in (self.jobs, self.custom_jobs, self.tunings):
             (service.hold.set if given["on"] else service.hold.clear)()
         return {}
 
@@ -92,7 +92,8 @@ class Admin:
         (self.jobs.install.set if given["on"] else self.jobs.install.clear)()
 
     def post_instant(self, given: dict[str, Any]) -> Any:
-        (self.jobs.instant.set if given["on"] else self.jobs.instant.clear)()
+        for service in (self.jobs, self.custom_jobs):
+            (service.instant.set if given["on"] else service.instant.clear)()
         return {}
 
     def post_facts(self, given: dict[str, Any]) -> Any:
