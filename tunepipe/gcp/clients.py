@@ -8,7 +8,7 @@ the environment, as everywhere with Google.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -21,84 +21,33 @@ from tunepipe.gcp.credentials import is_rejected, no_token
 CALL_SECONDS = 20.0
 
 
-@cache
-def pipelines(region: str) -> Any:
-    """Make the client of pipelineJobs in a region."""
-    from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+def _service(name: str, version: str = "v1") -> Callable[[str], Any]:
+    """Return a function that makes the client of a service, one for each region."""
 
-    return PipelineServiceClient(client_options=_at(region))
+    @cache
+    def client(region: str) -> Any:
+        from google.api_core.client_options import ClientOptions
 
+        if version == "v1":
+            from google.cloud import aiplatform_v1 as services
+        else:
+            from google.cloud import aiplatform_v1beta1 as services
+        options = ClientOptions(api_endpoint=host(region))
+        return getattr(services, f"{name}ServiceClient")(client_options=options)
 
-@cache
-def beta_pipelines(region: str) -> Any:
-    """Make the client of pipelineJobs with the fields that v1 lacks, such as default_runtime."""
-    from google.cloud.aiplatform_v1beta1.services.pipeline_service import PipelineServiceClient
-
-    return PipelineServiceClient(client_options=_at(region))
-
-
-@cache
-def jobs(region: str) -> Any:
-    """Make the client of custom jobs."""
-    from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
-
-    return JobServiceClient(client_options=_at(region))
+    return client
 
 
-@cache
-def schedules(region: str) -> Any:
-    """Make the client of schedules."""
-    from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
-
-    return ScheduleServiceClient(client_options=_at(region))
-
-
-@cache
-def predictions(region: str) -> Any:
-    """Make the client that asks models."""
-    from google.cloud.aiplatform_v1.services.prediction_service import PredictionServiceClient
-
-    return PredictionServiceClient(client_options=_at(region))
-
-
-@cache
-def datasets(region: str) -> Any:
-    """Make the client of managed datasets."""
-    from google.cloud.aiplatform_v1.services.dataset_service import DatasetServiceClient
-
-    return DatasetServiceClient(client_options=_at(region))
-
-
-@cache
-def endpoints(region: str) -> Any:
-    """Make the client of endpoints."""
-    from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
-
-    return EndpointServiceClient(client_options=_at(region))
-
-
-@cache
-def metadata(region: str) -> Any:
-    """Make the client of experiments."""
-    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
-
-    return MetadataServiceClient(client_options=_at(region))
-
-
-@cache
-def tensorboards(region: str) -> Any:
-    """Make the client of TensorBoards."""
-    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
-
-    return TensorboardServiceClient(client_options=_at(region))
-
-
-@cache
-def models(region: str) -> Any:
-    """Make the client of the model registry."""
-    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
-
-    return ModelServiceClient(client_options=_at(region))
+pipelines = _service("Pipeline")
+beta_pipelines = _service("Pipeline", "v1beta1")  # fields that v1 lacks, such as default_runtime
+jobs = _service("Job")  # custom jobs
+schedules = _service("Schedule")
+predictions = _service("Prediction")
+datasets = _service("Dataset")  # managed ones
+endpoints = _service("Endpoint")
+metadata = _service("Metadata")  # experiments
+tensorboards = _service("Tensorboard")
+models = _service("Model")  # the registry
 
 
 def endpoint_exists(endpoint: str) -> bool:
@@ -114,6 +63,12 @@ def endpoint_exists(endpoint: str) -> bool:
     except api.NotFound:
         return False
     return True
+
+
+def state_of(resource: Any) -> str:
+    """Return the state of a job or a task as a word: RUNNING; STATE_42 for one that is unknown."""
+    name = getattr(resource.state, "name", "") or f"STATE_{int(resource.state)}"
+    return re.sub(r"^[A-Z]+_STATE_", "", str(name))
 
 
 def parent(project: str, region: str) -> str:
@@ -164,9 +119,3 @@ def explained(where: str) -> Iterator[None]:
         raise CloudError(words, where=where, fix=fix) from error
     except auth.GoogleAuthError as error:
         raise no_token(error, where) from error
-
-
-def _at(region: str) -> Any:
-    from google.api_core.client_options import ClientOptions
-
-    return ClientOptions(api_endpoint=host(region))

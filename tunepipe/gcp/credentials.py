@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 
 from tunepipe.errors import CloudError
+from tunepipe.gcp.advice import advice
 
 _LOGIN = "run: gcloud auth application-default login"
-# What the token endpoint says -> what to do.
-_REMEDIES = {
-    r"reasonable timeframe|iat and exp|Token used too early": "set this machine's clock: the token"
-    " endpoint rejects times that are off by more than a few minutes",
-    r"account.*(disabled|deleted|not found)|disabled_client": "enable the account, or use another:"
-    " gcloud iam service-accounts enable EMAIL",
-    r"reauth|rapt": _LOGIN,
-}
 _REJECTED = re.compile(r"invalid_grant|invalid_client|disabled_client|deleted_client|invalid_rapt")
 
 
@@ -42,18 +35,14 @@ def no_token(error: Exception, where: str) -> CloudError:
     if isinstance(error, DefaultCredentialsError):
         return CloudError("no usable Google credentials", where=where, fix=_LOGIN)
     words = _words(error)
-    for pattern, fix in _REMEDIES.items():
-        if re.search(pattern, words, re.IGNORECASE):
-            return CloudError(f"Google rejected the credentials: {words}", where=where, fix=fix)
+    if fix := advice(words):
+        return CloudError(f"Google rejected the credentials: {words}", where=where, fix=fix)
     found = f"no usable Google credentials: {words}" if words else "no usable Google credentials"
     return CloudError(found, where=where, fix=_LOGIN)
 
 
 def _words(error: Exception) -> str:
     """Return the token endpoint's own words: google-auth keeps them first of several arguments."""
-    arguments = error.args
-    while len(arguments) > 1 and isinstance(arguments, tuple) and arguments[0]:
-        arguments = (arguments[0],)
-    text = str(arguments[0]) if arguments else ""
+    text = str(error.args[0]) if error.args else ""
     match = re.search(r"\('(.*?)', \{", text)
     return (match[1] if match else text)[:500]

@@ -11,21 +11,23 @@ links to the job.
 from __future__ import annotations
 
 import json
-import math
 import os
 import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, NoReturn, Protocol, TypeVar
+from types import FrameType
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
-from tunepipe.errors import CloudError, UnreachableError, UsageError
+from msgspec import Meta, Struct
+
+from tunepipe.decoding import decode
+from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.files import replacing
 from tunepipe.gcp.advice import advice
 from tunepipe.gcp.clients import explained, host, region_of
@@ -50,12 +52,7 @@ class Termination:
             self._before = signal.signal(signal.SIGTERM, self._notice)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
         os.close(self._read)
@@ -73,6 +70,8 @@ class Termination:
 
 
 _Answer = TypeVar("_Answer")
+# Above 0, to a year.
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 _REFUSALS = 4
 # A container has about 30 seconds between SIGTERM and its end.
 _GRACE_SECONDS = 15.0
@@ -151,8 +150,7 @@ class Waiting(Protocol):
         """Return the other runs that wait and have not ended."""
 
 
-@dataclass(frozen=True)
-class JobPolling:
+class JobPolling(Struct, frozen=True):
     """Intervals and timeouts for waiting for a job.
 
     Args:
@@ -166,47 +164,24 @@ class JobPolling:
         at_max_hours: What becomes of a job that takes longer: "cancel" or "leave".
     """
 
-    poll_seconds: float = 20.0
-    patience_seconds: float = 3600.0
-    first_job_seconds: float = 300.0
-    pause_seconds: float = 1.0
-    max_hours: float = 0.0
-    at_max_hours: str = "cancel"
+    poll_seconds: Seconds = 20.0
+    patience_seconds: Seconds = 3600.0
+    first_job_seconds: Seconds = 300.0
+    pause_seconds: Seconds = 1.0
+    max_hours: Annotated[float, Meta(ge=0, le=8760)] = 0.0
+    at_max_hours: Literal["cancel", "leave"] = "cancel"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> JobPolling:
         """Read the polling out of a backend's options; what is not set keeps its default.
 
         Raises:
-            UsageError: A value is not a number of seconds above 0, or not one of the choices.
+            UsageError: A value is not a time, or not one of the choices.
         """
-        choice = options.get("at_max_hours", cls.at_max_hours)
-        if choice not in ("cancel", "leave"):
-            raise UsageError(f"{choice!r} is unknown", where="at_max_hours", fix="cancel or leave")
-        hours = options.get("max_hours", 0)
-        seconds = {
-            name: read_seconds(options, name, getattr(cls, name))
-            for name in POLLING_OPTIONS
-            if name.endswith("_seconds")
-        }
-        limit = read_seconds(options, "max_hours", 1.0) if hours else 0.0
-        return cls(**seconds, max_hours=limit, at_max_hours=choice)
+        return decode({name: options[name] for name in POLLING_OPTIONS if name in options}, cls)
 
 
-POLLING_OPTIONS = tuple(option.name for option in fields(JobPolling))
-
-
-def read_seconds(options: Mapping[str, Any], name: str, default: float) -> float:
-    """Read a time out of a backend's options.
-
-    Raises:
-        UsageError: It is not a number above 0.
-    """
-    value = options.get(name, default)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and 0 < value < math.inf):
-        raise UsageError(f"{value!r} is not a time", where=name, fix="a number above 0")
-    return float(value)
+POLLING_OPTIONS = JobPolling.__struct_fields__
 
 
 class QuotaError(CloudError):
@@ -249,7 +224,9 @@ def launch(
         name = read_resources(resources)
         if not name:
             name = run.attach(service)
-            write_resources(resources, service.kind, name)
+            uri = f"https://{host(region_of(name))}/v1/{name}"
+            with replacing(resources) as file:
+                json.dump({"resources": [{"resourceType": service.kind, "resourceUri": uri}]}, file)
         return run.follow(name)
 
 
@@ -287,17 +264,10 @@ def read_resources(path: str) -> str:
     if not file.is_file():
         return ""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))["resources"][0]["resourceUri"]
+        uri = json.loads(file.read_text(encoding="utf-8"))["resources"][0]["resourceUri"]
     except (ValueError, LookupError, TypeError):
         return ""
-    return str(found).partition("/v1/")[2]
-
-
-def write_resources(path: str, kind: str, name: str) -> None:
-    """Write a job's name down, in one piece."""
-    uri = f"https://{host(region_of(name))}/v1/{name}"
-    with replacing(path) as file:
-        json.dump({"resources": [{"resourceType": kind, "resourceUri": uri}]}, file)
+    return str(uri).partition("/v1/")[2]
 
 
 class _InterruptedError(Exception):
@@ -316,9 +286,9 @@ class _Launch:
     last_wait: str = ""
 
     def attach(self, service: Service) -> str:
-        if self.waiting:
-            self._patiently(self.waiting.add)
         try:
+            if self.waiting:
+                self._patiently(self.waiting.add)
             name = self._patiently(lambda: self._find_or_create(service))
         except _InterruptedError:
             name = self._look_briefly(service)
@@ -331,16 +301,23 @@ class _Launch:
         while True:
             try:
                 status = self._patiently(lambda: self.service.status(name))
+                if status.state is State.RUNNING:
+                    self._check_age(name, status)
             except _InterruptedError:
                 self._cancel(name)
             if status != last:
                 self.progress({"job": name, "state": status.state.value, "detail": status.detail})
                 last = status
-            if status.state is State.SUCCEEDED:
-                return name
-            if status.state is not State.RUNNING:
-                raise _ended(name, status)
-            self._check_age(name, status)
+            match status.state:
+                case State.SUCCEEDED:
+                    return name
+                case State.CANCELLED:
+                    fix = "run again to start over"
+                    raise CancelledError("the job was cancelled", where=name, fix=fix)
+                case State.FAILED:
+                    kind = UnreachableError if status.internal else CloudError
+                    message = status.message or "the job failed"
+                    raise kind(message, where=name, fix=advice(message) or "read the job's log")
             if self.termination.wait(self.polling.poll_seconds):
                 self._cancel(name)
 
@@ -387,11 +364,16 @@ class _Launch:
         hours = (datetime.now(UTC) - status.created).total_seconds() / 3600
         if hours <= self.polling.max_hours:
             return
+        outcome = "it was left running"
         if self.polling.at_max_hours == "cancel":
-            self._patiently(lambda: self.service.cancel(name))
-        done = "cancelled" if self.polling.at_max_hours == "cancel" else "left running"
+            others = self._patiently(self.waiting.others) if self.waiting else []
+            if others:
+                outcome += f", other runs wait for it: {', '.join(others)}"
+            else:
+                self._patiently(lambda: self.service.cancel(name))
+                outcome = "it was cancelled"
         raise CloudError(
-            f"the job has not ended within {self.polling.max_hours:g} hours; it was {done}",
+            f"the job has not ended within {self.polling.max_hours:g} hours; {outcome}",
             where=name,
             fix="look at the job's page; raise max_hours if it needs longer",
         )
@@ -464,11 +446,3 @@ class _Launch:
     def _pause(self, seconds: float) -> None:
         if self.termination.wait(seconds):
             raise _InterruptedError
-
-
-def _ended(name: str, status: Status) -> CloudError:
-    if status.state is State.CANCELLED:
-        return CancelledError("the job was cancelled", where=name, fix="run again to start over")
-    kind = UnreachableError if status.internal else CloudError
-    message = status.message or "the job failed"
-    return kind(message, where=name, fix=advice(message) or "read the job's log")

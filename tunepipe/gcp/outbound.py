@@ -104,21 +104,22 @@ def _session() -> Any:
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
-    class Guarded(HTTPConnection):
-        def _new_conn(self) -> Any:
+    class Guard:
+        def _new_conn(self: Any) -> Any:
             _check_name(self.host, self.port)
-            return _checked(super()._new_conn())
-
-    class GuardedTls(HTTPSConnection):
-        def _new_conn(self) -> Any:
-            _check_name(self.host, self.port)
-            return _checked(super()._new_conn())
+            connection = super()._new_conn()  # type: ignore[misc]
+            try:  # the name may resolve to another address the second time
+                _check_ip(connection.getpeername()[0])
+            except LimitError:
+                connection.close()
+                raise
+            return connection
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Guarded
+        ConnectionCls = type("Guarded", (Guard, HTTPConnection), {})
 
     class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = GuardedTls
+        ConnectionCls = type("GuardedTls", (Guard, HTTPSConnection), {})
 
     class Adapter(HTTPAdapter):  # type: ignore[misc]
         def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
@@ -134,21 +135,11 @@ def _session() -> Any:
 def _check_name(host: str, port: int | None) -> None:
     """Refuse a name that resolves to a private address, before a connection is made."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:  # the connection itself reports it
         return
-    for *_, address in found:
+    for *_, address in addresses:
         _check_ip(str(address[0]))
-
-
-def _checked(connection: Any) -> Any:
-    """Look at the address that was connected to: a name may resolve to another the second time."""
-    try:
-        _check_ip(connection.getpeername()[0])
-    except LimitError:
-        connection.close()
-        raise
-    return connection
 
 
 def _check_ip(text: str) -> None:

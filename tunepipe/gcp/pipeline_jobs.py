@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.launcher import State, Status, WaitingError
 
 # A state that this version does not know is not an end: taking it for one would pay again.
@@ -40,24 +41,13 @@ class PipelineJobs:
     in_doubt: bool = False
 
     @property
-    def _client(self) -> Any:
-        return clients.pipelines(self.parent.rpartition("/")[2])
-
-    @property
-    def _creating_client(self) -> Any:
-        """The client that knows every field of the job: some are in v1beta1 alone."""
-        region = self.parent.rpartition("/")[2]
-        is_beta = "default_runtime" in self.job.get("runtime_config", {})
-        return clients.beta_pipelines(region) if is_beta else self._client
+    def _region(self) -> str:
+        return self.parent.rpartition("/")[2]
 
     @property
     def next_id(self) -> str:
         """The id that create() asks for first."""
         return f"tune-{self.job['labels'][self.key_label]}-{self.attempts + 1}"
-
-    def get(self, name: str) -> Any:
-        """Fetch a job, with its tasks."""
-        return get(name)
 
     def result_exists(self, job: Any) -> bool:
         """Return True if what a job that succeeded has made is still there."""
@@ -83,12 +73,15 @@ class PipelineJobs:
         """
         from google.api_core import exceptions as api
 
+        # Some fields of a job are in v1beta1 alone.
+        is_beta = "default_runtime" in self.job.get("runtime_config", {})
+        client = (clients.beta_pipelines if is_beta else clients.pipelines)(self._region)
         while True:
             self.in_doubt = True
             own_id = {self.id_label: self.next_id} if self.id_label else {}
             labels = {**self.job["labels"], **own_id}
             try:
-                created = self._creating_client.create_pipeline_job(
+                created = client.create_pipeline_job(
                     parent=self.parent,
                     pipeline_job={**self.job, "labels": labels},
                     pipeline_job_id=self.next_id,
@@ -108,7 +101,12 @@ class PipelineJobs:
         if has_succeeded(job):
             return Status(State.SUCCEEDED)
         if state not in _ENDED:
-            detail = _running_tasks(job) if is_running(job) else state.lower()
+            running = [
+                task.task_name
+                for task in job.job_detail.task_details
+                if state_of(task) == "RUNNING" and not is_run(task)
+            ]
+            detail = ", ".join(running) if is_running(job) else state.lower()
             return Status(State.RUNNING, detail=detail, created=job.create_time)
         if state == "CANCELLED":
             return Status(State.CANCELLED)
@@ -128,11 +126,13 @@ class PipelineJobs:
             "image_1.0.0.yaml",
             "saved_queries": [query],
         }
-        client = clients.datasets(self.parent.rpartition("/")[2])
+        client = clients.datasets(self._region)
         client.create_dataset(parent=self.parent, dataset=dataset, timeout=CALL_SECONDS)
 
     def _jobs(self) -> list[Any]:
         """List the jobs of this request, the newest first, without their specs."""
+        from google.api_core import exceptions as api
+
         label = f'labels.{self.key_label}="{self.job["labels"][self.key_label]}"'
         request = {
             "parent": self.parent,
@@ -140,19 +140,12 @@ class PipelineJobs:
             "order_by": "create_time desc",
             "read_mask": LIST_MASK,
         }
-        jobs = list(self._client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
+        client = clients.pipelines(self._region)
+        jobs = list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
         if self.in_doubt and not any(_attempt(job.name) > self.attempts for job in jobs):
-            jobs = [*self._requested(), *jobs]
+            with suppress(api.NotFound):  # the job that was asked for last, if no list shows it yet
+                jobs.insert(0, get(f"{self.parent}/pipelineJobs/{self.next_id}"))
         return jobs
-
-    def _requested(self) -> list[Any]:
-        """Fetch the job that was asked for last, which a list may not show yet."""
-        from google.api_core import exceptions as api
-
-        try:
-            return [get(f"{self.parent}/pipelineJobs/{self.next_id}")]
-        except api.NotFound:
-            return []
 
     def _counts(self, job: Any) -> bool:
         if state_of(job) == "CANCELLING":
@@ -181,12 +174,6 @@ def cancel(name: str) -> None:
         client.cancel_pipeline_job(name=name, timeout=CALL_SECONDS)
     except api.FailedPrecondition:
         return
-
-
-def state_of(job: Any) -> str:
-    """Return a job's or a task's state as a word: RUNNING; STATE_42 for one that is not known."""
-    name = getattr(job.state, "name", "") or f"STATE_{int(job.state)}"
-    return str(name).removeprefix("PIPELINE_STATE_")
 
 
 def is_running(job: Any) -> bool:
@@ -220,16 +207,19 @@ def outputs(job: Any) -> dict[str, Any]:
     The run is the one task whose execution has the schema system.Run, whatever a template's
     version calls its tasks.
     """
-    for task in job.job_detail.task_details:
-        if task.execution.schema_title == "system.Run":
-            return task_outputs(task)
-    return {}
+    runs = filter(is_run, job.job_detail.task_details)
+    return next(map(task_outputs, runs), {})
+
+
+def is_run(task: Any) -> bool:
+    """Return True if a task stands for the whole run."""
+    return bool(task.execution.schema_title == "system.Run")
 
 
 def task_outputs(task: Any) -> dict[str, Any]:
     """Read a task's output parameters."""
-    found = dict(task.execution.metadata or {})
-    return {k.removeprefix("output:"): v for k, v in found.items() if k.startswith("output:")}
+    metadata = dict(task.execution.metadata or {})
+    return {k.removeprefix("output:"): v for k, v in metadata.items() if k.startswith("output:")}
 
 
 def failure(job: Any) -> str:
@@ -251,12 +241,3 @@ def failure(job: Any) -> str:
 def _attempt(name: str) -> int:
     match = re.search(r"-(\d+)\Z", name)
     return int(match[1]) if match else 0
-
-
-def _running_tasks(job: Any) -> str:
-    running = [
-        task.task_name
-        for task in job.job_detail.task_details
-        if state_of(task) == "RUNNING" and task.execution.schema_title != "system.Run"
-    ]
-    return ", ".join(running)

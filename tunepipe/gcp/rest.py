@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from tunepipe.errors import CloudError
+from tunepipe.gcp.advice import words_of
 from tunepipe.gcp.credentials import no_token
 from tunepipe.gcp.retries import retry
 
@@ -45,23 +46,20 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
     import requests
     from google.auth import exceptions as auth
 
-    def send() -> Any:
+    def send() -> dict[str, Any]:
         answer = session().request(verb, url, json=body, params=query, timeout=CALL_SECONDS)
-        if answer.status_code in (429, 500, 502, 503, 504):
-            answer.raise_for_status()
-        return answer
+        answer.raise_for_status()
+        return dict(answer.json())
 
     try:
-        answer = retry(send, seconds=_PATIENCE_SECONDS)
+        return retry(send, seconds=_PATIENCE_SECONDS)
     except requests.HTTPError as error:
-        answer = error.response
+        code = error.response.status_code
+        raise RefusedError(words_of(error), where=url, code=code) from error
     except auth.GoogleAuthError as error:
         raise no_token(error, url) from error
     except OSError as error:
         raise CloudError("Google is out of reach", where=url, fix="try again later") from error
-    if not answer.ok:
-        raise RefusedError(_message(answer), where=url, code=answer.status_code)
-    return dict(answer.json())
 
 
 def account() -> str:
@@ -107,10 +105,3 @@ def access_token() -> str:
     if not credentials.valid:
         credentials.refresh(Request())
     return str(credentials.token)
-
-
-def _message(answer: Any) -> str:
-    try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        return f"HTTP {answer.status_code}"

@@ -124,31 +124,26 @@ def retry(
         multiplier=first_pause_seconds, max=longest_pause_seconds
     )
 
-    def note(state: tenacity.RetryCallState) -> None:
-        on_pause(failures[-1])
-
     def keep(error: BaseException) -> bool:
-        passes = is_transient(error)
-        if passes:
-            failures.append(error)
-        return passes
+        failures.append(error)
+        return is_transient(error)
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        """Return the seconds to wait: what the service asks for, if that is longer."""
+        response: Any = getattr(root_of(failures[-1]), "response", None)
+        seconds = str((getattr(response, "headers", None) or {}).get("retry-after") or "")
+        return max(growing(state), float(seconds) if seconds.isdecimal() else 0.0)
 
     stops: list[Any] = [tenacity.stop_after_delay(seconds)] if seconds < math.inf else []
     stops += [tenacity.stop_after_attempt(attempts)] if attempts else []
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(keep),
-        wait=lambda state: max(growing(state), _retry_after_seconds(failures[-1])),
+        wait=pause,
         stop=tenacity.stop_any(*stops) if stops else tenacity.stop_never,
         sleep=sleep,
-        before_sleep=note,
+        before_sleep=lambda state: on_pause(failures[-1]),
     )
     try:
         return retrying(call)
     except tenacity.RetryError:
         raise failures[0] from None
-
-
-def _retry_after_seconds(error: BaseException) -> float:
-    headers: Any = getattr(getattr(root_of(error), "response", None), "headers", None) or {}
-    seconds = str(headers.get("retry-after") or "")
-    return float(seconds) if seconds.isdecimal() else 0.0

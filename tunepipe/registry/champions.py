@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tunepipe.errors import UsageError
+from tunepipe.registry.records import address
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
 
@@ -81,8 +82,8 @@ def promote(
     moves = _moves(registry)
     last = moves.last()
     version = last.number + 1 if last else 1
-    kept = _kept(registry, model, version)
-    move = Move(version, kept, run, verdict, reason, moved_at, moved_by)
+    copy = _copy(registry, model, version)
+    move = Move(version, copy, run, verdict, reason, moved_at, moved_by)
     # The record is written only if none is: of two promotions at once, one wins.
     if not moves.append(version - 1, asdict(move)):
         raise UsageError(
@@ -97,7 +98,8 @@ def _moves(registry: str) -> Ledger:
     return Ledger(address(registry, "moves"))
 
 
-def _kept(registry: str, model: str, version: int) -> str:
+def _copy(registry: str, model: str, version: int) -> str:
+    """Copy a model's folder into the registry and return its place there."""
     if not Path(model).is_dir():
         return model
     if storage.is_object(registry):  # a step's folder is gone when its pod is
@@ -120,8 +122,3 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
-
-
-def address(registry: str, name: str) -> str:
-    """Return the address of a file or a folder of a registry, such as moves."""
-    return f"{registry.rstrip('/')}/{name}"

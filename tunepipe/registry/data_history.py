@@ -6,17 +6,16 @@ The last record below `seen/SERIES/` names the last run of a series and the data
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunepipe.data import diff
-from tunepipe.data.diff import Difference, State
+from tunepipe.data.diff import Difference
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
-from tunepipe.registry import champions
+from tunepipe.registry import champions, records
 from tunepipe.registry.outcomes import Outcome, record
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
@@ -40,28 +39,17 @@ class Seen:
 
 def last(registry: str, series: str) -> Seen | None:
     """Return what the last run of a series has seen; None if there was none."""
-    if not (registry and series):
-        return None
-    if record := _seen(registry, series).last():
-        return Seen(**record.fields)
-    # Written by releases before this one.
-    file = champions.address(registry, f"seen/{series}.json")
-    return Seen(**json.loads(storage.read_bytes(file))) if storage.exists(file) else None
+    latest = _seen(registry, series).last() if registry and series else None
+    return Seen(**latest.fields) if latest else None
 
 
 def record_unchanged(registry: str, series: str, run: str) -> str:
-    """Record that a run ends because the data are unchanged, and return the sentence.
-
-    Args:
-        registry: Where the series is recorded.
-        series: The series.
-        run: The run that ends with this.
-    """
+    """Record that a run ends because the data are unchanged, and return the sentence."""
     seen = last(registry, series)
-    said = f"unchanged since run {seen.run}" if seen else "unchanged"
-    record(registry, run, Outcome("", said))
-    print(said)
-    return said
+    reason = f"unchanged since run {seen.run}" if seen else "unchanged"
+    record(registry, run, Outcome("", reason))
+    print(reason)
+    return reason
 
 
 def decide(
@@ -87,8 +75,8 @@ def decide(
         return UNCHANGED
     if min_new_rows <= 0:
         return CHANGED
-    found = difference(dataset_uri, registry, seen.fingerprint, format)
-    return UNCHANGED if found is not None and found.new < min_new_rows else CHANGED
+    changes = difference(dataset_uri, registry, seen.fingerprint, format)
+    return UNCHANGED if changes and changes.new < min_new_rows else CHANGED
 
 
 def difference(dataset_uri: str, registry: str, fingerprint: str, format: str) -> Difference | None:
@@ -119,15 +107,14 @@ def since_champion(
         champion or its data are not known.
     """
     champion = champions.champion(registry)
-    address = _run_address(registry, champion.run) if champion and champion.run else ""
-    if not (champion and address and storage.exists(address)):
+    before = records.read(registry, f"runs/{champion.run}.json") if champion else None
+    if not (champion and before):
         return {}
-    kept = json.loads(storage.read_bytes(address))
-    found = difference(dataset_uri, registry, kept["fingerprint"], format)
-    if found is None:
+    changes = difference(dataset_uri, registry, before["fingerprint"], format)
+    if changes is None:
         return {}
-    drift = diff.drifts(kept["stats"], stats)
-    return {"since": champion.run, **found.as_json(), "drift": drift}
+    drift = diff.drifts(before["stats"], stats)
+    return {"since": champion.run, **changes.as_json(), "drift": drift}
 
 
 def remember(
@@ -152,22 +139,15 @@ def remember(
     """
     if not (registry and run):
         return
-    kept: State = diff.state(_examples(dataset_uri, format))
-    storage.write_new(diff.to_bytes(kept), _state_address(registry, fingerprint))
+    rows = diff.to_bytes(diff.state(_examples(dataset_uri, format)))
+    storage.write_new(rows, _state_address(registry, fingerprint))
     shares = {name: stats[name] for name in diff.DRIFTING if name in stats}
-    told = json.dumps({"fingerprint": fingerprint, "stats": shares}).encode()
-    storage.write_new(told, _run_address(registry, run))
+    records.write(registry, f"runs/{run}.json", {"fingerprint": fingerprint, "stats": shares})
     seen = Seen(run, fingerprint)
     if series and last(registry, series) != seen:
-        records = _seen(registry, series)
-        latest = records.last()
-        records.append(latest.number if latest else 0, asdict(seen))
-
-
-def stats_of(problems_path: str) -> dict[str, Any]:
-    """Read the statistics out of what validate_jsonl wrote."""
-    with storage.open_reader(problems_path) as file:
-        return dict(json.load(file).get("stats") or {})
+        ledger = _seen(registry, series)
+        latest = ledger.last()
+        ledger.append(latest.number if latest else 0, asdict(seen))
 
 
 def _examples(dataset_uri: str, format: str) -> Iterator[Example]:
@@ -177,12 +157,8 @@ def _examples(dataset_uri: str, format: str) -> Iterator[Example]:
 
 
 def _seen(registry: str, series: str) -> Ledger:
-    return Ledger(champions.address(registry, f"seen/{series}"))
-
-
-def _run_address(registry: str, run: str) -> str:
-    return champions.address(registry, f"runs/{run}.json")
+    return Ledger(records.address(registry, f"seen/{series}"))
 
 
 def _state_address(registry: str, fingerprint: str) -> str:
-    return champions.address(registry, f"data/{fingerprint[:32]}")
+    return records.address(registry, f"data/{fingerprint[:32]}")

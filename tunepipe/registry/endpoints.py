@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from tunepipe.errors import LimitError
 from tunepipe.gcp import clients, pipeline_jobs
@@ -20,7 +19,6 @@ from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias
 
 TEMPLATE, GEMINI, CHECKPOINT, SERVED = "large-model", "gemini", "checkpoint", "served"
-_OUR_JOBS = f"labels.{KEY_LABEL}:*"  # the label of every template job that we start
 _REMOVAL_SECONDS = 600.0
 
 
@@ -60,17 +58,24 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
         CloudError: Google refused.
     """
     place = clients.parent(project, region)
-    jobs = dict(_made_by_template(place))
+    request = {
+        "parent": place,
+        "filter": f"labels.{KEY_LABEL}:*",  # on each template job that tunepipe starts
+        "read_mask": pipeline_jobs.LIST_MASK,
+    }
+    job_of: dict[str, str] = {}
     with explained(place):
-        client = clients.endpoints(region)
-        there = list(client.list_endpoints(parent=place, timeout=CALL_SECONDS))
-    for endpoint in there:
-        if endpoint.name in jobs:
-            version = vertex_alias.model_version(endpoint.name)
-            is_champion = vertex_alias.bears_alias(version)
-            yield Deployment(
-                str(endpoint.name), version, jobs[endpoint.name], endpoint.create_time, is_champion
-            )
+        jobs = clients.pipelines(region).list_pipeline_jobs(request=request, timeout=CALL_SECONDS)
+        for job in filter(pipeline_jobs.has_succeeded, jobs):
+            outputs = pipeline_jobs.outputs(pipeline_jobs.get(job.name))
+            job_of[str(outputs.get("endpoint_resource_name", ""))] = str(job.name)
+        listed = clients.endpoints(region).list_endpoints(parent=place, timeout=CALL_SECONDS)
+        existing = [endpoint for endpoint in listed if endpoint.name in job_of]
+    for endpoint in existing:
+        name = str(endpoint.name)
+        version = vertex_alias.model_version(name)
+        is_champion = vertex_alias.bears_alias(version)
+        yield Deployment(name, version, job_of[name], endpoint.create_time, is_champion)
 
 
 def discard(endpoint: str) -> bool:
@@ -88,9 +93,9 @@ def discard(endpoint: str) -> bool:
     if "/endpoints/" not in endpoint:
         return False
     _, project, _, region, *_ = endpoint.split("/")
-    for found in of_template(project, region):
-        if found.endpoint == endpoint and not found.champion:
-            take_away(found)
+    for deployment in of_template(project, region):
+        if deployment.endpoint == endpoint and not deployment.champion:
+            take_away(deployment)
             return True
     return False
 
@@ -110,25 +115,11 @@ def take_away(deployment: Deployment) -> None:
         raise LimitError("this is the champion's endpoint", where=deployment.endpoint)
     client = clients.endpoints(clients.region_of(deployment.endpoint))
     with explained(deployment.endpoint):
-        found = client.get_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS)
-        for deployed in found.deployed_models:
+        endpoint = client.get_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS)
+        for deployed in endpoint.deployed_models:
             client.undeploy_model(
                 endpoint=deployment.endpoint, deployed_model_id=deployed.id, timeout=CALL_SECONDS
             ).result(timeout=_REMOVAL_SECONDS)
         client.delete_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS).result(
             timeout=_REMOVAL_SECONDS
         )
-
-
-def _made_by_template(place: str) -> Iterator[tuple[str, str]]:
-    """Yield each endpoint that one of our template jobs has made, with the job."""
-    request = {"parent": place, "filter": _OUR_JOBS}
-    with explained(place):
-        client = clients.pipelines(place.rpartition("/")[2])
-        jobs: list[Any] = list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
-    for job in jobs:
-        if pipeline_jobs.has_succeeded(job):
-            with explained(job.name):
-                found = pipeline_jobs.outputs(pipeline_jobs.get(job.name))
-            if endpoint := found.get("endpoint_resource_name"):
-                yield str(endpoint), str(job.name)

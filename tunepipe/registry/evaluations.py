@@ -40,10 +40,11 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     Raises:
         CloudError: Google refused.
     """
-    model = str(_json(tuning).get("model") or "")
+    model = str(json.loads(Path(tuning).read_text(encoding="utf-8")).get("model") or "")
     if not _REGISTERED.match(model):
-        return f"left out: {model or 'the model'} does not stand in the Vertex Model Registry"
-    evaluation = _evaluation(_json(comparison), pipeline_job)
+        return f"left out: {model or 'the model'} is not in the Vertex Model Registry"
+    compared = json.loads(Path(comparison).read_text(encoding="utf-8"))
+    evaluation = _evaluation(compared, pipeline_job)
     if not evaluation["metrics"]:
         return f"left out: {model} answered no row, so there is nothing that Google's schemas know"
     client = clients.models(clients.region_of(model))
@@ -57,22 +58,21 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     return str(made.name)
 
 
-def _evaluation(said: Mapping[str, Any], pipeline_job: str) -> dict[str, Any]:
-    tuned = said["scores"]["tuned"]
+def _evaluation(compared: Mapping[str, Any], pipeline_job: str) -> dict[str, Any]:
+    tuned = compared["scores"]["tuned"]
+    digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
     job = pipeline_job if pipeline_job.startswith("projects/") else ""
     about = {
         "pipeline_job_resource_name": job,
         "pipeline_job_id": job.rpartition("/")[2],
         "tunepipe": {
-            **{name: said[name] for name in ("verdict", "reason", "task", "comparisons")},
-            "rows": tuned["rows"],
-            "unanswered": tuned["unanswered"],
-            "metrics": tuned["metrics"],
+            **{name: compared[name] for name in ("verdict", "reason", "task", "comparisons")},
+            **{name: tuned[name] for name in ("rows", "unanswered", "metrics")},
         },
     }
     schema, metrics = _in_google_terms(tuned["metrics"], tuned.get("confusion"))
     return {
-        "display_name": f"tunepipe {_digest(said)}",
+        "display_name": f"tunepipe {digest[:12]}",
         "metrics_schema_uri": schema,
         "metrics": metrics,
         "metadata": {name: value for name, value in about.items() if value},
@@ -82,37 +82,20 @@ def _evaluation(said: Mapping[str, Any], pipeline_job: str) -> dict[str, Any]:
 def _in_google_terms(
     metrics: Mapping[str, Mapping[str, Any]], confusion: Mapping[str, Any] | None
 ) -> tuple[str, dict[str, Any]]:
-    """The schema that suits the task, and those of its metrics that we have.
+    """Return the schema that suits the task, and those of its metrics that we have.
 
     All of tunepipe's metrics, with intervals, are in the metadata. Google's BLEU counts to 100;
     rougeLSum is ROUGE-L where an answer is one line.
     """
     if confusion:
-        return _CLASSIFICATION, _matrix(confusion)
+        labels = [
+            {"id": str(n), "displayName": label} for n, label in enumerate(confusion["labels"])
+        ]
+        rows = [{"dataItemCounts": row} for row in confusion["matrix"]]
+        return _CLASSIFICATION, {"confusionMatrix": {"annotationSpecs": labels, "rows": rows}}
     known = {name: values["value"] for name, values in metrics.items()}
     if "object_exact" in known:
         return _ANSWERS, {"exactMatch": known["object_exact"]}
     if "bleu" in known:
         return _TEXT, {"bleu": 100 * known["bleu"], "rougeLSum": known["rouge_l"]}
     return _TEXT, {}
-
-
-def _matrix(confusion: Mapping[str, Any]) -> dict[str, Any]:
-    labels = confusion["labels"]
-    return {
-        "confusionMatrix": {
-            "annotationSpecs": [
-                {"id": str(number), "displayName": label} for number, label in enumerate(labels)
-            ],
-            "rows": [{"dataItemCounts": row} for row in confusion["matrix"]],
-        }
-    }
-
-
-def _digest(said: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _json(path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return found

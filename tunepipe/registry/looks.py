@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tunepipe.data.predictions import Prediction
-from tunepipe.registry import champions
+from tunepipe.registry import records
 from tunepipe.stores import storage
 
 # The smallest hashes of a set tell how much of it another set shares, to about 0.1.
@@ -57,7 +57,7 @@ def earlier(registry: str, run: str) -> list[dict[str, Any]]:
     """
     if not registry:
         return []
-    files = storage.matching_files(champions.address(registry, "looks/*.json"))
+    files = storage.matching_files(records.address(registry, "looks/*.json"))
     looks = [json.loads(storage.read_bytes(file)) for file in files[-_MAX_LOOKS:]]
     return [{k: look[k] for k in ("rows", "answers")} for look in looks if look["run"] != run]
 
@@ -72,11 +72,9 @@ def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: s
         verdict: What was decided.
         at: UTC, ISO 8601; the files' order in time.
     """
-    if not (registry and run and look):
-        return
-    record = {"run": run, "verdict": verdict, "at": at, **look}
     name = f"looks/{run}.json"
-    storage.write_bytes(json.dumps(record).encode(), champions.address(registry, name))
+    if run and look and not records.read(registry, name):
+        records.write(registry, name, {"run": run, "verdict": verdict, "at": at, **look})
 
 
 def _digest(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from tunepipe.catalog.accelerators import Machine
@@ -67,27 +68,37 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str) 
     check_servable(folder)
     place = clients.parent(project, region)
     models, endpoints = clients.models(region), clients.endpoints(region)
-    with explained(place):
+    deployed = {
+        "display_name": name,
+        "dedicated_resources": {
+            "machine_spec": {
+                "machine_type": machine.machine_type,
+                "accelerator_type": machine.accelerator,
+                "accelerator_count": machine.count,
+            },
+            "min_replica_count": 1,
+            "max_replica_count": 1,
+        },
+    }
+    with explained(place), ExitStack() as undo:
         uploaded = models.upload_model(
             parent=place, model=_model(folder, name, machine), timeout=CALL_SECONDS
         )
         model = str(uploaded.result(timeout=_OPERATION_SECONDS).model)
-        made = endpoints.create_endpoint(
-            parent=place,
-            endpoint={"display_name": name, "labels": {LABEL: machine.accelerator.lower()}},
-            timeout=CALL_SECONDS,
+        undo.callback(models.delete_model, name=model, timeout=CALL_SECONDS)
+        labels = {LABEL: machine.accelerator.lower()}
+        created = endpoints.create_endpoint(
+            parent=place, endpoint={"display_name": name, "labels": labels}, timeout=CALL_SECONDS
         )
-        endpoint = str(made.result(timeout=_OPERATION_SECONDS).name)
-        try:
-            endpoints.deploy_model(
-                endpoint=endpoint,
-                deployed_model=_deployed(model, name, machine),
-                traffic_split={"0": 100},
-                timeout=CALL_SECONDS,
-            ).result(timeout=_OPERATION_SECONDS)
-        except BaseException:
-            endpoints.delete_endpoint(name=endpoint, timeout=CALL_SECONDS)
-            raise
+        endpoint = str(created.result(timeout=_OPERATION_SECONDS).name)
+        undo.callback(endpoints.delete_endpoint, name=endpoint, timeout=CALL_SECONDS)
+        endpoints.deploy_model(
+            endpoint=endpoint,
+            deployed_model={**deployed, "model": model},
+            traffic_split={"0": 100},
+            timeout=CALL_SECONDS,
+        ).result(timeout=_OPERATION_SECONDS)
+        undo.pop_all()
     return endpoint
 
 
@@ -105,10 +116,8 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
     place = clients.parent(project, region)
     with explained(place):
         request = {"parent": place, "filter": f"labels.{LABEL}:*"}
-        found = clients.endpoints(region).list_endpoints(request=request, timeout=CALL_SECONDS)
-        for endpoint in found:
-            if LABEL not in endpoint.labels:
-                continue
+        listed = clients.endpoints(region).list_endpoints(request=request, timeout=CALL_SECONDS)
+        for endpoint in listed:
             model = machine = ""
             for deployed in endpoint.deployed_models:
                 machine = deployed.dedicated_resources.machine_spec.machine_type
@@ -147,21 +156,5 @@ def _model(folder: str, name: str, machine: Machine) -> dict[str, Any]:
             "predict_route": "/generate",
             "health_route": "/ping",
             "env": [{"name": "MODEL_ID", "value": folder}],
-        },
-    }
-
-
-def _deployed(model: str, name: str, machine: Machine) -> dict[str, Any]:
-    return {
-        "model": model,
-        "display_name": name,
-        "dedicated_resources": {
-            "machine_spec": {
-                "machine_type": machine.machine_type,
-                "accelerator_type": machine.accelerator,
-                "accelerator_count": machine.count,
-            },
-            "min_replica_count": 1,
-            "max_replica_count": 1,
         },
     }

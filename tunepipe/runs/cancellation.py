@@ -108,7 +108,7 @@ def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation
     found = Cancellation(status(name))
     for key in keys_of(bucket, name):
         others = [] if shared else _reached(Waiters(bucket, name, key).others)
-        state, claimed = Claim(claim_uri(bucket, key), 0, 0).look()
+        state, claimed = Claim(claim_uri(bucket, key)).look()
         jobs = dict(_jobs_of(key, name, claimed if state == CREATED else ""))
         found.in_doubt |= state == CREATING and not jobs and not others
         for job_name, job_state in jobs.items():
@@ -134,7 +134,7 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     }
     pipelines = clients.pipelines(region)
     for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
-        yield str(job.name), pipeline_jobs.state_of(job).lower()
+        yield str(job.name), clients.state_of(job).lower()
     tunings = _reached(lambda: tuning_jobs.list_jobs(project, region))
     jobs = {str(job.name): job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
     request = {"parent": request["parent"], "filter": request["filter"]}

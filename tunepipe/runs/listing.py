@@ -122,7 +122,7 @@ class Places:
     def _on_vertex(self, limit: int) -> list[ListedRun]:
         if not (self.project and self.region):
             return []
-        from tunepipe.gcp import pipeline_jobs
+        from tunepipe.gcp.clients import state_of
         from tunepipe.runs import vertex
 
         return [
@@ -130,7 +130,7 @@ class Places:
                 id=job.name.rpartition("/")[2],
                 name=job.name,
                 place=VERTEX,
-                state=pipeline_jobs.state_of(job).lower(),
+                state=state_of(job).lower(),
                 created=_minute(job.create_time),
                 backend=job.labels.get("tunepipe_backend", ""),
             )

@@ -193,9 +193,9 @@ def _jobs(request: Request) -> pipeline_jobs.PipelineJobs:
 
 
 def _status(job: Any) -> RunStatus:
-    tasks = [task for task in job.job_detail.task_details if not _is_run(task)]
+    tasks = [task for task in job.job_detail.task_details if not pipeline_jobs.is_run(task)]
     tasks.sort(key=lambda task: (task.start_time is None, task.start_time or task.task_id))
-    state = job.state.name.removeprefix("PIPELINE_STATE_").lower()
+    state = clients.state_of(job).lower()
     return RunStatus(
         name=job.name,
         state=state,
@@ -215,12 +215,8 @@ def _status(job: Any) -> RunStatus:
 
 
 def _task(task: Any) -> Task:
-    state = _STATES.get(task.state.name, task.state.name.lower())
-    return Task(task.task_name, state, str(task.error.message))
-
-
-def _is_run(task: Any) -> bool:
-    return bool(task.execution.schema_title == "system.Run")
+    state = clients.state_of(task)
+    return Task(task.task_name, _STATES.get(state, state.lower()), str(task.error.message))
 
 
 def _output(tasks: Sequence[Any], step: str, name: str) -> str:

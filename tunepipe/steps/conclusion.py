@@ -41,7 +41,7 @@ def conclude_step(
             the JSON of `problems`, `split`, `plan` and `tuning`.
         pages: Where `report`, `summary`, `model_card` and the `judgement` go.
         data: dataset_uri, fingerprint and format; an empty URI remembers no data.
-        registry: The folder or gs:// prefix that holds champion.json; "" promotes nothing.
+        registry: The folder or gs:// prefix of champions; "" promotes nothing.
         series: The series that the run belongs to, or "".
         run: The run's id.
         details: Texts that name the run in the report.
@@ -69,7 +69,7 @@ def conclude_step(
     )
     # 2. What the champion was tuned on is compared before the champion may change.
     problems = paths_of(files).get("problems")
-    stats = data_history.stats_of(problems) if problems else {}
+    stats = json.loads(Path(problems).read_text(encoding="utf-8"))["stats"] if problems else {}
     where = (data["dataset_uri"], registry, data["format"])
     changes = data_history.since_champion(*where, stats) if data["dataset_uri"] else {}
     report_step(

@@ -16,15 +16,47 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from msgspec import Struct
+
+from tunepipe.decoding import decode
 from tunepipe.gcp.labels import run_id
-from tunepipe.gcp.launcher import WaitingError
+from tunepipe.gcp.launcher import Seconds, WaitingError
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger, Record
 
 CLAIMED, CREATING, CREATED, ENDED = "claimed", "creating", "created", "ended"
 _FOLDER = "tunepipe"
+
+
+class ClaimTimes(Struct, frozen=True):
+    """How long a claim's records bind other runs.
+
+    Args:
+        lease_seconds: How long a run may take between claiming and sending.
+        settle_seconds: How long after a request of unknown outcome its job may still appear. Only
+            then is the job believed absent. Ten times the longest that the client waits for the
+            answer to a creation: no document of Google's bounds how long a request may still take
+            effect after its caller has given up.
+    """
+
+    lease_seconds: Seconds = 90.0
+    settle_seconds: Seconds = 600.0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> ClaimTimes:
+        """Read the times out of a backend's options; what is not set keeps its default.
+
+        Raises:
+            UsageError: A value is not a time.
+        """
+        return decode({name: options[name] for name in CLAIM_OPTIONS if name in options}, cls)
+
+
+CLAIM_OPTIONS = ClaimTimes.__struct_fields__
 
 
 @dataclass
@@ -33,14 +65,11 @@ class Claim:
 
     Args:
         uri: The folder of the claim's records.
-        lease_seconds: How long a run may take between claiming and sending.
-        settle_seconds: How long after a request of unknown outcome its job may still appear. Only
-            then is the job believed absent.
+        times: How long they bind.
     """
 
     uri: str
-    lease_seconds: float
-    settle_seconds: float
+    times: ClaimTimes = field(default_factory=ClaimTimes)
     _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     _last: Record | None = None
     _last_seen: float = 0.0
@@ -98,7 +127,8 @@ class Claim:
             return 0.0
         if state == CLAIMED and last.fields["owner"] == self._owner:
             return 0.0
-        binding = self.settle_seconds if state == CREATING else self.lease_seconds
+        times = self.times
+        binding = times.settle_seconds if state == CREATING else times.lease_seconds
         return self._last_seen + binding - time.monotonic()
 
     def _append(self, state: str, job: str = "") -> None:

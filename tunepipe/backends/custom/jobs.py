@@ -13,7 +13,7 @@ from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.launcher import State, Status, WaitingError
 from tunepipe.stores import storage
 from tunepipe.stores.claimed_jobs import ClaimedJobs
@@ -218,12 +218,6 @@ def cancel(name: str) -> None:
     except api.FailedPrecondition:
         if state_of(get(name)) not in _ENDED:
             raise
-
-
-def state_of(job: Any) -> str:
-    """Return a job's state as a word: RUNNING; STATE_42 for one that is not known."""
-    name = getattr(job.state, "name", "") or f"STATE_{int(job.state)}"
-    return str(name).removeprefix("JOB_STATE_")
 
 
 def _detail(job: Any, state: str) -> str:

@@ -13,11 +13,12 @@ from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp.launcher import POLLING_OPTIONS
 from tunepipe.gcp.secrets import is_secret
+from tunepipe.stores.claims import CLAIM_OPTIONS
 
 Provisioning = Literal["standard", "spot", "flex-start"]
 # The job's own machine decides these, and its bucket.
 _NOT_HERE = ("device", "processes", "checkpoint_dir", "threads")
-_STEP_OPTIONS = (*POLLING_OPTIONS, "lease_seconds", "settle_seconds", "resources_path")
+_STEP_OPTIONS = (*POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path")
 
 
 class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

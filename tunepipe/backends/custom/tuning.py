@@ -24,12 +24,18 @@ from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
-from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
+from tunepipe.stores.claims import (
+    CLAIM_OPTIONS,
+    Claim,
+    ClaimTimes,
+    Waiters,
+    claim_uri,
+    run_of_step,
+)
 from tunepipe.stores.generations import identity
 
-LEASE_SECONDS, SETTLE_SECONDS = 90.0, 600.0
 # What a job of answers takes over from that of the tuning.
-POLLING = (*launcher.POLLING_OPTIONS, "lease_seconds", "settle_seconds")
+POLLING = (*launcher.POLLING_OPTIONS, *CLAIM_OPTIONS)
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -100,6 +106,7 @@ def check_options(options: Mapping[str, Any], *, region: str, catalog: Catalog) 
     """
     decoded, _ = split_options(options)
     JobPolling.from_options(options)
+    ClaimTimes.from_options(options)
     if decoded.reservation and decoded.provisioning == "flex-start":
         raise UsageError(
             "flex-start waits for accelerators that nobody has reserved",
@@ -119,13 +126,9 @@ def claimed(
         body: What CreateCustomJob takes.
         bucket: Any gs:// URI of the bucket that holds the claim.
         key: The request's.
-        options: Of which lease_seconds and settle_seconds count.
+        options: Of which those of `ClaimTimes` count.
     """
-    claim = Claim(
-        claim_uri(bucket, key),
-        launcher.read_seconds(options, "lease_seconds", LEASE_SECONDS),
-        launcher.read_seconds(options, "settle_seconds", SETTLE_SECONDS),
-    )
+    claim = Claim(claim_uri(bucket, key), ClaimTimes.from_options(options))
     return CustomJobs(parent=parent, body=body, claim=claim, key=key)
 
 

@@ -31,19 +31,19 @@ from tunepipe.gcp.launcher import JobPolling
 from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
-from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
+from tunepipe.stores.claims import (
+    CLAIM_OPTIONS,
+    Claim,
+    ClaimTimes,
+    Waiters,
+    claim_uri,
+    run_of_step,
+)
 
 # Options of tunepipe or of the pipeline, which the job does not get.
 _OUR_OPTIONS = frozenset(
-    (
-        *launcher.POLLING_OPTIONS,
-        *("lease_seconds", "settle_seconds", "resources_path", "again", "network"),
-    )
+    (*launcher.POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path", "again", "network")
 )
-_LEASE_SECONDS = 90.0
-# Ten times the longest that the client waits for the answer to a creation. No document of Google's
-# bounds how long a request may still take effect after its caller has given up.
-_SETTLE_SECONDS = 600.0
 _FIRST_JOB_SECONDS = 30.0
 
 
@@ -134,7 +134,7 @@ def check_request(kind: str, request: TuningRequest) -> TuningJob:
         UsageError, LimitError: What the service would refuse.
     """
     JobPolling.from_options(request.options)
-    _claim_seconds(request.options)
+    ClaimTimes.from_options(request.options)
     return _job(request, request.catalog.find_model(request.base_model, kind))
 
 
@@ -183,18 +183,10 @@ def _jobs(
         base_model=job.base_model,
         rows=(rows[0].uri, rows[1].uri),
         config={name: value for name, value in config.items() if value},
-        claim=Claim(claim_uri(request.train_uri, key), *_claim_seconds(request.options)),
+        claim=Claim(claim_uri(request.train_uri, key), ClaimTimes.from_options(request.options)),
         key=key,
         result_exists=kind.result_exists,
         service_account=job.options.service_account,
-    )
-
-
-def _claim_seconds(options: Mapping[str, Any]) -> tuple[float, float]:
-    """Read how long a claim holds, and how long an unknown creation may take to show."""
-    return (
-        launcher.read_seconds(options, "lease_seconds", _LEASE_SECONDS),
-        launcher.read_seconds(options, "settle_seconds", _SETTLE_SECONDS),
     )
 
 

@@ -231,7 +231,7 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
         if task.task_name == TUNER and task.end_time:
             held = (task.end_time - task.start_time).total_seconds()
             # The service had the weights in its cache.
-            seconds = 0.0 if task.state.name == "SKIPPED" else held
+            seconds = 0.0 if clients.state_of(task) == "SKIPPED" else held
             statistics["accelerator_seconds"] = round(seconds, 1)
             cost = _cost_usd(request, seconds)
     return TuningResult(model, endpoint, statistics, cost)

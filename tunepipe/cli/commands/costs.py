@@ -106,6 +106,7 @@ def _there(project: str, region: str) -> Iterator[RunCost]:
         "parent": place,
         "filter": "labels.tunepipe_backend:*",
         "order_by": "create_time asc",
+        "read_mask": pipeline_jobs.LIST_MASK,
     }
     paid: set[str] = set()
     with explained(place):
@@ -115,6 +116,7 @@ def _there(project: str, region: str) -> Iterator[RunCost]:
 
 
 def _cost(job: Any, paid: set[str]) -> RunCost:
+    from tunepipe.gcp.clients import state_of
     from tunepipe.gcp.pipeline_jobs import task_outputs
 
     tasks = list(job.job_detail.task_details)
@@ -126,8 +128,7 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
     estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
     actual = 0.0 if again else _actual(tasks)
     created = job.create_time.isoformat(timespec="seconds")
-    state = job.state.name.removeprefix("PIPELINE_STATE_").lower()
-    return RunCost(job.name, created, state, tuning, estimated, actual)
+    return RunCost(job.name, created, state_of(job).lower(), tuning, estimated, actual)
 
 
 def _actual(tasks: Sequence[Any]) -> float | None:
@@ -143,17 +144,20 @@ def _actual(tasks: Sequence[Any]) -> float | None:
 
 
 def _has_failed(tasks: Sequence[Any]) -> bool:
-    """Say whether the tuning step has failed."""
-    return any(one.task_name.startswith("tune-") and one.state.name == "FAILED" for one in tasks)
+    """Return True if the tuning step has failed."""
+    from tunepipe.gcp.clients import state_of
+
+    return any(one.task_name.startswith("tune-") and state_of(one) == "FAILED" for one in tasks)
 
 
 def _tuning_job(job: Any) -> str:
     """Read which job a run has paid for: its tuning step's, or itself with the template in it."""
     from tunepipe.backends.palm.tuning import TUNER
+    from tunepipe.gcp.clients import state_of
     from tunepipe.gcp.pipeline_jobs import task_outputs
 
     for task in job.job_detail.task_details:
-        if task.task_name == TUNER and task.state.name != "SKIPPED":
+        if task.task_name == TUNER and state_of(task) != "SKIPPED":
             return str(job.name)
         if task.task_name.startswith("tune-"):
             resources = str(task_outputs(task).get("gcp_resources", ""))
