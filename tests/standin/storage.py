@@ -4,7 +4,8 @@ A file that a step writes through its mount is an object at once. Generations ar
 of change in nanoseconds, so they need no store of their own.
 
 Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
-deleted), `requester_pays` (a request has to name a project that pays), `versioning`, `encodings`
+deleted), `requester_pays` (a request has to name a project that pays; True, or the names of such
+buckets), `versioning`, `encodings`
 (the contentEncoding of an object, by its name), `folders` (objects that stand for folders) and
 `corrupted` (a download's first byte is another).
 """
@@ -51,11 +52,8 @@ class Storage:
         url = urlsplit(target)
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         path = url.path
-        objects = "/o" in path
-        if self.cloud.facts.get("requester_pays") and objects and "userProject" not in query:
-            raise exceptions.BadRequest(
-                "Bucket is a requester pays bucket but no user project provided."
-            )
+        if named := re.match(r"(?:/download|/upload)?/storage/v1/b/([^/]+)", path):
+            self._check_payer(named[1], query.get("userProject", ""))
         with self.lock:
             if path.startswith("/upload/storage/v1/b/"):
                 return self._upload(verb, path, query, headers, body)
@@ -72,13 +70,27 @@ class Storage:
             bucket = self._bucket(match[1])
             if not match[2]:
                 place = self.cloud.facts.get("location")
-                rules = _rules(self.cloud.facts)
+                rules = _rules(self.cloud.facts, bucket.name)
                 return _json(
                     _bucket_resource(bucket) | rules | ({"location": place} if place else {})
                 )
             if not match[3]:
                 return self._list(bucket, query)
             return self._object(verb, bucket, unquote(match[3]), query, headers, body)
+
+    def _check_payer(self, bucket: str, payer: str) -> None:
+        paid = self.cloud.facts.get("requester_pays", ())
+        if paid is not True and bucket not in paid:
+            return
+        if not payer:
+            raise exceptions.BadRequest(
+                "Bucket is a requester pays bucket but no user project provided."
+            )
+        if payer not in (*PROJECTS, *PROJECTS.values()):
+            raise exceptions.Forbidden(
+                "Caller does not have required permission to use project"
+                f" {payer}. Grant the caller the roles/serviceusage.serviceUsageConsumer role."
+            )
 
     def _bucket(self, name: str) -> Path:
         bucket = self.cloud.buckets / name
@@ -259,12 +271,13 @@ def _folder(bucket: Path, name: str) -> dict[str, Any]:
     return {"kind": "storage#object", "bucket": bucket.name, "name": name, "size": "0"}
 
 
-def _rules(facts: dict[str, Any]) -> dict[str, Any]:
+def _rules(facts: dict[str, Any], bucket: str) -> dict[str, Any]:
     """What a bucket says of its own rules."""
     rules: dict[str, Any] = {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}}
     if seconds := facts.get("retention_seconds"):
         rules["retentionPolicy"] = {"retentionPeriod": str(seconds), "isLocked": True}
-    if facts.get("requester_pays"):
+    paid = facts.get("requester_pays", ())
+    if paid is True or bucket in paid:
         rules["billing"] = {"requesterPays": True}
     if facts.get("versioning"):
         rules["versioning"] = {"enabled": True}

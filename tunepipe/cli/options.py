@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tunepipe.catalog.tables import Table
 from tunepipe.cli.config import overrides
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
+from tunepipe.stores.cloud_storage import USER_PROJECT
 
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost as Host
@@ -79,6 +81,21 @@ Accelerator = Annotated[
 ]
 Region = Annotated[str, option("NAME", "Where to tune, such as us-central1.")]
 Project = Annotated[str, option("ID", "The Google Cloud project that pays.")]
+
+
+def _pay(context: typer.Context, project: str) -> str:
+    """Have the requests of this command, and of its steps, name the project that pays."""
+    before = os.environ.get(USER_PROJECT, "")
+    if project:
+        os.environ[USER_PROJECT] = project
+        context.call_on_close(lambda: os.environ.update({USER_PROJECT: before}))
+    return project
+
+
+UserProject = Annotated[
+    str,
+    option("ID", "The project that pays for reading a bucket whose requesters pay.", callback=_pay),
+]
 Run = Annotated[str, argument("RUN", "A run's name, its id or a prefix of it, or latest.")]
 KfpHost = Annotated[str, option("URL", "A host of open-source Kubeflow Pipelines.")]
 Kfp = Annotated[

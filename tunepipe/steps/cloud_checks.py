@@ -15,6 +15,7 @@ from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.gcp import rest
 from tunepipe.stores import storage
+from tunepipe.stores.cloud_storage import user_project
 
 OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
 
@@ -200,9 +201,13 @@ def bucket(place: Place) -> Iterator[Finding]:
         return
     name = storage.parse(place.bucket).bucket
     url = f"https://storage.googleapis.com/storage/v1/b/{name}"
+    payer = {"userProject": user_project()} if user_project() else {}
     try:
-        found = rest.call("GET", url)
+        found = rest.call("GET", url, **payer)
     except rest.RefusedError as error:
+        if error.code == 400 and "requester pays" in error.found:
+            yield _requester_pays(name)
+            return
         if error.code != 404:
             raise
         yield of_cloud("bucket", f"gs://{name} is not there", _create(name, place))
@@ -215,7 +220,8 @@ def bucket(place: Place) -> Iterator[Finding]:
     else:
         yield Finding("bucket", OK, f"gs://{name} lies in {lies}")
     yield from _bucket_rules(name, found)
-    granted = rest.call("GET", f"{url}/iam/testPermissions", permissions=_BUCKET_RIGHTS)
+    url = f"{url}/iam/testPermissions"
+    granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer)
     missing = sorted({*_BUCKET_RIGHTS} - {*granted.get("permissions", ())})
     if missing:
         fix = _grant(
@@ -232,8 +238,12 @@ def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[Finding]:
         fix = "a run writes new objects alone, and its results stay that long; nothing to do"
         yield Finding("bucket", OK, found, fix)
     if bucket.get("billing", {}).get("requesterPays"):
-        fix = "managed tuning jobs cannot name a project that pays: use another bucket"
-        yield of_cloud("bucket", f"gs://{name} lets the requester pay", fix)
+        yield _requester_pays(name)
+
+
+def _requester_pays(name: str) -> Finding:
+    fix = "managed tuning jobs cannot name a project that pays: use another bucket"
+    return of_cloud("bucket", f"gs://{name} lets the requester pay", fix)
 
 
 def quota(place: Place) -> Iterator[Finding]:

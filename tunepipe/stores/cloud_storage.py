@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -120,15 +121,27 @@ def _client() -> Any:
 
 
 def payer_label() -> dict[str, str]:
-    """Return the label that names the project that pays for requests; {} without one."""
+    """Return the label that names the project that pays for requests; {} without one.
+
+    Raises:
+        UsageError: A label cannot hold the project's id.
+    """
     payer = os.environ.get(USER_PROJECT, "")
+    if not re.fullmatch(r"[a-z0-9-]{0,63}", payer):
+        raise UsageError(
+            "a label cannot hold this project's id", where=payer, fix="give the project's number"
+        )
     return {_PAYER_LABEL: payer} if payer else {}
+
+
+def user_project() -> str:
+    """Return the project that pays for requests to a requester-pays bucket; "" for none."""
+    return os.environ.get(USER_PROJECT) or run_label(_PAYER_LABEL)
 
 
 def _bucket(name: str) -> Any:
     """Make the bucket; requests to one where the requester pays name the project that pays."""
-    payer = os.environ.get(USER_PROJECT) or run_label(_PAYER_LABEL)
-    return _client().bucket(name, user_project=payer or None)
+    return _client().bucket(name, user_project=user_project() or None)
 
 
 def _names_bucket(error: Any) -> bool:

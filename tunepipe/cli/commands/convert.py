@@ -28,6 +28,7 @@ def convert(
     skip_lines: Annotated[int, option("N", "Lines before a table's header.", min=0)] = 0,
     sheet: Annotated[str, option("NAME", "The sheet of a workbook. Default: the first.")] = "",
     show_all: Annotated[bool, flag("--show-all", "Show every row that was not written.")] = False,
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """Write a dataset in another format.

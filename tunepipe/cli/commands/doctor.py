@@ -149,6 +149,7 @@ def doctor(
     service_account: Annotated[str, option("EMAIL", "The account that a run acts as.")] = "",
     template: Annotated[str, option("VERSION", "The template's version, sha256:… or URI.")] = "",
     tables: options.Tables = "",
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """Find what would fail a run, with the command that fixes it.

@@ -118,6 +118,7 @@ def plan(
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
     format: options.Format = "auto",
     tables: options.Tables = "",
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """Work out steps, hours, dollars and quota.

@@ -47,6 +47,7 @@ def run(
     context: typer.Context,
     run_options: RunOptions,
     start: StartOptions,
+    user_project: options.UserProject = "",
     kfp_host: options.KfpHost = "",
     kfp: options.Kfp = None,
     json: options.Json = False,

@@ -46,6 +46,7 @@ def apply(
     min_new_rows: Annotated[
         int, option("N", "Skip a run with fewer rows added or changed.", min=0)
     ] = 0,
+    user_project: options.UserProject = "",
     kfp_host: options.KfpHost = "",
     kfp: options.Kfp = None,
     dry_run: Annotated[

@@ -62,6 +62,7 @@ def score(
     tables: options.Tables = "",
     runs: options.Runs = Path("runs"),
     yes: options.Yes = False,
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """Score predictions, and compare two models.

@@ -30,6 +30,7 @@ def split(
     by_time: Annotated[str, option("FIELD", "Hold out the latest rows by this field.")] = "",
     format: options.Format = "auto",
     model: options.Model = "",
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """Split rows into training and evaluation.

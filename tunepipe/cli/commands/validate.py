@@ -144,6 +144,7 @@ def validate(
         bool, flag("--control-characters", "With --fix, remove control characters.")
     ] = False,
     tables: options.Tables = "",
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """Find every problem of every row, with its line.

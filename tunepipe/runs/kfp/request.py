@@ -17,6 +17,7 @@ from tunepipe.runs.kfp.workflow_size import require_fit
 from tunepipe.runs.pipeline_spec import ON_ACCELERATORS, on_accelerators, thin_steps, with_image
 from tunepipe.runs.vertex_request import VertexRun, check_parameters, given_parameters
 from tunepipe.stores import storage
+from tunepipe.stores.cloud_storage import USER_PROJECT, user_project
 
 LOCAL = "local"
 
@@ -69,6 +70,10 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     check_parameters(spec, parameters)
     if run.image:
         spec = with_image(spec, run.image)
+    if payer := user_project():
+        for executor in spec["deploymentSpec"]["executors"].values():
+            variable = {"name": USER_PROJECT, "value": payer}
+            executor["container"].setdefault("env", []).append(variable)
     sent = given_parameters(spec, parameters)
     require_fit(spec, sent)
     return HostRequest(_documents(spec, settings), sent)
