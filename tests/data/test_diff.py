@@ -79,13 +79,14 @@ def test_drift(before, now, distance):
 
 
 def test_the_report_says_what_changed_since_the_champion():
+    from tunepipe.reporting.facts import DataChanges, fitting
     from tunepipe.reporting.sections import data_changes
 
     found = {"since": "r1", "same": 120, "added": 30, "changed": 4, "removed": 0,
              "drift": {"labels": 0.25, "input_characters": [10.0, 12.4]}}  # fmt: skip
-    assert data_changes({"data_changes": found}) == [
+    assert data_changes(fitting(found, DataChanges)) == [
         ("Rows since the champion's training",
          "120 same, 30 added, 4 changed, 0 removed (run r1)"),
         ("Drift since then", "labels 25% apart; mean characters: inputs 10 then, 12 now"),
     ]  # fmt: skip
-    assert data_changes({"data_changes": {}}) == []
+    assert data_changes(fitting({}, DataChanges)) == []

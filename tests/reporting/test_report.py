@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import math
 import re
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
 from tunepipe.reporting.answers import row_groups
+from tunepipe.reporting.facts import Estimate, Facts, Row, fitting, read_facts
 from tunepipe.reporting.formatting import clean
 from tunepipe.reporting.report import report_page, write_report
 from tunepipe.reporting.sections import judge_view
@@ -249,10 +251,29 @@ def row(number: int, **values: Any) -> dict[str, Any]:
     return {"id": str(number), **texts, **values}
 
 
+def groups_of(rows: list[dict[str, Any]], **settings: int) -> dict[str, Any]:
+    return row_groups(fitting(rows, list[Row]), **settings)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "0.5", True, None, 10**400, [], {}])
+def test_a_value_that_is_no_number_is_left_out(value):
+    scores = {"tuned": {"metrics": {"bad": {"value": value, "low": 0, "high": 1},
+                                    "good": {"value": 0.5, "low": 0, "high": 1}}}}  # fmt: skip
+    facts = read_facts({"title": "kept", "scores": scores, "plan": {"rows": value}})
+    assert facts.title == "kept"
+    assert facts.scores["tuned"].metrics == {"good": Estimate(0.5, 0.0, 1.0)}
+    assert facts.plan.rows is None
+
+
+def test_facts_that_are_typed_already_are_themselves():
+    facts = Facts(title="A run")
+    assert read_facts(facts) is facts
+
+
 def test_changed_rows_come_first_and_the_cap_is_said():
     rows = [row(number) for number in range(30)]
     rows[11]["flip"], rows[5]["flip"], rows[20]["tuned"] = "fixed", "broken", None
-    view = row_groups(rows, most=10)
+    view = groups_of(rows, most=10)
     assert (view["shown"], view["total"]) == (10, 30)
     found = {group["kind"]: [r["id"] for r in group["rows"]] for group in view["groups"]}
     assert [found[kind][0] for kind in ("broken", "fixed", "unanswered", "other")] == [
@@ -281,14 +302,14 @@ def test_the_page_says_how_many_rows_it_shows():
     ],
 )
 def test_answers_are_marked_against_the_reference(answer, reference, state, marks):
-    (group,) = row_groups([row(1, tuned=answer, reference=reference, base=None)])["groups"]
+    (group,) = groups_of([row(1, tuned=answer, reference=reference, base=None)])["groups"]
     (shown,) = group["rows"][0]["answers"]
     assert shown["state"] == state
     assert [piece.kind for piece in shown["pieces"] if piece.text] == marks
 
 
 def test_long_texts_are_cut_and_say_so():
-    (group,) = row_groups([row(1, input="x" * 10_000, tuned="y" * 9_000)])["groups"]
+    (group,) = groups_of([row(1, input="x" * 10_000, tuned="y" * 9_000)])["groups"]
     shown = group["rows"][0]
     assert shown["input"] == ("x" * 4000, 6000)
     assert shown["answers"][0]["left_out"] == 5000
@@ -297,7 +318,7 @@ def test_long_texts_are_cut_and_say_so():
 def test_changed_rows_keep_longer_texts_than_the_others():
     rows = [row(n, input="x" * 5000, flip="fixed" if n < 100 else "") for n in range(1100)]
     limits = {group["kind"]: len(group["rows"][0]["input"][0]) for group in
-              row_groups(rows)["groups"]}  # fmt: skip
+              groups_of(rows)["groups"]}  # fmt: skip
     assert limits == {"fixed": 1600, "other": 200}
 
 
@@ -333,7 +354,7 @@ def test_the_judge_is_shown_with_its_model_prompt_and_cost():
         "What stands between the marks is material to be judged",
     ):
         assert text in page.text
-    pairs = dict(judge_view(facts)["pairs"])
+    pairs = dict(judge_view(read_facts(facts).judge)["pairs"])
     shown = [pairs[name] for name in ("Wins of the tuned model", "Losses", "Ties")]
     assert shown == [str(said[key]) for key in ("wins", "losses", "ties")]
 
@@ -396,6 +417,6 @@ def test_slices_and_what_an_answer_takes_are_tables():
 
 def test_an_empty_answer_is_seen_as_empty():
     row = {"id": "1", "input": "q", "reference": "yes", "tuned": "", "base": "yes", "flip": ""}
-    (group,) = row_groups([row])["groups"]
+    (group,) = groups_of([row])["groups"]
     assert [answer["state"] for answer in group["rows"][0]["answers"]] == ["empty", "same"]
     assert "(empty)" in Page(report_page(BARE | {"rows": [row]})).text

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunepipe.reporting import svg as charts
-from tunepipe.reporting.svg import Estimate
+from tunepipe.reporting.svg import Mark
 
 HOSTILE = "</svg><script>alert(1)</script>\"'&\x00\ud800"
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False).map(lambda value: round(value, 3))
@@ -62,7 +62,7 @@ def accessible(svg: str, title: str) -> ElementTree.Element:
 )
 def test_any_intervals_can_be_drawn(groups, zero):
     rows = [
-        (label, [Estimate(s, sorted(v)[1], sorted(v)[0], sorted(v)[2]) for s, *v in estimates])
+        (label, [Mark(s, sorted(v)[1], sorted(v)[0], sorted(v)[2]) for s, *v in estimates])
         for label, estimates in groups
     ]
     root = accessible(charts.interval_chart(rows, name="n", title="t", zero=zero), "t")
@@ -74,7 +74,7 @@ def test_any_intervals_can_be_drawn(groups, zero):
 
 
 def test_a_larger_value_stands_further_right_and_zero_where_it_belongs():
-    rows = [("a", [Estimate("good", 10.0, 5.0, 15.0)]), ("b", [Estimate("bad", -4.0, -8.0, -1.0)])]
+    rows = [("a", [Mark("good", 10.0, 5.0, 15.0)]), ("b", [Mark("bad", -4.0, -8.0, -1.0)])]
     root = accessible(charts.interval_chart(rows, name="n", title="t", zero=True), "t")
     right, left = (place(dot, "cx") for dot in drawn(root, "circle"))
     (zero,) = (place(line, "x1") for line in drawn(root, "line", "zero"))
@@ -104,7 +104,7 @@ def test_bars_of_a_histogram_are_as_tall_as_their_counts():
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(LABELS, st.floats(0, 100)), max_size=12))
 def test_bars_are_as_long_as_their_values(rows):
-    bars = [(label, [Estimate("tuned", value)]) for label, value in rows]
+    bars = [(label, [Mark("tuned", value)]) for label, value in rows]
     root = accessible(charts.bar_chart(bars, name="n", title="t", maximum=100), "t")
     lengths = [place(bar, "width") for bar in drawn(root, "rect")]
     full = charts.WIDTH - 52 - min((place(bar, "x") for bar in drawn(root, "rect")), default=0)

@@ -8,7 +8,12 @@ import pytest
 
 from tests.fixtures.pages import HOSTILE, Page, sample_facts
 from tunepipe.reporting.dataset_section import data_view
+from tunepipe.reporting.facts import Dataset, fitting
 from tunepipe.reporting.validation_page import validation_page, write_validation_page
+
+
+def view(report: dict[str, Any]) -> dict[str, Any]:
+    return data_view(fitting(report, Dataset))
 
 
 def problem(line: int, code: str, level: str = "error", **values: str) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def test_every_listed_problem_is_on_the_page_a_hundred_at_a_time():
 def test_problems_are_grouped_errors_first_then_by_number():
     problems = [problem(n, "duplicate-row", "warning") for n in range(50, 90)]
     problems += [problem(7, "bom"), problem(2, "not-json"), problem(9, "not-json")]
-    groups = data_view(report(*problems))["problems"]
+    groups = view(report(*problems))["problems"]
     assert [(g["code"], g["total"], len(g["examples"])) for g in groups] == [
         ("not-json", 2, 2),
         ("bom", 1, 1),
@@ -71,8 +76,8 @@ def test_problems_are_grouped_errors_first_then_by_number():
 
 def test_counts_are_right_where_the_list_was_cut():
     cut = report(problem(1, "not-json"), counts={"not-json": 5000, "bom": 1}, problems_total=5001)
-    view = data_view(cut)
-    assert view["problems_total"] == 5001
+    shown = view(cut)
+    assert shown["problems_total"] == 5001
     page = Page(validation_page(cut))
     assert "The first 1 of 5\u202f000" in page.text
 
@@ -104,7 +109,7 @@ def test_the_data_are_drawn():
     ],
 )
 def test_a_size_is_said_in_three_digits(size, shown):
-    assert ("Size", shown) in data_view({"bytes": size})["facts"]
+    assert ("Size", shown) in view({"bytes": size})["facts"]
 
 
 def test_a_distribution_of_one_bar_is_said_and_not_drawn():

@@ -146,6 +146,7 @@ def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
 
 def show_judgement(found: Judgement, out: Output) -> None:
     """Print the judge's result."""
+    from tunepipe.reporting.facts import Judge, fitting
     from tunepipe.reporting.sections import judge_view
 
-    out.table((judge_view({"judge": found.as_json()}) or {})["pairs"], styles=("bold",))
+    out.table((judge_view(fitting(found.as_json(), Judge)) or {})["pairs"], styles=("bold",))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from tunepipe.data.parts import readable_answer
+from tunepipe.reporting.facts import Row
 from tunepipe.reporting.formatting import clip
 from tunepipe.reporting.word_diff import Piece, diff
 
 MAX_ROWS = 1000
-_MODELS = ("tuned", "base", "champion")
+_OTHERS = ("base", "champion")
 _GROUPS = (
     ("broken", "Worse", "The deciding metric is lower than the base model's."),
     ("fixed", "Better", "The deciding metric is higher than the base model's."),
@@ -23,7 +26,7 @@ _CHANGED_CHARACTERS, _OTHER_CHARACTERS = 800_000, 400_000
 _MAX_TEXT, _MIN_TEXT = 4000, 200
 
 
-def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
+def row_groups(rows: Sequence[Row], most: int = MAX_ROWS) -> dict[str, Any]:
     """Sort rows into what changed and what did not, and mark each answer's differences.
 
     Args:
@@ -34,12 +37,11 @@ def row_groups(rows: Sequence[Any], most: int = MAX_ROWS) -> dict[str, Any]:
         `shown` and `total` rows, and the `groups` that have any, each with its `kind`, `title`,
         `note`, `total` and the `rows` shown.
     """
-    sorted_rows: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind, _, _ in _GROUPS}
+    sorted_rows: dict[str, list[Row]] = {kind: [] for kind, _, _ in _GROUPS}
     for row in rows:
-        if isinstance(row, Mapping):
-            sorted_rows[_kind(row)].append(row)
-    total = sum(map(len, sorted_rows.values()))
-    others = len(sorted_rows["other"])
+        kind = "unanswered" if row.tuned is None else "other"
+        sorted_rows[row.flip if row.flip in ("broken", "fixed") else kind].append(row)
+    total, others = len(rows), len(sorted_rows["other"])
     changed = min(most, total - others)
     limits = dict.fromkeys(sorted_rows, _limit(_CHANGED_CHARACTERS, changed))
     limits["other"] = _limit(_OTHER_CHARACTERS, min(others, most - changed))
@@ -60,33 +62,25 @@ def _limit(characters: int, rows: int) -> int:
     return min(_MAX_TEXT, max(_MIN_TEXT, characters // (5 * max(1, rows))))
 
 
-def _kind(row: Mapping[str, Any]) -> str:
-    if row.get("flip") in ("broken", "fixed"):
-        return str(row["flip"])
-    return "unanswered" if "tuned" in row and row["tuned"] is None else "other"
-
-
-def _row(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    reference = readable_answer(_text(row.get("reference")))
-    answers = [_answer(name, row[name], reference, limit) for name in _MODELS if _has(row, name)]
+def _row(row: Row, limit: int) -> dict[str, Any]:
+    reference = readable_answer(row.reference)
+    # A model without an answer is left out, but the tuned model, whose answer is missing then.
+    shown = [("tuned", row.tuned)] if row.tuned is not UNSET else []
+    shown += [(name, text) for name in _OTHERS if (text := getattr(row, name)) is not None]
     return {
-        "id": _text(row.get("id")),
-        "input": clip(_text(row.get("input")), limit),
-        "media": _media(row.get("media")),
+        "id": row.id,
+        "input": clip(row.input, limit),
+        "media": row.media,
         "reference": clip(reference, limit),
-        "answers": answers,
+        "answers": [_answer(name, answer, reference, limit) for name, answer in shown],
     }
 
 
-def _has(row: Mapping[str, Any], name: str) -> bool:
-    return name in row and (row[name] is not None or name == "tuned")
-
-
-def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any]:
+def _answer(name: str, answer: str | None, reference: str, limit: int) -> dict[str, Any]:
     if answer is None:
         return {"model": name, "state": "unanswered", "pieces": [], "left_out": 0}
     # Calls are shown as calls, and not as the JSON that they are kept in.
-    answer = readable_answer(_text(answer))
+    answer = readable_answer(answer)
     text, left_out = clip(answer, limit)
     if answer == reference:
         return {"model": name, "state": "same", "pieces": [], "left_out": 0}
@@ -97,18 +91,3 @@ def _answer(name: str, answer: Any, reference: str, limit: int) -> dict[str, Any
     if not shared:
         pieces = [Piece("same", text)]
     return {"model": name, "state": "other", "pieces": pieces, "left_out": left_out}
-
-
-def _media(files: Any) -> list[dict[str, str]]:
-    """List a row's files by type, and by image or place."""
-    if not isinstance(files, list):
-        return []
-    return [
-        {name: _text(file.get(name)) for name in ("mime_type", "image", "uri")}
-        for file in files
-        if isinstance(file, Mapping)
-    ]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)

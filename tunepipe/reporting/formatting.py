@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from typing import Any
 
 # Controls except tab and newline, lone surrogates and non-characters: a page cannot hold them.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -40,39 +37,14 @@ def brief(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def finite(value: Any) -> float | None:
-    """Return a finite number as a float, and None for anything else (null, NaN, a text, true)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def part(mapping: Any, key: str) -> Mapping[str, Any]:
-    """Return a mapping's mapping, empty if it is missing, null or of another kind."""
-    value = mapping.get(key) if isinstance(mapping, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def items(mapping: Any, key: str) -> list[Any]:
-    """Return a mapping's list, empty if it is missing, null or of another kind."""
-    value = mapping.get(key) if isinstance(mapping, Mapping) else None
-    return list(value) if isinstance(value, (list, tuple)) else []
-
-
-def score(value: Any) -> str:
+def score(value: float | None) -> str:
     """Write a score of 0..1 out of 100: 0.8421 is "84.2"."""
-    number = finite(value)
-    return MISSING if number is None else _signed(f"{100 * number:.1f}")
+    return MISSING if value is None else _signed(f"{100 * value:.1f}")
 
 
-def points(value: Any) -> str:
+def points(value: float | None) -> str:
     """Write a difference of scores in points of 100, always with its sign: "+3.1"."""
-    number = finite(value)
-    return MISSING if number is None else _signed(f"{100 * number:+z.1f}".replace("+0.0", "0.0"))
+    return MISSING if value is None else _signed(f"{100 * value:+z.1f}".replace("+0.0", "0.0"))
 
 
 def percent(share: float) -> str:
@@ -80,39 +52,36 @@ def percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def between(low: Any, high: Any, *, signed: bool = False) -> str:
+def between(low: float | None, high: float | None, *, signed: bool = False) -> str:
     """Write an interval, "80.1–87.9" or signed "+1.2 to +3.4"; empty where an end is missing."""
-    if finite(low) is None or finite(high) is None:
+    if low is None or high is None:
         return ""
     return f"{points(low)} to {points(high)}" if signed else f"{score(low)}–{score(high)}"
 
 
-def count(value: Any) -> str:
+def count(value: float | None) -> str:
     """Write a number with its thousands apart; a fraction keeps up to three digits."""
-    number = finite(value)
-    if number is None:
+    if value is None:
         return MISSING
-    whole = number == int(number) or abs(number) >= 999.5
-    text = f"{number:,.0f}" if whole else f"{number:.3g}"
+    whole = value == int(value) or abs(value) >= 999.5
+    text = f"{value:,.0f}" if whole else f"{value:.3g}"
     return _signed(text.replace(",", _NARROW_SPACE))
 
 
-def money(value: Any) -> str:
+def money(value: float | None) -> str:
     """Write US dollars: "$1.20", and "less than $0.01" rather than a cent rounded away."""
-    number = finite(value)
-    if number is None:
+    if value is None:
         return MISSING
-    return "less than $0.01" if 0 < number < 0.01 else f"${number:,.2f}"
+    return "less than $0.01" if 0 < value < 0.01 else f"${value:,.2f}"
 
 
-def duration(seconds: Any) -> str:
+def duration(seconds: float | None) -> str:
     """Write a time in the two units that matter: "2 h 05 min", "1 min 20 s", "0.4 s"."""
-    number = finite(seconds)
-    if number is None or number < 0:
+    if seconds is None or seconds < 0:
         return MISSING
-    if number < 10:
-        return f"{number:.1f} s"
-    whole = round(number)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -120,17 +89,16 @@ def duration(seconds: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def p_value(value: Any) -> str:
+def p_value(value: float | None) -> str:
     """Write a p-value as papers do: "p = 0.031", "p < 0.001"."""
-    number = finite(value)
-    if number is None:
+    if value is None:
         return ""
-    return "p < 0.001" if number < 0.001 else f"p = {number:.3f}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def plural(number: Any, noun: str, nouns: str = "") -> str:
+def plural(number: float | None, noun: str, nouns: str = "") -> str:
     """Write a count with its noun: "1 row", "97 rows"."""
-    return f"{count(number)} {noun if finite(number) == 1 else nouns or noun + 's'}"
+    return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def _signed(text: str) -> str:

@@ -5,8 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tunepipe.reporting import formatting
-from tunepipe.reporting.formatting import finite, items, part
+from tunepipe.reporting.facts import (
+    BETTER,
+    EXCLUDED,
+    INCONSISTENT,
+    UNDECIDED,
+    VERDICTS,
+    WORSE,
+    Agreement,
+    Comparison,
+    DataChanges,
+    Estimate,
+    Facts,
+    Judge,
+    Plan,
+    Score,
+    Tuning,
+)
+from tunepipe.reporting.formatting import (
+    MISSING,
+    between,
+    clean,
+    count,
+    duration,
+    money,
+    p_value,
+    percent,
+    plural,
+    points,
+    score,
+)
 
 # How the metrics of a JSON answer's fields are named: "field:quantity".
 FIELD = "field:"
@@ -18,44 +46,34 @@ _OTHERS = {
     "first": "first champion",
     "guard": "base on guarded prompts",
 }
-# Each verdict's mark, readable without the colour, and its sentence.
-VERDICTS = {
-    "better": ("▲", "The tuned model is better."),
-    "worse": ("▼", "The tuned model is worse."),
-    "not-enough-evidence": ("◆", "There is not enough evidence to say better or worse."),
-}
+_LISTED = 5
 
 
-def spoken(metric: Any) -> str:
+def spoken(metric: str) -> str:
     """Write a metric's name as words: "exact_match" is "exact match"."""
-    return str(metric or "").replace("_", " ")
+    return metric.replace("_", " ")
 
 
-def whole_metrics(score: Any) -> Mapping[str, Any]:
-    """Return a score's metrics of whole answers, without those of single fields."""
-    metrics = part(score, "metrics")
-    return {name: values for name, values in metrics.items() if not str(name).startswith(FIELD)}
+def whole_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return the metrics of whole answers, without those of single fields."""
+    return {name: value for name, value in metrics.items() if not name.startswith(FIELD)}
 
 
-def ordered(metrics: Iterable[str], facts: Mapping[str, Any]) -> list[str]:
-    """Put the metric that decides first, and the share of answered rows last."""
-    first = deciding(facts)[1].get("metric")
-    return sorted(dict.fromkeys(metrics), key=lambda name: (name == "answered") - (name == first))
-
-
-def field_metrics(score: Any) -> Mapping[str, Any]:
-    """Return a score's metrics of the fields of a JSON answer, under the fields' names."""
-    metrics = part(score, "metrics")
+def field_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return the metrics of the fields of a JSON answer, under the fields' names."""
     return {
-        str(name).removeprefix(FIELD): values
-        for name, values in metrics.items()
-        if str(name).startswith(FIELD)
+        name.removeprefix(FIELD): value for name, value in metrics.items() if name.startswith(FIELD)
     }
 
 
-def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def ordered(metrics: Iterable[str], facts: Facts) -> list[str]:
+    """Put the metric that decides first, and the share of answered rows last."""
+    first = deciding(facts)[1].metric
+    return sorted(dict.fromkeys(metrics), key=lambda name: (name == "answered") - (name == first))
+
+
+def run_pairs(facts: Facts) -> list[tuple[str, str]]:
     """Return what identifies the run, as pairs of label and text, those that are known."""
-    run = part(facts, "run")
     names = {
         "id": "Run",
         "created": "Created",
@@ -64,181 +82,151 @@ def run_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         "region": "Region",
         "code": "Code",
     }
-    pairs = [(label, str(run[key])) for key, label in names.items() if run.get(key)]
-    return [*pairs, *data_changes(facts)]
+    pairs = [(label, facts.run[key]) for key, label in names.items() if facts.run.get(key)]
+    return [*pairs, *data_changes(facts.data_changes)]
 
 
-def data_changes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def data_changes(changes: DataChanges | None) -> list[tuple[str, str]]:
     """Describe how the data differ from the champion's training data, if that is known."""
-    found = part(facts, "data_changes")
-    if not found:
+    if not changes or not changes.since:
         return []
-    counts = ", ".join(
-        f"{formatting.count(found[key])} {key}" for key in ("same", "added", "changed", "removed")
-    )
-    drift = part(found, "drift")
-    moved = [f"{name} {drift[name]:.0%} apart" for name in ("labels", "languages") if name in drift]
-    lengths = [
-        f"{name.partition('_')[0]}s {drift[name][0]:.0f} then, {drift[name][1]:.0f} now"
-        for name in ("input_characters", "output_characters")
-        if name in drift
-    ]
-    told = [("Rows since the champion's training", f"{counts} (run {found['since']})")]
-    if moved or lengths:
-        characters = [f"mean characters: {', '.join(lengths)}"] if lengths else []
-        told.append(("Drift since then", "; ".join([*moved, *characters])))
-    return told
+    names = ("same", "added", "changed", "removed")
+    counts = ", ".join(f"{count(getattr(changes, name))} {name}" for name in names)
+    parts, lengths = [], []
+    for name, drift in changes.drift.items():
+        if isinstance(drift, list):
+            before, now = drift
+            lengths.append(f"{name.partition('_')[0]}s {before:.0f} then, {now:.0f} now")
+        else:
+            parts.append(f"{name} {drift:.0%} apart")
+    if lengths:
+        parts.append(f"mean characters: {', '.join(lengths)}")
+    pairs = [("Rows since the champion's training", f"{counts} (run {changes.since})")]
+    return pairs + ([("Drift since then", "; ".join(parts))] if parts else [])
 
 
-def comparisons(facts: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def comparisons(facts: Facts) -> list[tuple[str, Comparison]]:
     """Return the comparisons there are, each with the other's name; the champion's first."""
-    made = part(facts, "comparisons")
-    return [(other, part(made, name)) for name, other in _OTHERS.items() if part(made, name)]
+    made = facts.comparisons
+    return [(other, made[name]) for name, other in _OTHERS.items() if name in made]
 
 
-def verdict(facts: Mapping[str, Any]) -> dict[str, str]:
+def deciding(facts: Facts) -> tuple[str, Comparison]:
+    """Return the comparison the verdict rests on: with the champion if there is one."""
+    return next(iter(comparisons(facts)), ("", Comparison()))
+
+
+def verdict(facts: Facts) -> dict[str, str]:
     """Return the verdict's `kind`, its `mark`, its `sentence`, and the `reason`."""
-    word = str(facts.get("verdict") or "")
+    word = facts.verdict
     mark, sentence = VERDICTS.get(word, ("", word or "No verdict was reached."))
     kind = word if word in VERDICTS else "unknown"
-    reason = str(facts.get("reason") or "")
-    return {"kind": kind, "mark": mark, "sentence": sentence, "reason": reason}
+    return {"kind": kind, "mark": mark, "sentence": sentence, "reason": facts.reason}
 
 
-def deciding(facts: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the comparison the verdict rests on: with the champion if there is one."""
-    return next(iter(comparisons(facts)), ("", {}))
-
-
-def figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def figures(facts: Facts) -> list[tuple[str, str, str]]:
     """The handful of numbers that a reader wants first: label, value, note."""
-    other, comparison = deciding(facts)
-    metric = comparison.get("metric")
-    scores = part(facts, "scores")
-    mine, theirs = (
-        part(part(part(scores, name), "metrics"), str(metric)) for name in ("tuned", other)
-    )
     shown = []
-    if mine:
-        note = f"{other} {formatting.score(theirs.get('value'))}" if theirs else ""
-        shown.append((spoken(metric).capitalize(), formatting.score(mine.get("value")), note))
-    if comparison:
-        interval = formatting.between(comparison.get("low"), comparison.get("high"), signed=True)
-        label = f"Points against {other}"
-        shown.append((label, formatting.points(comparison.get("difference")), interval))
-    rows = finite(part(scores, "tuned").get("rows"))
-    if rows is not None:
-        missing = _unanswered(facts)
-        note = f"{formatting.count(missing)} unanswered" if missing else "all answered"
-        shown.append(("Held-out rows", formatting.count(rows), note))
-    return shown + _money_figure(facts)
-
-
-def _unanswered(facts: Mapping[str, Any]) -> int:
-    stated = finite(part(part(facts, "scores"), "tuned").get("unanswered"))
-    if stated is not None:
-        return int(stated)
-    rows = [row for row in items(facts, "rows") if isinstance(row, Mapping)]
-    return sum("tuned" in row and row["tuned"] is None for row in rows)
-
-
-def _money_figure(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    estimate = finite(part(facts, "plan").get("estimated_cost_usd"))
-    actual = finite(part(facts, "tuning").get("cost_usd"))
+    tuned = facts.scores.get("tuned", Score())
+    if facts.comparisons:
+        other, comparison = deciding(facts)
+        metric = comparison.metric
+        theirs = facts.scores.get(other, Score()).metrics.get(metric)
+        if mine := tuned.metrics.get(metric):
+            note = f"{other} {score(theirs.value)}" if theirs else ""
+            shown.append((spoken(metric).capitalize(), score(mine.value), note))
+        interval = between(comparison.low, comparison.high, signed=True)
+        shown.append((f"Points against {other}", points(comparison.difference), interval))
+    if tuned.rows:
+        note = f"{count(tuned.unanswered)} unanswered" if tuned.unanswered else "all answered"
+        shown.append(("Held-out rows", count(tuned.rows), note))
+    estimate = facts.plan.estimated_cost_usd if facts.plan else None
+    actual = facts.tuning.cost_usd if facts.tuning else None
     if actual is not None:
-        note = "" if estimate is None else f"estimated {formatting.money(estimate)}"
-        return [("Cost", formatting.money(actual), note)]
-    return [] if estimate is None else [("Cost, estimated", formatting.money(estimate), "")]
+        note = "" if estimate is None else f"estimated {money(estimate)}"
+        shown.append(("Cost", money(actual), note))
+    elif estimate is not None:
+        shown.append(("Cost, estimated", money(estimate), ""))
+    return shown
 
 
-def scores_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+def scores_view(facts: Facts) -> dict[str, Any] | None:
     """Prepare the table of metrics and the comparisons.
 
     Returns:
         None without scores. `models` are the columns; each of `rows` has its `metric` and a
         (value, interval) for each model; each of `comparisons` is one column of the second table.
     """
-    scores = part(facts, "scores")
-    models = [name for name in MODELS if part(part(scores, name), "metrics")]
-    names = ordered((m for name in models for m in whole_metrics(scores[name])), facts)
-    table = [
-        {"metric": spoken(metric), "cells": [_cell(scores[name], metric) for name in models]}
-        for metric in names
+    scores = {name: facts.scores[name].metrics for name in MODELS if name in facts.scores}
+    scores = {name: metrics for name, metrics in scores.items() if metrics}
+    names = ordered((m for metrics in scores.values() for m in whole_metrics(metrics)), facts)
+    rows = [
+        {"metric": spoken(name), "cells": [_cell(each.get(name)) for each in scores.values()]}
+        for name in names
     ]
     compared = [_compared(other, comparison) for other, comparison in comparisons(facts)]
-    return {"models": models, "rows": table, "comparisons": compared} if table or compared else None
+    if not rows and not compared:
+        return None
+    return {"models": list(scores), "rows": rows, "comparisons": compared}
 
 
-def _cell(score: Mapping[str, Any], metric: str) -> tuple[str, str]:
-    values = part(part(score, "metrics"), metric)
-    interval = formatting.between(values.get("low"), values.get("high"))
-    return formatting.score(values.get("value")), interval
+def _cell(estimate: Estimate | None) -> tuple[str, str]:
+    if estimate is None:
+        return MISSING, ""
+    return score(estimate.value), between(estimate.low, estimate.high)
 
 
-def _compared(other: str, comparison: Mapping[str, Any]) -> dict[str, Any]:
-    wins, ties, losses = (finite(comparison.get(k)) for k in ("wins", "ties", "losses"))
-    confidence = finite(comparison.get("confidence")) or 0.95
-    interval = formatting.between(comparison.get("low"), comparison.get("high"), signed=True)
-    more = [formatting.count(number) for number in items(comparison, "more_rows")]
+def _compared(other: str, comparison: Comparison) -> dict[str, Any]:
+    interval = between(comparison.low, comparison.high, signed=True)
+    held = "ruled out" if comparison.non_inferior else "not ruled out"
+    more = ""
+    if comparison.more_rows:
+        few, many = map(count, comparison.more_rows)
+        more = (
+            f"{few} to {many} more held-out rows would show such a difference (the middle half of "
+            "the estimates)."
+        )
     return {
         "other": other,
-        "metric": spoken(comparison.get("metric")),
-        "difference": formatting.points(comparison.get("difference")),
-        "interval": interval and f"{interval} ({formatting.percent(confidence)})",
-        "p_value": formatting.p_value(comparison.get("p_value")),
-        "wins": formatting.count(wins),
-        "ties": formatting.count(ties),
-        "losses": formatting.count(losses),
-        "groups": formatting.count(comparison.get("groups", comparison.get("rows"))),
+        "metric": spoken(comparison.metric),
+        "difference": points(comparison.difference),
+        "interval": f"{interval} ({percent(comparison.confidence)})",
+        "p_value": p_value(comparison.p_value),
+        "wins": count(comparison.wins),
+        "ties": count(comparison.ties),
+        "losses": count(comparison.losses),
+        "groups": count(comparison.groups or comparison.rows),
         "missing": _missing(comparison),
-        "margin": _margin(comparison),
-        "smallest": formatting.score(comparison.get("smallest_difference")),
-        "verdict": spoken(comparison.get("verdict")).replace("-", " "),
-        "more_rows": f"{more[0]} to {more[1]} more held-out rows would show such a difference "
-        "(the middle half of the estimates)."
-        if len(more) == 2
-        else "",
+        "trained": count(comparison.trained_rows) if comparison.trained_rows else "",
+        "margin": f"a loss above {score(comparison.margin)} is {held}"
+        if comparison.margin
+        else "none",
+        "smallest": score(comparison.smallest_difference),
+        "verdict": comparison.verdict.replace("-", " "),
+        "more_rows": more,
     }
 
 
-def _missing(comparison: Mapping[str, Any]) -> str:
-    tuned, other = (finite(comparison.get(f"missing_{name}")) or 0 for name in ("tuned", "other"))
-    if not tuned + other:
+def _missing(comparison: Comparison) -> str:
+    if not comparison.missing_tuned + comparison.missing_other:
         return "none"
-    counted = "as wrong" if comparison.get("missing") != "excluded" else "rows left out"
-    return f"{formatting.count(tuned)} and {formatting.count(other)}, {counted}"
+    counted = "rows left out" if comparison.missing == EXCLUDED else "as wrong"
+    return f"{count(comparison.missing_tuned)} and {count(comparison.missing_other)}, {counted}"
 
 
-def _margin(comparison: Mapping[str, Any]) -> str:
-    margin = finite(comparison.get("margin"))
-    if not margin:
-        return "none"
-    held = "ruled out" if comparison.get("non_inferior") else "not ruled out"
-    return f"a loss above {formatting.score(margin)} is {held}"
-
-
-def slices_view(facts: Mapping[str, Any]) -> list[list[str]]:
+def slices_view(facts: Facts) -> list[list[str]]:
     """Return each slice as a line of a table: name, rows, score, difference, p, verdict."""
     lines = []
-    for row in items(part(part(facts, "scores"), "tuned"), "slices"):
-        if not isinstance(row, Mapping):
-            continue
-        comparison = part(row, "comparison")
-        interval = formatting.between(comparison.get("low"), comparison.get("high"), signed=True)
-        smallest = formatting.score(comparison.get("smallest_difference"))
-        verdict = str(row.get("verdict") or "")
-        lines.append(
-            [
-                f"{row.get('field', '')}: {row.get('value', '')}",
-                formatting.count(row.get("rows")),
-                formatting.score(part(row, "score").get("value")),
-                f"{formatting.points(comparison.get('difference'))} ({interval})"
-                if interval
-                else "",
-                formatting.p_value(row.get("p_adjusted")) if comparison else "",
-                verdict if verdict in ("better", "worse") else f"shows {smallest} or more",
+    for each in facts.scores.get("tuned", Score()).slices:
+        line = [f"{each.field}: {each.value}", count(each.rows), score(each.score.value)]
+        if found := each.comparison:
+            smallest = f"shows {score(found.smallest_difference)} or more"
+            line += [
+                f"{points(found.difference)} ({between(found.low, found.high, signed=True)})",
+                p_value(each.p_adjusted),
+                smallest if each.verdict == UNDECIDED else each.verdict,
             ]
-        )
+        lines.append(line + [""] * (6 - len(line)))
     return lines
 
 
@@ -251,265 +239,196 @@ _SERVING = (
 )
 
 
-def serving_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+def serving_view(facts: Facts) -> dict[str, Any] | None:
     """Return what an answer of each model takes; None if nothing was measured."""
-    scores = part(facts, "scores")
-    values = {name: part(part(scores, name), "serving") for name in MODELS}
-    models = [name for name in MODELS if values[name]]
-    rows = [
-        (label, [_measure(values[name].get(key)) for name in models])
-        for key, label in _SERVING
-        if any(finite(values[name].get(key)) is not None for name in models)
-    ]
-    return {"models": models, "rows": rows} if rows else None
+    values = {name: facts.scores[name].serving for name in MODELS if name in facts.scores}
+    values = {name: serving for name, serving in values.items() if serving}
+    rows = []
+    for key, label in _SERVING:
+        numbers = [serving.get(key) for serving in values.values()]
+        if any(number is not None for number in numbers):
+            cells = [MISSING if number is None else f"{number:.4g}" for number in numbers]
+            rows.append((label, cells))
+    return {"models": list(values), "rows": rows} if rows else None
 
 
-def _measure(value: Any) -> str:
-    number = finite(value)
-    return formatting.MISSING if number is None else f"{number:.4g}"
-
-
-def caveats(facts: Mapping[str, Any]) -> list[str]:
+def caveats(facts: Facts) -> list[str]:
     """Return what the verdict does not show, each in a short clause made from the numbers."""
-    other, comparison = deciding(facts)
-    if not comparison:
+    if not facts.comparisons:
         return []
-    scores = part(facts, "scores")
-    tuned = part(scores, "tuned")
-    rival = part(scores, other if other in MODELS else "base")
-    differences = part(comparison, "differences") or part(tuned, "differences")
-    return [
-        *_opposite(comparison, differences),
-        *_dead(tuned, rival),
-        *_lost_slices(tuned),
-        *_limits(comparison, tuned),
-    ]
-
-
-def _opposite(comparison: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]:
-    """The metrics that point the other way than the deciding one."""
-    metric, gain = str(comparison.get("metric")), finite(comparison.get("difference")) or 0.0
+    other, comparison = deciding(facts)
+    tuned = facts.scores.get("tuned", Score())
+    rival = facts.scores.get(other) or facts.scores.get("base", Score())
     found = []
-    for name in differences:
-        values = part(differences, name)
-        low, high = finite(values.get("low")), finite(values.get("high"))
-        if name == metric or low is None or high is None:
-            continue
-        if (gain > 0 and high < 0) or (gain < 0 and low > 0):
-            found.append(
-                f"{spoken(name).replace(':', ' ')} {formatting.points(values.get('value'))}"
-            )
-    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-    return [f"the other way: {shown}"] if found else []
 
+    def add(clause: str, names: list[str]) -> None:
+        if names:
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            found.append(f"{clause}: {', '.join(names[:_LISTED])}{more}")
 
-def _dead(tuned: Mapping[str, Any], rival: Mapping[str, Any]) -> list[str]:
-    """The classes and fields that the tuned model never has right, and the other model has."""
-    before = _f1_by_class(rival)
-    dead = [name for name, f1 in _f1_by_class(tuned).items() if f1 == 0 and before.get(name)]
-    fields, theirs = field_metrics(tuned), field_metrics(rival)
-    dead += [
-        name
-        for name in fields
-        if finite(part(fields, name).get("value")) == 0 and finite(part(theirs, name).get("value"))
-    ]
-    return [f"never right any more: {', '.join(dead[:5])}"] if dead else []
-
-
-def _f1_by_class(score: Mapping[str, Any]) -> dict[str, float]:
-    rows = (row for row in items(score, "classes") if isinstance(row, Mapping))
-    return {str(row.get("label", "")): finite(row.get("f1")) or 0.0 for row in rows}
-
-
-def _lost_slices(tuned: Mapping[str, Any]) -> list[str]:
-    lost = [
-        f"{row.get('field')} {row.get('value')}"
-        for row in items(tuned, "slices")
-        if isinstance(row, Mapping) and row.get("verdict") == "worse" and not row.get("declared")
-    ]
-    return [f"worse in: {', '.join(lost[:5])}"] if lost else []
-
-
-def _limits(comparison: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:
-    found = []
+    add("the other way", _opposite(comparison, tuned))
+    add("never right any more", _dead(tuned, rival))
+    lost = [each for each in tuned.slices if each.verdict == WORSE and not each.declared]
+    add("worse in", [f"{each.field} {each.value}" for each in lost])
     if (missing := _missing(comparison)) != "none":
         found.append(f"missing answers (tuned and other): {missing}")
-    rows, groups = finite(comparison.get("rows")), finite(comparison.get("groups"))
-    if rows and groups and groups < rows:
-        found.append(
-            f"only {formatting.count(groups)} of {formatting.count(rows)} rows are independent"
-        )
-    if (smallest := finite(comparison.get("smallest_difference"))) is not None:
-        found.append(f"differences below {formatting.score(smallest)} points may stay unseen")
-    look = finite(tuned.get("look"))
-    if look and look > 1:
-        found.append(f"these rows have decided {formatting.count(look)} times")
+    if comparison.trained_rows:
+        left_out = plural(comparison.trained_rows, "row")
+        found.append(f"{left_out} left out, because the {other} was trained on them")
+    if comparison.groups and comparison.groups < comparison.rows:
+        found.append(f"only {count(comparison.groups)} of {count(comparison.rows)} rows are "
+                     "independent")  # fmt: skip
+    found.append(
+        f"differences below {score(comparison.smallest_difference)} points may stay unseen"
+    )
+    if tuned.look > 1:
+        found.append(f"these rows have decided {count(tuned.look)} times")
     return found
 
 
-def training_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return how the model was tuned and what it cost, planned and actual, as pairs."""
-    plan, tuning = part(facts, "plan"), part(facts, "tuning")
-    statistics = part(tuning, "statistics")
-    pairs = [
-        ("Model", tuning.get("model")),
-        ("Planned model", plan.get("model")),
-        ("Region", plan.get("region")),
-        ("Accelerators", _accelerators(plan)),
-        ("Parameters", _counted(statistics.get("parameters"))),
-        ("Training rows", _counted(plan.get("rows"))),
-        ("Batch size", _counted(plan.get("batch_size"))),
-        ("Steps planned", _steps(plan)),
-        ("Steps done", _counted(statistics.get("train_steps"))),
-        ("Time estimated", _time(plan.get("estimated_hours"), 3600)),
-        ("Time taken", _time(statistics.get("seconds"), 1)),
-        ("Cost estimated", _cost(plan.get("estimated_cost_usd"), plan.get("price_date"))),
-        ("Cost", _cost(tuning.get("cost_usd"), "")),
-        ("Price and model tables", plan.get("tables_version")),
+def _opposite(comparison: Comparison, tuned: Score) -> list[str]:
+    """The metrics that point the other way than the deciding one."""
+    gain = comparison.difference
+    return [
+        f"{spoken(name).replace(':', ' ')} {points(each.value)}"
+        for name, each in (comparison.differences or tuned.differences).items()
+        if name != comparison.metric
+        and ((gain > 0 and each.high < 0) or (gain < 0 and each.low > 0))
     ]
-    return [(label, str(value)) for label, value in pairs if value not in (None, "")]
 
 
-def split_pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _dead(tuned: Score, rival: Score) -> list[str]:
+    """The classes and fields that the tuned model never has right, and the other model has."""
+    before = {row.label: row.f1 for row in rival.classes}
+    classes = [row.label for row in tuned.classes if row.f1 == 0 and before.get(row.label)]
+    theirs = field_metrics(rival.metrics)
+    fields = [
+        name
+        for name, each in field_metrics(tuned.metrics).items()
+        if each.value == 0 and name in theirs and theirs[name].value
+    ]
+    return classes + fields
+
+
+def training_pairs(facts: Facts) -> list[tuple[str, str]]:
+    """Return how the model was tuned and what it cost, planned and actual, as pairs."""
+    plan, tuning = facts.plan or Plan(), facts.tuning or Tuning()
+    statistics, epochs = tuning.statistics, plan.epochs
+    accelerators = plan.accelerator_type
+    if accelerators and plan.accelerators:
+        accelerators = f"{count(plan.accelerators)} × {accelerators}"
+    passes = f", {plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
+    date = f", prices of {plan.price_date}" if plan.price_date else ""
+    hours = plan.estimated_hours
+    pairs = [
+        ("Model", tuning.model),
+        ("Planned model", plan.model),
+        ("Region", plan.region),
+        ("Accelerators", accelerators),
+        ("Parameters", count(statistics.parameters)),
+        ("Training rows", count(plan.rows)),
+        ("Batch size", count(plan.batch_size)),
+        ("Steps planned", count(plan.train_steps) + passes),
+        ("Steps done", count(statistics.train_steps)),
+        ("Time estimated", duration(None if hours is None else 3600 * hours)),
+        ("Time taken", duration(statistics.seconds)),
+        ("Cost estimated", money(plan.estimated_cost_usd) + date),
+        ("Cost", money(tuning.cost_usd)),
+        ("Price and model tables", plan.tables_version),
+    ]
+    return known(pairs)
+
+
+def known(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the pairs whose text says something."""
+    return [(label, text) for label, text in pairs if text and not text.startswith(MISSING)]
+
+
+def split_pairs(facts: Facts) -> list[tuple[str, str]]:
     """Return how the rows were split, as pairs of label and text."""
-    split = part(facts, "split")
-    names = {
-        "train_rows": "Training rows",
-        "eval_rows": "Held-out rows",
-        "duplicate_rows_kept_together": "Duplicates kept together",
-        "groups": "Groups",
-        "seed": "Seed",
-    }
-    pairs = [(label, _counted(split[key])) for key, label in names.items() if key in split]
-    leak = part(split, "leak")
-    if "inputs_in_both" in leak:
-        pairs.append(("Inputs on both sides", _counted(leak["inputs_in_both"])))
-    return pairs
+    if not (split := facts.split):
+        return []
+    return known(
+        [
+            ("Training rows", count(split.train_rows)),
+            ("Held-out rows", count(split.eval_rows)),
+            ("Duplicates kept together", count(split.duplicate_rows_kept_together)),
+            ("Groups", count(split.groups)),
+            ("Seed", count(split.seed)),
+            ("Inputs on both sides", count(split.leak.inputs_in_both)),
+        ]
+    )
 
 
-def _counted(value: Any) -> str:
-    return "" if finite(value) is None else formatting.count(value)
-
-
-def _time(value: Any, unit_seconds: int) -> str:
-    number = finite(value)
-    return "" if number is None else formatting.duration(number * unit_seconds)
-
-
-def _cost(value: Any, price_date: Any) -> str:
-    if finite(value) is None:
-        return ""
-    return formatting.money(value) + (f", prices of {price_date}" if price_date else "")
-
-
-def _accelerators(plan: Mapping[str, Any]) -> str:
-    kind, number = plan.get("accelerator_type"), finite(plan.get("accelerators"))
-    if not kind:
-        return ""
-    return f"{formatting.count(number)} × {kind}" if number else str(kind)
-
-
-def _steps(plan: Mapping[str, Any]) -> str:
-    steps, epochs = finite(plan.get("train_steps")), finite(plan.get("epochs"))
-    if steps is None:
-        return ""
-    passes = f", {formatting.plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
-    return formatting.count(steps) + passes
-
-
-_NAMES = {
-    "better": "the tuned model is better",
-    "worse": "the tuned model is worse",
-    "not-enough-evidence": "not enough evidence",
-    "inconsistent": "none: the order of the answers decided more than the answers",
+_JUDGE_VERDICTS = {
+    BETTER: "the tuned model is better",
+    WORSE: "the tuned model is worse",
+    UNDECIDED: "not enough evidence",
+    INCONSISTENT: "none: the order of the answers decided more than the answers",
 }
 
 
-def judge_view(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+def judge_view(judge: Judge | None) -> dict[str, Any] | None:
     """Prepare the judge's result.
 
     Returns:
         None without a judge. `pairs` are labels and texts; `prompt` is the template it was asked
         with, and `refused` says why it gave no judgement; each may be empty.
     """
-    judge = part(facts, "judge")
-    if not judge:
+    if judge is None or judge == Judge():
         return None
-    return {
-        "pairs": [(label, text) for label, text in _pairs(judge) if text],
-        "prompt": formatting.clean(str(judge.get("prompt") or "")),
-        "refused": str(judge.get("refused") or ""),
-    }
-
-
-def judge_sentence(facts: Mapping[str, Any]) -> str:
-    """Describe the judge's verdict in one sentence; "" without a judge."""
-    judge = part(facts, "judge")
-    said = part(judge, "comparison")
-    if not said:
-        refused = judge.get("refused")
-        return f"The judge gave no judgement: {refused}" if refused else ""
-    wins, losses, ties = (formatting.count(said.get(name)) for name in ("wins", "losses", "ties"))
-    return (
-        f"Judged by {judge.get('model')}: {wins} wins, {losses} losses, {ties} ties against the "
-        f"base model: {_verdict(judge if 'verdict' in judge else said)}."
-    )
-
-
-def _pairs(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
-    said = part(judge, "comparison")
-    cost = judge.get("estimated_cost_usd")
-    return [
-        ("Judge", str(judge.get("model") or "")),
-        ("Verdict", _verdict(judge if "verdict" in judge else said)),
-        ("Wins of the tuned model", _counted(said.get("wins"))),
-        ("Losses", _counted(said.get("losses"))),
-        ("Ties", _counted(said.get("ties"))),
-        ("Test", formatting.p_value(said.get("p_value"))),
-        ("Same answer in both orders", _agreement(judge)),
-        ("The longer answer won", _share_of_rows(part(judge, "length_bias"))),
-        ("Agrees with people", _with_people(part(judge, "agreement"))),
-        ("Against the champion", _against_champion(part(judge, "champion"))),
-        ("Rows without a judgement", _counted(judge.get("unjudged"))),
-        ("Cost estimated", "" if finite(cost) is None else formatting.money(cost)),
+    pairs = [("Judge", judge.model)]
+    if said := judge.comparison:
+        agreed = f"{count(judge.judged - judge.disagreements)} of {count(judge.judged)} rows asked"
+        pairs += [
+            ("Verdict", _judge_verdict(judge)),
+            ("Wins of the tuned model", count(said.wins)),
+            ("Losses", count(said.losses)),
+            ("Ties", count(said.ties)),
+            ("Test", p_value(said.p_value)),
+            ("Same answer in both orders", agreed if judge.judged else ""),
+            ("The longer answer won", _share_of_rows(judge.length_bias)),
+            ("Agrees with people", _with_people(judge.agreement)),
+        ]
+    if judge.champion:
+        refused = judge.champion.refused
+        against = f"refused: {refused}" if refused else _counts(judge.champion)
+        pairs.append(("Against the champion", against))
+    pairs += [
+        ("Rows without a judgement", count(judge.unjudged)),
+        ("Cost estimated", money(judge.estimated_cost_usd)),
     ]
+    return {"pairs": known(pairs), "prompt": clean(judge.prompt), "refused": judge.refused}
 
 
-def _verdict(said: Mapping[str, Any]) -> str:
-    verdict = str(said.get("verdict") or "")
-    return _NAMES.get(verdict, verdict)
-
-
-def _share_of_rows(found: Mapping[str, Any]) -> str:
-    if finite(found.get("value")) is None:
+def judge_sentence(judge: Judge | None) -> str:
+    """Describe the judge's verdict in one sentence; "" without a judge."""
+    if judge is None or not (judge.comparison or judge.refused):
         return ""
-    interval = formatting.between(found.get("low"), found.get("high"))
-    return (
-        f"{formatting.score(found['value'])} ({interval}) of {formatting.count(found.get('rows'))}"
-    )
+    if not judge.comparison:
+        return f"The judge gave no judgement: {judge.refused}"
+    counts, _, said = _counts(judge).partition(": ")
+    return f"Judged by {judge.model}: {counts} against the base model: {said}."
 
 
-def _with_people(found: Mapping[str, Any]) -> str:
-    kappa = finite(found.get("kappa"))
-    if kappa is None:
+def _judge_verdict(judge: Judge) -> str:
+    word = judge.verdict or (judge.comparison.verdict if judge.comparison else "")
+    return _JUDGE_VERDICTS.get(word, word)
+
+
+def _counts(judge: Judge) -> str:
+    said = judge.comparison or Comparison()
+    wins, losses, ties = map(count, (said.wins, said.losses, said.ties))
+    return f"{wins} wins, {losses} losses, {ties} ties: {_judge_verdict(judge)}"
+
+
+def _share_of_rows(found: Agreement | None) -> str:
+    if found is None or found.value is None:
         return ""
-    share, rows = formatting.score(found.get("value")), formatting.count(found.get("rows"))
-    return f"{share} of 100 on {rows} rows, kappa {kappa:.2f}"
+    return f"{score(found.value)} ({between(found.low, found.high)}) of {count(found.rows)}"
 
 
-def _against_champion(judge: Mapping[str, Any]) -> str:
-    if not judge:
+def _with_people(found: Agreement | None) -> str:
+    if found is None or found.kappa is None:
         return ""
-    if judge.get("refused"):
-        return f"refused: {judge['refused']}"
-    said = part(judge, "comparison")
-    wins, losses, ties = (formatting.count(said.get(name)) for name in ("wins", "losses", "ties"))
-    return f"{wins} wins, {losses} losses, {ties} ties: {_verdict(judge)}"
-
-
-def _agreement(judge: Mapping[str, Any]) -> str:
-    judged, disagreed = finite(judge.get("judged")), finite(judge.get("disagreements"))
-    if not judged or disagreed is None:
-        return ""
-    agreed = judged - disagreed
-    return f"{formatting.count(agreed)} of {formatting.count(judged)} rows asked"
+    return f"{score(found.value)} of 100 on {count(found.rows)} rows, kappa {found.kappa:.2f}"

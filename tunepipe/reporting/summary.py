@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunepipe.reporting import formatting
-from tunepipe.reporting.formatting import finite, items, part
+from tunepipe.reporting.facts import Facts, read_facts
 from tunepipe.reporting.sections import (
     caveats,
     judge_sentence,
+    known,
     run_pairs,
     scores_view,
     spoken,
@@ -21,28 +22,26 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
 _LINE_START = re.compile(r"^(\d*)([-+#=.)])")
 
 
-def summary(facts: Mapping[str, Any]) -> str:
+def summary(facts: Mapping[str, Any] | Facts) -> str:
     """Return the verdict, the numbers and what changed, as Markdown.
 
     Args:
-        facts: What the run's steps gave, as `report_facts.Facts` says.
+        facts: What the run's steps gave, as `facts.Facts` says.
     """
-    said = verdict(facts)
+    facts = read_facts(facts)
+    said, unseen = verdict(facts), caveats(facts)
+    flips = [row.flip for row in facts.rows]
+    fixed, broken = formatting.plural(flips.count("fixed"), "row"), flips.count("broken")
     parts = [
-        f"## {escaped(facts.get('title') or 'Tuning report')}",
+        f"## {escaped(facts.title or 'Tuning report')}",
         f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
-        _caveats(facts),
+        f"What this does not show: {escaped('; '.join(unseen))}." if unseen else "",
         *scores_markdown(facts),
-        escaped(judge_sentence(facts)),
-        _changes(facts),
-        bullets([*_costs(facts), *_data(facts), *run_pairs(facts)]),
+        escaped(judge_sentence(facts.judge)),
+        f"{fixed} better, {broken} worse than the base model's." if flips else "",
+        bullets([*_figures(facts), *run_pairs(facts)]),
     ]
     return "\n\n".join(text.strip() for text in parts if text.strip()) + "\n"
-
-
-def _caveats(facts: Mapping[str, Any]) -> str:
-    found = caveats(facts)
-    return f"What this does not show: {escaped('; '.join(found))}." if found else ""
 
 
 def escaped(value: Any) -> str:
@@ -65,7 +64,7 @@ def bullets(pairs: Sequence[tuple[str, Any]]) -> str:
     return "\n".join(f"- {escaped(label)}: {escaped(value)}" for label, value in pairs)
 
 
-def scores_markdown(facts: Mapping[str, Any]) -> list[str]:
+def scores_markdown(facts: Facts) -> list[str]:
     """Write the table of metrics and a sentence for each comparison; empty without scores."""
     scores = scores_view(facts)
     if not scores:
@@ -88,40 +87,32 @@ def _sentence(comparison: Mapping[str, Any]) -> str:
     more = f"; {comparison['more_rows'].rstrip('.')}" if comparison["more_rows"] else ""
     missing = "" if comparison["missing"] == "none" else f"; missing: {comparison['missing']}"
     margin = "" if comparison["margin"] == "none" else f"; {comparison['margin']}"
+    trained = f"; {comparison['trained']} rows left out" if comparison["trained"] else ""
     return (
         f"Against {comparison['other']}, by {escaped(comparison['metric'])}: "
         f"**{comparison['difference']}** points{interval}{p_value}; {comparison['wins']} rows "
         f"better, {comparison['ties']} the same, {comparison['losses']} worse"
-        f"{escaped(missing)}{escaped(margin)}: {escaped(comparison['verdict'])}{more}."
+        f"{escaped(missing)}{trained}{escaped(margin)}: {escaped(comparison['verdict'])}{more}."
     )
 
 
-def _changes(facts: Mapping[str, Any]) -> str:
-    flips = [row.get("flip") for row in items(facts, "rows") if isinstance(row, Mapping)]
-    if not flips:
-        return ""
-    fixed, broken = flips.count("fixed"), flips.count("broken")
-    return f"{formatting.plural(fixed, 'row')} better, {broken} worse than the base model's."
-
-
-def _costs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    plan, tuning = part(facts, "plan"), part(facts, "tuning")
-    pairs = []
-    if finite(plan.get("estimated_cost_usd")) is not None:
-        pairs.append(("Cost estimated", formatting.money(plan["estimated_cost_usd"])))
-    if finite(tuning.get("cost_usd")) is not None:
-        pairs.append(("Cost", formatting.money(tuning["cost_usd"])))
-    steps = part(tuning, "statistics").get("train_steps", plan.get("train_steps"))
-    return [*pairs, ("Steps", formatting.count(steps))] if finite(steps) is not None else pairs
-
-
-def _data(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    dataset = part(facts, "dataset")
-    codes = part(dataset, "counts")
-    problems = ", ".join(f"{spoken(code)} {formatting.count(n)}" for code, n in codes.items())
+def _figures(facts: Facts) -> list[tuple[str, str]]:
+    """What the run cost and did, and what its data are."""
+    plan, tuning, dataset = facts.plan, facts.tuning, facts.dataset
+    steps = tuning.statistics.train_steps if tuning else None
+    if steps is None and plan:
+        steps = plan.train_steps
     pairs = [
-        ("Rows", formatting.count(dataset.get("rows")) if "rows" in dataset else ""),
-        ("Problems", problems),
-        ("Fingerprint", dataset.get("fingerprint")),
+        ("Cost estimated", formatting.money(plan.estimated_cost_usd if plan else None)),
+        ("Cost", formatting.money(tuning.cost_usd if tuning else None)),
+        ("Steps", formatting.count(steps)),
     ]
-    return [(label, str(value)) for label, value in pairs if value]
+    if dataset:
+        counts = dataset.counts.items()
+        problems = ", ".join(f"{spoken(code)} {formatting.count(n)}" for code, n in counts)
+        pairs += [
+            ("Rows", formatting.count(dataset.rows)),
+            ("Problems", problems),
+            ("Fingerprint", dataset.fingerprint),
+        ]
+    return known(pairs)

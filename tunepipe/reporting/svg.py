@@ -20,7 +20,7 @@ _LETTER = 6.1
 _MAX_POINTS = 300
 
 
-class Estimate(NamedTuple):
+class Mark(NamedTuple):
     """A value with its interval, on the chart's own scale; `series` names its colour."""
 
     series: str
@@ -44,7 +44,7 @@ class Axis(NamedTuple):
 
 
 def interval_chart(
-    groups: Sequence[tuple[str, Sequence[Estimate]]],
+    groups: Sequence[tuple[str, Sequence[Mark]]],
     *,
     name: str,
     title: str,
@@ -79,7 +79,7 @@ def interval_chart(
     return _svg(name, title, _words(groups, write), y + 18, rules + "".join(body))
 
 
-def _whisker(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], str]) -> str:
+def _whisker(axis: Axis, estimate: Mark, y: float, write: Callable[[float], str]) -> str:
     series, value, low, high = estimate
     interval = ""
     if low is not None and high is not None:
@@ -88,7 +88,7 @@ def _whisker(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], 
     return interval + dot + _text(WIDTH, y + 4, write(value), "value", "end")
 
 
-def _words(groups: Sequence[tuple[str, Sequence[Estimate]]], write: Callable[[float], str]) -> str:
+def _words(groups: Sequence[tuple[str, Sequence[Mark]]], write: Callable[[float], str]) -> str:
     """Describe a chart's numbers in words; a series is named if a label has several."""
     spoken = []
     for label, estimates in groups:
@@ -134,7 +134,7 @@ def histogram_chart(
 
 
 def bar_chart(
-    rows: Sequence[tuple[str, Sequence[Estimate]]],
+    rows: Sequence[tuple[str, Sequence[Mark]]],
     *,
     name: str,
     title: str,
@@ -164,7 +164,7 @@ def bar_chart(
     return _svg(name, title, _words(rows, write), y + 2, "".join(body))
 
 
-def _bar(axis: Axis, estimate: Estimate, y: float, write: Callable[[float], str]) -> str:
+def _bar(axis: Axis, estimate: Mark, y: float, write: Callable[[float], str]) -> str:
     series, value, low, high = estimate
     bar = _rect(axis.start, y + 1, max(1.0, axis.at(value) - axis.start), 12, series)
     if low is not None and high is not None:

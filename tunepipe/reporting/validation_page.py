@@ -8,7 +8,8 @@ from typing import Any
 
 from tunepipe.files import replacing
 from tunepipe.reporting.dataset_section import data_view, problem_pages
-from tunepipe.reporting.formatting import count, finite, plural
+from tunepipe.reporting.facts import BETTER, WORSE, Dataset, fitting
+from tunepipe.reporting.formatting import count, plural
 from tunepipe.reporting.html_page import render
 
 
@@ -25,35 +26,27 @@ def write_validation_page(report: Mapping[str, Any], path: str | os.PathLike[str
 
 def validation_page(report: Mapping[str, Any]) -> str:
     """Return the page's HTML."""
-    data = data_view(report)
-    name = str(report.get("path") or "")
-    kind, sentence = _verdict(report, data)
+    dataset: Dataset = fitting(report, Dataset)
+    data = data_view(dataset)
+    errors, warnings = data["errors"], data["problems_total"] - data["errors"]
+    rows = "" if dataset.rows is None else f" in {plural(dataset.rows, 'row')}"
+    sentence = f"The data passed: no problem{rows}."
+    if errors:
+        sentence = f"The data did not pass: {plural(errors, 'error')}{rows}."
+    elif warnings:
+        sentence = f"The data passed, with {plural(warnings, 'warning')}{rows}."
+    figures = [
+        ("Rows", count(dataset.rows), dataset.format),
+        ("Rejected rows", count(dataset.rejected), ""),
+        ("Errors", count(errors), "each stops a run"),
+        ("Warnings", count(warnings), "stop nothing"),
+    ]
     return render(
         "validation.html.j2",
-        title=f"Validation of {name}" if name else "Validation",
-        kind=kind,
+        title=f"Validation of {dataset.path}" if dataset.path else "Validation",
+        kind=WORSE if errors else BETTER,
         sentence=sentence,
-        figures=_figures(report, data),
+        figures=figures,
         data=data,
-        pages=problem_pages(report),
+        pages=problem_pages(dataset),
     )
-
-
-def _verdict(report: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str]:
-    rows = finite(report.get("rows"))
-    of = "" if rows is None else f" in {plural(rows, 'row')}"
-    if data["errors"]:
-        return "worse", f"The data did not pass: {plural(data['errors'], 'error')}{of}."
-    if data["problems_total"]:
-        return "better", f"The data passed, with {plural(data['problems_total'], 'warning')}{of}."
-    return "better", f"The data passed: no problem{of}."
-
-
-def _figures(report: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    figures = [("Rows", count(report.get("rows")), str(report.get("format") or ""))]
-    if data["rejected"] is not None:
-        figures.append(("Rejected rows", count(data["rejected"]), ""))
-    warnings = data["problems_total"] - data["errors"]
-    figures.append(("Errors", count(data["errors"]), "each stops a run"))
-    figures.append(("Warnings", count(warnings), "stop nothing"))
-    return figures
