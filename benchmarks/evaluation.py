@@ -17,10 +17,11 @@ from scipy.special import gammaln
 from scipy.stats import binom, nct, t
 
 from tunepipe.evaluation.classification_metrics import measure
-from tunepipe.evaluation.comparison import BETTER, UNDECIDED, WORSE, compare, compare_metrics
+from tunepipe.evaluation.comparison import compare, compare_metrics
 from tunepipe.evaluation.intervals import Sample, quantile, resampled_sums
 from tunepipe.evaluation.metric import Units
 from tunepipe.evaluation.significance import confidence_of_look, mcnemar, smallest_difference
+from tunepipe.reporting.facts import BETTER, UNDECIDED, WORSE
 
 Row = tuple[str, str, str]
 

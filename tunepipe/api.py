@@ -206,7 +206,7 @@ class Scores:
         from tunepipe.reporting.notebook import result_html
 
         evaluation = self.evaluation
-        baseline = evaluation.baseline or {}
+        baseline = evaluation.baseline.metrics if evaluation.baseline else {}
         rows = [
             (
                 name,
@@ -218,7 +218,7 @@ class Scores:
         ]
         comparison = evaluation.comparison
         return result_html(
-            f"Scores of {evaluation.rows:,} rows, {evaluation.task.name}",
+            f"Scores of {evaluation.rows:,} rows, {evaluation.task}",
             self.verdict,
             [(("metric", "value", "95 % interval", "baseline"), rows)],
             [Gate(comparison).decide()[1]] if comparison else [],

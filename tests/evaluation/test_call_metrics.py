@@ -107,6 +107,6 @@ def test_calls_are_the_task_where_a_reference_makes_one():
         ]
 
     found = evaluate(rows(38), rows(2))
-    assert found.task.name == "calls"
+    assert found.task == "calls"
     assert found.comparison.verdict == "better"
     assert evaluate(rows(2), rows(38)).comparison.verdict == "worse"

@@ -3,10 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from sklearn import metrics as peer
 
 from tunepipe.errors import UsageError
-from tunepipe.evaluation.classification_metrics import OTHER, confusion, confusion_for_kfp, measure
+from tunepipe.evaluation.classification_metrics import OTHER, confusion, measure
 from tunepipe.evaluation.tasks import MAX_LABELS
 
 LABELS = ["billing", "refund", "その他", "yes"]
@@ -33,9 +34,11 @@ def test_all_numbers_are_scikit_learns(rows):
         peer.f1_score(references, predictions, average="macro", **known)
     )
     by_class = peer.precision_recall_fscore_support(references, predictions, **known)
-    found = [[line[key] for line in table.classes()] for key in ("precision", "recall", "f1")]
+    found = [
+        [getattr(line, key) for line in table.classes()] for key in ("precision", "recall", "f1")
+    ]
     assert found == [pytest.approx(column.tolist()) for column in by_class[:3]]
-    assert [line["support"] for line in table.classes()] == by_class[3].tolist()
+    assert [line.support for line in table.classes()] == by_class[3].tolist()
     answered = [label if label in labels else OTHER for label in predictions]
     square = peer.confusion_matrix(references, answered, labels=[*labels, OTHER])
     assert table.labels == labels
@@ -52,9 +55,9 @@ def test_a_label_is_the_same_in_another_case_width_or_spacing():
 
 def test_kfp_gets_a_square_matrix():
     without = confusion(["a", "a", "b"], ["a", "b", "b"])
-    assert confusion_for_kfp(without) == {"labels": ["a", "b"], "matrix": [[1, 0], [1, 1]]}
+    assert asdict(without.for_kfp()) == {"labels": ["a", "b"], "matrix": [[1, 0], [1, 1]]}
     strange = confusion(["a", "what?"], ["a", "b"])
-    assert confusion_for_kfp(strange) == {
+    assert asdict(strange.for_kfp()) == {
         "labels": ["a", "b", OTHER],
         "matrix": [[1, 0, 0], [0, 0, 1], [0, 0, 0]],
     }

@@ -2,25 +2,17 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy.stats import binom
 
 from tunepipe.errors import UsageError
-from tunepipe.evaluation.comparison import (
-    BETTER,
-    EXCLUDED,
-    UNDECIDED,
-    WORSE,
-    Comparison,
-    Gate,
-    Limits,
-    compare,
-)
+from tunepipe.evaluation.comparison import Gate, Limits, compare
+from tunepipe.reporting.facts import BETTER, EXCLUDED, UNDECIDED, WORSE, Comparison
 
 CONTRACT = "metric difference low high p_value wins losses ties verdict"
 score = st.none() | st.sampled_from([0.0, 0.25, 0.5, 1.0])

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tunepipe.data import predictions
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import UsageError
-from tunepipe.evaluation.comparison import UNDECIDED
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.score import evaluate, score
 from tunepipe.evaluation.tasks import choose_task
+from tunepipe.reporting.facts import UNDECIDED
 
 COMPARISON = ["metric", "difference", "low", "high", "p_value", "wins", "losses", "ties", "verdict"]
 TEXT = [
@@ -107,14 +107,14 @@ def test_any_rows_can_be_scored_and_compared(task, data):
         data.draw(st.lists(answers, min_size=len(wanted), max_size=len(wanted))) for _ in "12"
     ]
     found = evaluate(made(models[0], wanted), made(models[1], wanted), task=task)
-    for metrics in (found.metrics, found.baseline):
+    for metrics in (found.metrics, found.baseline.metrics):
         for metric in metrics.values():
             assert -1e-12 <= metric.low <= metric.value + 1e-12
             assert metric.value - 1e-12 <= metric.high <= 1 + 1e-12
     for difference in found.differences.values():
         assert -1 <= difference.low <= difference.high <= 1
     assert found.unanswered == models[0].count(None)
-    assert found.baseline_unanswered == models[1].count(None)
+    assert found.baseline.unanswered == models[1].count(None)
     assert found.comparison.rows == len(wanted)
     assert ("rouge_l" in found.metrics) == (
         task == "text" and any(a is not None for a in models[0])
@@ -235,7 +235,7 @@ def test_the_difference_of_a_metric_is_that_of_its_values():
     found = evaluate(tuned, base, task="text")
     for name, difference in found.differences.items():
         assert difference.value == pytest.approx(
-            found.metrics[name].value - found.baseline[name].value
+            found.metrics[name].value - found.baseline.metrics[name].value
         )
         assert difference.low <= difference.value <= difference.high
     assert found.comparison.low == pytest.approx(found.differences["rouge_l"].low)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from tunepipe.evaluation.intervals import Floats
 from tunepipe.evaluation.metric import Metric, share
 from tunepipe.evaluation.normalization import label_text, normalized
 from tunepipe.evaluation.tasks import labels_of
+from tunepipe.reporting import facts
 
 # The metric that decides, those shown both strict and by content, and the content of an answer.
 PRIMARY, PAIRED, CONTENT = "accuracy", ("accuracy", "macro_f1"), label_text
@@ -36,24 +36,29 @@ class Confusion:
     labels: list[str]
     matrix: npt.NDArray[np.int64]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return `{"labels", "matrix"}`, square, with a line for OTHER if any answer was."""
-        return confusion_for_kfp(self)
+    def for_kfp(self) -> facts.Confusion:
+        """The two arguments of KFP's `ClassificationMetrics.log_confusion_matrix`.
 
-    def classes(self) -> list[dict[str, Any]]:
+        KFP takes a square matrix, so where an answer was no label at all, OTHER is one more
+        category, which no row wanted.
+        """
+        if not self.matrix[:, -1].any():
+            return facts.Confusion(self.labels, self.matrix[:, :-1].tolist())
+        none = [0.0] * (len(self.labels) + 1)
+        return facts.Confusion([*self.labels, OTHER], [*self.matrix.tolist(), none])
+
+    def classes(self) -> list[facts.ClassScore]:
         """The table of classes: label, support, precision, recall and F1, each 0..1."""
         right = np.diagonal(self.matrix)
         support, answered = self.matrix.sum(axis=1), self.matrix.sum(axis=0)[: len(self.labels)]
-        table = zip(
+        columns = (
             self.labels,
             support.tolist(),
             (right / np.maximum(answered, 1)).tolist(),
             (right / np.maximum(support, 1)).tolist(),
             (2 * right / np.maximum(answered + support, 1)).tolist(),
-            strict=True,
         )
-        names = ("label", "support", "precision", "recall", "f1")
-        return [dict(zip(names, line, strict=True)) for line in table]
+        return [facts.ClassScore(*line) for line in zip(*columns, strict=True)]
 
 
 def measure(
@@ -106,21 +111,6 @@ def confusion(predictions: Sequence[str], references: Sequence[str]) -> Confusio
     columns = len(labels) + 1
     cells = np.bincount(wanted * columns + answered, minlength=len(labels) * columns)
     return Confusion(labels, cells.reshape(len(labels), columns))
-
-
-def confusion_for_kfp(table: Confusion) -> dict[str, Any]:
-    """The two arguments of KFP's `ClassificationMetrics.log_confusion_matrix`.
-
-    KFP takes a square matrix, so where an answer was no label at all, OTHER is one more category,
-    which no row wanted.
-
-    Returns:
-        `{"labels": [...], "matrix": [[...]]}`, rows wanted, columns answered.
-    """
-    if not table.matrix[:, -1].any():
-        return {"labels": table.labels, "matrix": table.matrix[:, :-1].tolist()}
-    none = [0] * (len(table.labels) + 1)
-    return {"labels": [*table.labels, OTHER], "matrix": [*table.matrix.tolist(), none]}
 
 
 def _coded(

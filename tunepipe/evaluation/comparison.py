@@ -15,20 +15,12 @@ Rows of one group, or with the same content, are one unit of evidence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from tunepipe.arguments import check_margin
-from tunepipe.evaluation.intervals import (
-    CONFIDENCE,
-    Estimate,
-    Floats,
-    Sample,
-    percentile_interval,
-    resampled_sums,
-)
+from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, resampled_sums
 from tunepipe.evaluation.metric import Bools, Metric, Units, mean, poisson
 from tunepipe.evaluation.significance import (
     ZERO,
@@ -37,66 +29,17 @@ from tunepipe.evaluation.significance import (
     smallest_difference,
     swap_test,
 )
+from tunepipe.reporting.facts import (
+    BETTER,
+    CONFIDENCE,
+    EXCLUDED,
+    UNDECIDED,
+    WORSE,
+    WRONG,
+    Comparison,
+    Estimate,
+)
 from tunepipe.reporting.formatting import count, percent, plural, points, score
-
-BETTER, WORSE, UNDECIDED = "better", "worse", "not-enough-evidence"
-WRONG, EXCLUDED = "wrong", "excluded"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The tuned model against another model on the same rows.
-
-    Args:
-        metric: The metric that decides.
-        difference: The tuned model's value less that of the other, -1..1.
-        low: Lower end of the difference's interval.
-        high: Upper end.
-        p_value: Two-sided, of the two models being equal.
-        wins: Rows on which the tuned model scores higher.
-        losses: Rows on which it scores lower.
-        ties: Rows on which both score the same.
-        verdict: "better", "worse" or "not-enough-evidence".
-        rows: Rows compared: wins + losses + ties.
-        groups: Independent units among them; equal to `rows` unless rows belong together.
-        missing: What a missing answer counts as: "wrong" or "excluded".
-        missing_tuned: Rows that the tuned model left unanswered.
-        missing_other: Rows that the other model left unanswered.
-        margin: The largest acceptable loss, 0..1.
-        confidence: Of the interval: 0.95 unless the held-out rows have decided before.
-        smallest_difference: The smallest true difference that these rows show at 80 % power.
-        more_rows: How many further rows would show a difference like this one: the middle half of
-            the estimate; None if it is settled, or nothing points to a difference.
-    """
-
-    metric: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    wins: int
-    losses: int
-    ties: int
-    verdict: str
-    rows: int
-    groups: int
-    missing: str = WRONG
-    missing_tuned: int = 0
-    missing_other: int = 0
-    margin: float = 0.0
-    confidence: float = CONFIDENCE
-    smallest_difference: float = 1.0
-    more_rows: tuple[int, int] | None = None
-
-    @property
-    def non_inferior(self) -> bool:
-        """Whether a loss of more than the margin is ruled out."""
-        return self.low > -self.margin
-
-    def as_json(self) -> dict[str, Any]:
-        """Return every field and `non_inferior`."""
-        more = None if self.more_rows is None else list(self.more_rows)
-        return asdict(self) | {"non_inferior": self.non_inferior, "more_rows": more}
 
 
 def compare(

@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tunepipe.reporting.facts import CONFIDENCE
+
 Floats = npt.NDArray[np.float64]
 
-CONFIDENCE = 0.95
 RESAMPLES = 10_000
 # Above 10,000 rows there are fewer resamples, so that the work stays bounded; never below 1,000.
 _MAX_DRAWS = 100_000_000
@@ -40,19 +41,6 @@ _LOOKED_AT = 1_000
 _FEW_COLUMNS = 4
 # How much of the nominal error is used; see `quantile`.
 _LEVEL = 0.92
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_json(self) -> dict[str, float]:
-        """Return `{"value", "low", "high"}`."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def wilson(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -23,19 +23,19 @@ from tunepipe.backends.base import Answer
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
-from tunepipe.evaluation.comparison import EXCLUDED, Comparison, compare
+from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
 from tunepipe.planning.costs import tokens_from_characters
 from tunepipe.progress import Progress
+from tunepipe.reporting.facts import EXCLUDED, INCONSISTENT, Comparison
 
 Ask = Callable[[str], str]
 
 _REPLIES = {"A": "first", "B": "second", "TIE": "tie"}
 _REPLY = re.compile(r"(?:answer[\s:-]*)?(A|B|TIE)", re.IGNORECASE)
 WIN, LOSS, TIE = "win", "loss", "tie"
-INCONSISTENT = "inconsistent"
 # More unreadable replies than this share, or fewer rows with one answer in both orders, and the
 # judge's verdict says nothing.
 _MAX_UNREADABLE, _MIN_CONSISTENCY = 0.1, 0.5

@@ -14,14 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tunepipe.evaluation.intervals import (
-    CONFIDENCE,
-    Estimate,
-    Floats,
-    Sample,
-    percentile_interval,
-    wilson,
-)
+from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, wilson
+from tunepipe.reporting.facts import CONFIDENCE, Estimate
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

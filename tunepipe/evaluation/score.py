@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from tunepipe.arguments import SEED_MAX, check_margin, check_range, hint
@@ -24,23 +25,44 @@ from tunepipe.evaluation import (
     json_metrics,
     text_metrics,
 )
-from tunepipe.evaluation.comparison import (
-    BETTER,
-    EXCLUDED,
-    UNDECIDED,
-    WORSE,
-    WRONG,
-    Comparison,
-    compare_metrics,
-    difference,
-)
-from tunepipe.evaluation.intervals import CONFIDENCE, Estimate, Floats, resampled_sums
+from tunepipe.evaluation.comparison import compare_metrics, difference
+from tunepipe.evaluation.intervals import Floats, resampled_sums
 from tunepipe.evaluation.metric import Bools, Metric, Units, share_of
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, NORMALIZATIONS, STRICT
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
-from tunepipe.evaluation.tasks import Task, choose_task
+from tunepipe.evaluation.tasks import choose_task
+from tunepipe.reporting.facts import (
+    CONFIDENCE,
+    EXCLUDED,
+    WORSE,
+    WRONG,
+    Comparison,
+    Estimate,
+    Score,
+    Slice,
+)
 
 _MAX_SLICES = 200
+_NO_SUMS = np.empty(0)
+_PARTS = ("field:", "argument:")
+_JSON = (
+    "rows",
+    "metrics",
+    "comparison",
+    "task",
+    "task_reason",
+    "metric",
+    "normalize",
+    "missing",
+    "groups",
+    "unanswered",
+    "baseline_unanswered",
+    "look",
+    "slices",
+    "within_rows",
+    "serving",
+    "custom_metric",
+)
 
 
 class _Kind(NamedTuple):
@@ -110,105 +132,25 @@ class Settings:
                 raise UsageError(f"{value!r} is not known", where=name, fix=hint(value, known))
 
 
-@dataclass(frozen=True)
-class Slice:
-    """The rows that agree in one field.
+class Evaluation(Score, frozen=True, kw_only=True):
+    """The scores of a file of predictions, and the comparison with another model's.
 
     Args:
-        field: The field.
-        value: What they agree in.
-        rows: How many rows.
-        groups: How many independent units among them.
-        score: The tuned model's.
-        comparison: Against the other model; None without one.
-        p_adjusted: The comparison's p-value after Holm's correction over all slices.
-        declared: Whether the user declared it: a loss in it stops a promotion.
-    """
-
-    field: str
-    value: str
-    rows: int
-    groups: int
-    score: Estimate
-    comparison: Comparison | None
-    p_adjusted: float
-    declared: bool
-
-    @property
-    def name(self) -> str:
-        """How people call it: field=value."""
-        return f"{self.field}={self.value}"
-
-    @property
-    def verdict(self) -> str:
-        """The verdict at the adjusted p-value."""
-        if self.comparison is None or self.p_adjusted > 1 - CONFIDENCE:
-            return UNDECIDED
-        return BETTER if self.comparison.difference > 0 else WORSE
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the slice for `score --json` and the report."""
-        return {
-            "field": self.field,
-            "value": self.value,
-            "rows": self.rows,
-            "groups": self.groups,
-            "score": self.score.as_json(),
-            "comparison": self.comparison.as_json() if self.comparison else None,
-            "p_adjusted": self.p_adjusted,
-            "verdict": self.verdict,
-            "declared": self.declared,
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The scores of a file of predictions.
-
-    Args:
-        task: The task, and why it was taken.
-        metric: The metric that decides.
-        settings: As given.
-        rows: All answers of the file.
-        groups: Independent units among them.
-        unanswered: Missing answers.
-        metrics: Each metric with its interval; "answered" is the share of rows with an answer.
-        baseline: The other model's metrics; None without one.
-        baseline_unanswered: Its missing answers.
-        differences: Tuned less other, each metric; empty without another model.
+        normalize: "strict" or "content".
+        missing: What a missing answer counts as: "wrong" or "excluded".
+        baseline: The other model's scores; None without one.
         comparison: The verdict; None without another model.
-        confusion: `{"labels", "matrix"}` of a classification; None otherwise.
-        classes: The table of classes; empty unless a classification.
-        baseline_classes: The other model's.
-        slices: Each slice with its score and comparison.
         flips: Rows on which the deciding metric is higher ("fixed") or lower ("broken") than the
             other model's, as `{"id", "flip"}`.
-        within_rows: With several answers a row: how many, and how much they differ.
-        serving: Time, tokens and cost of an answer, if the files hold them.
-        baseline_serving: The other model's.
-        custom: Name and digest of a metric of the user's own.
+        custom_metric: Name and digest of a metric of the user's own.
     """
 
-    task: Task
-    metric: str
-    settings: Settings
-    rows: int
-    groups: int
-    unanswered: int
-    metrics: dict[str, Estimate]
-    baseline: dict[str, Estimate] | None = None
-    baseline_unanswered: int = 0
-    differences: dict[str, Estimate] = field(default_factory=dict)
+    normalize: str = STRICT
+    missing: str = WRONG
+    baseline: Score | None = None
     comparison: Comparison | None = None
-    confusion: dict[str, Any] | None = None
-    classes: list[dict[str, Any]] = field(default_factory=list)
-    baseline_classes: list[dict[str, Any]] = field(default_factory=list)
-    slices: list[Slice] = field(default_factory=list)
-    flips: list[dict[str, str]] = field(default_factory=list)
-    within_rows: dict[str, float] | None = None
-    serving: dict[str, float | None] = field(default_factory=dict)
-    baseline_serving: dict[str, float | None] = field(default_factory=dict)
-    custom: dict[str, str] | None = None
+    flips: list[dict[str, str]] = msgspec.field(default_factory=list)
+    custom_metric: dict[str, str] | None = None
 
     @property
     def lost_slices(self) -> list[str]:
@@ -217,49 +159,23 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `score --json`."""
-        return {
-            "rows": self.rows,
-            "metrics": _as_json(self.metrics),
-            "comparison": self.comparison.as_json() if self.comparison else None,
-            "task": self.task.name,
-            "task_reason": self.task.reason,
-            "metric": self.metric,
-            "normalize": self.settings.normalize,
-            "missing": self.settings.missing,
-            "groups": self.groups,
-            "unanswered": self.unanswered,
-            "baseline_unanswered": self.baseline_unanswered,
-            "look": self.settings.look,
-            "slices": [each.as_json() for each in self.slices],
-            "within_rows": self.within_rows,
-            "serving": self.serving,
-            "custom_metric": self.custom,
-        }
+        fields = self.details()
+        return {name: fields[name] for name in _JSON}
 
     def details(self) -> dict[str, Any]:
-        """Return everything, for the report."""
-        return self.as_json() | {
-            "baseline": None if self.baseline is None else _as_json(self.baseline),
-            "differences": _as_json(self.differences),
-            "confusion": self.confusion,
-            "classes": self.classes,
-            "flips": self.flips,
+        """Return everything, for the report; of the other model its metrics."""
+        other = self.baseline
+        return {
+            **msgspec.to_builtins(self),
+            "comparison": self.comparison.as_json() if self.comparison else None,
+            "slices": [each.as_json() for each in self.slices],
+            "baseline": msgspec.to_builtins(other.metrics) if other else None,
+            "baseline_unanswered": other.unanswered if other else 0,
         }
 
     def baseline_details(self) -> dict[str, Any]:
         """Return the other model's side, in the same form."""
-        return {
-            "rows": self.rows,
-            "metrics": _as_json(self.baseline or {}),
-            "comparison": None,
-            "unanswered": self.baseline_unanswered,
-            "classes": self.baseline_classes,
-            "serving": self.baseline_serving,
-        }
-
-
-def _as_json(estimates: dict[str, Estimate]) -> dict[str, dict[str, float]]:
-    return {name: estimate.as_json() for name, estimate in estimates.items()}
+        return {**msgspec.to_builtins(self.baseline or Score()), "comparison": None}
 
 
 def score(
@@ -292,42 +208,37 @@ def evaluate(
     task = choose_task([row.reference for row in rows], chosen.task)
     kind = _kind(task.name)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
-    ours = _Measured.of(rows, task.name, kind, custom, chosen)
-    metric = _deciding(chosen.metric or kind.primary, ours)
-    others = None if baseline is None else _same_rows(rows, baseline)
-    theirs = None if others is None else _Measured.of(others, task.name, kind, custom, chosen)
-    units = _units(rows, chosen.group_by)
-    alone = _estimates(ours, theirs, units, chosen)
-    tables = [
-        classification_metrics.confusion(_answers(each), [row.reference for row in each])
-        for each in (rows, others)
-        if each is not None and task.name == "classification"
-    ]
-    return replace(
-        alone,
-        task=task,
-        metric=metric,
-        comparison=None if theirs is None else _compared(ours, theirs, metric, units, chosen),
-        confusion=tables[0].as_json() if tables else None,
-        classes=tables[0].classes() if tables else [],
-        baseline_classes=tables[1].classes() if len(tables) > 1 else [],
-        slices=_slices(rows, ours, theirs, metric, units, task.name, chosen),
-        flips=[] if theirs is None else _flips(rows, ours, theirs, metric),
-        within_rows=_within_rows(rows, ours.named(metric)),
-        serving=serving(rows),
-        baseline_serving=serving(others or ()),
-        custom={"name": custom.name, "sha256": custom.digest} if custom else None,
+    sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
+    models = [_Model.of(side, task.name, kind, custom, chosen) for side in sides]
+    metric = _deciding(chosen.metric or kind.primary, models[0])
+    compared = _Compared(rows, models, _units(rows, chosen.group_by), chosen)
+    scores, differences = compared.scores()
+    found: dict[str, Any] = msgspec.structs.asdict(scores[0]) | {
+        "task": task.name,
+        "task_reason": task.reason,
+        "metric": metric,
+        "look": chosen.look,
+        "differences": differences,
+        "slices": _slices(compared, metric, task.name),
+        "within_rows": _within_rows(rows, models[0].named(metric)),
+    }
+    return Evaluation(
+        **found,
+        normalize=chosen.normalize,
+        missing=chosen.missing,
+        baseline=scores[1] if baseline is not None else None,
+        comparison=compared.compare(metric) if baseline is not None else None,
+        flips=_flips(compared, metric),
+        custom_metric={"name": custom.name, "sha256": custom.digest} if custom else None,
     )
 
 
-def _answers(rows: Sequence[Prediction]) -> list[str]:
-    return [row.prediction or "" for row in rows]
-
-
 @dataclass(frozen=True)
-class _Measured:
-    """A model's metrics over all rows."""
+class _Model:
+    """A model's answers to all rows and its metrics."""
 
+    answers: Sequence[Prediction]
+    task: str
     answered: Bools
     metrics: list[Metric]
 
@@ -339,63 +250,69 @@ class _Measured:
         kind: _Kind,
         custom: custom_metrics.CustomMetric | None,
         settings: Settings,
-    ) -> _Measured:
+    ) -> _Model:
         answered = np.array([row.prediction is not None for row in rows])
         answers, references = _answers(rows), [row.reference for row in rows]
-        content = kind.content
-        by_content = settings.normalize == CONTENT
+        readings = {
+            STRICT: (answers, references),
+            CONTENT: (list(map(kind.content, answers)), list(map(kind.content, references))),
+        }
         # All metrics of the one reading, and the most telling of the other next to them.
-        suffix = STRICT if by_content else CONTENT
-        metrics = [
-            *_read(kind, answers, references, content if by_content else None),
-            *(
-                replace(metric, name=f"{metric.name}_{suffix}")
-                for metric in _read(
-                    kind, answers, references, None if by_content else content, kind.paired
-                )
-            ),
+        other = STRICT if settings.normalize == CONTENT else CONTENT
+        metrics = kind.measure(*readings[settings.normalize], ())
+        metrics += [
+            replace(metric, name=f"{metric.name}_{other}")
+            for metric in kind.measure(*readings[other], kind.paired)
         ]
         if custom:
             metrics.append(custom_metrics.measure(custom, rows))
         if task == "text":
             metrics += _checks(answers, references)
-        return cls(answered, [metric.without(~answered) for metric in metrics])
+        return cls(rows, task, answered, [metric.without(~answered) for metric in metrics])
 
     def named(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
 
+    def counted(self, settings: Settings) -> Bools:
+        """The rows that count for this model."""
+        return self.answered if settings.missing == EXCLUDED else np.ones_like(self.answered)
 
-def _read(
-    kind: _Kind,
-    answers: Sequence[str],
-    references: Sequence[str],
-    content: Callable[[str], str] | None,
-    only: Sequence[str] = (),
-) -> list[Metric]:
-    """Measure the answers as they are, or their content."""
-    if content is None:
-        return kind.measure(answers, references, only)
-    return kind.measure(list(map(content, answers)), list(map(content, references)), only)
+    def score(self, units: Units, metrics: dict[str, Estimate]) -> Score:
+        answered = share_of("answered", self.answered.tolist(), [True] * len(self.answered))
+        table = None
+        if self.task == "classification":
+            references = [row.reference for row in self.answers]
+            table = classification_metrics.confusion(_answers(self.answers), references)
+        return Score(
+            rows=len(self.answers),
+            groups=units.count,
+            unanswered=int((~self.answered).sum()),
+            metrics={"answered": answered.estimate(units, _NO_SUMS), **metrics},
+            confusion=table.for_kfp() if table else None,
+            classes=table.classes() if table else [],
+            serving=serving(self.answers),
+        )
+
+
+def _answers(rows: Sequence[Prediction]) -> list[str]:
+    return [row.prediction or "" for row in rows]
 
 
 def _checks(answers: Sequence[str], references: Sequence[str]) -> list[Metric]:
     """What word metrics cannot see: on which of the rows that hold it, it is the reference's."""
     metrics = []
-    for name, holds in CHECKS.items():
-        wanted = list(map(holds, references))
-        if any(wanted):
-            pairs = list(zip(map(holds, answers), wanted, strict=True))
+    for name, find in CHECKS.items():
+        expected = list(map(find, references))
+        if any(expected):
+            pairs = list(zip(map(find, answers), expected, strict=True))
             asked = [bool(answer or reference) for answer, reference in pairs]
-            right = [
-                ask and answer == reference
-                for ask, (answer, reference) in zip(asked, pairs, strict=True)
-            ]
+            right = [bool(answer or ref) and answer == ref for answer, ref in pairs]
             metrics.append(share_of(f"check:{name}", right, asked))
     return metrics
 
 
-def _deciding(name: str, measured: _Measured) -> str:
-    names = [metric.name for metric in measured.metrics]
+def _deciding(name: str, model: _Model) -> str:
+    names = [metric.name for metric in model.metrics]
     if name not in names:
         raise UsageError(
             f"the metric {name} is not known for this task",
@@ -424,172 +341,145 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _estimates(
-    ours: _Measured, theirs: _Measured | None, units: Units, settings: Settings
-) -> Evaluation:
-    """Both models' metrics and their differences, all file metrics on the same resamples."""
-    kept = _kept(ours, theirs, settings)
-    left, right, pairs = _on(ours, kept), _on(theirs, kept), units.on(kept)
-    sums = _resampled([*left, *right], pairs, settings.seed)
-    differences = {}
-    for number, metric in enumerate(left if right else ()):
-        other = right[number]
-        if metric.defined and other.defined:
-            drawn = None
-            if (metric.name, 1) in sums:
-                drawn = sums[metric.name, 0], sums[metric.name, 1]
-            differences[metric.name] = difference(
-                metric, other, pairs, seed=settings.seed, sums=drawn
-            )[0]
+@dataclass(frozen=True)
+class _Compared:
+    """One model, or two on the same rows, and which rows belong together."""
 
-    def estimates(model: _Measured, side: int) -> dict[str, Estimate]:
-        own = model.answered if settings.missing == EXCLUDED else np.ones_like(model.answered)
-        same = bool((own == kept).all())
-        metrics, model_units = _on(model, own), units.on(own)
-        drawn = sums if same else _resampled(metrics, model_units, settings.seed)
-        found = {"answered": _answered(model, units)}
-        for metric in metrics if model.answered.any() else ():
-            if metric.defined:
-                key = (metric.name, side if same else 0)
-                found[metric.name] = metric.estimate(
-                    model_units, drawn.get(key, np.empty(0)), settings.seed
+    rows: Sequence[Prediction]
+    models: Sequence[_Model]
+    units: Units
+    settings: Settings
+
+    @property
+    def both(self) -> Bools:
+        """The rows that count for all models."""
+        both: Bools = np.all([model.counted(self.settings) for model in self.models], axis=0)
+        return both
+
+    def scores(self) -> tuple[list[Score], dict[str, Estimate]]:
+        """Score each model, and estimate the differences on the same resamples."""
+        seed, both = self.settings.seed, self.both
+        units = self.units.on(both)
+        metrics = [[metric.on(both) for metric in model.metrics] for model in self.models]
+        drawn = _resampled(metrics, units, seed)
+        differences = {}
+        for left, right in zip(*metrics, strict=True) if len(metrics) > 1 else ():
+            if left.defined and right.defined:
+                sums = (drawn[0][left.name], drawn[1][left.name]) if left.name in drawn[0] else None
+                found = difference(left, right, units, seed=seed, sums=sums)
+                differences[left.name] = found[0]
+        scores = []
+        for number, model in enumerate(self.models):
+            counted, own, own_units = model.counted(self.settings), metrics[number], units
+            sums_by_name = drawn[number]
+            if (counted != both).any():
+                own, own_units = [m.on(counted) for m in model.metrics], self.units.on(counted)
+                sums_by_name = _resampled([own], own_units, seed)[0]
+            estimates = {
+                metric.name: metric.estimate(
+                    own_units, sums_by_name.get(metric.name, _NO_SUMS), seed
                 )
-        return found
+                for metric in own
+                if metric.defined and model.answered.any()
+            }
+            scores.append(model.score(self.units, estimates))
+        return scores, differences
 
-    return Evaluation(
-        task=Task("", ""),
-        metric="",
-        settings=settings,
-        rows=len(ours.answered),
-        groups=units.count,
-        unanswered=int((~ours.answered).sum()),
-        metrics=estimates(ours, 0),
-        baseline=estimates(theirs, 1) if theirs else None,
-        baseline_unanswered=int((~theirs.answered).sum()) if theirs else 0,
-        differences=differences,
-    )
+    def compare(
+        self, metric: str, part: Bools | None = None, confidence: float = 0.0
+    ) -> Comparison:
+        """Compare the two models by one metric, on all rows or a part of them."""
+        if part is None:
+            part = np.ones(len(self.rows), dtype=np.bool_)
+        kept = self.both & part
+        ours, theirs = self.models
+        return compare_metrics(
+            ours.named(metric).on(kept),
+            theirs.named(metric).on(kept),
+            self.units.on(kept),
+            missing=self.settings.missing,
+            absent=(int((part & ~ours.answered).sum()), int((part & ~theirs.answered).sum())),
+            margin=self.settings.margin,
+            confidence=confidence or confidence_of_look(self.settings.look),
+            seed=self.settings.seed,
+        )
+
+    def slice(self, field: str, value: str, part: Bools, metric: str, declared: bool) -> Slice:
+        """Score and compare a part of the rows."""
+        model, comparison = self.models[0], None
+        counted = part & model.counted(self.settings)
+        measured, units = model.named(metric).on(counted), self.units.on(counted)
+        sums = _resampled([[measured]], units, self.settings.seed)[0].get(metric, _NO_SUMS)
+        if len(self.models) > 1:
+            comparison = self.compare(metric, part, CONFIDENCE)
+        return Slice(
+            field=field,
+            value=value,
+            rows=int(part.sum()),
+            groups=self.units.on(part).count,
+            score=measured.estimate(units, sums) if measured.defined else Estimate(0.0, 0.0, 1.0),
+            comparison=comparison,
+            p_adjusted=comparison.p_value if comparison else 1.0,
+            declared=declared,
+        )
 
 
-def _kept(ours: _Measured, theirs: _Measured | None, settings: Settings) -> Bools:
-    """The rows that are compared."""
-    if settings.missing == WRONG:
-        return np.ones_like(ours.answered)
-    return ours.answered & theirs.answered if theirs else ours.answered
+def _resampled(
+    models: Sequence[Sequence[Metric]], units: Units, seed: int
+) -> list[dict[str, Floats]]:
+    """For each model, the sums of each metric of the whole file in every resample.
 
-
-def _on(model: _Measured | None, rows: Bools) -> list[Metric]:
-    return [metric.on(rows) for metric in model.metrics] if model else []
-
-
-def _answered(model: _Measured, units: Units) -> Estimate:
-    values = model.answered.astype(np.float64)
-    metric = share_of("answered", values.tolist(), [True] * len(values))
-    return metric.estimate(units, np.empty(0))
-
-
-def _resampled(metrics: Sequence[Metric], units: Units, seed: int) -> dict[tuple[str, int], Floats]:
-    """The sums of each metric of the whole file in every resample, all on the same resamples.
-
-    A metric that is there twice, for two models, has the keys (name, 0) and (name, 1).
+    All of them are on the same resamples.
     """
-    chosen = [metric for metric in metrics if not metric.by_row]
+    found: list[dict[str, Floats]] = [{} for _ in models]
+    chosen = [(n, each) for n, model in enumerate(models) for each in model if not each.by_row]
     if not chosen or units.count < 2:
-        return {}
-    statistics = [units.sums(metric.statistics) for metric in chosen]
+        return found
+    statistics = [units.sums(metric.statistics) for _, metric in chosen]
     ends = np.cumsum([numbers.shape[1] for numbers in statistics])
     parts = np.split(resampled_sums(np.hstack(statistics), seed=seed), ends[:-1], axis=1)
-    sums: dict[tuple[str, int], Floats] = {}
-    for metric, part in zip(chosen, parts, strict=True):
-        sums[metric.name, int((metric.name, 0) in sums)] = part
-    return sums
+    for (number, metric), part in zip(chosen, parts, strict=True):
+        found[number][metric.name] = part
+    return found
 
 
-def _compared(
-    ours: _Measured,
-    theirs: _Measured,
-    metric: str,
-    units: Units,
-    settings: Settings,
-    rows: Bools | None = None,
-    confidence: float = 0.0,
-) -> Comparison:
-    """Compare the two models by one metric, on all rows or a part of them."""
-    kept = _kept(ours, theirs, settings)
-    part = np.ones_like(kept) if rows is None else rows
-    kept = kept & part
-    return compare_metrics(
-        ours.named(metric).on(kept),
-        theirs.named(metric).on(kept),
-        units.on(kept),
-        missing=settings.missing,
-        absent=(int((part & ~ours.answered).sum()), int((part & ~theirs.answered).sum())),
-        margin=settings.margin,
-        confidence=confidence or confidence_of_look(settings.look),
-        seed=settings.seed,
-    )
+def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
+    """Score and compare each slice; p-values are adjusted over all of them (Holm).
 
-
-def _slices(
-    rows: Sequence[Prediction],
-    ours: _Measured,
-    theirs: _Measured | None,
-    metric: str,
-    units: Units,
-    task: str,
-    settings: Settings,
-) -> list[Slice]:
-    """Score and compare each slice; p-values are adjusted over all of them (Holm)."""
-    fields = list(dict.fromkeys(settings.slice_by))
+    The classes of a classification, the fields of a JSON answer and the arguments of a call are
+    slices too; of the last two each has its own metric.
+    """
+    rows, declared = compared.rows, compared.settings.slice_by
+    fields = list(dict.fromkeys(declared))
     if task == "classification" and "class" not in fields:
         fields.append("class")
     slices = []
     for name in fields:
         values = np.array([_slice_value(row, name) for row in rows], dtype=object)
-        declared = name in settings.slice_by
         distinct = sorted(set(values) - {""})
-        if declared and not distinct:
+        if name in declared and not distinct:
+            known = sorted({field for row in rows for field in row.fields})
             raise UsageError(
                 f"no row has the field {name}",
                 where="slice_by",
-                fix=f"one of {', '.join(sorted({n for row in rows for n in row.fields}))}, class",
+                fix=f"one of {', '.join([*known, 'class'])}",
             )
-        if len(distinct) > _MAX_SLICES:
-            if declared:
-                raise UsageError(
-                    f"the field {name} has {len(distinct):,} values, more than {_MAX_SLICES}",
-                    where="slice_by",
-                    fix="slice by a field with few values",
-                )
-            continue
-        for value in distinct:
-            part = values == value
-            slices.append(
-                _slice(name, value, part, ours, theirs, metric, units, settings, declared)
+        if name in declared and len(distinct) > _MAX_SLICES:
+            raise UsageError(
+                f"the field {name} has {len(distinct):,} values, more than {_MAX_SLICES}",
+                where="slice_by",
+                fix="slice by a field with few values",
             )
+        slices += [
+            compared.slice(name, value, values == value, metric, name in declared)
+            for value in distinct[: _MAX_SLICES + 1]
+        ]
+    for each in compared.models[0].metrics:
+        if each.name.startswith(_PARTS):
+            kind, _, value = each.name.partition(":")
+            asked = each.statistics[:, 1] > 0
+            slices.append(compared.slice(kind, value, asked, each.name, declared=False))
     return _adjusted(slices)
-
-
-def _slice(
-    name: str,
-    value: str,
-    part: Bools,
-    ours: _Measured,
-    theirs: _Measured | None,
-    metric: str,
-    units: Units,
-    settings: Settings,
-    declared: bool,
-) -> Slice:
-    own = part & _kept(ours, None, settings)
-    measured, own_units = ours.named(metric).on(own), units.on(own)
-    sums = _resampled([measured], own_units, settings.seed).get((metric, 0), np.empty(0))
-    compared = None
-    if theirs is not None:
-        compared = _compared(ours, theirs, metric, units, settings, part, CONFIDENCE)
-    estimate = measured.estimate(own_units, sums) if measured.defined else Estimate(0.0, 0.0, 1.0)
-    p_value = compared.p_value if compared else 1.0
-    rows, count = int(part.sum()), units.on(part).count
-    return Slice(name, value, rows, count, estimate, compared, p_value, declared)
 
 
 def _slice_value(row: Prediction, name: str) -> str:
@@ -611,7 +501,7 @@ def _adjusted(slices: list[Slice]) -> list[Slice]:
     for place, number in enumerate(order):
         adjusted = min(1.0, slices[number].p_adjusted * (len(slices) - place))
         largest = max(largest, adjusted)
-        result[number] = replace(slices[number], p_adjusted=largest)
+        result[number] = msgspec.structs.replace(slices[number], p_adjusted=largest)
     return result
 
 
@@ -683,13 +573,13 @@ def _require_none(changed: Sequence[str], what: str) -> None:
         )
 
 
-def _flips(
-    rows: Sequence[Prediction], ours: _Measured, theirs: _Measured, metric: str
-) -> list[dict[str, str]]:
+def _flips(compared: _Compared, metric: str) -> list[dict[str, str]]:
     """The rows on which the deciding metric differs, by which wins and losses are counted."""
-    gains = np.nan_to_num(ours.named(metric).scores) - np.nan_to_num(theirs.named(metric).scores)
+    if len(compared.models) < 2:
+        return []
+    ours, theirs = (np.nan_to_num(model.named(metric).scores) for model in compared.models)
     return [
         {"id": row.id, "flip": "fixed" if gain > 0 else "broken"}
-        for row, gain in zip(rows, gains.tolist(), strict=True)
+        for row, gain in zip(compared.rows, (ours - theirs).tolist(), strict=True)
         if abs(gain) > ZERO
     ]

@@ -8,14 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tunepipe.evaluation.intervals import (
-    CONFIDENCE,
-    Floats,
-    chunks,
-    draws,
-    quantile,
-    weighted_sums,
-)
+from tunepipe.evaluation.intervals import Floats, chunks, draws, quantile, weighted_sums
+from tunepipe.reporting.facts import CONFIDENCE
 
 POWER = 0.8
 ZERO = 1e-12

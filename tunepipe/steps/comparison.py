@@ -106,7 +106,7 @@ def _compare(
 ) -> dict[str, Any]:
     base = evaluate(rows["tuned"], _others(rows, "base"), **settings)
     # The champions are compared by the task and the metric that the base model is compared by.
-    same = {**settings, "task": base.task.name}
+    same = {**settings, "task": base.task}
     others: dict[str, Evaluation] = {
         name: evaluate(rows["tuned"], rows[name], **same)
         for name in ("champion", "first")
@@ -139,7 +139,7 @@ def _compare(
     return {
         "verdict": verdict,
         "reason": reason,
-        "task": base.task.name,
+        "task": base.task,
         "scores": scores,
         "comparisons": {
             "base": details["comparison"],

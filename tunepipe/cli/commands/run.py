@@ -13,13 +13,13 @@ import typer
 from tunepipe import __version__
 from tunepipe.cli import options
 from tunepipe.cli.commands.plan import measured, show_plan
-from tunepipe.cli.commands.score import WORSE
 from tunepipe.cli.commands.status import show_local_run, show_status
 from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.errors import UsageError
 from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
+from tunepipe.reporting.facts import WORSE
 
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost

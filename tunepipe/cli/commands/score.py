@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
@@ -16,12 +16,12 @@ from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
 from tunepipe.files import refuse_same
+from tunepipe.reporting.facts import BETTER, INCONSISTENT, UNDECIDED, WORSE, Comparison, Slice
 
 if TYPE_CHECKING:
-    from tunepipe.evaluation.comparison import Comparison
-    from tunepipe.evaluation.score import Evaluation, Slice
+    from tunepipe.evaluation.score import Evaluation
 
-BETTER, WORSE, NOT_WORSE = "better", "worse", "not-worse"
+NOT_WORSE = "not-worse"
 
 
 def score(
@@ -125,8 +125,9 @@ def score(
     if judge_decides and judgement:
         # An inconsistent judge has no verdict; its comparison then decides nothing.
         decided = replace(judgement.comparison, margin=margin)
-        comparison = replace(decided, low=-1.0) if judgement.verdict == "inconsistent" else decided
-        comparison = replace(comparison, verdict=judgement.verdict)
+        if judgement.verdict == INCONSISTENT:
+            decided = replace(decided, low=-1.0, verdict=UNDECIDED)
+        comparison = decided
     return int(not _passes(comparison, evaluation.lost_slices, require))
 
 
@@ -158,18 +159,18 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     from tunepipe.reporting.formatting import between, percent
     from tunepipe.reporting.formatting import score as points_of_100
 
-    setting = "" if evaluation.task.reason == "set" else f" ({evaluation.task.reason})"
+    setting = "" if evaluation.task_reason == "set" else f" ({evaluation.task_reason})"
     groups = ""
     if evaluation.groups != evaluation.rows:
         groups = f" in {evaluation.groups:,} independent groups"
     out.line(
-        f"{plural(evaluation.rows, 'row')}{groups}, {evaluation.task.name}{setting}; "
+        f"{plural(evaluation.rows, 'row')}{groups}, {evaluation.task}{setting}; "
         f"{evaluation.metric} decides",
         "bold",
     )
     rows = [("metric", "value", f"{percent(0.95)} interval", "baseline")]
     for name, estimate in evaluation.metrics.items():
-        other = (evaluation.baseline or {}).get(name)
+        other = evaluation.baseline.metrics.get(name) if evaluation.baseline else None
         rows.append(
             (
                 name,
@@ -181,7 +182,7 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     out.table(rows, styles=("bold",))
     _show_slices(evaluation.slices, out)
     if evaluation.unanswered:
-        counted = "count as wrong" if evaluation.settings.missing == "wrong" else "are left out"
+        counted = "count as wrong" if evaluation.missing == "wrong" else "are left out"
         out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])
     if evaluation.comparison:
         _show_comparison(evaluation.comparison, out)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.commands.score import BETTER, WORSE
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.extras import require
 from tunepipe.notifications.message import browsable
+from tunepipe.reporting.facts import BETTER, WORSE
 from tunepipe.runs.listing import HERE, KFP
 
 if TYPE_CHECKING:
