@@ -83,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> list[Prediction]:
     """
     rows: list[Prediction] = []
     lines: dict[tuple[str, int], int] = {}
-    for number, text in _lines(path):
+    for number, text in read_lines(path):
         where = f"{os.fspath(path)}, line {number}"
         row = decode(text, where=where)
         if row.key in lines:
@@ -205,7 +205,8 @@ def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a JSONL file that are not blank, with their numbers."""
     source = Source(path)
     source.require_rows(UsageError)
     for number, line in numbered_lines(source):

@@ -147,33 +147,26 @@ def ask_all(
             answer = next(backend.predict(model, [prompt], **settings))
             return replace(answer, seconds=round(time.monotonic() - start, 4))
 
-    def one(prompt: Prompt) -> Answer | Exception | None:
+    def ask_unless_stopped(prompt: Prompt) -> Answer | None:
         if stopped.is_set():
             return None
         try:
             return _persistent(ask, prompt, pace)
-        except Exception as error:
+        except Exception:
             stopped.set()
-            return error
+            raise
 
-    yield from _together(one, prompts, pace.workers, stopped)
-
-
-def _together(
-    one: Callable[[Prompt], Answer | Exception | None],
-    prompts: Sequence[Prompt],
-    workers: int,
-    stopped: threading.Event,
-) -> Iterator[Answer]:
-    """Yield what the threads answer; after an error first what is already paid for, then raise."""
+    # After an error, first yield what is already paid for, then raise.
     failure: Exception | None = None
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(pace.workers) as pool:
         try:
-            for done in as_completed([pool.submit(one, prompt) for prompt in prompts]):
-                answer = done.result()
-                if isinstance(answer, Exception):
-                    failure = answer
-                elif answer:
+            for done in as_completed([pool.submit(ask_unless_stopped, each) for each in prompts]):
+                try:
+                    answer = done.result()
+                except Exception as error:
+                    failure = error
+                    continue
+                if answer:
                     yield answer
         finally:
             stopped.set()

@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tunepipe.backends.answer_file import AnswerFile
 from tunepipe.backends.base import Answer
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.data.predictions import Prediction
+from tunepipe.data.predictions import Prediction, read_lines
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
@@ -111,12 +112,8 @@ class Judgement:
         if not decided:
             return None
         low, high = wilson(sum(decided), len(decided))
-        return {
-            "rows": len(decided),
-            "value": sum(decided) / len(decided),
-            "low": low,
-            "high": high,
-        }
+        share = sum(decided) / len(decided)
+        return {"rows": len(decided), "value": share, "low": low, "high": high}
 
     def agreement(self) -> dict[str, Any] | None:
         """Return rows, share and Cohen's kappa of the agreement with people; None without any.
@@ -272,15 +269,33 @@ def judge(
             replies cannot be read.
     """
     check_template(prompt)
-    pairs = _paired(tuned, base)
-    questions = [one for pair in pairs if _open(*pair) for one in _prompts(*pair, prompt)]
-    with _kept(work_dir, model) as replies:
-        asked = [one for one in questions if replies is None or _id(one) not in replies.answered]
-        cost = price.of(asked) if price else None
-        _check_cost(len(asked), cost, max_cost_usd)
-        agree(Bill(len(asked), len(questions) - len(asked), cost))
-        rows = _all_judged(pairs, _remembering(ask, replies), prompt, workers, progress)
-    _check_reached(rows)
+    others = {row.key: row for row in base}
+    if {row.key for row in tuned} != set(others):
+        raise UsageError(
+            "the two models' predictions are not of the same rows",
+            where="judge",
+            fix="let both models answer the same held-out file",
+        )
+    pairs = [(row, others[row.key]) for row in tuned]
+    questions = [one for pair in pairs if _differ(*pair) for one in _prompts(*pair, prompt)]
+    rows: list[Judged] = []
+    with _replies(work_dir, model) as replies, ThreadPoolExecutor(workers) as pool:
+        new = [one for one in questions if _id(one) not in replies.answered]
+        cost = price.of(new) if price else None
+        _check_cost(len(new), cost, max_cost_usd)
+        agree(Bill(len(new), len(questions) - len(new), cost))
+
+        def ask_once(question: str) -> str:
+            if known := replies.answered.get(_id(question)):
+                return str(known.text)
+            text = ask(question)
+            replies.add(Answer(_id(question), text))
+            return text
+
+        for row in pool.map(lambda pair: _judged(pair[0], pair[1], ask_once, prompt), pairs):
+            rows.append(row)
+            progress({"done": len(rows), "total": len(pairs)})
+    _check_readable(rows)
     scores = [_SCORES[row.outcome] for row in rows]
     comparison = compare(
         [ours for ours, _ in scores],
@@ -292,60 +307,17 @@ def judge(
     return Judgement(model, prompt, cost, rows, comparison, humans or {})
 
 
-def _paired(
-    tuned: Sequence[Prediction], base: Sequence[Prediction]
-) -> list[tuple[Prediction, Prediction]]:
-    others = {row.key: row for row in base}
-    if {row.key for row in tuned} != set(others):
-        raise UsageError(
-            "the two models' predictions are not of the same rows",
-            where="judge",
-            fix="let both models answer the same held-out file",
-        )
-    return [(row, others[row.key]) for row in tuned]
-
-
 @contextmanager
-def _kept(work_dir: str, model: str) -> Iterator[AnswerFile | None]:
-    if not work_dir:
-        yield None
-        return
-    with AnswerFile.open(Path(work_dir) / f"judge-{_id(model)[:16]}.jsonl") as file:
-        yield file
+def _replies(work_dir: str, model: str) -> Iterator[AnswerFile]:
+    """Open the file of replies that were paid for, or one that is thrown away."""
+    with TemporaryDirectory() as none:
+        folder = Path(work_dir or none)
+        with AnswerFile.open(folder / f"judge-{_id(model)[:16]}.jsonl") as file:
+            yield file
 
 
 def _id(question: str) -> str:
     return hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _remembering(ask: Ask, replies: AnswerFile | None) -> Ask:
-    """Ask only what has no reply yet, and keep each reply."""
-    if replies is None:
-        return ask
-
-    def asked(question: str) -> str:
-        if known := replies.answered.get(_id(question)):
-            return str(known.text)
-        text = ask(question)
-        replies.add(Answer(_id(question), text))
-        return text
-
-    return asked
-
-
-def _all_judged(
-    pairs: Sequence[tuple[Prediction, Prediction]],
-    ask: Ask,
-    prompt: str,
-    workers: int,
-    progress: Progress,
-) -> list[Judged]:
-    rows = []
-    with ThreadPoolExecutor(workers) as pool:
-        for row in pool.map(lambda pair: _judged(pair[0], pair[1], ask, prompt), pairs):
-            rows.append(row)
-            progress({"done": len(rows), "total": len(pairs)})
-    return rows
 
 
 # A tie scores both, so that all scores are right or wrong and McNemar's exact test applies.
@@ -377,7 +349,7 @@ def _check_cost(questions: int, cost: float | None, max_cost_usd: float) -> None
         )
 
 
-def _open(ours: Prediction, theirs: Prediction) -> bool:
+def _differ(ours: Prediction, theirs: Prediction) -> bool:
     answers = (ours.prediction, theirs.prediction)
     return None not in answers and answers[0] != answers[1]
 
@@ -404,14 +376,11 @@ def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> Judg
         return Judged(ours.id, None, error=f"{_JUDGE_FAILED}{error.found}")
     if forward is None or backward is None:
         return Judged(ours.id, None, error=_UNREADABLE)
+    outcome = {("first", "second"): WIN, ("second", "first"): LOSS}.get((forward, backward), TIE)
+    disagreed = outcome == TIE and (forward, backward) != ("tie", "tie")
     lengths = len(ours.prediction), len(theirs.prediction)
     longer = None if lengths[0] == lengths[1] else lengths[0] > lengths[1]
-    if (forward, backward) == ("first", "second"):
-        return Judged(ours.id, WIN, longer=longer)
-    if (forward, backward) == ("second", "first"):
-        return Judged(ours.id, LOSS, longer=longer)
-    disagreed = (forward, backward) != ("tie", "tie")
-    return Judged(ours.id, TIE, disagreed=disagreed, longer=longer)
+    return Judged(ours.id, outcome, disagreed=disagreed, longer=longer)
 
 
 def _reply(text: str) -> str | None:
@@ -420,7 +389,7 @@ def _reply(text: str) -> str | None:
     return _REPLIES[found[1].upper()] if found else None
 
 
-def _check_reached(rows: Sequence[Judged]) -> None:
+def _check_readable(rows: Sequence[Judged]) -> None:
     asked = sum(row.asked for row in rows)
     failed = [row for row in rows if row.error.startswith(_JUDGE_FAILED)]
     if failed and len(failed) == asked:
@@ -507,17 +476,7 @@ def read_preferences(path: str) -> dict[str, str]:
     """
     outcomes = {"tuned": WIN, "base": LOSS, "tie": TIE}
     preferences = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the preferences cannot be read ({type(error).__name__})",
-            where=path,
-            fix="check the path; the file is JSON Lines in UTF-8",
-        ) from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         try:
             row = json.loads(line)
             preferences[str(row["id"])] = outcomes[row["preference"]]

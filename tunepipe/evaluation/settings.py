@@ -14,8 +14,7 @@ from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
-from tunepipe.evaluation.normalization import NORMALIZATIONS
-from tunepipe.evaluation.tasks import LIMITS, MISSING, check_task
+from tunepipe.evaluation.tasks import check_task
 
 _WHOLE = {
     "eval_min": (0,),
@@ -24,8 +23,17 @@ _WHOLE = {
     "answers": (1, 100),
     "seed": (0, SEED_MAX),
 }
-# What `scoring` may hold besides the pipeline's own parameters.
-SCORING = ("normalize", "missing", "slice_by", "metric_code", *LIMITS)
+
+
+class Scoring(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings of the comparison besides the pipeline's own parameters."""
+
+    normalize: Literal["strict", "content"] = "strict"
+    missing: Literal["wrong", "excluded"] = "wrong"
+    slice_by: list[str] = []
+    metric_code: str = ""
+    max_latency_ms: Annotated[float, Meta(ge=0)] = 0.0
+    max_cost_per_answer: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Asking(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,33 +80,12 @@ def check_settings(
     if "eval_fraction" in settings:
         check_fraction(settings["eval_fraction"], "eval_fraction")
     check_task(settings.get("task", "auto"))
-    _check_scoring(settings.get("scoring", {}), str(settings.get("metric", "")))
+    scoring = decode(settings.get("scoring", {}), Scoring, "scoring")
+    load_metric(str(settings.get("metric", "")), scoring.metric_code)
     _check_asking(settings.get("asking", {}), backend)
     _check_judge(
         settings.get("judge_model", ""), settings.get("judge_prompt", ""), catalog or load_catalog()
     )
-
-
-def _check_scoring(scoring: Any, metric: str) -> None:
-    """Refuse meaningless settings of the comparison, and a broken custom metric."""
-    if not isinstance(scoring, Mapping):
-        raise UsageError("must be a mapping", where="scoring", fix='such as {"missing": "wrong"}')
-    for name in scoring:
-        if name not in SCORING:
-            raise UsageError("unknown setting", where=f"scoring.{name}", fix=hint(name, SCORING))
-    for name, known in (("normalize", NORMALIZATIONS), ("missing", MISSING)):
-        if scoring.get(name, known[0]) not in known:
-            raise UsageError(
-                f"{scoring[name]!r} is not known", where=f"scoring.{name}", fix=", ".join(known)
-            )
-    for name in LIMITS:
-        check_range(scoring.get(name, 0), f"scoring.{name}", 0)
-    slices = scoring.get("slice_by", [])
-    if not isinstance(slices, list) or not all(isinstance(name, str) for name in slices):
-        raise UsageError(
-            "must be a list of names", where="scoring.slice_by", fix='such as ["language"]'
-        )
-    load_metric(metric, str(scoring.get("metric_code", "")))
 
 
 def _check_asking(asking: Any, backend: str) -> None:
@@ -113,12 +100,12 @@ def _check_asking(asking: Any, backend: str) -> None:
                 fix=hint(name, known),
             )
     # What this table does not know belongs to the backend, which checks it.
-    fields = Asking.__struct_fields__
-    decode({name: _small(asking[name]) for name in asking if name in fields}, Asking, "asking")
-
-
-def _small(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
+    ours = {
+        name: value.lower() if isinstance(value, str) else value
+        for name, value in asking.items()
+        if name in Asking.__struct_fields__
+    }
+    decode(ours, Asking, "asking")
 
 
 def _check_judge(model: Any, prompt: Any, catalog: Catalog) -> None:

@@ -13,8 +13,6 @@ from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.normalization import normalized
 
 TASKS = ("text", "classification", "json", "calls")
-MISSING = ("wrong", "excluded")
-LIMITS = ("max_latency_ms", "max_cost_per_answer")
 MAX_LABELS = 200
 MAX_OUTPUT_TOKENS = 256  # the pipelines' own default
 MAX_DEPTH = 64

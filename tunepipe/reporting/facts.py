@@ -103,15 +103,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
 class Slice(Struct, frozen=True, kw_only=True):
     """The rows that agree in one field, or that have one field of a JSON answer.
 
-    Args:
-        field: The field.
-        value: What they agree in.
-        rows: How many rows.
-        groups: How many independent units among them.
-        score: The tuned model's.
-        comparison: Against the other model; None without one.
-        p_adjusted: The comparison's p-value after Holm's correction over all slices.
-        declared: Whether the user declared it: a loss in it stops a promotion.
+    `p_adjusted` is the comparison's p-value after Holm's correction over all slices. A loss in a
+    slice that the user declared stops a promotion.
     """
 
     field: str = ""
@@ -161,21 +154,10 @@ class Confusion(Struct, frozen=True):
 class Score(Struct, frozen=True, kw_only=True):
     """One model's scores on the held-out rows.
 
-    Args:
-        rows: All answers.
-        groups: Independent units among them.
-        unanswered: Missing answers.
-        task: Of the rows.
-        task_reason: Why it was taken.
-        metric: The metric that decides.
-        look: How often these rows have decided, this time included.
-        metrics: Each metric; "answered" is the share of rows with an answer.
-        differences: The tuned model's less the base model's, of each metric.
-        slices: Each slice.
-        classes: The table of classes of a classification.
-        confusion: Its confusion matrix.
-        serving: Time, tokens and cost of an answer, if they are known.
-        within_rows: With several answers a row: how many, and how much they differ.
+    `groups` counts the independent units among the rows, and `look` how often these rows have
+    decided, this time included. `differences` are the tuned model's less the base model's, and
+    `serving` is time, tokens and cost of an answer. `within_rows` says, with several answers to a
+    row, how much they differ.
     """
 
     rows: int = 0

@@ -1,6 +1,8 @@
 """Charts as inline SVG: pure functions from numbers to a text.
 
-Each chart is an image with a title and a description for screen readers. Colours come from the
+Each chart is an image with a title and a description for screen readers. A chart's `name` is a
+word unlike that of any other chart of the page, its `title` says in one sentence what it shows,
+and `write` turns a value into a text. Colours come from the
 page's CSS by class (`tuned`, `base`, `good`...), so light and dark are the page's business. Charts
 are drawn 380 units wide, the width at which they are shown: their letters keep their size.
 """
@@ -53,12 +55,7 @@ def interval_chart(
 ) -> str:
     """Draw values as dots on their intervals, a group of series under each label.
 
-    Args:
-        groups: Labels, each with one estimate a series.
-        name: A word unlike that of any other chart of the page.
-        title: What the chart shows, in one sentence.
-        zero: Whether zero is on the axis, as a rule that an interval crosses or clears.
-        write: How a value is written.
+    With `zero`, zero is on the axis, as a rule that an interval crosses or clears.
     """
     shown = [estimate for _, estimates in groups for estimate in estimates]
     ends = [end for e in shown for end in (e.value, e.low, e.high) if end is not None]
@@ -106,13 +103,7 @@ def histogram_chart(
     """Draw a distribution from [low edge, count] pairs, one bar a bin.
 
     Bins are drawn equally wide, whatever they span, and the edges below say what they span: so
-    bins that grow by factors are as readable as even ones.
-
-    Args:
-        bins: Low edges, rising, with their counts.
-        name: A word unlike that of any other chart of the page.
-        title: What the chart shows, in one sentence.
-        last_edge: Where the last bin ends, where known.
+    bins that grow by factors are as readable as even ones. `last_edge` is the end of the last one.
     """
     height, top = 96.0, 8.0
     most = max((amount for _, amount in bins), default=0) or 1
@@ -143,12 +134,7 @@ def bar_chart(
 ) -> str:
     """Draw horizontal bars from zero, a group of series next to each label.
 
-    Args:
-        rows: Labels, each with one value a series; intervals are drawn where given.
-        name: A word unlike that of any other chart of the page.
-        title: What the chart shows, in one sentence.
-        maximum: The value of a full bar; 0 takes the largest one.
-        write: How a value is written.
+    A value's interval is drawn if it has one. A full bar is `maximum`; 0 takes the largest value.
     """
     values = [estimate.value for _, estimates in rows for estimate in estimates]
     left = _label_width(label for label, _ in rows)
@@ -217,15 +203,7 @@ def line_chart(
     x_title: str,
     write: Callable[[float], str] = "{:.2f}".format,
 ) -> str:
-    """Draw curves over a common axis, each named at its end.
-
-    Args:
-        series: Names, which are also the classes, each with its points, left to right.
-        name: A word unlike that of any other chart of the page.
-        title: What the chart shows, in one sentence.
-        x_title: What runs along the bottom.
-        write: How a height is written.
-    """
+    """Draw curves over a common axis, each named at its end; names are also the classes."""
     drawn = [(label, _thinned(points)) for label, points in series if points]
     xs = [x for _, points in drawn for x, _ in points]
     ys = [y for _, points in drawn for _, y in points]
