@@ -34,12 +34,6 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     return "".join(f"{message['content']}\n\n" for message in messages)
 
 
-def completion_text(tokenizer: Any, messages: Messages, answer: str) -> str:
-    """Return what follows the prompt in training: an opening, the answer, the mark of its end."""
-    opening, closing = _frame(tokenizer, messages)
-    return opening + _as_written(tokenizer, messages, answer) + closing
-
-
 def asked_ids(tokenizer: Any, messages: Messages) -> list[int]:
     """Return the tokens after which the model is to answer: the prompt's, and a named channel's."""
     opening, _ = _frame(tokenizer, messages)

@@ -19,7 +19,7 @@ from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.custom import prediction, tuning, worker
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
-from tunepipe.backends.custom.options import CustomOptions, split_options
+from tunepipe.backends.custom.options import CustomOptions, read_options
 from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import load
@@ -169,7 +169,7 @@ def test_two_machines_train_together(cloud, bucket, tmp_path):
 
 
 def body(**options):
-    chosen = replace_options(**options)
+    chosen = read_options(options)
     catalog = load_catalog()
     return job_body(
         chosen,
@@ -180,10 +180,6 @@ def body(**options):
         display_name="mine",
         predicts=False,
     )
-
-
-def replace_options(**options):
-    return split_options(options)[0]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +210,7 @@ def test_no_secret_is_in_the_body():
     job = body(hub_token="projects/p/secrets/hub")
     assert "projects/p/secrets/hub" in json.dumps(job, default=str)
     with pytest.raises(UsageError, match="a token is a secret") as caught:
-        replace_options(hub_token="hf_abcdefgh")
+        read_options({"hub_token": "hf_abcdefgh"})
     assert "hf_abcdefgh" not in str(caught.value)
 
 
@@ -223,9 +219,9 @@ def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
     cloud.ask("facts", {"secrets": {name: "hf_of_a_team"}})
     monkeypatch.setenv("TUNEPIPE_HUB_TOKEN", name)
     monkeypatch.setenv("HF_TOKEN", "")
-    with worker._hub_token():
-        assert os.environ["HF_TOKEN"] == "hf_of_a_team"
-        assert "TUNEPIPE_HUB_TOKEN" not in os.environ
+    worker.read_hub_token()
+    assert os.environ["HF_TOKEN"] == "hf_of_a_team"
+    assert "TUNEPIPE_HUB_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize(

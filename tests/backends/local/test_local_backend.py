@@ -97,7 +97,7 @@ def test_the_statistics(learnt):
     assert [step for step, _, _ in found["loss_curve"]] == sorted(
         {step for step, _, _ in found["loss_curve"]}
     )
-    assert "trained from nothing on" in found["note"]
+    assert "trained from scratch on" in found["note"]
     json.dumps(found, allow_nan=False)
 
 

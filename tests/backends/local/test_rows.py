@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunepipe.backends.local.rows import Row, batches, reading_order
-from tunepipe.backends.local.tiny_training import rate_at
 from tunepipe.backends.local.trainer import micro_batch_size
 
 quick = settings(deadline=None, max_examples=60)
@@ -65,15 +63,3 @@ def test_a_step_is_divided_into_equal_parts(micro, processes, most):
 
 def test_a_row_is_as_long_as_its_longer_answer():
     assert [len(Row([1, 2], [3], [])), len(Row([1], [2], [3, 4, 5]))] == [3, 4]
-
-
-@pytest.mark.parametrize("steps", [1, 2, 19, 20, 466])
-def test_the_rate_climbs_to_its_peak_and_falls_towards_zero(steps):
-    rates = [rate_at(step, steps) for step in range(1, steps + 1)]
-    top = rates.index(max(rates))
-    assert max(rates) == 1
-    assert rates[: top + 1] == sorted(rates[: top + 1])
-    assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert all(rate > 0 for rate in rates)
-    if steps > 19:
-        assert rates[-1] < 0.05

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from tunepipe.backends.local.options import TuningOptions, read_options
+from tunepipe.backends.local.options import CountOrAuto, TuningOptions
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp.launcher import POLLING_OPTIONS
@@ -21,8 +20,10 @@ _NOT_HERE = ("device", "processes", "checkpoint_dir", "threads")
 _STEP_OPTIONS = (*POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path")
 
 
-class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Options of the custom job on Vertex AI.
+class CustomOptions(
+    TuningOptions, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """Options of the custom job on Vertex AI, besides those of the trainer that runs in it.
 
     Args:
         accelerator: TYPE:COUNT of one machine, such as NVIDIA_L4:1; the machine type follows.
@@ -59,7 +60,7 @@ class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     service_account: str = ""
     hub_token: str = ""
     disk_gib: Annotated[int, Meta(ge=100, le=64_000)] = 200
-    batch_size: Annotated[int, Meta(ge=0)] = 0
+    batch_size: CountOrAuto = 0
     network: str = ""
     usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
     parameters_billion: Annotated[float, Meta(ge=0)] = 0.0
@@ -67,36 +68,40 @@ class CustomOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     again: str = ""
 
 
-def split_options(options: Mapping[str, Any]) -> tuple[CustomOptions, dict[str, Any]]:
-    """Check options, and part those of Vertex AI from those of the trainer.
+def read_options(options: Mapping[str, Any]) -> CustomOptions:
+    """Check options.
 
     Args:
-        options: By the names of CustomOptions, of `local.options.TuningOptions` and of the
-            launcher.
+        options: By the names of CustomOptions and of the launcher.
 
     Raises:
         UsageError: An unknown name, a wrong type or range.
     """
-    names = CustomOptions.__struct_fields__
-    trainer = {field.name for field in fields(TuningOptions)}
-    own: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    for name, value in options.items():
-        if name in _NOT_HERE:
+    for name in _NOT_HERE:
+        if name in options:
             raise UsageError(
                 "the accelerators of the job decide this",
                 where=name,
                 fix="leave it out; accelerator and machines say where it runs",
             )
-        if name in _STEP_OPTIONS:
-            continue
-        (training if name in trainer and name not in names else own)[name] = value
-    read_options(TuningOptions, training)
+    own = {name: value for name, value in options.items() if name not in _STEP_OPTIONS}
     decoded = decode(own, CustomOptions)
     if decoded.hub_token and not is_secret(decoded.hub_token):
         raise UsageError(
-            "a token is a secret; name where it is kept",
+            "a token is a secret; name where it is stored",
             where="hub_token",
             fix="projects/P/secrets/NAME of Secret Manager",
         )
-    return decoded, training
+    if decoded.reservation and decoded.provisioning == "flex-start":
+        raise UsageError(
+            "flex-start waits for accelerators that are not reserved",
+            where="reservation",
+            fix="leave it out, or take provisioning standard",
+        )
+    return decoded
+
+
+def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that the trainer in the job takes."""
+    names = TuningOptions.__struct_fields__
+    return {name: value for name, value in options.items() if name in names}

@@ -15,7 +15,7 @@ from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.custom import jobs
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
-from tunepipe.backends.custom.options import CustomOptions, split_options
+from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import CloudError, UsageError
@@ -56,8 +56,17 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         UsageError, LimitError: What could not run.
         CloudError: Google refused, or the job failed.
     """
-    options, training = split_options(request.options)
-    _check_place(request)
+    options = read_options(request.options)
+    if not storage.is_gcs(request.train_uri):
+        raise UsageError(
+            "a custom job reads its rows from Cloud Storage",
+            where=request.train_uri,
+            fix="put them on gs://",
+        )
+    if not request.base_model:
+        raise UsageError(
+            "no base model is named", where="base_model", fix="a hub id, or a gs:// folder"
+        )
     machine = find_machine(options.accelerator, request.catalog)
     polling = JobPolling.from_options(request.options)
     resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
@@ -65,6 +74,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     waiters = Waiters(request.train_uri, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
     name = launcher.resume(NamedCustomJobs(), resources, polling, progress, waiters)
+    training = trainer_options(request.options)
     key = _key(request, options, training)
     folder = folder_of(request.train_uri, key)
     if not name:
@@ -104,16 +114,9 @@ def check_options(options: Mapping[str, Any], *, region: str, catalog: Catalog) 
     Raises:
         UsageError, LimitError: What the service would refuse.
     """
-    decoded, _ = split_options(options)
     JobPolling.from_options(options)
     ClaimTimes.from_options(options)
-    if decoded.reservation and decoded.provisioning == "flex-start":
-        raise UsageError(
-            "flex-start waits for accelerators that nobody has reserved",
-            where="reservation",
-            fix="leave it out, or take provisioning standard",
-        )
-    return find_machine(decoded.accelerator, catalog)
+    return find_machine(read_options(options).accelerator, catalog)
 
 
 def claimed(
@@ -135,19 +138,6 @@ def claimed(
 def folder_of(uri: str, key: str) -> str:
     """Return the folder of a request, in the bucket of a gs:// URI."""
     return f"gs://{storage.parse(uri).bucket}/tunepipe/custom/{key}"
-
-
-def _check_place(request: TuningRequest) -> None:
-    if not storage.is_gcs(request.train_uri):
-        raise UsageError(
-            "a custom job reads its rows from Cloud Storage",
-            where=request.train_uri,
-            fix="put them on gs://",
-        )
-    if not request.base_model:
-        raise UsageError(
-            "no base model is named", where="base_model", fix="a hub id, or a gs:// folder"
-        )
 
 
 def _request_fields(request: TuningRequest) -> dict[str, Any]:

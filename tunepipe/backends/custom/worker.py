@@ -12,8 +12,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,11 +38,11 @@ def main(folder: str) -> None:
     """
     place = Path(_path(folder))
     task = json.loads((place / TASK).read_text(encoding="utf-8"))
-    with _hub_token():
-        if task["kind"] == "tune":
-            _tune(task, place)
-        else:
-            _predict(task, place)
+    read_hub_token()
+    if task["kind"] == "tune":
+        _tune(task, place)
+    else:
+        _predict(task, place)
 
 
 def _tune(task: Mapping[str, Any], place: Path) -> None:
@@ -76,12 +75,10 @@ def _predict(task: Mapping[str, Any], place: Path) -> None:
     (place / ANSWERS).write_text("".join(lines), encoding="utf-8")
 
 
-@contextmanager
-def _hub_token() -> Iterator[None]:
+def read_hub_token() -> None:
     """Give the hub's client the token that a secret holds; it is in no spec and no log."""
     if name := os.environ.pop("TUNEPIPE_HUB_TOKEN", ""):
         os.environ["HF_TOKEN"] = read_secret(name).decode().strip()
-    yield
 
 
 def _path(uri: str) -> str:

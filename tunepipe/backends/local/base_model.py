@@ -39,7 +39,7 @@ def check_base_model(name: str) -> None:
     if not Path(whole).is_dir():
         return
     if quantization_of(config):  # whose tensors cannot be compared before they are read
-        if fault := _weights_fault(Path(whole)):
+        if fault := weights_fault(Path(whole)):
             raise UsageError(fault, where=f"base_model {whole}", fix=_DOWNLOAD)
         return
     from transformers import AutoModelForCausalLM
@@ -75,7 +75,15 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
     except UsageError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        found, fix = _folder_fault(Path(name), error) if is_folder else _hub_fault(name, error)
+        found, fix = (
+            _folder_fault(Path(name), error)
+            if is_folder
+            else (
+                f"it can be loaded neither from a folder nor from the hub ({type(error).__name__})",
+                "check the name and the network, log in for gated models (hf auth login), or "
+                "download the model and name its folder",
+            )
+        )
         raise UsageError(found, where=f"{what} {name}", fix=fix) from error
 
 
@@ -117,10 +125,16 @@ def load_config(name: str) -> Any:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    _refuse_gguf(name)
+    where = f"base_model {name}"
+    files = {file.suffix for file in Path(name).glob("*")}
+    if name.endswith(".gguf") or (".gguf" in files and ".safetensors" not in files):
+        raise UsageError(
+            "it is a GGUF file, which llama.cpp reads and nothing tunes",
+            where=where,
+            fix="take the model in safetensors that it was made from",
+        )
     with loading(name) as place:
         config = AutoConfig.from_pretrained(name, **place)
-    where = f"base_model {name}"
     architectures = config.architectures or []
     reads_only = architectures and not any(one.endswith(_WRITERS) for one in architectures)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or reads_only:
@@ -191,9 +205,10 @@ def max_tokens_of(config: Any) -> int:
 
 def quantization_of(config: Any) -> str:
     """Return the method that already quantized a model's files; "" for none."""
-    found = getattr(config, "quantization_config", None) or {}
-    method = found.get("quant_method") if isinstance(found, dict) else found.quant_method
-    return str(getattr(method, "value", method) or "")
+    settings = getattr(config, "quantization_config", None) or {}
+    settings = settings if isinstance(settings, dict) else settings.to_dict()
+    method = settings.get("quant_method", "")
+    return str(getattr(method, "value", method))
 
 
 def require_bitsandbytes(where: str) -> None:
@@ -224,21 +239,9 @@ def whole_model_of(name: str) -> str:
     return str(adapter_of(name).get("base_model_name_or_path", name))
 
 
-def _refuse_gguf(name: str) -> None:
-    folder = Path(name)
-    if name.endswith(".gguf") or (
-        any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors"))
-    ):
-        raise UsageError(
-            "it is a GGUF file, which llama.cpp reads and nothing tunes",
-            where=f"base_model {name}",
-            fix="take the model in safetensors that it was made from",
-        )
-
-
 def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
     """Return what is wrong with a folder, and the fix."""
-    if fault := _weights_fault(folder):
+    if fault := weights_fault(folder):
         return fault, _DOWNLOAD
     config = folder / "config.json"
     if config.exists() and "auto_map" in config.read_text(encoding="utf-8"):
@@ -257,11 +260,22 @@ def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
     )
 
 
-def _weights_fault(folder: Path) -> str:
+def weights_fault(folder: Path) -> str:
     """Return which file of weights is broken or missing; "" if none is."""
+    from safetensors import SafetensorError, safe_open
+
     for file in sorted(folder.glob("*.safetensors")):
-        if fault := _file_fault(file):
-            return f"{file.name} {fault}"
+        with file.open("rb") as content:
+            first = content.read(40)
+        if not first:
+            return f"{file.name} is empty"
+        if first.startswith(b"version https://git-lfs"):
+            return f"{file.name} is a Git LFS pointer and no weights"
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            return f"{file.name} is broken or cut off ({error})"
     index = folder / "model.safetensors.index.json"
     if index.exists():
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -269,30 +283,6 @@ def _weights_fault(folder: Path) -> str:
             count = f"{len(missing)} of its {len(shards)}"
             return f"{count} files of weights are missing ({_some(missing)})"
     return ""
-
-
-def _file_fault(file: Path) -> str:
-    from safetensors import SafetensorError, safe_open
-
-    with file.open("rb") as content:
-        first = content.read(40)
-    if not first:
-        return "is empty"
-    if first.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer and no weights"
-    try:
-        with safe_open(file, "pt"):
-            return ""
-    except (OSError, SafetensorError) as error:
-        return f"is broken or cut off ({error})"
-
-
-def _hub_fault(name: str, error: Exception) -> tuple[str, str]:
-    return (
-        f"it can be loaded neither from a folder nor from the hub ({type(error).__name__})",
-        "check the name and the network, log in for gated models (hf auth login), or download the "
-        "model and name its folder",
-    )
 
 
 def _some(names: Sequence[str]) -> str:

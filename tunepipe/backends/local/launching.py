@@ -14,11 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tunepipe import errors
 from tunepipe.backends.base import TuningRequest
@@ -26,7 +27,6 @@ from tunepipe.backends.local.options import TuningOptions
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.progress import Progress
 
-_POLL_SECONDS = 0.2
 _END_SECONDS = 30.0
 _PORT = 29500
 _PR_SET_PDEATHSIG = 1
@@ -34,14 +34,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Machines:
-    """The machines of a training, as one of them sees them.
-
-    Args:
-        count: How many there are.
-        rank: The number of this one, counted from 0.
-        address: Where the first one is reached.
-        port: The port there.
-    """
+    """The machines of a training: how many, the number of this one, and where the first one is."""
 
     count: int = 1
     rank: int = 0
@@ -57,12 +50,11 @@ def machines() -> Machines:
     """
     if text := os.environ.get("CLUSTER_SPEC"):
         spec = json.loads(text)
-        hosts = [host for _, pool in sorted(spec["cluster"].items()) for host in pool]
-        first, _, port = hosts[0].partition(":")
-        # The pools are numbered workerpool0, workerpool1; ranks count on from pool to pool.
-        before = [pool for pool in sorted(spec["cluster"]) if pool < spec["task"]["type"]]
-        rank = sum(len(spec["cluster"][pool]) for pool in before) + int(spec["task"]["index"])
-        return Machines(len(hosts), rank, first, int(port or _PORT))
+        # The pools are named workerpool0, workerpool1; ranks count on from pool to pool.
+        hosts = [(pool, host) for pool, hosts in sorted(spec["cluster"].items()) for host in hosts]
+        address, _, port = hosts[0][1].partition(":")
+        rank = sum(pool < spec["task"]["type"] for pool, _ in hosts) + int(spec["task"]["index"])
+        return Machines(len(hosts), rank, address, int(port or _PORT))
     if int(os.environ.get("PET_NNODES", "1")) > 1:
         return Machines(
             int(os.environ["PET_NNODES"]),
@@ -86,20 +78,18 @@ def process_count(options: TuningOptions, device: str, batch_size: int) -> int:
     """
     import torch
 
-    nodes = machines().count
-    wanted = options.processes
-    if device == "cpu":
-        count = wanted or 1
-    else:
+    nodes, count = machines().count, options.processes
+    if device != "cpu":
         gpus = torch.cuda.device_count() if device == "cuda" else 1
-        if wanted > gpus:
+        if count > gpus:
             raise UsageError(
-                f"{wanted} processes need a GPU each, and {gpus} can be used",
+                f"{count} processes need a GPU each, and {gpus} can be used",
                 where="processes",
                 fix="leave it out, and device too, to use every GPU",
             )
         shared = (n for n in range(gpus, 0, -1) if batch_size % (n * nodes) == 0)
-        count = wanted or next(shared, 1)
+        count = count or next(shared, 1)
+    count = count or 1
     if batch_size % (count * nodes):
         raise UsageError(
             f"{batch_size} rows a step cannot be shared equally by {count * nodes} processes",
@@ -109,39 +99,28 @@ def process_count(options: TuningOptions, device: str, batch_size: int) -> int:
     return count
 
 
-def configuration_file(name: str, device: str) -> str:
+def configuration_file(name: str) -> str:
     """Return the file of an accelerate configuration.
 
     Args:
         name: A YAML file, or one of the configurations that come with TRL, such as fsdp2 or zero3.
-        device: "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: There is none of that name, it shards the model and there is no GPU, or
-            DeepSpeed is not installed for it.
+        UsageError: There is none of that name, or DeepSpeed is not installed for it.
     """
-    if Path(name).is_file():
-        file = Path(name)
-    else:
-        spec = importlib.util.find_spec("trl")
-        folder = Path(str(spec and spec.origin)).parent / "accelerate_configs"
-        file = folder / f"{name}.yaml"
-        if not file.is_file():
-            known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
-            raise UsageError(
-                f"there is no accelerate configuration {name!r}",
-                where="accelerate_config",
-                fix=f"name a YAML file, or one of {known}",
-            )
-    text = file.read_text(encoding="utf-8")
-    needs_deepspeed = "DEEPSPEED" in text
-    if device == "cpu" and (needs_deepspeed or "FSDP" in text):
+    spec = importlib.util.find_spec("trl")
+    folder = Path(str(spec and spec.origin)).parent / "accelerate_configs"
+    file = Path(name) if Path(name).is_file() else folder / f"{name}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
         raise UsageError(
-            "this configuration shards the model over GPUs, and none is used",
+            f"there is no accelerate configuration {name!r}",
             where="accelerate_config",
-            fix="leave it out, or run where there are GPUs",
+            fix=f"name a YAML file, or one of {known}",
         )
-    if needs_deepspeed and not importlib.util.find_spec("deepspeed"):
+    if "DEEPSPEED" in file.read_text(encoding="utf-8") and not importlib.util.find_spec(
+        "deepspeed"
+    ):
         raise UsageError(
             "this configuration needs DeepSpeed, which is not installed",
             where="accelerate_config",
@@ -150,10 +129,18 @@ def configuration_file(name: str, device: str) -> str:
     return str(file)
 
 
+class _Work(msgspec.Struct):
+    request: TuningRequest
+    options: TuningOptions
+    folder: str
+    identity: str
+    device: str
+
+
 def tune_in_processes(
     request: TuningRequest,
     options: TuningOptions,
-    folder: str,
+    folder: Path,
     identity: str,
     *,
     processes: int,
@@ -164,7 +151,7 @@ def tune_in_processes(
 
     Args:
         request: What to tune.
-        options: Settled.
+        options: Those of the user.
         folder: Where the model goes.
         identity: Names the checkpoints.
         processes: How many on this machine.
@@ -175,23 +162,13 @@ def tune_in_processes(
         TunepipeError: What a process raised; then all are ended.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        events = Path(scratch, "events.jsonl")
-        work = {
-            "request": {
-                one.name: getattr(request, one.name)
-                for one in fields(request)
-                if one.name not in ("catalog", "labels")
-            },
-            "options": asdict(options),
-            "folder": folder,
-            "identity": identity,
-            "device": device.partition(":")[0],
-            "events": str(events),
-        }
-        Path(scratch, "work.json").write_text(json.dumps(work), encoding="utf-8")
-        command = _command(processes, device, options.accelerate_config)
-        command += ["-m", __name__, str(Path(scratch, "work.json"))]
-        return _follow(command, _environment(device), events, progress)
+        file = Path(scratch, "work.json")
+        work = _Work(request, options, str(folder), identity, device.partition(":")[0])
+        content = msgspec.to_builtins(work)
+        del content["request"]["catalog"]  # which no training reads
+        file.write_bytes(msgspec.json.encode(content))
+        command = [*_command(processes, device, options.accelerate_config), str(file)]
+        return _follow(command, _environment(device), progress)
 
 
 def _command(processes: int, device: str, configuration: str) -> list[str]:
@@ -203,18 +180,15 @@ def _command(processes: int, device: str, configuration: str) -> list[str]:
         "--mixed_precision": "no",  # the trainer's own argument decides
         "--dynamo_backend": "no",
         "--main_process_port": place.port if place.count > 1 else 0,
+        "--main_process_ip": place.address,
+        "--config_file": configuration and configuration_file(configuration),
+        "--gpu_ids": device.partition(":")[2],
     }
-    if place.address:
-        flags["--main_process_ip"] = place.address
-    if configuration:
-        flags["--config_file"] = configuration_file(configuration, device)
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += [str(part) for pair in flags.items() for part in pair]
-    if ":" in device:
-        command += ["--gpu_ids", device.partition(":")[2]]
+    command += [str(part) for flag in flags.items() if flag[1] != "" for part in flag]
     if processes * place.count > 1 and not configuration:
         command.append("--multi_gpu")  # and of several processes on CPUs too; see _environment
-    return command
+    return [*command, "-m", __name__]
 
 
 def _environment(device: str) -> dict[str, str]:
@@ -228,34 +202,42 @@ def _environment(device: str) -> dict[str, str]:
 
 
 def _follow(
-    command: Sequence[str], environment: Mapping[str, str], events: Path, progress: Progress
+    command: Sequence[str], environment: Mapping[str, str], progress: Progress
 ) -> dict[str, Any]:
     """Pass on what the first process reports until all have ended; return its result."""
-    log = events.with_name("log.txt")
     result: dict[str, Any] = {}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=log,
             env=environment,
             preexec_fn=_end_with_parent,
-        )
+        ) as process,
+    ):
+        assert process.stdout
         try:
-            for event in _read_events(events, process):
+            for event in map(json.loads, process.stdout):
                 if "error" in event:
-                    kind = getattr(errors, event.pop("error"))
-                    raise kind(event["found"], where=event["where"], fix=event["fix"])
-                if "result" in event:
-                    result = event["result"]
-                else:
+                    raise getattr(errors, event["error"])(*event["found"], **event["about"])
+                result = event.get("result", result)
+                if "result" not in event:
                     progress(event)
+        except BaseException:
+            process.terminate()
+            raise
         finally:
-            _end(process)
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        log.seek(0)
+        lines = log.read().decode("utf-8", errors="replace").splitlines()
     if process.returncode or not (result or machines().rank):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        reason = next((line for line in reversed(lines) if "Error" in line), "no message")
+        errors_seen = [line for line in lines if "Error" in line and "ChildFailed" not in line]
+        reason = errors_seen[-1] if errors_seen else "no message"
         raise TunepipeError(
             f"a process of the training failed: {reason.strip()}",
             where="processes",
@@ -264,65 +246,41 @@ def _follow(
     return result
 
 
-def _read_events(path: Path, process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the events as they are written, until the processes have ended."""
-    done = 0
-    ended = False
-    while True:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole = text[done : text.rfind("\n") + 1]
-        done += len(whole)
-        yield from map(json.loads, whole.splitlines())
-        if ended:
-            return
-        ended = process.poll() is not None
-        time.sleep(0 if ended else _POLL_SECONDS)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()  # the launcher passes it on to its processes
-        try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
-
-
 def _end_with_parent() -> None:
-    """Have the kernel end the launcher where this process is killed (Linux alone can)."""
+    """Have the kernel end this process where its parent is killed (Linux alone can)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _work(path: str) -> None:
-    """Do one process's part; the first one writes events, its result or its error."""
+    """Do one process's part; the first one reports events and its result, each its error."""
     from accelerate import PartialState
 
-    from tunepipe.backends.local.backend import tune_here
+    from tunepipe.backends.local.base_tuning import tune_here
 
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    first = os.environ.get("RANK", "0") == "0"
+    _end_with_parent()
+    work = msgspec.json.decode(Path(path).read_bytes(), type=_Work)
+    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no report
+    state = PartialState(cpu=work.device == "cpu")
 
     def report(event: Mapping[str, Any]) -> None:
-        if first or "error" in event:
-            with open(content["events"], "a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(event)) + "\n")
+        if state.is_main_process or "error" in event:
+            print(json.dumps(dict(event)), file=reports, flush=True)
 
-    state = PartialState(cpu=content["device"] == "cpu")
     try:
         result = tune_here(
-            TuningRequest(**content["request"]),
-            TuningOptions(**content["options"]),
-            Path(content["folder"]),
-            content["identity"],
-            device=content["device"] if content["device"] == "cpu" else str(state.device),
+            work.request,
+            work.options,
+            Path(work.folder),
+            work.identity,
+            device=work.device if work.device == "cpu" else str(state.device),
             processes=state.num_processes,
             progress=report,
         )
     except TunepipeError as error:
-        about = {"found": error.found, "where": error.where, "fix": error.fix}
-        report({"error": type(error).__name__, **about})
+        about = {"where": error.where, "fix": error.fix}
+        report({"error": type(error).__name__, "found": [error.found], "about": about})
         sys.exit(1)
     report({"result": result})
     state.destroy_process_group()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunepipe.backends.local.options import MODES, TuningOptions
+from msgspec.structs import replace
+
+from tunepipe.backends.local.options import TuningOptions
 from tunepipe.errors import LimitError
 
 _GIB = 2**30
@@ -121,12 +122,13 @@ def fit(
     def needed(changed: TuningOptions) -> int:
         return training_bytes(size, changed, changed.micro_batch_size * longest, number_bytes)
 
-    fits = next((one for one in _smaller(options) if needed(one) <= free_bytes), None)
+    ways = list(_smaller(options))
+    fits = next((one for one in ways if needed(one) <= free_bytes), None)
     if fits and fits.tuning_mode == options.tuning_mode:
         return fits, needed(fits)
-    least = list(_smaller(options, modes=(options.tuning_mode,)))[-1]
+    least = min(needed(one) for one in ways if one.tuning_mode == options.tuning_mode)
     raise LimitError(
-        f"the run needs about {needed(least) / _GIB:.1f} GiB of memory and "
+        f"the run needs about {least / _GIB:.1f} GiB of memory and "
         f"{free_bytes / _GIB:.1f} are free",
         where="base_model",
         fix=f"it fits with tuning_mode {fits.tuning_mode}"
@@ -162,11 +164,19 @@ def require_room_to_answer(size: Size, free_bytes: int, number_bytes: int, four_
 
 def free_bytes(device: str) -> int:
     """Return the memory that is free: the GPU's, or what the machine and the container allow."""
+    return memory_bytes(device)[0]
+
+
+def memory_bytes(device: str) -> tuple[int, int]:
+    """Return the memory that is free, and the whole; see `free_bytes`."""
+    import psutil
     import torch
 
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
-    return min(_available(), _container_room())
+        free, whole = torch.cuda.mem_get_info(torch.device(device))
+        return int(free), int(whole)
+    machine = psutil.virtual_memory()
+    return min(machine.available, _container_room()), machine.total
 
 
 def _weight_bytes(size: Size, mode: str, number_bytes: int) -> float:
@@ -178,20 +188,10 @@ def _weight_bytes(size: Size, mode: str, number_bytes: int) -> float:
     return frozen + size.adapter_parameters * 4
 
 
-def total_bytes(device: str) -> int:
-    """Return the memory that there is, the used counted."""
-    import torch
-
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(torch.device(device))[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _smaller(options: TuningOptions, modes: Sequence[str] = MODES) -> Iterator[TuningOptions]:
+def _smaller(options: TuningOptions) -> Iterator[TuningOptions]:
     """Yield the ways to need less, the one that changes least first."""
-    order = [mode for mode in ("full", "lora", "qlora") if mode in modes]
-    start = order.index(options.tuning_mode)
-    for mode in order[start:]:
+    modes = ("full", "lora", "qlora")
+    for mode in modes[modes.index(options.tuning_mode) :]:
         for checkpointing in sorted({options.gradient_checkpointing, True}):
             rows = options.micro_batch_size
             while rows:
@@ -204,22 +204,13 @@ def _smaller(options: TuningOptions, modes: Sequence[str] = MODES) -> Iterator[T
                 rows //= 2
 
 
-def _available() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux: the limit is unknown, so nothing is refused
-        return _UNKNOWN
-    kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return int(kib) * 1024
-
-
 def _container_room() -> int:
+    """Return the memory that a container's limit leaves; the cached files count as free."""
     folder = Path("/sys/fs/cgroup")
     try:
-        most = (folder / "memory.max").read_text(encoding="ascii").strip()
+        limit = int((folder / "memory.max").read_text(encoding="ascii"))
         used = int((folder / "memory.current").read_text(encoding="ascii"))
         parts = (folder / "memory.stat").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # not Linux, or no limit ("max")
         return _UNKNOWN
-    given_back = int(parts[parts.index("inactive_file") + 1])  # cached files, freed when needed
-    return _UNKNOWN if most == "max" else max(0, int(most) - used + given_back)
+    return max(0, limit - used + int(parts[parts.index("inactive_file") + 1]))

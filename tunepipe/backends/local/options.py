@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tunepipe.errors import UsageError
+from msgspec import Meta, Struct
 
 if TYPE_CHECKING:
     import torch
 
-MODES = ("lora", "qlora", "full")
-ENGINES = ("transformers", "vllm")
-PRECISIONS = ("float32", "bfloat16")
-_CHOICES = {"tuning_mode": MODES, "engine": ENGINES, "precision": PRECISIONS}
-_T = TypeVar("_T")
+TuningMode = Literal["lora", "qlora", "full"]
+Precision = Literal["", "float32", "bfloat16"]
+Count = Annotated[int, Meta(ge=1)]
+CountOrAuto = Annotated[int, Meta(ge=0)]  # 0: choose for me
 
 
-@dataclass(frozen=True)
-class TuningOptions:
+class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The options of `tune`; 0 and "" mean "choose for me".
 
     Args:
         tuning_mode: "lora", "qlora" (4-bit base; needs bitsandbytes) or "full". The tiny
-            model from nothing is always trained in full.
+            model from scratch is always trained in full.
         lora_rank: The rank of LoRA's matrices, >= 1.
         lora_alpha: LoRA's scale; the update is multiplied by alpha / rank.
         target_modules: The modules that LoRA adapts, separated by commas, or "all-linear".
@@ -50,30 +45,29 @@ class TuningOptions:
         threads: CPU threads; more than one is slower for small models on a busy machine.
     """
 
-    tuning_mode: str = "lora"
-    lora_rank: int = 16
-    lora_alpha: int = 32
+    tuning_mode: TuningMode = "lora"
+    lora_rank: Count = 16
+    lora_alpha: Count = 32
     target_modules: str = "all-linear"
     merge: bool = False
-    learning_rate: float = 0.0
-    max_tokens: int = 0
-    micro_batch_size: int = 0
+    learning_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    max_tokens: CountOrAuto = 0
+    micro_batch_size: CountOrAuto = 0
     packing: bool = False
     gradient_checkpointing: bool = False
-    beta: float = 0.1
-    early_stopping: int = 0
-    evaluate_every: int = 0
-    checkpoint_every: int = 0
+    beta: Annotated[float, Meta(gt=0, le=100)] = 0.1
+    early_stopping: CountOrAuto = 0
+    evaluate_every: CountOrAuto = 0
+    checkpoint_every: CountOrAuto = 0
     checkpoint_dir: str = ""
     device: str = ""
-    precision: str = ""
-    processes: int = 0
+    precision: Precision = ""
+    processes: CountOrAuto = 0
     accelerate_config: str = ""
-    threads: int = 1
+    threads: Count = 1
 
 
-@dataclass(frozen=True)
-class PredictionOptions:
+class PredictionOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The settings of `predict`.
 
     Args:
@@ -86,63 +80,13 @@ class PredictionOptions:
         threads: As in `TuningOptions`.
     """
 
-    max_output_tokens: int = 256
-    batch_size: int = 32
-    engine: str = ""
+    max_output_tokens: Count = 256
+    batch_size: Count = 32
+    engine: Literal["", "transformers", "vllm"] = ""
     device: str = ""
-    precision: str = ""
+    precision: Precision = ""
     four_bit: bool = False
-    threads: int = 1
-
-
-def read_options(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    """Check options and fill in the rest.
-
-    Args:
-        kind: TuningOptions or PredictionOptions.
-        values: Names and values. Whole numbers may come as 16.0: KFP makes floats of them.
-
-    Raises:
-        UsageError: A name that is not known, or a value of the wrong type or out of range.
-    """
-    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in defaults:
-            close = get_close_matches(name, defaults, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UsageError(
-                f"the local backend has no option {name!r}",
-                where=name,
-                fix=f"{hint}It takes {', '.join(sorted(defaults))}",
-            )
-    checked = {name: _check(name, value, defaults[name]) for name, value in values.items()}
-    return kind(**checked)
-
-
-def _check(name: str, value: Any, default: Any) -> Any:
-    kind = type(default)
-    if kind in (int, float) and type(value) in (int, float):
-        if value == kind(value) >= _least(name):
-            return kind(value)
-    elif type(value) is kind and value in (default, *_CHOICES.get(name, (value,))):
-        return value
-    raise UsageError(
-        f"{value!r} is not a value of this option: it takes {_domain(name, kind)}",
-        where=name,
-        fix=f"leave it out to get {default!r}",
-    )
-
-
-def _least(name: str) -> int:
-    return int(name in ("lora_rank", "lora_alpha", "batch_size", "max_output_tokens", "threads"))
-
-
-def _domain(name: str, kind: type) -> str:
-    if kind in (int, float):
-        return f"a {'whole number' if kind is int else 'number'} from {_least(name)} up"
-    if name in _CHOICES:
-        return f"one of {', '.join(_CHOICES[name])}"
-    return "true or false" if kind is bool else "a text"
+    threads: Count = 1
 
 
 def dtype_of(precision: str, device: str) -> torch.dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunepipe.errors import DataError
@@ -48,16 +48,14 @@ class Outcome:
                 where="train_steps",
                 fix="train for more steps, with another learning_rate_multiplier, or on more rows",
             )
-        return {
-            "train_steps": self.train_steps,
+        measured = asdict(self)
+        del measured["keeps_best"]
+        return measured | {
             "seconds": round(self.seconds, 2),
-            "tokens": self.tokens,
             "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9)),
-            "loss_curve": [list(row) for row in self.loss_curve],
             "untrained_loss": untrained,
             "final_loss": final,
             "best_step": best_step,
-            "resumed_from_step": self.resumed_from_step,
         }
 
 

@@ -1,8 +1,9 @@
 """Tuning a base model by TRL: SFTTrainer, and DPOTrainer for preference rows.
 
-Ours is what TRL does not promise: the rows arrive as tokens, so nothing is cut and the loss is on
-the answer alone; they are read in an order that depends on the seed alone, so a killed run goes on
-as if it had not been; and the evaluation loss is the mean over tokens, however they are batched.
+This module adds what TRL does not promise: the rows arrive as tokens, so nothing is cut and the
+loss is on the answer alone; they are read in an order that depends on the seed alone, so a killed
+run goes on as if it had not been; and the evaluation loss is the mean over tokens, however they are
+batched.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.local.base_model import weights_fault
 from tunepipe.backends.local.options import TuningOptions
 from tunepipe.backends.local.outcome import Outcome, require_number
 from tunepipe.backends.local.rows import Row, reading_order
 from tunepipe.errors import UsageError
 from tunepipe.progress import Progress
 
+_WEIGHT_DECAYS = {"lora": 0.0, "qlora": 0.0, "full": 0.01}
 _WARM_UP = 0.05
 _REPORTS = 100
 _IGNORED = -100  # the label of a token that no loss is taken of
@@ -37,38 +40,16 @@ _IGNORED = -100  # the label of a token that no loss is taken of
 _TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a training.
-
-    Args:
-        steps: Optimizer steps, >= 1.
-        batch_size: Rows a step, over all processes.
-        processes: Processes that share the rows of a step.
-        rate: The peak learning rate.
-        weight_decay: AdamW's.
-        seed: Seeds the order of rows and dropout.
-        dtype: The model's computing type.
-        device: "cpu" or "cuda".
-    """
-
-    steps: int
-    batch_size: int
-    processes: int
-    rate: float
-    weight_decay: float
-    seed: int
-    dtype: torch.dtype
-    device: str
-
-
 def train(
     model: Any,
     tokenizer: Any,
     rows: Sequence[Row],
     held_out: Sequence[Row],
-    settings: Settings,
+    request: TuningRequest,
     options: TuningOptions,
+    *,
+    processes: int,
+    device: str,
     checkpoints: Path,
     progress: Progress,
 ) -> tuple[Any, Outcome]:
@@ -79,8 +60,10 @@ def train(
         tokenizer: Its tokenizer.
         rows: The training rows; with rejected answers they are tuned by preference (DPO).
         held_out: Rows for the evaluation loss, >= 1.
-        settings: How.
-        options: Those of the user, settled.
+        request: Of which steps, batch size and seed count.
+        options: Settled: no 0 or "" is left where a choice is needed.
+        processes: Processes that share the rows of a step.
+        device: "cpu" or "cuda:N".
         checkpoints: A folder of this run's alone.
         progress: Receives `done`, `total`, `seconds_left` and `loss` or `eval_loss`.
 
@@ -92,20 +75,27 @@ def train(
         UsageError: The model cannot tell packed rows apart.
     """
     by_preference = bool(rows[0].rejected)
-    options = replace(options, packing=_is_packed(model, rows[0], settings.dtype, options))
+    is_packed = _is_packed(model, rows[0], options)
     last = last_checkpoint(checkpoints)
     order = reading_order(
         [len(row) for row in rows],
-        settings.batch_size,
-        settings.steps,
-        settings.seed,
-        alike=settings.device == "cpu",  # a GPU is slowed by the extra shapes
+        request.batch_size,
+        request.train_steps,
+        request.seed,
+        alike=device == "cpu",  # a GPU is slowed by the extra shapes
     )
-    columns = _preferences if by_preference else _completions
-    kind, config = (_Dpo, DPOConfig) if by_preference else (_Sft, SFTConfig)
-    arguments = _arguments(settings, options, checkpoints, resumes=bool(last))
-    arguments |= _dpo_arguments(options) if by_preference else _sft_arguments(options)
+    arguments = _arguments(request, options, processes, device)
+    arguments |= {"output_dir": str(checkpoints), "eval_on_start": not last}
+    if by_preference:
+        kind, config, columns = _Dpo, DPOConfig, _preferences
+        # In full tuning the reference is the model itself before the first step: no second copy.
+        is_full = options.tuning_mode == "full"
+        arguments |= {"beta": options.beta, "precompute_ref_log_probs": is_full}
+    else:
+        kind, config, columns = _Sft, SFTConfig, _completions
+        arguments |= {"padding_free": is_packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
     clock = _Clock(progress)
+    patience = options.early_stopping
     adapters = _adapters(model)
     trainer = kind(
         model=model,
@@ -113,25 +103,24 @@ def train(
         train_dataset=columns(rows).select(order),
         eval_dataset=columns(held_out),
         processing_class=tokenizer,
-        callbacks=[clock, *_early_stopping(options.early_stopping)],
+        callbacks=[clock, *([EarlyStoppingCallback(patience)] if patience else [])],
     )
     trainer.remove_callback(PrinterCallback)
     _restore(model, adapters)
     trainer.train(resume_from_checkpoint=last or None)
     state = trainer.state
-    read = order[: state.global_step * settings.batch_size]
     outcome = Outcome(
         loss_curve=_curve(state.log_history),
         train_steps=state.global_step,
         resumed_from_step=_step_of(last),
-        tokens=sum(len(rows[number]) for number in read),
+        tokens=sum(len(rows[n]) for n in order[: state.global_step * request.batch_size]),
         seconds=clock.seconds,
-        keeps_best=bool(options.early_stopping),
+        keeps_best=bool(patience),
     )
     return trainer, outcome
 
 
-def _is_packed(model: Any, row: Row, dtype: torch.dtype, options: TuningOptions) -> bool:
+def _is_packed(model: Any, row: Row, options: TuningOptions) -> bool:
     """Return True if rows are packed: on request, or with flash attention.
 
     Raises:
@@ -140,6 +129,7 @@ def _is_packed(model: Any, row: Row, dtype: torch.dtype, options: TuningOptions)
     is_flash = getattr(model.config, "_attn_implementation", "") == "flash_attention_2"
     if not (options.packing or is_flash):
         return False
+    dtype = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
     if not row.rejected and tells_packed_apart(model, row, dtype):
         return True
     if not options.packing:
@@ -176,20 +166,9 @@ def _damage(checkpoint: Path) -> str:
     """Return what is wrong with a checkpoint's files; "" if nothing is."""
     try:
         step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
-        if step != _step_of(str(checkpoint)):
-            return f"its state is that of step {step}"
-        for file in checkpoint.glob("*.safetensors"):
-            with file.open("rb") as weights:
-                header_bytes = int.from_bytes(weights.read(8), "little")
-                header = json.loads(weights.read(header_bytes))
-            ends = [
-                tensor["data_offsets"][1] for name, tensor in header.items() if "__" not in name
-            ]
-            if file.stat().st_size != 8 + header_bytes + max(ends, default=0):
-                return f"{file.name} is cut"
-    except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
-        return f"a file of it cannot be read ({type(error).__name__})"
-    return ""
+    except (ValueError, LookupError):
+        return "its state cannot be read"
+    return weights_fault(checkpoint) if step == _step_of(str(checkpoint)) else "of another step"
 
 
 def micro_batch_size(batch_size: int, processes: int, most: int) -> int:
@@ -243,60 +222,42 @@ def _preferences(rows: Sequence[Row]) -> Any:
 
 
 def _arguments(
-    settings: Settings, options: TuningOptions, checkpoints: Path, *, resumes: bool
+    request: TuningRequest, options: TuningOptions, processes: int, device: str
 ) -> dict[str, Any]:
     micro = options.micro_batch_size
     # The best of the evaluated weights can only be kept if they are written down.
     every = options.evaluate_every if options.early_stopping else options.checkpoint_every
     stopping = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
+    has_liger = importlib.util.find_spec("liger_kernel") is not None
     return {
-        "output_dir": str(checkpoints),
-        "max_steps": settings.steps,
+        "max_steps": request.train_steps,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": settings.batch_size // settings.processes // micro,
-        "learning_rate": settings.rate,
-        "weight_decay": settings.weight_decay,
+        "gradient_accumulation_steps": request.batch_size // processes // micro,
+        "learning_rate": options.learning_rate,
+        "weight_decay": _WEIGHT_DECAYS[options.tuning_mode],
         "lr_scheduler_type": "cosine",
-        "warmup_steps": round(settings.steps * _WARM_UP),
-        "seed": settings.seed,
-        "use_cpu": settings.device == "cpu",
-        "bf16": settings.dtype == torch.bfloat16,
+        "warmup_steps": round(request.train_steps * _WARM_UP),
+        "seed": request.seed,
+        "use_cpu": device == "cpu",
+        "bf16": options.precision == "bfloat16",
         "gradient_checkpointing": options.gradient_checkpointing,
-        "use_liger_kernel": settings.device != "cpu" and _is_installed("liger_kernel"),
+        "use_liger_kernel": device != "cpu" and has_liger,
         "train_sampling_strategy": "sequential",  # the rows come in their order
         "max_length": None,  # rows that are too long were refused
         "eval_strategy": "steps",
         "eval_steps": options.evaluate_every,
-        "eval_on_start": not resumes,
         "save_strategy": "steps",
         "save_steps": every,
         "save_total_limit": 2 if options.early_stopping else 1,
         "restore_callback_states_from_checkpoint": True,
-        "logging_steps": max(1, settings.steps // _REPORTS),
+        "logging_steps": max(1, request.train_steps // _REPORTS),
         "logging_nan_inf_filter": False,
-        "dataloader_pin_memory": settings.device != "cpu",
+        "dataloader_pin_memory": device != "cpu",
         "disable_tqdm": True,
         "report_to": "none",
         **(stopping if options.early_stopping else {}),
     }
-
-
-def _sft_arguments(options: TuningOptions) -> dict[str, Any]:
-    return {"padding_free": options.packing, "dataset_kwargs": {"skip_prepare_dataset": True}}
-
-
-def _dpo_arguments(options: TuningOptions) -> dict[str, Any]:
-    # In full tuning the reference is the model itself before the first step: no second copy.
-    return {"beta": options.beta, "precompute_ref_log_probs": options.tuning_mode == "full"}
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def _early_stopping(patience: int) -> list[Any]:
-    return [EarlyStoppingCallback(early_stopping_patience=patience)] if patience else []
 
 
 def _adapters(model: Any) -> Mapping[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from tunepipe.backends.local.base_model import (
     load_tokenizer,
     whole_model_of,
 )
-from tunepipe.backends.local.memory import free_bytes, total_bytes
+from tunepipe.backends.local.memory import memory_bytes
 from tunepipe.backends.local.options import PredictionOptions, dtype_of
 from tunepipe.errors import TunepipeError, UsageError
 
@@ -45,7 +45,7 @@ def is_worth_its_start(name: str, prompts: int, device: str) -> bool:
 def generate(
     name: str, prompts: Sequence[Prompt], options: PredictionOptions, device: str
 ) -> Iterator[Answer]:
-    """Answer the prompts as `local_generation.generate` does; vLLM chooses the batches.
+    """Answer the prompts as `generation.generate` does; vLLM chooses the batches.
 
     Args:
         name: The model's folder or hub id; of an adapter, its base is served under it.
@@ -97,13 +97,14 @@ def _engine(name: str, longest: int, options: PredictionOptions, device: str) ->
     from vllm import LLM
 
     base, rank = whole_model_of(name), int(adapter_of(name).get("r", 0))
+    free, total = memory_bytes(device)
     reads = load_config(base).get_text_config().max_position_embeddings
     return LLM(
         model=base,
         dtype=str(dtype_of(options.precision, device)).removeprefix("torch."),
         # Room for what a model could read at most may be more than there is.
         max_model_len=min(longest, reads),
-        gpu_memory_utilization=_MEMORY_SHARE * free_bytes(device) / total_bytes(device),
+        gpu_memory_utilization=_MEMORY_SHARE * free / total,
         enable_lora=rank > 0,
         max_lora_rank=next((one for one in _RANKS if one >= rank), rank),
         disable_log_stats=True,

@@ -1,0 +1,162 @@
+"""Tuning a base model in one process: rows, memory, model, training, and what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec.structs import replace
+
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.local.backend import (
+    SAMPLE_ROWS,
+    checkpoint_of,
+    parameter_counts,
+    prepare,
+    read_rows,
+    settle,
+)
+from tunepipe.backends.local.base_model import (
+    load_config,
+    load_tokenizer,
+    max_tokens_of,
+    quantization_of,
+    whole_model_of,
+)
+from tunepipe.backends.local.memory import fit, free_bytes, size_of
+from tunepipe.backends.local.options import TuningOptions, dtype_of
+from tunepipe.backends.local.pretrained import adapt, load_base, save
+from tunepipe.backends.local.rows import encode
+from tunepipe.backends.local.trainer import micro_batch_size, train
+from tunepipe.errors import LimitError, UsageError
+from tunepipe.progress import Progress
+
+_RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
+_PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten times it for LoRA
+
+
+def tune_here(
+    request: TuningRequest,
+    options: TuningOptions,
+    folder: Path,
+    identity: str,
+    *,
+    device: str,
+    processes: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Do this process's part of tuning a base model, and return the statistics.
+
+    Args:
+        request: What to tune.
+        options: Those of the user.
+        folder: Where the model goes.
+        identity: Names the checkpoints.
+        device: Where this process computes.
+        processes: How many train together, on all machines.
+        progress: Receives every report.
+
+    Raises:
+        DataError, UsageError, LimitError: See `backend.tune`.
+    """
+    prepare(device, options.threads)
+    # Rows, as tokens.
+    config = load_config(whole_model_of(request.base_model))
+    tokenizer = load_tokenizer(request.base_model)
+    most = options.max_tokens or max_tokens_of(config)
+    rows, held_out = (encode(tokenizer, part, most) for part in read_rows(request))
+    by_preference = bool(rows[0].rejected)
+    # How they pass through the model: as many at once as the memory holds.
+    if quantization_of(config):
+        options = _for_quantized(options)
+    dtype = dtype_of(options.precision, device)
+    rates = _PREFERENCE_RATES if by_preference else _RATES
+    options, memory_bytes = fit(
+        size_of(config, options.lora_rank),
+        replace(
+            settle(request, options, rates[options.tuning_mode]),
+            micro_batch_size=options.micro_batch_size or request.batch_size // processes,
+            precision=str(dtype).removeprefix("torch."),
+        ),
+        longest=max(map(len, (*rows, *held_out))) * (2 if by_preference else 1),
+        free_bytes=free_bytes(device) // (processes if device == "cpu" else 1),
+        number_bytes=dtype.itemsize,
+    )
+    micro = micro_batch_size(request.batch_size, processes, options.micro_batch_size)
+    options = replace(options, micro_batch_size=micro)
+    # The model, and its training.
+    is_placed = not options.accelerate_config
+    model = load_base(request.base_model, tokenizer, options, device, placed=is_placed)
+    if options.tuning_mode != "full":
+        model = adapt(model, request.base_model, options, request.seed)
+    counts = parameter_counts(model)
+    try:
+        trainer, outcome = train(
+            model,
+            tokenizer,
+            rows,
+            held_out or rows[:SAMPLE_ROWS],
+            request,
+            options,
+            processes=processes,
+            device=device,
+            checkpoints=checkpoint_of(options, folder, identity),
+            progress=progress,
+        )
+    except torch.OutOfMemoryError as error:  # a GPU's; others use its memory too
+        raise LimitError(
+            f"the memory of {device} ran out, which the estimate of "
+            f"{memory_bytes / 2**30:.1f} GiB did not foresee",
+            where="micro_batch_size",
+            fix=f"lower it (it was {micro}), set gradient_checkpointing, or end "
+            "what else uses the GPU; the run goes on from its last checkpoint",
+        ) from error
+    statistics = outcome.statistics()
+    # What is written.
+    whole = _gathered(trainer)
+    if trainer.is_world_process_zero():
+        save(whole, tokenizer, folder, merge=options.merge)
+    method = "DPO, " if by_preference else ""
+    note = (
+        f"{request.base_model} tuned on {len(rows):,} rows ({method}{options.tuning_mode}): "
+        f"{counts['trained_parameters']:,} parameters were trained."
+    )
+    if len(tokenizer) > config.get_text_config().vocab_size:
+        note += f" Its embedding was enlarged to the {len(tokenizer):,} tokens of its tokenizer."
+    return {
+        **statistics,
+        **counts,
+        "memory_estimated_bytes": memory_bytes,
+        "micro_batch_size": micro,
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "device": device,
+        "processes": processes,
+        "base_model": request.base_model,
+        "note": note,
+    }
+
+
+def _for_quantized(options: TuningOptions) -> TuningOptions:
+    """Set the mode of a model that is in 4 bits already."""
+    if options.tuning_mode == "full" or options.merge:
+        raise UsageError(
+            "its weights are in 4 bits: they are neither tuned in full nor merged",
+            where="merge" if options.merge else "tuning_mode",
+            fix="leave it out: an adapter is trained over them",
+        )
+    return replace(options, tuning_mode="qlora")
+
+
+def _gathered(trainer: Any) -> Any:
+    """Return the trained model whole, where its processes hold it in shards (FSDP, ZeRO-3)."""
+    accelerator = trainer.accelerator
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        state = accelerator.get_state_dict(trainer.model_wrapped)
+        model = accelerator.unwrap_model(trainer.model_wrapped)
+        save_pretrained = model.save_pretrained
+        model.save_pretrained = lambda *names, **settings: save_pretrained(
+            *names, state_dict=state, **settings
+        )
+        return model
+    return accelerator.unwrap_model(trainer.model)
