@@ -193,13 +193,14 @@ def body(**options):
 def test_the_body_is_one_that_google_takes(options, strategy):
     from google.cloud import aiplatform_v1 as api
 
-    reservation = "projects/p/zones/z/reservations/r"
-    job = api.CustomJob(body(accelerator="H100:8", machines=3, reservation=reservation, **options))
+    reserved = {"reservation": "projects/p/zones/z/reservations/r"}
+    reserved = {} if strategy == "FLEX_START" else reserved  # which waits instead
+    job = api.CustomJob(body(accelerator="H100:8", machines=3, **reserved, **options))
     first, more = job.job_spec.worker_pool_specs
     assert (first.replica_count, more.replica_count) == (1, 2)
     assert first.machine_spec.machine_type == "a3-highgpu-8g"
     assert first.machine_spec.accelerator_type.name == "NVIDIA_H100_80GB"
-    assert list(first.machine_spec.reservation_affinity.values) == [reservation]
+    assert list(first.machine_spec.reservation_affinity.values) == list(reserved.values())
     assert job.job_spec.scheduling.strategy.name == strategy
     assert job.job_spec.scheduling.restart_job_on_worker_restart
     waits = job.job_spec.scheduling.max_wait_duration

@@ -536,6 +536,34 @@ def test_a_training_that_fails_is_no_success(base, data, tmp_path, multiplier, m
     assert not (tmp_path / "tuning.json").exists()
 
 
+@pytest.mark.parametrize("mode", ["full", "lora"])
+def test_sharded_by_fsdp_it_learns_as_in_one_process_and_goes_on_after_an_interruption(
+    base, data, tmp_path, mode
+):
+    """Two processes over gloo, each with half of every weight, by TRL's configuration fsdp2."""
+    options = {"tuning_mode": mode, "learning_rate": 1e-2, "checkpoint_every": 2}
+    whole = run(base, data, tmp_path / "whole", steps=4, **options)
+    options |= {"accelerate_config": "fsdp2", "processes": 2}
+
+    def stop(event):
+        if event["done"] >= 3:
+            raise KeyboardInterrupt
+
+    request = TuningRequest(base, *data, train_steps=4, batch_size=8, options=options)
+    with pytest.raises(KeyboardInterrupt):
+        backend.tune(request, str(tmp_path / "sharded"), stop)
+    sharded = run(base, data, tmp_path / "sharded", steps=4, **options)
+    assert sharded.statistics["resumed_from_step"] == 2
+    assert sharded.statistics["processes"] == 2
+    losses = [[row[2] for row in one.statistics["loss_curve"]] for one in (whole, sharded)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    name = "adapter_model.safetensors" if mode == "lora" else "model.safetensors"
+    weights, wanted = (load_file(f"{one.model}/{name}") for one in (sharded, whole))
+    assert weights.keys() == wanted.keys()
+    for key, tensor in weights.items():
+        torch.testing.assert_close(tensor, wanted[key], atol=2e-4, rtol=0)
+
+
 def test_an_interrupted_training_of_two_processes_leaves_none(base, data, tmp_path):
     def stop(event):
         if event["done"] >= 2:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
@@ -94,12 +97,16 @@ def train(
     else:
         kind, config, columns = _Sft, SFTConfig, _completions
         arguments |= {"padding_free": is_packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    settings = config(**arguments)
+    if device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        # accelerate shards over GPUs alone; torch does so over CPUs just as well.
+        PartialState().distributed_type = DistributedType.MULTI_GPU
     clock = _Clock(progress)
     patience = options.early_stopping
     adapters = _adapters(model)
     trainer = kind(
         model=model,
-        args=config(**arguments),
+        args=settings,
         train_dataset=columns(rows).select(order),
         eval_dataset=columns(held_out),
         processing_class=tokenizer,
