@@ -6,12 +6,14 @@ import pytest
 from msgspec import structs
 
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import Calibration
 from tunepipe.catalog.tables import load
 from tunepipe.errors import UsageError
 from tunepipe.steps.planning import plan_step
 
 A100 = "NVIDIA_A100_80GB"
+PALM = ("text-bison@001", "large-model")  # Google shut it down, and no model came in its place
 OURS = {name: load(f"catalog/{name}.toml") for name in ("regions", "prices", "models", "services")}
 
 
@@ -119,3 +121,20 @@ def test_a_models_new_region_needs_its_hardware():
     model = catalog.find_model("text-bison@001")
     with pytest.raises(UsageError, match=r"hardware in us-east5"):
         catalog.hardware_of(model, "us-east5")
+
+
+def test_every_successor_and_default_can_be_tuned_today():
+    catalog = load_catalog()
+    table = catalog.model_table
+    names = {(model.successor, "") for model in table.models.values() if model.successor}
+    names |= {(name, backend) for backend, name in table.defaults.items()} - {PALM}
+    assert names
+    for name, backend in names:
+        assert not is_retired(catalog.find_model(name, backend), catalog.as_of), name
+
+
+def test_what_cannot_be_tuned_today_names_a_successor():
+    catalog = load_catalog()
+    for model in catalog.model_table.models.values():
+        if model.backend == "gemini" and is_retired(model, catalog.as_of):
+            assert model.successor, model.name

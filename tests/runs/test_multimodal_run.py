@@ -1,4 +1,4 @@
-"""Runs over pictures and over function calls: evaluation sees what the model was tuned on."""
+"""Runs over files and over function calls: evaluation sees what the model was tuned on."""
 
 import base64
 import json
@@ -59,6 +59,31 @@ def picture_rows() -> list[dict[str, Any]]:
     ]
 
 
+# How a row holds each kind of file: inline, or by its address in the bucket.
+FILES = {"audio/wav": "inline", "video/mp4": "address", "application/pdf": "address"}
+
+
+def file_rows() -> list[dict[str, Any]]:
+    """Rows of sound, video and documents; each file holds the number that is asked for."""
+    rows = []
+    for number in range(ROWS):
+        mime_type, place = list(FILES.items())[number % len(FILES)]
+        data = base64.b64encode(f"RIFF{number}".encode()).decode()
+        uri = f"gs://{BUCKET}/media/{number}.bin"
+        part: dict[str, Any] = {"fileData": {"mimeType": mime_type, "fileUri": uri}}
+        if place == "inline":
+            part = {"inlineData": {"mimeType": mime_type, "data": data}}
+        rows.append(
+            {
+                "contents": [
+                    {"role": "user", "parts": [part, {"text": "Which number does it say?"}]},
+                    {"role": "model", "parts": [{"text": f"n{number}"}]},
+                ]
+            }
+        )
+    return rows
+
+
 def call_rows() -> list[dict[str, Any]]:
     """Rows answered by one call, or by two at once."""
     return [
@@ -88,13 +113,19 @@ def run(cloud: StandIn, capfd: Any, rows: list[dict[str, Any]]) -> tuple[dict[st
     """Run the whole pipeline and return its result, and the folder of the bucket."""
     path = Path("rows.jsonl")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    media = cloud.buckets / BUCKET / "media"
+    media.mkdir()
+    for number in range(ROWS):
+        (media / f"{number}.bin").write_bytes(b"file")
     arguments = ["run", "--backend", "gemini", "--dataset", str(path), *PLACE, "--epochs", "2"]
     arguments += ["--option", "poll_seconds=0.5", "--yes", "--json", "--wait"]
     assert main.run(arguments) == 0, cloud.log()
     return json.loads(capfd.readouterr().out), cloud.buckets / BUCKET
 
 
-@pytest.mark.parametrize("rows", [picture_rows(), call_rows()], ids=["pictures", "calls"])
+@pytest.mark.parametrize(
+    "rows", [picture_rows(), file_rows(), call_rows()], ids=["pictures", "files", "calls"]
+)
 @pytest.mark.parametrize(("fault", "is_better"), [("", True), ("confused", False)])
 def test_the_verdict_follows_the_answers(
     cloud: StandIn, capfd: Any, rows: list[dict[str, Any]], fault: str, is_better: bool
@@ -106,6 +137,30 @@ def test_the_verdict_follows_the_answers(
     report = (cloud.buckets / done["results"]["report"].removeprefix("gs://")).read_text()
     if "tools" in rows[0]:
         assert "weather(city=" in report
-    else:
+    elif "systemInstruction" in rows[0]:
         assert "data:image/png;base64," in report
     assert list(bucket.rglob("summary"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backend", "open-model", "--base-model", "qwen/qwen3@qwen3-4b"], "120 errors"),
+        (
+            ["--backend", "gemini", "--param", "judge_model=gemini-3.5-flash"],
+            "the judge reads text",
+        ),
+        (["--backend", "local"], "tiny does not take"),
+    ],
+    ids=["open-model", "judge", "local"],
+)
+def test_what_cannot_be_shown_is_refused_before_anything_is_paid(
+    cloud: StandIn, capfd: Any, arguments: list[str], message: str
+) -> None:
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in picture_rows()))
+    place = [] if "local" in arguments else [*PLACE, "--option", "poll_seconds=0.5"]
+    run = ["run", "--dataset", "rows.jsonl", *place, *arguments, "--yes", "--wait", "--json"]
+    assert main.run(run) in (1, 2, 4)
+    told = capfd.readouterr()
+    assert message in told.out + told.err + cloud.log()
+    assert not cloud.ask("tunings")

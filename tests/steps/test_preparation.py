@@ -72,6 +72,15 @@ def test_every_guarded_row_is_read(given, tmp_path, capsys):
         prepare(**given)
 
 
+def test_guarded_rows_that_the_model_cannot_be_shown_are_refused(given, tmp_path):
+    data = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    turns = [{"role": "user", "parts": [data]}, {"role": "model", "parts": [{"text": "a"}]}]
+    given["guard_uri"] = write(tmp_path / "guard.jsonl", [{"contents": turns}])
+    with pytest.raises(DataError, match="holds image, which tiny does not take") as caught:
+        prepare(**given)
+    assert caught.value.where == "line 1 of the guarded rows"
+
+
 def test_a_champion_is_found_while_it_serves(given, tmp_path):
     registry, model = str(tmp_path / "registry"), tmp_path / "model"
     model.mkdir()

@@ -80,7 +80,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         if backend:
             find_backend(backend)
         table = self.model_table
-        name = name or table.defaults[backend or "large-model"]  # type: ignore[index]
+        name = name or self.default_model("", backend)
         model = table.models.get(name) or self._model_outside_the_table(name, backend)
         if backend and model.backend != backend:
             raise UsageError(
@@ -122,9 +122,19 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
                 return name, service
         raise UsageError(f"no service of the table takes the model {model!r}", where="model")
 
-    def first_model(self, format: str) -> str:
-        """Return the model whose limits apply to a format if none is named."""
-        return self.service_table.first_model[format]
+    def default_model(self, format: str = "", backend: str = "") -> str:
+        """Return the model to tune if none is named: the format's first, or else the backend's.
+
+        Args:
+            format: One of formats.FORMATS; "" is not known.
+            backend: One of the table of backends; its default counts where it does not tune the
+                format's first model. "" for any.
+        """
+        first = self.service_table.first_model.get(format, "")
+        tuned_by = self.model_table.models[first].backend if first in self.model_names else ""
+        if first and backend in ("", tuned_by):
+            return first
+        return self.model_table.defaults[backend or "large-model"]  # type: ignore[index]
 
     def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
         """Return what a row of a format may hold for a model.
@@ -138,7 +148,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: The model's service takes no rows of that format.
         """
         table = self.service_table
-        chosen = model or table.first_model[format]
+        chosen = model or self.default_model(format)
         name, service = self.find_service(chosen)
         if format not in service.formats:
             raise UsageError(

@@ -99,6 +99,23 @@ def expanded(datasets: Sequence[str]) -> list[str]:
     ]
 
 
+def dataset_format(datasets: Sequence[str], format: str = "auto") -> str:
+    """Return the format of a dataset's first rows, to find the model to tune; "" if none is known.
+
+    Args:
+        datasets: Paths, URIs or globs; standard input is left to who reads it.
+        format: The format if it is known, or "auto".
+    """
+    from tunepipe.data.source import format_of
+
+    if format != "auto" or STDIN in datasets:
+        return "" if format == "auto" else format
+    try:
+        return format_of(expanded(datasets), storage.open_file)
+    except TunepipeError:  # the validation says what is wrong with the rows
+        return ""
+
+
 def _copy(name: str, copy: Path) -> None:
     with copy.open("wb") as target:
         if name == STDIN:

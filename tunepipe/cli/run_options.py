@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tunepipe.cli import options
+from tunepipe.cli.inputs import dataset_format
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
 
@@ -162,7 +163,11 @@ class RunOptions:
         from tunepipe.cli.token_counts import calibrated
         from tunepipe.evaluation.settings import check_settings
 
-        model = load_catalog(tables).find_model(self.base_model, self.backend)
+        catalog, name = load_catalog(tables), self.base_model
+        if not name:
+            format = dataset_format([self.dataset], self.format)
+            name = catalog.default_model(format, self.backend)
+        model = catalog.find_model(name, self.backend)
         is_local = model.backend == LOCAL
         require(*(("kfp", "local", "score") if is_local else ("vertex",)))
         from tunepipe.runs.vertex_request import VertexRun

@@ -84,13 +84,16 @@ def check_references(task: str, references: Sequence[str]) -> None:
         labels_of(references)
 
 
-def check_parts(examples: Iterable[Example], model: Model, judge_model: str = "") -> None:
-    """Refuse held-out rows that the model or the judge could not be shown as they are.
+def check_parts(
+    examples: Iterable[Example], model: Model, judge_model: str = "", rows: str = "evaluation rows"
+) -> None:
+    """Refuse rows that the model or the judge could not be shown as they are.
 
     Args:
-        examples: The held-out rows.
+        examples: The rows to ask.
         model: The model that is tuned and asked.
         judge_model: The judge; "" for none. It reads text alone.
+        rows: What error messages call the rows.
 
     Raises:
         DataError: A row holds what one of them does not take; it names the line and the part.
@@ -100,13 +103,13 @@ def check_parts(examples: Iterable[Example], model: Model, judge_model: str = ""
         if unknown := sorted(kinds - set(model.takes)):
             raise DataError(
                 f"the row holds {', '.join(unknown)}, which {model.name} does not take",
-                where=f"line {example.line} of the evaluation rows",
+                where=f"line {example.line} of the {rows}",
                 fix="remove such rows, or tune a model that takes them",
             )
         if judge_model and kinds & MEDIA:
             raise DataError(
                 f"the row holds {', '.join(sorted(kinds & MEDIA))}, and the judge reads text alone",
-                where=f"line {example.line} of the evaluation rows",
+                where=f"line {example.line} of the {rows}",
                 fix="leave judge_model out, or remove such rows",
             )
 

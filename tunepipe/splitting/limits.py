@@ -73,7 +73,7 @@ def allowance(
         DataError: The limits leave no room: too few rows, or a request above the service's limit.
     """
     catalog = catalog or load_catalog()
-    model = model or catalog.first_model(format)
+    model = model or catalog.default_model(format)
     _, service = catalog.find_service(model)
     evaluation = service.evaluation
     percent = f"{model} takes evaluation data of {100 * evaluation.fraction_max:g} % of training"

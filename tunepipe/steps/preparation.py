@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.schema import Model
 from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
+from tunepipe.evaluation.tasks import check_parts
 from tunepipe.registry import data_history, looks
 from tunepipe.steps.cloud_checks import check_step
 from tunepipe.steps.promotion import first_step, lookup_step
@@ -71,7 +73,7 @@ def prepare_step(
 
     Raises:
         UsageError: A setting is wrong, or a file does not exist.
-        DataError: A guarded row cannot be read.
+        DataError: A guarded row cannot be read, or holds what the model does not take.
         CloudError, LimitError: Something would fail the run an hour later.
     """
     backend, tables = str(model["backend"]), model["tables"]
@@ -90,7 +92,8 @@ def prepare_step(
         champion = served.model if served else ""
         if champion and settings["margin"] > 0:
             first = first_step(history["registry"], champion)
-        guard = _check_guard(guard_uri)
+        base = catalog.find_model(str(model["base_model"]), backend)
+        guard = _check_guard(guard_uri, base)
     found = _mappings(settings)
     found["scoring"] |= {
         "looks": [] if since else looks.earlier(history["registry"], run),
@@ -107,13 +110,14 @@ def _price(catalog: Catalog, model: str) -> dict[str, float]:
     return {"read": price.usd_per_million_read, "written": price.usd_per_million_written}
 
 
-def _check_guard(uri: str) -> str:
-    """Read every guarded row once, and return their fingerprint."""
+def _check_guard(uri: str, model: Model) -> str:
+    """Read every guarded row once, refuse what the model cannot be shown; return a fingerprint."""
     if not uri:
         return ""
     with local_files(uri) as paths:
-        rows = sum(1 for path in paths for _ in read_examples(path))
-    print(f"{rows:,} guarded rows")
+        rows = [row for path in paths for row in read_examples(path)]
+    check_parts(rows, model, rows="guarded rows")
+    print(f"{len(rows):,} guarded rows")
     return identity(uri).fingerprint
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
+from tunepipe.cli.inputs import dataset_format
 from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
@@ -162,6 +163,8 @@ def doctor(
     from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Place
 
     catalog = options.catalog(context, tables)
+    if dataset and not base_model:
+        base_model = catalog.default_model(dataset_format([dataset], format), backend)
     model = catalog.find_model(base_model, backend)
     if model.backend != "local" and not (project and region):
         raise UsageError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import STDIN, validated_files
+from tunepipe.cli.inputs import STDIN, dataset_format, validated_files
 from tunepipe.cli.options import argument, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
@@ -193,9 +193,11 @@ def make_plan(
     catalog = load_catalog(over)
     size = Measured(rows or 0, 0)
     if datasets:
-        asked = catalog.find_model(model, backend).name if model or backend else ""
-        size = measured(datasets, format, asked, catalog)
-        model = model if backend else model or size.model
+        if backend and not model:
+            model = catalog.default_model(dataset_format(datasets, format), backend)
+        name = catalog.find_model(model, backend).name if model else ""
+        size = measured(datasets, format, name, catalog)
+        model = model or size.model
     what = catalog.find_model(model, backend)
     place: dict[str, Any] = {"project": project, "region": region}
     over = calibrated(over, tokenizer, datasets, model=what, format=format, **place)
