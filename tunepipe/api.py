@@ -202,25 +202,16 @@ class Scores:
         return self.evaluation.as_json()
 
     def _repr_html_(self) -> str:
+        from tunepipe.cli.commands.score import metric_rows
         from tunepipe.evaluation.comparison import Gate
         from tunepipe.reporting.notebook import result_html
 
-        evaluation = self.evaluation
-        baseline = evaluation.baseline.metrics if evaluation.baseline else {}
-        rows = [
-            (
-                name,
-                f"{one.value:.3f}",
-                f"{one.low:.3f} to {one.high:.3f}",
-                f"{baseline[name].value:.3f}" if name in baseline else "",
-            )
-            for name, one in evaluation.metrics.items()
-        ]
-        comparison = evaluation.comparison
+        head, *rows = metric_rows(self.evaluation)
+        comparison = self.evaluation.comparison
         return result_html(
-            f"Scores of {evaluation.rows:,} rows, {evaluation.task}",
+            f"Scores of {self.evaluation.rows:,} rows, {self.evaluation.task}",
             self.verdict,
-            [(("metric", "value", "95 % interval", "baseline"), rows)],
+            [(head, rows)],
             [Gate(comparison).decide()[1]] if comparison else [],
         )
 
@@ -352,24 +343,14 @@ def split(
         UsageError: A file cannot be read, or an argument is out of range.
     """
     from tunepipe.catalog.catalog import load_catalog
-    from tunepipe.cli.inputs import local_copies, written
-    from tunepipe.files import refuse_same
-    from tunepipe.splitting.split import split as split_files
+    from tunepipe.cli.inputs import split_files
 
-    catalog = load_catalog(tables)
-    catalog.check_model_name(model)
     train, eval = os.fspath(train), os.fspath(eval)
-    with (
-        _files(dataset) as (paths, _),
-        local_copies(paths) as copies,
-        written(train) as train_file,
-        written(eval) as eval_file,
-    ):
-        refuse_same([train, eval], copies.values())
+    with _files(dataset) as (paths, _):
         report = split_files(
-            [Path(path) for path in copies],
-            Path(train_file),
-            Path(eval_file),
+            paths,
+            train,
+            eval,
             eval_fraction=eval_fraction,
             eval_min=eval_min,
             eval_max=eval_max,
@@ -379,7 +360,7 @@ def split(
             by_time=by_time,
             format=format,
             model=model,
-            catalog=catalog,
+            catalog=load_catalog(tables),
         )
     return Split(train, eval, report)
 
@@ -464,13 +445,12 @@ def score(
         UsageError: A file cannot be read, the rows differ, or an argument is out of range.
     """
     require("score")
-    from tunepipe.cli.inputs import local_copy
-    from tunepipe.data import predictions as predictions_files
+    from tunepipe.cli.inputs import read_predictions
     from tunepipe.evaluation.score import evaluate
 
     def read(source: File | pandas.DataFrame) -> list[Prediction]:
-        with _files(source) as (paths, _), local_copy(*paths) as copy:
-            return predictions_files.read(copy)
+        with _files(source) as (paths, _):
+            return read_predictions(*paths)
 
     other = None if baseline is None else read(baseline)
     return Scores(

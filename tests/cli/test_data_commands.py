@@ -193,7 +193,7 @@ def test_split_writes_both_sides(said):
     assert [len(side) for side in sides] == [found["train_rows"], found["eval_rows"]]
     assert sorted([*sides[0], *sides[1]]) == sorted(Path("rows.jsonl").read_text().splitlines())
     err = said("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl")[2]
-    assert "no input stands on both sides" in err
+    assert "no input is in both files" in err
 
 
 def test_split_from_standard_input_is_the_same_split(said, monkeypatch):

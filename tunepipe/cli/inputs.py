@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.files import refuse_same
 from tunepipe.stores import storage
 
 if TYPE_CHECKING:
+    from tunepipe.catalog.catalog import Catalog
+    from tunepipe.data.predictions import Prediction
+    from tunepipe.splitting.split import SplitReport
     from tunepipe.validation.validate import Report
 
 STDIN = "-"
@@ -133,3 +137,23 @@ def validated_files(datasets: Sequence[str], against: Sequence[str] = (), **opti
     if any(map(storage.is_object, paths + others)):
         options["opener"] = storage.open_file
     return validate(paths, against=others, **options)
+
+
+def read_predictions(name: str) -> list[Prediction]:
+    """Read the predictions file that a path, a URI or - means."""
+    from tunepipe.data import predictions
+
+    with local_copy(name) as path:
+        return predictions.read(path)
+
+
+def split_files(
+    datasets: Sequence[str], train: str, eval: str, *, catalog: Catalog, model: str, **options: Any
+) -> SplitReport:
+    """Split the files that DATASET arguments mean; options are those of `splitting.split.split`."""
+    from tunepipe.splitting.split import split
+
+    catalog.check_model_name(model)
+    with local_copies(datasets) as files, written(train) as train_file, written(eval) as eval_file:
+        refuse_same([train, eval], files.values())
+        return split(list(files), train_file, eval_file, catalog=catalog, model=model, **options)

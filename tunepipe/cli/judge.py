@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
@@ -17,73 +18,70 @@ if TYPE_CHECKING:
     from tunepipe.evaluation.judge import Bill, Judgement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgeOptions:
-    """The judge's model and settings.
+    """Who judges, how, where and for how much."""
 
-    Args:
-        model: Such as gemini-3.5-flash; "" for no judge.
-        project: The project that pays.
-        region: Where the texts may go.
-        prompt: A file with the template; "" for the package's own.
-        max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
-        catalog: The dated tables.
-        work_dir: Where replies are kept.
-        yes: Whether the user has agreed already.
-        humans: A file with what people prefer; "" for none.
-        decides: Whether the judge's verdict is the command's.
-    """
-
-    model: str
-    project: str
-    region: str
-    prompt: str
-    max_cost_usd: float
-    catalog: Catalog
-    work_dir: Path
-    yes: bool
-    humans: str = ""
-    decides: bool = False
+    judge: Annotated[
+        str, options.option("MODEL", "A Gemini that compares the answers in both orders.")
+    ] = ""
+    judge_prompt: Annotated[
+        str, options.option("FILE", "The judge's prompt, in place of the built-in one.")
+    ] = ""
+    judge_humans: Annotated[
+        str,
+        options.option(
+            "FILE",
+            'What people prefer: lines of {"id", "preference": "tuned", "base" or "tie"}.',
+        ),
+    ] = ""
+    judge_decides: Annotated[
+        bool,
+        options.flag("--judge-decides", "The judge's verdict counts; it must agree with people."),
+    ] = False
+    project: options.Project = ""
+    region: Annotated[str, options.option("NAME", "Where the judge may read the texts.")] = ""
+    max_cost_usd: options.MaxCostUsd = None
+    tables: options.Tables = ""
+    runs: options.Runs = Path("runs")
+    yes: options.Yes = False
 
     def check(self, baseline: str) -> None:
         """Refuse what cannot be meant.
 
         Raises:
-            UsageError: A judge without two models to judge, or a prompt without a judge.
+            UsageError: A judge without two models to judge, or a setting of the judge without one.
         """
-        if self.model and not baseline:
-            raise UsageError(
-                "a judge compares two models", where="--judge", fix="--baseline PREDICTIONS"
-            )
-        if (self.humans or self.decides) and not self.model:
-            raise UsageError(
-                "people's preferences are compared with a judge",
-                where="--judge-humans, --judge-decides",
-                fix="--judge MODEL",
-            )
-        if self.decides and not self.humans:
-            raise UsageError(
+        people = self.judge_humans or self.judge_decides
+        checks = (
+            (self.judge and not baseline, "a judge compares two models", "--baseline PREDICTIONS"),
+            (people and not self.judge, "people are compared with a judge", "--judge MODEL"),
+            (self.judge_prompt and not self.judge, "a prompt needs a judge", "--judge MODEL"),
+            (
+                self.judge_decides and not self.judge_humans,
                 "a judge decides only if it is compared with people",
-                where="--judge-decides",
-                fix="--judge-humans FILE",
-            )
-        if self.prompt and not self.model:
-            raise UsageError("a prompt needs a judge", where="--judge-prompt", fix="--judge MODEL")
+                "--judge-humans FILE",
+            ),
+        )
+        for is_wrong, found, fix in checks:
+            if is_wrong:
+                raise UsageError(found, where="--judge", fix=fix)
 
 
-def judged(
+def run_judge(
     tuned: Sequence[Prediction],
     base: Sequence[Prediction] | None,
-    asked: JudgeOptions,
-    *,
+    settings: JudgeOptions,
+    catalog: Catalog,
     out: Output,
 ) -> Judgement | None:
-    """Compare two models by the judge; None without a judge.
+    """Compare two models by the judge, and show its result; None without a judge.
 
     Args:
         tuned: The predictions that are scored.
         base: The baseline's.
-        asked: Who judges.
+        settings: Who judges.
+        catalog: The dated tables.
         out: Where people read.
 
     Raises:
@@ -91,62 +89,58 @@ def judged(
         LimitError: The estimate is above the limit.
         CloudError: The service refused every question.
     """
-    if not (asked.model and base):
+    if not (settings.judge and base):
         return None
     from tunepipe.evaluation.judge import read_preferences
+    from tunepipe.reporting.facts import Judge, fitting
+    from tunepipe.reporting.sections import judge_view
     from tunepipe.steps.judging import judge_on_vertex
 
     prompt = ""
-    if asked.prompt:
-        with local_copy(asked.prompt) as path:
-            prompt = _text(path, asked.prompt)
+    if settings.judge_prompt:
+        with local_copy(settings.judge_prompt) as path:
+            prompt = _read_text(path, settings.judge_prompt)
     humans: dict[str, str] = {}
-    if asked.humans:
-        with local_copy(asked.humans) as path:
+    if settings.judge_humans:
+        with local_copy(settings.judge_humans) as path:
             humans = read_preferences(path)
     judgement = judge_on_vertex(
         tuned,
         base,
-        model=asked.model,
-        project=asked.project,
-        region=asked.region,
+        model=settings.judge,
+        project=settings.project,
+        region=settings.region,
         prompt=prompt,
-        catalog=asked.catalog,
-        max_cost_usd=asked.max_cost_usd,
-        work_dir=str(asked.work_dir),
+        catalog=catalog,
+        max_cost_usd=options.positive(settings.max_cost_usd, "--max-cost-usd"),
+        work_dir=str(settings.runs / "work"),
         humans=humans,
-        agree=lambda bill: _agree(bill, asked, out),
+        agree=lambda bill: _agree(bill, settings, catalog, out),
     )
-    if asked.decides:
+    if settings.judge_decides:
         judgement.check_calibrated()
+    pairs = (judge_view(fitting(judgement.as_json(), Judge)) or {})["pairs"]
+    out.table(pairs, styles=("bold",))
     return judgement
 
 
-def _text(path: str, name: str) -> str:
+def _read_text(path: str, name: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UsageError("the prompt is not UTF-8", where=name, fix="save it as UTF-8") from None
 
 
-def _agree(bill: Bill, asked: JudgeOptions, out: Output) -> None:
+def _agree(bill: Bill, settings: JudgeOptions, catalog: Catalog, out: Output) -> None:
     if not bill.questions:
         return
     from tunepipe.steps.judging import location_of
 
-    where = location_of(asked.model, asked.region, asked.catalog)
+    where = location_of(settings.judge, settings.region, catalog)
     cost = "at a cost that is not known"
     if bill.cost_usd is not None:
         cost = f"for about {bill.cost_usd:.2f} USD"
     kept = f"; {bill.kept:,} replies are kept from before" if bill.kept else ""
-    said = f"{asked.model} in {where} is asked {bill.questions:,} questions {cost}{kept}"
-    out.line(said, "bold")
-    agree(f"Ask {bill.questions:,} questions {cost}?", asked.yes, out)
-
-
-def show_judgement(found: Judgement, out: Output) -> None:
-    """Print the judge's result."""
-    from tunepipe.reporting.facts import Judge, fitting
-    from tunepipe.reporting.sections import judge_view
-
-    out.table((judge_view(fitting(found.as_json(), Judge)) or {})["pairs"], styles=("bold",))
+    questions = f"{bill.questions:,} questions {cost}"
+    out.line(f"{settings.judge} in {where} is asked {questions}{kept}", "bold")
+    agree(f"Ask {questions}?", settings.yes, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -42,49 +42,44 @@ def write_score_report(
     path: str,
     extra: Mapping[str, Any],
 ) -> None:
-    """Write what the command score found.
+    """Write what `score` found: .html and .md for people, .json with all figures.
 
     Args:
         found: The scores.
         tuned: The predictions that were scored.
         base: The baseline's, or None.
-        path: Where to; .html and .md are human-readable, .json holds all figures.
+        path: Where to.
         extra: What else the report shows: `judge`, or nothing.
     """
-    if suffix_of(path) == ".json":
-        content = {**found.details(), **extra}
-        write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False), path)
-        return
-    write_text(_page(suffix_of(path))({**_facts(found, tuned, base), **extra}), path)
+    match suffix_of(path):
+        case ".json":
+            _write_json({**found.details(), **extra}, path)
+        case ".md":
+            from tunepipe.reporting.summary import summary
 
+            write_text(summary({**_facts(found, tuned, base), **extra}), path)
+        case _:
+            from tunepipe.reporting.report import report_page
 
-def check_validation_report(path: str) -> None:
-    """Refuse a report of a kind that the command validate does not write.
-
-    Raises:
-        UsageError: The suffix is not one of a report.
-    """
-    suffix_of(path, VALIDATION)
+            write_text(report_page({**_facts(found, tuned, base), **extra}), path)
 
 
 def write_validation_report(found: Report, path: str) -> None:
-    """Write what the command validate found.
+    """Write what `validate` found: .html for people, .sarif for GitHub and editors, or .json."""
+    match suffix_of(path, VALIDATION):
+        case ".html":
+            from tunepipe.reporting.validation_page import validation_page
 
-    Args:
-        found: The report.
-        path: Where to; .html for reading, .sarif for GitHub and editors, .json for programs.
-    """
-    suffix = suffix_of(path, VALIDATION)
-    if suffix == ".html":
-        from tunepipe.reporting.validation_page import validation_page
+            write_text(validation_page(found.as_json()), path)
+        case ".sarif":
+            from tunepipe.reporting.sarif import sarif
 
-        write_text(validation_page(found.as_json()), path)
-        return
-    content = found.as_json()
-    if suffix == ".sarif":
-        from tunepipe.reporting.sarif import sarif
+            _write_json(sarif(found), path)
+        case _:
+            _write_json(found.as_json(), path)
 
-        content = sarif(found)
+
+def _write_json(content: Mapping[str, Any], path: str) -> None:
     write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False), path)
 
 
@@ -92,16 +87,6 @@ def write_text(text: str, path: str) -> None:
     """Write a text to a path or a URI."""
     with written(path) as copy, replacing(copy) as file:
         file.write(text)
-
-
-def _page(suffix: str) -> Callable[[Mapping[str, Any]], str]:
-    if suffix == ".md":
-        from tunepipe.reporting.summary import summary
-
-        return summary
-    from tunepipe.reporting.report import report_page
-
-    return report_page
 
 
 def _facts(

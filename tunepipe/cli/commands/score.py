@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec.structs import replace
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import local_copy
-from tunepipe.cli.options import flag, option
+from tunepipe.cli.inputs import read_predictions
+from tunepipe.cli.judge import JudgeOptions, run_judge
+from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 NOT_WORSE = "not-worse"
 
 
+@options.expand_options
 def score(
     context: typer.Context,
+    judge_options: JudgeOptions,
     predictions: Annotated[str, typer.Argument(help="A predictions file: path, URI or - .")],
     baseline: Annotated[str, option("FILE", "Another model's answers to the same rows.")] = "",
     task: options.Task = "auto",
@@ -40,28 +42,6 @@ def score(
     require: Annotated[str, option("VERDICT", "Exit with 1 unless: better, or not-worse.")] = "",
     seed: options.Seed = 0,
     report: Annotated[str, option("FILE", "Write a report: .html, .md or .json.")] = "",
-    judge: Annotated[
-        str, option("MODEL", "A Gemini that compares the answers in both orders.")
-    ] = "",
-    judge_prompt: Annotated[
-        str, option("FILE", "The judge's prompt, in place of the built-in one.")
-    ] = "",
-    judge_humans: Annotated[
-        str,
-        option(
-            "FILE", 'What people prefer: lines of {"id", "preference": "tuned", "base" or "tie"}.'
-        ),
-    ] = "",
-    judge_decides: Annotated[
-        bool,
-        flag("--judge-decides", "The judge's verdict counts; it must agree with people."),
-    ] = False,
-    project: options.Project = "",
-    region: Annotated[str, option("NAME", "Where the judge may read the texts.")] = "",
-    max_cost_usd: options.MaxCostUsd = None,
-    tables: options.Tables = "",
-    runs: options.Runs = Path("runs"),
-    yes: options.Yes = False,
     user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
@@ -71,35 +51,18 @@ def score(
     not-enough-evidence. Exit code 1 if it is worse, or if --require is not met. With --margin a
     loss of at most that much is acceptable to --require not-worse.
     """
-    from tunepipe.cli.judge import JudgeOptions, judged, show_judgement
     from tunepipe.cli.report_files import suffix_of, write_score_report
-    from tunepipe.data import predictions as files
     from tunepipe.evaluation.score import evaluate
 
     require_extra("score")
     suffix_of(report)
     _check_require(require, baseline)
     if report:
-        refuse_same([report], [name for name in (predictions, baseline, judge_prompt) if name])
-    judge_options = JudgeOptions(
-        model=judge,
-        project=project,
-        region=region,
-        prompt=judge_prompt,
-        max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
-        catalog=options.catalog(context, tables),
-        work_dir=runs / "work",
-        yes=yes,
-        humans=judge_humans,
-        decides=judge_decides,
-    )
+        read = (predictions, baseline, judge_options.judge_prompt)
+        refuse_same([report], [name for name in read if name])
     judge_options.check(baseline)
-    with local_copy(predictions) as path:
-        tuned = files.read(path)
-    base = None
-    if baseline:
-        with local_copy(baseline) as path:
-            base = files.read(path)
+    tuned = read_predictions(predictions)
+    base = read_predictions(baseline) if baseline else None
     evaluation = evaluate(
         tuned,
         base,
@@ -114,15 +77,14 @@ def score(
     )
     out = Output(json)
     show_scores(evaluation, out)
-    judgement = judged(tuned, base, judge_options, out=out)
+    catalog = options.catalog(context, judge_options.tables)
+    judgement = run_judge(tuned, base, judge_options, catalog, out)
     extra = {"judge": judgement.as_json()} if judgement else {}
-    if judgement:
-        show_judgement(judgement, out)
     if report:
         write_score_report(evaluation, tuned, base, report, extra)
     out.result(evaluation.as_json() | extra)
     comparison = evaluation.comparison
-    if judge_decides and judgement:
+    if judge_options.judge_decides and judgement:
         # An inconsistent judge has no verdict; its comparison then decides nothing.
         decided = replace(judgement.comparison, margin=margin)
         if judgement.verdict == INCONSISTENT:
@@ -156,9 +118,6 @@ def _passes(comparison: Comparison | None, lost_slices: Sequence[str], require: 
 
 def show_scores(evaluation: Evaluation, out: Output) -> None:
     """Show metrics, slices and the comparison to people."""
-    from tunepipe.reporting.formatting import between, percent
-    from tunepipe.reporting.formatting import score as points_of_100
-
     setting = "" if evaluation.task_reason == "set" else f" ({evaluation.task_reason})"
     groups = ""
     if evaluation.groups != evaluation.rows:
@@ -168,24 +127,33 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
         f"{evaluation.metric} decides",
         "bold",
     )
-    rows = [("metric", "value", f"{percent(0.95)} interval", "baseline")]
-    for name, estimate in evaluation.metrics.items():
-        other = evaluation.baseline.metrics.get(name) if evaluation.baseline else None
-        rows.append(
-            (
-                name,
-                points_of_100(estimate.value),
-                between(estimate.low, estimate.high),
-                points_of_100(other.value) if other else "",
-            )
-        )
-    out.table(rows, styles=("bold",))
+    out.table(metric_rows(evaluation), styles=("bold",))
     _show_slices(evaluation.slices, out)
     if evaluation.unanswered:
         counted = "count as wrong" if evaluation.missing == "wrong" else "are left out"
         out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])
     if evaluation.comparison:
         _show_comparison(evaluation.comparison, out)
+
+
+def metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
+    """Return a head, and each metric with its value, its interval and the baseline's value."""
+    from tunepipe.reporting.formatting import between, percent
+    from tunepipe.reporting.formatting import score as points_of_100
+
+    baseline = evaluation.baseline.metrics if evaluation.baseline else {}
+    return [
+        ("metric", "value", f"{percent(0.95)} interval", "baseline"),
+        *(
+            (
+                name,
+                points_of_100(estimate.value),
+                between(estimate.low, estimate.high),
+                points_of_100(baseline[name].value) if name in baseline else "",
+            )
+            for name, estimate in evaluation.metrics.items()
+        ),
+    ]
 
 
 def _show_slices(slices: Sequence[Slice], out: Output) -> None:

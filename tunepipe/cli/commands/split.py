@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import local_copies, written
+from tunepipe.cli.inputs import split_files
 from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, name_options, plural
-from tunepipe.files import refuse_same
 
 if TYPE_CHECKING:
     from tunepipe.splitting.split import SplitReport
@@ -38,27 +37,21 @@ def split(
     A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
     and rows that are added later move no other. The limits of the model's service are kept.
     """
-    from tunepipe.splitting import split as splitting
-
-    catalog = options.catalog(context)
-    catalog.check_model_name(model)
-    with local_copies(dataset) as files, written(train) as train_file, written(eval) as eval_file:
-        refuse_same([train, eval], files.values())
-        found = splitting.split(
-            list(files),
-            train_file,
-            eval_file,
-            eval_fraction=eval_fraction,
-            eval_min=eval_min,
-            eval_max=eval_max,
-            seed=seed,
-            group_by=group_by,
-            stratify_by=stratify_by,
-            by_time=by_time,
-            format=format,
-            model=model,
-            catalog=catalog,
-        )
+    found = split_files(
+        dataset,
+        train,
+        eval,
+        eval_fraction=eval_fraction,
+        eval_min=eval_min,
+        eval_max=eval_max,
+        seed=seed,
+        group_by=group_by,
+        stratify_by=stratify_by,
+        by_time=by_time,
+        format=format,
+        model=model,
+        catalog=options.catalog(context),
+    )
     out = Output(json)
     out.result(found.as_json())
     _show_split(found, train, eval, out)
@@ -81,4 +74,4 @@ def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
     for label, sides in found.labels.items():
         counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
         out.line(f"  {label}: {counts}", "dim")
-    out.line("no input stands on both sides", "green")
+    out.line("no input is in both files", "green")

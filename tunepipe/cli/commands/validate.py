@@ -16,6 +16,9 @@ from tunepipe.files import refuse_same
 from tunepipe.stores import storage
 from tunepipe.validation.problems import CODES
 
+if TYPE_CHECKING:
+    from tunepipe.validation.fix import Fixing
+
 _SHOWN_OF_EACH = 3
 # Problems of each code that are listed: by --show-all, and in a report.
 _ALL = 1 << 40
@@ -102,10 +105,6 @@ def _level(code: str, problems: Sequence[Mapping[str, Any]]) -> str:
     return str(problems[0]["level"]) if problems else CODES[code][0]
 
 
-if TYPE_CHECKING:
-    from tunepipe.validation.fix import Fixing
-
-
 def validate(
     context: typer.Context,
     dataset: Annotated[
@@ -152,12 +151,12 @@ def validate(
     Exit code 1 where there is an error; warnings alone pass. --fix repairs only unambiguous
     problems: byte-order marks, blank lines, line ends, exact duplicates.
     """
-    from tunepipe.cli.report_files import check_validation_report, write_validation_report
+    from tunepipe.cli.report_files import VALIDATION, suffix_of, write_validation_report
 
     catalog = options.catalog(context, tables)
     catalog.check_model_name(model)
     for path in report or ():
-        check_validation_report(path)
+        suffix_of(path, VALIDATION)
     if report or fix:
         _check_outputs(expanded(dataset), expanded(against or ()), report or (), fix)
     if (fix or check_files) and STDIN in dataset:
@@ -177,23 +176,26 @@ def validate(
     )
     for path in report or ():
         write_validation_report(found, path)
-    said, unmended = (found if show_all else found.limited(max_problems)).as_json(), ""
+    content, not_fixed = (found if show_all else found.limited(max_problems)).as_json(), ""
     if fix:
         try:
-            arguments: dict[str, Any] = {
-                "format": format,
-                "model": model,
-                "catalog": catalog,
-            }
-            done = _fixed(dataset, fix, control_characters, pii=pii, **arguments)
-            said["fixed"] = done.as_json()
+            fixing = _write_fixed(
+                dataset,
+                fix,
+                control_characters=control_characters,
+                pii=pii,
+                format=format,
+                model=model,
+                catalog=catalog,
+            )
+            content["fixed"] = fixing.as_json()
         except DataError as error:
-            said["fixed"], unmended = None, f"{error.where}: {error.found}"
+            content["fixed"], not_fixed = None, f"{error.where}: {error.found}"
     out = Output(json)
-    out.result(said)
-    show_problems(said, out, show_all)
-    if unmended:
-        out.warnings([f"nothing was fixed: {unmended}"])
+    out.result(content)
+    show_problems(content, out, show_all)
+    if not_fixed:
+        out.warnings([f"nothing was fixed: {not_fixed}"])
     return int(found.errors > 0)
 
 
@@ -209,20 +211,11 @@ def _check_outputs(
     refuse_same(reports, [*datasets, *against])
 
 
-def _fixed(
-    datasets: Sequence[str], target: str, control_characters: bool, **arguments: Any
-) -> Fixing:
-    from tunepipe.validation import fix as fixing
+def _write_fixed(datasets: Sequence[str], target: str, **arguments: Any) -> Fixing:
+    from tunepipe.validation import fix
 
-    with (
-        written(target) as copy,
-        written(fixing.rejects_path(target), missing_ok=True) as rejects,
-    ):
-        return fixing.fix(
-            expanded(datasets),
-            copy,
-            rejects=rejects,
-            control_characters=control_characters,
-            opener=storage.open_file,
-            **arguments,
+    rejects_path = fix.rejects_path(target)
+    with written(target) as copy, written(rejects_path, missing_ok=True) as rejects:
+        return fix.fix(
+            expanded(datasets), copy, rejects=rejects, opener=storage.open_file, **arguments
         )
