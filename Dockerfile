@@ -15,7 +15,7 @@ ENV PATH=/opt/tunepipe/bin:$PATH
 WORKDIR /src
 COPY requirements.lock ./
 RUN python -m pip install --require-hashes --no-deps -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY tunepipe ./tunepipe
 COPY components ./components
 COPY pipelines ./pipelines

@@ -68,7 +68,7 @@ lock: $(INSTALLED) ## write requirements.lock: every package of [all] with its h
 	  --custom-compile-command "make lock" --output-file requirements.lock
 
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 image: ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda
 	@builder=$$(command -v docker || command -v podman || command -v buildah) || \

@@ -1,4 +1,4 @@
-"""MkDocs' hook: the site loads nothing from the network.
+"""MkDocs' hooks: the site loads nothing from the network, and names files of the repository.
 
 Material's plugin `offline` takes one script from unpkg.com, without which the search does not run
 from a file; assets/iframe-worker.js is that script.
@@ -6,9 +6,17 @@ from a file; assets/iframe-worker.js is that script.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
+# A link from a page to a file of the repository, such as [CONTRIBUTING.md](../CONTRIBUTING.md).
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Write the name of a file that is in the repository and not on the site."""
+    return _OUTSIDE.sub(r"`\1`", markdown)
 
 
 def on_post_page(output: str, **_: Any) -> str:

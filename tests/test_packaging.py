@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -65,12 +66,32 @@ def test_it_is_typed_and_brings_the_command(wheel):
     assert "tunepipe = tunepipe.cli.main:main" in wheel.read(entry).decode()
 
 
-def test_its_metadata_have_the_version_and_addresses(wheel):
+def test_its_metadata_have_the_version_and_no_address_that_nobody_named(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     text = wheel.read(name).decode()
     assert f"\nVersion: {__version__}\n" in text
-    for label in ("Repository", "Documentation", "Changelog", "Issues"):
-        assert re.search(rf"^Project-URL: {label}, https://", text, re.MULTILINE), label
+    assert "Project-URL" not in text  # the source of this wheel is no clone
+
+
+@pytest.mark.parametrize(
+    ("origin", "url"),
+    [
+        ("https://github.com/someone/tunepipe.git", "https://github.com/someone/tunepipe"),
+        ("https://me:secret@git.example.com/a/b/tunepipe", "https://git.example.com/a/b/tunepipe"),
+        ("git@github.com:someone/tunepipe.git", "https://github.com/someone/tunepipe"),
+        ("ssh://git@git.example.com:2222/a/tunepipe/", "https://git.example.com/a/tunepipe"),
+        ("/srv/git/tunepipe", ""),
+        ("../tunepipe.git", ""),
+        ("file:///srv/git/tunepipe", ""),
+    ],
+)
+def test_the_addresses_are_those_of_the_clone_without_credentials(tmp_path, origin, url):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", origin], check=True)
+    (tmp_path / "setup.py").write_bytes((ROOT / "setup.py").read_bytes())
+    setup = runpy.run_path(str(tmp_path / "setup.py"))
+    assert setup["repository"]() == url
+    assert (setup["pages"](url) == {}) == (not url)
 
 
 @pytest.fixture(scope="module")
