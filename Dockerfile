@@ -4,8 +4,8 @@
 #   docker build --target cpu  -t tunepipe:cpu .    # every step but those of the local backend
 #   docker build --target cuda -t tunepipe:cuda .   # all of them; the host brings NVIDIA's driver
 #
-# To build the same image again, name the base by its digest: --build-arg PYTHON=python@sha256:…
-ARG PYTHON=python:3.11-slim
+# The base is named by its digest (3.11.16-slim-trixie, all platforms), the one that steps run on, too.
+ARG PYTHON=python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
 
 # The packages by the hashes of the lock file; the package itself without any index.
 FROM ${PYTHON} AS build-cuda
@@ -13,7 +13,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 RUN python -m venv /opt/tunepipe
 ENV PATH=/opt/tunepipe/bin:$PATH
 WORKDIR /src
-COPY requirements.lock ./
+COPY tunepipe/packaging/requirements.lock ./
 RUN python -m pip install --require-hashes --no-deps -r requirements.lock
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY tunepipe ./tunepipe

@@ -12,8 +12,13 @@ INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
+LOCK := tunepipe/packaging/requirements.lock
+COMPILE_LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --extra all --universal \
+  --python-version 3.11 --generate-hashes --no-emit-package tunepipe \
+  --constraints constraints.txt --custom-compile-command "make lock"
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-vertex standin test check audit sbom lock image compile run schedule docs site browser clean
+.PHONY: help install demo demo-vertex standin test check audit sbom lock lock-check mutants image compile run schedule docs site browser clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,7 +49,7 @@ standin: $(INSTALLED) ## a stand-in of Google Cloud that stays up: for trying co
 test: $(INSTALLED) browser ## run all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
-check: $(INSTALLED) audit ## formatting, lint, types, security, and whether generated files are current
+check: $(INSTALLED) audit lock-check ## formatting, lint, types, security, and whether generated files are current
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict tunepipe
@@ -57,15 +62,22 @@ audit: $(INSTALLED) ## Bandit over the code; known vulnerabilities of the locked
 	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
 	  --progress-spinner off --format json --output build/audit.json
 
-sbom: $(INSTALLED) ## write build/sbom.json: CycloneDX, of what requirements.lock installs
+sbom: $(INSTALLED) ## write build/sbom-*.json, CycloneDX: of the wheel, and of the image's two targets
 	mkdir -p build
-	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
-	  --output-reproducible --of JSON -o build/sbom.json
+	$(BIN)/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o build/sbom-wheel.json
+	$(BIN)/python .ci/image_sbom.py build/sbom-wheel.json
 
 lock: $(INSTALLED) ## write requirements.lock: every package of [all] with its hashes
-	$(BIN)/uv --quiet pip compile pyproject.toml --extra all --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-emit-package tunepipe --constraints constraints.txt \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+	$(COMPILE_LOCK) --output-file $(LOCK)
+
+lock-check: $(INSTALLED) ## compare requirements.lock with pyproject.toml and constraints.txt
+	mkdir -p build && cp $(LOCK) build/requirements.lock
+	$(COMPILE_LOCK) --output-file build/requirements.lock
+	diff -u $(LOCK) build/requirements.lock || { echo "stale: run make lock"; exit 1; }
+
+mutants: $(INSTALLED) ## make random wrong changes and see whether the tests notice: ARGS="--sample 60 --seed 1"
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -95,6 +95,19 @@ def test_each_fault_has_the_command_that_mends_it(examined, facts, check, found,
     assert one["exit_code"] in (3, 4)
 
 
+def test_a_dataset_whose_requesters_pay_is_read_for_the_project_that_pays(examined, cloud):
+    (cloud.buckets / "payers").mkdir()
+    rows = [{"input_text": f"q {n}", "output_text": f"a {n}"} for n in range(20)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (cloud.buckets / "payers" / "rows.jsonl").write_text(text)
+    dataset, facts = ("--dataset", "gs://payers/rows.jsonl"), {"requester_pays": ["payers"]}
+    _, found = examined(*dataset, **facts)
+    assert "--user-project" in found["dataset", "problem"]["fix"]
+    _, found = examined(*dataset, "--user-project", PROJECT, **facts)
+    assert found["dataset", "ok"]["found"] == "20 rows pass, none with an error"
+    assert ("bucket", "ok") in found
+
+
 def test_what_it_may_not_see_it_says(examined, cloud):
     for method in ("governance.services", "governance.quota", "governance.policy"):
         cloud.fault(method, code=403, message="Permission denied.")

@@ -1,12 +1,15 @@
-"""What an image is asked before a run is started on it."""
+"""What an image is asked before a run is started on it, and what a step installs by its hash."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from tests.linked import environment
-from tunepipe.packaging.requirements import KFP, PINS
+from tunepipe.packaging.installed import install_missing
+from tunepipe.packaging.requirements import BASE_IMAGE, KFP, PINS
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +35,43 @@ def test_an_image_without_what_the_steps_need_says_what_is_missing(tmp_path):
     assert PINS["numpy"] not in done.stderr
     assert PINS["torch"] in done.stdout, "the other steps go without"
     assert PINS["torch"] not in done.stderr
+
+
+PIP = """
+import sys
+print(*sys.argv[1:])
+print(open(sys.argv[-1]).read())
+"""
+
+
+def installed(folder, capfd, code, *requirements):
+    """Return the arguments that pip gets, and the packages with hashes that its file lists."""
+    (folder / "pip.py").write_text(PIP)
+    install_missing(f"{sys.executable} {folder / 'pip.py'} install", code, requirements)
+    call, _, file = capfd.readouterr().out.partition("\n")
+    names = re.findall(r"^([\w.-]+)==", file, re.MULTILINE)
+    assert file.count("--hash=sha256:") >= len(names)
+    return call.split(), names
+
+
+def test_a_step_installs_what_is_missing_and_its_needs_by_their_hashes(tmp_path, capfd):
+    call, names = installed(tmp_path, capfd, "x==1 --index-url=https://i", "requests==2.0.0")
+    options = ["--no-deps", "--require-hashes", "-r"]
+    assert call[:-1] == ["install", "--index-url=https://i", *options]
+    assert names == ["certifi", "charset-normalizer", "idna", "requests", "urllib3"]
+    # kfp alone: a step needs its types, and not what it requires.
+    assert installed(tmp_path, capfd, "", "kfp==0.0.1", "Jinja2==3.0.0")[1] == [
+        "jinja2", "kfp", "markupsafe",
+    ]  # fmt: skip
+
+
+def test_what_is_installed_in_its_version_is_not_installed_again(tmp_path, capfd):
+    install_missing("false", "", [KFP, *PINS.values()])
+    assert capfd.readouterr().out == ""
+
+
+def test_one_base_image_by_its_digest():
+    assert re.search(r"@sha256:[0-9a-f]{64}\Z", BASE_IMAGE)
+    assert f"\nARG PYTHON={BASE_IMAGE}\n" in (ROOT / "Dockerfile").read_text()
+    custom = tomllib.loads((ROOT / "tunepipe/backends/custom/parameters.toml").read_text())
+    assert custom["image"] == BASE_IMAGE

@@ -83,8 +83,10 @@ class Admin:
         return {}
 
     def post_hold(self, given: dict[str, Any]) -> Any:
-        for service in (self.jobs, self.custom_jobs, self.tunings):
-            (service.hold.set if given["on"] else service.hold.clear)()
+        """Keep new jobs, or with `paid` those alone that tune, in their first state."""
+        pipelines = self.jobs.hold_templates if given.get("paid") else self.jobs.hold
+        for hold in (pipelines, self.custom_jobs.hold, self.tunings.hold):
+            (hold.set if given["on"] else hold.clear)()
         return {}
 
     def post_install(self, given: dict[str, Any]) -> Any:

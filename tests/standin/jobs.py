@@ -47,6 +47,7 @@ class Jobs:
         self.cancelled: set[str] = set()
         self.folders: dict[str, Path] = {}
         self.hold = threading.Event()  # set: new jobs stay in their first state
+        self.hold_templates = threading.Event()  # set: those of Google's template do
         self.install = threading.Event()  # set: steps install the code that the run names
         self.instant = threading.Event()  # set: the template's jobs end at once, without a process
         cloud.resets.append(self.stop)
@@ -117,6 +118,7 @@ class Jobs:
         self.cancelled.clear()
         self.folders.clear()
         self.hold.clear()
+        self.hold_templates.clear()
         self.instant.clear()
         self.install.clear()
 
@@ -136,7 +138,7 @@ class Jobs:
             raise exceptions.InvalidArgument(f"The bucket of {uri} does not exist.")
 
     def _start(self, job: api.PipelineJob, spec: dict[str, Any], parameters: Any) -> None:
-        if self.hold.is_set():
+        if self.hold.is_set() or (self.hold_templates.is_set() and job.template_uri):
             return
         if self.instant.is_set() and job.template_uri:
             self._end_at_once(job, parameters)

@@ -210,13 +210,22 @@ def test_a_project_that_pays_is_named_where_the_bucket_asks_for_one(
     cloud.ask("facts", {"requester_pays": True})
     with pytest.raises(CloudError, match="requester pays") as caught:
         storage.read_bytes(uri)
-    assert "TUNEPIPE_USER_PROJECT" in caught.value.fix
+    assert "--user-project PROJECT or TUNEPIPE_USER_PROJECT" in caught.value.fix
     labels = {"tunepipe_user_project": PROJECT}
     monkeypatch.setenv("VERTEX_AI_PIPELINES_RUN_LABELS", json.dumps(labels))
     assert storage.read_bytes(uri) == b"x"
     monkeypatch.delenv("VERTEX_AI_PIPELINES_RUN_LABELS")
     monkeypatch.setenv(cloud_storage.USER_PROJECT, PROJECT)
     assert storage.list_files(f"gs://{BUCKET}/*") == [uri]
+    assert cloud_storage.payer_label() == labels
+    monkeypatch.setenv(cloud_storage.USER_PROJECT, "not-mine")
+    with pytest.raises(CloudError, match="permission to use project not-mine") as caught:
+        storage.write_bytes(b"y", uri)
+    assert "serviceusage.services.use" in caught.value.fix
+    monkeypatch.setenv(cloud_storage.USER_PROJECT, "example.com:old")
+    with pytest.raises(UsageError, match="a label cannot hold") as wrong:
+        cloud_storage.payer_label()
+    assert wrong.value.fix == "give the project's number"
 
 
 HICCUPS = [

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
@@ -24,7 +26,7 @@ from tunepipe.errors import UsageError
 # Before the hash of the code that must be installed already.
 INSTALLED = "installed:"
 _ROOT = Path(__file__).parents[1]
-_SUFFIXES = (".py", ".toml", ".j2", ".css", ".js", ".sh", ".typed")
+_SUFFIXES = (".py", ".toml", ".j2", ".css", ".js", ".sh", ".typed", ".lock")
 
 
 def package_files() -> dict[str, Path]:
@@ -56,6 +58,8 @@ def describe_code() -> str:
 def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
     """Install the pinned requirements that are not installed in exactly that version.
 
+    What is installed, and what that requires, has the hashes of requirements.lock.
+
     Args:
         pip: The command up to its arguments.
         code: The pipeline's parameter; its options, such as --index-url=URL, apply here too.
@@ -63,13 +67,37 @@ def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
             its types.
     """
     command = [*pip.split(), *(word for word in code.split() if word.startswith("--"))]
-    missing = [each for each in requirements if not _is_installed(each)]
-    alone = [each for each in missing if each.startswith("kfp==")]
-    others = [each for each in missing if each not in alone]
-    if alone:
-        subprocess.run([*command, "--no-deps", *alone], check=True)
-    if others:
-        subprocess.run([*command, *others], check=True)
+    missing = [each.partition("==")[0] for each in requirements if not _is_installed(each)]
+    if not missing:
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(locked(missing))
+        file.flush()
+        subprocess.run([*command, "--no-deps", "--require-hashes", "-r", file.name], check=True)
+
+
+def locked(names: Sequence[str]) -> str:
+    """Return the part of requirements.lock that holds packages and, but for kfp, their own needs.
+
+    Args:
+        names: Names of packages that the lock holds.
+    """
+    text = Path(__file__).with_name("requirements.lock").read_text(encoding="utf-8")
+    entries: dict[str, str] = {}
+    needs: dict[str, set[str]] = {}
+    for entry in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
+        name = entry.partition("==")[0]
+        entries[name] = entry
+        for parent in re.findall(r"^ +#(?: via)? +([\w.-]+)", entry, re.MULTILINE):
+            needs.setdefault(parent, set()).add(name)
+    chosen: set[str] = set()
+    waiting = {re.sub(r"[-_.]+", "-", name.lower()) for name in names}
+    while waiting:
+        name = waiting.pop()
+        chosen.add(name)
+        if name != "kfp":
+            waiting |= needs.get(name, set()) - chosen
+    return "".join(entries[name] for name in sorted(chosen))
 
 
 def check_code(code: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-BASE_IMAGE = "python:3.11-slim"
+# 3.11.16-slim-trixie, for all platforms; the same as in Dockerfile.
+BASE_IMAGE = (
+    "python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7"
+)
 KFP = "kfp==2.17.0"
 
 # Import name -> requirement. What a module imports and this table lacks is optional: the module

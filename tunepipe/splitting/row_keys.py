@@ -106,12 +106,13 @@ def _search(pattern: re.Pattern[str], text: str, option: str) -> re.Match[str] |
         )
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, _SEARCH_SECONDS)
+    callers_alarm = signal.setitimer(signal.ITIMER_REAL, _SEARCH_SECONDS)
     try:
         return pattern.search(text)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *callers_alarm)
 
 
 def _pattern(text: str, option: str) -> Key:

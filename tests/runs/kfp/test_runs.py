@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 
 import pytest
@@ -126,16 +127,21 @@ def test_steps_get_gpus_nodes_secrets_and_a_volume(start, said):
         "volume": {"claim": "tunepipe-work", "folder": "/work"},
     }
     options = [f"--kfp={name}={json.dumps(value)}" for name, value in settings.items()]
-    code, _, err = run(said, host, "--accelerator", "nvidia.com/gpu:2", *options)
+    asked = ("--accelerator", "nvidia.com/gpu:2", "--user-project", "payer")
+    code, _, err = run(said, host, *asked, *options)
     assert code == 0, err
     (sent,) = host.runs.values()
     assert sent["runtime_config"]["parameters"]["work_dir"] == "/work/tunepipe"
     version = host.versions[sent["pipeline_version_reference"]["pipeline_version_id"]]
     spec = version["pipeline_spec"]["pipeline_spec"]
     got = version["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]
+    executors = spec["deploymentSpec"]["executors"]
+    pays = {"name": "TUNEPIPE_USER_PROJECT", "value": "payer"}
+    assert all(pays in executor["container"]["env"] for executor in executors.values())
+    assert not os.environ.get("TUNEPIPE_USER_PROJECT")  # of the command alone
     asks = {
         name
-        for name, executor in spec["deploymentSpec"]["executors"].items()
+        for name, executor in executors.items()
         if executor["container"].get("resources", {}).get("accelerator", {}).get("count") == "2"
     }
     assert asks == {"exec-tune-local", "exec-evaluate-model"}
@@ -150,7 +156,7 @@ def test_steps_get_gpus_nodes_secrets_and_a_volume(start, said):
 
 @pytest.mark.parametrize("kind", ["token", "cookie"])
 def test_a_caller_identifies_itself(start, said, tmp_path, kind):
-    secret = "oauth2_proxy_kubeflow=abc" if kind == "cookie" else "abc"
+    secret = "oauth2_proxy_kubeflow=a-caller" if kind == "cookie" else "a-caller"
     host = start(**{kind: secret}, namespace="team-a")
     option = {"token": "token_file", "cookie": "cookies_file"}[kind]
     file = tmp_path / "secret"

@@ -58,7 +58,7 @@ def _zipped() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(root.rglob("*")):
-            if file.suffix in (".py", ".toml") and "__pycache__" not in file.parts:
+            if file.suffix in (".py", ".toml", ".lock") and "__pycache__" not in file.parts:
                 name = str(file.relative_to(root.parent))
                 archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes())
     return buffer.getvalue()

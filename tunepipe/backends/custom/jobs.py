@@ -126,8 +126,10 @@ def job_body(
     """
     table = load("backends/custom/parameters.toml")
     wanted = table["prediction_requirements" if predicts else "requirements"]
-    pip = "python3 -m pip install --quiet --root-user-action ignore"
-    install = f"{pip} {' '.join(wanted)} && " if options.install else ""
+    install = "python3 -m pip install --quiet --root-user-action ignore"
+    if not predicts:  # with the hashes of the lock; vLLM's image has versions of its own
+        install = f"python3 -m tunepipe.packaging.installed add '{install}' ''"
+    install = f"{install} {' '.join(wanted)} && " if options.install else ""
     image = (
         options.prediction_image or table["prediction_image"]
         if predicts

@@ -1,0 +1,160 @@
+"""`make mutants`: random wrong changes of the package; do the tests notice them?
+
+    python -m tests.mutants --sample 60 --seed 1
+
+Each change is made in a copy of the repository, one at a time, and the tests that mirror the
+changed module are run. What they do not notice is listed with its line: a missing test, or a
+change that makes no difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutants.changes import Change, changes_of
+
+ROOT = Path(__file__).parents[2]
+# Folders of tests that cover a folder of the package besides the one of its name.
+_ALSO = {
+    "steps": ("tests/components", "tests/runs/test_managed_run.py", "tests/cli/test_champions.py"),
+    "runs": ("tests/cli/test_run.py",),
+    "stores": ("tests/gcp",),
+}
+# A change of any file that a component carries would be noticed by this one.
+_NOT_THIS = "tests/runs/test_compile.py::test_compiled_is_current"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--sample", type=int, default=60, help="changes to make")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--under", default="tunepipe", help="the part of the package to change")
+    parser.add_argument("--minutes", type=float, default=6.0, help="for the tests of one change")
+    arguments = parser.parse_args()
+    sample = draw(arguments.under, arguments.sample, random.Random(arguments.seed))
+    outcomes: Counter[str] = Counter()
+    broken: set[str] = set()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = _copy(Path(folder))
+        for change in sample:
+            began = time.monotonic()
+            outcome = try_change(copy, change, 60 * arguments.minutes, broken)
+            outcomes[outcome] += 1
+            print(f"{outcome:8} {time.monotonic() - began:4.0f} s  {change}", flush=True)
+    decided = outcomes["noticed"] + outcomes["missed"]
+    rate = 100 * outcomes["noticed"] / max(decided, 1)
+    print(f"{dict(outcomes)}: {rate:.0f} % of {decided} noticed; seed {arguments.seed}")
+    return 0
+
+
+def draw(under: str, size: int, random_: random.Random) -> list[Change]:
+    """Draw changes at random: a module by its number of possible changes, then one of them."""
+    files = [
+        path
+        for path in sorted((ROOT / under).rglob("*.py"))
+        if "components" not in path.parts and "pipelines" not in path.parts
+    ]
+    everything = [change for path in files for change in changes_of(path, path.relative_to(ROOT))]
+    return random_.sample(everything, min(size, len(everything)))
+
+
+def try_change(copy: Path, change: Change, seconds: float, broken: set[str]) -> str:
+    """Return whether the tests noticed a change: noticed, missed, or slow if time ran out.
+
+    Args:
+        copy: A copy of the repository.
+        change: The change, which is taken back.
+        seconds: For the tests.
+        broken: Tests that fail without any change; those that are found are added.
+    """
+    file = copy / change.file
+    before = file.read_text(encoding="utf-8")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            file.write_text(change.apply(before), encoding="utf-8")
+            failed = _failing(copy, tests_of(change.file), broken, end - time.monotonic())
+        except subprocess.TimeoutExpired:
+            return "slow"
+        finally:
+            file.write_text(before, encoding="utf-8")
+        if not failed:
+            return "missed"
+        also_before = _failing(copy, failed, broken, seconds)
+        if not also_before:
+            return "noticed"
+        broken.update(also_before)
+
+
+def _failing(copy: Path, tests: Sequence[str], without: set[str], seconds: float) -> list[str]:
+    """Run tests to the first that fails, and name it; [] if all pass."""
+    command = [
+        *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=120"),
+        *(f"--deselect={each}" for each in (_NOT_THIS, *sorted(without))),
+        *tests,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=copy, env=environment, timeout=seconds, capture_output=True, text=True
+    )
+    if done.returncode in (0, 5):  # 5: every test was deselected
+        return []
+    named = re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    return named or list(tests)  # the run itself broke off
+
+
+def tests_of(file: Path) -> list[str]:
+    """Return the tests that cover a module, the nearest first.
+
+    Args:
+        file: The module, such as tunepipe/gcp/retries.py.
+    """
+    folder = Path("tests", *file.parent.parts[1:])
+    while not (ROOT / folder).is_dir():
+        folder = folder.parent
+    pattern = "test_*.py" if folder == Path("tests") else "**/test_*.py"
+    mirrored = {str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern)}
+    dotted = ".".join(file.with_suffix("").parts)
+    package, _, name = dotted.rpartition(".")
+    imports = re.compile(
+        rf"from {re.escape(dotted)} import|from {re.escape(package)} import [^\n]*\b{name}\b"
+    )
+    importing = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if imports.search(path.read_text(encoding="utf-8"))
+    }
+
+    def distance(test: str) -> tuple[bool, bool, str]:
+        return (name not in Path(test).stem, test not in importing, test)
+
+    also = [each for each in _ALSO.get(file.parts[1], ()) if each not in mirrored]
+    return sorted(mirrored | importing, key=distance) + also
+
+
+def _copy(folder: Path) -> Path:
+    """Copy the files that git knows, and those that it would."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
