@@ -48,7 +48,7 @@ def test_the_wheel_holds_tunepipe_and_nothing_else(wheel):
 
 
 def test_every_module_and_data_file_is_in_it(wheel):
-    suffixes = {".py", ".toml", ".j2", ".css", ".js", ".sh", ".typed", ".yaml"}
+    suffixes = {".py", ".toml", ".j2", ".css", ".js", ".sh", ".typed", ".yaml", ".lock"}
     package = ROOT / "tunepipe"
     links = ("components", "pipelines", "compiled")
     here = {
