@@ -259,7 +259,7 @@ def test_a_run_that_made_no_model_is_not_asked(said, tmp_path):
 def test_a_run_that_is_not_here_says_where_else_to_look(said, verb):
     code, found, _ = said(verb, "20260101-000000-abcdef", "--runs", "mine", "--json")
     assert code == 2
-    assert found["error"]["found"] == "there is no such run in the folder of --runs"
+    assert found["error"]["found"] == "no run of this name is in the folder of --runs"
     assert "--project and --region" in found["error"]["fix"]
 
 

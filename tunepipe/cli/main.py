@@ -56,7 +56,7 @@ _COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run:run", "tunepipe run --dataset rows.jsonl --backend local"),
         "runs": ("runs:list_runs", "tunepipe runs --limit 5"),
         "logs": ("runs:logs", "tunepipe logs latest --step tune"),
-        "status": ("status:status", "tunepipe status 20261126-090000-1a2b3c --wait"),
+        "status": ("status:status", "tunepipe status latest --wait"),
         "cancel": (
             "status:cancel",
             "tunepipe cancel 20261126-090000-1a2b3c --project my-project --region us-central1",
@@ -70,12 +70,12 @@ _COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Models": {
         "score": ("score:score", "tunepipe score tuned.jsonl --baseline base.jsonl"),
-        "predict": ("predict:predict", 'tunepipe predict --model RUN "Two cups of tea, please"'),
+        "predict": ("predict:predict", 'tunepipe predict --model latest "Two cups of tea, please"'),
         "champions": (
             "champions:champions",
             "tunepipe champions --registry gs://my-bucket/tunepipe/registry/gemini",
         ),
-        "promote": ("champions:promote", 'tunepipe promote RUN --reason "support prefers it"'),
+        "promote": ("champions:promote", 'tunepipe promote latest --reason "support prefers it"'),
         "rollback": (
             "champions:rollback",
             "tunepipe rollback --registry runs/registry --reason complaints",
@@ -135,7 +135,8 @@ def command_app(only: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_command)
-    one = only in _GROUPS or any(only in commands for commands in _COMMANDS.values())
+    names = {name for commands in _COMMANDS.values() for name in commands}
+    one = only in {"--version", *_GROUPS, *names}
     for group, commands in _COMMANDS.items():
         for name, (function, example) in commands.items():
             if not one or name == only:

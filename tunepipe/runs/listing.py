@@ -110,7 +110,7 @@ class Places:
             name = f"projects/{self.project}/locations/{self.region}/pipelineJobs/{reference}"
             return ListedRun(reference, name, VERTEX, "", "")
         raise UsageError(
-            "there is no such run in the folder of --runs",
+            "no run of this name is in the folder of --runs",
             where=reference,
             fix="see tunepipe runs; a run on Vertex AI needs --project and --region or its whole "
             "name projects/P/locations/R/pipelineJobs/ID, one on a KFP host --kfp-host",

@@ -180,10 +180,10 @@ def resource_name(run: str, project: str, region: str) -> str:
         return run
     if not (project and region):
         raise UsageError(
-            "there is no such run in the folder of --runs",
+            "no run of this name is in the folder of --runs",
             where=run,
-            fix="name another folder; a run in the cloud goes by its id with --project "
-            "and --region, or by its whole name projects/P/locations/R/pipelineJobs/ID",
+            fix="name another folder; a run in the cloud needs --project and --region, "
+            "or its whole name projects/P/locations/R/pipelineJobs/ID",
         )
     return f"{clients.parent(project, region)}/pipelineJobs/{run}"
 

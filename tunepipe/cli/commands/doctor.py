@@ -166,10 +166,8 @@ def doctor(
     if dataset and not base_model:
         base_model = catalog.default_model(dataset_format([dataset], format), backend)
     model = catalog.find_model(base_model, backend)
-    if model.backend != "local" and not (project and region):
-        raise UsageError(
-            "is required to check the project in the cloud", where="--project and --region"
-        )
+    if model.backend != "local":
+        options.require_values(project=project, region=region)
     place = Place(
         model,
         dataset,
