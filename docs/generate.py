@@ -3,7 +3,7 @@
     python docs/generate.py           # write them
     python docs/generate.py --check   # exit code 1 where one is stale
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+A generated part is between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations

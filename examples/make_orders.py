@@ -3,7 +3,7 @@
 A memo is Japanese or English, as a clerk would jot it down. The answer holds what the order
 system wants: a fixed format, the company's own categories, and which kinds of personal data the
 memo contains. Names, addresses and numbers are made up; the domain is example.com and the telephone
-numbers are of ranges that nobody is given.
+numbers are from ranges that are not assigned.
 
 Usage: python examples/make_orders.py [ROWS] [SEED] > orders.jsonl
 """

@@ -4,15 +4,18 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import typer
 import yaml
 
+from tunepipe.cli import main
 from tunepipe.cli.main import command_app
 
 ROOT = Path(__file__).parents[1]
@@ -137,6 +140,52 @@ def shop(tmp_path):
         )  # fmt: skip
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
+
+
+LIGHT = tuple(f"tunepipe {name} " for name in ("validate", "split", "plan", "convert", "compile"))
+ELSEWHERE = ("command.md", "extending.md", "retraining.md")  # generated; run by tests of their own
+
+
+def light_blocks(page):
+    """The commands of a page that need no run, each with the lines it prints; and its Python."""
+    for language, _, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python" and "local.tune" not in block:
+            yield language, block, ""
+        elif language in ("console", "sh"):
+            joined = block.replace("\\\n", " ")
+            for part in re.split(r"^(?=\$ |tunepipe )", joined, flags=re.MULTILINE):
+                line, _, shown = part.removeprefix("$ ").partition("\n")
+                if line.startswith(LIGHT):
+                    yield language, line, shown
+
+
+LIGHT_PAGES = [page for page in PAGES if page.name not in ELSEWHERE and any(light_blocks(page))]
+
+
+@pytest.mark.parametrize("page", LIGHT_PAGES, ids=lambda page: page.name)
+def test_light_commands_and_python_of_a_page_run_as_written(page, shop, monkeypatch, capfd):
+    monkeypatch.chdir(shop)
+    rows = (shop / "orders.jsonl").read_text(encoding="utf-8").splitlines()
+    for name in ("rows", "data", "train", "eval"):
+        (shop / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (shop / "examples").mkdir()
+    shutil.copy(shop / "orders.jsonl", shop / "examples")
+    orders = [{**json.loads(row), "customer": f"c{n % 50}"} for n, row in enumerate(rows)]
+    (shop / "orders.jsonl").write_text("".join(json.dumps(row) + "\n" for row in orders))
+    faq = pandas.DataFrame({"question": ["q", "r"], "answer": ["a", "b"], "tone": ["", "dry"]})
+    faq.to_csv(shop / "faq.csv", index=False)
+    for language, text, shown in light_blocks(page):
+        if language == "python":
+            exec(text, {"frame": faq})
+            continue
+        capfd.readouterr()
+        code = main.run(shlex.split(text, comments=True)[1:])
+        printed = capfd.readouterr()
+        assert code == 0, f"{text}\n{printed.err}"
+        if shown and "--json" in text:
+            assert json.loads(shown) == json.loads(printed.out), text
+        elif shown and "…" not in shown:
+            assert shown.splitlines() == printed.err.splitlines()[: len(shown.splitlines())], text
 
 
 def test_every_block_of_extending_runs_as_written(shop):

@@ -82,3 +82,28 @@ def test_the_skill_has_a_name_and_a_description():
     assert set(head) == {"name", "description"}
     assert len(head["description"]) < 1024
     assert text.count("--json") > 8
+
+
+def test_what_the_skill_reads_is_in_the_answers(tmp_path):
+    """Each row of its table with a command that needs no cloud and no model."""
+    text = (ROOT / "SKILL.md").read_text(encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "orders.csv").write_text(
+        "input,output\n" + "".join(f"q {n},a\n" for n in range(120))
+    )
+    for name in ("tuned", "base"):
+        answers = ({"id": str(n), "input": f"q {n}", "reference": "a", "prediction": name}
+                   for n in range(30))  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in answers))
+    checked = 0
+    for command, fields in re.findall(r"\| `(tunepipe [^`]*)` \| ([^|]*) \|", text):
+        if shlex.split(command)[1] not in ("validate", "convert", "split", "plan", "score"):
+            continue
+        words = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+        names = re.findall(r"`(\w+)", fields)
+        assert names
+        assert not set(names) - set(json.loads(done.stdout)), command
+        checked += 1
+    assert checked == 6

@@ -4,7 +4,7 @@ TunepipeError
 ├── DataError    exit 1: the data or the model did not pass
 ├── UsageError   exit 2: wrong usage, or input that cannot be read
 ├── LimitError   exit 3: refused by a limit (budget, region, retired model)
-└── CloudError   exit 4: the cloud said no
+└── CloudError   exit 4: the cloud refused or failed
     └── UnreachableError  exit 13: Google could not be reached, or failed internally
 """
 

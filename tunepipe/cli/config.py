@@ -170,7 +170,7 @@ def check_variables(commands: Commands) -> None:
         if name.startswith(PREFIX) and name not in known:
             # The beginning that all share would make all of them look near.
             near = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known])
-            fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe VERB --help"
+            fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe COMMAND --help"
             raise UsageError("no option has this variable", where=name, fix=fix)
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -259,23 +259,29 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     command: Any = typer.main.get_command(
         command_app() if whole or not arguments else command_app(arguments[0])
     )
-    _name_variables(command)
+    options = [one for one in _all_params(command) if one.param_type_name == "option"]
+    for option in options:
+        if option.name not in _NO_SETTINGS:
+            option.envvar = config.variable(option.name)
+            option.show_envvar = False
     defaults = {}
     if whole and not _asks_for_help(arguments):
-        defaults = _as_texts(command, config.defaults(configured, _options_by_command(command)))
-        config.check_variables(_options_by_command(command))
+        known = _options_by_command(command)
+        defaults = _as_texts(command, config.defaults(configured, known))
+        config.check_variables(known)
+    names_a_group = not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
     try:
         code = command.main(
-            [*arguments, "--help"] if _names_a_group(arguments) else arguments,
+            [*arguments, "--help"] if names_a_group else arguments,
             prog_name="tunepipe",
             standalone_mode=False,
             default_map=defaults,
             obj=configured,
         )
     except TunepipeError as error:
-        options = _option_names(command)
+        names = {option.name for option in options}
         for part in ("found", "where", "fix"):
-            setattr(error, part, name_options(getattr(error, part), options))
+            setattr(error, part, name_options(getattr(error, part), names))
         raise
     except typer.TyperException as error:
         raise _usage_error(error) from None
@@ -291,11 +297,6 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _names_a_group(arguments: Sequence[str]) -> bool:
-    """Return True where commands are to follow: such a call shows its help."""
-    return not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
-
-
 def _usage_error(error: Any) -> UsageError:
     """Return the parser's error in the form of all errors."""
     context = getattr(error, "ctx", None)
@@ -303,20 +304,11 @@ def _usage_error(error: Any) -> UsageError:
     return UsageError(error.format_message().rstrip("."), where=path, fix=f"{path} --help")
 
 
-def _option_names(command: Any) -> set[str]:
-    """Return the parameters of a command and of those below it that are options."""
-    below = getattr(command, "commands", {}).values()
-    own = {option.name for option in command.params if option.param_type_name == "option"}
-    return own.union(*map(_option_names, below))
-
-
-def _name_variables(command: Any) -> None:
+def _all_params(command: Any) -> Iterator[Any]:
+    """Yield the parameters of a command and of those below it."""
+    yield from command.params
     for below in getattr(command, "commands", {}).values():
-        _name_variables(below)
-    for option in command.params:
-        if option.param_type_name == "option" and option.name not in _NO_SETTINGS:
-            option.envvar = config.variable(option.name)
-            option.show_envvar = False
+        yield from _all_params(below)
 
 
 def _as_texts(command: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def option(metavar: str, help: str, **limits: Any) -> Any:
-    """Describe an option that takes a value; `metavar` stands for the value in the help."""
+    """Describe an option that takes a value; `metavar` is its name in the help."""
     return typer.Option(metavar=metavar, help=help, **limits)
 
 
@@ -125,37 +125,6 @@ Tokenizer = Annotated[
 LearningRateMultiplier = Annotated[float, option("X", "Factor on the recommended learning rate.")]
 Seed = Annotated[int, option("N", "Random seed.")]
 Tables = Annotated[str, option("FILE", "TOML whose values replace those of the dated tables.")]
-Task = Annotated[str, option("NAME", "Scored as auto, text, classification, json or calls.")]
-Metric = Annotated[
-    str,
-    option(
-        "NAME",
-        "The metric that decides. Default: the task's. Your own: module:function, "
-        "regex:PATTERN, schema:FILE, number:TOLERANCE.",
-    ),
-]
-Normalize = Annotated[
-    str, option("HOW", "strict: answers as they are; content: without fences, quotes, case.")
-]
-Missing = Annotated[str, option("HOW", "A missing answer counts as wrong, or is excluded.")]
-SliceBy = Annotated[
-    list[str] | None,
-    option(
-        "FIELD",
-        "Compare each slice too; a loss in one stops a promotion. Repeatable; class, "
-        "language, or a field of the rows.",
-    ),
-]
-EvalFraction = Annotated[float, option("F", "The share of rows to hold out, above 0 and below 1.")]
-EvalMin = Annotated[int, option("N", "Minimum number of evaluation rows.", min=0)]
-EvalMax = Annotated[
-    int, option("N", "Maximum number of evaluation rows; 0 = the service's limit.", min=0)
-]
-GroupBy = Annotated[
-    str, option("KEY", "Keep rows together by a field, or by /PATTERN/ in the input.")
-]
-StratifyBy = Annotated[str, option("KEY", "Stratify exactly by this key: output, or a field.")]
-Margin = Annotated[float, option("D", "The largest acceptable loss, 0 to 1: 0.02 is 2 points.")]
 
 
 Yes = Annotated[bool, flag("--yes", "Do not ask first.", "-y")]
@@ -197,6 +166,59 @@ class RunPlaces(CloudPlace):
         from tunepipe.runs.listing import Places
 
         return Places(self.runs, self.project, self.region, self.host())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Which rows are held out."""
+
+    eval_fraction: Annotated[
+        float, option("F", "The share of rows to hold out, above 0 and below 1.")
+    ] = 0.1
+    eval_min: Annotated[int, option("N", "Minimum number of evaluation rows.", min=0)] = 10
+    eval_max: Annotated[
+        int, option("N", "Maximum number of evaluation rows; 0 = the service's limit.", min=0)
+    ] = 0
+    group_by: Annotated[
+        str, option("KEY", "Keep rows together by a field, or by /PATTERN/ in the input.")
+    ] = ""
+    stratify_by: Annotated[
+        str, option("KEY", "Stratify exactly by this key: output, or a field.")
+    ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """How answers are scored and compared."""
+
+    task: Annotated[str, option("NAME", "Scored as auto, text, classification, json or calls.")] = (
+        "auto"
+    )
+    metric: Annotated[
+        str,
+        option(
+            "NAME",
+            "The metric that decides. Default: the task's. Your own: module:function, "
+            "regex:PATTERN, schema:FILE, number:TOLERANCE.",
+        ),
+    ] = ""
+    normalize: Annotated[
+        str, option("HOW", "strict: answers as they are; content: without fences, quotes, case.")
+    ] = "strict"
+    missing: Annotated[str, option("HOW", "A missing answer counts as wrong, or is excluded.")] = (
+        "wrong"
+    )
+    slice_by: Annotated[
+        list[str] | None,
+        option(
+            "FIELD",
+            "Compare each slice too; a loss in one stops a promotion. Repeatable; class, "
+            "language, or a field of the rows.",
+        ),
+    ] = None
+    margin: Annotated[
+        float, option("D", "The largest acceptable loss, 0 to 1: 0.02 is 2 points.")
+    ] = 0.0
 
 
 _REQUIRED = {

@@ -28,7 +28,7 @@ _JSON_PARAMETERS = ("tables", "options", "scoring")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(options.SplitOptions, options.ScoringOptions):
     """The options of a run; a program gives `label`, `param` and `option` as mappings."""
 
     dataset: Annotated[str, options.option("DATASET", "A path, a gs:// or s3:// URI, or a glob.")]
@@ -46,17 +46,6 @@ class RunOptions:
     epochs: options.Epochs = None
     train_steps: options.TrainSteps = None
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0
-    eval_fraction: options.EvalFraction = 0.1
-    eval_min: options.EvalMin = 10
-    eval_max: options.EvalMax = 0
-    group_by: options.GroupBy = ""
-    stratify_by: options.StratifyBy = ""
-    task: options.Task = "auto"
-    metric: options.Metric = ""
-    normalize: options.Normalize = "strict"
-    missing: options.Missing = "wrong"
-    slice_by: options.SliceBy = None
-    margin: options.Margin = 0.0
     answers: Annotated[
         int, options.option("K", "Answers to ask for to each held-out row.", min=1)
     ] = 1

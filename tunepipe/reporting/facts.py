@@ -204,7 +204,7 @@ class Judge(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """The JSON of the verb plan."""
+    """The JSON of the command plan."""
 
     region: str = ""
     model: str = ""
@@ -271,7 +271,7 @@ class Leak(Struct, frozen=True):
 
 
 class Split(Struct, frozen=True):
-    """The JSON of the verb split."""
+    """The JSON of the command split."""
 
     train_rows: Number | None = None
     eval_rows: Number | None = None
@@ -294,7 +294,7 @@ class Problem(Struct, frozen=True):
 
 
 class Dataset(Struct, frozen=True):
-    """The JSON of the verb validate."""
+    """The JSON of the command validate."""
 
     path: str = ""
     format: str = ""

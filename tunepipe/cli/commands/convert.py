@@ -69,4 +69,6 @@ def convert(
     out.warnings(
         f"left out of {plural(rows, 'row')}: {name}" for name, rows in report.left_out.items()
     )
+    if report.written:
+        out.line(f"next: tunepipe validate {target}")
     return int(report.refused_total > 0)

@@ -69,9 +69,10 @@ def endpoints(
 
     Lists what Google's template and tuning jobs of Gemini have left, and what `deploy` made; open
     models leave weights alone. Idle endpoints of Gemini are free, and count against the quota of
-    endpoints. --clean-up never deletes an endpoint that no job of ours made, the champion's, or the
-    one that a rollback would go to, and deletes nothing while a run is under way. The price of an
-    hour of the template's endpoints is yours to give: [tables.prices.endpoints] usd_per_hour.
+    endpoints. --clean-up never deletes an endpoint that no tuning job of tunepipe made, the
+    champion's, or the one that a rollback would go to, and deletes nothing while a run is under
+    way. The hourly price of the template's endpoints is taken from [tables.prices.endpoints]
+    usd_per_hour.
     """
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
@@ -292,8 +293,8 @@ def undeploy(
     region = clients.region_of(endpoint)
     _, project, *_ = endpoint.split("/")
     prices = prices_of_machines(options.catalog(context, tables), region)
-    ours = {_plain(one.endpoint): one for one in serving.deployments(project, region, prices)}
-    found = ours.get(_plain(endpoint))
+    deployed = {_plain(one.endpoint): one for one in serving.deployments(project, region, prices)}
+    found = deployed.get(_plain(endpoint))
     if found is None:
         raise LimitError(
             "no endpoint of this name was made by tunepipe deploy",

@@ -64,7 +64,7 @@ def measured(
     Raises:
         UsageError: A file cannot be read.
     """
-    arguments: dict[str, Any] = {"format": format, "max_problems": 0, "catalog": catalog}
+    arguments: dict[str, Any] = {"format": format, "max_problems": 1, "catalog": catalog}
     refusal: TunepipeError | None = None
     try:
         found = validated_files(datasets, model=model, **arguments)
@@ -73,6 +73,10 @@ def measured(
             raise
         # Without the model, what still fails is not about its formats: it is raised from here.
         found, refusal = validated_files(datasets, **arguments), error
+    if not found.rows and found.problems:
+        # Not a dataset at all, such as a workbook: the one problem says more than "0 rows".
+        problem = found.problems[0]
+        refusal = DataError(problem.message, where=problem.path, fix=problem.fix)
     if found.errors:
         errors = f"{found.errors:,} error{'s' if found.errors > 1 else ''}"
         given = [] if format == "auto" else ["--format", format]
@@ -197,6 +201,8 @@ def make_plan(
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
         size = measured(datasets, format, name, catalog)
+        if size.refusal and not size.rows:
+            raise size.refusal
         model = model or size.model
     what = catalog.find_model(model, backend)
     place: dict[str, Any] = {"project": project, "region": region}

@@ -299,7 +299,7 @@ def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> None:
 
 
 def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a request to Vertex AI names besides the plan, as labels and texts."""
+    """Return what a request to Vertex AI has that the plan does not show, as labels and texts."""
     from tunepipe.backends.palm.parameters import template_uri
 
     job = contents.get("request", {}).get("pipeline_job")

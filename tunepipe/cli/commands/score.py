@@ -28,17 +28,12 @@ NOT_WORSE = "not-worse"
 def score(
     context: typer.Context,
     judge_options: JudgeOptions,
+    scoring: options.ScoringOptions,
     predictions: Annotated[str, typer.Argument(help="A predictions file: path, URI or - .")],
     baseline: Annotated[str, option("FILE", "Another model's answers to the same rows.")] = "",
-    task: options.Task = "auto",
-    metric: options.Metric = "",
-    normalize: options.Normalize = "strict",
-    missing: options.Missing = "wrong",
     group_by: Annotated[
         str, option("FIELD", "Rows that agree in this field are not independent.")
     ] = "",
-    slice_by: options.SliceBy = None,
-    margin: options.Margin = 0.0,
     require: Annotated[str, option("VERDICT", "Exit with 1 unless: better, or not-worse.")] = "",
     seed: options.Seed = 0,
     report: Annotated[str, option("FILE", "Write a report: .html, .md or .json.")] = "",
@@ -66,14 +61,9 @@ def score(
     evaluation = evaluate(
         tuned,
         base,
-        task=task,
-        metric=metric,
-        normalize=normalize,
-        missing=missing,
         group_by=group_by,
-        slice_by=slice_by or (),
-        margin=margin,
         seed=seed,
+        **{**vars(scoring), "slice_by": scoring.slice_by or ()},
     )
     out = Output(json)
     show_scores(evaluation, out)
@@ -86,7 +76,7 @@ def score(
     comparison = evaluation.comparison
     if judge_options.judge_decides and judgement:
         # An inconsistent judge has no verdict; its comparison then decides nothing.
-        decided = replace(judgement.comparison, margin=margin)
+        decided = replace(judgement.comparison, margin=scoring.margin)
         if judgement.verdict == INCONSISTENT:
             decided = replace(decided, low=-1.0, verdict=UNDECIDED)
         comparison = decided

@@ -15,17 +15,14 @@ if TYPE_CHECKING:
     from tunepipe.splitting.split import SplitReport
 
 
+@options.expand_options
 def split(
     context: typer.Context,
+    held_out: options.SplitOptions,
     dataset: Annotated[list[str], typer.Argument(help="Paths, URIs (gs, s3) or globs, or - .")],
     train: Annotated[str, option("FILE", "Where the training rows go.")],
     eval: Annotated[str, option("FILE", "Where the held-out rows go.")],
-    eval_fraction: options.EvalFraction = 0.1,
-    eval_min: options.EvalMin = 10,
-    eval_max: options.EvalMax = 0,
     seed: options.Seed = 0,
-    group_by: options.GroupBy = "",
-    stratify_by: options.StratifyBy = "",
     by_time: Annotated[str, option("FIELD", "Hold out the latest rows by this field.")] = "",
     format: options.Format = "auto",
     model: options.Model = "",
@@ -41,12 +38,8 @@ def split(
         dataset,
         train,
         eval,
-        eval_fraction=eval_fraction,
-        eval_min=eval_min,
-        eval_max=eval_max,
+        **vars(held_out),
         seed=seed,
-        group_by=group_by,
-        stratify_by=stratify_by,
         by_time=by_time,
         format=format,
         model=model,
