@@ -12,7 +12,7 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.options import argument, flag, option
-from tunepipe.cli.output import Output, agree
+from tunepipe.cli.output import Output, agree, plural
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.extras import require
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
     from tunepipe.registry.champions import Move
     from tunepipe.registry.endpoints import Deployment
+
+_MONTH_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,9 @@ def endpoints(
     ]
     if found:
         out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
-    else:
-        out.line(f"our jobs have left no endpoint in {region}")
-    if found:
         out.line(_forecast(found))
+    else:
+        out.line(f"no tuning job of tunepipe has left an endpoint in {region}")
     if clean_up and doomed:
         _require_over(runs)
         _clean_up(doomed, yes, out)
@@ -154,15 +155,13 @@ def _cost_usd(hours: float, price_usd: float | None) -> float | None:
 
 
 def _forecast(found: Sequence[Use]) -> str:
-    """Say how many endpoints there are, and how many there will be at the pace of late."""
-    oldest_days = max(use.hours for use in found) / 24
-    a_month = len(found) / max(oldest_days, 30.0) * 30.0
+    """Say how many endpoints there are, and after a month how many a year adds at this pace."""
     idle = sum(use.role in ("idle", "checkpoint") for use in found)
-    year = len(found) + round(12 * a_month)
-    return (
-        f"{len(found)} endpoints, {idle} of them idle; at this pace {year} in a year, all of which "
-        "count against the quota of endpoints"
-    )
+    counted = f"{plural(len(found), 'endpoint')}, {idle} idle; all count against the quota"
+    days = max(use.hours for use in found) / 24
+    if days < _MONTH_DAYS:
+        return counted
+    return f"{counted}; at this pace {round(len(found) * 365 / days):,} more in a year"
 
 
 def _before(moves: list[Move]) -> set[str]:
@@ -216,7 +215,7 @@ def _require_over(runs: Sequence[Any]) -> None:
 def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:
     from tunepipe.registry import endpoints as deployments
 
-    agree(f"Delete {len(doomed)} idle endpoints?", yes, out)
+    agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
     for one in doomed:
         deployments.take_away(one.deployment)
         out.line(f"deleted {one.deployment.endpoint}")
