@@ -39,10 +39,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=60, help="changes to make")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--under", default="tunepipe", help="the part of the package to change")
+    parser.add_argument("--under", action="append", help="a part of the package; default: all")
     parser.add_argument("--minutes", type=float, default=6.0, help="for the tests of one change")
     arguments = parser.parse_args()
-    sample = draw(arguments.under, arguments.sample, random.Random(arguments.seed))
+    under = arguments.under or ["tunepipe"]
+    sample = draw(under, arguments.sample, random.Random(arguments.seed))
     outcomes: Counter[str] = Counter()
     broken: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
@@ -58,11 +59,12 @@ def main() -> int:
     return 0
 
 
-def draw(under: str, size: int, random_: random.Random) -> list[Change]:
+def draw(under: Sequence[str], size: int, random_: random.Random) -> list[Change]:
     """Draw changes at random: a module by its number of possible changes, then one of them."""
     files = [
         path
-        for path in sorted((ROOT / under).rglob("*.py"))
+        for part in under
+        for path in sorted((ROOT / part).rglob("*.py"))
         if "components" not in path.parts and "pipelines" not in path.parts
     ]
     everything = [change for path in files for change in changes_of(path, path.relative_to(ROOT))]
