@@ -1,11 +1,14 @@
 """A paid job is created once, whatever happens to the step that creates it."""
 
 import json
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,9 @@ from tunepipe.backends.palm import tuning
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.gcp import launcher
-from tunepipe.gcp.launcher import CancelledError
+from tunepipe.gcp.labels import KEY_LABEL
+from tunepipe.gcp.launcher import CancelledError, JobPolling
+from tunepipe.gcp.pipeline_jobs import PipelineJobs
 
 ROOT = f"gs://{BUCKET}/pipeline_root"
 PATIENT_SECONDS = 60
@@ -185,6 +190,25 @@ def test_a_step_cancelled_while_it_creates_leaves_no_job_running(
     assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_CANCELLED"]
 
 
+def test_a_job_that_is_being_cancelled_is_not_joined(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.ask("hold", {"on": True})
+    cloud.ask("facts", {"cancelling_seconds": 1.0})
+    step = launch_driver.start(request_, tmp_path / "first")
+    until((tmp_path / "first" / "gcp_resources").exists)
+    step.terminate()
+    assert ended(step) == CloudError.exit_code
+    assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_CANCELLING"]
+    cloud.ask("hold", {"on": False})
+    events: list[Mapping[str, object]] = []
+    assert tuning.tune(request_, str(tmp_path / "second"), events.append).endpoint
+    assert "being cancelled" in str(events[0]["detail"])
+    assert sorted(state.rpartition("_")[2] for state in cloud.ask("states").values()) == [
+        "CANCELLED", "SUCCEEDED",
+    ]  # fmt: skip
+
+
 PASSING = {
     "503 on create": ("CreatePipelineJob", {"code": 503}),
     "429 on create": ("CreatePipelineJob", {"code": 429, "times": 2}),
@@ -318,6 +342,57 @@ def test_a_model_that_was_deleted_since_is_tuned_again(
     cloud.ask("forget", {"name": first.endpoint})
     assert tuned(request_, tmp_path / "second").endpoint != first.endpoint
     assert created(cloud) == 2
+
+
+class Company:
+    """Other runs that wait for the job; this run is told to end while it is being recorded."""
+
+    def __init__(self, others: Sequence[str] = (), told_to_end: bool = False) -> None:
+        self.names, self.told_to_end = list(others), told_to_end
+
+    def add(self) -> None:
+        if self.told_to_end:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ConnectionError("Cloud Storage is away")
+
+    def others(self) -> list[str]:
+        return self.names
+
+
+def launched(request: TuningRequest, folder: Path, company: Company, **pace: Any) -> str:
+    parent = f"projects/{PROJECT}/locations/{REGION}"
+    job = tuning.child_job(request, tuning.checked(request))
+    polling = JobPolling(poll_seconds=0.1, pause_seconds=0.05, **pace)
+    service = PipelineJobs(job, parent, KEY_LABEL)
+    notes = str(folder / "gcp_resources")
+    return launcher.launch(service, notes, polling, lambda event: None, company)
+
+
+def test_sigterm_before_there_is_a_job_ends_the_step_and_creates_none(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    with pytest.raises(CancelledError) as caught:
+        launched(request_, tmp_path, Company(told_to_end=True))
+    assert caught.value.found == "received SIGTERM; no job is known to have been created"
+    assert created(cloud) == 0
+
+
+@pytest.mark.parametrize(
+    ("others", "choice", "outcome", "state"),
+    [
+        ([], "cancel", "it was cancelled", "CANCELLED"),
+        ([], "leave", "it was left running", "PENDING"),
+        (["run-b"], "cancel", "it was left running, other runs wait for it: run-b", "PENDING"),
+    ],
+)
+def test_a_job_over_its_hours_is_cancelled_unless_others_wait_for_it(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path, others, choice, outcome, state
+) -> None:
+    cloud.ask("hold", {"on": True})
+    with pytest.raises(CloudError) as caught:
+        launched(request_, tmp_path, Company(others), max_hours=1e-5, at_max_hours=choice)
+    assert caught.value.found == f"the job has not ended within 1e-05 hours; {outcome}"
+    assert list(cloud.ask("states").values()) == [f"PIPELINE_STATE_{state}"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"resources": []}'])

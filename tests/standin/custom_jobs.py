@@ -28,6 +28,7 @@ from .cloud import Cloud, canonical
 from .filters import matches
 
 State = api.JobState
+_PENDING = State.JOB_STATE_PENDING
 _OVER = (State.JOB_STATE_SUCCEEDED, State.JOB_STATE_FAILED, State.JOB_STATE_CANCELLED)
 _REPOSITORY = Path(__file__).parents[2]
 _RESTARTS = 6
@@ -84,7 +85,7 @@ class CustomJobs:
     def GetCustomJob(self, request: api.GetCustomJobRequest) -> api.CustomJob:
         with self.cloud.lock:
             job = self.cloud.find(request.name)
-            if self.instant.is_set() and job.state not in _OVER:
+            if self.instant.is_set() and job.state in (_PENDING, State.JOB_STATE_RUNNING):
                 self._advance(job)
             return api.CustomJob(job)
 
@@ -98,7 +99,12 @@ class CustomJobs:
         job = self.cloud.find(request.name)
         if job.state in _OVER:
             raise exceptions.FailedPrecondition(f"The CustomJob is in state {job.state.name}.")
-        self._end(job, "cancelled")
+        job.state = State.JOB_STATE_CANCELLING
+        seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
+        if seconds:
+            threading.Timer(seconds, self._end, (job, "cancelled")).start()
+        else:
+            self._end(job, "cancelled")
 
     def _advance(self, job: api.CustomJob) -> None:
         """Move a job without processes on: it runs at the first look and has succeeded at the next.
@@ -214,7 +220,9 @@ class CustomJobs:
 
     def _end(self, job: api.CustomJob, why: str) -> None:
         with self.cloud.lock:
-            run = self.runs[job.name]
+            run = self.runs.get(job.name)
+            if run is None:  # the test is over
+                return
             run.ended_by = why
             for process in run.processes:
                 _kill(process)

@@ -102,7 +102,13 @@ class Jobs:
             self.cancelled.add(job.name)
             self._end(job.name)
             if job.name not in self.processes:
-                self._finish(job, State.PIPELINE_STATE_CANCELLED)
+                job.state = State.PIPELINE_STATE_CANCELLING
+                seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
+                finish = (job, State.PIPELINE_STATE_CANCELLED)
+                if seconds:
+                    threading.Timer(seconds, self._finish, finish).start()
+                else:
+                    self._finish(*finish)
 
     def states(self) -> dict[str, str]:
         """Each job's state, without a call that would be counted."""

@@ -406,29 +406,20 @@ class _Launch:
             time.sleep(self.polling.pause_seconds)
 
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
-        """Call until it answers; failures that may pass are waited out with growing pauses."""
-
-        def report(error: BaseException) -> None:
-            self._report_wait(getattr(error, "found", f"{type(error).__name__}; trying again"))
-
-        return self._reached(
-            lambda: retry(
-                call,
-                seconds=self.polling.patience_seconds,
-                first_pause_seconds=self.polling.pause_seconds,
-                sleep=self._pause,
-                on_pause=report,
-            )
-        )
+        """Call until it answers; failures that may pass are waited out, SIGTERM is not."""
+        return self._reach(call, seconds=self.polling.patience_seconds, sleep=self._pause)
 
     def _briefly(self, call: Callable[[], _Answer]) -> _Answer:
         """Call in the short time that is left between SIGTERM and the end."""
-        pause = self.polling.pause_seconds
-        return self._reached(lambda: retry(call, attempts=5, first_pause_seconds=pause))
+        return self._reach(call, attempts=5)
 
-    def _reached(self, call: Callable[[], _Answer]) -> _Answer:
+    def _reach(self, call: Callable[[], _Answer], **limits: Any) -> _Answer:
+        def report(error: BaseException) -> None:
+            self._report_wait(getattr(error, "found", f"{type(error).__name__}; trying again"))
+
+        pause = self.polling.pause_seconds
         try:
-            return call()
+            return retry(call, first_pause_seconds=pause, on_pause=report, **limits)
         except Exception as error:
             if not is_transient(error):
                 raise

@@ -14,6 +14,8 @@ from dataclasses import replace
 import pytest
 
 from tests.backends.local.models import rows, write_base, write_rows
+from tests.backends.managed.jobs import ended, until
+from tests.gcp import launch_driver
 from tests.standin.session import BUCKET, PROJECT
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.custom import prediction, tuning, worker
@@ -144,6 +146,62 @@ def test_an_answer_that_is_lost_pays_for_nothing_twice(cloud, bucket, tmp_path, 
     cloud.fault("CreateCustomJob", drop=drop)
     tune(request(settle_seconds=0.5, lease_seconds=0.5), tmp_path)
     assert len(cloud.ask("custom_jobs")) == 1
+
+
+@pytest.fixture
+def held(cloud, bucket):
+    """Custom jobs stay pending until they are told to go on."""
+    cloud.ask("hold", {"on": True})
+    return cloud
+
+
+def states(cloud):
+    return sorted(job["state"].rpartition("_")[2] for job in cloud.ask("custom_jobs").values())
+
+
+def test_a_job_that_is_being_cancelled_is_not_joined(held, tmp_path):
+    held.ask("facts", {"cancelling_seconds": 1.0})
+    step = launch_driver.start(request(), tmp_path / "first", "custom.tuning")
+    until((tmp_path / "first" / "gcp_resources").exists)
+    step.terminate()
+    assert ended(step) == CloudError.exit_code
+    assert states(held) == ["CANCELLING"]
+    held.ask("hold", {"on": False})
+    held.ask("instant", {"on": True})
+    result, events = tune(request(), tmp_path / "second")
+    assert result.statistics["final_loss"] == 0.4
+    assert "being cancelled" in events[0]["detail"]
+    assert states(held) == ["CANCELLED", "SUCCEEDED"]
+
+
+def test_a_step_cancelled_while_it_creates_leaves_no_job_running(held, tmp_path):
+    held.fault("CreateCustomJob", seconds=1.0, drop="after")
+    step = launch_driver.start(request(), tmp_path, "custom.tuning")
+    until(lambda: states(held))
+    step.terminate()
+    assert ended(step) == CloudError.exit_code
+    assert states(held) == ["CANCELLED"]
+    assert "the job was cancelled" in (tmp_path / "error.json").read_text()
+
+
+def test_two_runs_at_once_share_one_job(held, tmp_path):
+    steps = [launch_driver.start(request(), tmp_path / name, "custom.tuning") for name in "ab"]
+    until(lambda: all((tmp_path / name / "gcp_resources").exists() for name in "ab"))
+    held.ask("instant", {"on": True})
+    assert [ended(step) for step in steps] == [0, 0]
+    assert states(held) == ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_a_look_at_a_job_is_tried_again_after_its_end_too(cloud, bucket, tmp_path, looks):
+    cloud.ask("instant", {"on": True})
+    for _ in range(looks):
+        cloud.fault("GetCustomJob")  # no trouble
+    cloud.fault("GetCustomJob", code=503, times=2)
+    assert tune(request(), tmp_path)[0].statistics["final_loss"] == 0.4
+    codes = [call["code"] for call in cloud.calls("GetCustomJob")]
+    assert codes[looks : looks + 2] == [503, 503]
+    assert states(cloud) == ["SUCCEEDED"]
 
 
 def test_a_job_that_fails_is_told_in_its_own_words(cloud, bucket, tmp_path):

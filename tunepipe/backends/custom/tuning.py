@@ -22,6 +22,7 @@ from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import JobPolling
+from tunepipe.gcp.retries import retry
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 from tunepipe.stores.claims import (
@@ -164,8 +165,9 @@ def _key(request: TuningRequest, options: CustomOptions, training: Mapping[str, 
 def _result(
     name: str, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
 ) -> TuningResult:
+    patience = JobPolling.from_options(request.options).patience_seconds
     with clients.explained(name):
-        job = jobs.get(name)
+        job = retry(lambda: jobs.get(name), seconds=patience)
     if not storage.exists(f"{folder}/result.json"):
         raise CloudError(
             "the job succeeded and left no result", where=name, fix="read the job's log"
