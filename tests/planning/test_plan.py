@@ -78,8 +78,6 @@ def test_the_articles_example_costs_what_the_article_says(given):
     assert (found.accelerators, found.accelerator_type) == (8, "NVIDIA_A100_80GB")
     assert (found.estimated_hours, found.estimated_cost_usd) == (1.0, 36.14)
     assert found.price_date
-    assert any("4.517292 USD an hour x 1 h = 36.14 USD" in line for line in found.explanation)
-    assert any("assumption" in line for line in found.explanation)
 
 
 def test_hours_grow_with_the_steps_and_give_way_to_the_users_own():
@@ -96,7 +94,6 @@ def test_each_region_names_its_quota():
 def test_a_price_that_is_not_known_is_not_made_up():
     found = steps.plan(240, region="europe-west4")
     assert (found.estimated_cost_usd, found.price_date) == (None, "")
-    assert any("no price an hour" in warning for warning in found.warnings)
 
 
 def test_the_user_lays_a_price_over_the_table():
@@ -112,12 +109,6 @@ def test_too_few_rows_are_refused(rows, error):
     with pytest.raises(error) as caught:
         steps.plan(rows, region="us-central1")
     assert caught.value.where == "rows"
-
-
-@pytest.mark.parametrize(("rows", "warned"), [(10, True), (99, True), (100, False)])
-def test_few_rows_are_warned_of(rows, warned):
-    found = steps.plan(rows, region="us-central1").warnings
-    assert any("rows are few" in warning for warning in found) is warned
 
 
 def test_a_missing_region_is_wrong_usage_and_names_those_of_the_model():
@@ -208,8 +199,6 @@ def test_tokens_are_billed_by_whole_epochs():
     )
     assert (found.epochs, found.train_steps) == (4.0, 120)
     assert found.estimated_cost_usd == 1.0
-    assert any("batch size" in warning for warning in found.warnings)
-    assert any("multi-region us" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize(("asked", "billed"), [(1, 1.0), (6, 1.0), (125_000, 1.0), (125_001, 2.0)])
@@ -256,8 +245,10 @@ def test_a_counted_sample_corrects_the_estimate_and_no_count():
     over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
     found = steps.plan(240, **known, tokens_estimated=800_000, catalog=load_catalog(over))
     assert found.estimated_cost_usd == 5.0
-    line = "800,000 tokens by characters x 1.25 = 1,000,000 tokens, calibrated on 200 rows with a "
-    assert any(line in told for told in found.explanation)
+    assert found.explanation[3] == (
+        "800,000 tokens by characters x 1.25 = 1,000,000 tokens, calibrated on 200 rows with a "
+        "tokenizer"
+    )
     assert (
         steps.plan(
             240, **known, characters=1_000_000, catalog=load_catalog(over)
@@ -278,7 +269,6 @@ def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_l
 
     llama, gemma = "meta/llama3_1@llama-3.1-8b", "google/gemma3@gemma-3-4b-it"
     assert cost(llama).estimated_cost_usd == 8.5  # 0.317 a character and not 0.25, at 0.67 USD
-    assert any("x 0.317 / 0.25" in line for line in cost(llama).explanation)
     assert cost(gemma).estimated_cost_usd == 11.4
     sample = Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
     over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
@@ -341,27 +331,12 @@ def test_an_override_brings_a_model_back():
     assert found.steps_per_epoch == 60
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"train_steps": 1001}, "1000 steps"),
-        ({"learning_rate_multiplier": 2.0}, "multiplier of 1.0"),
-    ],
-)
-def test_what_is_advised_against_is_said(given, words):
-    found = steps.plan(240, region="us-central1", **given).warnings
-    assert any(words in warning for warning in found)
-
-
 def test_an_open_models_steps_are_made_of_packed_tokens():
     known = {"region": "us-central1", "model": "google/gemma4@gemma-4-26b-a4b-it", "epochs": 3}
     found = steps.plan(903, **known, tokens=126_500)
     assert (found.train_steps, found.steps_per_epoch, found.epochs) == (3, 1, 3.0)
-    assert any("hardly change a model" in warning for warning in found.warnings)
     smaller = steps.plan(903, **known, tokens=126_500, options={"batch_size": 1})
     assert smaller.steps_per_epoch == 16  # 126,500 / 8,192
-    unknown = steps.plan(903, **known)
-    assert any("packs several rows" in warning for warning in unknown.warnings)
 
 
 def test_a_models_tokens_are_estimated_for_its_tuning_mode():
@@ -390,9 +365,7 @@ def test_each_service_has_its_own_quota_of_jobs(model, quota):
 
 def test_a_job_of_the_global_location_says_where_it_may_run():
     known = {"model": "qwen/qwen3@qwen3-4b", "tokens": 10**8, "options": {"location": "global"}}
-    found = steps.plan(240, region="us-central1", **known)
-    assert found.region == "global"
-    assert any("us-central1 or europe-west4" in warning for warning in found.warnings)
+    assert steps.plan(240, region="us-central1", **known).region == "global"
 
 
 def test_only_models_that_can_be_tuned_are_suggested():

@@ -1,0 +1,59 @@
+"""Whole plans, word for word: every number, warning and line of the arithmetic.
+
+python -m tests.planning.test_whole_plans    # writes plans.json anew; read its diff
+"""
+
+import json
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tunepipe.planning.plan import plan
+
+GOLDEN = Path(__file__).with_name("plans.json")
+PALM, GEMINI, QWEN = "text-bison@001", "gemini-3.5-flash", "qwen/qwen3@qwen3-4b"
+LLAMA, GEMMA = "meta/llama3_1@llama-3.1-8b", "google/gemma4@gemma-4-26b-a4b-it"
+US = {"region": "us-central1"}
+CASES = {
+    "palm": {"rows": 240, **US},
+    "palm, a price that is not known": {"rows": 240, "region": "europe-west4"},
+    "palm, few rows": {"rows": 99, **US},
+    "palm, rows enough": {"rows": 100, **US},
+    "palm, more steps than advised": {"rows": 240, **US, "train_steps": 1001},
+    "palm, another learning rate": {"rows": 240, **US, "learning_rate_multiplier": 2.0},
+    "palm, refused meanwhile": {"rows": 240, **US, "today": date(2024, 10, 9)},
+    "palm, shut down": {"rows": 240, **US, "today": date(2025, 4, 9)},
+    "gemini, rounded": {"rows": 240, **US, "model": GEMINI, "tokens": 25_000, "train_steps": 100},
+    "gemini, before it may be tuned": {
+        "rows": 240, **US, "model": GEMINI, "today": date(2026, 5, 18)
+    },
+    "gemini, after its day": {"rows": 240, **US, "model": GEMINI, "today": date(2027, 5, 19)},
+    "open model, packed": {"rows": 903, **US, "model": GEMMA, "epochs": 3, "tokens": 126_500},
+    "open model, tokens unknown": {"rows": 903, **US, "model": GEMMA, "epochs": 3},
+    "open model, tokens by characters": {
+        "rows": 240, **US, "model": LLAMA, "epochs": 1, "tokens_estimated": 10_000_000
+    },
+    "open model, global": {
+        "rows": 240, **US, "model": QWEN, "tokens": 10**8, "options": {"location": "global"}
+    },
+    "local, tiny": {"rows": 600, "region": "", "backend": "local"},
+    "custom": {"rows": 600, **US, "backend": "custom", "model": "Qwen/Qwen3-0.6B"},
+}  # fmt: skip
+
+
+def described(case: str) -> dict[str, object]:
+    found = asdict(plan(**CASES[case]))
+    del found["tables_version"]  # a hash of every fact
+    return dict(json.loads(json.dumps(found)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plan_says_this_and_nothing_else(case: str) -> None:
+    assert described(case) == json.loads(GOLDEN.read_text(encoding="utf-8"))[case]
+
+
+if __name__ == "__main__":
+    plans = {case: described(case) for case in CASES}
+    GOLDEN.write_text(json.dumps(plans, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
