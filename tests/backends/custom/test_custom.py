@@ -60,7 +60,7 @@ def created(cloud):
     return [call for call in cloud.calls("CreateCustomJob") if call["code"] == 200]
 
 
-def test_a_job_trains_and_its_model_answers(cloud, bucket, tmp_path):
+def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tmp_path):
     result, events = tune(request(), tmp_path)
     found = result.statistics
     assert result.model.startswith(f"gs://{BUCKET}/tunepipe/custom/")
@@ -78,6 +78,11 @@ def test_a_job_trains_and_its_model_answers(cloud, bucket, tmp_path):
         again = {one.id: one.text for one in prediction.predict(model, prompts)}
         assert again == answers
     assert len(created(cloud)) == 3
+    # Two worker pools, joined by accelerate over the first one's address, learn the same.
+    two, _ = tune(request(machines=2), tmp_path / "two")
+    assert two.statistics["processes"] == 2
+    for name in ("untrained_loss", "final_loss"):
+        assert two.statistics[name] == pytest.approx(found[name], abs=1e-4)
 
 
 TUNER = """
@@ -215,15 +220,6 @@ def test_what_the_trainer_refuses_fails_the_job(cloud, bucket, tmp_path):
     with pytest.raises(CloudError, match="non-zero status"):
         tune(request(), tmp_path)
     assert "model.safetensors is empty" in cloud.log()
-
-
-def test_two_machines_train_together(cloud, bucket, tmp_path):
-    """Two worker pools, joined by accelerate over the first one's address."""
-    one, _ = tune(request(), tmp_path / "one")
-    two, _ = tune(request(machines=2), tmp_path / "two")
-    assert two.statistics["processes"] == 2
-    for name in ("untrained_loss", "final_loss"):
-        assert two.statistics[name] == pytest.approx(one.statistics[name], abs=1e-4)
 
 
 def body(**options):
