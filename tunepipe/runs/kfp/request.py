@@ -71,9 +71,10 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     if run.image:
         spec = with_image(spec, run.image)
     if payer := user_project():
+        variable = {"name": USER_PROJECT, "value": payer}
         for executor in spec["deploymentSpec"]["executors"].values():
-            variable = {"name": USER_PROJECT, "value": payer}
-            executor["container"].setdefault("env", []).append(variable)
+            if container := executor.get("container"):  # an importer has none
+                container.setdefault("env", []).append(variable)
     sent = given_parameters(spec, parameters)
     require_fit(spec, sent)
     return HostRequest(_documents(spec, settings), sent)
