@@ -361,7 +361,7 @@ class Company:
 
 def launched(request: TuningRequest, folder: Path, company: Company, **pace: Any) -> str:
     parent = f"projects/{PROJECT}/locations/{REGION}"
-    job = tuning.child_job(request, tuning.checked(request))
+    job = tuning.child_job(request, tuning.check_with_rows(request))
     polling = JobPolling(poll_seconds=0.1, pause_seconds=0.05, **pace)
     service = PipelineJobs(job, parent, KEY_LABEL)
     notes = str(folder / "gcp_resources")
