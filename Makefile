@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+UV := $(shell command -v uv)
+TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
 
 LOCK := tunepipe/packaging/requirements.lock
 COMPILE_LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --extra all --universal \
@@ -30,10 +32,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/demo
 
-# What the demo needs alone, with pip's own progress; `make install` brings it too.
+# What the demo needs alone; `make install` brings it too. PyPI's torch for Linux brings gigabytes of
+# CUDA, so that PyTorch's own index is asked for its build for CPUs; TORCH_INDEX= takes PyPI's.
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[local]' | grep -v 'already satisfied'
+	@if [ -n "$(TORCH_INDEX)" ]; then \
+	  echo "torch for CPUs from $(TORCH_INDEX)"; \
+	  $(PIP) --quiet --retries 1 $(PIP_ARGS) -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch || \
+	  echo "not reached: the next step takes torch from the usual index"; \
+	fi
+	$(if $(UV),$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[local]' ||) \
+	  $(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[local]' | grep -v 'already satisfied'
 	touch $@
 
 demo: $(VENV)/demo ## run the whole pipeline here, on examples/, and print the verdict

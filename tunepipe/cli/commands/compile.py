@@ -52,15 +52,22 @@ def compile_pipelines(
     require("kfp")
     from tunepipe.runs import compile as compilation
 
+    out = Output(json)
     if template:
-        return _compile_inlined(template, folder / "tune_large_model_inlined.yaml", Output(json))
+        from tunepipe.runs.inlined_template import write_inlined
+
+        target = folder / "tune_large_model_inlined.yaml"
+        inlined = write_inlined(template, target)
+        out.result({"written": str(target), "template": inlined.source, "sha256": inlined.sha256})
+        out.line(f"wrote  {target}")
+        out.line(f"with   {inlined.source} sha256:{inlined.sha256}")
+        return 0
     if check:
         changed = compilation.differences(
             folder, compilation.render(image, accelerator=accelerator, thin=thin)
         )
     else:
         changed = compilation.compile_all(folder, image=image, accelerator=accelerator, thin=thin)
-    out = Output(json)
     out.result({"folder": str(folder), "stale" if check else "written": changed})
     for path in changed:
         out.line(f"{'stale' if check else 'wrote'}  {folder / path}")
@@ -69,13 +76,3 @@ def compile_pipelines(
     elif check:
         out.line("run: tunepipe compile", "bold")
     return int(check and bool(changed))
-
-
-def _compile_inlined(template: str, path: Path, out: Output) -> int:
-    from tunepipe.runs.inlined_template import write_inlined
-
-    found = write_inlined(template, path)
-    out.result({"written": str(path), "template": found.source, "sha256": found.sha256})
-    out.line(f"wrote  {path}")
-    out.line(f"with   {found.source} sha256:{found.sha256}")
-    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as text_json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,6 @@ from typing import Any
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output, plural
-from tunepipe.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,14 @@ def costs(
     counts. A job that several runs share is counted once; endpoints and questions are not in it.
     What Google bills is in the project's billing report alone.
     """
-    if bool(project) != bool(region):
-        raise UsageError("go together", where="--project and --region", fix="give both or neither")
+    if project or region:
+        options.require_values(project=project, region=region)
     found = sorted(_there(project, region) if project else _here(runs), key=lambda one: one.created)
     total = sum(one.known_cost_usd or 0.0 for one in found)
     unknown = sum(one.known_cost_usd is None for one in found)
     out = Output(json)
-    out.result(
-        {
-            "runs": [asdict(one) for one in found],
-            "total_usd": round(total, 2),
-            "unknown": unknown,
-        }
-    )
+    runs_json = [asdict(one) for one in found]
+    out.result({"runs": runs_json, "total_usd": round(total, 2), "unknown": unknown})
     if found:
         head = ("began", "state", "estimated", "actual USD", "run")
         out.table([head, *map(_row, found)], styles=("bold",))
@@ -98,21 +93,12 @@ def _made(folder: Path, output: str) -> dict[str, Any]:
 
 
 def _there(project: str, region: str) -> Iterator[RunCost]:
-    from tunepipe.gcp import clients, pipeline_jobs
-    from tunepipe.gcp.clients import CALL_SECONDS, explained
+    from tunepipe.gcp import pipeline_jobs
+    from tunepipe.runs import vertex
 
-    place = clients.parent(project, region)
-    request = {
-        "parent": place,
-        "filter": "labels.tunepipe_backend:*",
-        "order_by": "create_time asc",
-        "read_mask": pipeline_jobs.LIST_MASK,
-    }
     paid: set[str] = set()
-    with explained(place):
-        client = clients.pipelines(region)
-        for job in list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS)):
-            yield _cost(pipeline_jobs.get(job.name), paid)
+    for job in reversed(vertex.list_runs(project, region, sys.maxsize)):
+        yield _cost(pipeline_jobs.get(job.name), paid)
 
 
 def _cost(job: Any, paid: set[str]) -> RunCost:
@@ -123,7 +109,8 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
     plan = next((task_outputs(t) for t in tasks if t.task_name == "compute-train-steps"), {})
     tuning = _tuning_job(job)
     # A step that failed tells no output: its job may have been paid, or never made.
-    again = tuning in paid if tuning else not _has_failed(tasks)
+    failed = any(one.task_name.startswith("tune-") and one.state.name == "FAILED" for one in tasks)
+    again = tuning in paid if tuning else not failed
     paid.add(tuning)
     estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
     actual = 0.0 if again else _actual(tasks)
@@ -141,13 +128,6 @@ def _actual(tasks: Sequence[Any]) -> float | None:
             cost = text_json.loads(storage.read_bytes(found[0].uri)).get("cost_usd")
             return None if cost is None else float(cost)
     return None
-
-
-def _has_failed(tasks: Sequence[Any]) -> bool:
-    """Return True if the tuning step has failed."""
-    from tunepipe.gcp.clients import state_of
-
-    return any(one.task_name.startswith("tune-") and state_of(one) == "FAILED" for one in tasks)
 
 
 def _tuning_job(job: Any) -> str:
@@ -168,14 +148,6 @@ def _tuning_job(job: Any) -> str:
 
 
 def _row(one: RunCost) -> tuple[str, ...]:
-    return (
-        one.created,
-        one.state,
-        _shown(one.estimated_cost_usd),
-        _shown(one.actual_cost_usd),
-        one.run,
-    )
-
-
-def _shown(cost: float | None) -> str:
-    return "not known" if cost is None else f"{cost:.2f}"
+    costs = (one.estimated_cost_usd, one.actual_cost_usd)
+    shown = ["not known" if cost is None else f"{cost:.2f}" for cost in costs]
+    return (one.created, one.state, *shown, one.run)
