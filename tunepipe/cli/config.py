@@ -143,10 +143,10 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     if not isinstance(own, Mapping):
         raise UsageError("'tables' must be a TOML table", where=FILE, fix=f"--tables {own}")
     newer = _toml(Path(UPDATES)) if Path(UPDATES).is_file() else {}
-    found = merged(merged(newer, own), _toml(Path(file)) if file else {})
-    load_catalog(found)
+    tables = merged(merged(newer, own), _toml(Path(file)) if file else {})
+    load_catalog(tables)
     # A pipeline's parameter is JSON, which has no days.
-    fitting: Table = json.loads(json.dumps(found, default=str))
+    fitting: Table = json.loads(json.dumps(tables, default=str))
     return fitting
 
 

@@ -39,20 +39,20 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
     """
     with ExitStack() as stack:
         folder: Path | None = None
-        found: dict[str, str] = {}
+        names: dict[str, str] = {}
         for number, name in enumerate(expanded(datasets)):
             if name != STDIN and not storage.is_object(name):
                 storage.stat(name)
-                found[name] = name
+                names[name] = name
                 continue
             folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             copy = folder / f"{number}-{Path(name).name}"
             _copy(name, copy)
-            found[str(copy)] = name
+            names[str(copy)] = name
         try:
-            yield found
+            yield names
         except TunepipeError as error:
-            for copy_name, name in found.items():
+            for copy_name, name in names.items():
                 error.where = error.where.replace(copy_name, name)
             raise
 

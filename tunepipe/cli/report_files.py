@@ -36,7 +36,7 @@ def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> st
 
 
 def write_score_report(
-    found: Evaluation,
+    evaluation: Evaluation,
     tuned: Sequence[Prediction],
     base: Sequence[Prediction] | None,
     path: str,
@@ -45,7 +45,7 @@ def write_score_report(
     """Write what `score` found: .html and .md for people, .json with all figures.
 
     Args:
-        found: The scores.
+        evaluation: The scores.
         tuned: The predictions that were scored.
         base: The baseline's, or None.
         path: Where to.
@@ -53,30 +53,30 @@ def write_score_report(
     """
     match suffix_of(path):
         case ".json":
-            _write_json({**found.details(), **extra}, path)
+            _write_json({**evaluation.details(), **extra}, path)
         case ".md":
             from tunepipe.reporting.summary import summary
 
-            write_text(summary({**_facts(found, tuned, base), **extra}), path)
+            write_text(summary({**_facts(evaluation, tuned, base), **extra}), path)
         case _:
             from tunepipe.reporting.report import report_page
 
-            write_text(report_page({**_facts(found, tuned, base), **extra}), path)
+            write_text(report_page({**_facts(evaluation, tuned, base), **extra}), path)
 
 
-def write_validation_report(found: Report, path: str) -> None:
+def write_validation_report(report: Report, path: str) -> None:
     """Write what `validate` found: .html for people, .sarif for GitHub and editors, or .json."""
     match suffix_of(path, VALIDATION):
         case ".html":
             from tunepipe.reporting.validation_page import validation_page
 
-            write_text(validation_page(found.as_json()), path)
+            write_text(validation_page(report.as_json()), path)
         case ".sarif":
             from tunepipe.reporting.sarif import sarif
 
-            _write_json(sarif(found), path)
+            _write_json(sarif(report), path)
         case _:
-            _write_json(found.as_json(), path)
+            _write_json(report.as_json(), path)
 
 
 def _write_json(content: Mapping[str, Any], path: str) -> None:
@@ -90,10 +90,10 @@ def write_text(text: str, path: str) -> None:
 
 
 def _facts(
-    found: Evaluation, tuned: Sequence[Prediction], base: Sequence[Prediction] | None
+    evaluation: Evaluation, tuned: Sequence[Prediction], base: Sequence[Prediction] | None
 ) -> dict[str, Any]:
     """Put together what the report's page knows, as tunepipe.reporting.report_facts says."""
-    details = found.details()
+    details = evaluation.details()
     facts: dict[str, Any] = {
         "title": "Scores",
         "verdict": "",
@@ -101,12 +101,12 @@ def _facts(
         "scores": {"tuned": details},
         "rows": _rows(details, tuned, base),
     }
-    if found.comparison:
+    if evaluation.comparison:
         from tunepipe.evaluation.comparison import Gate
 
-        gate = Gate(found.comparison, slices=found.lost_slices)
+        gate = Gate(evaluation.comparison, slices=evaluation.lost_slices)
         facts["verdict"], facts["reason"] = gate.decide()
-        facts["scores"]["base"] = found.baseline_details()
+        facts["scores"]["base"] = evaluation.baseline_details()
         facts["comparisons"] = {"base": details["comparison"]}
     return facts
 

@@ -72,10 +72,12 @@ def calibrated(
     with local_copies(datasets) as files:
         rows = sample(list(files), format)
     if tokenizer == SERVICE:
-        found = by_service(rows, model.name, project, region, options or {}, load_catalog(tables))
+        calibration = by_service(
+            rows, model.name, project, region, options or {}, load_catalog(tables)
+        )
     else:
-        found = by_tokenizer(rows, tokenizer)
-    return merged(tables, {"prices": {"tokens": {"calibration": structs.asdict(found)}}})
+        calibration = by_tokenizer(rows, tokenizer)
+    return merged(tables, {"prices": {"tokens": {"calibration": structs.asdict(calibration)}}})
 
 
 def sample(paths: Sequence[str], format: str) -> list[Example]:

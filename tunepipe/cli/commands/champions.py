@@ -39,11 +39,11 @@ def promote(
     In the cloud the model also gets the alias `champion` in the model registry.
     """
     out, place = Output(json), registry
-    found = Places(runs, project, region).find(run)
-    if found.place == HERE:
+    chosen = Places(runs, project, region).find(run)
+    if chosen.place == HERE:
         from tunepipe.runs.local import read
 
-        folder = Path(found.name)
+        folder = Path(chosen.name)
         done = read(folder)
         model, verdict, name = str(folder / "model"), done.verdict, done.id
         place = place or str(folder.parent / "registry")
@@ -51,7 +51,7 @@ def promote(
         from tunepipe.gcp import pipeline_jobs
         from tunepipe.runs import vertex
 
-        status = vertex.status(found.name)
+        status = vertex.status(chosen.name)
         if not status.model:
             raise UsageError("the run has made no model", where=status.name)
         model, verdict, name = status.model, status.verdict, status.name.rpartition("/")[2]
@@ -92,12 +92,12 @@ def champions(
     from tunepipe.registry import champions as moves
 
     place = registry or str(runs / "registry")
-    found = moves.history(place)
+    history = moves.history(place)
     out = Output(json)
-    out.result({"registry": place, "moves": [asdict(move) for move in found]})
+    out.result({"registry": place, "moves": [asdict(move) for move in history]})
     head = ("version", "when", "who", "run", "verdict", "reason")
-    if found:
-        out.table([head, *map(_row, found)], styles=("bold",))
+    if history:
+        out.table([head, *map(_row, history)], styles=("bold",))
     else:
         out.line(f"no champion in {place}")
     return 0

@@ -59,17 +59,19 @@ def costs(
     """
     if project or region:
         options.require_values(project=project, region=region)
-    found = sorted(_there(project, region) if project else _here(runs), key=lambda one: one.created)
-    total = sum(one.known_cost_usd or 0.0 for one in found)
-    unknown = sum(one.known_cost_usd is None for one in found)
+    run_costs = sorted(
+        _there(project, region) if project else _here(runs), key=lambda one: one.created
+    )
+    total = sum(one.known_cost_usd or 0.0 for one in run_costs)
+    unknown = sum(one.known_cost_usd is None for one in run_costs)
     out = Output(json)
-    runs_json = [asdict(one) for one in found]
+    runs_json = [asdict(one) for one in run_costs]
     out.result({"runs": runs_json, "total_usd": round(total, 2), "unknown": unknown})
-    if found:
+    if run_costs:
         head = ("began", "state", "estimated", "actual USD", "run")
-        out.table([head, *map(_row, found)], styles=("bold",))
+        out.table([head, *map(_row, run_costs)], styles=("bold",))
     aside = f", and {unknown} whose price is not known" if unknown else ""
-    out.line(f"{plural(len(found), 'run')}: about {total:.2f} USD{aside}", "bold")
+    out.line(f"{plural(len(run_costs), 'run')}: about {total:.2f} USD{aside}", "bold")
     return 0
 
 

@@ -75,17 +75,17 @@ def _requirements(extra: str) -> list[Requirement]:
 
     from packaging.requirements import Requirement
 
-    found: dict[str, Requirement] = {}
+    requirements: dict[str, Requirement] = {}
     for text in metadata.requires("tunepipe") or ():
         one = Requirement(text)
         if one.marker and not one.marker.evaluate({"extra": extra}):
             continue
         if one.name == "tunepipe":
             for name in one.extras:
-                found |= {each.name: each for each in _requirements(name)}
+                requirements |= {each.name: each for each in _requirements(name)}
         else:
-            found[one.name] = one
-    return list(found.values())
+            requirements[one.name] = one
+    return list(requirements.values())
 
 
 def model(place: Place) -> Iterator[Finding]:
@@ -124,13 +124,13 @@ def dataset(place: Place) -> Iterator[Finding]:
     from tunepipe.validation.validate import validate
 
     with local_copies([place.dataset]) as files:
-        found = validate(list(files), format=place.format, model=place.model.name)
-    if found.errors:
-        codes = ", ".join(f"{code} {count:,}" for code, count in found.as_json()["counts"].items())
+        report = validate(list(files), format=place.format, model=place.model.name)
+    if report.errors:
+        codes = ", ".join(f"{code} {count:,}" for code, count in report.as_json()["counts"].items())
         fix = f"tunepipe validate {place.dataset} --model {place.model.name}"
         yield Finding("dataset", PROBLEM, f"does not pass: {codes}", fix, 1)
     else:
-        rows = found.as_json()["rows"]
+        rows = report.as_json()["rows"]
         yield Finding("dataset", OK, f"{rows:,} rows pass, none with an error")
 
 
@@ -181,16 +181,16 @@ def doctor(
         options={"accelerator": accelerator} if accelerator else {},
     )
     out = Output(json)
-    found = []
+    findings = []
     for one in examine(place):
-        found.append(one)
+        findings.append(one)
         out.line(f"{out.styled(f'{one.state:8}', _STYLES[one.state])} {one.check}: {one.found}")
         if one.fix and one.state != OK:
             out.line(f"         {out.styled('fix', 'cyan')}: {one.fix}")
-    counts = {state: sum(one.state == state for one in found) for state in (PROBLEM, UNKNOWN)}
+    counts = {state: sum(one.state == state for one in findings) for state in (PROBLEM, UNKNOWN)}
     out.result(
         {
-            "findings": [one.as_json() for one in found],
+            "findings": [one.as_json() for one in findings],
             "problems": counts[PROBLEM],
             "unknown": counts[UNKNOWN],
         }
@@ -199,4 +199,4 @@ def doctor(
         f"{plural(counts[PROBLEM], 'problem')}, {counts[UNKNOWN]} not visible to this account",
         "bold",
     )
-    return next((one.exit_code for one in found if one.state == PROBLEM), 0)
+    return next((one.exit_code for one in findings if one.state == PROBLEM), 0)

@@ -85,20 +85,20 @@ def endpoints(
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = _runs(project, region)
     histories = _histories(bucket, runs)
-    found = list(_uses(project, region, histories, price_usd, prices_of_machines(catalog, region)))
+    uses = list(_uses(project, region, histories, price_usd, prices_of_machines(catalog, region)))
     doomed = [
-        one for one in found if one.role in ("idle", "checkpoint") and one.hours >= older_than_hours
+        one for one in uses if one.role in ("idle", "checkpoint") and one.hours >= older_than_hours
     ]
-    if found:
-        out.table([("role", "age", "cost", "endpoint"), *map(_row, found)], styles=("bold",))
-        out.line(_forecast(found))
+    if uses:
+        out.table([("role", "age", "cost", "endpoint"), *map(_row, uses)], styles=("bold",))
+        out.line(_forecast(uses))
     else:
         out.line(f"no tuning job of tunepipe has left an endpoint in {region}")
     if clean_up and doomed:
         _require_over(runs)
         _clean_up(doomed, yes, out)
     deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
-    out.result({"endpoints": [one.as_json() for one in found], "deleted": deleted})
+    out.result({"endpoints": [one.as_json() for one in uses], "deleted": deleted})
     return 0
 
 
@@ -116,12 +116,12 @@ def _uses(
     now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
     former = {model for moves in histories for model in _before(moves)}
-    found = (
+    deployed = (
         deployments.of_template(project, region),
         of_tuning_jobs(project, region),
         serving.deployments(project, region, machines),
     )
-    for one in chain.from_iterable(found):
+    for one in chain.from_iterable(deployed):
         serves = {one.endpoint, one.model}
         role = "former" if serves & former else "idle"
         if one.kind == deployments.CHECKPOINT:
@@ -154,14 +154,14 @@ def _cost_usd(hours: float, price_usd: float | None) -> float | None:
     return None if price_usd is None else round(hours * price_usd, 2)
 
 
-def _forecast(found: Sequence[Use]) -> str:
+def _forecast(uses: Sequence[Use]) -> str:
     """Say how many endpoints there are, and after a month how many a year adds at this pace."""
-    idle = sum(use.role in ("idle", "checkpoint") for use in found)
-    counted = f"{plural(len(found), 'endpoint')}, {idle} idle; all count against the quota"
-    days = max(use.hours for use in found) / 24
+    idle = sum(use.role in ("idle", "checkpoint") for use in uses)
+    counted = f"{plural(len(uses), 'endpoint')}, {idle} idle; all count against the quota"
+    days = max(use.hours for use in uses) / 24
     if days < _MONTH_DAYS:
         return counted
-    return f"{counted}; at this pace {round(len(found) * 365 / days):,} more in a year"
+    return f"{counted}; at this pace {round(len(uses) * 365 / days):,} more in a year"
 
 
 def _before(moves: list[Move]) -> set[str]:
@@ -293,18 +293,18 @@ def undeploy(
     _, project, *_ = endpoint.split("/")
     prices = prices_of_machines(options.catalog(context, tables), region)
     deployed = {_plain(one.endpoint): one for one in serving.deployments(project, region, prices)}
-    found = deployed.get(_plain(endpoint))
-    if found is None:
+    chosen = deployed.get(_plain(endpoint))
+    if chosen is None:
         raise LimitError(
             "no endpoint of this name was made by tunepipe deploy",
             where=endpoint,
             fix="tunepipe endpoints lists those that were",
         )
     out = Output(json)
-    agree(f"Take {found.endpoint} away, which serves {found.model}?", yes, out)
-    take_away(found)
-    out.line(f"deleted {found.endpoint}")
-    out.result({"deleted": found.endpoint, "model": found.model})
+    agree(f"Take {chosen.endpoint} away, which serves {chosen.model}?", yes, out)
+    take_away(chosen)
+    out.line(f"deleted {chosen.endpoint}")
+    out.result({"deleted": chosen.endpoint, "model": chosen.model})
     return 0
 
 

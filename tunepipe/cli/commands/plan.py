@@ -67,18 +67,18 @@ def measured(
     arguments: dict[str, Any] = {"format": format, "max_problems": 1, "catalog": catalog}
     refusal: TunepipeError | None = None
     try:
-        found = validated_files(datasets, model=model, **arguments)
+        report = validated_files(datasets, model=model, **arguments)
     except UsageError as error:
         if STDIN in datasets:
             raise
         # Without the model, what still fails is not about its formats: it is raised from here.
-        found, refusal = validated_files(datasets, **arguments), error
-    if not found.rows and found.problems:
+        report, refusal = validated_files(datasets, **arguments), error
+    if not report.rows and report.problems:
         # Not a dataset at all, such as a workbook: the one problem says more than "0 rows".
-        problem = found.problems[0]
+        problem = report.problems[0]
         refusal = DataError(problem.message, where=problem.path, fix=problem.fix)
-    if found.errors:
-        errors = f"{found.errors:,} error{'s' if found.errors > 1 else ''}"
+    if report.errors:
+        errors = f"{report.errors:,} error{'s' if report.errors > 1 else ''}"
         given = [] if format == "auto" else ["--format", format]
         given += ["--model", model] if model else []
         refusal = refusal or DataError(
@@ -86,19 +86,19 @@ def measured(
             where=", ".join(datasets),
             fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
         )
-    tokens, longest = _tokens(found), found.longest_output_tokens
-    return Measured(found.rows, tokens, longest, refusal, found.model)
+    tokens, longest = _tokens(report), report.longest_output_tokens
+    return Measured(report.rows, tokens, longest, refusal, report.model)
 
 
-def _tokens(found: Report) -> int:
+def _tokens(report: Report) -> int:
     """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
-    tokens = found.tokens
-    if found.valid_rows == found.rows or (found.valid_rows and not tokens):
+    tokens = report.tokens
+    if report.valid_rows == report.rows or (report.valid_rows and not tokens):
         return tokens
     from tunepipe.planning.costs import tokens_from_characters
 
-    by_size = tokens_from_characters(sum(file.bytes for file in found.files))
-    return max(by_size, -(-tokens * found.rows // max(found.valid_rows, 1)))
+    by_size = tokens_from_characters(sum(file.bytes for file in report.files))
+    return max(by_size, -(-tokens * report.rows // max(report.valid_rows, 1)))
 
 
 def plan(
@@ -129,7 +129,7 @@ def plan(
 
     Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
     """
-    found = make_plan(
+    result = make_plan(
         dataset or (),
         rows,
         region=region,
@@ -148,8 +148,8 @@ def plan(
         options={"accelerator": accelerator} if accelerator else {},
     )
     out = Output(json)
-    out.result(found.as_json())
-    show_plan(found, out)
+    out.result(result.as_json())
+    show_plan(result, out)
     return 0
 
 
@@ -207,7 +207,7 @@ def make_plan(
     what = catalog.find_model(model, backend)
     place: dict[str, Any] = {"project": project, "region": region}
     over = calibrated(over, tokenizer, datasets, model=what, format=format, **place)
-    found = planning.plan(
+    plan = planning.plan(
         size.rows,
         tokens_estimated=size.tokens,
         region=region,
@@ -217,40 +217,40 @@ def make_plan(
         catalog=load_catalog(over),
         **amounts,
     )
-    return replace(found, warnings=(*found.warnings, *size.warnings))
+    return replace(plan, warnings=(*plan.warnings, *size.warnings))
 
 
-def show_plan(found: Plan, out: Output) -> None:
+def show_plan(plan: Plan, out: Output) -> None:
     """Print a plan for people: what, where, how long, how much, and the arithmetic."""
-    out.table(plan_rows(found), styles=("bold",))
-    for line in found.explanation:
+    out.table(plan_rows(plan), styles=("bold",))
+    for line in plan.explanation:
         out.line(f"  {line}", "dim")
-    out.warnings(found.warnings)
+    out.warnings(plan.warnings)
 
 
-def _shown(found: Plan) -> str:
-    if found.smallest_difference is None:
+def _shown(plan: Plan) -> str:
+    if plan.smallest_difference is None:
         return ""
-    return f"{100 * found.smallest_difference:.1f} points, by {found.eval_rows:,} held-out rows"
+    return f"{100 * plan.smallest_difference:.1f} points, by {plan.eval_rows:,} held-out rows"
 
 
-def plan_rows(found: Plan) -> list[tuple[str, str]]:
+def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     """Return the figures of a plan as labels and texts; what does not apply is left out."""
-    hours = "not known" if found.estimated_hours is None else f"{found.estimated_hours:g}"
+    hours = "not known" if plan.estimated_hours is None else f"{plan.estimated_hours:g}"
     cost = "not known"
-    if found.estimated_cost_usd is not None:
-        cost = f"{found.estimated_cost_usd:.2f} USD"
-    hardware = f"{found.accelerators} x {found.accelerator_type}" if found.accelerators else ""
-    epochs = "epoch" if found.epochs == 1 else "epochs"
+    if plan.estimated_cost_usd is not None:
+        cost = f"{plan.estimated_cost_usd:.2f} USD"
+    hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
+    epochs = "epoch" if plan.epochs == 1 else "epochs"
     rows = [
-        ("model", f"{found.model} ({found.backend})"),
-        ("region", found.region),
+        ("model", f"{plan.model} ({plan.backend})"),
+        ("region", plan.region),
         ("hardware", hardware),
-        ("quota", found.quota),
-        ("rows", f"{found.rows:,}"),
-        ("steps", f"{found.train_steps:,} ({found.epochs:g} {epochs})"),
+        ("quota", plan.quota),
+        ("rows", f"{plan.rows:,}"),
+        ("steps", f"{plan.train_steps:,} ({plan.epochs:g} {epochs})"),
         ("hours", hours),
         ("cost", cost),
-        ("smallest difference shown", _shown(found)),
+        ("smallest difference shown", _shown(plan)),
     ]
     return [row for row in rows if row[1]]

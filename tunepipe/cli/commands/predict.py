@@ -104,9 +104,9 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
         return model, LOCAL
     if "/models/" in model or "/endpoints/" in model:
         return model, ""
-    found = places.find(model)
-    if found.place == HERE:
-        folder = Path(found.name) / "model"
+    run = places.find(model)
+    if run.place == HERE:
+        folder = Path(run.name) / "model"
         if not folder.is_dir():
             raise UsageError(
                 "the run has made no model", where=model, fix=f"tunepipe status {model}"
@@ -114,7 +114,7 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
         return str(folder), LOCAL
     from tunepipe.runs.vertex import made_by
 
-    return made_by(found.name)
+    return made_by(run.name)
 
 
 def _cloud_backend(backend: str, model: str) -> str:

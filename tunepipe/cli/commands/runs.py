@@ -27,13 +27,13 @@ def list_runs(
     --kfp-host those on a KFP host. Where a command takes a run, `latest` means the first of this
     list, and an id may be shortened to any prefix that no other run has.
     """
-    found, out = where.places().runs(limit), Output(json)
-    out.result({"runs": [run.as_json() for run in found]})
-    if not found:
+    listed, out = where.places().runs(limit), Output(json)
+    out.result({"runs": [run.as_json() for run in listed]})
+    if not listed:
         out.line(f"no run in {where.runs}; see tunepipe run --help")
         return 0
     head = ("id", "where", "state", "started (UTC)", "backend", "verdict")
-    out.table([head, *map(_row, found)], styles=("bold",))
+    out.table([head, *map(_row, listed)], styles=("bold",))
     return 0
 
 
@@ -52,24 +52,24 @@ def logs(
     from tunepipe.runs import listing
 
     looked = where.places()
-    found, out = looked.find(run), Output(json)
-    if found.place == listing.KFP and looked.host:
+    chosen, out = looked.find(run), Output(json)
+    if chosen.place == listing.KFP and looked.host:
         from tunepipe.runs.kfp.runs import logs as read_logs
 
-        texts = dict(read_logs(looked.host, found.name, step))
-    elif found.place == listing.HERE:
-        text = (Path(found.name) / "log.txt").read_text(encoding="utf-8", errors="replace")
+        texts = dict(read_logs(looked.host, chosen.name, step))
+    elif chosen.place == listing.HERE:
+        text = (Path(chosen.name) / "log.txt").read_text(encoding="utf-8", errors="replace")
         texts = {"log.txt": "\n".join(line for line in text.splitlines() if step in line)}
     else:
-        project_of = found.name.split("/")[1]
+        project_of = chosen.name.split("/")[1]
         command = (
             "gcloud logging read 'resource.type=\"ml_job\" "
-            f"labels.\"ml.googleapis.com/pipeline_job_id\"=\"{found.id}\"' --project {project_of}"
+            f"labels.\"ml.googleapis.com/pipeline_job_id\"=\"{chosen.id}\"' --project {project_of}"
         )  # fmt: skip
-        out.result({"run": found.name, "command": command})
+        out.result({"run": chosen.name, "command": command})
         out.line(f"Cloud Logging keeps them: {command}")
         return 0
-    out.result({"run": found.name, "logs": texts})
+    out.result({"run": chosen.name, "logs": texts})
     for name, text in texts.items() if not json else ():
         print(f"== {name}")
         shown = "\n".join(map(printable, text.splitlines())) if sys.stdout.isatty() else text

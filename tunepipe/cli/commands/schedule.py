@@ -85,18 +85,18 @@ def apply(
 def list_schedules(where: options.CloudPlace, json: options.Json = False) -> int:
     """List the schedules of a project in a region, or of a KFP host."""
     now, out = datetime.now(UTC), Output(json)
-    found: Sequence[Listed | OnHost]
+    listed: Sequence[Listed | OnHost]
     if host := where.host():
         from tunepipe.runs.kfp import schedules
 
-        found = schedules.listed(host, now)
+        listed = schedules.listed(host, now)
     else:
         from tunepipe.runs import vertex_schedules
 
-        found = vertex_schedules.listed(*where.require_vertex(), now)
-    out.result({"schedules": [one.as_json() for one in found]})
-    if found:
-        rows = [(one.name, one.state, one.next_run, one.cron, one.dataset) for one in found]
+        listed = vertex_schedules.listed(*where.require_vertex(), now)
+    out.result({"schedules": [one.as_json() for one in listed]})
+    if listed:
+        rows = [(one.name, one.state, one.next_run, one.cron, one.dataset) for one in listed]
         out.table([("name", "state", "next run", "times", "dataset"), *rows], styles=("bold",))
     else:
         out.line(f"no schedule in {where.kfp_host or where.region}")
@@ -142,9 +142,9 @@ def run_now(
     else:
         from tunepipe.runs import vertex_schedules
 
-        found = vertex_schedules.named(name, *where.require_vertex())
+        schedule = vertex_schedules.named(name, *where.require_vertex())
         agree(f"Start a run of {name} now?", yes, out)
-        run = vertex_schedules.run_now(found, now)
+        run = vertex_schedules.run_now(schedule, now)
         page = run_page(run)
     out.result({"run": run, "page": page})
     out.line(f"{out.styled('run', 'bold')}   {run}")
@@ -219,9 +219,9 @@ def _apply_on_host(
     wanted = schedules.Recurring(name, when, prepare(described, host.settings))
     if not dry_run:
         agree(f"Apply the recurring run {name} on {host.url}?", yes, out)
-    done, found = schedules.apply(host, wanted, dry_run=dry_run)
-    out.result({"schedule": found, "name": name, "action": done, "next_runs": _next_runs(when)})
-    out.line(f"{done}: {found or 'nothing was sent'}")
+    done, resource = schedules.apply(host, wanted, dry_run=dry_run)
+    out.result({"schedule": resource, "name": name, "action": done, "next_runs": _next_runs(when)})
+    out.line(f"{done}: {resource or 'nothing was sent'}")
     out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
     return 0
 
@@ -241,8 +241,8 @@ def _show_changes(action: str, changes: Sequence[Change], out: Output) -> None:
 def _next_runs(when: Cron) -> list[str]:
     from tunepipe.runs import cron as times
 
-    found = times.next_runs(when, datetime.now(UTC), _NEXT_RUNS)
-    return [time.isoformat(timespec="minutes") for time in found]
+    times_ahead = times.next_runs(when, datetime.now(UTC), _NEXT_RUNS)
+    return [time.isoformat(timespec="minutes") for time in times_ahead]
 
 
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:
@@ -278,9 +278,9 @@ def _change(action: str, name: str, where: options.CloudPlace, state: str, out: 
     else:
         from tunepipe.runs import vertex_schedules
 
-        found = vertex_schedules.named(name, *where.require_vertex())
-        getattr(vertex_schedules, action)(found)
-        resource = str(found.name)
+        schedule = vertex_schedules.named(name, *where.require_vertex())
+        getattr(vertex_schedules, action)(schedule)
+        resource = str(schedule.name)
     out.result({"schedule": resource, "state": state})
     out.line(f"{resource}: {state}")
     return 0

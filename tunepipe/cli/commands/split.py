@@ -34,7 +34,7 @@ def split(
     A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
     and rows that are added later move no other. The limits of the model's service are kept.
     """
-    found = split_files(
+    report = split_files(
         dataset,
         train,
         eval,
@@ -46,25 +46,25 @@ def split(
         catalog=options.catalog(context),
     )
     out = Output(json)
-    out.result(found.as_json())
-    _show_split(found, train, eval, out)
+    out.result(report.as_json())
+    _show_split(report, train, eval, out)
     return 0
 
 
-def _show_split(found: SplitReport, train: str, eval: str, out: Output) -> None:
-    share = found.eval_rows / (found.train_rows + found.eval_rows)
+def _show_split(report: SplitReport, train: str, eval: str, out: Output) -> None:
+    share = report.eval_rows / (report.train_rows + report.eval_rows)
     out.table(
         [
-            ("training", plural(found.train_rows, "row"), train),
-            ("evaluation", f"{plural(found.eval_rows, 'row')} ({share:.1%})", eval),
+            ("training", plural(report.train_rows, "row"), train),
+            ("evaluation", f"{plural(report.eval_rows, 'row')} ({share:.1%})", eval),
         ],
         styles=("bold",),
     )
-    if decided := found.limits.get("decided_by"):
+    if decided := report.limits.get("decided_by"):
         out.line(f"  decided by: {name_options(decided, ('eval_min', 'eval_max'))}", "dim")
-    if found.duplicate_rows_kept_together:
-        out.line(f"  {found.duplicate_rows_kept_together:,} repeated inputs kept together", "dim")
-    for label, sides in found.labels.items():
+    if report.duplicate_rows_kept_together:
+        out.line(f"  {report.duplicate_rows_kept_together:,} repeated inputs kept together", "dim")
+    for label, sides in report.labels.items():
         counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
         out.line(f"  {label}: {counts}", "dim")
     out.line("no input is in both files", "green")

@@ -52,15 +52,15 @@ def status(
         from tunepipe.runs.status import follow
 
         host = looked.host
-        found = kfp_runs.status(host, chosen.name)
-        if wait and not found.over:
-            found = follow(lambda: kfp_runs.status(host, chosen.name), view())
-        return show_status(found, out)
+        run_status = kfp_runs.status(host, chosen.name)
+        if wait and not run_status.over:
+            run_status = follow(lambda: kfp_runs.status(host, chosen.name), view())
+        return show_status(run_status, out)
     require("vertex")
     from tunepipe.runs import vertex
 
-    found = vertex.status(chosen.name)
-    return show_status(vertex.follow(found.name, view()) if wait else found, out)
+    run_status = vertex.status(chosen.name)
+    return show_status(vertex.follow(run_status.name, view()) if wait else run_status, out)
 
 
 @options.expand_options
@@ -119,21 +119,21 @@ def show_local_run(done: LocalRun, out: Output) -> None:
         out.line(f"next: see {Path(done.folder) / 'log.txt'}, then run the same command again")
 
 
-def show_status(found: RunStatus, out: Output) -> int:
+def show_status(status: RunStatus, out: Output) -> int:
     """Print the status of a run in the cloud, and return the exit code that it means."""
     from tunepipe.runs.vertex import reason_of
 
-    reason = reason_of(found)
-    out.result({**found.as_json(), "reason": reason})
-    out.line(f"{found.name}: {found.state}", "bold")
-    if found.tasks:
-        out.table([(task.name, task.state) for task in found.tasks])
-    results = {name: browsable(uri) for name, uri in found.results.items()}
-    _show_verdict(found.verdict, reason, results | {"page": found.page}, out)
-    if found.error:
-        out.line(f"{out.styled('error', 'red bold')}: {found.error}")
-    out.line(f"next: {_next_step(found)}")
-    return CloudError.exit_code if found.state == "failed" else int(found.verdict == WORSE)
+    reason = reason_of(status)
+    out.result({**status.as_json(), "reason": reason})
+    out.line(f"{status.name}: {status.state}", "bold")
+    if status.tasks:
+        out.table([(task.name, task.state) for task in status.tasks])
+    results = {name: browsable(uri) for name, uri in status.results.items()}
+    _show_verdict(status.verdict, reason, results | {"page": status.page}, out)
+    if status.error:
+        out.line(f"{out.styled('error', 'red bold')}: {status.error}")
+    out.line(f"next: {_next_step(status)}")
+    return CloudError.exit_code if status.state == "failed" else int(status.verdict == WORSE)
 
 
 def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Output) -> None:
@@ -145,14 +145,14 @@ def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Ou
         out.table(sorted(results.items()), styles=("bold",))
 
 
-def _next_step(found: RunStatus) -> str:
+def _next_step(status: RunStatus) -> str:
     """Say what a person does after a look at a run."""
-    if not found.over:
-        return f"tunepipe status {found.name} --wait"
-    if found.state == "failed":
+    if not status.over:
+        return f"tunepipe status {status.name} --wait"
+    if status.state == "failed":
         return "do what the error says, then run the same command again: nothing is paid twice"
-    if found.model.startswith("gs://"):
-        return f"serve the weights {found.model} on an endpoint to ask the model"
-    if found.model:
-        return f"tunepipe predict --model {found.model} TEXT"
-    return "run again when the data have changed" if found.unchanged else "read the report"
+    if status.model.startswith("gs://"):
+        return f"tunepipe deploy {status.model} serves the model's weights on an endpoint"
+    if status.model:
+        return f"tunepipe predict --model {status.model} TEXT"
+    return "run again when the data have changed" if status.unchanged else "read the report"

@@ -162,7 +162,7 @@ def validate(
     if (fix or check_files) and STDIN in dataset:
         where = "--fix" if fix else "--check-files"
         raise UsageError("standard input cannot be read twice", where=where, fix="name a file")
-    found = validated_files(
+    result = validated_files(
         dataset,
         against or (),
         format=format,
@@ -175,8 +175,8 @@ def validate(
         size_of=storage.size_of if check_files else None,
     )
     for path in report or ():
-        write_validation_report(found, path)
-    content, not_fixed = (found if show_all else found.limited(max_problems)).as_json(), ""
+        write_validation_report(result, path)
+    content, not_fixed = (result if show_all else result.limited(max_problems)).as_json(), ""
     if fix:
         try:
             fixing = _write_fixed(
@@ -196,7 +196,7 @@ def validate(
     show_problems(content, out, show_all)
     if not_fixed:
         out.warnings([f"nothing was fixed: {not_fixed}"])
-    return int(found.errors > 0)
+    return int(result.errors > 0)
 
 
 def _check_outputs(
