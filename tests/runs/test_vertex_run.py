@@ -363,6 +363,14 @@ def test_the_whole_command_from_a_local_file_to_an_answer(
     asked = ["predict", "--model", run_id, *place, "apple order 3 of 111", "--json"]
     assert main.run(asked) == 0
     assert json.loads(capfd.readouterr().out)["answers"][0]["text"] == "apple:3"
+    elsewhere = ["--runs", str(cloud.folder / "no-runs")]
+    for reference in (run_id[:16], "latest"):
+        asked = ["predict", "--model", reference, *place, *elsewhere, "apple order 3 of 111"]
+        assert main.run(asked) == 0
+        assert capfd.readouterr().out == "apple:3\n"
+    by_hand = ["promote", "latest", *place, *elsewhere, "--reason", "it is liked", "--yes"]
+    assert main.run([*by_hand, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["run"] == run_id
     rows, told = f"gs://{BUCKET}/asked.jsonl", f"gs://{BUCKET}/told.jsonl"
     lines = Path(dataset).read_text().splitlines(keepends=True)
     (cloud.buckets / BUCKET / "asked.jsonl").write_text("".join(lines[:3]))
