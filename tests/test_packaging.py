@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import linked
-from tunepipe import __version__
+from tunepipe import __version__, extras
 from tunepipe.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +94,23 @@ def test_the_addresses_are_those_of_the_clone_without_credentials(tmp_path, orig
     assert (setup["pages"](url) == {}) == (not url)
 
 
+@pytest.mark.parametrize(
+    ("receipt", "installer"),
+    [
+        ("pipx_metadata.json", "pipx install --force"),
+        ("uv-receipt.toml", "uv tool install --force"),
+        ("other", f"{sys.executable} -m pip install"),
+    ],
+)
+def test_an_extra_is_added_where_the_command_is_installed(
+    tmp_path, monkeypatch, receipt, installer
+):
+    (tmp_path / receipt).touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert extras._installer() == installer
+
+
 @pytest.fixture(scope="module")
 def light(tmp_path_factory):
     """An environment with what the package requires, and no extra."""
@@ -118,7 +135,7 @@ def test_the_package_without_extras_is_light():
         (("plan", "rows.jsonl", "--region", "us-central1"), ""),
         (("convert", "rows.jsonl", "messages.jsonl", "--to", "messages"), ""),
         (("validate", "gs://bucket/rows.jsonl"), "vertex"),
-        (("run", "--backend", "local", "--dataset", "none.jsonl"), "kfp"),
+        (("run", "--backend", "local", "--dataset", "none.jsonl"), "local"),
         (("run", "--backend", "gemini", "--dataset", "none.jsonl"), "vertex"),
         (("compile",), "kfp"),
         (("score", "none.jsonl"), "score"),

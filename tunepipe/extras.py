@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from tunepipe.errors import UsageError
 
@@ -68,8 +71,23 @@ def install_command(extra: str) -> str:
     origin = json.loads(record or "{}")
     url = str(origin.get("url", ""))
     if "vcs_info" in origin:
-        return f"pip install 'tunepipe[{extra}] @ {origin['vcs_info'].get('vcs', 'git')}+{url}'"
-    if url.startswith("file://") and "dir_info" in origin:
+        wanted = f"'tunepipe[{extra}] @ {origin['vcs_info'].get('vcs', 'git')}+{url}'"
+    elif url.startswith("file://") and "dir_info" in origin:
         editable = "-e " if origin["dir_info"].get("editable") else ""
-        return f"pip install {editable}'{url.removeprefix('file://')}[{extra}]'"
-    return f"install tunepipe again with the extra [{extra}], from where you have it"
+        wanted = f"{editable}'{url.removeprefix('file://')}[{extra}]'"
+    else:
+        return f"install tunepipe again with the extra [{extra}], from where you have it"
+    return f"{_installer()} {wanted}"
+
+
+def _installer() -> str:
+    """Return what installs into the environment that this command runs in."""
+    environment = Path(sys.prefix)
+    if (environment / "pipx_metadata.json").is_file():
+        return "pipx install --force"
+    if (environment / "uv-receipt.toml").is_file():
+        return "uv tool install --force"
+    pip = shutil.which("pip")
+    if pip and Path(pip).parent == Path(sys.executable).parent:
+        return "pip install"
+    return f"{sys.executable} -m pip install"

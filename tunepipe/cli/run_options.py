@@ -158,7 +158,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             name = catalog.default_model(format, self.backend)
         model = catalog.find_model(name, self.backend)
         is_local = model.backend == LOCAL
-        require(*(("kfp", "local", "score") if is_local else ("vertex",)))
+        require(*(("local", "kfp", "score") if is_local else ("vertex",)))
         from tunepipe.runs.vertex_request import VertexRun
 
         if self.email and is_local:
