@@ -78,8 +78,11 @@ def hours() -> str:
 
 
 def accelerator_prices() -> str:
-    """Tabulate what an accelerator costs an hour."""
-    rows = load_catalog().prices.accelerators
+    """Tabulate what an accelerator costs an hour: in PaLM's template, and in a custom job."""
+    catalog = load_catalog()
+    rows = {f"{name}, large-model": row for name, row in catalog.prices.accelerators.items()}
+    machines = catalog.accelerators.accelerators
+    rows |= {f"{name} with its machine, custom": row for name, row in machines.items()}
     return _table(
         ("accelerator", "USD an hour", "read", "source"),
         (

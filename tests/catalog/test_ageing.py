@@ -17,7 +17,9 @@ QWEN = "qwen/qwen3@qwen3-4b"
 
 def test_every_dated_row_is_a_fact_and_grows_old():
     facts = list(dated_facts(CATALOG))
-    assert {fact.place.partition(".")[0] for fact in facts} == {"models", "prices", "services"}
+    assert {fact.place.partition(".")[0] for fact in facts} == {
+        *("models", "prices", "services", "accelerators")
+    }
     assert all(fact.read for fact in facts)
     old = stale_facts(CATALOG, CATALOG.as_of + timedelta(days=9999))
     assert set(old) == set(facts)
@@ -41,6 +43,12 @@ def test_a_model_is_warned_of_by_the_facts_that_it_relies_on():
     assert any("price of qwen" in line for line in warnings(QWEN, "2026-08-21"))
     assert warnings(QWEN, "2026-05-01") == ()
     assert len(warnings("gemini-3.5-flash", "2027-03-01")) == 3
+    custom, day = CATALOG.find_model("Qwen/Qwen3-4B", "custom"), date(2026, 11, 26)
+    assert any(
+        "price of NVIDIA_H100_80GB" in line
+        for line in age_warnings(CATALOG, custom, day, "NVIDIA_H100_80GB")
+    )
+    assert age_warnings(CATALOG, custom, day, "NVIDIA_L4") == ()
     assert age_warnings(CATALOG, CATALOG.find_model("tiny"), date(2099, 1, 1)) == ()
 
 

@@ -14,6 +14,9 @@ CHILD = "projects/1/locations/us-central1/pipelineJobs/tune-1"
 RESOURCES = json.dumps({"resources": [{"resourceUri": f"https://x/v1/{CHILD}"}]})
 PLAN = ("compute-train-steps", "SUCCEEDED", {"output:cost_usd": 36.14})
 LAUNCHED = ("tune-large-model", "SUCCEEDED", {"output:gcp_resources": RESOURCES})
+CUSTOM = "projects/1/locations/us-central1/customJobs/7"
+IN_JOB = json.dumps({"resources": [{"resourceUri": f"https://x/v1/{CUSTOM}"}]})
+CUSTOM_TUNED = ("tune-custom", "SUCCEEDED", {"output:gcp_resources": IN_JOB})
 INLINED = ("tune-large-model", "SUCCEEDED", {})
 TUNER = "large-language-model-tuner"
 
@@ -36,13 +39,25 @@ def ran(*tasks):
     [
         ([PLAN, LAUNCHED], set(), CHILD, 36.14),
         ([PLAN, LAUNCHED], {CHILD}, CHILD, 0.0),
+        ([PLAN, CUSTOM_TUNED], set(), CUSTOM, 36.14),
+        ([PLAN, CUSTOM_TUNED], {CUSTOM}, CUSTOM, 0.0),
         ([PLAN], set(), "", 0.0),
         ([PLAN, INLINED, (TUNER, "SUCCEEDED", {})], set(), NAME, 36.14),
         ([PLAN, INLINED, (TUNER, "FAILED", {})], set(), NAME, 36.14),
         ([PLAN, INLINED, (TUNER, "SKIPPED", {})], set(), "", 0.0),
         ([(*PLAN[:2], {"output:cost_usd": 0.0}), LAUNCHED], set(), CHILD, None),
     ],
-    ids=["launched", "paid before", "no tuning", "inlined", "failed", "cached", "no price"],
+    ids=[
+        "launched",
+        "paid before",
+        "custom",
+        "custom, paid before",
+        "no tuning",
+        "inlined",
+        "failed",
+        "cached",
+        "no price",
+    ],
 )
 def test_a_run_costs_what_its_tuning_job_does(tasks, paid_before, tuning_job, known):
     found = _cost(ran(*tasks), paid_before)

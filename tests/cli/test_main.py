@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -370,3 +371,20 @@ def test_an_interrupt_ends_with_130():
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == main.INTERRUPTED
     assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_plan_of_a_number_of_rows_reads_no_data_and_is_quick():
+    arguments = ("plan", "--rows", "240", "--region", "us-central1")
+    code, names = loaded(*arguments)
+    assert code == 0
+    assert not [name for name in names if name.startswith(("tunepipe.data", "tunepipe.validation"))]
+    assert not names & {"tunepipe.cli.inputs", "tunepipe.cli.token_counts", "requests", "rich"}
+    command = [sys.executable, "-m", "tunepipe", *arguments]
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # 0.11 seconds of CPU on the machine where it was written.
+    assert min(seconds) < 0.35

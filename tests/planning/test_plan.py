@@ -368,6 +368,40 @@ def test_a_job_of_the_global_location_says_where_it_may_run():
     assert steps.plan(240, region="us-central1", **known).region == "global"
 
 
+def test_a_selection_of_checkpoints_is_priced():
+    known = {"region": "us-central1", "model": "gemini-3.5-flash", "epochs": 3, "tokens": 1_000_000}
+    plain = steps.plan(1000, **known)
+    chosen = steps.plan(1000, **known, options={"select_checkpoint": True})
+    # 3 checkpoints x 100 rows of 1,000 tokens, read and written at 1.5 x (1.5 + 9) USD a million.
+    assert chosen.estimated_cost_usd == plain.estimated_cost_usd + 4.72 == 34.72
+    assert any("3 checkpoints x 100 rows" in line for line in chosen.explanation)
+    with pytest.raises(LimitError, match="above the ceiling"):
+        steps.plan(1000, **known, options={"select_checkpoint": True}, max_cost_usd=31)
+
+
+def test_a_selection_without_a_price_of_answers_has_no_estimate():
+    known = {"region": "us-central1", "model": "gemini-3.1-flash-lite", "tokens": 10_000}
+    found = steps.plan(1000, **known, options={"select_checkpoint": True})
+    assert found.estimated_cost_usd is None
+    assert any("no price of answers" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "warned"),
+    [
+        ("google/gemma3@gemma-3-27b-it", 16, True),
+        ("google/gemma3@gemma-3-27b-it", 32, False),
+        ("qwen/qwen3@qwen3-32b", 16, False),
+        ("qwen/qwen3@qwen3-32b", 4, True),
+        ("gemini-3.5-flash", 4, False),
+    ],
+)
+def test_another_adapter_size_than_the_recommended_is_warned_of(model, size, warned):
+    options = {"adapter_size": size, "tuning_mode": "peft"}
+    found = steps.plan(240, region="us-central1", model=model, tokens=10**8, options=options)
+    assert any("adapter of size" in warning for warning in found.warnings) is warned
+
+
 def test_only_models_that_can_be_tuned_are_suggested():
     with pytest.raises(UsageError) as caught:
         load_catalog().find_model("gemini-4-flash")

@@ -11,6 +11,7 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.cli import main
+from tunepipe.gcp import clients
 from tunepipe.registry import endpoints
 from tunepipe.registry.tuning_endpoints import of_tuning_jobs
 from tunepipe.steps.promotion import promote_step
@@ -64,6 +65,35 @@ def test_what_serves_nobody_goes_and_the_champion_stays(cloud, tmp_path, capfd):
     question = Prompt("1", ({"role": "user", "content": "question 7"},))
     (answer,) = gemini_prediction.predict(champion.endpoint, [question])
     assert answer.text == "answer 7"
+
+
+def test_a_job_in_another_location_is_found_there(cloud, tmp_path, capfd):
+    there = tuned(cloud, tmp_path, "there", location="us-central1")
+    here = tuned(cloud, tmp_path, "here")
+    code, found = listed(capfd)
+    assert [one["endpoint"] for one in found["endpoints"]] == [here.endpoint]
+    code, found = listed(capfd, "--option", "location=us-central1")
+    assert {one["endpoint"] for one in found["endpoints"]} == {here.endpoint, there.endpoint}
+    assert (code, found["locations"]) == (0, [REGION, "us-central1"])
+    assert (found["idle"], found["added_in_a_year"]) == (2, None)  # too early to say
+    assert listed(capfd, "--option", "location=us-central1", "--clean-up", "--yes")[0] == 0
+    assert list(of_tuning_jobs(PROJECT, "us-central1")) == []
+    assert listed(capfd, "--option", "place=us-central1")[0] == 2
+
+
+def test_a_run_says_where_its_job_was(cloud, tmp_path, capfd):
+    there = tuned(cloud, tmp_path, "there", location="us-central1")
+    values = {"options": {"location": "us-central1"}}
+    job = {
+        "labels": {"tunepipe_backend": "gemini"},
+        "pipeline_spec": {"deploymentSpec": {}, "root": {"dag": {"tasks": {}}}},
+        "runtime_config": {"gcs_output_directory": f"gs://{BUCKET}", "parameter_values": values},
+    }
+    clients.pipelines(REGION).create_pipeline_job(
+        parent=clients.parent(PROJECT, REGION), pipeline_job=job, pipeline_job_id="old"
+    )
+    found = listed(capfd)[1]
+    assert [one["endpoint"] for one in found["endpoints"]] == [there.endpoint]
 
 
 def test_a_promotion_keeps_a_geminis_endpoint(cloud, tmp_path):

@@ -41,6 +41,7 @@ def dated_facts(catalog: Catalog) -> Iterator[Fact]:
         "models.families": catalog.model_table.families,
         "prices": catalog.prices,
         "services": catalog.service_table,
+        "accelerators": catalog.accelerators,
     }
     for name, table in tables.items():
         yield from _facts(table, name)
@@ -53,7 +54,7 @@ def stale_facts(catalog: Catalog, today: date, days: int = STALE_DAYS) -> list[F
 
 
 def age_warnings(
-    catalog: Catalog, model: Model, today: date, days: int = STALE_DAYS
+    catalog: Catalog, model: Model, today: date, accelerator: str = "", days: int = STALE_DAYS
 ) -> tuple[str, ...]:
     """Warn of old facts that a tuning of a model relies on.
 
@@ -61,6 +62,7 @@ def age_warnings(
         catalog: The tables.
         model: The model to tune; a local one relies on none.
         today: The day to compare with.
+        accelerator: What it trains on, if that is paid by the hour.
         days: Facts of up to this age are taken without a warning.
 
     Returns:
@@ -68,17 +70,16 @@ def age_warnings(
     """
     if model.backend == "local":
         return ()
-    price = catalog.prices.training_tokens.get(model.name)
+    machines = catalog.accelerators.accelerators if model.backend == "custom" else {}
+    prices = {
+        model.name: catalog.prices.training_tokens.get(model.name),
+        accelerator: machines.get(accelerator) or catalog.prices.accelerators.get(accelerator),
+    }
     facts = [
         Fact(f"limits and dates of {model.name}", model.read, model.source),
         Fact("limits of rows", catalog.service_table.read, ""),
-        *([Fact(f"price of {model.name}", price.read, price.source)] if price else []),
+        *(Fact(f"price of {name}", row.read, row.source) for name, row in prices.items() if row),
     ]
-    if model.backend == "large-model":
-        facts += [
-            Fact(f"price of {kind}", row.read, row.source)
-            for kind, row in catalog.prices.accelerators.items()
-        ]
     return tuple(
         f"{fact.place}: read on {fact.read}, {fact.age_days(today):,} days ago; take newer tables "
         "with tunepipe tables --update"

@@ -199,8 +199,12 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.structs.replace(families[backend], name=name)
         if name.startswith("projects/"):
             # A tuned model that is to be tuned further: only Gemini's service does that.
-            note = "a tuned model: price and limits are its base's"
-            return msgspec.structs.replace(families["gemini3"], name=name, note=note)
+            return msgspec.structs.replace(
+                families["gemini3"],
+                name=name,
+                formats=("gemini", "preference"),
+                note="a tuned model: price and limits are its base's",
+            )
         raise self._unknown_model(name)
 
     def _unknown_model(self, name: str) -> UsageError:

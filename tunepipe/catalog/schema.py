@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -62,6 +62,9 @@ class Model(Row, frozen=True, kw_only=True):
         tuning_modes: "full" and "peft", if the service offers a choice.
         learning_rate: The recommended rate of each tuning mode, if the service wants one.
         adapter_sizes: The adapter ranks that the service takes.
+        adapter_size_recommended: The rank that the guide recommends for adapters; 0 for none.
+        preference_base: What preference tuning begins from: "tuned" (the checkpoint of a
+            supervised tuning of the model) or "any".
         cmek: Whether customer-managed encryption keys are supported; None is not known.
         concurrent_jobs: Tuning jobs at a time that a project may run by default; 0 is not known.
         quota: The name of the quota of these jobs.
@@ -95,6 +98,8 @@ class Model(Row, frozen=True, kw_only=True):
     tuning_modes: Names = ()
     learning_rate: dict[str, Number] = {}
     adapter_sizes: tuple[Count, ...] = ()
+    adapter_size_recommended: Whole = 0
+    preference_base: Literal["any", "tuned"] = "any"
     cmek: bool | None = None
     concurrent_jobs: Whole = 0
     quota: str = "Concurrent tuning jobs per project"
@@ -132,6 +137,8 @@ class Accelerator(Row, frozen=True, kw_only=True):
         spot_quota: That of spot machines.
         machines: The machine type for each number of accelerators.
         usd_per_hour: The price of the machine divided by its accelerators, by region.
+        read: The day or month on which the price was read.
+        source: Where it was read, or that no source was found.
     """
 
     memory_gib: Count
@@ -140,6 +147,8 @@ class Accelerator(Row, frozen=True, kw_only=True):
     spot_quota: str
     machines: dict[str, str]
     usd_per_hour: dict[str, Number] = {}
+    read: DayOrMonth
+    source: str
 
 
 class AcceleratorTable(Row, frozen=True, kw_only=True):
@@ -183,10 +192,14 @@ class TrainingPrice(Row, frozen=True, kw_only=True):
 
 
 class AnswerPrice(Row, frozen=True, kw_only=True):
-    """US dollars for a million tokens that a model reads, and that it writes, thoughts included."""
+    """US dollars for a million tokens that a model reads, and that it writes, thoughts included.
+
+    `tuned_factor` is what a tuned model of it charges, as a multiple.
+    """
 
     usd_per_million_read: Number
     usd_per_million_written: Number
+    tuned_factor: Number = 1.0
     read: DayOrMonth = ""
     source: str = ""
 

@@ -14,6 +14,11 @@ from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Hardware, Model
 
+# Rows that `select_checkpoint` sets apart; a job exports one checkpoint an epoch, about 10 at most.
+SELECTION_FRACTION = 0.1
+SELECTION_ROWS_MAX = 300
+CHECKPOINTS_MAX = 10
+
 
 @dataclass(frozen=True)
 class Work:
@@ -129,6 +134,38 @@ def tokens_from_characters(
     return -int(-(ascii_tokens + other_characters * ratios.per_other_character) // 1)
 
 
+def selection_rows(rows: int) -> int:
+    """Return how many training rows are set apart to select a checkpoint."""
+    return min(round(SELECTION_FRACTION * rows), SELECTION_ROWS_MAX)
+
+
+def with_selection(cost: Estimate, work: Work, rows: int) -> Estimate:
+    """Add what asking each checkpoint the rows of the selection costs, at most.
+
+    An answer is taken to be as long as its whole row, and the tuned model's price holds.
+
+    Args:
+        cost: The estimate of the tuning.
+        work: The tuning.
+        rows: Training rows, those of the selection included.
+    """
+    name, asked = work.model.name, selection_rows(rows)
+    price = work.catalog.prices.answers.get(name)
+    if price is None:
+        missing = f"no price of answers is known for {name}, whose checkpoints are to be asked"
+        return replace(cost, cost_usd=None, missing=cost.missing or missing)
+    checkpoints = min(round(work.epochs), CHECKPOINTS_MAX)
+    tokens = round(work.tokens * asked / rows)
+    per_million = (price.usd_per_million_read + price.usd_per_million_written) * price.tuned_factor
+    usd = round(checkpoints * tokens / 1e6 * per_million, 2)
+    line = (
+        f"selection: {checkpoints} checkpoints x {asked} rows, {tokens:,} tokens read and at most "
+        f"as many written each x {per_million:g} USD a million = {usd:.2f} USD"
+    )
+    total = None if cost.cost_usd is None else round(cost.cost_usd + usd, 2)
+    return replace(cost, cost_usd=total, lines=(*cost.lines, line))
+
+
 def parameters_billion(name: str) -> float:
     """Read a model's size from its name: 4 of Qwen3-4B, 0.6 of Qwen3-0.6B; 0 if it has none.
 
@@ -225,4 +262,5 @@ def _by_machine(work: Work) -> Estimate:
     cost = round(machines * price * hours, 2)
     upper = "" if options.get("provisioning", "standard") == "standard" else ", at the list price"
     total = f"{what} x {price:g} USD an hour x {hours:g} h = {cost:.2f} USD{upper}"
-    return Estimate(hours, cost, table.read, (line, f"{total} (price read {table.read})"))
+    read = machine.row.read
+    return Estimate(hours, cost, read, (line, f"{total} (price read {read})"))

@@ -31,6 +31,7 @@ from tunepipe.planning.costs import (
     calibrated,
     estimate,
     tokens_from_characters,
+    with_selection,
 )
 
 ROWS_MIN = 10
@@ -244,6 +245,8 @@ def plan(
     hardware, count, quota = _hardware(base, region, options, catalog)
     work = Work(base, region, total, counted, times, options, hours, catalog)
     cost = estimate(work)
+    if options.get("select_checkpoint"):
+        cost = with_selection(cost, work, rows)
     _check_ceiling(cost, max_cost_usd)
     today = today or catalog.as_of
     return Plan(
@@ -264,9 +267,10 @@ def plan(
         tables_version=tables_version(catalog),
         warnings=(
             *lifecycle_warnings(base, today),
-            *age_warnings(catalog, base, today),
+            *age_warnings(catalog, base, today, hardware),
             *_step_warnings(base, train_steps, epochs, total, times, is_counted=counted > 0),
             *_warnings(base, region, rows, learning_rate_multiplier, cost),
+            *_adapter_warnings(base, options),
         ),
         explanation=(
             batching,
@@ -445,6 +449,12 @@ def _step_warnings(
         )
     if 0 < model.recommended_steps_max < total:
         yield f"more than {model.recommended_steps_max} steps are advised against"
+
+
+def _adapter_warnings(model: Model, options: Mapping[str, Any]) -> Iterator[str]:
+    size, advised = int(options.get("adapter_size") or 0), model.adapter_size_recommended
+    if size and advised and size != advised:
+        yield f"an adapter of size {advised} is recommended for {model.name}, not {size}"
 
 
 def _warnings(

@@ -97,6 +97,8 @@ def _model_index(facts: Facts) -> list[dict[str, Any]]:
         values.append({"type": kind, "value": scale * found.value, "name": f"{label} rows"})
     if not values:
         return []
-    held_out = {"name": dataset.path or "held-out rows", "type": dataset.format or "jsonl"}
+    # The name alone: a card is published, and a path names folders of this machine.
+    name = dataset.path.rpartition("/")[2] or "held-out rows"
+    held_out = {"name": name, "type": dataset.format or "jsonl"}
     result = {"task": {"type": "text-generation"}, "dataset": held_out, "metrics": values}
     return [{"name": facts.title or "tuned model", "results": [result]}]

@@ -6,10 +6,12 @@ import os
 from typing import Any
 from urllib.parse import quote
 
+from tunepipe import __version__
 from tunepipe.validation.problems import CODES, Problem
 from tunepipe.validation.validate import Report
 
 RESULTS_MAX = 25_000
+_ACRONYMS = {word: word.upper() for word in ("bom", "json", "jsonl", "lfs", "pii", "utf")}
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -20,7 +22,11 @@ def sarif(report: Report) -> dict[str, Any]:
     """
     problems = report.limited(RESULTS_MAX).problems
     codes = sorted({problem.code for problem in problems})
-    driver = {"name": "tunepipe", "rules": [_rule(code) for code in codes]}
+    driver = {
+        "name": "tunepipe",
+        "semanticVersion": __version__,
+        "rules": [_rule(code) for code in codes],
+    }
     artifacts = [{"location": {"uri": _uri(file.path)}} for file in report.files]
     return {
         "$schema": _SCHEMA,
@@ -49,7 +55,7 @@ def _rule(code: str) -> dict[str, Any]:
     level, fix = CODES[code]
     return {
         "id": code,
-        "name": "".join(word.capitalize() for word in code.split("-")),
+        "name": "".join(_ACRONYMS.get(word, word.capitalize()) for word in code.split("-")),
         "shortDescription": {"text": code.replace("-", " ")},
         "help": {"text": fix},
         "defaultConfiguration": {"level": level},

@@ -308,7 +308,7 @@ def _check_backend(run: VertexRun) -> None:
     if run.backend == "large-model":
         palm.check_request(request)
     else:
-        managed.check_request(run.backend, request)
+        managed.check_request(run.backend, request, str(run.parameters.get("format", "")))
 
 
 def _check_own_options(options: Mapping[str, Any]) -> None:

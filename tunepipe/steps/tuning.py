@@ -25,11 +25,11 @@ from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, TunepipeError, UnreachableError
 from tunepipe.evaluation.ask import ask_all
 from tunepipe.files import write_json
+from tunepipe.planning.costs import selection_rows
 from tunepipe.steps.artifacts import Artifact, point_at
 from tunepipe.stores.storage import local_files, write_file
 
-_SELECTION_FRACTION = 0.1
-_SELECTION_ROWS_MIN, _SELECTION_ROWS_MAX = 8, 300
+_SELECTION_ROWS_MIN = 8
 
 
 def tune(
@@ -132,7 +132,7 @@ def _set_apart(request: TuningRequest) -> tuple[TuningRequest, list[Example]]:
     with local_files(request.train_uri) as paths, TemporaryDirectory() as folder:
         (path,) = paths
         examples = list(read_examples(path))
-        count = min(round(_SELECTION_FRACTION * len(examples)), _SELECTION_ROWS_MAX)
+        count = selection_rows(len(examples))
         if count < _SELECTION_ROWS_MIN:
             raise DataError(
                 f"{count} of {len(examples)} training rows would be set apart to select a "

@@ -85,6 +85,12 @@ def test_a_run_ends_in_a_verdict_though_it_was_killed_and_preempted(project, cap
     statistics = json.loads(trained[0].read_text())["statistics"]
     assert statistics["resumed_from_step"] >= 4
     assert project.places() <= {REGION, "global"}
+    # What it was planned to cost, and what its machine cost.
+    assert main.run(["costs", *PLACE, "--json"]) == 0
+    costs = json.loads(capfd.readouterr().out)["runs"]
+    paid = [cost for cost in costs if "/customJobs/" in cost["tuning_job"]]
+    assert {cost["estimated_cost_usd"] for cost in paid} - {0.0, None}
+    assert any(cost["actual_cost_usd"] for cost in paid)
     assert vertex.status  # the run is one of Vertex AI's, like any other
 
 

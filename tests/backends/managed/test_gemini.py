@@ -168,14 +168,27 @@ def preference(count: int) -> list[dict[str, object]]:
 
 
 def test_preference_rows_make_a_preference_tuning(cloud: StandIn, tmp_path: Path) -> None:
-    found = tuned(request(cloud, FLASH25, preference(100), beta=0.2), tmp_path)
-    (job,) = jobs(cloud)
+    first = tuned(request(cloud, FLASH25), tmp_path / "first").model
+    found = tuned(request(cloud, first, preference(100), beta=0.2), tmp_path)
+    job = jobs(cloud)[-1]
+    assert job["preTunedModel"]["tunedModelName"] == first
     assert "supervisedTuningSpec" not in job
     assert job["preferenceOptimizationSpec"]["hyperParameters"]["beta"] == 0.2
     assert found.statistics["method"] == "preference"
     assert found.statistics["billable_tokens"] == 10_000
     (answer,) = gemini_prediction.predict(found.endpoint, [prompt("question 3")])
     assert answer.text == "answer 3"
+
+
+def test_preference_tuning_is_refused_before_it_is_paid_where_the_service_does_not_take_it(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    with pytest.raises(LimitError, match="begins from a model that was tuned"):
+        tuned(request(cloud, FLASH25, preference(100)), tmp_path)
+    first = tuned(request(cloud, FLASH), tmp_path / "first").model
+    with pytest.raises(LimitError, match="which is not tuned by preference"):
+        tuned(request(cloud, first, preference(100)), tmp_path)
+    assert len(jobs(cloud)) == 1
 
 
 def test_preferences_as_openai_writes_them_are_sent_as_gemini_reads_them(
@@ -192,8 +205,9 @@ def test_preferences_as_openai_writes_them_are_sent_as_gemini_reads_them(
         }
         for n in range(60)
     ]
-    tuned(request(cloud, FLASH25, [*preference(40), *rows]), tmp_path)
-    uri = jobs(cloud)[0]["preferenceOptimizationSpec"]["trainingDatasetUri"]
+    first = tuned(request(cloud, FLASH25), tmp_path / "first").model
+    tuned(request(cloud, first, [*preference(40), *rows]), tmp_path)
+    uri = jobs(cloud)[-1]["preferenceOptimizationSpec"]["trainingDatasetUri"]
     sent = (cloud.buckets / uri.removeprefix("gs://")).read_text().splitlines()
     assert [json.loads(line) for line in sent] == [*preference(40), *preference(60)]
 
@@ -217,6 +231,15 @@ def test_a_tuned_model_is_tuned_further(cloud: StandIn, tmp_path: Path) -> None:
     by_id = first.model.replace("123456789012", PROJECT)
     for name in (first.model, by_id, by_id.partition("@")[0]):
         assert gemini.base_model_resource(name, PROJECT, REGION, {}) == first.endpoint
+
+
+def test_a_list_that_fails_for_a_moment_is_asked_for_again(cloud: StandIn, tmp_path: Path) -> None:
+    first = tuned(request(cloud, FLASH), tmp_path)
+    cloud.fault("ListTuningJobs", code=503, times=2)
+    assert gemini.base_model_resource(first.model, PROJECT, REGION, {}) == first.endpoint
+    cloud.fault("ListTuningJobs", code=403)
+    with pytest.raises(CloudError):
+        gemini.base_model_resource(first.model, PROJECT, REGION, {})
 
 
 def test_rows_that_cannot_be_carried_over_are_named_and_nothing_is_paid(

@@ -69,7 +69,7 @@ SENT = [
         },
     ),
     (
-        FLASH25,
+        TUNED,
         {"method": "preference", "beta": 0.1},
         {
             "method": "PREFERENCE_TUNING",
@@ -143,6 +143,7 @@ REFUSED = [
     (FLASH, {"location": "asia-northeast1"}, LimitError, "region asia-northeast1"),
     (FLASH, {"location": "global"}, LimitError, "region global"),
     (FLASH, {"method": "preference"}, LimitError, "method"),
+    (FLASH25, {"method": "preference"}, LimitError, "base_model"),
     (FLASH, {"method": "dpo"}, UsageError, "method"),
     (FLASH, {"method": "reinforcement"}, LimitError, "method"),
     (QWEN, {"method": "distillation"}, LimitError, "method"),
@@ -191,10 +192,27 @@ def test_an_option_of_the_other_backend_is_named_as_such():
 
 
 def test_preference_rows_are_tuned_on_by_preference_unless_told_otherwise():
-    assert job(FLASH25, row_format="preference").method == "preference"
+    assert job(TUNED, row_format="preference").method == "preference"
     assert job(FLASH25, row_format="preference", method="supervised").method == "supervised"
     with pytest.raises(LimitError):
         job(LITE, row_format="preference")
+
+
+def test_preference_tuning_begins_from_a_tuned_model_unless_the_tables_say_otherwise():
+    with pytest.raises(LimitError, match="tuned by supervision") as caught:
+        job(FLASH25, method="preference")
+    assert "method=supervised" in caught.value.fix
+    over = {"models": {"models": {FLASH25: {"preference_base": "any"}}}}
+    model = load_catalog(over).find_model(FLASH25)
+    options = {"method": "preference"}
+    assert tuning_job(model, options, region="europe-west4", epochs=1).method == "preference"
+
+
+def test_the_models_for_preference_tuning_are_named_with_what_is_open_today():
+    with pytest.raises(LimitError) as caught:
+        job(FLASH, method="preference")
+    assert "gemini-2.5-flash (closed to new tuning since 2026-09-20)" in caught.value.fix
+    assert "no model is open to new projects" in caught.value.fix
 
 
 def test_open_models_are_given_a_rate_and_not_a_multiplier():

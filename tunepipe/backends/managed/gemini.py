@@ -7,15 +7,18 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.managed import jobs, tuning
+from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob, preference_models
 from tunepipe.backends.managed.tuning import Kind
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
-from tunepipe.errors import CloudError
+from tunepipe.errors import CloudError, LimitError
 from tunepipe.gcp import clients
 from tunepipe.gcp.genai import client, place_of, translate_errors
+from tunepipe.gcp.retries import retry
 from tunepipe.progress import Progress
 
 BACKEND = "gemini"
+_PATIENCE_SECONDS = 300.0
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -75,17 +78,6 @@ def _result(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
     return str(tuned.model or ""), str(tuned.endpoint)
 
 
-_KIND = Kind(
-    backend=BACKEND,
-    result_exists=_result_exists,
-    result=_result,
-    config=lambda request: {},
-    base=lambda request: base_model_resource(
-        request.base_model, request.project, request.region, request.options, request.catalog
-    ),
-)
-
-
 def base_model_resource(
     model: str,
     project: str,
@@ -116,15 +108,51 @@ def base_model_resource(
 
 
 def _endpoint_of(tuned: str) -> str:
-    """Find a tuned model's endpoint through the job that made it.
+    job = _job_of(tuned)
+    return str(job.tuned_model.endpoint or "") if job else ""
+
+
+def _job_of(tuned: str) -> Any:
+    """Find the job that made a tuned model; None if it is not listed.
 
     Google writes a project by its number, and a user by its id: the place is that of the list.
     """
     wanted = tuned.partition("/locations/")[2]
     with translate_errors(tuned):
-        for job in jobs.list_jobs(*place_of(tuned)):
-            made = job.tuned_model
-            name = str(made and made.model).partition("/locations/")[2]
-            if made and made.endpoint and wanted in (name, name.partition("@")[0]):
-                return str(made.endpoint)
-    return ""
+        for job in retry(lambda: jobs.list_jobs(*place_of(tuned)), seconds=_PATIENCE_SECONDS):
+            name = str(job.tuned_model and job.tuned_model.model).partition("/locations/")[2]
+            if wanted in (name, name.partition("@")[0]):
+                return job
+    return None
+
+
+def _check_preference(job: TuningJob, catalog: Catalog) -> None:
+    """Refuse preference tuning of a tuned model whose base does not take it.
+
+    Raises:
+        LimitError: The base, which the model's own tuning job names, is not tuned by preference.
+    """
+    made_by = _job_of(job.base_model) if job.method == PREFERENCE else None
+    if not made_by:
+        return
+    before = made_by.pre_tuned_model and made_by.pre_tuned_model.base_model
+    base = str(made_by.base_model or before or "").rpartition("/")[2]
+    model = catalog.model_table.models.get(base)
+    if model and "preference" not in model.formats:
+        raise LimitError(
+            f"{job.base_model} was tuned from {base}, which is not tuned by preference",
+            where="base_model",
+            fix=f"{preference_models(catalog)}; or method=supervised",
+        )
+
+
+_KIND = Kind(
+    backend=BACKEND,
+    result_exists=_result_exists,
+    result=_result,
+    config=lambda request: {},
+    base=lambda request: base_model_resource(
+        request.base_model, request.project, request.region, request.options, request.catalog
+    ),
+    check=_check_preference,
+)

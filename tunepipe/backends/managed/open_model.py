@@ -21,6 +21,7 @@ from tunepipe.stores import storage
 BACKEND = "open-model"
 # Where a job leaves the weights of its last checkpoint, below its output_uri.
 _WEIGHTS = "postprocess/node-0/checkpoints/final"
+_WEIGHTS_ENDING = ".safetensors"
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -53,11 +54,15 @@ def _weights_of(job: Any) -> str:
 
 
 def _result_exists(job: Any) -> bool:
-    """Return True if the weights are there: a model deleted since is tuned again."""
+    """Return True if the weights are there: a model deleted since is tuned again.
+
+    What a listing shows may be gone, or be the remains of a deletion: each file is looked up.
+    """
     try:
-        return bool(storage.list_files(f"{_weights_of(job)}/*"))
+        files = storage.list_files(f"{_weights_of(job)}/*")
     except UsageError:
         return False
+    return any(file.endswith(_WEIGHTS_ENDING) for file in files) and all(map(storage.exists, files))
 
 
 def _result(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.catalog.models import check_region, tuned_in
+from tunepipe.catalog.models import check_region, is_retired, tuned_in
 from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
@@ -272,15 +272,21 @@ def thinking(model: str) -> list[dict[str, Any]]:
 
 
 def preference_models(catalog: Catalog) -> str:
-    """Describe the models for preference tuning, and the day from which new projects cannot."""
+    """Describe the models for preference tuning, and which of them are open today."""
     models = [
-        f"{model.name} (new projects until {model.new_projects_until})"
-        if model.new_projects_until
-        else model.name
+        model
         for model in catalog.model_table.models.values()
         if model.backend == "gemini" and "preference" in model.formats
     ]
-    return f"models tuned by preference: {', '.join(models) or 'none'}"
+    described = [
+        f"{model.name} (closed to new tuning since {model.tunable_until})"
+        if is_retired(model, catalog.as_of)
+        else model.name
+        for model in models
+    ]
+    is_open = any(not is_retired(model, catalog.as_of) for model in models)
+    today = "" if is_open else f"; as of {catalog.as_of} no model is open to new projects"
+    return f"models tuned by preference: {', '.join(described) or 'none'}{today}"
 
 
 def _learning_rate(model: Model, mode: str, rate: float, multiplier: float) -> float:
@@ -345,6 +351,16 @@ def _check(model: Model, job: TuningJob, catalog: Catalog) -> None:
                 f"{model.name} is not tuned by preference",
                 where="method",
                 fix=f"{preference_models(catalog)}; or method=supervised",
+            ),
+        ),
+        (
+            job.method == PREFERENCE and model.preference_base == "tuned",
+            LimitError(
+                f"preference tuning begins from a model that was tuned by supervision, and "
+                f"{model.name} was not",
+                where="base_model",
+                fix="tune first with method=supervised, then with base_model="
+                "projects/P/locations/R/models/M@VERSION of that job",
             ),
         ),
         (

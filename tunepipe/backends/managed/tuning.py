@@ -57,6 +57,7 @@ class Kind:
         result: Names the model that a job has made, and its endpoint.
         config: What the kind adds to the job's config.
         base: Names the base model so that `predict` can ask it.
+        check: Refuses what only the service can tell, before anything is paid.
     """
 
     backend: str
@@ -64,6 +65,7 @@ class Kind:
     result: Callable[[Any, Mapping[str, Any]], tuple[str, str]]
     config: Callable[[TuningRequest], dict[str, Any]]
     base: Callable[[TuningRequest], str]
+    check: Callable[[TuningJob, Catalog], None] = lambda job, catalog: None
 
 
 def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -95,6 +97,7 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
     model = request.catalog.find_model(request.base_model, kind.backend)
     service = request.catalog.find_service(model.name)[1]
     job = _job(request, model, detect_format(request.train_uri))
+    kind.check(job, request.catalog)
     native = [each for each in service.native if (each == PREFERENCE) == (job.method == PREFERENCE)]
     train, held_out = (send(uri, native) for uri in (request.train_uri, request.eval_uri))
     check_sizes(service, train, held_out)
@@ -123,19 +126,20 @@ def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress
     return TuningResult(model_name, endpoint, statistics, cost, base)
 
 
-def check_request(kind: str, request: TuningRequest) -> TuningJob:
+def check_request(kind: str, request: TuningRequest, row_format: str = "") -> TuningJob:
     """Check what a user may set, before there is a dataset to tune on.
 
     Args:
         kind: "gemini" or "open-model".
         request: Its rows are not read.
+        row_format: Their format; "" or "auto" if it is not known.
 
     Raises:
         UsageError, LimitError: What the service would refuse.
     """
     JobPolling.from_options(request.options)
     ClaimTimes.from_options(request.options)
-    return _job(request, request.catalog.find_model(request.base_model, kind))
+    return _job(request, request.catalog.find_model(request.base_model, kind), row_format)
 
 
 def _resume(resources: str, polling: JobPolling, progress: Progress, waiters: Waiters) -> str:

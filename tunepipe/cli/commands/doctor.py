@@ -106,9 +106,14 @@ def model(place: Place) -> Iterator[Finding]:
 
 def tables_age(place: Place) -> Iterator[Finding]:
     """Look for old facts in the tables that a tuning of the model relies on."""
+    from tunepipe.catalog.accelerators import machine_of
     from tunepipe.catalog.ageing import age_warnings, tables_version
 
-    old = age_warnings(place.catalog, place.model, datetime.now(UTC).date())
+    hardware = place.catalog.hardware_of(place.model, place.region)
+    accelerator = hardware.accelerator_type if hardware else ""
+    if place.model.backend == "custom":
+        accelerator = machine_of(place.options, place.catalog).accelerator
+    old = age_warnings(place.catalog, place.model, datetime.now(UTC).date(), accelerator)
     if old:
         yield Finding("tables", UNKNOWN, "; ".join(old), "tunepipe tables --check")
     else:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,6 +62,10 @@ def endpoints(
         bool, flag("--clean-up", "Delete those that are idle; their models stay.")
     ] = False,
     older_than_hours: Annotated[float, option("H", "Delete only what is older.", min=0)] = 0.0,
+    backend_options: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="location=REGION", help="Where tuning jobs ran too."),
+    ] = None,
     tables: options.Tables = "",
     yes: options.Yes = False,
     json: options.Json = False,
@@ -71,10 +74,11 @@ def endpoints(
 
     Lists what Google's template and tuning jobs of Gemini have left, and what `deploy` made; open
     models leave weights alone. Idle endpoints of Gemini are free, and count against the quota of
-    endpoints. --clean-up never deletes an endpoint that no tuning job of tunepipe made, the
-    champion's, or the one that a rollback would go to, and deletes nothing while a run is under
-    way. The hourly price of the template's endpoints is taken from [tables.prices.endpoints]
-    usd_per_hour.
+    endpoints. Looks where the region's runs have tuned, their option location included; --option
+    location=REGION adds a place whose runs are gone. --clean-up never deletes an endpoint that no
+    tuning job of tunepipe made, the champion's, or the one that a rollback would go to, and deletes
+    nothing while a run is under way. The hourly price of the template's endpoints is taken from
+    [tables.prices.endpoints] usd_per_hour.
     """
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
@@ -85,58 +89,74 @@ def endpoints(
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = _runs(project, region)
     histories = _histories(bucket, runs)
-    uses = list(_uses(project, region, histories, price_usd, prices_of_machines(catalog, region)))
-    doomed = [
-        one for one in uses if one.role in ("idle", "checkpoint") and one.hours >= older_than_hours
-    ]
+    locations = _locations(region, options.pairs(backend_options, "--option"), runs)
+    deployments = _deployments(project, region, locations, prices_of_machines(catalog, region))
+    uses = list(_uses(deployments, histories, price_usd))
+    idle = [use for use in uses if use.role in ("idle", "checkpoint")]
+    doomed = [use for use in idle if use.hours >= older_than_hours]
+    yearly = _added_in_a_year(uses)
     if uses:
+        pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
+        counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
         out.table([("role", "age", "cost", "endpoint"), *map(_row, uses)], styles=("bold",))
-        out.line(_forecast(uses))
+        out.line(f"{counted}{pace}")
     else:
-        out.line(f"no tuning job of tunepipe has left an endpoint in {region}")
+        out.line(f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}")
     if clean_up and doomed:
         _require_over(runs)
         _clean_up(doomed, yes, out)
-    deleted = [one.deployment.endpoint for one in doomed] if clean_up else []
-    out.result({"endpoints": [one.as_json() for one in uses], "deleted": deleted})
+    deleted = [use.deployment.endpoint for use in doomed] if clean_up else []
+    result = {"endpoints": [use.as_json() for use in uses], "deleted": deleted}
+    out.result({**result, "idle": len(idle), "added_in_a_year": yearly, "locations": locations})
     return 0
 
 
-def _uses(
-    project: str,
-    region: str,
-    histories: list[list[Move]],
-    price_usd: float | None,
-    machines: Mapping[str, float | None],
-) -> Iterator[Use]:
-    from tunepipe.registry import endpoints as deployments
-    from tunepipe.registry import serving
+def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> list[str]:
+    """List where the tuning jobs ran: the region, and what the option `location` says.
+
+    Raises:
+        UsageError: Another option than location.
+    """
+    for name in chosen.keys() - {"location"}:
+        raise UsageError("only location=REGION is read here", where=f"--option {name}")
+    options_of_runs = (dict(run.runtime_config.parameter_values).get("options") for run in runs)
+    named = (dict(each or {}).get("location") for each in (chosen, *options_of_runs))
+    return list(dict.fromkeys([region, *filter(None, map(str, filter(None, named)))]))
+
+
+def _deployments(
+    project: str, region: str, locations: Sequence[str], machines: Mapping[str, float | None]
+) -> Iterator[Deployment]:
+    from tunepipe.registry import endpoints, serving
     from tunepipe.registry.tuning_endpoints import of_tuning_jobs
+
+    yield from endpoints.of_template(project, region)
+    for location in locations:
+        yield from of_tuning_jobs(project, location)
+    yield from serving.deployments(project, region, machines)
+
+
+def _uses(
+    deployments: Iterable[Deployment], histories: list[list[Move]], price_usd: float | None
+) -> Iterator[Use]:
+    from tunepipe.registry.endpoints import CHECKPOINT, SERVED
 
     now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
     former = {model for moves in histories for model in _before(moves)}
-    deployed = (
-        deployments.of_template(project, region),
-        of_tuning_jobs(project, region),
-        serving.deployments(project, region, machines),
-    )
-    for one in chain.from_iterable(deployed):
-        serves = {one.endpoint, one.model}
-        role = "former" if serves & former else "idle"
-        if one.kind == deployments.CHECKPOINT:
-            # It shares its model with the endpoint of the last checkpoint.
-            serves = {one.endpoint}
-            role = "former" if serves & former else "checkpoint"
-        hours = round((now - one.created).total_seconds() / 3600, 1)
-        yield Use(
-            one,
-            "champion" if one.champion or serves & champions else role,
-            hours,
-            _cost_usd(hours, one.usd_per_hour if one.kind == deployments.SERVED else price_usd)
-            if one.is_billed
-            else 0.0,
-        )
+    for each in deployments:
+        # A checkpoint shares its model with the endpoint of the last one.
+        is_checkpoint = each.kind == CHECKPOINT
+        names = {each.endpoint} if is_checkpoint else {each.endpoint, each.model}
+        role = "checkpoint" if is_checkpoint else "idle"
+        if each.champion or names & champions:
+            role = "champion"
+        elif names & former:
+            role = "former"
+        hours = round((now - each.created).total_seconds() / 3600, 1)
+        price = each.usd_per_hour if each.kind == SERVED else price_usd
+        cost = None if price is None else round(hours * price, 2)
+        yield Use(each, role, hours, cost if each.is_billed else 0.0)
 
 
 def prices_of_machines(catalog: Catalog, region: str) -> dict[str, float | None]:
@@ -150,18 +170,10 @@ def prices_of_machines(catalog: Catalog, region: str) -> dict[str, float | None]
     }
 
 
-def _cost_usd(hours: float, price_usd: float | None) -> float | None:
-    return None if price_usd is None else round(hours * price_usd, 2)
-
-
-def _forecast(uses: Sequence[Use]) -> str:
-    """Say how many endpoints there are, and after a month how many a year adds at this pace."""
-    idle = sum(use.role in ("idle", "checkpoint") for use in uses)
-    counted = f"{plural(len(uses), 'endpoint')}, {idle} idle; all count against the quota"
-    days = max(use.hours for use in uses) / 24
-    if days < _MONTH_DAYS:
-        return counted
-    return f"{counted}; at this pace {round(len(uses) * 365 / days):,} more in a year"
+def _added_in_a_year(uses: Sequence[Use]) -> int | None:
+    """Forecast how many endpoints a year adds at this pace; None in the first month."""
+    days = max((use.hours for use in uses), default=0.0) / 24
+    return None if days < _MONTH_DAYS else round(len(uses) * 365 / days)
 
 
 def _before(moves: list[Move]) -> set[str]:
@@ -188,9 +200,14 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
 def _runs(project: str, region: str) -> list[Any]:
     """List the runs whose tuning jobs leave endpoints."""
     from tunepipe.gcp import clients as google_clients
+    from tunepipe.gcp.pipeline_jobs import LIST_MASK
 
     place = google_clients.parent(project, region)
-    request = {"parent": place, "filter": "labels.tunepipe_backend:*"}
+    request = {
+        "parent": place,
+        "filter": "labels.tunepipe_backend:*",
+        "read_mask": {"paths": [*LIST_MASK["paths"], "runtime_config"]},
+    }
     with google_clients.explained(place):
         client = google_clients.pipelines(region)
         return list(client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import STDIN, dataset_format, validated_files
 from tunepipe.cli.options import argument, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
@@ -64,6 +63,8 @@ def measured(
     Raises:
         UsageError: A file cannot be read.
     """
+    from tunepipe.cli.inputs import STDIN, validated_files
+
     arguments: dict[str, Any] = {"format": format, "max_problems": 1, "catalog": catalog}
     refusal: TunepipeError | None = None
     try:
@@ -186,7 +187,6 @@ def make_plan(
         LimitError: A region, a model or a budget forbids it.
     """
     from tunepipe.catalog.catalog import load_catalog
-    from tunepipe.cli.token_counts import calibrated
     from tunepipe.planning import plan as planning
 
     if bool(datasets) == (rows is not None):
@@ -198,15 +198,21 @@ def make_plan(
     size = Measured(rows or 0, 0)
     if datasets:
         if backend and not model:
+            from tunepipe.cli.inputs import dataset_format
+
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
         size = measured(datasets, format, name, catalog)
         if size.refusal and not size.rows:
             raise size.refusal
         model = model or size.model
-    what = catalog.find_model(model, backend)
-    place: dict[str, Any] = {"project": project, "region": region}
-    over = calibrated(over, tokenizer, datasets, model=what, format=format, **place)
+    if tokenizer:
+        from tunepipe.cli.token_counts import calibrated
+
+        base = catalog.find_model(model, backend)
+        place: dict[str, Any] = {"project": project, "region": region}
+        over = calibrated(over, tokenizer, datasets, model=base, format=format, **place)
+        catalog = load_catalog(over)
     plan = planning.plan(
         size.rows,
         tokens_estimated=size.tokens,
@@ -214,7 +220,7 @@ def make_plan(
         model=model,
         backend=backend,
         today=datetime.now(UTC).date(),
-        catalog=load_catalog(over),
+        catalog=catalog,
         **amounts,
     )
     return replace(plan, warnings=(*plan.warnings, *size.warnings))
