@@ -85,7 +85,7 @@ def test_a_new_region_has_a_price_where_it_has_hardware():
         ("models/models/text-bison@001/batch_size", 2.5, "batch_size", "a whole number"),
         ("models/models/text-bison@001/batch_size/us-central1", 0, "us-central1", "1 or more"),
         ("models/models/text-bison@01/batch_size", 4, "text-bison@01", "mean text-bison@001?"),
-        ("models/models/text-bison@001/colour", "blue", "bison@001", "one of adapter_sizes"),
+        ("models/models/text-bison@001/colour", "blue", "bison@001", "one of adapter_size"),
         ("models/models/text-bison@001/tunable", "no", "tunable", "true or false"),
         ("models/models/text-bison@001/tunable_until", "2026-13-01", "tunable_until", "a day"),
         ("models/families/palm/backend", "palm", "palm.backend", "large-model"),

@@ -14,6 +14,8 @@ from tunepipe.cli import main
 from tunepipe.gcp import clients
 from tunepipe.registry import endpoints
 from tunepipe.registry.tuning_endpoints import of_tuning_jobs
+from tunepipe.runs import vertex_request
+from tunepipe.runs.vertex_request import VertexRun
 from tunepipe.steps.promotion import promote_step
 
 PLACE = ("--project", PROJECT, "--region", REGION, "--bucket", f"gs://{BUCKET}")
@@ -83,14 +85,12 @@ def test_a_job_in_another_location_is_found_there(cloud, tmp_path, capfd):
 
 def test_a_run_says_where_its_job_was(cloud, tmp_path, capfd):
     there = tuned(cloud, tmp_path, "there", location="us-central1")
-    values = {"options": {"location": "us-central1"}}
-    job = {
-        "labels": {"tunepipe_backend": "gemini"},
-        "pipeline_spec": {"deploymentSpec": {}, "root": {"dag": {"tasks": {}}}},
-        "runtime_config": {"gcs_output_directory": f"gs://{BUCKET}", "parameter_values": values},
-    }
+    parameters = {"base_model": FLASH, "options": {"location": "us-central1"}}
+    parameters["dataset_uri"] = f"gs://{BUCKET}/rows.jsonl"
+    run = VertexRun("gemini", PROJECT, REGION, f"gs://{BUCKET}", parameters)
+    asked = vertex_request.prepare_recurring(run, "weekly")
     clients.pipelines(REGION).create_pipeline_job(
-        parent=clients.parent(PROJECT, REGION), pipeline_job=job, pipeline_job_id="old"
+        parent=asked.parent, pipeline_job=asked.job, pipeline_job_id="one-run"
     )
     found = listed(capfd)[1]
     assert [one["endpoint"] for one in found["endpoints"]] == [there.endpoint]

@@ -154,7 +154,9 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
 
         catalog, name = load_catalog(tables), self.base_model
         if not name:
-            format = dataset_format([self.dataset], self.format)
+            # No format's first model is of these two, so the dataset need not be read for it.
+            decides = self.backend not in (LOCAL, "custom")
+            format = dataset_format([self.dataset], self.format) if decides else ""
             name = catalog.default_model(format, self.backend)
         model = catalog.find_model(name, self.backend)
         is_local = model.backend == LOCAL

@@ -128,7 +128,7 @@ def test_too_many_held_out_bytes_are_refused_before_anything_is_paid(
     many = put(cloud, "many", pairs(40))
     with pytest.raises(DataError, match="bytes of held-out rows") as caught:
         tuned(replace(request_, eval_uri=many), tmp_path)
-    assert "--eval-fraction" in caught.value.fix
+    assert "eval_fraction" in caught.value.fix
     assert jobs(cloud) == []
 
 

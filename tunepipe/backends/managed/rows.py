@@ -76,7 +76,8 @@ def send(uri: str, native: Sequence[str]) -> Sent:
         if format in native and not _is_shaped_otherwise(path, format):
             return _write(path, uri, format, {}, f"{uri}.jsonl")
         converted = str(Path(folder) / "rows.jsonl")
-        report = convert(path, converted, sent_as(format, native), format=format)
+        to = native[0] if format == "prompt-completion" else sent_as(format, native)
+        report = convert(path, converted, to, format=format)
         if report.refused_total:
             places = ", ".join(f"line {row['line']}" for row in report.refused[:_PLACES_SHOWN])
             raise DataError(
