@@ -21,10 +21,11 @@ COPY components ./components
 COPY pipelines ./pipelines
 COPY compiled ./compiled
 RUN python -m pip install --no-deps --no-build-isolation --no-index . \
-    && python -P -m tunepipe.packaging.installed steps
+    && python -P -m tunepipe.packaging.installed
 
 # Without torch and what belongs to it, which is nine tenths of the image.
 FROM build-cuda AS build-cpu
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN python -m pip list --format=freeze | cut -d= -f1 \
     | grep -E '^(torch|triton|nvidia-|cuda-|bitsandbytes|accelerate|peft|transformers|tokenizers|safetensors|trl|datasets)' \
     | xargs -r python -m pip uninstall --yes --quiet
@@ -35,6 +36,8 @@ ENV PATH=/opt/tunepipe/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 RUN useradd --create-home --uid 10001 tunepipe
 USER 10001
 WORKDIR /home/tunepipe
+ARG CODE=
+LABEL tunepipe.code=$CODE
 CMD ["tunepipe", "--help"]
 
 FROM ${PYTHON} AS cuda
@@ -44,4 +47,6 @@ ENV PATH=/opt/tunepipe/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
 RUN useradd --create-home --uid 10001 tunepipe
 USER 10001
 WORKDIR /home/tunepipe
+ARG CODE=
+LABEL tunepipe.code=$CODE
 CMD ["tunepipe", "--help"]

@@ -91,10 +91,11 @@ mutants: $(INSTALLED) ## make random wrong changes and see whether the tests not
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-image: ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda
+image: $(INSTALLED) ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda
 	@builder=$$(command -v docker || command -v podman || command -v buildah) || \
 	  { echo "no docker, podman or buildah here"; exit 1; }; \
-	$$builder build --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) .
+	$$builder build --build-arg CODE=$$($(BIN)/python -m tunepipe.packaging.installed hash) \
+	  --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) .
 
 compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the package
 	$(TUNEPIPE) compile $(if $(IMAGE),--image $(IMAGE))

@@ -43,41 +43,26 @@ def conclude_run(
     remembers the data for the next run. A second call for the same run repeats nothing.
 
     Args:
-        comparison: The comparison of compare_models.
-        model: The tuned model.
-        tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         champion: Predictions of the model in service.
-        problems: The report of validate_jsonl.
-        split: The report of split_dataset.
-        plan: The plan of compute_train_steps.
-        tuning: What the tuning step measured.
         dataset_uri: A path, a gs:// URI, or a glob of either; empty remembers no data.
         fingerprint: The data's identity.
-        format: The rows' format, or auto.
         registry: The folder or gs:// prefix of the champion; empty promotes and records nothing.
         series: The series that the run belongs to, such as a schedule's.
         judging: The judge's model and prompt; no model asks no judge.
         project: The project that pays the judge.
         region: Where the judge's texts may go.
         max_cost_usd: Ceiling over tuning and judging; above it no judge is asked. 0 sets no limit.
-        tables: Values that replace those of the package's dated tables.
         work_dir: A folder where the judge's replies are kept as they come, so that none is paid
             twice. Empty keeps them next to the judgement.
-        run: Texts that name the run: id, created, backend, base_model, region, title.
-        run_id: The run; empty takes the job.
-        job: The job that the run is.
         pipeline_job: The resource name of the pipeline's job on Vertex AI, to import the evaluation
             into the Vertex Model Registry; empty imports none.
 
     Returns:
-        report: One page that opens anywhere and needs nothing else.
-        summary: The same in short, for chats and pull requests.
-        model_card: A card in the shape that model hubs read.
         judgement: The judge's replies with prompt and cost, as JSON; empty without a judge.
         Output: What was decided about the champion, in one sentence.
     """
-    from tunepipe.packaging.installed import describe_code
+    from tunepipe.distribution import describe_code
     from tunepipe.steps.conclusion import conclude_step
 
     files = {"comparison": comparison, "tuned": tuned, "base": base, "champion": champion}
@@ -115,24 +100,10 @@ def write_report(
     """Write the report, its summary and a model card; missing inputs are left out of them.
 
     Args:
-        comparison: The comparison of compare_models.
-        tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         champion: Predictions of the model in service.
-        problems: The report of validate_jsonl.
-        split: The report of split_dataset.
-        plan: The plan of compute_train_steps.
-        tuning: What the tuning step measured.
         judge: The judgement of judge_models.
-        run: Texts that name the run: id, created, backend, base_model, region, title.
         registry: Where verdict and report are recorded for send_notice; empty records nothing.
-        run_id: The run; empty takes the job.
-        job: The job that the run is.
-
-    Returns:
-        report: One page that opens anywhere and needs nothing else.
-        summary: The same in short, for chats and pull requests.
-        model_card: A card in the shape that model hubs read.
     """
     from tunepipe.steps.reporting import record_step, report_step
 
@@ -158,8 +129,6 @@ def send_notice(
         notify: Where the webhook's address is kept, which is a secret: projects/P/secrets/NAME of
             Secret Manager, a gs:// URI, or a file; empty sends nothing.
         registry: Where conclude_run keeps the run's verdict.
-        run_id: The run; empty takes the job.
-        job: The job that the run is.
 
     Returns:
         Output: sent, not sent, or why it could not be sent, which fails no run.

@@ -30,25 +30,18 @@ def tune_custom(
 
     Args:
         train: The rows to learn from, on gs://, in any format; preference rows are tuned by DPO.
-        eval: The rows held out.
-        project: The project that pays.
         region: Where the job runs.
-        train_steps: Optimizer steps.
         batch_size: Rows a step, over all accelerators.
         base_model: A hub id, or a gs:// folder in Hugging Face layout.
-        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         seed: Seeds the order of rows and the start of LoRA.
         display_name: The name of the job, at most 128 characters.
         options: accelerator, machines, provisioning, max_wait_hours, reservation, image, install,
             service_account, hub_token, disk_gib, usd_per_hour, parameters_billion, again; those
             of tune_local, such as tuning_mode and lora_rank; poll_seconds, max_hours.
-        tables: Values that replace those of the package's dated tables.
 
     Returns:
         model: The folder of the tuned model.
         base: A placeholder for the model before tuning.
-        tuning: What is known of the tuning, as JSON.
-        gcp_resources: The custom job, in the form that Google's own components use.
     """
     from tunepipe.backends.custom import tuning as custom
     from tunepipe.steps.tuning import tune
@@ -76,6 +69,7 @@ def evaluate_custom(
     base: Input[Model] = None,
     champion: str = "",
     first: str = "",
+    guard: Input[Dataset] = None,
     guard_uri: str = "",
     guard_fingerprint: str = "",
     max_output_tokens: int = 256,
@@ -89,39 +83,17 @@ def evaluate_custom(
 
     Args:
         model: The folder that tune_custom wrote.
-        eval: The held-out rows.
-        base: The model before tuning.
-        champion: The model in service, by its name.
-        first: The first champion, by its name; empty if it is the champion, or none is needed.
-        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
-        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
-        max_output_tokens: The longest answer, in tokens.
         settings: batch_size, engine, precision, four_bit.
-        work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps them next to the predictions.
-
-    Returns:
-        predictions: A JSON object a line: id, input, reference, prediction.
-        base_predictions: The base model's.
-        champion_predictions: The champion's.
-        first_predictions: The first champion's.
-        guard_predictions: The tuned model's on the guarded rows.
-        guard_base_predictions: The base model's on them.
-        metrics: Rows, unanswered rows and exact matches of each model.
-        rows: Number of rows that the tuned model was asked.
-        unanswered: Number of them without an answer.
     """
     from tunepipe.backends.custom import prediction
-    from tunepipe.steps.artifacts import model_of
-    from tunepipe.steps.evaluation import evaluate
+    from tunepipe.steps.evaluation import evaluate_step
 
-    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
-    models["first"], guard = first, (guard_uri, guard_fingerprint)
-    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
-    files["first"] = first_predictions
-    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
-    how = {"max_output_tokens": max_output_tokens, **settings}
-    found = evaluate(prediction, "custom", models, eval.path, guard, files, how, work_dir)
-    for name, value in found.items():
-        metrics.log_metric(name, value)
-    return (found["rows"], found["unanswered"])
+    models = {"tuned": model, "base": base, "champion": champion, "first": first}
+    answers = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    answers |= {"first": first_predictions, "guard_tuned": guard_predictions}
+    answers["guard_base"] = guard_base_predictions
+    rows = {"eval": eval, "guard": guard, "guard_uri": guard_uri}
+    rows["guard_fingerprint"] = guard_fingerprint
+    settings = {"max_output_tokens": max_output_tokens, **settings}
+    step = {"models": models, "rows": rows, "answers": answers, "metrics": metrics}
+    return evaluate_step(prediction, "custom", **step, settings=settings, work_dir=work_dir)

@@ -27,7 +27,6 @@ def compare_models(
     """Compare models on the same rows with paired statistics.
 
     Args:
-        tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         champion: Predictions of the model in service; none, or an empty file, leaves it out.
         first: Predictions of the first champion, compared with the same margin.
@@ -35,10 +34,6 @@ def compare_models(
             empty file, guards nothing.
         guard_base: The base model's on the same prompts.
         tuning: What is known of the tuning; its doubts are added to the reason.
-        task: text, classification, json, calls, or auto.
-        margin: Largest acceptable loss against the champion, 0 to 1.
-        guard_margin: Largest acceptable loss on the guarded prompts, 0 to 1; 0 refuses only a loss
-            that is shown.
         seed: Seeds the resampling.
         settings: These and other settings in a mapping, such as the scoring of prepare_run; they
             win: metric, metric_code, normalize, missing, group_by, slice_by, max_latency_ms,
@@ -57,9 +52,9 @@ def compare_models(
     predictions["first"] = first
     guard = {"guard_tuned": guard_tuned, "guard_base": guard_base}
     named = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
-    found = compare_step({**predictions, **guard}, comparison.path, **{**named, **settings})
-    found.log(tuned_metrics, base_metrics, confusion)
-    return found.verdict
+    compared = compare_step({**predictions, **guard}, comparison.path, **{**named, **settings})
+    compared.log(tuned_metrics, base_metrics, confusion)
+    return compared.verdict
 
 
 @component
@@ -79,15 +74,12 @@ def judge_models(
     """Let a Gemini judge each row in both orders; two different replies are a tie.
 
     Args:
-        tuned: Predictions of the tuned model.
         base: Predictions of the model before tuning.
         plan: The plan of compute_train_steps; its estimate comes off max_cost_usd first.
         judge_model: Such as gemini-3.5-flash; empty asks no judge.
-        project: The project that pays.
         region: Where the texts may go.
         prompt: A template with $input, $reference, $first and $second; empty: the default one.
         max_cost_usd: Above this estimate nothing is asked, and the step succeeds; 0 sets no limit.
-        tables: Values that replace those of the package's dated tables.
         work_dir: A folder where replies are kept as they come; a killed step continues from there
             and pays for no reply twice. Empty keeps none.
 
@@ -112,7 +104,6 @@ def import_evaluation(
 
     Args:
         tuning: What the tuning step wrote; it names the model.
-        comparison: What compare_models found.
         pipeline_job: The resource name of the pipeline's job, which the console then links to.
 
     Returns:

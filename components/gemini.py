@@ -30,24 +30,17 @@ def tune_gemini(
     Args:
         train: The rows to learn from, on gs://, in any format; converted where need be.
         eval: The rows held out, at most 5,000.
-        project: The project that pays.
         region: Where the job runs, such as us-central1 or europe-west4.
         train_steps: Optimizer steps of the plan; they make the whole epochs that the job is given.
         batch_size: Rows a step, as the plan took it; the service chooses its own.
         base_model: A model's name, or projects/P/locations/R/models/M@VERSION to tune further.
-        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
-        display_name: The name of the model, at most 128 characters.
         options: location, adapter_size, method, beta, export_last_checkpoint_only,
             select_checkpoint, checkpoint_id, encryption_spec_key_name, service_account,
             description, dropped_fraction_max, base_location, base_endpoint, again, poll_seconds,
             patience_seconds.
-        tables: Values that replace those of the package's dated tables.
 
     Returns:
         model: The endpoint of the tuned model.
-        base: The model before tuning.
-        tuning: What is known of the tuning, as JSON.
-        gcp_resources: The tuning job, in the form that Google's own components use.
     """
     from tunepipe.backends.managed import gemini, gemini_prediction
     from tunepipe.steps.tuning import tune
@@ -75,6 +68,7 @@ def evaluate_gemini(
     base: Input[Model] = None,
     champion: str = "",
     first: str = "",
+    guard: Input[Dataset] = None,
     guard_uri: str = "",
     guard_fingerprint: str = "",
     base_model: str = "gemini-3.5-flash",
@@ -88,42 +82,19 @@ def evaluate_gemini(
     and its predictions are an empty file. All models share one limit on requests.
 
     Args:
-        model: The tuned model.
-        eval: The held-out rows.
-        base: The model before tuning.
-        champion: The model in service, by its name.
-        first: The first champion, by its name; empty if it is the champion, or none is needed.
-        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
-        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
         base_model: Says how little the tuned model may think before it answers.
-        max_output_tokens: The longest answer, in tokens.
         settings: temperature, seed, top_p, thinking_level, thinking_budget, workers,
             requests_per_minute, attempts.
-        work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps them next to the predictions.
-
-    Returns:
-        predictions: A JSON object a line: id, input, reference, prediction.
-        base_predictions: The base model's.
-        champion_predictions: The champion's.
-        first_predictions: The first champion's.
-        guard_predictions: The tuned model's on the guarded rows.
-        guard_base_predictions: The base model's on them.
-        metrics: Rows, unanswered rows and exact matches of each model.
-        rows: Number of rows that the tuned model was asked.
-        unanswered: Number of them without an answer.
     """
     from tunepipe.backends.managed import gemini_prediction
-    from tunepipe.steps.artifacts import model_of
-    from tunepipe.steps.evaluation import evaluate
+    from tunepipe.steps.evaluation import evaluate_step
 
-    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
-    models["first"], guard = first, (guard_uri, guard_fingerprint)
-    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
-    files["first"] = first_predictions
-    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
-    how = {"base_model": base_model, "max_output_tokens": max_output_tokens, **settings}
-    found = evaluate(gemini_prediction, "gemini", models, eval.path, guard, files, how, work_dir)
-    for name, value in found.items():
-        metrics.log_metric(name, value)
-    return (found["rows"], found["unanswered"])
+    models = {"tuned": model, "base": base, "champion": champion, "first": first}
+    answers = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    answers |= {"first": first_predictions, "guard_tuned": guard_predictions}
+    answers["guard_base"] = guard_base_predictions
+    rows = {"eval": eval, "guard": guard, "guard_uri": guard_uri}
+    rows["guard_fingerprint"] = guard_fingerprint
+    settings = {"base_model": base_model, "max_output_tokens": max_output_tokens, **settings}
+    step = {"models": models, "rows": rows, "answers": answers, "metrics": metrics}
+    return evaluate_step(gemini_prediction, "gemini", **step, settings=settings, work_dir=work_dir)

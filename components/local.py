@@ -21,6 +21,7 @@ def evaluate_model(
     base: Input[Model] = None,
     champion: str = "",
     first: str = "",
+    guard: Input[Dataset] = None,
     guard_uri: str = "",
     guard_fingerprint: str = "",
     max_output_tokens: int = 256,
@@ -34,42 +35,20 @@ def evaluate_model(
 
     Args:
         model: The tuned model: a folder in Hugging Face layout or a hub id.
-        eval: The held-out rows.
-        base: The model before tuning.
-        champion: The model in service, by its name.
-        first: The first champion, by its name; empty if it is the champion, or none is needed.
-        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
-        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
-        max_output_tokens: The longest answer, in tokens.
         settings: batch_size, engine, device, precision, four_bit, threads.
-        work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps them next to the predictions.
-
-    Returns:
-        predictions: A JSON object a line: id, input, reference, prediction.
-        base_predictions: The base model's.
-        champion_predictions: The champion's.
-        first_predictions: The first champion's.
-        guard_predictions: The tuned model's on the guarded rows.
-        guard_base_predictions: The base model's on them.
-        metrics: Rows, unanswered rows and exact matches of each model.
-        rows: Number of rows that the tuned model was asked.
-        unanswered: Number of them without an answer.
     """
     from tunepipe.backends.local import backend
-    from tunepipe.steps.artifacts import model_of
-    from tunepipe.steps.evaluation import evaluate
+    from tunepipe.steps.evaluation import evaluate_step
 
-    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
-    models["first"], guard = first, (guard_uri, guard_fingerprint)
-    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
-    files["first"] = first_predictions
-    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
-    how = {"max_output_tokens": max_output_tokens, **settings}
-    found = evaluate(backend, "local", models, eval.path, guard, files, how, work_dir)
-    for name, value in found.items():
-        metrics.log_metric(name, value)
-    return (found["rows"], found["unanswered"])
+    models = {"tuned": model, "base": base, "champion": champion, "first": first}
+    answers = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    answers |= {"first": first_predictions, "guard_tuned": guard_predictions}
+    answers["guard_base"] = guard_base_predictions
+    rows = {"eval": eval, "guard": guard, "guard_uri": guard_uri}
+    rows["guard_fingerprint"] = guard_fingerprint
+    settings = {"max_output_tokens": max_output_tokens, **settings}
+    step = {"models": models, "rows": rows, "answers": answers, "metrics": metrics}
+    return evaluate_step(backend, "local", **step, settings=settings, work_dir=work_dir)
 
 
 @component
@@ -90,20 +69,16 @@ def tune_local(
     """Tune a language model on this machine's CPU or GPU.
 
     Args:
-        train: The rows to learn from.
         eval: The rows held out; they choose the checkpoint and never teach.
-        train_steps: Optimizer steps.
         batch_size: Rows a step.
         base_model: A folder in Hugging Face layout or a hub id; empty trains a tiny model from
             nothing.
-        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
         seed: Two runs with one seed on one machine give the same weights.
         options: What this backend alone knows: tuning_mode, lora_rank, processes, threads.
         work_dir: A folder for checkpoints; a killed run goes on from there. Empty keeps none.
 
     Returns:
         model: The tuned model in Hugging Face layout.
-        base: The model before tuning.
         tuning: What was measured, as JSON.
     """
     from tunepipe.backends.local import backend

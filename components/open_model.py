@@ -33,24 +33,18 @@ def tune_open_model(
     Args:
         train: The rows to learn from, on gs://, in any format; converted where need be.
         eval: The rows held out, at most 5,000 and a quarter of the training file's bytes.
-        project: The project that pays.
         region: Where the job runs; the option location may say global.
         train_steps: Optimizer steps of the plan; they make the whole epochs that the job is given.
         batch_size: Rows a step, as the plan took it; the service chooses its own.
         base_model: The exact, versioned name, such as meta/llama3_1@llama-3.1-8b.
-        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
-        display_name: The name of the model, at most 128 characters.
         options: location, fallback_locations, tuning_mode, adapter_size, learning_rate,
             batch_size, output_uri, endpoint, base_endpoint, custom_base_model,
             encryption_spec_key_name, service_account, description, dropped_fraction_max, again,
             poll_seconds, patience_seconds.
-        tables: Values that replace those of the package's dated tables.
 
     Returns:
         model: The endpoint that the options name, else the folder of the weights.
         base: The base model's endpoint, else its name.
-        tuning: What is known of the tuning, as JSON.
-        gcp_resources: The tuning job, in the form that Google's own components use.
     """
     from tunepipe.backends.managed import open_model
     from tunepipe.steps.tuning import tune
@@ -78,6 +72,7 @@ def evaluate_open_model(
     base: Input[Model] = None,
     champion: str = "",
     first: str = "",
+    guard: Input[Dataset] = None,
     guard_uri: str = "",
     guard_fingerprint: str = "",
     max_output_tokens: int = 256,
@@ -91,41 +86,20 @@ def evaluate_open_model(
 
     Args:
         model: The tuned model's endpoint. Weights without one leave every row unanswered.
-        eval: The held-out rows.
-        base: The model before tuning.
-        champion: The model in service, by its name.
-        first: The first champion, by its name; empty if it is the champion, or none is needed.
-        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
-        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
-        max_output_tokens: The longest answer, in tokens.
         settings: temperature, request_format (chat or prompt), workers, requests_per_minute,
             attempts.
-        work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps them next to the predictions.
-
-    Returns:
-        predictions: A JSON object a line: id, input, reference, prediction.
-        base_predictions: The base model's.
-        champion_predictions: The champion's.
-        first_predictions: The first champion's.
-        guard_predictions: The tuned model's on the guarded rows.
-        guard_base_predictions: The base model's on them.
-        metrics: Rows, unanswered rows and exact matches of each model.
-        rows: Number of rows that the tuned model was asked.
-        unanswered: Number of them without an answer.
     """
     from tunepipe.backends.managed import open_model_prediction
-    from tunepipe.steps.artifacts import model_of
-    from tunepipe.steps.evaluation import evaluate
+    from tunepipe.steps.evaluation import evaluate_step
 
-    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
-    models["first"], guard = first, (guard_uri, guard_fingerprint)
-    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
-    files["first"] = first_predictions
-    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
-    how = {"max_output_tokens": max_output_tokens, **settings}
-    ask = open_model_prediction
-    found = evaluate(ask, "open-model", models, eval.path, guard, files, how, work_dir)
-    for name, value in found.items():
-        metrics.log_metric(name, value)
-    return (found["rows"], found["unanswered"])
+    models = {"tuned": model, "base": base, "champion": champion, "first": first}
+    answers = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    answers |= {"first": first_predictions, "guard_tuned": guard_predictions}
+    answers["guard_base"] = guard_base_predictions
+    rows = {"eval": eval, "guard": guard, "guard_uri": guard_uri}
+    rows["guard_fingerprint"] = guard_fingerprint
+    settings = {"max_output_tokens": max_output_tokens, **settings}
+    step = {"models": models, "rows": rows, "answers": answers, "metrics": metrics}
+    return evaluate_step(
+        open_model_prediction, "open-model", **step, settings=settings, work_dir=work_dir
+    )

@@ -33,22 +33,14 @@ def tune_large_model(
     Args:
         train: The rows to learn from, on gs://.
         eval: The rows held out, 10 to 256; chat models are tuned without them.
-        project: The project that pays.
         region: us-central1 trains on GPUs, europe-west4 on TPUs; nothing runs elsewhere.
-        train_steps: Optimizer steps.
         batch_size: Rows a step, for the report; the template chooses its own.
         base_model: text-bison, code-bison, chat-bison or codechat-bison, with or without a version.
-        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
-        display_name: The name of the model and of its endpoint, at most 128 characters.
         options: The template's other parameters by name, and template_version, pipeline_root,
             service_account, network, again, poll_seconds, patience_seconds, first_job_seconds.
-        tables: Values that replace those of the package's dated tables.
 
     Returns:
         model: The endpoint of the tuned model.
-        base: The model before tuning.
-        tuning: What is known of the tuning, as JSON.
-        gcp_resources: The child job, in the form that Google's own components use.
     """
     from tunepipe.backends.palm import tuning as palm
     from tunepipe.steps.tuning import tune
@@ -76,6 +68,7 @@ def evaluate_large_model(
     base: Input[Model] = None,
     champion: str = "",
     first: str = "",
+    guard: Input[Dataset] = None,
     guard_uri: str = "",
     guard_fingerprint: str = "",
     base_model: str = "text-bison@001",
@@ -89,44 +82,21 @@ def evaluate_large_model(
     and its predictions are an empty file. All models share one limit on requests.
 
     Args:
-        model: The tuned model.
-        eval: The held-out rows.
-        base: The model before tuning.
-        champion: The model in service, by its name.
-        first: The first champion, by its name; empty if it is the champion, or none is needed.
-        guard_uri: Rows with prompts that must not get worse: a path, a gs:// URI, or a glob.
-        guard_fingerprint: Their identity, from prepare_run; rows that changed since are refused.
         base_model: Says whether the tuned model is a chat model.
-        max_output_tokens: The longest answer, in tokens.
         settings: temperature, workers, requests_per_minute, attempts.
-        work_dir: A folder where answers are kept as they come; a killed step goes on from there
-            and pays for no row twice. Empty keeps them next to the predictions.
-
-    Returns:
-        predictions: A JSON object a line: id, input, reference, prediction.
-        base_predictions: The base model's.
-        champion_predictions: The champion's.
-        first_predictions: The first champion's.
-        guard_predictions: The tuned model's on the guarded rows.
-        guard_base_predictions: The base model's on them.
-        metrics: Rows, unanswered rows and exact matches of each model.
-        rows: Number of rows that the tuned model was asked.
-        unanswered: Number of them without an answer.
     """
     from tunepipe.backends.palm import prediction
-    from tunepipe.steps.artifacts import model_of
-    from tunepipe.steps.evaluation import evaluate
+    from tunepipe.steps.evaluation import evaluate_step
 
-    models = {"tuned": model_of(model), "base": model_of(base), "champion": champion}
-    models["first"], guard = first, (guard_uri, guard_fingerprint)
-    files = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
-    files["first"] = first_predictions
-    files |= {"guard_tuned": guard_predictions, "guard_base": guard_base_predictions}
-    how = {"base_model": base_model, "max_output_tokens": max_output_tokens, **settings}
-    found = evaluate(prediction, "large-model", models, eval.path, guard, files, how, work_dir)
-    for name, value in found.items():
-        metrics.log_metric(name, value)
-    return (found["rows"], found["unanswered"])
+    models = {"tuned": model, "base": base, "champion": champion, "first": first}
+    answers = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
+    answers |= {"first": first_predictions, "guard_tuned": guard_predictions}
+    answers["guard_base"] = guard_base_predictions
+    rows = {"eval": eval, "guard": guard, "guard_uri": guard_uri}
+    rows["guard_fingerprint"] = guard_fingerprint
+    settings = {"base_model": base_model, "max_output_tokens": max_output_tokens, **settings}
+    step = {"models": models, "rows": rows, "answers": answers, "metrics": metrics}
+    return evaluate_step(prediction, "large-model", **step, settings=settings, work_dir=work_dir)
 
 
 @thin
@@ -164,14 +134,10 @@ def prepare_template(
     Args:
         train: The rows to learn from, on gs://.
         eval: The rows held out, 10 to 256.
-        project: The project that pays.
         region: us-central1 trains on GPUs, europe-west4 on TPUs; nothing runs elsewhere.
-        train_steps: Optimizer steps.
         template_sha256: The template that the pipeline was compiled with.
         batch_size: Rows a step; the template chooses its own.
         base_model: text-bison, code-bison, chat-bison or codechat-bison, with or without a version.
-        learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
-        display_name: The name of the model and of its endpoint, at most 128 characters.
         options: The template's other parameters by name.
 
     Returns:
@@ -220,20 +186,16 @@ def keep_template_model(
     Args:
         model_resource_name: The tuned model.
         endpoint_resource_name: Where it answers.
-        project: The project that pays.
-        region: Where everything runs.
         train_steps: Optimizer steps, for the report.
         template_sha256: The template that the pipeline was compiled with, for the report.
         base_model: The model before tuning.
 
     Returns:
         model: The endpoint of the tuned model.
-        base: The model before tuning.
-        tuning: What is known of the tuning, as JSON.
     """
     from tunepipe.steps.inlined_template import keep_step
 
-    told = {"train_steps": train_steps, "template_sha256": template_sha256}
+    statistics = {"train_steps": train_steps, "template_sha256": template_sha256}
     names = (model_resource_name, endpoint_resource_name)
     place = {"base_model": base_model, "project": project, "region": region}
-    keep_step(model, base, tuning.path, names=names, statistics=told, **place)
+    keep_step(model, base, tuning.path, names=names, statistics=statistics, **place)

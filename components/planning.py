@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import Artifact, Dataset, Input, Output
+from kfp.dsl import Artifact, Dataset, Input, Markdown, Output
 
 from tunepipe.packaging.component import component
 
@@ -10,6 +10,7 @@ from tunepipe.packaging.component import component
 @component
 def compute_train_steps(
     plan: Output[Artifact],
+    summary: Output[Markdown],
     rows: int = 0,
     train: Input[Dataset] = None,
     backend: str = "",
@@ -45,9 +46,7 @@ def compute_train_steps(
         token_rows: The rows that `tokens` were counted over, if they are more than those to
             learn from; 0 says the same rows.
         max_cost_usd: Stop above this estimate, in US dollars; 0 sets no limit.
-        tables: Values that replace those of the package's dated tables, of the same shape.
         eval: The held-out rows, which must suit the task; none are not checked.
-        task: text, classification, json, calls, or auto.
         max_output_tokens: The longest answer, in tokens; longer references are warned of.
         scoring: Settings of compare_models; its task wins.
         asking: Settings of evaluate_*; its max_output_tokens wins.
@@ -56,7 +55,7 @@ def compute_train_steps(
 
     Returns:
         plan: The whole plan as JSON, as `tunepipe plan --json` prints it.
-        train_steps: Optimizer steps.
+        summary: The arithmetic and the warnings, for the graph.
         batch_size: Rows a step.
         cost_usd: The estimate, in US dollars.
     """
@@ -70,5 +69,6 @@ def compute_train_steps(
     tuned = {"backend": backend, "model": model, "tables": tables}
     warnings, held_out = check_held_out(eval, scoring, asking, judging.get("model", ""), **tuned)
     size = {**size, "max_cost_usd": max_cost_usd, "eval_rows": held_out}
-    found = plan_step(plan.path, tables, options=options, warnings=warnings, **what, **size)
-    return (found.train_steps, found.batch_size, found.estimated_cost_usd or 0.0)
+    pages = {"path": plan.path, "summary": summary.path}
+    planned = plan_step(**pages, tables=tables, options=options, warnings=warnings, **what, **size)
+    return (planned.train_steps, planned.batch_size, planned.estimated_cost_usd or 0.0)

@@ -56,25 +56,16 @@ def prepare_run(
     quota, template. Every setting of the later steps is checked too, and every guarded row.
 
     Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
         backend: large-model, gemini, open-model, custom or local.
         project: The project that pays; empty for local.
         region: Where everything runs; empty for local.
         root: Where the run's results go, gs://BUCKET/…; empty for local.
-        base_model: The model to tune; empty takes the backend's default.
         options: Options of the backend; service_account and template_version count here.
-        tables: Values that replace those of the package's dated tables.
-        format: The rows' format, or auto.
-        task: text, classification, json, calls, or auto.
         metric: The metric that decides: a name, module:function, regex:, schema: or number:; empty
             takes the task's.
         scoring: normalize, missing, slice_by, metric_code, max_latency_ms, max_cost_per_answer.
-        margin: Largest acceptable loss against the champion, 0 to 1.
-        guard_uri: Rows with prompts that must not get worse; empty guards nothing.
-        guard_margin: Largest acceptable loss on them, 0 to 1; 0 refuses only a loss that is shown.
         judge_model: A Gemini that compares the answers too; empty asks none.
         judge_prompt: Its prompt; empty takes the package's own.
-        max_output_tokens: The longest answer, in tokens.
         answers: How many answers to ask for to each held-out row.
         group_by: What the split grouped the rows by.
         asking: How models are asked, such as requests_per_minute.
@@ -82,8 +73,6 @@ def prepare_run(
         registry: The folder or gs:// prefix of the champion and of the data that were seen.
         series: The runs, such as a schedule's, that this one continues; empty always runs.
         min_new_rows: A run of a series needs at least this number of added or changed rows.
-        run_id: The run; empty takes the job.
-        job: The job that the run is.
         inlined: Whether Google's template is a part of the pipeline.
 
     Returns:
@@ -106,9 +95,9 @@ def prepare_run(
     settings |= {"metric": metric, "scoring": scoring, "answers": answers, "group_by": group_by}
     settings |= {"max_output_tokens": max_output_tokens, "asking": asking}
     settings |= {"judge_model": judge_model, "judge_prompt": judge_prompt}
-    given = {"place": place, "model": model, "history": {**history, "format": format}}
+    settled = {"place": place, "model": model, "history": {**history, "format": format}}
     more = {"settings": settings, "run": run_id or job, "inlined": inlined}
-    return prepare_step(dataset_uri, guard_uri, **given, **more)
+    return prepare_step(dataset_uri, guard_uri, **settled, **more)
 
 
 @component
@@ -116,9 +105,6 @@ def fingerprint_dataset(
     dataset_uri: str,
 ) -> NamedTuple("Outputs", [("fingerprint", str), ("generation", str), ("files", int)]):
     """Turn a dataset's address into the identity of its content. Never cache this step.
-
-    Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
 
     Returns:
         fingerprint: Hex SHA-256 of the bytes; of several files, over their own, sorted.
@@ -128,8 +114,8 @@ def fingerprint_dataset(
     """
     from tunepipe.stores.generations import identity
 
-    found = identity(dataset_uri)
-    return (found.fingerprint, found.generation, found.files)
+    data = identity(dataset_uri)
+    return (data.fingerprint, data.generation, data.files)
 
 
 @component
@@ -150,12 +136,8 @@ def check_cloud(
 
     Args:
         backend: large-model, gemini, open-model or custom.
-        project: The project that pays.
-        region: Where everything runs.
         root: Where the run's results go, gs://BUCKET/….
-        base_model: The model to tune; empty takes the backend's default.
         options: Options of the backend; service_account and template_version count here.
-        tables: Values that replace those of the package's dated tables.
         inlined: Whether the template is a part of the pipeline, and is not fetched.
 
     Returns:

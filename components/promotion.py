@@ -11,7 +11,7 @@ from tunepipe.packaging.component import component
 def lookup_champion(champion: Output[Model], registry: str = "") -> NamedTuple(
     "Outputs", [("Output", str), ("model", str)]
 ):
-    """Find the model in service; one whose endpoint is gone serves no more. Never cache this step.
+    """Find the model in service, if its endpoint still exists. Never cache this step.
 
     Args:
         registry: The folder or gs:// prefix of the champions' records; empty knows no champion.
@@ -24,9 +24,9 @@ def lookup_champion(champion: Output[Model], registry: str = "") -> NamedTuple(
     from tunepipe.steps.artifacts import point_at
     from tunepipe.steps.promotion import lookup_step
 
-    found = lookup_step(registry)
-    point_at(champion, found.model if found else "")
-    return (str(found.version), found.model) if found else ("", "")
+    served = lookup_step(registry)
+    point_at(champion, served.model if served else "")
+    return (str(served.version), served.model) if served else ("", "")
 
 
 @component
@@ -42,11 +42,9 @@ def promote_model(
     A model of Vertex AI also gets the alias `champion`, which the one before loses.
 
     Args:
-        model: The tuned model.
         comparison: What compare_models said; any verdict but `better` is refused.
         registry: The folder or gs:// prefix of the champions' records.
         run_id: The run that made the model; empty takes the job.
-        job: The job that the run is.
 
     Returns:
         Output: The new champion's version.

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import Artifact, Dataset, Input, Output
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
 from tunepipe.packaging.component import component
 
@@ -12,6 +12,7 @@ def split_dataset(
     train: Output[Dataset],
     eval: Output[Dataset],
     split: Output[Artifact],
+    metrics: Output[Metrics],
     dataset_uri: str = "",
     dataset: Input[Dataset] = None,
     fingerprint: str = "",
@@ -29,9 +30,7 @@ def split_dataset(
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either, of valid JSON Lines.
-        dataset: The same as an artifact of an earlier step, in place of dataset_uri.
         fingerprint: The data's identity; it renews the cached result when the data change.
-        format: One of the formats, or auto.
         model: The model whose limits on evaluation rows apply; empty takes the format's first.
         eval_fraction: The share of rows held out, between 0 and 1.
         eval_min: Minimum number of held-out rows.
@@ -46,6 +45,7 @@ def split_dataset(
         train: The rows to learn from, byte for byte.
         eval: The rows held out, byte for byte.
         split: What was done, with the proof that nothing leaks, as JSON.
+        metrics: Rows of each side, groups, and duplicates that were kept together.
         train_rows: How many rows there are to learn from.
         eval_rows: How many rows are held out.
     """
@@ -56,5 +56,7 @@ def split_dataset(
     keys = {"group_by": group_by, "stratify_by": stratify_by, "by_time": by_time}
     rules = {"format": format, "model": model, "seed": seed}
     place = dataset_of(dataset_uri, dataset)
-    found = split_step(place, train.path, eval.path, split.path, **sizes, **keys, **rules)
-    return (found.train_rows, found.eval_rows)
+    done = split_step(place, train.path, eval.path, split.path, **sizes, **keys, **rules)
+    for name in ("train_rows", "eval_rows", "groups", "duplicate_rows_kept_together"):
+        metrics.log_metric(name, getattr(done, name))
+    return (done.train_rows, done.eval_rows)

@@ -2,7 +2,7 @@
 
 from typing import List, NamedTuple  # noqa: UP035
 
-from kfp.dsl import HTML, Artifact, Dataset, Input, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
 from tunepipe.packaging.component import component
 
@@ -11,6 +11,7 @@ from tunepipe.packaging.component import component
 def validate_jsonl(
     problems: Output[Artifact],
     page: Output[HTML],
+    metrics: Output[Metrics],
     dataset_uri: str = "",
     dataset: Input[Dataset] = None,
     fingerprint: str = "",
@@ -21,7 +22,6 @@ def validate_jsonl(
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either, of JSON Lines.
-        dataset: The same as an artifact of an earlier step, in place of dataset_uri.
         fingerprint: What fingerprint_dataset found; data that changed since are refused. Empty
             takes the data as they are.
         format: palm, palm-chat, gemini, messages, prompt-completion, preference, or auto.
@@ -30,6 +30,7 @@ def validate_jsonl(
     Returns:
         problems: The whole report as JSON, as `tunepipe validate --json` prints it.
         page: The same as an HTML page.
+        metrics: Rows, tokens and warnings.
         rows: How many rows there are.
         format: The format found.
         tokens: Tokens of all rows, by estimate.
@@ -39,15 +40,14 @@ def validate_jsonl(
 
     place = dataset_of(dataset_uri, dataset)
     report = validate_step(place, problems, page, fingerprint, format, model)
+    for name in ("rows", "tokens", "warnings"):
+        metrics.log_metric(name, getattr(report, name))
     return (report.rows, report.format, report.tokens)
 
 
 @component
 def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
     """List the files of a dataset, sorted. Never cache this step.
-
-    Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
 
     Returns:
         Output: The files, to loop over.

@@ -2,10 +2,49 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunepipe import components
 from tunepipe.packaging.thin import thin
+
+
+class Kind(NamedTuple):
+    """What the steps of a kind need, and whether a host may repeat them.
+
+    Args:
+        cpus: The most that a step uses; Vertex AI takes the smallest machine that has them.
+        memory_gb: Likewise, in GB.
+        is_free: Whether a second attempt costs nothing. A step that pays is never repeated by the
+            host: it continues by itself, when the run is started again.
+        is_cached: Whether equal inputs give equal outputs; a step that looks at, or changes, what
+            lies outside the pipeline runs in every run.
+    """
+
+    cpus: int
+    memory_gb: int
+    is_free: bool = True
+    is_cached: bool = True
+
+
+# Steps that wait for a service, steps that read rows, and steps that ask models or compare answers.
+_WAITING, _ROWS, _ANSWERS = (1, 4), (2, 8), (4, 16)
+_KINDS = {
+    "prepare_run": Kind(*_WAITING, is_cached=False),
+    "validate_jsonl": Kind(*_ROWS),
+    "split_dataset": Kind(*_ROWS),
+    "compute_train_steps": Kind(*_WAITING),
+    "prepare_template": Kind(*_WAITING),
+    "keep_template_model": Kind(*_WAITING),
+    "compare_models": Kind(*_ANSWERS),
+    "conclude_run": Kind(*_ROWS, is_free=False, is_cached=False),
+    "send_notice": Kind(*_WAITING, is_cached=False),
+    "list_shards": Kind(*_WAITING, is_cached=False),
+    "validate_shard": Kind(*_ROWS, is_cached=False),
+    "merge_validations": Kind(*_ROWS),
+}
+_TUNES, _ASKS = Kind(*_WAITING, is_free=False), Kind(*_ANSWERS, is_free=False)
+# These train and answer on the step's own machine, which the user chooses.
+_ON_ITS_OWN_MACHINE = ("tune_local", "evaluate_model")
 
 
 class Steps:
@@ -15,12 +54,34 @@ class Steps:
         self._code = code
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        component = thin_component(name)
-        return lambda **inputs: component(code=self._code, **inputs)
+        def add(**inputs: Any) -> Any:
+            inputs["code"] = self._code
+            task = _component(name, frozenset(inputs))(**inputs)
+            _set_up(task, name)
+            return task
+
+        return add
+
+
+def ports_of(name: str) -> dict[str, Any]:
+    """Return the inputs of a component by name."""
+    ports: dict[str, Any] = getattr(components, name).component_spec.inputs
+    return ports
 
 
 @cache
-def thin_component(name: str) -> Any:
-    """Return a component of the package as one that carries no code."""
-    component = getattr(components, name)
-    return component if "code" in component.component_spec.inputs else thin(component.python_func)
+def _component(name: str, inputs: frozenset[str]) -> Any:
+    return thin(getattr(components, name).python_func, only=inputs)
+
+
+def _set_up(task: Any, name: str) -> None:
+    """Say how large a machine a step needs, whether it is cached, and whether it is repeated."""
+    kind = _KINDS.get(name) or (_TUNES if name.startswith("tune_") else _ASKS)
+    if not kind.is_cached:
+        task.set_caching_options(False)
+    if kind.is_free:
+        task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2.0)
+    if name not in _ON_ITS_OWN_MACHINE:
+        # A cluster reserves little; Vertex AI looks at the limits alone.
+        task.set_cpu_request("250m").set_memory_request("512M")
+        task.set_cpu_limit(str(kind.cpus)).set_memory_limit(f"{kind.memory_gb}G")

@@ -20,7 +20,7 @@ def tune_by_template(template: Any, sha256: str, step: Any, **settings: Any) -> 
         The task whose outputs are model, base and tuning.
     """
     checked = step.prepare_template(template_sha256=sha256, **settings)
-    given = {
+    values = {
         "project": settings["project"],
         "model_display_name": settings["display_name"],
         "large_model_reference": settings["base_model"],
@@ -30,7 +30,7 @@ def tune_by_template(template: Any, sha256: str, step: Any, **settings: Any) -> 
     }
     # The template's interface has changed under one tag: what this one lacks is not passed.
     declared = template.component_spec.inputs
-    tuned = template(**{name: value for name, value in given.items() if name in declared})
+    tuned = template(**{name: value for name, value in values.items() if name in declared})
     return step.keep_template_model(
         model_resource_name=tuned.outputs["model_resource_name"],
         endpoint_resource_name=tuned.outputs["endpoint_resource_name"],

@@ -7,19 +7,22 @@ Whatever happens, the exit task tells people. Over data that the series has seen
 the last one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kfp import dsl
 
-from tunepipe.catalog.backends import find_backend
+from tunepipe.catalog.backends import Backend, find_backend
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.pipelines.steps import Steps, thin_component
+from tunepipe.pipelines.steps import Steps, ports_of
+
+Inputs = Mapping[str, Any]
+Tune = Callable[..., Any]
 
 
 def build_tuning_pipeline(
     backend: str,
-    tune_instead: Callable[..., Any] | None = None,
+    tune_instead: Tune | None = None,
     emails: Sequence[str] = (),
 ) -> Any:
     """Compose the tuning pipeline for one backend; every backend has the same steps and ports.
@@ -34,7 +37,6 @@ def build_tuning_pipeline(
     Returns:
         A kfp pipeline, to compile or to run.
     """
-    in_cloud = find_backend(backend).in_cloud
 
     # Not "tune-local": kfp takes a pipeline with the name of a component for the component.
     @dsl.pipeline(name=f"tunepipe-{backend}")
@@ -126,175 +128,114 @@ def build_tuning_pipeline(
             code: What each step installs first: a wheel's URL with its hash, a requirement, a
                 wheelhouse's folder; empty if the image has tunepipe. See docs/deploying.md.
         """
-        place = {"project": project, "region": region}
-        names = {"run_id": run_id, "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
-        history = {"registry": registry, "series": series, "format": format}
+        inputs = locals()
         step = Steps(code)
-        notice = _uncached(step.send_notice(notify=notify, registry=registry, **names))
-        with dsl.ExitHandler(notice) as steps:
-            prepared = _uncached(
-                step.prepare_run(
-                    dataset_uri=dataset_uri,
-                    backend=backend,
-                    base_model=base_model,
-                    options=options,
-                    tables=tables,
-                    task=task,
-                    metric=metric,
-                    scoring=scoring,
-                    margin=margin,
-                    guard_uri=guard_uri,
-                    guard_margin=guard_margin,
-                    judge_model=judge_model,
-                    judge_prompt=judge_prompt,
-                    max_output_tokens=max_output_tokens,
-                    answers=answers,
-                    group_by=group_by,
-                    asking=asking,
-                    seed=seed,
-                    min_new_rows=min_new_rows,
-                    inlined=bool(tune_instead),
-                    **(place | {"root": dsl.PIPELINE_ROOT_PLACEHOLDER} if in_cloud else {}),
-                    **history,
-                    **names,
-                )
-            )
-            data = {"dataset_uri": dataset_uri, "fingerprint": prepared.outputs["fingerprint"]}
+        with dsl.ExitHandler(_notify(step, inputs)) as steps:
+            prepared = _prepare(step, inputs, find_backend(backend), inlined=bool(tune_instead))
             # A gate on an output called `Output`: kfp.local takes a condition on any other for
             # false, and calls the run a success.
             with dsl.If(prepared.outputs["Output"] == "changed"):
-                valid = step.validate_jsonl(**data, format=format, model=base_model)
-                split = step.split_dataset(
-                    **data,
-                    format=valid.outputs["format"],
-                    model=base_model,
-                    eval_fraction=eval_fraction,
-                    eval_min=eval_min,
-                    eval_max=eval_max,
-                    seed=seed,
-                    group_by=group_by,
-                    stratify_by=stratify_by,
-                    by_time=by_time,
-                )
-                _retried(split)
-                plan = step.compute_train_steps(
-                    rows=split.outputs["train_rows"],
-                    backend=backend,
-                    model=base_model,
-                    region=region,
-                    epochs=epochs,
-                    train_steps=train_steps,
-                    tokens=valid.outputs["tokens"],
-                    token_rows=valid.outputs["rows"],
-                    max_cost_usd=max_cost_usd,
-                    tables=tables,
-                    eval=split.outputs["eval"],
-                    scoring=prepared.outputs["scoring"],
-                    asking=prepared.outputs["asking"],
-                    judging=prepared.outputs["judging"],
-                    options=options,
-                )
-                tuned = _tune(
-                    step,
-                    backend,
-                    tune_instead,
-                    here={"seed": seed, "work_dir": work_dir},
-                    remote={**place, "display_name": display_name},
-                    tables=tables,
-                    train=split.outputs["train"],
-                    eval=split.outputs["eval"],
-                    train_steps=plan.outputs["train_steps"],
-                    batch_size=plan.outputs["batch_size"],
-                    base_model=base_model,
-                    learning_rate_multiplier=learning_rate_multiplier,
-                    options=options,
-                )
-                predictions = _evaluate(
-                    step,
-                    backend,
-                    base_model,
-                    model=tuned.outputs["model"],
-                    base=tuned.outputs["base"],
-                    champion=prepared.outputs["champion"],
-                    first=prepared.outputs["first"],
-                    eval=split.outputs["eval"],
-                    guard_uri=guard_uri,
-                    guard_fingerprint=prepared.outputs["guard_fingerprint"],
-                    settings=prepared.outputs["asking"],
-                    work_dir=work_dir,
-                )
-                compared = step.compare_models(
-                    **predictions,
-                    tuning=tuned.outputs["tuning"],
-                    settings=prepared.outputs["scoring"],
-                )
-                _retried(compared)
-                _uncached(
-                    step.conclude_run(
-                        comparison=compared.outputs["comparison"],
-                        model=tuned.outputs["model"],
-                        **{name: predictions[name] for name in ("tuned", "base", "champion")},
-                        problems=valid.outputs["problems"],
-                        split=split.outputs["split"],
-                        plan=plan.outputs["plan"],
-                        tuning=tuned.outputs["tuning"],
-                        judging=prepared.outputs["judging"],
-                        max_cost_usd=max_cost_usd,
-                        tables=tables,
-                        work_dir=work_dir,
-                        run=run,
-                        # kfp.local does not know this placeholder.
-                        pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER if in_cloud else "",
-                        **data,
-                        **history,
-                        **names,
-                        **place,
-                    )
-                )
+                valid = _validate(step, inputs, prepared)
+                split = _split(step, inputs, prepared, valid)
+                plan = _plan(step, inputs, prepared, valid, split, backend)
+                tuned = _tune(step, inputs, split, plan, backend, tune_instead)
+                asked = _evaluate(step, inputs, prepared, split, tuned, backend)
+                compared = _compare(step, prepared, tuned, asked)
+                reports = {"problems": valid, "split": split, "plan": plan, "tuning": tuned}
+                _conclude(step, inputs, prepared, tuned, asked, compared, reports, backend)
         if emails:
             _mail(emails, steps)
 
     return tuning_pipeline
 
 
-def _retried(task: Any) -> Any:
-    """Try a step again that costs nothing and fails on what the cloud may get over."""
-    task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0)
-    return task
+def _notify(step: Steps, inputs: Inputs) -> Any:
+    return step.send_notice(**_pick(inputs, "notify", "registry"), **_names(inputs))
 
 
-def _uncached(task: Any) -> Any:
-    """Run a step in every run: it looks at, or changes, what lies outside the pipeline."""
-    task.set_caching_options(False)
-    return task
+def _prepare(step: Steps, inputs: Inputs, backend: Backend, *, inlined: bool) -> Any:
+    """Check what costs nothing, and find what exactly the run works on."""
+    place = _place(inputs) | {"root": dsl.PIPELINE_ROOT_PLACEHOLDER} if backend.in_cloud else {}
+    data = ("dataset_uri", "format", "guard_uri", "group_by")
+    model = ("base_model", "options", "tables")
+    scoring = ("task", "metric", "scoring", "margin", "guard_margin", "seed")
+    asking = ("max_output_tokens", "answers", "asking", "judge_model", "judge_prompt")
+    history = ("registry", "series", "min_new_rows")
+    return step.prepare_run(
+        backend=backend.name,
+        inlined=inlined,
+        **_pick(inputs, *data, *model, *scoring, *asking, *history),
+        **place,
+        **_names(inputs),
+    )
+
+
+def _validate(step: Steps, inputs: Inputs, prepared: Any) -> Any:
+    return step.validate_jsonl(
+        **_pick(inputs, "dataset_uri", "format"),
+        fingerprint=prepared.outputs["fingerprint"],
+        model=inputs["base_model"],
+    )
+
+
+def _split(step: Steps, inputs: Inputs, prepared: Any, valid: Any) -> Any:
+    sizes = ("eval_fraction", "eval_min", "eval_max")
+    keys = ("seed", "group_by", "stratify_by", "by_time")
+    return step.split_dataset(
+        **_pick(inputs, "dataset_uri", *sizes, *keys),
+        fingerprint=prepared.outputs["fingerprint"],
+        format=valid.outputs["format"],
+        model=inputs["base_model"],
+    )
+
+
+def _plan(step: Steps, inputs: Inputs, prepared: Any, valid: Any, split: Any, backend: str) -> Any:
+    """Turn epochs into steps, and stop a run that would cost too much."""
+    return step.compute_train_steps(
+        **_pick(inputs, "region", "epochs", "train_steps", "max_cost_usd", "tables", "options"),
+        **{name: prepared.outputs[name] for name in ("scoring", "asking", "judging")},
+        backend=backend,
+        model=inputs["base_model"],
+        rows=split.outputs["train_rows"],
+        eval=split.outputs["eval"],
+        tokens=valid.outputs["tokens"],
+        token_rows=valid.outputs["rows"],
+    )
 
 
 def _tune(
-    step: Steps,
-    backend: str,
-    instead: Callable[..., Any] | None,
-    here: dict[str, Any],
-    remote: dict[str, Any],
-    tables: Any,
-    **settings: Any,
+    step: Steps, inputs: Inputs, split: Any, plan: Any, backend: str, instead: Tune | None
 ) -> Any:
-    """Add the step that tunes: in the cloud, on this machine, or its stand-in."""
+    """Add the step that tunes: in the cloud, on this machine, or what composes it instead."""
+    settings = {
+        **_pick(inputs, "base_model", "learning_rate_multiplier", "options"),
+        **{name: split.outputs[name] for name in ("train", "eval")},
+        **{name: plan.outputs[name] for name in ("train_steps", "batch_size")},
+    }
+    remote = _place(inputs) | _pick(inputs, "display_name")
     if instead:
         return instead(step, **settings, **remote)
     row = find_backend(backend)
     tune = getattr(step, f"tune_{row.identifier}")
     if row.in_cloud:
-        return tune(**settings, **remote, tables=tables)
-    return tune(**settings, **here)
+        return tune(**settings, **remote, tables=inputs["tables"])
+    return tune(**settings, **_pick(inputs, "seed", "work_dir"))
 
 
-def _evaluate(step: Steps, backend: str, base_model: Any, **settings: Any) -> dict[str, Any]:
+def _evaluate(
+    step: Steps, inputs: Inputs, prepared: Any, split: Any, tuned: Any, backend: str
+) -> dict[str, Any]:
     """Add the step that asks all models; return the predictions by the name of the model."""
     row = find_backend(backend)
     name = f"evaluate_{row.identifier if row.in_cloud else 'model'}"
-    if "base_model" in thin_component(name).component_spec.inputs:
-        settings["base_model"] = base_model
-    outputs = getattr(step, name)(**settings).outputs
+    takes_base = "base_model" in ports_of(name)
+    outputs = getattr(step, name)(
+        **_pick(inputs, "guard_uri", "work_dir", *(["base_model"] if takes_base else [])),
+        **{name: prepared.outputs[name] for name in ("champion", "first", "guard_fingerprint")},
+        **{name: tuned.outputs[name] for name in ("model", "base")},
+        eval=split.outputs["eval"],
+        settings=prepared.outputs["asking"],
+    ).outputs
     return {
         "tuned": outputs["predictions"],
         "base": outputs["base_predictions"],
@@ -303,6 +244,52 @@ def _evaluate(step: Steps, backend: str, base_model: Any, **settings: Any) -> di
         "guard_tuned": outputs["guard_predictions"],
         "guard_base": outputs["guard_base_predictions"],
     }
+
+
+def _compare(step: Steps, prepared: Any, tuned: Any, asked: dict[str, Any]) -> Any:
+    return step.compare_models(
+        **asked, tuning=tuned.outputs["tuning"], settings=prepared.outputs["scoring"]
+    )
+
+
+def _conclude(
+    step: Steps,
+    inputs: Inputs,
+    prepared: Any,
+    tuned: Any,
+    asked: dict[str, Any],
+    compared: Any,
+    reports: dict[str, Any],
+    backend: str,
+) -> None:
+    """Judge, report, promote what is better, and remember the data."""
+    in_cloud = find_backend(backend).in_cloud
+    step.conclude_run(
+        comparison=compared.outputs["comparison"],
+        model=tuned.outputs["model"],
+        **_pick(asked, "tuned", "base", "champion"),
+        **{name: task.outputs[name] for name, task in reports.items()},
+        **{name: prepared.outputs[name] for name in ("fingerprint", "judging")},
+        **_pick(inputs, "dataset_uri", "format", "registry", "series", "run"),
+        **_pick(inputs, "max_cost_usd", "tables", "work_dir"),
+        # kfp.local does not know this placeholder.
+        pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER if in_cloud else "",
+        **_place(inputs),
+        **_names(inputs),
+    )
+
+
+def _pick(inputs: Inputs, *names: str) -> dict[str, Any]:
+    return {name: inputs[name] for name in names}
+
+
+def _place(inputs: Inputs) -> dict[str, Any]:
+    return _pick(inputs, "project", "region")
+
+
+def _names(inputs: Inputs) -> dict[str, Any]:
+    """Return what names the run; records take the job's name if there is no id."""
+    return {"run_id": inputs["run_id"], "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
 
 
 def _mail(emails: Sequence[str], steps: Any) -> None:

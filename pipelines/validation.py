@@ -17,8 +17,6 @@ def validation_pipeline(dataset_uri: str, format: str, model: str = "", code: st
     """
     step = Steps(code)
     shards = step.list_shards(dataset_uri=dataset_uri)
-    shards.set_caching_options(False)
     with dsl.ParallelFor(shards.output) as shard:
         part = step.validate_shard(shard_uri=shard, format=format, model=model)
-        part.set_caching_options(False)
     step.merge_validations(parts=dsl.Collected(part.outputs["part"]))

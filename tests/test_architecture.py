@@ -17,7 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # may not import each other.
 FLOORS = (
     ("errors",),
-    ("files", "progress", "arguments", "extras"),
+    ("files", "progress", "arguments", "extras", "distribution"),
     ("decoding",),
     ("catalog",),
     ("data",),
@@ -183,7 +183,14 @@ def normal(name: str) -> str:
 
 
 def test_only_modules_of_the_standard_library_lie_below_the_ground_floor():
-    ground = {"errors.py", "files.py", "progress.py", "arguments.py", "extras.py"}
+    ground = {
+        "errors.py",
+        "files.py",
+        "progress.py",
+        "arguments.py",
+        "extras.py",
+        "distribution.py",
+    }
     light = set(sys.stdlib_module_names) | {"tunepipe"}
     for file in modules():
         if str(file) in ground:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 def asked(python):
     return subprocess.run(
-        [python, "-P", "-m", "tunepipe.packaging.installed", "steps"], capture_output=True,
+        [python, "-P", "-m", "tunepipe.packaging.installed"], capture_output=True,
         text=True, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, cwd="/",
     )  # fmt: skip
 

@@ -15,30 +15,38 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from kfp import dsl
 
 from tests.linked import environment
 from tunepipe import __version__, components
+from tunepipe.distribution import build_wheel, content_hash, describe_code, package_files
 from tunepipe.packaging.component import component
-from tunepipe.packaging.installed import content_hash, describe_code, package_files
 from tunepipe.packaging.thin import thin
-from tunepipe.packaging.wheel import build_wheel
-from tunepipe.runs.compile import render
+from tunepipe.pipelines.steps import Steps
+from tunepipe.runs.compile import compiled_text
 
 ROOT = Path(__file__).parents[2]
 
 
-def command(unit, code: str, python=sys.executable) -> list[str]:
-    """A step's command, as a host would start it, for an input that the executor refuses."""
+def command(unit, code: str, folder: Path, python=sys.executable) -> list[str]:
+    """The command of the step that lists files, as a host would start it."""
     container = unit.component_spec.implementation.container
-    given = {"{{$}}": "{}", "{{$.inputs.parameters['code']}}": code}
+    executor_input = {
+        "inputs": {"parameterValues": {"dataset_uri": "rows.jsonl"}},
+        "outputs": {
+            "parameters": {"Output": {"outputFile": str(folder / "files")}},
+            "outputFile": str(folder / "step" / "output.json"),
+        },
+    }
+    given = {"{{$}}": json.dumps(executor_input), "{{$.inputs.parameters['code']}}": code}
     whole = [*container.command, *(given.get(part, part) for part in container.args)]
     return [part.replace("python3", str(python)) for part in whole]
 
 
-def start(code: str, python=sys.executable, **variables: str):
+def start(code: str, folder: Path, python=sys.executable, **variables: str):
     listing = thin(components.list_shards.python_func)
     return subprocess.run(
-        command(listing, code, python), capture_output=True, text=True,
+        command(listing, code, folder, python), capture_output=True, text=True,
         env={"PATH": os.environ["PATH"], **variables}, cwd="/",
     )  # fmt: skip
 
@@ -81,8 +89,8 @@ def test_equal_code_is_one_wheel_wherever_it_is_built(wheel, tmp_path):
             package_files()
         )
     code = (
-        "import sys; from pathlib import Path; from tunepipe.packaging.wheel import build_wheel;"
-        "from tunepipe.packaging.installed import content_hash;"
+        "import sys; from pathlib import Path; from tunepipe.distribution import build_wheel;"
+        "from tunepipe.distribution import content_hash;"
         "print(build_wheel(Path(sys.argv[1]))[1], content_hash())"
     )
     again = subprocess.run(
@@ -104,7 +112,7 @@ def source_files():
 
 
 @pytest.mark.parametrize("way", ["wheel", "url", "requirement", "installed", "empty"])
-def test_a_step_runs_the_code_that_is_named(way, wheel, index):
+def test_a_step_runs_the_code_that_is_named(way, wheel, index, tmp_path):
     path, sha256 = wheel
     code = {
         "wheel": f"file://{path}#sha256={sha256}",
@@ -113,8 +121,9 @@ def test_a_step_runs_the_code_that_is_named(way, wheel, index):
         "installed": f"installed:{content_hash()}",
         "empty": "",
     }[way]
-    done = start(code)
-    assert "KeyError" in done.stderr or "inputs" in done.stderr, done.stderr
+    done = start(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "files").read_text()) == ["rows.jsonl"]
     place = done.stdout.partition("--component_module_path `")[2].partition("`")[0]
     assert place.endswith("/tunepipe/components/validation.py")
     assert place.startswith(str(ROOT)) == (way in ("installed", "empty")), place
@@ -128,8 +137,10 @@ def test_a_step_runs_the_code_that_is_named(way, wheel, index):
         ("tunepipe==9.9 --index-url={index}/simple", "No matching distribution"),
     ],
 )
-def test_a_step_whose_code_is_another_than_the_run_says_stops(code, message, wheel, index):
-    done = start(code.format(path=wheel[0], index=index))
+def test_a_step_whose_code_is_another_than_the_run_says_stops(
+    code, message, wheel, index, tmp_path
+):
+    done = start(code.format(path=wheel[0], index=index), tmp_path)
     assert done.returncode
     assert message.lower() in done.stderr.lower()
     assert "component_module_path" not in done.stdout
@@ -137,7 +148,7 @@ def test_a_step_whose_code_is_another_than_the_run_says_stops(code, message, whe
 
 def test_a_step_that_finds_no_tunepipe_says_so_in_one_line(tmp_path):
     python = environment(tmp_path / "venv", ["kfp==2.17.0"])
-    done = start("", python)
+    done = start("", tmp_path, python)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert all(word in line for word in ("no tunepipe", "image", "wheel", "requirement", "docs/"))
@@ -148,13 +159,13 @@ def test_sigterm_reaches_the_step_itself(make, tmp_path):
     """The shells that come before hand their place over, so that a step can cancel its job."""
     shim = tmp_path / "shim"
     shim.write_text(
-        '#!/bin/sh\ncase "$*" in *executor_main*) exec sleep 60 ;; esac\n'
+        '#!/bin/sh\ncase "$*" in *packaging.step*|*executor_main*) exec sleep 60 ;; esac\n'
         f'exec {sys.executable} "$@"\n'
     )
     shim.chmod(0o755)
     unit = make(components.list_shards.python_func)
     container = unit.component_spec.implementation.container
-    whole = command(unit, "", shim) if make is thin else [
+    whole = command(unit, "", tmp_path, shim) if make is thin else [
         part.replace("python3", str(shim)) for part in container.command[3:]
     ]  # fmt: skip
     with subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -171,19 +182,40 @@ def test_the_installs_of_a_component_hand_their_place_over_too():
     assert '&& exec "$0" "$@"' in text
 
 
+@dsl.pipeline(name="free-steps")
+def free_steps(dataset_uri: str, predictions: str, code: str):
+    """The steps that cost nothing, as our pipelines have them."""
+    step = Steps(code)
+    valid = step.validate_jsonl(dataset_uri=dataset_uri, model="tiny")
+    split = step.split_dataset(
+        dataset_uri=dataset_uri, format=valid.outputs["format"], model="tiny"
+    )
+    step.compute_train_steps(
+        rows=split.outputs["train_rows"], eval=split.outputs["eval"], backend="local", epochs=2.0
+    )
+    answers = dsl.importer(artifact_uri=predictions, artifact_class=dsl.Artifact)
+    step.compare_models(tuned=answers.output, base=answers.output)
+
+
 @pytest.mark.parametrize("way", ["url", "requirement"])
 def test_a_pipeline_runs_whole_on_code_from_an_index_of_ones_own(way, wheel, index, tmp_path):
     pipeline, parameters = tmp_path / "pipeline.yaml", tmp_path / "parameters.json"
-    pipeline.write_text(render()["pipelines/validate_shards.yaml"])
-    for name in "ab":
-        row = {"input_text": f"question {name}", "output_text": "answer"}
-        (tmp_path / f"{name}.jsonl").write_text((json.dumps(row) + "\n") * 1)
+    pipeline.write_text(compiled_text(free_steps))
+    rows = [
+        {"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(40)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = [
+        {"id": str(n), "input": f"question {n}", "reference": "a", "prediction": "a"}
+        for n in range(12)
+    ]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(one) + "\n" for one in answers))
     code = {
         "url": f"{index}/{wheel[0].name}#sha256={wheel[1]}",
         "requirement": f"tunepipe=={__version__} --index-url={index}/simple",
     }[way]
-    given = {"dataset_uri": str(tmp_path / "*.jsonl"), "format": "palm", "code": code}
-    parameters.write_text(json.dumps({**given, "model": "tiny"}))
+    given = {"dataset_uri": str(tmp_path / "rows.jsonl"), "code": code}
+    parameters.write_text(json.dumps({**given, "predictions": str(tmp_path / "answers.jsonl")}))
     arguments = ["-m", "tunepipe.runs.kfp_process", pipeline, parameters, tmp_path / "steps"]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
     places = [
@@ -191,9 +223,22 @@ def test_a_pipeline_runs_whole_on_code_from_an_index_of_ones_own(way, wheel, ind
         for line in done.stdout.splitlines()
         if "Looking for component" in line
     ]
-    assert len(places) == 4, done.stdout[-3000:]
+    assert len(places) == 4, done.stdout[-1500:] + done.stderr[-3000:]
     assert not any(place.startswith(str(ROOT)) for place in places)
+    (comparison,) = (tmp_path / "steps").rglob("comparison")
+    assert json.loads(comparison.read_text())["verdict"] == "not-enough-evidence"
 
 
 def test_the_code_is_named_for_people():
     assert describe_code() == f"tunepipe {__version__}, sha256 {content_hash()[:16]}"
+
+
+def test_a_step_that_takes_too_long_ends_with_a_word():
+    code = (
+        "import time; from tunepipe.packaging import step;"
+        "step._HOURS_MAX['compare_models'] = 1 / 3600\n"
+        "with step._time_limit('compare_models'): time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.returncode
+    assert "compare_models: the step has not ended within" in done.stderr

@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from tests.linked import closure
 
-
-def repacked(requirements: Iterable[str], folder: Path) -> None:
-    """Pack installed packages, with what they require, into wheels that hold metadata alone."""
+def repacked(names: Iterable[str], folder: Path, *, whole: bool = False) -> None:
+    """Pack installed packages into wheels: their metadata alone, or whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in closure(requirements):
+    for name in names:
         found = metadata.distribution(name)
         project = found.metadata["Name"].replace("-", "_")
         info = f"{project}-{found.version}.dist-info"
@@ -22,3 +20,6 @@ def repacked(requirements: Iterable[str], folder: Path) -> None:
             archive.writestr(f"{info}/METADATA", found.read_text("METADATA") or "")
             archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
             archive.writestr(f"{info}/RECORD", "")
+            for file in (found.files or ()) if whole else ():
+                if not {"..", "__pycache__", info} & set(file.parts):
+                    archive.write(file.locate(), str(file))

@@ -8,6 +8,7 @@ import pytest
 from tunepipe.catalog.backends import BACKENDS
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
 from tunepipe.runs.compile import render
+from tunepipe.runs.kfp.workflow_size import estimate
 from tunepipe.runs.pipeline_spec import read, thin_steps
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +55,28 @@ def test_every_backend_has_a_pipeline(texts):
     assert names | {"pipelines/validate_shards.yaml"} == set(texts)
 
 
-def test_the_code_of_all_tasks_times_the_copies_stays_far_below_the_limit(texts):
+def test_all_tasks_times_the_copies_stay_far_below_the_limit(texts):
+    """A task with its component and its container; what its ports receive comes in addition."""
     for path, text in texts.items():
-        size = sum(len(json.dumps(container)) for *_, container in tasks_of(read(text)))
+        size = sum(len(json.dumps(part)) for task in tasks_of(read(text)) for part in task)
         assert size * COPIES < WORKFLOW_BYTES, f"{path}: {size * COPIES:,}"
+
+
+def test_a_run_of_each_pipeline_ends_below_the_limit(texts):
+    """By our own estimate, which counts every input and a loop at least twice."""
+    for path, text in texts.items():
+        size = estimate(read(text))
+        assert size.finished < 870_000, f"{path}: {size.finished:,}"
+        assert size.created < 150_000, f"{path}: {size.created:,}"
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+    spec = read(render()["pipelines/validate_shards.yaml"])
+    loop = spec["root"]["dag"]["tasks"]["for-loop-1"]
+    twice = estimate(spec).finished
+    loop["parameterIterator"]["items"] = {"raw": json.dumps(["a"] * 6)}
+    six = estimate(spec).finished
+    assert six - twice > 4 * 30_000
 
 
 def test_a_pipeline_is_readable_and_small(texts):

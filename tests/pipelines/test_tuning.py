@@ -116,6 +116,29 @@ def test_what_looks_outside_or_changes_it_is_never_cached(spec):
     assert not cached["send-notice"]
 
 
+def test_only_steps_that_cost_nothing_are_repeated_by_the_host(spec):
+    every = {**tasks(spec), **steps(spec), **spec["root"]["dag"]["tasks"]}
+    repeated = {name for name, task in every.items() if "retryPolicy" in task}
+    assert repeated == {
+        "prepare-run", "validate-jsonl", "split-dataset", "compute-train-steps", "compare-models",
+        "send-notice",
+    }  # fmt: skip
+
+
+def test_steps_ask_for_the_machine_that_they_need(spec):
+    limits = {
+        name.removeprefix("exec-"): executor["container"].get("resources", {})
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+    }
+    cpus = {name: float(one.get("resourceCpuLimit", 0)) for name, one in limits.items()}
+    assert cpus["prepare-run"] < cpus["validate-jsonl"] < cpus["compare-models"]
+    own = {name for name, one in limits.items() if not one}
+    assert own <= {"tune-local", "evaluate-model"}, "these take the accelerators they are given"
+    # A small cluster has room for every step.
+    requests = [one["resourceCpuRequest"] for one in limits.values() if one]
+    assert set(requests) == {"250m"}
+
+
 def test_people_are_told_however_the_steps_end(spec):
     notice = spec["root"]["dag"]["tasks"]["send-notice"]
     assert notice["dependentTasks"] == ["exit-handler-1"]

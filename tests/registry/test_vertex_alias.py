@@ -97,7 +97,9 @@ def test_a_champion_whose_endpoint_was_deleted_by_hand_stops_no_run(place, said,
     assert lookup_step(kept).model == endpoint
     place.ask("forget", {"name": endpoint})
     assert lookup_step(kept) is None
-    assert f"champion 1 serves no more: {endpoint} is gone" in capsys.readouterr().out
+    assert (
+        f"champion 1 is left out of the comparison: {endpoint} is gone" in capsys.readouterr().out
+    )
     assert promote_step(tuned("two"), said("better"), kept, "run-2") == "2"
 
 
@@ -105,7 +107,7 @@ def test_a_model_whose_endpoint_was_deleted_meanwhile_is_no_champion(place, said
     kept = f"gs://{BUCKET}/registry"
     endpoint = tuned("one")
     place.ask("forget", {"name": endpoint})
-    with pytest.raises(CloudError, match="can serve nobody"):
+    with pytest.raises(CloudError, match="no longer answers"):
         promote_step(endpoint, said("better"), kept, "run-1")
     assert champions.champion(kept) is None
 

@@ -1,6 +1,9 @@
 """`tunepipe cancel` ends the run and its paid job, whatever has become of the step."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +16,13 @@ from tests.backends.managed import jobs as tunings
 from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe import components
 from tunepipe.backends.base import TuningRequest
 from tunepipe.cli import main
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients
+from tunepipe.packaging.component import component
+from tunepipe.packaging.thin import CODE_PLACEHOLDER, thin
 from tunepipe.runs import cancellation
 from tunepipe.stores.claims import Waiters
 
@@ -168,3 +174,48 @@ def test_what_does_not_end_in_time_is_reported(
     held.ask("facts", {"cancelling_seconds": 600.0})
     with pytest.raises(CloudError, match="is cancelling"):
         cancellation.cancel(run, wait_seconds=0.5)
+
+
+@pytest.mark.parametrize("make", [thin, component])
+def test_the_process_that_a_container_runtime_signals_hands_it_to_the_paid_job(
+    held: StandIn, tmp_path: Path, make: Callable[..., Any]
+) -> None:
+    """The step as compiled: shells, kfp and the tuner; only the first process is signalled."""
+    request = request_of(held, "managed.gemini")
+    unit = make(components.tune_gemini.python_func)
+    container = unit.component_spec.implementation.container
+    command = [*container.command, *container.args]
+    if make is component:
+        command = command[3:]  # what it installs is installed here
+    given = {"{{$}}": json.dumps(executor_input(request, tmp_path)), CODE_PLACEHOLDER: ""}
+    words = [given.get(word, word).replace("python3 ", f"{sys.executable} ") for word in command]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+    until(lambda: paid(held) or process.poll() is not None)
+    (job,) = paid(held)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) != 0, (tmp_path / "log").read_text()[-2000:]
+    until(lambda: paid(held)[job].endswith(("_CANCELLING", "_CANCELLED")))
+
+
+def executor_input(request: TuningRequest, folder: Path) -> dict[str, Any]:
+    """What a host passes to the step that tunes."""
+
+    def artifact(name: str, uri: str) -> dict[str, Any]:
+        kind = {"schemaTitle": "system.Dataset" if name in ("train", "eval") else "system.Model"}
+        return {"artifacts": [{"name": name, "type": kind, "uri": uri, "metadata": {}}]}
+
+    rows = {"train": request.train_uri, "eval": request.eval_uri}
+    outputs = {name: str(folder / name) for name in ("model", "base", "tuning")}
+    values = {name: getattr(request, name) for name in ("project", "region", "train_steps")}
+    return {
+        "inputs": {
+            "parameterValues": {**values, "options": dict(request.options)},
+            "artifacts": {name: artifact(name, uri) for name, uri in rows.items()},
+        },
+        "outputs": {
+            "artifacts": {name: artifact(name, uri) for name, uri in outputs.items()},
+            "parameters": {"gcp_resources": {"outputFile": str(folder / "gcp_resources")}},
+            "outputFile": str(folder / "step" / "output.json"),
+        },
+    }

@@ -1,21 +1,25 @@
 """How a run gets its code: by image, by a wheel in the bucket, from a wheelhouse, or by name."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from tests.linked import closure, environment
 from tests.packaging.wheels import repacked
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
-from tunepipe.errors import UsageError
-from tunepipe.packaging.installed import content_hash, describe_code
+from tunepipe.distribution import content_hash, describe_code
+from tunepipe.errors import LimitError, UsageError
+from tunepipe.packaging.thin import CODE_PLACEHOLDER
 from tunepipe.runs.code import check_code_parameter, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.pipeline_spec import read, thin_steps
@@ -23,6 +27,9 @@ from tunepipe.runs.pipeline_spec import read, thin_steps
 ROOT = Path(__file__).parents[2]
 GS = f"gs://{BUCKET}/tunepipe"
 URL = "https://example.com/tunepipe-0.2.0-py3-none-any.whl"
+OFFLINE = ["unshare", "--net", "--map-root-user"]
+if subprocess.run([*OFFLINE, "true"], capture_output=True).returncode:
+    OFFLINE = []  # a kernel that lets us make no namespace: pip alone is cut off
 IMAGE = "europe-docker.pkg.dev/p/images/tunepipe@sha256:" + "0" * 64
 
 
@@ -77,10 +84,19 @@ def test_one_way_is_enough(spec):
         find_code(spec, GS, image=IMAGE, code=f"{URL}#sha256=0")
 
 
+def only(spec, *steps: str):
+    """The pipeline as far as its code matters, with these steps alone."""
+    executors = spec["deploymentSpec"]["executors"]
+    kept = {name: executors[f"exec-{name}"] for name in steps}
+    return {"deploymentSpec": {"executors": kept}}
+
+
 def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path):
     house = tmp_path / "house"
+    spec = only(spec, "split-dataset", "compute-train-steps", "send-notice")
     steps = thin_steps(spec)
-    repacked({package for packages in steps.values() for package in packages}, house)
+    needed = {package for packages in steps.values() for package in packages}
+    repacked(closure(needed), house)
     found = find_code(spec, GS, wheelhouse=str(house))
     lists = {Path(path).stem: Path(path).read_text() for path in found.uploads if "txt" in path}
     assert set(lists) == set(steps)
@@ -92,6 +108,59 @@ def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path
         assert all(sha256.startswith("sha256:") for _, sha256 in lines)
     wheels = [uri for uri in found.uploads.values() if "/wheels/" in uri]
     assert len(wheels) == len(set(wheels)) > len(steps)
+
+
+def test_a_step_is_installed_whole_from_a_wheelhouse_and_runs_without_an_index(spec, tmp_path):
+    """An environment with nothing but pip, in which no index and no other host is reached."""
+    step = only(spec, "compute-train-steps")
+    house, bucket = tmp_path / "house", tmp_path / "gcs"
+    repacked(["kfp", "msgspec", "xxhash"], house, whole=True)
+    found = find_code(step, GS, wheelhouse=str(house))
+    for path, uri in found.uploads.items():
+        copy = bucket / uri.removeprefix("gs://")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(Path(path).read_bytes())
+    python = environment(tmp_path / "venv", ["pip"])
+
+    def run(**inputs):
+        (executor,) = step["deploymentSpec"]["executors"].values()
+        outputs = {
+            name: {"artifacts": [{"name": name, "type": {"schemaTitle": "system.Artifact"},
+                                  "uri": str(tmp_path / name), "metadata": {}}]}
+            for name in ("plan", "summary")
+        }  # fmt: skip
+        files = {n: {"outputFile": str(tmp_path / n)} for n in ("train_steps", "batch_size")}
+        files["cost_usd"] = {"outputFile": str(tmp_path / "cost_usd")}
+        place = {"outputFile": str(tmp_path / "run" / "step" / "output.json")}
+        executor_input = {
+            "inputs": {"parameterValues": inputs},
+            "outputs": {"artifacts": outputs, "parameters": files, **place},
+        }
+        code = found.parameter.replace("/gcs/", f"{bucket}/")
+        given = {"{{$}}": json.dumps(executor_input), CODE_PLACEHOLDER: code}
+        container = executor["container"]
+        words = [*container["command"], *(given.get(word, word) for word in container["args"])]
+        return subprocess.run(
+            [*OFFLINE, *(word.replace("python3", str(python)) for word in words)],
+            capture_output=True, text=True, cwd="/", env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+
+    done = run(rows=300, backend="gemini", region="us-central1", epochs=2.0)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "plan").read_text())["rows"] == 300
+    assert (tmp_path / "summary").read_text().startswith("- ")
+    # The words of a failure lie next to the outputs, where the host's own say little.
+    done = run(rows=300, backend="gemini", region="us-central1", epochs=2.0, max_cost_usd=0.001)
+    assert done.returncode
+    failure = json.loads((tmp_path / "run" / "step" / "error.json").read_text())
+    assert failure["kind"] == "LimitError"
+    # A wheel that was changed is not installed.
+    (wheel,) = bucket.rglob("xxhash*.whl")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("more.py", "")
+    done = run(rows=300, backend="gemini", region="us-central1", epochs=2.0)
+    assert done.returncode
+    assert "DO NOT MATCH THE HASHES" in done.stderr
 
 
 def submit(dataset: Path, *more: str) -> int:
@@ -154,32 +223,31 @@ def test_an_image_runs_every_step_without_a_network(tmp_path: Path) -> None:
     }  # fmt: skip
     parameters.write_text(json.dumps(given))
     arguments = ["-m", "tunepipe.runs.kfp_process", pipeline, parameters, tmp_path / "steps"]
-    offline = ["unshare", "--net", "--map-root-user"]
-    if subprocess.run([*offline, "true"], capture_output=True).returncode:
-        offline = []  # a kernel that lets us make no namespace: pip alone is cut off
     done = subprocess.run(
-        [*offline, "env", "PIP_NO_INDEX=1", sys.executable, *arguments],
+        [*OFFLINE, "env", "PIP_NO_INDEX=1", sys.executable, *arguments],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     assert len(re.findall("Looking for component", done.stdout)) == 9
 
 
-def test_a_run_on_a_persistent_resource_says_so_as_v1beta1_takes_it() -> None:
-    """The stand-in does not serve v1beta1 of the pipelines; Google's own type checks the fields."""
-    from google.cloud.aiplatform_v1beta1.types import PipelineJob
+def test_a_run_on_a_persistent_resource_is_submitted_as_v1beta1_takes_it(
+    cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tunepipe.gcp.clients import beta_pipelines
 
-    from tunepipe.errors import LimitError
-    from tunepipe.runs.vertex_request import VertexRun, _default_runtime
-
-    place = {"backend": "gemini", "project": PROJECT, "region": REGION, "bucket": "gs://b"}
-    run = VertexRun(**place, parameters={}, persistent_resource="mine")
-    runtime = PipelineJob.RuntimeConfig(_default_runtime(run)).default_runtime
-    detail = runtime.persistent_resource_runtime_detail
+    cloud.ask("hold", {"on": True})
+    dataset = tmp_path / "rows.jsonl"
+    rows = ({"input_text": f"pear order {n}", "output_text": f"pear:{n}"} for n in range(120))
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert submit(dataset, "--persistent-resource", "mine") == 0
+    name = json.loads(capfd.readouterr().out)["run"]
+    job = beta_pipelines(REGION).get_pipeline_job(name=name)
+    detail = job.runtime_config.default_runtime.persistent_resource_runtime_detail
     assert detail.persistent_resource_name == (
         f"projects/{PROJECT}/locations/{REGION}/persistentResources/mine"
     )
     assert detail.task_resource_unavailable_timeout_behavior.name == "FALL_BACK_TO_ON_DEMAND"
     other = "projects/p/locations/us-east4/persistentResources/mine"
-    with pytest.raises(LimitError, match="not in"):
-        _default_runtime(VertexRun(**place, parameters={}, persistent_resource=other))
+    assert submit(dataset, "--persistent-resource", other) == LimitError.exit_code
+    assert "not in europe-west4" in capfd.readouterr().out

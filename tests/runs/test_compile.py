@@ -79,7 +79,7 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
     asking = {
         name: executor["container"]["resources"]
         for name, executor in spec["deploymentSpec"]["executors"].items()
-        if "resources" in executor["container"]
+        if "accelerator" in executor["container"].get("resources", {})
     }
     assert asking == dict.fromkeys(
         ("exec-evaluate-model", "exec-tune-local"), wanted["container"]["resources"]

@@ -36,7 +36,11 @@ def test_a_name_means_one_run(folder, reference, number):
 
 @pytest.mark.parametrize(
     ("reference", "found"),
-    [("20261126", "2 runs begin with this"), ("work", "no such run"), ("2027", "no such run")],
+    [
+        ("20261126", "2 runs begin with this"),
+        ("work", "no run of this name"),
+        ("2027", "no run of this name"),
+    ],
 )
 def test_a_name_of_none_or_of_several_is_refused(folder, reference, found):
     with pytest.raises(UsageError, match=found):

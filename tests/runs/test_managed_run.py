@@ -181,8 +181,11 @@ def test_a_job_that_learnt_nothing_promotes_nothing_and_is_no_free_one(
 ) -> None:
     cloud.fault("tuning", message="nan")
     wanted = ["run", "--backend", "gemini", "--dataset", dataset, "--bucket", f"gs://{BUCKET}"]
-    assert main.run([*wanted, *PLACE, "--option", "poll_seconds=0.5", "--yes", "--wait"]) == 4
-    assert "is not a number" in cloud.log()
+    assert main.run([*wanted, *PLACE, "--option", "poll_seconds=0.5", "--yes", "--wait"]) == 1
+    # The step's own words, and not that it "exited with a non-zero status".
+    told = capfd.readouterr().err
+    assert "is not a number at step 1: the model has learnt nothing" in told
+    assert "lower the learning rate" in told
     assert not cloud.calls("GenerateContent")
     capfd.readouterr()
     assert main.run(["costs", *PLACE, "--json"]) == 0

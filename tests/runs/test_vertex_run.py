@@ -15,8 +15,8 @@ from tests.receiver import Receiver, receiver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
+from tunepipe.distribution import content_hash
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
-from tunepipe.packaging.installed import content_hash
 from tunepipe.runs import cancellation, vertex, vertex_request
 from tunepipe.runs.vertex_request import VertexRun
 

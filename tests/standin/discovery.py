@@ -64,18 +64,19 @@ def answer_problems(host: str, verb: str, target: str, body: bytes) -> Iterator[
         yield from _problems(schema, json.loads(body), place, document["schemas"], sent=False)
 
 
-def message_problems(kind: str, value: Any, *, sent: bool) -> Iterator[str]:
-    """Yield what the schema of a message of aiplatform v1 does not allow; see `request_problems`.
+def message_problems(kind: type, value: Any, *, sent: bool) -> Iterator[str]:
+    """Yield what the schema of a message of aiplatform does not allow; see `request_problems`.
 
     Args:
-        kind: The message's name, such as PipelineJob; one that REST does not know passes.
+        kind: The message's type, such as PipelineJob of v1; one that REST does not know passes.
         value: Its JSON.
         sent: Whether a client sent it: numbers may then be numbers where Google sends strings.
     """
-    schemas = _document("aiplatform", "v1")["schemas"]
-    name = f"GoogleCloudAiplatformV1{kind}"
+    version = "v1beta1" if "v1beta1" in kind.__module__ else "v1"
+    schemas = _document("aiplatform", version)["schemas"]
+    name = f"GoogleCloudAiplatform{version.capitalize()}{kind.__name__}"
     if name in schemas:
-        yield from _problems({"$ref": name}, value, kind, schemas, sent=sent)
+        yield from _problems({"$ref": name}, value, kind.__name__, schemas, sent=sent)
 
 
 def _method(host: str, verb: str, target: str) -> tuple[Any, Any]:

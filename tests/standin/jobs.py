@@ -53,7 +53,9 @@ class Jobs:
         cloud.resets.append(self.stop)
 
     def CreatePipelineJob(self, request: api.CreatePipelineJobRequest) -> api.PipelineJob:
-        job = api.PipelineJob(request.pipeline_job)
+        # A job of v1beta1 comes as one of v1; the fields that v1 lacks are kept as they are.
+        kind = type(request.pipeline_job)
+        job = api.PipelineJob.deserialize(kind.serialize(request.pipeline_job))
         job_id = request.pipeline_job_id or f"job-{self.cloud.new_id()}"
         _check_request(job, job_id)
         job.name = f"{canonical(request.parent)}/pipelineJobs/{job_id}"

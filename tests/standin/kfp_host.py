@@ -14,6 +14,7 @@ import uuid
 from datetime import UTC, datetime
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +23,8 @@ import yaml
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
+
+from .kfp_run import Execution
 
 _ROOT = "/apis/v2beta1"
 _PARAMETER_BYTES = 10_000  # MAX_PARAMETER_BYTES
@@ -48,8 +51,12 @@ class Refused(Exception):
 class KfpHost:
     """What the host keeps; `calls` are the verbs and paths that changed anything."""
 
-    def __init__(self, *, token: str = "", cookie: str = "", namespace: str = "") -> None:
+    def __init__(
+        self, *, token: str = "", cookie: str = "", namespace: str = "", folder: Path | None = None
+    ) -> None:
         self.token, self.cookie, self.namespace = token, cookie, namespace
+        self.folder = folder  # where runs are executed; without one they stay PENDING
+        self.executions: dict[str, Execution] = {}
         self.recurring: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
@@ -63,6 +70,8 @@ class KfpHost:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def stop(self) -> None:
+        for execution in self.executions.values():
+            execution.stop()
         self.server.shutdown()
         self.server.server_close()
 
@@ -126,6 +135,8 @@ class KfpHost:
             case "POST", ["runs"]:
                 return self._kept(self.runs, "run_id", "V2beta1Run", body)
             case "GET", ["runs", one] if one in self.runs:
+                if one in self.executions:
+                    self.runs[one] |= self.executions[one].describe()
                 return self.runs[one]
             case "POST", ["runs", one] if one.removesuffix(":terminate") in self.runs:
                 run = self.runs[one.removesuffix(":terminate")]
@@ -159,7 +170,8 @@ class KfpHost:
         if key != "experiment_id":
             if data.get("experiment_id") not in self.experiments:
                 raise Refused(400, "the experiment does not exist")
-            self._check_pipeline(data)
+            parameters = (data.get("runtime_config") or {}).get("parameters") or {}
+            check_parameters(self._spec(data), parameters)
         if key == "recurring_run_id":
             # KFP's cron has seconds first, and takes weekdays from 0 to 6.
             times = (data.get("trigger") or {}).get("cron_schedule", {}).get("cron", "").split()
@@ -169,9 +181,14 @@ class KfpHost:
         state = {"state": "PENDING"} if key == "run_id" else {}
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         kind[name] = {**_from_struct(data), key: name, "created_at": now, **state}
+        if key == "run_id" and self.folder:
+            parameters = (kind[name].get("runtime_config") or {}).get("parameters") or {}
+            spec = self._spec(data)
+            self.executions[name] = Execution(self.folder / name, name, spec, parameters)
         return kind[name]
 
-    def _check_pipeline(self, data: dict[str, Any]) -> None:
+    def _spec(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The pipeline of a run or recurring run, by its version or as it is."""
         reference = data.get("pipeline_version_reference")
         if bool(reference) == bool(data.get("pipeline_spec")):
             raise Refused(400, "a run has either a pipeline_spec or a pipeline_version_reference")
@@ -181,8 +198,7 @@ class KfpHost:
             if not version or version["pipeline_id"] != reference.get("pipeline_id"):
                 raise Refused(404, "the pipeline version does not exist")
             spec = version["pipeline_spec"]
-        parameters = (data.get("runtime_config") or {}).get("parameters") or {}
-        check_parameters(check_spec(spec), parameters)
+        return check_spec(spec)
 
     def _upload(self, query: dict[str, str], headers: Any, body: bytes) -> dict[str, Any]:
         if (query.get("namespace") or "") != self.namespace:

@@ -21,10 +21,10 @@ class _Handler(grpc.GenericRpcHandler):
 
     def _compare(self, request: Any, reply: Any) -> None:
         """Hold the resources in a call and its answer against Google's discovery documents."""
-        bodies = [(type(reply).__name__, _json_of(reply), False)] if reply is not None else []
+        bodies = [(type(reply), _json_of(reply), False)] if reply is not None else []
         for field in ("pipeline_job", "schedule", "dataset", "model_evaluation"):
             if (body := getattr(request, field, None)) is not None:
-                bodies.append((type(body).__name__, _json_of(body), True))
+                bodies.append((type(body), _json_of(body), True))
         for kind, body, sent in bodies:
             self.cloud.mismatches += message_problems(kind, body, sent=sent)
 

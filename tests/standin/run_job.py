@@ -65,13 +65,18 @@ def _observe(tell: Any, job: dict[str, Any]) -> None:
     from kfp.local.orchestrator import task_executor
 
     run_task = task_executor.execute_single_task
+    # Vertex AI keeps a run's results below ROOT/PROJECT_NUMBER/JOB.
+    name = job["placeholders"]["{{$.pipeline_job_name}}"]
+    executor_input_utils.get_local_pipeline_resource_name = lambda pipeline: name
     construct = executor_input_utils.construct_executor_input
 
     def construct_with_gcs_uris(**named: Any) -> Any:
         for told in named["arguments"].values():
             if isinstance(told, dict) and "pipeline_job_resource_name" in told:  # a final status
-                told["pipeline_job_resource_name"] = job["placeholders"][_RESOURCE]
+                told["pipeline_job_resource_name"] = job["placeholders"].get(_RESOURCE, "")
         made = construct(**named)
+        if not job["buckets"]:  # a KFP host: the artifacts are where kfp.local puts them
+            return made
         for artifacts in made.outputs.artifacts.values():
             for artifact in artifacts.artifacts:
                 artifact.uri = "gs://" + artifact.uri.removeprefix(job["buckets"] + "/")

@@ -20,6 +20,7 @@ AIPLATFORM = "google.cloud.aiplatform_v1"
 RESOURCE_MANAGER = "google.cloud.resourcemanager_v3"
 SERVICES = (
     (AIPLATFORM, "PipelineService"),
+    (f"{AIPLATFORM}beta1", "PipelineService"),
     (AIPLATFORM, "JobService"),
     (AIPLATFORM, "ScheduleService"),
     (AIPLATFORM, "DatasetService"),

@@ -3,17 +3,19 @@
 import json
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.asked import ask
+from tests.asked import NAMES, ask
 from tests.standin.session import PROJECT, REGION
 from tunepipe.catalog.backends import BACKENDS, RequestPacing
 from tunepipe.data.predictions import read
-from tunepipe.errors import CloudError, DataError
+from tunepipe.errors import CloudError, DataError, UsageError
 from tunepipe.evaluation.ask import RequestLimit
-from tunepipe.steps.evaluation import _guard_file
+from tunepipe.steps.evaluation import _guard_file, evaluate_step
 from tunepipe.stores.generations import identity
 
 BASE = f"projects/{PROJECT}/locations/{REGION}/publishers/google/models/gemini-2.5-flash"
@@ -96,9 +98,34 @@ def test_guarded_rows_that_changed_during_the_run_are_refused(tmp_path):
         pass
 
 
-def test_each_backend_names_modules_that_are_there():
-    from importlib import import_module
+def test_guarded_rows_come_by_address_or_from_an_earlier_step(cloud, tmp_path):
+    rows, guard = write(tmp_path / "rows.jsonl", 4), write(tmp_path / "guard.jsonl", 3, 50)
 
+    def evaluate(**guarded):
+        answers = {name: SimpleNamespace(path=str(tmp_path / name)) for name in NAMES}
+        counts = {}
+        step = {
+            "models": {"tuned": artifact(BASE), "base": None, "champion": "", "first": ""},
+            "rows": {"eval": artifact(path=rows), "guard_fingerprint": "", **guarded},
+            "answers": answers,
+            "metrics": SimpleNamespace(log_metric=counts.__setitem__),
+        }
+        predictor = import_module("tunepipe.backends.managed.gemini_prediction")
+        done = evaluate_step(predictor, "gemini", **step, settings={}, work_dir="")
+        return done, counts, read(answers["guard_tuned"].path)
+
+    by_uri = evaluate(guard=None, guard_uri=str(guard))
+    assert by_uri == evaluate(guard=artifact(path=guard), guard_uri="")
+    assert (by_uri[0], by_uri[1]["guard_tuned_rows"], len(by_uri[2])) == ((4, 0), 3, 3)
+    with pytest.raises(UsageError, match="one dataset"):
+        evaluate(guard=artifact(path=guard), guard_uri=str(guard))
+
+
+def artifact(model: str = "", path: object = ""):
+    return SimpleNamespace(path=str(path), metadata={"resourceName": model} if model else {})
+
+
+def test_each_backend_names_modules_that_are_there():
     for backend in BACKENDS.values():
         assert callable(import_module(backend.tuner).tune)
         predictor = import_module(backend.predictor)

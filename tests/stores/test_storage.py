@@ -41,7 +41,7 @@ def test_what_is_written_is_read(root: str, tmp_path: Path) -> None:
     assert storage.read_bytes(uri, 250, 260) == data[250:260]
     assert storage.read_bytes(uri, 1270) == data[1270:]
     assert storage.read_bytes(uri, 7, 7) == b""
-    with storage.open_reader(uri) as file:
+    with storage.open_file(uri) as file:
         file.seek(1000)
         assert file.read(10) == data[1000:1010]
     copy = tmp_path / "copy.bin"
@@ -147,7 +147,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_read_half_and_half(
     storage.write_bytes(b"old " * 10, uri)
 
     def read_while_it_is_replaced() -> None:
-        with storage.open_reader(uri) as file:
+        with storage.open_file(uri) as file:
             storage.write_bytes(b"new " * 10, uri)
             file.read()
 
@@ -253,11 +253,11 @@ def test_a_read_that_breaks_goes_on_where_it_broke_and_never_past_the_end(cloud:
     storage.write_bytes(data, uri)
     for fault in ({"seconds": 0.0}, {"drop": "after"}, {"drop": "before"}, {"code": 503}):
         cloud.fault("storage.get", **fault)
-    with storage.open_reader(uri) as file:
+    with storage.open_file(uri) as file:
         assert file.read(5) + file.read() == data
         assert file.read() == b""
     assert 416 not in [call["code"] for call in cloud.calls("storage.get")]
-    with storage.open_reader(uri) as file:
+    with storage.open_file(uri) as file:
         lines = file.readlines()
     assert b"".join(lines) == data
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.errors import UsageError
 from tunepipe.progress import Progress
 
 
@@ -116,6 +117,13 @@ class Tuner(Protocol):
         """Stop a remote job; a backend that runs locally has nothing to stop."""
 
 
+class RemoteTuner(Tuner, Protocol):
+    """The shape of a module that tunes in the cloud."""
+
+    def check_request(self, request: TuningRequest, row_format: str = "") -> object:
+        """Refuse what the service would refuse, before there are rows to tune on."""
+
+
 class Predictor(Protocol):
     """The shape of a module that asks a model; it never imports what tunes one."""
 
@@ -124,6 +132,22 @@ class Predictor(Protocol):
 
     def reason_unserved(self, model: str) -> str:
         """Return why the model cannot be sent prompts; "" if it can."""
+
+
+def load_remote_tuner(backend: str) -> RemoteTuner:
+    """Import the module that tunes in the cloud.
+
+    Raises:
+        UsageError: The backend is unknown, or tunes on its own machine.
+    """
+    row = find_backend(backend)
+    if not row.in_cloud:
+        raise UsageError(
+            "this backend does not tune on Vertex AI", where="backend", fix="run it here or on KFP"
+        )
+    module: Any = import_module(row.tuner)
+    tuner: RemoteTuner = module
+    return tuner
 
 
 def load_predictor(backend: str) -> Predictor:

@@ -125,7 +125,7 @@ def _copy(name: str, copy: Path) -> None:
         if name == STDIN:
             shutil.copyfileobj(sys.stdin.buffer, target)
             return
-        with storage.open_reader(name) as source:
+        with storage.open_file(name) as source:
             shutil.copyfileobj(source, target)
 
 

@@ -56,6 +56,7 @@ def request(
     token: str = "",
     redirects: int = 0,
     stream: bool = False,
+    accept: str = "*/*",
 ) -> Any:
     """Send one request, and follow redirects without credentials.
 
@@ -68,6 +69,7 @@ def request(
             Google's.
         redirects: How many redirects are followed, <= 5.
         stream: Leave the body to be read from the answer.
+        accept: The media types that are understood.
 
     Returns:
         The requests.Response.
@@ -77,7 +79,9 @@ def request(
         LimitError: An address is on this machine or in a private network.
         requests.RequestException: The address could not be reached.
     """
-    headers = {"Authorization": f"Bearer {token}"} if token and is_google(url) else {}
+    headers = {"Accept": accept}
+    if token and is_google(url):
+        headers["Authorization"] = f"Bearer {token}"
     for _ in range(min(redirects, _REDIRECTS) + 1):
         check_address(url)
         answer = _session().request(
@@ -92,7 +96,7 @@ def request(
         place = answer.headers.get("Location")
         if not (redirects and answer.is_redirect and place):
             return answer
-        url, headers = urljoin(url, place), {}
+        url, headers = urljoin(url, place), {"Accept": accept}
     return answer
 
 

@@ -21,6 +21,7 @@ from kfp import dsl
 from tunepipe.errors import LimitError
 from tunepipe.packaging.archive import archive, without_docstrings
 from tunepipe.packaging.imports import PACKAGE, data_files_of, modules_of, third_party_of
+from tunepipe.packaging.ports import describe_ports
 from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 from tunepipe.packaging.thin import is_running
 
@@ -50,6 +51,7 @@ def component(function: Callable[..., Any]) -> Any:
             packages_to_install=requirements(third_party_of(modules)),
             embedded_artifact_path=nothing,
         )(function)
+    describe_ports(made.component_spec)
     command = made.component_spec.implementation.container.command
     command[-1] = _with_archive(command[-1], archive(_contents(modules)))
     command[:-1] = _with_exec(command[:-1])

@@ -24,23 +24,36 @@ def modules_of(function: Callable[..., object]) -> dict[str, Path]:
     Returns:
         Dotted names, sorted, each with its source file; a package's is its `__init__.py`.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    found: dict[str, Path] = {}
+    return _modules_of(ast.parse(textwrap.dedent(inspect.getsource(function))))
+
+
+def modules_of_body(source: str, name: str) -> dict[str, Path]:
+    """Find the same for the function of that name in the text of a module, without importing it."""
+    (function,) = (
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    return _modules_of(function)
+
+
+def _modules_of(tree: ast.AST) -> dict[str, Path]:
+    modules: dict[str, Path] = {}
     waiting = list(_own(_imported(tree, package="")))
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in modules:
             continue
         file = _file_of(name)
         assert file
-        found[name] = file
+        modules[name] = file
         parent = name.rpartition(".")[0]
         if name == PACKAGE:  # its public API imports everything, and no step needs it
             continue
         package = name if file.name == "__init__.py" else parent
         waiting.extend(_own(_imported_by(_text(file), package)))
         waiting.append(parent)
-    return dict(sorted(found.items()))
+    return dict(sorted(modules.items()))
 
 
 def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
@@ -49,13 +62,13 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
     Returns:
         Paths inside the package ("tunepipe/catalog/prices.toml"), sorted, with the files.
     """
-    found = {}
+    files = {}
     for file in modules.values():
         for literal in _data_names(_text(file)):
             for path in (_ROOT / literal, file.parent / "templates" / literal):
                 if path.is_file():
-                    found[f"{PACKAGE}/{path.relative_to(_ROOT).as_posix()}"] = path
-    return dict(sorted(found.items()))
+                    files[f"{PACKAGE}/{path.relative_to(_ROOT).as_posix()}"] = path
+    return dict(sorted(files.items()))
 
 
 def third_party_of(modules: Mapping[str, Path]) -> set[str]:

@@ -1,58 +1,25 @@
-"""The package as it is installed here: its content's hash, and what a step still has to install.
+"""Whether the code and the packages that are installed here are those of a run.
 
-A step of a pipeline runs this module before anything else (see thin_step.sh):
-
-    python -m tunepipe.packaging.installed add PIP CODE REQUIREMENT...  # what is missing
-    python -m tunepipe.packaging.installed check CODE                   # the components' folder
-    python -m tunepipe.packaging.installed steps                        # what an image lacks
+python -m tunepipe.packaging.installed  # what an image lacks to run the steps
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from tunepipe import __version__
+from tunepipe.distribution import content_hash, describe_code
 from tunepipe.errors import UsageError
 
 # Before the hash of the code that must be installed already.
 INSTALLED = "installed:"
-_ROOT = Path(__file__).parents[1]
-_SUFFIXES = (".py", ".toml", ".j2", ".css", ".js", ".sh", ".typed", ".lock")
-
-
-def package_files() -> dict[str, Path]:
-    """Return every file of the package by its path in a wheel, sorted; without compiled/."""
-    files = {}
-    for folder, folders, names in os.walk(_ROOT, followlinks=True):
-        folders[:] = [name for name in folders if name not in ("__pycache__", "compiled")]
-        for name in names:
-            path = Path(folder, name)
-            if path.suffix in _SUFFIXES:
-                files[f"tunepipe/{path.relative_to(_ROOT).as_posix()}"] = path
-    return dict(sorted(files.items()))
-
-
-@cache
-def content_hash() -> str:
-    """Return the SHA-256 of the package's files, the same in a checkout, a wheel and an image."""
-    digest = hashlib.sha256()
-    for name, path in package_files().items():
-        digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def describe_code() -> str:
-    """Return the code that runs here: its version and the start of its hash."""
-    return f"tunepipe {__version__}, sha256 {content_hash()[:16]}"
+# The label of an image that holds the hash of its code; `make image` sets it.
+CODE_LABEL = "tunepipe.code"
 
 
 def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
@@ -67,7 +34,7 @@ def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
             its types.
     """
     command = [*pip.split(), *(word for word in code.split() if word.startswith("--"))]
-    missing = [each.partition("==")[0] for each in requirements if not _is_installed(each)]
+    missing = [each.partition("==")[0] for each in requirements if not is_installed(each)]
     if not missing:
         return
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -128,20 +95,31 @@ def check_image() -> None:
     """
     from tunepipe.packaging.requirements import KFP, PINS, TRAINING
 
-    lacking = [each for each in (KFP, *PINS.values()) if not _is_installed(each)]
-    needed = [each for each in lacking if each.partition("==")[0] not in TRAINING]
-    print(f"{describe_code()}; {len(PINS) + 1 - len(lacking)} pinned packages are installed")
-    if training := sorted({*lacking} - {*needed}):
-        print(f"the local backend cannot train here: it needs {', '.join(training)}")
-    if needed:
+    every = (KFP, *PINS.values())
+    training = [pin for name, pin in PINS.items() if name in TRAINING]
+    lacking = [each for each in every if not is_installed(each)]
+    print(f"{describe_code()}; {len(every) - len(lacking)} pinned packages are installed")
+    if untrained := [each for each in training if each in lacking]:
+        print(f"the local backend cannot train here: it needs {', '.join(untrained)}")
+    require_installed([each for each in every if each not in training])
+
+
+def require_installed(requirements: Sequence[str]) -> None:
+    """Refuse an image that lacks pinned packages.
+
+    Raises:
+        UsageError: Names them.
+    """
+    if lacking := [each for each in requirements if not is_installed(each)]:
         raise UsageError(
-            f"the steps need {', '.join(needed)}",
+            f"the steps need {', '.join(lacking)}",
             where="image",
-            fix="install requirements.lock with --require-hashes",
+            fix="install requirements.lock with --require-hashes; see docs/deploying.md",
         )
 
 
-def _is_installed(requirement: str) -> bool:
+def is_installed(requirement: str) -> bool:
+    """Return True if a requirement such as numpy==2.4.6 is installed in that version."""
     name, _, version = requirement.partition("==")
     try:
         return metadata.version(name).partition("+")[0] == version
@@ -149,19 +127,8 @@ def _is_installed(requirement: str) -> bool:
         return False
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Do what a step asks for."""
-    verb, *rest = arguments
-    if verb == "steps":
-        check_image()
-        return
-    if verb == "add":
-        pip, code, *requirements = rest
-        install_missing(pip, code, requirements)
-        return
-    check_code(rest[0])
-    print(_ROOT / "components")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:] == ["hash"]:
+        print(content_hash())
+    else:
+        check_image()

@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tunepipe.packaging.imports import modules_of, third_party_of
-from tunepipe.packaging.requirements import BASE_IMAGE, KFP, requirements
+from tunepipe.packaging.ports import describe_ports
+from tunepipe.packaging.requirements import BASE_IMAGE
 
 _CODE = (
     "What the step installs first: a wheel's URL with its hash, a requirement, a wheelhouse's "
     "folder; empty where the image has tunepipe."
 )
 CODE_PLACEHOLDER = "{{$.inputs.parameters['code']}}"
+# kfp fills this input in by itself.
+_FINAL_STATUS = "PipelineTaskFinalStatus"
 _SCRIPT = Path(__file__).with_name("thin_step.sh")
 
 
-def thin(function: Callable[..., Any], *, described: bool = False) -> Any:
+def thin(
+    function: Callable[..., Any],
+    *,
+    described: bool = False,
+    only: Collection[str] | None = None,
+) -> Any:
     """Make a KFP component of a function of `tunepipe.components` that does not carry its code.
 
     Args:
         function: The body; the step imports it from the installed package.
         described: Whether the ports keep their descriptions, which a host stores several times
             for each step of a pipeline.
+        only: The inputs that a pipeline passes: the others are left out, for the same reason, and
+            these are required. None takes all, as the function has them.
 
     Returns:
         The component, with the ports of the function and `code`.
@@ -42,25 +51,29 @@ def thin(function: Callable[..., Any], *, described: bool = False) -> Any:
     from kfp.dsl.structures import InputSpec
 
     component = dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)(function)
-    spec = copy.copy(component.component_spec)
+    spec = copy.deepcopy(component.component_spec)
     spec.inputs = {
         **(spec.inputs or {}),
         "code": InputSpec("String", default="", optional=True, description=_CODE),
     }
-    if not described:
+    if only is not None:
+        spec.inputs = {
+            name: port
+            if port.type == _FINAL_STATUS
+            else InputSpec(port.type, is_artifact_list=port.is_artifact_list)
+            for name, port in spec.inputs.items()
+            if name in only or port.type == _FINAL_STATUS
+        }
+    if described:
+        describe_ports(spec)
+    else:
         spec.description = None
         for port in (*spec.inputs.values(), *(spec.outputs or {}).values()):
             port.description = None
-    packages = [KFP, *requirements(third_party_of(modules_of(function)))]
     container = spec.implementation.container
     container.command = ["sh", "-ec", _script()]
-    container.args = [
-        CODE_PLACEHOLDER,
-        "{{$}}",
-        function.__module__.rpartition(".")[2],
-        function.__name__,
-        " ".join(packages),
-    ]
+    module = function.__module__.rpartition(".")[2]
+    container.args = [CODE_PLACEHOLDER, "{{$}}", module, function.__name__]
     return PythonComponent(component_spec=spec, python_func=function)
 
 

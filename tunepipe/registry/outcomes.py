@@ -15,11 +15,13 @@ class Outcome:
         verdict: better, worse or not-enough-evidence; "" if nothing was compared.
         reason: Why, in one sentence.
         report: The report's path or gs:// URI; "" if there is none.
+        model: The tuned model's folder, URI or resource name; "" if that is not known.
     """
 
     verdict: str
     reason: str
     report: str = ""
+    model: str = ""
 
 
 def record(registry: str, run: str, outcome: Outcome) -> None:

@@ -88,10 +88,10 @@ def cancel(
             _reached(lambda: pipeline_jobs.cancel(name))
         asked: set[str] = set()
         while True:
-            found = _look(name, str(job.runtime_config.gcs_output_directory), shared, asked)
-            if found.has_ended:
-                return found
-            if (line := _waiting_line(found)) != shown:
+            ending = _look(name, str(job.runtime_config.gcs_output_directory), shared, asked)
+            if ending.has_ended:
+                return ending
+            if (line := _waiting_line(ending)) != shown:
                 show(line)
                 shown = line
             if time.monotonic() > end:
@@ -105,23 +105,23 @@ def cancel(
 
 def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation:
     """Look at a run and its jobs, and ask for the end of those that have not been asked yet."""
-    found = Cancellation(status(name))
+    ending = Cancellation(status(name))
     for key in keys_of(bucket, name):
         others = [] if shared else _reached(Waiters(bucket, name, key).others)
         state, claimed = Claim(claim_uri(bucket, key)).look()
         jobs = dict(_jobs_of(key, name, claimed if state == CREATED else ""))
-        found.in_doubt |= state == CREATING and not jobs and not others
+        ending.in_doubt |= state == CREATING and not jobs and not others
         for job_name, job_state in jobs.items():
-            found.jobs[job_name] = job_state
+            ending.jobs[job_name] = job_state
             if job_state in _ENDED:
                 continue
             if others:
-                found.left[job_name] = others
+                ending.left[job_name] = others
             elif job_name not in asked:
                 _reached(partial(_service(job_name).cancel, job_name))
                 asked.add(job_name)
-                found.jobs[job_name] = "cancelling"
-    return found
+                ending.jobs[job_name] = "cancelling"
+    return ending
 
 
 def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:

@@ -8,15 +8,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tunepipe.distribution import build_wheel, content_hash
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.packaging.installed import INSTALLED, content_hash
-from tunepipe.packaging.wheel import build_wheel
+from tunepipe.packaging.installed import INSTALLED
+from tunepipe.packaging.requirements import KFP
 from tunepipe.runs.pipeline_spec import thin_steps
 
 # The interpreter and the platform of packaging.requirements.BASE_IMAGE.
@@ -76,7 +78,7 @@ def find_code(
         return Code(f"{INSTALLED}{content_hash()}")
     if code:
         return Code(check_code_parameter(code))
-    wheel, sha256 = build_wheel(_cache())
+    wheel, sha256 = cached_wheel()
     if wheelhouse:
         return _wheelhouse(Path(wheelhouse), steps, root, wheel)
     uri = f"{root}/code/{sha256[:16]}/{wheel.name}"
@@ -110,6 +112,11 @@ def _mounted(uri: str) -> str:
     return f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
 
 
+def cached_wheel() -> tuple[Path, str]:
+    """Write the wheel of this package into the user's cache; return it and its SHA-256."""
+    return build_wheel(_cache())
+
+
 def _cache() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "tunepipe")
     folder = folder / content_hash()[:16]
@@ -120,17 +127,20 @@ def _cache() -> Path:
 def _wheelhouse(folder: Path, steps: Mapping[str, list[str]], root: str, wheel: Path) -> Code:
     """Write, for each step, a file of all wheels that it installs, with their hashes."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = {wheel.name: _sha256(wheel)}
+    every = {package for packages in steps.values() for package in packages}
+    kfp = _fill(folder, every - {KFP})
     uploads: dict[str, str] = {}
     texts = {}
     for name, packages in steps.items():
-        hashes = {**own, **_closure(folder, packages)}
+        # kfp comes without what it requires: a step needs only its types.
+        wheels = [wheel, kfp, *_resolve(folder, [each for each in packages if each != KFP])]
         lines = []
-        for file, sha256 in sorted(hashes.items()):
-            place, project = f"{sha256[:16]}/{file}", file.partition("-")[0]
-            path = wheel if file in own else folder / file
+        for path in sorted(wheels, key=lambda path: path.name):
+            sha256 = _sha256(path)
+            place = f"{sha256[:16]}/{path.name}"
             uploads.setdefault(str(path), f"{root}/wheels/{place}")
             # The step sets WHEELS to where the bucket's folder is mounted.
+            project = path.name.partition("-")[0]
             lines.append(f"{project} @ file://${{WHEELS}}/{place} --hash=sha256:{sha256}\n")
         texts[name] = "".join(lines)
     key = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
@@ -142,23 +152,25 @@ def _wheelhouse(folder: Path, steps: Mapping[str, list[str]], root: str, wheel: 
     return Code(f"/gcs/{root.removeprefix('gs://')}/code/{key}/", uploads)
 
 
-def _closure(folder: Path, packages: list[str]) -> dict[str, str]:
-    """Download what a step needs, and return the wheels' names and hashes."""
-    alone = [package for package in packages if package.startswith("kfp==")]
-    found: dict[str, str] = {}
-    for chosen, more in ((alone, ["--no-deps"]), ([p for p in packages if p not in alone], [])):
-        if not chosen:
-            continue
-        local = [*_TARGET, *more, "--find-links", str(folder)]
-        _pip("download", "--dest", str(folder), *local, *chosen)
-        with tempfile.TemporaryDirectory() as target:
-            dry = ("--dry-run", "--ignore-installed", "--no-index", "--target", target)
-            told = _pip("install", *dry, "--report", "-", *local, *chosen)
-        for each in json.loads(told)["install"]:
-            info = each["download_info"]
-            file = info["url"].rpartition("/")[2]
-            found[file] = info["archive_info"]["hashes"]["sha256"]
-    return found
+def _fill(folder: Path, packages: Collection[str]) -> Path:
+    """Download what is missing: the packages with what they require, and kfp alone; its wheel."""
+    target = [*_TARGET, "--dest", str(folder), "--find-links", str(folder)]
+    _pip("download", *target, "--no-deps", KFP)
+    if packages:
+        _pip("download", *target, *sorted(packages))
+    return next(folder.glob(f"{KFP.replace('==', '-')}-*.whl"))
+
+
+def _resolve(folder: Path, packages: list[str]) -> list[Path]:
+    """Return the wheels of a filled folder that pip would install for some packages."""
+    if not packages:
+        return []
+    with tempfile.TemporaryDirectory() as target:
+        dry = ("--dry-run", "--ignore-installed", "--no-index", "--target", target)
+        links = (*_TARGET, "--find-links", str(folder))
+        report = _pip("install", *dry, "--report", "-", *links, *packages)
+    urls = [each["download_info"]["url"] for each in json.loads(report)["install"]]
+    return [folder / url.rpartition("/")[2] for url in urls]
 
 
 def _pip(verb: str, *arguments: str) -> str:
@@ -173,5 +185,6 @@ def _pip(verb: str, *arguments: str) -> str:
     return done.stdout
 
 
+@cache
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

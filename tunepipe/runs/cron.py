@@ -17,8 +17,6 @@ from tunepipe.errors import UsageError
 
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S*)\s+(.*)\Z", re.DOTALL)
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ def parse(text: str, zone: str = "") -> Cron:
             where=f"--cron {text!r}",
             fix='minute hour day month weekday, such as "TZ=Asia/Tokyo 0 3 * * 1"',
         )
-    found = Cron(fields, named or zone or "UTC")
-    _zone(found.zone)
-    return found
+    cron = Cron(fields, named or zone or "UTC")
+    _zone(cron.zone)
+    return cron
 
 
 def next_runs(cron: Cron, after: datetime, count: int) -> list[datetime]:
@@ -76,26 +74,28 @@ def next_runs(cron: Cron, after: datetime, count: int) -> list[datetime]:
     from croniter import CroniterBadDateError, croniter
 
     times = croniter(cron.fields, after.astimezone(_zone(cron.zone)), ret_type=datetime)
-    found: list[datetime] = []
+    upcoming: list[datetime] = []
     with suppress(CroniterBadDateError):
-        found.extend(islice(times, count))
-    return found
+        upcoming.extend(islice(times, count))
+    return upcoming
 
 
 def on_calendar(cron: Cron) -> list[str]:
     """Translate into systemd's OnCalendar lines.
 
     Where both days are given, cron runs on either, and systemd on both: hence two lines.
+
+    Raises:
+        UsageError: The last day of a month, or the nth weekday, which systemd does not know.
     """
-    minute, hour, day, month, weekday = cron.fields.split()
-    times = f"{_set(hour, 1, ())}:{_set(minute, 0, ())}:00 {cron.zone}"
-    dates = f"*-{_set(month, 3, _MONTHS)}-"
-    days = _set(weekday, 4, _DAYS)
+    minute, hour, day, month, weekday = _expand(cron)
+    times = f"{_join(hour)}:{_join(minute)}:00 {cron.zone}"
+    dates = f"*-{_join(month)}-"
     lines = []
-    if _any(weekday) or not _any(day):
-        lines.append(f"{dates}{_set(day, 2, ())} {times}")
-    if not _any(weekday):
-        lines.append(f"{days} {dates}* {times}")
+    if weekday == ["*"] or day != ["*"]:
+        lines.append(f"{dates}{_join(day)} {times}")
+    if weekday != ["*"]:
+        lines.append(f"{','.join(_DAYS[int(number)] for number in weekday)} {dates}* {times}")
     return lines
 
 
@@ -104,49 +104,26 @@ def with_sunday_as_zero(cron: Cron) -> str:
     *others, weekday = cron.fields.split()
     if "7" not in weekday:
         return cron.fields
-    low, high = _LIMITS[4]
-    days = {day % 7 for part in weekday.split(",") for day in _values(part, low, high)}
-    return " ".join([*others, ",".join(map(str, sorted(days)))])
+    return " ".join([*others, ",".join(map(str, _expand(cron)[4]))])
 
 
-def _any(field: str) -> bool:
-    return field in ("*", "?")
+def _expand(cron: Cron) -> list[list[int | str]]:
+    """Return the values of each field, ["*"] for all of them."""
+    from croniter import croniter
 
-
-def _set(field: str, position: int, names: tuple[str, ...]) -> str:
-    """Write one field as systemd does: a star, or its values with commas between."""
-    if _any(field):
-        return "*"
-    low, high = _LIMITS[position]
-    values = sorted({value for part in field.split(",") for value in _values(part, low, high)})
-    if position == 4:
-        return ",".join(_DAYS[value] for value in sorted({value % 7 for value in values}))
-    return ",".join(f"{value:02d}" for value in values)
-
-
-def _values(part: str, low: int, high: int) -> range:
-    span, _, step = part.partition("/")
-    first, dash, last = span.partition("-")
-    if _any(span):
-        return range(low, high + 1, int(step or 1))
-    begin = _number(first)
-    end = _number(last) if dash else high if step else begin
-    if begin > end:
-        raise UsageError("an empty range", where=f"--cron {part}", fix="write it from low to high")
-    return range(begin, end + 1, int(step or 1))
-
-
-def _number(text: str) -> int:
-    for offset, names in ((0, _DAYS), (1, _MONTHS)):
-        for index, name in enumerate(names):
-            if name.lower() == text.lower():
-                return index + offset
-    try:
-        return int(text)
-    except ValueError:
+    fields, nth_weekdays = croniter.expand(cron.fields)
+    if nth_weekdays or "l" in fields[2]:
         raise UsageError(
-            f"{text} has no meaning in systemd's calendar", where="--cron", fix="write numbers"
-        ) from None
+            f"{cron.fields} has no meaning in systemd's calendar",
+            where="--cron",
+            fix="write numbers, lists, ranges and steps",
+        )
+    expanded: list[list[int | str]] = fields
+    return expanded
+
+
+def _join(values: list[int | str]) -> str:
+    return ",".join(value if isinstance(value, str) else f"{value:02d}" for value in values)
 
 
 def _zone(name: str) -> ZoneInfo:

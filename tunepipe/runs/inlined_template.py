@@ -60,10 +60,10 @@ def check_template(text: str) -> str:
         UsageError: The template has changed since, or is not there any more.
         CloudError: The registry refused.
     """
-    found = _HEADER.search(text)
-    if not found:
+    header = _HEADER.search(text)
+    if not header:
         return ""
-    source, recorded = found.groups()
+    source, recorded = header.groups()
     if read_template(source).sha256 != recorded:
         raise UsageError(
             "the template has changed since the pipeline was compiled",
@@ -78,8 +78,8 @@ def template_sha256(spec: Mapping[str, Any]) -> str:
     for unit in (spec["root"], *spec["components"].values()):
         task = unit.get("dag", {}).get("tasks", {}).get("prepare-template")
         if task:
-            given = task["inputs"]["parameters"]["template_sha256"]
-            return str(given["runtimeValue"]["constant"])
+            sha256 = task["inputs"]["parameters"]["template_sha256"]
+            return str(sha256["runtimeValue"]["constant"])
     return ""
 
 

@@ -78,10 +78,10 @@ def progress_of(line: str) -> dict[str, Any]:
     if not text.startswith('{"stage":'):
         return {}
     try:
-        told: dict[str, Any] = json.loads(text)
+        event: dict[str, Any] = json.loads(text)
     except ValueError:
         return {}
-    return told
+    return event
 
 
 def _ended(step: str, succeeded: bool, lines: list[str]) -> StepEnded:

@@ -32,16 +32,16 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     from kfp import components, local
 
     spec = read(Path(pipeline).read_text(encoding="utf-8"))
-    given = json.loads(Path(parameters).read_text(encoding="utf-8"))
+    values = json.loads(Path(parameters).read_text(encoding="utf-8"))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
     run = components.load_component_from_text(yaml.safe_dump(spec))
-    run(**{name: _typed(spec, name, value) for name, value in given.items()})
+    run(**{name: typed(spec, name, value) for name, value in values.items()})
 
 
-def _typed(spec: Mapping[str, Any], name: str, value: Any) -> Any:
+def typed(spec: Mapping[str, Any], name: str, value: Any) -> Any:
     """Make a float of the 1 that JSON has for 1.0: kfp takes no integer for a number."""
-    wanted = spec["root"]["inputDefinitions"]["parameters"].get(name, {}).get("parameterType")
-    return float(value) if wanted == "NUMBER_DOUBLE" else value
+    kind = spec["root"]["inputDefinitions"]["parameters"].get(name, {}).get("parameterType")
+    return float(value) if kind == "NUMBER_DOUBLE" else value
 
 
 if __name__ == "__main__":

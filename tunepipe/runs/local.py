@@ -126,12 +126,12 @@ def key_of(parameters: Mapping[str, Any]) -> str:
     """
     fingerprint = identity(str(parameters["dataset_uri"])).fingerprint
     apart = ("dataset_uri", "notify")
-    told = {name: value for name, value in parameters.items() if name not in apart}
+    work = {name: value for name, value in parameters.items() if name not in apart}
     # The content under a name may change; an earlier result is then not valid.
-    told.update(guarded(parameters))
+    work.update(guarded(parameters))
     if files := _files(Path(str(parameters.get("base_model") or ""))):
-        told["base_files"] = files
-    text = json.dumps([fingerprint, told], sort_keys=True)
+        work["base_files"] = files
+    text = json.dumps([fingerprint, work], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -147,7 +147,7 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
     began = datetime.now(UTC)
     run_id = f"{began:%Y%m%d-%H%M%S}-{key[:6]}"
     run = LocalRun(id=run_id, key=key, folder=str(runs_folder / run_id))
-    told = {
+    completed = {
         "registry": str(runs_folder / "registry"),
         "work_dir": str(runs_folder / "work" / key),
         "run_id": run_id,
@@ -157,7 +157,7 @@ def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: Vi
     with _locked(runs_folder / "work" / key) as lock, _ending():
         _write(run)
         try:
-            _execute(run, told, shown, lock)
+            _execute(run, completed, shown, lock)
             done = _finished(run)
         except BaseException as error:
             _write(replace(run, state="failed", reason=str(error) or "interrupted"))
@@ -311,11 +311,11 @@ def _collected(folder: Path) -> Iterator[tuple[str, str]]:
     """Put what a person opens at the top of the run's folder, under names that programs know."""
     (steps,) = (folder / "steps").iterdir()
     for name, made_at in _RESULTS.items():
-        made, kept = steps / made_at, folder / name
-        kept.parent.mkdir(exist_ok=True)
+        made, shown = steps / made_at, folder / name
+        shown.parent.mkdir(exist_ok=True)
         if made.is_dir():
-            kept.symlink_to(made.relative_to(kept.parent), target_is_directory=True)
+            shown.symlink_to(made.relative_to(shown.parent), target_is_directory=True)
         elif made.exists() and made.stat().st_size:
-            shutil.copyfile(made, kept)
-        if kept.exists():
-            yield name, str(kept)
+            shutil.copyfile(made, shown)
+        if shown.exists():
+            yield name, str(shown)

@@ -19,8 +19,8 @@ def run_command(given: Mapping[str, Any]) -> list[str]:
     Args:
         given: The options of `run` by name, as far as they are given.
     """
-    beside = Path(sys.executable).with_name("tunepipe")
-    program = str(beside) if beside.exists() else shutil.which("tunepipe") or "tunepipe"
+    neighbour = Path(sys.executable).with_name("tunepipe")
+    program = str(neighbour) if neighbour.exists() else shutil.which("tunepipe") or "tunepipe"
     words = [program, "run"]
     for name, value in given.items():
         option = f"--{name.replace('_', '-')}"

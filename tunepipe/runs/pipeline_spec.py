@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tunepipe.errors import UsageError
+from tunepipe.packaging.step import requirements_of
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
@@ -52,10 +53,10 @@ def on_accelerators(text: str, accelerator: str) -> str:
             fix="RESOURCE:COUNT, such as nvidia.com/gpu:1",
         )
     spec = read(text)
-    wanted = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
+    request = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
     for name, executor in spec["deploymentSpec"]["executors"].items():
         if name in ON_ACCELERATORS:
-            executor["container"].setdefault("resources", {})["accelerator"] = dict(wanted)
+            executor["container"].setdefault("resources", {})["accelerator"] = dict(request)
     header = [line for line in text.splitlines() if line.startswith("#")]
     return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
 
@@ -111,7 +112,8 @@ def thin_steps(spec: Mapping[str, Any]) -> dict[str, list[str]]:
     for executor in spec["deploymentSpec"]["executors"].values():
         arguments = executor.get("container", {}).get("args", ())
         if arguments and str(arguments[0]) == CODE_PLACEHOLDER:
-            steps[str(arguments[3])] = str(arguments[4]).split()
+            module, function = map(str, arguments[2:4])
+            steps[function] = requirements_of(module, function)
     return steps
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from tunepipe.errors import CloudError
 from tunepipe.gcp.advice import advice
 from tunepipe.runs.progress_display import View
+from tunepipe.steps.failures import Failure
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RunStatus:
         verdict: better, worse or not-enough-evidence; "" before there is one.
         model: The tuned model's endpoint, "" before there is one.
         error: Why it failed, in the words of the step that failed.
+        failure: The same as the step itself wrote it down; None if it could not.
         unchanged: Since which run the data are unchanged, if the run ended for that.
         results: What a person opens, by name: report, summary, model_card, comparison, problems.
     """
@@ -44,6 +46,7 @@ class RunStatus:
     verdict: str = ""
     model: str = ""
     error: str = ""
+    failure: Failure | None = None
     unchanged: str = ""
     results: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,7 +72,9 @@ def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 
         The run, which is over.
 
     Raises:
-        CloudError: The run failed or was cancelled, or could not be looked at for long.
+        TunepipeError: The run failed: the error of the step.
+        CloudError: It failed without words of its own, or was cancelled, or could not be looked at
+            for long.
     """
     seen: dict[str, str] = {}
     try:
@@ -79,6 +84,8 @@ def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 
         _show(status.tasks, seen, shown)
     finally:
         shown.close()
+    if status.failure:
+        raise status.failure.error(status.name)
     if status.state != "succeeded":
         message = status.error or f"the run was {status.state}"
         raise CloudError(message, where=status.name, fix=advice(message) or f"see {status.page}")

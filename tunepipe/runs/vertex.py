@@ -1,4 +1,7 @@
-"""Runs on Vertex AI: submit, look, follow, cancel, and ask the tuned model."""
+"""Runs on Vertex AI: submit, look, follow, cancel, and ask the tuned model.
+
+What Google refuses becomes a CloudError.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from tunepipe.runs.progress_display import View
 from tunepipe.runs.status import RunStatus, Task
 from tunepipe.runs.status import follow as follow_run
 from tunepipe.runs.vertex_request import RUN_LABEL, Request
+from tunepipe.steps import failures
+from tunepipe.steps.failures import Failure, find_failure
 from tunepipe.stores import storage
 
 _STATES = {
@@ -37,15 +42,11 @@ _TUNES = ("tune-", "keep-template-model")
 
 
 def find_earlier(request: Request) -> str:
-    """Return a run of the same data and parameters that is running or has succeeded; "" for none.
-
-    Raises:
-        CloudError: Google refused the question.
-    """
+    """Find a run of the same data and parameters that runs or has succeeded; "" for none."""
     jobs = _jobs(request)
     with explained(request.parent):
-        found: str = _retried(jobs.find, _BRIEFLY)
-    return found
+        earlier: str = _retried(jobs.find, _BRIEFLY)
+    return earlier
 
 
 def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
@@ -58,9 +59,6 @@ def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
 
     Returns:
         The run's resource name.
-
-    Raises:
-        CloudError: Google refused.
     """
     upload(request)
     pace = launcher.JobPolling(patience_seconds=120.0, first_job_seconds=first_job_seconds)
@@ -68,11 +66,7 @@ def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
 
 
 def upload(request: Request) -> None:
-    """Put data and code into the bucket that are not there yet; their names hold their hashes.
-
-    Raises:
-        CloudError: Google refused.
-    """
+    """Put data and code into the bucket that are not there yet; their names hold their hashes."""
     for path, uri in request.uploads.items():
         if not storage.exists(uri):
             storage.write_file(path, uri)
@@ -126,11 +120,7 @@ def cancel(run: str, *, project: str = "", region: str = "") -> RunStatus:
 
 
 def list_runs(project: str, region: str, limit: int) -> list[Any]:
-    """Return the newest PipelineJobs of tunepipe in a project and region, without their specs.
-
-    Raises:
-        CloudError: Google refused the question.
-    """
+    """Return the newest PipelineJobs of tunepipe in a project and region, without their specs."""
     place = clients.parent(project, region)
     request = {
         "parent": place,
@@ -161,13 +151,13 @@ def made_by(model: str, *, project: str = "", region: str = "") -> tuple[str, st
     """
     if "/models/" in model or "/endpoints/" in model:
         return model, ""
-    found = status(model, project=project, region=region)
-    if not found.model:
+    run = status(model, project=project, region=region)
+    if not run.model:
         raise UsageError(
-            f"the run has made no model; it is {found.state}", where=model, fix="name another run"
+            f"the run has made no model; it is {run.state}", where=model, fix="name another run"
         )
-    tuned = next((task.name for task in found.tasks if task.name.startswith("tune-")), "")
-    return found.model, tuned.removeprefix("tune-")
+    tuned = next((task.name for task in run.tasks if task.name.startswith("tune-")), "")
+    return run.model, tuned.removeprefix("tune-")
 
 
 def resource_name(run: str, project: str, region: str) -> str:
@@ -196,6 +186,7 @@ def _status(job: Any) -> RunStatus:
     tasks = [task for task in job.job_detail.task_details if not pipeline_jobs.is_run(task)]
     tasks.sort(key=lambda task: (task.start_time is None, task.start_time or task.task_id))
     state = clients.state_of(job).lower()
+    error, failure = _failure(job) if state == "failed" else ("", None)
     return RunStatus(
         name=job.name,
         state=state,
@@ -204,7 +195,8 @@ def _status(job: Any) -> RunStatus:
         verdict=_output(tasks, "compare-models", "Output"),
         model=next(filter(None, map(_model, tasks)), ""),
         unchanged=_output(tasks, "prepare-run", "unchanged_since"),
-        error=pipeline_jobs.failure(job) if state == "failed" else "",
+        error=error,
+        failure=failure,
         results={
             name: uri
             for task in tasks
@@ -212,6 +204,15 @@ def _status(job: Any) -> RunStatus:
             if (task.task_name, name) in _RESULTS
         },
     )
+
+
+def _failure(job: Any) -> tuple[str, Failure | None]:
+    """Return why a job failed, in the words of its first failed step where it has left any."""
+    message = pipeline_jobs.failure(job)
+    step = message.partition(":")[0]
+    folder = f"{job.runtime_config.gcs_output_directory}/*/{job.name.rpartition('/')[2]}"
+    failure = find_failure(f"{folder}/{step}*/{failures.FILE}")
+    return (f"{step}: {failure.found}" if failure else message), failure
 
 
 def _task(task: Any) -> Task:

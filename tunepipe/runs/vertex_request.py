@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.arguments import hint
-from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.base import TuningRequest, load_remote_tuner
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.distribution import content_hash
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
-from tunepipe.packaging.installed import content_hash
-from tunepipe.runs.code import Code, find_code
+from tunepipe.runs.code import Code, cached_wheel, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
 from tunepipe.runs.pipeline_spec import read, with_image
@@ -48,8 +48,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "LIST": (list,),
     "STRUCT": (dict,),
 }
-# What names a run does not make it another run.
 _PERSISTENT_WAIT_MS = 60_000  # then a step takes a machine of its own
+# What names a run does not make it another run.
 _NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify", "code")
 
 
@@ -161,25 +161,28 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     """
     _check_place(run)
     _check_backend(run)
-    spec = run.spec()
     uploads, uri, fingerprint = _dataset(run)
-    code = _code(run, spec)
-    given = {**_completed(run, uri), **code.parameters}
+    parameters = _completed(run, uri)
     if again:
-        given["options"] = {**given["options"], "again": now.isoformat(timespec="microseconds")}
-    check_parameters(spec, given)
-    told = given_parameters(spec, given)
-    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**told, **guarded(given)})
-    run_id = f"{now:%Y%m%d-%H%M%S}-{key[:6]}"
+        moment = now.isoformat(timespec="microseconds")
+        parameters["options"] = {**parameters["options"], "again": moment}
+    spec, parameters, code = _with_code(run, parameters)
+    check_parameters(spec, parameters)
+    sent = given_parameters(spec, parameters)
+    work = {**sent, **guarded(parameters)}
+    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", work)
     # No run_id: records then name the run by its job, which status, promote and predict take.
-    names = {"run": _told(run, run_id, now), "display_name": run.display_name}
-    told = {**{name: value for name, value in names.items() if value}, **told}
-    job_code, told = _with_code(run, told)
-    return Request(
-        parent=clients.parent(run.project, run.region),
-        job=_job(run, spec, told, {RUN_LABEL: key}),
-        uploads={**uploads, **code.uploads, **job_code},
-    )
+    names = {
+        "id": f"{now:%Y%m%d-%H%M%S}-{key[:6]}",
+        "created": now.isoformat(timespec="seconds"),
+        "backend": run.backend,
+        "project": run.project,
+        "region": run.region,
+    }
+    sent = {"run": names, **sent}
+    if run.display_name:
+        sent = {"display_name": run.display_name, **sent}
+    return _request(run, spec, sent, {RUN_LABEL: key}, {**uploads, **code.uploads})
 
 
 def prepare_recurring(run: VertexRun, schedule: str) -> Request:
@@ -202,18 +205,13 @@ def prepare_recurring(run: VertexRun, schedule: str) -> Request:
             where=f"--dataset {source}",
             fix="copy it to the bucket and give its gs:// URI",
         )
-    spec = run.spec()
-    code = _code(run, spec)
-    given = {**_completed(run, source), **code.parameters}
-    check_parameters(spec, given)
-    told = given_parameters(spec, given)
+    spec, parameters, code = _with_code(run, _completed(run, source))
+    check_parameters(spec, parameters)
+    sent = given_parameters(spec, parameters)
     # Other parameters begin another series: what was seen with the old ones says nothing.
-    told["series"] = f"{schedule}-{_key('', run.backend, told)[:8]}"
+    sent["series"] = f"{schedule}-{_key('', run.backend, sent)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
-    job_code, told = _with_code(run, told)
-    job = _job(run, spec, told, {SCHEDULE_LABEL: schedule})
-    uploads = {**code.uploads, **job_code}
-    return Request(clients.parent(run.project, run.region), job, uploads)
+    return _request(run, spec, sent, {SCHEDULE_LABEL: schedule}, code.uploads)
 
 
 def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -226,7 +224,7 @@ def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in inputs:
             raise UsageError(
-                "the pipeline has no such parameter", where=name, fix=hint(name, inputs)
+                "the pipeline has no parameter of this name", where=name, fix=hint(name, inputs)
             )
         kind = inputs[name]["parameterType"]
         wrong_bool = isinstance(value, bool) and kind != "BOOLEAN"
@@ -280,42 +278,30 @@ def _check_emails(run: VertexRun) -> None:
 
 def _check_backend(run: VertexRun) -> None:
     """Refuse at once what the tuning step would refuse after the steps before it."""
-    _check_own_options(_options(run))
-    if run.backend == "custom":
-        from tunepipe.backends.custom import tuning
-
-        catalog = load_catalog(run.parameters.get("tables"))
-        tuning.check_options(_options(run), region=run.region, catalog=catalog)
-        return
-    from tunepipe.backends.managed import tuning as managed
-    from tunepipe.backends.palm import tuning as palm
-
-    times = run.parameters.get("learning_rate_multiplier", 1.0)
+    options = _options(run)
+    for name in _TEXTS & options.keys():
+        if not isinstance(options[name], str):
+            raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
+    rate = run.parameters.get("learning_rate_multiplier", 1.0)
+    catalog = load_catalog(run.parameters.get("tables"))
     request = TuningRequest(
-        base_model=str(run.parameters.get("base_model", "")),
+        base_model=str(
+            run.parameters.get("base_model") or catalog.find_model(backend=run.backend).name
+        ),
         train_uri="gs://bucket/train.jsonl",  # nothing reads the rows yet
         eval_uri="gs://bucket/eval.jsonl",
         train_steps=1,
         batch_size=1,
         # Its type is checked with the other parameters'.
-        learning_rate_multiplier=times if isinstance(times, (int, float)) else 1.0,
+        learning_rate_multiplier=rate if isinstance(rate, (int, float)) else 1.0,
         project=run.project,
         region=run.region,
         display_name="tunepipe",
-        options=_options(run),
-        catalog=load_catalog(run.parameters.get("tables")),
+        options=options,
+        catalog=catalog,
     )
-    if run.backend == "large-model":
-        palm.check_request(request)
-    else:
-        managed.check_request(run.backend, request, str(run.parameters.get("format", "")))
-
-
-def _check_own_options(options: Mapping[str, Any]) -> None:
-    """Check tunepipe's own texts, not the template's or the tuning job's."""
-    for name in _TEXTS & options.keys():
-        if not isinstance(options[name], str):
-            raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
+    row_format = str(run.parameters.get("format", ""))
+    load_remote_tuner(run.backend).check_request(request, row_format)
 
 
 def _options(run: VertexRun) -> dict[str, Any]:
@@ -325,19 +311,8 @@ def _options(run: VertexRun) -> dict[str, Any]:
         "network": run.network,
         "encryption_spec_key_name": run.encryption_key,
     }
-    given = {name: value for name, value in shared.items() if value}
-    return {**given, **run.parameters.get("options", {})}
-
-
-def _with_code(run: VertexRun, parameters: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Have a custom job find this package's code in the bucket; the run's key goes without it."""
-    options = parameters.get("options", {})
-    if run.backend != "custom" or options.get("code"):
-        return {}, parameters
-    from tunepipe.backends.custom.code import code_file
-
-    file, uri = code_file(run.bucket)
-    return {file: uri}, {**parameters, "options": {**options, "code": uri}}
+    set_by_user = {name: value for name, value in shared.items() if value}
+    return {**set_by_user, **run.parameters.get("options", {})}
 
 
 def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
@@ -345,18 +320,18 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
     source = str(run.parameters.get("dataset_uri", ""))
     if not source:
         raise UsageError("is needed", where="--dataset", fix="give a path or a gs:// URI")
-    found = identity(source)
+    fingerprint = identity(source).fingerprint
     if storage.is_gcs(source):
-        return {}, source, found.fingerprint
+        return {}, source, fingerprint
     names = {path: _SIGNS.sub("_", Path(path).name) for path in storage.list_files(source)}
     if len(set(names.values())) < len(names):
         raise UsageError("two files of the same name", where=source, fix="rename one")
     # The key includes the names: the same rows under other names would otherwise count twice.
-    told = "\n".join([found.fingerprint, *sorted(names.values())])
-    folder = f"{_root(run)}/datasets/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    contents = "\n".join([fingerprint, *sorted(names.values())])
+    folder = f"{_root(run)}/datasets/{hashlib.sha256(contents.encode()).hexdigest()[:16]}"
     uploads = {path: f"{folder}/{name}" for path, name in names.items()}
     (uri,) = uploads.values() if len(uploads) == 1 else (f"{folder}/*",)
-    return uploads, uri, found.fingerprint
+    return uploads, uri, fingerprint
 
 
 def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
@@ -371,10 +346,35 @@ def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
     }
 
 
-def _code(run: VertexRun, spec: Mapping[str, Any]) -> Code:
-    """Say how the steps get the package; a pipeline compiled without the parameter brings it."""
-    named = {"image": run.image, "code": run.code, "wheelhouse": run.wheelhouse}
-    return find_code(spec, _root(run), **named)
+def _with_code(
+    run: VertexRun, parameters: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], Code]:
+    """Return the pipeline, the parameters with what its steps install, and that code."""
+    spec = run.spec()
+    ways = {"image": run.image, "code": run.code, "wheelhouse": run.wheelhouse}
+    code = find_code(spec, _root(run), **ways)
+    return spec, {**parameters, **code.parameters}, code
+
+
+def _request(
+    run: VertexRun,
+    spec: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    labels: Mapping[str, str],
+    uploads: Mapping[str, str],
+) -> Request:
+    """Write the request; a custom job finds this package's code in the bucket."""
+    options = parameters.get("options", {})
+    # The run's key goes without it.
+    if run.backend == "custom" and not options.get("code"):
+        from tunepipe.backends.custom.code import code_uri
+
+        wheel, sha256 = cached_wheel()
+        uri = code_uri(run.bucket, wheel.name, sha256)
+        parameters = {**parameters, "options": {**options, "code": uri}}
+        uploads = {**uploads, str(wheel): uri}
+    job = _job(run, spec, parameters, labels)
+    return Request(clients.parent(run.project, run.region), job, uploads)
 
 
 def _root(run: VertexRun) -> str:
@@ -382,19 +382,9 @@ def _root(run: VertexRun) -> str:
 
 
 def _key(fingerprint: str, backend: str, given: Mapping[str, Any]) -> str:
-    what = {name: value for name, value in given.items() if name not in _NAMES}
-    told = json.dumps([fingerprint, backend, what], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:KEY_CHARACTERS]
-
-
-def _told(run: VertexRun, run_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "id": run_id,
-        "created": now.isoformat(timespec="seconds"),
-        "backend": run.backend,
-        "project": run.project,
-        "region": run.region,
-    }
+    work = {name: value for name, value in given.items() if name not in _NAMES}
+    text = json.dumps([fingerprint, backend, work], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def given_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 A schedule holds the whole request of a run. Google's own client loses part of it on the way from
 a job to its schedule, so the request is written as a run's is, and nothing is filled in by others.
+
+What Google refuses becomes a CloudError.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +19,8 @@ from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
-from tunepipe.runs import cron as times
+from tunepipe.runs.cron import Cron
+from tunepipe.runs.schedules import ListedSchedule, next_run, still_running
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
 
 _OURS = (
@@ -37,36 +40,7 @@ class Change:
     after: Any
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A schedule as it is.
-
-    Args:
-        name: Its display name; one in a project and region.
-        resource: Its resource name.
-        state: active, paused or completed.
-        cron: Its times, with their zone.
-        next_run: The next time in its zone, "" if it is not active.
-        runs: How many runs it has started.
-        dataset: What it reads.
-        backend: What tunes.
-    """
-
-    name: str
-    resource: str
-    state: str
-    cron: str
-    next_run: str
-    runs: int
-    dataset: str
-    backend: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
-
-def wanted(name: str, cron: times.Cron, request: Request) -> dict[str, Any]:
+def schedule_body(name: str, cron: Cron, request: Request) -> dict[str, Any]:
     """Write a schedule as CreateSchedule takes it: one run at a time, and none is caught up on.
 
     Args:
@@ -90,20 +64,19 @@ def find(name: str, project: str, region: str) -> Any | None:
     Raises:
         LimitError: One of that name was not made by tunepipe.
         UsageError: Several have that name.
-        CloudError: Google refused.
     """
     place = clients.parent(project, region)
-    found = [one for one in _all(place) if one.display_name == name]
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
+    schedules = [one for one in _all(place) if one.display_name == name]
+    if len(schedules) > 1:
+        names = ", ".join(one.name for one in schedules)
         raise UsageError("several schedules have this name", where=names, fix="delete all but one")
-    if found and not _is_ours(found[0]):
+    if schedules and not _is_ours(schedules[0]):
         raise LimitError(
             "a schedule of this name was not made by tunepipe",
-            where=found[0].name,
+            where=schedules[0].name,
             fix="choose another name",
         )
-    return found[0] if found else None
+    return schedules[0] if schedules else None
 
 
 def named(name: str, project: str, region: str) -> Any:
@@ -112,11 +85,15 @@ def named(name: str, project: str, region: str) -> Any:
     Raises:
         UsageError: There is none.
     """
-    found = find(name, project, region)
-    if found is None:
+    schedule = find(name, project, region)
+    if schedule is None:
         place = clients.parent(project, region)
-        raise UsageError("no such schedule", where=f"{place}: {name}", fix="tunepipe schedule list")
-    return found
+        raise UsageError(
+            "there is no schedule of this name",
+            where=f"{place}: {name}",
+            fix="tunepipe schedule list",
+        )
+    return schedule
 
 
 def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
@@ -124,7 +101,7 @@ def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
 
     Args:
         present: The schedule that is there, or None.
-        after: From `wanted`.
+        after: From `schedule_body`.
     """
     old = dict(facts(_as_dict(present))) if present else {}
     new = dict(facts(after))
@@ -158,11 +135,7 @@ def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def create(schedule: Mapping[str, Any]) -> Any:
-    """Create a schedule; returns it as Google keeps it.
-
-    Raises:
-        CloudError: Google refused.
-    """
+    """Create a schedule; returns it as Google keeps it."""
     place = schedule["create_pipeline_job_request"]["parent"]
     with explained(place):
         return _client(place).create_schedule(
@@ -171,11 +144,7 @@ def create(schedule: Mapping[str, Any]) -> Any:
 
 
 def update(present: Any, schedule: Mapping[str, Any]) -> Any:
-    """Change a schedule in place: it keeps its name, its history, and whether it is paused.
-
-    Raises:
-        CloudError: Google refused.
-    """
+    """Change a schedule in place: it keeps its name, its history, and whether it is paused."""
     from google.protobuf.field_mask_pb2 import FieldMask
 
     changed = {"name": present.name, **{field: schedule[field] for field in _OURS}}
@@ -185,31 +154,25 @@ def update(present: Any, schedule: Mapping[str, Any]) -> Any:
         )
 
 
-def listed(project: str, region: str, now: datetime) -> list[Listed]:
-    """List our schedules of a project in a region, by name.
-
-    Raises:
-        CloudError: Google refused.
-    """
+def listed(project: str, region: str, now: datetime) -> list[ListedSchedule]:
+    """List our schedules of a project in a region, by name."""
     place = clients.parent(project, region)
-    found = (shown(one, now) for one in _all(place) if _is_ours(one))
-    return sorted(found, key=lambda one: one.name)
+    schedules = (shown(one, now) for one in _all(place) if _is_ours(one))
+    return sorted(schedules, key=lambda one: one.name)
 
 
-def shown(schedule: Any, now: datetime) -> Listed:
+def shown(schedule: Any, now: datetime) -> ListedSchedule:
     """Describe a schedule."""
     job = schedule.create_pipeline_job_request.pipeline_job
-    told = dict(job.runtime_config.parameter_values)
     active = schedule.state.name == "ACTIVE"
-    upcoming = times.next_runs(times.parse(schedule.cron), now, 1) if active else []
-    return Listed(
+    return ListedSchedule(
         name=schedule.display_name,
         resource=schedule.name,
         state=schedule.state.name.lower(),
         cron=schedule.cron,
-        next_run=upcoming[0].isoformat(timespec="minutes") if upcoming else "",
+        next_run=next_run(schedule.cron, now) if active else "",
         runs=int(schedule.started_run_count),
-        dataset=str(told.get("dataset_uri", "")),
+        dataset=str(dict(job.runtime_config.parameter_values).get("dataset_uri", "")),
         backend=dict(job.labels).get("tunepipe_backend", ""),
     )
 
@@ -242,8 +205,7 @@ def run_now(schedule: Any, now: datetime) -> str:
         The run's resource name.
 
     Raises:
-        LimitError: One of its runs is under way.
-        CloudError: Google refused.
+        LimitError: One of its runs has not ended.
     """
     request = schedule.create_pipeline_job_request
     name = schedule.display_name
@@ -255,11 +217,7 @@ def run_now(schedule: Any, now: datetime) -> str:
         )
         for job in jobs:
             if pipeline_jobs.is_running(job):
-                raise LimitError(
-                    "a run of this schedule is under way, and one runs at a time",
-                    where=job.name,
-                    fix=f"tunepipe status {job.name} --wait",
-                )
+                raise still_running(job.name, f"tunepipe status {job.name} --wait")
         made = client.create_pipeline_job(
             parent=request.parent,
             pipeline_job=request.pipeline_job,

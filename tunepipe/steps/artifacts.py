@@ -15,6 +15,7 @@ class Artifact(Protocol):
     """The part of a KFP artifact that the steps use."""
 
     metadata: dict[str, Any]
+    uri: str
 
     @property
     def path(self) -> str:
@@ -24,6 +25,11 @@ class Artifact(Protocol):
 def model_of(artifact: Artifact | None) -> str:
     """Return the model's folder or resource name; "" if the artifact refers to none."""
     return str(artifact.metadata.get(_RESOURCE, artifact.path)) if artifact else ""
+
+
+def address_of(artifact: Artifact) -> str:
+    """Return where a model is for those outside the step: its resource name, or its URI."""
+    return str(artifact.metadata.get(_RESOURCE, artifact.uri))
 
 
 def point_at(artifact: Artifact, model: str) -> None:

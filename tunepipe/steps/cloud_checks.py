@@ -33,6 +33,7 @@ class Place:
         bucket: gs://BUCKET, or a folder in it.
         service_account: The account that the run acts as; "" for the project's default.
         template: The template's version or URI, if one tunes; "" for the package's own.
+        image: The image that the steps run on; "" for the default one.
         under_way: Whether the run is under way, and acts as its own account, instead of somebody
             who is to submit it.
         catalog: The dated tables.
@@ -47,6 +48,7 @@ class Place:
     bucket: str = ""
     service_account: str = ""
     template: str = ""
+    image: str = ""
     under_way: bool = False
     catalog: Catalog = field(default_factory=load_catalog)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -126,8 +128,8 @@ def interfaces(place: Place) -> Iterator[Finding]:
     """Look whether the APIs are enabled."""
     names = [f"projects/{place.project}/services/{one}" for one in _INTERFACES]
     url = f"{_USAGE}/v1/projects/{place.project}/services:batchGet"
-    found = rest.call("GET", url, names=names)
-    for service in found.get("services", ()):
+    answer = rest.call("GET", url, names=names)
+    for service in answer.get("services", ()):
         name = service["name"].rpartition("/")[2]
         if service.get("state") == "ENABLED":
             yield Finding("apis", OK, f"{name} is enabled")
@@ -138,14 +140,14 @@ def interfaces(place: Place) -> Iterator[Finding]:
 
 def rights(place: Place) -> Iterator[Finding]:
     """Look whether the caller may do what a run does."""
-    wanted = _wanted_rights(place)
+    needed = _wanted_rights(place)
     url = f"{_PROJECTS}/{place.project}:testIamPermissions"
-    missing = _missing(url, wanted)
+    missing = _missing(url, needed)
     if missing:
         fix = _grant(f"projects add-iam-policy-binding {place.project}", "roles/aiplatform.user")
         yield of_cloud("your rights", f"missing: {', '.join(missing)}", fix)
     else:
-        yield Finding("your rights", OK, f"{len(wanted)} of {len(wanted)} are granted")
+        yield Finding("your rights", OK, f"{len(needed)} of {len(needed)} are granted")
 
 
 def acting(place: Place) -> Iterator[Finding]:
@@ -171,7 +173,7 @@ def roles(place: Place) -> Iterator[Finding]:
     agent = f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
     policy = rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", _POLICY_OPTIONS)
     tuner = f"service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
-    wanted = (
+    accounts = (
         (agent, ("roles/aiplatform.serviceAgent",)),
         *(
             # It writes the weights of open models, and reads rows and pictures.
@@ -181,7 +183,7 @@ def roles(place: Place) -> Iterator[Finding]:
         ),
         (account, ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor")),
     )
-    for who, enough in wanted:
+    for who, enough in accounts:
         granted = _roles_of(f"serviceAccount:{who}", policy)
         if granted & {*enough, "roles/owner"}:
             yield Finding("roles", OK, f"{who} has {', '.join(sorted(granted))}")
@@ -253,8 +255,8 @@ def quota(place: Place) -> Iterator[Finding]:
         return
     row = place.catalog.hardware_of(place.model, place.region)
     if row is None:
-        told = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
-        yield Finding("quota", UNKNOWN, told, _quota_page(place))
+        unknown = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
+        yield Finding("quota", UNKNOWN, unknown, _quota_page(place))
         return
     yield _quota_finding(place, row.quota, row.quota_multiple)
 
@@ -289,14 +291,14 @@ def template(place: Place) -> Iterator[Finding]:
         return
     uri = template_uri(place.model.name, place.template)
     try:
-        found = read_template(uri)
+        fetched = read_template(uri)
     except CloudError as error:
         if getattr(error, "code", 0) == 404:
             raise
         # Vertex AI's own agent fetches it, by another way and with other rights.
         yield Finding("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
     else:
-        yield Finding("template", OK, f"{found.source} is sha256:{found.sha256}")
+        yield Finding("template", OK, f"{fetched.source} is sha256:{fetched.sha256}")
 
 
 CHECKS: dict[str, Check] = {
@@ -430,13 +432,13 @@ def check_step(
         catalog=catalog,
         options=options,
     )
-    found = list(_looked(place, inlined))
-    for one in found:
+    findings = list(_looked(place, inlined))
+    for one in findings:
         print(f"{one.state:8} {one.check}: {one.found}")
-    problems = [one for one in found if one.state == PROBLEM]
+    problems = [one for one in findings if one.state == PROBLEM]
     if problems:
         raise _error(problems)
-    states = [one.state for one in found]
+    states = [one.state for one in findings]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
 
 

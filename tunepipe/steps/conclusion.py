@@ -11,7 +11,7 @@ from typing import Any
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.registry import data_history, looks
 from tunepipe.registry.evaluations import import_step
-from tunepipe.steps.artifacts import Artifact, model_of, paths_of
+from tunepipe.steps.artifacts import Artifact, address_of, model_of, paths_of
 from tunepipe.steps.judging import judge_step
 from tunepipe.steps.promotion import keep_step, promote_step
 from tunepipe.steps.reporting import record_step, report_step
@@ -84,7 +84,7 @@ def conclude_step(
         details,
         {"data_changes": changes} if changes else {},
     )
-    record_step(comparison, pages["report"].uri, registry, run)
+    record_step(comparison, pages["report"].uri, registry, run, address_of(model))
     # 3. Only a model that is better goes into service, and the rows have decided once more.
     now = datetime.now(UTC).isoformat(timespec="seconds")
     looks.record(registry, run, compared.get("look", {}), compared["verdict"], now)

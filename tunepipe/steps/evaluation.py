@@ -22,7 +22,7 @@ from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit, predict_rows
 from tunepipe.gcp.retries import status_of
-from tunepipe.steps.artifacts import Artifact
+from tunepipe.steps.artifacts import Artifact, dataset_of, model_of
 from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import load_step, local_folder, work_folder
 
@@ -42,6 +42,53 @@ class Request:
     model: str
     rows: str
     out: str
+
+
+def evaluate_step(
+    predictor: Predictor,
+    backend: str,
+    *,
+    models: Mapping[str, Artifact | str | None],
+    rows: Mapping[str, Any],
+    answers: Mapping[str, Artifact],
+    metrics: Any,
+    settings: Mapping[str, Any],
+    work_dir: str,
+) -> tuple[int, int]:
+    """Ask every model its rows, write one predictions file for each, and log the counts.
+
+    Args:
+        predictor: The module whose `predict` is called.
+        backend: Its name in the table of backends, which has its pace.
+        models: `tuned` and `base` as artifacts, `champion` and `first` by name; None or "" for one
+            that does not exist.
+        rows: `eval`, the held-out rows; `guard` or `guard_uri`, and `guard_fingerprint`.
+        answers: The predictions files; see `evaluate`.
+        metrics: The artifact that shows the counts.
+        settings: See `evaluate`.
+        work_dir: See `evaluate`.
+
+    Returns:
+        Numbers of rows that the tuned model was asked and left unanswered.
+    """
+    is_guarded = rows["guard"] or rows["guard_uri"]
+    guard = dataset_of(rows["guard_uri"], rows["guard"]) if is_guarded else ""
+    names = {
+        name: model if isinstance(model, str) else model_of(model) for name, model in models.items()
+    }
+    counts = evaluate(
+        predictor,
+        backend,
+        names,
+        rows["eval"].path,
+        (guard, rows["guard_fingerprint"]),
+        answers,
+        settings,
+        work_dir,
+    )
+    for name, count in counts.items():
+        metrics.log_metric(name, count)
+    return counts["rows"], counts["unanswered"]
 
 
 def evaluate(

@@ -9,6 +9,7 @@ from tunepipe.notifications import webhook
 from tunepipe.notifications.message import Notice, run_page
 from tunepipe.registry import champions, outcomes
 from tunepipe.registry.outcomes import Outcome
+from tunepipe.steps.failures import failure_of_run
 
 # What Vertex AI and kfp.local call a run's end.
 _STATES = {"SUCCEEDED": "succeeded", "CANCELLED": "cancelled"}
@@ -55,23 +56,25 @@ def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
     state = _STATES.get(status.state, "failed")
     page = run_page(status.pipeline_job_resource_name)
     if state != "succeeded":
-        return Notice(run, state, reason=status.error_message or "", page=page)
-    found = outcomes.read(registry, run) or Outcome("", "")
+        failure = failure_of_run()
+        reason = failure.found if failure else status.error_message or ""
+        return Notice(run, state, reason=reason, page=page)
+    outcome = outcomes.read(registry, run) or Outcome("", "")
     return Notice(
         run,
         state,
-        verdict=found.verdict,
-        reason=found.reason,
-        champion=_champion(registry, run) if found.verdict else "",
+        verdict=outcome.verdict,
+        reason=outcome.reason,
+        champion=_champion(registry, run) if outcome.verdict else "",
         page=page,
-        report=found.report,
+        report=outcome.report,
     )
 
 
 def _champion(registry: str, run: str) -> str:
-    found = champions.champion(registry)
-    if found is None:
+    champion = champions.champion(registry)
+    if champion is None:
         return "There is no champion."
-    if found.run == run:
-        return f"It is the champion now, version {found.version}."
-    return f"Champion {found.version} stays."
+    if champion.run == run:
+        return f"It is the champion now, version {champion.version}."
+    return f"Champion {champion.version} stays."

@@ -12,7 +12,7 @@ from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.tasks import check_parts, check_references, check_task, cut_answers
-from tunepipe.files import write_json
+from tunepipe.files import replacing, write_json
 from tunepipe.planning.plan import Plan, plan
 from tunepipe.steps.artifacts import Artifact
 
@@ -22,6 +22,7 @@ def plan_step(
     tables: Mapping[str, Any],
     *,
     region: str,
+    summary: str = "",
     backend: str = "",
     model: str = "",
     options: Mapping[str, Any] | None = None,
@@ -35,6 +36,7 @@ def plan_step(
         path: Where the JSON goes.
         tables: Values that replace those of the package's tables; {} changes nothing.
         region: Where the run is.
+        summary: Where the arithmetic and the warnings go, as Markdown; "" writes none.
         backend: The backend that tunes; "" follows from the model.
         model: The model to tune; "" takes the backend's default.
         options: Backend-specific options; a managed job's `location` counts here.
@@ -50,7 +52,7 @@ def plan_step(
     """
     today = datetime.now(UTC).date()
     catalog = load_catalog(tables)
-    found = plan(
+    planned = plan(
         today=today,
         catalog=catalog,
         backend=backend,
@@ -59,9 +61,13 @@ def plan_step(
         options=options,
         **settings,
     )
-    found = replace(found, warnings=(*found.warnings, *warnings)).with_held_out(eval_rows)
-    write_json(found.as_json(), path)
-    return found
+    planned = replace(planned, warnings=(*planned.warnings, *warnings)).with_held_out(eval_rows)
+    write_json(planned.as_json(), path)
+    if summary:
+        lines = [*planned.explanation, *(f"**Warning**: {warning}" for warning in planned.warnings)]
+        with replacing(summary) as file:
+            file.writelines(f"- {line}\n" for line in lines)
+    return planned
 
 
 def count_rows(train: Artifact | None) -> int:

@@ -94,12 +94,12 @@ def prepare_step(
             first = first_step(history["registry"], champion)
         base = catalog.find_model(str(model["base_model"]), backend)
         guard = _check_guard(guard_uri, base)
-    found = _mappings(settings)
-    found["scoring"] |= {
+    by_step = _mappings(settings)
+    by_step["scoring"] |= {
         "looks": [] if since else looks.earlier(history["registry"], run),
         "price": _price(catalog, str(model["base_model"])),
     }
-    return Prepared(changed, fingerprint, champion, first, guard, since, **found)
+    return Prepared(changed, fingerprint, champion, first, guard, since, **by_step)
 
 
 def _price(catalog: Catalog, model: str) -> dict[str, float]:

@@ -23,10 +23,10 @@ def lookup_step(registry: str) -> champions.Move | None:
     Args:
         registry: The folder or gs:// prefix; "" knows no champion.
     """
-    found = champions.champion(registry)
-    if found is None or serves(found.model):
-        return found
-    print(f"champion {found.version} serves no more: {found.model} is gone; compared without it")
+    champion = champions.champion(registry)
+    if champion is None or serves(champion.model):
+        return champion
+    print(f"champion {champion.version} is left out of the comparison: {champion.model} is gone")
     return None
 
 
@@ -42,7 +42,7 @@ def first_step(registry: str, champion: str) -> str:
 
 
 def require_serving(model: str) -> None:
-    """Refuse to promote a model that no longer serves.
+    """Refuse to promote a model that no longer answers.
 
     Args:
         model: A folder or a resource name.
@@ -55,7 +55,7 @@ def require_serving(model: str) -> None:
         return
     if "/endpoints/" in model:
         raise CloudError(
-            "the model's endpoint was deleted, so it can serve nobody",
+            "the model's endpoint was deleted, so the model no longer answers",
             where=model,
             fix="deploy its model again, or run again: the model is then tuned again",
         )
@@ -118,10 +118,10 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
     """
     said = _read(comparison_path)
     present = champions.champion(registry)
-    kept = f"champion {present.version} stays" if present else "there is still no champion"
+    service = f"champion {present.version} stays" if present else "there is still no champion"
     in_service = [move.model for move in champions.history(registry)]
     worse = said["verdict"] == "worse" and model not in in_service
-    return f"{kept}: {said['reason']}{_discarded(model) if worse else ''}"
+    return f"{service}: {said['reason']}{_discarded(model) if worse else ''}"
 
 
 def serves(model: str) -> bool:

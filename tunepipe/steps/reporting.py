@@ -58,17 +58,18 @@ def report_step(
             file.write(page(page_facts))
 
 
-def record_step(comparison: str, report: str, registry: str, run: str) -> None:
-    """Record a run's verdict and where its report is, for the notification at its end.
+def record_step(comparison: str, report: str, registry: str, run: str, model: str = "") -> None:
+    """Record a run's verdict and where its report and its model are.
 
     Args:
         comparison: The JSON of compare_models.
         report: The report's path or URI.
         registry: A folder or a gs:// prefix; "" records nothing.
         run: The run's id.
+        model: The tuned model's URI or resource name.
     """
     compared = _json(comparison)
-    record(registry, run, Outcome(compared["verdict"], compared["reason"], report))
+    record(registry, run, Outcome(compared["verdict"], compared["reason"], report, model))
 
 
 def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:

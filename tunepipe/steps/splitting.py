@@ -25,6 +25,6 @@ def split_step(
         The report.
     """
     with local_files(dataset_uri) as paths:
-        found = split(paths, train, eval, **settings)
-    write_json(found.as_json(), report)
-    return found
+        result = split(paths, train, eval, **settings)
+    write_json(result.as_json(), report)
+    return result

@@ -8,6 +8,7 @@ have no part in the choice, so that the verdict stays a fair one.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import traceback
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from tunepipe.evaluation.ask import ask_all
 from tunepipe.files import write_json
 from tunepipe.planning.costs import selection_rows
 from tunepipe.steps.artifacts import Artifact, point_at
-from tunepipe.stores.storage import local_files, write_file
+from tunepipe.stores.storage import local_files, work_folder, write_file
 
 _SELECTION_ROWS_MIN = 8
 
@@ -73,15 +74,29 @@ def tune(
         if predictor and request.options.get("select_checkpoint"):
             result = _tune_and_select(tuner, predictor, request, model.path)
         else:
-            result = tuner.tune(request, model.path, _report)
+            result = _tune(tuner, request, model.path)
     except UnreachableError as error:
         traceback.print_exc()
         raise SystemExit(error.exit_code) from error
     tuned = result.endpoint or result.model
     if tuned != model.path:
         point_at(model, tuned)
-    point_at(base, result.base)
+    if Path(result.base).is_relative_to(model.path):
+        # On a cluster the next step has another disk: what the tuner made goes as an artifact.
+        shutil.copytree(result.base, base.path, dirs_exist_ok=True)
+    else:
+        point_at(base, result.base)
     write_json(asdict(result), report)
+
+
+def _tune(tuner: Tuner, request: TuningRequest, output_dir: str) -> TuningResult:
+    """Tune; checkpoints of a folder in an object store are copied back and forth."""
+    folder = str(request.options.get("checkpoint_dir", ""))
+    with work_folder(folder, "checkpoints", request.train_uri) as checkpoints:
+        if checkpoints != folder:
+            options = {**request.options, "checkpoint_dir": checkpoints}
+            request = replace(request, options=options)
+        return tuner.tune(request, output_dir, _report)
 
 
 def _tune_and_select(

@@ -25,11 +25,12 @@ class ReportArtifact(Protocol):
 
 @dataclass(frozen=True)
 class ValidData:
-    """The facts of a valid dataset for the next steps: rows, format, and estimated tokens."""
+    """The facts of a valid dataset: rows, format, estimated tokens, and number of warnings."""
 
     rows: int
     format: str
     tokens: int
+    warnings: int
 
 
 def validate_step(
@@ -74,7 +75,8 @@ def conclude(
     write_validation_page(facts, page.path)
     _log(report, page.uri)
     _refuse(report, facts["path"], fingerprint)
-    return ValidData(report.rows, report.format, report.tokens)
+    warnings = sum(report.counts.values()) - report.errors
+    return ValidData(report.rows, report.format, report.tokens, warnings)
 
 
 def _log(report: Report, page: str) -> None:

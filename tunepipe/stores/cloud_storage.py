@@ -69,6 +69,10 @@ class CloudStorage(ObjectStore):
             )
         return _stat_of(blob)
 
+    def remove(self, place: ObjectUri) -> None:
+        """Remove an object."""
+        _blob(place).delete(retry=None, timeout=CALL_SECONDS)
+
     def names(self, place: ObjectUri) -> list[str]:
         """List by glob; Cloud Storage matches it."""
         blobs = _bucket(place.bucket).list_blobs(

@@ -58,7 +58,7 @@ def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fingerprint(uri: str) -> str:
-    with storage.open_reader(uri) as file:
+    with storage.open_file(uri) as file:
         return fingerprint(file)
 
 

@@ -3,6 +3,8 @@
 The next record has the next number, and Cloud Storage gives a name to one writer only. So if two
 processes continue from the same record, one wins. A reader never sees half a change. A bucket with
 a retention policy, which forbids overwriting, works too.
+
+What the store refuses becomes a CloudError.
 """
 
 from __future__ import annotations
@@ -31,11 +33,7 @@ class Ledger:
     folder: str
 
     def last(self) -> Record | None:
-        """Return the latest record; None if there is none yet.
-
-        Raises:
-            CloudError: Cloud Storage refused.
-        """
+        """Return the latest record; None if there is none yet."""
         files = self._files()
         return self._read(files[-1]) if files else None
 
@@ -48,9 +46,6 @@ class Ledger:
 
         Returns:
             True if this process wrote the record; False if another process did.
-
-        Raises:
-            CloudError: Cloud Storage refused.
         """
         data = json.dumps(dict(fields), ensure_ascii=False, indent=1).encode()
         try:

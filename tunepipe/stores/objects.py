@@ -113,14 +113,14 @@ class ObjectStore(ABC):
             UsageError: It is not there.
             CloudError: The store refused the question.
         """
-        found = self._call(place, lambda: self.look_up(_named(place)))
-        if found is None:
+        known = self._call(place, lambda: self.look_up(_named(place)))
+        if known is None:
             raise UsageError(
                 "object not found",
                 where=str(place),
                 fix="check the name; a pinned version may have been replaced or deleted",
             )
-        return found
+        return known
 
     def open(self, place: ObjectUri) -> BinaryIO:
         """Open the object's present version for reading, seekable; only what is read is fetched."""
@@ -149,6 +149,10 @@ class ObjectStore(ABC):
 
         return self._call(place, put)
 
+    def delete(self, place: ObjectUri) -> None:
+        """Delete an object."""
+        self._call(place, lambda: self.remove(place))
+
     def matching(self, place: ObjectUri) -> list[str]:
         """Return the URIs of the objects whose names match a glob, sorted."""
         names = self._call(place, lambda: self.names(place))
@@ -166,6 +170,10 @@ class ObjectStore(ABC):
     @abstractmethod
     def put(self, place: ObjectUri, content: bytes | Path, *, must_be_new: bool) -> Stat:
         """Write an object in one piece; of several that write a new one, one alone succeeds."""
+
+    @abstractmethod
+    def remove(self, place: ObjectUri) -> None:
+        """Remove an object."""
 
     @abstractmethod
     def names(self, place: ObjectUri) -> list[str]:

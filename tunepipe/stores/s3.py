@@ -82,6 +82,10 @@ class S3(ObjectStore):
             content = content.read_bytes()
         return _stat(place, client.put_object(**where, Body=content), len(content))
 
+    def remove(self, place: ObjectUri) -> None:
+        """Remove an object."""
+        _client(place.scheme).delete_object(Bucket=place.bucket, Key=place.name)
+
     def names(self, place: ObjectUri) -> list[str]:
         """List by prefix, and match the glob here."""
         pages = (

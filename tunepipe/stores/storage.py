@@ -3,6 +3,9 @@
 gs:// is Google Cloud Storage; s3:// is Amazon S3 or a server that speaks its protocol; minio:// is
 the store that Kubeflow Pipelines brings. A URI may end in `#VERSION`: then exactly that version of
 the object is read, whatever has been written over it since. Local paths need no store's package.
+
+What is not there raises a UsageError; what a store refuses, or does not answer for long, a
+CloudError.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import TunepipeError, UsageError
@@ -33,25 +36,18 @@ from tunepipe.stores.objects import (
 )
 
 SYNC_SECONDS = 20.0
+_BLOCK_BYTES = 1 << 20
+_WHOLE_BYTES = 64 << 20
 __all__ = ["ConflictError", "Stat", "is_gcs", "is_object", "parse"]
 
 
 def exists(uri: str) -> bool:
-    """Return True if the file is there.
-
-    Raises:
-        CloudError: The store refused the question.
-    """
+    """Return True if the file is there."""
     return _store(uri).exists(parse(uri)) if is_object(uri) else Path(uri).is_file()
 
 
 def stat(uri: str) -> Stat:
-    """Look a file up.
-
-    Raises:
-        UsageError: The file is not there.
-        CloudError: The store refused the question.
-    """
+    """Look a file up."""
     if is_object(uri):
         return _store(uri).stat(parse(uri))
     with _explained(uri):
@@ -59,11 +55,7 @@ def stat(uri: str) -> Stat:
 
 
 def size_of(uri: str) -> int | None:
-    """Return a file's size in bytes, or None if the file does not exist.
-
-    Raises:
-        CloudError: The store refused.
-    """
+    """Return a file's size in bytes, or None if the file does not exist."""
     try:
         return stat(uri).bytes
     except UsageError:
@@ -71,37 +63,20 @@ def size_of(uri: str) -> int | None:
 
 
 def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
-    """Read a file, or the part of it from `start` up to but without `end`, in bytes.
-
-    Raises:
-        UsageError: The file does not exist.
-        CloudError: The store refused.
-    """
+    """Read a file, or the part of it from `start` up to but without `end`, in bytes."""
     if end is not None and end <= start:
         return b""
-    with open_reader(uri) as file:
+    with open_file(uri) as file:
         file.seek(start)
         return file.read() if end is None else file.read(end - start)
 
 
-@contextmanager
-def open_reader(uri: str) -> Iterator[BinaryIO]:
+def open_file(uri: str) -> BinaryIO:
     """Open a file for reading, seekable; of an object only the ranges asked for are fetched.
 
-    Yields:
-        The open file. An object is pinned to the version it has when it is opened, so a file that
-        is replaced meanwhile is never read half old, half new.
-
-    Raises:
-        UsageError: The file does not exist.
-        CloudError: The store refused.
+    An object is pinned to the version it has when it is opened, so a file that is replaced
+    meanwhile is never read half old, half new.
     """
-    with open_file(uri) as file:
-        yield file
-
-
-def open_file(uri: str) -> BinaryIO:
-    """Open a file for reading, as `open_reader` does, and leave it to the caller to close it."""
     if is_object(uri):
         return _store(uri).open(parse(uri))
     with _explained(uri):
@@ -117,9 +92,7 @@ def write_file(local: str, uri: str, *, must_be_new: bool = False) -> Stat:
         must_be_new: Replace nothing; of several processes that write it, one alone succeeds.
 
     Raises:
-        UsageError: `local` is not there.
         ConflictError: The object is there already, and must not be.
-        CloudError: The store refused.
     """
     with _explained(local):
         Path(local).open("rb").close()  # a missing file is not the store's fault
@@ -182,23 +155,13 @@ def copy_folder(folder: str, uri: str) -> None:
 
 @contextmanager
 def local_folder(name: str) -> Iterator[str]:
-    """Provide a folder locally: what is below a URI is copied temporarily.
-
-    Args:
-        name: The URI of a folder; any other name is yielded unchanged.
-
-    Yields:
-        The folder's path, or the name.
-    """
+    """Provide a folder locally: what is below a URI is copied temporarily; other names are kept."""
     if not is_object(name):
         yield name
         return
     with tempfile.TemporaryDirectory() as folder:
         for uri in list_files(f"{name}/**"):
-            target = Path(folder) / uri.removeprefix(f"{name}/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open_reader(uri) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+            _download(uri, Path(folder) / uri.removeprefix(f"{name}/"))
         yield folder
 
 
@@ -212,7 +175,6 @@ def list_files(pattern: str) -> list[str]:
 
     Raises:
         UsageError: A wildcard that matches nothing.
-        CloudError: The store refused.
     """
     if not has_wildcard(pattern) or (not is_object(pattern) and Path(pattern).is_file()):
         return [pattern]
@@ -227,7 +189,6 @@ def matching_files(pattern: str) -> list[str]:
 
     Raises:
         UsageError: The bucket is not there.
-        CloudError: The store refused.
     """
     if is_object(pattern):
         return _store(pattern).matching(parse(pattern))
@@ -260,23 +221,20 @@ def _explained(path: str) -> Iterator[None]:
         ) from error
 
 
-_BLOCK_BYTES = 1 << 20
-
-
 @contextmanager
 def local_files(dataset_uri: str) -> Iterator[list[str]]:
-    """Provide a dataset's files locally; remote files are copied temporarily.
+    """Provide a dataset's files locally, in the order of their URIs; remote ones temporarily.
 
     Args:
         dataset_uri: A path, a URI, or a glob of either.
-
-    Yields:
-        The paths, in the order of the URIs.
     """
     uris = list_files(dataset_uri)
     with tempfile.TemporaryDirectory() as folder:
+        # People see a file's name in messages.
         yield [
-            _copy(uri, Path(folder) / str(number)) if is_object(uri) else uri
+            _download(uri, Path(folder, str(number), parse(uri).name.rpartition("/")[2]))
+            if is_object(uri)
+            else uri
             for number, uri in enumerate(uris)
         ]
 
@@ -285,26 +243,20 @@ def load_step(dataset_uri: str, path: str) -> None:
     """Write the rows of all files of a dataset into one; no dataset gives an empty file."""
     with replacing(path, "wb") as target:
         for uri in list_files(dataset_uri) if dataset_uri else ():
-            with open_reader(uri) as source:
-                _append(source, target)
+            block = b"\n"
+            with open_file(uri) as source:
+                while more := source.read(_BLOCK_BYTES):
+                    block = more
+                    target.write(block)
+            if not block.endswith(b"\n"):  # so that the next file's first row stays whole
+                target.write(b"\n")
 
 
-def _append(source: IO[bytes], target: IO[bytes]) -> None:
-    """Copy a file and end its last line, so that the next file's first row stays whole."""
-    block = b"\n"
-    while more := source.read(_BLOCK_BYTES):
-        block = more
-        target.write(block)
-    if not block.endswith(b"\n"):
-        target.write(b"\n")
-
-
-def _copy(uri: str, folder: Path) -> str:
-    folder.mkdir()
-    copy = folder / parse(uri).name.rpartition("/")[2]  # people see the name in messages
-    with open_reader(uri) as source, copy.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return str(copy)
+def _download(uri: str, path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_file(uri) as source, path.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
+    return str(path)
 
 
 def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[str]:
@@ -324,29 +276,35 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
 
 @contextmanager
 def synced_folder(uri: str) -> Iterator[str]:
-    """Work in a local folder that a bucket keeps: for files that grow line by line.
+    """Work in a local folder that a store keeps: for files that grow, and for checkpoints.
 
-    An object may be written about once a second, so the folder is copied back every
+    An object may be written about once a second, so what has changed is copied back every
     SYNC_SECONDS, and at the end; a process that is killed loses what came since.
 
     Args:
-        uri: A gs:// folder; a local path is given back as it is.
+        uri: A folder; a local path is given back as it is.
     """
     if not is_object(uri):
         yield uri
         return
+    root = uri.rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
-        for known in matching_files(f"{uri.rstrip('/')}/*"):
-            Path(folder, known.rpartition("/")[2]).write_bytes(read_bytes(known))
-        sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
-        ended = threading.Event()
+        for known in matching_files(f"{root}/**"):
+            _download(known, Path(folder, known.removeprefix(f"{root}/")))
+        stored, ended = _versions(folder), threading.Event()
 
         def copy_back() -> None:
-            for path in Path(folder).iterdir():
-                if path.stat().st_size != sizes.get(path.name):
-                    data = path.read_bytes()
-                    write_bytes(data, f"{uri.rstrip('/')}/{path.name}")
-                    sizes[path.name] = len(data)
+            present = _versions(folder)
+            # In the order of writing: the last file of a checkpoint says that it is whole.
+            for name, version in sorted(present.items(), key=lambda item: item[1]):
+                if version != stored.get(name):
+                    with suppress(FileNotFoundError):
+                        _upload(Path(folder, name), f"{root}/{name}")
+                        stored[name] = version
+            for name in [*stored.keys() - present.keys()]:
+                with suppress(TunepipeError):  # an old checkpoint that stays does no harm
+                    _store(root).delete(parse(f"{root}/{name}"))
+                del stored[name]
 
         def follow() -> None:
             while not ended.wait(SYNC_SECONDS):
@@ -361,3 +319,20 @@ def synced_folder(uri: str) -> Iterator[str]:
             ended.set()
             thread.join()
             copy_back()
+
+
+def _versions(folder: str) -> dict[str, tuple[int, int]]:
+    """Return when each file of a folder was written, in ns, and its bytes."""
+    versions = {}
+    for path in Path(folder).rglob("*"):
+        with suppress(FileNotFoundError):  # it was removed meanwhile
+            if path.is_file():
+                stat = path.stat()
+                versions[str(path.relative_to(folder))] = (stat.st_mtime_ns, stat.st_size)
+    return versions
+
+
+def _upload(path: Path, uri: str) -> None:
+    """Copy a file that may grow meanwhile, if it is small enough to be read whole."""
+    is_small = path.stat().st_size <= _WHOLE_BYTES
+    _store(uri).write(parse(uri), path.read_bytes() if is_small else path, must_be_new=False)

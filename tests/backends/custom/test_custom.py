@@ -293,8 +293,9 @@ def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
     ],
 )
 def test_what_cannot_run_is_refused_before_it_is_sent(options, kind, message):
+    request = TuningRequest("", "gs://b/train", "gs://b/eval", 1, 1, options=options)
     with pytest.raises(kind, match=message):
-        tuning.check_options(options, region=REGION, catalog=load_catalog())
+        tuning.check_request(request)
 
 
 def test_the_machines_of_the_table_are_those_that_google_has():

@@ -118,6 +118,41 @@ def test_a_run_that_ended_shows_its_steps_verdict_and_logs(start, said):
     assert (code, status["error"]) == (4, "tune-local: no GPU")
 
 
+def test_a_run_is_executed_to_its_end_and_its_model_is_asked(start, said, tmp_path):
+    """Rows, checkpoints and registry are on s3://; the steps are those of a cluster."""
+    host = start(folder=tmp_path / "cluster")
+    tiny = ("--train-steps", "60", "--param", "max_output_tokens=8", "--wait")
+    code, done, err = run(said, host, *tiny)
+    (execution,) = host.executions.values()
+    log = (execution.folder / "log.txt").read_text()
+    assert (code in (0, 1), done["state"]) == (True, "succeeded"), err + log[-3000:]
+    assert [task["name"] for task in done["tasks"]][-1] == "send-notice"
+    assert {task["state"] for task in done["tasks"]} == {"succeeded"}
+    assert done["verdict"]
+    assert done["results"]["report"].endswith("/conclude-run/report")
+    # What a killed step would find is in the store, and no checkpoint of a finished tuning is.
+    kept = storage.matching_files(f"{BUCKET}/tunepipe/work/**")
+    assert [name for name in kept if "/answers/" in name]
+    assert not [name for name in kept if "checkpoint" in name.rpartition("/")[2]]
+    # The model before tuning went from step to step as an artifact.
+    assert "was asked" in log or done["model"]
+    place = ("--kfp-host", host.url, "--json")
+    code, answer, err = said("predict", "--model", "latest", "question 3", *place)
+    assert code == 0, err
+    assert len(answer["answers"]) == 1
+
+
+def test_a_failed_step_is_reported_in_its_own_words(start, said, tmp_path):
+    host = start(folder=tmp_path / "cluster")
+    rows = storage.read_bytes(f"{BUCKET}/rows.jsonl")
+    wrong = ("--param", f"guard_uri={BUCKET}/guard.jsonl", "--train-steps", "30", "--wait")
+    storage.write_bytes(rows[:100] + b"\n", f"{BUCKET}/guard.jsonl")
+    code, failed, err = run(said, host, *wrong)
+    assert code == 4, err
+    assert failed["error"]["found"].startswith("prepare-run: Error (exit code 1): ")
+    assert "line" in failed["error"]["found"]
+
+
 def test_steps_get_gpus_nodes_secrets_and_a_volume(start, said):
     host = start()
     settings = {
@@ -180,7 +215,6 @@ def test_a_caller_identifies_itself(start, said, tmp_path, kind):
         (("--bucket", "folder"), 2, "--bucket"),
         (("--wheelhouse", "wheels", "--image", ""), 2, "--wheelhouse"),
         (("--kfp", "name_space=a"), 2, "--kfp name_space"),
-        (("--param", "work_dir=s3://bucket/work"), 2, "work_dir"),
         (("--param", f"series={'x' * 12_000}"), 3, "series"),
     ],
 )

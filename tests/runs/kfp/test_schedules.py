@@ -73,7 +73,10 @@ def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
     assert (one["name"], one["state"], one["cron"]) == ("nightly", "active", "30 1 * * *")
     assert one["next_run"].endswith("T01:30+00:00")
     assert one["dataset"] == "gs://b/rows.jsonl"
-    assert asked(host, capfd, "pause", "nightly") == (0, {"schedule": one["id"], "state": "paused"})
+    assert asked(host, capfd, "pause", "nightly") == (
+        0,
+        {"schedule": one["resource"], "state": "paused"},
+    )
     (paused,) = asked(host, capfd, "list")[1]["schedules"]
     assert (paused["state"], paused["next_run"]) == ("paused", "")
     asked(host, capfd, "resume", "nightly")

@@ -17,7 +17,6 @@ from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
 from tunepipe.catalog.accelerators import Machine, find_machine
-from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
@@ -109,15 +108,15 @@ def cancel(job: str) -> None:
         jobs.cancel(job)
 
 
-def check_options(options: Mapping[str, Any], *, region: str, catalog: Catalog) -> Machine:
+def check_request(request: TuningRequest, row_format: str = "") -> Machine:
     """Check what a user may set, before there is a dataset to tune on; return the machine.
 
     Raises:
         UsageError, LimitError: What the service would refuse.
     """
-    JobPolling.from_options(options)
-    ClaimTimes.from_options(options)
-    return find_machine(read_options(options).accelerator, catalog)
+    JobPolling.from_options(request.options)
+    ClaimTimes.from_options(request.options)
+    return find_machine(read_options(request.options).accelerator, request.catalog)
 
 
 def claimed(

@@ -36,6 +36,11 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     return tuning.tune(_KIND, request, output_dir, progress)
 
 
+def check_request(request: TuningRequest, row_format: str = "") -> None:
+    """Check what a user may set; see `tuning.check_request`."""
+    tuning.check_request(BACKEND, request, row_format)
+
+
 def cancel(job: str) -> None:
     """Cancel a tuning job by its resource name; no error if it has ended already."""
     with translate_errors(job):

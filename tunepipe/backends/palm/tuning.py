@@ -90,7 +90,7 @@ def check_with_rows(request: TuningRequest) -> dict[str, Any]:
     return parameters
 
 
-def check_request(request: TuningRequest) -> None:
+def check_request(request: TuningRequest, row_format: str = "") -> None:
     """Check what a user may set, before there is a dataset to tune on; its rows are not read.
 
     Raises:
@@ -189,7 +189,7 @@ def _check_rows(request: TuningRequest) -> None:
 
 
 def _count_rows(uri: str, enough: int) -> int:
-    with storage.open_reader(uri) as file:
+    with storage.open_file(uri) as file:
         return sum(1 for _ in islice((line for line in file if line.strip()), enough))
 
 
@@ -204,7 +204,7 @@ def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str
 
 
 def _digest(uri: str) -> str:
-    with storage.open_reader(uri) as file:
+    with storage.open_file(uri) as file:
         return fingerprint(file)
 
 

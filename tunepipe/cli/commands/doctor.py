@@ -38,6 +38,8 @@ def examine(place: Place) -> Iterator[Finding]:
         from tunepipe.steps import cloud_checks
 
         checks |= {"tables": tables_age, **cloud_checks.CHECKS}
+    if place.image:
+        checks["image"] = image
     reached = True
     for name, check in checks.items():
         if not reached:
@@ -139,6 +141,37 @@ def dataset(place: Place) -> Iterator[Finding]:
         yield Finding("dataset", OK, f"{rows:,} rows pass, none with an error")
 
 
+def image(place: Place) -> Iterator[Finding]:
+    """Read what an image says of itself; what is installed in it shows only when it is run."""
+    from tunepipe.distribution import content_hash
+    from tunepipe.gcp.images import read_image
+    from tunepipe.packaging.installed import CODE_LABEL
+
+    if "@sha256:" not in place.image:
+        fix = "name it by its digest: NAME@sha256:…"
+        yield Finding("image", UNKNOWN, f"{place.image} is a tag, which may be moved", fix)
+    config = read_image(place.image)
+    ask = f"docker run --rm {place.image} python3 -m tunepipe.packaging.installed"
+    settings = dict(each.split("=", 1) for each in config.get("Env") or ())
+    version = ".".join(settings.get("PYTHON_VERSION", "").split(".")[:2])
+    if version in ("3.11", "3.12", "3.13"):
+        yield Finding("image", OK, f"it has Python {version}")
+    elif version:
+        fix = "build it on Python 3.11 to 3.13"
+        yield Finding("image", PROBLEM, f"it has Python {version}", fix, UsageError.exit_code)
+    else:
+        yield Finding("image", UNKNOWN, "it does not say which Python it has", ask)
+    code = (config.get("Labels") or {}).get(CODE_LABEL, "")
+    if code == content_hash():
+        yield Finding("image", OK, "it was built from the code of this command")
+    elif code:
+        fix = "build it again from this commit: make image"
+        found = f"it was built from other code: {code[:16]}, and here is {content_hash()[:16]}"
+        yield Finding("image", PROBLEM, found, fix, UsageError.exit_code)
+    else:
+        yield Finding("image", UNKNOWN, f"it has no label {CODE_LABEL}: ask it what it lacks", ask)
+
+
 _STYLES = {"ok": "green", "problem": "red bold", "unknown": "yellow"}
 
 
@@ -154,6 +187,7 @@ def doctor(
     accelerator: options.Accelerator = "",
     service_account: Annotated[str, option("EMAIL", "The account that a run acts as.")] = "",
     template: Annotated[str, option("VERSION", "The template's version, sha256:… or URI.")] = "",
+    image: Annotated[str, option("IMAGE", "The image that the steps are to run on.")] = "",
     tables: options.Tables = "",
     user_project: options.UserProject = "",
     json: options.Json = False,
@@ -182,6 +216,7 @@ def doctor(
         bucket,
         service_account,
         template,
+        image,
         catalog=catalog,
         options={"accelerator": accelerator} if accelerator else {},
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +19,16 @@ from tunepipe.cli.run_options import LOCAL
 from tunepipe.errors import UsageError
 from tunepipe.files import refuse_same
 from tunepipe.progress import printable
-from tunepipe.runs.listing import HERE, Places, exact_folder
+from tunepipe.runs.listing import HERE, KFP, Places, exact_folder
+
+if TYPE_CHECKING:
+    from tunepipe.backends.base import Predictor
+    from tunepipe.catalog.backends import RequestPacing
 
 
+@options.expand_options
 def predict(
+    where: options.RunPlaces,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; else --input.")
     ] = None,
@@ -31,8 +39,6 @@ def predict(
     backend: Annotated[
         str, option("NAME", "Who serves it in the cloud; follows from a run's name.")
     ] = "",
-    project: options.Project = "",
-    region: options.Region = "",
     input: Annotated[str, option("FILE", "A dataset whose every row is asked.")] = "",
     output: Annotated[str, option("FILE", "Where the predictions of --input go.")] = "",
     max_output_tokens: Annotated[int, option("N", "The longest answer, in tokens.", min=1)] = 256,
@@ -40,18 +46,16 @@ def predict(
     requests_per_minute: Annotated[
         float, option("N", "Maximum number of requests a minute; 0 = no limit.", min=0)
     ] = 0.0,
-    runs: options.Runs = Path("runs"),
     json: options.Json = False,
 ) -> int:
-    """Ask a tuned model.
+    """Ask a tuned model; that of a run on a KFP host is copied here for the time of the call.
 
     Texts are answered on standard output, a row of --input in the file --output, which can then be
     scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
     """
-    from tunepipe import progress
-    from tunepipe.backends.base import Prompt, load_predictor
+    from tunepipe.backends.base import load_predictor
     from tunepipe.catalog.backends import RequestPacing
-    from tunepipe.evaluation.ask import ask_all, predict_rows
+    from tunepipe.stores.storage import local_folder
 
     if not model or bool(texts) == bool(input) or bool(input) != bool(output):
         raise UsageError(
@@ -62,19 +66,39 @@ def predict(
     out, settings = Output(json), {"max_output_tokens": max_output_tokens}
     if input:
         refuse_same([output], expanded([input]))
-    name, tuned_by = _find_model(model, Places(runs, project, region))
+    name, tuned_by = _find_model(model, where.places())
     is_local = tuned_by == LOCAL
     predictor = load_predictor(LOCAL if is_local else _cloud_backend(backend or tuned_by, name))
     pace = RequestPacing(0 if is_local else workers, requests_per_minute)
+    with local_folder(name) as folder:
+        ask = partial(_ask, predictor, folder, settings, pace, out)
+        return ask(texts or (), input, output, str(where.runs / "work"))
+
+
+def _ask(
+    predictor: Predictor,
+    model: str,
+    settings: Mapping[str, Any],
+    pace: RequestPacing,
+    out: Output,
+    texts: Sequence[str],
+    input: str,
+    output: str,
+    work_dir: str,
+) -> int:
+    from tunepipe import progress
+    from tunepipe.backends.base import Prompt
+    from tunepipe.evaluation.ask import ask_all, predict_rows
+
     # Ask every row of a dataset.
     if input:
         with local_copy(input) as rows, written(output) as target:
             outcome = predict_rows(
                 predictor,
-                name,
+                model,
                 rows,
                 target,
-                work_dir=str(runs / "work"),
+                work_dir=work_dir,
                 settings=settings,
                 pace=pace,
                 progress=lambda event: progress.report(stage="predict", **event),
@@ -87,12 +111,12 @@ def predict(
     # Ask the texts, and print the answers in their order.
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
-        for number, text in enumerate(texts or ())
+        for number, text in enumerate(texts)
     ]
-    by_id = {one.id: one for one in ask_all(predictor, name, prompts, settings, pace)}
+    by_id = {one.id: one for one in ask_all(predictor, model, prompts, settings, pace)}
     answers = [by_id[prompt.id] for prompt in prompts]
     out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
-    for one in answers if not json else ():
+    for one in answers if not out.as_json else ():
         text = one.text if one.text is not None else f"(no answer: {one.error})"
         print(printable(text) if sys.stdout.isatty() else text)
     return 0
@@ -112,6 +136,17 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
                 "the run has made no model", where=model, fix=f"tunepipe status {model}"
             )
         return str(folder), LOCAL
+    if found.place == KFP and places.host:
+        from tunepipe.runs.kfp import runs
+
+        status = runs.status(places.host, found.name)
+        if not status.model:
+            raise UsageError(
+                f"the run has made no model; it is {status.state}",
+                where=found.name,
+                fix=f"tunepipe status {found.name} --kfp-host {places.host.url}",
+            )
+        return status.model, LOCAL
     from tunepipe.runs.vertex import made_by
 
     return made_by(run.name)

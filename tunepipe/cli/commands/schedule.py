@@ -22,9 +22,9 @@ from tunepipe.notifications.message import run_page
 if TYPE_CHECKING:
     from tunepipe.runs.cron import Cron
     from tunepipe.runs.kfp.host import KfpHost
-    from tunepipe.runs.kfp.schedules import Listed as OnHost
+    from tunepipe.runs.schedules import ListedSchedule
     from tunepipe.runs.vertex_request import VertexRun
-    from tunepipe.runs.vertex_schedules import Change, Listed
+    from tunepipe.runs.vertex_schedules import Change
 
 app = typer.Typer(
     help="Retrain at set times, on Vertex AI or on this machine.",
@@ -85,7 +85,7 @@ def apply(
 def list_schedules(where: options.CloudPlace, json: options.Json = False) -> int:
     """List the schedules of a project in a region, or of a KFP host."""
     now, out = datetime.now(UTC), Output(json)
-    listed: Sequence[Listed | OnHost]
+    listed: Sequence[ListedSchedule]
     if host := where.host():
         from tunepipe.runs.kfp import schedules
 
@@ -170,7 +170,7 @@ def _apply_on_vertex(
     from tunepipe.runs.vertex import upload
 
     request = vertex_request.prepare_recurring(described, name)
-    after = vertex_schedules.wanted(name, when, request)
+    after = vertex_schedules.schedule_body(name, when, request)
     present = vertex_schedules.find(name, described.project, described.region)
     changes = vertex_schedules.differences(present, after)
     plan = show_run_plan(described, described.region, out, recurring=True)
@@ -239,10 +239,10 @@ def _show_changes(action: str, changes: Sequence[Change], out: Output) -> None:
 
 
 def _next_runs(when: Cron) -> list[str]:
-    from tunepipe.runs import cron as times
+    from tunepipe.runs.cron import next_runs
 
-    times_ahead = times.next_runs(when, datetime.now(UTC), _NEXT_RUNS)
-    return [time.isoformat(timespec="minutes") for time in times_ahead]
+    times = next_runs(when, datetime.now(UTC), _NEXT_RUNS)
+    return [time.isoformat(timespec="minutes") for time in times]
 
 
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> int:

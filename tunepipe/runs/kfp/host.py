@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -159,6 +160,39 @@ class KfpHost:
                 where=self.url,
                 fix="--kfp cookies_file=FILE or --kfp token_file=FILE",
             )
+
+
+def pages(call: Any, field: str, **arguments: Any) -> Iterator[Any]:
+    """Yield what a call of kfp's client lists, page by page.
+
+    Args:
+        call: The client's method.
+        field: The answer's field with the items.
+        arguments: Its other arguments.
+    """
+    token = ""
+    while True:
+        page = call(page_token=token, page_size=100, **arguments)
+        yield from getattr(page, field) or ()
+        token = page.next_page_token or ""
+        if not token:
+            return
+
+
+@contextmanager
+def pipeline_file(text: str) -> Iterator[str]:
+    """Write a pipeline to a temporary file: kfp's client does not take text."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(text, encoding="utf-8")
+        yield str(path)
+
+
+def pipeline_name(item: Any) -> str:
+    """Return the pipeline's name of a run or recurring run; "" if tunepipe has not made it."""
+    spec = item.pipeline_spec or {}
+    name = str(spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name", ""))
+    return name if name.startswith("tunepipe-") else ""
 
 
 def _words(error: Any) -> str:

@@ -93,21 +93,14 @@ def _require_reachable(run: VertexRun) -> None:
                 where=f"{name} {uri}".rstrip(),
                 fix="gs://BUCKET/…, s3://BUCKET/… or minio://BUCKET/…",
             )
-    if storage.is_object(str(run.parameters.get("work_dir", ""))):
-        raise UsageError(
-            "the tuner keeps its checkpoints in a folder, not in an object store",
-            where=f"work_dir {run.parameters['work_dir']}",
-            fix='mount a volume: --kfp volume=\'{"claim": "NAME", "folder": "/work"}\'',
-        )
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
 
 
 def _parameters(run: VertexRun, spec: Mapping[str, Any], settings: KfpSettings) -> dict[str, Any]:
     root = f"{run.bucket.rstrip('/')}/tunepipe"
-    work = f"{settings.volume.folder}/tunepipe" if settings.volume else ""
     return {
         "registry": f"{root}/registry/{run.backend}",
-        **({"work_dir": work} if work else {}),
+        "work_dir": f"{settings.volume.folder}/tunepipe" if settings.volume else f"{root}/work",
         **run.parameters,
         **_code(run, spec),
     }
@@ -141,7 +134,7 @@ def _documents(spec: Mapping[str, Any], settings: KfpSettings) -> str:
             ParseDict(config, KubernetesExecutorConfig())
         except ParseError as error:
             raise UsageError(
-                f"Kubernetes has no such setting: {error}", where="--kfp", fix="see its API"
+                f"not a setting of Kubernetes: {error}", where="--kfp", fix="see its API"
             ) from error
         executors[name] = config
     text: str = yaml.safe_dump(dict(spec), sort_keys=True)

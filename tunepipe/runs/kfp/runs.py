@@ -1,20 +1,20 @@
-"""Runs on a KFP host: submit, look, cancel, list, and read their steps' logs."""
+"""Runs on a KFP host: submit, look, cancel, list, and read their steps' logs.
+
+What the host refuses, or a host that cannot be reached, becomes a CloudError.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.registry import outcomes
-from tunepipe.runs.kfp.host import KfpHost
+from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
 from tunepipe.runs.kfp.request import HostRequest
 from tunepipe.runs.status import RunStatus, Task
 
-_PAGE = 100
 _DRIVERS = ("-driver", "root")  # KFP's own tasks next to each step's
 _STATES = {"skipped": "not wanted", "canceling": "cancelling", "canceled": "cancelled"}
 
@@ -29,14 +29,9 @@ def submit(host: KfpHost, request: HostRequest, name: str) -> str:
 
     Returns:
         The run's id.
-
-    Raises:
-        CloudError: The host refused, or cannot be reached.
     """
-    with host.client() as client, tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pipeline.yaml"
-        path.write_text(request.text, encoding="utf-8")
-        pipeline, version = _uploaded(client, host, request, str(path))
+    with host.client() as client, pipeline_file(request.text) as path:
+        pipeline, version = _uploaded(client, host, request, path)
         experiment = client.create_experiment(host.settings.experiment, namespace=host.namespace)
         run = client.run_pipeline(
             experiment_id=experiment.experiment_id,
@@ -56,7 +51,7 @@ def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tu
     pipeline = next(
         (
             each.pipeline_id
-            for each in _pages(client.list_pipelines, "pipelines", namespace=host.namespace)
+            for each in pages(client.list_pipelines, "pipelines", namespace=host.namespace)
             if each.display_name == name
         ),
         "",
@@ -64,24 +59,10 @@ def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tu
     if not pipeline:
         # The upload makes a first version named as the pipeline; a second one has its own name.
         pipeline = client.upload_pipeline(path, name, namespace=host.namespace).pipeline_id
-    versions = _pages(client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline)
-    found = next(
-        (each.pipeline_version_id for each in versions if each.display_name == version), ""
-    )
-    if not found:
-        made = client.upload_pipeline_version(path, version, pipeline_id=pipeline)
-        found = made.pipeline_version_id
-    return str(pipeline), str(found)
-
-
-def _pages(call: Any, field: str, **arguments: Any) -> Iterator[Any]:
-    token = ""
-    while True:
-        page = call(page_token=token, page_size=_PAGE, **arguments)
-        yield from getattr(page, field) or ()
-        token = page.next_page_token or ""
-        if not token:
-            return
+    versions = pages(client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline)
+    present = next((each for each in versions if each.display_name == version), None)
+    present = present or client.upload_pipeline_version(path, version, pipeline_id=pipeline)
+    return str(pipeline), str(present.pipeline_version_id)
 
 
 def status(host: KfpHost, run_id: str) -> RunStatus:
@@ -89,33 +70,26 @@ def status(host: KfpHost, run_id: str) -> RunStatus:
 
     Raises:
         UsageError: The host has no run of this id.
-        CloudError: The host refused, or cannot be reached.
     """
     return _status(host, _get(host, run_id))
 
 
 def cancel(host: KfpHost, run_id: str) -> RunStatus:
     """End a run: its pods get SIGTERM. One that has ended stays as it is."""
-    found = status(host, run_id)
-    if found.over:
-        return found
+    run = status(host, run_id)
+    if run.over:
+        return run
     with host.client() as client:
-        client.terminate_run(found.name)
+        client.terminate_run(run.name)
     return status(host, run_id)
 
 
 def list_runs(host: KfpHost, limit: int) -> list[Any]:
-    """Return the newest runs of tunepipe's pipelines.
-
-    Raises:
-        CloudError: The host refused, or cannot be reached.
-    """
+    """Return the newest runs of tunepipe's pipelines."""
     runs: list[Any] = []
     with host.client() as client:
-        pages = _pages(
-            client.list_runs, "runs", sort_by="created_at desc", namespace=host.namespace
-        )
-        for run in pages:
+        order = {"sort_by": "created_at desc", "namespace": host.namespace}
+        for run in pages(client.list_runs, "runs", **order):
             if len(runs) == limit:
                 break
             if backend_of(run):
@@ -126,7 +100,7 @@ def list_runs(host: KfpHost, limit: int) -> list[Any]:
 def backend_of(run: Any) -> str:
     """Return the backend of a run of tunepipe; "" for a run of another pipeline."""
     name = str(run.display_name or "")
-    return "local" if name.startswith("tunepipe-") or _pipeline_name(run) else ""
+    return "local" if name.startswith("tunepipe-") or pipeline_name(run) else ""
 
 
 def logs(host: KfpHost, run_id: str, step: str = "") -> Iterator[tuple[str, str]]:
@@ -139,7 +113,6 @@ def logs(host: KfpHost, run_id: str, step: str = "") -> Iterator[tuple[str, str]
 
     Raises:
         UsageError: The host does not know the run, or the run does not have the step.
-        CloudError: The host refused, or keeps no logs.
     """
     run = _get(host, run_id)
     steps = [task for task in _steps(run) if step in task.display_name and _pod(task)]
@@ -166,7 +139,7 @@ def _get(host: KfpHost, run_id: str) -> Any:
     except CloudError as error:
         if getattr(error.__cause__, "status", 0) == 404:
             raise UsageError(
-                "the KFP host has no such run",
+                "the KFP host has no run of this id",
                 where=f"{host.url}: {run_id}",
                 fix=f"tunepipe runs --kfp-host {host.url}",
             ) from error
@@ -188,6 +161,7 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
         page=host.page(run.run_id),
         tasks=tuple(_task(task) for task in _steps(run)),
         verdict=outcome.verdict if outcome else "",
+        model=outcome.model if outcome else "",
         error=_error(run) if state == "failed" else "",
         results=results,
     )
@@ -221,10 +195,3 @@ def _error(run: Any) -> str:
         if task.state == "failed" and task.error
     ]
     return "; ".join(messages) or str((run.error and run.error.message) or "")
-
-
-def _pipeline_name(run: Any) -> str:
-    spec = run.pipeline_spec or {}
-    info = spec.get("pipeline_spec", spec).get("pipelineInfo", {})
-    name = str(info.get("name", ""))
-    return name if name.startswith("tunepipe-") else ""

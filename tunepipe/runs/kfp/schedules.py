@@ -1,33 +1,34 @@
-"""A schedule on a host of open-source Kubeflow Pipelines: one recurring run for each name."""
+"""A schedule on a host of open-source Kubeflow Pipelines: one recurring run for each name.
+
+What the host refuses, or a host that cannot be reached, becomes a CloudError.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import yaml
 
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.runs import cron as times
-from tunepipe.runs.cron import Cron
-from tunepipe.runs.kfp.host import KfpHost
-from tunepipe.runs.kfp.request import HostRequest
+from tunepipe.runs.cron import Cron, with_sunday_as_zero
+from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
+from tunepipe.runs.kfp.request import LOCAL, HostRequest
+from tunepipe.runs.schedules import ListedSchedule, next_run, still_running
 
-_PAGE = 100
+_NEWEST = 100  # how far back a run that is under way is looked for
 _BY_HAND = re.compile(r"-\d{14}\Z")  # what run_now puts behind the schedule's name
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
 
 
 @dataclass(frozen=True)
 class Recurring:
-    """A recurring run as it is wanted.
+    """A recurring run as it is recurring.
 
     Args:
         name: Its name.
@@ -52,42 +53,17 @@ class Recurring:
                 where=f"--cron {self.when}",
                 fix="write the time in UTC; the cluster's CRON_SCHEDULE_TIMEZONE may change that",
             )
-        return f"0 {times.with_sunday_as_zero(self.when)}"
+        return f"0 {with_sunday_as_zero(self.when)}"
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A recurring run as it is.
-
-    Args:
-        name: Its display name.
-        id: The host's own name for it.
-        state: active or paused.
-        cron: Its times, in UTC; "" for one that somebody has made to run at even distances.
-        next_run: The next time, "" if it is paused or not known.
-        dataset: What it reads.
-    """
-
-    name: str
-    id: str
-    state: str
-    cron: str
-    next_run: str
-    dataset: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
-
-def apply(host: KfpHost, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]:
+def apply(host: KfpHost, recurring: Recurring, *, dry_run: bool) -> tuple[str, str]:
     """Create a recurring run, or put it in the place of the one of that name.
 
     The host cannot change a recurring run: a new one is made first, then the old one deleted.
 
     Args:
         host: The host.
-        wanted: The recurring run.
+        recurring: The recurring run.
         dry_run: Change nothing.
 
     Returns:
@@ -97,31 +73,26 @@ def apply(host: KfpHost, wanted: Recurring, *, dry_run: bool) -> tuple[str, str]
     Raises:
         UsageError: The times are meant in a zone.
         LimitError: One of that name runs a pipeline that tunepipe did not make.
-        CloudError: The host refused, or is out of reach.
     """
-    cron, spec = wanted.cron, wanted.request.text
+    cron, spec = recurring.cron, recurring.request.text
     with host.client() as client:
-        old = [one for one in _all(client, host) if one.display_name == wanted.name]
+        old = [one for one in _all(client, host) if one.display_name == recurring.name]
         _require_ours(old, host)
-        if len(old) == 1 and _is_same(old[0], cron, spec, wanted.request.parameters):
+        if len(old) == 1 and _is_same(old[0], cron, spec, recurring.request.parameters):
             return "unchanged", str(old[0].recurring_run_id)
         if dry_run:
             return ("would replace" if old else "would create"), ""
-        made = _create(client, host, wanted, cron, spec)
+        made = _create(client, host, recurring, cron, spec)
         for one in old:
             client.delete_recurring_run(one.recurring_run_id)
     return ("replaced" if old else "created"), str(made.recurring_run_id)
 
 
-def listed(host: KfpHost, now: datetime) -> list[Listed]:
-    """List the recurring runs of our pipeline, by name.
-
-    Raises:
-        CloudError: The host refused, or is out of reach.
-    """
+def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
+    """List the recurring runs of our pipeline, by name."""
     with host.client() as client:
-        found = [_shown(one, now) for one in _all(client, host) if _is_ours(one)]
-    return sorted(found, key=lambda one: one.name)
+        schedules = [_shown(one, now) for one in _all(client, host) if pipeline_name(one)]
+    return sorted(schedules, key=lambda one: one.name)
 
 
 def pause(host: KfpHost, name: str) -> str:
@@ -129,7 +100,6 @@ def pause(host: KfpHost, name: str) -> str:
 
     Raises:
         UsageError: There is none of that name.
-        CloudError: The host refused, or is out of reach.
     """
     return _changed(host, name, "disable_recurring_run")
 
@@ -151,62 +121,47 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
         The run's id.
 
     Raises:
-        LimitError: One of its runs is under way.
+        LimitError: One of its runs has not ended.
         UsageError: There is none of that name.
-        CloudError: The host refused, or is out of reach.
     """
     with host.client() as client:
-        found = _named(client, host, name)
-        _require_none_under_way(client, host, found)
-        with _spec_file(_as_text(found.pipeline_spec)) as path:
+        recurring = _named(client, host, name)
+        _require_none_under_way(client, host, recurring)
+        with pipeline_file(_as_text(recurring.pipeline_spec)) as path:
             made = client.run_pipeline(
-                experiment_id=found.experiment_id,
+                experiment_id=recurring.experiment_id,
                 job_name=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
                 pipeline_package_path=path,
-                params=_parameters(found),
+                params=_parameters(recurring),
             )
     return str(made.run_id)
 
 
 def _changed(host: KfpHost, name: str, method: str) -> str:
     with host.client() as client:
-        found = _named(client, host, name)
-        getattr(client, method)(found.recurring_run_id)
-    return str(found.recurring_run_id)
+        recurring = _named(client, host, name)
+        getattr(client, method)(recurring.recurring_run_id)
+    return str(recurring.recurring_run_id)
 
 
 def _all(client: Any, host: KfpHost) -> Iterator[Any]:
-    token = ""
-    while True:
-        page = client.list_recurring_runs(
-            page_token=token, page_size=_PAGE, namespace=host.namespace
-        )
-        yield from page.recurring_runs or ()
-        token = page.next_page_token or ""
-        if not token:
-            return
+    return pages(client.list_recurring_runs, "recurring_runs", namespace=host.namespace)
 
 
 def _named(client: Any, host: KfpHost, name: str) -> Any:
-    found = [one for one in _all(client, host) if one.display_name == name and _is_ours(one)]
-    if not found:
+    named = [one for one in _all(client, host) if one.display_name == name and pipeline_name(one)]
+    if not named:
         raise UsageError(
-            "no such recurring run",
+            "there is no recurring run of this name",
             where=f"{host.url}: {name}",
             fix=f"tunepipe schedule list --kfp-host {host.url}",
         )
-    return found[0]
-
-
-def _is_ours(one: Any) -> bool:
-    spec = one.pipeline_spec or {}
-    info = spec.get("pipeline_spec", spec).get("pipelineInfo", {})
-    return str(info.get("name", "")).startswith("tunepipe-")
+    return named[0]
 
 
 def _require_ours(found: list[Any], host: KfpHost) -> None:
     for one in found:
-        if not _is_ours(one):
+        if not pipeline_name(one):
             raise LimitError(
                 "a recurring run of this name was not made by tunepipe",
                 where=f"{host.url}: {one.recurring_run_id}",
@@ -214,63 +169,49 @@ def _require_ours(found: list[Any], host: KfpHost) -> None:
             )
 
 
-def _shown(one: Any, now: datetime) -> Listed:
+def _shown(one: Any, now: datetime) -> ListedSchedule:
     cron = _cron_of(one).partition(" ")[2]  # the host's first field: seconds
     active = str(one.status) != "DISABLED"
-    upcoming = times.next_runs(times.parse(cron), now, 1) if active and cron else []
-    return Listed(
+    return ListedSchedule(
         name=str(one.display_name),
-        id=str(one.recurring_run_id),
+        resource=str(one.recurring_run_id),
         state="active" if active else "paused",
         cron=cron,
-        next_run=upcoming[0].isoformat(timespec="minutes") if upcoming else "",
+        next_run=next_run(cron, now) if active else "",
         dataset=str(_parameters(one).get("dataset_uri", "")),
+        backend=LOCAL,
     )
 
 
 def _cron_of(one: Any) -> str:
-    times = one.trigger and one.trigger.cron_schedule
-    return str(times.cron or "") if times else ""
+    schedule = one.trigger and one.trigger.cron_schedule
+    return str(schedule.cron or "") if schedule else ""
 
 
 def _require_none_under_way(client: Any, host: KfpHost, recurring: Any) -> None:
-    runs = client.list_runs(
-        experiment_id=recurring.experiment_id, page_size=_PAGE, sort_by="created_at desc"
-    ).runs
-    for run in runs or ():
+    order = {"experiment_id": recurring.experiment_id, "sort_by": "created_at desc"}
+    for run in islice(pages(client.list_runs, "runs", **order), _NEWEST):
         ours = run.recurring_run_id == recurring.recurring_run_id
         by_hand = _BY_HAND.sub("", str(run.display_name)) == recurring.display_name
         if (ours or by_hand) and str(run.state) in _UNDER_WAY:
-            raise LimitError(
-                "a run of this schedule is under way, and one runs at a time",
-                where=f"{host.url}: {run.run_id}",
-                fix="wait until it has ended",
-            )
-
-
-@contextmanager
-def _spec_file(text: str) -> Iterator[str]:
-    """Write a pipeline to a temporary file: kfp's client does not take text."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pipeline.yaml"
-        path.write_text(text, encoding="utf-8")
-        yield str(path)
+            where = f"{host.url}: {run.run_id}"
+            raise still_running(where, f"tunepipe status {run.run_id} --kfp-host {host.url}")
 
 
 def _parameters(one: Any) -> dict[str, Any]:
     return dict((one.runtime_config.parameters or {}) if one.runtime_config else {})
 
 
-def _create(client: Any, host: KfpHost, wanted: Recurring, cron: str, spec: str) -> Any:
+def _create(client: Any, host: KfpHost, recurring: Recurring, cron: str, spec: str) -> Any:
     experiment = client.create_experiment(host.settings.experiment, namespace=host.namespace)
-    with _spec_file(spec) as path:
+    with pipeline_file(spec) as path:
         return client.create_recurring_run(
             experiment_id=experiment.experiment_id,
-            job_name=wanted.name,
+            job_name=recurring.name,
             cron_expression=cron,
             max_concurrency=1,
             no_catchup=True,
-            params=dict(wanted.request.parameters),
+            params=dict(recurring.request.parameters),
             pipeline_package_path=path,
             pipeline_root=host.settings.pipeline_root or None,
             service_account=host.settings.service_account or None,

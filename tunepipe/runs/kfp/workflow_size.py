@@ -25,7 +25,7 @@ PARAMETER_BYTES = 10_000
 # One argument of a process (Linux, MAX_ARG_STRLEN).
 ARGUMENT_BYTES = 131_071
 # KFP's own templates, metadata and security contexts, in each Workflow.
-_FIXED_BYTES = 9_000
+_FIXED_BYTES = 15_000
 # Names, times, states and the like of one node, and the launcher's own arguments.
 _NODE_BYTES, _LAUNCHER_BYTES = 800, 900
 _NODES_OF_RETRY = 2
@@ -54,11 +54,12 @@ def estimate(spec: Mapping[str, Any]) -> WorkflowSize:
     texts = [_text(spec["root"]), *map(_text, components.values()), *map(_text, executors.values())]
     # As text inside the Workflow's JSON, once as an argument and once in the templates' tasks.
     created = _FIXED_BYTES + sum(len(json.dumps(text)) for text in {*texts})
-    created += sum(len(json.dumps(_text(task))) + _NODE_BYTES for _, task in _tasks(spec))
+    tasks = list(_tasks(spec, spec["root"]))
+    created += sum(len(json.dumps(_text(task))) + _NODE_BYTES for _, task, _ in tasks)
     nodes: list[str] = []
     sizes: dict[str, int] = {}
-    for name, task in _tasks(spec):
-        added = _nodes(task, components[task["componentRef"]["name"]], executors)
+    for name, task, times in tasks:
+        added = _nodes(task, components[task["componentRef"]["name"]], executors) * times
         nodes += added
         sizes[name] = sum(map(len, added))
     plain = created + sum(map(len, nodes))
@@ -73,12 +74,12 @@ def require_fit(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     Raises:
         LimitError: Says what is too large, and what would make it fit.
     """
-    given = {name: len(_text(value).encode()) for name, value in parameters.items()}
+    sizes = {name: len(_text(value).encode()) for name, value in parameters.items()}
     if (size := len(_text(dict(parameters)).encode())) > PARAMETER_BYTES:
-        largest = max(given, key=lambda name: given[name])
+        largest = max(sizes, key=lambda name: sizes[name])
         raise LimitError(
             f"the parameters take {size:,} bytes, and a KFP host takes {PARAMETER_BYTES:,}",
-            where=f"{largest} ({given[largest]:,} bytes)",
+            where=f"{largest} ({sizes[largest]:,} bytes)",
             fix=f"shorten {largest}; prices and models can be set in the image's own tables",
         )
     for name, executor in spec["deploymentSpec"]["executors"].items():
@@ -101,10 +102,16 @@ def require_fit(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _tasks(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every task of the pipeline and of its conditions and loops."""
-    for component in (spec["root"], *spec["components"].values()):
-        yield from component.get("dag", {}).get("tasks", {}).items()
+def _tasks(
+    spec: Mapping[str, Any], unit: Mapping[str, Any], times: int = 1
+) -> Iterator[tuple[str, Mapping[str, Any], int]]:
+    """Yield every task below a unit, and how often it runs; a loop runs at least twice."""
+    for name, task in unit.get("dag", {}).get("tasks", {}).items():
+        items = task.get("parameterIterator", {}).get("items")
+        rounds = 1 if items is None else max(2, len(json.loads(items.get("raw", "[]"))))
+        # A loop has a node of its own, and one for each round.
+        yield name, task, times if items is None else times * (1 + rounds)
+        yield from _tasks(spec, spec["components"][task["componentRef"]["name"]], times * rounds)
 
 
 def _nodes(

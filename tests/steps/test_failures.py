@@ -1,0 +1,46 @@
+"""A failed step leaves its own words, and they become the same error again."""
+
+import json
+
+import pytest
+
+from tunepipe.errors import DataError, LimitError, UnreachableError, UsageError
+from tunepipe.steps.failures import FILE, failure_kept, find_failure
+
+DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "exit_code", "found"),
+    [
+        (DATA, "DataError", 1, "3 errors in 40 rows"),
+        (UsageError("no column x"), "UsageError", 2, "no column x"),
+        (LimitError("too dear"), "LimitError", 3, "too dear"),
+        (MemoryError("killed"), "", 4, "MemoryError: killed"),
+    ],
+)
+def test_the_words_become_the_error_again(error, kind, exit_code, found, tmp_path):
+    log = tmp_path / "termination-log"
+    log.write_text("")
+    with pytest.raises(type(error)), failure_kept(str(tmp_path / "step" / "out.json"), log):
+        raise error
+    failure = find_failure(f"{tmp_path}/*/{FILE}")
+    again = failure.error("projects/p/locations/r/pipelineJobs/run")
+    assert (failure.kind, failure.found, again.exit_code) == (kind, found, exit_code)
+    assert again.where.endswith("/run")
+    assert found in log.read_text()
+
+
+def test_a_code_for_the_host_hides_no_cause(tmp_path):
+    cause = UnreachableError("Google is out of reach")
+    with pytest.raises(SystemExit), failure_kept(str(tmp_path / "step" / "out.json")):
+        raise SystemExit(13) from cause
+    assert find_failure(f"{tmp_path}/*/{FILE}").found == "Google is out of reach"
+
+
+def test_a_second_attempt_that_succeeds_leaves_no_words(tmp_path):
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / FILE).write_text(json.dumps({"kind": "", "found": "earlier"}))
+    with failure_kept(str(tmp_path / "step" / "out.json")):
+        pass
+    assert find_failure(f"{tmp_path}/*/{FILE}") is None

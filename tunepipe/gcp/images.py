@@ -1,0 +1,62 @@
+"""What a container image says of itself, read from its registry; nothing is pulled or run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunepipe.errors import UsageError
+from tunepipe.gcp import outbound
+from tunepipe.gcp.rest import RefusedError, access_token
+
+_SECONDS = 30.0
+_KINDS = "application/vnd.{}+json"
+_MANIFESTS = ", ".join(
+    _KINDS.format(kind)
+    for kind in (
+        *("oci.image.index.v1", "oci.image.manifest.v1"),
+        *("docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2"),
+    )
+)
+
+
+def read_image(image: str) -> Mapping[str, Any]:
+    """Read an image's configuration for Linux on amd64: Env, Labels, Cmd and the like.
+
+    Args:
+        image: REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST.
+
+    Raises:
+        UsageError: It names no registry, or no image for Linux on amd64.
+        RefusedError: The registry does not have it, or asks for a login.
+    """
+    registry, _, path = image.partition("/")
+    if "." not in registry and ":" not in registry:
+        raise UsageError("it names no registry", where=image, fix="REGISTRY/NAME@sha256:…")
+    name, _, digest = path.partition("@")
+    name, _, tag = name.partition(":")
+    is_here = registry.partition(":")[0] in ("localhost", "127.0.0.1")
+    place = f"{'http' if is_here else 'https'}://{registry}/v2/{name}"
+    manifest = _get(f"{place}/manifests/{digest or tag or 'latest'}", image)
+    if entries := manifest.get("manifests"):
+        platform = {"os": "linux", "architecture": "amd64"}
+        digests = [
+            entry["digest"] for entry in entries if platform.items() <= entry["platform"].items()
+        ]
+        if not digests:
+            raise UsageError("it has no image for Linux on amd64", where=image)
+        manifest = _get(f"{place}/manifests/{digests[0]}", image)
+    config = _get(f"{place}/blobs/{manifest['config']['digest']}", image)
+    return dict(config.get("config") or {})
+
+
+def _get(url: str, image: str) -> Any:
+    token = access_token() if outbound.is_google(url) else ""
+    answer = outbound.request(
+        "GET", url, seconds=_SECONDS, token=token, redirects=5, accept=_MANIFESTS
+    )
+    if answer.status_code != 200:
+        # A registry that asks for another login than Google's is one that we may not see.
+        code = 403 if answer.status_code == 401 else answer.status_code
+        raise RefusedError(f"its registry answered {answer.status_code}", where=image, code=code)
+    return answer.json()

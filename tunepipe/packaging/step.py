@@ -1,0 +1,92 @@
+"""A step of a pipeline: what still has to be installed is, and then the component's body runs.
+
+thin_step.sh starts this module in the code that the run names:
+
+    python -m tunepipe.packaging.step CODE EXECUTOR_INPUT MODULE FUNCTION
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from tunepipe.distribution import ROOT
+from tunepipe.errors import LimitError
+from tunepipe.packaging.imports import modules_of_body, third_party_of
+from tunepipe.packaging.installed import (
+    INSTALLED,
+    check_code,
+    install_missing,
+    require_installed,
+)
+from tunepipe.packaging.requirements import KFP, requirements
+from tunepipe.steps.failures import failure_kept
+
+# A step that waits for nothing should not hold a machine for days. The steps that tune have limits
+# of their own, which also end the paid job.
+_HOURS_MAX: dict[str, float] = {"prepare_run": 2, "compute_train_steps": 1, "send_notice": 1}
+_HOURS_MAX_OTHERS = 48
+_GRACE_SECONDS = 300
+
+
+def requirements_of(module: str, function: str) -> list[str]:
+    """Return what a step installs: kfp, and what the modules that its body imports need.
+
+    Args:
+        module: The module's name in `tunepipe.components`.
+        function: The component's name in it.
+    """
+    source = (ROOT / "components" / f"{module}.py").read_text(encoding="utf-8")
+    return [KFP, *requirements(third_party_of(modules_of_body(source, function)))]
+
+
+def run_step(code: str, executor_input: str, module: str, function: str) -> None:
+    """Run a component's body as kfp would, within its time, and keep why it failed."""
+    output_file = json.loads(executor_input)["outputs"]["outputFile"]
+    with failure_kept(output_file), _time_limit(function):
+        check_code(code)
+        needed = requirements_of(module, function)
+        if code.startswith(INSTALLED):
+            require_installed(needed)
+        elif code:
+            pip = f"{sys.executable} -m pip --quiet --disable-pip-version-check --no-input install"
+            install_missing(f"{pip} --target {os.environ['INTO']}", code, needed)
+            importlib.invalidate_caches()
+        from kfp.dsl.executor_main import executor_main
+
+        path = ROOT / "components" / f"{module}.py"
+        sys.argv[1:] = ["--component_module_path", str(path), "--function_to_execute", function]
+        sys.argv += ["--executor_input", executor_input]
+        executor_main()
+
+
+@contextmanager
+def _time_limit(function: str) -> Iterator[None]:
+    """End a step that takes too long; what it has paid for is kept as it comes."""
+    hours = _HOURS_MAX.get(function, _HOURS_MAX_OTHERS)
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGALRM, lambda number, frame: os._exit(LimitError.exit_code))
+        signal.alarm(_GRACE_SECONDS)
+        raise LimitError(
+            f"the step has not ended within {hours:g} hours",
+            where=function,
+            fix="see its log; run again, and the work goes on where it stood",
+        )
+
+    if not function.startswith("tune_"):
+        signal.signal(signal.SIGALRM, end)
+        signal.alarm(round(hours * 3600))
+    yield
+    signal.alarm(0)
+
+
+if __name__ == "__main__":
+    run_step(*sys.argv[1:])

@@ -1,0 +1,90 @@
+"""The words of a failed step: its host says no more than "exited with a non-zero status".
+
+A step writes them next to its outputs, where the exit task and `tunepipe status` read them, and
+where Kubernetes takes the reason for a container's end from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tunepipe import errors
+from tunepipe.errors import CloudError, TunepipeError
+from tunepipe.stores import storage
+
+FILE = "error.json"
+_CHARACTERS_MAX = 2000
+_TERMINATION_LOG = Path("/dev/termination-log")
+# The folder of the run's steps on Vertex AI and on this machine, for the exit task.
+_FOLDER = "TUNEPIPE_STEPS_FOLDER"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a step failed: the class of the error, and what it says."""
+
+    kind: str
+    found: str
+    where: str = ""
+    fix: str = ""
+
+    def error(self, where: str) -> TunepipeError:
+        """Return the error again; of an unknown class it is a CloudError.
+
+        Args:
+            where: What failed: a run's name.
+        """
+        kind = getattr(errors, self.kind, CloudError)
+        error: TunepipeError = kind(self.found, where=where, fix=self.fix)
+        return error
+
+
+@contextmanager
+def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> Iterator[None]:
+    """Run a step's body, and write down why it failed.
+
+    Args:
+        output_file: Where kfp writes the step's outputs; the words go next to it.
+        termination_log: Where Kubernetes takes them from, if it is there.
+    """
+    file = Path(output_file).with_name(FILE)
+    file.unlink(missing_ok=True)  # of an earlier attempt
+    os.environ[_FOLDER] = str(file.parents[1])
+    try:
+        yield
+    except (Exception, SystemExit) as end:
+        error = end.__cause__ if isinstance(end, SystemExit) else end
+        if error is None:
+            raise
+        name = type(error).__name__
+        found = f"{name}: {error}"[:_CHARACTERS_MAX]
+        failure = Failure("", found)
+        if isinstance(error, TunepipeError):
+            found = str(error)
+            failure = Failure(name, error.found[:_CHARACTERS_MAX], error.where, error.fix)
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(asdict(failure)), encoding="utf-8")
+        with suppress(OSError):
+            if termination_log.exists():
+                termination_log.write_text(found, encoding="utf-8")
+        raise
+
+
+def find_failure(pattern: str) -> Failure | None:
+    """Read the words that the first step left that a glob of its files names; None without any."""
+    with suppress(TunepipeError, ValueError, TypeError):
+        for file in storage.matching_files(pattern):
+            return Failure(**json.loads(storage.read_bytes(file)))
+    return None
+
+
+def failure_of_run() -> Failure | None:
+    """Read why this run failed, in its exit task; None if that is not known."""
+    folder = os.environ.get(_FOLDER)
+    return find_failure(f"{folder}/*/{FILE}") if folder else None
