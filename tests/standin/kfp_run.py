@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.runs.kfp_process import typed
-from tunepipe.steps.failures import FILE
+from tunepipe.stores.failures import FILE
 
 _REPOSITORY = Path(__file__).parents[2]
 

@@ -27,7 +27,7 @@ from tunepipe.packaging.installed import (
     require_installed,
 )
 from tunepipe.packaging.requirements import KFP, requirements
-from tunepipe.steps.failures import failure_kept
+from tunepipe.stores.failures import failure_kept
 
 # A step that waits for nothing should not hold a machine for days. The steps that tune have limits
 # of their own, which also end the paid job.

@@ -1,4 +1,4 @@
-"""When a schedule runs: five fields of cron and a time zone.
+"""When a schedule runs: five fields of cron and a time zone; and a schedule as any host lists it.
 
 A zone is written as Vertex AI takes it, before the fields: `TZ=Asia/Tokyo 0 3 * * 1`. Without one
 the times are UTC. systemd has a calendar language of its own, into which the fields translate.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tunepipe.errors import UsageError
+from tunepipe.errors import LimitError, UsageError
 
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S*)\s+(.*)\Z", re.DOTALL)
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -33,6 +34,36 @@ class Cron:
 
     def __str__(self) -> str:
         return f"TZ={self.zone} {self.fields}"
+
+
+@dataclass(frozen=True)
+class ListedSchedule:
+    """A schedule as it is.
+
+    Args:
+        name: Its display name; one in a project and region, or on a KFP host.
+        resource: Its resource name, or its id on a KFP host.
+        state: active, paused or completed.
+        cron: Its times, with their zone; on a KFP host in UTC, and "" for one that runs at even
+            distances.
+        next_run: The next time in its zone, "" if it is not active or has no times.
+        dataset: What it reads.
+        backend: What tunes; "" if that does not show.
+        runs: How many runs it has started; None if that does not show.
+    """
+
+    name: str
+    resource: str
+    state: str
+    cron: str
+    next_run: str
+    dataset: str
+    backend: str = ""
+    runs: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
 
 
 def parse(text: str, zone: str = "") -> Cron:
@@ -78,6 +109,19 @@ def next_runs(cron: Cron, after: datetime, count: int) -> list[datetime]:
     with suppress(CroniterBadDateError):
         upcoming.extend(islice(times, count))
     return upcoming
+
+
+def next_run(cron: str, now: datetime) -> str:
+    """Return the next time of a schedule that is active; "" if it has no more."""
+    times = next_runs(parse(cron), now, 1) if cron else []
+    return times[0].isoformat(timespec="minutes") if times else ""
+
+
+def still_running(run: str, fix: str) -> LimitError:
+    """Return the refusal to start a run of a schedule next to another."""
+    return LimitError(
+        "a run of this schedule has not ended, and one runs at a time", where=run, fix=fix
+    )
 
 
 def on_calendar(cron: Cron) -> list[str]:

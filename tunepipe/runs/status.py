@@ -10,7 +10,7 @@ from typing import Any
 from tunepipe.errors import CloudError
 from tunepipe.gcp.advice import advice
 from tunepipe.runs.progress_display import View
-from tunepipe.steps.failures import Failure
+from tunepipe.stores.failures import Failure
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from tunepipe.runs.progress_display import View
 from tunepipe.runs.status import RunStatus, Task
 from tunepipe.runs.status import follow as follow_run
 from tunepipe.runs.vertex_request import RUN_LABEL, Request
-from tunepipe.steps import failures
-from tunepipe.steps.failures import Failure, find_failure
-from tunepipe.stores import storage
+from tunepipe.stores import failures, storage
+from tunepipe.stores.failures import Failure, find_failure
 
 _STATES = {
     "SKIPPED": "cached",  # a hit of the execution cache

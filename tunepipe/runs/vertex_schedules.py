@@ -19,8 +19,7 @@ from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
-from tunepipe.runs.cron import Cron
-from tunepipe.runs.schedules import ListedSchedule, next_run, still_running
+from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
 
 _OURS = (

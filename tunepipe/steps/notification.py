@@ -9,7 +9,7 @@ from tunepipe.notifications import webhook
 from tunepipe.notifications.message import Notice, run_page
 from tunepipe.registry import champions, outcomes
 from tunepipe.registry.outcomes import Outcome
-from tunepipe.steps.failures import failure_of_run
+from tunepipe.stores.failures import failure_of_run
 
 # What Vertex AI and kfp.local call a run's end.
 _STATES = {"SUCCEEDED": "succeeded", "CANCELLED": "cancelled"}

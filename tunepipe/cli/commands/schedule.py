@@ -20,9 +20,8 @@ from tunepipe.errors import UsageError
 from tunepipe.notifications.message import run_page
 
 if TYPE_CHECKING:
-    from tunepipe.runs.cron import Cron
+    from tunepipe.runs.cron import Cron, ListedSchedule
     from tunepipe.runs.kfp.host import KfpHost
-    from tunepipe.runs.schedules import ListedSchedule
     from tunepipe.runs.vertex_request import VertexRun
     from tunepipe.runs.vertex_schedules import Change
 

@@ -16,10 +16,9 @@ from typing import Any
 import yaml
 
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.runs.cron import Cron, with_sunday_as_zero
+from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running, with_sunday_as_zero
 from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
 from tunepipe.runs.kfp.request import LOCAL, HostRequest
-from tunepipe.runs.schedules import ListedSchedule, next_run, still_running
 
 _NEWEST = 100  # how far back a run that is under way is looked for
 _BY_HAND = re.compile(r"-\d{14}\Z")  # what run_now puts behind the schedule's name

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tunepipe.errors import DataError, LimitError, UnreachableError, UsageError
-from tunepipe.steps.failures import FILE, failure_kept, find_failure
+from tunepipe.stores.failures import FILE, failure_kept, find_failure
 
 DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report")
 
