@@ -123,7 +123,8 @@ def test_a_step_runs_the_code_that_is_named(way, wheel, index, tmp_path):
     }[way]
     done = start(code, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "files").read_text()) == ["rows.jsonl"]
+    outputs = json.loads((tmp_path / "step" / "output.json").read_text())
+    assert outputs["parameterValues"] == {"Output": ["rows.jsonl"]}
     place = done.stdout.partition("--component_module_path `")[2].partition("`")[0]
     assert place.endswith("/tunepipe/components/validation.py")
     assert place.startswith(str(ROOT)) == (way in ("installed", "empty")), place
