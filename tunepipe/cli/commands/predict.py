@@ -136,15 +136,15 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
                 "the run has made no model", where=model, fix=f"tunepipe status {model}"
             )
         return str(folder), LOCAL
-    if found.place == KFP and places.host:
+    if run.place == KFP and places.host:
         from tunepipe.runs.kfp import runs
 
-        status = runs.status(places.host, found.name)
+        status = runs.status(places.host, run.name)
         if not status.model:
             raise UsageError(
                 f"the run has made no model; it is {status.state}",
-                where=found.name,
-                fix=f"tunepipe status {found.name} --kfp-host {places.host.url}",
+                where=run.name,
+                fix=f"tunepipe status {run.name} --kfp-host {places.host.url}",
             )
         return status.model, LOCAL
     from tunepipe.runs.vertex import made_by
