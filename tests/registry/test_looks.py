@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.standin.session import BUCKET
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.significance import confidence_of_look
 from tunepipe.registry import looks
@@ -50,6 +51,15 @@ def test_a_run_is_recorded_once_and_does_not_count_itself(tmp_path):
     looks.record("", "r1", look, "better", "")
     looks.record(place, "r3", {}, "better", "")
     assert len(looks.earlier(place, "r2")) == 1
+
+
+def test_a_step_that_is_tried_again_writes_nothing_over(cloud):
+    """A bucket with a retention policy would refuse it."""
+    cloud.ask("facts", {"retention_seconds": 864000})
+    place, look = f"gs://{BUCKET}/registry", looks.describe(rows(range(20)))
+    for second in (1, 2):
+        looks.record(place, "r1", look, "better", f"2026-11-26T00:00:0{second}+00:00")
+    assert looks.earlier(place, "r2") == [look]
 
 
 def test_all_looks_together_err_in_five_of_a_hundred_at_most():

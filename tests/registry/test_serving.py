@@ -59,10 +59,13 @@ def test_nothing_is_deployed_unasked(tuned, cloud, capfd):
     assert cloud.calls("UploadModel") == []
 
 
-def test_an_endpoint_whose_deployment_fails_is_taken_away(tuned, cloud, capfd):
-    cloud.fault("DeployModel", code=429, message="Quota exceeded for custom_model_serving.")
+@pytest.mark.parametrize("method", ["UploadModel", "CreateEndpoint", "DeployModel"])
+def test_a_deployment_that_fails_leaves_nothing_behind(tuned, cloud, capfd, method):
+    cloud.fault(method, code=429, message="Quota exceeded for custom_model_serving.")
     assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 4
-    assert [name for name in cloud.ask("resources") if "/endpoints/" in name] == []
+    assert "Quota exceeded for custom_model_serving." in capfd.readouterr().err
+    kinds = ("/endpoints/", "/models/")
+    assert [n for n in cloud.ask("resources") if any(kind in n for kind in kinds)] == []
 
 
 @pytest.mark.parametrize(

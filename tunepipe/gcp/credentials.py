@@ -27,18 +27,18 @@ def no_token(error: Exception, where: str) -> CloudError:
 
     retryable = bool(getattr(error, "retryable", False))
     if isinstance(error, TransportError) or (retryable and not is_rejected(error)):
-        found = "Google is out of reach"
+        problem = "Google is out of reach"
         if retryable and not isinstance(error, TransportError):
-            found = f"Google's token endpoint gave no token: {_words(error)}"
+            problem = f"Google's token endpoint gave no token: {_words(error)}"
         fix = "check the network and the proxy, then try again"
-        return CloudError(found, where=where, fix=fix)
+        return CloudError(problem, where=where, fix=fix)
     if isinstance(error, DefaultCredentialsError):
         return CloudError("no usable Google credentials", where=where, fix=_LOGIN)
     words = _words(error)
     if fix := advice(words):
         return CloudError(f"Google rejected the credentials: {words}", where=where, fix=fix)
-    found = f"no usable Google credentials: {words}" if words else "no usable Google credentials"
-    return CloudError(found, where=where, fix=_LOGIN)
+    reason = f": {words}" if words else ""
+    return CloudError(f"no usable Google credentials{reason}", where=where, fix=_LOGIN)
 
 
 def _words(error: Exception) -> str:

@@ -29,8 +29,8 @@ def read_secret(name: str) -> bytes:
     host = f"secretmanager.{region}.rep" if region else "secretmanager"
     suffix = "" if version else "/versions/latest"
     try:
-        found = rest.call("GET", f"https://{host}.googleapis.com/v1/{name}{suffix}:access")
+        secret = rest.call("GET", f"https://{host}.googleapis.com/v1/{name}{suffix}:access")
     except rest.RefusedError as error:
         error.fix = f"grant roles/secretmanager.secretAccessor on {name} to the run's account"
         raise
-    return base64.b64decode(found["payload"]["data"])
+    return base64.b64decode(secret["payload"]["data"])

@@ -88,9 +88,9 @@ def post(address: str, message: Mapping[str, Any]) -> None:
         raise
     except requests.RequestException as error:
         status = error.response.status_code if error.response is not None else 0
-        found = f"HTTP {status}" if status else type(error).__name__
+        problem = f"HTTP {status}" if status else type(error).__name__
         # Not `from error`: its text has the address.
-        raise CloudError(f"the webhook did not take the message: {found}") from None
+        raise CloudError(f"the webhook did not take the message: {problem}") from None
 
 
 def _post(address: str, message: Mapping[str, Any]) -> None:

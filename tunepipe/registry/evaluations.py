@@ -52,10 +52,10 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
         for known in client.list_model_evaluations(parent=model, timeout=CALL_SECONDS):
             if known.display_name == evaluation["display_name"]:
                 return str(known.name)
-        made = client.import_model_evaluation(
+        imported = client.import_model_evaluation(
             parent=model, model_evaluation=evaluation, timeout=CALL_SECONDS
         )
-    return str(made.name)
+    return str(imported.name)
 
 
 def _evaluation(compared: Mapping[str, Any], pipeline_job: str) -> dict[str, Any]:

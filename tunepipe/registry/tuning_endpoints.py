@@ -30,8 +30,8 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
         others = [str(each.endpoint or "") for each in job.tuned_model.checkpoints or ()]
         for endpoint in dict.fromkeys(filter(None, [last, *others])):
             kind = GEMINI if endpoint == last else CHECKPOINT
-            if found := _existing(endpoint, str(job.name), kind):
-                yield found
+            if deployment := _existing(endpoint, str(job.name), kind):
+                yield deployment
 
 
 def _existing(endpoint: str, job: str, kind: str) -> Deployment | None:
@@ -40,9 +40,9 @@ def _existing(endpoint: str, job: str, kind: str) -> Deployment | None:
     client = clients.endpoints(clients.region_of(endpoint))
     with explained(endpoint):
         try:
-            found = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
+            created = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS).create_time
         except api.NotFound:
             return None
     version = vertex_alias.model_version(endpoint)
     is_champion = kind == GEMINI and vertex_alias.bears_alias(version)
-    return Deployment(endpoint, version, job, found.create_time, is_champion, kind)
+    return Deployment(endpoint, version, job, created, is_champion, kind)

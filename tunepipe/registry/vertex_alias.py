@@ -45,8 +45,8 @@ def bears_alias(version: str) -> bool:
     if not version:
         return False
     with explained(version):
-        found = _client(version).get_model(name=version, timeout=CALL_SECONDS)
-    return ALIAS in found.version_aliases
+        model = _client(version).get_model(name=version, timeout=CALL_SECONDS)
+    return ALIAS in model.version_aliases
 
 
 def model_version(resource: str) -> str:
@@ -64,10 +64,10 @@ def model_version(resource: str) -> str:
     client = clients.endpoints(clients.region_of(resource))
     with explained(resource):
         try:
-            found = client.get_endpoint(name=resource, timeout=CALL_SECONDS)
+            endpoint = client.get_endpoint(name=resource, timeout=CALL_SECONDS)
         except api.NotFound:
             return ""
-    deployed = list(found.deployed_models)
+    deployed = list(endpoint.deployed_models)
     if not deployed:
         return ""
     name, version = str(deployed[0].model), str(deployed[0].model_version_id)
