@@ -230,7 +230,8 @@ def show_plan(plan: Plan, out: Output) -> None:
     """Print a plan for people: what, where, how long, how much, and the arithmetic."""
     out.table(plan_rows(plan), styles=("bold",))
     for line in plan.explanation:
-        out.line(f"  {line}", "dim")
+        if not any(warning.startswith(line) for warning in plan.warnings):
+            out.line(f"  {line}", "dim")
     out.warnings(plan.warnings)
 
 
@@ -243,6 +244,10 @@ def _shown(plan: Plan) -> str:
 def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     """Return the figures of a plan as labels and texts; what does not apply is left out."""
     hours = "not known" if plan.estimated_hours is None else f"{plan.estimated_hours:g}"
+    if plan.estimated_hours and plan.estimated_hours < 1:
+        minutes = plan.estimated_hours * 60
+        short = f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} seconds"
+        hours = f"{hours} ({short})"
     cost = "not known"
     if plan.estimated_cost_usd is not None:
         cost = f"{plan.estimated_cost_usd:.2f} USD"
