@@ -154,7 +154,7 @@ def _parameters(request: TuningRequest) -> dict[str, Any]:
     return {
         "project": request.project,
         "model_display_name": request.display_name,
-        "large_model_reference": request.base_model or "text-bison@001",
+        "large_model_reference": _model(request),
         "dataset_uri": request.train_uri,
         "train_steps": request.train_steps,
         "learning_rate_multiplier": request.learning_rate_multiplier,
@@ -164,7 +164,11 @@ def _parameters(request: TuningRequest) -> dict[str, Any]:
 
 
 def _takes_evaluation(request: TuningRequest) -> bool:
-    return bool(request.eval_uri) and family(request.base_model) != "chat"
+    return bool(request.eval_uri) and family(_model(request)) != "chat"
+
+
+def _model(request: TuningRequest) -> str:
+    return request.base_model or "text-bison@001"
 
 
 def _check_rows(request: TuningRequest) -> None:
