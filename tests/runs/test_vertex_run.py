@@ -272,9 +272,9 @@ def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> 
         vertex.status(run_id)
     with pytest.raises(UsageError, match="no model"):
         vertex.made_by(name)
-    assert vertex.cancel(name).name == name
+    assert cancellation.cancel(name).run.name == name
     assert vertex.status(name).state == "cancelled"
-    assert vertex.cancel(name).state == "cancelled"  # once more harms nothing
+    assert cancellation.cancel(name).run.state == "cancelled"  # once more harms nothing
     with pytest.raises(CloudError):
         vertex.status("none", project=PROJECT, region=REGION)
 

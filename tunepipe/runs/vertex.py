@@ -1,4 +1,4 @@
-"""Runs on Vertex AI: submit, look, follow, cancel, and ask the tuned model.
+"""Runs on Vertex AI: submit, look, follow, list, and name what they have made.
 
 What Google refuses becomes a CloudError.
 """
@@ -104,18 +104,6 @@ def reason_of(status: RunStatus) -> str:
 def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
     """Stay with a run to its end; see `status.follow`."""
     return follow_run(lambda: _patiently(name), shown, poll_seconds=poll_seconds)
-
-
-def cancel(run: str, *, project: str = "", region: str = "") -> RunStatus:
-    """Cancel a run; its tuning job is cancelled by the step that waits for it.
-
-    Returns:
-        The run as it is then; one that had ended stays as it is.
-    """
-    name = resource_name(run, project, region)
-    with explained(name):
-        _retried(lambda: pipeline_jobs.cancel(name), _BRIEFLY)
-    return _patiently(name, _BRIEFLY)
 
 
 def list_runs(project: str, region: str, limit: int) -> list[Any]:
