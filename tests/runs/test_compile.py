@@ -67,7 +67,7 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
 
     from tunepipe.components import evaluate_model
     from tunepipe.runs.compile import compiled_text, pipeline_text
-    from tunepipe.runs.pipeline_spec import on_accelerators, read
+    from tunepipe.runs.pipeline_spec import read, with_accelerators
 
     @dsl.pipeline(name="p")
     def by_kfp(model: dsl.Input[dsl.Model], eval: dsl.Input[dsl.Dataset]):
@@ -75,7 +75,7 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
 
     (wanted,) = read(compiled_text(by_kfp))["deploymentSpec"]["executors"].values()
-    spec = read(on_accelerators(pipeline_text("local"), "nvidia.com/gpu:2"))
+    spec = with_accelerators(read(pipeline_text("local")), "nvidia.com/gpu:2")
     asking = {
         name: executor["container"]["resources"]
         for name, executor in spec["deploymentSpec"]["executors"].items()
@@ -90,7 +90,7 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
 def test_what_no_cluster_offers_is_refused(accelerator):
     from tunepipe.errors import UsageError
     from tunepipe.runs.compile import pipeline_text
-    from tunepipe.runs.pipeline_spec import on_accelerators
+    from tunepipe.runs.pipeline_spec import with_accelerators
 
     with pytest.raises(UsageError, match="names no resource"):
-        on_accelerators(pipeline_text("local"), accelerator)
+        with_accelerators(read(pipeline_text("local")), accelerator)

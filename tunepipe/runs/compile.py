@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from tunepipe.files import replacing
-from tunepipe.runs.pipeline_spec import on_accelerators, on_image
+from tunepipe.runs.pipeline_spec import rewrite, with_accelerators, with_image
 
 
 def render(image: str = "", *, accelerator: str = "", thin: bool = False) -> dict[str, str]:
@@ -27,10 +27,12 @@ def render(image: str = "", *, accelerator: str = "", thin: bool = False) -> dic
     texts = {path: compiled_text(unit) for path, unit in _units(thin or bool(image))}
     local = "pipelines/tune_local.yaml"
     if accelerator:
-        texts[local] = on_accelerators(texts[local], accelerator)
+        change = partial(with_accelerators, accelerator=accelerator)
+        texts[local] = rewrite(texts[local], change)
     if not image:
         return texts
-    return {path: on_image(text, image) for path, text in texts.items()}
+    change = partial(with_image, image=image)
+    return {path: rewrite(text, change) for path, text in texts.items()}
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -18,47 +18,15 @@ ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
 DEPTH_MAX = 100
 
 
-def on_image(text: str, image: str) -> str:
-    """Move the steps without code onto an image.
+def rewrite(text: str, change: Callable[[Spec], Spec]) -> str:
+    """Change a compiled pipeline or component; the text is laid out as kfp lays it out.
 
     Args:
-        text: A compiled pipeline or component, one YAML document under a header of comments.
-        image: The image, by tag or better by digest.
-
-    Returns:
-        The same pipeline, laid out as kfp lays it out.
+        text: One YAML document under a header of comments.
+        change: Returns the changed document.
     """
     header = [line for line in text.splitlines() if line.startswith("#")]
-    return "\n".join([*header, yaml.dump(with_image(read(text), image), sort_keys=True)])
-
-
-def on_accelerators(text: str, accelerator: str) -> str:
-    """Have the steps that train and answer ask a cluster for accelerators.
-
-    Args:
-        text: A compiled pipeline of the local backend.
-        accelerator: RESOURCE:COUNT, such as nvidia.com/gpu:1, as the cluster's nodes offer it.
-
-    Returns:
-        The same pipeline, laid out as kfp lays it out.
-
-    Raises:
-        UsageError: It has not that form.
-    """
-    resource, _, count = accelerator.rpartition(":")
-    if not (resource and "/" in resource and count.isdecimal() and int(count)):
-        raise UsageError(
-            f"{accelerator!r} names no resource of a cluster",
-            where="accelerator",
-            fix="RESOURCE:COUNT, such as nvidia.com/gpu:1",
-        )
-    spec = read(text)
-    request = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
-    for name, executor in spec["deploymentSpec"]["executors"].items():
-        if name in ON_ACCELERATORS:
-            executor["container"].setdefault("resources", {})["accelerator"] = dict(request)
-    header = [line for line in text.splitlines() if line.startswith("#")]
-    return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
+    return "\n".join([*header, yaml.dump(change(read(text)), sort_keys=True)])
 
 
 def read(text: str) -> Spec:
@@ -115,6 +83,31 @@ def thin_steps(spec: Mapping[str, Any]) -> dict[str, list[str]]:
             module, function = map(str, arguments[2:4])
             steps[function] = requirements_of(module, function)
     return steps
+
+
+def with_accelerators(spec: Spec, accelerator: str) -> Spec:
+    """Return a pipeline of the local backend whose steps that train and answer ask for GPUs.
+
+    Args:
+        spec: The pipeline.
+        accelerator: RESOURCE:COUNT, such as nvidia.com/gpu:1, as the cluster's nodes offer it.
+
+    Raises:
+        UsageError: It has not that form.
+    """
+    resource, _, count = accelerator.rpartition(":")
+    if not (resource and "/" in resource and count.isdecimal() and int(count)):
+        raise UsageError(
+            f"{accelerator!r} names no resource of a cluster",
+            where="accelerator",
+            fix="RESOURCE:COUNT, such as nvidia.com/gpu:1",
+        )
+    spec = copy.deepcopy(spec)
+    request = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
+    for name in ON_ACCELERATORS:
+        container = spec["deploymentSpec"]["executors"][name]["container"]
+        container.setdefault("resources", {})["accelerator"] = dict(request)
+    return spec
 
 
 def with_image(spec: Spec, image: str) -> Spec:

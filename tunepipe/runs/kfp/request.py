@@ -14,7 +14,7 @@ from tunepipe.notifications import webhook
 from tunepipe.runs.code import find_code
 from tunepipe.runs.kfp.host import KfpSettings
 from tunepipe.runs.kfp.workflow_size import require_fit
-from tunepipe.runs.pipeline_spec import ON_ACCELERATORS, on_accelerators, thin_steps, with_image
+from tunepipe.runs.pipeline_spec import ON_ACCELERATORS, thin_steps, with_accelerators, with_image
 from tunepipe.runs.vertex_request import VertexRun, check_parameters, given_parameters
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import USER_PROJECT, user_project
@@ -64,8 +64,9 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
             fix="--backend local, which tunes on the cluster's own GPUs",
         )
     _require_reachable(run)
-    text = yaml.safe_dump(run.spec())
-    spec = yaml.safe_load(on_accelerators(text, run.accelerator) if run.accelerator else text)
+    spec = run.spec()
+    if run.accelerator:
+        spec = with_accelerators(spec, run.accelerator)
     parameters = _parameters(run, spec, settings)
     check_parameters(spec, parameters)
     if run.image:
