@@ -48,6 +48,7 @@ def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):
     for most, said in ((100, True), (101, False)):
         compute_train_steps.python_func(
             plan=dsl.Artifact(uri=str(plan)),
+            summary=dsl.Markdown(uri=str(tmp_path / "summary")),
             eval=held_out(tmp_path, ["short", "word" * 100 + "s"]),
             max_output_tokens=most,
             **asked,
@@ -68,9 +69,8 @@ def test_the_place_of_a_managed_job_is_planned_with_and_not_the_runs(
 ):
     where = {"region": "asia-northeast1", "options": {"location": location}}
     plan = tmp_path / "plan"
-    compute_train_steps.python_func(
-        rows=100, plan=dsl.Artifact(uri=str(plan)), backend=backend, **where
-    )
+    pages = {"plan": dsl.Artifact(uri=str(plan)), "summary": dsl.Markdown(uri=f"{plan}.md")}
+    compute_train_steps.python_func(rows=100, **pages, backend=backend, **where)
     found = json.loads(plan.read_text())
     assert found["region"] == location
     told = [one for one in found["warnings"] if "multi-region" in one]

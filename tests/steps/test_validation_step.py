@@ -17,6 +17,7 @@ def reports(folder):
     return (
         dsl.Artifact(uri=str(folder / "problems.json")),
         dsl.HTML(uri=str(folder / "page.html")),
+        dsl.Metrics(uri=str(folder / "metrics")),
     )
 
 
@@ -41,8 +42,10 @@ def test_the_log_shows_the_first_errors_and_where_the_report_is(tmp_path, capsys
 
 def test_an_artifact_of_another_step_is_taken_too(tmp_path):
     rows = dataset(tmp_path, GOOD)
-    found = components.validate_jsonl.python_func(*reports(tmp_path), dataset=rows, model="tiny")
+    outputs = reports(tmp_path)
+    found = components.validate_jsonl.python_func(*outputs, dataset=rows, model="tiny")
     assert found[:2] == (1, "palm")
+    assert outputs[-1].metadata == {"rows": 1, "tokens": found[2], "warnings": 0}
     folder = tmp_path / "many"
     folder.mkdir()
     for name in "ab":
@@ -82,7 +85,10 @@ def test_the_components_follow_a_step_of_somebody_elses_pipeline(tmp_path):
 def test_the_plan_counts_the_rows_that_it_is_given(tmp_path):
     rows = dataset(tmp_path, *[{**GOOD, "input_text": str(n)} for n in range(40)])
     plan = dsl.Artifact(uri=str(tmp_path / "plan.json"))
-    components.compute_train_steps.python_func(plan=plan, train=rows, backend="local", epochs=1.0)
+    pages = {"plan": plan, "summary": dsl.Markdown(uri=str(tmp_path / "summary.md"))}
+    compute = components.compute_train_steps.python_func
+    compute(**pages, train=rows, backend="local", epochs=1.0)
     assert json.loads(Path(plan.path).read_text())["rows"] == 40
+    assert (tmp_path / "summary.md").read_text().startswith("- ")
     with pytest.raises(UsageError, match="no rows to plan for"):
-        components.compute_train_steps.python_func(plan=plan, backend="local")
+        compute(**pages, backend="local")
