@@ -38,7 +38,7 @@ $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@if [ -n "$(TORCH_INDEX)" ]; then \
 	  echo "torch for CPUs from $(TORCH_INDEX)"; \
-	  $(PIP) --quiet --retries 1 $(PIP_ARGS) -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch || \
+	  $(PIP) --quiet --retries 1 $(PIP_ARGS) -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch 2>/dev/null || \
 	  echo "not reached: the next step takes torch from the usual index"; \
 	fi
 	$(if $(UV),$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[local]' ||) \
