@@ -90,8 +90,7 @@ def age_warnings(
 
 def _facts(value: object, place: str) -> Iterator[Fact]:
     if isinstance(value, Row):
-        read = getattr(value, "read", "")
-        if read:
+        if read := getattr(value, "read", ""):
             yield Fact(place, read, getattr(value, "source", ""))
         for name in value.__struct_fields__:
             yield from _facts(getattr(value, name), f"{place}.{name}")

@@ -10,12 +10,8 @@ from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
 
 BackendName = Literal["large-model", "gemini", "open-model", "custom", "local"]
-# Option -> the least value, the largest, and whether only whole numbers are taken.
-PACING_OPTIONS: Mapping[str, tuple[float, float, bool]] = {
-    "workers": (0, 1024, True),
-    "requests_per_minute": (0, 1e9, False),
-    "attempts": (1, 1000, True),
-}
+# The fields of RequestPacing that a user may set; their ranges are `evaluation.settings.Asking`'s.
+PACING_OPTIONS = ("workers", "requests_per_minute", "attempts")
 
 
 @dataclass(frozen=True)
@@ -38,12 +34,8 @@ class RequestPacing:
 
     def with_options(self, options: Mapping[str, Any]) -> RequestPacing:
         """Return this pacing with the values that the options set; KFP writes 8 as 8.0."""
-        changes: dict[str, Any] = {
-            name: int(options[name]) if whole else float(options[name])
-            for name, (_, _, whole) in PACING_OPTIONS.items()
-            if name in options
-        }
-        return replace(self, **changes)
+        names = [name for name in PACING_OPTIONS if name in options]
+        return replace(self, **{name: type(getattr(self, name))(options[name]) for name in names})
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ from tunepipe.errors import UsageError
 
 # How the names of the services' models look; no hub id has an @.
 _FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
+# What Rules takes over from a service.
+_LIMITS = (
+    *("input_tokens", "output_tokens", "example_tokens"),
+    *("rows_min", "rows_advised", "rows_max", "file_bytes"),
+)
 _TABLES = ("regions", "prices", "models", "services", "accelerators")
 
 
@@ -166,13 +171,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             roles=fields.roles + service.extra_roles,
             message_fields=table.formats["messages"].message_fields,
             part_fields=table.formats["gemini"].part_fields,
-            input_tokens=service.input_tokens,
-            output_tokens=service.output_tokens,
-            example_tokens=service.example_tokens,
-            rows_min=service.rows_min,
-            rows_advised=service.rows_advised,
-            rows_max=service.rows_max,
-            file_bytes=service.file_bytes,
+            **{name: getattr(service, name) for name in _LIMITS},
             convert_to="" if to == format else to,
             pii=pii,
         )

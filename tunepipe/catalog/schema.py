@@ -30,6 +30,13 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A row of a table: an unknown name in it is refused."""
 
 
+class Dated(Row, frozen=True, kw_only=True):
+    """A row with the day or month on which it was read, and where; "" if nobody can say."""
+
+    read: DayOrMonth = ""
+    source: str = ""
+
+
 class Model(Row, frozen=True, kw_only=True):
     """One model's row of models.toml, its family's values included.
 
@@ -127,7 +134,7 @@ class Hardware(Row, frozen=True, kw_only=True):
     template_accelerator_type: str = ""
 
 
-class Accelerator(Row, frozen=True, kw_only=True):
+class Accelerator(Dated, frozen=True, kw_only=True):
     """An accelerator of custom training.
 
     Args:
@@ -166,32 +173,29 @@ class AcceleratorTable(Row, frozen=True, kw_only=True):
     accelerators: dict[str, Accelerator]
 
 
-class AcceleratorPrice(Row, frozen=True, kw_only=True):
+class AcceleratorPrice(Dated, frozen=True, kw_only=True):
     """US dollars an hour for one accelerator, by region."""
 
     usd_per_hour: dict[str, Number]
     read: DayOrMonth
-    source: str = ""
 
 
-class TrainingPace(Row, frozen=True, kw_only=True):
+class TrainingPace(Dated, frozen=True, kw_only=True):
     """The time of a training step, and the least time that a job is held."""
 
     seconds_per_step: Number
     minimum_hours: Number
     source: str
-    read: DayOrMonth = ""
 
 
-class TrainingPrice(Row, frozen=True, kw_only=True):
+class TrainingPrice(Dated, frozen=True, kw_only=True):
     """US dollars for a million training tokens: the dataset's tokens times the epochs."""
 
     usd_per_million: Number
     read: DayOrMonth
-    source: str = ""
 
 
-class AnswerPrice(Row, frozen=True, kw_only=True):
+class AnswerPrice(Dated, frozen=True, kw_only=True):
     """US dollars for a million tokens that a model reads, and that it writes, thoughts included.
 
     `tuned_factor` is what a tuned model of it charges, as a multiple.
@@ -200,8 +204,6 @@ class AnswerPrice(Row, frozen=True, kw_only=True):
     usd_per_million_read: Number
     usd_per_million_written: Number
     tuned_factor: Number = 1.0
-    read: DayOrMonth = ""
-    source: str = ""
 
 
 class Calibration(Row, frozen=True, kw_only=True):
@@ -220,30 +222,24 @@ class Calibration(Row, frozen=True, kw_only=True):
     counter: str
 
 
-class TokenRatios(Row, frozen=True, kw_only=True):
+class TokenRatios(Dated, frozen=True, kw_only=True):
     """Tokens a character, and the sample that corrects them where one was counted."""
 
     per_ascii_character: Number
     per_other_character: Number
     calibration: Calibration | None = None
-    read: DayOrMonth = ""
-    source: str = ""
 
 
-class JudgeTokens(Row, frozen=True, kw_only=True):
+class JudgeTokens(Dated, frozen=True, kw_only=True):
     """Tokens that a judge writes for a verdict."""
 
     tokens_a_reply: Whole
-    read: DayOrMonth = ""
-    source: str = ""
 
 
-class EndpointPrice(Row, frozen=True, kw_only=True):
+class EndpointPrice(Dated, frozen=True, kw_only=True):
     """US dollars for an hour of an endpoint's deployed model; None if none is known."""
 
     usd_per_hour: Number | None = None
-    read: DayOrMonth = ""
-    source: str = ""
 
 
 class Prices(Row, frozen=True, kw_only=True):

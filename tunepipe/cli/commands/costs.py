@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as text_json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,8 +68,11 @@ def costs(
     runs_json = [asdict(one) for one in run_costs]
     out.result({"runs": runs_json, "total_usd": round(total, 2), "unknown": unknown})
     if run_costs:
-        head = ("began", "state", "estimated", "actual USD", "run")
-        out.table([head, *map(_row, run_costs)], styles=("bold",))
+        rows: list[tuple[str, ...]] = [("began", "state", "estimated", "actual USD", "run")]
+        for one in run_costs:
+            amounts = map(_shown, (one.estimated_cost_usd, one.actual_cost_usd))
+            rows.append((one.created, one.state, *amounts, one.run))
+        out.table(rows, styles=("bold",))
     aside = f", and {unknown} whose price is not known" if unknown else ""
     out.line(f"{plural(len(run_costs), 'run')}: about {total:.2f} USD{aside}", "bold")
     return 0
@@ -104,52 +107,41 @@ def _there(project: str, region: str) -> Iterator[RunCost]:
 
 
 def _cost(job: Any, paid: set[str]) -> RunCost:
-    from tunepipe.gcp.clients import state_of
-    from tunepipe.gcp.pipeline_jobs import task_outputs
-
-    tasks = list(job.job_detail.task_details)
-    plan = next((task_outputs(t) for t in tasks if t.task_name == "compute-train-steps"), {})
-    tuning = _tuning_job(job)
-    # A step that failed tells no output: its job may have been paid, or never made.
-    failed = any(one.task_name.startswith("tune-") and one.state.name == "FAILED" for one in tasks)
-    again = tuning in paid if tuning else not failed
-    paid.add(tuning)
-    estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
-    actual = 0.0 if again else _actual(tasks)
-    created = job.create_time.isoformat(timespec="seconds")
-    return RunCost(job.name, created, state_of(job).lower(), tuning, estimated, actual)
-
-
-def _actual(tasks: Sequence[Any]) -> float | None:
-    """Read what the tuning step says that its job has cost; None where it does not say."""
-    from tunepipe.stores import storage
-
-    for task in tasks:
-        found = task.outputs["tuning"].artifacts if "tuning" in task.outputs else ()
-        if task.task_name.startswith("tune-") and found and storage.exists(found[0].uri):
-            cost = text_json.loads(storage.read_bytes(found[0].uri)).get("cost_usd")
-            return None if cost is None else float(cost)
-    return None
-
-
-def _tuning_job(job: Any) -> str:
-    """Read which job a run has paid for: its tuning step's, or itself with the template in it."""
+    """Read what one run has cost; `paid` are the jobs of earlier runs, and gets this run's."""
     from tunepipe.backends.palm.tuning import TUNER
     from tunepipe.gcp.clients import state_of
     from tunepipe.gcp.pipeline_jobs import task_outputs
 
+    plan: dict[str, Any] = {}
+    tuning, has_failed, actual = "", False, None
     for task in job.job_detail.task_details:
-        if task.task_name == TUNER and state_of(task) != "SKIPPED":
-            return str(job.name)
-        if task.task_name.startswith("tune-"):
-            resources = str(task_outputs(task).get("gcp_resources", ""))
-            if resources:
-                uri = text_json.loads(resources)["resources"][0]["resourceUri"]
-                return str(uri).partition("/v1/")[2] or str(uri)
-    return ""
+        outputs = task_outputs(task)
+        if task.task_name == "compute-train-steps":
+            plan = outputs
+        elif task.task_name == TUNER and state_of(task) != "SKIPPED":
+            tuning = str(job.name)  # the run itself, with Google's template in it
+        elif task.task_name.startswith("tune-"):
+            has_failed = has_failed or state_of(task) == "FAILED"
+            if resources := str(outputs.get("gcp_resources", "")):
+                uri = str(text_json.loads(resources)["resources"][0]["resourceUri"])
+                tuning = uri.partition("/v1/")[2] or uri
+            if "tuning" in task.outputs and task.outputs["tuning"].artifacts:
+                actual = _reported_cost(task.outputs["tuning"].artifacts[0].uri)
+    # A step that failed tells no output: its job may have been paid, or never made.
+    again = tuning in paid if tuning else not has_failed
+    paid.add(tuning)
+    estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
+    created, state = job.create_time.isoformat(timespec="seconds"), state_of(job).lower()
+    return RunCost(job.name, created, state, tuning, estimated, 0.0 if again else actual)
 
 
-def _row(one: RunCost) -> tuple[str, ...]:
-    costs = (one.estimated_cost_usd, one.actual_cost_usd)
-    shown = ["not known" if cost is None else f"{cost:.2f}" for cost in costs]
-    return (one.created, one.state, *shown, one.run)
+def _reported_cost(uri: str) -> float | None:
+    """Read what the tuning step says that its job has cost; None where it does not say."""
+    from tunepipe.stores import storage
+
+    report = text_json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+    return None if report.get("cost_usd") is None else float(report["cost_usd"])
+
+
+def _shown(cost: float | None) -> str:
+    return "not known" if cost is None else f"{cost:.2f}"
