@@ -46,7 +46,7 @@ def test_one_recurring_run_of_a_name(host, capfd):
     assert told["registry"] == "gs://b/tunepipe/registry/local"
     assert told["train_steps"] == 30
     # The host keeps specs as protobuf Struct, whose 0.0 comes back as 0.
-    assert "0.0" not in json.dumps(one["pipeline_spec"])
+    assert '": 0.0' not in json.dumps(one["pipeline_spec"])
     assert applied(host, capfd, "--dry-run")[1]["action"] == "unchanged"
     assert applied(host, capfd, "--yes")[1]["action"] == "unchanged"
     assert applied(host, capfd, "--yes", "--train-steps", "60")[1]["action"] == "replaced"

@@ -86,7 +86,7 @@ def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, 
             return _ask(asked, model, prompt, others)
         if config.keys() & _SAMPLING and any(word in message for word in _SAMPLING_WORDS):
             # Models from Gemini 4 on take no sampling parameters.
-            plain = [_without_sampling(one) for one in configs]
+            plain = [{k: v for k, v in one.items() if k not in _SAMPLING} for one in configs]
             return _ask(asked, model, prompt, plain)
         return Answer(prompt.id, None, f"refused: {error.message}")
     return _answer(prompt.id, response)
@@ -94,10 +94,6 @@ def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, 
 
 _SAMPLING = {"temperature", "top_p", "seed"}
 _SAMPLING_WORDS = ("temperature", "top_p", "topp", "seed", "sampling")
-
-
-def _without_sampling(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _SAMPLING}
 
 
 def _request(prompt: Prompt) -> tuple[list[Any], dict[str, Any]]:
@@ -128,17 +124,15 @@ def _read(kind: Any, value: Any) -> Any:
 
 
 def _text_request(prompt: Prompt) -> dict[str, Any]:
+    roles = {"user": "user", "assistant": "model"}
     system = "\n".join(m["content"] for m in prompt.messages if m["role"] == "system")
     contents = [
-        {"role": _ROLES[m["role"]], "parts": [{"text": m["content"]}]}
+        {"role": roles[m["role"]], "parts": [{"text": m["content"]}]}
         for m in prompt.messages
         if m["role"] != "system"
     ]
     instruction = {"systemInstruction": {"parts": [{"text": system}]}} if system else {}
     return {"contents": contents, **instruction}
-
-
-_ROLES = {"user": "user", "assistant": "model"}
 
 
 def _answer(prompt_id: str, response: Any) -> Answer:
