@@ -68,7 +68,7 @@ def compute_train_steps(
     scoring, asking = {"task": task, **scoring}, {"max_output_tokens": max_output_tokens, **asking}
     tuned = {"backend": backend, "model": model, "tables": tables}
     warnings, held_out = check_held_out(eval, scoring, asking, judging.get("model", ""), **tuned)
-    size = {**size, "max_cost_usd": max_cost_usd, "eval_rows": held_out}
-    pages = {"path": plan.path, "summary": summary.path}
-    planned = plan_step(**pages, tables=tables, options=options, warnings=warnings, **what, **size)
+    size = {**size, "max_cost_usd": max_cost_usd}
+    notes = {"warnings": warnings, "held_out": held_out, "options": options, "tables": tables}
+    planned = plan_step(path=plan.path, summary=summary.path, **notes, **what, **size)
     return (planned.train_steps, planned.batch_size, planned.estimated_cost_usd or 0.0)

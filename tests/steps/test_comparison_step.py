@@ -8,7 +8,8 @@ from kfp import dsl
 
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.errors import DataError
-from tunepipe.registry import champions
+from tunepipe.registry import champions, trained_rows
+from tunepipe.reporting.report import report_page
 from tunepipe.steps.artifacts import model_of, paths_of, point_at
 from tunepipe.steps.comparison import compare_step
 from tunepipe.steps.promotion import keep_step, promote_step
@@ -162,6 +163,35 @@ def test_the_cost_of_an_answer_is_limited(given, tmp_path):
     assert "above the limit of 0.001 USD" in found.reason
     found = compared(given, tmp_path, max_latency_ms=100.0)
     assert "95th percentile of latency is limited to 100 ms, but was not measured" in found.reason
+
+
+@pytest.mark.parametrize(("learnt", "left"), [(30, 30), (55, 5), (60, 0)])
+def test_rows_that_the_champion_was_trained_on_are_left_out(given, tmp_path, learnt, left):
+    """The champion knows its training rows by heart, and is no better than base on the others."""
+    right = {"tuned": range(25, 60), "base": range(10), "champion": range(learnt)}
+    for name, numbers in right.items():
+        rows = [
+            Prediction(str(n), f"q {n}", "yes", "yes" if n in numbers else "no",
+                       hash=f"{n:016x}", fields={"kind": "old" if n < 30 else "new"})
+            for n in range(ROWS)
+        ]  # fmt: skip
+        write(rows, tmp_path / name)
+        given[name] = artifact(tmp_path / name)
+    place = str(tmp_path / "registry")
+    dataset = [f"{n:016x}" for n in range(learnt)] + [f"{n:016x}-2" for n in range(500, 520)]
+    trained_rows.record(place, "r1", [*dataset, "f" * 16], held_out=["f" * 16])
+    everything = compared(given, tmp_path)
+    assert everything.verdict != "better"
+    where = {"champion": trained_rows.find(place, "r1")}
+    found = compared(given, tmp_path, trained=where, slice_by=["kind"])
+    said = json.loads((tmp_path / "comparison").read_text())
+    against = said["comparisons"]["champion"]
+    assert (against["trained_rows"], against["rows"]) == (learnt, left)
+    assert f"{learnt} rows left out, because that model was trained on them" in found.reason
+    assert (found.verdict == "better") == (left == 30)
+    assert ("too few rows are left" in found.reason) == (left < 10)
+    page = report_page({**said, "rows": []})
+    assert f"{learnt} rows left out, because the champion was trained on them" in page
 
 
 def test_metrics_are_logged_with_their_intervals(given, tmp_path):

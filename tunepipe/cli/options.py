@@ -125,6 +125,16 @@ Tokenizer = Annotated[
 LearningRateMultiplier = Annotated[float, option("X", "Factor on the recommended learning rate.")]
 Seed = Annotated[int, option("N", "Random seed.")]
 Tables = Annotated[str, option("FILE", "TOML whose values replace those of the dated tables.")]
+Task = Annotated[str, option("NAME", "Scored as auto, text, classification, json or calls.")]
+Metric = Annotated[
+    str,
+    option(
+        "NAME",
+        "The metric that decides. Default: the task's. Your own: module:function, "
+        "regex:PATTERN, schema:FILE, number:TOLERANCE.",
+    ),
+]
+Answers = Annotated[int, option("K", "Answers to ask for to each held-out row.", min=1)]
 
 
 Yes = Annotated[bool, flag("--yes", "Do not ask first.", "-y")]
@@ -191,17 +201,8 @@ class SplitOptions:
 class ScoringOptions:
     """How answers are scored and compared."""
 
-    task: Annotated[str, option("NAME", "Scored as auto, text, classification, json or calls.")] = (
-        "auto"
-    )
-    metric: Annotated[
-        str,
-        option(
-            "NAME",
-            "The metric that decides. Default: the task's. Your own: module:function, "
-            "regex:PATTERN, schema:FILE, number:TOLERANCE.",
-        ),
-    ] = ""
+    task: Task = "auto"
+    metric: Metric = ""
     normalize: Annotated[
         str, option("HOW", "strict: answers as they are; content: without fences, quotes, case.")
     ] = "strict"

@@ -46,9 +46,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
     epochs: options.Epochs = None
     train_steps: options.TrainSteps = None
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0
-    answers: Annotated[
-        int, options.option("K", "Answers to ask for to each held-out row.", min=1)
-    ] = 1
+    answers: options.Answers = 1
     max_latency_ms: Annotated[
         float | None,
         options.option("MS", "Promote only if 95 % of the answers take at most this."),

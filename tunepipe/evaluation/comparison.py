@@ -227,6 +227,10 @@ def _by_resampling(
     return Estimate(value, min(low, value), max(high, value)), p_value, deviation
 
 
+# The fewest held-out rows of a run by default; with fewer next to nothing can be shown.
+MIN_ROWS = 10
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits on the time and cost of the tuned model's answers; 0 sets no limit.
@@ -363,8 +367,18 @@ def in_words(comparison: Comparison) -> str:
     return (
         f"{comparison.metric} {points(comparison.difference)} points "
         f"({percent(comparison.confidence)} interval {points(comparison.low)} to "
-        f"{points(comparison.high)}) on {rows}{missing_in_words(comparison)}"
+        f"{points(comparison.high)}) on {rows}{_trained_in_words(comparison)}"
+        f"{missing_in_words(comparison)}"
     )
+
+
+def _trained_in_words(comparison: Comparison) -> str:
+    """Write how many rows are left out because the other model was trained on them."""
+    if not comparison.trained_rows:
+        return ""
+    few = "; too few rows are left to decide" if comparison.rows < MIN_ROWS else ""
+    left_out = plural(comparison.trained_rows, "row")
+    return f"; {left_out} left out, because that model was trained on them{few}"
 
 
 def missing_in_words(comparison: Comparison) -> str:

@@ -30,7 +30,7 @@ from tunepipe.evaluation.intervals import Floats, resampled_sums
 from tunepipe.evaluation.metric import Bools, Metric, Units, share_of
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, NORMALIZATIONS, STRICT
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
-from tunepipe.evaluation.tasks import choose_task
+from tunepipe.evaluation.tasks import DECIDES, choose_task
 from tunepipe.reporting.facts import (
     CONFIDENCE,
     EXCLUDED,
@@ -40,6 +40,7 @@ from tunepipe.reporting.facts import (
     Estimate,
     Score,
     Slice,
+    WithinRows,
 )
 
 _MAX_SLICES = 200
@@ -66,11 +67,10 @@ _JSON = (
 
 
 class _Kind(NamedTuple):
-    """A task's metrics, the one that decides, and those that are shown strict and by content."""
+    """A task's metrics, and those that are shown strict and by content."""
 
     measure: Callable[[Sequence[str], Sequence[str], Sequence[str]], list[Metric]]
     content: Callable[[str], str]
-    primary: str
     paired: Sequence[str]
 
 
@@ -81,7 +81,7 @@ def _kind(task: str) -> _Kind:
         "json": json_metrics,
         "calls": call_metrics,
     }[task]
-    return _Kind(module.measure, module.CONTENT, module.PRIMARY, module.PAIRED)
+    return _Kind(module.measure, module.CONTENT, module.PAIRED)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def evaluate(
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
     models = [_Model.of(side, task.name, kind, custom, chosen) for side in sides]
-    metric = _deciding(chosen.metric or kind.primary, models[0])
+    metric = _deciding(chosen.metric or DECIDES[task.name], models[0])
     compared = _Compared(rows, models, _units(rows, chosen.group_by), chosen)
     scores, differences = compared.scores()
     found: dict[str, Any] = msgspec.structs.asdict(scores[0]) | {
@@ -455,7 +455,7 @@ def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
         fields.append("class")
     slices = []
     for name in fields:
-        values = np.array([_slice_value(row, name) for row in rows], dtype=object)
+        values = np.array([slice_value(row, name) for row in rows], dtype=object)
         distinct = sorted(set(values) - {""})
         if name in declared and not distinct:
             known = sorted({field for row in rows for field in row.fields})
@@ -482,7 +482,8 @@ def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
     return _adjusted(slices)
 
 
-def _slice_value(row: Prediction, name: str) -> str:
+def slice_value(row: Prediction, name: str) -> str:
+    """Return what a row has in a field to slice by; "" if it has none."""
     if name == "class":
         return row.reference.strip()
     if name == "group":
@@ -505,22 +506,21 @@ def _adjusted(slices: list[Slice]) -> list[Slice]:
     return result
 
 
-def _within_rows(rows: Sequence[Prediction], metric: Metric) -> dict[str, float] | None:
-    """With several answers a row: how many, and what share of the variance lies within rows."""
+def _within_rows(rows: Sequence[Prediction], metric: Metric) -> WithinRows | None:
     by_id = Units.of([row.id for row in rows])
     if by_id.single:
         return None
     values = np.nan_to_num(metric.scores)
     counts = np.bincount(by_id.of_row)
     means = np.bincount(by_id.of_row, weights=values) / counts
-    within = float(((values - means[by_id.of_row]) ** 2).sum() / max(len(values) - len(counts), 1))
-    unequal = np.bincount(by_id.of_row, weights=np.abs(values - means[by_id.of_row])) > ZERO
-    return {
-        "answers": float(len(values) / len(counts)),
-        "deviation_within_rows": float(np.sqrt(within)),
-        "deviation_between_rows": float(means.std()),
-        "rows_that_vary": float(unequal.mean()),
-    }
+    apart = np.abs(values - means[by_id.of_row])
+    within = float((apart**2).sum() / max(len(values) - len(counts), 1))
+    return WithinRows(
+        answers=len(values) / len(counts),
+        deviation_within_rows=within**0.5,
+        deviation_between_rows=float(means.std()),
+        rows_that_vary=float((np.bincount(by_id.of_row, weights=apart) > ZERO).mean()),
+    )
 
 
 def serving(rows: Sequence[Prediction]) -> dict[str, float | None]:

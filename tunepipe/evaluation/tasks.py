@@ -12,7 +12,14 @@ from tunepipe.data.parts import MEDIA, kinds_of, read_calls
 from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.normalization import normalized
 
-TASKS = ("text", "classification", "json", "calls")
+# Each task's metric that decides unless another one is named.
+DECIDES = {
+    "text": "rouge_l",
+    "classification": "accuracy",
+    "json": "field_accuracy",
+    "calls": "call_accuracy",
+}
+TASKS = tuple(DECIDES)
 MAX_LABELS = 200
 MAX_OUTPUT_TOKENS = 256  # the pipelines' own default
 MAX_DEPTH = 64
@@ -57,6 +64,17 @@ def choose_task(references: Sequence[str], name: str = "auto") -> Task:
         reason = f"the references are {len(labels):,} short texts, {each:.0f} times each"
         return Task("classification", reason)
     return Task("text", "the references are neither JSON objects nor a few short labels")
+
+
+def choose_metric(
+    references: Sequence[str], task: str = "auto", metric: str = ""
+) -> tuple[str, str]:
+    """Return the metric that decides and why, as a run of these rows will take it."""
+    chosen = choose_task(references, task)
+    reason = f"the task is {chosen.name}"
+    if chosen.reason != "set":
+        reason += f", because {chosen.reason}"
+    return (metric, "set") if metric else (DECIDES[chosen.name], reason)
 
 
 def check_task(name: Any) -> None:

@@ -134,8 +134,8 @@ class Vocabulary(dict[str, int]):
         return np.array([self[token] for token in tokens], dtype=np.int64)
 
 
-# The metric that decides, those shown both strict and by content, and the content of an answer.
-PRIMARY, PAIRED, CONTENT = "rouge_l", ("exact_match",), plain_text
+# The metrics shown both strict and by content, and the content of an answer.
+PAIRED, CONTENT = ("exact_match",), plain_text
 _BLEU_ORDER, _CHRF_ORDER, _CHRF_BETA = 4, 6, 2
 
 

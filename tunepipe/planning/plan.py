@@ -44,6 +44,38 @@ COUNT_MAX = 10**15
 # The share of rows on which two models are taken to differ, the one-sided error of a verdict, and
 # a smallest difference that is worth a warning.
 _DIFFERING, _ERROR, _MUCH = 0.2, 0.92 * 0.025, 0.1
+# The tuned and the base model answer the held-out rows; a champion is one more.
+_MODELS = 2
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out rows of a run, and how the models are asked and compared.
+
+    Args:
+        rows: Rows with different contents.
+        metric: The metric that decides; "" if it is not known.
+        metric_reason: Why it was taken.
+        answers: Answers to each row, >= 1.
+        tokens_read: Tokens of a row's prompt, about.
+        tokens_written: Tokens of an answer, about.
+    """
+
+    rows: int
+    metric: str = ""
+    metric_reason: str = ""
+    answers: int = 1
+    tokens_read: float = 0.0
+    tokens_written: float = 0.0
+
+    def cost_usd(self, model: str, catalog: Catalog) -> float | None:
+        """Estimate what the tuned and the base model's answers cost; None without a price."""
+        price = catalog.prices.answers.get(model)
+        if price is None or not self.tokens_read:
+            return None
+        read = self.tokens_read * price.usd_per_million_read
+        written = self.tokens_written * price.usd_per_million_written
+        return _MODELS * self.rows * self.answers * (read + written) / 1e6
 
 
 @dataclass(frozen=True)
@@ -71,6 +103,11 @@ class Plan:
         eval_rows: Held-out rows with different contents; 0 before the split.
         smallest_difference: The smallest difference of a right/wrong metric that they show four
             times in five, 0..1; None before the split.
+        metric: The metric that decides; "" if it is not known.
+        metric_reason: Why it was taken.
+        answers: Answers that each model gives to a held-out row.
+        evaluation_cost_usd: What the tuned and the base model's answers cost, which the estimated
+            cost does not hold; None if no price is known.
     """
 
     region: str
@@ -92,12 +129,24 @@ class Plan:
     explanation: tuple[str, ...] = ()
     eval_rows: int = 0
     smallest_difference: float | None = None
+    metric: str = ""
+    metric_reason: str = ""
+    answers: int = 1
+    evaluation_cost_usd: float | None = None
 
-    def with_held_out(self, rows: int) -> Plan:
-        """Add what a number of held-out rows can show."""
+    def with_held_out(self, held_out: HeldOut, catalog: Catalog | None = None) -> Plan:
+        """Add what the held-out rows can show, by which metric, and what their answers cost."""
+        rows = held_out.rows
         if rows < 1:
             return self
         size = smallest_difference(rows)
+        cost = held_out.cost_usd(self.model, catalog or load_catalog())
+        asked = (
+            f"{rows:,} held-out rows x {held_out.answers} answer(s) x {_MODELS} models = "
+            f"{rows * held_out.answers * _MODELS:,} answers"
+        )
+        if cost is not None:
+            asked += f", about {cost:.2f} USD"
         line = (
             f"{rows:,} held-out rows show a difference of {100 * size:.1f} points or more (80 % "
             f"power, if the models differ on {_DIFFERING:.0%} of them)"
@@ -106,9 +155,13 @@ class Plan:
         return replace(
             self,
             warnings=(*self.warnings, *few),
-            explanation=(*self.explanation, line),
+            explanation=(*self.explanation, asked, line),
             eval_rows=rows,
             smallest_difference=size,
+            metric=held_out.metric,
+            metric_reason=held_out.metric_reason,
+            answers=held_out.answers,
+            evaluation_cost_usd=cost,
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The last record below `seen/SERIES/` names the last run of a series and the data
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from tunepipe.data.diff import Difference
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
-from tunepipe.registry import champions, records
+from tunepipe.registry import champions, records, trained_rows
 from tunepipe.registry.outcomes import Outcome, record
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
@@ -125,8 +125,9 @@ def remember(
     run: str,
     format: str,
     stats: Mapping[str, Any],
+    held_out: Collection[str] = (),
 ) -> None:
-    """Record that a run has gone over these data.
+    """Record that a run has gone over these data, and which rows its model was trained on.
 
     Args:
         dataset_uri: The data.
@@ -136,11 +137,20 @@ def remember(
         run: The run; "" records nothing.
         format: The rows' format, or auto.
         stats: What validation found in the data.
+        held_out: The hashes of the rows that the run has held out.
     """
     if not (registry and run):
         return
-    rows = diff.to_bytes(diff.state(_examples(dataset_uri, format)))
+    ids: list[str] = []
+
+    def examples() -> Iterator[Example]:
+        for example in _examples(dataset_uri, format):
+            ids.append(example.id)
+            yield example
+
+    rows = diff.to_bytes(diff.state(examples()))
     storage.write_new(rows, _state_address(registry, fingerprint))
+    trained_rows.record(registry, run, ids, held_out)
     shares = {name: stats[name] for name in diff.DRIFTING if name in stats}
     records.write(registry, f"runs/{run}.json", {"fingerprint": fingerprint, "stats": shares})
     seen = Seen(run, fingerprint)

@@ -151,6 +151,22 @@ class Confusion(Struct, frozen=True):
     matrix: list[list[Number]] = []
 
 
+class WithinRows(Struct, frozen=True):
+    """How much several answers to one row differ, by the deciding metric.
+
+    Args:
+        answers: Answers a row, on average.
+        deviation_within_rows: The standard deviation among the answers to a row, 0..1.
+        deviation_between_rows: That of the rows' means.
+        rows_that_vary: The share of rows whose answers score differently.
+    """
+
+    answers: Number
+    deviation_within_rows: Number
+    deviation_between_rows: Number
+    rows_that_vary: Number
+
+
 class Score(Struct, frozen=True, kw_only=True):
     """One model's scores on the held-out rows.
 
@@ -173,7 +189,7 @@ class Score(Struct, frozen=True, kw_only=True):
     classes: list[ClassScore] = []
     confusion: Confusion | None = None
     serving: dict[str, Number | None] = {}
-    within_rows: dict[str, Number] | None = None
+    within_rows: WithinRows | None = None
 
 
 class Agreement(Struct, frozen=True):

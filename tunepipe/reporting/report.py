@@ -10,7 +10,7 @@ from tunepipe.files import replacing
 from tunepipe.reporting import charts, sections
 from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.dataset_section import data_view
-from tunepipe.reporting.facts import Facts, read_facts
+from tunepipe.reporting.facts import Facts, Score, read_facts
 from tunepipe.reporting.html_page import render
 
 _COMPARISON_LINES = (
@@ -44,6 +44,7 @@ def write_report(facts: Mapping[str, Any] | Facts, path: str | os.PathLike[str])
 def report_page(facts: Mapping[str, Any] | Facts) -> str:
     """Return the report's HTML; a part that is missing from the facts is left out."""
     facts = read_facts(facts)
+    tuned = facts.scores.get("tuned", Score())
     scores, training = sections.scores_view(facts), None
     if scores:
         scores |= {
@@ -70,6 +71,7 @@ def report_page(facts: Mapping[str, Any] | Facts) -> str:
         figures=sections.figures(facts),
         slices=sections.slices_view(facts),
         serving=sections.serving_view(facts),
+        within_rows=sections.within_rows(tuned.within_rows),
         scores=scores,
         comparison_lines=_COMPARISON_LINES,
         judge=sections.judge_view(facts.judge),

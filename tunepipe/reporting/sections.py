@@ -21,6 +21,7 @@ from tunepipe.reporting.facts import (
     Plan,
     Score,
     Tuning,
+    WithinRows,
 )
 from tunepipe.reporting.formatting import (
     MISSING,
@@ -250,6 +251,18 @@ def serving_view(facts: Facts) -> dict[str, Any] | None:
             cells = [MISSING if number is None else f"{number:.4g}" for number in numbers]
             rows.append((label, cells))
     return {"models": list(values), "rows": rows} if rows else None
+
+
+def within_rows(found: WithinRows | None) -> str:
+    """Describe how much several answers to one row differ; "" with one answer a row."""
+    if not found:
+        return ""
+    return (
+        f"{count(found.answers)} answers a row: {percent(round(found.rows_that_vary, 3))} of "
+        f"the rows have answers that score differently; standard deviation "
+        f"{score(found.deviation_within_rows)} points within a row, "
+        f"{score(found.deviation_between_rows)} between rows."
+    )
 
 
 def caveats(facts: Facts) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunepipe.reporting import formatting
-from tunepipe.reporting.facts import Facts, read_facts
+from tunepipe.reporting.facts import Facts, Score, read_facts
 from tunepipe.reporting.sections import (
     caveats,
     judge_sentence,
@@ -16,6 +16,7 @@ from tunepipe.reporting.sections import (
     scores_view,
     spoken,
     verdict,
+    within_rows,
 )
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
@@ -37,6 +38,7 @@ def summary(facts: Mapping[str, Any] | Facts) -> str:
         f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
         f"What this does not show: {escaped('; '.join(unseen))}." if unseen else "",
         *scores_markdown(facts),
+        escaped(within_rows(facts.scores.get("tuned", Score()).within_rows)),
         escaped(judge_sentence(facts.judge)),
         f"{fixed} better, {broken} worse than the base model's." if flips else "",
         bullets([*_figures(facts), *run_pairs(facts)]),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.evaluation.comparison import Gate, Limits
-from tunepipe.evaluation.score import Evaluation, evaluate
+from tunepipe.evaluation.score import Evaluation, evaluate, slice_value
 from tunepipe.files import write_json
+from tunepipe.registry import trained_rows
 from tunepipe.registry.looks import count, describe
+from tunepipe.reporting.facts import Comparison
 from tunepipe.steps.artifacts import Artifact, paths_of
 
 _WHOLE = ("seed", "look")
@@ -51,6 +56,7 @@ def compare_step(
     max_cost_per_answer: float = 0.0,
     price: Mapping[str, float] | None = None,
     looks: Sequence[Mapping[str, Any]] = (),
+    trained: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Compared:
     """Compare models on the same rows.
@@ -66,6 +72,8 @@ def compare_step(
         max_cost_per_answer: The largest acceptable mean cost, in US dollars; 0 sets no limit.
         price: US dollars for a million tokens `read` and `written`; None or {} if not known.
         looks: The earlier decisions of the registry (`registry.looks`).
+        trained: Where the rows that `champion` and `first` were trained on are recorded
+            (`registry.trained_rows`): their comparisons leave these rows out.
         settings: See `tunepipe.evaluation.score.Settings`; `margin` is the largest acceptable loss
             against the champions.
 
@@ -80,7 +88,8 @@ def compare_step(
     look = describe(rows["tuned"])
     settings = {**settings, "look": count(look, looks)}
     limits = Limits(max_latency_ms, max_cost_per_answer)
-    result = _compare(rows, guard_margin, limits, price or {}, settings) | {"look": look}
+    result = _compare(rows, guard_margin, limits, price or {}, trained or {}, settings)
+    result["look"] = look
     doubts = _doubts(tuning)
     if doubts:
         result |= {"doubts": doubts}
@@ -102,53 +111,63 @@ def _compare(
     guard_margin: float,
     limits: Limits,
     price: Mapping[str, float],
+    trained: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     base = evaluate(rows["tuned"], _others(rows, "base"), **settings)
+    assert base.comparison
+    comparisons = {"base": base.comparison}
+    scores: dict[str, Any] = {"tuned": base.details(), "base": base.baseline_details()}
+    lost = base.lost_slices
     # The champions are compared by the task and the metric that the base model is compared by.
     same = {**settings, "task": base.task}
-    others: dict[str, Evaluation] = {
-        name: evaluate(rows["tuned"], rows[name], **same)
-        for name in ("champion", "first")
-        if name in rows
-    }
+    for name in ("champion", "first"):
+        if name not in rows:
+            continue
+        scores[name] = evaluate(rows["tuned"], rows[name], **same).baseline_details()
+        seen = trained_rows.read(trained.get(name, ""))
+        new = [row for row in rows["tuned"] if row.hash not in seen]
+        left_out = len(rows["tuned"]) - len(new)
+        comparisons[name] = Comparison(metric=base.metric, trained_rows=left_out)
+        if new:
+            fields = [
+                f for f in settings.get("slice_by", ()) if any(slice_value(r, f) for r in new)
+            ]
+            others = [row for row in rows[name] if row.hash not in seen]
+            found = evaluate(new, others, **{**same, "slice_by": fields})
+            comparisons[name] = _with_differences(found, left_out)
+            lost = [*lost, *found.lost_slices]
     if "guard_tuned" in rows:
         own = {key: settings[key] for key in ("seed", "missing", "normalize") if key in settings}
         guard_base = _others(rows, "guard_base", of="guard_tuned")
-        others["guard"] = evaluate(rows["guard_tuned"], guard_base, margin=guard_margin, **own)
-    assert base.comparison
-    lost = [slice_ for each in (base, *_champions(others)) for slice_ in each.lost_slices]
+        found = evaluate(rows["guard_tuned"], guard_base, margin=guard_margin, **own)
+        comparisons["guard"] = _with_differences(found)
     gate = Gate(
-        base.comparison,
-        **{name: each.comparison for name, each in others.items()},
+        **comparisons,
         slices=list(dict.fromkeys(lost)),
         serving=with_cost(base.serving, price),
         limits=limits,
     )
     verdict, reason = gate.decide()
-    details = base.details()
-    scores = {"tuned": details, "base": base.baseline_details(), "champion": None}
-    scores |= {name: each.baseline_details() for name, each in others.items() if name != "guard"}
-    for each in filter(None, scores.values()):
+    for each in scores.values():
         each["serving"] = with_cost(each["serving"], price)
-    comparisons = {
-        name: each.comparison.as_json() | {"differences": each.details()["differences"]}
-        for name, each in others.items()
-        if each.comparison
-    }
     return {
         "verdict": verdict,
         "reason": reason,
         "task": base.task,
-        "scores": scores,
+        "scores": {"champion": None, **scores},
         "comparisons": {
-            "base": details["comparison"],
             "champion": None,
             "guard": None,
-            **comparisons,
+            **{name: comparison.as_json() for name, comparison in comparisons.items()},
         },
         "flips": base.flips,
     }
+
+
+def _with_differences(found: Evaluation, trained: int = 0) -> Comparison:
+    assert found.comparison
+    return replace(found.comparison, differences=found.differences, trained_rows=trained)
 
 
 def with_cost(
@@ -162,12 +181,10 @@ def with_cost(
     return {**serving, "cost_usd": cost}
 
 
-def _champions(others: Mapping[str, Evaluation]) -> list[Evaluation]:
-    return [each for name, each in others.items() if name != "guard"]
-
-
 def _others(
     rows: Mapping[str, Sequence[Prediction]], name: str, of: str = "tuned"
 ) -> Sequence[Prediction]:
     """A model's answers; every row is unanswered if there was no base model to ask."""
-    return rows.get(name) or [replace(row, prediction=None, error="not asked") for row in rows[of]]
+    return rows.get(name) or [
+        dataclasses.replace(row, prediction=None, error="not asked") for row in rows[of]
+    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.data.predictions import read
 from tunepipe.registry import data_history, looks
 from tunepipe.registry.evaluations import import_step
 from tunepipe.steps.artifacts import Artifact, address_of, model_of, paths_of
@@ -96,7 +97,9 @@ def conclude_step(
     # 4. The next run of the series starts from these data.
     if data["dataset_uri"]:
         seen = (data["dataset_uri"], data["fingerprint"], registry, series, run)
-        data_history.remember(*seen, data["format"], stats)
+        tuned = paths_of(files).get("tuned")
+        held_out = {row.hash for row in read(tuned)} if tuned else ()
+        data_history.remember(*seen, data["format"], stats, held_out)
     if pipeline_job:
         print(import_step(paths_of(files)["tuning"], comparison, pipeline_job))
     return decision

@@ -8,12 +8,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.data.formats import input_text
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError
-from tunepipe.evaluation.tasks import check_parts, check_references, check_task, cut_answers
+from tunepipe.evaluation.tasks import (
+    check_parts,
+    check_references,
+    check_task,
+    choose_metric,
+    cut_answers,
+)
 from tunepipe.files import replacing, write_json
-from tunepipe.planning.plan import Plan, plan
+from tunepipe.planning.plan import HeldOut, Plan, plan
 from tunepipe.steps.artifacts import Artifact
 
 
@@ -27,7 +34,7 @@ def plan_step(
     model: str = "",
     options: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
-    eval_rows: int = 0,
+    held_out: HeldOut | None = None,
     **settings: Any,
 ) -> Plan:
     """Plan a run against today's dates and write the plan as JSON.
@@ -41,7 +48,7 @@ def plan_step(
         model: The model to tune; "" takes the backend's default.
         options: Backend-specific options; a managed job's `location` counts here.
         warnings: What else a user should know before going on.
-        eval_rows: Held-out rows with different contents; 0 says nothing of them.
+        held_out: The held-out rows; None says nothing of them.
         settings: The other arguments of `tunepipe.planning.plan.plan`.
 
     Returns:
@@ -61,7 +68,11 @@ def plan_step(
         options=options,
         **settings,
     )
-    planned = replace(planned, warnings=(*planned.warnings, *warnings)).with_held_out(eval_rows)
+    planned = replace(planned, warnings=(*planned.warnings, *warnings))
+    if held_out:
+        planned = planned.with_held_out(held_out, catalog)
+    if planned.metric:
+        print(f"{planned.metric} decides: {planned.metric_reason}")
     write_json(planned.as_json(), path)
     if summary:
         lines = [*planned.explanation, *(f"**Warning**: {warning}" for warning in planned.warnings)]
@@ -90,7 +101,7 @@ def check_held_out(
     backend: str = "",
     model: str = "",
     tables: Mapping[str, Any] | None = None,
-) -> tuple[tuple[str, ...], int]:
+) -> tuple[tuple[str, ...], HeldOut]:
     """Refuse before the tuning held-out rows that could not be scored after it.
 
     Args:
@@ -103,7 +114,7 @@ def check_held_out(
         tables: Values that replace those of the package's tables.
 
     Returns:
-        Warnings about answers that would be cut, and the number of rows with different contents.
+        Warnings about answers that would be cut, and how the rows decide.
 
     Raises:
         UsageError: The task is unknown, or the references do not suit it.
@@ -115,6 +126,14 @@ def check_held_out(
     check_parts(rows, load_catalog(tables).find_model(model, backend), judge)
     references = [row.reference for row in rows]
     check_references(task, references)
-    longest = max((estimate_tokens(text) for text in references), default=0)
-    distinct = len({row.id.partition("-")[0] for row in rows})
-    return cut_answers(longest, int(asking["max_output_tokens"])), distinct
+    written = [estimate_tokens(text) for text in references]
+    read = [estimate_tokens(input_text(row)) for row in rows]
+    metric = choose_metric(references, task, str(scoring.get("metric", ""))) if rows else ("", "")
+    held_out = HeldOut(
+        len({row.id.partition("-")[0] for row in rows}),
+        *metric,
+        answers=int(asking.get("answers", 1)),
+        tokens_read=sum(read) / max(1, len(rows)),
+        tokens_written=sum(written) / max(1, len(rows)),
+    )
+    return cut_answers(max(written, default=0), int(asking["max_output_tokens"])), held_out

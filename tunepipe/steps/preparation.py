@@ -11,7 +11,7 @@ from tunepipe.catalog.schema import Model
 from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
-from tunepipe.registry import data_history, looks
+from tunepipe.registry import champions, data_history, looks, trained_rows
 from tunepipe.steps.cloud_checks import check_step
 from tunepipe.steps.promotion import first_step, lookup_step
 from tunepipe.stores.generations import identity
@@ -32,7 +32,8 @@ class Prepared(NamedTuple):
         asking: Settings of the evaluation: max_output_tokens, answers, group_by, and how models
             are asked.
         scoring: Settings of the comparison: task, metric, margin, guard_margin, seed, those of the
-            mapping `scoring`, the price of an answer, and the earlier decisions (`looks`).
+            mapping `scoring`, the price of an answer, the earlier decisions (`looks`), and where
+            the rows are recorded that the champions were trained on (`trained`).
         judging: Settings of the judge: model and prompt.
     """
 
@@ -85,18 +86,21 @@ def prepare_step(
     fingerprint = identity(dataset_uri).fingerprint
     changed = data_history.decide(dataset_uri, fingerprint, **history)
     since = champion = first = guard = ""
+    registry, trained = str(history["registry"]), {}
     if changed == data_history.UNCHANGED:
         since = data_history.record_unchanged(history["registry"], history["series"], run)
     else:
-        served = lookup_step(history["registry"])
-        champion = served.model if served else ""
-        if champion and settings["margin"] > 0:
-            first = first_step(history["registry"], champion)
+        if served := lookup_step(registry):
+            champion, trained["champion"] = served.model, trained_rows.find(registry, served.run)
+            if settings["margin"] > 0 and (first := first_step(registry, champion)):
+                run_of_first = champions.history(registry)[0].run
+                trained["first"] = trained_rows.find(registry, run_of_first)
         base = catalog.find_model(str(model["base_model"]), backend)
         guard = _check_guard(guard_uri, base)
     by_step = _mappings(settings)
     by_step["scoring"] |= {
-        "looks": [] if since else looks.earlier(history["registry"], run),
+        "looks": [] if since else looks.earlier(registry, run),
+        "trained": trained,
         "price": _price(catalog, str(model["base_model"])),
     }
     return Prepared(changed, fingerprint, champion, first, guard, since, **by_step)

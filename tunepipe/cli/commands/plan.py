@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunepipe.cli import options
+from tunepipe.cli.inputs import STDIN, expanded
 from tunepipe.cli.options import argument, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
 if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
-    from tunepipe.planning.plan import Plan
+    from tunepipe.planning.plan import HeldOut, Plan
     from tunepipe.validation.validate import Report
+
+
+# Rows whose references say what the task is.
+_SAMPLE = 2_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Measured:
         longest_output_tokens: Estimated tokens of the longest output.
         refusal: What the run's validation will say; None where the data pass.
         model: The model whose limits were applied; "" where the format is not known.
+        output_tokens: Estimated tokens of all outputs.
     """
 
     rows: int
@@ -37,6 +45,7 @@ class Measured:
     longest_output_tokens: int = 0
     refusal: TunepipeError | None = None
     model: str = ""
+    output_tokens: int = 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -88,7 +97,59 @@ def measured(
             fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
         )
     tokens, longest = _tokens(report), report.longest_output_tokens
-    return Measured(report.rows, tokens, longest, refusal, report.model)
+    outputs = int(report.stats.get("tokens_estimated", {}).get("output", 0))
+    return Measured(report.rows, tokens, longest, refusal, report.model, outputs)
+
+
+def held_out_rows(
+    datasets: Sequence[str],
+    rows: int,
+    size: Measured,
+    *,
+    format: str = "auto",
+    task: str = "auto",
+    metric: str = "",
+    answers: int = 1,
+) -> HeldOut:
+    """Describe the rows that a run will hold out: what they can show, by which metric.
+
+    Args:
+        datasets: Paths, gs:// URIs or globs; without any the metric is not known.
+        rows: How many rows are held out.
+        size: How much the dataset holds.
+        format: The rows' format, or "auto".
+        task: The task, or "auto".
+        metric: The metric that decides; "" takes the task's.
+        answers: Answers to each row.
+    """
+    from tunepipe.evaluation.tasks import choose_metric
+    from tunepipe.planning.plan import HeldOut
+
+    chosen = (metric, "set") if metric else ("", "")
+    references = _references(datasets, format) if datasets and not metric else []
+    if references:
+        name, reason = choose_metric(references, task)
+        sample = f", of the first {len(references):,}" if len(references) < size.rows else ""
+        chosen = (name, reason + sample)
+    each = max(1, size.rows)
+    written = size.output_tokens / each
+    return HeldOut(rows, *chosen, answers, max(0.0, size.tokens / each - written), written)
+
+
+def _references(datasets: Sequence[str], format: str) -> list[str]:
+    """Read the first references of a dataset; none if a row is broken, which validation says."""
+    from tunepipe.data.rows import read_examples
+    from tunepipe.stores import storage
+
+    references: list[str] = []
+    try:
+        for path in expanded([each for each in datasets if each != STDIN]):
+            opener = {"opener": storage.open_file} if storage.is_object(path) else {}
+            examples = islice(read_examples(Path(path), format, **opener), _SAMPLE)
+            references += [example.reference for example in examples]
+    except TunepipeError:
+        return []
+    return references[:_SAMPLE]
 
 
 def _tokens(report: Report) -> int:
@@ -119,6 +180,9 @@ def plan(
     tokens: Annotated[int | None, option("N", "Tokens of all rows, if counted.", min=1)] = None,
     tokenizer: options.Tokenizer = "",
     project: options.Project = "",
+    task: options.Task = "auto",
+    metric: options.Metric = "",
+    answers: options.Answers = 1,
     hours: Annotated[float | None, option("H", "Hours it runs, in place of our estimate.")] = None,
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
     format: options.Format = "auto",
@@ -145,6 +209,9 @@ def plan(
         hours=options.positive(hours, "--hours"),
         learning_rate_multiplier=learning_rate_multiplier,
         format=format,
+        task=task,
+        metric=metric,
+        answers=answers,
         tables=options.tables(context, tables),
         options={"accelerator": accelerator} if accelerator else {},
     )
@@ -164,6 +231,9 @@ def make_plan(
     tokenizer: str = "",
     project: str = "",
     format: str = "auto",
+    task: str = "auto",
+    metric: str = "",
+    answers: int = 1,
     tables: Mapping[str, Any] | None = None,
     **amounts: Any,
 ) -> Plan:
@@ -179,6 +249,9 @@ def make_plan(
         tokenizer: Counts the tokens of a sample; see `token_counts.calibrated`.
         project: The project that asks the service's tokenizer.
         format: The rows' format, or "auto".
+        task: The task of the comparison, or "auto".
+        metric: The metric that decides; "" takes the task's.
+        answers: Answers that each model gives to a held-out row.
         tables: The user's tables.
         amounts: What else `planning.plan.plan` takes: epochs, train_steps, max_cost_usd …
 
@@ -223,6 +296,14 @@ def make_plan(
         catalog=catalog,
         **amounts,
     )
+    from tunepipe.splitting.sampling import share
+
+    # What a split by the usual share would hold out, and could show.
+    rows_out = max(share(size.rows, 0.1), min(10, size.rows))
+    held_out = held_out_rows(
+        datasets, rows_out, size, format=format, task=task, metric=metric, answers=answers
+    )
+    plan = plan.with_held_out(held_out, catalog)
     return replace(plan, warnings=(*plan.warnings, *size.warnings))
 
 
@@ -239,6 +320,15 @@ def _shown(plan: Plan) -> str:
     if plan.smallest_difference is None:
         return ""
     return f"{100 * plan.smallest_difference:.1f} points, by {plan.eval_rows:,} held-out rows"
+
+
+def _asked(plan: Plan) -> str:
+    if plan.answers == 1 and plan.evaluation_cost_usd is None:
+        return ""
+    cost = ""
+    if plan.evaluation_cost_usd is not None:
+        cost = f", about {plan.evaluation_cost_usd:.2f} USD"
+    return f"{plan.answers} a row by each of 2 models{cost}"
 
 
 def plan_rows(plan: Plan) -> list[tuple[str, str]]:
@@ -262,6 +352,8 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("steps", f"{plan.train_steps:,} ({plan.epochs:g} {epochs})"),
         ("hours", hours),
         ("cost", cost),
+        ("metric", f"{plan.metric}: {plan.metric_reason}" if plan.metric else ""),
         ("smallest difference shown", _shown(plan)),
+        ("answers to held-out rows", _asked(plan)),
     ]
     return [row for row in rows if row[1]]

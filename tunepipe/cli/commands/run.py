@@ -12,7 +12,7 @@ import typer
 
 from tunepipe import __version__
 from tunepipe.cli import options
-from tunepipe.cli.commands.plan import measured, show_plan
+from tunepipe.cli.commands.plan import held_out_rows, measured, show_plan
 from tunepipe.cli.commands.status import show_local_run, show_status
 from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
@@ -20,6 +20,9 @@ from tunepipe.errors import UsageError
 from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 from tunepipe.reporting.facts import WORSE
+
+# The parameters that say how models are compared, which the plan states.
+_COMPARED = ("format", "task", "metric", "answers")
 
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost
@@ -113,7 +116,11 @@ def show_run_plan(
         size.longest_output_tokens, parameters.get("max_output_tokens", MAX_OUTPUT_TOKENS)
     )
     plan = replace(plan, warnings=(*plan.warnings, *size.warnings, *cut))
-    plan = plan.with_held_out(size.rows - rows)
+    how = {name: parameters[name] for name in _COMPARED if name in parameters}
+    plan = plan.with_held_out(
+        held_out_rows([parameters["dataset_uri"]], size.rows - rows, size, **how),
+        load_catalog(parameters["tables"]),
+    )
     show_plan(plan, out)
     return plan.as_json()
 

@@ -17,6 +17,9 @@ from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
 from tunepipe.files import refuse_same
 from tunepipe.reporting.facts import BETTER, INCONSISTENT, UNDECIDED, WORSE, Comparison, Slice
+from tunepipe.reporting.formatting import between, p_value, percent, points
+from tunepipe.reporting.formatting import score as points_of_100
+from tunepipe.reporting.sections import within_rows
 
 if TYPE_CHECKING:
     from tunepipe.evaluation.score import Evaluation
@@ -122,15 +125,14 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     if evaluation.unanswered:
         counted = "count as wrong" if evaluation.missing == "wrong" else "are left out"
         out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])
+    if text := within_rows(evaluation.within_rows):
+        out.line(text)
     if evaluation.comparison:
         _show_comparison(evaluation.comparison, out)
 
 
 def metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
     """Return a head, and each metric with its value, its interval and the baseline's value."""
-    from tunepipe.reporting.formatting import between, percent
-    from tunepipe.reporting.formatting import score as points_of_100
-
     baseline = evaluation.baseline.metrics if evaluation.baseline else {}
     return [
         ("metric", "value", f"{percent(0.95)} interval", "baseline"),
@@ -147,9 +149,6 @@ def metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
 
 
 def _show_slices(slices: Sequence[Slice], out: Output) -> None:
-    from tunepipe.reporting.formatting import between, points
-    from tunepipe.reporting.formatting import score as points_of_100
-
     if not slices:
         return
     rows: list[tuple[str, ...]] = [("slice", "rows", "value", "difference", "p (Holm)")]
@@ -165,8 +164,6 @@ def _show_slices(slices: Sequence[Slice], out: Output) -> None:
 
 def _show_comparison(comparison: Comparison, out: Output) -> None:
     from tunepipe.evaluation.comparison import in_words
-    from tunepipe.reporting.formatting import p_value, points
-    from tunepipe.reporting.formatting import score as points_of_100
 
     style = {BETTER: "green bold", WORSE: "red bold"}.get(comparison.verdict, "bold")
     out.line(
