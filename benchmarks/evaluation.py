@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.special import gammaln
-from scipy.stats import binom, nct, t
+from scipy.stats import binom, nct, norm, t
 
 from tunepipe.evaluation.classification_metrics import measure
 from tunepipe.evaluation.comparison import compare, compare_metrics
@@ -29,6 +29,11 @@ Row = tuple[str, str, str]
 def differences(values: np.ndarray) -> Sample:
     """The sample of the differences of two models' scores."""
     return Sample.of(values, np.ones(len(values)), -1.0, 1.0)
+
+
+def shows_gain(values: np.ndarray) -> bool:
+    """Whether a comparison would call the model with these gains better."""
+    return bool(values.mean() > 0 and differences(values).p_value() <= 0.05)
 
 
 def share(draw: Callable[[], bool], repeats: int) -> float:
@@ -78,8 +83,7 @@ def verdict_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
             yield f"equal models, {name}, {rows} rows", "0.05", f"{found:.3f}"
     for rows in (10, 50, 200):
         found = share(
-            lambda r=rows: differences(np.where(rng.random(r) < 0.1, -0.45, 0.05)).low(0.95) > 0,
-            repeats,
+            lambda r=rows: shows_gain(np.where(rng.random(r) < 0.1, -0.45, 0.05)), repeats
         )
         yield f"nine rows gain 0.05, the tenth loses 0.45, {rows} rows", "0.025", f"{found:.3f}"
 
@@ -127,6 +131,25 @@ def margin_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
 
         found = share(passes, repeats)
         yield f"{chance:.0%} of the rows fail totally, {rows} rows", "0.025", f"{found:.3f}"
+
+
+def collapse_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
+    """Gains that rare total failures undo exactly: how often they are taken for a gain."""
+    for rows in (10, 20, 40, 100, 200):
+        for spread in (0.001, 0.03, 0.2):
+            worst = 0.0
+            # So many failures are expected; the rows' gain makes up for them.
+            for failures in (1.0, 2.5, 3.3, 3.6, 3.9, 5.0, 8.0):
+                chance = min(failures / rows, 0.4)
+
+                def gains(q: float = chance, n: int = rows, sd: float = spread) -> bool:
+                    values = rng.normal(q / (1 - q), sd, n)
+                    values[rng.random(n) < q] = -1
+                    return shows_gain(np.clip(values, -1, 1))
+
+                worst = max(worst, share(gains, repeats))
+            name = f"{rows} rows, scores that vary by {spread}, the worst of 7 shares of failures"
+            yield name, "0.025", f"{worst:.3f}"
 
 
 def group_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
@@ -247,15 +270,15 @@ def _margin_over_weeks(rng: np.random.Generator, worlds: int) -> Iterator[Row]:
 def power_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
     """What the honest interval costs: how often a true difference is found."""
     for rows, mean, spread in (
+        (20, 0.15, 0.2),
         (40, 0.1, 0.2),
+        (40, 0.15, 0.2),
         (100, 0.06, 0.2),
         (200, 0.05, 0.2),
         (500, 0.03, 0.2),
     ):
         found = share(
-            lambda n=rows, m=mean, s=spread: (
-                differences(np.clip(rng.normal(m, s, n), -1, 1)).low(0.95) > 0
-            ),
+            lambda n=rows, m=mean, s=spread: shows_gain(np.clip(rng.normal(m, s, n), -1, 1)),
             repeats,
         )
         bound = t.ppf(0.975, rows - 1)
@@ -288,13 +311,42 @@ def power_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
         yield name, "0.80", f"{share(shown, repeats):.3f}"
 
 
+def seed_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
+    """Verdicts near the threshold: how often one of seven seeds says something else."""
+    cases = changed = 0
+    expected = 0.0
+    while cases < max(20, repeats // 20):
+        wanted = rng.choice(list("aaaabbc"), 80)
+        models = [
+            np.where(rng.random(80) < right, wanted, rng.choice(list("abc"), 80))
+            for right in (0.8, 0.62)
+        ]
+        pair = [measure(list(model), list(wanted))[1] for model in models]
+        alone = Units.of([""] * 80)
+        first = compare_metrics(*pair, alone, seed=0)
+        if not 0.03 <= first.p_value <= 0.07:
+            continue
+        found = [first, *(compare_metrics(*pair, alone, seed=seed) for seed in range(1, 7))]
+        cases += 1
+        changed += len({one.verdict for one in found}) > 1
+        # Seven p-values of 10,000 swaps around their mean: the chance that they are on both sides.
+        p_value = float(np.mean([one.p_value for one in found]))
+        error = math.sqrt(p_value * (1 - p_value) / 10_000)
+        below = norm.cdf((0.05 - p_value) / error)
+        expected += 1 - below**7 - (1 - below) ** 7
+    name = f"macro-F1, {cases} cases with p from 0.03 to 0.07: changed by one of 7 seeds"
+    yield name, f"{expected / cases:.3f}", f"{changed / cases:.3f}"
+
+
 PARTS = {
     "Verdicts": verdict_rows,
     "Margins": margin_rows,
+    "Rare failures": collapse_rows,
     "Groups and repeats": group_rows,
     "Macro-F1": macro_f1_rows,
     "Looking again": look_rows,
     "Power": power_rows,
+    "Seeds": seed_rows,
 }
 
 

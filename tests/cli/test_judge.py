@@ -144,3 +144,54 @@ def test_a_run_on_this_machine_says_that_it_asks_no_judge(said):
     code, _, err = said(*local, "--param", "judge_model=gemini-3.5-flash")
     assert code == 2
     assert "asks no judge" in err
+
+
+def write_preferences(agree):
+    """What people prefer on 40 rows: as the judge, or the opposite on every third row."""
+    lines = []
+    for n in range(40):
+        judged = "tuned" if n >= 8 else "base"
+        other = {"tuned": "base", "base": "tuned"}[judged]
+        lines.append({"id": str(n), "preference": judged if agree or n % 2 else other})
+    Path("people.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def forty():
+    """Forty rows; only the judge, who wants the reference, sees that the tuned model is better."""
+    for name in ("tuned", "base"):
+        rows = [
+            {
+                "id": str(n),
+                "input": f"question {n}",
+                "reference": f"answer {n}",
+                "prediction": f"answer {n}" if (n >= 8) == (name == "tuned") else f"no, {n}",
+            }
+            for n in range(40)
+        ]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_judge_decides_where_it_agrees_with_people(cloud, said, forty):
+    write_preferences(agree=True)
+    by_metric = ("--metric", "regex:.*\\d+.*", "--require", "better")
+    code, found, _ = said(*BOTH, *by_metric, "--json")
+    assert (code, found["comparison"]["verdict"]) == (1, "not-enough-evidence")
+    judge = (*JUDGE, "--yes", "--judge-humans", "people.jsonl")
+    code, found, _ = said(*BOTH, *by_metric, *judge, "--json")
+    assert (code, found["judge"]["verdict"], found["judge"]["decides"]) == (1, "better", False)
+    code, found, err = said(*BOTH, *by_metric, *judge, "--judge-decides", "--json")
+    assert (code, found["judge"]["decides"]) == (0, True)
+    assert found["judge"]["agreement"] == {"rows": 40, "value": 1.0, "kappa": 1.0}
+    assert "the judge decides: better" in err
+    swapped = ("score", "base.jsonl", "--baseline", "tuned.jsonl")
+    code, found, _ = said(*swapped, *by_metric, *JUDGE, "--yes", "--json")
+    assert found["judge"]["verdict"] == "worse"
+
+
+def test_a_judge_that_people_contradict_decides_nothing(cloud, said, forty):
+    write_preferences(agree=False)
+    judge = (*JUDGE, "--yes", "--judge-humans", "people.jsonl", "--judge-decides")
+    code, _, err = said(*BOTH, *judge)
+    assert code == 2
+    assert "the judge agrees with people on 40 rows with a kappa of" in " ".join(err.split())

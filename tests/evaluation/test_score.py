@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.pages import Page
 from tunepipe.data import predictions
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import UsageError
@@ -14,6 +15,8 @@ from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.score import evaluate, score
 from tunepipe.evaluation.tasks import choose_task
 from tunepipe.reporting.facts import UNDECIDED
+from tunepipe.reporting.report import report_page
+from tunepipe.reporting.sections import within_rows
 
 COMPARISON = ["metric", "difference", "low", "high", "p_value", "wins", "losses", "ties", "verdict"]
 TEXT = [
@@ -371,9 +374,13 @@ def test_several_answers_to_a_row_are_one_unit_and_their_variance_is_shown():
     ]
     found = evaluate(rows, task="text", metric="exact_match")
     assert (found.rows, found.groups) == (120, 30)
-    assert found.within_rows["answers"] == 4
-    assert found.within_rows["rows_that_vary"] == 1
-    assert found.within_rows["deviation_within_rows"] > 0.4
+    assert found.within_rows.answers == 4
+    assert found.within_rows.rows_that_vary == 1
+    assert found.within_rows.deviation_within_rows > 0.4
+    assert found.as_json()["within_rows"]["answers"] == 4
+    said = "4 answers a row: 100 % of the rows have answers that score differently"
+    assert said in within_rows(found.within_rows)
+    assert said in Page(report_page({"scores": {"tuned": found.details()}})).text
     assert evaluate(rows, rows, task="text").comparison.groups == 30
     assert evaluate(made("ab", "ab")).within_rows is None
 

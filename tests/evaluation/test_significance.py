@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from tunepipe.evaluation.classification_metrics import measure
+from tunepipe.evaluation.comparison import compare_metrics
 from tunepipe.evaluation.intervals import Sample
-from tunepipe.evaluation.metric import ratio
+from tunepipe.evaluation.metric import Units, ratio
 from tunepipe.evaluation.significance import (
     mcnemar,
     more_units,
@@ -67,6 +68,33 @@ def test_swaps_of_macro_f1_tell_equal_models_apart_no_more_than_five_times_in_a_
         p_value = swap_test(ours.statistics, theirs.statistics, ours.combine, seed=seed)
         errors += p_value <= 0.05
     assert errors / 200 <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_a_seed_changes_a_verdict_only_within_the_error_of_the_resampling():
+    """Eleven of 93 verdicts near the threshold changed in the audit, by any metric."""
+    rng, near = np.random.default_rng(12), 0
+    alone, swaps = Units.of([""] * 80), 10_000
+    while near < 8:
+        wanted = rng.choice(list("aaaabbc"), 80)
+        models = [np.where(rng.random(80) < right, wanted, rng.choice(list("abc"), 80))
+                  for right in (0.8, 0.62)]  # fmt: skip
+        accuracy, f1 = zip(*(measure(list(model), list(wanted)) for model in models), strict=True)
+        first = compare_metrics(*f1, alone, seed=0)
+        if not 0.03 <= first.p_value <= 0.07:
+            continue
+        near += 1
+        found = [first, *(compare_metrics(*f1, alone, seed=seed) for seed in range(1, 7))]
+        p_values = [one.p_value for one in found]
+        error = np.sqrt(0.05 * 0.95 / swaps)
+        assert np.std(p_values) <= 2.5 * error
+        width = (first.high - first.low) / 4
+        if len({one.verdict for one in found}) > 1:
+            close = min(abs(p - 0.05) for p in p_values) <= 3 * error
+            assert close or min(abs(one.low) for one in found) <= 0.1 * width
+        # A metric with a score for each row depends on no seed at all.
+        assert compare_metrics(*accuracy, alone, seed=0) == compare_metrics(
+            *accuracy, alone, seed=5
+        )
 
 
 @pytest.mark.parametrize(("rows", "differing"), [(100, 0.2), (300, 0.1), (1000, 0.3)])

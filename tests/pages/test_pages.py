@@ -6,12 +6,15 @@ import html
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fixtures.pages import hostile_facts, sample_facts
+from tunepipe.data.predictions import Prediction
+from tunepipe.evaluation.score import evaluate
 from tunepipe.reporting.report import write_report
 from tunepipe.reporting.validation_page import write_validation_page
 
@@ -30,7 +33,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PAGES = ("report", "hostile", "validation")
+PAGES = ("report", "hostile", "validation", "classes")
 
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 # Every visible piece of text against what lies behind it, by WCAG 2.2's contrast ratio.
@@ -60,6 +63,40 @@ CONTRASTS = """() => {
 }"""
 
 
+# Sixteen red pixels square.
+PIXELS = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAFklEQVR42mP4z8BAEmIY1TCqYfhqAACQ"
+    "+f8B8u7oVwAAAABJRU5ErkJggg=="
+)
+
+
+def classified_facts() -> dict[str, Any]:
+    """Scores of a classification that lost a class, with an empty answer and a picture."""
+    rows = [
+        Prediction(str(n), f"q {n}", "fraud" if n % 5 == 0 else "normal", "")
+        for n in range(60)
+    ]  # fmt: skip
+    tuned = [replace(row, prediction="normal" if int(row.id) else "") for row in rows]
+    base = [replace(row, prediction=row.reference if int(row.id) % 9 else "?") for row in rows]
+    found = evaluate(tuned, base, task="classification")
+    shown = [
+        {"id": row.id, "input": row.input, "reference": row.reference, "tuned": row.prediction,
+         "base": other.prediction, "flip": ""}
+        for row, other in zip(tuned, base, strict=True)
+    ]  # fmt: skip
+    image = f"data:image/png;base64,{PIXELS}"
+    shown[1]["media"] = [{"mime_type": "image/png", "uri": "gs://b/red.png", "image": image}]
+    details = found.details()
+    return {
+        "title": "Classes",
+        "verdict": found.comparison.verdict,
+        "reason": "By accuracy.",
+        "scores": {"tuned": details, "base": found.baseline_details()},
+        "comparisons": {"base": details["comparison"]},
+        "rows": shown,
+    }
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as running:
@@ -75,6 +112,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_report(sample_facts(), files["report"])
     write_report(hostile_facts(), files["hostile"])
     write_validation_page(sample_facts()["dataset"], files["validation"])
+    write_report(classified_facts(), files["classes"])
     return files
 
 
@@ -109,7 +147,7 @@ def shown_rows(page: Any) -> int:
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 390, 1200])
 def test_pages_fit_their_width(opened, name, width):
     page = opened(name, width)
     page.evaluate(OPEN_ALL)
@@ -226,3 +264,62 @@ def test_hostile_texts_run_nothing(opened):
     page.get_by_role("searchbox").fill("<script>alert(1)</script>")
     playwright.expect(page.get_by_role("status")).to_have_text(re.compile("^[1-9]"))
     assert page.locator("img").count() == 0
+
+
+def test_tables_are_sorted_by_click_and_by_keyboard(opened):
+    page = opened("report")
+    page.reload()
+    table = page.locator("table.sortable").first
+    head = table.locator("thead th").nth(1)
+
+    def values() -> list[float]:
+        cells = table.locator("tbody tr td:nth-of-type(1) b").all_inner_texts()
+        return [float(text.replace("\u2212", "-")) for text in cells]
+
+    before = values()
+    assert before != sorted(before, reverse=True)
+    head.click()
+    assert values() == sorted(before, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    head.focus()
+    page.keyboard.press("Enter")
+    assert values() == sorted(before)
+    page.keyboard.press("Space")
+    assert values() == sorted(before, reverse=True)
+    name = table.locator("thead th").first
+    name.press("Enter")
+    names = table.locator("tbody th").all_inner_texts()
+    assert names == sorted(names, reverse=True)
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_a_dead_class_an_empty_answer_and_a_picture_are_seen(opened):
+    page = opened("classes", 390)
+    page.reload()
+    caveat = page.get_by_text("What this does not show:").locator("..")
+    assert caveat.is_visible()
+    assert "never right any more: fraud" in caveat.inner_text()
+    assert page.get_by_role("img", name="F1 of each class").count() == 1
+    slices = page.get_by_role("region", name="Every slice")
+    slices.scroll_into_view_if_needed()
+    assert "class: fraud" in slices.inner_text()
+    page.evaluate(OPEN_ALL)
+    empty = page.locator("li.row", has_text="q 0").first
+    empty.scroll_into_view_if_needed()
+    assert empty.get_by_text("(empty)").is_visible()
+    picture = page.locator("li.row img")
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('li.row img').complete")
+    assert picture.evaluate("(image) => image.naturalWidth") == 16
+    assert picture.get_attribute("alt") == "gs://b/red.png"
+
+
+def test_numbers_are_written_in_one_way(opened):
+    """Scores and differences are points of 100 with one digit, and a minus is no hyphen."""
+    for name in ("report", "classes"):
+        cells = opened(name).locator("section[aria-labelledby=scores] td.n").all_text_contents()
+        assert len(cells) > 30
+        for cell in cells:
+            assert not re.search(r"(?<![\d.])-\d", cell), cell
+            if "p " not in cell:
+                assert not re.search(r"(?<![\d.\u202f])[+\u2212]?0\.\d{2,}", cell), cell

@@ -13,6 +13,7 @@ from tunepipe.catalog.schema import Calibration
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning import costs
 from tunepipe.planning import plan as steps
+from tunepipe.planning.plan import HeldOut
 
 KEYS = [
     "region", "model", "backend", "accelerator_type", "accelerators", "batch_size", "rows",
@@ -21,6 +22,14 @@ KEYS = [
 ]  # fmt: skip
 A100 = "Restricted image training Nvidia A100 80GB GPUs per region: multiples of 8"
 TPU = "Restricted image training TPU V3 pod cores per region: multiples of 64"
+HELD_OUT = (
+    "eval_rows",
+    "smallest_difference",
+    "metric",
+    "metric_reason",
+    "answers",
+    "evaluation_cost_usd",
+)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +181,7 @@ def test_an_unknown_model_gets_a_suggestion():
 
 def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
     found = steps.plan(240, region="us-central1").as_json()
-    assert list(found) == [*KEYS, "eval_rows", "smallest_difference"]
+    assert list(found) == [*KEYS, *HELD_OUT]
     assert json.loads(json.dumps(found)) == found
 
 
@@ -421,8 +430,24 @@ def test_what_held_out_rows_show_is_what_the_comparison_shows(rows, differing):
 def test_the_plan_says_what_the_held_out_rows_show():
     plan = steps.plan(1000, region="us-central1")
     assert plan.smallest_difference is None
-    few, many = plan.with_held_out(50), plan.with_held_out(5_000)
+    few, many = (plan.with_held_out(HeldOut(rows)) for rows in (50, 5_000))
     assert few.as_json()["smallest_difference"] == pytest.approx(0.2, abs=0.03)
     assert "50 held-out rows show a difference of" in few.warnings[-1]
     assert many.warnings == plan.warnings
     assert "5,000 held-out rows show a difference of 1.8 points" in many.explanation[-1]
+
+
+def test_the_plan_says_what_decides_and_what_the_answers_cost():
+    plan = steps.plan(1000, region="us-central1", model="gemini-3.5-flash")
+    price = load_catalog().prices.answers["gemini-3.5-flash"]
+    one, five = (
+        plan.with_held_out(HeldOut(100, "accuracy", "set", answers, 200.0, 50.0))
+        for answers in (1, 5)
+    )
+    assert (five.metric, five.metric_reason, five.answers) == ("accuracy", "set", 5)
+    a_row = (200 * price.usd_per_million_read + 50 * price.usd_per_million_written) / 1e6
+    assert one.evaluation_cost_usd == pytest.approx(2 * 100 * a_row)
+    assert five.evaluation_cost_usd == pytest.approx(5 * one.evaluation_cost_usd)
+    assert "100 held-out rows x 5 answer(s) x 2 models = 1,000 answers" in five.explanation[-2]
+    unpriced = steps.plan(1000, region="us-central1").with_held_out(HeldOut(100, answers=5))
+    assert unpriced.evaluation_cost_usd is None

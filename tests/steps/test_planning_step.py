@@ -35,8 +35,13 @@ def test_references_are_checked_against_the_task(tmp_path, references, task, mes
     rows = held_out(tmp_path, references)
     asking = {"max_output_tokens": 256.0}  # as KFP has it
     if not message:
-        distinct = len(set(references))
-        assert check_held_out(rows, {"task": task}, asking) == ((), distinct)
+        warnings, found = check_held_out(rows, {"task": task}, asking)
+        assert (warnings, found.rows) == ((), len(set(references)))
+        known = {"json": "field_accuracy", "classification": "accuracy", "text": "rouge_l"}
+        decided = known["json" if references is JSON else "text" if task == "auto" else task]
+        assert (found.metric, found.metric_reason.split(",")[0]) == (
+            decided, f"the task is {next(name for name in known if known[name] == decided)}"
+        )  # fmt: skip
         return
     with pytest.raises(UsageError, match=message):
         check_held_out(rows, {"task": task}, asking)

@@ -54,6 +54,7 @@ def test_later_steps_are_given_plain_values_alone(given):
         "seed": 0,
         "missing": "excluded",
         "looks": [],
+        "trained": {},
         "price": {},
     }
     assert found.judging == {"model": "gemini-3.5-flash", "prompt": ""}

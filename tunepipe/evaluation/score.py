@@ -8,7 +8,7 @@ unit of evidence.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -209,7 +209,8 @@ def evaluate(
     kind = _kind(task.name)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
-    models = [_Model.of(side, task.name, kind, custom, chosen) for side in sides]
+    references = _References.of([row.reference for row in rows], task.name, kind)
+    models = [_Model.of(side, task.name, kind, custom, chosen, references) for side in sides]
     metric = _deciding(chosen.metric or DECIDES[task.name], models[0])
     compared = _Compared(rows, models, _units(rows, chosen.group_by), chosen)
     scores, differences = compared.scores()
@@ -234,6 +235,22 @@ def evaluate(
 
 
 @dataclass(frozen=True)
+class _References:
+    """The references as they are, their content, and what of them words cannot show."""
+
+    texts: dict[str, list[str]]
+    checks: dict[str, list[tuple[str, ...]]]
+
+    @classmethod
+    def of(cls, references: list[str], task: str, kind: _Kind) -> _References:
+        found = {
+            name: list(map(find, references)) for name, find in CHECKS.items() if task == "text"
+        }
+        texts = {STRICT: references, CONTENT: list(map(kind.content, references))}
+        return cls(texts, {name: each for name, each in found.items() if any(each)})
+
+
+@dataclass(frozen=True)
 class _Model:
     """A model's answers to all rows and its metrics."""
 
@@ -250,13 +267,12 @@ class _Model:
         kind: _Kind,
         custom: custom_metrics.CustomMetric | None,
         settings: Settings,
+        references: _References,
     ) -> _Model:
         answered = np.array([row.prediction is not None for row in rows])
-        answers, references = _answers(rows), [row.reference for row in rows]
-        readings = {
-            STRICT: (answers, references),
-            CONTENT: (list(map(kind.content, answers)), list(map(kind.content, references))),
-        }
+        answers = _answers(rows)
+        texts = {STRICT: answers, CONTENT: list(map(kind.content, answers))}
+        readings = {name: (texts[name], references.texts[name]) for name in texts}
         # All metrics of the one reading, and the most telling of the other next to them.
         other = STRICT if settings.normalize == CONTENT else CONTENT
         metrics = kind.measure(*readings[settings.normalize], ())
@@ -266,8 +282,7 @@ class _Model:
         ]
         if custom:
             metrics.append(custom_metrics.measure(custom, rows))
-        if task == "text":
-            metrics += _checks(answers, references)
+        metrics += _checks(answers, references.checks)
         return cls(rows, task, answered, [metric.without(~answered) for metric in metrics])
 
     def named(self, name: str) -> Metric:
@@ -298,16 +313,16 @@ def _answers(rows: Sequence[Prediction]) -> list[str]:
     return [row.prediction or "" for row in rows]
 
 
-def _checks(answers: Sequence[str], references: Sequence[str]) -> list[Metric]:
+def _checks(
+    answers: Sequence[str], references: Mapping[str, Sequence[tuple[str, ...]]]
+) -> list[Metric]:
     """What word metrics cannot see: on which of the rows that hold it, it is the reference's."""
     metrics = []
-    for name, find in CHECKS.items():
-        expected = list(map(find, references))
-        if any(expected):
-            pairs = list(zip(map(find, answers), expected, strict=True))
-            asked = [bool(answer or reference) for answer, reference in pairs]
-            right = [bool(answer or ref) and answer == ref for answer, ref in pairs]
-            metrics.append(share_of(f"check:{name}", right, asked))
+    for name, expected in references.items():
+        pairs = list(zip(map(CHECKS[name], answers), expected, strict=True))
+        asked = [bool(answer or reference) for answer, reference in pairs]
+        right = [bool(answer or ref) and answer == ref for answer, ref in pairs]
+        metrics.append(share_of(f"check:{name}", right, asked))
     return metrics
 
 

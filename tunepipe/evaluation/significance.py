@@ -8,7 +8,13 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tunepipe.evaluation.intervals import Floats, chunks, draws, quantile, weighted_sums
+from tunepipe.evaluation.intervals import (
+    RESAMPLES,
+    Floats,
+    blocks,
+    chunks,
+    quantile,
+)
 from tunepipe.reporting.facts import CONFIDENCE
 
 POWER = 0.8
@@ -61,19 +67,19 @@ def swap_test(
     Source: the +1 of random swaps: B. Phipson and G. K. Smyth, Statistical Applications in
         Genetics and Molecular Biology 9 (2010), 39.
     """
-    units, change = len(ours), ours - theirs
-    total, other = ours.sum(axis=0), theirs.sum(axis=0)
+    change = blocks(ours - theirs, seed)
+    units, total, other = len(change), ours.sum(axis=0), theirs.sum(axis=0)
     seen = abs(float(combine(total) - combine(other)))
     if not change.any():
         return 1.0
-    rng, count, further = np.random.default_rng(seed), draws(units), 0
-    for size in chunks(count, units):
+    rng, further = np.random.default_rng(seed), 0
+    for size in chunks(RESAMPLES, units):
         bits = np.frombuffer(rng.bytes((size * units + 7) // 8), dtype=np.uint8)
         keep = np.unpackbits(bits, count=size * units).reshape(size, units).astype(np.float64)
-        moved = weighted_sums(keep, change)
+        moved = keep @ change
         differences = combine(other + moved) - combine(total - moved)
         further += int((np.abs(differences) >= seen - ZERO).sum())
-    return (1 + further) / (count + 1)
+    return (1 + further) / (RESAMPLES + 1)
 
 
 def confidence_of_look(look: int) -> float:
@@ -134,13 +140,12 @@ def more_units(
 
 def _units_for(difference: float, deviation: float) -> int:
     """The number of units whose smallest difference is this one."""
-    low, high = 2, 2
-    while smallest_difference(deviation, high) > difference and high < 10**9:
-        low, high = high, 2 * high
-    while low + 1 < high:
-        middle = (low + high) // 2
-        if smallest_difference(deviation, middle) > difference:
-            low = middle
-        else:
-            high = middle
-    return high
+    from scipy.optimize import brentq
+
+    def excess(logarithm: float) -> float:
+        return smallest_difference(deviation, round(math.exp(logarithm))) - difference
+
+    least, most = math.log(2), math.log(10**9)
+    if excess(least) <= 0 or excess(most) >= 0:
+        return 2 if excess(least) <= 0 else 10**9
+    return math.ceil(math.exp(brentq(excess, least, most)))

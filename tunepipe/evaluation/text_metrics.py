@@ -153,12 +153,14 @@ def measure(
     exact = share("exact_match", [answer == wanted for answer, wanted in pairs])
     if only:
         return [exact]
+    by_row = _by_blocks(_token_scores, predictions, references).T
+    token_names = ("token_f1", "rouge_1", "rouge_2", "rouge_l")
     bleu_counts = _by_blocks(bleu_statistics, predictions, references)
     chrf_counts = _by_blocks(chrf_statistics, predictions, references)
     return [
         exact,
         share("exact_match_normalized", [normalized(a) == normalized(b) for a, b in pairs]),
-        *_token_metrics(predictions, references),
+        *(mean(name, scores) for name, scores in zip(token_names, by_row, strict=True)),
         Metric("bleu", bleu_counts, bleu, earned=(1, 5)),
         Metric("chrf", chrf_counts, chrf, earned=(0, 6)),
         mean("edit_similarity", edit_similarities(predictions, references)),
@@ -176,20 +178,18 @@ def _by_blocks(
     return np.concatenate([statistics(predictions[rows], references[rows]) for rows in blocks])
 
 
-def _token_metrics(predictions: Sequence[str], references: Sequence[str]) -> list[Metric]:
-    scores = _by_blocks(_token_scores, predictions, references)
-    names = ("token_f1", "rouge_1", "rouge_2", "rouge_l")
-    return [mean(name, column) for name, column in zip(names, scores.T, strict=True)]
-
-
 def _token_scores(predictions: Sequence[str], references: Sequence[str]) -> Floats:
+    from rapidfuzz.distance import LCSseq
+
     vocabulary = Vocabulary()
     ours = [vocabulary.symbols(tokens(text)) for text in predictions]
     wanted = [vocabulary.symbols(tokens(text)) for text in references]
     counts = overlap(ours, wanted, max_order=2)
     rouge_1, rouge_2 = f_scores(counts.shared, counts.predicted, counts.wanted).T
     both_empty = (counts.predicted[:, 0] == 0) & (counts.wanted[:, 0] == 0)
-    common = common_lengths(ours, wanted)
+    common = np.array(
+        [LCSseq.similarity(a.tolist(), b.tolist()) for a, b in zip(ours, wanted, strict=True)]
+    )
     rouge_l = f_scores(common, counts.predicted[:, 0], counts.wanted[:, 0])
     return np.column_stack([np.where(both_empty, 1.0, rouge_1), rouge_1, rouge_2, rouge_l])
 
@@ -202,17 +202,6 @@ def f_scores(shared: Ints, predicted: Ints, wanted: Ints) -> Floats:
     """
     scores: Floats = 2.0 * shared / np.maximum(predicted + wanted, 1)
     return scores
-
-
-def common_lengths(ours: Sequence[Ints], wanted: Sequence[Ints]) -> Ints:
-    """The length of the longest common subsequence of each pair."""
-    from rapidfuzz.distance import LCSseq
-
-    lengths = (
-        LCSseq.similarity(left.tolist(), right.tolist())
-        for left, right in zip(ours, wanted, strict=True)
-    )
-    return np.fromiter(lengths, dtype=np.int64, count=len(ours))
 
 
 def edit_similarities(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -285,15 +274,10 @@ def chrf_statistics(predictions: Sequence[str], references: Sequence[str]) -> Fl
     """The shared, predicted and wanted character n-grams of orders 1 to 6."""
     ours = [characters(text) for text in predictions]
     wanted = [characters(text) for text in references]
-    counts = _where_wanted(overlap(ours, wanted, max_order=_CHRF_ORDER))
-    parts = [counts.shared, counts.predicted, counts.wanted]
-    return np.concatenate(parts, axis=1).astype(np.float64)
-
-
-def _where_wanted(counts: Overlap) -> Overlap:
-    """As sacrebleu does: n-grams longer than the reference do not count against the answer."""
+    counts = overlap(ours, wanted, max_order=_CHRF_ORDER)
+    # As sacrebleu does: n-grams longer than the reference do not count against the answer.
     predicted = np.where(counts.wanted > 0, counts.predicted, 0)
-    return Overlap(predicted, counts.wanted, counts.shared)
+    return np.concatenate([counts.shared, predicted, counts.wanted], axis=1).astype(np.float64)
 
 
 def chrf(sums: Floats) -> Floats:

@@ -72,7 +72,9 @@ def score(
     show_scores(evaluation, out)
     catalog = options.catalog(context, judge_options.tables)
     judgement = run_judge(tuned, base, judge_options, catalog, out)
-    extra = {"judge": judgement.as_json()} if judgement else {}
+    extra = {}
+    if judgement:
+        extra = {"judge": {**judgement.as_json(), "decides": judge_options.judge_decides}}
     if report:
         write_score_report(evaluation, tuned, base, report, extra)
     out.result(evaluation.as_json() | extra)
@@ -82,6 +84,7 @@ def score(
         decided = replace(judgement.comparison, margin=scoring.margin)
         if judgement.verdict == INCONSISTENT:
             decided = replace(decided, low=-1.0, verdict=UNDECIDED)
+        out.line(f"the judge decides: {judgement.verdict}", "bold")
         comparison = decided
     return int(not _passes(comparison, evaluation.lost_slices, require))
 
