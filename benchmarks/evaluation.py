@@ -53,11 +53,11 @@ def error_at_zero(rows: int, differing: float) -> float:
     for count in range(1, rows + 1):
         wins = np.arange(count + 1)
         far = np.abs(2 * wins - count) > quantile(rows, 0.95) * math.sqrt(count)
-        told = [
+        shown = [
             bool(f) and mcnemar(int(w), count - int(w)) <= 0.05
             for w, f in zip(wins, far, strict=True)
         ]
-        total += binom.pmf(count, rows, differing) * binom.pmf(wins[told], count, 0.5).sum()
+        total += binom.pmf(count, rows, differing) * binom.pmf(wins[shown], count, 0.5).sum()
     return total
 
 
@@ -98,10 +98,10 @@ def at_the_margin(rows: int, margin: float, wins: float) -> float:
     root = np.sqrt(linear**2 + 8 * rows * lost * -margin * (1 + margin))
     variance = rows * (2 * (root - linear) / (4 * rows) - margin * (1 + margin))
     with np.errstate(invalid="ignore", divide="ignore"):
-        told = np.nan_to_num((won - lost + rows * margin) / np.sqrt(variance)) > quantile(
+        ruled_out = np.nan_to_num((won - lost + rows * margin) / np.sqrt(variance)) > quantile(
             rows, 0.95
         )
-    won, lost = won[told], lost[told]
+    won, lost = won[ruled_out], lost[ruled_out]
     same = rows - won - lost
     chances = gammaln(rows + 1) - gammaln(won + 1) - gammaln(lost + 1) - gammaln(same + 1)
     for count, chance in ((won, wins), (lost, wins + margin), (same, 1 - 2 * wins - margin)):

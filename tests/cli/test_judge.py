@@ -180,8 +180,9 @@ def test_a_judge_decides_where_it_agrees_with_people(cloud, said, forty):
     judge = (*JUDGE, "--yes", "--judge-humans", "people.jsonl")
     code, found, _ = said(*BOTH, *by_metric, *judge, "--json")
     assert (code, found["judge"]["verdict"], found["judge"]["decides"]) == (1, "better", False)
-    code, found, err = said(*BOTH, *by_metric, *judge, "--judge-decides", "--json")
+    code, found, _ = said(*BOTH, *by_metric, *judge, "--judge-decides", "--json")
     assert (code, found["judge"]["decides"]) == (0, True)
+    _, _, err = said(*BOTH, *by_metric, *judge, "--judge-decides")
     assert found["judge"]["agreement"] == {"rows": 40, "value": 1.0, "kappa": 1.0}
     assert "the judge decides: better" in err
     swapped = ("score", "base.jsonl", "--baseline", "tuned.jsonl")

@@ -31,7 +31,7 @@ def counted(pairs):
         [np.array(side, dtype=np.int64) for side in sides] for sides in zip(*pairs, strict=True)
     )
     found = overlap(ours, wanted, max_order=ORDER)
-    return np.stack([found.predicted, found.wanted, found.shared], axis=-1).tolist()
+    return np.stack([found.predicted, found.expected, found.shared], axis=-1).tolist()
 
 
 def expected(pairs):

@@ -302,7 +302,7 @@ def test_a_dead_class_an_empty_answer_and_a_picture_are_seen(opened):
     assert page.get_by_role("img", name="F1 of each class").count() == 1
     slices = page.get_by_role("region", name="Every slice")
     slices.scroll_into_view_if_needed()
-    assert "class: fraud" in slices.inner_text()
+    assert "class=fraud" in slices.inner_text()
     page.evaluate(OPEN_ALL)
     empty = page.locator("li.row", has_text="q 0").first
     empty.scroll_into_view_if_needed()
@@ -318,7 +318,7 @@ def test_numbers_are_written_in_one_way(opened):
     """Scores and differences are points of 100 with one digit, and a minus is no hyphen."""
     for name in ("report", "classes"):
         cells = opened(name).locator("section[aria-labelledby=scores] td.n").all_text_contents()
-        assert len(cells) > 30
+        assert len(cells) > 20
         for cell in cells:
             assert not re.search(r"(?<![\d.])-\d", cell), cell
             if "p " not in cell:

@@ -409,7 +409,7 @@ def test_slices_and_what_an_answer_takes_are_tables():
     ]  # fmt: skip
     facts["scores"]["tuned"]["serving"] = {"latency_p95_ms": 812.4, "cost_usd": 0.00123}
     text = Page(report_page(facts)).text
-    for words in ("language: ja", "p = 0.004", "shows 30.0 or more", "language: <b>"):
+    for words in ("language=ja", "p = 0.004", "shows 30.0 or more", "language=<b>"):
         assert words in text
     assert "812.4" in text
     assert "0.00123" in text

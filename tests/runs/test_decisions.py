@@ -11,7 +11,7 @@ from tunepipe.registry import champions, trained_rows
 from tunepipe.runs import local
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"base_model": "tiny", "train_steps": 120, "max_output_tokens": 16, "eval_min": 20}
+QUICK = {"base_model": "tiny", "train_steps": 120, "max_output_tokens": 48, "eval_min": 20}
 CODE = "def opens(prediction, reference):\n    return float(prediction.startswith('{'))\n"
 BRACE = r"regex:\{.*"
 SCHEMA = json.dumps({"type": "object", "required": ["customer"]})
@@ -38,13 +38,13 @@ def rows_of(done, name):
     return predictions.read(tuned.with_name(f"{name}.jsonl"))
 
 
-# The tiny model has learnt that an answer opens with a brace; untuned it answers nothing. It
-# closes no brace within 16 tokens, so that no answer is JSON, and it knows no number.
+# The tiny model has learnt that an answer is a JSON object, and none of its numbers; untuned it
+# answers nothing.
 @pytest.mark.parametrize(
     ("metric", "code", "verdict"),
     [
         ("mine:opens", CODE, "better"),
-        ("schema:order.json", SCHEMA, "not-enough-evidence"),
+        ("schema:order.json", SCHEMA, "better"),
         ("number:0.5", "", "not-enough-evidence"),
     ],
 )

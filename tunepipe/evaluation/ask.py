@@ -1,7 +1,7 @@
 """Asks a model every held-out row. A killed step continues and pays for no row twice.
 
 Each answer is written to a work file, and onto the disk, as soon as it is there. The work file is
-named after the model and the settings, and its lines after the rows' contents: what stands there is
+named after the model and the settings, and its lines after the rows' contents: what it holds is
 never asked again, whichever run asked it. A row that got no answer is asked again the next time.
 """
 

@@ -53,8 +53,10 @@ def measure(
     if only:
         return [accuracy, exact]
     return [
-        share("calls_made", [bool(answer) == bool(wanted) for answer, wanted in pairs]),
-        share("functions_match", [_names(answer) == _names(wanted) for answer, wanted in pairs]),
+        share("calls_made", [bool(answer) == bool(expected) for answer, expected in pairs]),
+        share(
+            "functions_match", [_names(answer) == _names(expected) for answer, expected in pairs]
+        ),
         accuracy,
         exact,
         share("calls_in_order", [_same_in_order(*pair) for pair in pairs]),
@@ -79,7 +81,7 @@ def _matched(answer: Calls, reference: Calls) -> list[tuple[int, int, float]]:
     """Pair calls so that the sum of their scores is largest: (answer's, reference's, score)."""
     if not answer or not reference:
         return []
-    scores = np.array([[_score(made, wanted) for wanted in reference] for made in answer])
+    scores = np.array([[_score(made, expected) for expected in reference] for made in answer])
     if scores.size == 1:
         return [(0, 0, float(scores[0, 0]))]
     from scipy.optimize import linear_sum_assignment
@@ -91,17 +93,17 @@ def _matched(answer: Calls, reference: Calls) -> list[tuple[int, int, float]]:
     ]
 
 
-def _score(made: Call, wanted: Call) -> float:
-    if made.name != wanted.name:
+def _score(made: Call, expected: Call) -> float:
+    if made.name != expected.name:
         return 0.0
-    names = made.arguments.keys() | wanted.arguments.keys()
-    right = sum(_holds(made, name, wanted) for name in names)
+    names = made.arguments.keys() | expected.arguments.keys()
+    right = sum(_holds(made, name, expected) for name in names)
     return (1 + right) / (1 + len(names))
 
 
-def _holds(made: Call, name: str, wanted: Call) -> bool:
-    both = name in made.arguments and name in wanted.arguments
-    return both and same(made.arguments[name], wanted.arguments[name])
+def _holds(made: Call, name: str, expected: Call) -> bool:
+    both = name in made.arguments and name in expected.arguments
+    return both and same(made.arguments[name], expected.arguments[name])
 
 
 def _names(calls: Calls) -> Counter[str]:
@@ -110,7 +112,7 @@ def _names(calls: Calls) -> Counter[str]:
 
 def _same_in_order(answer: Calls, reference: Calls) -> bool:
     return len(answer) == len(reference) and all(
-        _score(made, wanted) == 1.0 for made, wanted in zip(answer, reference, strict=True)
+        _score(made, expected) == 1.0 for made, expected in zip(answer, reference, strict=True)
     )
 
 
@@ -126,7 +128,7 @@ def _argument(function: str, name: str, pairs: Sequence[tuple[Calls, Calls]]) ->
     """Measure one argument: right where each call of the reference that has it has it right."""
     right, counted = [], []
     for answer, reference in pairs:
-        made = {wanted: answer[row] for row, wanted, _ in _matched(answer, reference)}
+        made = {expected: answer[row] for row, expected, _ in _matched(answer, reference)}
         asked = [
             number
             for number, call in enumerate(reference)

@@ -30,7 +30,7 @@ class Confusion:
 
     Args:
         labels: The references' labels in order; the last column is for any other answer.
-        matrix: Rows are the labels wanted, columns the labels answered and then OTHER.
+        matrix: Rows are the labels expected, columns the labels answered and then OTHER.
     """
 
     labels: list[str]
@@ -40,7 +40,7 @@ class Confusion:
         """The two arguments of KFP's `ClassificationMetrics.log_confusion_matrix`.
 
         KFP takes a square matrix, so where an answer was no label at all, OTHER is one more
-        category, which no row wanted.
+        category, which no row expected.
         """
         if not self.matrix[:, -1].any():
             return facts.Confusion(self.labels, self.matrix[:, :-1].tolist())
@@ -74,14 +74,14 @@ def measure(
     Raises:
         UsageError: There are more than 200 labels.
     """
-    labels, answered, wanted = _coded(predictions, references)
+    labels, answered, expected = _coded(predictions, references)
     size = len(labels)
-    hits = np.equal(answered, wanted)
+    hits = np.equal(answered, expected)
     statistics = np.concatenate(
         [
-            _one_hot(np.where(hits, wanted, size), size),
+            _one_hot(np.where(hits, expected, size), size),
             _one_hot(answered, size),
-            _one_hot(wanted, size),
+            _one_hot(expected, size),
         ],
         axis=1,
     )
@@ -94,9 +94,9 @@ def measure(
 
 def macro_f1(sums: Floats) -> Floats:
     """The mean F1 of the classes that occur, from sums of hits, answers and references by class."""
-    hits, answered, wanted = np.split(sums, 3, axis=-1)
-    occurs = wanted > 0
-    scores = np.where(occurs, 2 * hits / np.maximum(answered + wanted, 1), 0.0)
+    hits, answered, expected = np.split(sums, 3, axis=-1)
+    occurs = expected > 0
+    scores = np.where(occurs, 2 * hits / np.maximum(answered + expected, 1), 0.0)
     average: Floats = scores.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
     return average
 
@@ -107,9 +107,9 @@ def confusion(predictions: Sequence[str], references: Sequence[str]) -> Confusio
     Raises:
         UsageError: There are more than 200 labels.
     """
-    labels, answered, wanted = _coded(predictions, references)
+    labels, answered, expected = _coded(predictions, references)
     columns = len(labels) + 1
-    cells = np.bincount(wanted * columns + answered, minlength=len(labels) * columns)
+    cells = np.bincount(expected * columns + answered, minlength=len(labels) * columns)
     return Confusion(labels, cells.reshape(len(labels), columns))
 
 
@@ -121,8 +121,8 @@ def _coded(
     keys = sorted(shown)
     number = {key: place for place, key in enumerate(keys)}
     answered = [number.get(normalized(text), len(keys)) for text in predictions]
-    wanted = [number[normalized(text)] for text in references]
-    return [shown[key] for key in keys], np.array(answered), np.array(wanted)
+    expected = [number[normalized(text)] for text in references]
+    return [shown[key] for key in keys], np.array(answered), np.array(expected)
 
 
 def _one_hot(numbers: npt.NDArray[np.int64], size: int) -> Floats:

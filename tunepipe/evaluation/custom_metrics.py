@@ -160,10 +160,13 @@ def _number(tolerance: str) -> Callable[[Prediction], bool]:
         )
 
     def right(row: Prediction) -> bool:
-        wanted, answer = _last_number(row.reference), _last_number(unwrapped(row.prediction or ""))
-        if wanted is None or answer is None:
+        expected, answer = (
+            _last_number(row.reference),
+            _last_number(unwrapped(row.prediction or "")),
+        )
+        if expected is None or answer is None:
             return False
-        return abs(answer - wanted) <= (size / 100 * abs(wanted) if relative else size) + 1e-12
+        return abs(answer - expected) <= (size / 100 * abs(expected) if relative else size) + 1e-12
 
     return right
 

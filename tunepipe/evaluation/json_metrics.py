@@ -44,8 +44,8 @@ def measure(
         UsageError: A reference is not a JSON object.
     """
     answers = [parse(text) for text in predictions]
-    wanted = [object_of(text) for text in references]
-    pairs = list(zip(answers, wanted, strict=True))
+    expected = [object_of(text) for text in references]
+    pairs = list(zip(answers, expected, strict=True))
     accuracy = mean(
         "field_accuracy", [field_accuracy(answer, object_) for answer, object_ in pairs]
     )
@@ -57,13 +57,13 @@ def measure(
         share("keys_match", [a is not None and a.keys() == b.keys() for a, b in pairs]),
         accuracy,
         exact,
-        *(_field(name, pairs) for name in _fields(wanted)),
+        *(_field(name, pairs) for name in _fields(expected)),
     ]
 
 
-def _fields(wanted: Sequence[Object]) -> list[str]:
+def _fields(expected: Sequence[Object]) -> list[str]:
     """The references' fields, the most frequent first, at most 50."""
-    counts = Counter(name for object_ in wanted for name in object_)
+    counts = Counter(name for object_ in expected for name in object_)
     return [name for name, _ in counts.most_common(MAX_FIELDS)]
 
 
@@ -72,13 +72,13 @@ def _field(name: str, pairs: Sequence[tuple[Object | None, Object]]) -> Metric:
     return share_of(f"field:{name}", right, [name in object_ for _, object_ in pairs])
 
 
-def field_accuracy(answer: Object | None, wanted: Object) -> float:
+def field_accuracy(answer: Object | None, expected: Object) -> float:
     """The share of the reference's fields that the answer has right; extra fields do not count."""
     if answer is None:
         return 0.0
-    if not wanted:
+    if not expected:
         return float(not answer)
-    return sum(_holds(answer, name, value) for name, value in wanted.items()) / len(wanted)
+    return sum(_holds(answer, name, value) for name, value in expected.items()) / len(expected)
 
 
 def _holds(answer: Object | None, name: str, value: Any) -> bool:

@@ -29,12 +29,12 @@ class Overlap:
 
     Args:
         predicted: How many n-grams the prediction has.
-        wanted: How many the reference has.
+        expected: How many the reference has.
         shared: How many they share, each counted as often as it occurs in both.
     """
 
     predicted: Ints
-    wanted: Ints
+    expected: Ints
     shared: Ints
 
 
@@ -47,13 +47,13 @@ def overlap(predictions: Sequence[Ints], references: Sequence[Ints], *, max_orde
         max_order: The longest n-gram, >= 1.
     """
     lengths = _lengths(predictions), _lengths(references)
-    predicted, wanted = (
+    predicted, expected = (
         np.maximum(length[:, None] - np.arange(max_order), 0) for length in lengths
     )
     shared = np.zeros((len(predictions), max_order), dtype=np.int64)
     for start, end in _blocks(lengths[0] + lengths[1]):
         shared[start:end] = _shared(predictions[start:end], references[start:end], max_order)
-    return Overlap(predicted, wanted, shared)
+    return Overlap(predicted, expected, shared)
 
 
 def _lengths(sequences: Sequence[Ints]) -> Ints:
@@ -150,7 +150,7 @@ def measure(
         only: PAIRED for those metrics alone; empty for all.
     """
     pairs = list(zip(predictions, references, strict=True))
-    exact = share("exact_match", [answer == wanted for answer, wanted in pairs])
+    exact = share("exact_match", [answer == expected for answer, expected in pairs])
     if only:
         return [exact]
     by_row = _by_blocks(_token_scores, predictions, references).T
@@ -183,24 +183,24 @@ def _token_scores(predictions: Sequence[str], references: Sequence[str]) -> Floa
 
     vocabulary = Vocabulary()
     ours = [vocabulary.symbols(tokens(text)) for text in predictions]
-    wanted = [vocabulary.symbols(tokens(text)) for text in references]
-    counts = overlap(ours, wanted, max_order=2)
-    rouge_1, rouge_2 = f_scores(counts.shared, counts.predicted, counts.wanted).T
-    both_empty = (counts.predicted[:, 0] == 0) & (counts.wanted[:, 0] == 0)
+    expected = [vocabulary.symbols(tokens(text)) for text in references]
+    counts = overlap(ours, expected, max_order=2)
+    rouge_1, rouge_2 = f_scores(counts.shared, counts.predicted, counts.expected).T
+    both_empty = (counts.predicted[:, 0] == 0) & (counts.expected[:, 0] == 0)
     common = np.array(
-        [LCSseq.similarity(a.tolist(), b.tolist()) for a, b in zip(ours, wanted, strict=True)]
+        [LCSseq.similarity(a.tolist(), b.tolist()) for a, b in zip(ours, expected, strict=True)]
     )
-    rouge_l = f_scores(common, counts.predicted[:, 0], counts.wanted[:, 0])
+    rouge_l = f_scores(common, counts.predicted[:, 0], counts.expected[:, 0])
     return np.column_stack([np.where(both_empty, 1.0, rouge_1), rouge_1, rouge_2, rouge_l])
 
 
-def f_scores(shared: Ints, predicted: Ints, wanted: Ints) -> Floats:
+def f_scores(shared: Ints, predicted: Ints, expected: Ints) -> Floats:
     """The harmonic mean of precision and recall; 0 if either side has nothing.
 
-    2 PR / (P + R) with P = shared / predicted and R = shared / wanted is
-    2 shared / (predicted + wanted).
+    2 PR / (P + R) with P = shared / predicted and R = shared / expected is
+    2 shared / (predicted + expected).
     """
-    scores: Floats = 2.0 * shared / np.maximum(predicted + wanted, 1)
+    scores: Floats = 2.0 * shared / np.maximum(predicted + expected, 1)
     return scores
 
 
@@ -209,8 +209,8 @@ def edit_similarities(predictions: Sequence[str], references: Sequence[str]) -> 
     from rapidfuzz.distance import Levenshtein
 
     return [
-        Levenshtein.normalized_similarity(ours, wanted)
-        for ours, wanted in zip(predictions, references, strict=True)
+        Levenshtein.normalized_similarity(ours, expected)
+        for ours, expected in zip(predictions, references, strict=True)
     ]
 
 
@@ -226,7 +226,7 @@ def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> Fl
         [words.of(text) for text in references],
         max_order=_BLEU_ORDER,
     )
-    parts = [counts.wanted[:, :1], counts.shared, counts.predicted]
+    parts = [counts.expected[:, :1], counts.shared, counts.predicted]
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
@@ -257,27 +257,27 @@ def bleu(sums: Floats) -> Floats:
     Source: M. Post, A Call for Clarity in Reporting BLEU Scores, WMT 2018; the smoothing is method
         3 of B. Chen and C. Cherry, WMT 2014.
     """
-    wanted_length = sums[..., 0]
+    expected_length = sums[..., 0]
     shared = sums[..., 1 : 1 + _BLEU_ORDER]
     predicted = sums[..., 1 + _BLEU_ORDER :]
     unmatched = shared == 0
     halvings = 2.0 ** unmatched.cumsum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         precisions = np.where(unmatched, 1 / halvings, shared) / predicted
-        brevity = np.exp(np.minimum(0.0, 1 - wanted_length / predicted[..., 0]))
+        brevity = np.exp(np.minimum(0.0, 1 - expected_length / predicted[..., 0]))
         score = brevity * np.exp(np.log(precisions).mean(axis=-1))
     defined = shared.any(axis=-1) & predicted.all(axis=-1)
     return np.where(defined, score, 0.0)
 
 
 def chrf_statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
-    """The shared, predicted and wanted character n-grams of orders 1 to 6."""
+    """The shared, predicted and expected character n-grams of orders 1 to 6."""
     ours = [characters(text) for text in predictions]
-    wanted = [characters(text) for text in references]
-    counts = overlap(ours, wanted, max_order=_CHRF_ORDER)
+    expected = [characters(text) for text in references]
+    counts = overlap(ours, expected, max_order=_CHRF_ORDER)
     # As sacrebleu does: n-grams longer than the reference do not count against the answer.
-    predicted = np.where(counts.wanted > 0, counts.predicted, 0)
-    return np.concatenate([counts.shared, predicted, counts.wanted], axis=1).astype(np.float64)
+    predicted = np.where(counts.expected > 0, counts.predicted, 0)
+    return np.concatenate([counts.shared, predicted, counts.expected], axis=1).astype(np.float64)
 
 
 def chrf(sums: Floats) -> Floats:
@@ -286,11 +286,11 @@ def chrf(sums: Floats) -> Floats:
     Source: M. Popovic, chrF: Character n-gram F-score for Automatic MT Evaluation, WMT 2015;
         orders that one side lacks are left out of the means, as in sacrebleu.
     """
-    shared, predicted, wanted = np.split(sums, 3, axis=-1)
-    counted = (predicted > 0) & (wanted > 0)
+    shared, predicted, expected = np.split(sums, 3, axis=-1)
+    counted = (predicted > 0) & (expected > 0)
     orders = np.maximum(counted.sum(axis=-1), 1)
     precision = (np.where(counted, shared, 0) / np.maximum(predicted, 1)).sum(axis=-1) / orders
-    recall = (np.where(counted, shared, 0) / np.maximum(wanted, 1)).sum(axis=-1) / orders
+    recall = (np.where(counted, shared, 0) / np.maximum(expected, 1)).sum(axis=-1) / orders
     weight = _CHRF_BETA**2
     below = np.maximum(weight * precision + recall, np.finfo(float).tiny)
     score: Floats = (1 + weight) * precision * recall / below

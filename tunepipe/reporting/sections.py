@@ -219,7 +219,7 @@ def slices_view(facts: Facts) -> list[list[str]]:
     """Return each slice as a line of a table: name, rows, score, difference, p, verdict."""
     lines = []
     for each in facts.scores.get("tuned", Score()).slices:
-        line = [f"{each.field}: {each.value}", count(each.rows), score(each.score.value)]
+        line = [each.name, count(each.rows), score(each.score.value)]
         if found := each.comparison:
             smallest = f"shows {score(found.smallest_difference)} or more"
             line += [
@@ -282,7 +282,7 @@ def caveats(facts: Facts) -> list[str]:
     add("the other way", _opposite(comparison, tuned))
     add("never right any more", _dead(tuned, rival))
     lost = [each for each in tuned.slices if each.verdict == WORSE and not each.declared]
-    add("worse in", [f"{each.field} {each.value}" for each in lost])
+    add("worse in", [each.name for each in lost])
     if (missing := _missing(comparison)) != "none":
         found.append(f"missing answers (tuned and other): {missing}")
     if comparison.trained_rows:

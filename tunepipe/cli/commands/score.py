@@ -16,10 +16,10 @@ from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
 from tunepipe.files import refuse_same
-from tunepipe.reporting.facts import BETTER, INCONSISTENT, UNDECIDED, WORSE, Comparison, Slice
-from tunepipe.reporting.formatting import between, p_value, percent, points
+from tunepipe.reporting.facts import BETTER, INCONSISTENT, UNDECIDED, WORSE, Comparison, Facts
+from tunepipe.reporting.formatting import between, p_value, percent
 from tunepipe.reporting.formatting import score as points_of_100
-from tunepipe.reporting.sections import within_rows
+from tunepipe.reporting.sections import caveats, slices_view, within_rows
 
 if TYPE_CHECKING:
     from tunepipe.evaluation.score import Evaluation
@@ -124,7 +124,12 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
         "bold",
     )
     out.table(metric_rows(evaluation), styles=("bold",))
-    _show_slices(evaluation.slices, out)
+    scores = {"tuned": evaluation, **({"base": evaluation.baseline} if evaluation.baseline else {})}
+    compared = {"base": evaluation.comparison} if evaluation.comparison else {}
+    facts = Facts(scores=scores, comparisons=compared)
+    if slices := slices_view(facts):
+        head = ("slice", "rows", "value", "difference", "p (Holm)", "verdict")
+        out.table([head, *map(tuple, slices)], styles=("bold",))
     if evaluation.unanswered:
         counted = "count as wrong" if evaluation.missing == "wrong" else "are left out"
         out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])
@@ -132,6 +137,7 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
         out.line(text)
     if evaluation.comparison:
         _show_comparison(evaluation.comparison, out)
+        out.line(f"what this does not show: {'; '.join(caveats(facts))}")
 
 
 def metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
@@ -151,20 +157,6 @@ def metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _show_slices(slices: Sequence[Slice], out: Output) -> None:
-    if not slices:
-        return
-    rows: list[tuple[str, ...]] = [("slice", "rows", "value", "difference", "p (Holm)")]
-    for each in slices:
-        change: tuple[str, ...] = ("", "")
-        if each.comparison:
-            interval = between(each.comparison.low, each.comparison.high, signed=True)
-            difference = points(each.comparison.difference)
-            change = (f"{difference} ({interval})", f"{each.p_adjusted:.3g}")
-        rows.append((each.name, f"{each.rows:,}", points_of_100(each.score.value), *change))
-    out.table(rows, styles=("bold",))
-
-
 def _show_comparison(comparison: Comparison, out: Output) -> None:
     from tunepipe.evaluation.comparison import in_words
 
@@ -179,5 +171,3 @@ def _show_comparison(comparison: Comparison, out: Output) -> None:
         out.line(
             f"margin: a loss of more than {points_of_100(comparison.margin)} points {ruled_out}"
         )
-    seen = points(comparison.smallest_difference).lstrip("+")
-    out.line(f"these rows show a difference of {seen} points or more (80 % power)")
