@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.data.text_pairs import characters, repeated_characters
+from tunepipe.data.text_pairs import measure
 from tunepipe.validation.problems import BLANK_LINE, Finding, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
@@ -47,7 +47,6 @@ def language(text: str) -> str:
 
 if TYPE_CHECKING:
     from tunepipe.validation.content_checks import Media
-    from tunepipe.validation.fast_path import Proof
 
 # The rows whose languages are looked at: those with the smallest hashes.
 _SAMPLED_ROWS = 1000
@@ -69,9 +68,10 @@ class Lengths:
     repeated_characters: int = 0
     longest: int = 0
 
-    def add(self, lengths: Sequence[int], ascii_characters: int, repeated: int) -> None:
-        """Count lengths, and of all their characters the ASCII ones and those in long runs."""
-        if lengths:
+    def add(self, texts: Sequence[str]) -> None:
+        """Count the lengths of texts, and their characters by what they cost in tokens."""
+        if texts:
+            lengths, ascii_characters, repeated = measure(texts)
             most = max(lengths)
             self.counts.update(lengths if most < 4096 else map(_rounded, lengths))
             self.longest = max(self.longest, most)
@@ -161,40 +161,25 @@ class Tally:
 
     def add_rows(
         self,
-        given: Sequence[str],
-        wanted: Sequence[str],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
         hashes: Sequence[int],
         labels: Sequence[str],
     ) -> None:
-        """Count valid rows that came from the diagnoser, at least one.
+        """Count valid rows.
 
         Args:
-            given: Their inputs.
-            wanted: Their outputs.
+            inputs: Their inputs.
+            outputs: Their outputs.
             hashes: The inputs' hashes.
             labels: Those of the outputs that hold nothing to hide.
         """
-        for lengths, texts in (self.input_lengths, given), (self.output_lengths, wanted):
-            counted = list(map(characters, texts))
-            repeated = sum(map(repeated_characters, texts))
-            lengths.add(list(map(sum, counted)), sum(ascii for ascii, _ in counted), repeated)
-        self.valid_rows += len(given)
+        self.input_lengths.add(inputs)
+        self.output_lengths.add(outputs)
+        self.valid_rows += len(inputs)
         self._add_labels(labels)
         below = self.sampled_below
-        self._sample([row for row in zip(hashes, given, strict=True) if row[0] <= below])
-
-    def add_proof(self, proof: Proof) -> None:
-        """Count the rows that a block was proved to hold."""
-        ascii_input, ascii_output = proof.ascii_characters
-        repeated_input, repeated_output = proof.repeated_characters
-        self.input_lengths.add(proof.input_characters, ascii_input, repeated_input)
-        self.output_lengths.add(proof.output_characters, ascii_output, repeated_output)
-        self.rows += len(proof.places)
-        self.valid_rows += len(proof.places)
-        self._add_labels(proof.outputs)
-        hashes = proof.input_hashes
-        near = (hashes <= self.sampled_below).nonzero()[0].tolist()
-        self._sample([(int(hashes[n]), proof.inputs[n]) for n in near])
+        self._sample([row for row in zip(hashes, inputs, strict=True) if row[0] <= below])
 
     def merge(self, other: Tally, lines_before: int = 0) -> None:
         """Add another tally of later lines; its lines are numbered on from `lines_before`."""

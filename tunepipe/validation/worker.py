@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import Any
 
 from tunepipe.catalog.limits import Rules
 from tunepipe.data.source import Block, Span
@@ -24,7 +23,7 @@ class Task:
         rules: What a row may hold.
         limit: How many problems of each code are kept.
         cutoff: See Tally.
-        fast: Whether the fast tier looks first.
+        fast: Whether the fast path looks first.
         near: Whether near-duplicates are looked for.
     """
 
@@ -55,7 +54,7 @@ class Examined:
 
 
 def examine(task: Task) -> Examined:
-    """Look at every line: the fast tier first, the diagnoser for what it leaves."""
+    """Check every line: the fast path first, the row checks for what it leaves."""
     tally = Tally(task.limit, task.cutoff)
     blocks = task.lines.blocks() if isinstance(task.lines, Span) else [task.lines]
     columns = [_examine_block(block, task, tally) for block in blocks]
@@ -70,57 +69,51 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
         tally.add_findings([overlong(block.skipped_bytes)], first_line, task.path)
         tally.lines += 1
         tally.rows += 1
-        return bytes(8), bytes(8), _marks([""]) if task.near else b""
-    inputs, outputs, texts, rest = _prove(block.data, task, tally)
-    sound: list[tuple[int, str, str]] = []
-    labels: list[str] = []
-    blank = [place for place, line in rest if not line.strip()]
-    if blank:
-        tally.add_blank_lines([first_line + place for place in blank], task.path)
-        rest = [(place, line) for place, line in rest if line.strip()]
-    for place, line in rest:
-        diagnosis = diagnose(line, task.rules)
+        return bytes(8), bytes(8), _signatures([""]) if task.near else b""
+    lines = block.data.removesuffix(b"\n").split(b"\n")
+
+    # The rows without any problem, as far as the fast path sees them.
+    places, given, wanted = list[int](), list[str](), list[str]()
+    if task.fast and task.rules.format:
+        from tunepipe.validation.fast_path import accept
+
+        places, given, wanted = accept(lines, task.rules)
+    tally.rows += len(places)
+    labels = list(wanted)
+
+    # All other lines, one by one; blank ones are only counted, for there may be millions.
+    rest = range(len(lines)) if not places else sorted({*range(len(lines))}.difference(places))
+    blank = [place for place in rest if not lines[place].strip()]
+    tally.add_blank_lines([first_line + place for place in blank], task.path)
+    for place in rest:
+        if not lines[place].strip():
+            continue
+        diagnosis = diagnose(lines[place], task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
         tally.add_media(diagnosis.media)
         if diagnosis.input is not None and diagnosis.output is not None:
-            sound.append((place, diagnosis.input, diagnosis.output))
+            places.append(place)
+            given.append(diagnosis.input)
+            wanted.append(diagnosis.output)
             if _HIDDEN.isdisjoint(one.code for one in diagnosis.findings):
                 labels.append(diagnosis.output)
-    if sound:
-        places, given, wanted = zip(*sound, strict=True)
-        found = hashes(given)
-        tally.add_rows(given, wanted, found, labels)
-        for place, value, other in zip(places, found, hashes(wanted), strict=True):
-            inputs[place], outputs[place] = value, other
-        if task.near:
-            texts |= {place: f"{a} {b}" for place, a, b in sound}
-    tally.lines += len(inputs)
-    marks = _marks([texts.get(n, "") for n in range(len(inputs))]) if task.near else b""
-    return inputs.tobytes(), outputs.tobytes(), marks
+
+    # What is compared across rows: 0 where there is no valid row.
+    tally.lines += len(lines)
+    inputs, outputs = (array("Q", bytes(8 * len(lines))) for _ in range(2))
+    input_hashes = hashes(given)
+    for place, value, other in zip(places, input_hashes, hashes(wanted), strict=True):
+        inputs[place], outputs[place] = value, other
+    tally.add_rows(given, wanted, input_hashes, labels)
+    texts = [""] * len(lines) if task.near else []
+    if task.near:
+        for place, question, answer in zip(places, given, wanted, strict=True):
+            texts[place] = f"{question} {answer}"
+    return inputs.tobytes(), outputs.tobytes(), _signatures(texts) if task.near else b""
 
 
-def _marks(texts: list[str]) -> bytes:
+def _signatures(texts: list[str]) -> bytes:
     from tunepipe.validation.near_duplicates import signatures
 
     return signatures(texts)
-
-
-def _prove(
-    data: bytes, task: Task, tally: Tally
-) -> tuple[Any, Any, dict[int, str], list[tuple[int, bytes]]]:
-    """Return the lines' hashes and texts as far as they are proved, and the lines that are not.
-
-    The texts are left out unless near-duplicates are looked for.
-    """
-    if not task.fast:
-        lines = data.removesuffix(b"\n").split(b"\n")
-        inputs, outputs = (array("Q", bytes(8 * len(lines))) for _ in range(2))
-        return inputs, outputs, {}, list(enumerate(lines))
-    from tunepipe.validation.fast_path import prove
-
-    proof = prove(data, task.rules)
-    tally.add_proof(proof)
-    columns = (proof.places, proof.inputs, proof.outputs)
-    texts = {n: f"{a} {b}" for n, a, b in zip(*columns, strict=True)} if task.near else {}
-    return *proof.columns(), texts, proof.unproved
