@@ -17,7 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # may not import each other.
 FLOORS = (
     ("errors",),
-    ("files", "progress", "arguments", "extras", "distribution"),
+    ("files", "progress", "arguments", "extras", "disk_array", "distribution"),
     ("decoding",),
     ("catalog",),
     ("data",),

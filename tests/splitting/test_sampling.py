@@ -1,6 +1,7 @@
 """Thresholds, quotas, limits and units: invariants over drawn cases."""
 
 from array import array
+from collections import Counter
 from fractions import Fraction
 
 import pytest
@@ -148,33 +149,45 @@ def tables(draw):
 
 @QUICK
 @given(tables(), st.booleans(), st.booleans())
-def test_both_forms_gather_alike(table, labelled, timed):
+def test_rows_of_one_position_are_one_unit(table, labelled, timed):
     position, size, label, time = table
     size = array("Q", (v % 1000 for v in size))
     label = label if labelled else array("Q")
     time = time if timed else array("d")
-    few = u.gather(position, size, label, time)
-    assert few == u.gather(position, size, label, time, small=0)
-    assert sum(few.rows) == len(position)
-    assert list(few.position) == sorted(set(position))
+    units = u.gather(position, size, label, time)
+    assert list(units.position) == sorted(set(position))
+    for n, place in enumerate(units.position):
+        members = [row for row, other in enumerate(position) if other == place]
+        assert units.rows[n] == len(members)
+        assert units.size[n] == sum(size[row] for row in members)
+        if labelled:
+            counts = Counter(label[row] for row in members)
+            assert units.label[n] == min(counts, key=lambda value: (-counts[value], value))
+        if timed:
+            assert units.time[n] == min(time[row] for row in members)
+    assert u.gather(array("Q"), array("Q"), array("Q"), array("d")).position == array("Q")
 
 
 @QUICK
 @given(tables())
-def test_both_forms_connect_alike_and_nothing_straddles(table):
+def test_rows_that_share_an_input_or_a_group_are_one_unit(table):
     inputs, groups, *_ = table
+    parts = []  # sets of rows, united as long as two of them share an input or a group
+    for row in range(len(inputs)):
+        near = [
+            part
+            for part in parts
+            if any(inputs[row] == inputs[x] or groups[row] == groups[x] for x in part)
+        ]
+        parts = [part for part in parts if part not in near] + [{row}.union(*near)]
     unit = u.connect(inputs, groups)
-    assert unit == u.connect(inputs, groups, small=0)
-    for column in (inputs, groups):
-        seen = {}
-        for value, place in zip(column, unit, strict=True):
-            assert seen.setdefault(value, place) == place
+    for part in parts:
+        assert {unit[row] for row in part} == {sampling.mix(min(groups[row] for row in part))}
 
 
-@pytest.mark.parametrize("small", [u.SMALL, 0])
-def test_a_long_chain_is_one_unit_and_strangers_are_not(small):
+def test_a_long_chain_is_one_unit_and_strangers_are_not():
     inputs = array("Q", [k // 2 for k in range(4000)] + [10**6])
     groups = array("Q", [(k + 1) // 2 for k in range(4000)] + [10**7])
-    unit = u.connect(inputs, groups, small=small)
+    unit = u.connect(inputs, groups)
     assert len(set(unit[:-1])) == 1
     assert unit[-1] != unit[0]

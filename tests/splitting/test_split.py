@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import rows as reading
+from tunepipe.disk_array import CHUNK, DiskArray
 from tunepipe.errors import DataError, UsageError
-from tunepipe.splitting import disk_column, leakage, row_keys
+from tunepipe.splitting import leakage, row_keys
 from tunepipe.splitting import split as splitting
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.sampling import Room
@@ -145,7 +146,7 @@ def test_processes_agree_and_small_files_need_no_numpy(tmp_path):
 
 
 def test_more_rows_than_one_block_or_chunk_holds(tmp_path):
-    count = disk_column.CHUNK + 100
+    count = CHUNK + 100
     source, train, evaluation = (tmp_path / name for name in ("data", "train", "eval"))
     lines = [b'{"input_text":"%d","output_text":"y"}\n' % k for k in range(count)]
     source.write_bytes(b"".join(lines))
@@ -557,10 +558,10 @@ def test_leaks_are_found(tmp_path):
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 40), min_size=1), st.lists(st.integers(0, 40)))
 def test_distinct_counts_alike_in_one_pass_or_many(one, other):
-    with disk_column.Column() as first, disk_column.Column() as second:
+    with DiskArray() as first, DiskArray() as second:
         first.extend(one)
         second.extend(other)
         expected = len({*one, *other})
-        assert disk_column.distinct(first, second) == expected
-        assert disk_column.distinct(first, second, few=0, at_once=7) == expected
+        assert leakage.count_distinct(first, second) == expected
+        assert leakage.count_distinct(first, second, few=0, at_once=7) == expected
         assert first.load().tolist() == one

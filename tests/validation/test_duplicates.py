@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.validation.duplicates import Repeat, Repeats
+from tunepipe.validation.duplicates import Repeat, RepeatFinder
 
 ROWS = st.lists(
     st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), max_size=40), min_size=1, max_size=4
@@ -13,7 +13,7 @@ ROWS = st.lists(
 
 
 def filled(files, others, limit, **sizes):
-    repeats = Repeats(limit, **sizes)
+    repeats = RepeatFinder(limit, **sizes)
     # Hashes spread over all 64 bits; 0 stays 0, a line without a sound row.
     spread = [0, *(random.Random(value).getrandbits(64) for value in range(1, 7))]
     for against, group in ((False, files), (True, others)):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
+from tunepipe.disk_array import DiskArray
 from tunepipe.errors import DataError
 from tunepipe.splitting import sampling
-from tunepipe.splitting.disk_column import Column
 from tunepipe.splitting.groups import connect, gather
 from tunepipe.splitting.sampling import SPAN, Room, Units
 from tunepipe.splitting.scan import Criteria, Scan
@@ -68,7 +68,7 @@ def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
     return Sides(_marked(scan.given.chunks(), _enough(units, chosen, room)), natural)
 
 
-def _bytes_of(size: Column, marks: bytes, room: Room) -> int:
+def _bytes_of(size: DiskArray, marks: bytes, room: Room) -> int:
     if room.most_bytes == SPAN:
         return 0
     at = total = 0
@@ -94,7 +94,7 @@ def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, l
     return units, chosen
 
 
-def _bound(places: Column, wanted: int) -> int:
+def _bound(places: DiskArray, wanted: int) -> int:
     """Find a position with N rows below it, by a histogram of the leading 12 bits."""
     counts = [0] * 4096
     for chunk in places.chunks():

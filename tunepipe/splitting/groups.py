@@ -1,25 +1,17 @@
-"""Rows that must stay together, gathered into units.
-
-Each function has two forms that give the same result: a dictionary for small data, which needs no
-numpy and so starts fast, and sorted arrays for large data, which need a tenth of the memory.
-"""
+"""Rows that must stay together, gathered into units."""
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.splitting.sampling import Units, mix
+from tunepipe.splitting.sampling import Units
 
 if TYPE_CHECKING:
     import numpy as np
 
-SMALL = 200_000
 
-
-def connect(inputs: array[int], groups: array[int], *, small: int = SMALL) -> array[int]:
+def connect(inputs: array[int], groups: array[int]) -> array[int]:
     """Unite groups that share an input, and give each row the position of its unit.
 
     Two groups with one input in common must be on one side, or that input would be on both.
@@ -27,55 +19,11 @@ def connect(inputs: array[int], groups: array[int], *, small: int = SMALL) -> ar
     Args:
         inputs: Each row's hash of its input.
         groups: Each row's hash of its group.
-        small: Up to this many rows dictionaries are used; above, numpy.
 
     Returns:
         A position a row: the smallest group hash of its unit, mixed. Without the mixing a union
         would have a lower position than a single group, and so in evaluation more often.
     """
-    return (_connect_few if len(inputs) <= small else _connect_many)(inputs, groups)
-
-
-def gather(
-    position: array[int],
-    size: array[int],
-    label: array[int],
-    time: array[float],
-    *,
-    small: int = SMALL,
-) -> Units:
-    """Gather rows into units by position.
-
-    Args:
-        position: Each row's position; rows of one unit have the same.
-        size: Each row's bytes.
-        label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
-        time: Each row's time, or empty. A unit gets its earliest.
-        small: Up to this many rows dictionaries are used; above, numpy.
-
-    Returns:
-        The units, smallest position first.
-    """
-    return (_gather_few if len(position) <= small else _gather_many)(position, size, label, time)
-
-
-def _connect_few(inputs: array[int], groups: array[int]) -> array[int]:
-    parent = {group: group for group in groups}
-
-    def root(group: int) -> int:
-        while parent[group] != group:
-            parent[group] = parent[parent[group]]
-            group = parent[group]
-        return group
-
-    first: dict[int, int] = {}
-    for given, group in zip(inputs, groups, strict=True):
-        one, other = root(first.setdefault(given, group)), root(group)
-        parent[max(one, other)] = min(one, other)
-    return array("Q", (mix(root(group)) for group in groups))
-
-
-def _connect_many(inputs: array[int], groups: array[int]) -> array[int]:
     import numpy as np
 
     names, group_of = np.unique(np.frombuffer(groups, np.uint64), return_inverse=True)
@@ -97,30 +45,20 @@ def _connect_many(inputs: array[int], groups: array[int]) -> array[int]:
         unit = lower
 
 
-def _gather_few(
-    position: array[int], size: array[int], label: array[int], time: array[float]
-) -> Units:
-    members: dict[int, list[int]] = {}
-    for index, place in enumerate(position):
-        members.setdefault(place, []).append(index)
-    order = sorted(members)
-    return Units(
-        array("Q", order),
-        array("Q", (len(members[p]) for p in order)),
-        array("Q", (sum(size[i] for i in members[p]) for p in order)),
-        array("Q", (_commonest(label[i] for i in members[p]) for p in order) if label else ()),
-        array("d", (min(time[i] for i in members[p]) for p in order) if time else ()),
-    )
+def gather(position: array[int], size: array[int], label: array[int], time: array[float]) -> Units:
+    """Gather rows into units by position.
 
+    Args:
+        position: Each row's position; rows of one unit have the same.
+        size: Each row's bytes.
+        label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
+        time: Each row's time, or empty. A unit gets its earliest.
 
-def _commonest(labels: Iterable[int]) -> int:
-    counts = Counter(labels)
-    return min(counts, key=lambda label: (-counts[label], label))
-
-
-def _gather_many(
-    position: array[int], size: array[int], label: array[int], time: array[float]
-) -> Units:
+    Returns:
+        The units, smallest position first.
+    """
+    if not position:
+        return Units(array("Q"), array("Q"), array("Q"))
     import numpy as np
 
     places = np.frombuffer(position, np.uint64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tunepipe.data.rows import blocks, checksum, inputs, key_of, present, rows
 from tunepipe.data.source import Path
-from tunepipe.splitting.disk_column import Column, distinct
+from tunepipe.disk_array import DiskArray
 from tunepipe.splitting.row_keys import Key
 
 
@@ -48,26 +48,26 @@ def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> Lea
     """
     with ExitStack() as stack:
         train_inputs, eval_inputs, train_groups, eval_groups = (
-            stack.enter_context(Column()) for _ in range(4)
+            stack.enter_context(DiskArray()) for _ in range(4)
         )
         total = _read(train, format, group, train_inputs, train_groups)
         total += _read(eval, format, group, eval_inputs, eval_groups)
-        in_train, in_eval = distinct(train_inputs), distinct(eval_inputs)
+        in_train, in_eval = count_distinct(train_inputs), count_distinct(eval_inputs)
         return LeakReport(
             train_inputs=in_train,
             eval_inputs=in_eval,
-            inputs_in_both=in_train + in_eval - distinct(train_inputs, eval_inputs),
+            inputs_in_both=in_train + in_eval - count_distinct(train_inputs, eval_inputs),
             groups_in_both=_shared(train_groups, eval_groups),
             rows=len(train_inputs) + len(eval_inputs),
             checksum=f"{total % 2**64:016x}",
         )
 
 
-def _shared(one: Column, other: Column) -> int:
-    return distinct(one) + distinct(other) - distinct(one, other)
+def _shared(one: DiskArray, other: DiskArray) -> int:
+    return count_distinct(one) + count_distinct(other) - count_distinct(one, other)
 
 
-def _read(path: Path, format: str, group: Key | None, given: Column, groups: Column) -> int:
+def _read(path: Path, format: str, group: Key | None, given: DiskArray, groups: DiskArray) -> int:
     from xxhash import xxh3_64_intdigest as digest
 
     total = 0
@@ -81,3 +81,31 @@ def _read(path: Path, format: str, group: Key | None, given: Column, groups: Col
         given.extend(map(digest, texts))
         total += checksum(present(lines, len(texts)))
     return total
+
+
+def count_distinct(*columns: DiskArray, few: int = 200_000, at_once: int = 1 << 20) -> int:
+    """Count the different values in all the columns together, in bounded memory.
+
+    Args:
+        columns: Columns of hashes.
+        few: Up to this many values a set is used; above, numpy.
+        at_once: About how many values are held in memory at a time, beyond the few.
+    """
+    total = sum(map(len, columns))
+    chunks = (chunk for column in columns for chunk in column.chunks())
+    if total <= few:
+        return len({value for chunk in chunks for value in chunk})
+    import numpy as np
+
+    # Each pass takes the hashes with one remainder, so that passes are of about equal size.
+    passes, count = 1 + total // at_once, 0
+    for remainder in range(passes):
+        parts = [
+            values[values % np.uint64(passes) == remainder]
+            for column in columns
+            for values in (np.frombuffer(chunk, np.uint64) for chunk in column.chunks())
+        ]
+        # np.unique goes through a hash table and is ten times slower on hashes.
+        ordered = np.sort(np.concatenate(parts))
+        count += int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(len(ordered))
+    return count

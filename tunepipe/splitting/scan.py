@@ -9,7 +9,7 @@ from itertools import repeat
 
 from tunepipe.data.rows import blocks, checksum, inputs, key_of, present, rows
 from tunepipe.data.source import Path
-from tunepipe.splitting.disk_column import Column
+from tunepipe.disk_array import DiskArray
 from tunepipe.splitting.row_keys import Key, moment
 from tunepipe.splitting.row_keys import field as field_of
 
@@ -56,11 +56,11 @@ class Scan:
         checksum: Sum of the hashes of the lines.
     """
 
-    given: Column
-    size: Column
-    group: Column
-    label: Column
-    time: Column
+    given: DiskArray
+    size: DiskArray
+    group: DiskArray
+    label: DiskArray
+    time: DiskArray
     names: dict[int, str] = field(default_factory=dict)
     checksum: int = 0
 
@@ -77,7 +77,7 @@ def scan(sources: Sequence[Path], criteria: Criteria, stack: ExitStack) -> Scan:
         DataError: A row is not of the format, or lacks a key; file and line are named.
         UsageError: A file cannot be read.
     """
-    given, size, group, label, time = (stack.enter_context(Column(kind)) for kind in "QQQQd")
+    given, size, group, label, time = (stack.enter_context(DiskArray(kind)) for kind in "QQQQd")
     found = Scan(given, size, group, label, time)
     for path in sources:
         for first, lines in blocks(path):

@@ -8,12 +8,12 @@ share a hash is 7e-7 for five million rows; a duplicate needs both hashes, 128 b
 
 from __future__ import annotations
 
-import os
-import tempfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from tunepipe.disk_array import DiskArray
 
 # A row is one number: the file's above the line's, and files to compare with above all.
 _LINE_BITS = 40
@@ -36,14 +36,14 @@ class Repeat(NamedTuple):
 
 
 @dataclass
-class Found:
+class Repeats:
     """How many repeats there are, and the first of each code in order of file and line."""
 
     counts: dict[str, int]
     first: list[Repeat]
 
 
-class Repeats:
+class RepeatFinder:
     """Collects the hashes of lines, then finds what repeats.
 
     Args:
@@ -61,7 +61,7 @@ class Repeats:
         self._waiting: list[tuple[int, bytes, bytes]] = []
         self._waiting_lines = 0
         self._lines = 0
-        self._spool: _Spool | None = None
+        self._runs: _Runs | None = None
 
     def add(
         self, file: int, first_line: int, inputs: bytes, outputs: bytes, against: bool = False
@@ -79,20 +79,20 @@ class Repeats:
         self._waiting.append((start, inputs, outputs))
         self._waiting_lines += len(inputs) // 8
         self._lines += len(inputs) // 8
-        limit = self._run_lines if self._spool else max(self._run_lines, self._dictionary_lines)
+        limit = self._run_lines if self._runs else max(self._run_lines, self._dictionary_lines)
         if self._waiting_lines >= limit:
             self._spill()
 
-    def find(self) -> Found:
+    def find(self) -> Repeats:
         """Return the repeats of all lines added, and forget them."""
-        if self._spool is None and self._lines <= self._dictionary_lines:
+        if self._runs is None and self._lines <= self._dictionary_lines:
             found = _by_dictionary(self._rows(), self._limit)
         else:
             self._spill()
-            assert self._spool is not None
-            found = _by_slices(self._spool, self._limit)
-            self._spool.close()
-        self._waiting, self._spool = [], None
+            assert self._runs is not None
+            found = _by_slices(self._runs, self._limit)
+            self._runs.close()
+        self._waiting, self._runs = [], None
         return found
 
     def _rows(self) -> Iterator[tuple[int, int, int]]:
@@ -103,13 +103,13 @@ class Repeats:
                     yield start + number, given, wanted
 
     def _spill(self) -> None:
-        if self._spool is None:
-            self._spool = _Spool(self._run_lines, self._limit)
-        self._spool.write(self._waiting)
+        if self._runs is None:
+            self._runs = _Runs(self._run_lines, self._limit)
+        self._runs.write(self._waiting)
         self._waiting, self._waiting_lines = [], 0
 
 
-def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Found:
+def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Repeats:
     groups: dict[int, dict[int, int]] = {}
     against: dict[int, int] = {}
     repeats: list[tuple[int, str, int]] = []
@@ -133,11 +133,11 @@ def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Found:
         counts[code] = counts.get(code, 0) + 1
         if counts[code] <= limit:
             first.append(_repeat(code, row, earlier))
-    return Found(counts, first)
+    return Repeats(counts, first)
 
 
-class _Spool:
-    """Sorted runs of (input, row, output, weight) in a file without a name, cut by the inputs.
+class _Runs:
+    """Sorted runs of (input, row, output, weight) on disk, cut by the inputs.
 
     The weight is the number of rows that one represents: of identical rows only the first few
     of a run are kept, so that no slice grows with them.
@@ -145,10 +145,9 @@ class _Spool:
 
     def __init__(self, run_lines: int, limit: int) -> None:
         self.limit = limit
-        self.file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        self.run_lines = run_lines
-        self.runs: list[tuple[int, Any]] = []
-        self.rows = 0
+        self._numbers = DiskArray()
+        self._run_lines = run_lines
+        self._runs: list[tuple[int, Any]] = []
 
     def write(self, waiting: list[tuple[int, bytes, bytes]]) -> None:
         """Sort the waiting lines by input and append them as one run."""
@@ -156,42 +155,41 @@ class _Spool:
 
         if not waiting:
             return
-        given = np.frombuffer(b"".join(inputs for _, inputs, _ in waiting), np.uint64)
-        wanted = np.frombuffer(b"".join(outputs for _, _, outputs in waiting), np.uint64)
+        inputs = np.frombuffer(b"".join(part for _, part, _ in waiting), np.uint64)
+        outputs = np.frombuffer(b"".join(part for _, _, part in waiting), np.uint64)
         rows = np.concatenate(
             [np.arange(start, start + len(x) // 8, dtype=np.uint64) for start, x, _ in waiting]
         )
-        order = np.argsort(given)
-        order = order[int(np.searchsorted(given, 0, "right", sorter=order)) :]
+        order = np.argsort(inputs)
+        order = order[int(np.searchsorted(inputs, 0, "right", sorter=order)) :]
         ones = np.ones(len(order), np.uint64)
-        run = np.stack([given[order], rows[order], wanted[order], ones], axis=1)
+        run = np.stack([inputs[order], rows[order], outputs[order], ones], axis=1)
         if len(run) > 2 * np.count_nonzero(run[1:, 0] != run[:-1, 0]) + self.limit:
             run = _thinned(run, max(2, self.limit + 1))
-        fences = np.append(np.searchsorted(run[:, 0], _fences()), len(run))
-        self.runs.append((self.file.seek(0, os.SEEK_END), fences))
-        self.file.write(run.tobytes())
-        self.rows += len(run)
+        lowest = np.arange(_FENCES, dtype=np.uint64) * np.uint64((1 << 64) // _FENCES)
+        fences = np.append(np.searchsorted(run[:, 0], lowest), len(run))
+        self._runs.append((len(self._numbers), fences))
+        self._numbers.extend(array("Q", run.tobytes()))
 
     def slices(self) -> Iterator[Any]:
         """Yield every row once, all rows of one input together, in slices of bounded size."""
         import numpy as np
 
-        width = max(1, _FENCES * self.run_lines // max(1, self.rows))
+        rows = max(1, len(self._numbers) // _COLUMNS)
+        width = max(1, _FENCES * self._run_lines // rows)
         for low in range(0, _FENCES, width):
             high = min(_FENCES, low + width)
-            parts = [self._part(start, int(cut[low]), int(cut[high])) for start, cut in self.runs]
-            if any(part.size for part in parts):
-                yield np.concatenate(parts).reshape(-1, _COLUMNS)
+            parts = [
+                self._numbers.read(start + _COLUMNS * cut[low], start + _COLUMNS * cut[high])
+                for start, cut in self._runs
+            ]
+            if any(parts):
+                part = np.concatenate([np.frombuffer(part, np.uint64) for part in parts])
+                yield part.reshape(-1, _COLUMNS)
 
     def close(self) -> None:
         """Free the disk space."""
-        self.file.close()
-
-    def _part(self, start: int, low: int, high: int) -> Any:
-        import numpy as np
-
-        self.file.seek(start + low * _COLUMNS * 8)
-        return np.frombuffer(self.file.read((high - low) * _COLUMNS * 8), np.uint64)
+        self._numbers.close()
 
 
 def _thinned(run: Any, most: int) -> Any:
@@ -209,17 +207,10 @@ def _thinned(run: Any, most: int) -> Any:
     return run[rank < most]
 
 
-def _fences() -> Any:
-    """Return the lowest hash of each of _FENCES equal ranges."""
-    import numpy as np
-
-    return np.arange(_FENCES, dtype=np.uint64) * np.uint64((1 << 64) // _FENCES)
-
-
-def _by_slices(spool: _Spool, limit: int) -> Found:
+def _by_slices(runs: _Runs, limit: int) -> Repeats:
     counts: dict[str, int] = {}
     first: dict[str, list[tuple[int, int]]] = {}
-    for part in spool.slices():
+    for part in runs.slices():
         for code, rows, earlier, weights in _repeats_of(part):
             counts[code] = counts.get(code, 0) + int(weights.sum())
             kept = first.setdefault(code, [])
@@ -228,7 +219,7 @@ def _by_slices(spool: _Spool, limit: int) -> Found:
             del kept[limit:]
     listed = sorted((row, code, earlier) for code, x in first.items() for row, earlier in x)
     counts = {code: number for code, number in counts.items() if number}
-    return Found(counts, [_repeat(code, row, earlier) for row, code, earlier in listed])
+    return Repeats(counts, [_repeat(code, row, earlier) for row, code, earlier in listed])
 
 
 def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:

@@ -218,11 +218,7 @@ def _alternate(
 @cache
 def _is_alternating(roles: tuple[str, ...], known: tuple[str, ...]) -> bool:
     answers = {"assistant", "model", "bot"}.intersection(known)
-    return (
-        len(roles) % 2 == 0
-        and set(roles[::2]) == {"user"}
-        and answers.issuperset(roles[1::2])
-    )
+    return len(roles) % 2 == 0 and set(roles[::2]) == {"user"} and answers.issuperset(roles[1::2])
 
 
 def _pair(system: str | None, turns: list[str], output: str) -> Pair | None:

@@ -6,24 +6,22 @@ process.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from tunepipe.catalog.limits import Rules
 from tunepipe.errors import UsageError
-from tunepipe.validation.duplicates import Repeats
-from tunepipe.validation.problems import Problem
-from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
-from tunepipe.validation.statistics import Lengths, Tally
+from tunepipe.validation.duplicates import RepeatFinder
+from tunepipe.validation.report import Report, Scanned, conclude
+from tunepipe.validation.statistics import Tally
 
-MAGIC = b"tunepipe-validation-1\n"
-# Of a run of lines: file, first line, lines, whether they are compared with. Last: JSON's length.
+MAGIC = b"tunepipe-validation-2\n"
+# Of a run of lines: file, first line, lines, whether they are compared with. Last: the length of what else was counted.
 RUN = struct.Struct("<QQQ?")
 END = struct.Struct("<Q")
 
@@ -40,7 +38,7 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
     with open(paths[0], "rb") as file:
         first, _ = _facts(file, paths[0])
     whole = Scanned(first.rules, Tally(first.tally.limit))
-    repeats = Repeats(first.tally.limit)
+    repeats = RepeatFinder(first.tally.limit)
     for path in paths:
         with open(path, "rb") as file:
             scanned, end = _facts(file, path)
@@ -53,7 +51,7 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
     return conclude(whole, repeats.find())
 
 
-def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: Repeats) -> None:
+def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: RepeatFinder) -> None:
     file.seek(len(MAGIC))
     while file.tell() < end:
         number, line, lines, against = RUN.unpack(file.read(RUN.size))
@@ -72,7 +70,7 @@ def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
     (length,) = END.unpack(file.read())
     end = size - END.size - length
     file.seek(end)
-    return _scanned(json.loads(file.read(length))), end
+    return msgspec.msgpack.decode(file.read(length), type=Scanned, dec_hook=_counter), end
 
 
 def _require_same(first: Rules, rules: Rules, path: Path) -> None:
@@ -85,31 +83,11 @@ def _require_same(first: Rules, rules: Rules, path: Path) -> None:
         )
 
 
-def _scanned(facts: Mapping[str, Any]) -> Scanned:
-    rules: dict[str, Any] = {
-        key: tuple(x) if isinstance(x, list) else x for key, x in facts["rules"].items()
-    }
-    given = dict(facts["tally"])
-    labels = given["labels"]
-    tally = replace(
-        Tally(given["limit"]),
-        **given
-        | {
-            "counts": Counter(given["counts"]),
-            "media": Counter(given["media"]),
-            "problems": {
-                code: [Problem(**problem) for problem in problems]
-                for code, problems in given["problems"].items()
-            },
-            "labels": None if labels is None else Counter(labels),
-            "languages": [(value, name) for value, name in given["languages"]],
-            "input_lengths": _lengths(facts["input_lengths"]),
-            "output_lengths": _lengths(facts["output_lengths"]),
-        },
-    )
-    files = [FileFacts(**file) for file in facts["files"]]
-    return Scanned(Rules(**rules), tally, files, facts["others"], facts["unread"])
+def encode_scan(scanned: Scanned) -> bytes:
+    """Write down what a scan has counted; a part ends with it."""
+    return msgspec.msgpack.encode(scanned)
 
 
-def _lengths(facts: Mapping[str, Any]) -> Lengths:
-    return Lengths(**{**facts, "counts": Counter(dict(facts["counts"]))})
+def _counter(kind: Any, value: Any) -> Any:
+    """Make a Counter, the one type here that msgspec does not know."""
+    return kind(value)

@@ -8,13 +8,14 @@ A signature takes 128 bytes a row, in an unnamed file; 16 more bytes a row stay 
 
 from __future__ import annotations
 
-import tempfile
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tunepipe.validation.duplicates import Found, Repeat
+from tunepipe.disk_array import DiskArray
+from tunepipe.validation.duplicates import Repeat, Repeats
 
 SHARED_BINS = 51
 _BINS = 64
@@ -60,26 +61,25 @@ class NearDuplicates:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._marks = DiskArray("H")
         self._starts: list[tuple[int, int, int]] = []
         self._inputs: list[bytes] = []
         self._outputs: list[bytes] = []
         self._lines = 0
 
     def add(self, file: int, first_line: int, marks: bytes, inputs: bytes, outputs: bytes) -> None:
-        """Add lines that follow each other: their signatures, and their hashes as in Repeats."""
+        """Add lines that follow each other: signatures, and hashes as in RepeatFinder."""
         self._starts.append((self._lines, file, first_line))
         self._lines += len(inputs) // 8
-        self._file.write(marks)
+        self._marks.extend(array("H", marks))
         self._inputs.append(inputs)
         self._outputs.append(outputs)
 
-    def find(self) -> Found:
+    def find(self) -> Repeats:
         """Return the rows that are nearly the same as an earlier one, and forget all lines."""
         if not self._lines:
-            return Found({}, [])
-        self._file.flush()
-        marks = np.memmap(self._file, np.uint16, "r", shape=(self._lines, _BINS))
+            return Repeats({}, [])
+        marks = self._marks.mapped().reshape(-1, _BINS)
         given = np.frombuffer(b"".join(self._inputs), np.uint64)
         wanted = np.frombuffer(b"".join(self._outputs), np.uint64)
         earlier = np.arange(self._lines)
@@ -95,8 +95,8 @@ class NearDuplicates:
             earlier[later[near]] = np.minimum(earlier[later[near]], firsts[near])
         found = np.flatnonzero(earlier != np.arange(self._lines))
         first = [self._repeat(int(row), int(earlier[row])) for row in found[: self._limit]]
-        self._file.close()
-        return Found({"near-duplicate": len(found)} if len(found) else {}, first)
+        self._marks.close()
+        return Repeats({"near-duplicate": len(found)} if len(found) else {}, first)
 
     def _repeat(self, row: int, earlier: int) -> Repeat:
         return Repeat("near-duplicate", *self._place(row), *self._place(earlier))

@@ -9,7 +9,7 @@ from typing import Any
 from tunepipe.catalog.limits import Rules, estimated_tokens
 from tunepipe.data.fingerprint import combined
 from tunepipe.validation.content_checks import dataset_findings
-from tunepipe.validation.duplicates import Found, Repeat
+from tunepipe.validation.duplicates import Repeat, Repeats
 from tunepipe.validation.problems import Finding, Problem
 from tunepipe.validation.statistics import Tally
 
@@ -157,7 +157,7 @@ class Scanned:
     unread: bool = False
 
 
-def conclude(scanned: Scanned, *found: Found) -> Report:
+def conclude(scanned: Scanned, *found: Repeats) -> Report:
     """Add the repeats over all files and the limits on rows, and cut the list to its size.
 
     Args:

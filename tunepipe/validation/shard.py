@@ -1,22 +1,17 @@
-"""Validation in parts: each machine looks at some files. validation_merge.py puts parts together.
+"""Validation in parts: each machine checks some files, and merge.py puts the parts together.
 
-A part is a file: the hashes of its lines, then what else was counted, as JSON.
+A part is a file: the hashes of its lines, then what else was counted.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Any
 
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.data.source import Opener, Path, open_local
 from tunepipe.files import replacing
-from tunepipe.validation.merge import END, MAGIC, RUN
-from tunepipe.validation.report import Scanned
-from tunepipe.validation.statistics import Lengths
+from tunepipe.validation.merge import END, MAGIC, RUN, encode_scan
 from tunepipe.validation.validate import Settings, scan
 
 
@@ -33,7 +28,7 @@ def write_part(
     opener: Opener = open_local,
     catalog: Catalog | None = None,
 ) -> None:
-    """Look at some files of a dataset and write down what was found, 16 bytes a line and more.
+    """Check some files of a dataset and write down what was found: 16 bytes a line and more.
 
     Args:
         paths: The files, as for `validate`.
@@ -62,37 +57,5 @@ def write_part(
             opener=opener,
             catalog=catalog,
         )
-        scanned = scan(paths, against, settings, keep)
-        facts = json.dumps(_as_json(scanned)).encode()
+        facts = encode_scan(scan(paths, against, settings, keep))
         file.write(facts + END.pack(len(facts)))
-
-
-def _as_json(scanned: Scanned) -> dict[str, Any]:
-    tally = scanned.tally
-    return {
-        "rules": asdict(scanned.rules),
-        "files": [asdict(file) for file in scanned.files],
-        "others": scanned.others,
-        "unread": scanned.unread,
-        "tally": {
-            "limit": tally.limit,
-            "lines": tally.lines,
-            "rows": tally.rows,
-            "valid_rows": tally.valid_rows,
-            "media": tally.media,
-            "counts": tally.counts,
-            "errors": tally.errors,
-            "problems": {
-                code: [asdict(problem) for problem in problems]
-                for code, problems in tally.problems.items()
-            },
-            "labels": tally.labels,
-            "languages": tally.languages,
-        },
-        "input_lengths": _lengths_as_json(tally.input_lengths),
-        "output_lengths": _lengths_as_json(tally.output_lengths),
-    }
-
-
-def _lengths_as_json(lengths: Lengths) -> dict[str, Any]:
-    return {**asdict(lengths), "counts": sorted(lengths.counts.items())}

@@ -24,7 +24,7 @@ from tunepipe.data.source import (
     open_local,
 )
 from tunepipe.errors import UsageError
-from tunepipe.validation.duplicates import Found, Repeats
+from tunepipe.validation.duplicates import RepeatFinder, Repeats
 from tunepipe.validation.file_checks import SizeOf, check_files
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "validate"]
 
-# What becomes of the hashes of lines: Repeats.add, or what writes them down.
+# What becomes of the hashes of lines: RepeatFinder.add, or what writes them down.
 Keep = Callable[[int, int, bytes, bytes, bool], None]
 KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
 
@@ -121,13 +121,13 @@ def validate(
         opener=opener,
         catalog=catalog,
     )
-    repeats, near = Repeats(max_problems), _near(max_problems) if near_duplicates else None
+    repeats, near = RepeatFinder(max_problems), _near(max_problems) if near_duplicates else None
     scanned = scan(paths, against, settings, repeats.add, near.add if near else None)
     if size_of:
         rules = scanned.rules
         for problem in check_files(expanded(paths), rules.format, rules.model, size_of, opener):
             scanned.tally.add_problem(problem)
-    return conclude(scanned, repeats.find(), near.find() if near else Found({}, []))
+    return conclude(scanned, repeats.find(), near.find() if near else Repeats({}, []))
 
 
 def _near(limit: int) -> NearDuplicates:
