@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -123,20 +122,3 @@ def _place(path: str | os.PathLike[str]) -> str:
     if "://" in name:
         return name.partition("#")[0]  # what follows names a version of the same object
     return name if name == "-" else os.path.realpath(name)
-
-
-_LINES = 20
-_HEADER = re.compile(rb'"?[\w -]+"?(?:[,;\t]"?[\w -]+"?)+')
-
-
-def separator(head: bytes) -> str:
-    """Return what separates the columns; "" if the file is not such a table.
-
-    Args:
-        head: The file's first bytes, without a byte-order mark.
-    """
-    filled = [line for line in map(bytes.strip, head.split(b"\n", 100)[:100]) if line][:_LINES]
-    objects = any(line.startswith((b"{", b"[")) for line in filled)
-    if objects or not filled or not _HEADER.fullmatch(filled[0]):
-        return ""
-    return max(",;\t", key=lambda mark: filled[0].count(mark.encode()))

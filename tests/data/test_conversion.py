@@ -313,14 +313,6 @@ def test_a_row_that_outgrows_the_header_is_refused_and_not_shifted(
         conversion.convert(path, target, "palm")
 
 
-def test_an_empty_question_beside_a_system_instruction_is_not_lost():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"q": ["", "q"], "a": ["a", "a"], "s": ["be kind", ""]})
-    first, second = formats.from_dataframe(frame, "q", "a", system_column="s")
-    assert [turn["role"] for turn in first["messages"]] == ["system", "user", "assistant"]
-    assert [turn["role"] for turn in second["messages"]] == ["user", "assistant"]
-
-
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
 def test_tables_come_in_with_their_columns_named(tmp_path, kind):
     pandas = pytest.importorskip("pandas")
@@ -394,14 +386,26 @@ def test_a_row_that_utf8_cannot_hold_is_refused_like_any_other(tmp_path):
 
 def test_a_notebook_writes_its_frame(tmp_path):
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"q": ["1", "2"], "a": ["x", "y"], "n": [1, None]})
-    rows = formats.from_dataframe(frame, "q", "a")
-    report = conversion.write_rows(rows, tmp_path / "out.jsonl", "messages")
-    assert (report.format, report.to, report.written) == ("palm", "messages", 2)
-    with pytest.raises(DataError, match="column 'n', row 1: the cell holds no text"):
-        formats.from_dataframe(frame, "q", "n")
+    target = tmp_path / "out.jsonl"
+    frame = pandas.DataFrame(
+        {"q": ["1", "2", ""], "a": ["x", "y", "z"], "s": ["be kind", "", "s"], "n": [1.5, None, 2]}
+    )
+    rows = frame.to_dict("records")
+    names = {"input_column": "q", "output_column": "a", "system_column": "s"}
+    report = conversion.write_rows(rows, target, "messages", **names)
+    assert report.refused == [
+        {"line": 3, "reason": "cannot be carried over: the field 'q' is empty"}
+    ]
+    assert report.left_out == {"n": 2}
+    written = [json.loads(line)["messages"] for line in target.read_text().splitlines()]
+    roles = [[turn["role"] for turn in turns] for turns in written]
+    assert roles == [["system", "user", "assistant"], ["user", "assistant"]]
+    report = conversion.write_rows(rows, target, "palm", input_column="q", output_column="n")
+    assert report.refused[0]["reason"] == (
+        "cannot be carried over: the field 'n' holds no text (float)"
+    )
     with pytest.raises(UsageError, match="no column 'z'"):
-        formats.from_dataframe(frame, "z", "a")
+        conversion.write_rows(rows, target, "palm", input_column="z", output_column="a")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def test_rows_of_one_position_are_one_unit(table, labelled, timed):
     label = label if labelled else array("Q")
     time = time if timed else array("d")
     units = u.gather(position, size, label, time)
+    assert units == u.gather(position, size, label, time, small=0)
     assert list(units.position) == sorted(set(position))
     for n, place in enumerate(units.position):
         members = [row for row, other in enumerate(position) if other == place]

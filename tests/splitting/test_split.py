@@ -128,13 +128,14 @@ def test_the_split_is_the_same_in_every_release(tmp_path):
     )
 
 
-def test_processes_agree_and_small_files_need_no_numpy(tmp_path):
+def test_processes_agree_and_small_plain_splits_need_no_numpy(tmp_path):
     source = write(tmp_path / "data.jsonl", pairs(120, kind=["a", "b", "c"]))
     program = (
         "import sys; from tunepipe.splitting.split import split\n"
         "path, train, evaluation = sys.argv[1:]\n"
-        "split(path, train, evaluation, stratify_by='kind', group_by='/(\\d)$/', model='m')\n"
+        "split(path, train, evaluation, model='m')\n"
         "assert 'numpy' not in sys.modules and 'pandas' not in sys.modules\n"
+        "split(path, train, evaluation, stratify_by='kind', group_by='/(\\d)$/', model='m')\n"
     )
     found = set()
     for salt in ("1", "2"):

@@ -114,25 +114,36 @@ def convert(
 
 
 def write_rows(
-    rows: Sequence[Mapping[str, Any]], target: Path, to: str, format: str = "auto"
+    rows: Iterable[Mapping[str, Any]],
+    target: Path,
+    to: str,
+    format: str = "auto",
+    *,
+    input_column: str = "",
+    output_column: str = "",
+    system_column: str = "",
 ) -> ConversionReport:
-    """Write rows in a format, such as those that `formats.from_dataframe` gives.
+    """Write rows in a format; `frame.to_dict("records")` gives those of a DataFrame.
 
     Args:
         rows: Rows of one format or shape.
         target: The JSONL file to write.
         to: One of formats.FORMATS.
         format: The format of the rows, or "auto".
+        input_column: See `convert`.
+        output_column: See `convert`.
+        system_column: See `convert`.
 
     Returns:
         The report.
 
     Raises:
         DataError: No row is of a known format or shape.
-        UsageError: A format is unknown.
+        UsageError: A format or a column is unknown.
     """
     formats.check_format(to)
-    return _convert_items(enumerate(rows, 1), target, to, format, None, [])
+    shape = _asked_shape(input_column, output_column, system_column)
+    return _convert_items(enumerate(rows, 1), target, to, format, shape, [])
 
 
 def _convert_items(

@@ -238,41 +238,6 @@ def canonical(value: Any) -> str:
     return _CANONICAL(value)
 
 
-def from_dataframe(
-    frame: Any, input_column: str, output_column: str, *, system_column: str = ""
-) -> list[dict[str, Any]]:
-    """Make rows of a table's columns, for a notebook: `conversion.write_rows` writes them.
-
-    Args:
-        frame: A pandas DataFrame, or anything that has columns and gives them by name.
-        input_column: The column of inputs.
-        output_column: The column of outputs.
-        system_column: The column of system instructions; "" for none.
-
-    Returns:
-        Rows of the format palm; with system instructions, of the format messages.
-
-    Raises:
-        DataError: A cell holds no text; the message names column and row.
-        UsageError: A column does not exist.
-    """
-    given, wanted = _column(frame, input_column), _column(frame, output_column)
-    if not system_column:
-        pairs = zip(given, wanted, strict=True)
-        return [{"input_text": text, "output_text": answer} for text, answer in pairs]
-    roles = ("system", "user", "assistant")
-    return [
-        {
-            "messages": [
-                _message(role, text)
-                for role, text in zip(roles, texts, strict=True)
-                if text or role != "system"
-            ]
-        }
-        for texts in zip(_column(frame, system_column), given, wanted, strict=True)
-    ]
-
-
 def _prompt_completion(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, str):
@@ -325,25 +290,6 @@ def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
-
-
-def _column(frame: Any, name: str) -> list[str]:
-    if name not in frame.columns:
-        names = ", ".join(map(str, frame.columns))
-        raise UsageError(f"no column {name!r}", fix=f"name one of {names}")
-    cells = frame[name].tolist()
-    for number, cell in enumerate(cells, 1):
-        if not isinstance(cell, str):
-            raise DataError(
-                f"the cell holds no text ({type(cell).__name__})",
-                where=f"column {name!r}, row {number}",
-                fix="fill or leave out empty cells, and turn numbers into text as you want them",
-            )
-    return list(cells)
-
-
-def _message(role: str, text: str) -> dict[str, str]:
-    return {"role": role, "content": text}
 
 
 def _has_authors(row: Mapping[str, Any]) -> bool:

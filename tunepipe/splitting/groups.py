@@ -10,6 +10,8 @@ from tunepipe.splitting.sampling import Units
 if TYPE_CHECKING:
     import numpy as np
 
+SMALL = 200_000
+
 
 def connect(inputs: array[int], groups: array[int]) -> array[int]:
     """Unite groups that share an input, and give each row the position of its unit.
@@ -45,7 +47,14 @@ def connect(inputs: array[int], groups: array[int]) -> array[int]:
         unit = lower
 
 
-def gather(position: array[int], size: array[int], label: array[int], time: array[float]) -> Units:
+def gather(
+    position: array[int],
+    size: array[int],
+    label: array[int],
+    time: array[float],
+    *,
+    small: int = SMALL,
+) -> Units:
     """Gather rows into units by position.
 
     Args:
@@ -53,12 +62,20 @@ def gather(position: array[int], size: array[int], label: array[int], time: arra
         size: Each row's bytes.
         label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
         time: Each row's time, or empty. A unit gets its earliest.
+        small: Up to this many rows without label and time a dictionary is used; above, numpy.
 
     Returns:
         The units, smallest position first.
     """
-    if not position:
-        return Units(array("Q"), array("Q"), array("Q"))
+    if len(position) <= small and not (label or time):
+        # A dictionary starts without numpy; sorted arrays need a tenth of its memory.
+        units: dict[int, tuple[int, int]] = {}
+        for place, size_bytes in zip(position, size, strict=True):
+            rows, total = units.get(place, (0, 0))
+            units[place] = rows + 1, total + size_bytes
+        ordered = sorted(units)
+        rows_of, bytes_of = (array("Q", [units[place][n] for place in ordered]) for n in (0, 1))
+        return Units(array("Q", ordered), rows_of, bytes_of)
     import numpy as np
 
     places = np.frombuffer(position, np.uint64)

@@ -21,8 +21,9 @@ from tunepipe.validation.report import Report, Scanned, conclude
 from tunepipe.validation.statistics import Tally
 
 MAGIC = b"tunepipe-validation-2\n"
-# Of a run of lines: file, first line, lines, whether they are compared with. Last: the length of what else was counted.
+# Of a run of lines: file, first line, lines, whether they are compared with.
 RUN = struct.Struct("<QQQ?")
+# The last: the length of what else was counted.
 END = struct.Struct("<Q")
 
 
