@@ -18,7 +18,7 @@ QWEN = "qwen/qwen3@qwen3-4b"
 def test_every_dated_row_is_a_fact_and_grows_old():
     facts = list(dated_facts(CATALOG))
     assert {fact.place.partition(".")[0] for fact in facts} == {
-        *("models", "prices", "services", "accelerators")
+        *("models", "prices", "services", "accelerators", "media")
     }
     assert all(fact.read for fact in facts)
     old = stale_facts(CATALOG, CATALOG.as_of + timedelta(days=9999))

@@ -14,6 +14,7 @@ HOSTILE = [
     b'{"conversations": [{"from": 1}]}', b'{"chosen": {}, "rejected": []}', b'{"text": "x"}',
     b'{"instruction": "q", "output": 3}', b'{"id": 1, "reference": "a", "prediction": 1e400}',
     b'{"contents": ["x"]}', b'{"contents": [{"parts": [{"functionCall": 3}]}]}', b"1e400",
+    b"pipelineInfo: {name: x}\n", b"components: {a: [}", b"a: &a [*a]",
     b'{"messages": [{"role": {}}]}', b'{"completions": [{"score": "x"}], "contents": []}',
 ]  # fmt: skip
 
@@ -23,6 +24,10 @@ VERBS = {
     "convert": ["convert", "in", "out", "--to", "gemini"],
     "plan": ["plan", "in", "--region", "us-central1"],
     "score": ["score", "in"],
+    "run": [
+        *("run", "--pipeline", "in", "--dataset", "gs://b/rows.jsonl", "--project", "p"),
+        *("--region", "us-central1", "--bucket", "gs://b", "--dry-run"),
+    ],
 }
 
 
@@ -41,5 +46,5 @@ def test_a_verb_never_fails_unforeseen(tmp_path_factory, capfd, verb, format, pi
     names = {"in": folder / "in", "out": folder / "out", "t": folder / "t", "e": folder / "e"}
     code = main.run([str(names.get(word, word)) for word in VERBS[verb]])
     err = capfd.readouterr().err
-    assert code in (0, 1, 2, 3), err
+    assert code in (0, 1, 2, 3, 4), err
     assert "Traceback" not in err

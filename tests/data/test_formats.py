@@ -2,9 +2,11 @@ import json
 
 import pytest
 
-from tunepipe.data import formats
+from tunepipe.data import formats, text_pairs
+from tunepipe.data.conversations import convert_row
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
+from tunepipe.validation.validate import validate
 
 QUESTION = {"role": "user", "content": "q"}
 GEMINI_QUESTION = {"role": "user", "parts": [{"text": "q"}]}
@@ -68,7 +70,7 @@ def test_system_tools_and_parts_keep_their_meaning():
     found = formats.example(row, "messages")
     assert [turn["role"] for turn in found.messages] == ["system", "user", "assistant", "user"]
     assert "gs://b/i.png" in found.messages[1]["content"]
-    assert found.messages[2]["content"] == '[{"id":"1"}]'
+    assert found.messages[2]["content"] == '{"id":"1"}'
     assert formats.input_text(found).startswith("system: s\n\nuser: q\n")
 
 
@@ -131,3 +133,44 @@ def test_an_unknown_format_or_file_is_wrong_usage(tmp_path):
         list(read_examples(path, "csv"))
     with pytest.raises(UsageError, match="cannot be read"):
         list(read_examples(tmp_path / "none.jsonl"))
+
+
+OPENAI_CALLS = {
+    "messages": [
+        {"role": "user", "content": "Rain in Oslo and Rome?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": id, "type": "function", "function": {"name": "rain", "arguments": arguments}}
+                for id, arguments in (("a", '{"day": 1, "city": "Oslo"}'), ("b", '{"city":"Rome"}'))
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": '{"mm": 3}'},
+        {"role": "tool", "tool_call_id": "b", "content": "none"},
+        {"role": "assistant", "content": "In Oslo alone."},
+    ],
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "rain",
+                "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+            },
+        }
+    ],
+}
+
+
+def test_a_row_with_calls_has_one_input_in_every_format(tmp_path):
+    gemini, _ = convert_row(OPENAI_CALLS, "messages", "gemini")
+    assert text_pairs.view(OPENAI_CALLS, "messages") == text_pairs.view(gemini, "gemini")
+    again, _ = convert_row(gemini, "gemini", "messages")
+    assert text_pairs.view(again, "messages") == text_pairs.view(gemini, "gemini")
+    # The same row held out in the other format is a leak.
+    train, held = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+    train.write_text(json.dumps(gemini) + "\n")
+    held.write_text(json.dumps(OPENAI_CALLS) + "\n")
+    for fast_from_bytes in (0, 1 << 30):
+        report = validate([train], against=[held], fast_from_bytes=fast_from_bytes)
+        assert report.counts["eval-leak"] == 1

@@ -566,3 +566,25 @@ def test_distinct_counts_alike_in_one_pass_or_many(one, other):
         assert leakage.count_distinct(first, second) == expected
         assert leakage.count_distinct(first, second, few=0, at_once=7) == expected
         assert first.load().tolist() == one
+
+
+def test_conversations_that_begin_with_an_evaluation_row_are_counted(tmp_path):
+    def chat(*texts, **more):
+        roles = ("user", "assistant")
+        turns = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
+        return {"messages": turns, **more}
+
+    rows = []
+    for k in range(60):  # each conversation once after its first answer and once after its second
+        whole = (f"question {k}", f"answer {k}", "and then?", f"more {k}")
+        rows += [chat(*whole[:2], labels={"id": k}), chat(*whole, labels={"id": k})]
+    report, train, evaluation = run(tmp_path, rows, **FREE)
+    prompts = [row["messages"][:-1] for row in train]
+    openings = [
+        held["messages"][:-1]
+        for held in evaluation
+        if any(prompt[:1] == held["messages"][:-1] != prompt for prompt in prompts)
+    ]
+    assert report.leak.openings_in_both == len(openings) > 0
+    grouped, *_ = run(tmp_path, rows, group_by=r"/question (\d+)/", **FREE)
+    assert grouped.leak.openings_in_both == 0

@@ -1,10 +1,15 @@
 """Rows that people and vendors have published, and what the services' own types say of each."""
 
+import base64
+import io
 import json
+import wave
 from pathlib import Path
 
 import pytest
 
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.errors import UsageError
 from tunepipe.validation.validate import Report, validate
 
 CASES = Path(__file__).parents[1] / "fixtures" / "cases"
@@ -76,6 +81,7 @@ def write(path: Path, *rows: dict) -> Path:
          [(1, "empty-text", "error", "messages[0].content"),
           (1, "invisible-character", "warning", "messages[0].content")]),
         ("part_of_one_newline", "", []),
+        ("thought_in_reference", "", []),
         ("empty_text_beside_file", "",
          [(1, "empty-text", "warning", "contents[0].parts[0].text")]),
         ("prompt_response", "",
@@ -90,7 +96,61 @@ def test_a_picture_is_not_counted_as_text(tmp_path):
     report = validate([write(tmp_path / "rows.jsonl", picture_row(933_336))])
     assert problems(report) == []
     assert report.stats["rows_with_files"] == 1
-    assert report.tokens == 0  # not known
+    assert report.stats["tokens_estimated"]["files"] == 1120
+    assert 1120 < report.tokens < 1160
+
+
+def wav(seconds: int) -> dict:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16_000 * seconds))
+    data = base64.b64encode(file.getvalue()).decode()
+    return {"inlineData": {"mimeType": "audio/wav", "data": data}}
+
+
+def file(kind: str, **more: object) -> dict:
+    return {"fileData": {"mimeType": kind, "fileUri": "gs://b/f"}, **more}
+
+
+CLIP = {"startOffset": "10s", "endOffset": "20s"}
+
+
+@pytest.mark.parametrize(
+    ("part", "model", "tokens"),
+    [
+        (file("image/png"), "gemini-3.5-flash", 1120),
+        (file("image/png", mediaResolution={"level": "MEDIA_RESOLUTION_MEDIUM"}),
+         "gemini-3.5-flash", 560),
+        (file("image/png", mediaResolution="MEDIA_RESOLUTION_LOW"), "gemini-3.5-flash", 280),
+        (file("image/png"), "gemini-2.5-flash", None),
+        (wav(3), "gemini-3.5-flash", 96),
+        (file("audio/wav"), "gemini-3.5-flash", None),
+        (file("video/mp4", videoMetadata=CLIP), "gemini-2.5-flash", 2630),
+        (file("video/mp4", videoMetadata=CLIP), "gemini-3.5-flash", None),
+        (file("application/pdf"), "gemini-3.5-flash", None),
+    ],
+)  # fmt: skip
+def test_a_file_costs_what_google_documents_or_is_not_known(tmp_path, part, model, tokens):
+    path = write(tmp_path / "rows.jsonl", gemini_row(1, part), gemini_row(2))
+    report = validate([path], model=model)
+    assert report.valid_rows == 2
+    assert report.stats["tokens_estimated"]["files"] == (tokens or 0)
+    assert report.stats["rows_with_unknown_tokens"] == (tokens is None)
+    assert (report.tokens > (tokens or 0)) == (tokens is not None)
+
+
+def test_a_users_table_sets_the_limits_of_files(tmp_path):
+    path = write(tmp_path / "rows.jsonl", gemini_row(1, *[file("image/png")] * 31))
+    assert problems(validate([path])) == [(1, "media-limit", "error", "")]
+    limits = {"gemini-3": {"image": {"count": 31, "tokens": 100}}}
+    report = validate([path], catalog=load_catalog({"media": {"limits": limits}}))
+    assert problems(report) == []
+    assert report.stats["tokens_estimated"]["files"] == 3100
+    with pytest.raises(UsageError, match="unknown name counts"):
+        load_catalog({"media": {"limits": {"gemini-3": {"image": {"counts": 31}}}}})
 
 
 def test_a_row_of_more_than_4_mib_is_read(tmp_path):

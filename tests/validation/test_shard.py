@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests import defects
@@ -40,3 +42,24 @@ def test_what_cannot_be_put_together_is_refused(tmp_path, shards):
         merge([shards[0]])
     with pytest.raises(UsageError, match="no part is given"):
         merge([])
+
+
+def test_files_that_rows_of_several_shards_point_to_are_reported_once(tmp_path):
+    def row(number, name):
+        file = {"fileUri": f"gs://b/{name}.png", "mimeType": "image/png"}
+        asked = [{"text": f"what is {number}?"}, {"fileData": file}]
+        answer = {"role": "model", "parts": [{"text": "a cat"}]}
+        return json.dumps({"contents": [{"role": "user", "parts": asked}, answer]}) + "\n"
+
+    sizes = {"gs://b/small.png": 1000, "gs://b/large.png": 30 << 20}
+    shards, parts = [], []
+    for number, names in enumerate((["small", "gone"], ["gone", "large", "small"], ["large"])):
+        shards.append(tmp_path / f"{number}.jsonl")
+        shards[-1].write_text("".join(row(f"{number}-{name}", name) for name in names))
+        parts.append(tmp_path / f"{number}.part")
+        write_part([shards[-1]], parts[-1], format="gemini", size_of=sizes.get)
+    report = merge(parts)
+    assert report == validate(shards, format="gemini", size_of=sizes.get)
+    found = [(x.path, x.line, x.code) for x in report.problems if x.level == "error"]
+    assert found == [(str(shards[0]), 2, "missing-file"), (str(shards[1]), 2, "media-limit")]
+    assert report.errors == 2

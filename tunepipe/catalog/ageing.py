@@ -42,6 +42,7 @@ def dated_facts(catalog: Catalog) -> Iterator[Fact]:
         "prices": catalog.prices,
         "services": catalog.service_table,
         "accelerators": catalog.accelerators,
+        "media": catalog.media,
     }
     for name, table in tables.items():
         yield from _facts(table, name)

@@ -24,6 +24,7 @@ from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
     AcceleratorTable,
     Hardware,
+    MediaTable,
     Model,
     ModelTable,
     Prices,
@@ -41,7 +42,7 @@ _LIMITS = (
     *("input_tokens", "output_tokens", "example_tokens"),
     *("rows_min", "rows_advised", "rows_max", "file_bytes"),
 )
-_TABLES = ("regions", "prices", "models", "services", "accelerators")
+_TABLES = ("regions", "prices", "models", "services", "accelerators", "media")
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +54,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         prices: prices.toml.
         regions: The rows of regions.toml by region.
         accelerators: accelerators.toml.
+        media: media.toml.
     """
 
     model_table: ModelTable
@@ -60,6 +62,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     prices: Prices
     regions: dict[str, Hardware]
     accelerators: AcceleratorTable
+    media: MediaTable
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -174,6 +177,14 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             **{name: getattr(service, name) for name in _LIMITS},
             convert_to="" if to == format else to,
             pii=pii,
+            media=next(
+                (
+                    limits
+                    for limits in self.media.limits.values()
+                    if any(fnmatchcase(chosen, pattern) for pattern in limits.models)
+                ),
+                None,
+            ),
         )
 
     def hardware_of(self, model: Model, region: str) -> Hardware | None:
@@ -240,8 +251,8 @@ def load_catalog(overrides: Mapping[str, Any] | None = None) -> Catalog:
     """Decode the package's tables with the user's values merged over them.
 
     Args:
-        overrides: {"regions": …, "prices": …, "models": …, "services": …}, each of the shape of
-            its file; a row with a new name must be complete. None or {} changes nothing.
+        overrides: {"regions": …, "prices": …, "models": …, "services": …, "media": …}, each of the
+            shape of its file; a row with a new name must be complete. None or {} changes nothing.
 
     Raises:
         UsageError: An unknown name or a value that does not fit, with its place.
@@ -273,6 +284,9 @@ def _decode_catalog(overrides: Mapping[str, Any]) -> Catalog:
             load("catalog/accelerators.toml", overrides.get("accelerators")),
             AcceleratorTable,
             "tables.accelerators",
+        ),
+        media=decode(
+            load("catalog/media.toml", overrides.get("media")), MediaTable, "tables.media"
         ),
     )
     _check_priced_regions(catalog)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tunepipe.catalog.schema import MediaLimits
+
 # The template and the services read a row through protocol buffers, which stop at 100 levels.
 DEPTH_MAX = 100
 
@@ -17,7 +19,7 @@ class Rules:
     """Limits on a row of one format for one model; 0 means no limit.
 
     `convert_to` is the format to which the rows are converted before they are sent; "" if they
-    are sent as they are.
+    are sent as they are. `media` is None where nothing is known of files.
     """
 
     format: str
@@ -37,6 +39,7 @@ class Rules:
     file_bytes: int = 0
     convert_to: str = ""
     pii: bool = False
+    media: MediaLimits | None = None
 
 
 def estimated_tokens(ascii_characters: int, other_characters: int) -> int:

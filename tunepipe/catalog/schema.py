@@ -310,3 +310,66 @@ class ServiceTable(Row, frozen=True, kw_only=True):
     first_model: dict[str, str]
     formats: dict[str, FormatFields]
     services: dict[str, Service]
+
+
+class FileLimits(Row, frozen=True, kw_only=True):
+    """What a model takes of one kind of file, and what such a file costs; 0 is not known.
+
+    Args:
+        count: Files a row.
+        bytes: Bytes a file.
+        seconds: Seconds a clip.
+        seconds_low: The same at the media resolution LOW.
+        tokens: Tokens a file, at most.
+        tokens_medium: The same at the media resolution MEDIUM.
+        tokens_low: The same at LOW.
+        tokens_per_second: Tokens of each second of a clip.
+    """
+
+    count: Whole = 0
+    bytes: Whole = 0
+    seconds: Whole = 0
+    seconds_low: Whole = 0
+    tokens: Whole = 0
+    tokens_medium: Whole = 0
+    tokens_low: Whole = 0
+    tokens_per_second: Whole = 0
+
+
+class MediaLimits(Row, frozen=True, kw_only=True):
+    """The files that some models are tuned on; a kind that is None is refused.
+
+    Args:
+        models: The models; a trailing * matches any ending.
+        rows_max: Rows with files that a dataset may have; 0 for no limit.
+        schemes: How an address may begin.
+        one_media_resolution: Whether all rows have to set the same one.
+        drops_text_rows: Whether the service drops rows without a file, if others have one.
+        image: Limits on pictures, and so on.
+    """
+
+    models: Names
+    rows_max: Whole = 0
+    schemes: Names = ()
+    one_media_resolution: bool = False
+    drops_text_rows: bool = False
+    image: FileLimits | None = None
+    audio: FileLimits | None = None
+    video: FileLimits | None = None
+    document: FileLimits | None = None
+    sources: Names = ()
+
+
+class MediaKind(Row, frozen=True, kw_only=True):
+    """The MIME types of a kind of file; others of its family are warned of."""
+
+    types: Names
+    family: str
+
+
+class MediaTable(Row, frozen=True, kw_only=True):
+    """media.toml: the first entry of `limits` that lists a model holds."""
+
+    read: Day
+    kinds: dict[str, MediaKind]
+    limits: dict[str, MediaLimits]

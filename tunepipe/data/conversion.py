@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
 
+from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data import formats
 from tunepipe.data.conversations import convert_row
 from tunepipe.data.encodings import name_of
@@ -29,6 +32,9 @@ from tunepipe.files import refuse_same, replacing
 REFUSED_LISTED = 100_000
 # Texts that tools write into empty cells; they are kept as texts, and counted.
 _NA_TEXTS = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "<NA>"))
+
+# What is between the rows of a JSON array, and before and after them.
+_JSON_BETWEEN = re.compile(r"[\s,\[\]]*")
 
 Item = tuple[int, Mapping[str, Any] | bytes | DataError]
 
@@ -296,7 +302,7 @@ def _items(source: Source, options: TableOptions, notes: list[str]) -> Iterator[
     if encoding != "utf-8" and not options.encoding:
         notes.append(f"the file was read as {name_of(encoding)} ({encoding})")
     if source.kind.name == "array":
-        return iter(_read_json(source, encoding))
+        return _read_json(source, encoding)
     if source.kind.name != "rows":
         source.require_rows()
     return _read_lines(source, encoding)
@@ -318,35 +324,56 @@ def _as_utf8(raw: bytes, encoding: str) -> bytes:
         return raw  # refused as bytes that are not UTF-8
 
 
-def _read_json(source: Source, encoding: str) -> list[tuple[int, Mapping[str, Any] | DataError]]:
-    """Read a file that is one JSON array of rows, or rows that are written over several lines.
+def _read_json(source: Source, encoding: str) -> Iterator[Item]:
+    """Read one JSON array of rows, or rows that are written over several lines, one by one.
 
     Raises:
-        DataError: It is neither, or holds a number that JSON lacks.
+        DataError: It is neither, or holds a number that JSON lacks, or a row is too long.
     """
-    with source.opened() as stream:
-        data = b"".join(iter(lambda: stream.read(1 << 20), b""))
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    values: list[Any] = []
-    try:
-        text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding).strip()
-        at = 0
-        while at < len(text):
-            value, at = decoder.raw_decode(text, at)
-            values += value if isinstance(value, list) else [value]
-            while at < len(text) and text[at] in " \t\r\n,":
-                at += 1
-    except DataError as error:
-        error.where = source.path
-        raise
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            "the file is not whole JSON", where=source.path, fix="write an array of objects"
-        ) from error
-    return [
-        (number, value if isinstance(value, dict) else DataError("the row is not an object"))
-        for number, value in enumerate(values, 1)
-    ]
+    decode = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)().decode
+    number = at = 0
+    text, ended, wanted_characters = "", False, 1
+    with source.opened() as stream:
+        while True:
+            # A value may be cut: it is tried again when there is twice as much of it.
+            text, at = text[at:], 0
+            while len(text) < wanted_characters and not ended:
+                data = stream.read(1 << 20)
+                ended = not data
+                try:
+                    text += decode(data, ended)
+                except UnicodeError as error:
+                    raise _not_whole(source, number) from error
+            while (at := _JSON_BETWEEN.match(text, at).end()) < len(text):  # type: ignore[union-attr]
+                try:
+                    value, end = decoder.raw_decode(text, at)
+                except DataError as error:
+                    error.where = source.path
+                    raise
+                except (ValueError, RecursionError) as error:
+                    if (
+                        ended
+                        or len(text) - at > LINE_BYTES_MAX
+                        or isinstance(error, RecursionError)
+                    ):
+                        raise _not_whole(source, number) from error
+                    break
+                at, number = end, number + 1
+                is_row = isinstance(value, dict)
+                yield number, value if is_row else DataError("the row is not an object")
+            if ended and at >= len(text):
+                return
+            wanted_characters = 2 * (len(text) - at) + 1
+
+
+def _not_whole(source: Source, rows: int) -> DataError:
+    return DataError(
+        f"the file is not whole JSON after row {rows}, or the next row has more than"
+        f" {LINE_BYTES_MAX >> 20} MiB",
+        where=source.path,
+        fix="write an array of objects",
+    )
 
 
 def _refuse_constant(word: str) -> None:

@@ -173,7 +173,7 @@ def conversation(row: Mapping[str, Any], format: str) -> tuple[list[Turn], str]:
             turns = [_turn(_side(m["author"]), m["content"]) for m in row["messages"]]
             return _last_answer(([_turn("system", context)] if context else []) + turns)
         case "messages":
-            return _last_answer([openai_turn(message) for message in row["messages"]])
+            return _last_answer(_openai_turns(row["messages"]))
         case "gemini":
             return _last_answer(_gemini_turns(row))
         case "preference":
@@ -181,15 +181,63 @@ def conversation(row: Mapping[str, Any], format: str) -> tuple[list[Turn], str]:
     raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
 
 
+def _openai_turns(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    """Return messages as turns; results of tools that follow each other are one, as in Gemini."""
+    turns: list[Turn] = []
+    after_result = False
+    for message in messages:
+        is_result = message["role"] in ("tool", "function")
+        turn = openai_turn(message)
+        if is_result and after_result:
+            turns[-1]["content"] += f"\n{turn['content']}"
+        else:
+            turns.append(turn)
+        after_result = is_result
+    return turns
+
+
 def openai_turn(message: Mapping[str, Any]) -> Turn:
-    """Return a message of the OpenAI shape as a turn; tool calls become canonical JSON."""
+    """Return a message of the OpenAI shape as a turn; calls are written as in Gemini's shape."""
     text = openai_text(message.get("content"))
+    if message["role"] in ("tool", "function"):
+        return _turn(SIDES[message["role"]], _result_text(text))
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]
-    calls = [message[key] for key in ("tool_calls", "function_call") if message.get(key)]
-    if calls:
-        text = "\n".join([text, *map(canonical, calls)] if text else map(canonical, calls))
-    return _turn(_side(message["role"]), text)
+    calls = list(message.get("tool_calls") or ())
+    calls += [{"function": message["function_call"]}] if message.get("function_call") else []
+    lines = [_openai_call(call) for call in calls]
+    return _turn(SIDES[message["role"]], "\n".join([text, *lines] if text else lines))
+
+
+def _openai_call(call: Mapping[str, Any]) -> str:
+    function = call.get("function")
+    if not isinstance(function, dict) or "name" not in function:
+        return canonical(call)
+    arguments = function.get("arguments") or "{}"
+    try:
+        return call_text(function["name"], json.loads(arguments))
+    except (ValueError, TypeError, RecursionError):
+        return call_text(function["name"], arguments)  # validation names what is wrong
+
+
+def call_text(name: str, arguments: Any) -> str:
+    """Return a function call as one line of JSON, the same for Gemini's and OpenAI's rows."""
+    return canonical({"functionCall": {"args": arguments or {}, "name": name}})
+
+
+def _result_text(response: Any) -> str:
+    """Return what a function gave, the same for Gemini's and OpenAI's rows."""
+    if isinstance(response, str):
+        try:
+            value = json.loads(response)
+        except (ValueError, RecursionError):
+            return response
+        if not isinstance(value, dict):
+            return response
+        response = value
+    if response.keys() == {"output"} and isinstance(response["output"], str):
+        return str(response["output"])
+    return canonical(response)
 
 
 def openai_text(content: Any) -> str:
@@ -218,6 +266,12 @@ def gemini_text(content: Mapping[str, Any]) -> str:
 
 def part_text(part: Mapping[str, Any]) -> str:
     """Return a part that is not text as canonical JSON; a file's bytes are shown by their hash."""
+    call = part.get("functionCall") or part.get("function_call")
+    if call:
+        return call_text(call["name"], call.get("args"))
+    result = part.get("functionResponse") or part.get("function_response")
+    if result:
+        return _result_text(result.get("response", {}))
     return canonical(
         {key: _without_bytes(value) if key in _FILES else value for key, value in part.items()}
     )
@@ -242,16 +296,16 @@ def _prompt_completion(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, str):
         return [_turn("user", prompt)], _string(completion)
-    turns = [openai_turn(message) for message in prompt]
-    return turns, openai_turn(completion[-1])["content"]
+    return _openai_turns(prompt), openai_turn(completion[-1])["content"]
 
 
 def _preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
     if "completions" in row:
         best = max(row["completions"], key=lambda completion: float(completion["score"]))
         return _gemini_turns(row), gemini_text(best["completion"])
-    turns = [openai_turn(message) for message in row["input"]["messages"]]
-    return turns, openai_turn(row["preferred_output"][-1])["content"]
+    return _openai_turns(row["input"]["messages"]), openai_turn(row["preferred_output"][-1])[
+        "content"
+    ]
 
 
 def _rejected(row: Mapping[str, Any]) -> str:

@@ -36,14 +36,24 @@ class Row:
     Args:
         line: Its line in its file, from 1.
         fields: The row as decoded.
-        input: Its input as one text.
+        turns: Its prompt, turn by turn.
         output: Its output as one text.
     """
 
     line: int
     fields: Mapping[str, Any]
-    input: str
+    turns: Sequence[formats.Turn]
     output: str
+
+    @property
+    def input(self) -> str:
+        """Its input as one text."""
+        return formats.prompt_text(self.turns)
+
+    def openings(self) -> list[str]:
+        """Return the inputs that a conversation begins with: it trains on their answers too."""
+        ends = [n for n, turn in enumerate(self.turns) if turn["role"] == "assistant"]
+        return [formats.prompt_text(self.turns[:end]) for end in ends]
 
 
 def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[bytes]]]:
@@ -125,7 +135,7 @@ def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterato
             except TunepipeError as error:
                 error.where = place(path, line)
                 raise
-            yield Row(line, fields, formats.prompt_text(turns), output)
+            yield Row(line, fields, turns, output)
 
 
 def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[bytes]:

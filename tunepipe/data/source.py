@@ -252,10 +252,11 @@ class Source:
         self.bytes += len(data)
 
     def _read_head(self) -> bytes:
-        """Read the first bytes, and on to the end of the first line where that is long."""
+        """Read the first bytes, and on to the end of the first line where that is one long row."""
         head = [self._file.read(_HEAD_BYTES)]
         size = len(head[0])
-        while head[-1] and b"\n" not in head[-1] and size <= LINE_BYTES_MAX:
+        is_array = head[0].removeprefix(BOM).lstrip().startswith(b"[{")
+        while head[-1] and b"\n" not in head[-1] and size <= LINE_BYTES_MAX and not is_array:
             head.append(self._file.read(size))
             size += len(head[-1])
         return b"".join(head)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.encodings import name_of
 from tunepipe.data.source import NAMED_DELIMITER, FileKind, Source, find_delimiter
 from tunepipe.errors import DataError, UsageError
@@ -23,6 +22,8 @@ _NESTED = {
     *("functions", "chosen", "rejected", "completions", "prompt", "completion"),
 }
 _BATCH_ROWS = 1000
+# The csv module takes four bytes a character.
+_CELL_CHARACTERS_MAX, _LINE_CHARACTERS_MAX = 8 << 20, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,11 @@ def _text_rows(
     source: Source, kind: FileKind, options: TableOptions
 ) -> Iterator[tuple[int, Sequence[Any]]]:
     encoding = encoding_of(kind, options)
-    csv.field_size_limit(LINE_BYTES_MAX)
+    csv.field_size_limit(_CELL_CHARACTERS_MAX)
     with source.opened() as stream:
         codec = "utf-8-sig" if encoding == "utf-8" else encoding
         text = io.TextIOWrapper(io.BufferedReader(_Readable(stream)), codec, newline="")
-        lines = _from_header(text, options.skip_lines)
+        lines = _from_header(_bounded_lines(text, source.path), options.skip_lines)
         reader = csv.reader(lines, delimiter=delimiter_of(kind, options))
         try:
             line = options.skip_lines + 1
@@ -158,6 +159,19 @@ def _text_rows(
                 where=f"{source.path}:{reader.line_num}",
                 fix="quote cells that hold the separator, a quote or a line end",
             ) from None
+
+
+def _bounded_lines(text: io.TextIOBase, path: str) -> Iterator[str]:
+    number = 0
+    while line := text.readline(_LINE_CHARACTERS_MAX):
+        number += 1
+        if len(line) == _LINE_CHARACTERS_MAX:
+            raise DataError(
+                f"the line has more than {_LINE_CHARACTERS_MAX:,} characters",
+                where=f"{path}:{number}",
+                fix="shorten the row, or quote its line ends",
+            )
+        yield line
 
 
 def _from_header(lines: Iterable[str], skip: int) -> Iterator[str]:

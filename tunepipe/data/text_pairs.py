@@ -8,6 +8,8 @@ from typing import Any
 
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data import formats
+from tunepipe.data.openai_messages import read_declarations
+from tunepipe.errors import DataError
 
 # Controls that no valid text holds: they separate an input's turns, and a leading system turn.
 REPEATED_AFTER = 15
@@ -16,6 +18,7 @@ _MANY_CHARACTERS = 1 << 16
 _RUNS = re.compile(r"([\x00-\x7f])\1{15}\1*+")
 
 TURN_MARK = "\x1e"
+_TURN_MARKS = re.compile(TURN_MARK)
 SYSTEM_MARK = "\x1d"
 
 
@@ -28,7 +31,7 @@ def view(row: Mapping[str, Any], format: str) -> tuple[str, str]:
     turns, output = formats.conversation(row, format)
     roles = [turn["role"] for turn in turns]
     tools = row.get("tools")
-    extra = TURN_MARK + formats.canonical(tools) if tools else ""
+    extra = TURN_MARK + _declarations(row, format) if tools else ""
     system = turns[0]["content"] if roles[:1] == ["system"] else None
     spoken = turns[system is not None :]
     if any(turn["role"] != ("user", "assistant")[n % 2] for n, turn in enumerate(spoken)):
@@ -36,10 +39,26 @@ def view(row: Mapping[str, Any], format: str) -> tuple[str, str]:
     return joined(system, [turn["content"] for turn in spoken]) + extra, output
 
 
+def _declarations(row: Mapping[str, Any], format: str) -> str:
+    """Return the functions that a row declares, the same for Gemini's and OpenAI's rows."""
+    try:
+        functions, _ = read_declarations(row, is_gemini=format in ("gemini", "preference"))
+    except (DataError, KeyError, TypeError, AttributeError, ValueError):
+        return formats.canonical(row["tools"])
+    return formats.canonical(functions)
+
+
 def joined(system: str | None, contents: Sequence[str]) -> str:
     """Return the input made of a system turn, if any, and of turns that alternate."""
     spoken = TURN_MARK.join(contents)
     return spoken if system is None else f"{SYSTEM_MARK}{system}{TURN_MARK}{spoken}"
+
+
+def questions_within(text: str) -> Iterator[str]:
+    """Yield the inputs that a conversation begins with: it also trains on their answers."""
+    spoken, marks = text.removeprefix(SYSTEM_MARK), [m.start() for m in _TURN_MARKS.finditer(text)]
+    first = int(len(spoken) < len(text))  # of a system turn, which asks nothing
+    yield from (text[:end] for end in marks[first::2])
 
 
 def characters(text: str) -> tuple[int, int]:

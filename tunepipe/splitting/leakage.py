@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tunepipe.data.rows import blocks, checksum, inputs, key_of, present, rows
+from tunepipe.data.rows import PAIRS, blocks, checksum, inputs, key_of, present, rows
 from tunepipe.data.source import Path
 from tunepipe.disk_array import DiskArray
 from tunepipe.splitting.row_keys import Key
@@ -19,6 +19,8 @@ class LeakReport:
         train_inputs: Different inputs in the training file.
         eval_inputs: Different inputs in the evaluation file.
         inputs_in_both: Inputs that occur in both; 0 in a valid split.
+        openings_in_both: Evaluation inputs that a conversation of the training file begins with:
+            its answer to them is trained on.
         groups_in_both: Groups that occur in both; 0 in a valid split, and without groups.
         rows: Rows of the two files together.
         checksum: Sum of the hashes of all their lines, 16 hex digits: the same for the same lines
@@ -28,6 +30,7 @@ class LeakReport:
     train_inputs: int
     eval_inputs: int
     inputs_in_both: int
+    openings_in_both: int
     groups_in_both: int
     rows: int
     checksum: str
@@ -47,16 +50,17 @@ def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> Lea
         UsageError: A file cannot be read.
     """
     with ExitStack() as stack:
-        train_inputs, eval_inputs, train_groups, eval_groups = (
-            stack.enter_context(DiskArray()) for _ in range(4)
+        train_inputs, eval_inputs, train_groups, eval_groups, openings, _ = (
+            stack.enter_context(DiskArray()) for _ in range(6)
         )
-        total = _read(train, format, group, train_inputs, train_groups)
-        total += _read(eval, format, group, eval_inputs, eval_groups)
+        total = _read(train, format, group, train_inputs, train_groups, openings)
+        total += _read(eval, format, group, eval_inputs, eval_groups, _)
         in_train, in_eval = count_distinct(train_inputs), count_distinct(eval_inputs)
         return LeakReport(
             train_inputs=in_train,
             eval_inputs=in_eval,
             inputs_in_both=in_train + in_eval - count_distinct(train_inputs, eval_inputs),
+            openings_in_both=_shared(openings, eval_inputs),
             groups_in_both=_shared(train_groups, eval_groups),
             rows=len(train_inputs) + len(eval_inputs),
             checksum=f"{total % 2**64:016x}",
@@ -67,17 +71,27 @@ def _shared(one: DiskArray, other: DiskArray) -> int:
     return count_distinct(one) + count_distinct(other) - count_distinct(one, other)
 
 
-def _read(path: Path, format: str, group: Key | None, given: DiskArray, groups: DiskArray) -> int:
+def _read(
+    path: Path,
+    format: str,
+    group: Key | None,
+    given: DiskArray,
+    groups: DiskArray,
+    openings: DiskArray,
+) -> int:
     from xxhash import xxh3_64_intdigest as digest
 
     total = 0
     for first, lines in blocks(path):
-        if group is None:
+        if group is None and format in PAIRS:
             texts = inputs(path, first, lines, format)
         else:
-            found = list(rows(path, first, lines, format))
-            texts = [row.input.encode() for row in found]
-            groups.extend(digest(key_of(path, row, group).encode()) for row in found)
+            texts = []
+            for row in rows(path, first, lines, format):
+                texts.append(row.input.encode())
+                openings.extend([digest(text.encode()) for text in row.openings()])
+                if group:
+                    groups.extend([digest(key_of(path, row, group).encode())])
         given.extend(map(digest, texts))
         total += checksum(present(lines, len(texts)))
     return total

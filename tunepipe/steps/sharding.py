@@ -11,7 +11,7 @@ from tunepipe.validation.shard import write_part
 
 
 def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
-    """Check one file of a dataset and write what a merge needs.
+    """Check one file of a dataset and the files it points to; write what a merge needs.
 
     Args:
         shard_uri: A path or a gs:// URI.
@@ -19,7 +19,14 @@ def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> N
         format: One of the formats; shards are not compared before the merge, so not "auto".
         model: The model whose limits apply; "" takes the format's first.
     """
-    write_part([shard_uri], part, format=format, model=model, opener=storage.open_file)
+    write_part(
+        [shard_uri],
+        part,
+        format=format,
+        model=model,
+        opener=storage.open_file,
+        size_of=storage.size_of,
+    )
 
 
 def merge_step(parts: Sequence[str], problems: ReportArtifact, page: ReportArtifact) -> ValidData:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import math
+import wave
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
 from tunepipe.catalog.limits import Rules
+from tunepipe.catalog.schema import FileLimits, MediaLimits
 from tunepipe.catalog.tables import load
 from tunepipe.data.conversations import convert_row
 from tunepipe.errors import DataError
@@ -17,6 +22,8 @@ from tunepipe.validation.problems import Finding
 Findings = Iterator[Finding]
 
 _CONTENTS = ("contents", "systemInstruction", "system_instruction")
+# Of a file's base64, where a header ends that holds no more than the sound's form.
+_HEAD_CHARACTERS = 4096
 _RESOLUTIONS = ("mediaResolution", "media_resolution")
 
 
@@ -31,7 +38,7 @@ class Media:
         bytes: The size of a file that is written into the row.
         field: Its path in the row.
         resolution: Its media resolution, such as LOW; "" if none is set.
-        seconds: The length of a clip that is cut out by offsets; 0 if none is.
+        seconds: The length of a clip, by its offsets or its header; 0 if it is not known.
     """
 
     kind: str
@@ -87,43 +94,56 @@ def call_findings(row: Mapping[str, Any], format: str) -> Findings:
         yield Finding("call-mismatch", message, "tools", fix, "warning")
 
 
-def dataset_findings(media: Mapping[str, int], valid_rows: int, model: str) -> Findings:
+def dataset_findings(media: Mapping[str, int], valid_rows: int, rules: Rules) -> Findings:
     """Check what a service wants of the files of all rows together.
 
     Args:
         media: Rows with files under "rows", and rows by media resolution.
         valid_rows: Rows without an error.
-        model: The model to tune.
+        rules: What the rows may hold.
     """
-    limits, rows = _limits_of(model), media.get("rows", 0)
+    limits, model, rows = rules.media, rules.model, media.get("rows", 0)
     if not limits or not rows:
         return
-    most = limits.get("rows_max", 0)
-    if 0 < most < rows:
-        what = f"{rows} rows hold files, and {model} takes {most} such rows"
+    if 0 < limits.rows_max < rows:
+        what = f"{rows} rows hold files, and {model} takes {limits.rows_max} such rows"
         yield Finding("too-many-rows", what)
     resolutions = sorted(name for name in media if name != "rows")
-    if limits.get("one_media_resolution") and len(resolutions) > 1:
+    if limits.one_media_resolution and len(resolutions) > 1:
         what = f"the rows set several media resolutions: {', '.join(resolutions)}"
         yield Finding("media-limit", what, fix="set one mediaResolution in all rows")
-    if limits.get("drops_text_rows") and rows < valid_rows:
+    if limits.drops_text_rows and rows < valid_rows:
         what = f"{valid_rows - rows} rows have no picture; {model} drops them without a word"
         yield Finding("media-limit", what, fix="keep text rows and picture rows in files apart")
 
 
+def file_tokens(media: Media, limits: MediaLimits | None) -> int | None:
+    """Return the tokens that a file costs, at most; None if they are not known."""
+    own = _limits_of(media, limits)
+    if own and own.tokens_per_second and media.seconds:
+        return math.ceil(media.seconds * own.tokens_per_second)
+    if not own or not own.tokens:
+        return None
+    return {"LOW": own.tokens_low, "MEDIUM": own.tokens_medium}.get(media.resolution) or own.tokens
+
+
 def kind_of(mime_type: str) -> str:
     """Return the kind of file that a MIME type means: image, audio, video, document, or ""."""
-    kinds = _table()["kinds"]
+    kinds = _kinds()
     for name, kind in kinds.items():
         if mime_type in kind["types"]:
             return str(name)
     return next((name for name, kind in kinds.items() if mime_type.startswith(kind["family"])), "")
 
 
-def bytes_limit(media: Media, model: str) -> int:
-    """Return how many bytes a file may have for a model; 0 if no limit is known."""
-    limits = _limits_of(model)
-    return int(limits.get(media.kind, {}).get("bytes", 0)) if limits else 0
+def bytes_limit(media: Media, limits: MediaLimits | None) -> int:
+    """Return how many bytes a file may have; 0 if no limit is known."""
+    own = _limits_of(media, limits)
+    return own.bytes if own else 0
+
+
+def _limits_of(media: Media, limits: MediaLimits | None) -> FileLimits | None:
+    return getattr(limits, media.kind, None) if limits and media.kind else None
 
 
 def _media_findings(media: Sequence[Media], rules: Rules) -> Findings:
@@ -132,44 +152,38 @@ def _media_findings(media: Sequence[Media], rules: Rules) -> Findings:
     if rules.format == "preference" and rules.service.startswith("gemini"):
         yield Finding("media-type", "preference tuning takes text alone", media[0].field)
         return
-    limits = _limits_of(rules.model)
+    limits = rules.media
     if limits is None:
         return
     for item in media:
         yield from _file_findings(item, limits, rules.model)
-    for kind in dict.fromkeys(item.kind for item in media):
-        most = limits.get(kind, {}).get("count", 0)
-        count = sum(item.kind == kind for item in media)
-        if 0 < most < count:
-            message = f"the row has {count} files of the kind {kind}, and the limit is {most}"
+    for kind, count in Counter(item.kind for item in media).items():
+        own: FileLimits | None = getattr(limits, kind, None) if kind else None
+        if own and 0 < own.count < count:
+            message = f"the row has {count} files of the kind {kind}, and the limit is {own.count}"
             yield Finding("media-limit", message)
-    if (
-        limits.get("one_media_resolution")
-        and len({x.resolution for x in media if x.resolution}) > 1
-    ):
+    if limits.one_media_resolution and len({x.resolution for x in media if x.resolution}) > 1:
         yield Finding("media-limit", "the row sets several media resolutions")
 
 
-def _file_findings(item: Media, limits: Mapping[str, Any], model: str) -> Findings:
-    if not item.kind or item.kind not in limits:
+def _file_findings(item: Media, limits: MediaLimits, model: str) -> Findings:
+    own = _limits_of(item, limits)
+    if not own:
         what = f"files of the kind {item.kind}" if item.kind else "files of this type"
-        taken = [kind for kind in _table()["kinds"] if kind in limits]
+        taken = [kind for kind in _kinds() if getattr(limits, kind)]
         fix = f"use files of the kind {', '.join(taken)}" if taken else "take text alone"
         yield Finding("media-type", f"{model} is not tuned on {what}", item.field, fix)
         return
-    if item.mime_type not in _table()["kinds"][item.kind]["types"]:
+    if item.mime_type not in _kinds()[item.kind]["types"]:
         message = f"the MIME type is not among those known for {item.kind} files"
         yield Finding("media-type", message, item.field, level="warning")
-    schemes = limits["schemes"]
-    if item.uri and not item.uri.startswith(tuple(schemes)):
-        message = f"the address begins with none of {', '.join(schemes)}"
+    if item.uri and not item.uri.startswith(limits.schemes):
+        message = f"the address begins with none of {', '.join(limits.schemes)}"
         yield Finding("media-type", message, item.field, "upload the file to Cloud Storage")
-    own = limits[item.kind]
-    if 0 < own.get("bytes", 0) < item.bytes:
-        message = f"the file has {item.bytes} bytes, and the limit is {own['bytes']}"
+    if 0 < own.bytes < item.bytes:
+        message = f"the file has {item.bytes} bytes, and the limit is {own.bytes}"
         yield Finding("media-limit", message, item.field)
-    low = item.resolution.endswith("LOW")
-    seconds = own.get("seconds_low" if low else "seconds", 0)
+    seconds = own.seconds_low if item.resolution.endswith("LOW") else own.seconds
     if 0 < seconds < item.seconds:
         message = f"the clip has {item.seconds:g} seconds, and the limit is {seconds}"
         yield Finding("media-limit", message, item.field, "shorten the clip: the row is dropped")
@@ -194,7 +208,7 @@ def _gemini_media(row: Mapping[str, Any]) -> Iterator[Media]:
                 len(data["data"]) * 3 // 4 if data else 0,
                 f"{path}.parts[{number}].{name}",
                 _resolution(part) or common,
-                _seconds(clip),
+                _seconds(clip) or (_wav_seconds(data["data"]) if data else 0),
             )
 
 
@@ -224,6 +238,16 @@ def _seconds(clip: Mapping[str, Any]) -> float:
     except ValueError:
         return 0
     return max(0.0, end - start)
+
+
+def _wav_seconds(data: str) -> float:
+    """Return how long a WAV file lasts, by its header; 0 for another file."""
+    try:
+        head = base64.b64decode(data[:_HEAD_CHARACTERS], altchars=b"-_" if "-" in data else None)
+        with wave.open(io.BytesIO(head)) as file:
+            return float(file.getnframes() / file.getframerate())
+    except (ValueError, wave.Error, EOFError, ZeroDivisionError):
+        return 0
 
 
 def _either(fields: Mapping[str, Any], camel: str, snake: str) -> Any:
@@ -318,14 +342,5 @@ def _declared(row: Mapping[str, Any]) -> set[str]:
 
 
 @cache
-def _table() -> dict[str, Any]:
-    return load("catalog/media.toml")
-
-
-@cache
-def _limits_of(model: str) -> dict[str, Any] | None:
-    """Return the row of the table that holds for a model; None for a model of another service."""
-    for row in _table()["models"]:
-        if any(fnmatchcase(model, pattern) for pattern in row["patterns"]):
-            return dict(row)
-    return None
+def _kinds() -> dict[str, Any]:
+    return dict(load("catalog/media.toml")["kinds"])

@@ -8,6 +8,7 @@ share a hash is 7e-7 for five million rows; a duplicate needs both hashes, 128 b
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any, NamedTuple
 
 from tunepipe.disk_array import DiskArray
 
-# A row is one number: the file's above the line's, and files to compare with above all.
+# A row is one number: the file's above the line's; what a conversation begins with above these,
+# and files to compare with above all.
 _LINE_BITS = 40
 _AGAINST = 1 << 62
+_OPENING = 1 << 61
 _FENCES = 4096
 _COLUMNS = 4
 
@@ -83,6 +86,20 @@ class RepeatFinder:
         if self._waiting_lines >= limit:
             self._spill()
 
+    def add_openings(self, file: int, lines: bytes, inputs: bytes, lines_before: int) -> None:
+        """Add what conversations begin with, to be compared with other files alone.
+
+        Args:
+            file: The file's number, from 0.
+            lines: The number of each line as 64-bit numbers.
+            inputs: The hashes of the inputs within it.
+            lines_before: What the numbers of the lines do not count.
+        """
+        for line, value in zip(array("Q", lines), array("Q", inputs), strict=True):
+            self.add(
+                file, _OPENING | line + lines_before, value.to_bytes(8, sys.byteorder), bytes(8)
+            )
+
     def find(self) -> Repeats:
         """Return the repeats of all lines added, and forget them."""
         if self._runs is None and self._lines <= self._dictionary_lines:
@@ -119,6 +136,8 @@ def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Repeats:
             against.setdefault(given, row)
             continue
         mine.append((row, given))
+        if row >= _OPENING:
+            continue
         group = groups.setdefault(given, {})
         if wanted in group:
             repeats.append((row, "duplicate-row", group[wanted]))
@@ -126,7 +145,11 @@ def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Repeats:
             repeats.append((row, "conflicting-row", next(iter(group.values()))))
         group.setdefault(wanted, row)
     if against:
-        repeats += [(row, "eval-leak", against[given]) for row, given in mine if given in against]
+        repeats += [
+            (row % _OPENING, "opening-leak" if row >= _OPENING else "eval-leak", against[given])
+            for row, given in mine
+            if given in against
+        ]
     counts: dict[str, int] = {}
     first = []
     for row, code, earlier in sorted(repeats):
@@ -232,8 +255,10 @@ def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:
     same = part[1:, 0] == part[:-1, 0]
     alone = ~(np.append(same, False) | np.append(False, same)) & (part[:, 3] == 1)
     part = part[~alone]
-    theirs = part[:, 1] >= _AGAINST
-    mine, others = part[~theirs], part[theirs]
+    others, openings, mine = (
+        part[(low <= part[:, 1]) & (part[:, 1] < high)]
+        for low, high in ((_AGAINST, 2 * _AGAINST), (_OPENING, _AGAINST), (0, _OPENING))
+    )
     given, rows, wanted, weights = mine.T
     order = np.lexsort((rows, given))
     starts = _starts(given[order])
@@ -250,9 +275,11 @@ def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:
     if len(others):
         others = others[np.lexsort((others[:, 1], others[:, 0]))]
         keys, at = np.unique(others[:, 0], return_index=True)
-        place = np.minimum(np.searchsorted(keys, given), len(keys) - 1)
-        leaks = keys[place] == given
-        yield "eval-leak", rows[leaks], others[at[place[leaks]], 1], weights[leaks]
+        for code, some in (("eval-leak", mine), ("opening-leak", openings)):
+            place = np.minimum(np.searchsorted(keys, some[:, 0]), len(keys) - 1)
+            leaks = keys[place] == some[:, 0]
+            earlier = others[at[place[leaks]], 1]
+            yield code, some[leaks, 1] % np.uint64(_OPENING), earlier, some[leaks, 3]
 
 
 def _starts(ordered: Any) -> Any:
@@ -275,5 +302,5 @@ def _repeat(code: str, row: int, earlier: int) -> Repeat:
 
 
 def _place(row: int) -> tuple[int, int]:
-    plain = row & ~_AGAINST
+    plain = row % _OPENING
     return plain >> _LINE_BITS, plain & ((1 << _LINE_BITS) - 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from tunepipe.catalog.limits import Rules
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Opener, Source
 from tunepipe.errors import DataError, TunepipeError
@@ -22,7 +23,7 @@ SizeOf = Callable[[str], int | None]
 
 _ADDRESS = re.compile(rb'"(?:fileUri|file_uri|url)"')
 _THREADS = 32
-_ASKED_AT_ONCE = 1 << 14
+_LOOKED_UP_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,49 +34,47 @@ class _Use:
 
 
 def check_files(
-    paths: Iterable[str], format: str, model: str, size_of: SizeOf, opener: Opener
-) -> Iterator[Problem]:
+    paths: Iterable[str], rules: Rules, size_of: SizeOf, opener: Opener
+) -> Iterator[tuple[int, Problem]]:
     """Look up every gs:// file that rows point to, each once, some at a time.
 
     Args:
         paths: The dataset's files.
-        format: The rows' format.
-        model: The model whose limits apply.
+        rules: What the rows may hold.
         size_of: Looks a file up; called from several threads.
         opener: Opens what is not a local path.
 
     Yields:
-        A problem at the first row that points to a file which is missing or too large.
+        A hash of the file's URI, and a problem at the first row that points to the file, if it is
+        missing or too large.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     waiting: dict[str, _Use] = {}
-    asked: set[int] = set()
+    seen: set[int] = set()
     with ThreadPoolExecutor(_THREADS) as threads:
-        for use in _uses(paths, format, opener):
+        for use in _uses(paths, rules.format, opener):
             uri = use.media.uri
-            if not uri.startswith("gs://") or hash(uri) in asked:
+            if not uri.startswith("gs://") or _hash(uri) in seen:
                 continue
-            asked.add(hash(uri))
+            seen.add(_hash(uri))
             waiting[uri] = use
-            if len(waiting) >= _ASKED_AT_ONCE:
-                yield from _judged(waiting, model, size_of, threads)
+            if len(waiting) >= _LOOKED_UP_AT_ONCE:
+                yield from _check(waiting, rules, size_of, threads)
                 waiting.clear()
-        yield from _judged(waiting, model, size_of, threads)
+        yield from _check(waiting, rules, size_of, threads)
 
 
-def _judged(
-    uses: dict[str, _Use], model: str, size_of: SizeOf, threads: ThreadPoolExecutor
-) -> Iterator[Problem]:
-    for use, size in zip(
-        uses.values(), threads.map(_looked_up, uses, repeat(size_of)), strict=True
-    ):
+def _check(
+    uses: dict[str, _Use], rules: Rules, size_of: SizeOf, threads: ThreadPoolExecutor
+) -> Iterator[tuple[int, Problem]]:
+    for use, size in zip(uses.values(), threads.map(_look_up, uses, repeat(size_of)), strict=True):
         if isinstance(size, TunepipeError):
             message = f"the file that the row points to cannot be looked up: {size.found}"
             finding = Finding("missing-file", message, use.media.field, size.fix, "warning")
-            yield finding.at(use.line, use.path)
+            yield _hash(use.media.uri), finding.at(use.line, use.path)
             continue
-        most = bytes_limit(use.media, model)
+        most = bytes_limit(use.media, rules.media)
         if size is None:
             message = "the file that the row points to does not exist"
             finding = Finding("missing-file", message, use.media.field)
@@ -84,10 +83,16 @@ def _judged(
             finding = Finding("media-limit", message, use.media.field)
         else:
             continue
-        yield finding.at(use.line, use.path)
+        yield _hash(use.media.uri), finding.at(use.line, use.path)
 
 
-def _looked_up(uri: str, size_of: SizeOf) -> int | TunepipeError | None:
+def _hash(uri: str) -> int:
+    import xxhash
+
+    return int(xxhash.xxh3_64_intdigest(uri.encode()))
+
+
+def _look_up(uri: str, size_of: SizeOf) -> int | TunepipeError | None:
     try:
         return size_of(uri)
     except TunepipeError as error:

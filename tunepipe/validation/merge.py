@@ -49,6 +49,8 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
         whole.files += scanned.files
         whole.others += scanned.others
         whole.unread |= scanned.unread
+        for uri, problem in scanned.file_problems.items():
+            whole.file_problems.setdefault(uri, problem)
     return conclude(whole, repeats.find())
 
 

@@ -17,10 +17,11 @@ from tunepipe.validation.statistics import Tally
 _SHOWN_OF_EACH = 20
 
 _SAME = {
-    "duplicate-row": "the same input and output stand at",
-    "near-duplicate": "nearly the same row stands at",
-    "conflicting-row": "the same input with another output stands at",
-    "eval-leak": "the same input stands at",
+    "duplicate-row": "the same input and output are at",
+    "near-duplicate": "nearly the same row is at",
+    "conflicting-row": "the same input with another output is at",
+    "eval-leak": "the same input is at",
+    "opening-leak": "the conversation holds the input at",
 }
 
 
@@ -75,17 +76,17 @@ class Report:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a tuning reads, by estimate; 0 if rows point to files: not known.
+        """Tokens that a tuning reads, by estimate; 0 where a file's are not known.
 
-        No statistic has the answer that a preference turns down, and it is read and paid for too:
+        No statistic has the answer that a preference row rejects, and it is read and paid for too:
         such rows count by their bytes, which is rather too much.
         """
-        if self.stats.get("rows_with_files") and not self.format.startswith("palm"):
+        if self.stats.get("rows_with_unknown_tokens"):
             return 0
-        told = int(self.stats.get("tokens_estimated", {}).get("total", 0))
+        tokens = int(self.stats.get("tokens_estimated", {}).get("total", 0))
         if self.format != "preference":
-            return told
-        return max(told, estimated_tokens(sum(file.bytes for file in self.files), 0))
+            return tokens
+        return max(tokens, estimated_tokens(sum(file.bytes for file in self.files), 0))
 
     @property
     def longest_output_tokens(self) -> int:
@@ -148,6 +149,7 @@ class Scanned:
         files: The dataset's files.
         others: The paths of the files compared with.
         unread: Whether a file was no JSONL at all, so that its rows are not known.
+        file_problems: Of the files that rows point to, by a hash of the URI; each file once.
     """
 
     rules: Rules
@@ -155,6 +157,7 @@ class Scanned:
     files: list[FileFacts] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     unread: bool = False
+    file_problems: dict[int, Problem] = field(default_factory=dict)
 
 
 def conclude(scanned: Scanned, *found: Repeats) -> Report:
@@ -167,13 +170,18 @@ def conclude(scanned: Scanned, *found: Repeats) -> Report:
     tally, rules = scanned.tally, scanned.rules
     for repeats in found:
         tally.counts.update(repeats.counts)
+    # Both are leaks of the evaluation to a reader.
+    tally.counts["eval-leak"] += tally.counts.pop("opening-leak", 0)
     tally.errors += tally.counts["eval-leak"]
     for repeat in (repeat for repeats in found for repeat in repeats.first):
-        finding = Finding(repeat.code, f"{_SAME[repeat.code]} {_earlier(repeat, scanned)}")
+        code = repeat.code.replace("opening-leak", "eval-leak")
+        finding = Finding(code, f"{_SAME[repeat.code]} {_earlier(repeat, scanned)}")
         problem = finding.at(repeat.line, scanned.files[repeat.file].path)
-        tally.problems.setdefault(repeat.code, []).append(problem)
+        tally.problems.setdefault(code, []).append(problem)
+    for problem in scanned.file_problems.values():
+        tally.add_problem(problem)
     tally.add_findings(_size_findings(scanned), 1, scanned.files[0].path)
-    across = dataset_findings(tally.media, tally.valid_rows, rules.model)
+    across = dataset_findings(tally.media, tally.valid_rows, rules)
     tally.add_findings(across, 1, scanned.files[0].path)
     stats = tally.statistics() | {
         "duplicate_rows": tally.counts["duplicate-row"],
@@ -197,7 +205,7 @@ def conclude(scanned: Scanned, *found: Repeats) -> Report:
 
 def _earlier(repeat: Repeat, scanned: Scanned) -> str:
     line = f"line {repeat.earlier_line}"
-    if repeat.code == "eval-leak":
+    if repeat.code in ("eval-leak", "opening-leak"):
         return f"{line} of {scanned.others[repeat.earlier_file]}"
     if repeat.earlier_file == repeat.file:
         return line

@@ -416,7 +416,7 @@ def _gemini_parts(parts: Any, field: str) -> Findings:
     if not parts:
         yield Finding("empty-text", "the list of parts is empty", field)
     texts: list[tuple[str, str]] = []
-    has_data = False
+    has_data = thinks = False
     for number, part in enumerate(parts):
         path = f"{field}[{number}]"
         yield from typed_findings(part, "Part", path)
@@ -429,8 +429,13 @@ def _gemini_parts(parts: Any, field: str) -> Findings:
         if len(data) > 1:
             yield Finding("extra-field", "the part holds more than one kind of data", path)
         if isinstance(part.get("text"), str):
-            texts.append((f"{path}.text", "" if part.get("thought") is True else part["text"]))
+            if part.get("thought") is True:
+                thinks = True
+            else:
+                texts.append((f"{path}.text", part["text"]))
             yield from text_findings(part["text"], f"{path}.text", may_be_empty=True)
+    if thinks and not (texts or has_data):
+        yield Finding("empty-text", "the turn holds thoughts alone", field)
     yield from _blank_findings(texts, has_data)
 
 

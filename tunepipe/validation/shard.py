@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.data.source import Opener, Path, open_local
 from tunepipe.files import replacing
+from tunepipe.validation.file_checks import SizeOf
 from tunepipe.validation.merge import END, MAGIC, RUN, encode_scan
 from tunepipe.validation.validate import Settings, scan
 
@@ -27,6 +28,7 @@ def write_part(
     workers: int = 0,
     opener: Opener = open_local,
     catalog: Catalog | None = None,
+    size_of: SizeOf | None = None,
 ) -> None:
     """Check some files of a dataset and write down what was found: 16 bytes a line and more.
 
@@ -41,6 +43,7 @@ def write_part(
         workers: See `validate`.
         opener: See `validate`.
         catalog: See `validate`.
+        size_of: See `validate`.
     """
     with replacing(part, "wb") as file:
         file.write(MAGIC)
@@ -56,6 +59,7 @@ def write_part(
             workers=workers,
             opener=opener,
             catalog=catalog,
+            size_of=size_of,
         )
         facts = encode_scan(scan(paths, against, settings, keep))
         file.write(facts + END.pack(len(facts)))

@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunepipe.catalog.limits import estimated_tokens
+from tunepipe.catalog.schema import MediaLimits
 from tunepipe.data.text_pairs import measure
+from tunepipe.validation.content_checks import Media, file_tokens
 from tunepipe.validation.problems import BLANK_LINE, Finding, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
@@ -44,9 +46,6 @@ def language(text: str) -> str:
         return "en"
     return "und-Latn" if re.search(_LATIN, start) else "und"
 
-
-if TYPE_CHECKING:
-    from tunepipe.validation.content_checks import Media
 
 # The rows whose languages are looked at: those with the smallest hashes.
 _SAMPLED_ROWS = 1000
@@ -131,12 +130,18 @@ class Tally:
     labels: Counter[str] | None = field(default_factory=Counter)
     languages: list[tuple[int, str]] = field(default_factory=list)
     media: Counter[str] = field(default_factory=Counter)
+    file_tokens: int = 0
+    rows_of_unknown_tokens: int = 0
 
-    def add_media(self, media: Sequence[Media]) -> None:
-        """Count a valid row that holds files, and the media resolutions that it sets."""
-        if media:
-            self.media["rows"] += 1
-            self.media.update({item.resolution for item in media if item.resolution})
+    def add_media(self, media: Sequence[Media], limits: MediaLimits | None) -> None:
+        """Count a valid row that holds files, their tokens, and the media resolutions it sets."""
+        if not media:
+            return
+        self.media["rows"] += 1
+        self.media.update({item.resolution for item in media if item.resolution})
+        tokens = [file_tokens(item, limits) for item in media]
+        self.file_tokens += sum(filter(None, tokens))
+        self.rows_of_unknown_tokens += None in tokens
 
     def add_findings(self, findings: Iterable[Finding], line: int, path: str = "") -> None:
         """Count what is wrong with one line and keep the first of each code."""
@@ -187,6 +192,8 @@ class Tally:
         self.rows += other.rows
         self.valid_rows += other.valid_rows
         self.media.update(other.media)
+        self.file_tokens += other.file_tokens
+        self.rows_of_unknown_tokens += other.rows_of_unknown_tokens
         self.counts.update(other.counts)
         self.errors += other.errors
         for code, problems in other.problems.items():
@@ -210,12 +217,14 @@ class Tally:
 
     def statistics(self) -> dict[str, Any]:
         """Return the report's `stats`, but for what is counted across rows."""
-        given, wanted = self.input_lengths.tokens, self.output_lengths.tokens
+        files = self.file_tokens
+        texts = {"input": self.input_lengths.tokens, "output": self.output_lengths.tokens}
         return {
             "input_characters": self.input_lengths.as_json(),
             "output_characters": self.output_lengths.as_json(),
-            "tokens_estimated": {"input": given, "output": wanted, "total": given + wanted},
+            "tokens_estimated": {**texts, "files": files, "total": sum(texts.values()) + files},
             "rows_with_files": self.media["rows"],
+            "rows_with_unknown_tokens": self.rows_of_unknown_tokens,
             "languages": self._language_counts(),
             "labels": dict(_most_common(self._labels_that_recur(), _LABELS_SHOWN)),
         }

@@ -41,6 +41,8 @@ __all__ = ["Report", "validate"]
 # What becomes of the hashes of lines: RepeatFinder.add, or what writes them down.
 Keep = Callable[[int, int, bytes, bytes, bool], None]
 KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
+# RepeatFinder.add_openings.
+KeepOpenings = Callable[[int, bytes, bytes, int], None]
 
 BLOCK_BYTES = 1 << 19
 
@@ -67,6 +69,7 @@ class Settings:
     fast_from_bytes: int = FAST_FROM_BYTES
     opener: Opener = open_local
     catalog: Catalog | None = None
+    size_of: SizeOf | None = None
 
 
 def validate(
@@ -120,13 +123,11 @@ def validate(
         fast_from_bytes=fast_from_bytes,
         opener=opener,
         catalog=catalog,
+        size_of=size_of,
     )
     repeats, near = RepeatFinder(max_problems), _near(max_problems) if near_duplicates else None
-    scanned = scan(paths, against, settings, repeats.add, near.add if near else None)
-    if size_of:
-        rules = scanned.rules
-        for problem in check_files(expanded(paths), rules.format, rules.model, size_of, opener):
-            scanned.tally.add_problem(problem)
+    openings = repeats.add_openings if against else None
+    scanned = scan(paths, against, settings, repeats.add, near.add if near else None, openings)
     return conclude(scanned, repeats.find(), near.find() if near else Repeats({}, []))
 
 
@@ -142,18 +143,23 @@ def scan(
     settings: Settings,
     keep: Keep,
     keep_marks: KeepMarks | None = None,
+    keep_openings: KeepOpenings | None = None,
 ) -> Scanned:
-    """Look at every line; hand hashes to `keep`, signatures to `keep_marks`; see `validate`."""
+    """Check every line, and hand hashes and signatures to the functions; see `validate`."""
     names = expanded(paths)
     opened = _first_sources(names, settings.opener)
     scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
     sources = (
         opened.pop(name) if name in opened else Source(name, settings.opener) for name in names
     )
-    with _Scan(scanned, settings, keep, keep_marks, _local_bytes(names)) as one:
+    keepers = keep, keep_marks, keep_openings
+    with _Scan(scanned, settings, *keepers, _local_bytes(names)) as one:
         one.read(sources)
         if against:
             one.read_against(Source(name, settings.opener) for name in expanded(against))
+    if size_of := settings.size_of:
+        found = check_files(names, scanned.rules, size_of, settings.opener)
+        scanned.file_problems = dict(found)
     return scanned
 
 
@@ -195,10 +201,11 @@ class _Scan:
         settings: Settings,
         keep: Keep,
         keep_marks: KeepMarks | None,
+        keep_openings: KeepOpenings | None,
         local_bytes: int,
     ) -> None:
         self._scanned, self._settings = scanned, settings
-        self._keep, self._keep_marks = keep, keep_marks
+        self._keep, self._keep_marks, self._keep_openings = keep, keep_marks, keep_openings
         self._local_bytes, self._seen_bytes = local_bytes, 0
         self._workers = settings.workers or (_cores() if local_bytes >= _WORKERS_FROM_BYTES else 1)
         self._pool: Executor | None = None
@@ -231,6 +238,9 @@ class _Scan:
                 continue
             place = len(scanned.files), mine.lines + 1
             scanned.tally.merge(examined.tally, mine.lines)
+            if self._keep_openings:
+                lines, values = examined.openings
+                self._keep_openings(place[0], lines, values, mine.lines)
             mine.lines += examined.tally.lines
             mine.rows += examined.tally.rows
             mine.valid_rows += examined.tally.valid_rows
@@ -312,6 +322,7 @@ class _Scan:
             cutoff=self._scanned.tally.sampled_below,
             fast=max(self._local_bytes, self._seen_bytes) > self._settings.fast_from_bytes,
             near=self._keep_marks is not None,
+            openings=self._keep_openings is not None,
         )
 
 

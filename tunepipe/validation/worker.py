@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tunepipe.catalog.limits import Rules
 from tunepipe.data.source import Block, Span
+from tunepipe.data.text_pairs import questions_within
 from tunepipe.validation.row_checks import diagnose, overlong
 from tunepipe.validation.statistics import HASH_MAX, Tally, hashes
 
@@ -25,6 +26,7 @@ class Task:
         cutoff: See Tally.
         fast: Whether the fast path looks first.
         near: Whether near-duplicates are looked for.
+        openings: Whether rows are compared by their first turns too; see `questions_within`.
     """
 
     lines: Block | Span
@@ -34,6 +36,7 @@ class Task:
     cutoff: int = HASH_MAX
     fast: bool = True
     near: bool = False
+    openings: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +48,30 @@ class Examined:
         inputs: The 64-bit hashes of the inputs, one a line; 0 if there is no valid row.
         outputs: Those of the outputs.
         marks: The lines' signatures (near_duplicates.py) if they were asked for.
+        openings: Line numbers and hashes of the questions within conversations, if asked for.
     """
 
     tally: Tally
     inputs: bytes
     outputs: bytes
     marks: bytes = b""
+    openings: tuple[bytes, bytes] = (b"", b"")
 
 
 def examine(task: Task) -> Examined:
     """Check every line: the fast path first, the row checks for what it leaves."""
     tally = Tally(task.limit, task.cutoff)
     blocks = task.lines.blocks() if isinstance(task.lines, Span) else [task.lines]
-    columns = [_examine_block(block, task, tally) for block in blocks]
+    openings = array("Q"), array("Q")
+    columns = [_examine_block(block, task, tally, openings) for block in blocks]
     inputs, outputs, marks = map(b"".join, zip(*columns, strict=True)) if columns else (b"",) * 3
-    return Examined(tally, inputs, outputs, marks)
+    lines, values = openings
+    return Examined(tally, inputs, outputs, marks, (lines.tobytes(), values.tobytes()))
 
 
-def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes, bytes]:
+def _examine_block(
+    block: Block, task: Task, tally: Tally, openings: tuple[array[int], array[int]]
+) -> tuple[bytes, bytes, bytes]:
     """Add a block to the tally; return its lines' hashes and signatures."""
     first_line = tally.lines + 1
     if block.skipped_bytes:
@@ -91,7 +100,7 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
         diagnosis = diagnose(lines[place], task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
-        tally.add_media(diagnosis.media)
+        tally.add_media(diagnosis.media, task.rules.media)
         if diagnosis.input is not None and diagnosis.output is not None:
             places.append(place)
             given.append(diagnosis.input)
@@ -106,6 +115,10 @@ def _examine_block(block: Block, task: Task, tally: Tally) -> tuple[bytes, bytes
     for place, value, other in zip(places, input_hashes, hashes(wanted), strict=True):
         inputs[place], outputs[place] = value, other
     tally.add_rows(given, wanted, input_hashes, labels)
+    for place, text in zip(places, given, strict=True) if task.openings else ():
+        for opening in questions_within(text):
+            openings[0].append(first_line + place)
+            openings[1].extend(hashes([opening]))
     texts = [""] * len(lines) if task.near else []
     if task.near:
         for place, question, answer in zip(places, given, wanted, strict=True):

@@ -87,7 +87,9 @@ def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
     out.line(f"{counted}, {plural(report['bytes'], 'byte')}, {found}")
     tokens = report["stats"].get("tokens_estimated", {}).get("total")
     if tokens:
-        out.line(f"about {tokens:,} tokens", "dim")
+        unknown = report["stats"].get("rows_with_unknown_tokens")
+        more = f", without the files of {plural(unknown, 'row')}: not known" if unknown else ""
+        out.line(f"about {tokens:,} tokens{more}", "dim")
     if fixed := report.get("fixed"):
         kept, apart = fixed["rows_written"], fixed["rows_rejected"]
         kept_rows, rejected = plural(kept, "row"), plural(apart, "row")
