@@ -72,7 +72,7 @@ def test_a_preference_survives_from_either_shape(said, rejected):
     assert conversation.read(gemini, "preference") == conversation.read(openai, "preference")
     assert formats.example(gemini, "preference") == formats.example(openai, "preference")
     plain, left_out = convert_row(gemini, "preference", "messages")
-    assert left_out == ("the answer turned down",)
+    assert left_out == ("the rejected answer",)
     assert plain == conversation.write(said, "messages")
 
 
@@ -115,7 +115,7 @@ SCHEMA = {
         ([USER, {"role": "assistant", "content": None}], "gemini", "not of the format messages"),
         ([USER, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}]}],
          "gemini", "a call's arguments are not JSON"),
-        ([USER, ANSWER], "preference", "no answer that is turned down"),
+        ([USER, ANSWER], "preference", "no rejected answer"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_carried_over_says_why(messages, to, reason):

@@ -104,10 +104,10 @@ def test_repeats_name_the_earlier_line_and_file(tmp_path):
     assert [(p.path, p.line, p.code, p.message) for p in report.problems] == [
         (str(second), 1, "blank-line", "the line is blank"),
         (str(second), 2, "duplicate-row",
-         f"the same input and output stand at line 101 of {first}"),
+         f"the same input and output are at line 101 of {first}"),
         (str(second), 3, "conflicting-row",
-         f"the same input with another output stands at line 101 of {first}"),
-        (str(second), 4, "duplicate-row", "the same input and output stand at line 3"),
+         f"the same input with another output is at line 101 of {first}"),
+        (str(second), 4, "duplicate-row", "the same input and output are at line 3"),
     ]  # fmt: skip
     assert report.errors == 0
     assert [file.rows for file in report.files] == [101, 3]
@@ -120,7 +120,7 @@ def test_a_row_of_the_evaluation_file_is_a_leak_however_it_is_written(tmp_path):
     held = write(tmp_path / "eval.jsonl", b"", b'{"output_text": "2", "input_text": "\\u3042"}')
     report = validate([train], against=[held])
     assert codes(report) == [(121, "eval-leak")]
-    assert report.problems[0].message == f"the same input stands at line 2 of {held}"
+    assert report.problems[0].message == f"the same input is at line 2 of {held}"
     assert report.errors == 1
 
 
@@ -309,12 +309,12 @@ def test_the_answer_that_a_preference_turns_down_costs_tokens_too(tmp_path):
 
 @pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
 @pytest.mark.parametrize("code", ["secret", "pii"])
-@pytest.mark.parametrize("place", ["turned down", "functions", "labels"])
+@pytest.mark.parametrize("place", ["rejected", "functions", "labels"])
 def test_what_must_not_be_shown_is_found_in_every_field(tmp_path, place, code, fast_from_bytes):
     told = {"secret": "AKIAIOSFODNN7EXAMPLE", "pii": "me@example.com"}[code]
     turns = defects.row("messages", "q", "a")["messages"]
     row = {
-        "turned down": {
+        "rejected": {
             "input": {"messages": turns[:1]},
             "preferred_output": turns[1:],
             "non_preferred_output": [{"role": "assistant", "content": f"see\n{told}"}],
@@ -645,7 +645,7 @@ def test_near_duplicates_are_found_when_asked_at_any_cut(tmp_path):
     assert "near-duplicate" not in validate([path]).counts
     report = validate([path], near_duplicates=True)
     found = [(p.line, p.message) for p in report.problems if p.code == "near-duplicate"]
-    message = "nearly the same row stands at line 10"
+    message = "nearly the same row is at line 10"
     assert found == [(71, message), (81, message)]
     assert report.counts["duplicate-row"] == 1
     assert report.stats["near_duplicate_rows"] == 2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunepipe.catalog.tables import load
 from tunepipe.data import openai_messages
@@ -31,17 +31,6 @@ from tunepipe.errors import DataError
 
 Row = dict[str, Any]
 
-FIELDS = {
-    "palm": {"input_text", "output_text"},
-    "prompt-completion": {"prompt", "completion"},
-    "palm-chat": {"context", "messages"},
-    "messages": {"messages", "tools", "functions"},
-    "gemini": {"systemInstruction", "system_instruction", "contents", "tools"},
-    "preference": {
-        *("systemInstruction", "system_instruction", "contents", "completions", "tools"),
-        *("input", "preferred_output", "non_preferred_output"),
-    },
-}
 _TOOLS = {"tools", "functions"}
 BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
 
@@ -73,8 +62,8 @@ class Conversation:
         system: The system instruction; "" for none.
         turns: The turns of user, assistant and tool; the last is the assistant's answer.
         tools: The functions declared, in Gemini's shape.
-        rejected: The answer that a preference row turns down; None in other rows.
-        left_out: What the row holds besides, by name: labels, settings, a user's own fields.
+        rejected: The rejected answer of a preference row; None in other rows.
+        left_out: What else the row holds, by name: labels, settings, a user's own fields.
     """
 
     system: str
@@ -98,7 +87,7 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
     if bound:
         raise refusal(f"it sets {', '.join(bound)}")
     try:
-        turns, rejected = READERS[format](row)
+        turns, rejected = _FORMATS[format].read(row)
         tools, more = _declared(row, format)
         turns, dropped = _without_thoughts(turns)
         system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
@@ -115,26 +104,26 @@ def read(row: Mapping[str, Any], format: str) -> Conversation:
     merged = _merged(turns)
     if len(merged) < len(turns):
         dropped.add(_BORDER)
-    other = {*(row.keys() - FIELDS[format]), *more, *dropped}
+    other = {*(row.keys() - _FORMATS[format].fields), *more, *dropped}
     turns = merged
     return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
 
 
 def _declared(row: Mapping[str, Any], format: str) -> tuple[list[Row], list[str]]:
-    if not _TOOLS & FIELDS[format]:
+    if not _TOOLS & _FORMATS[format].fields:
         return [], []
     is_openai = format == "messages" or "input" in row
     given = row["input"] if format == "preference" and "input" in row else row
     return openai_messages.read_declarations(given, not is_openai)
 
 
-def write(said: Conversation, format: str) -> Row:
+def write(conversation: Conversation, format: str) -> Row:
     """Write a conversation as a row.
 
     Raises:
         DataError: The format has no place for something it says.
     """
-    return WRITERS[format](said)
+    return _FORMATS[format].write(conversation)
 
 
 def _without_thoughts(turns: Sequence[Turn]) -> tuple[list[Turn], set[str]]:
@@ -197,17 +186,17 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
     if format == to and detect_format(clean) != format:
         raise refusal(f"it has not the fields of the format {format}")
     if format == to and "preferred_output" not in row:
-        said = read(_without_settings(clean, format), format)
+        conversation = read(_without_settings(clean, format), format)
         more = tuple(sorted(clean.keys() - known_fields(to)))
         result = {name: value for name, value in row.items() if name not in more}
-        if _BORDER in said.left_out:
-            return {**result, **write(said, to)}, (*more, _BORDER)
+        if _BORDER in conversation.left_out:
+            return {**result, **write(conversation, to)}, (*more, _BORDER)
         return result, more
-    said = read(clean, format)
-    turned_down = said.rejected is not None and to != "preference"
-    lost = ("the answer turned down",) if turned_down else ()
+    conversation = read(clean, format)
+    loses_answer = conversation.rejected is not None and to != "preference"
+    lost = ("the rejected answer",) if loses_answer else ()
     try:
-        return write(said, to), said.left_out + lost
+        return write(conversation, to), conversation.left_out + lost
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -235,7 +224,7 @@ def _without_settings(row: Row, format: str) -> Row:
 def known_fields(format: str) -> frozenset[str]:
     """Return the fields that a row of a format may have."""
     shape = load("catalog/services.toml")["formats"][format]
-    return frozenset(FIELDS[format]).union(shape["required"], shape["optional"])
+    return _FORMATS[format].fields.union(shape["required"], shape["optional"])
 
 
 def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -251,10 +240,6 @@ def _from_palm_chat(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
     context = text(row.get("context", ""))
     system = [] if is_blank(context) else [just_text("system", context)]
     return system + [just_text(_AUTHORS[m["author"]], m["content"]) for m in row["messages"]], None
-
-
-def _from_messages(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    return openai_messages.read(row["messages"]), None
 
 
 def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
@@ -321,51 +306,44 @@ def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], Turn]:
     return turns, openai_messages.read(row["non_preferred_output"])[0]
 
 
-READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "palm": _from_pair("input_text", "output_text"),
-    "prompt-completion": _from_pair("prompt", "completion"),
-    "palm-chat": _from_palm_chat,
-    "messages": _from_messages,
-    "gemini": _from_gemini,
-    "preference": _from_preference,
-}
-
-
 def _to_pair(given: str, wanted: str) -> Callable[[Conversation], Row]:
-    def write(said: Conversation) -> Row:
-        if said.system:
+    def write(conversation: Conversation) -> Row:
+        if conversation.system:
             raise refusal("it has a system instruction, and a pair has no place for one")
-        if [turn.role for turn in said.turns] != ["user", "assistant"] or said.tools:
+        if [turn.role for turn in conversation.turns] != [
+            "user",
+            "assistant",
+        ] or conversation.tools:
             raise refusal("it has more turns than a pair, or tools")
-        return {given: text_of(said.turns[0]), wanted: text_of(said.turns[1])}
+        return {given: text_of(conversation.turns[0]), wanted: text_of(conversation.turns[1])}
 
     return write
 
 
-def _to_palm_chat(said: Conversation) -> Row:
-    if said.tools:
+def _to_palm_chat(conversation: Conversation) -> Row:
+    if conversation.tools:
         raise refusal("it declares tools")
-    turns = [{"author": turn.role, "content": text_of(turn)} for turn in said.turns]
-    return ({"context": said.system} if said.system else {}) | {"messages": turns}
+    turns = [{"author": turn.role, "content": text_of(turn)} for turn in conversation.turns]
+    return ({"context": conversation.system} if conversation.system else {}) | {"messages": turns}
 
 
-def _to_messages(said: Conversation) -> Row:
-    system = [{"role": "system", "content": said.system}] if said.system else []
-    row: Row = {"messages": system + openai_messages.write(said.turns)}
-    return row | openai_messages.as_openai(said.tools)
+def _to_messages(conversation: Conversation) -> Row:
+    system = [{"role": "system", "content": conversation.system}] if conversation.system else []
+    row: Row = {"messages": system + openai_messages.write(conversation.turns)}
+    return row | openai_messages.as_openai(conversation.tools)
 
 
-def _to_gemini(said: Conversation) -> Row:
-    system = {"systemInstruction": {"role": "system", "parts": [{"text": said.system}]}}
-    row = (system if said.system else {}) | {"contents": _contents(said.turns)}
-    return row | openai_messages.as_gemini(said.tools)
+def _to_gemini(conversation: Conversation) -> Row:
+    system = {"systemInstruction": {"role": "system", "parts": [{"text": conversation.system}]}}
+    row = (system if conversation.system else {}) | {"contents": _contents(conversation.turns)}
+    return row | openai_messages.as_gemini(conversation.tools)
 
 
-def _to_preference(said: Conversation) -> Row:
-    if said.rejected is None:
-        raise refusal("it has no answer that is turned down")
-    row = _to_gemini(Conversation(said.system, said.turns[:-1], said.tools))
-    answers = _contents([said.turns[-1], said.rejected])
+def _to_preference(conversation: Conversation) -> Row:
+    if conversation.rejected is None:
+        raise refusal("it has no rejected answer")
+    row = _to_gemini(Conversation(conversation.system, conversation.turns[:-1], conversation.tools))
+    answers = _contents([conversation.turns[-1], conversation.rejected])
     scored = zip((1.0, 0.0), answers, strict=True)
     return row | {"completions": [{"score": s, "completion": answer} for s, answer in scored]}
 
@@ -375,11 +353,44 @@ def _contents(turns: Iterable[Turn]) -> list[Row]:
     return [{"role": roles[turn.role], "parts": list(turn.parts)} for turn in turns]
 
 
-WRITERS: Mapping[str, Callable[[Conversation], Row]] = {
-    "palm": _to_pair("input_text", "output_text"),
-    "prompt-completion": _to_pair("prompt", "completion"),
-    "palm-chat": _to_palm_chat,
-    "messages": _to_messages,
-    "gemini": _to_gemini,
-    "preference": _to_preference,
+class _Format(NamedTuple):
+    """How rows of a format are read, as turns and the rejected answer, and written."""
+
+    fields: frozenset[str]
+    read: Callable[[Mapping[str, Any]], tuple[list[Turn], Turn | None]]
+    write: Callable[[Conversation], Row]
+
+
+_FORMATS = {
+    "palm": _Format(
+        frozenset(("input_text", "output_text")),
+        _from_pair("input_text", "output_text"),
+        _to_pair("input_text", "output_text"),
+    ),
+    "prompt-completion": _Format(
+        frozenset(("prompt", "completion")),
+        _from_pair("prompt", "completion"),
+        _to_pair("prompt", "completion"),
+    ),
+    "palm-chat": _Format(frozenset(("context", "messages")), _from_palm_chat, _to_palm_chat),
+    "messages": _Format(
+        frozenset(("messages", *_TOOLS)),
+        lambda row: (openai_messages.read(row["messages"]), None),
+        _to_messages,
+    ),
+    "gemini": _Format(
+        frozenset(("systemInstruction", "system_instruction", "contents", "tools")),
+        _from_gemini,
+        _to_gemini,
+    ),
+    "preference": _Format(
+        frozenset(
+            (
+                *("systemInstruction", "system_instruction", "contents", "completions", "tools"),
+                *("input", "preferred_output", "non_preferred_output"),
+            )
+        ),
+        _from_preference,
+        _to_preference,
+    ),
 }

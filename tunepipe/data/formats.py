@@ -53,7 +53,7 @@ class Example:
         id: 16 hex digits made from the prompt and the reference; "-2", "-3"... follow on repeats.
         messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
         reference: The answer wanted: the last assistant turn.
-        rejected: The answer that a preference row turns down; "" in other rows.
+        rejected: The rejected answer of a preference row; "" in other rows.
         fields: The row as decoded, for models that take more than text.
         format: The row's format.
     """
@@ -309,7 +309,7 @@ def _preference(row: Mapping[str, Any]) -> tuple[list[Turn], str]:
 
 
 def _rejected(row: Mapping[str, Any]) -> str:
-    """Return the answer that a preference row turns down."""
+    """Return the rejected answer of a preference row."""
     if "completions" in row:
         worst = min(row["completions"], key=lambda completion: float(completion["score"]))
         return gemini_text(worst["completion"])

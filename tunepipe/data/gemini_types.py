@@ -75,7 +75,7 @@ def type_problems(value: Any, kind: str, path: str) -> Iterator[TypeProblem]:
 def wrong_type(value: Any, wanted: str, path: str) -> TypeProblem:
     """Describe a value whose type is wrong; no text of the row is quoted."""
     found = "null" if value is None else _NAMES.get(type(value), "a number")
-    return TypeProblem("wrong-type", path, f"{found} stands where {wanted} is wanted")
+    return TypeProblem("wrong-type", path, f"expected {wanted}, got {found}")
 
 
 def fields_of(kind: str) -> frozenset[str]:
@@ -95,7 +95,7 @@ def _message_problems(value: Any, kind: str, path: str) -> Iterator[TypeProblem]
     for name, known in names.items():
         if known not in fields:
             if value[name] not in (None, [], {}):
-                message = "the format has no such field"
+                message = "the format does not have this field"
                 yield TypeProblem("extra-field", path, message, name, missing or tuple(fields))
             continue
         yield from type_problems(value[name], fields[known], f"{path}.{name}")

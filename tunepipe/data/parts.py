@@ -2,7 +2,7 @@
 
 An answer is text, one line a part. A call is a line of JSON, in Gemini's shape
 `{"functionCall": {"name": "f", "args": {…}}}` or as OpenAI's list of tool calls; all other lines
-are what the model says besides. References are written so by `data.formats`, and answers by the
+are the rest of what the model says. References are written so by `data.formats`, and answers by the
 backends.
 """
 
@@ -35,7 +35,7 @@ _COPIED_CHARACTERS = 64 << 10
 
 
 def kinds_of(fields: Mapping[str, Any]) -> frozenset[str]:
-    """Return what a row holds besides text, in any of the formats."""
+    """Return what else than text a row holds, in any of the formats."""
     return frozenset(_kinds(fields))
 
 

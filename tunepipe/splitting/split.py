@@ -96,7 +96,7 @@ def split(
         eval_max: Evaluation rows wanted at most; 0 for no limit but the service's.
         seed: Random seed.
         group_by: Rows of one group stay together: a field, or /PATTERN/ with one group that is
-            searched in the input (see keys.py).
+            searched in the input (see row_keys.py).
         stratify_by: Each label gets its share to one row: `output`, or a field.
         by_time: A field with a time: the latest rows are evaluation.
         format: The rows' format, or "auto".

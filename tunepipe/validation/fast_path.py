@@ -256,7 +256,7 @@ def _long_rows(pairs: list[Pair], rules: Rules) -> set[int]:
 
 def _suspect_rows(lines: list[bytes], rows: list[Any]) -> set[int]:
     """Return the rows with a repeated key, a secret, or a character that may be reported."""
-    # All rows again as compact JSON: what a line holds besides has been dropped by the decoder.
+    # All rows again as compact JSON: the decoder has dropped whatever else a line holds.
     text = msgspec.json.Encoder().encode_lines(rows)
     plain = text.split(b"\n")[:-1]
     doubtful = {

@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
@@ -43,7 +43,7 @@ class Change:
 
     def as_json(self) -> dict[str, Any]:
         """Return the change as a JSON object."""
-        return {"path": self.path, "line": self.line, "code": self.code, "done": self.done}
+        return asdict(self)
 
 
 @dataclass
@@ -121,15 +121,15 @@ def fix(
     rules = (catalog or load_catalog()).rules_for(chosen, model, pii=pii)
     refused = os.fspath(rejects) or rejects_path(out)
     with replacing(out, "wb") as file, replacing(refused) as apart:
-        mender = _Mender(rules, control_characters, file, apart)
+        fixer = _Fixer(rules, control_characters, file, apart)
         for name in names:
             source = Source(name, opener)
             source.require_rows()
             for number, line in numbered_lines(source):
-                mender.take(line, name, number)
-    if not mender.done.rows_rejected:
+                fixer.take(line, name, number)
+    if not fixer.done.rows_rejected:
         os.unlink(refused)
-    return mender.done
+    return fixer.done
 
 
 def _format(names: list[str], opener: Opener) -> str:
@@ -139,7 +139,7 @@ def _format(names: list[str], opener: Opener) -> str:
 
 
 @dataclass
-class _Mender:
+class _Fixer:
     """Writes each line to the copy, fixed, or to the rejects with its reasons."""
 
     rules: Rules
@@ -158,19 +158,19 @@ class _Mender:
         def note(code: str, what: str) -> None:
             self.done.note(Change(path, number, code, what))
 
-        mended, diagnosis = self._mended(line, note)
+        fixed, diagnosis = self._fix(line, note)
         if diagnosis.is_blank:
             note("blank-line", "removed the blank line")
         elif diagnosis.input is None or diagnosis.row is None:
             stopping = [finding for finding in diagnosis.findings if finding.stops]
             self._reject(path, number, stopping, line)
         elif self._is_repeated(diagnosis.input, diagnosis.row):
-            note("duplicate-row", "removed the row: the same stands earlier")
+            note("duplicate-row", "removed the row: it repeats an earlier one")
         else:
-            self.file.write(mended + b"\n")
+            self.file.write(fixed + b"\n")
             self.done.rows_written += 1
 
-    def _mended(self, line: bytes, note: Note) -> tuple[bytes, Diagnosis]:
+    def _fix(self, line: bytes, note: Note) -> tuple[bytes, Diagnosis]:
         line = _trimmed(line, note)
         diagnosis = diagnose(line, self.rules)
         if not (self.control_characters and _has_controls(diagnosis)):

@@ -64,7 +64,7 @@ def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: RepeatFinder) -
 
 
 def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
-    """Return what a part holds besides its hashes, and where the hashes end."""
+    """Return what else a part holds than hashes, and where the hashes end."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:

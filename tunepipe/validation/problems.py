@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 BLANK_LINE = "the line is blank"
@@ -100,12 +100,4 @@ class Problem:
 
     def as_json(self) -> dict[str, Any]:
         """Return the problem as the design's object, with the file's path added."""
-        return {
-            "line": self.line,
-            "code": self.code,
-            "level": self.level,
-            "field": self.field,
-            "message": self.message,
-            "fix": self.fix,
-            "path": self.path,
-        }
+        return asdict(self)

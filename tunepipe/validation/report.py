@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tunepipe.catalog.limits import Rules, estimated_tokens
@@ -126,25 +126,16 @@ class Report:
             "counts": dict(self.counts),
             "problems": [problem.as_json() for problem in self.problems],
             "stats": dict(self.stats),
-            "files": [
-                {
-                    "path": file.path,
-                    "bytes": file.bytes,
-                    "rows": file.rows,
-                    "valid_rows": file.valid_rows,
-                    "fingerprint": file.fingerprint,
-                }
-                for file in self.files
-            ],
+            "files": [asdict(file) for file in self.files],
         }
 
 
 @dataclass
 class Scanned:
-    """The files of a dataset, looked at; what stands across rows is not yet concluded.
+    """The files of a dataset, checked row by row; what concerns several rows is not yet concluded.
 
     Args:
-        rules: What the rows were held to.
+        rules: What the rows may hold.
         tally: The counts over all files.
         files: The dataset's files.
         others: The paths of the files compared with.

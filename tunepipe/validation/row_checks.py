@@ -1,6 +1,6 @@
 """Everything wrong with one line: the only place that names errors of a row.
 
-It is slow and exact. The fast tier (proof.py) sends here every line that it cannot prove clean.
+It is slow and exact. The fast path leaves to it every line that it does not accept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Diagnosis:
     Args:
         findings: Everything wrong with it.
         row: The decoded row, or None if the line holds none.
-        input: The row's input (views.py), or None if the row has an error.
+        input: The row's input (text_pairs.py), or None if the row has an error.
         output: The row's output, or None in the same case.
         media: The row's files; none if the row has an error.
     """
@@ -86,7 +86,9 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     if not line.strip(_BLANK):
         return Diagnosis((*findings, Finding("blank-line", BLANK_LINE)))
     if _depth(line) > DEPTH_MAX:
-        deep = Finding("nesting-too-deep", f"objects and lists stand over {DEPTH_MAX} levels deep")
+        deep = Finding(
+            "nesting-too-deep", f"objects and lists are nested more than {DEPTH_MAX} levels deep"
+        )
         return Diagnosis((*findings, deep))
     row, found = _decoded(line)
     findings += found
@@ -196,11 +198,13 @@ def _not_json(text: str, error: ValueError | RecursionError) -> Finding:
         what = "a second JSON value" if two else "more text"
         return Finding("not-json", f"{what} follows the object at character {column}")
     if start.startswith("{'") or rest.startswith("'"):
-        return Finding("not-json", "single quotes stand for double quotes", fix="use double quotes")
+        return Finding(
+            "not-json", "single quotes in place of double quotes", fix="use double quotes"
+        )
     if re.search(r",\s*$", text[: error.pos]) and rest[:1] in ("}", "]"):
-        return Finding("not-json", f"a comma stands before a closing bracket, character {column}")
+        return Finding("not-json", f"a comma before a closing bracket, character {column}")
     if re.match(r",\s*[}\]]", rest):
-        return Finding("not-json", f"a comma stands before a closing bracket, character {column}")
+        return Finding("not-json", f"a comma before a closing bracket, character {column}")
     if not rest or error.msg.startswith("Unterminated"):
         return Finding("not-json", "the line ends before its object does")
     return Finding("not-json", f"{error.msg[:1].lower()}{error.msg[1:]} at character {column}")
@@ -248,10 +252,10 @@ def _whole_findings(
         yield Finding("input-equals-output", "the output is the same text as the input")
     text = everything(row)
     for name in secrets_in(text):
-        yield Finding("secret", f"what looks like a secret stands in the row: {name}")
+        yield Finding("secret", f"the row holds what looks like a secret: {name}")
     if rules.pii:
         for name in personal_data_in(text):
-            yield Finding("pii", f"what looks like personal data stands in the row: {name}")
+            yield Finding("pii", f"the row holds what looks like personal data: {name}")
 
 
 def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]:

@@ -55,7 +55,7 @@ def shape_findings(row: Mapping[str, Any], rules: Rules) -> Findings:
 
 
 def order_findings(kinds: Sequence[str], fields: Sequence[str], last: str = "answer") -> Findings:
-    """Yield each turn that stands where its kind may not.
+    """Yield each turn whose kind is not allowed at its place.
 
     Args:
         kinds: Of each turn: "system", "question", "answer", "call" (an answer that calls a tool)
@@ -115,7 +115,7 @@ def _extra(name: str, at: str, wanted: Sequence[str]) -> Finding:
     if not close and _SYNONYMS.get(shown) in wanted:
         close = [_SYNONYMS[shown]]
     fix = f"rename {name} to {close[0]}" if close else ""
-    message = f"the format has no field {shown}" if shown else "the format has no such field"
+    message = f"the format has no field {shown}" if shown else "the format does not have this field"
     return Finding("extra-field", message, _path(at, shown), fix)
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
-from tunepipe.catalog.catalog import Catalog
-from tunepipe.data.source import Opener, Path, open_local
+from tunepipe.data.source import Path
 from tunepipe.files import replacing
-from tunepipe.validation.file_checks import SizeOf
 from tunepipe.validation.merge import END, MAGIC, RUN, encode_scan
 from tunepipe.validation.validate import Settings, scan
 
@@ -21,14 +20,8 @@ def write_part(
     part: str | os.PathLike[str],
     *,
     format: str,
-    model: str = "",
     against: Path | Iterable[Path] = (),
-    max_problems: int = 1000,
-    pii: bool = False,
-    workers: int = 0,
-    opener: Opener = open_local,
-    catalog: Catalog | None = None,
-    size_of: SizeOf | None = None,
+    **settings: Any,
 ) -> None:
     """Check some files of a dataset and write down what was found: 16 bytes a line and more.
 
@@ -36,14 +29,8 @@ def write_part(
         paths: The files, as for `validate`.
         part: The file to write.
         format: One of formats.FORMATS. "auto" looks at these files only; parts must agree.
-        model: As for `validate`, like the rest. `against` need be given to one part only.
-        against: See `validate`.
-        max_problems: See `validate`.
-        pii: See `validate`.
-        workers: See `validate`.
-        opener: See `validate`.
-        catalog: See `validate`.
-        size_of: See `validate`.
+        against: As for `validate`; it need be given to one part only.
+        settings: The rest of `validate.Settings`.
     """
     with replacing(part, "wb") as file:
         file.write(MAGIC)
@@ -51,15 +38,5 @@ def write_part(
         def keep(number: int, line: int, inputs: bytes, outputs: bytes, against: bool) -> None:
             file.write(RUN.pack(number, line, len(inputs) // 8, against) + inputs + outputs)
 
-        settings = Settings(
-            format=format,
-            model=model,
-            max_problems=max_problems,
-            pii=pii,
-            workers=workers,
-            opener=opener,
-            catalog=catalog,
-            size_of=size_of,
-        )
-        facts = encode_scan(scan(paths, against, settings, keep))
+        facts = encode_scan(scan(paths, against, Settings(format=format, **settings), keep))
         file.write(facts + END.pack(len(facts)))

@@ -46,7 +46,7 @@ KeepOpenings = Callable[[int, bytes, bytes, int], None]
 
 BLOCK_BYTES = 1 << 19
 
-# Below, the diagnoser alone is quicker than the start of the fast tier's packages.
+# Below, the row checks alone are quicker than the import of the fast path's packages.
 FAST_FROM_BYTES = 1 << 20
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
@@ -104,7 +104,7 @@ def validate(
         pii: Whether personal data is looked for; slow.
         workers: Processes; 0 takes one for a small dataset, else one a core.
         block_bytes: How much of a file is looked at at once, >= 1.
-        fast_from_bytes: In more bytes than these the fast tier looks first; it costs its start.
+        fast_from_bytes: From more bytes than these on the fast path is used; it costs its imports.
         opener: Opens what is not a local path, such as a gs:// URI.
         catalog: The dated tables; None for the package's own.
         size_of: Looks up the files on Cloud Storage that rows point to; None leaves them unchecked.

@@ -16,7 +16,7 @@ _HIDDEN = frozenset(("secret", "pii"))  # what rows with these say is shown nowh
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Lines to look at, and what they are held to.
+    """Lines to check, and the rules for them.
 
     Args:
         lines: The lines, or where the worker reads them.

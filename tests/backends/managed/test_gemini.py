@@ -215,7 +215,7 @@ def test_preferences_as_openai_writes_them_are_sent_as_gemini_reads_them(
 def test_preference_rows_may_be_learnt_from_as_examples(cloud: StandIn, tmp_path: Path) -> None:
     found = tuned(request(cloud, FLASH25, preference(100), method="supervised"), tmp_path)
     assert "supervisedTuningSpec" in jobs(cloud)[0]
-    assert found.statistics["left_out"] == {"the answer turned down": 112}
+    assert found.statistics["left_out"] == {"the rejected answer": 112}
 
 
 def test_a_tuned_model_is_tuned_further(cloud: StandIn, tmp_path: Path) -> None:
