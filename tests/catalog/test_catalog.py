@@ -138,3 +138,21 @@ def test_what_cannot_be_tuned_today_names_a_successor():
     for model in catalog.model_table.models.values():
         if model.backend == "gemini" and is_retired(model, catalog.as_of):
             assert model.successor, model.name
+
+
+def test_only_models_that_can_be_tuned_are_suggested():
+    catalog = load_catalog()
+    suggested = set()
+    for name in [*catalog.model_names, "gemini-4-argn", "gemini-2.5-por"]:
+        for typo in (f"{name}x", name[:-1], name.upper() + "-1"):
+            try:
+                catalog.check_model_name(typo)
+            except UsageError as error:
+                words = error.fix.partition("?")[0].removeprefix("did you mean ")
+                suggested.update(words.split(" or ") if "?" in error.fix else ())
+    models = catalog.model_table.models
+    assert "gemini-3.5-flash" in suggested
+    for name in suggested:
+        model = models[name]
+        assert model.tunable
+        assert model.backend == "large-model" or not is_retired(model, catalog.as_of), name

@@ -134,7 +134,7 @@ def _pattern(text: str, option: str) -> Key:
         if match is None:
             raise DataError(
                 f"{option}: the pattern is not found in the row's input",
-                fix="let it match every input; with `|$` at its end, other rows are their own groups",
+                fix="let it match every input; end it with `|$` to make a group of each other row",
             )
         # The empty group: such a row is its own group, distinct from every named one.
         return f"={match[1]}" if match[1] else f"~{given}"
