@@ -176,3 +176,24 @@ def test_runs_of_one_character_are_few_tokens(tmp_path):
         report = validate([path], fast_from_bytes=fast_from_bytes)
         assert problems(report) == []
         assert 15_000 < report.tokens < 30_000  # o200k_base counts 18,004
+
+
+@pytest.mark.parametrize(
+    ("model", "errors"),
+    [
+        # The service's own words in a run of 2026-08-22: "Supported roles are: user, model, function".
+        ("google/gemma4@gemma-4-e2b-it", [(1, 'write "model"')]),
+        ("gemini-3.5-flash", [(1, 'write "model"')]),
+        ("a-folder/model", []),
+    ],
+)
+def test_the_role_assistant_in_contents_is_refused_where_the_service_refuses_it(
+    tmp_path, model, errors
+):
+    row = gemini_row(1)
+    row["contents"][1]["role"] = "assistant"
+    report = validate([write(tmp_path / "rows.jsonl", row)], model=model)
+    assert [(x.line, x.fix) for x in report.problems if x.code == "unknown-role"] == errors
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    report = validate([write(tmp_path / "rows.jsonl", {"messages": messages})], model=model)
+    assert problems(report) == []

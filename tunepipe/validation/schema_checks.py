@@ -23,6 +23,8 @@ _DATA = _MODEL_PARTS | _RESPONSES | {
 }  # fmt: skip
 _GEMINI_FIELDS = {"tools": "Tool[]", "toolConfig": "ToolConfig", "generationConfig": "object"}
 _FUNCTION_FIELDS = ("description", "parameters", "strict")
+# How the formats name each other's roles; open models refuse "assistant" in contents.
+_OTHER_ROLES = {"assistant": "model", "human": "user", "gpt": "assistant", "tool": "function"}
 # What other vendors call the two sides of a pair.
 _SYNONYMS = {
     **dict.fromkeys(("question", "instruction", "query", "user", "context"), "prompt"),
@@ -173,7 +175,9 @@ def _role(value: Any, field: str, roles: Sequence[str]) -> Findings:
     if not isinstance(value, str):
         yield _type(value, "a text", field)
     elif value not in roles:
-        yield Finding("unknown-role", f"the role is none of {', '.join(roles)}", field)
+        other = _OTHER_ROLES.get(value, "")
+        fix = f'write "{other}"' if other in roles else ""
+        yield Finding("unknown-role", f"the role is none of {', '.join(roles)}", field, fix)
 
 
 def _turns(value: Any, field: str) -> Iterator[Finding | tuple[str, Mapping[str, Any]]]:
