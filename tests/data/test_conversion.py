@@ -431,3 +431,53 @@ def test_neither_formats_nor_conversion_imports_pandas():
         "assert conversion and formats and 'pandas' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+LARGE = 40_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "written", "found"),
+    [
+        ("row.json", b'[{"prompt":"q","completion":"a"},{"prompt":"%s","completion":"b"}]', None,
+         "the file is not whole JSON after row 1, or the next row has more than 32 MiB"),
+        ("rows.json", b"[" + b'{"prompt":"q","completion":"answer"},\n' * 200_000 + b"{}]",
+         200_000, ""),
+        ("row.jsonl", b'{"prompt":"q","completion":"a"}\n{"prompt":"%s","completion":"b"}', 1, ""),
+        ("cell.csv", b'prompt,completion\nq,a\n"%s",b\n', None,
+         "cell.csv:3: the line has more than 16,777,216 characters"),
+    ],
+)  # fmt: skip
+def test_memory_is_bounded_however_long_a_row_or_an_array_is(
+    tmp_path, name, content, written, found
+):
+    path = tmp_path / name
+    path.write_bytes(content.replace(b"%s", b"x" * LARGE))
+    program = (
+        "import sys\n"
+        "from tunepipe.data.conversion import convert\n"
+        "try: print(convert(sys.argv[1], sys.argv[2], 'messages').written)\n"
+        "except Exception as error: print(error)\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(status.partition('VmHWM:')[2].split()[0])"
+    )
+    command = [sys.executable, "-c", program, str(path), str(tmp_path / "out.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, peak = done.stdout.splitlines()
+    assert found in lines[0]
+    assert written is None or lines == [str(written)]
+    assert int(peak) < 128 * 1024
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("indent", [None, 1, "lines"])
+def test_json_is_read_alike_wherever_a_row_is_cut(tmp_path, indent, encoding):
+    sizes = (1, 700_000, 3, 2_500_000, 400_000)  # a mebibyte is read at a time
+    rows = [{"prompt": f'日本 \\ " {n}', "completion": "é" * n} for n in sizes]
+    text = json.dumps(rows, indent=indent) if indent != "lines" else ""
+    text = text or "\n".join(json.dumps(row, indent=2, ensure_ascii=False) for row in rows)
+    path, target = tmp_path / "in.json", tmp_path / "out.jsonl"
+    path.write_bytes(text.encode(encoding))
+    report = conversion.convert(path, target, "prompt-completion")
+    assert [json.loads(line) for line in target.read_text().splitlines()] == rows
+    assert report.refused == []

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.errors import UsageError
+from tunepipe.catalog.limits import LINE_BYTES_MAX
+from tunepipe.data.rows import read_examples
+from tunepipe.errors import DataError, UsageError
+from tunepipe.splitting.split import split
 from tunepipe.validation.validate import Report, validate
 
 CASES = Path(__file__).parents[1] / "fixtures" / "cases"
@@ -181,7 +184,7 @@ def test_runs_of_one_character_are_few_tokens(tmp_path):
 @pytest.mark.parametrize(
     ("model", "errors"),
     [
-        # The service's own words in a run of 2026-08-22: "Supported roles are: user, model, function".
+        # The service says so: "Supported roles are: user, model, function" (a run of 2026-08-22).
         ("google/gemma4@gemma-4-e2b-it", [(1, 'write "model"')]),
         ("gemini-3.5-flash", [(1, 'write "model"')]),
         ("a-folder/model", []),
@@ -197,3 +200,40 @@ def test_the_role_assistant_in_contents_is_refused_where_the_service_refuses_it(
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     report = validate([write(tmp_path / "rows.jsonl", {"messages": messages})], model=model)
     assert problems(report) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"fast_from_bytes": 0, "workers": 2}])
+def test_lines_after_one_that_is_too_long_keep_their_numbers(tmp_path, options):
+    path = tmp_path / "rows.jsonl"
+    frame = b'{"input_text":"q","output_text":""}\n'
+    longest = frame.replace(b'""', b'"%s"' % (b"x y " * (LINE_BYTES_MAX // 4))[: -len(frame) + 1])
+    assert len(longest) == LINE_BYTES_MAX + 1  # and its line end
+    too_long = longest.replace(b"x y", b"x  y", 1)
+    good = [b'{"input_text":"%d","output_text":"a"}\n' % n for n in range(3)]
+    path.write_bytes(b"".join([good[0], too_long, good[1], longest, frame, good[2], b"{\n"]))
+    report = validate([path], model="a-folder/model", **options)
+    assert [(x.line, x.code) for x in report.problems] == [
+        (2, "too-long"),
+        (5, "empty-text"),
+        (7, "not-json"),
+    ]
+    assert (report.rows, report.valid_rows) == (7, 4)
+    path.write_bytes(b"".join([good[0], too_long]))
+    for read in (
+        lambda: list(read_examples(path)),
+        lambda: split(path, tmp_path / "t", tmp_path / "e", eval_min=0, model="a-folder/model"),
+    ):
+        with pytest.raises(DataError, match=f"{path.name}:2: the line has {LINE_BYTES_MAX + 1} "):
+            read()
+
+
+@pytest.mark.parametrize(("lists", "codes"), [(99, set()), (100, {"nesting-too-deep"})])
+@pytest.mark.parametrize("fast_from_bytes", [0, 1 << 30])
+def test_a_row_may_be_nested_one_hundred_levels_deep(tmp_path, lists, codes, fast_from_bytes):
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    labels: list = []
+    for _ in range(lists - 1):
+        labels = [labels]
+    path = write(tmp_path / "rows.jsonl", row | {"labels": labels})
+    report = validate([path], fast_from_bytes=fast_from_bytes)
+    assert {code for _, code, _, _ in problems(report)} == codes

@@ -364,7 +364,7 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
                 yield number, value if is_row else DataError("the row is not an object")
             if ended and at >= len(text):
                 return
-            wanted_characters = 2 * (len(text) - at) + 1
+            wanted_characters = min(2 * (len(text) - at), LINE_BYTES_MAX) + 1
 
 
 def _not_whole(source: Source, rows: int) -> DataError:

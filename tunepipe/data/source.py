@@ -255,7 +255,8 @@ class Source:
         """Read the first bytes, and on to the end of the first line where that is one long row."""
         head = [self._file.read(_HEAD_BYTES)]
         size = len(head[0])
-        is_array = head[0].removeprefix(BOM).lstrip().startswith(b"[{")
+        start = head[0][:1024].decode(encoding_of_mark(head[0]) or "utf-8", "ignore")
+        is_array = start.lstrip("\ufeff \t\r\n").startswith("[{")
         while head[-1] and b"\n" not in head[-1] and size <= LINE_BYTES_MAX and not is_array:
             head.append(self._file.read(size))
             size += len(head[-1])
