@@ -76,17 +76,19 @@ def content_findings(row: Mapping[str, Any], media: Sequence[Media], rules: Rule
 
 def call_findings(row: Mapping[str, Any], format: str) -> Findings:
     """Check that every function call is answered, and that every called function is declared."""
-    declared, open_calls = _declared(row), list[str]()
+    open_calls: list[str] = []
+    names: set[str] = set()
     is_gemini = format in ("gemini", "preference") and "input" not in row
-    for field, calls, answers in _call_turns(row, format):
+    for field, calls, answers in _gemini_calls(row) if is_gemini else _openai_calls(row):
+        ids = [id for id, _ in calls]
         if answers and sorted(answers) != sorted(open_calls):
             message = "the answers of tools are not one for each call of the turn before"
             yield Finding("call-mismatch", message, field)
-        if len(set(calls)) < len(calls) and not is_gemini:
+        if len(set(ids)) < len(ids) and not is_gemini:
             yield Finding("call-mismatch", "two calls of the turn have the same id", field)
-        open_calls = calls
-    names = {name for name in _called_names(row, format) if name not in declared}
-    if names:
+        open_calls = ids
+        names.update(name for _, name in calls)
+    if names := names - _declared(row):
         message = f"the row calls {len(names)} functions that it does not declare"
         if len(names) == 1:
             message = "the row calls a function that it does not declare"
@@ -287,13 +289,25 @@ def _openai_messages(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str,
             yield f"{name}[{number}]", message
 
 
-def _call_turns(row: Mapping[str, Any], format: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield field, calls and answers of each turn, by id or by name; tool messages are one turn."""
-    if format in ("gemini", "preference") and "input" not in row:
-        for path, content in _gemini_contents(row):
-            if path.startswith("contents"):
-                yield path, _named(content, "Call"), _named(content, "Response")
-        return
+# Of a turn: its path, the id and the name of each call, and the ids that its results answer.
+CallTurns = Iterator[tuple[str, list[tuple[str, str]], list[str]]]
+
+
+def _gemini_calls(row: Mapping[str, Any]) -> CallTurns:
+    """Yield the calls of each turn; in Gemini's rows the name is the id."""
+    for path, content in _gemini_contents(row):
+        calls, answers = (
+            [str(part[name]["name"]) for part in content["parts"] for name in names if name in part]
+            for names in (
+                ("functionCall", "function_call"),
+                ("functionResponse", "function_response"),
+            )
+        )
+        yield path, [(name, name) for name in calls], answers
+
+
+def _openai_calls(row: Mapping[str, Any]) -> CallTurns:
+    """Yield the calls of each turn; results that follow each other are one turn."""
     answers: list[str] = []
     field = ""
     for path, message in _openai_messages(row):
@@ -304,29 +318,15 @@ def _call_turns(row: Mapping[str, Any], format: str) -> Iterator[tuple[str, list
         if answers:
             yield field, [], answers
             answers, field = [], ""
-        calls = [str(call.get("id")) for call in message.get("tool_calls") or ()]
+        calls = [
+            (str(call.get("id")), str(call["function"]["name"]))
+            for call in message.get("tool_calls") or ()
+        ]
         if message.get("function_call"):
-            calls.append(str(message["function_call"].get("name")))
+            calls += [(str(message["function_call"].get("name")),) * 2]
         yield path, calls, []
     if answers:
         yield field, [], answers
-
-
-def _named(content: Mapping[str, Any], what: str) -> list[str]:
-    names = (f"function{what}", f"function_{what.lower()}")
-    return [str(part[name]["name"]) for part in content["parts"] for name in names if name in part]
-
-
-def _called_names(row: Mapping[str, Any], format: str) -> Iterator[str]:
-    if format in ("gemini", "preference") and "input" not in row:
-        for _, content in _gemini_contents(row):
-            yield from _named(content, "Call")
-        return
-    for _, message in _openai_messages(row):
-        for call in message.get("tool_calls") or ():
-            yield str(call["function"]["name"])
-        if message.get("function_call"):
-            yield str(message["function_call"].get("name"))
 
 
 def _declared(row: Mapping[str, Any]) -> set[str]:

@@ -220,8 +220,8 @@ def _thinned(run: Any, most: int) -> Any:
     import numpy as np
 
     run = run[np.lexsort((run[:, 1], run[:, 2], run[:, 0]))]
-    starts = np.maximum(_starts(run[:, 0]), _starts(run[:, 2]))
-    starts = np.maximum(starts, _starts(run[:, 1] >= _AGAINST))
+    starts = np.maximum(run_starts(run[:, 0]), run_starts(run[:, 2]))
+    starts = np.maximum(starts, run_starts(run[:, 1] >= _AGAINST))
     rank = np.arange(len(run)) - starts
     pairs = np.unique(starts, return_counts=True)[1]
     last = np.flatnonzero(rank == most - 1)
@@ -261,11 +261,11 @@ def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:
     )
     given, rows, wanted, weights = mine.T
     order = np.lexsort((rows, given))
-    starts = _starts(given[order])
+    starts = run_starts(given[order])
     first_of_input = np.empty_like(rows)
     first_of_input[order] = rows[order][starts]
     order = np.lexsort((rows, wanted, given))
-    starts = np.maximum(_starts(given[order]), _starts(wanted[order]))
+    starts = np.maximum(run_starts(given[order]), run_starts(wanted[order]))
     first_of_pair = np.empty_like(rows)
     first_of_pair[order] = rows[order][starts]
     repeated = rows != first_of_pair
@@ -282,7 +282,7 @@ def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:
             yield code, some[leaks, 1] % np.uint64(_OPENING), earlier, some[leaks, 3]
 
 
-def _starts(ordered: Any) -> Any:
+def run_starts(ordered: Any) -> Any:
     """Return, for every element, the index of the first of its run of equal neighbours."""
     import numpy as np
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tunepipe.disk_array import DiskArray
-from tunepipe.validation.duplicates import Repeat, Repeats
+from tunepipe.validation.duplicates import Repeat, Repeats, run_starts
 
 SHARED_BINS = 51
 _BINS = 64
@@ -118,12 +118,8 @@ def _mixed(value: Any) -> Any:
 def _first_alike(keys: Any, rows: Any) -> Any:
     """Return for each row the first row that has the same key."""
     order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    new = np.ones(len(keys), bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    starts = np.maximum.accumulate(np.where(new, np.arange(len(keys)), 0))
     firsts = np.empty_like(rows)
-    firsts[order] = rows[order][starts]
+    firsts[order] = rows[order][run_starts(keys[order])]
     return firsts
 
 
