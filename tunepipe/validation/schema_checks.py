@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tunepipe.catalog.limits import Rules
@@ -202,25 +202,53 @@ def _prompt_completion(row: Mapping[str, Any], rules: Rules) -> Findings:
     yield from _messages(completion, "completion", rules, "completion" in row, "", roles)
 
 
-def _chat(row: Mapping[str, Any], rules: Rules) -> Findings:
-    if "messages" not in row:
-        return
+def _conversation(
+    value: Any,
+    field: str,
+    check: Callable[[Mapping[str, Any], str], Findings],
+    kind: Callable[[Mapping[str, Any]], str],
+    last: str = "answer",
+    role: str = "role",
+) -> Findings:
+    """Check each turn of a list, and their order.
+
+    Args:
+        value: The list.
+        field: Its path.
+        check: Checks one turn, at its path.
+        kind: Returns the kind of a turn; see `order_findings`.
+        last: The kind that ends the list; "" if the list is the answer alone.
+        role: The field of a turn that names its role.
+    """
     kinds, fields = [], []
-    for turn in _turns(row["messages"], "messages"):
+    for turn in _turns(value, field):
         if isinstance(turn, Finding):
             yield turn
             kinds.append("")
             fields.append(turn.field)
-            continue
-        path, message = turn
+        else:
+            path, message = turn
+            yield from check(message, path)
+            kinds.append(kind(message))
+            fields.append(f"{path}.{role}")
+    if last:
+        yield from order_findings(kinds, fields, last)
+    elif any(kind not in ("answer", "call", "") for kind in kinds) or len(kinds) > 1:
+        yield Finding("role-order", "the answer is not one turn of the model", field)
+
+
+def _chat(row: Mapping[str, Any], rules: Rules) -> Findings:
+    def check(message: Mapping[str, Any], path: str) -> Findings:
         yield from _fields(message, ("author", "content"), (), path)
         if "author" in message:
             yield from _role(message["author"], f"{path}.author", rules.roles)
-        if "content" in message:
-            yield from _text(message["content"], f"{path}.content")
-        kinds.append(_kind(message.get("author"), rules.roles))
-        fields.append(f"{path}.author")
-    yield from order_findings(kinds, fields)
+        yield from _texts(message, ("content",), at=path)
+
+    def kind(message: Mapping[str, Any]) -> str:
+        return _kind(message.get("author"), rules.roles)
+
+    if "messages" in row:
+        yield from _conversation(row["messages"], "messages", check, kind, role="author")
 
 
 def _kind(role: Any, roles: Sequence[str], calls: bool = False, responds: bool = False) -> str:
@@ -244,28 +272,20 @@ def _messages(
     roles: Sequence[str] = (),
 ) -> Findings:
     """Check a list of OpenAI messages; `last` is "" if the list is the answer alone."""
-    if not present:
-        return
     known = roles or rules.roles
-    kinds, fields = [], []
-    for turn in _turns(value, field):
-        if isinstance(turn, Finding):
-            yield turn
-            kinds.append("")
-            fields.append(turn.field)
-            continue
-        path, message = turn
+
+    def check(message: Mapping[str, Any], path: str) -> Findings:
         yield from _fields(message, ("role",), rules.message_fields, path)
         if "role" in message:
             yield from _role(message["role"], f"{path}.role", known)
         yield from _message(message, path)
+
+    def kind(message: Mapping[str, Any]) -> str:
         calls = bool(message.get("tool_calls") or message.get("function_call"))
-        kinds.append(_kind(message.get("role"), known, calls))
-        fields.append(f"{path}.role")
-    if last:
-        yield from order_findings(kinds, fields, last)
-    elif any(kind not in ("answer", "call", "") for kind in kinds) or len(kinds) > 1:
-        yield Finding("role-order", "the answer is not one turn of the model", field)
+        return _kind(message.get("role"), known, calls)
+
+    if present:
+        yield from _conversation(value, field, check, kind, last)
 
 
 def _message(message: Mapping[str, Any], path: str) -> Findings:
@@ -369,29 +389,23 @@ def _gemini(row: Mapping[str, Any], rules: Rules, last: str = "answer") -> Findi
     for name in ("systemInstruction", "system_instruction"):
         if name in row:
             yield from _content(row[name], name, None)
-    for name, kind in _GEMINI_FIELDS.items():
+    for name, type_name in _GEMINI_FIELDS.items():
         for spelling in dict.fromkeys((name, _snake(name))):
             if spelling in row:
-                yield from typed_findings(row[spelling], kind, spelling)
-    if "contents" not in row:
-        return
-    kinds, fields = [], []
-    for turn in _turns(row["contents"], "contents"):
-        if isinstance(turn, Finding):
-            yield turn
-            kinds.append("")
-            fields.append(turn.field)
-            continue
-        path, content = turn
+                yield from typed_findings(row[spelling], type_name, spelling)
+
+    def check(content: Mapping[str, Any], path: str) -> Findings:
         yield from _content(content, path, rules.roles)
-        keys = _part_keys(content)
-        role = content.get("role", "user")
-        calls, responds = bool(keys & _MODEL_PARTS), bool(keys & _RESPONSES)
-        if role == "user" and keys & _CALLS:
+        if content.get("role", "user") == "user" and _part_keys(content) & _CALLS:
             yield Finding("role-order", "a function call is in a turn of the user", path)
-        kinds.append(_kind(role, rules.roles, calls, responds and role == "user"))
-        fields.append(f"{path}.role")
-    yield from order_findings(kinds, fields, last)
+
+    def kind(content: Mapping[str, Any]) -> str:
+        role, keys = content.get("role", "user"), _part_keys(content)
+        responds = role == "user" and bool(keys & _RESPONSES)
+        return _kind(role, rules.roles, bool(keys & _MODEL_PARTS), responds)
+
+    if "contents" in row:
+        yield from _conversation(row["contents"], "contents", check, kind, last)
 
 
 def _content(content: Any, path: str, roles: Sequence[str] | None) -> Findings:
