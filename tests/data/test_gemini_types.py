@@ -29,6 +29,29 @@ def test_every_field_of_the_table_is_one_of_googles(kind):
     assert set(TABLE["types"][kind]) <= known
 
 
+@pytest.mark.parametrize("kind", TABLE["enums"])
+def test_the_values_of_an_enum_are_googles(kind):
+    assert TABLE["enums"][kind] == [value.name for value in getattr(sdk, kind)]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "found"),
+    [
+        ({"type": "OBJECT", "properties": {"a": {"type": "string"}}}, "Schema", []),
+        ({"type": "OBJECT", "properties": {"a": {"type": "str"}}}, "Schema",
+         [("wrong-type", "x.properties.type")]),
+        ({"type": ["STRING", "NULL"]}, "Schema", [("wrong-type", "x.type")]),
+        ({"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}, "ToolConfig",
+         []),
+        ({"functionCallingConfig": {"mode": "required"}}, "ToolConfig",
+         [("wrong-type", "x.functionCallingConfig.mode")]),
+        ({"code": "1", "language": "RUST"}, "ExecutableCode", [("wrong-type", "x.language")]),
+    ],
+)  # fmt: skip
+def test_a_value_outside_its_enum_is_an_error(value, kind, found):
+    assert [(x.code, x.field) for x in type_problems(value, kind, "x")] == found
+
+
 @pytest.mark.parametrize("kind", ["Content", "Part", "FunctionDeclaration", "Tool"])
 def test_no_field_of_the_services_own_type_is_missing(kind):
     fields = {camel(name.rstrip("_")) for name in getattr(service, kind).meta.fields}

@@ -68,6 +68,11 @@ def type_problems(value: Any, kind: str, path: str) -> Iterator[TypeProblem]:
         types, words = SCALARS[kind]
         if not isinstance(value, types) or (isinstance(value, bool) and kind != "boolean"):
             yield wrong_type(value, words, path)
+    elif names := _table()["enums"].get(kind):
+        if not isinstance(value, str):
+            yield wrong_type(value, "a text", path)
+        elif value.upper() not in names:
+            yield TypeProblem("wrong-type", path, f"the value is none of {', '.join(names)}")
     else:
         yield from _message_problems(value, kind, path)
 
