@@ -76,7 +76,7 @@ def _show_split(report: SplitReport, train: str, eval: str, out: Output) -> None
         counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
         out.line(f"  {label}: {counts}", "dim")
     out.line("no input is in both files", "green")
-    if openings := found.leak.openings_in_both:
+    if openings := report.leak.openings_in_both:
         rows = "1 evaluation row is" if openings == 1 else f"{openings:,} evaluation rows are"
         out.warnings(
             [
