@@ -9,7 +9,7 @@ import pytest
 from tests.registry.test_vertex_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
-from tunepipe.gcp import clients
+from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.registry import champions
 from tunepipe.runs import vertex, vertex_request
 from tunepipe.runs.vertex_request import VertexRun
@@ -203,14 +203,14 @@ def test_the_way_back_is_kept_wherever_the_runs_have_recorded_it(said, cloud, tm
     move = {"verdict": "better", "reason": "r", "moved_at": "", "moved_by": ""}
     for model in (tuned("one"), tuned("two")):
         champions.promote(kept, model, run=model, **move)
-    ran(kept)
+    ran(cloud, kept)
     code, found = said("endpoints", *PLACE, "--clean-up", "--yes")
     assert (code, found["deleted"]) == (0, [])
     assert sorted(one["role"] for one in found["endpoints"]) == ["champion", "former"]
     assert said("endpoints", *PLACE[:4], "--bucket", BUCKET)[0] == 2
 
 
-def ran(kept):
+def ran(cloud, kept):
     """Leave a run of ours that has ended, whose registry is not in the folder asked for."""
     run = VertexRun(
         backend="large-model", project=PROJECT, region=REGION, bucket=f"gs://{BUCKET}",
@@ -218,10 +218,10 @@ def ran(kept):
     )  # fmt: skip
     request = vertex_request.prepare_recurring(run, "weekly")
     name = f"{request.parent}/pipelineJobs/one-run"
-    client = clients.pipelines(REGION)
-    client.create_pipeline_job(
+    cloud.ask("hold", {"on": True})
+    clients.pipelines(REGION).create_pipeline_job(
         parent=request.parent, pipeline_job=request.job, pipeline_job_id="one-run"
     )
-    deadline = time.monotonic() + 120
-    while not vertex.status(name).over:
-        assert time.monotonic() < deadline
+    pipeline_jobs.cancel(name)
+    cloud.ask("hold", {"on": False})
+    assert vertex.status(name).over

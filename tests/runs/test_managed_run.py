@@ -166,7 +166,7 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     assert cost["estimated_cost_usd"] > 0
     assert cost["actual_cost_usd"] > 0
     assert found["total_usd"] == cost["actual_cost_usd"]
-    (summary,) = (cloud.buckets / BUCKET).rglob("summary")
+    summary = cloud.buckets / done["results"]["summary"].removeprefix("gs://")
     said = summary.read_text()
     assert "\n- Cost estimated: $0.01\n" in said
     assert "\n- Cost: $" in said  # by the tokens that the job counted
