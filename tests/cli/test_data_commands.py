@@ -1,11 +1,13 @@
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests import defects
+from tests.standin.session import BUCKET
 from tunepipe.cli.commands import validate
 from tunepipe.cli.output import Output
 
@@ -291,6 +293,28 @@ def test_plan_warns_of_data_that_would_not_pass(said, extra, warned):
     assert code == 0
     assert warned in found["warnings"][-1]
     assert "a run would be refused" in " ".join(said(*arguments)[2].split())
+
+
+@pytest.mark.parametrize("where", ["here", "in a bucket"])
+def test_plan_says_what_decides_and_what_several_answers_cost(cloud, said, where):
+    rows = [{"input_text": f"q {n}", "output_text": "yes" if n % 3 else "no"} for n in range(200)]
+    write("rows.jsonl", rows)
+    dataset = "rows.jsonl"
+    if where == "in a bucket":
+        shutil.copy(dataset, cloud.buckets / BUCKET / dataset)
+        dataset = f"gs://{BUCKET}/{dataset}"
+    plan = ("plan", dataset, "--region", "europe-west4", "--model", "gemini-3.5-flash")
+    _, one, _ = said(*plan, "--json")
+    _, three, _ = said(*plan, "--answers", "3", "--json")
+    assert (one["metric"], one["eval_rows"], three["answers"]) == ("accuracy", 20, 3)
+    assert one["metric_reason"] == (
+        "the task is classification, because the references are 2 short texts, 100 times each"
+    )
+    assert three["evaluation_cost_usd"] == pytest.approx(3 * one["evaluation_cost_usd"])
+    assert said(*plan, "--metric", "macro_f1", "--json")[1]["metric"] == "macro_f1"
+    text = said(*plan, "--answers", "3")[2]
+    assert "accuracy: the task is classification" in text
+    assert "3 a row by each of 2 models, about 0." in text
 
 
 def test_bad_rows_make_no_tuning_cheaper(said):

@@ -98,7 +98,7 @@ def conclude_step(
     if data["dataset_uri"]:
         seen = (data["dataset_uri"], data["fingerprint"], registry, series, run)
         tuned = paths_of(files).get("tuned")
-        held_out = {row.hash for row in read(tuned)} if tuned else ()
+        held_out = {row.hash for row in read(tuned) if row.hash} if tuned else ()
         data_history.remember(*seen, data["format"], stats, held_out)
     if pipeline_job:
         print(import_step(paths_of(files)["tuning"], comparison, pipeline_job))

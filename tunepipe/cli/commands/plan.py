@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -145,7 +144,7 @@ def _references(datasets: Sequence[str], format: str) -> list[str]:
     try:
         for path in expanded([each for each in datasets if each != STDIN]):
             opener = {"opener": storage.open_file} if storage.is_object(path) else {}
-            examples = islice(read_examples(Path(path), format, **opener), _SAMPLE)
+            examples = islice(read_examples(path, format, **opener), _SAMPLE)
             references += [example.reference for example in examples]
     except TunepipeError:
         return []
