@@ -169,7 +169,7 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
         The plan, as `tunepipe plan --json` prints it.
 
     Raises:
-        UsageError: A parameter that the local pipeline does not have, or a judge.
+        UsageError: A parameter that the local pipeline does not have, a pipeline or a judge.
         DataError: The data do not pass.
     """
     from tunepipe.backends.local import backend as local
@@ -184,6 +184,12 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
             "a run on this machine takes the GPUs that there are",
             where="--accelerator",
             fix="--backend custom rents them; schedule apply --kfp-host asks a cluster",
+        )
+    if described.pipeline:
+        raise UsageError(
+            "a run on this machine takes the pipeline of the package",
+            where="--pipeline",
+            fix="leave it out, or submit the file to Vertex AI or a KFP host",
         )
     if parameters.get("judge_model"):
         raise UsageError(
