@@ -21,7 +21,6 @@ from tests.backends.local.models import random_model, rows, write_base, write_ro
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend, pretrained, vllm
 from tunepipe.backends.local.base_model import load_tokenizer
-from tunepipe.backends.local.launching import Machines, machines, process_count
 from tunepipe.backends.local.options import TuningOptions, dtype_of
 from tunepipe.backends.local.rows import Row, encode
 from tunepipe.backends.local.trainer import tells_packed_apart
@@ -582,62 +581,3 @@ def children():
         ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True
     )
     return found.stdout.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("gpus", "processes", "device", "batch_size", "expected"),
-    [
-        (4, 0, "cuda", 8, 4),
-        (4, 0, "cuda", 6, 3),
-        (4, 2, "cuda", 8, 2),
-        (4, 0, "cuda:1", 8, 1),
-        (0, 0, "cpu", 8, 1),
-        (0, 4, "cpu", 8, 4),
-        (4, 5, "cuda", 8, "need a GPU each"),
-        (4, 2, "cuda:1", 8, "need a GPU each"),
-        (0, 3, "cpu", 8, "cannot be shared equally"),
-    ],
-)
-def test_processes_are_one_a_gpu_that_share_a_step_equally(
-    monkeypatch, gpus, processes, device, batch_size, expected
-):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    options = TuningOptions(processes=processes)
-    if isinstance(expected, int):
-        assert process_count(options, device, batch_size) == expected
-    else:
-        with pytest.raises(UsageError, match=expected):
-            process_count(options, device, batch_size)
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, Machines()),
-        (
-            {
-                "CLUSTER_SPEC": json.dumps(
-                    {
-                        "cluster": {
-                            "workerpool0": ["a:2222"],
-                            "workerpool1": ["b:2222", "c:2222"],
-                        },
-                        "task": {"type": "workerpool1", "index": 1},
-                    }
-                )
-            },
-            Machines(3, 2, "a", 2222),
-        ),
-        (
-            {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "node-0"},
-            Machines(2, 1, "node-0", 29500),
-        ),
-    ],
-    ids=["one machine", "worker pools of Vertex AI", "a TrainJob"],
-)
-def test_machines_are_those_that_the_environment_names(monkeypatch, environment, expected):
-    for name in ("CLUSTER_SPEC", "PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert machines() == expected

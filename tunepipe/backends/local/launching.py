@@ -167,11 +167,20 @@ def tune_in_processes(
         content = msgspec.to_builtins(work)
         del content["request"]["catalog"]  # which no training reads
         file.write_bytes(msgspec.json.encode(content))
-        command = [*_command(processes, device, options.accelerate_config), str(file)]
+        name = options.accelerate_config
+        configuration = configuration_file(name) if name else ""
+        command = [*launch_command(processes, device, configuration), str(file)]
         return _follow(command, _environment(device), progress)
 
 
-def _command(processes: int, device: str, configuration: str) -> list[str]:
+def launch_command(processes: int, device: str, configuration: str) -> list[str]:
+    """Return the command that starts this module's processes, but for its own argument.
+
+    Args:
+        processes: How many on this machine.
+        device: "cpu", "cuda" or "cuda:N".
+        configuration: An accelerate YAML file; "" for none.
+    """
     place = machines()
     flags = {
         "--num_processes": processes * place.count,
@@ -181,7 +190,7 @@ def _command(processes: int, device: str, configuration: str) -> list[str]:
         "--dynamo_backend": "no",
         "--main_process_port": place.port if place.count > 1 else 0,
         "--main_process_ip": place.address,
-        "--config_file": configuration and configuration_file(configuration),
+        "--config_file": configuration,
         "--gpu_ids": device.partition(":")[2],
     }
     command = [sys.executable, "-m", "accelerate.commands.launch"]

@@ -1,0 +1,104 @@
+"""How many processes train, on which machines, and the command that starts them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import trl
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from tunepipe.backends.local.launching import Machines, launch_command, machines, process_count
+from tunepipe.backends.local.options import TuningOptions
+from tunepipe.errors import UsageError
+
+CONFIGURATIONS = Path(trl.__file__).parent / "accelerate_configs"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "device", "batch_size", "expected"),
+    [
+        (4, 0, "cuda", 8, 4),
+        (4, 0, "cuda", 6, 3),
+        (4, 2, "cuda", 8, 2),
+        (4, 0, "cuda:1", 8, 1),
+        (0, 0, "cpu", 8, 1),
+        (0, 4, "cpu", 8, 4),
+        (4, 5, "cuda", 8, "need a GPU each"),
+        (4, 2, "cuda:1", 8, "need a GPU each"),
+        (0, 3, "cpu", 8, "cannot be shared equally"),
+    ],
+)
+def test_processes_are_one_a_gpu_that_share_a_step_equally(
+    monkeypatch, gpus, processes, device, batch_size, expected
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    options = TuningOptions(processes=processes)
+    if isinstance(expected, int):
+        assert process_count(options, device, batch_size) == expected
+    else:
+        with pytest.raises(UsageError, match=expected):
+            process_count(options, device, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Machines()),
+        (
+            {
+                "CLUSTER_SPEC": json.dumps(
+                    {
+                        "cluster": {
+                            "workerpool0": ["a:2222"],
+                            "workerpool1": ["b:2222", "c:2222"],
+                        },
+                        "task": {"type": "workerpool1", "index": 1},
+                    }
+                )
+            },
+            Machines(3, 2, "a", 2222),
+        ),
+        (
+            {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "node-0"},
+            Machines(2, 1, "node-0", 29500),
+        ),
+    ],
+    ids=["one machine", "worker pools of Vertex AI", "a TrainJob"],
+)
+def test_machines_are_those_that_the_environment_names(monkeypatch, environment, expected):
+    for name in ("CLUSTER_SPEC", "PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert machines() == expected
+
+
+@pytest.mark.parametrize("name", ["fsdp1", "fsdp2", "zero1", "zero2", "zero3"])
+def test_accelerate_takes_the_command_of_two_machines_and_a_configuration_of_trl(monkeypatch, name):
+    """Its own parser, and its own environment for the processes; nothing is started."""
+    for variable, value in {
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": "1",
+        "PET_MASTER_ADDR": "n0",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    command = launch_command(4, "cuda", str(CONFIGURATIONS / f"{name}.yaml"))
+    arguments = launch_command_parser().parse_args([*command[3:], "work.json"])
+    arguments, configuration, _ = _validate_launch_command(arguments)
+    assert (arguments.num_processes, arguments.num_machines, arguments.machine_rank) == (8, 2, 1)
+    assert arguments.mixed_precision == "no"
+    assert (arguments.use_fsdp, arguments.use_deepspeed) == ("fsdp" in name, "zero" in name)
+    if arguments.use_deepspeed:
+        fields = ",".join(configuration.deepspeed_config)
+        arguments.deepspeed_fields_from_accelerate_config = fields
+        command, environment = prepare_deepspeed_cmd_env(arguments)
+        assert command is None or "deepspeed" not in command[0]  # no hostfile, no pdsh
+        assert environment["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == name[-1]
+    else:
+        environment = prepare_multi_gpu_env(arguments)
+        assert environment["FSDP_VERSION"] == name[-1]
+    assert arguments.main_process_ip == "n0"
