@@ -23,6 +23,7 @@ PERMISSIONS = {
     "GetModel": "aiplatform.models.get",
     "GetPipelineJob": "aiplatform.pipelineJobs.get",
     "GetProject": "resourcemanager.projects.get",
+    "GetPublisherModel": "aiplatform.publisherModels.get",
     "GetSchedule": "aiplatform.schedules.get",
     "GetTuningJob": "aiplatform.tuningJobs.get",
     "ImportModelEvaluation": "aiplatform.modelEvaluations.import",

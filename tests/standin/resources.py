@@ -62,6 +62,16 @@ class Resources:
         model: api.Model = self.cloud.find(name)
         return model
 
+    def GetPublisherModel(self, request: api.GetPublisherModelRequest) -> api.PublisherModel:
+        """A model of Model Garden, with the folder of its weights: of the fact `model_garden`."""
+        folder = self.cloud.facts.get("model_garden", {}).get(request.name)
+        if folder is None:
+            raise exceptions.NotFound(f"Publisher Model `{request.name}` is not found.")
+        model = api.PublisherModel(name=request.name)
+        if request.view == api.PublisherModelView.PUBLISHER_MODEL_VIEW_FULL:
+            model.supported_actions.deploy.artifact_uri = folder
+        return model
+
     def ListModels(self, request: Any) -> api.ListModelsResponse:
         return api.ListModelsResponse(models=self.cloud.listed(request.parent, "models"))
 

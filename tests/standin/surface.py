@@ -25,6 +25,7 @@ SERVICES = (
     (AIPLATFORM, "ScheduleService"),
     (AIPLATFORM, "DatasetService"),
     (AIPLATFORM, "ModelService"),
+    (AIPLATFORM, "ModelGardenService"),
     (AIPLATFORM, "EndpointService"),
     (AIPLATFORM, "PredictionService"),
     (AIPLATFORM, "MetadataService"),

@@ -48,6 +48,7 @@ endpoints = _service("Endpoint")
 metadata = _service("Metadata")  # experiments
 tensorboards = _service("Tensorboard")
 models = _service("Model")  # the registry
+model_garden = _service("ModelGarden")
 
 
 def endpoint_exists(endpoint: str) -> bool:

@@ -241,7 +241,8 @@ class Statistics(Struct, frozen=True):
     """The measurements of the tuning step.
 
     `loss_curve` holds [step, training loss, evaluation loss or null]; `note` says in a sentence
-    what the model is, such as "a tiny model trained from nothing".
+    what the model is, such as "a tiny model trained from scratch". A custom job has the machines
+    that it held, and the hours.
     """
 
     train_steps: Number | None = None
@@ -249,6 +250,12 @@ class Statistics(Struct, frozen=True):
     seconds: Number | None = None
     loss_curve: list[list[Number | None]] = []
     note: str = ""
+    base_revision: str = ""
+    machine_type: str = ""
+    accelerator: str = ""
+    machines: Number | None = None
+    provisioning: str = ""
+    job_hours: Number | None = None
 
 
 class Tuning(Struct, frozen=True):

@@ -333,11 +333,20 @@ def training_pairs(facts: Facts) -> list[tuple[str, str]]:
     passes = f", {plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
     date = f", prices of {plan.price_date}" if plan.price_date else ""
     hours = plan.estimated_hours
+    job_hours = statistics.job_hours
+    machines = ""
+    if statistics.machine_type:
+        machines = (
+            f"{count(statistics.machines)} × {statistics.machine_type} "
+            f"({statistics.accelerator}), {statistics.provisioning}"
+        )
     pairs = [
         ("Model", tuning.model),
         ("Planned model", plan.model),
+        ("Base revision", statistics.base_revision),
         ("Region", plan.region),
         ("Accelerators", accelerators),
+        ("Machines", machines),
         ("Parameters", count(statistics.parameters)),
         ("Training rows", count(plan.rows)),
         ("Batch size", count(plan.batch_size)),
@@ -345,6 +354,7 @@ def training_pairs(facts: Facts) -> list[tuple[str, str]]:
         ("Steps done", count(statistics.train_steps)),
         ("Time estimated", duration(None if hours is None else 3600 * hours)),
         ("Time taken", duration(statistics.seconds)),
+        ("Time of the job", duration(None if job_hours is None else 3600 * job_hours)),
         ("Cost estimated", money(plan.estimated_cost_usd) + date),
         ("Cost", money(tuning.cost_usd)),
         ("Price and model tables", plan.tables_version),

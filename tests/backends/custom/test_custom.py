@@ -12,13 +12,15 @@ import zipfile
 from dataclasses import replace
 
 import pytest
+from google.cloud.aiplatform_v1 import JobState
 
 from tests.backends.local.models import rows, write_base, write_rows
 from tests.backends.managed.jobs import ended, until
 from tests.gcp import launch_driver
+from tests.standin import hub
 from tests.standin.session import BUCKET, PROJECT
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.custom import prediction, tuning, worker
+from tunepipe.backends.custom import jobs, prediction, tuning, worker
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions, read_options
@@ -30,6 +32,7 @@ from tunepipe.gcp import labels
 from tunepipe.packaging.requirements import PINS
 
 REGION = "us-central1"
+RESERVATION = "projects/p/zones/us-central1-a/reservations/r"
 FAST = {"poll_seconds": 0.2, "pause_seconds": 0.05}
 PLACE = {"project": PROJECT, "region": REGION}
 
@@ -79,8 +82,9 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
         assert again == answers
     assert len(created(cloud)) == 3
     # Two worker pools, joined by accelerate over the first one's address, learn the same.
-    two, _ = tune(request(machines=2), tmp_path / "two")
-    assert two.statistics["processes"] == 2
+    spot = {"machines": 2, "accelerator": "NVIDIA_L4:2", "provisioning": "spot"}
+    two, _ = tune(request(**spot), tmp_path / "two")
+    assert (two.statistics["processes"], two.statistics["machine_type"]) == (2, "g2-standard-24")
     for name in ("untrained_loss", "final_loss"):
         assert two.statistics[name] == pytest.approx(found[name], abs=1e-4)
 
@@ -215,11 +219,109 @@ def test_a_job_that_fails_is_told_in_its_own_words(cloud, bucket, tmp_path):
         tune(request(), tmp_path)
 
 
+def test_a_state_of_later_days_is_waited_out_and_shown(cloud, bucket, tmp_path):
+    cloud.ask("instant", {"on": True})
+    cloud.ask("facts", {"custom_job_states": [42, 42]})
+    _, events = tune(request(), tmp_path)
+    assert [event["state"] for event in events] == ["running", "running", "succeeded"]
+    assert events[0]["detail"] == "state_42"
+
+
+def test_a_job_that_succeeded_in_part_is_reported_and_not_paid_again(cloud, bucket, tmp_path):
+    cloud.ask("hold", {"on": True})
+    partly = int(JobState.JOB_STATE_PARTIALLY_SUCCEEDED)
+    cloud.ask("facts", {"custom_job_states": [partly]})
+    for attempt in ("first", "second"):
+        with pytest.raises(CloudError, match="succeeded in part"):
+            tune(request(), tmp_path / attempt)
+    assert len(created(cloud)) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "words"),
+    [
+        ("cancel", "JOB_STATE_CANCELLED", "cancelled"),
+        ("leave", "JOB_STATE_PENDING", "left running"),
+    ],
+)
+def test_a_job_that_never_ends_meets_its_limit(cloud, bucket, tmp_path, action, state, words):
+    cloud.ask("hold", {"on": True})
+    with pytest.raises(CloudError, match=f"not ended within .* hours; it was {words}"):
+        tune(request(max_hours=1 / 3600, at_max_hours=action), tmp_path)
+    (job,) = cloud.ask("custom_jobs").values()
+    assert job["state"] == state
+
+
 def test_what_the_trainer_refuses_fails_the_job(cloud, bucket, tmp_path):
     (bucket / "base" / "model.safetensors").write_bytes(b"")
     with pytest.raises(CloudError, match="non-zero status"):
         tune(request(), tmp_path)
     assert "model.safetensors is empty" in cloud.log()
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        ({"provisioning": "spot", "accelerator": "L4:2"}, "SPOT"),
+        (
+            {"provisioning": "flex-start", "max_wait_hours": 2, "accelerator": "H100:8"},
+            "FLEX_START",
+        ),
+        ({"reservation": RESERVATION, "accelerator": "A100_80GB:4"}, "STANDARD"),
+    ],
+    ids=["spot", "flex-start", "a reservation"],
+)
+def test_machines_are_asked_for_as_google_takes_them(cloud, bucket, tmp_path, options, strategy):
+    cloud.ask("instant", {"on": True})
+    two, _ = tune(request(machines=2, **options), tmp_path / "two")
+    job = jobs.get(two.statistics["job"])
+    first, more = job.job_spec.worker_pool_specs
+    assert (first.replica_count, more.replica_count) == (1, 1)
+    assert first.machine_spec == more.machine_spec
+    count = int(options["accelerator"].partition(":")[2])
+    assert first.machine_spec.accelerator_count == count
+    reserved = list(first.machine_spec.reservation_affinity.values)
+    assert reserved == [options[name] for name in ("reservation",) if name in options]
+    scheduling = job.job_spec.scheduling
+    assert (scheduling.strategy.name, scheduling.restart_job_on_worker_restart) == (strategy, True)
+    waits = scheduling.max_wait_duration
+    assert (waits.total_seconds() if waits else 0) == options.get("max_wait_hours", 0) * 3600
+
+
+def test_a_model_of_model_garden_is_tuned_from_its_own_folder(cloud, bucket, tmp_path):
+    name = "publishers/acme/models/small@small-1m"
+    cloud.ask("facts", {"model_garden": {name: f"gs://{BUCKET}/base"}})
+    cloud.ask("instant", {"on": True})
+    tune(replace(request(), base_model=name), tmp_path)
+    (task,) = bucket.glob("tunepipe/custom/*/task.json")
+    assert json.loads(task.read_text())["request"]["base_model"] == f"gs://{BUCKET}/base"
+    cloud.ask("facts", {"model_garden": {name: ""}})
+    with pytest.raises(UsageError, match="names no folder with the weights"):
+        tune(replace(request(), base_model=name), tmp_path / "none")
+    with pytest.raises(CloudError, match="is not found"):
+        tune(replace(request(), base_model="publishers/acme/models/large"), tmp_path / "other")
+    assert len(created(cloud)) == 1
+
+
+def test_a_gated_model_of_the_hub_is_tuned_by_a_token_that_only_the_job_reads(
+    cloud, bucket, tmp_path
+):
+    """Its commit is in the statistics, its token in no request, file or log of ours."""
+    secret = f"projects/{PROJECT}/secrets/hub"
+    cloud.ask("facts", {"secrets": {secret: "hf_of_a_team"}})
+    with hub.serve(bucket / "base", "acme/small", token="hf_of_a_team") as (address, requests):
+        environment = {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        environment["HF_HOME"] = str(tmp_path / "cache")
+        cloud.ask("facts", {"environment_of_jobs": environment})
+        asked = replace(request(hub_token=secret), base_model="acme/small@main")
+        result, events = tune(asked, tmp_path)
+    assert {bearer for _, bearer in requests} == {"hf_of_a_team"}
+    assert result.statistics["base_revision"] == hub.COMMIT
+    assert result.statistics["base_model"] == f"acme/small@{hub.COMMIT}"
+    (task,) = bucket.glob("tunepipe/custom/*/task.json")
+    for text in (task.read_text(), json.dumps(events), cloud.log(), str(created(cloud))):
+        assert "hf_of_a_team" not in text
+    assert "acme/small@main" in task.read_text()
 
 
 def body(**options):

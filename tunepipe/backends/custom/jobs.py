@@ -44,6 +44,8 @@ class NamedCustomJobs:
         if state == "CANCELLED":
             return Status(State.CANCELLED)
         message = job.error.message or f"the job ended as JOB_STATE_{state}"
+        if state == "PARTIALLY_SUCCEEDED":
+            message = f"the job succeeded in part: {message}"
         return Status(State.FAILED, message, internal=job.error.code in _INTERNAL)
 
     def cancel(self, name: str) -> None:
@@ -86,7 +88,7 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
             return None
 
     def counts(self, job: Any) -> bool:
-        """Return True if a job runs or has succeeded.
+        """Return True if a job runs or has succeeded, in part too: `again` alone pays for more.
 
         Raises:
             WaitingError: It is being cancelled; what becomes of it is not known yet.
@@ -94,7 +96,7 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
         state = state_of(job)
         if state == "CANCELLING":
             raise WaitingError("an equal job is being cancelled", where=str(job.name))
-        return state not in _ENDED or state == "SUCCEEDED"
+        return state not in _ENDED or state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED")
 
     def request(self) -> str:
         """Ask for a job once, and name it."""

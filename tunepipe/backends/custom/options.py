@@ -16,7 +16,7 @@ from tunepipe.stores.claims import CLAIM_OPTIONS
 
 Provisioning = Literal["standard", "spot", "flex-start"]
 # The job's own machine decides these, and its bucket.
-_NOT_HERE = ("device", "processes", "checkpoint_dir", "threads")
+_NOT_HERE = ("device", "processes", "checkpoint_dir", "threads", "train_job")
 _STEP_OPTIONS = (*POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path")
 
 

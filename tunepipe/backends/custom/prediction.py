@@ -47,9 +47,13 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             fix="gs://BUCKET/tunepipe/custom/KEY/model",
         )
     tuned = json.loads(storage.read_bytes(f"{folder}/task.json"))
+    asked = model
+    if model.endswith("/base"):  # in the revision that was tuned
+        result = json.loads(storage.read_bytes(f"{folder}/result.json"))
+        asked = result["statistics"]["base_model"]
     task = {
         "kind": "predict",
-        "model": tuned["request"]["base_model"] if model.endswith("/base") else model,
+        "model": asked,
         "prompts": [{"id": one.id, "messages": list(map(dict, one.messages))} for one in prompts],
         "settings": settings,
     }

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.custom import jobs
+from tunepipe.backends.custom import jobs, model_garden
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
@@ -42,9 +42,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     """Tune a base model by a custom job; a call that was killed continues with the job it started.
 
     Args:
-        request: `base_model` is a hub id or a gs:// folder in Hugging Face layout, the rows lie on
-            gs://; `options` are those of `CustomOptions`, of the local backend's trainer, and of
-            the launcher.
+        request: `base_model` is a hub id, with or without @REVISION, a gs:// folder in Hugging
+            Face layout, or a model of Model Garden (publishers/…); the rows lie on gs://;
+            `options` are those of `CustomOptions` and of the launcher.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Receives each change of the job, and its steps.
 
@@ -74,6 +74,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     waiters = Waiters(request.train_uri, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
     name = launcher.resume(NamedCustomJobs(), resources, polling, progress, waiters)
+    if request.base_model.startswith(model_garden.PREFIX):
+        weights = model_garden.weights_of(request.base_model, request.region)
+        request = replace(request, base_model=weights)
     training = trainer_options(request.options)
     key = _key(request, options, training)
     folder = folder_of(request.train_uri, key)
@@ -181,7 +184,6 @@ def _result(
         "machines": options.machines,
         "provisioning": options.provisioning,
         "job_hours": hours,
-        "base_model": request.base_model,
     }
     model = f"{folder}/model"
     return TuningResult(model, statistics=statistics, cost_usd=cost, base=base_of(model))

@@ -62,7 +62,9 @@ def _tune(task: Mapping[str, Any], place: Path) -> None:
 
     result = backend.tune(request, str(place / MODEL), report)
     if machines().rank == 0:
-        write_json(asdict(result), place / RESULT)
+        # Paths of the mount are places in buckets.
+        text = json.dumps(asdict(result)).replace(f"{_MOUNT}/", "gs://")
+        write_json(json.loads(text), place / RESULT)
 
 
 def _predict(task: Mapping[str, Any], place: Path) -> None:

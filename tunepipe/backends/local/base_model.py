@@ -48,7 +48,7 @@ def check_base_model(name: str) -> None:
     logging.set_verbosity_error()
     with loading(whole) as place:
         _, report = AutoModelForCausalLM.from_pretrained(
-            whole, device_map="meta", output_loading_info=True, **place
+            device_map="meta", output_loading_info=True, **place
         )
     require_whole(whole, report)
 
@@ -60,7 +60,7 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
     A folder is never looked up in the hub, and no code of a model's own is run.
 
     Args:
-        name: A folder or a hub id.
+        name: A folder, or a hub id with or without its revision.
         what: The parameter that named it.
 
     Raises:
@@ -70,20 +70,30 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
     from safetensors import SafetensorError
 
     is_folder = Path(name).is_dir()
+    hub_id, revision = split_revision(name)
     try:
-        yield {"local_files_only": is_folder, "trust_remote_code": False}
+        yield {
+            "pretrained_model_name_or_path": hub_id,
+            "revision": revision or "main",
+            "local_files_only": is_folder,
+            "trust_remote_code": False,
+        }
     except UsageError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        found, fix = (
-            _folder_fault(Path(name), error)
-            if is_folder
-            else (
-                f"it can be loaded neither from a folder nor from the hub ({type(error).__name__})",
-                "check the name and the network, log in for gated models (hf auth login), or "
-                "download the model and name its folder",
+        if "trust_remote_code" in str(error):
+            found = "it needs Python code of its own, which is never run here"
+            fix = "take a model whose kind transformers knows"
+        elif is_folder:
+            found, fix = _folder_fault(Path(name), error)
+        else:
+            found = (
+                f"it can be loaded neither from a folder nor from the hub ({type(error).__name__})"
             )
-        )
+            fix = (
+                "check the name, the revision and the network, log in for gated models (hf auth "
+                "login), or download the model and name its folder"
+            )
         raise UsageError(found, where=f"{what} {name}", fix=fix) from error
 
 
@@ -134,7 +144,7 @@ def load_config(name: str) -> Any:
             fix="take the model in safetensors that it was made from",
         )
     with loading(name) as place:
-        config = AutoConfig.from_pretrained(name, **place)
+        config = AutoConfig.from_pretrained(**place)
     architectures = config.architectures or []
     reads_only = architectures and not any(one.endswith(_WRITERS) for one in architectures)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or reads_only:
@@ -180,7 +190,7 @@ def load_tokenizer(name: str, what: str = "base_model") -> Any:
             fix="copy tokenizer.json and tokenizer_config.json of the model into it",
         )
     with loading(name, what) as place:
-        tokenizer = AutoTokenizer.from_pretrained(name, **place)
+        tokenizer = AutoTokenizer.from_pretrained(**place)
     if tokenizer.pad_token_id is None:
         # Padding is masked, so any token will do.
         tokenizer.pad_token = (
@@ -236,19 +246,34 @@ def adapter_of(name: str) -> dict[str, Any]:
 
 def whole_model_of(name: str) -> str:
     """Return the folder or hub id of the whole model: an adapter's base, else `name` itself."""
-    return str(adapter_of(name).get("base_model_name_or_path", name))
+    adapter = adapter_of(name)
+    base, revision = adapter.get("base_model_name_or_path", name), adapter.get("revision")
+    return f"{base}@{revision}" if revision else str(base)
+
+
+def split_revision(name: str) -> tuple[str, str]:
+    """Split ORG/MODEL@REVISION; the revision is "" for a folder, and where none is named."""
+    if Path(name).is_dir():
+        return name, ""
+    hub_id, _, revision = name.partition("@")
+    return hub_id, revision
+
+
+def commit_of(name: str) -> str:
+    """Return the commit of a hub id's files, which have been loaded; "" for a folder."""
+    from transformers.utils import cached_file
+
+    if Path(name).is_dir():
+        return ""
+    hub_id, revision = split_revision(name)
+    file = cached_file(hub_id, "config.json", revision=revision or "main")
+    return Path(str(file)).parent.name
 
 
 def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
     """Return what is wrong with a folder, and the fix."""
     if fault := weights_fault(folder):
         return fault, _DOWNLOAD
-    config = folder / "config.json"
-    if config.exists() and "auto_map" in config.read_text(encoding="utf-8"):
-        return (
-            "it needs Python code of its own, which is never run here",
-            "take a model whose kind transformers knows",
-        )
     if "ignore_mismatched_sizes" in str(error):
         return (
             "some of its tensors have another shape than its configuration says",

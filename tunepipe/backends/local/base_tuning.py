@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from tunepipe.backends.local.backend import (
     settle,
 )
 from tunepipe.backends.local.base_model import (
+    commit_of,
     load_config,
     load_tokenizer,
     max_tokens_of,
     quantization_of,
+    split_revision,
     whole_model_of,
 )
 from tunepipe.backends.local.memory import fit, free_bytes, size_of
@@ -61,9 +64,13 @@ def tune_here(
         DataError, UsageError, LimitError: See `backend.tune`.
     """
     prepare(device, options.threads)
-    # Rows, as tokens.
     config = load_config(whole_model_of(request.base_model))
+    # The commit that was loaded is the model from here on, and in the report.
+    if commit := commit_of(request.base_model):
+        pinned = f"{split_revision(request.base_model)[0]}@{commit}"
+        request = dataclasses.replace(request, base_model=pinned)
     tokenizer = load_tokenizer(request.base_model)
+    # Rows, as tokens.
     most = options.max_tokens or max_tokens_of(config)
     rows, held_out = (encode(tokenizer, part, most) for part in read_rows(request))
     by_preference = bool(rows[0].rejected)
@@ -133,6 +140,7 @@ def tune_here(
         "device": device,
         "processes": processes,
         "base_model": request.base_model,
+        "base_revision": commit,
         "note": note,
     }
 

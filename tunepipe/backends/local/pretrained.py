@@ -16,6 +16,7 @@ from tunepipe.backends.local.base_model import (
     quantization_of,
     require_bitsandbytes,
     require_whole,
+    split_revision,
     whole_model_of,
 )
 from tunepipe.backends.local.options import TuningOptions, dtype_of
@@ -94,6 +95,7 @@ def adapt(model: Any, name: str, options: TuningOptions, seed: int) -> Any:
         if names == "all-linear"
         else [part.strip() for part in names.split(",")],
         task_type="CAUSAL_LM",
+        revision=split_revision(name)[1] or None,
     )
     try:
         return get_peft_model(model, config)
@@ -148,7 +150,7 @@ def _load_whole(name: str, **arguments: Any) -> Any:
     chosen = {key: value for key, value in arguments.items() if value is not None}
     with loading(name) as place:
         model, report = AutoModelForCausalLM.from_pretrained(
-            name, output_loading_info=True, **chosen, **place
+            output_loading_info=True, **chosen, **place
         )
     require_whole(name, report)
     return model
@@ -173,7 +175,9 @@ def _save_one(model: Any, tokenizer: Any, folder: Path) -> None:
     if hasattr(model, "peft_config"):
         # "auto" would ask the hub whether the vocabulary was changed.
         rows = model.get_input_embeddings().weight.shape[0]
-        known = load_config(whole_model_of(model.peft_config["default"].base_model_name_or_path))
+        adapter = model.peft_config["default"]
+        base = f"{adapter.base_model_name_or_path}@{adapter.revision or ''}".removesuffix("@")
+        known = load_config(whole_model_of(base))
         arguments["save_embedding_layers"] = rows != known.get_text_config().vocab_size
     model.save_pretrained(folder, **arguments)
     tokenizer.save_pretrained(folder)

@@ -14,6 +14,7 @@ from tunepipe.backends.local.base_model import (
     adapter_of,
     load_config,
     load_tokenizer,
+    split_revision,
     whole_model_of,
 )
 from tunepipe.backends.local.memory import memory_bytes
@@ -78,16 +79,11 @@ def generate(
 def _require_possible(options: PredictionOptions) -> None:
     from vllm.platforms import current_platform
 
-    if options.four_bit:
+    device = current_platform.device_type
+    if options.four_bit or options.device not in ("", device):
         raise UsageError(
-            "vLLM holds no weights in 4 bits here",
-            where="four_bit",
-            fix="take the engine transformers",
-        )
-    if options.device not in ("", found := current_platform.device_type):
-        raise UsageError(
-            f"vLLM computes on {found or 'no device'} here, not on {options.device}",
-            where="device",
+            f"vLLM computes on {device or 'no device'} here, and with whole weights",
+            where="four_bit" if options.four_bit else "device",
             fix="leave it out (CUDA_VISIBLE_DEVICES chooses among GPUs), or take the engine "
             "transformers",
         )
@@ -97,10 +93,13 @@ def _engine(name: str, longest: int, options: PredictionOptions, device: str) ->
     from vllm import LLM
 
     base, rank = whole_model_of(name), int(adapter_of(name).get("r", 0))
+    model, revision = split_revision(base)
     free, total = memory_bytes(device)
     reads = load_config(base).get_text_config().max_position_embeddings
     return LLM(
-        model=base,
+        model=model,
+        revision=revision or None,
+        tokenizer_revision=revision or None,
         dtype=str(dtype_of(options.precision, device)).removeprefix("torch."),
         # Room for what a model could read at most may be more than there is.
         max_model_len=min(longest, reads),
