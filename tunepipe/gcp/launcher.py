@@ -224,9 +224,8 @@ def launch(
         name = read_resources(resources)
         if not name:
             name = run.attach(service)
-            uri = f"https://{host(region_of(name))}/v1/{name}"
-            with replacing(resources) as file:
-                json.dump({"resources": [{"resourceType": service.kind, "resourceUri": uri}]}, file)
+            if name.startswith("projects/"):  # the file is Google's; others are found by name
+                write_resources(resources, service.kind, name)
         return run.follow(name)
 
 
@@ -256,6 +255,13 @@ def start(service: Service, polling: JobPolling, progress: Progress) -> str:
     """Find or create a remote job, and leave it to itself; see `launch`."""
     with Termination() as termination, explained(service.kind):
         return _Launch(service, polling, progress, termination, None).attach(service)
+
+
+def write_resources(path: str, kind: str, name: str) -> None:
+    """Write down the name of a job of Google's."""
+    uri = f"https://{host(region_of(name))}/v1/{name}"
+    with replacing(path) as file:
+        json.dump({"resources": [{"resourceType": kind, "resourceUri": uri}]}, file)
 
 
 def read_resources(path: str) -> str:

@@ -13,6 +13,8 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ _TINY = "tiny"  # the name of the model that is trained from scratch
 _RECORD = "tuning.json"
 _EVALUATIONS = 10
 _TINY_RATE = 1.5e-3
+_TRAIN_JOB = "tunepipe.backends.cluster.train_job"
+_ELSEWHERE = ("checkpoint_dir", "train_job")  # options that decide no weight
 _TINY_OPTIONS = (
     *("learning_rate", "max_tokens", "evaluate_every", "checkpoint_every"),
     *("checkpoint_dir", "device", "threads"),
@@ -70,10 +74,25 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         content = json.loads(record.read_text(encoding="utf-8"))
         if content["identity"] == identity:
             return _result(folder, content["statistics"])
+    if not request.base_model:
+        _refuse_for_tiny(options)
+    elif options.train_job:
+        # Not imported by name: a component that carries its code would carry it too.
+        if not find_spec(_TRAIN_JOB):
+            raise UsageError(
+                "this step carries a part of tunepipe, and a TrainJob needs more of it",
+                where="train_job",
+                fix="submit the pipeline by tunepipe run, with --image or --code",
+            )
+        here = {name: value for name, value in request.options.items() if name not in _ELSEWHERE}
+        job = replace(request, options=here)
+        result: TuningResult = import_module(_TRAIN_JOB).tune(
+            job, options.train_job, identity, output_dir, progress
+        )
+        return result
     if request.base_model:
         statistics = _tune_base(request, options, folder, identity, progress)
     else:
-        _refuse_for_tiny(options)
         statistics = _tune_tiny(request, options, folder, identity, progress)
     if not statistics:  # the first of several machines measures and writes
         return TuningResult(str(folder))
@@ -306,7 +325,7 @@ def _identity(request: TuningRequest) -> str:
         "batch_size": request.batch_size,
         "learning_rate_multiplier": request.learning_rate_multiplier,
         "seed": request.seed,
-        "options": {k: v for k, v in request.options.items() if k != "checkpoint_dir"},
+        "options": {k: v for k, v in request.options.items() if k not in _ELSEWHERE},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -15,6 +15,30 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrAuto = Annotated[int, Meta(ge=0)]  # 0: choose for me
 
 
+class TrainJobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TrainJob of Kubeflow Trainer that trains in place of the step.
+
+    Args:
+        nodes: How many nodes train together.
+        image: An image that holds `tunepipe[local]`.
+        work_uri: The folder of an object store where rows, checkpoints and models go.
+        resources: What each node asks for, such as {"nvidia.com/gpu": 8}.
+        namespace: Where the job is created; "" takes the step's own.
+        runtime: The ClusterTrainingRuntime, of the kind torch.
+        secrets: Secret -> key of it -> environment variable, for the store and the hub's token.
+        poll_seconds: Between two looks at the job.
+    """
+
+    image: str
+    work_uri: Annotated[str, Meta(pattern=r"^\w+://.+", description="gs://… or s3://…")]
+    nodes: Annotated[int, Meta(ge=1, le=1024)] = 2
+    resources: dict[str, int | str] = {}
+    namespace: str = ""
+    runtime: str = "torch-distributed"
+    secrets: dict[str, dict[str, str]] = {}
+    poll_seconds: Annotated[float, Meta(gt=0)] = 10.0
+
+
 class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The options of `tune`; 0 and "" mean "choose for me".
 
@@ -43,6 +67,7 @@ class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         accelerate_config: How they share the model: an accelerate YAML file, or one of those that
             come with TRL (fsdp2, zero2, zero3); "" gives each process the whole model.
         threads: CPU threads; more than one is slower for small models on a busy machine.
+        train_job: The nodes of a cluster that train, instead of this machine.
     """
 
     tuning_mode: TuningMode = "lora"
@@ -65,6 +90,7 @@ class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     processes: CountOrAuto = 0
     accelerate_config: str = ""
     threads: Count = 1
+    train_job: TrainJobOptions | None = None
 
 
 class PredictionOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from tunepipe.backends.local.options import TuningOptions
+from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.notifications import webhook
 from tunepipe.runs.code import find_code
@@ -64,6 +66,7 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
             fix="--backend local, which tunes on the cluster's own GPUs",
         )
     _require_reachable(run)
+    decode(run.parameters.get("options") or {}, TuningOptions)
     spec = run.spec()
     if run.accelerator:
         spec = with_accelerators(spec, run.accelerator)

@@ -1,0 +1,162 @@
+"""A TrainJob on a stand-in of the cluster's API, whose nodes train for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.backends.local.models import rows, write_base, write_rows
+from tests.standin.kubernetes import Cluster
+from tests.standin.session import BUCKET
+from tunepipe.backends.base import Prompt, TuningRequest
+from tunepipe.backends.local import backend
+from tunepipe.errors import CloudError, UsageError
+
+WORK = f"gs://{BUCKET}/work"
+JOB = {"namespace": "team", "image": "registry.example/tunepipe:1", "work_uri": WORK}
+
+
+@pytest.fixture
+def cluster(cloud, tmp_path, monkeypatch):
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    cluster = Cluster(folder)
+    monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig())
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def place(tmp_path):
+    write_base(tmp_path / "base")
+    write_rows(tmp_path / "train.jsonl", rows(16))
+    write_rows(tmp_path / "eval.jsonl", rows(4))
+    return tmp_path
+
+
+def request(place, steps=4, job=JOB, **options):
+    files = [str(place / name) for name in ("base", "train.jsonl", "eval.jsonl")]
+    options = {"learning_rate": 1e-2, "train_job": {"poll_seconds": 0.2, **job}, **options}
+    return TuningRequest(*files, steps, 8, options=options)
+
+
+def tune(asked, folder):
+    events = []
+    result = backend.tune(asked, str(folder), lambda event: events.append(dict(event)))
+    return result, events
+
+
+def test_two_nodes_train_as_one_machine_does(cluster, place):
+    result, events = tune(request(place), place / "job")
+    (name,) = cluster.created
+    found = result.statistics
+    assert (found["job"], found["nodes"], found["processes"]) == (name, 2, 2)
+    assert [event["state"] for event in events][-1] == "succeeded"
+    alone = backend.tune(
+        TuningRequest(*[str(place / one) for one in ("base", "train.jsonl", "eval.jsonl")], 4, 8,
+                      options={"learning_rate": 1e-2}),
+        str(place / "alone"), lambda event: None,
+    )  # fmt: skip
+    assert found["final_loss"] == pytest.approx(alone.statistics["final_loss"], abs=1e-4)
+    weights, wanted = (
+        load_file(f"{one.model}/adapter_model.safetensors") for one in (result, alone)
+    )
+    assert max(float((weights[key] - wanted[key]).abs().max()) for key in wanted) < 2e-4
+    answers = backend.predict(result.model, [Prompt("a", [{"role": "user", "content": "?"}])])
+    assert [answer.text for answer in answers] != [None]
+    spec = cluster.jobs[name]["spec"]["trainer"]
+    assert (spec["image"], spec["numNodes"]) == (JOB["image"], 2)
+    # The same work again finds what is there.
+    assert tune(request(place), place / "later")[0].statistics["job"] == name
+    assert len(cluster.created) == 1
+
+
+TUNER = """
+import json, sys
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.local import backend
+
+asked = json.loads(sys.argv[1])
+backend.tune(TuningRequest(**asked), sys.argv[2], lambda event: print(event, flush=True))
+"""
+
+
+def start_tuner(asked, folder):
+    names = ("base_model", "train_uri", "eval_uri", "train_steps", "batch_size")
+    fields = {name: getattr(asked, name) for name in names} | {"options": dict(asked.options)}
+    command = [sys.executable, "-c", TUNER, json.dumps(fields), str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def await_checkpoint(cloud, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if list(cloud.buckets.glob(f"{BUCKET}/work/*/checkpoint.tar")):
+            return
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint was written")
+
+
+def test_a_killed_step_stays_with_its_job_and_evicted_nodes_go_on(cluster, cloud, place):
+    asked = request(place, steps=40, checkpoint_every=2, evaluate_every=40)
+    step = start_tuner(asked, place / "step")
+    await_checkpoint(cloud)
+    step.send_signal(signal.SIGKILL)
+    step.wait()
+    follower = start_tuner(asked, place / "restarted")  # a step that lost its folder
+    assert "running" in follower.stdout.readline()
+    assert len(cluster.created) == 1
+    cluster.evict()
+    assert follower.wait() != 0
+    result, _ = tune(asked, place / "next")  # the next attempt pays for what is left
+    assert len(cluster.created) == 2
+    assert result.statistics["resumed_from_step"] >= 2
+    assert result.statistics["train_steps"] == 40
+
+
+def test_a_step_that_is_terminated_deletes_its_job(cluster, place):
+    step = start_tuner(request(place, steps=4000), place / "step")
+    assert "running" in step.stdout.readline()
+    step.terminate()
+    assert step.wait() != 0
+    assert cluster.deleted == cluster.created
+    assert cluster.jobs == {}
+
+
+def test_an_answer_that_is_lost_creates_no_second_job(cluster, place):
+    cluster.faults.append(504)
+    result, _ = tune(request(place), place / "job")
+    assert cluster.created == [result.statistics["job"]]
+
+
+@pytest.mark.parametrize(
+    ("job", "kind", "message"),
+    [
+        ({"nodes": 0}, UsageError, "nodes"),
+        ({"node": 2}, UsageError, "did you mean nodes"),
+        ({"work_uri": "/tmp/x"}, UsageError, "gs://"),
+        ({"image": None}, UsageError, "image"),
+        ({"namespace": ""}, UsageError, "no pod of a cluster"),
+        ({"namespace": "other"}, CloudError, "could not find the requested resource"),
+        ({"runtime": "theirs"}, CloudError, "no such ClusterTrainingRuntime"),
+    ],
+)
+def test_what_cannot_run_is_refused(cluster, place, job, kind, message):
+    with pytest.raises(kind) as caught:
+        tune(request(place, job={**JOB, **job}), place / "job")
+    assert message in str(caught.value)
+    assert cluster.created == []
+
+
+def test_a_node_that_fails_fails_the_step_in_words(cluster, place):
+    os.truncate(place / "base" / "model.safetensors", 100)
+    with pytest.raises(CloudError, match="exit codes"):
+        tune(request(place), place / "job")
+    assert "model.safetensors is broken or cut off" in cluster.logs()

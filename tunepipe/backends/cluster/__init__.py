@@ -1,0 +1,1 @@
+"""Training on several nodes of a Kubernetes cluster, by Kubeflow Trainer."""

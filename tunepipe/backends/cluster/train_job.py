@@ -1,0 +1,269 @@
+"""One training on several nodes of a cluster: a TrainJob of Kubeflow Trainer (v2).
+
+The step that tunes is a pod of the pipeline. It writes rows and task into an object store, creates
+the job through the API of Kubernetes, follows it, and reads the model from the store. The nodes run
+`cluster.worker`. A job's name follows from the work, so that no work has two jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tunepipe.backends.base import TuningRequest, TuningResult
+from tunepipe.backends.local.options import TrainJobOptions
+from tunepipe.errors import CloudError, TunepipeError, UsageError
+from tunepipe.gcp import launcher
+from tunepipe.gcp.labels import KEY_LABEL
+from tunepipe.gcp.launcher import JobPolling, State, Status, WaitingError
+from tunepipe.progress import Progress
+from tunepipe.stores import storage
+
+GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+TASK, RESULT, PROGRESS, MODEL = "task.json", "result.json", "progress.json", "model"
+_CALL_SECONDS = 20.0
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_KEY_CHARACTERS = 16
+
+
+def tune(
+    request: TuningRequest,
+    options: TrainJobOptions,
+    identity: str,
+    output_dir: str,
+    progress: Progress,
+) -> TuningResult:
+    """Tune a base model by a TrainJob; a call that was killed continues with the job it started.
+
+    Args:
+        request: What to tune; `options` are those of the trainer on the nodes.
+        options: Nodes, image, and the place in the object store.
+        identity: A digest of the work.
+        output_dir: The folder of the tuned model.
+        progress: Receives each change of the job, and its steps.
+
+    Raises:
+        CloudError: The cluster refused, or the job failed.
+        CancelledError: SIGTERM came; the job is deleted.
+    """
+    key = identity[:_KEY_CHARACTERS]
+    folder = f"{options.work_uri.rstrip('/')}/{key}"
+    resources = os.path.join(output_dir, "gcp_resources")
+    service = TrainJobs(_namespace(options), key, folder, options)
+    if not storage.exists(f"{folder}/{RESULT}"):
+        for name in ("train", "eval"):
+            if path := getattr(request, f"{name}_uri"):
+                storage.write_file(path, f"{folder}/{name}.jsonl")
+        task = {
+            "base_model": request.base_model,
+            "has_eval": bool(request.eval_uri),
+            "train_steps": request.train_steps,
+            "batch_size": request.batch_size,
+            "learning_rate_multiplier": request.learning_rate_multiplier,
+            "seed": request.seed,
+            "options": {n: v for n, v in request.options.items() if n != "checkpoint_dir"},
+        }
+        storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
+        launcher.launch(service, resources, JobPolling(poll_seconds=options.poll_seconds), progress)
+    with storage.local_folder(f"{folder}/{MODEL}") as model:
+        storage.copy_folder(model, output_dir)
+    statistics = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
+    statistics |= {"job": service.find(), "nodes": options.nodes}
+    return TuningResult(output_dir, statistics=statistics, base=statistics["base_model"])
+
+
+@dataclass
+class TrainJobs:
+    """The TrainJobs of one piece of work; a launcher.Service.
+
+    Args:
+        namespace: Where they are.
+        key: The value of their label, and a part of their names.
+        folder: The work's folder in the object store.
+        options: Those of the user.
+    """
+
+    namespace: str
+    key: str
+    folder: str
+    options: TrainJobOptions
+    in_doubt: bool = False
+    kind: str = "TrainJob"
+
+    def find(self) -> str:
+        """Return a job that runs or has succeeded; "" if there is none."""
+        for job in self._jobs():
+            if job["metadata"].get("deletionTimestamp"):
+                raise WaitingError("an equal job is being deleted", where=self.kind)
+            if _status(job).state in (State.RUNNING, State.SUCCEEDED):
+                return str(job["metadata"]["name"])
+        return ""
+
+    def create(self) -> str:
+        """Create a job and name it, after those of this work that have failed.
+
+        Raises:
+            WaitingError: Another run was quicker; the launcher looks for its job.
+        """
+        name = f"tunepipe-{self.key}-{len(self._jobs()) + 1}"
+        self.in_doubt = True
+        try:
+            self._call("create_namespaced_custom_object", body=self.body(name))
+        except ClusterError as error:
+            self.in_doubt = error.code >= 500
+            if error.code == 409:
+                raise WaitingError("an equal job was just created", where=name) from None
+            raise
+        self.in_doubt = False
+        return name
+
+    def status(self, name: str) -> Status:
+        """Look at a job."""
+        status = _status(self._call("get_namespaced_custom_object", name=name))
+        if status.state is not State.RUNNING:
+            return status
+        try:
+            event = json.loads(storage.read_bytes(f"{self.folder}/{PROGRESS}"))
+        except TunepipeError:  # not there yet, or replaced while it was read
+            return status
+        return replace(status, detail=f"step {event['done']:,} of {event['total']:,}")
+
+    def cancel(self, name: str) -> None:
+        """Delete a job with its pods; no error if it is gone already."""
+        try:
+            self._call(
+                "delete_namespaced_custom_object", name=name, propagation_policy="Foreground"
+            )
+        except ClusterError as error:
+            if error.code != 404:
+                raise
+
+    def remedy_first_job(self) -> None:
+        """Do nothing: a cluster has no first job that fails."""
+
+    def body(self, name: str) -> dict[str, Any]:
+        """Compose what the API of Kubernetes takes."""
+        options = self.options
+        secrets = [
+            {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+            for secret, keys in options.secrets.items()
+            for key, variable in keys.items()
+        ]
+        return {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "TrainJob",
+            "metadata": {"name": name, "labels": {KEY_LABEL: self.key}},
+            "spec": {
+                "runtimeRef": {
+                    "apiGroup": GROUP,
+                    "kind": "ClusterTrainingRuntime",
+                    "name": options.runtime,
+                },
+                "trainer": {
+                    "image": options.image,
+                    "command": ["python3", "-m", "tunepipe.backends.cluster.worker"],
+                    "args": [self.folder],
+                    "env": [{"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"}, *secrets],
+                    "numNodes": options.nodes,
+                    # The worker starts one process a GPU itself, through accelerate.
+                    "numProcPerNode": 1,
+                    "resourcesPerNode": {
+                        kind: {name: str(value) for name, value in options.resources.items()}
+                        for kind in ("limits", "requests")
+                    },
+                },
+            },
+        }
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        found = self._call(
+            "list_namespaced_custom_object", label_selector=f"{KEY_LABEL}={self.key}"
+        )
+        jobs: list[dict[str, Any]] = found["items"]
+        return jobs
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        place = {"group": GROUP, "version": VERSION, "plural": PLURAL, "namespace": self.namespace}
+        with _explained(f"{self.namespace}/{PLURAL}"):
+            call = getattr(_api(), method)
+            return call(**place, **arguments, _request_timeout=_CALL_SECONDS)
+
+
+class ClusterError(CloudError):
+    """A refusal of the cluster's API; `code` is its HTTP status, 503 if it was not reached."""
+
+    code = 503
+
+
+def _status(job: Any) -> Status:
+    conditions = {
+        each["type"]: each
+        for each in job.get("status", {}).get("conditions", ())
+        if each["status"] == "True"
+    }
+    if "Complete" in conditions:
+        return Status(State.SUCCEEDED)
+    if "Failed" in conditions:
+        return Status(State.FAILED, conditions["Failed"].get("message", "the job failed"))
+    detail = "suspended" if "Suspended" in conditions else ""
+    created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    return Status(State.RUNNING, detail=detail, created=created)
+
+
+def _namespace(options: TrainJobOptions) -> str:
+    if options.namespace:
+        return options.namespace
+    if _NAMESPACE.exists():
+        return _NAMESPACE.read_text(encoding="utf-8").strip()
+    raise UsageError(
+        "this is no pod of a cluster, so its namespace is not known",
+        where="train_job.namespace",
+        fix="name it",
+    )
+
+
+def _api() -> Any:
+    from kubernetes import client, config
+
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        config.load_kube_config()
+    return client.CustomObjectsApi()
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn what the client raises into an error that says whether to ask again."""
+    from kubernetes.client import ApiException
+    from kubernetes.config import ConfigException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        try:
+            words = json.loads(error.body or "{}").get("message")
+        except ValueError:
+            words = None
+        raised = ClusterError(
+            str(words or error.reason), where=where, fix=_FIXES.get(error.status, "")
+        )
+        raised.code = int(error.status or 503)
+        raise raised from None
+    except HTTPError as error:
+        raise ClusterError(f"the cluster's API cannot be reached: {error}", where=where) from None
+    except ConfigException as error:
+        raise UsageError(f"no cluster is configured: {error}", where="train_job") from None
+
+
+_FIXES = {
+    403: "let the service account of the step create, get, list and delete trainjobs",
+    404: "install Kubeflow Trainer v2 in the cluster, and check the namespace",
+}
