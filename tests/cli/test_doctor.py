@@ -144,3 +144,19 @@ def test_on_this_machine_nobody_is_asked(capfd, tmp_path):
     assert code == 0
     assert [one["check"] for one in found["findings"]] == ["clients", "model", "dataset"]
     assert {one["state"] for one in found["findings"]} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "limits", "state", "words"),
+    [
+        ("L4:2", {REGION: 2}, "ok", "2 needed"),
+        ("L4:2", {REGION: 1}, "problem", "needs 2"),
+        ("L4:8", {"us-east1": 8}, "problem", "needs 8"),
+        ("L4:1", None, "unknown", "not listed"),
+    ],
+)
+def test_the_quota_of_an_accelerator(examined, accelerator, limits, state, words):
+    name = "Custom model training Nvidia L4 GPUs per region"
+    custom = ("--backend", "custom", "--base-model", "acme/model-4b", "--accelerator", accelerator)
+    _, found = examined(*custom, quota={name: limits} if limits else {})
+    assert words in found["quota", state]["found"]

@@ -19,7 +19,7 @@ from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.facts import Estimate, Facts, Row, fitting, read_facts
 from tunepipe.reporting.formatting import clean
 from tunepipe.reporting.report import report_page, write_report
-from tunepipe.reporting.sections import judge_view
+from tunepipe.reporting.sections import judge_view, training_pairs
 
 BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
 OPTIONAL = sorted(set(sample_facts(0)) - set(BARE))
@@ -65,6 +65,27 @@ def test_the_sample_report_says_the_essential_numbers():
     ):
         assert text in page.text
     assert len(page.all("svg", role="img")) == 8
+
+
+def test_a_custom_job_shows_its_machines_hours_and_dollars_next_to_the_plan():
+    facts = sample_facts()
+    facts["plan"] |= {"estimated_hours": 2.0, "estimated_cost_usd": 12.5}
+    facts["tuning"]["cost_usd"] = 9.25
+    facts["tuning"]["statistics"] |= {
+        "base_revision": "0123abcd",
+        "machine_type": "g2-standard-24",
+        "accelerator": "NVIDIA_L4:2",
+        "machines": 2,
+        "provisioning": "spot",
+        "job_hours": 1.5,
+    }
+    rows = dict(training_pairs(read_facts(facts)))
+    assert rows["Machines"] == "2 × g2-standard-24 (NVIDIA_L4:2), spot"
+    assert (rows["Time estimated"], rows["Time of the job"]) == ("2 h 00 min", "1 h 30 min")
+    assert rows["Base revision"] == "0123abcd"
+    text = Page(report_page(facts)).text
+    for shown in ("$12.50", "$9.25", "1 h 30 min", "g2-standard-24", "0123abcd"):
+        assert shown in text
 
 
 @pytest.mark.parametrize("missing", OPTIONAL)

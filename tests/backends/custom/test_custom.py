@@ -219,12 +219,14 @@ def test_a_job_that_fails_is_told_in_its_own_words(cloud, bucket, tmp_path):
         tune(request(), tmp_path)
 
 
-def test_a_state_of_later_days_is_waited_out_and_shown(cloud, bucket, tmp_path):
+def test_a_state_that_is_no_end_is_waited_out_and_shown(cloud, bucket, tmp_path):
     cloud.ask("instant", {"on": True})
-    cloud.ask("facts", {"custom_job_states": [42, 42]})
+    states = [int(JobState.JOB_STATE_QUEUED), int(JobState.JOB_STATE_PAUSED)]
+    cloud.ask("facts", {"custom_job_states": states})
     _, events = tune(request(), tmp_path)
-    assert [event["state"] for event in events] == ["running", "running", "succeeded"]
-    assert events[0]["detail"] == "state_42"
+    shown = [(event["state"], event["detail"]) for event in events]
+    assert shown[:2] == [("running", "queued"), ("running", "paused")]
+    assert shown[-1][0] == "succeeded"
 
 
 def test_a_job_that_succeeded_in_part_is_reported_and_not_paid_again(cloud, bucket, tmp_path):

@@ -59,15 +59,16 @@ class Outcome:
         }
 
 
-def require_number(loss: float, step: int) -> None:
-    """Refuse a loss that is not a number.
+def require_number(loss: float, step: int) -> float:
+    """Return a loss, and refuse one that is not a number.
 
     Raises:
         DataError: It is infinite or not a number.
     """
-    if not math.isfinite(loss):
-        raise DataError(
-            f"the training loss is not a number at step {step}",
-            where="learning_rate_multiplier",
-            fix="lower it, to 0.3 for a start",
-        )
+    if math.isfinite(loss):
+        return loss
+    raise DataError(
+        f"the training loss is not a number at step {step}",
+        where="learning_rate_multiplier",
+        fix="lower it, to 0.3 for a start",
+    )

@@ -76,7 +76,6 @@ def train(
     model.train()
     for numbers in islice(order, first, steps):
         state["step"] = step = state["step"] + 1
-        # One step.
         batch = [rows[number] for number in numbers]
         loss = _loss(model, batch, pad, _PROMPT_WEIGHT)
         loss.backward()
@@ -84,9 +83,7 @@ def train(
         for part in (*optimizers, *schedules):
             part.step()
         model.zero_grad()
-        # What it brought.
-        require_number(loss.item(), step)
-        state["losses"].append(loss.item())
+        state["losses"].append(require_number(loss.item(), step))
         state["tokens"] += sum(map(len, batch))
         state["seconds"] = time.monotonic() - started
         left = round(state["seconds"] / step * (steps - step))
@@ -140,11 +137,10 @@ def _evaluation_loss(model: Any, rows: Sequence[Row], pad: int) -> float:
 
 def _optimizers(model: Any, rate: float) -> list[Any]:
     """Muon for the matrices, AdamW for embeddings and vectors."""
-    embeddings = {id(p) for p in model.get_input_embeddings().parameters()}
-    groups: dict[bool, list[Any]] = {True: [], False: []}
-    for parameter in model.parameters():
-        groups[parameter.ndim == 2 and id(parameter) not in embeddings].append(parameter)
+    embeddings = set(model.get_input_embeddings().parameters())
+    matrices = [p for p in model.parameters() if p.ndim == 2 and p not in embeddings]
+    others = [p for p in model.parameters() if p.ndim != 2 or p in embeddings]
     return [
-        torch.optim.AdamW(groups[False], lr=rate, weight_decay=_WEIGHT_DECAY),
-        torch.optim.Muon(groups[True], lr=rate * _MUON_RATE, weight_decay=_WEIGHT_DECAY),
+        torch.optim.AdamW(others, lr=rate, weight_decay=_WEIGHT_DECAY),
+        torch.optim.Muon(matrices, lr=rate * _MUON_RATE, weight_decay=_WEIGHT_DECAY),
     ]
