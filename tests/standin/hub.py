@@ -19,6 +19,7 @@ def serve(folder: Path, model: str, revision: str = "main", token: str = ""):
     A request without the token is refused as the hub refuses it, and so is another revision.
     """
     requests: list[tuple[str, str]] = []
+    known = (revision, COMMIT)
 
     class Hub(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -38,14 +39,17 @@ def serve(folder: Path, model: str, revision: str = "main", token: str = ""):
                 self.answer(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
             elif parts == path:
                 self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-            elif path.startswith("/api/"):
+            elif parts.partition("/")[0] in ("revision", "tree"):
+                if parts.split("/")[1] not in known:
+                    self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+                    return
                 files = [{"type": "file", "path": one.name, "oid": "0", "size": one.stat().st_size}
                          for one in sorted(folder.iterdir())]  # fmt: skip
                 siblings = [{"rfilename": one["path"]} for one in files]
                 listing = {"id": model, "sha": COMMIT, "siblings": siblings}
                 body = files if parts.startswith("tree/") else listing
                 self.answer(200, json.dumps(body).encode(), {})
-            elif parts.partition("/")[0] not in (revision, COMMIT):
+            elif parts.partition("/")[0] not in known:
                 self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             elif (file := folder / parts.partition("/")[2]).is_file():
                 data = file.read_bytes()

@@ -234,7 +234,7 @@ def _api() -> Any:
     try:
         config.load_incluster_config()
     except config.ConfigException:
-        config.load_kube_config()
+        config.load_kube_config(os.environ.get("KUBECONFIG"))  # as it is now, not at the import
     return client.CustomObjectsApi()
 
 
