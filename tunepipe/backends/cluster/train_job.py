@@ -59,7 +59,7 @@ def tune(
     if not storage.exists(f"{folder}/{RESULT}"):
         for name in ("train", "eval"):
             if path := getattr(request, f"{name}_uri"):
-                storage.write_file(path, f"{folder}/{name}.jsonl")
+                storage.write_new(Path(path).read_bytes(), f"{folder}/{name}.jsonl")
         task = {
             "base_model": request.base_model,
             "has_eval": bool(request.eval_uri),
@@ -69,7 +69,7 @@ def tune(
             "seed": request.seed,
             "options": {n: v for n, v in request.options.items() if n != "checkpoint_dir"},
         }
-        storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
+        storage.write_new(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
         launcher.launch(service, resources, JobPolling(poll_seconds=options.poll_seconds), progress)
     with storage.local_folder(f"{folder}/{MODEL}") as model:
         storage.copy_folder(model, output_dir)

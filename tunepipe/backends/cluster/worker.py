@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,14 @@ class _Reports:
         self.step, self.moment = -1, 0.0
 
     def receive(self, event: Mapping[str, Any]) -> None:
+        """Write what is new; a store that fails for a while does not end the training."""
         print(json.dumps(dict(event)), flush=True)  # the pod's log
+        try:
+            self._write(event)
+        except (TunepipeError, FileNotFoundError) as error:  # or the trainer replaced a checkpoint
+            print(f"not written: {error}", file=sys.stderr, flush=True)
+
+    def _write(self, event: Mapping[str, Any]) -> None:
         if time.monotonic() - self.moment > _REPORT_SECONDS or event["done"] == event["total"]:
             self.moment = time.monotonic()
             storage.write_bytes(json.dumps(dict(event)).encode(), f"{self.folder}/{PROGRESS}")
@@ -78,9 +84,8 @@ class _Reports:
         whole = {int(file.parent.name.rpartition("-")[2]): file.parent for file in states}
         step = max(whole, default=-1)
         if step > self.step:
-            with suppress(FileNotFoundError):  # the trainer has replaced it by a newer one
-                self._upload(whole[step])
-                self.step = step
+            self._upload(whole[step])
+            self.step = step
 
     def _upload(self, checkpoint: Path) -> None:
         """Write a checkpoint as one object, which is there whole or not at all."""
@@ -95,7 +100,7 @@ def _restore(folder: str, checkpoints: Path) -> None:
     if not storage.exists(f"{folder}/{_CHECKPOINT}"):
         return
     with (
-        storage.open_reader(f"{folder}/{_CHECKPOINT}") as source,
+        storage.open_file(f"{folder}/{_CHECKPOINT}") as source,
         tarfile.open(fileobj=source, mode="r|") as archive,
     ):
         archive.extractall(checkpoints, filter="data")
