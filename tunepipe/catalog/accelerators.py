@@ -49,14 +49,14 @@ def find_machine(text: str, catalog: Catalog) -> Machine:
     """
     rows = catalog.accelerators.accelerators
     name, _, number = text.partition(":")
-    wanted = name.upper().replace("-", "_").replace("A100_40GB", "TESLA_A100")
-    close = [each for each in rows if wanted in (each, each.removeprefix("NVIDIA_"))]
-    close = close or [each for each in rows if wanted and wanted in each.split("_")]
+    name_in_table = name.upper().replace("-", "_").replace("A100_40GB", "TESLA_A100")
+    close = [each for each in rows if name_in_table in (each, each.removeprefix("NVIDIA_"))]
+    close = close or [each for each in rows if name_in_table and name_in_table in each.split("_")]
     if not close:
         raise UsageError(
             f"no accelerator {name!r} is in the table",
             where="accelerator",
-            fix=f"{hint(wanted, rows)}; a new one needs a row in tables.accelerators",
+            fix=f"{hint(name_in_table, rows)}; a new one needs a row in tables.accelerators",
         )
     row = rows[close[0]]
     machine = row.machines.get(number or "1")

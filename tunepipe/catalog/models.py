@@ -75,25 +75,27 @@ def lifecycle_warnings(model: Model, today: date) -> list[str]:
     Returns:
         Human-readable sentences; empty where there is nothing to say.
     """
-    found = []
+    warnings = []
     if not model.tunable:
-        found.append(f"{model.name} cannot be tuned")
+        warnings.append(f"{model.name} cannot be tuned")
     if model.tunable_since and not _reached(model.tunable_since, today):
-        found.append(f"{model.name} can be tuned from {model.tunable_since} on")
+        warnings.append(f"{model.name} can be tuned from {model.tunable_since} on")
     if _reached(model.served_until, today):
-        found.append(_ended(model))
+        warnings.append(_ended(model))
     elif _reached(model.tunable_until, today):
         answers = f"; it answers until {model.served_until}" if model.served_until else ""
-        found.append(
+        warnings.append(
             f"new tuning jobs on {model.name} are refused since {model.tunable_until}{answers}"
         )
     elif model.served_until:
-        found.append(f"{model.name} ends on {model.served_until}, and what is tuned from it too")
+        warnings.append(f"{model.name} ends on {model.served_until}, and what is tuned from it too")
     elif _reached(model.retires_not_before, today):
-        found.append(f"{model.name} may end any day: {model.retires_not_before} was the earliest")
-    if found and model.successor:
-        found[-1] += f"; its successor is {model.successor}"
-    return found + ([f"{model.name}: {model.note}"] if model.note else [])
+        warnings.append(
+            f"{model.name} may end any day: {model.retires_not_before} was the earliest"
+        )
+    if warnings and model.successor:
+        warnings[-1] += f"; its successor is {model.successor}"
+    return warnings + ([f"{model.name}: {model.note}"] if model.note else [])
 
 
 def _ended(model: Model) -> str:

@@ -106,10 +106,10 @@ def base_model_resource(
         return str(options["base_endpoint"])
     if model.startswith("projects/"):
         return _endpoint_of(model)
-    found = (catalog or load_catalog()).find_model(model, BACKEND)
-    place = tuned_in(found, region, options)
-    served = options.get("base_location") or found.served_in.get(place) or place
-    return f"{clients.parent(project, served)}/publishers/google/models/{found.name}"
+    base_model = (catalog or load_catalog()).find_model(model, BACKEND)
+    place = tuned_in(base_model, region, options)
+    served = options.get("base_location") or base_model.served_in.get(place) or place
+    return f"{clients.parent(project, served)}/publishers/google/models/{base_model.name}"
 
 
 def _endpoint_of(tuned: str) -> str:
@@ -122,11 +122,11 @@ def _job_of(tuned: str) -> Any:
 
     Google writes a project by its number, and a user by its id: the place is that of the list.
     """
-    wanted = tuned.partition("/locations/")[2]
+    resource = tuned.partition("/locations/")[2]
     with translate_errors(tuned):
         for job in retry(lambda: jobs.list_jobs(*place_of(tuned)), seconds=_PATIENCE_SECONDS):
             name = str(job.tuned_model and job.tuned_model.model).partition("/locations/")[2]
-            if wanted in (name, name.partition("@")[0]):
+            if resource in (name, name.partition("@")[0]):
                 return job
     return None
 

@@ -38,9 +38,9 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     """
     configs = _configs(model, settings)
     with translate_errors(model):
-        asked = client(*place_of(model), _ANSWER_SECONDS)
+        service = client(*place_of(model), _ANSWER_SECONDS)
         for prompt in prompts:
-            yield _ask(asked, model, prompt, configs)
+            yield _ask(service, model, prompt, configs)
 
 
 def reason_unserved(model: str) -> str:
@@ -58,16 +58,18 @@ def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         config["top_p"] = float(settings["top_p"])
     if "seed" in settings:
         config["seed"] = int(settings["seed"])
-    given = {k: settings[k] for k in ("thinking_level", "thinking_budget") if k in settings}
+    thinking_config = {
+        k: settings[k] for k in ("thinking_level", "thinking_budget") if k in settings
+    }
     base = model.partition("/publishers/google/models/")[2] or str(settings.get("base_model", ""))
-    if "thinking_budget" in given:
-        given["thinking_budget"] = int(given["thinking_budget"])
-    if given:
-        return [config | {"thinking_config": given}]
+    if "thinking_budget" in thinking_config:
+        thinking_config["thinking_budget"] = int(thinking_config["thinking_budget"])
+    if thinking_config:
+        return [config | {"thinking_config": thinking_config}]
     return [*(config | {"thinking_config": one} for one in thinking(base)), config]
 
 
-def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:
+def _ask(service: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:
     from google.api_core import exceptions as api
 
     try:
@@ -77,17 +79,17 @@ def _ask(asked: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, 
     config, *others = configs
     try:
         with as_google_core():
-            response = asked.models.generate_content(
+            response = service.models.generate_content(
                 model=model, contents=contents, config={**request_config, **config}
             )
     except api.BadRequest as error:
         message = str(error.message).lower()
         if others and "thinking" in message:
-            return _ask(asked, model, prompt, others)
+            return _ask(service, model, prompt, others)
         if config.keys() & _SAMPLING and any(word in message for word in _SAMPLING_WORDS):
             # Models from Gemini 4 on take no sampling parameters.
             plain = [{k: v for k, v in one.items() if k not in _SAMPLING} for one in configs]
-            return _ask(asked, model, prompt, plain)
+            return _ask(service, model, prompt, plain)
         return Answer(prompt.id, None, f"refused: {error.message}")
     return _answer(prompt.id, response)
 

@@ -169,10 +169,10 @@ def data_stats(job: Any) -> dict[str, Any]:
     """Read what a job says of its rows, by the service's names; {} if it says nothing."""
     stats = job.tuning_data_stats
     for name in ("supervised_tuning_data_stats", "preference_optimization_data_stats"):
-        found = getattr(stats, name, None)
-        if found:
+        kind_stats = getattr(stats, name, None)
+        if kind_stats:
             # user_dataset_examples repeats rows of the user's, which belong in no report.
-            return dict(found.model_dump(exclude_none=True, exclude={"user_dataset_examples"}))
+            return dict(kind_stats.model_dump(exclude_none=True, exclude={"user_dataset_examples"}))
     return {}
 
 

@@ -40,8 +40,8 @@ def _run_of(experiment: str) -> str:
     context = metadata.get_context(name=experiment, timeout=CALL_SECONDS)
     board = dict(context.metadata or {}).get(_TENSORBOARD, "")
     store, _, name = experiment.partition("/contexts/")
-    wanted = f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"'
-    request = {"parent": store, "filter": wanted}
+    is_run = f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"'
+    request = {"parent": store, "filter": is_run}
     for run in metadata.list_contexts(request=request, timeout=CALL_SECONDS):
         own = run.name.rpartition("/")[2].removeprefix(f"{name}-")
         if board:

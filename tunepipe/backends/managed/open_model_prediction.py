@@ -68,8 +68,8 @@ def _ask(endpoint: str, prompt: Prompt, settings: Mapping[str, Any]) -> Answer:
         )
     except api.InvalidArgument as error:
         return Answer(prompt.id, None, f"refused: {error.message}")
-    asked = str(instance.get("prompt", ""))
-    return _answer(prompt.id, asked, type(response).to_dict(response)["predictions"])
+    question = str(instance.get("prompt", ""))
+    return _answer(prompt.id, question, type(response).to_dict(response)["predictions"])
 
 
 def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,14 +85,16 @@ def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"@requestFormat": "chatCompletions", **request, **limits}
 
 
-def _answer(prompt_id: str, asked: str, predictions: Any) -> Answer:
+def _answer(prompt_id: str, question: str, predictions: Any) -> Answer:
     """Read what the server of Model Garden (vLLM) answers to either kind of request."""
-    found = predictions[0] if isinstance(predictions, list) and predictions else predictions
-    if isinstance(found, str):
+    prediction = predictions[0] if isinstance(predictions, list) and predictions else predictions
+    if isinstance(prediction, str):
         # It repeats the prompt before its answer, with this word between them.
-        echoed = f"{asked}\nOutput:\n"
-        return Answer(prompt_id, found.partition(echoed)[2] if echoed in found else found)
-    choices = found.get("choices") if isinstance(found, Mapping) else None
+        echoed = f"{question}\nOutput:\n"
+        return Answer(
+            prompt_id, prediction.partition(echoed)[2] if echoed in prediction else prediction
+        )
+    choices = prediction.get("choices") if isinstance(prediction, Mapping) else None
     if choices:
         message = choices[0].get("message") or {}
         text = str(message.get("content") or choices[0].get("text") or "")

@@ -112,11 +112,11 @@ def _turns(prompt: Prompt) -> dict[str, Any]:
 
 
 def _answer(prompt_id: str, predictions: list[Any]) -> Answer:
-    found = predictions[0] if predictions else {}
-    if found.get("candidates"):
-        return Answer(prompt_id, str(found["candidates"][0]["content"]))
-    if found.get("safetyAttributes", {}).get("blocked"):
+    prediction = predictions[0] if predictions else {}
+    if prediction.get("candidates"):
+        return Answer(prompt_id, str(prediction["candidates"][0]["content"]))
+    if prediction.get("safetyAttributes", {}).get("blocked"):
         return Answer(prompt_id, None, "blocked by the safety filter")
-    if "content" not in found:
+    if "content" not in prediction:
         return Answer(prompt_id, None, "the endpoint gave no answer")
-    return Answer(prompt_id, str(found["content"]))
+    return Answer(prompt_id, str(prediction["content"]))

@@ -213,9 +213,9 @@ def _digest(uri: str) -> str:
 
 
 def _result(job: Any, request: TuningRequest) -> TuningResult:
-    found = pipeline_jobs.outputs(job)
-    model = str(found.get("model_resource_name", ""))
-    endpoint = str(found.get("endpoint_resource_name", ""))
+    outputs = pipeline_jobs.outputs(job)
+    model = str(outputs.get("model_resource_name", ""))
+    endpoint = str(outputs.get("endpoint_resource_name", ""))
     if not (model and endpoint):
         raise UsageError(
             "the template named no model and no endpoint",
