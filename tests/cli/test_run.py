@@ -295,3 +295,6 @@ def test_compile_says_what_is_stale(said, tmp_path):
     code, found, _ = said("compile", "--check", "--folder", compiled, "--json")
     assert code == 1
     assert {"components/orphan.yaml", "pipelines/tune_local.yaml"} <= set(found["stale"])
+    assert said("compile", "--folder", compiled)[0] == 0
+    code, _, err = said("compile", "--check", "--folder", compiled)
+    assert (code, " ".join(err.split())) == (0, f"{compiled} is current")

@@ -267,3 +267,25 @@ def test_sound_rows_of_every_format_go_to_every_other_or_say_why(tmp_path, forma
         assert report.written + len(report.refused) == report.rows == 20
         if rows:
             assert not validate([tmp_path / "out.jsonl"], format=to).errors
+
+
+@pytest.mark.parametrize(
+    ("value", "written", "refused"),
+    [
+        ("yes", "yes", ""),
+        (7, "7", ""),  # a label is often a number
+        (True, "", "the field 'response' holds no text (bool)"),
+        (1.5, "", "the field 'response' holds no text (float)"),
+        (["a"], "", "the field 'response' holds no text (list)"),
+        (" ", "", "the field 'response' is empty"),
+        (None, "", "the field 'response' is empty"),
+    ],
+)
+def test_a_value_is_a_text_a_whole_number_or_refused(tmp_path, value, written, refused):
+    rows = [{"prompt": "q", "response": "a"}, {"prompt": "q", "response": value}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report, out = converted(path, tmp_path, "palm")
+    assert [row["output_text"] for row in out] == ["a", written][: 1 + bool(written)]
+    reason = f"cannot be carried over: {refused}"
+    assert report.refused == ([{"line": 2, "reason": reason}] if refused else [])
