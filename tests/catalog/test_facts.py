@@ -101,19 +101,20 @@ def test_the_service_fails_a_job_at_a_tenth_of_dropped_examples_and_we_sooner():
     assert load("backends/managed/parameters.toml")["dropped_fraction_max"] < 0.1
 
 
-def test_what_a_row_of_files_may_hold():
-    (gemini, scout, *_) = load("catalog/media.toml")["models"]
-    assert gemini["rows_max"] == 300_000
-    assert gemini["one_media_resolution"]
-    assert gemini["image"] == {"count": 30, "bytes": 20 << 20}
-    assert gemini["audio"] == {"count": 1, "bytes": 100 << 20}
-    assert gemini["video"] == {
-        "count": 1,
-        "bytes": 100 << 20,
-        "seconds_low": 20 * 60,
-        "seconds": 5 * 60,
-    }
-    assert scout["drops_text_rows"]
+@pytest.mark.parametrize("name", ["gemini-3", "gemini"])
+def test_what_a_row_of_files_may_hold(name):
+    limits = load("catalog/media.toml")["limits"][name]
+    assert limits["rows_max"] == 300_000
+    assert limits["one_media_resolution"]
+    image, audio, video = (limits[kind] for kind in ("image", "audio", "video"))
+    assert (image["count"], image["bytes"]) == (30, 20 << 20)
+    assert (audio["count"], audio["bytes"]) == (1, 100 << 20)
+    assert (video["count"], video["bytes"]) == (1, 100 << 20)
+    assert (video["seconds_low"], video["seconds"]) == (20 * 60, 5 * 60)
+
+
+def test_scout_drops_the_rows_of_text_in_a_mixed_file():
+    assert load("catalog/media.toml")["limits"]["llama-4-scout"]["drops_text_rows"]
 
 
 @pytest.mark.parametrize("accelerator", CATALOG.accelerators.accelerators)
