@@ -1,5 +1,7 @@
 """Whatever bytes a dataset holds, a verb answers with a message and one of its exit codes."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,10 +27,18 @@ VERBS = {
     "plan": ["plan", "in", "--region", "us-central1"],
     "score": ["score", "in"],
     "run": [
-        *("run", "--pipeline", "in", "--dataset", "gs://b/rows.jsonl", "--project", "p"),
+        *("run", "--pipeline", "in", "--dataset", "rows", "--project", "p"),
         *("--region", "us-central1", "--bucket", "gs://b", "--dry-run"),
     ],
 }
+
+
+FILES = ("in", "out", "t", "e", "rows")
+
+
+def arguments(verb: str, folder: Path) -> list[str]:
+    """Return a verb's arguments with its files in a folder."""
+    return [str(folder / word) if word in FILES else word for word in VERBS[verb]]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -43,8 +53,8 @@ def test_a_verb_never_fails_unforeseen(tmp_path_factory, capfd, verb, format, pi
     folder = tmp_path_factory.mktemp("fuzz")
     rows = defects.sound_lines(format, sound) if sound else []
     (folder / "in").write_bytes(glue.join(pieces) + b"\n" + b"\n".join(rows))
-    names = {"in": folder / "in", "out": folder / "out", "t": folder / "t", "e": folder / "e"}
-    code = main.run([str(names.get(word, word)) for word in VERBS[verb]])
+    (folder / "rows").write_bytes(b"\n".join(defects.sound_lines("gemini")))
+    code = main.run(arguments(verb, folder))
     err = capfd.readouterr().err
     assert code in (0, 1, 2, 3, 4), err
     assert "Traceback" not in err
