@@ -21,6 +21,7 @@ with atheris.instrument_imports(include=["tunepipe"]):
     import tunepipe.data.conversion
     import tunepipe.evaluation.score
     import tunepipe.planning.plan
+    import tunepipe.runs.pipeline_spec
     import tunepipe.splitting.split
     import tunepipe.validation.fast_path
     import tunepipe.validation.validate  # noqa: F401
@@ -29,7 +30,8 @@ with atheris.instrument_imports(include=["tunepipe"]):
 from tests import defects
 from tests.cli.test_fuzz import HOSTILE, arguments
 
-LIMITS = ["-timeout=5", "-rss_limit_mb=1024", "-max_len=4096"]
+COMPILED = Path(__file__).parents[2] / "compiled" / "components"
+LIMITS = ["-timeout=5", "-rss_limit_mb=1024", "-max_len=20000"]
 _EXPECTED = (0, 1, 2, 3, 4)
 
 
@@ -44,6 +46,7 @@ def fuzz(verb: str, options: list[str]) -> None:
     corpus = folder / "corpus"
     corpus.mkdir()
     seeds = [*HOSTILE, *(b"\n".join(defects.sound_lines(f, 3)) for f in ("palm", "gemini"))]
+    seeds += [path.read_bytes() for path in COMPILED.glob("import_*.yaml")]
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     (folder / "rows").write_bytes(b"\n".join(defects.sound_lines("gemini")))
