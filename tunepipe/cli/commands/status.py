@@ -33,7 +33,8 @@ def status(
 
     A run is named by its id or the beginning of it, or by `latest`; one on Vertex AI is looked for
     with --project and --region, one on a KFP host with --kfp-host. Exit code 1 where one on this
-    machine has failed, or the tuned model is worse; 4 where one in the cloud has failed.
+    machine has failed, or the tuned model is worse; where one in the cloud has failed, the code of
+    its step's error, or 4.
     """
     out, looked = Output(json), where.places()
     chosen = looked.find(run)
@@ -132,8 +133,12 @@ def show_status(status: RunStatus, out: Output) -> int:
     _show_verdict(status.verdict, reason, results | {"page": status.page}, out)
     if status.error:
         out.line(f"{out.styled('error', 'red bold')}: {status.error}")
+    if status.failure and status.failure.fix:
+        out.line(f"  {out.styled('fix', 'cyan')}: {status.failure.fix}")
     out.line(f"next: {_next_step(status)}")
-    return CloudError.exit_code if status.state == "failed" else int(status.verdict == WORSE)
+    if status.state != "failed":
+        return int(status.verdict == WORSE)
+    return status.failure.error(status.name).exit_code if status.failure else CloudError.exit_code
 
 
 def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Output) -> None:
