@@ -23,7 +23,7 @@ class TuningRequest:
 
     Args:
         base_model: A model's name, a folder in Hugging Face layout, or "" for the tiny model
-            that the local backend makes from nothing.
+            that the local backend trains from scratch.
         train_uri: The training rows: a path or a gs:// URI.
         eval_uri: The held-out rows, or "".
         train_steps: Optimizer steps, >= 1.

@@ -172,7 +172,7 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
         UsageError: A parameter that the local pipeline does not have, a pipeline or a judge.
         DataError: The data do not pass.
     """
-    from tunepipe.backends.local import backend as local
+    from tunepipe.backends.local import backend
     from tunepipe.notifications import webhook
     from tunepipe.runs.compile import pipeline_text
     from tunepipe.runs.pipeline_spec import read
@@ -198,7 +198,7 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
             fix="tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
         )
     check_parameters(read(pipeline_text(LOCAL)), parameters)
-    local.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
+    backend.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
     webhook.check_place(parameters["notify"], in_cloud=False)
     return show_run_plan(described, "", out)
 
