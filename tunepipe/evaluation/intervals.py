@@ -155,9 +155,9 @@ class Sample:
         worst = min(self.lowest - value, float(residuals.min()))
         if worst >= 0:
             return 0.0
-        if units > _EXACT_UNITS or self._right_wrong:
-            from scipy.special import stdtr
+        from scipy.special import stdtr
 
+        if units > _EXACT_UNITS or self._right_wrong:
             square = min(self.statistic(value), float(units) * units)
             return float(stdtr(units - 1, -math.sqrt(square)))
         mean = float(residuals @ self.times) / units
@@ -192,7 +192,9 @@ class Sample:
         # unit; what is above it is in the first third of the circle.
         own = 1 + int(2 * math.sqrt(units / 6))
         above = sums[:, : _CELLS // 3].sum(axis=1) + sums[:, -own:].sum(axis=1)
-        return float(np.where(-units * centres > _FAR * deviation, 0.0, above).max())
+        exact = float(np.where(-units * centres > _FAR * deviation, 0.0, above).max())
+        # Of few units the spread is uncertain too: Student's test has to agree.
+        return max(exact, float(stdtr(units - 1, -mean / (error * math.sqrt(units / (units - 1))))))
 
     def _bet(self, residuals: Floats, worst: float) -> float:
         """The bet that would have grown fastest on this sample, at most 95 % of what is allowed."""
