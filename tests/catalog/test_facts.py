@@ -87,6 +87,17 @@ def test_open_models_take_the_role_model_in_contents_and_assistant_in_messages()
     assert "assistant" in CATALOG.rules_for("messages", QWEN).roles
 
 
+def test_rows_of_every_open_model_are_sent_in_a_format_that_the_service_reads():
+    """A model whose service names no format of its own would get its rows unconverted."""
+    every = map(CATALOG.find_model, CATALOG.model_names)
+    models = [model for model in every if model.backend == "open-model"]
+    assert len(models) > 5
+    for model in models:
+        for format in model.formats:
+            sent = CATALOG.rules_for(format, model.name).convert_to or format
+            assert sent in ("messages", "prompt-completion"), (model.name, format)
+
+
 def test_what_no_price_was_found_for_has_none():
     for model in (
         *("qwen/qwen3-6@qwen3.6-27b", "zai-org/glm-4.7-flash@glm-4.7-flash"),

@@ -446,7 +446,8 @@ def test_the_plan_says_what_decides_and_what_the_answers_cost():
     )
     assert (five.metric, five.metric_reason, five.answers) == ("accuracy", "set", 5)
     a_row = (200 * price.usd_per_million_read + 50 * price.usd_per_million_written) / 1e6
-    assert one.evaluation_cost_usd == pytest.approx(2 * 100 * a_row)
+    models = 1 + price.tuned_factor  # the base model, and the tuned one at its own price
+    assert one.evaluation_cost_usd == pytest.approx(models * 100 * a_row)
     assert five.evaluation_cost_usd == pytest.approx(5 * one.evaluation_cost_usd)
     assert "100 held-out rows x 5 answer(s) x 2 models = 1,000 answers" in five.explanation[-2]
     unpriced = steps.plan(1000, region="us-central1").with_held_out(HeldOut(100, answers=5))

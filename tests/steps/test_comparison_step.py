@@ -161,6 +161,9 @@ def test_the_cost_of_an_answer_is_limited(given, tmp_path):
     found = compared(given, tmp_path, price=price, max_cost_per_answer=0.001)
     assert found.verdict == "not-enough-evidence"
     assert "above the limit of 0.001 USD" in found.reason
+    found = compared(given, tmp_path, price=price | {"tuned_factor": 1.5})
+    costs = {name: found.scores[name]["serving"]["cost_usd"] for name in ("tuned", "base")}
+    assert costs == pytest.approx({"tuned": 0.0045, "base": 0.003})
     found = compared(given, tmp_path, max_latency_ms=100.0)
     assert "95th percentile of latency is limited to 100 ms, but was not measured" in found.reason
 

@@ -75,7 +75,8 @@ class HeldOut:
             return None
         read = self.tokens_read * price.usd_per_million_read
         written = self.tokens_written * price.usd_per_million_written
-        return _MODELS * self.rows * self.answers * (read + written) / 1e6
+        models = 1.0 + price.tuned_factor  # the base model's answers, and the tuned model's
+        return models * self.rows * self.answers * (read + written) / 1e6
 
 
 @dataclass(frozen=True)

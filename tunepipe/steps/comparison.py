@@ -70,7 +70,8 @@ def compare_step(
         max_latency_ms: The longest acceptable answer (95th percentile) of the tuned model; 0 sets
             no limit.
         max_cost_per_answer: The largest acceptable mean cost, in US dollars; 0 sets no limit.
-        price: US dollars for a million tokens `read` and `written`; None or {} if not known.
+        price: US dollars for a million tokens `read` and `written`, and the `tuned_factor` of a
+            tuned model's price (1 if it is missing); None or {} if not known.
         looks: The earlier decisions of the registry (`registry.looks`).
         trained: Where the rows that `champion` and `first` were trained on are recorded
             (`registry.trained_rows`): their comparisons leave these rows out.
@@ -145,12 +146,12 @@ def _compare(
     gate = Gate(
         **comparisons,
         slices=list(dict.fromkeys(lost)),
-        serving=with_cost(base.serving, price),
+        serving=with_cost(base.serving, price, is_tuned=True),
         limits=limits,
     )
     verdict, reason = gate.decide()
-    for each in scores.values():
-        each["serving"] = with_cost(each["serving"], price)
+    for name, each in scores.items():
+        each["serving"] = with_cost(each["serving"], price, is_tuned=name != "base")
     return {
         "verdict": verdict,
         "reason": reason,
@@ -171,13 +172,14 @@ def _with_differences(found: Evaluation, trained: int = 0) -> Comparison:
 
 
 def with_cost(
-    serving: Mapping[str, float | None], price: Mapping[str, float]
+    serving: Mapping[str, float | None], price: Mapping[str, float], *, is_tuned: bool
 ) -> dict[str, float | None]:
     """Add `cost_usd`, the mean cost of an answer, where tokens and price are known."""
     read, written = serving.get("input_tokens"), serving.get("output_tokens")
     if not price or read is None or written is None:
         return dict(serving)
-    cost = (read * price["read"] + written * price["written"]) / 1e6
+    factor = price.get("tuned_factor", 1.0) if is_tuned else 1.0
+    cost = factor * (read * price["read"] + written * price["written"]) / 1e6
     return {**serving, "cost_usd": cost}
 
 

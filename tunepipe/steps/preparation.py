@@ -111,7 +111,11 @@ def _price(catalog: Catalog, model: str) -> dict[str, float]:
     price = catalog.prices.answers.get(model)
     if price is None:
         return {}
-    return {"read": price.usd_per_million_read, "written": price.usd_per_million_written}
+    return {
+        "read": price.usd_per_million_read,
+        "written": price.usd_per_million_written,
+        "tuned_factor": price.tuned_factor,
+    }
 
 
 def _check_guard(uri: str, model: Model) -> str:
