@@ -19,7 +19,7 @@ from scipy.stats import binom, nct, norm, t
 from tunepipe.evaluation.classification_metrics import measure
 from tunepipe.evaluation.comparison import compare, compare_metrics
 from tunepipe.evaluation.intervals import Sample, quantile, resampled_sums
-from tunepipe.evaluation.metric import Units
+from tunepipe.evaluation.metric import Clusters
 from tunepipe.evaluation.significance import confidence_of_look, mcnemar, smallest_difference
 from tunepipe.reporting.facts import BETTER, UNDECIDED, WORSE
 
@@ -200,7 +200,7 @@ def macro_f1_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
             return [measure(list(labels[each]), list(labels[wanted]))[1] for each in answers]
 
         count = max(40, repeats // 5)
-        alone = Units.of([""] * rows)
+        alone = Clusters.of([""] * rows)
         errors = held = 0
         truth = float(np.mean([metrics(4_000)[0].value for _ in range(40)]))
         for seed in range(count):
@@ -322,7 +322,7 @@ def seed_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
             for right in (0.8, 0.62)
         ]
         pair = [measure(list(model), list(wanted))[1] for model in models]
-        alone = Units.of([""] * 80)
+        alone = Clusters.of([""] * 80)
         first = compare_metrics(*pair, alone, seed=0)
         if not 0.03 <= first.p_value <= 0.07:
             continue

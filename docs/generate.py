@@ -19,7 +19,7 @@ from typing import Any
 import typer
 
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.catalog.schema import Model, Service
+from tunepipe.catalog.schema import Model, ServiceLimits
 from tunepipe.cli.main import command_app
 from tunepipe.files import replacing
 from tunepipe.validation.problems import CODES
@@ -236,7 +236,7 @@ def _model_row(model: Model) -> tuple[str, ...]:
     )
 
 
-def _service_row(service: Service) -> tuple[str, ...]:
+def _service_row(service: ServiceLimits) -> tuple[str, ...]:
     evaluation = service.evaluation
     share = evaluation.fraction_max
     above = evaluation.fraction_from_rows - 1

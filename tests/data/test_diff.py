@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.data.diff import State, compare, drift, from_bytes, state, to_bytes
+from tunepipe.data.diff import DatasetState, compare, drift, from_bytes, state, to_bytes
 from tunepipe.data.formats import Example
 from tunepipe.errors import UsageError
 
@@ -59,7 +59,7 @@ def test_a_state_is_read_as_it_was_written(rows):
     assert len(kept) == len(rows)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", to_bytes(State({(1, 2): 1}))[:-1]])
+@pytest.mark.parametrize("data", [b"", b"{}", to_bytes(DatasetState({(1, 2): 1}))[:-1]])
 def test_what_is_no_state(data):
     with pytest.raises(UsageError, match="no state"):
         from_bytes(data)

@@ -21,7 +21,7 @@ from tunepipe.backends.base import Answer
 from tunepipe.catalog.backends import RequestPacing
 from tunepipe.data import predictions
 from tunepipe.errors import CloudError, DataError
-from tunepipe.evaluation.ask import Outcome, predict_rows
+from tunepipe.evaluation.ask import AnswerCounts, predict_rows
 
 QUICK = {"workers": 4, "first_pause_seconds": 0.001}
 
@@ -83,7 +83,7 @@ def test_predictions_stand_in_the_order_of_the_rows(rows, tmp_path, pace):
     found = predict_rows(
         Service(), "m", str(rows), str(out), pace=pace, progress=lambda e: events.append(dict(e))
     )
-    assert found == Outcome(12, 0)
+    assert found == AnswerCounts(12, 0)
     read = predictions.read(out)
     assert [row.input for row in read] == [f"question {n}" for n in range(12)]
     assert all(row.prediction == row.reference and not row.error for row in read)
@@ -160,7 +160,7 @@ def test_a_killed_step_goes_on_and_pays_for_no_row_twice(rows, tmp_path):
         file.write(b'{"id": "half a li')
     # The file is named after the backend too; here another process stood for the same service.
     service = type("Slow", (Service,), {})()
-    assert predict_rows(service, "m", str(rows), str(out)) == Outcome(12, 0)
+    assert predict_rows(service, "m", str(rows), str(out)) == AnswerCounts(12, 0)
     assert len(service.billed) == 12 - paid
     assert texts(out) == [f"QUESTION {n}" for n in range(12)]
 
@@ -207,10 +207,10 @@ def test_an_unanswered_row_is_null_with_its_reason_and_is_asked_again(
     out = str(tmp_path / "out")
     service = Service({"question 3": [error] * tries})
     pace = RequestPacing(**QUICK, attempts=3)
-    assert predict_rows(service, "m", str(rows), out, pace=pace) == Outcome(12, 1)
+    assert predict_rows(service, "m", str(rows), out, pace=pace) == AnswerCounts(12, 1)
     row = predictions.read(out)[3]
     assert (row.prediction, row.error) == (None, told)
-    assert predict_rows(service, "m", str(rows), out, pace=pace) == Outcome(12, 0)
+    assert predict_rows(service, "m", str(rows), out, pace=pace) == AnswerCounts(12, 0)
     assert len(service.billed) == 12
 
 
@@ -258,7 +258,7 @@ def test_a_prompt_that_the_model_blocks_is_unanswered(rows, tmp_path):
                 yield Answer(answer.id, None, "blocked: SAFETY") if blocked else answer
 
     out = str(tmp_path / "out")
-    assert predict_rows(Careful(), "m", str(rows), out) == Outcome(12, 1)
+    assert predict_rows(Careful(), "m", str(rows), out) == AnswerCounts(12, 1)
     assert predictions.read(out)[7].error == "blocked: SAFETY"
 
 

@@ -17,7 +17,7 @@ from tunepipe.evaluation.intervals import (
     resampled_sums,
     wilson,
 )
-from tunepipe.evaluation.metric import Units, mean, share
+from tunepipe.evaluation.metric import Clusters, mean, share
 
 TRIALS = 250
 
@@ -210,7 +210,7 @@ def coverage(draw, truth, rows):
     """How often the interval of a mean holds the truth."""
     rng, held = np.random.default_rng(5), 0
     for _ in range(TRIALS):
-        found = mean("m", draw(rng, rows)).estimate(Units.of([""] * rows), np.empty(0))
+        found = mean("m", draw(rng, rows)).estimate(Clusters.of([""] * rows), np.empty(0))
         held += found.low <= truth <= found.high
     return held / TRIALS
 
@@ -249,13 +249,13 @@ def test_macro_f1_with_rare_classes_covers_the_truth():
         answers = np.where(rng.random(100) < hit, wanted, rng.choice(10, 100))
         found = measure([names[n] for n in answers], [names[n] for n in wanted])[1]
         sums = resampled_sums(found.statistics, seed=seed)
-        estimate = found.estimate(Units.of([""] * 100), sums, seed)
+        estimate = found.estimate(Clusters.of([""] * 100), sums, seed)
         held += estimate.low <= truth <= estimate.high
     assert held / 120 >= 0.9
 
 
 def test_a_share_has_wilsons_interval():
-    estimate = share("s", [True] * 7 + [False] * 3).estimate(Units.of([""] * 10), np.empty(0))
+    estimate = share("s", [True] * 7 + [False] * 3).estimate(Clusters.of([""] * 10), np.empty(0))
     assert estimate.value == pytest.approx(0.7)
     assert (estimate.low, estimate.high) == wilson(7, 10)
 
@@ -272,14 +272,14 @@ def test_resamples_without_a_value_are_left_out():
 
 @pytest.mark.parametrize(("scores", "value"), [([0.7], 0.7), ([1.0] * 8, 1.0), ([0.2] * 3, 0.2)])
 def test_rows_all_alike_are_no_proof_that_there_is_no_spread(scores, value):
-    estimate = mean("m", scores).estimate(Units.of([""] * len(scores)), np.empty(0))
+    estimate = mean("m", scores).estimate(Clusters.of([""] * len(scores)), np.empty(0))
     assert estimate.value == pytest.approx(value)
     assert estimate.high - estimate.low > 0.2
 
 
 def test_units_join_rows_that_agree_in_any_key():
-    units = Units.of(["a", "b", "c", "d"], ["", "g", "g", ""], ["x", "", "y", "x"])
+    units = Clusters.of(["a", "b", "c", "d"], ["", "g", "g", ""], ["x", "", "y", "x"])
     assert units.count == 2
     assert units.of_row[0] == units.of_row[3] != units.of_row[1] == units.of_row[2]
-    assert Units.of(["", ""], ["", ""]).single
+    assert Clusters.of(["", ""], ["", ""]).single
     assert units.on(np.array([True, False, False, True])).count == 1

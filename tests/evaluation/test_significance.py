@@ -9,7 +9,7 @@ from scipy.stats import binom, binomtest
 from tunepipe.evaluation.classification_metrics import measure
 from tunepipe.evaluation.comparison import compare_metrics
 from tunepipe.evaluation.intervals import Sample
-from tunepipe.evaluation.metric import Units, ratio
+from tunepipe.evaluation.metric import Clusters, ratio
 from tunepipe.evaluation.significance import (
     mcnemar,
     more_units,
@@ -73,7 +73,7 @@ def test_swaps_of_macro_f1_tell_equal_models_apart_no_more_than_five_times_in_a_
 def test_a_seed_changes_a_verdict_only_within_the_error_of_the_resampling():
     """Eleven of 93 verdicts near the threshold changed in the audit, by any metric."""
     rng, near = np.random.default_rng(12), 0
-    alone, swaps = Units.of([""] * 80), 10_000
+    alone, swaps = Clusters.of([""] * 80), 10_000
     while near < 8:
         wanted = rng.choice(list("aaaabbc"), 80)
         models = [np.where(rng.random(80) < right, wanted, rng.choice(list("abc"), 80))

@@ -65,8 +65,9 @@ def test_promotions_and_roll_backs_write_new_objects_only(place):
     """A bucket with a retention policy takes every one of them."""
     for number in (1, 2, 3):
         registry.promote(place, f"projects/p/models/{number}", **MOVE | {"run": f"r{number}"})
-        outcomes.record(place, f"r{number}", outcomes.Outcome("better", "it is"))
-        outcomes.record(place, f"r{number}", outcomes.Outcome("better", "it is"))  # a step's retry
+        outcomes.record(place, f"r{number}", outcomes.RunOutcome("better", "it is"))
+        # A step's retry.
+        outcomes.record(place, f"r{number}", outcomes.RunOutcome("better", "it is"))
     registry.promote(place, "projects/p/models/1", **MOVE | {"verdict": "", "reason": "back"})
     assert [move.version for move in registry.history(place)] == [1, 2, 3, 4]
     assert registry.champion(place).model == "projects/p/models/1"

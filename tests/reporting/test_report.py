@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
 from tunepipe.reporting.answers import row_groups
-from tunepipe.reporting.facts import Estimate, Facts, Row, fitting, read_facts
+from tunepipe.reporting.facts import Estimate, Facts, RowFacts, fitting, read_facts
 from tunepipe.reporting.formatting import clean
 from tunepipe.reporting.report import report_page, write_report
 from tunepipe.reporting.sections import judge_view, training_pairs
@@ -273,7 +273,7 @@ def row(number: int, **values: Any) -> dict[str, Any]:
 
 
 def groups_of(rows: list[dict[str, Any]], **settings: int) -> dict[str, Any]:
-    return row_groups(fitting(rows, list[Row]), **settings)
+    return row_groups(fitting(rows, list[RowFacts]), **settings)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "0.5", True, None, 10**400, [], {}])

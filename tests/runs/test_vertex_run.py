@@ -47,7 +47,7 @@ def run(dataset: str) -> VertexRun:
     )
 
 
-def prepared(run: VertexRun, **changes: Any) -> vertex_request.Request:
+def prepared(run: VertexRun, **changes: Any) -> vertex_request.JobRequest:
     return vertex_request.prepare(replace(run, **changes), now=NOW)
 
 

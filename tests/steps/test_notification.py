@@ -10,7 +10,7 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.notifications import webhook
 from tunepipe.registry import champions, outcomes
-from tunepipe.registry.outcomes import Outcome
+from tunepipe.registry.outcomes import RunOutcome
 from tunepipe.steps.notification import notice_step
 from tunepipe.steps.reporting import record_step
 
@@ -62,11 +62,23 @@ def test_a_run_that_promoted_says_so_and_where_to_look(kept, hook, compared, tmp
 @pytest.mark.parametrize(
     ("status", "recorded", "state", "verdict", "reason"),
     [
-        (ended("FAILED", "Task x failed."), Outcome("better", "y"), "failed", "", "Task x failed."),
+        (
+            ended("FAILED", "Task x failed."),
+            RunOutcome("better", "y"),
+            "failed",
+            "",
+            "Task x failed.",
+        ),
         (ended("CANCELLED"), None, "cancelled", "", ""),
         (ended(), None, "succeeded", "", ""),
-        (ended(), Outcome("", "unchanged since run q"), "succeeded", "", "unchanged since run q"),
-        (ended(), Outcome("worse", "It lost."), "succeeded", "worse", "It lost."),
+        (
+            ended(),
+            RunOutcome("", "unchanged since run q"),
+            "succeeded",
+            "",
+            "unchanged since run q",
+        ),
+        (ended(), RunOutcome("worse", "It lost."), "succeeded", "worse", "It lost."),
     ],
 )
 def test_success_failure_and_nothing_new(

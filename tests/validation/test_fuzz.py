@@ -11,7 +11,7 @@ from tunepipe.data.formats import FORMATS
 from tunepipe.data.source import Block
 from tunepipe.validation.fast_path import accept
 from tunepipe.validation.validate import validate
-from tunepipe.validation.worker import Task, examine
+from tunepipe.validation.worker import BlockTask, examine
 
 BOUNDED = settings(
     deadline=None,
@@ -181,7 +181,7 @@ def mutated(format: str, seed: int) -> bytes:
 def test_the_fast_tier_says_what_the_diagnoser_says(format, seed):
     block = Block(mutated(format, seed))
     rules = load_catalog().rules_for(format, pii=seed % 5 == 0)
-    slow, fast = (examine(Task(block, "f", rules, 1000, fast=fast)) for fast in (False, True))
+    slow, fast = (examine(BlockTask(block, "f", rules, 1000, fast=fast)) for fast in (False, True))
     assert fast.tally.problems == slow.tally.problems
     assert fast == slow
 

@@ -21,7 +21,7 @@ from tunepipe.validation.problems import CODES
 from tunepipe.validation.statistics import language
 from tunepipe.validation.text_checks import personal_data_in, secrets_in
 from tunepipe.validation.validate import validate
-from tunepipe.validation.worker import Task, examine
+from tunepipe.validation.worker import BlockTask, examine
 
 GEMINI_CALL = {"functionCall": {"name": "f", "args": {}}}
 GEMINI_RESULT = {"functionResponse": {"name": "f", "response": {}}}
@@ -555,8 +555,8 @@ def test_every_pattern_takes_time_in_proportion_to_the_text(unit):
     for fast in (True, False):
         text = unit * (150_000 // len(unit))
         line = defects.line({"input_text": text, "output_text": "y"})
-        examine(Task(Block(line), "f", rules, 10, fast=fast))
-        examine(Task(Block(text.encode()), "f", rules, 10, fast=fast))
+        examine(BlockTask(Block(line), "f", rules, 10, fast=fast))
+        examine(BlockTask(Block(text.encode()), "f", rules, 10, fast=fast))
     assert time.monotonic() - start < 5
 
 

@@ -9,7 +9,7 @@ from datetime import date
 import msgspec
 
 from tunepipe.catalog.catalog import Catalog
-from tunepipe.catalog.schema import Model, Row
+from tunepipe.catalog.schema import Model, TableRow
 
 # Prices of models changed about every two months in 2026.
 STALE_DAYS = 90
@@ -90,7 +90,7 @@ def age_warnings(
 
 
 def _facts(value: object, place: str) -> Iterator[Fact]:
-    if isinstance(value, Row):
+    if isinstance(value, TableRow):
         if read := getattr(value, "read", ""):
             yield Fact(place, read, getattr(value, "source", ""))
         for name in value.__struct_fields__:

@@ -28,7 +28,7 @@ from tunepipe.catalog.schema import (
     Model,
     ModelTable,
     Prices,
-    Service,
+    ServiceLimits,
     ServiceTable,
 )
 from tunepipe.catalog.tables import Table, load, merged
@@ -119,7 +119,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         if is_service_model or typo:
             raise self._unknown_model(name)
 
-    def find_service(self, model: str) -> tuple[str, Service]:
+    def find_service(self, model: str) -> tuple[str, ServiceLimits]:
         """Return the name and the row of the service that tunes a model.
 
         Args:

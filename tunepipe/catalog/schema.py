@@ -26,18 +26,18 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Meta(description="a list of texts in quotes")]
 
 
-class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TableRow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A row of a table: an unknown name in it is refused."""
 
 
-class Dated(Row, frozen=True, kw_only=True):
+class Dated(TableRow, frozen=True, kw_only=True):
     """A row with the day or month on which it was read, and where; "" if nobody can say."""
 
     read: DayOrMonth = ""
     source: str = ""
 
 
-class Model(Row, frozen=True, kw_only=True):
+class Model(TableRow, frozen=True, kw_only=True):
     """One model's row of models.toml, its family's values included.
 
     Args:
@@ -114,7 +114,7 @@ class Model(Row, frozen=True, kw_only=True):
     source: str = ""
 
 
-class ModelTable(Row, frozen=True, kw_only=True):
+class ModelTable(TableRow, frozen=True, kw_only=True):
     """models.toml: a family's values count for each of its models."""
 
     read: Day
@@ -123,7 +123,7 @@ class ModelTable(Row, frozen=True, kw_only=True):
     models: dict[str, Model]
 
 
-class Hardware(Row, frozen=True, kw_only=True):
+class Hardware(TableRow, frozen=True, kw_only=True):
     """The PaLM template's hardware in a region, and the quota that a project needs."""
 
     accelerator_type: str
@@ -158,7 +158,7 @@ class Accelerator(Dated, frozen=True, kw_only=True):
     source: str
 
 
-class AcceleratorTable(Row, frozen=True, kw_only=True):
+class AcceleratorTable(TableRow, frozen=True, kw_only=True):
     """accelerators.toml.
 
     Args:
@@ -206,7 +206,7 @@ class AnswerPrice(Dated, frozen=True, kw_only=True):
     tuned_factor: Number = 1.0
 
 
-class Calibration(Row, frozen=True, kw_only=True):
+class Calibration(TableRow, frozen=True, kw_only=True):
     """A sample of rows whose tokens were counted, to correct estimates from characters.
 
     Args:
@@ -242,7 +242,7 @@ class EndpointPrice(Dated, frozen=True, kw_only=True):
     usd_per_hour: Number | None = None
 
 
-class Prices(Row, frozen=True, kw_only=True):
+class Prices(TableRow, frozen=True, kw_only=True):
     """prices.toml."""
 
     accelerators: dict[str, AcceleratorPrice]
@@ -254,7 +254,7 @@ class Prices(Row, frozen=True, kw_only=True):
     endpoints: EndpointPrice = EndpointPrice()
 
 
-class EvaluationLimits(Row, frozen=True, kw_only=True):
+class EvaluationLimits(TableRow, frozen=True, kw_only=True):
     """Limits on the rows of a service's evaluation data; 0 means no limit.
 
     Args:
@@ -271,7 +271,7 @@ class EvaluationLimits(Row, frozen=True, kw_only=True):
     fraction_from_rows: Whole = 0
 
 
-class Service(Row, frozen=True, kw_only=True):
+class ServiceLimits(TableRow, frozen=True, kw_only=True):
     """Limits on a service's training data; 0 means that no limit is published.
 
     `native` names the formats that are sent as they are; the others are converted before. Empty
@@ -293,7 +293,7 @@ class Service(Row, frozen=True, kw_only=True):
     sources: Names = ()
 
 
-class FormatFields(Row, frozen=True, kw_only=True):
+class FormatFields(TableRow, frozen=True, kw_only=True):
     """The fields of a row of one format, and the roles of its messages."""
 
     required: Names
@@ -303,16 +303,16 @@ class FormatFields(Row, frozen=True, kw_only=True):
     part_fields: Names = ()
 
 
-class ServiceTable(Row, frozen=True, kw_only=True):
+class ServiceTable(TableRow, frozen=True, kw_only=True):
     """services.toml: a model belongs to the first service that lists it."""
 
     read: Day
     first_model: dict[str, str]
     formats: dict[str, FormatFields]
-    services: dict[str, Service]
+    services: dict[str, ServiceLimits]
 
 
-class FileLimits(Row, frozen=True, kw_only=True):
+class FileLimits(TableRow, frozen=True, kw_only=True):
     """What a model takes of one kind of file, and what such a file costs; 0 is not known.
 
     Args:
@@ -336,7 +336,7 @@ class FileLimits(Row, frozen=True, kw_only=True):
     tokens_per_second: Whole = 0
 
 
-class MediaLimits(Row, frozen=True, kw_only=True):
+class MediaLimits(TableRow, frozen=True, kw_only=True):
     """The files that some models are tuned on; a kind that is None is refused.
 
     Args:
@@ -360,14 +360,14 @@ class MediaLimits(Row, frozen=True, kw_only=True):
     sources: Names = ()
 
 
-class MediaKind(Row, frozen=True, kw_only=True):
+class MediaKind(TableRow, frozen=True, kw_only=True):
     """The MIME types of a kind of file; others of its family are warned of."""
 
     types: Names
     family: str
 
 
-class MediaTable(Row, frozen=True, kw_only=True):
+class MediaTable(TableRow, frozen=True, kw_only=True):
     """media.toml: the first entry of `limits` that lists a model holds."""
 
     read: Day

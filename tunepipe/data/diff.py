@@ -22,7 +22,7 @@ _PAIR = struct.Struct(">QQ")
 
 
 @dataclass(frozen=True)
-class State:
+class DatasetState:
     """A dataset's rows, as hashes.
 
     Args:
@@ -65,12 +65,12 @@ class Difference:
         return asdict(self)
 
 
-def state(examples: Iterable[Example]) -> State:
+def state(examples: Iterable[Example]) -> DatasetState:
     """Take down the state of a dataset."""
-    return State(Counter(map(_hashes, examples)))
+    return DatasetState(Counter(map(_hashes, examples)))
 
 
-def compare(before: State, now: State) -> Difference:
+def compare(before: DatasetState, now: DatasetState) -> Difference:
     """Compare two states; the order of rows does not matter."""
     old, new = Counter(before.rows), Counter(now.rows)
     same = (old & new).total()
@@ -86,13 +86,13 @@ def compare(before: State, now: State) -> Difference:
     )
 
 
-def to_bytes(kept: State) -> bytes:
+def to_bytes(kept: DatasetState) -> bytes:
     """Write a state down; the same state gives the same bytes."""
     pairs = sorted(Counter(kept.rows).elements())
     return _MAGIC + b"".join(_PAIR.pack(*pair) for pair in pairs)
 
 
-def from_bytes(data: bytes) -> State:
+def from_bytes(data: bytes) -> DatasetState:
     """Read what `to_bytes` wrote.
 
     Raises:
@@ -101,7 +101,7 @@ def from_bytes(data: bytes) -> State:
     body = data.removeprefix(_MAGIC)
     if not data.startswith(_MAGIC) or len(body) % _PAIR.size:
         raise UsageError("this is no state of a dataset", fix="delete it; the next run writes one")
-    return State(Counter(_PAIR.iter_unpack(body)))
+    return DatasetState(Counter(_PAIR.iter_unpack(body)))
 
 
 def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:

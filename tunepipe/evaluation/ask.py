@@ -39,7 +39,7 @@ _HOPELESS = frozenset({401, 403, 404})
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AnswerCounts:
     """Counts of the rows that were asked, and of those without an answer."""
 
     rows: int
@@ -59,7 +59,7 @@ def predict_rows(
     group_by: str = "",
     answers: int = 1,
     progress: Progress = lambda event: None,
-) -> Outcome:
+) -> AnswerCounts:
     """Predict every row of a dataset and write the predictions in the rows' order.
 
     Each prediction has the hash of its row's content, its group, and the short fields of the row,
@@ -107,7 +107,7 @@ def predict_rows(
             fix="check quota and endpoint, then start the step again",
         )
     write(rows, out_path)
-    return Outcome(len(rows), unanswered)
+    return AnswerCounts(len(rows), unanswered)
 
 
 def ask_all(

@@ -25,7 +25,7 @@ OTHER = "(another answer)"
 
 
 @dataclass(frozen=True)
-class Confusion:
+class ConfusionCounts:
     """Counts of each answer to each label.
 
     Args:
@@ -101,7 +101,7 @@ def macro_f1(sums: Floats) -> Floats:
     return average
 
 
-def confusion(predictions: Sequence[str], references: Sequence[str]) -> Confusion:
+def confusion(predictions: Sequence[str], references: Sequence[str]) -> ConfusionCounts:
     """Count the answers by label.
 
     Raises:
@@ -110,7 +110,7 @@ def confusion(predictions: Sequence[str], references: Sequence[str]) -> Confusio
     labels, answered, expected = _coded(predictions, references)
     columns = len(labels) + 1
     cells = np.bincount(expected * columns + answered, minlength=len(labels) * columns)
-    return Confusion(labels, cells.reshape(len(labels), columns))
+    return ConfusionCounts(labels, cells.reshape(len(labels), columns))
 
 
 def _coded(

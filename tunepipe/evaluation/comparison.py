@@ -21,7 +21,7 @@ import numpy as np
 
 from tunepipe.arguments import check_margin
 from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, resampled_sums
-from tunepipe.evaluation.metric import Bools, Metric, Units, mean, poisson
+from tunepipe.evaluation.metric import Bools, Clusters, Metric, mean, poisson
 from tunepipe.evaluation.significance import (
     ZERO,
     mcnemar,
@@ -76,7 +76,7 @@ def compare(
     return compare_metrics(
         mean(metric, scores[kept, 0]),
         mean(metric, scores[kept, 1]),
-        Units.of(list(groups) or [""] * len(pairs)).on(kept),
+        Clusters.of(list(groups) or [""] * len(pairs)).on(kept),
         missing=missing,
         absent=(int(absent[:, 0].sum()), int(absent[:, 1].sum())),
         margin=margin,
@@ -87,7 +87,7 @@ def compare(
 def compare_metrics(
     ours: Metric,
     theirs: Metric,
-    units: Units,
+    units: Clusters,
     *,
     missing: str = WRONG,
     absent: tuple[int, int] = (0, 0),
@@ -150,7 +150,7 @@ def compare_metrics(
 def difference(
     ours: Metric,
     theirs: Metric,
-    units: Units,
+    units: Clusters,
     *,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -189,7 +189,7 @@ def difference(
     return estimate, p_value, deviation
 
 
-def _is_binary(ours: Metric, theirs: Metric, units: Units) -> bool:
+def _is_binary(ours: Metric, theirs: Metric, units: Clusters) -> bool:
     scores = (ours.statistics[:, 0], theirs.statistics[:, 0])
     return units.single and all(bool(np.isin(each, (0.0, 1.0)).all()) for each in scores)
 

@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Units:
+class Clusters:
     """Which rows belong together: rows of one group or with the same content are one unit.
 
     Args:
@@ -34,7 +34,7 @@ class Units:
     count: int
 
     @classmethod
-    def of(cls, *keys: Sequence[str]) -> Units:
+    def of(cls, *keys: Sequence[str]) -> Clusters:
         """Put rows together that agree in any of their keys; an empty key joins nothing."""
         rows = len(keys[0])
         if all(len(set(filter(None, key))) == sum(map(bool, key)) for key in keys):
@@ -62,12 +62,12 @@ class Units:
         """Whether every row is a unit of its own."""
         return self.count == len(self.of_row)
 
-    def on(self, rows: Bools) -> Units:
+    def on(self, rows: Bools) -> Clusters:
         """The units of a part of the rows."""
         if rows.all():
             return self
         kept, of_row = np.unique(self.of_row[rows], return_inverse=True)
-        return Units(of_row.astype(np.int64), len(kept))
+        return Clusters(of_row.astype(np.int64), len(kept))
 
     def sums(self, statistics: Floats) -> Floats:
         """Add up the rows' numbers by unit, shape (units, numbers)."""
@@ -146,7 +146,7 @@ class Metric:
         average[slice(*self.earned)] = 0.0
         return average[None, :]
 
-    def estimate(self, units: Units, sums: Floats, seed: int = 0) -> Estimate:
+    def estimate(self, units: Clusters, sums: Floats, seed: int = 0) -> Estimate:
         """The value with its 95 % interval.
 
         Args:

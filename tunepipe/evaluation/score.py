@@ -27,7 +27,7 @@ from tunepipe.evaluation import (
 )
 from tunepipe.evaluation.comparison import compare_metrics, difference
 from tunepipe.evaluation.intervals import Floats, resampled_sums
-from tunepipe.evaluation.metric import Bools, Metric, Units, share_of
+from tunepipe.evaluation.metric import Bools, Clusters, Metric, share_of
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, NORMALIZATIONS, STRICT
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import DECIDES, choose_task
@@ -85,7 +85,7 @@ def _kind(task: str) -> _Kind:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoreSettings:
     """Settings for scoring and comparing predictions.
 
     Args:
@@ -188,7 +188,7 @@ def score(
     Args:
         predictions_path: The tuned model's predictions.
         baseline_path: Another model's on the same rows; "" for none.
-        settings: The fields of `Settings`.
+        settings: The fields of `ScoreSettings`.
 
     Raises:
         UsageError: A file cannot be read, the two do not hold the same rows, or a setting is wrong.
@@ -203,7 +203,7 @@ def evaluate(
     **settings: Any,
 ) -> Evaluation:
     """Score predictions, and compare them with another model's; see `score`."""
-    chosen = Settings(**settings)
+    chosen = ScoreSettings(**settings)
     chosen.check()
     task = choose_task([row.reference for row in rows], chosen.task)
     kind = _kind(task.name)
@@ -266,7 +266,7 @@ class _Model:
         task: str,
         kind: _Kind,
         custom: custom_metrics.CustomMetric | None,
-        settings: Settings,
+        settings: ScoreSettings,
         references: _References,
     ) -> _Model:
         answered = np.array([row.prediction is not None for row in rows])
@@ -288,11 +288,11 @@ class _Model:
     def named(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
 
-    def counted(self, settings: Settings) -> Bools:
+    def counted(self, settings: ScoreSettings) -> Bools:
         """The rows that count for this model."""
         return self.answered if settings.missing == EXCLUDED else np.ones_like(self.answered)
 
-    def score(self, units: Units, metrics: dict[str, Estimate]) -> Score:
+    def score(self, units: Clusters, metrics: dict[str, Estimate]) -> Score:
         answered = share_of("answered", self.answered.tolist(), [True] * len(self.answered))
         table = None
         if self.task == "classification":
@@ -338,7 +338,7 @@ def _deciding(name: str, model: _Model) -> str:
     return name
 
 
-def _units(rows: Sequence[Prediction], group_by: str) -> Units:
+def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
     """Put rows together that are not independent of each other."""
     if group_by and not any(group_by in row.fields or group_by == "group" for row in rows):
         known = sorted({name for row in rows for name in row.fields} | {"group"})
@@ -349,7 +349,7 @@ def _units(rows: Sequence[Prediction], group_by: str) -> Units:
     keys = [[row.id for row in rows], [row.group for row in rows], content]
     if group_by and group_by != "group":
         keys.append([_text(row.fields.get(group_by)) for row in rows])
-    return Units.of(*keys)
+    return Clusters.of(*keys)
 
 
 def _text(value: Any) -> str:
@@ -362,8 +362,8 @@ class _Compared:
 
     rows: Sequence[Prediction]
     models: Sequence[_Model]
-    units: Units
-    settings: Settings
+    units: Clusters
+    settings: ScoreSettings
 
     @property
     def both(self) -> Bools:
@@ -440,7 +440,7 @@ class _Compared:
 
 
 def _resampled(
-    models: Sequence[Sequence[Metric]], units: Units, seed: int
+    models: Sequence[Sequence[Metric]], units: Clusters, seed: int
 ) -> list[dict[str, Floats]]:
     """For each model, the sums of each metric of the whole file in every resample.
 
@@ -522,7 +522,7 @@ def _adjusted(slices: list[Slice]) -> list[Slice]:
 
 
 def _within_rows(rows: Sequence[Prediction], metric: Metric) -> WithinRows | None:
-    by_id = Units.of([row.id for row in rows])
+    by_id = Clusters.of([row.id for row in rows])
     if by_id.single:
         return None
     values = np.nan_to_num(metric.scores)

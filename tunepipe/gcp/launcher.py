@@ -83,7 +83,7 @@ class WaitingError(CloudError):
     code = 503
 
 
-class State(Enum):
+class JobState(Enum):
     """The state of a remote job."""
 
     RUNNING = "running"
@@ -104,7 +104,7 @@ class Status:
         created: When it was created; None if that is not known.
     """
 
-    state: State
+    state: JobState
     message: str = ""
     internal: bool = False
     detail: str = ""
@@ -123,7 +123,7 @@ class Followed(Protocol):
         """Request a job's cancellation; no error if it has ended already."""
 
 
-class Service(Followed, Protocol):
+class JobService(Followed, Protocol):
     """A backend's operations on its kind of job."""
 
     @property
@@ -195,7 +195,7 @@ class CancelledError(CloudError):
 
 
 def launch(
-    service: Service,
+    service: JobService,
     resources: str,
     polling: JobPolling,
     progress: Progress,
@@ -251,7 +251,7 @@ def resume(
         return _Launch(service, polling, progress, termination, waiting).follow(name)
 
 
-def start(service: Service, polling: JobPolling, progress: Progress) -> str:
+def start(service: JobService, polling: JobPolling, progress: Progress) -> str:
     """Find or create a remote job, and leave it to itself; see `launch`."""
     with Termination() as termination, explained(service.kind):
         return _Launch(service, polling, progress, termination, None).attach(service)
@@ -291,7 +291,7 @@ class _Launch:
     refusals: int = 0
     last_wait: str = ""
 
-    def attach(self, service: Service) -> str:
+    def attach(self, service: JobService) -> str:
         try:
             if self.waiting:
                 self._patiently(self.waiting.add)
@@ -307,7 +307,7 @@ class _Launch:
         while True:
             try:
                 status = self._patiently(lambda: self.service.status(name))
-                if status.state is State.RUNNING:
+                if status.state is JobState.RUNNING:
                     self._check_age(name, status)
             except _InterruptedError:
                 self._cancel(name)
@@ -315,19 +315,19 @@ class _Launch:
                 self.progress({"job": name, "state": status.state.value, "detail": status.detail})
                 last = status
             match status.state:
-                case State.SUCCEEDED:
+                case JobState.SUCCEEDED:
                     return name
-                case State.CANCELLED:
+                case JobState.CANCELLED:
                     fix = "run again to start over"
                     raise CancelledError("the job was cancelled", where=name, fix=fix)
-                case State.FAILED:
+                case JobState.FAILED:
                     kind = UnreachableError if status.internal else CloudError
                     message = status.message or "the job failed"
                     raise kind(message, where=name, fix=advice(message) or "read the job's log")
             if self.termination.wait(self.polling.poll_seconds):
                 self._cancel(name)
 
-    def _find_or_create(self, service: Service) -> str:
+    def _find_or_create(self, service: JobService) -> str:
         from google.api_core.exceptions import InternalServerError, TooManyRequests
 
         name = service.find()
@@ -352,7 +352,7 @@ class _Launch:
                 fix=advice(error.message) or advice("429"),
             ) from error
 
-    def _apply_remedy(self, service: Service, error: Exception) -> None:
+    def _apply_remedy(self, service: JobService, error: Exception) -> None:
         if self.applied_remedy:
             raise UnreachableError(
                 f"Google failed again after its own remedy: {error}",
@@ -402,7 +402,7 @@ class _Launch:
             "received SIGTERM; the job was cancelled", where=name, fix="run again to start over"
         )
 
-    def _look_briefly(self, service: Service) -> str:
+    def _look_briefly(self, service: JobService) -> str:
         """Look for a job whose creation was interrupted, in the time that is left."""
         end = time.monotonic() + _GRACE_SECONDS
         while True:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
-from tunepipe.gcp.launcher import State, Status, WaitingError
+from tunepipe.gcp.launcher import JobState, Status, WaitingError
 
 # A state that this version does not know is not an end: taking it for one would pay again.
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
@@ -99,7 +99,7 @@ class PipelineJobs:
         job = get(name)
         state = state_of(job)
         if has_succeeded(job):
-            return Status(State.SUCCEEDED)
+            return Status(JobState.SUCCEEDED)
         if state not in _ENDED:
             running = [
                 task.task_name
@@ -107,10 +107,10 @@ class PipelineJobs:
                 if state_of(task) == "RUNNING" and not is_run(task)
             ]
             detail = ", ".join(running) if is_running(job) else state.lower()
-            return Status(State.RUNNING, detail=detail, created=job.create_time)
+            return Status(JobState.RUNNING, detail=detail, created=job.create_time)
         if state == "CANCELLED":
-            return Status(State.CANCELLED)
-        return Status(State.FAILED, failure(job), internal=job.error.code in _INTERNAL)
+            return Status(JobState.CANCELLED)
+        return Status(JobState.FAILED, failure(job), internal=job.error.code in _INTERNAL)
 
     def cancel(self, name: str) -> None:
         """Ask for the end of a job."""

@@ -47,7 +47,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """The time and cost of a tuning.
 
     Args:
@@ -65,7 +65,7 @@ class Estimate:
     missing: str = ""
 
 
-def estimate(work: Work) -> Estimate:
+def estimate(work: Work) -> CostEstimate:
     """Estimate a tuning: by machines, by the hour or by the token, as its backend is billed."""
     if work.model.backend == "local":
         hours = _paced(work, work.model.name)
@@ -139,7 +139,7 @@ def selection_rows(rows: int) -> int:
     return min(round(SELECTION_FRACTION * rows), SELECTION_ROWS_MAX)
 
 
-def with_selection(cost: Estimate, work: Work, rows: int) -> Estimate:
+def with_selection(cost: CostEstimate, work: Work, rows: int) -> CostEstimate:
     """Add what asking each checkpoint the rows of the selection costs, at most.
 
     An answer is taken to be as long as its whole row, and the tuned model's price holds.
@@ -175,21 +175,21 @@ def parameters_billion(name: str) -> float:
     return max(map(float, sizes), default=0.0)
 
 
-def _paced(work: Work, pace_name: str) -> Estimate:
+def _paced(work: Work, pace_name: str) -> CostEstimate:
     """Take the user's hours, or estimate them from the steps where a pace is known."""
     if work.hours:
-        return Estimate(work.hours, None, lines=(f"{work.hours:g} h, as set",))
+        return CostEstimate(work.hours, None, lines=(f"{work.hours:g} h, as set",))
     pace = work.catalog.prices.hours.get(pace_name)
     if pace is None:
-        return Estimate(None, None)
+        return CostEstimate(None, None)
     seconds, floor = pace.seconds_per_step, pace.minimum_hours
     hours = round(max(floor, work.train_steps * seconds / 3600), 4)
     at_least = f", at least {floor:g} h" if floor else ""
     line = f"{work.train_steps:,} steps x {seconds:g} s{at_least} = {hours:g} h ({pace.source})"
-    return Estimate(hours, None, lines=(line,))
+    return CostEstimate(hours, None, lines=(line,))
 
 
-def _by_hour(work: Work, hardware: Hardware) -> Estimate:
+def _by_hour(work: Work, hardware: Hardware) -> CostEstimate:
     """Price accelerators that Google's template holds: accelerators x price an hour x hours."""
     paced = _paced(work, work.model.backend)
     kind, count = hardware.accelerator_type, hardware.accelerators
@@ -202,31 +202,31 @@ def _by_hour(work: Work, hardware: Hardware) -> Estimate:
         f"{count} x {kind} x {rate} USD an hour x {paced.hours:g} h = {cost:.2f} USD "
         f"(price read {price.read})"
     )
-    return Estimate(paced.hours, cost, price.read, (*paced.lines, line))
+    return CostEstimate(paced.hours, cost, price.read, (*paced.lines, line))
 
 
-def _by_token(work: Work) -> Estimate:
+def _by_token(work: Work) -> CostEstimate:
     """Price what is billed by training tokens: tokens x epochs x price."""
     price = work.catalog.prices.training_tokens.get(work.model.name)
     hours = work.hours or None
     if price is None:
         missing = f"no price of training tokens is known for {work.model.name}"
-        return Estimate(hours, None, missing=missing)
+        return CostEstimate(hours, None, missing=missing)
     if not work.tokens:
         missing = (
             "the dataset's tokens are not known: name the dataset, or give its characters; "
             "none are estimated of rows that point to files, and plan --tokens takes a count"
         )
-        return Estimate(hours, None, price.read, missing=missing)
+        return CostEstimate(hours, None, price.read, missing=missing)
     cost = round(work.tokens * work.epochs / 1e6 * price.usd_per_million, 2)
     line = (
         f"{work.tokens:,} tokens x {work.epochs:g} epochs x {price.usd_per_million:g} USD a "
         f"million = {cost:.2f} USD (price read {price.read})"
     )
-    return Estimate(hours, cost, price.read, (line,))
+    return CostEstimate(hours, cost, price.read, (line,))
 
 
-def _by_machine(work: Work) -> Estimate:
+def _by_machine(work: Work) -> CostEstimate:
     """Price machines in the user's project: machines x price an hour x hours.
 
     A trained token takes 6 operations a parameter in full tuning, and 4 if the base is frozen:
@@ -242,7 +242,7 @@ def _by_machine(work: Work) -> Estimate:
         missing = "the dataset's tokens are not known"
         if not billions:
             missing = "the size of the model is not known; the option parameters_billion gives it"
-        return Estimate(None, None, lines=(what,), missing=missing)
+        return CostEstimate(None, None, lines=(what,), missing=missing)
     if not hours:
         operations = 6 if options.get("tuning_mode") == "full" else 4
         speed = machines * machine.count * machine.row.bf16_tflops * 1e12 * table.compute_share
@@ -258,9 +258,9 @@ def _by_machine(work: Work) -> Estimate:
     if price is None:
         where = f"{machine.machine_type} is known in {work.region}"
         missing = f"no price of {where}: the option usd_per_hour gives one"
-        return Estimate(hours, None, lines=(what, line), missing=missing)
+        return CostEstimate(hours, None, lines=(what, line), missing=missing)
     cost = round(machines * price * hours, 2)
     upper = "" if options.get("provisioning", "standard") == "standard" else ", at the list price"
     total = f"{what} x {price:g} USD an hour x {hours:g} h = {cost:.2f} USD{upper}"
     read = machine.row.read
-    return Estimate(hours, cost, read, (line, f"{total} (price read {read})"))
+    return CostEstimate(hours, cost, read, (line, f"{total} (price read {read})"))

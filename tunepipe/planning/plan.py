@@ -26,7 +26,7 @@ from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_c
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning.costs import (
-    Estimate,
+    CostEstimate,
     Work,
     calibrated,
     estimate,
@@ -464,7 +464,7 @@ def _hardware(
     return "", 0, f"{model.quota}: {jobs} by default" if jobs else ""
 
 
-def _check_ceiling(cost: Estimate, max_cost_usd: float) -> None:
+def _check_ceiling(cost: CostEstimate, max_cost_usd: float) -> None:
     if not max_cost_usd:
         return
     if cost.cost_usd is None:
@@ -512,7 +512,7 @@ def _adapter_warnings(model: Model, options: Mapping[str, Any]) -> Iterator[str]
 
 
 def _warnings(
-    model: Model, region: str, rows: int, multiplier: float, cost: Estimate
+    model: Model, region: str, rows: int, multiplier: float, cost: CostEstimate
 ) -> Iterator[str]:
     if rows < ROWS_RECOMMENDED:
         yield f"{rows} rows are few; {ROWS_RECOMMENDED} or more are recommended"

@@ -16,7 +16,7 @@ from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
 from tunepipe.registry import champions, records, trained_rows
-from tunepipe.registry.outcomes import Outcome, record
+from tunepipe.registry.outcomes import RunOutcome, record
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
 from tunepipe.stores.storage import local_files
@@ -47,7 +47,7 @@ def record_unchanged(registry: str, series: str, run: str) -> str:
     """Record that a run ends because the data are unchanged, and return the sentence."""
     seen = last(registry, series)
     reason = f"unchanged since run {seen.run}" if seen else "unchanged"
-    record(registry, run, Outcome("", reason))
+    record(registry, run, RunOutcome("", reason))
     print(reason)
     return reason
 

@@ -8,7 +8,7 @@ from tunepipe.registry import records
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """The outcome of a run.
 
     Args:
@@ -24,12 +24,12 @@ class Outcome:
     model: str = ""
 
 
-def record(registry: str, run: str, outcome: Outcome) -> None:
+def record(registry: str, run: str, outcome: RunOutcome) -> None:
     """Keep a run's outcome; without a registry nothing is kept."""
     records.write(registry, f"outcomes/{run}.json", asdict(outcome))
 
 
-def read(registry: str, run: str) -> Outcome | None:
+def read(registry: str, run: str) -> RunOutcome | None:
     """Return a run's outcome; None if none is kept."""
     fields = records.read(registry, f"outcomes/{run}.json")
-    return Outcome(**fields) if fields else None
+    return RunOutcome(**fields) if fields else None

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from tunepipe.data.parts import readable_answer
-from tunepipe.reporting.facts import Row
+from tunepipe.reporting.facts import RowFacts
 from tunepipe.reporting.formatting import clip
 from tunepipe.reporting.word_diff import Piece, diff
 
@@ -26,7 +26,7 @@ _CHANGED_CHARACTERS, _OTHER_CHARACTERS = 800_000, 400_000
 _MAX_TEXT, _MIN_TEXT = 4000, 200
 
 
-def row_groups(rows: Sequence[Row], most: int = MAX_ROWS) -> dict[str, Any]:
+def row_groups(rows: Sequence[RowFacts], most: int = MAX_ROWS) -> dict[str, Any]:
     """Sort rows into what changed and what did not, and mark each answer's differences.
 
     Args:
@@ -37,7 +37,7 @@ def row_groups(rows: Sequence[Row], most: int = MAX_ROWS) -> dict[str, Any]:
         `shown` and `total` rows, and the `groups` that have any, each with its `kind`, `title`,
         `note`, `total` and the `rows` shown.
     """
-    sorted_rows: dict[str, list[Row]] = {kind: [] for kind, _, _ in _GROUPS}
+    sorted_rows: dict[str, list[RowFacts]] = {kind: [] for kind, _, _ in _GROUPS}
     for row in rows:
         kind = "unanswered" if row.tuned is None else "other"
         sorted_rows[row.flip if row.flip in ("broken", "fixed") else kind].append(row)
@@ -62,7 +62,7 @@ def _limit(characters: int, rows: int) -> int:
     return min(_MAX_TEXT, max(_MIN_TEXT, characters // (5 * max(1, rows))))
 
 
-def _row(row: Row, limit: int) -> dict[str, Any]:
+def _row(row: RowFacts, limit: int) -> dict[str, Any]:
     reference = readable_answer(row.reference)
     # A model without an answer is left out, but the tuned model, whose answer is missing then.
     shown = [("tuned", row.tuned)] if row.tuned is not UNSET else []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.reporting import svg
-from tunepipe.reporting.facts import Dataset, DatasetStatistics, Distribution, Problem
+from tunepipe.reporting.facts import Dataset, DatasetStatistics, Distribution, ProblemFacts
 from tunepipe.reporting.formatting import count
 from tunepipe.reporting.sections import known
 from tunepipe.reporting.svg import Mark
@@ -61,7 +61,7 @@ def _size(number: float | None) -> str:
 
 def _problems(dataset: Dataset) -> list[dict[str, Any]]:
     """Group problems by code, errors first, the most frequent first, with the first examples."""
-    by_code: dict[str, list[Problem]] = {code: [] for code in dataset.counts}
+    by_code: dict[str, list[ProblemFacts]] = {code: [] for code in dataset.counts}
     for problem in dataset.problems:
         by_code.setdefault(problem.code, []).append(problem)
     groups = []
@@ -80,9 +80,9 @@ def _problems(dataset: Dataset) -> list[dict[str, Any]]:
     return sorted(groups, key=lambda g: (order.get(g["level"], 2), -g["total"], g["code"]))
 
 
-def problem_pages(dataset: Dataset) -> dict[str, list[list[Problem]]]:
+def problem_pages(dataset: Dataset) -> dict[str, list[list[ProblemFacts]]]:
     """Return every listed problem by code, a page of 100 at a time."""
-    by_code: dict[str, list[Problem]] = {}
+    by_code: dict[str, list[ProblemFacts]] = {}
     for problem in dataset.problems:
         by_code.setdefault(problem.code, []).append(problem)
     return {

@@ -219,7 +219,7 @@ class Judge(Struct, frozen=True):
     champion: Judge | None = None
 
 
-class Plan(Struct, frozen=True):
+class PlanFacts(Struct, frozen=True):
     """The JSON of the command plan."""
 
     region: str = ""
@@ -293,7 +293,7 @@ class Leak(Struct, frozen=True):
     inputs_in_both: Number | None = None
 
 
-class Split(Struct, frozen=True):
+class SplitFacts(Struct, frozen=True):
     """The JSON of the command split."""
 
     train_rows: Number | None = None
@@ -304,7 +304,7 @@ class Split(Struct, frozen=True):
     leak: Leak = Leak()
 
 
-class Problem(Struct, frozen=True):
+class ProblemFacts(Struct, frozen=True):
     """One problem of a dataset."""
 
     code: str = ""
@@ -327,7 +327,7 @@ class Dataset(Struct, frozen=True):
     valid_rows: Number | None = None
     fingerprint: str = ""
     counts: dict[str, int] = {}
-    problems: list[Problem] = []
+    problems: list[ProblemFacts] = []
     problems_total: int | None = None
     stats: DatasetStatistics = DatasetStatistics()
 
@@ -350,7 +350,7 @@ class DataChanges(Struct, frozen=True):
     drift: dict[str, Number | list[Number]] = {}
 
 
-class Media(Struct, frozen=True):
+class MediaFacts(Struct, frozen=True):
     """A file of a row; `image` is a data: URI if it can be shown."""
 
     mime_type: str = ""
@@ -358,7 +358,7 @@ class Media(Struct, frozen=True):
     image: str = ""
 
 
-class Row(Struct, frozen=True):
+class RowFacts(Struct, frozen=True):
     """One held-out row with every model's answer; an answer is null if there was none.
 
     `flip` is "fixed" if the deciding metric is higher than the base model's, "broken" if it is
@@ -372,7 +372,7 @@ class Row(Struct, frozen=True):
     base: str | None = None
     champion: str | None = None
     flip: str = ""
-    media: list[Media] = []
+    media: list[MediaFacts] = []
 
 
 class Facts(Struct, frozen=True):
@@ -387,14 +387,14 @@ class Facts(Struct, frozen=True):
     reason: str = ""
     run: dict[str, str] = {}
     dataset: Dataset | None = None
-    split: Split | None = None
-    plan: Plan | None = None
+    split: SplitFacts | None = None
+    plan: PlanFacts | None = None
     tuning: Tuning | None = None
     scores: dict[str, Score] = {}
     comparisons: dict[str, Comparison] = {}
     judge: Judge | None = None
     data_changes: DataChanges | None = None
-    rows: list[Row] = []
+    rows: list[RowFacts] = []
 
 
 def read_facts(facts: Mapping[str, Any] | Facts) -> Facts:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.reporting.facts import Dataset, Facts, Score, Split, read_facts
+from tunepipe.reporting.facts import Dataset, Facts, Score, SplitFacts, read_facts
 from tunepipe.reporting.formatting import between, clean, count
 from tunepipe.reporting.sections import known, training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
@@ -47,14 +47,14 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
         ("Evaluation", f"**{escaped(said['sentence'])}** {escaped(said['reason'])}"),
         ("", "\n\n".join(scores_markdown(facts))),
         ("Training", bullets(training_pairs(facts))),
-        ("Training data", _data(facts.dataset or Dataset(), facts.split or Split())),
+        ("Training data", _data(facts.dataset or Dataset(), facts.split or SplitFacts())),
         ("Limits", limits),
     ]
     body = [f"## {heading}\n\n{text}" if heading else text for heading, text in sections if text]
     return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(body).rstrip() + "\n"
 
 
-def _data(dataset: Dataset, split: Split) -> str:
+def _data(dataset: Dataset, split: SplitFacts) -> str:
     pairs = [
         ("Format", dataset.format),
         ("Rows", count(dataset.rows)),

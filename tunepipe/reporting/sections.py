@@ -18,7 +18,7 @@ from tunepipe.reporting.facts import (
     Estimate,
     Facts,
     Judge,
-    Plan,
+    PlanFacts,
     Score,
     Tuning,
     WithinRows,
@@ -325,7 +325,7 @@ def _dead(tuned: Score, rival: Score) -> list[str]:
 
 def training_pairs(facts: Facts) -> list[tuple[str, str]]:
     """Return how the model was tuned and what it cost, planned and actual, as pairs."""
-    plan, tuning = facts.plan or Plan(), facts.tuning or Tuning()
+    plan, tuning = facts.plan or PlanFacts(), facts.tuning or Tuning()
     statistics, epochs = tuning.statistics, plan.epochs
     accelerators = plan.accelerator_type
     if accelerators and plan.accelerators:

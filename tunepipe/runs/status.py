@@ -14,7 +14,7 @@ from tunepipe.stores.failures import Failure
 
 
 @dataclass(frozen=True)
-class Task:
+class StepStatus:
     """A step of a run: its name, its state in small letters, and its message if it failed."""
 
     name: str
@@ -42,7 +42,7 @@ class RunStatus:
     name: str
     state: str
     page: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[StepStatus, ...]
     verdict: str = ""
     model: str = ""
     error: str = ""
@@ -92,7 +92,7 @@ def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 
     return status
 
 
-def _show(tasks: Sequence[Task], seen: dict[str, str], shown: View) -> None:
+def _show(tasks: Sequence[StepStatus], seen: dict[str, str], shown: View) -> None:
     for task in tasks:
         before, seen[task.name] = seen.get(task.name), task.state
         if task.state == before or task.state in ("pending", "not wanted"):

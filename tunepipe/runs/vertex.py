@@ -18,9 +18,9 @@ from tunepipe.gcp.labels import RUN_ID_LABEL
 from tunepipe.gcp.retries import retry
 from tunepipe.notifications.message import run_page
 from tunepipe.runs.progress_display import View
-from tunepipe.runs.status import RunStatus, Task
+from tunepipe.runs.status import RunStatus, StepStatus
 from tunepipe.runs.status import follow as follow_run
-from tunepipe.runs.vertex_request import RUN_LABEL, Request
+from tunepipe.runs.vertex_request import RUN_LABEL, JobRequest
 from tunepipe.stores import failures, storage
 from tunepipe.stores.failures import Failure, find_failure
 
@@ -40,7 +40,7 @@ _BRIEFLY = 20.0  # seconds; a person waits
 _TUNES = ("tune-", "keep-template-model")
 
 
-def find_earlier(request: Request) -> str:
+def find_earlier(request: JobRequest) -> str:
     """Find a run of the same data and parameters that runs or has succeeded; "" for none."""
     jobs = _jobs(request)
     with explained(request.parent):
@@ -48,7 +48,7 @@ def find_earlier(request: Request) -> str:
     return earlier
 
 
-def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
+def submit(request: JobRequest, *, first_job_seconds: float = 300.0) -> str:
     """Upload what is local, and create the run; an equal one that is running is taken instead.
 
     Args:
@@ -64,7 +64,7 @@ def submit(request: Request, *, first_job_seconds: float = 300.0) -> str:
     return launcher.start(_jobs(request), pace, lambda event: None)
 
 
-def upload(request: Request) -> None:
+def upload(request: JobRequest) -> None:
     """Put data and code into the bucket that are not there yet; their names hold their hashes."""
     for path, uri in request.uploads.items():
         if not storage.exists(uri):
@@ -165,7 +165,7 @@ def resource_name(run: str, project: str, region: str) -> str:
     return f"{clients.parent(project, region)}/pipelineJobs/{run}"
 
 
-def _jobs(request: Request) -> pipeline_jobs.PipelineJobs:
+def _jobs(request: JobRequest) -> pipeline_jobs.PipelineJobs:
     return pipeline_jobs.PipelineJobs(request.job, request.parent, RUN_LABEL, RUN_ID_LABEL)
 
 
@@ -202,9 +202,9 @@ def _failure(job: Any) -> tuple[str, Failure | None]:
     return (f"{step}: {failure.found}" if failure else message), failure
 
 
-def _task(task: Any) -> Task:
+def _task(task: Any) -> StepStatus:
     state = clients.state_of(task)
-    return Task(task.task_name, _STATES.get(state, state.lower()), str(task.error.message))
+    return StepStatus(task.task_name, _STATES.get(state, state.lower()), str(task.error.message))
 
 
 def _output(tasks: Sequence[Any], step: str, name: str) -> str:

@@ -112,7 +112,7 @@ class VertexRun:
 
 
 @dataclass(frozen=True)
-class Request:
+class JobRequest:
     """The arguments of CreatePipelineJob.
 
     Args:
@@ -146,7 +146,7 @@ def _compiled(text: str, where: str) -> dict[str, Any]:
     return spec
 
 
-def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
+def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest:
     """Check a run and write its request; nothing is sent, and nothing is uploaded.
 
     Args:
@@ -185,7 +185,7 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> Request:
     return _request(run, spec, sent, {RUN_LABEL: key}, {**uploads, **code.uploads})
 
 
-def prepare_recurring(run: VertexRun, schedule: str) -> Request:
+def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
     """Check what a schedule will run, and write its request; nothing is sent.
 
     Args:
@@ -362,7 +362,7 @@ def _request(
     parameters: Mapping[str, Any],
     labels: Mapping[str, str],
     uploads: Mapping[str, str],
-) -> Request:
+) -> JobRequest:
     """Write the request; a custom job finds this package's code in the bucket."""
     options = parameters.get("options", {})
     # The run's key goes without it.
@@ -374,7 +374,7 @@ def _request(
         parameters = {**parameters, "options": {**options, "code": uri}}
         uploads = {**uploads, str(wheel): uri}
     job = _job(run, spec, parameters, labels)
-    return Request(clients.parent(run.project, run.region), job, uploads)
+    return JobRequest(clients.parent(run.project, run.region), job, uploads)
 
 
 def _root(run: VertexRun) -> str:

@@ -20,7 +20,7 @@ from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running
-from tunepipe.runs.vertex_request import SCHEDULE_LABEL, Request
+from tunepipe.runs.vertex_request import SCHEDULE_LABEL, JobRequest
 
 _OURS = (
     "cron",
@@ -31,7 +31,7 @@ _OURS = (
 
 
 @dataclass(frozen=True)
-class Change:
+class FactChange:
     """An update's change to one fact; None means that the fact is absent."""
 
     what: str
@@ -39,7 +39,7 @@ class Change:
     after: Any
 
 
-def schedule_body(name: str, cron: Cron, request: Request) -> dict[str, Any]:
+def schedule_body(name: str, cron: Cron, request: JobRequest) -> dict[str, Any]:
     """Write a schedule as CreateSchedule takes it: one run at a time, and none is caught up on.
 
     Args:
@@ -95,7 +95,7 @@ def named(name: str, project: str, region: str) -> Any:
     return schedule
 
 
-def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
+def differences(present: Any | None, after: Mapping[str, Any]) -> list[FactChange]:
     """List what applying a schedule changes.
 
     Args:
@@ -105,7 +105,7 @@ def differences(present: Any | None, after: Mapping[str, Any]) -> list[Change]:
     old = dict(facts(_as_dict(present))) if present else {}
     new = dict(facts(after))
     return [
-        Change(what, old.get(what), new.get(what))
+        FactChange(what, old.get(what), new.get(what))
         for what in sorted({*old, *new})
         if old.get(what) != new.get(what)
     ]

@@ -55,7 +55,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of a check.
 
     Args:
@@ -77,10 +77,10 @@ class Finding:
         return asdict(self)
 
 
-Check = Callable[[Place], Iterator[Finding]]
+Check = Callable[[Place], Iterator[CheckResult]]
 
 
-def tried(name: str, check: Check, place: Place) -> Iterator[Finding]:
+def tried(name: str, check: Check, place: Place) -> Iterator[CheckResult]:
     """Turn what a check raises into a finding; a missing right leaves the thing unknown."""
     try:
         yield from check(place)
@@ -88,14 +88,14 @@ def tried(name: str, check: Check, place: Place) -> Iterator[Finding]:
         code = getattr(error, "code", 0)
         found = f"{error.where}: {error.found}" if error.where else error.found
         if code == 403:
-            yield Finding(name, UNKNOWN, f"our rights do not let us see it: {found}", error.fix)
+            yield CheckResult(name, UNKNOWN, f"our rights do not let us see it: {found}", error.fix)
         else:
-            yield Finding(name, PROBLEM, found, error.fix, error.exit_code)
+            yield CheckResult(name, PROBLEM, found, error.fix, error.exit_code)
 
 
-def of_cloud(check: str, found: str, fix: str) -> Finding:
+def of_cloud(check: str, found: str, fix: str) -> CheckResult:
     """Make a finding of what the cloud would refuse."""
-    return Finding(check, PROBLEM, found, fix, CloudError.exit_code)
+    return CheckResult(check, PROBLEM, found, fix, CloudError.exit_code)
 
 
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
@@ -113,7 +113,7 @@ _TUNING_RIGHTS = ("aiplatform.tuningJobs.create", "aiplatform.tuningJobs.get")
 _BUCKET_RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
 
 
-def credentials(place: Place) -> Iterator[Finding]:
+def credentials(place: Place) -> Iterator[CheckResult]:
     """Ask for a token, by asking for the project."""
     who = rest.account()
     project = rest.call("GET", f"{_PROJECTS}/{place.project}")
@@ -121,10 +121,10 @@ def credentials(place: Place) -> Iterator[Finding]:
         fix = f"gcloud projects undelete {place.project}"
         yield of_cloud("credentials", f"the project is {project['state']}", fix)
     else:
-        yield Finding("credentials", OK, f"{who or 'a user'} reaches {place.project}")
+        yield CheckResult("credentials", OK, f"{who or 'a user'} reaches {place.project}")
 
 
-def interfaces(place: Place) -> Iterator[Finding]:
+def interfaces(place: Place) -> Iterator[CheckResult]:
     """Look whether the APIs are enabled."""
     names = [f"projects/{place.project}/services/{one}" for one in _INTERFACES]
     url = f"{_USAGE}/v1/projects/{place.project}/services:batchGet"
@@ -132,13 +132,13 @@ def interfaces(place: Place) -> Iterator[Finding]:
     for service in answer.get("services", ()):
         name = service["name"].rpartition("/")[2]
         if service.get("state") == "ENABLED":
-            yield Finding("apis", OK, f"{name} is enabled")
+            yield CheckResult("apis", OK, f"{name} is enabled")
         else:
             fix = f"gcloud services enable {name} --project {place.project}"
             yield of_cloud("apis", f"{name} is not enabled", fix)
 
 
-def rights(place: Place) -> Iterator[Finding]:
+def rights(place: Place) -> Iterator[CheckResult]:
     """Look whether the caller may do what a run does."""
     needed = _wanted_rights(place)
     url = f"{_PROJECTS}/{place.project}:testIamPermissions"
@@ -147,10 +147,10 @@ def rights(place: Place) -> Iterator[Finding]:
         fix = _grant(f"projects add-iam-policy-binding {place.project}", "roles/aiplatform.user")
         yield of_cloud("your rights", f"missing: {', '.join(missing)}", fix)
     else:
-        yield Finding("your rights", OK, f"{len(needed)} of {len(needed)} are granted")
+        yield CheckResult("your rights", OK, f"{len(needed)} of {len(needed)} are granted")
 
 
-def acting(place: Place) -> Iterator[Finding]:
+def acting(place: Place) -> Iterator[CheckResult]:
     """Look whether the caller may act as the run's service account."""
     if place.under_way and not place.service_account and place.model.backend != "large-model":
         return  # a managed job of no account acts as Google's own agent
@@ -163,10 +163,10 @@ def acting(place: Place) -> Iterator[Finding]:
         )
         yield of_cloud("service account", f"you may not act as {account}", fix)
     else:
-        yield Finding("service account", OK, f"you may act as {account}")
+        yield CheckResult("service account", OK, f"you may act as {account}")
 
 
-def roles(place: Place) -> Iterator[Finding]:
+def roles(place: Place) -> Iterator[CheckResult]:
     """Look what the run's account and Google's service agent may do in the project."""
     number = _number(place)
     account = place.service_account or f"{number}-compute@developer.gserviceaccount.com"
@@ -186,20 +186,20 @@ def roles(place: Place) -> Iterator[Finding]:
     for who, enough in accounts:
         granted = _roles_of(f"serviceAccount:{who}", policy)
         if granted & {*enough, "roles/owner"}:
-            yield Finding("roles", OK, f"{who} has {', '.join(sorted(granted))}")
+            yield CheckResult("roles", OK, f"{who} has {', '.join(sorted(granted))}")
         else:
             fix = (
                 f"gcloud projects add-iam-policy-binding {place.project} "
                 f"--member serviceAccount:{who} --role {enough[0]}"
             )
             # A role may also come from a folder, an organisation, a group or a custom role.
-            yield Finding("roles", UNKNOWN, f"the project gives {who} no {enough[0]}", fix)
+            yield CheckResult("roles", UNKNOWN, f"the project gives {who} no {enough[0]}", fix)
 
 
-def bucket(place: Place) -> Iterator[Finding]:
+def bucket(place: Place) -> Iterator[CheckResult]:
     """Look whether the bucket is there, in the region, and open to us."""
     if not place.bucket:
-        yield Finding("bucket", PROBLEM, "none was named", "--bucket gs://BUCKET", 2)
+        yield CheckResult("bucket", PROBLEM, "none was named", "--bucket gs://BUCKET", 2)
         return
     name = storage.parse(place.bucket).bucket
     url = f"https://storage.googleapis.com/storage/v1/b/{name}"
@@ -218,9 +218,9 @@ def bucket(place: Place) -> Iterator[Finding]:
     if lies != place.region:
         told = f"gs://{name} lies in {lies}, and the run in {place.region}"
         fix = _create(f"{name}-{place.region}", place)
-        yield Finding("bucket", PROBLEM, told, fix, LimitError.exit_code)
+        yield CheckResult("bucket", PROBLEM, told, fix, LimitError.exit_code)
     else:
-        yield Finding("bucket", OK, f"gs://{name} lies in {lies}")
+        yield CheckResult("bucket", OK, f"gs://{name} lies in {lies}")
     yield from _bucket_rules(name, found)
     url = f"{url}/iam/testPermissions"
     granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer)
@@ -232,23 +232,23 @@ def bucket(place: Place) -> Iterator[Finding]:
         yield of_cloud("bucket", f"missing on gs://{name}: {', '.join(missing)}", fix)
 
 
-def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[Finding]:
+def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[CheckResult]:
     """Report the rules of a bucket that affect a run."""
     if retention := bucket.get("retentionPolicy"):
         days = int(retention["retentionPeriod"]) / 86400
         found = f"gs://{name} keeps every object for {days:g} days"
         fix = "a run writes new objects alone, and its results stay that long; nothing to do"
-        yield Finding("bucket", OK, found, fix)
+        yield CheckResult("bucket", OK, found, fix)
     if bucket.get("billing", {}).get("requesterPays"):
         yield _requester_pays(name)
 
 
-def _requester_pays(name: str) -> Finding:
+def _requester_pays(name: str) -> CheckResult:
     fix = "managed tuning jobs cannot name a project that pays: use another bucket"
     return of_cloud("bucket", f"gs://{name} lets the requester pay", fix)
 
 
-def quota(place: Place) -> Iterator[Finding]:
+def quota(place: Place) -> Iterator[CheckResult]:
     """Look whether the region's quota is enough for one tuning."""
     if place.model.backend == "custom":
         yield from _accelerator_quota(place)
@@ -256,12 +256,12 @@ def quota(place: Place) -> Iterator[Finding]:
     row = place.catalog.hardware_of(place.model, place.region)
     if row is None:
         unknown = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
-        yield Finding("quota", UNKNOWN, unknown, _quota_page(place))
+        yield CheckResult("quota", UNKNOWN, unknown, _quota_page(place))
         return
     yield _quota_finding(place, row.quota, row.quota_multiple)
 
 
-def _accelerator_quota(place: Place) -> Iterator[Finding]:
+def _accelerator_quota(place: Place) -> Iterator[CheckResult]:
     """Look whether the region's quota of an accelerator is enough for all machines of a job."""
     options = place.options
     machine = machine_of(options, place.catalog)
@@ -271,21 +271,21 @@ def _accelerator_quota(place: Place) -> Iterator[Finding]:
     yield _quota_finding(place, name, need)
 
 
-def _quota_finding(place: Place, name: str, need: int) -> Finding:
+def _quota_finding(place: Place, name: str, need: int) -> CheckResult:
     url = (
         f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
         "/consumerQuotaMetrics"
     )
     limit = _limit(_pages(url), name, place.region)
     if limit is None:
-        return Finding("quota", UNKNOWN, f"{name}: not listed", _quota_page(place))
+        return CheckResult("quota", UNKNOWN, f"{name}: not listed", _quota_page(place))
     if limit < need:
         found = f"{name}: {limit} in {place.region}, and a tuning needs {need}"
         return of_cloud("quota", found, f"ask for {need}: {_quota_page(place)}")
-    return Finding("quota", OK, f"{name}: {limit} in {place.region}, {need} needed")
+    return CheckResult("quota", OK, f"{name}: {limit} in {place.region}, {need} needed")
 
 
-def template(place: Place) -> Iterator[Finding]:
+def template(place: Place) -> Iterator[CheckResult]:
     """Fetch the template as the service would, and tell its digest."""
     if place.model.backend != "large-model":
         return
@@ -296,9 +296,9 @@ def template(place: Place) -> Iterator[Finding]:
         if getattr(error, "code", 0) == 404:
             raise
         # Vertex AI's own agent fetches it, by another way and with other rights.
-        yield Finding("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
+        yield CheckResult("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
     else:
-        yield Finding("template", OK, f"{fetched.source} is sha256:{fetched.sha256}")
+        yield CheckResult("template", OK, f"{fetched.source} is sha256:{fetched.sha256}")
 
 
 CHECKS: dict[str, Check] = {
@@ -442,13 +442,13 @@ def check_step(
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
 
 
-def _looked(place: Place, inlined: bool) -> Iterator[Finding]:
+def _looked(place: Place, inlined: bool) -> Iterator[CheckResult]:
     for name, check in CHECKS.items():
         if not (inlined and name == "template"):
             yield from tried(name, check, place)
 
 
-def _error(problems: list[Finding]) -> TunepipeError:
+def _error(problems: list[CheckResult]) -> TunepipeError:
     first, *more = problems
     others = f" (and {', '.join(one.check for one in more)})" if more else ""
     kind = _ERRORS.get(first.exit_code, CloudError)

@@ -28,7 +28,7 @@ from tunepipe.stores.storage import load_step, local_folder, work_folder
 
 
 @dataclass(frozen=True)
-class Request:
+class PredictionsRequest:
     """One predictions file to write.
 
     Args:
@@ -130,9 +130,11 @@ def evaluate(
                 name: copies.enter_context(local_folder(model)) for name, model in models.items()
             }
         requests = [
-            *(Request(name, models[name], rows, outputs[name].path) for name in models),
+            *(PredictionsRequest(name, models[name], rows, outputs[name].path) for name in models),
             *(
-                Request(f"guard_{name}", models[name], guard_rows, outputs[f"guard_{name}"].path)
+                PredictionsRequest(
+                    f"guard_{name}", models[name], guard_rows, outputs[f"guard_{name}"].path
+                )
                 for name in ("tuned", "base")
             ),
         ]
@@ -171,13 +173,13 @@ def _guard_file(uri: str, fingerprint: str) -> Iterator[str]:
 def _ask(
     predictor: Predictor,
     pace: RequestPacing,
-    requests: Sequence[Request],
+    requests: Sequence[PredictionsRequest],
     work_dir: str,
     settings: Mapping[str, Any],
     rows_as: Mapping[str, Any],
 ) -> None:
     """Ask each model in a thread of its own; all of them share workers and request limit."""
-    by_model: dict[str, list[Request]] = {}
+    by_model: dict[str, list[PredictionsRequest]] = {}
     for request in requests:
         if request.model and os.path.getsize(request.rows):
             by_model.setdefault(request.model, []).append(request)
@@ -199,9 +201,9 @@ def _ask(
         one.result()
 
 
-def _by_rows(requests: Sequence[Request]) -> dict[str, list[Request]]:
+def _by_rows(requests: Sequence[PredictionsRequest]) -> dict[str, list[PredictionsRequest]]:
     """Group one model's requests by rows: a champion that is also the base is asked once."""
-    by_rows: dict[str, list[Request]] = {}
+    by_rows: dict[str, list[PredictionsRequest]] = {}
     for request in requests:
         by_rows.setdefault(request.rows, []).append(request)
     return by_rows
@@ -211,7 +213,7 @@ def _ask_rows(
     predictor: Predictor,
     pace: RequestPacing,
     limit: RequestLimit,
-    request: Request,
+    request: PredictionsRequest,
     rows: str,
     work_dir: str,
     settings: Mapping[str, Any],

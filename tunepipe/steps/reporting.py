@@ -12,7 +12,7 @@ from typing import Any
 from tunepipe.data.predictions import read
 from tunepipe.errors import TunepipeError
 from tunepipe.files import replacing
-from tunepipe.registry.outcomes import Outcome, record
+from tunepipe.registry.outcomes import RunOutcome, record
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
@@ -69,7 +69,7 @@ def record_step(comparison: str, report: str, registry: str, run: str, model: st
         model: The tuned model's URI or resource name.
     """
     compared = _json(comparison)
-    record(registry, run, Outcome(compared["verdict"], compared["reason"], report, model))
+    record(registry, run, RunOutcome(compared["verdict"], compared["reason"], report, model))
 
 
 def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:

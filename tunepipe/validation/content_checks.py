@@ -28,7 +28,7 @@ _RESOLUTIONS = ("mediaResolution", "media_resolution")
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
+class RowFile:
     """A file in a row.
 
     Args:
@@ -50,7 +50,7 @@ class Media:
     seconds: float = 0
 
 
-def media_of(row: Mapping[str, Any], format: str) -> tuple[Media, ...]:
+def media_of(row: Mapping[str, Any], format: str) -> tuple[RowFile, ...]:
     """List the files of a row whose shape is valid."""
     if format in ("gemini", "preference") and "input" not in row:
         return tuple(_gemini_media(row))
@@ -59,7 +59,7 @@ def media_of(row: Mapping[str, Any], format: str) -> tuple[Media, ...]:
     return tuple(_openai_media(row))
 
 
-def content_findings(row: Mapping[str, Any], media: Sequence[Media], rules: Rules) -> Findings:
+def content_findings(row: Mapping[str, Any], media: Sequence[RowFile], rules: Rules) -> Findings:
     """Check the contents of a row whose shape is valid."""
     yield from _media_findings(media, rules)
     yield from call_findings(row, rules.format)
@@ -119,7 +119,7 @@ def dataset_findings(media: Mapping[str, int], valid_rows: int, rules: Rules) ->
         yield Finding("media-limit", what, fix="keep text rows and picture rows in files apart")
 
 
-def file_tokens(media: Media, limits: MediaLimits | None) -> int | None:
+def file_tokens(media: RowFile, limits: MediaLimits | None) -> int | None:
     """Return the tokens that a file costs, at most; None if they are not known."""
     own = _limits_of(media, limits)
     if own and own.tokens_per_second and media.seconds:
@@ -138,17 +138,17 @@ def kind_of(mime_type: str) -> str:
     return next((name for name, kind in kinds.items() if mime_type.startswith(kind["family"])), "")
 
 
-def bytes_limit(media: Media, limits: MediaLimits | None) -> int:
+def bytes_limit(media: RowFile, limits: MediaLimits | None) -> int:
     """Return how many bytes a file may have; 0 if no limit is known."""
     own = _limits_of(media, limits)
     return own.bytes if own else 0
 
 
-def _limits_of(media: Media, limits: MediaLimits | None) -> FileLimits | None:
+def _limits_of(media: RowFile, limits: MediaLimits | None) -> FileLimits | None:
     return getattr(limits, media.kind, None) if limits and media.kind else None
 
 
-def _media_findings(media: Sequence[Media], rules: Rules) -> Findings:
+def _media_findings(media: Sequence[RowFile], rules: Rules) -> Findings:
     if not media:
         return
     if rules.format == "preference" and rules.service.startswith("gemini"):
@@ -168,7 +168,7 @@ def _media_findings(media: Sequence[Media], rules: Rules) -> Findings:
         yield Finding("media-limit", "the row sets several media resolutions")
 
 
-def _file_findings(item: Media, limits: MediaLimits, model: str) -> Findings:
+def _file_findings(item: RowFile, limits: MediaLimits, model: str) -> Findings:
     own = _limits_of(item, limits)
     if not own:
         what = f"files of the kind {item.kind}" if item.kind else "files of this type"
@@ -191,7 +191,7 @@ def _file_findings(item: Media, limits: MediaLimits, model: str) -> Findings:
         yield Finding("media-limit", message, item.field, "shorten the clip: the row is dropped")
 
 
-def _gemini_media(row: Mapping[str, Any]) -> Iterator[Media]:
+def _gemini_media(row: Mapping[str, Any]) -> Iterator[RowFile]:
     config = row.get("generationConfig") or row.get("generation_config") or {}
     common = _resolution(config)
     for path, content in _gemini_contents(row):
@@ -203,7 +203,7 @@ def _gemini_media(row: Mapping[str, Any]) -> Iterator[Media]:
             name = next(name for name in part if name.lower().replace("_", "").endswith("data"))
             mime_type = str(_either(data or file, "mimeType", "mime_type") or "")
             clip = part.get("videoMetadata") or part.get("video_metadata") or {}
-            yield Media(
+            yield RowFile(
                 kind_of(mime_type),
                 mime_type,
                 str(_either(file, "fileUri", "file_uri") or "") if file else "",
@@ -256,7 +256,7 @@ def _either(fields: Mapping[str, Any], camel: str, snake: str) -> Any:
     return fields.get(camel, fields.get(snake))
 
 
-def _openai_media(row: Mapping[str, Any]) -> Iterator[Media]:
+def _openai_media(row: Mapping[str, Any]) -> Iterator[RowFile]:
     from tunepipe.data.openai_messages import mime_type_of
 
     for path, message in _openai_messages(row):
@@ -266,7 +266,7 @@ def _openai_media(row: Mapping[str, Any]) -> Iterator[Media]:
             if kind == "image_url":
                 url = str(part["image_url"]["url"])
                 inline = url.startswith("data:")
-                yield Media(
+                yield RowFile(
                     "image",
                     mime_type_of(url),
                     "" if inline else url,
@@ -275,7 +275,7 @@ def _openai_media(row: Mapping[str, Any]) -> Iterator[Media]:
                 )
             elif kind in ("input_audio", "file"):
                 kind_name = "audio" if kind == "input_audio" else "document"
-                yield Media(kind_name, "", "", len(str(part[kind])) * 3 // 4, f"{field}.{kind}")
+                yield RowFile(kind_name, "", "", len(str(part[kind])) * 3 // 4, f"{field}.{kind}")
 
 
 def _openai_messages(row: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -12,7 +12,7 @@ from tunepipe.catalog.limits import Rules
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Opener, Source
 from tunepipe.errors import DataError, TunepipeError
-from tunepipe.validation.content_checks import Media, bytes_limit, media_of
+from tunepipe.validation.content_checks import RowFile, bytes_limit, media_of
 from tunepipe.validation.problems import Finding, Problem
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _LOOKED_UP_AT_ONCE = 1 << 14
 class _Use:
     path: str
     line: int
-    media: Media
+    media: RowFile
 
 
 def check_files(

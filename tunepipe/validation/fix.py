@@ -33,7 +33,7 @@ _LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LineChange:
     """One thing done to one line of the dataset."""
 
     path: str
@@ -58,9 +58,9 @@ class Fixing:
     rows_written: int = 0
     rows_rejected: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[LineChange] = field(default_factory=list)
 
-    def note(self, change: Change) -> None:
+    def note(self, change: LineChange) -> None:
         """Count a change and list it if there is room."""
         self.counts[change.code] += 1
         if len(self.changes) < _LISTED:
@@ -156,7 +156,7 @@ class _Fixer:
             return
 
         def note(code: str, what: str) -> None:
-            self.done.note(Change(path, number, code, what))
+            self.done.note(LineChange(path, number, code, what))
 
         fixed, diagnosis = self._fix(line, note)
         if diagnosis.is_blank:

@@ -31,7 +31,7 @@ from tunepipe.data.text_pairs import (
     repeated_characters,
     view,
 )
-from tunepipe.validation.content_checks import Media, content_findings, media_of
+from tunepipe.validation.content_checks import RowFile, content_findings, media_of
 from tunepipe.validation.problems import BLANK_LINE, Finding
 from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
@@ -58,7 +58,7 @@ class Diagnosis:
     row: Mapping[str, Any] | None = None
     input: str | None = None
     output: str | None = None
-    media: tuple[Media, ...] = ()
+    media: tuple[RowFile, ...] = ()
 
     @property
     def is_blank(self) -> bool:

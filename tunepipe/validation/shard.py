@@ -12,7 +12,7 @@ from typing import Any
 from tunepipe.data.source import Path
 from tunepipe.files import replacing
 from tunepipe.validation.merge import END, MAGIC, RUN, encode_scan
-from tunepipe.validation.validate import Settings, scan
+from tunepipe.validation.validate import ValidationSettings, scan
 
 
 def write_part(
@@ -30,7 +30,7 @@ def write_part(
         part: The file to write.
         format: One of formats.FORMATS. "auto" looks at these files only; parts must agree.
         against: As for `validate`; it need be given to one part only.
-        settings: The rest of `validate.Settings`.
+        settings: The rest of `validate.ValidationSettings`.
     """
     with replacing(part, "wb") as file:
         file.write(MAGIC)
@@ -38,5 +38,7 @@ def write_part(
         def keep(number: int, line: int, inputs: bytes, outputs: bytes, against: bool) -> None:
             file.write(RUN.pack(number, line, len(inputs) // 8, against) + inputs + outputs)
 
-        facts = encode_scan(scan(paths, against, Settings(format=format, **settings), keep))
+        facts = encode_scan(
+            scan(paths, against, ValidationSettings(format=format, **settings), keep)
+        )
         file.write(facts + END.pack(len(facts)))

@@ -11,7 +11,7 @@ from typing import Any
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.catalog.schema import MediaLimits
 from tunepipe.data.text_pairs import measure
-from tunepipe.validation.content_checks import Media, file_tokens
+from tunepipe.validation.content_checks import RowFile, file_tokens
 from tunepipe.validation.problems import BLANK_LINE, Finding, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
@@ -133,7 +133,7 @@ class Tally:
     file_tokens: int = 0
     rows_of_unknown_tokens: int = 0
 
-    def add_media(self, media: Sequence[Media], limits: MediaLimits | None) -> None:
+    def add_media(self, media: Sequence[RowFile], limits: MediaLimits | None) -> None:
         """Count a valid row that holds files, their tokens, and the media resolutions it sets."""
         if not media:
             return

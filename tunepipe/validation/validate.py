@@ -29,7 +29,7 @@ from tunepipe.validation.file_checks import SizeOf, check_files
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
 from tunepipe.validation.statistics import Tally
-from tunepipe.validation.worker import Examined, Task, examine
+from tunepipe.validation.worker import BlockTask, Examined, examine
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -57,7 +57,7 @@ _NO_LIMITS = "tiny"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ValidationSettings:
     """How a dataset is looked at; `validate` says what each means."""
 
     format: str = "auto"
@@ -113,7 +113,7 @@ def validate(
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
     """
-    settings = Settings(
+    settings = ValidationSettings(
         format=format,
         model=model,
         max_problems=max_problems,
@@ -140,7 +140,7 @@ def _near(limit: int) -> NearDuplicates:
 def scan(
     paths: Path | Iterable[Path],
     against: Path | Iterable[Path],
-    settings: Settings,
+    settings: ValidationSettings,
     keep: Keep,
     keep_marks: KeepMarks | None = None,
     keep_openings: KeepOpenings | None = None,
@@ -163,7 +163,7 @@ def scan(
     return scanned
 
 
-def _rules(opened: Mapping[str, Source], settings: Settings) -> Rules:
+def _rules(opened: Mapping[str, Source], settings: ValidationSettings) -> Rules:
     format = settings.format
     if format == "auto":
         format = detect_format(opened.values())
@@ -198,7 +198,7 @@ class _Scan:
     def __init__(
         self,
         scanned: Scanned,
-        settings: Settings,
+        settings: ValidationSettings,
         keep: Keep,
         keep_marks: KeepMarks | None,
         keep_openings: KeepOpenings | None,
@@ -311,10 +311,10 @@ class _Scan:
             yield self._pool.submit(examine, task).result if self._pool else partial(examine, task)
         yield end
 
-    def _task(self, part: Block | Span, path: str, rules: Rules) -> Task:
+    def _task(self, part: Block | Span, path: str, rules: Rules) -> BlockTask:
         if isinstance(part, Block):
             self._seen_bytes += len(part.data)
-        return Task(
+        return BlockTask(
             lines=part,
             path=path,
             rules=rules,

@@ -15,7 +15,7 @@ _HIDDEN = frozenset(("secret", "pii"))  # what rows with these say is shown nowh
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BlockTask:
     """Lines to check, and the rules for them.
 
     Args:
@@ -58,7 +58,7 @@ class Examined:
     openings: tuple[bytes, bytes] = (b"", b"")
 
 
-def examine(task: Task) -> Examined:
+def examine(task: BlockTask) -> Examined:
     """Check every line: the fast path first, the row checks for what it leaves."""
     tally = Tally(task.limit, task.cutoff)
     blocks = task.lines.blocks() if isinstance(task.lines, Span) else [task.lines]
@@ -70,7 +70,7 @@ def examine(task: Task) -> Examined:
 
 
 def _examine_block(
-    block: Block, task: Task, tally: Tally, openings: tuple[array[int], array[int]]
+    block: Block, task: BlockTask, tally: Tally, openings: tuple[array[int], array[int]]
 ) -> tuple[bytes, bytes, bytes]:
     """Add a block to the tally; return its lines' hashes and signatures."""
     first_line = tally.lines + 1

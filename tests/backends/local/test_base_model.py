@@ -227,11 +227,11 @@ def test_an_adapter_is_a_base_to_go_on_from(base, data, tmp_path):
 
 @needs_bitsandbytes
 def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
-    from tunepipe.backends.local.options import TuningOptions
+    from tunepipe.backends.local.options import LocalOptions
     from tunepipe.backends.local.pretrained import load_base
 
     four_bit = load_base(
-        str(base), load_tokenizer(str(base)), TuningOptions(tuning_mode="qlora"), "cpu"
+        str(base), load_tokenizer(str(base)), LocalOptions(tuning_mode="qlora"), "cpu"
     )
     four_bit.save_pretrained(tmp_path / "base")
     load_tokenizer(str(base)).save_pretrained(tmp_path / "base")

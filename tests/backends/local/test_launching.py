@@ -12,7 +12,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
 from tunepipe.backends.local.launching import Machines, launch_command, machines, process_count
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import UsageError
 
 CONFIGURATIONS = Path(trl.__file__).parent / "accelerate_configs"
@@ -36,7 +36,7 @@ def test_processes_are_one_a_gpu_that_share_a_step_equally(
     monkeypatch, gpus, processes, device, batch_size, expected
 ):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    options = TuningOptions(processes=processes)
+    options = LocalOptions(processes=processes)
     if isinstance(expected, int):
         assert process_count(options, device, batch_size) == expected
     else:

@@ -13,7 +13,7 @@ from tunepipe.backends.local.memory import (
     size_of,
     training_bytes,
 )
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import LimitError
 
 SEVEN_BILLION = Size(
@@ -28,7 +28,7 @@ GIB = 2**30
 
 
 def options(**changes):
-    return replace(TuningOptions(micro_batch_size=8), **changes)
+    return replace(LocalOptions(micro_batch_size=8), **changes)
 
 
 @pytest.mark.parametrize(

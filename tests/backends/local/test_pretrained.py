@@ -21,8 +21,8 @@ from tests.backends.local.models import random_model, rows, write_base, write_ro
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend, pretrained, vllm
 from tunepipe.backends.local.base_model import load_tokenizer
-from tunepipe.backends.local.options import TuningOptions, dtype_of
-from tunepipe.backends.local.rows import Row, encode
+from tunepipe.backends.local.options import LocalOptions, dtype_of
+from tunepipe.backends.local.rows import TokenRow, encode
 from tunepipe.backends.local.trainer import tells_packed_apart
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
@@ -107,7 +107,7 @@ def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
 def test_qlora_trains_as_lora_does_on_the_rounded_weights(base, data, tmp_path):
     """An evaluation between two steps changes nothing: bitsandbytes packs weights in one."""
     options = {"learning_rate": 1e-2, "evaluate_every": 1}
-    options_4 = TuningOptions(tuning_mode="qlora")
+    options_4 = LocalOptions(tuning_mode="qlora")
     four_bits = pretrained.load_base(base, load_tokenizer(base), options_4, "cpu")
     four_bits.dequantize().save_pretrained(tmp_path / "rounded")
     load_tokenizer(base).save_pretrained(tmp_path / "rounded")
@@ -174,7 +174,7 @@ def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
     """Not into the rounded ones."""
     from peft import AutoPeftModelForCausalLM
 
-    options = TuningOptions(tuning_mode="qlora")
+    options = LocalOptions(tuning_mode="qlora")
     model = pretrained.load_base(base, load_tokenizer(base), options, "cpu")
     model = pretrained.adapt(model, base, options, seed=0)
     for name, weight in model.named_parameters():
@@ -279,7 +279,8 @@ def test_rows_are_packed_only_where_none_sees_another(kind, shape, apart, precis
     dtype = dtype_of(precision, "cpu")
     model = random_model(kind, **shape).to(dtype)
     assert (
-        tells_packed_apart(model, Row(list(range(5, 12)), list(range(12, 17)), []), dtype) is apart
+        tells_packed_apart(model, TokenRow(list(range(5, 12)), list(range(12, 17)), []), dtype)
+        is apart
     )
 
 

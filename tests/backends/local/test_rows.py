@@ -7,7 +7,7 @@ from itertools import islice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.backends.local.rows import Row, batches, reading_order
+from tunepipe.backends.local.rows import TokenRow, batches, reading_order
 from tunepipe.backends.local.trainer import micro_batch_size
 
 quick = settings(deadline=None, max_examples=60)
@@ -62,4 +62,4 @@ def test_a_step_is_divided_into_equal_parts(micro, processes, most):
 
 
 def test_a_row_is_as_long_as_its_longer_answer():
-    assert [len(Row([1, 2], [3], [])), len(Row([1], [2], [3, 4, 5]))] == [3, 4]
+    assert [len(TokenRow([1, 2], [3], [])), len(TokenRow([1], [2], [3, 4, 5]))] == [3, 4]

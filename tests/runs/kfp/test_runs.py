@@ -92,7 +92,7 @@ def test_a_run_that_ended_shows_its_steps_verdict_and_logs(start, said):
     run(said, host)
     (sent,) = host.runs.values()
     parameters = sent["runtime_config"]["parameters"]
-    found = outcomes.Outcome("worse", "it lost", f"{BUCKET}/report.html")
+    found = outcomes.RunOutcome("worse", "it lost", f"{BUCKET}/report.html")
     outcomes.record(parameters["registry"], parameters["run_id"], found)
     names = ("root", "root-driver", "prepare-run-driver", "prepare-run", "tune-local")
     sent["run_details"] = {

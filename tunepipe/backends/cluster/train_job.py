@@ -21,7 +21,7 @@ from tunepipe.backends.local.options import TrainJobOptions
 from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_LABEL
-from tunepipe.gcp.launcher import JobPolling, State, Status, WaitingError
+from tunepipe.gcp.launcher import JobPolling, JobState, Status, WaitingError
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 
@@ -101,7 +101,7 @@ class TrainJobs:
         for job in self._jobs():
             if job["metadata"].get("deletionTimestamp"):
                 raise WaitingError("an equal job is being deleted", where=self.kind)
-            if _status(job).state in (State.RUNNING, State.SUCCEEDED):
+            if _status(job).state in (JobState.RUNNING, JobState.SUCCEEDED):
                 return str(job["metadata"]["name"])
         return ""
 
@@ -126,7 +126,7 @@ class TrainJobs:
     def status(self, name: str) -> Status:
         """Look at a job."""
         status = _status(self._call("get_namespaced_custom_object", name=name))
-        if status.state is not State.RUNNING:
+        if status.state is not JobState.RUNNING:
             return status
         try:
             event = json.loads(storage.read_bytes(f"{self.folder}/{PROGRESS}"))
@@ -208,12 +208,12 @@ def _status(job: Any) -> Status:
         if each["status"] == "True"
     }
     if "Complete" in conditions:
-        return Status(State.SUCCEEDED)
+        return Status(JobState.SUCCEEDED)
     if "Failed" in conditions:
-        return Status(State.FAILED, conditions["Failed"].get("message", "the job failed"))
+        return Status(JobState.FAILED, conditions["Failed"].get("message", "the job failed"))
     detail = "suspended" if "Suspended" in conditions else ""
     created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
-    return Status(State.RUNNING, detail=detail, created=created)
+    return Status(JobState.RUNNING, detail=detail, created=created)
 
 
 def _namespace(options: TrainJobOptions) -> str:

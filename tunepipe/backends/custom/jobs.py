@@ -14,7 +14,7 @@ from tunepipe.catalog.tables import load
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
-from tunepipe.gcp.launcher import State, Status, WaitingError
+from tunepipe.gcp.launcher import JobState, Status, WaitingError
 from tunepipe.stores import storage
 from tunepipe.stores.claimed_jobs import ClaimedJobs
 
@@ -38,15 +38,15 @@ class NamedCustomJobs:
         job = get(name)
         state = state_of(job)
         if state == "SUCCEEDED":
-            return Status(State.SUCCEEDED)
+            return Status(JobState.SUCCEEDED)
         if state not in _ENDED:
-            return Status(State.RUNNING, detail=_detail(job, state), created=job.create_time)
+            return Status(JobState.RUNNING, detail=_detail(job, state), created=job.create_time)
         if state == "CANCELLED":
-            return Status(State.CANCELLED)
+            return Status(JobState.CANCELLED)
         message = job.error.message or f"the job ended as JOB_STATE_{state}"
         if state == "PARTIALLY_SUCCEEDED":
             message = f"the job succeeded in part: {message}"
-        return Status(State.FAILED, message, internal=job.error.code in _INTERNAL)
+        return Status(JobState.FAILED, message, internal=job.error.code in _INTERNAL)
 
     def cancel(self, name: str) -> None:
         """Ask for the end of a job."""

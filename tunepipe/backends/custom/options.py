@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from tunepipe.backends.local.options import CountOrAuto, TuningOptions
+from tunepipe.backends.local.options import CountOrAuto, LocalOptions
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp.launcher import POLLING_OPTIONS
@@ -21,7 +21,7 @@ _STEP_OPTIONS = (*POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path")
 
 
 class CustomOptions(
-    TuningOptions, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+    LocalOptions, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
     """Options of the custom job on Vertex AI, besides those of the trainer that runs in it.
 
@@ -103,5 +103,5 @@ def read_options(options: Mapping[str, Any]) -> CustomOptions:
 
 def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options that the trainer in the job takes."""
-    names = TuningOptions.__struct_fields__
+    names = LocalOptions.__struct_fields__
     return {name: value for name, value in options.items() if name in names}

@@ -22,7 +22,7 @@ from msgspec import structs
 
 from tunepipe import extras
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
-from tunepipe.backends.local.options import PredictionOptions, TuningOptions
+from tunepipe.backends.local.options import LocalOptions, PredictionOptions
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
@@ -52,7 +52,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     checkpoint. The tiny model leaves its untrained self in base/.
 
     Args:
-        request: What to tune; `options` are those of `TuningOptions`.
+        request: What to tune; `options` are those of `LocalOptions`.
         output_dir: The folder of the result, and of the checkpoints unless an option moves them.
         progress: Receives every report of the training.
 
@@ -67,7 +67,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         LimitError: The run would not fit into memory.
     """
     request = replace(request, base_model=_absolute(request.base_model))
-    options = decode(request.options, TuningOptions)
+    options = decode(request.options, LocalOptions)
     folder, identity = Path(output_dir), _identity(request)
     record = folder / _RECORD
     if record.exists():
@@ -117,7 +117,7 @@ def check(base_model: str, options: Mapping[str, Any]) -> None:
         UsageError: A package is missing, an option is wrong, or the base model is not a model.
     """
     extras.require("local")
-    decoded = decode(options, TuningOptions)
+    decoded = decode(options, LocalOptions)
     if base_model in ("", _TINY):
         _refuse_for_tiny(decoded)
         return
@@ -202,7 +202,7 @@ def read_rows(request: TuningRequest) -> tuple[list[Example], list[Example]]:
     return examples, held_out
 
 
-def settle(request: TuningRequest, options: TuningOptions, rate: float) -> TuningOptions:
+def settle(request: TuningRequest, options: LocalOptions, rate: float) -> LocalOptions:
     """Return the options with the learning rate and the intervals that the request decides.
 
     Args:
@@ -228,7 +228,7 @@ def parameter_counts(model: Any) -> dict[str, int]:
     return {"parameters": whole, "trained_parameters": trained}
 
 
-def checkpoint_of(options: TuningOptions, folder: Path, identity: str) -> Path:
+def checkpoint_of(options: LocalOptions, folder: Path, identity: str) -> Path:
     """Return the file or folder of the checkpoints of one request."""
     return Path(options.checkpoint_dir or folder) / f"checkpoints-{identity[:16]}"
 
@@ -241,7 +241,7 @@ def _absolute(base_model: str) -> str:
     return str(Path(base_model).resolve()) if is_folder else base_model
 
 
-def _refuse_for_tiny(options: TuningOptions) -> None:
+def _refuse_for_tiny(options: LocalOptions) -> None:
     """Refuse options that mean nothing for the tiny model."""
     for field in structs.fields(options):
         if field.name not in _TINY_OPTIONS and getattr(options, field.name) != field.default:
@@ -255,7 +255,7 @@ def _refuse_for_tiny(options: TuningOptions) -> None:
 
 def _tune_tiny(
     request: TuningRequest,
-    options: TuningOptions,
+    options: LocalOptions,
     folder: Path,
     identity: str,
     progress: Progress,
@@ -294,7 +294,7 @@ def _tune_tiny(
 
 def _tune_base(
     request: TuningRequest,
-    options: TuningOptions,
+    options: LocalOptions,
     folder: Path,
     identity: str,
     progress: Progress,

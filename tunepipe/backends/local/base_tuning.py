@@ -28,7 +28,7 @@ from tunepipe.backends.local.base_model import (
     whole_model_of,
 )
 from tunepipe.backends.local.memory import fit, free_bytes, size_of
-from tunepipe.backends.local.options import TuningOptions, dtype_of
+from tunepipe.backends.local.options import LocalOptions, dtype_of
 from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
 from tunepipe.backends.local.trainer import micro_batch_size, train
@@ -41,7 +41,7 @@ _PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten ti
 
 def tune_here(
     request: TuningRequest,
-    options: TuningOptions,
+    options: LocalOptions,
     folder: Path,
     identity: str,
     *,
@@ -145,7 +145,7 @@ def tune_here(
     }
 
 
-def _for_quantized(options: TuningOptions) -> TuningOptions:
+def _for_quantized(options: LocalOptions) -> LocalOptions:
     """Set the mode of a model that is in 4 bits already."""
     if options.tuning_mode == "full" or options.merge:
         raise UsageError(

@@ -23,7 +23,7 @@ import msgspec
 
 from tunepipe import errors
 from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.progress import Progress
 
@@ -65,7 +65,7 @@ def machines() -> Machines:
     return Machines()
 
 
-def process_count(options: TuningOptions, device: str, batch_size: int) -> int:
+def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
     """Return how many processes train on this machine.
 
     Args:
@@ -131,7 +131,7 @@ def configuration_file(name: str) -> str:
 
 class _Work(msgspec.Struct):
     request: TuningRequest
-    options: TuningOptions
+    options: LocalOptions
     folder: str
     identity: str
     device: str
@@ -139,7 +139,7 @@ class _Work(msgspec.Struct):
 
 def tune_in_processes(
     request: TuningRequest,
-    options: TuningOptions,
+    options: LocalOptions,
     folder: Path,
     identity: str,
     *,

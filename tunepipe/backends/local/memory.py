@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import LimitError
 
 _GIB = 2**30
@@ -69,7 +69,7 @@ def size_of(config: Any, rank: int) -> Size:
     )
 
 
-def training_bytes(size: Size, options: TuningOptions, tokens: int, number_bytes: int) -> int:
+def training_bytes(size: Size, options: LocalOptions, tokens: int, number_bytes: int) -> int:
     """Estimate the most memory that a run holds at once.
 
     On a CPU it was within a fifth of what a Llama of 46 M parameters took, in full and with LoRA,
@@ -101,8 +101,8 @@ def training_bytes(size: Size, options: TuningOptions, tokens: int, number_bytes
 
 
 def fit(
-    size: Size, options: TuningOptions, longest: int, free_bytes: int, number_bytes: int
-) -> tuple[TuningOptions, int]:
+    size: Size, options: LocalOptions, longest: int, free_bytes: int, number_bytes: int
+) -> tuple[LocalOptions, int]:
     """Fit a run into memory, and return its options with the bytes that it needs.
 
     Rows at once are halved, and gradients checkpointed, only as far as the memory asks for it:
@@ -119,7 +119,7 @@ def fit(
         LimitError: It does not fit in this mode; `fix` names a mode that fits.
     """
 
-    def needed(changed: TuningOptions) -> int:
+    def needed(changed: LocalOptions) -> int:
         return training_bytes(size, changed, changed.micro_batch_size * longest, number_bytes)
 
     ways = list(_smaller(options))
@@ -188,7 +188,7 @@ def _weight_bytes(size: Size, mode: str, number_bytes: int) -> float:
     return frozen + size.adapter_parameters * 4
 
 
-def _smaller(options: TuningOptions) -> Iterator[TuningOptions]:
+def _smaller(options: LocalOptions) -> Iterator[LocalOptions]:
     """Yield the ways to need less, the one that changes least first."""
     modes = ("full", "lora", "qlora")
     for mode in modes[modes.index(options.tuning_mode) :]:

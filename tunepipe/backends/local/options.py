@@ -39,7 +39,7 @@ class TrainJobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     poll_seconds: Annotated[float, Meta(gt=0)] = 10.0
 
 
-class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LocalOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The options of `tune`; 0 and "" mean "choose for me".
 
     Args:
@@ -100,10 +100,10 @@ class PredictionOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only
         max_output_tokens: The longest answer, >= 1.
         batch_size: Prompts at once.
         engine: "transformers" or "vllm"; "" takes vLLM if it is installed and worth its start.
-        device: As in `TuningOptions`.
-        precision: As in `TuningOptions`.
+        device: As in `LocalOptions`.
+        precision: As in `LocalOptions`.
         four_bit: Hold the weights in 4 bits, as "qlora" does; needs bitsandbytes.
-        threads: As in `TuningOptions`.
+        threads: As in `LocalOptions`.
     """
 
     max_output_tokens: Count = 256

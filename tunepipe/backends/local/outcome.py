@@ -11,7 +11,7 @@ from tunepipe.errors import DataError
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """The measurements of a training.
 
     Args:

@@ -19,12 +19,12 @@ from tunepipe.backends.local.base_model import (
     split_revision,
     whole_model_of,
 )
-from tunepipe.backends.local.options import TuningOptions, dtype_of
+from tunepipe.backends.local.options import LocalOptions, dtype_of
 from tunepipe.errors import UsageError
 
 
 def load_base(
-    name: str, tokenizer: Any, options: TuningOptions, device: str, *, placed: bool = True
+    name: str, tokenizer: Any, options: LocalOptions, device: str, *, placed: bool = True
 ) -> Any:
     """Load a base model, ready to be trained; of an adapter, the whole model under it.
 
@@ -73,7 +73,7 @@ def attention_of(name: str, dtype: torch.dtype, device: str) -> str | None:
     return "flash_attention_2" if getattr(kind, "_supports_flash_attn", False) else None
 
 
-def adapt(model: Any, name: str, options: TuningOptions, seed: int) -> Any:
+def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
     """Freeze `model` and lay LoRA matrices over it.
 
     Args:

@@ -17,7 +17,7 @@ _BATCHES_A_WINDOW = 8
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """One training row, as tokens.
 
     Args:
@@ -35,7 +35,7 @@ class Row:
         return len(self.prompt) + max(len(self.completion), len(self.rejected))
 
 
-def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Row]:
+def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[TokenRow]:
     """Turn examples into rows.
 
     Args:
@@ -58,12 +58,12 @@ def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Row
     return rows
 
 
-def _encode(tokenizer: Any, example: Any) -> Row:
+def _encode(tokenizer: Any, example: Any) -> TokenRow:
     completion, rejected = (
         completion_ids(tokenizer, example.messages, answer) if answer else []
         for answer in (example.reference, example.rejected)
     )
-    return Row(prompt_ids(tokenizer, example.messages), completion, rejected)
+    return TokenRow(prompt_ids(tokenizer, example.messages), completion, rejected)
 
 
 def batches(

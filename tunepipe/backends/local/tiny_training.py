@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import get_cosine_schedule_with_warmup
 
 from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local.options import TuningOptions
-from tunepipe.backends.local.outcome import Outcome, require_number
-from tunepipe.backends.local.rows import Row, batches
+from tunepipe.backends.local.options import LocalOptions
+from tunepipe.backends.local.outcome import TrainingOutcome, require_number
+from tunepipe.backends.local.rows import TokenRow, batches
 from tunepipe.files import replacing
 from tunepipe.progress import Progress
 
@@ -34,14 +34,14 @@ _EVALUATED_AT_ONCE = 16
 
 def train(
     model: Any,
-    rows: Sequence[Row],
-    held_out: Sequence[Row],
+    rows: Sequence[TokenRow],
+    held_out: Sequence[TokenRow],
     pad: int,
     request: TuningRequest,
-    options: TuningOptions,
+    options: LocalOptions,
     checkpoint: Path,
     progress: Progress,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train `model` in place, going on from the file `checkpoint` if it exists.
 
     Args:
@@ -98,14 +98,14 @@ def train(
         if _is_due(step, options.checkpoint_every, steps):
             with replacing(checkpoint, "wb") as file:
                 torch.save({"state": state, "parts": [one.state_dict() for one in parts]}, file)
-    return Outcome(state["curve"], steps, first, state["tokens"], state["seconds"])
+    return TrainingOutcome(state["curve"], steps, first, state["tokens"], state["seconds"])
 
 
 def _is_due(step: int, every: int, steps: int) -> bool:
     return step == steps or step % max(1, every) == 0
 
 
-def _loss(model: Any, rows: Sequence[Row], pad: int, prompt_weight: float) -> torch.Tensor:
+def _loss(model: Any, rows: Sequence[TokenRow], pad: int, prompt_weight: float) -> torch.Tensor:
     """Return the weighted mean loss of the rows' tokens, in nats."""
 
     def padded(parts: list[Any], fill: float) -> torch.Tensor:
@@ -123,7 +123,7 @@ def _loss(model: Any, rows: Sequence[Row], pad: int, prompt_weight: float) -> to
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def _evaluation_loss(model: Any, rows: Sequence[Row], pad: int) -> float:
+def _evaluation_loss(model: Any, rows: Sequence[TokenRow], pad: int) -> float:
     """Return the mean loss of the rows' answers, in nats a token."""
     model.eval()
     ordered = sorted(rows, key=len)

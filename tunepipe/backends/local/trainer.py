@@ -28,9 +28,9 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local.base_model import weights_fault
-from tunepipe.backends.local.options import TuningOptions
-from tunepipe.backends.local.outcome import Outcome, require_number
-from tunepipe.backends.local.rows import Row, reading_order
+from tunepipe.backends.local.options import LocalOptions
+from tunepipe.backends.local.outcome import TrainingOutcome, require_number
+from tunepipe.backends.local.rows import TokenRow, reading_order
 from tunepipe.errors import UsageError
 from tunepipe.progress import Progress
 
@@ -46,16 +46,16 @@ _TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
 def train(
     model: Any,
     tokenizer: Any,
-    rows: Sequence[Row],
-    held_out: Sequence[Row],
+    rows: Sequence[TokenRow],
+    held_out: Sequence[TokenRow],
     request: TuningRequest,
-    options: TuningOptions,
+    options: LocalOptions,
     *,
     processes: int,
     device: str,
     checkpoints: Path,
     progress: Progress,
-) -> tuple[Any, Outcome]:
+) -> tuple[Any, TrainingOutcome]:
     """Train `model`, going on from the last whole checkpoint in `checkpoints`.
 
     Args:
@@ -116,7 +116,7 @@ def train(
     _restore(model, adapters)
     trainer.train(resume_from_checkpoint=last or None)
     state = trainer.state
-    outcome = Outcome(
+    outcome = TrainingOutcome(
         loss_curve=_curve(state.log_history),
         train_steps=state.global_step,
         resumed_from_step=_step_of(last),
@@ -127,7 +127,7 @@ def train(
     return trainer, outcome
 
 
-def _is_packed(model: Any, row: Row, options: TuningOptions) -> bool:
+def _is_packed(model: Any, row: TokenRow, options: LocalOptions) -> bool:
     """Return True if rows are packed: on request, or with flash attention.
 
     Raises:
@@ -184,7 +184,7 @@ def micro_batch_size(batch_size: int, processes: int, most: int) -> int:
     return max(n for n in range(1, share + 1) if share % n == 0 and n <= max(1, most))
 
 
-def tells_packed_apart(model: Any, row: Row, dtype: torch.dtype) -> bool:
+def tells_packed_apart(model: Any, row: TokenRow, dtype: torch.dtype) -> bool:
     """Return True if a model's output on a packed row is independent of the row before it.
 
     Some take no notice of positions that begin again: those with convolutions or states, and some
@@ -209,7 +209,7 @@ def _logits(model: Any, rows: Sequence[Sequence[int]], dtype: torch.dtype) -> to
     return logits
 
 
-def _completions(rows: Sequence[Row]) -> Any:
+def _completions(rows: Sequence[TokenRow]) -> Any:
     return Dataset.from_dict(
         {
             "input_ids": [row.prompt + row.completion for row in rows],
@@ -218,7 +218,7 @@ def _completions(rows: Sequence[Row]) -> Any:
     )
 
 
-def _preferences(rows: Sequence[Row]) -> Any:
+def _preferences(rows: Sequence[TokenRow]) -> Any:
     return Dataset.from_dict(
         {
             "prompt_ids": [row.prompt for row in rows],
@@ -229,7 +229,7 @@ def _preferences(rows: Sequence[Row]) -> Any:
 
 
 def _arguments(
-    request: TuningRequest, options: TuningOptions, processes: int, device: str
+    request: TuningRequest, options: LocalOptions, processes: int, device: str
 ) -> dict[str, Any]:
     micro = options.micro_batch_size
     # The best of the evaluated weights can only be kept if they are written down.

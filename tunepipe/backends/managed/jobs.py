@@ -14,7 +14,7 @@ from typing import Any
 
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.genai import as_google_core, client, place_of
-from tunepipe.gcp.launcher import State, Status, WaitingError
+from tunepipe.gcp.launcher import JobState, Status, WaitingError
 from tunepipe.stores.claimed_jobs import ClaimedJobs
 
 CREATE_SECONDS = 3 * CALL_SECONDS
@@ -33,18 +33,18 @@ class NamedJobs:
         job = get(name)
         state = state_of(job)
         if has_succeeded(job):
-            return Status(State.SUCCEEDED)
+            return Status(JobState.SUCCEEDED)
         if not has_ended(job):
-            return Status(State.RUNNING, detail=_detail(job), created=job.create_time)
+            return Status(JobState.RUNNING, detail=_detail(job), created=job.create_time)
         if state == "CANCELLED":
-            return Status(State.CANCELLED)
+            return Status(JobState.CANCELLED)
         error = job.error
         message = (error and error.message) or f"the job ended as JOB_STATE_{state}"
         if state == "PARTIALLY_SUCCEEDED":
             model = job.tuned_model and (job.tuned_model.endpoint or job.tuned_model.model)
             of_it = f"; its model is {model}" if model else ""
             message = f"the job succeeded in part: {message}{of_it}"
-        return Status(State.FAILED, message, internal=bool(error and error.code in _INTERNAL))
+        return Status(JobState.FAILED, message, internal=bool(error and error.code in _INTERNAL))
 
     def cancel(self, name: str) -> None:
         """Ask for the end of a job."""

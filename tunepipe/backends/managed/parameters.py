@@ -33,7 +33,7 @@ _AboveZero = Annotated[float, Meta(gt=0, le=1e9)]
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 
-class TuningOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ManagedOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of a tuning job; those of `_ONLY` belong to one backend.
 
     Args:
@@ -136,7 +136,7 @@ class TuningJob(Struct, frozen=True, kw_only=True):
     tuning_mode: str
     learning_rate_multiplier: float
     learning_rate: float
-    options: TuningOptions
+    options: ManagedOptions
 
     def as_config(self) -> dict[str, Any]:
         """Write what google-genai's CreateTuningJobConfig takes; what is not set is left out."""
@@ -213,7 +213,7 @@ def tuning_job(
     return job
 
 
-def decode_options(options: Mapping[str, Any], backend: str) -> TuningOptions:
+def decode_options(options: Mapping[str, Any], backend: str) -> ManagedOptions:
     """Check options one by one.
 
     Args:
@@ -237,7 +237,7 @@ def decode_options(options: Mapping[str, Any], backend: str) -> TuningOptions:
                 where=min(foreign),
                 fix="leave it out; another backend takes it",
             )
-    return decode(options, TuningOptions)
+    return decode(options, ManagedOptions)
 
 
 def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:

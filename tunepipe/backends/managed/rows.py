@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tunepipe.catalog.catalog import sent_as
-from tunepipe.catalog.schema import Service
+from tunepipe.catalog.schema import ServiceLimits
 from tunepipe.data.conversion import convert
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.rows import numbered_lines, parse
@@ -89,7 +89,7 @@ def send(uri: str, native: Sequence[str]) -> Sent:
         return _write(converted, "", report.to, report.left_out, f"{uri}.{report.to}.jsonl")
 
 
-def check_sizes(service: Service, train: Sent, held_out: Sent) -> None:
+def check_sizes(service: ServiceLimits, train: Sent, held_out: Sent) -> None:
     """Check the files that are about to be sent against the service's limits.
 
     Raises:

@@ -18,13 +18,13 @@ from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import install_command
-from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, Finding, Place, tried
+from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, CheckResult, Place, tried
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 
-def examine(place: Place) -> Iterator[Finding]:
+def examine(place: Place) -> Iterator[CheckResult]:
     """Look at everything that the backend needs, the near before the far.
 
     Args:
@@ -43,14 +43,14 @@ def examine(place: Place) -> Iterator[Finding]:
     reached = True
     for name, check in checks.items():
         if not reached:
-            yield Finding(name, UNKNOWN, "not looked at: the project is out of reach")
+            yield CheckResult(name, UNKNOWN, "not looked at: the project is out of reach")
             continue
         for one in tried(name, check, place):
             yield one
             reached &= (one.check, one.state) != ("credentials", PROBLEM)
 
 
-def clients(place: Place) -> Iterator[Finding]:
+def clients(place: Place) -> Iterator[CheckResult]:
     """Compare the installed packages with what this package asks for."""
     from importlib import metadata
 
@@ -66,9 +66,9 @@ def clients(place: Place) -> Iterator[Finding]:
             wrong.append(f"{one.name} {version}, wanted {one.specifier}")
     if wrong:
         fix = install_command(extra)
-        yield Finding("clients", PROBLEM, "; ".join(wrong), fix, UsageError.exit_code)
+        yield CheckResult("clients", PROBLEM, "; ".join(wrong), fix, UsageError.exit_code)
     else:
-        yield Finding("clients", OK, f"{len(requirements)} packages have versions that work")
+        yield CheckResult("clients", OK, f"{len(requirements)} packages have versions that work")
 
 
 def _requirements(extra: str) -> list[Requirement]:
@@ -90,7 +90,7 @@ def _requirements(extra: str) -> list[Requirement]:
     return list(requirements.values())
 
 
-def model(place: Place) -> Iterator[Finding]:
+def model(place: Place) -> Iterator[CheckResult]:
     """Look the model up: does it live, and is it tuned in the region?"""
     from tunepipe.catalog import models
 
@@ -100,13 +100,13 @@ def model(place: Place) -> Iterator[Finding]:
     warnings = "; ".join(models.lifecycle_warnings(place.model, today))
     if models.is_retired(place.model, today):
         fix = f"--base-model {place.model.successor}" if place.model.successor else ""
-        yield Finding("model", PROBLEM, warnings, fix, 3)
+        yield CheckResult("model", PROBLEM, warnings, fix, 3)
     else:
         where = f" in {place.region}" if place.region else ""
-        yield Finding("model", OK, warnings or f"{place.model.name} is tuned{where}")
+        yield CheckResult("model", OK, warnings or f"{place.model.name} is tuned{where}")
 
 
-def tables_age(place: Place) -> Iterator[Finding]:
+def tables_age(place: Place) -> Iterator[CheckResult]:
     """Look for old facts in the tables that a tuning of the model relies on."""
     from tunepipe.catalog.accelerators import machine_of
     from tunepipe.catalog.ageing import age_warnings, tables_version
@@ -117,15 +117,17 @@ def tables_age(place: Place) -> Iterator[Finding]:
         accelerator = machine_of(place.options, place.catalog).accelerator
     old = age_warnings(place.catalog, place.model, datetime.now(UTC).date(), accelerator)
     if old:
-        yield Finding("tables", UNKNOWN, "; ".join(old), "tunepipe tables --check")
+        yield CheckResult("tables", UNKNOWN, "; ".join(old), "tunepipe tables --check")
     else:
-        yield Finding("tables", OK, f"no fact is old in the tables {tables_version(place.catalog)}")
+        yield CheckResult(
+            "tables", OK, f"no fact is old in the tables {tables_version(place.catalog)}"
+        )
 
 
-def dataset(place: Place) -> Iterator[Finding]:
+def dataset(place: Place) -> Iterator[CheckResult]:
     """Read and validate the dataset."""
     if not place.dataset:
-        yield Finding("dataset", UNKNOWN, "none was named", "--dataset DATASET")
+        yield CheckResult("dataset", UNKNOWN, "none was named", "--dataset DATASET")
         return
     from tunepipe.cli.inputs import local_copies
     from tunepipe.validation.validate import validate
@@ -135,13 +137,13 @@ def dataset(place: Place) -> Iterator[Finding]:
     if report.errors:
         codes = ", ".join(f"{code} {count:,}" for code, count in report.as_json()["counts"].items())
         fix = f"tunepipe validate {place.dataset} --model {place.model.name}"
-        yield Finding("dataset", PROBLEM, f"does not pass: {codes}", fix, 1)
+        yield CheckResult("dataset", PROBLEM, f"does not pass: {codes}", fix, 1)
     else:
         rows = report.as_json()["rows"]
-        yield Finding("dataset", OK, f"{rows:,} rows pass, none with an error")
+        yield CheckResult("dataset", OK, f"{rows:,} rows pass, none with an error")
 
 
-def image(place: Place) -> Iterator[Finding]:
+def image(place: Place) -> Iterator[CheckResult]:
     """Read what an image says of itself; what is installed in it shows only when it is run."""
     from tunepipe.distribution import content_hash
     from tunepipe.gcp.images import read_image
@@ -149,27 +151,29 @@ def image(place: Place) -> Iterator[Finding]:
 
     if "@sha256:" not in place.image:
         fix = "name it by its digest: NAME@sha256:…"
-        yield Finding("image", UNKNOWN, f"{place.image} is a tag, which may be moved", fix)
+        yield CheckResult("image", UNKNOWN, f"{place.image} is a tag, which may be moved", fix)
     config = read_image(place.image)
     ask = f"docker run --rm {place.image} python3 -m tunepipe.packaging.installed"
     settings = dict(each.split("=", 1) for each in config.get("Env") or ())
     version = ".".join(settings.get("PYTHON_VERSION", "").split(".")[:2])
     if version in ("3.11", "3.12", "3.13"):
-        yield Finding("image", OK, f"it has Python {version}")
+        yield CheckResult("image", OK, f"it has Python {version}")
     elif version:
         fix = "build it on Python 3.11 to 3.13"
-        yield Finding("image", PROBLEM, f"it has Python {version}", fix, UsageError.exit_code)
+        yield CheckResult("image", PROBLEM, f"it has Python {version}", fix, UsageError.exit_code)
     else:
-        yield Finding("image", UNKNOWN, "it does not say which Python it has", ask)
+        yield CheckResult("image", UNKNOWN, "it does not say which Python it has", ask)
     code = (config.get("Labels") or {}).get(CODE_LABEL, "")
     if code == content_hash():
-        yield Finding("image", OK, "it was built from the code of this command")
+        yield CheckResult("image", OK, "it was built from the code of this command")
     elif code:
         fix = "build it again from this commit: make image"
         found = f"it was built from other code: {code[:16]}, and here is {content_hash()[:16]}"
-        yield Finding("image", PROBLEM, found, fix, UsageError.exit_code)
+        yield CheckResult("image", PROBLEM, found, fix, UsageError.exit_code)
     else:
-        yield Finding("image", UNKNOWN, f"it has no label {CODE_LABEL}: ask it what it lacks", ask)
+        yield CheckResult(
+            "image", UNKNOWN, f"it has no label {CODE_LABEL}: ask it what it lacks", ask
+        )
 
 
 _STYLES = {"ok": "green", "problem": "red bold", "unknown": "yellow"}

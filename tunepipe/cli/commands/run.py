@@ -27,7 +27,7 @@ _COMPARED = ("format", "task", "metric", "answers")
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.status import RunStatus
-    from tunepipe.runs.vertex_request import Request, VertexRun
+    from tunepipe.runs.vertex_request import JobRequest, VertexRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,7 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
 
 def prepare_on_vertex(
     described: VertexRun, again: bool, out: Output
-) -> tuple[Request, dict[str, Any]]:
+) -> tuple[JobRequest, dict[str, Any]]:
     """Put together the request of a run on Vertex AI, and show its plan.
 
     Returns:
@@ -218,7 +218,7 @@ def prepare_on_vertex(
 
 
 def submit_to_vertex(
-    request: Request, plan: Mapping[str, Any], *, again: bool, yes: bool, out: Output
+    request: JobRequest, plan: Mapping[str, Any], *, again: bool, yes: bool, out: Output
 ) -> str:
     """Start a run, after a question whether to spend, or find the identical one.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tunepipe.runs.cron import Cron, ListedSchedule
     from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.vertex_request import VertexRun
-    from tunepipe.runs.vertex_schedules import Change
+    from tunepipe.runs.vertex_schedules import FactChange
 
 app = typer.Typer(
     help="Retrain at set times, on Vertex AI or on this machine.",
@@ -225,7 +225,7 @@ def _apply_on_host(
     return 0
 
 
-def _show_changes(action: str, changes: Sequence[Change], out: Output) -> None:
+def _show_changes(action: str, changes: Sequence[FactChange], out: Output) -> None:
     if not changes:
         out.line("nothing changes: the schedule is up to date", "green")
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tunepipe.backends.local.options import TuningOptions
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.notifications import webhook
@@ -66,7 +66,7 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
             fix="--backend local, which tunes on the cluster's own GPUs",
         )
     _require_reachable(run)
-    decode(run.parameters.get("options") or {}, TuningOptions)
+    decode(run.parameters.get("options") or {}, LocalOptions)
     spec = run.spec()
     if run.accelerator:
         spec = with_accelerators(spec, run.accelerator)

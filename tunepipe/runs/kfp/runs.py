@@ -13,7 +13,7 @@ from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.registry import outcomes
 from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
 from tunepipe.runs.kfp.request import HostRequest
-from tunepipe.runs.status import RunStatus, Task
+from tunepipe.runs.status import RunStatus, StepStatus
 
 _DRIVERS = ("-driver", "root")  # KFP's own tasks next to each step's
 _STATES = {"skipped": "not wanted", "canceling": "cancelling", "canceled": "cancelled"}
@@ -177,10 +177,10 @@ def _steps(run: Any) -> list[Any]:
     return sorted(steps, key=lambda task: str(task.start_time or task.create_time or ""))
 
 
-def _task(task: Any) -> Task:
+def _task(task: Any) -> StepStatus:
     state = str(task.state or "PENDING").lower()
     message = str(task.error.message or "") if task.error else ""
-    return Task(str(task.display_name), _STATES.get(state, state), message)
+    return StepStatus(str(task.display_name), _STATES.get(state, state), message)
 
 
 def _pod(task: Any) -> str:
