@@ -31,7 +31,7 @@ class TableRow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Dated(TableRow, frozen=True, kw_only=True):
-    """A row with the day or month on which it was read, and where; "" if nobody can say."""
+    """A row with the day or month on which it was read, and where; "" if not known."""
 
     read: DayOrMonth = ""
     source: str = ""

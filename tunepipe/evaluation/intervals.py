@@ -33,16 +33,16 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 10_000
 # So many units, drawn at random, are put together into one that the resampling has no more.
 MAX_BLOCKS = 4_000
-# Cells that are drawn and counted at a time; so few stay in the processor's cache.
+# Cells that are drawn and counted at a time: few enough for the processor's cache.
 _CHUNK_CELLS = 200_000
 # How much of the nominal error is used; see `quantile`.
 _LEVEL = 0.92
-# The exact test: up to so many units, sums on a grid of so many cells over so many deviations.
+# The exact test: the most units, the cells of its grid of sums, and the deviations that it spans.
 _EXACT_UNITS, _CELLS, _DEVIATIONS = 500, 8_192, 20
 # A sum further than this from its mean, in deviations, does not occur.
 _FAR = 6.0
-# The distributions that it goes through: tilted by so much of what brings the mean to the value
-# (from 0 on), or up by so many standard errors (below 0); and its largest bet.
+# The distributions that it goes through: tilted by this share of what brings the mean to the value
+# (from 0 on), or up by this number of standard errors (below 0); and its largest bet.
 _TILTS = np.array([-2.0, -1.0, 0.0, 0.25, 0.5, 0.75, 1.0])
 _MAX_BET = 0.95
 

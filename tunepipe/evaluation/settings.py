@@ -95,7 +95,7 @@ def _check_asking(asking: Any, backend: str) -> None:
     for name in asking:
         if name not in known:
             raise UsageError(
-                "a model is asked with no such setting",
+                "unknown setting",
                 where=f"asking.{name}",
                 fix=hint(name, known),
             )

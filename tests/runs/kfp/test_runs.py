@@ -140,6 +140,8 @@ def test_a_run_is_executed_to_its_end_and_its_model_is_asked(start, said, tmp_pa
     code, answer, err = said("predict", "--model", "latest", "question 3", *place)
     assert code == 0, err
     assert len(answer["answers"]) == 1
+    shown = said("status", "latest", "--kfp-host", host.url)[2]
+    assert f"next: tunepipe predict --model {done['name']} --kfp-host {host.url} TEXT" in shown
 
 
 def test_a_failed_step_is_reported_in_its_own_words(start, said, tmp_path):

@@ -111,7 +111,9 @@ class TrainJobs:
         Raises:
             WaitingError: Another run was quicker; the launcher looks for its job.
         """
-        name = f"tunepipe-{self.key}-{len(self._jobs()) + 1}"
+        # After the last, and not by their count: a job before it may have been deleted.
+        numbers = [int(job["metadata"]["name"].rpartition("-")[2]) for job in self._jobs()]
+        name = f"tunepipe-{self.key}-{max(numbers, default=0) + 1}"
         self.in_doubt = True
         try:
             self._call("create_namespaced_custom_object", body=self.body(name))

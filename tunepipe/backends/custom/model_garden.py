@@ -18,7 +18,7 @@ def weights_of(name: str, region: str) -> str:
 
     Raises:
         UsageError: Model Garden names no folder.
-        CloudError: Google refused, or has no such model.
+        CloudError: Google refused, or does not have the model.
     """
     from google.cloud import aiplatform_v1 as api
 

@@ -146,7 +146,8 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
                 where=run.name,
                 fix=f"tunepipe status {run.name} --kfp-host {places.host.url}",
             )
-        return status.model, LOCAL
+        # A cloud backend's model is an endpoint; any other is a folder in the object store.
+        return status.model, "" if status.model.startswith("projects/") else LOCAL
     from tunepipe.runs.vertex import made_by
 
     return made_by(run.name)

@@ -279,6 +279,7 @@ def _run_on_host(host: KfpHost, described: VertexRun, start: StartOptions, out: 
         lambda: follow(lambda: kfp_runs.status(host, run_id), view()),
         start.wait,
         out,
+        kfp_host=host.url,
     )
 
 
@@ -288,12 +289,14 @@ def _show_started(
     follow: Callable[[], RunStatus],
     wait: bool,
     out: Output,
+    *,
+    kfp_host: str = "",
 ) -> int:
     """Show where a run is and how to follow it, or follow it to its end."""
     out.line(f"{out.styled('run', 'bold')}   {started['run']}")
     out.line(f"{out.styled('page', 'bold')}  {started['page']}")
     if wait:
-        return show_status(follow(), out)
+        return show_status(follow(), out, kfp_host=kfp_host)
     out.line(f"next: {look} --wait")
     out.result(started)
     return 0
