@@ -150,12 +150,11 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         from tunepipe.cli.token_counts import calibrated
         from tunepipe.evaluation.settings import check_settings
 
-        catalog, name = load_catalog(tables), self.base_model
-        if not name:
-            # No format's first model is of these two, so the dataset need not be read for it.
-            decides = self.backend not in (LOCAL, "custom")
-            format = dataset_format([self.dataset], self.format) if decides else ""
-            name = catalog.default_model(format, self.backend)
+        # The format of the rows decides the model if none is named. With a backend all that needs
+        # no dataset is checked before the rows are read: a bucket out of reach is waited for.
+        catalog, is_open = load_catalog(tables), not (self.base_model or self.backend)
+        format = dataset_format([self.dataset], self.format) if is_open else ""
+        name = self.base_model or catalog.default_model(format, self.backend)
         model = catalog.find_model(name, self.backend)
         is_local = model.backend == LOCAL
         require(*(("local", "kfp", "score") if is_local else ("vertex",)))
@@ -166,16 +165,6 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
                 "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
             )
         backend_options = self._backend_options(is_local)
-        tables = calibrated(
-            tables,
-            self.tokenizer,
-            [self.dataset],
-            model=model,
-            format=self.format,
-            project=self.project,
-            region=self.region,
-            options=backend_options,
-        )
         parameters = {
             "dataset_uri": self.dataset,
             **{name: getattr(self, name) for name in _PARAMETERS},
@@ -192,6 +181,22 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             if not isinstance(parameters[name], Mapping):
                 raise UsageError("must be a mapping", where=name, fix='such as {"name": 1}')
         check_settings(parameters, model.backend, load_catalog(parameters["tables"]))
+
+        # No format's first model is of these two.
+        if not (self.base_model or is_open) and model.backend not in (LOCAL, "custom"):
+            format = dataset_format([self.dataset], self.format)
+            model = catalog.find_model(catalog.default_model(format, self.backend), self.backend)
+            parameters["base_model"] = model.name
+        parameters["tables"] = calibrated(
+            parameters["tables"],
+            self.tokenizer,
+            [self.dataset],
+            model=model,
+            format=self.format,
+            project=self.project,
+            region=self.region,
+            options=backend_options,
+        )
         return VertexRun(
             backend=model.backend,
             parameters=parameters,

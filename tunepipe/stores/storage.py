@@ -22,7 +22,6 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import replacing
 from tunepipe.stores.objects import (
@@ -271,6 +270,8 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
     if not is_object(work_dir):
         return nullcontext(work_dir)
     with open(file, "rb") as rows:
+        from tunepipe.data.fingerprint import fingerprint
+
         return synced_folder(f"{work_dir.rstrip('/')}/{kind}/{fingerprint(rows)[:16]}")
 
 

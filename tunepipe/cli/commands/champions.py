@@ -71,7 +71,7 @@ def rollback(
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
-    """Make an earlier champion the champion again.
+    """Return to an earlier champion.
 
     The move is recorded.
     """

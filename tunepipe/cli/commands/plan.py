@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import STDIN, expanded
 from tunepipe.cli.options import argument, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
@@ -121,12 +120,13 @@ def held_out_rows(
         metric: The metric that decides; "" takes the task's.
         answers: Answers to each row.
     """
-    from tunepipe.evaluation.tasks import choose_metric
     from tunepipe.planning.plan import HeldOut
 
     chosen = (metric, "set") if metric else ("", "")
     references = _references(datasets, format) if datasets and not metric else []
     if references:
+        from tunepipe.evaluation.tasks import choose_metric
+
         name, reason = choose_metric(references, task)
         sample = f", of the first {len(references):,}" if len(references) < size.rows else ""
         chosen = (name, reason + sample)
@@ -137,6 +137,7 @@ def held_out_rows(
 
 def _references(datasets: Sequence[str], format: str) -> list[str]:
     """Read the first references of a dataset; none if a row is broken, which validation says."""
+    from tunepipe.cli.inputs import STDIN, expanded
     from tunepipe.data.rows import read_examples
     from tunepipe.stores import storage
 

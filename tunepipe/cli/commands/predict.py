@@ -48,7 +48,9 @@ def predict(
     ] = 0.0,
     json: options.Json = False,
 ) -> int:
-    """Ask a tuned model; that of a run on a KFP host is copied here for the time of the call.
+    """Ask a tuned model.
+
+    The model of a run on a KFP host is copied here for the time of the call.
 
     Texts are answered on standard output, a row of --input in the file --output, which can then be
     scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
