@@ -215,6 +215,7 @@ def _follow(
 ) -> dict[str, Any]:
     """Pass on what the first process reports until all have ended; return its result."""
     result: dict[str, Any] = {}
+    is_stuck = False
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
@@ -241,12 +242,16 @@ def _follow(
             try:
                 process.wait(_END_SECONDS)
             except subprocess.TimeoutExpired:
+                is_stuck = True
                 process.kill()
         log.seek(0)
         lines = log.read().decode("utf-8", errors="replace").splitlines()
-    if process.returncode or not (result or machines().rank):
+    # The result is the last that a training says: what only fails to end after it has succeeded.
+    has_failed = process.returncode and not (result and is_stuck)
+    if has_failed or not (result or machines().rank):
         errors_seen = [line for line in lines if "Error" in line and "ChildFailed" not in line]
-        reason = errors_seen[-1] if errors_seen else "no message"
+        said = errors_seen or [line for line in lines if line.strip()]
+        reason = said[-1] if said else f"it ended with code {process.returncode}"
         raise TunepipeError(
             f"a process of the training failed: {reason.strip()}",
             where="processes",
