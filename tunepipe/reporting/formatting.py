@@ -7,6 +7,7 @@ import re
 # Controls except tab and newline, lone surrogates and non-characters: a page cannot hold them.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 MISSING = "–"
+_NARROW_SPACE = "\u202f"
 _MINUS = "\u2212"
 
 
@@ -59,12 +60,12 @@ def between(low: float | None, high: float | None, *, signed: bool = False) -> s
 
 
 def count(value: float | None) -> str:
-    """Write a number with its thousands apart, "100,000"; a fraction keeps up to three digits."""
+    """Write a number with its thousands apart; a fraction keeps up to three digits."""
     if value is None:
         return MISSING
     whole = value == int(value) or abs(value) >= 999.5
     text = f"{value:,.0f}" if whole else f"{value:.3g}"
-    return _signed(text)
+    return _signed(text.replace(",", _NARROW_SPACE))
 
 
 def money(value: float | None) -> str:
