@@ -50,6 +50,10 @@ def _prepared(job: dict[str, Any]) -> dict[str, Any]:
     for placeholder, value in job["placeholders"].items():
         text = text.replace(placeholder, value)
     spec: dict[str, Any] = json.loads(text)
+    for component in (spec["root"], *spec.get("components", {}).values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            if "retryPolicy" in task:  # repeated as by Google, but at once
+                task["retryPolicy"] |= {"backoffDuration": "0s", "backoffMaxDuration": "0s"}
     job["mails"] = []
     for label, executor in spec["deploymentSpec"]["executors"].items():
         command = executor.get("container", {}).get("command", [])
