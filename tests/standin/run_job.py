@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from tunepipe.runs.pipeline_spec import tasks
+
 _RESOURCE = "{{$.pipeline_job_resource_name}}"
 
 
@@ -50,10 +52,9 @@ def _prepared(job: dict[str, Any]) -> dict[str, Any]:
     for placeholder, value in job["placeholders"].items():
         text = text.replace(placeholder, value)
     spec: dict[str, Any] = json.loads(text)
-    for component in (spec["root"], *spec.get("components", {}).values()):
-        for task in component.get("dag", {}).get("tasks", {}).values():
-            if "retryPolicy" in task:  # repeated as by Google, but at once
-                task["retryPolicy"] |= {"backoffDuration": "0s", "backoffMaxDuration": "0s"}
+    for task in tasks(spec):
+        if "retryPolicy" in task:  # repeated as by Google, but at once
+            task["retryPolicy"] |= {"backoffDuration": "0s", "backoffMaxDuration": "0s"}
     job["mails"] = []
     for label, executor in spec["deploymentSpec"]["executors"].items():
         command = executor.get("container", {}).get("command", [])

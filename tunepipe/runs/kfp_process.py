@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tunepipe.runs.pipeline_spec import read
+from tunepipe.runs.pipeline_spec import read, tasks
 
 
 def main(pipeline: str, parameters: str, steps_folder: str) -> None:
@@ -32,18 +32,13 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     from kfp import components, local
 
     spec = read(Path(pipeline).read_text(encoding="utf-8"))
-    _repeat_nothing(spec)
+    # No step is repeated: no host is preempted here, and bad data stay bad.
+    for task in tasks(spec):
+        task.pop("retryPolicy", None)
     values = json.loads(Path(parameters).read_text(encoding="utf-8"))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
     run = components.load_component_from_text(yaml.safe_dump(spec))
     run(**{name: typed(spec, name, value) for name, value in values.items()})
-
-
-def _repeat_nothing(spec: Mapping[str, Any]) -> None:
-    """Remove how often steps are repeated: here no host is preempted, and bad data stay bad."""
-    for component in (spec["root"], *spec.get("components", {}).values()):
-        for task in component.get("dag", {}).get("tasks", {}).values():
-            task.pop("retryPolicy", None)
 
 
 def typed(spec: Mapping[str, Any], name: str, value: Any) -> Any:

@@ -74,6 +74,12 @@ def containers(spec: Spec) -> list[Spec]:
     return [executor["container"] for executor in executors if "container" in executor]
 
 
+def tasks(spec: Mapping[str, Any]) -> list[Spec]:
+    """Return the tasks of a pipeline and of the graphs within it, to read or to change in place."""
+    units = (spec["root"], *spec.get("components", {}).values())
+    return [task for unit in units for task in unit.get("dag", {}).get("tasks", {}).values()]
+
+
 def thin_steps(spec: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the steps that carry no code, with the requirements that each installs."""
     steps = {}

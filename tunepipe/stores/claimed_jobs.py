@@ -33,8 +33,8 @@ class ClaimedJobs:
         """Yield the name, the labels and the content of each job of the place, newest first."""
         raise NotImplementedError
 
-    def get_or_none(self, name: str) -> Any:
-        """Fetch a job; None if there is none."""
+    def get(self, name: str) -> Any:
+        """Fetch a job by its resource name; Google's NotFound if there is none."""
         raise NotImplementedError
 
     def counts(self, job: Any) -> bool:
@@ -54,7 +54,7 @@ class ClaimedJobs:
         from tunepipe.gcp.labels import KEY_LABEL
 
         state, name = self.claim.look()
-        if state == CREATED and (job := self.get_or_none(name)) is not None and self.counts(job):
+        if state == CREATED and self._created_counts(name):
             return name
         for name, labels, job in self.jobs():
             if labels.get(KEY_LABEL) == self.key and self.counts(job):
@@ -84,6 +84,15 @@ class ClaimedJobs:
 
     def remedy_first_job(self) -> None:
         """Do nothing: no remedy is known for the 500 of such a job but to ask again."""
+
+    def _created_counts(self, name: str) -> bool:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            job = self.get(name)
+        except NotFound:
+            return False
+        return self.counts(job)
 
     def _note(self, name: str) -> None:
         with suppress(WaitingError):  # another process has noted the same job

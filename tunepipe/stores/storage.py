@@ -267,11 +267,11 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
         kind: Such as answers.
         file: The rows that it is about.
     """
+    from tunepipe.data.fingerprint import fingerprint
+
     if not is_object(work_dir):
         return nullcontext(work_dir)
     with open(file, "rb") as rows:
-        from tunepipe.data.fingerprint import fingerprint
-
         return synced_folder(f"{work_dir.rstrip('/')}/{kind}/{fingerprint(rows)[:16]}")
 
 

@@ -78,14 +78,9 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
         for job in sorted(found, key=lambda job: job.create_time, reverse=True):
             yield str(job.name), job.labels, job
 
-    def get_or_none(self, name: str) -> Any:
-        """Fetch a job; None if there is none."""
-        from google.api_core import exceptions as api
-
-        try:
-            return get(name)
-        except api.NotFound:
-            return None
+    def get(self, name: str) -> Any:
+        """Fetch a job by its resource name."""
+        return get(name)
 
     def counts(self, job: Any) -> bool:
         """Return True if a job runs or has succeeded, in part too: `again` alone pays for more.

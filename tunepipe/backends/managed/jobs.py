@@ -78,14 +78,9 @@ class TuningJobs(NamedJobs, ClaimedJobs):
         for job in list_jobs(self.project, self.location):
             yield str(job.name), job.labels or {}, job
 
-    def get_or_none(self, name: str) -> Any:
-        """Fetch a job; None if there is none."""
-        from google.api_core import exceptions as api
-
-        try:
-            return get(name)
-        except api.NotFound:
-            return None
+    def get(self, name: str) -> Any:
+        """Fetch a job by its resource name."""
+        return get(name)
 
     def counts(self, job: Any) -> bool:
         """Return True if a job runs, or has succeeded and its result exists.
