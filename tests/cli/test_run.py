@@ -298,3 +298,16 @@ def test_compile_says_what_is_stale(said, tmp_path):
     assert said("compile", "--folder", compiled)[0] == 0
     code, _, err = said("compile", "--check", "--folder", compiled)
     assert (code, " ".join(err.split())) == (0, f"{compiled} is current")
+
+
+@pytest.mark.parametrize(
+    ("named", "model"),
+    [
+        ({}, "gemini-3.5-flash"),
+        ({"param": {"base_model": "gemini-3.5-flash-lite"}}, "gemini-3.5-flash-lite"),
+        ({"base_model": "gemini-3.5-flash-lite"}, "gemini-3.5-flash-lite"),
+    ],
+)
+def test_the_format_of_the_rows_decides_the_model_only_where_none_is_named(dataset, named, model):
+    described = RunOptions(dataset=str(dataset), backend="gemini", **named).resolve({})
+    assert described.parameters["base_model"] == model

@@ -164,7 +164,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             raise UsageError(
                 "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
             )
-        backend_options = self._backend_options(is_local)
+        backend_options, others = self._backend_options(is_local), self._other_parameters()
         parameters = {
             "dataset_uri": self.dataset,
             **{name: getattr(self, name) for name in _PARAMETERS},
@@ -175,7 +175,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             "tables": tables,
             "options": backend_options,
             "scoring": self._scoring(),
-            **self._other_parameters(),
+            **others,
         }
         for name in _JSON_PARAMETERS:
             if not isinstance(parameters[name], Mapping):
@@ -186,7 +186,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         if not (self.base_model or is_open) and model.backend not in (LOCAL, "custom"):
             format = dataset_format([self.dataset], self.format)
             model = catalog.find_model(catalog.default_model(format, self.backend), self.backend)
-            parameters["base_model"] = model.name
+            parameters["base_model"] = others.get("base_model", model.name)
         parameters["tables"] = calibrated(
             parameters["tables"],
             self.tokenizer,

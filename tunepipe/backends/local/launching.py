@@ -250,7 +250,8 @@ def _follow(
     has_failed = process.returncode and not (result and is_stuck)
     if has_failed or not (result or machines().rank):
         errors_seen = [line for line in lines if "Error" in line and "ChildFailed" not in line]
-        said = errors_seen or [line for line in lines if line.strip()]
+        # A process that a signal ended has said nothing; accelerate says which signal it was.
+        said = errors_seen or [line for line in lines if "exitcode" in line or "Signal" in line]
         reason = said[-1] if said else f"it ended with code {process.returncode}"
         raise TunepipeError(
             f"a process of the training failed: {reason.strip()}",
