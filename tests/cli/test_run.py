@@ -311,3 +311,10 @@ def test_compile_says_what_is_stale(said, tmp_path):
 def test_the_format_of_the_rows_decides_the_model_only_where_none_is_named(dataset, named, model):
     described = RunOptions(dataset=str(dataset), backend="gemini", **named).resolve({})
     assert described.parameters["base_model"] == model
+
+
+@pytest.mark.parametrize("name", ["--model", "--base-model"])
+def test_the_model_is_named_as_in_every_command(said, dataset, name):
+    where = ("--dataset", dataset, "--backend", "local", "--dry-run", "--json")
+    code, found, err = said("run", name, "tiny", *where)
+    assert (code, found["plan"]["model"]) == (0, "tiny"), err

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from tunepipe.runs.listing import Places
 
 
-def option(metavar: str, help: str, **limits: Any) -> Any:
+def option(metavar: str, help: str, *names: str, **limits: Any) -> Any:
     """Describe an option that takes a value; `metavar` is its name in the help."""
-    return typer.Option(metavar=metavar, help=help, **limits)
+    return typer.Option(*names, metavar=metavar, help=help, **limits)
 
 
 def flag(name: str, help: str, *others: str) -> Any:
@@ -73,6 +73,10 @@ def expand_options(function: Callable[..., int]) -> Callable[..., int]:
 
 Json = Annotated[bool, flag("--json", "Print one JSON object on standard output, nothing else.")]
 Model = Annotated[str, option("NAME", "The base model, such as text-bison@001.")]
+BaseModel = Annotated[
+    str,
+    option("NAME", "The model to tune; for local a folder or a hub id.", "--base-model", "--model"),
+]
 Backend = Annotated[
     str, option("NAME", "large-model, gemini, open-model, custom or local. Default: the model's.")
 ]

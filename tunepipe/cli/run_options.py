@@ -38,9 +38,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
     bucket: Annotated[
         str, options.option("gs://BUCKET", "Where everything is kept, in the region.")
     ] = ""
-    base_model: Annotated[
-        str, options.option("NAME", "The model to tune; for local a folder or a hub id.")
-    ] = ""
+    base_model: options.BaseModel = ""
     accelerator: options.Accelerator = ""
     format: options.Format = "auto"
     epochs: options.Epochs = None

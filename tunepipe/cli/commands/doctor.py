@@ -183,7 +183,7 @@ def doctor(
     context: typer.Context,
     dataset: Annotated[str, option("DATASET", "Read and validate these rows too.")] = "",
     backend: options.Backend = "",
-    base_model: Annotated[str, option("NAME", "The model to tune.")] = "",
+    base_model: options.BaseModel = "",
     format: options.Format = "auto",
     region: options.Region = "",
     project: options.Project = "",
