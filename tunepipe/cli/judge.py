@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
@@ -20,27 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeOptions:
-    """Who judges, how, where and for how much."""
+    """Who judges, how, where and for how much.
 
-    judge: Annotated[
-        str, options.option("MODEL", "A Gemini that compares the answers in both orders.")
-    ] = ""
-    judge_prompt: Annotated[
-        str, options.option("FILE", "The judge's prompt, in place of the built-in one.")
-    ] = ""
-    judge_humans: Annotated[
-        str,
-        options.option(
-            "FILE",
-            'What people prefer: lines of {"id", "preference": "tuned", "base" or "tie"}.',
-        ),
-    ] = ""
-    judge_decides: Annotated[
-        bool,
-        options.flag("--judge-decides", "The judge's verdict counts; it must agree with people."),
-    ] = False
+    Options:
+        judge (MODEL): A Gemini that compares the answers in both orders.
+        judge_prompt (FILE): The judge's prompt, in place of the built-in one.
+        judge_humans (FILE): What people prefer: lines of {"id", "preference": "tuned", "base" or
+            "tie"}.
+        judge_decides: The judge's verdict counts; it must agree with people.
+        region (NAME): Where the judge may read the texts.
+    """
+
+    judge: str = ""
+    judge_prompt: str = ""
+    judge_humans: str = ""
+    judge_decides: bool = False
     project: options.Project = ""
-    region: Annotated[str, options.option("NAME", "Where the judge may read the texts.")] = ""
+    region: str = ""
     max_cost_usd: options.MaxCostUsd = None
     tables: options.Tables = ""
     runs: options.Runs = Path("runs")

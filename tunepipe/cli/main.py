@@ -20,6 +20,7 @@ import typer
 from tunepipe import __version__, extras
 from tunepipe.cli import config
 from tunepipe.cli.help import Command, CommandGroup
+from tunepipe.cli.options import as_command
 from tunepipe.cli.output import (
     Output,
     ReaderLeft,
@@ -141,7 +142,7 @@ def command_app(only: str = "") -> typer.Typer:
         for name, (function, example) in commands.items():
             if not one or name == only:
                 app.command(name, cls=Command, epilog=example, rich_help_panel=group)(
-                    _load(function)
+                    as_command(_load(function))
                 )
     for name, below in _GROUPS.items():
         if not one or name == only:

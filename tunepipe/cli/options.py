@@ -1,19 +1,21 @@
 """The options that several commands share, each defined once, and groups of them.
 
-A group is a frozen dataclass whose fields are options. A command that `expand_options` decorates
-takes such a group as one parameter; its command line has an option for each field.
+A group is a frozen dataclass whose fields are options. A command takes it as one parameter; its
+command line has an option for each field.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost as Host
     from tunepipe.runs.listing import Places
 
+# An entry of "Options:": a name, (METAVAR), and the help, whose further lines are indented deeper.
+_HELP = re.compile(r"^    (\w+)(?: \((.+?)\))?: (.+(?:\n {5,}.+)*)", re.MULTILINE)
 
-def option(metavar: str, help: str, *names: str, **limits: Any) -> Any:
-    """Describe an option that takes a value; `metavar` is its name in the help."""
-    return typer.Option(*names, metavar=metavar, help=help, **limits)
+
+def option(metavar: str, help: str, *names: str, **settings: Any) -> Any:
+    """Describe an option that several commands share; `metavar` is its name in the help."""
+    return typer.Option(*names, metavar=metavar, help=help, **settings)
 
 
 def flag(name: str, help: str, *others: str) -> Any:
@@ -39,13 +44,13 @@ def flag(name: str, help: str, *others: str) -> Any:
     return typer.Option(name, *others, help=help)
 
 
-def argument(metavar: str, help: str) -> Any:
-    """Describe what a command takes by its position."""
-    return typer.Argument(metavar=metavar, help=help)
+def as_command(function: Callable[..., int]) -> Callable[..., int]:
+    """Return a function as the command line takes it.
 
-
-def expand_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Let the command line give each field of a command's option groups as an option of its own."""
+    What it takes by position is an argument, what it takes by name an option, and each field of an
+    option group an option of its own. The help of each is in the docstring of the function or the
+    group, as `name (METAVAR): help` under "Options:".
+    """
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     groups = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
 
@@ -56,20 +61,49 @@ def expand_options(function: Callable[..., int]) -> Callable[..., int]:
             values[name] = group(**own)  # type: ignore[operator]
         return function(**values)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    options = []
+    described: list[inspect.Parameter] = []
     for one in parameters:
         if one.name not in groups:
-            options.append(one.replace(kind=keyword))
+            described.append(_describe(one, _help_texts(function)))
             continue
+        help_texts = _help_texts(*reversed(one.annotation.__mro__[:-1]))
         hints = get_type_hints(one.annotation, include_extras=True)
-        defaults = inspect.signature(one.annotation).parameters
-        options += [
-            defaults[name].replace(kind=keyword, annotation=hints[name]) for name in defaults
+        described += [
+            _describe(each.replace(annotation=hints[each.name]), help_texts)
+            for each in inspect.signature(one.annotation).parameters.values()
         ]
-    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(described)  # type: ignore[attr-defined]
+    command.__doc__ = (inspect.getdoc(function) or "").partition("\nOptions:")[0]
     return command
 
+
+def _help_texts(*documented: Any) -> dict[str, tuple[str, str]]:
+    """Read the metavar and the help of each parameter from docstrings."""
+    sections = [(inspect.getdoc(each) or "").partition("\nOptions:\n")[2] for each in documented]
+    entries = _HELP.findall("\n".join(sections))
+    return {name: (metavar, " ".join(text.split())) for name, metavar, text in entries}
+
+
+def _describe(parameter: inspect.Parameter, help_texts: Mapping[str, Any]) -> inspect.Parameter:
+    """Add the help to a parameter's annotation; shared options have theirs already."""
+    annotation = parameter.annotation
+    if parameter.name in help_texts:
+        kind, *infos = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
+        names = [f"--{parameter.name.replace('_', '-')}"] if kind is bool else []
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            info = copy.copy(infos[0]) if infos else typer.Option(*names)
+        else:
+            info = typer.Argument()
+        metavar, info.help = help_texts[parameter.name]
+        info.metavar = metavar or None
+        annotation = Annotated[kind, info]
+    return parameter.replace(annotation=annotation, kind=parameter.KEYWORD_ONLY)
+
+
+# Bounds of an option's value.
+Whole = Annotated[int, typer.Option(min=0)]
+Count = Annotated[int, typer.Option(min=1)]
+Amount = Annotated[float, typer.Option(min=0)]
 
 Json = Annotated[bool, flag("--json", "Print one JSON object on standard output, nothing else.")]
 Model = Annotated[str, option("NAME", "The base model, such as text-bison@001.")]
@@ -100,7 +134,9 @@ UserProject = Annotated[
     str,
     option("ID", "The project that pays for reading a bucket whose requesters pay.", callback=_pay),
 ]
-Run = Annotated[str, argument("RUN", "A run's name, its id or a prefix of it, or latest.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's name, its id or a prefix of it, or latest.")
+]
 KfpHost = Annotated[str, option("URL", "A host of open-source Kubeflow Pipelines.")]
 Kfp = Annotated[
     list[str] | None,
@@ -184,46 +220,41 @@ class RunPlaces(CloudPlace):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions:
-    """Which rows are held out."""
+    """Which rows are held out.
 
-    eval_fraction: Annotated[
-        float, option("F", "The share of rows to hold out, above 0 and below 1.")
-    ] = 0.1
-    eval_min: Annotated[int, option("N", "Minimum number of evaluation rows.", min=0)] = 10
-    eval_max: Annotated[
-        int, option("N", "Maximum number of evaluation rows; 0 = the service's limit.", min=0)
-    ] = 0
-    group_by: Annotated[
-        str, option("KEY", "Keep rows together by a field, or by /PATTERN/ in the input.")
-    ] = ""
-    stratify_by: Annotated[
-        str, option("KEY", "Stratify exactly by this key: output, or a field.")
-    ] = ""
+    Options:
+        eval_fraction (F): The share of rows to hold out, above 0 and below 1.
+        eval_min (N): Minimum number of evaluation rows.
+        eval_max (N): Maximum number of evaluation rows; 0 = the service's limit.
+        group_by (KEY): Keep rows together by a field, or by /PATTERN/ in the input.
+        stratify_by (KEY): Stratify exactly by this key: output, or a field.
+    """
+
+    eval_fraction: float = 0.1
+    eval_min: Whole = 10
+    eval_max: Whole = 0
+    group_by: str = ""
+    stratify_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions:
-    """How answers are scored and compared."""
+    """How answers are scored and compared.
+
+    Options:
+        normalize (HOW): strict: answers as they are; content: without fences, quotes, case.
+        missing (HOW): A missing answer counts as wrong, or is excluded.
+        slice_by (FIELD): Compare each slice too; a loss in one stops a promotion. Repeatable;
+            class, language, or a field of the rows.
+        margin (D): The largest acceptable loss, 0 to 1: 0.02 is 2 points.
+    """
 
     task: Task = "auto"
     metric: Metric = ""
-    normalize: Annotated[
-        str, option("HOW", "strict: answers as they are; content: without fences, quotes, case.")
-    ] = "strict"
-    missing: Annotated[str, option("HOW", "A missing answer counts as wrong, or is excluded.")] = (
-        "wrong"
-    )
-    slice_by: Annotated[
-        list[str] | None,
-        option(
-            "FIELD",
-            "Compare each slice too; a loss in one stops a promotion. Repeatable; class, "
-            "language, or a field of the rows.",
-        ),
-    ] = None
-    margin: Annotated[
-        float, option("D", "The largest acceptable loss, 0 to 1: 0.02 is 2 points.")
-    ] = 0.0
+    normalize: str = "strict"
+    missing: str = "wrong"
+    slice_by: list[str] | None = None
+    margin: float = 0.0
 
 
 _REQUIRED = {

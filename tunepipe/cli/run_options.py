@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import dataset_format
@@ -29,15 +29,40 @@ _JSON_PARAMETERS = ("tables", "options", "scoring")
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(options.SplitOptions, options.ScoringOptions):
-    """The options of a run; a program gives `label`, `param` and `option` as mappings."""
+    """The options of a run; a program gives `label`, `param` and `option` as mappings.
 
-    dataset: Annotated[str, options.option("DATASET", "A path, a gs:// or s3:// URI, or a glob.")]
+    Options:
+        dataset (DATASET): A path, a gs:// or s3:// URI, or a glob.
+        bucket (gs://BUCKET): Where everything is kept, in the region.
+        max_latency_ms (MS): Promote only if 95 % of the answers take at most this.
+        max_cost_per_answer (USD): Promote only if an answer costs at most this, on average.
+        max_hours (H): Cancel a tuning job that has not ended within H hours.
+        service_account (EMAIL): The account that the run acts as.
+        network (NAME): The VPC network that the run is peered with.
+        encryption_key (NAME): The customer-managed key (CMEK).
+        label (K=V): A label of the run; repeatable.
+        param (K=V): Any other parameter of the pipeline; repeatable.
+        option (K=V): Backend-specific option, e.g. lora_rank=16; repeatable.
+        select_checkpoint: Ask each checkpoint rows set apart for it, and evaluate the best
+            (Gemini).
+        notify (PLACE): Tell a webhook how the run ends; PLACE keeps its address, which is a secret:
+            projects/P/secrets/NAME, gs://, or a file where the run is here.
+        email (ADDRESS): Vertex AI mails how the run ends; repeatable.
+        pipeline (FILE): Run this compiled pipeline; see compile --template.
+        image (IMAGE): Image with the package, by digest: the steps run on it and install nothing.
+        code (CODE): Where the steps install the package from: a wheel's URL with #sha256=…, or
+            'tunepipe==X --index-url=URL'. Default: a wheel in the bucket.
+        wheelhouse (FOLDER): Upload the wheels of all that the steps need, so that no step asks an
+            index; what the folder lacks is downloaded into it.
+        persistent_resource (ID): Persistent resource of Vertex AI that the steps run on: they start
+            in seconds.
+    """
+
+    dataset: str
     backend: options.Backend = ""
     region: options.Region = ""
     project: options.Project = ""
-    bucket: Annotated[
-        str, options.option("gs://BUCKET", "Where everything is kept, in the region.")
-    ] = ""
+    bucket: str = ""
     base_model: options.BaseModel = ""
     accelerator: options.Accelerator = ""
     format: options.Format = "auto"
@@ -45,91 +70,27 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
     train_steps: options.TrainSteps = None
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0
     answers: options.Answers = 1
-    max_latency_ms: Annotated[
-        float | None,
-        options.option("MS", "Promote only if 95 % of the answers take at most this."),
-    ] = None
-    max_cost_per_answer: Annotated[
-        float | None,
-        options.option("USD", "Promote only if an answer costs at most this, on average."),
-    ] = None
+    max_latency_ms: float | None = None
+    max_cost_per_answer: float | None = None
     seed: options.Seed = 0
     max_cost_usd: options.MaxCostUsd = None
-    max_hours: Annotated[
-        float | None,
-        options.option("H", "Cancel a tuning job that has not ended within H hours."),
-    ] = None
+    max_hours: float | None = None
     tokenizer: options.Tokenizer = ""
     tables: options.Tables = ""
-    service_account: Annotated[
-        str, options.option("EMAIL", "The account that the run acts as.")
-    ] = ""
-    network: Annotated[
-        str, options.option("NAME", "The VPC network that the run is peered with.")
-    ] = ""
-    encryption_key: Annotated[str, options.option("NAME", "The customer-managed key (CMEK).")] = ""
-    label: Annotated[list[str] | None, options.option("K=V", "A label of the run; repeatable.")] = (
-        None
-    )
-    param: Annotated[
-        list[str] | None,
-        options.option("K=V", "Any other parameter of the pipeline; repeatable."),
-    ] = None
-    option: Annotated[
-        list[str] | None,
-        options.option("K=V", "Backend-specific option, e.g. lora_rank=16; repeatable."),
-    ] = None
-    select_checkpoint: Annotated[
-        bool,
-        options.flag(
-            "--select-checkpoint",
-            "Ask each checkpoint rows set apart for it, and evaluate the best (Gemini).",
-        ),
-    ] = False
-    notify: Annotated[
-        str,
-        options.option(
-            "PLACE",
-            "Tell a webhook how the run ends; PLACE keeps its address, which is a secret: "
-            "projects/P/secrets/NAME, gs://, or a file where the run is here.",
-        ),
-    ] = ""
-    email: Annotated[
-        list[str] | None,
-        options.option("ADDRESS", "Vertex AI mails how the run ends; repeatable."),
-    ] = None
-    pipeline: Annotated[
-        str, options.option("FILE", "Run this compiled pipeline; see compile --template.")
-    ] = ""
-    image: Annotated[
-        str,
-        options.option(
-            "IMAGE",
-            "Image with the package, by digest: the steps run on it and install nothing.",
-        ),
-    ] = ""
-    code: Annotated[
-        str,
-        options.option(
-            "CODE",
-            "Where the steps install the package from: a wheel's URL with #sha256=…, or "
-            "'tunepipe==X --index-url=URL'. Default: a wheel in the bucket.",
-        ),
-    ] = ""
-    wheelhouse: Annotated[
-        str,
-        options.option(
-            "FOLDER",
-            "Upload the wheels of all that the steps need, so that no step asks an index; "
-            "what the folder lacks is downloaded into it.",
-        ),
-    ] = ""
-    persistent_resource: Annotated[
-        str,
-        options.option(
-            "ID", "Persistent resource of Vertex AI that the steps run on: they start in seconds."
-        ),
-    ] = ""
+    service_account: str = ""
+    network: str = ""
+    encryption_key: str = ""
+    label: list[str] | None = None
+    param: list[str] | None = None
+    option: list[str] | None = None
+    select_checkpoint: bool = False
+    notify: str = ""
+    email: list[str] | None = None
+    pipeline: str = ""
+    image: str = ""
+    code: str = ""
+    wheelhouse: str = ""
+    persistent_resource: str = ""
 
     def resolve(self, tables: Mapping[str, Any]) -> VertexRun:
         """Check the options, and return the run that they describe.

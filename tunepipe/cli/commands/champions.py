@@ -24,6 +24,7 @@ Reason = Annotated[str, option("TEXT", "Why, for the record.")]
 
 def promote(
     run: options.Run,
+    *,
     reason: Reason,
     registry: Registry = "",
     project: options.Project = "",
@@ -64,8 +65,9 @@ def promote(
 
 
 def rollback(
+    *,
     reason: Reason,
-    to: Annotated[int, option("VERSION", "Which champion; 0: the one before.", min=0)] = 0,
+    to: options.Whole = 0,
     registry: Registry = "",
     runs: options.Runs = Path("runs"),
     yes: options.Yes = False,
@@ -74,6 +76,9 @@ def rollback(
     """Return to an earlier champion.
 
     The move is recorded.
+
+    Options:
+        to (VERSION): Which champion; 0: the one before.
     """
     from tunepipe.registry import champions as moves
 
@@ -86,7 +91,10 @@ def rollback(
 
 
 def champions(
-    registry: Registry = "", runs: options.Runs = Path("runs"), json: options.Json = False
+    *,
+    registry: Registry = "",
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
 ) -> int:
     """List who became champion, when and why."""
     from tunepipe.registry import champions as moves

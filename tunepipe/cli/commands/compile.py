@@ -8,47 +8,32 @@ from typing import Annotated
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output
 from tunepipe.extras import require
 
 
 def compile_pipelines(
-    check: Annotated[
-        bool, flag("--check", "Write nothing; exit code 1 where a file is stale.")
-    ] = False,
-    image: Annotated[
-        str,
-        typer.Option(
-            "--image",
-            "--base-image",
-            metavar="IMAGE",
-            help="Steps run on this image, which has the package, and install nothing.",
-        ),
-    ] = "",
-    thin: Annotated[
-        bool,
-        flag("--thin", "Components take the parameter code instead of carrying their code."),
-    ] = False,
-    accelerator: Annotated[
-        str,
-        option(
-            "RESOURCE:N",
-            "Steps of the local backend ask the cluster for it, such as nvidia.com/gpu:1.",
-        ),
-    ] = "",
-    folder: Annotated[Path, option("FOLDER", "Where the YAML files lie.")] = Path("compiled"),
-    template: Annotated[
-        str,
-        option(
-            "SOURCE",
-            "Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with Google's "
-            "template in it, from a file, a gs:// or an https:// URI. See run --pipeline.",
-        ),
-    ] = "",
+    *,
+    check: bool = False,
+    image: Annotated[str, typer.Option("--image", "--base-image")] = "",
+    thin: bool = False,
+    accelerator: str = "",
+    folder: Path = Path("compiled"),
+    template: str = "",
     json: options.Json = False,
 ) -> int:
-    """Write compiled/, or say what is stale."""
+    """Write compiled/, or say what is stale.
+
+    Options:
+        check: Write nothing; exit code 1 where a file is stale.
+        image (IMAGE): Steps run on this image, which has the package, and install nothing.
+        thin: Components take the parameter code instead of carrying their code.
+        accelerator (RESOURCE:N): Steps of the local backend ask the cluster for it, such as
+            nvidia.com/gpu:1.
+        folder (FOLDER): Where the YAML files lie.
+        template (SOURCE): Write FOLDER/tune_large_model_inlined.yaml instead: the pipeline with
+            Google's template in it, from a file, a gs:// or an https:// URI. See run --pipeline.
+    """
     require("kfp")
     from tunepipe.runs import compile as compilation
 

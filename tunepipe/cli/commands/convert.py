@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
-from tunepipe.cli.options import argument, flag, option
 from tunepipe.cli.output import Output, plural
 from tunepipe.files import refuse_same
 
@@ -14,20 +11,19 @@ REFUSED_SHOWN = 10
 
 
 def convert(
-    source: Annotated[str, argument("IN", "JSONL, JSON, CSV, TSV, Excel (.xlsx) or Parquet.")],
-    target: Annotated[str, argument("OUT", "The JSONL file to write.")],
-    to: Annotated[str, option("FORMAT", "The format to write, such as gemini.")],
+    source: str,
+    target: str,
+    *,
+    to: str,
     format: options.Format = "auto",
-    input_column: Annotated[str, option("NAME", "The field or column with the inputs.")] = "",
-    output_column: Annotated[str, option("NAME", "The field or column with the outputs.")] = "",
-    system_column: Annotated[
-        str, option("NAME", "The field or column with system instructions.")
-    ] = "",
-    delimiter: Annotated[str, option("CHAR", "What separates a table's columns; or tab.")] = "",
-    encoding: Annotated[str, option("NAME", "The encoding of the text, such as cp932.")] = "",
-    skip_lines: Annotated[int, option("N", "Lines before a table's header.", min=0)] = 0,
-    sheet: Annotated[str, option("NAME", "The sheet of a workbook. Default: the first.")] = "",
-    show_all: Annotated[bool, flag("--show-all", "Show every row that was not written.")] = False,
+    input_column: str = "",
+    output_column: str = "",
+    system_column: str = "",
+    delimiter: str = "",
+    encoding: str = "",
+    skip_lines: options.Whole = 0,
+    sheet: str = "",
+    show_all: bool = False,
     user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
@@ -35,6 +31,19 @@ def convert(
 
     Rows of Alpaca, ShareGPT, TRL preferences and question-answer pairs are recognized. Rows that
     cannot be converted are listed and not written; exit code 1 where there are any.
+
+    Options:
+        source (IN): JSONL, JSON, CSV, TSV, Excel (.xlsx) or Parquet.
+        target (OUT): The JSONL file to write.
+        to (FORMAT): The format to write, such as gemini.
+        input_column (NAME): The field or column with the inputs.
+        output_column (NAME): The field or column with the outputs.
+        system_column (NAME): The field or column with system instructions.
+        delimiter (CHAR): What separates a table's columns; or tab.
+        encoding (NAME): The encoding of the text, such as cp932.
+        skip_lines (N): Lines before a table's header.
+        sheet (NAME): The sheet of a workbook. Default: the first.
+        show_all: Show every row that was not written.
     """
     from tunepipe.data import conversion
 

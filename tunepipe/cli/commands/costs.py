@@ -44,6 +44,7 @@ class RunCost:
 
 
 def costs(
+    *,
     project: options.Project = "",
     region: options.Region = "",
     runs: options.Runs = Path("runs"),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import dataset_format
-from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import install_command
@@ -181,17 +180,18 @@ _STYLES = {"ok": "green", "problem": "red bold", "unknown": "yellow"}
 
 def doctor(
     context: typer.Context,
-    dataset: Annotated[str, option("DATASET", "Read and validate these rows too.")] = "",
+    *,
+    dataset: str = "",
     backend: options.Backend = "",
     base_model: options.BaseModel = "",
     format: options.Format = "auto",
     region: options.Region = "",
     project: options.Project = "",
-    bucket: Annotated[str, option("gs://BUCKET", "Where a run keeps everything.")] = "",
+    bucket: str = "",
     accelerator: options.Accelerator = "",
-    service_account: Annotated[str, option("EMAIL", "The account that a run acts as.")] = "",
-    template: Annotated[str, option("VERSION", "The template's version, sha256:… or URI.")] = "",
-    image: Annotated[str, option("IMAGE", "The image that the steps are to run on.")] = "",
+    service_account: str = "",
+    template: str = "",
+    image: str = "",
     tables: options.Tables = "",
     user_project: options.UserProject = "",
     json: options.Json = False,
@@ -202,6 +202,13 @@ def doctor(
 
     What the account in use may not see is said to be unknown. The exit code is that of the first
     problem, and 0 where there is none.
+
+    Options:
+        dataset (DATASET): Read and validate these rows too.
+        bucket (gs://BUCKET): Where a run keeps everything.
+        service_account (EMAIL): The account that a run acts as.
+        template (VERSION): The template's version, sha256:… or URI.
+        image (IMAGE): The image that the steps are to run on.
     """
     from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Place
 

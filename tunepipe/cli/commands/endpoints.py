@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.options import argument, flag, option
 from tunepipe.cli.output import Output, agree, plural
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.extras import require
@@ -55,17 +54,13 @@ class Use:
 
 def endpoints(
     context: typer.Context,
+    *,
     project: options.Project = "",
     region: options.Region = "",
-    bucket: Annotated[str, option("gs://BUCKET", "Where the runs keep who is champion.")] = "",
-    clean_up: Annotated[
-        bool, flag("--clean-up", "Delete those that are idle; their models stay.")
-    ] = False,
-    older_than_hours: Annotated[float, option("H", "Delete only what is older.", min=0)] = 0.0,
-    backend_options: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="location=REGION", help="Where tuning jobs ran too."),
-    ] = None,
+    bucket: str = "",
+    clean_up: bool = False,
+    older_than_hours: options.Amount = 0.0,
+    backend_options: Annotated[list[str] | None, typer.Option("--option")] = None,
     tables: options.Tables = "",
     yes: options.Yes = False,
     json: options.Json = False,
@@ -79,6 +74,12 @@ def endpoints(
     tuning job of tunepipe made, the champion's, or the one that a rollback would go to, and deletes
     nothing while a run is under way. The hourly price of the template's endpoints is taken from
     [tables.prices.endpoints] usd_per_hour.
+
+    Options:
+        bucket (gs://BUCKET): Where the runs keep who is champion.
+        clean_up: Delete those that are idle; their models stay.
+        older_than_hours (H): Delete only what is older.
+        backend_options (location=REGION): Where tuning jobs ran too.
     """
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
@@ -246,11 +247,12 @@ def _row(one: Use) -> tuple[str, ...]:
 
 def deploy(
     context: typer.Context,
-    model: Annotated[str, argument("FOLDER", "gs:// folder of a tuned model, merged.")],
+    model: str,
+    *,
     project: options.Project = "",
     region: options.Region = "",
     accelerator: options.Accelerator = "NVIDIA_L4:1",
-    name: Annotated[str, option("TEXT", "The name of model and endpoint for people.")] = "tunepipe",
+    name: str = "tunepipe",
     tables: options.Tables = "",
     yes: options.Yes = False,
     json: options.Json = False,
@@ -259,6 +261,10 @@ def deploy(
 
     Registers the model with a vLLM container and deploys it to a new endpoint on one machine, which
     costs by the hour until `undeploy` takes it away. Shows the machine and its price, and asks.
+
+    Options:
+        model (FOLDER): gs:// folder of a tuned model, merged.
+        name (TEXT): The name of model and endpoint for people.
     """
     options.require_values(project=project, region=region)
     require("vertex")
@@ -295,12 +301,17 @@ def deploy(
 
 def undeploy(
     context: typer.Context,
-    endpoint: Annotated[str, argument("ENDPOINT", "The endpoint that deploy has made.")],
+    endpoint: str,
+    *,
     tables: options.Tables = "",
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
-    """Take away an endpoint that deploy has made; its model stays."""
+    """Take away an endpoint that deploy has made; its model stays.
+
+    Options:
+        endpoint (ENDPOINT): The endpoint that deploy has made.
+    """
     require("vertex")
     from tunepipe.gcp import clients
     from tunepipe.registry import serving

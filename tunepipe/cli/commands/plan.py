@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.options import argument, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
@@ -165,11 +164,9 @@ def _tokens(report: Report) -> int:
 
 def plan(
     context: typer.Context,
-    dataset: Annotated[
-        list[str] | None,
-        argument("[DATASET]...", "Paths, URIs (gs, s3) or globs; else --rows."),
-    ] = None,
-    rows: Annotated[int | None, option("N", "Training rows, in place of DATASET.", min=0)] = None,
+    dataset: list[str] | None = None,
+    *,
+    rows: Annotated[int | None, typer.Option(min=0)] = None,
     region: options.Region = "",
     model: options.Model = "",
     backend: options.Backend = "",
@@ -177,13 +174,13 @@ def plan(
     epochs: options.Epochs = None,
     train_steps: options.TrainSteps = None,
     max_cost_usd: options.MaxCostUsd = None,
-    tokens: Annotated[int | None, option("N", "Tokens of all rows, if counted.", min=1)] = None,
+    tokens: Annotated[int | None, typer.Option(min=1)] = None,
     tokenizer: options.Tokenizer = "",
     project: options.Project = "",
     task: options.Task = "auto",
     metric: options.Metric = "",
     answers: options.Answers = 1,
-    hours: Annotated[float | None, option("H", "Hours it runs, in place of our estimate.")] = None,
+    hours: float | None = None,
     learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
     format: options.Format = "auto",
     tables: options.Tables = "",
@@ -193,6 +190,12 @@ def plan(
     """Work out steps, hours, dollars and quota.
 
     Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
+
+    Options:
+        dataset ([DATASET]...): Paths, URIs (gs, s3) or globs; else --rows.
+        rows (N): Training rows, in place of DATASET.
+        tokens (N): Tokens of all rows, if counted.
+        hours (H): Hours it runs, in place of our estimate.
     """
     result = make_plan(
         dataset or (),

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
-from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.cli.run_options import LOCAL
 from tunepipe.errors import UsageError
@@ -26,26 +23,17 @@ if TYPE_CHECKING:
     from tunepipe.catalog.backends import RequestPacing
 
 
-@options.expand_options
 def predict(
+    texts: list[str] | None = None,
+    *,
     where: options.RunPlaces,
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; else --input.")
-    ] = None,
-    model: Annotated[
-        str,
-        option("NAME", "A run (id, prefix or latest), a folder, or a tuned model's resource name."),
-    ] = "",
-    backend: Annotated[
-        str, option("NAME", "Who serves it in the cloud; follows from a run's name.")
-    ] = "",
-    input: Annotated[str, option("FILE", "A dataset whose every row is asked.")] = "",
-    output: Annotated[str, option("FILE", "Where the predictions of --input go.")] = "",
-    max_output_tokens: Annotated[int, option("N", "The longest answer, in tokens.", min=1)] = 256,
-    workers: Annotated[int, option("N", "Requests at a time, in the cloud.", min=1)] = 4,
-    requests_per_minute: Annotated[
-        float, option("N", "Maximum number of requests a minute; 0 = no limit.", min=0)
-    ] = 0.0,
+    model: str = "",
+    backend: str = "",
+    input: str = "",
+    output: str = "",
+    max_output_tokens: options.Count = 256,
+    workers: options.Count = 4,
+    requests_per_minute: options.Amount = 0.0,
     json: options.Json = False,
 ) -> int:
     """Ask a tuned model.
@@ -54,6 +42,16 @@ def predict(
 
     Texts are answered on standard output, a row of --input in the file --output, which can then be
     scored. Its answers are kept in the folder of runs: a call that was broken off goes on there.
+
+    Options:
+        texts ([TEXT]...): What to ask; else --input.
+        model (NAME): A run (id, prefix or latest), a folder, or a tuned model's resource name.
+        backend (NAME): Who serves it in the cloud; follows from a run's name.
+        input (FILE): A dataset whose every row is asked.
+        output (FILE): Where the predictions of --input go.
+        max_output_tokens (N): The longest answer, in tokens.
+        workers (N): Requests at a time, in the cloud.
+        requests_per_minute (N): Maximum number of requests a minute; 0 = no limit.
     """
     from tunepipe.backends.base import load_predictor
     from tunepipe.catalog.backends import RequestPacing

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -32,22 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class StartOptions:
-    """How a run is started, and not what is run."""
+    """How a run is started, and not what is run.
+
+    Options:
+        dry_run: Print what would be sent, and send nothing.
+        again: Start a new run even if an identical run exists.
+    """
 
     runs: options.Runs = Path("runs")
     wait: options.Wait = False
-    dry_run: Annotated[
-        bool, options.flag("--dry-run", "Print what would be sent, and send nothing.")
-    ] = False
-    again: Annotated[
-        bool, options.flag("--again", "Start a new run even if an identical run exists.")
-    ] = False
+    dry_run: bool = False
+    again: bool = False
     yes: options.Yes = False
 
 
-@options.expand_options
 def run(
     context: typer.Context,
+    *,
     run_options: RunOptions,
     start: StartOptions,
     user_project: options.UserProject = "",

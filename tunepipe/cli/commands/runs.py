@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import typer
+
 from tunepipe.cli import options
-from tunepipe.cli.options import option
 from tunepipe.cli.output import Output
 from tunepipe.progress import printable
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from tunepipe.runs.listing import ListedRun
 
 
-@options.expand_options
 def list_runs(
+    *,
     where: options.RunPlaces,
-    limit: Annotated[int, option("N", "The newest N runs of all places.", min=1, max=100)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
     json: options.Json = False,
 ) -> int:
     """List the runs, the newest first.
@@ -26,6 +27,9 @@ def list_runs(
     Those in the folder of --runs; with --project and --region also those on Vertex AI, and with
     --kfp-host those on a KFP host. Where a command takes a run, `latest` means the first of this
     list, and an id may be shortened to any prefix that no other run has.
+
+    Options:
+        limit (N): The newest N runs of all places.
     """
     listed, out = where.places().runs(limit), Output(json)
     out.result({"runs": [run.as_json() for run in listed]})
@@ -37,17 +41,20 @@ def list_runs(
     return 0
 
 
-@options.expand_options
 def logs(
     run: options.Run,
+    *,
     where: options.RunPlaces,
-    step: Annotated[str, option("TEXT", "Only the steps whose names contain this.")] = "",
+    step: str = "",
     json: options.Json = False,
 ) -> int:
     """Print what the steps of a run printed.
 
     Of a run on this machine its log; of one on a KFP host the log of each step's pod. The logs of a
     run on Vertex AI are in Cloud Logging, and the command that reads them is printed.
+
+    Options:
+        step (TEXT): Only the steps whose names contain this.
     """
     from tunepipe.runs import listing
 

@@ -13,7 +13,6 @@ import typer
 from tunepipe.cli import options
 from tunepipe.cli.commands.run import show_run_plan
 from tunepipe.cli.help import Command
-from tunepipe.cli.options import argument, flag, option
 from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.errors import UsageError
@@ -33,24 +32,21 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}\Z")
 _NEXT_RUNS = 3
 _GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
-Name = Annotated[str, argument("NAME", "The schedule's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
 
 def apply(
     context: typer.Context,
+    *,
     run_options: RunOptions,
-    name: Annotated[str, option("NAME", "The schedule's name; applied again, it changes.")],
-    cron: Annotated[str, option("CRON", 'Five fields, such as "TZ=Asia/Tokyo 0 3 * * 1".')],
-    zone: Annotated[str, option("ZONE", "The time zone, where --cron names none; else UTC.")] = "",
-    min_new_rows: Annotated[
-        int, option("N", "Skip a run with fewer rows added or changed.", min=0)
-    ] = 0,
+    name: str,
+    cron: str,
+    zone: str = "",
+    min_new_rows: options.Whole = 0,
     user_project: options.UserProject = "",
     kfp_host: options.KfpHost = "",
     kfp: options.Kfp = None,
-    dry_run: Annotated[
-        bool, flag("--dry-run", "Show what would change, and change nothing.")
-    ] = False,
+    dry_run: bool = False,
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
@@ -60,6 +56,13 @@ def apply(
     missed time is not caught up on. Over data that the last run has seen, a run does nothing. With
     the backend local, prints the lines for cron and systemd, and installs nothing; with --kfp-host,
     makes a recurring run there.
+
+    Options:
+        name (NAME): The schedule's name; applied again, it changes.
+        cron (CRON): Five fields, such as "TZ=Asia/Tokyo 0 3 * * 1".
+        zone (ZONE): The time zone, where --cron names none; else UTC.
+        min_new_rows (N): Skip a run with fewer rows added or changed.
+        dry_run: Show what would change, and change nothing.
     """
     from tunepipe.runs import cron as times
 
@@ -81,7 +84,11 @@ def apply(
     return _apply_on_vertex(name, when, described, dry_run=dry_run, yes=yes, out=out)
 
 
-def list_schedules(where: options.CloudPlace, json: options.Json = False) -> int:
+def list_schedules(
+    *,
+    where: options.CloudPlace,
+    json: options.Json = False,
+) -> int:
     """List the schedules of a project in a region, or of a KFP host."""
     now, out = datetime.now(UTC), Output(json)
     listed: Sequence[ListedSchedule]
@@ -102,12 +109,22 @@ def list_schedules(where: options.CloudPlace, json: options.Json = False) -> int
     return 0
 
 
-def pause(name: Name, where: options.CloudPlace, json: options.Json = False) -> int:
+def pause(
+    name: Name,
+    *,
+    where: options.CloudPlace,
+    json: options.Json = False,
+) -> int:
     """Let a schedule start no run until it is resumed."""
     return _change("pause", name, where, "paused", Output(json))
 
 
-def resume(name: Name, where: options.CloudPlace, json: options.Json = False) -> int:
+def resume(
+    name: Name,
+    *,
+    where: options.CloudPlace,
+    json: options.Json = False,
+) -> int:
     """Let a paused schedule continue at its next time.
 
     Times that it missed are not caught up on.
@@ -116,7 +133,11 @@ def resume(name: Name, where: options.CloudPlace, json: options.Json = False) ->
 
 
 def delete(
-    name: Name, where: options.CloudPlace, yes: options.Yes = False, json: options.Json = False
+    name: Name,
+    *,
+    where: options.CloudPlace,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> int:
     """Delete a schedule; its runs and their models stay."""
     out = Output(json)
@@ -125,7 +146,11 @@ def delete(
 
 
 def run_now(
-    name: Name, where: options.CloudPlace, yes: options.Yes = False, json: options.Json = False
+    name: Name,
+    *,
+    where: options.CloudPlace,
+    yes: options.Yes = False,
+    json: options.Json = False,
 ) -> int:
     """Start one run of a schedule now.
 
@@ -159,7 +184,7 @@ for _name, _function, _example in (
     ("delete", delete, "tunepipe schedule delete weekly"),
     ("run-now", run_now, "tunepipe schedule run-now weekly"),
 ):
-    app.command(_name, cls=Command, epilog=_example)(options.expand_options(_function))
+    app.command(_name, cls=Command, epilog=_example)(options.as_command(_function))
 
 
 def _apply_on_vertex(

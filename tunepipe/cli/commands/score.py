@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from msgspec.structs import replace
@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from tunepipe.cli import options
 from tunepipe.cli.inputs import read_predictions
 from tunepipe.cli.judge import JudgeOptions, run_judge
-from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import UsageError
 from tunepipe.extras import require as require_extra
@@ -27,19 +26,17 @@ if TYPE_CHECKING:
 NOT_WORSE = "not-worse"
 
 
-@options.expand_options
 def score(
     context: typer.Context,
+    predictions: str,
+    *,
     judge_options: JudgeOptions,
     scoring: options.ScoringOptions,
-    predictions: Annotated[str, typer.Argument(help="A predictions file: path, URI or - .")],
-    baseline: Annotated[str, option("FILE", "Another model's answers to the same rows.")] = "",
-    group_by: Annotated[
-        str, option("FIELD", "Rows that agree in this field are not independent.")
-    ] = "",
-    require: Annotated[str, option("VERDICT", "Exit with 1 unless: better, or not-worse.")] = "",
+    baseline: str = "",
+    group_by: str = "",
+    require: str = "",
     seed: options.Seed = 0,
-    report: Annotated[str, option("FILE", "Write a report: .html, .md or .json.")] = "",
+    report: str = "",
     user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
@@ -48,6 +45,13 @@ def score(
     Each value has a 95 % interval. With a baseline the verdict is better, worse or
     not-enough-evidence. Exit code 1 if it is worse, or if --require is not met. With --margin a
     loss of at most that much is acceptable to --require not-worse.
+
+    Options:
+        predictions: A predictions file: path, URI or - .
+        baseline (FILE): Another model's answers to the same rows.
+        group_by (FIELD): Rows that agree in this field are not independent.
+        require (VERDICT): Exit with 1 unless: better, or not-worse.
+        report (FILE): Write a report: .html, .md or .json.
     """
     from tunepipe.cli.report_files import suffix_of, write_score_report
     from tunepipe.evaluation.score import evaluate

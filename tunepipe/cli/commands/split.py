@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import split_files
-from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, name_options, plural
 
 if TYPE_CHECKING:
     from tunepipe.splitting.split import SplitReport
 
 
-@options.expand_options
 def split(
     context: typer.Context,
+    dataset: list[str],
+    *,
     held_out: options.SplitOptions,
-    dataset: Annotated[list[str], typer.Argument(help="Paths, URIs (gs, s3) or globs, or - .")],
-    train: Annotated[str, option("FILE", "Where the training rows go.")],
-    eval: Annotated[str, option("FILE", "Where the held-out rows go.")],
+    train: str,
+    eval: str,
     seed: options.Seed = 0,
-    by_time: Annotated[str, option("FIELD", "Hold out the latest rows by this field.")] = "",
+    by_time: str = "",
     format: options.Format = "auto",
     model: options.Model = "",
     user_project: options.UserProject = "",
@@ -33,6 +32,12 @@ def split(
 
     A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
     and rows that are added later move no other. The limits of the model's service are kept.
+
+    Options:
+        dataset: Paths, URIs (gs, s3) or globs, or - .
+        train (FILE): Where the training rows go.
+        eval (FILE): Where the held-out rows go.
+        by_time (FIELD): Hold out the latest rows by this field.
     """
     from tunepipe.planning.plan import smallest_difference
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
@@ -22,9 +20,9 @@ if TYPE_CHECKING:
     from tunepipe.runs.status import RunStatus
 
 
-@options.expand_options
 def status(
     run: options.Run,
+    *,
     where: options.RunPlaces,
     wait: options.Wait = False,
     json: options.Json = False,
@@ -64,22 +62,22 @@ def status(
     return show_status(vertex.follow(run_status.name, view()) if wait else run_status, out)
 
 
-@options.expand_options
 def cancel(
     run: options.Run,
+    *,
     where: options.RunPlaces,
-    shared: Annotated[
-        bool, options.flag("--shared", "Also cancel a tuning job that other runs wait for.")
-    ] = False,
-    wait_seconds: Annotated[
-        float, typer.Option(help="How long to wait until everything has ended.", min=0)
-    ] = 600.0,
+    shared: bool = False,
+    wait_seconds: options.Amount = 600.0,
     json: options.Json = False,
 ) -> int:
     """Cancel a run in the cloud and its tuning job.
 
     Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is
     given. A local run ends with Ctrl-C where it was started.
+
+    Options:
+        shared: Also cancel a tuning job that other runs wait for.
+        wait_seconds: How long to wait until everything has ended.
     """
     out, looked = Output(json), where.places()
     chosen = looked.find(run)

@@ -6,12 +6,10 @@ import hashlib
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from tunepipe.cli import config, options
-from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.files import replacing
@@ -22,20 +20,11 @@ _FETCH_SECONDS = 30.0
 
 def tables(
     context: typer.Context,
-    check: Annotated[
-        bool, flag("--check", "List what is old; exit code 1 if anything is.")
-    ] = False,
-    days: Annotated[int, option("N", "Age in days from which a fact is old.", min=1)] = 90,
-    update: Annotated[
-        str,
-        option(
-            "FILE-OR-URL",
-            f"Take newer tables (TOML): a file, gs:// or https://; kept in {config.UPDATES}.",
-        ),
-    ] = "",
-    sha256: Annotated[
-        str, option("HEX", "The hash that the tables must have; required with https://.")
-    ] = "",
+    *,
+    check: bool = False,
+    days: options.Count = 90,
+    update: str = "",
+    sha256: str = "",
     json: options.Json = False,
 ) -> int:
     """Show how old models and prices are, or take newer ones.
@@ -43,6 +32,13 @@ def tables(
     Every fact has the day on which it was read. plan, run and doctor warn of old facts that a
     tuning relies on; reports name the version of the tables. Tables have the shape of --tables,
     and need only the values that changed.
+
+    Options:
+        check: List what is old; exit code 1 if anything is.
+        days (N): Age in days from which a fact is old.
+        update (FILE-OR-URL): Take newer tables (TOML): a file, gs:// or https://; kept in
+            tunepipe-tables.toml.
+        sha256 (HEX): The hash that the tables must have; required with https://.
     """
     from tunepipe.catalog.ageing import dated_facts, stale_facts, tables_version
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import STDIN, expanded, validated_files, written
-from tunepipe.cli.options import flag, option
 from tunepipe.cli.output import Output, plural
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same
@@ -109,41 +108,20 @@ def _level(code: str, problems: Sequence[Mapping[str, Any]]) -> str:
 
 def validate(
     context: typer.Context,
-    dataset: Annotated[
-        list[str],
-        typer.Argument(help="Paths, URIs (gs, s3) or globs, one dataset together, or - ."),
-    ],
+    dataset: list[str],
+    *,
     format: options.Format = "auto",
-    model: Annotated[
-        str,
-        option("NAME", "Model whose limits apply. Default: the first model of the format."),
-    ] = "",
-    against: Annotated[
-        list[str] | None,
-        option("FILE", "Report rows that also appear in this file; repeatable."),
-    ] = None,
-    max_problems: Annotated[
-        int, option("N", "Maximum number of problems listed (all are counted).", min=0)
-    ] = 1000,
-    show_all: Annotated[bool, flag("--show-all", "List and show every problem.")] = False,
-    check_files: Annotated[
-        bool, flag("--check-files", "Look up the gs:// files that rows point to.")
-    ] = False,
-    near_duplicates: Annotated[
-        bool, flag("--near-duplicates", "Look for near-duplicate rows.")
-    ] = False,
-    pii: Annotated[bool, flag("--pii", "Look for personal data.")] = False,
-    workers: Annotated[
-        int, option("N", "Number of worker processes; 0 = choose by dataset size.", min=0)
-    ] = 0,
-    report: Annotated[
-        list[str] | None,
-        option("FILE", "Write a report: .html, .sarif or .json; repeatable."),
-    ] = None,
-    fix: Annotated[str, option("FILE", "Write a corrected copy, and FILE's .rejects.jsonl.")] = "",
-    control_characters: Annotated[
-        bool, flag("--control-characters", "With --fix, remove control characters.")
-    ] = False,
+    model: str = "",
+    against: list[str] | None = None,
+    max_problems: options.Whole = 1000,
+    show_all: bool = False,
+    check_files: bool = False,
+    near_duplicates: bool = False,
+    pii: bool = False,
+    workers: options.Whole = 0,
+    report: list[str] | None = None,
+    fix: str = "",
+    control_characters: bool = False,
     tables: options.Tables = "",
     user_project: options.UserProject = "",
     json: options.Json = False,
@@ -152,6 +130,20 @@ def validate(
 
     Exit code 1 where there is an error; warnings alone pass. --fix repairs only unambiguous
     problems: byte-order marks, blank lines, line ends, exact duplicates.
+
+    Options:
+        dataset: Paths, URIs (gs, s3) or globs, one dataset together, or - .
+        model (NAME): Model whose limits apply. Default: the first model of the format.
+        against (FILE): Report rows that also appear in this file; repeatable.
+        max_problems (N): Maximum number of problems listed (all are counted).
+        show_all: List and show every problem.
+        check_files: Look up the gs:// files that rows point to.
+        near_duplicates: Look for near-duplicate rows.
+        pii: Look for personal data.
+        workers (N): Number of worker processes; 0 = choose by dataset size.
+        report (FILE): Write a report: .html, .sarif or .json; repeatable.
+        fix (FILE): Write a corrected copy, and FILE's .rejects.jsonl.
+        control_characters: With --fix, remove control characters.
     """
     from tunepipe.cli.report_files import VALIDATION, suffix_of, write_validation_report
 
