@@ -1,30 +1,21 @@
 """The last steps of a run: judge, conclude from the comparison, and notify."""
 
-from kfp.dsl import HTML, Artifact, Input, Markdown, Model, Output, PipelineTaskFinalStatus
+from kfp.dsl import Artifact, Input, Model, Output, PipelineTaskFinalStatus
 
+from tunepipe.components.families import reporting
 from tunepipe.packaging.component import component
+from tunepipe.packaging.families import with_ports
 from tunepipe.packaging.thin import thin
 
 
 @thin
+@with_ports(reporting)
 def conclude_run(
-    comparison: Input[Artifact],
     model: Input[Model],
-    report: Output[HTML],
-    summary: Output[Markdown],
-    model_card: Output[Markdown],
     judgement: Output[Artifact],
-    tuned: Input[Artifact] = None,
-    base: Input[Artifact] = None,
-    champion: Input[Artifact] = None,
-    problems: Input[Artifact] = None,
-    split: Input[Artifact] = None,
-    plan: Input[Artifact] = None,
-    tuning: Input[Artifact] = None,
     dataset_uri: str = "",
     fingerprint: str = "",
     format: str = "auto",
-    registry: str = "",
     series: str = "",
     judging: dict = {},  # noqa: B006
     project: str = "",
@@ -32,10 +23,8 @@ def conclude_run(
     max_cost_usd: float = 0.0,
     tables: dict = {},  # noqa: B006
     work_dir: str = "",
-    run: dict = {},  # noqa: B006
-    run_id: str = "",
-    job: str = "",
     pipeline_job: str = "",
+    **ports,
 ) -> str:
     """Judge, report, and put the tuned model into service if it is better. Never cache this step.
 
@@ -65,38 +54,17 @@ def conclude_run(
     from tunepipe.distribution import describe_code
     from tunepipe.steps.conclusion import conclude_step
 
-    files = {"comparison": comparison, "tuned": tuned, "base": base, "champion": champion}
-    files |= {"problems": problems, "split": split, "plan": plan, "tuning": tuning}
-    pages = {"report": report, "summary": summary, "model_card": model_card}
-    pages["judgement"] = judgement
     judge = {**judging, "project": project, "region": region, "max_cost_usd": max_cost_usd}
     judge["work_dir"] = work_dir
     data = {"dataset_uri": dataset_uri, "fingerprint": fingerprint, "format": format}
-    names = {"registry": registry, "series": series, "run": run_id or job}
-    names["details"] = {**run, "code": describe_code()}
-    more = {"data": data, "judge": judge, "tables": tables, "pipeline_job": pipeline_job}
-    return conclude_step(model, files, pages, **names, **more)
+    ports |= {"judgement": judgement, "series": series, "tables": tables}
+    ports["run"] = {**ports["run"], "code": describe_code()}
+    return conclude_step(model, ports, data=data, judge=judge, pipeline_job=pipeline_job)
 
 
 @component
-def write_report(
-    comparison: Input[Artifact],
-    report: Output[HTML],
-    summary: Output[Markdown],
-    model_card: Output[Markdown],
-    tuned: Input[Artifact] = None,
-    base: Input[Artifact] = None,
-    champion: Input[Artifact] = None,
-    problems: Input[Artifact] = None,
-    split: Input[Artifact] = None,
-    plan: Input[Artifact] = None,
-    tuning: Input[Artifact] = None,
-    judge: Input[Artifact] = None,
-    run: dict = {},  # noqa: B006
-    registry: str = "",
-    run_id: str = "",
-    job: str = "",
-):
+@with_ports(reporting)
+def write_report(judge: Input[Artifact] = None, **ports):
     """Write the report, its summary and a model card; missing inputs are left out of them.
 
     Args:
@@ -107,11 +75,8 @@ def write_report(
     """
     from tunepipe.steps.reporting import record_step, report_step
 
-    predictions = {"tuned": tuned, "base": base, "champion": champion}
-    steps = {"dataset": problems, "split": split, "plan": plan, "tuning": tuning, "judge": judge}
-    pages = {"report": report, "summary": summary, "model_card": model_card}
-    report_step(comparison.path, predictions, steps, pages, run)
-    record_step(comparison.path, report.uri, registry, run_id or job)
+    report_step(ports, judge)
+    record_step(ports)
 
 
 @component

@@ -1,30 +1,13 @@
 """The steps that tune open models, and ask an endpoint that serves one."""
 
-from typing import NamedTuple
-
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output, OutputPath
-
+from tunepipe.components.families import asking, tuning, tuning_in_cloud
 from tunepipe.packaging.component import component
+from tunepipe.packaging.families import with_ports
 
 
 @component
-def tune_open_model(
-    train: Input[Dataset],
-    eval: Input[Dataset],
-    model: Output[Model],
-    base: Output[Model],
-    tuning: Output[Artifact],
-    gcp_resources: OutputPath(str),
-    project: str,
-    region: str,
-    train_steps: int,
-    batch_size: int = 8,
-    base_model: str = "qwen/qwen3@qwen3-4b",
-    learning_rate_multiplier: float = 1.0,
-    display_name: str = "tunepipe",
-    options: dict = {},  # noqa: B006
-    tables: dict = {},  # noqa: B006
-):
+@with_ports(tuning, tuning_in_cloud)
+def tune_open_model(batch_size: int = 8, base_model: str = "qwen/qwen3@qwen3-4b", **ports):
     """Tune an open model (Llama, Gemma, Qwen…) through a managed tuning job.
 
     The job leaves weights in Cloud Storage. Serving them takes GPUs that are paid by the hour, so
@@ -49,36 +32,12 @@ def tune_open_model(
     from tunepipe.backends.managed import open_model
     from tunepipe.steps.tuning import tune
 
-    rows = {"train": train.uri, "eval": eval.uri}
-    settings = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
-    settings |= {"project": project, "region": region, "display_name": display_name}
-    settings["learning_rate_multiplier"] = learning_rate_multiplier
-    options = {"resources_path": gcp_resources, **options}
-    settings |= {"options": options, "tables": tables}
-    tune(open_model, rows, model, base, tuning.path, **settings)
+    tune(open_model, ports, base_model=base_model, batch_size=batch_size)
 
 
 @component
-def evaluate_open_model(
-    model: Input[Model],
-    eval: Input[Dataset],
-    predictions: Output[Artifact],
-    base_predictions: Output[Artifact],
-    champion_predictions: Output[Artifact],
-    first_predictions: Output[Artifact],
-    guard_predictions: Output[Artifact],
-    guard_base_predictions: Output[Artifact],
-    metrics: Output[Metrics],
-    base: Input[Model] = None,
-    champion: str = "",
-    first: str = "",
-    guard: Input[Dataset] = None,
-    guard_uri: str = "",
-    guard_fingerprint: str = "",
-    max_output_tokens: int = 256,
-    settings: dict = {},  # noqa: B006
-    work_dir: str = "",
-) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
+@with_ports(asking)
+def evaluate_open_model(**ports):
     """Ask the endpoints of open models every held-out row, side by side.
 
     Unanswered rows are counted, and never scored as wrong. A model that is not given is not asked,
@@ -92,14 +51,4 @@ def evaluate_open_model(
     from tunepipe.backends.managed import open_model_prediction
     from tunepipe.steps.evaluation import evaluate_step
 
-    models = {"tuned": model, "base": base, "champion": champion, "first": first}
-    answers = {"tuned": predictions, "base": base_predictions, "champion": champion_predictions}
-    answers |= {"first": first_predictions, "guard_tuned": guard_predictions}
-    answers["guard_base"] = guard_base_predictions
-    rows = {"eval": eval, "guard": guard, "guard_uri": guard_uri}
-    rows["guard_fingerprint"] = guard_fingerprint
-    settings = {"max_output_tokens": max_output_tokens, **settings}
-    step = {"models": models, "rows": rows, "answers": answers, "metrics": metrics}
-    return evaluate_step(
-        open_model_prediction, "open-model", **step, settings=settings, work_dir=work_dir
-    )
+    return evaluate_step(open_model_prediction, "open-model", ports)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.backends.managed.jobs import jobs, pairs, request
+from tests.backends.managed.jobs import jobs, pairs, ports_of, request
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET
 from tunepipe.backends.managed import gemini, gemini_prediction
@@ -21,20 +21,11 @@ FLASH = "gemini-3.5-flash"
 
 def tuned(cloud: StandIn, folder: Path, rows=None, **options):
     asked = request(cloud, FLASH, rows, **options)
-    model, base = (SimpleNamespace(metadata={}, path=str(folder / n)) for n in ("model", "base"))
-    names = ("base_model", "train_steps", "batch_size", "project", "region", "display_name")
-    settings = {name: getattr(asked, name) for name in names}
-    tune(
-        gemini,
-        {"train": asked.train_uri, "eval": asked.eval_uri},
-        model,
-        base,
-        str(folder / "report"),
-        options=asked.options,
-        predictor=gemini_prediction,
-        **settings,
-    )
-    return model.metadata["resourceName"], json.loads((folder / "report").read_text())
+    ports = ports_of(asked, folder)
+    settings = {name: getattr(asked, name) for name in ("base_model", "batch_size")}
+    tune(gemini, ports, predictor=gemini_prediction, **settings)
+    report = json.loads(Path(ports["tuning"].path).read_text())
+    return ports["model"].metadata["resourceName"], report
 
 
 def test_an_overfitted_last_checkpoint_is_not_taken(cloud: StandIn, tmp_path: Path) -> None:

@@ -219,11 +219,12 @@ def test_the_pages_are_written_of_what_there_is(given, tmp_path):
     compared(given, tmp_path)
     plan = tmp_path / "plan"
     plan.write_text(json.dumps({"train_steps": 470, "batch_size": 16}))
-    pages = {
+    ports = dict.fromkeys(("champion", "problems", "split", "tuning")) | given
+    ports |= {
         name: artifact(tmp_path / f"{name}.out") for name in ("report", "summary", "model_card")
     }
-    steps = {"plan": artifact(plan), "split": None, "dataset": None, "tuning": None}
-    report_step(str(tmp_path / "comparison"), given, steps, pages, {"id": "r1"})
+    ports |= {"comparison": artifact(tmp_path / "comparison"), "plan": artifact(plan)}
+    report_step({**ports, "run": {"id": "r1"}}, None)
     report = (tmp_path / "report.out").read_text(encoding="utf-8")
     assert "The tuned model is better" in report
     assert "470" in report

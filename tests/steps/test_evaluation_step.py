@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.asked import NAMES, ask
+from tests.asked import ask
 from tests.standin.session import PROJECT, REGION
 from tunepipe.catalog.backends import BACKENDS, RequestPacing
 from tunepipe.data.predictions import read
@@ -102,17 +102,16 @@ def test_guarded_rows_come_by_address_or_from_an_earlier_step(cloud, tmp_path):
     rows, guard = write(tmp_path / "rows.jsonl", 4), write(tmp_path / "guard.jsonl", 3, 50)
 
     def evaluate(**guarded):
-        answers = {name: SimpleNamespace(path=str(tmp_path / name)) for name in NAMES}
+        files = ("", "base_", "champion_", "first_", "guard_", "guard_base_")
+        names = [f"{name}predictions" for name in files]
+        ports = {name: SimpleNamespace(path=str(tmp_path / name)) for name in names}
         counts = {}
-        step = {
-            "models": {"tuned": artifact(BASE), "base": None, "champion": "", "first": ""},
-            "rows": {"eval": artifact(path=rows), "guard_fingerprint": "", **guarded},
-            "answers": answers,
-            "metrics": SimpleNamespace(log_metric=counts.__setitem__),
-        }
+        ports |= {"model": artifact(BASE), "base": None, "champion": "", "first": "", **guarded}
+        ports |= {"eval": artifact(path=rows), "guard_fingerprint": "", "max_output_tokens": 256}
+        ports |= {"metrics": SimpleNamespace(log_metric=counts.__setitem__)}
         predictor = import_module("tunepipe.backends.managed.gemini_prediction")
-        done = evaluate_step(predictor, "gemini", **step, settings={}, work_dir="")
-        return done, counts, read(answers["guard_tuned"].path)
+        done = evaluate_step(predictor, "gemini", {**ports, "settings": {}, "work_dir": ""})
+        return done, counts, read(ports["guard_predictions"].path)
 
     by_uri = evaluate(guard=None, guard_uri=str(guard))
     assert by_uri == evaluate(guard=artifact(path=guard), guard_uri="")

@@ -47,7 +47,9 @@ def compared(tmp_path):
 
 def test_a_run_that_promoted_says_so_and_where_to_look(kept, hook, compared, tmp_path):
     place = str(tmp_path / "registry")
-    record_step(compared, "gs://b/report", place, "r1")
+    comparison, report = SimpleNamespace(path=compared), SimpleNamespace(uri="gs://b/report")
+    names = {"registry": place, "run_id": "r1", "job": ""}
+    record_step({"comparison": comparison, "report": report, **names})
     champions.promote(
         place, "m", run="r1", verdict="better", reason="", moved_at="now", moved_by="me"
     )

@@ -20,13 +20,15 @@ from kfp import dsl
 
 from tunepipe.errors import LimitError
 from tunepipe.packaging.archive import archive, without_docstrings
-from tunepipe.packaging.imports import PACKAGE, data_files_of, modules_of, third_party_of
+from tunepipe.packaging.imports import PACKAGE, data_files_of, file_of, modules_of, third_party_of
 from tunepipe.packaging.ports import describe_ports
 from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 from tunepipe.packaging.thin import is_running
 
 # Linux stops at 131,071 bytes for one argument (MAX_ARG_STRLEN); the rest is room.
 MAX_ARGUMENT_BYTES = 120 * 1024
+# What declares the shared ports of a component, and reads them when the step runs.
+_FAMILIES = (f"{PACKAGE}.components.families", f"{PACKAGE}.packaging.families")
 
 
 def component(function: Callable[..., Any]) -> Any:
@@ -45,15 +47,21 @@ def component(function: Callable[..., Any]) -> Any:
     if is_running():
         return function
     modules = modules_of(function)
+    third_party = third_party_of(modules)
+    if hasattr(function, "families"):
+        modules |= {name: file for name in _FAMILIES if (file := file_of(name))}
     with tempfile.TemporaryDirectory() as nothing:
         made = dsl.component(
             base_image=BASE_IMAGE,
-            packages_to_install=requirements(third_party_of(modules)),
+            packages_to_install=requirements(third_party),
             embedded_artifact_path=nothing,
         )(function)
     describe_ports(made.component_spec)
     command = made.component_spec.implementation.container.command
-    command[-1] = _with_archive(command[-1], archive(_contents(modules)))
+    source = command[-1]
+    if families := getattr(function, "families", ()):
+        source = _with_families(source, function.__name__, [one.__name__ for one in families])
+    command[-1] = _with_archive(source, archive(_contents(modules)))
     command[:-1] = _with_exec(command[:-1])
     _check_size(made.name, command[-1])
     return made
@@ -71,6 +79,14 @@ def _with_exec(command: list[str]) -> list[str]:
     return text.split("\0")
 
 
+def _with_families(source: str, name: str, families: list[str]) -> str:
+    """Give the function in kfp's program the decorator that declares its shared ports."""
+    ports, decorator = _FAMILIES
+    head, definition, body = source.partition(f"def {name}(")
+    imports = f"from {ports} import {', '.join(families)}\nfrom {decorator} import with_ports\n"
+    return f"{head}{imports}\n@with_ports({', '.join(families)})\n{definition}{body}"
+
+
 def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
     files = {
         name.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py"): path
@@ -81,7 +97,9 @@ def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
         for name, path in files.items()
     }
     # A step needs the package and not its public API, whose version would lose every cache.
-    code[f"{PACKAGE}/__init__.py"] = b""
+    for package in ("", "components/", "packaging/"):
+        if any(name.startswith(f"{PACKAGE}/{package}") for name in code):
+            code[f"{PACKAGE}/{package}__init__.py"] = b""
     return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
 
 

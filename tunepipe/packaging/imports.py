@@ -44,7 +44,7 @@ def _modules_of(tree: ast.AST) -> dict[str, Path]:
         name = waiting.pop()
         if name in modules:
             continue
-        file = _file_of(name)
+        file = file_of(name)
         assert file
         modules[name] = file
         parent = name.rpartition(".")[0]
@@ -122,11 +122,11 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _own(names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if _file_of(name))
+    return (name for name in names if file_of(name))
 
 
 @cache
-def _file_of(name: str) -> Path | None:
+def file_of(name: str) -> Path | None:
     """Return the file of one of our modules or packages; None for any other name."""
     top, *below = name.split(".")
     if top != PACKAGE:

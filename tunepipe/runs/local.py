@@ -19,13 +19,15 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from tunepipe import errors, progress
+from tunepipe import progress
 from tunepipe.backends.local import backend
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import write_json
 from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.progress_display import View, view
+from tunepipe.stores import failures
+from tunepipe.stores.failures import Failure, find_failure
 from tunepipe.stores.generations import guarded, identity
 
 # The results that people open, with the step and the output that make each.
@@ -223,7 +225,19 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO
     log = folder / "log.txt"
     (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
     (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
-    failed, process = None, _process(folder, lock)
+    files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tunepipe.runs.kfp_process", *files],
+        stdin=subprocess.DEVNULL,  # no library asks anything, and none is answered by a pipe
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # so that its steps end with it
+        pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
+    )
+    failed = None
     try:
         for event in kfp_log.events(_log_lines(process, log)):
             show(event, shown)
@@ -232,7 +246,9 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO
     finally:
         shown.close()
     if failed:
-        raise _explained(failed, log)
+        failure = find_failure(f"{folder}/steps/*/{failed.step}/{failures.FILE}")
+        failure = failure or Failure("", "it ended without a word, as a killed process does")
+        raise failure.error(f"step {failed.step}", f"read {log}", TunepipeError)
     if process.returncode:
         raise TunepipeError(
             f"the pipeline broke off, with exit code {process.returncode}",
@@ -255,21 +271,6 @@ def _log_lines(process: subprocess.Popen[str], kept: Path) -> Iterator[str]:
             raise
 
 
-def _process(folder: Path, lock: IO[str]) -> subprocess.Popen[str]:
-    files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tunepipe.runs.kfp_process", *files],
-        stdin=subprocess.DEVNULL,  # no library asks anything, and none is answered by a pipe
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,  # so that its steps end with it
-        pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
-    )
-
-
 def show(event: kfp_log.Event, shown: View) -> None:
     """Pass an event on to a view."""
     if isinstance(event, kfp_log.StepBegan):
@@ -277,34 +278,20 @@ def show(event: kfp_log.Event, shown: View) -> None:
     elif isinstance(event, kfp_log.StepEnded):
         shown.ended(event.step, event.succeeded)
     else:
-        shown.progress(event.told)
-
-
-def _explained(failed: kfp_log.StepEnded, log: Path) -> TunepipeError:
-    """Turn a failed step into the error that it raised, with its step and its log."""
-    kind = getattr(errors, failed.error.rpartition(".")[2], TunepipeError)
-    text, _, fix = failed.message.partition("\nfix: ")
-    if not failed.error.startswith(errors.__name__):
-        text = f"{failed.error}: {text}"
-    error: TunepipeError = kind(text, where=f"step {failed.step}", fix=fix or f"read {log}")
-    return error
+        shown.progress(event.fields)
 
 
 def _finished(run: LocalRun) -> LocalRun:
     results = dict(_collected(Path(run.folder)))
     if "comparison.json" not in results:
-        return replace(run, state="succeeded", reason=_why_unchanged(Path(run.folder)))
+        # A run of a series ended before it began to learn.
+        (output,) = Path(run.folder).glob("steps/*/prepare-run/executor_output.json")
+        values = json.loads(output.read_text(encoding="utf-8"))["parameterValues"]
+        return replace(run, state="succeeded", reason=str(values["unchanged_since"]))
     said = json.loads(Path(results["comparison.json"]).read_text(encoding="utf-8"))
     return replace(
         run, state="succeeded", verdict=said["verdict"], reason=said["reason"], results=results
     )
-
-
-def _why_unchanged(folder: Path) -> str:
-    """Read why a run of a series ended before it began to learn."""
-    (output,) = folder.glob("steps/*/prepare-run/executor_output.json")
-    values = json.loads(output.read_text(encoding="utf-8"))["parameterValues"]
-    return str(values["unchanged_since"])
 
 
 def _collected(folder: Path) -> Iterator[tuple[str, str]]:

@@ -8,12 +8,21 @@ from typing import Any
 
 import yaml
 
+from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
 from tunepipe.packaging.step import requirements_of
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
 ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "BOOLEAN": (bool,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (float, int),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
 # Compiled pipelines, JSON schemas and settings included, are nested some 20 levels deep.
 DEPTH_MAX = 100
 
@@ -45,6 +54,55 @@ def read(text: str) -> Spec:
         problem = getattr(error, "problem", None) or str(error)
         raise UsageError(f"not YAML: {line}{problem}", fix="write one: tunepipe compile") from error
     return spec
+
+
+def read_pipeline(text: str) -> Spec:
+    """Read a pipeline that a user names.
+
+    Raises:
+        UsageError: It is not YAML, or another document.
+    """
+    spec = read(text)
+    try:
+        _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
+    except (LookupError, TypeError) as error:
+        raise UsageError(
+            "this is no compiled pipeline", fix="write one: tunepipe compile --template SOURCE"
+        ) from error
+    return spec
+
+
+def check_parameters(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> Spec:
+    """Check parameters against a compiled pipeline.
+
+    Returns:
+        The parameters that differ from the pipeline's defaults.
+
+    Raises:
+        UsageError: An unknown name, with a suggestion; a wrong type; a required one missing.
+    """
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    for name, value in parameters.items():
+        if name not in inputs:
+            raise UsageError(
+                "the pipeline has no parameter of this name", where=name, fix=hint(name, inputs)
+            )
+        kind = inputs[name]["parameterType"]
+        wrong_bool = isinstance(value, bool) and kind != "BOOLEAN"
+        if wrong_bool or not isinstance(value, _KINDS[kind]):
+            raise UsageError(
+                f"must be {kind.lower()}, is {type(value).__name__}",
+                where=name,
+                fix="pass a value of this type",
+            )
+    differing = dict(parameters)
+    for name, definition in inputs.items():
+        if "defaultValue" in definition:
+            if name in parameters and parameters[name] == definition["defaultValue"]:
+                del differing[name]
+        elif name not in parameters and not definition.get("isOptional"):
+            raise UsageError("is required", where=name, fix="give it")
+    return differing
 
 
 def check_depth(text: str) -> None:

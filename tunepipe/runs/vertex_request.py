@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tunepipe.arguments import hint
 from tunepipe.backends.base import TuningRequest, load_remote_tuner
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
@@ -29,7 +29,7 @@ from tunepipe.notifications import webhook
 from tunepipe.runs.code import Code, cached_wheel, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
-from tunepipe.runs.pipeline_spec import read, with_image
+from tunepipe.runs.pipeline_spec import check_parameters, read, read_pipeline, with_image
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import payer_label
 from tunepipe.stores.generations import guarded, identity
@@ -40,14 +40,6 @@ _SIGNS = re.compile(r"[*?\[\]#]")  # they say more than themselves in the name o
 _TEXTS = {"template_version", "pipeline_root", "service_account", "network", "resources_path"}
 _BUCKET = re.compile(r"gs://[^/]")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+\Z")
-_KINDS: dict[str, tuple[type, ...]] = {
-    "STRING": (str,),
-    "BOOLEAN": (bool,),
-    "NUMBER_INTEGER": (int,),
-    "NUMBER_DOUBLE": (float, int),
-    "LIST": (list,),
-    "STRUCT": (dict,),
-}
 _PERSISTENT_WAIT_MS = 60_000  # then a step takes a machine of its own
 # What names a run does not make it another run.
 _NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify", "code")
@@ -96,18 +88,27 @@ class VertexRun:
     wheelhouse: str = ""
     persistent_resource: str = ""
 
+    @property
+    def root(self) -> str:
+        """The folder of tunepipe in the bucket."""
+        return f"{self.bucket.rstrip('/')}/tunepipe"
+
     def spec(self) -> dict[str, Any]:
         """Return the pipeline that is run.
 
         Raises:
             UsageError: The file is not there or no pipeline, or the template in it has changed.
         """
-        if self.pipeline:
+        if not self.pipeline:
+            spec = read(pipeline_text(self.backend, self.emails))
+        else:
             text = read_template(self.pipeline).text
             check_template(text)
-            spec = _compiled(text, self.pipeline)
-        else:
-            spec = read(pipeline_text(self.backend, self.emails))
+            try:
+                spec = read_pipeline(text)
+            except UsageError as error:
+                error.where = f"--pipeline {self.pipeline}"
+                raise
         return with_image(spec, self.image) if self.image else spec
 
 
@@ -130,22 +131,6 @@ class JobRequest:
         return {"parent": self.parent, "pipeline_job": dict(self.job)}
 
 
-def _compiled(text: str, where: str) -> dict[str, Any]:
-    try:
-        spec = read(text)
-        _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
-    except UsageError as error:
-        error.where = f"--pipeline {where}"
-        raise
-    except (LookupError, TypeError) as error:
-        raise UsageError(
-            "this is no compiled pipeline",
-            where=f"--pipeline {where}",
-            fix="write one: tunepipe compile --template SOURCE",
-        ) from error
-    return spec
-
-
 def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest:
     """Check a run and write its request; nothing is sent, and nothing is uploaded.
 
@@ -159,18 +144,11 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
         LimitError: Something would run outside the region.
         CloudError: Cloud Storage refused to show the dataset.
     """
-    _check_place(run)
-    _check_backend(run)
+    _check(run)
     uploads, uri, fingerprint = _dataset(run)
-    parameters = _completed(run, uri)
-    if again:
-        moment = now.isoformat(timespec="microseconds")
-        parameters["options"] = {**parameters["options"], "again": moment}
-    spec, parameters, code = _with_code(run, parameters)
-    check_parameters(spec, parameters)
-    sent = given_parameters(spec, parameters)
-    work = {**sent, **guarded(parameters)}
-    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", work)
+    moment = {"again": now.isoformat(timespec="microseconds")} if again else {}
+    spec, sent, code = _pipeline(run, uri, moment)
+    key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**sent, **guarded(sent)})
     # No run_id: records then name the run by its job, which status, promote and predict take.
     names = {
         "id": f"{now:%Y%m%d-%H%M%S}-{key[:6]}",
@@ -196,8 +174,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
         UsageError: See `prepare`; or the dataset is a file of this machine.
         LimitError: Something would run outside the region.
     """
-    _check_place(run)
-    _check_backend(run)
+    _check(run)
     source = str(run.parameters.get("dataset_uri", ""))
     if not storage.is_gcs(source):
         raise UsageError(
@@ -205,66 +182,22 @@ def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
             where=f"--dataset {source}",
             fix="copy it to the bucket and give its gs:// URI",
         )
-    spec, parameters, code = _with_code(run, _completed(run, source))
-    check_parameters(spec, parameters)
-    sent = given_parameters(spec, parameters)
+    spec, sent, code = _pipeline(run, source)
     # Other parameters begin another series: what was seen with the old ones says nothing.
     sent["series"] = f"{schedule}-{_key('', run.backend, sent)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
     return _request(run, spec, sent, {SCHEDULE_LABEL: schedule}, code.uploads)
 
 
-def check_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Check parameters against a compiled pipeline.
-
-    Raises:
-        UsageError: An unknown name, with a suggestion; a wrong type; a required one missing.
-    """
-    inputs = spec["root"]["inputDefinitions"]["parameters"]
-    for name, value in given.items():
-        if name not in inputs:
-            raise UsageError(
-                "the pipeline has no parameter of this name", where=name, fix=hint(name, inputs)
-            )
-        kind = inputs[name]["parameterType"]
-        wrong_bool = isinstance(value, bool) and kind != "BOOLEAN"
-        if wrong_bool or not isinstance(value, _KINDS[kind]):
-            raise UsageError(
-                f"must be {kind.lower()}, is {type(value).__name__}",
-                where=name,
-                fix="pass a value of this type",
-            )
-    for name, definition in inputs.items():
-        if (
-            name not in given
-            and not definition.get("isOptional")
-            and "defaultValue" not in definition
-        ):
-            raise UsageError("is required", where=name, fix="give it")
-
-
-def _check_guard(run: VertexRun) -> None:
-    source = str(run.parameters.get("guard_uri", ""))
-    if source and not storage.is_gcs(source):
-        raise UsageError(
-            "a run in the cloud reads it there, so it must lie in Cloud Storage",
-            where=f"guard_uri {source}",
-            fix="copy it to the bucket and give its gs:// URI",
-        )
-
-
-def _check_place(run: VertexRun) -> None:
+def _check(run: VertexRun) -> None:
+    """Refuse what Google, or a later step, would refuse."""
+    # 1. Where it runs, and whom it tells.
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
             raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
     if not _BUCKET.match(run.bucket):
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
-    _check_emails(run)
-    _check_guard(run)
-
-
-def _check_emails(run: VertexRun) -> None:
     for email in run.emails:
         if not _EMAIL.match(email):
             raise UsageError("this is no e-mail address", where=f"--email {email}")
@@ -274,20 +207,23 @@ def _check_emails(run: VertexRun) -> None:
             where="--email",
             fix="leave out --pipeline, or tell people by --notify",
         )
-
-
-def _check_backend(run: VertexRun) -> None:
-    """Refuse at once what the tuning step would refuse after the steps before it."""
+    guard = str(run.parameters.get("guard_uri", ""))
+    if guard and not storage.is_gcs(guard):
+        raise UsageError(
+            "a run in the cloud reads it there, so it must lie in Cloud Storage",
+            where=f"guard_uri {guard}",
+            fix="copy it to the bucket and give its gs:// URI",
+        )
+    # 2. What the tuning step would refuse after the steps before it.
     options = _options(run)
     for name in _TEXTS & options.keys():
         if not isinstance(options[name], str):
             raise UsageError("must be a text", where=name, fix=f'{name}="{options[name]}"')
     rate = run.parameters.get("learning_rate_multiplier", 1.0)
     catalog = load_catalog(run.parameters.get("tables"))
+    base_model = run.parameters.get("base_model") or catalog.find_model(backend=run.backend).name
     request = TuningRequest(
-        base_model=str(
-            run.parameters.get("base_model") or catalog.find_model(backend=run.backend).name
-        ),
+        base_model=str(base_model),
         train_uri="gs://bucket/train.jsonl",  # nothing reads the rows yet
         eval_uri="gs://bucket/eval.jsonl",
         train_steps=1,
@@ -328,32 +264,35 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
         raise UsageError("two files of the same name", where=source, fix="rename one")
     # The key includes the names: the same rows under other names would otherwise count twice.
     contents = "\n".join([fingerprint, *sorted(names.values())])
-    folder = f"{_root(run)}/datasets/{hashlib.sha256(contents.encode()).hexdigest()[:16]}"
+    folder = f"{run.root}/datasets/{hashlib.sha256(contents.encode()).hexdigest()[:16]}"
     uploads = {path: f"{folder}/{name}" for path, name in names.items()}
     (uri,) = uploads.values() if len(uploads) == 1 else (f"{folder}/*",)
     return uploads, uri, fingerprint
 
 
-def _completed(run: VertexRun, dataset_uri: str) -> dict[str, Any]:
-    return {
-        "registry": f"{_root(run)}/registry/{run.backend}",
-        "work_dir": f"{_root(run)}/work",
+def _pipeline(
+    run: VertexRun, dataset_uri: str, options: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, Any], Code]:
+    """Return the pipeline, its checked parameters, and the code that its steps install."""
+    spec = run.spec()
+    code = find_code(spec, run.root, image=run.image, code=run.code, wheelhouse=run.wheelhouse)
+    parameters = {
+        "registry": f"{run.root}/registry/{run.backend}",
+        "work_dir": f"{run.root}/work",
         **run.parameters,
         "dataset_uri": dataset_uri,
         "project": run.project,
         "region": run.region,
-        "options": _options(run),
+        "options": {**_options(run), **options},
+        **code.parameters,
     }
+    return spec, check_parameters(spec, parameters), code
 
 
-def _with_code(
-    run: VertexRun, parameters: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], Code]:
-    """Return the pipeline, the parameters with what its steps install, and that code."""
-    spec = run.spec()
-    ways = {"image": run.image, "code": run.code, "wheelhouse": run.wheelhouse}
-    code = find_code(spec, _root(run), **ways)
-    return spec, {**parameters, **code.parameters}, code
+def _key(fingerprint: str, backend: str, parameters: Mapping[str, Any]) -> str:
+    work = {name: value for name, value in parameters.items() if name not in _NAMES}
+    text = json.dumps([fingerprint, backend, work], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def _request(
@@ -363,9 +302,9 @@ def _request(
     labels: Mapping[str, str],
     uploads: Mapping[str, str],
 ) -> JobRequest:
-    """Write the request; a custom job finds this package's code in the bucket."""
+    """Write the request."""
+    # A custom job finds this package's code in the bucket; the run's key goes without it.
     options = parameters.get("options", {})
-    # The run's key goes without it.
     if run.backend == "custom" and not options.get("code"):
         from tunepipe.backends.custom.code import code_uri
 
@@ -373,29 +312,36 @@ def _request(
         uri = code_uri(run.bucket, wheel.name, sha256)
         parameters = {**parameters, "options": {**options, "code": uri}}
         uploads = {**uploads, str(wheel): uri}
-    job = _job(run, spec, parameters, labels)
-    return JobRequest(clients.parent(run.project, run.region), job, uploads)
-
-
-def _root(run: VertexRun) -> str:
-    return f"{run.bucket.rstrip('/')}/tunepipe"
-
-
-def _key(fingerprint: str, backend: str, given: Mapping[str, Any]) -> str:
-    work = {name: value for name, value in given.items() if name not in _NAMES}
-    text = json.dumps([fingerprint, backend, work], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
-
-
-def given_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what says no more than the pipeline's own default."""
-    inputs = spec["root"]["inputDefinitions"]["parameters"]
-    nothing = object()
-    return {
-        name: value
-        for name, value in given.items()
-        if value != inputs[name].get("defaultValue", nothing)
+    for name, value in run.labels.items():
+        if name.startswith("tunepipe_"):
+            raise LimitError("labels starting with tunepipe_ are reserved", where=f"{name}={value}")
+        if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
+            raise UsageError(
+                "invalid label",
+                where=f"--label {name}={value}",
+                fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
+            )
+    job: dict[str, Any] = {
+        "display_name": run.display_name or spec["pipelineInfo"]["name"],
+        "labels": {
+            **run.labels,
+            **labels,
+            **payer_label(),
+            "tunepipe_backend": run.backend,
+            "tunepipe_code": content_hash()[:16],
+        },
+        "runtime_config": {
+            "gcs_output_directory": f"{run.root}/runs",
+            "parameter_values": parameters,
+            **_default_runtime(run),
+        },
+        "service_account": run.service_account,
+        "network": run.network,
+        "encryption_spec": {"kms_key_name": run.encryption_key} if run.encryption_key else {},
+        "pipeline_spec": spec,
     }
+    job = {name: value for name, value in job.items() if value}
+    return JobRequest(clients.parent(run.project, run.region), job, uploads)
 
 
 def _default_runtime(run: VertexRun) -> dict[str, Any]:
@@ -422,40 +368,3 @@ def _default_runtime(run: VertexRun) -> dict[str, Any]:
 def _is_label(text: str) -> bool:
     signs = text.replace("_", "").replace("-", "")
     return len(text) <= 63 and text == text.lower() and (not signs or signs.isalnum())
-
-
-def _job(
-    run: VertexRun,
-    spec: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    labels: Mapping[str, str],
-) -> dict[str, Any]:
-    for name, value in run.labels.items():
-        if name.startswith("tunepipe_"):
-            raise LimitError("labels starting with tunepipe_ are reserved", where=f"{name}={value}")
-        if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
-            raise UsageError(
-                "invalid label",
-                where=f"--label {name}={value}",
-                fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
-            )
-    job: dict[str, Any] = {
-        "display_name": run.display_name or spec["pipelineInfo"]["name"],
-        "labels": {
-            **run.labels,
-            **labels,
-            **payer_label(),
-            "tunepipe_backend": run.backend,
-            "tunepipe_code": content_hash()[:16],
-        },
-        "runtime_config": {
-            "gcs_output_directory": f"{_root(run)}/runs",
-            "parameter_values": parameters,
-            **_default_runtime(run),
-        },
-        "service_account": run.service_account,
-        "network": run.network,
-        "encryption_spec": {"kms_key_name": run.encryption_key} if run.encryption_key else {},
-        "pipeline_spec": spec,
-    }
-    return {name: value for name, value in job.items() if value}

@@ -22,32 +22,20 @@ BETTER = "better"
 
 def conclude_step(
     model: Artifact,
-    files: Mapping[str, Artifact | None],
-    pages: Mapping[str, Any],
+    ports: Mapping[str, Any],
     *,
     data: Mapping[str, str],
-    registry: str,
-    series: str,
-    run: str,
-    details: Mapping[str, str],
     judge: Mapping[str, Any],
-    tables: Mapping[str, Any],
     pipeline_job: str = "",
 ) -> str:
     """Draw the conclusions from a comparison. A second call for the same run repeats nothing.
 
     Args:
         model: The tuned model.
-        files: `comparison`, and if they exist the predictions `tuned`, `base` and `champion`, and
-            the JSON of `problems`, `split`, `plan` and `tuning`.
-        pages: Where `report`, `summary`, `model_card` and the `judgement` go.
+        ports: Those of `components.families.reporting`, and `judgement`, `series` and `tables`; an
+            empty `registry` promotes nothing.
         data: dataset_uri, fingerprint and format; an empty URI remembers no data.
-        registry: The folder or gs:// prefix of champions; "" promotes nothing.
-        series: The series that the run belongs to, or "".
-        run: The run's id.
-        details: Texts that name the run in the report.
         judge: What `judging.judge_step` takes besides the files; no `model` asks no judge.
-        tables: Values that replace those of the package's dated tables.
         pipeline_job: The resource name of the pipeline's job; "" imports no evaluation into the
             Vertex Model Registry.
 
@@ -57,35 +45,21 @@ def conclude_step(
     Raises:
         CloudError: Google refused to import the evaluation; everything else is done by then.
     """
-    comparison = paths_of(files)["comparison"]
+    registry, run = ports["registry"], ports["run_id"] or ports["job"]
+    comparison = ports["comparison"].path
     compared = json.loads(Path(comparison).read_text(encoding="utf-8"))
     # 1. The judge is asked first: its answers are part of the report, and decide nothing.
-    answers = {name: files.get(name) for name in ("tuned", "base", "champion")}
-    judge_step(
-        answers,
-        files.get("plan"),
-        pages["judgement"].path,
-        catalog=load_catalog(tables),
-        **judge,
-    )
+    answers = {name: ports[name] for name in ("tuned", "base", "champion")}
+    catalog = load_catalog(ports["tables"])
+    judge_step(answers, ports["plan"], ports["judgement"].path, catalog=catalog, **judge)
     # 2. What the champion was tuned on is compared before the champion may change.
-    problems = paths_of(files).get("problems")
+    paths = paths_of({**answers, "problems": ports["problems"]})
+    problems = paths.get("problems")
     stats = json.loads(Path(problems).read_text(encoding="utf-8"))["stats"] if problems else {}
     where = (data["dataset_uri"], registry, data["format"])
     changes = data_history.since_champion(*where, stats) if data["dataset_uri"] else {}
-    report_step(
-        comparison,
-        answers,
-        {
-            "dataset": files.get("problems"),
-            **{name: files.get(name) for name in ("split", "plan", "tuning")},
-            "judge": pages["judgement"],
-        },
-        {name: pages[name] for name in ("report", "summary", "model_card")},
-        details,
-        {"data_changes": changes} if changes else {},
-    )
-    record_step(comparison, pages["report"].uri, registry, run, address_of(model))
+    report_step(ports, ports["judgement"], {"data_changes": changes} if changes else {})
+    record_step(ports, address_of(model))
     # 3. Only a model that is better goes into service, and the rows have decided once more.
     now = datetime.now(UTC).isoformat(timespec="seconds")
     looks.record(registry, run, compared.get("look", {}), compared["verdict"], now)
@@ -96,10 +70,11 @@ def conclude_step(
         decision = keep_step(comparison, registry, model_of(model))
     # 4. The next run of the series starts from these data.
     if data["dataset_uri"]:
-        seen = (data["dataset_uri"], data["fingerprint"], registry, series, run)
-        tuned = paths_of(files).get("tuned")
-        held_out = {row.hash for row in read(tuned) if row.hash} if tuned else ()
+        seen = (data["dataset_uri"], data["fingerprint"], registry, ports["series"], run)
+        held_out = (
+            {row.hash for row in read(paths["tuned"]) if row.hash} if "tuned" in paths else ()
+        )
         data_history.remember(*seen, data["format"], stats, held_out)
     if pipeline_job:
-        print(import_step(paths_of(files)["tuning"], comparison, pipeline_job))
+        print(import_step(ports["tuning"].path, comparison, pipeline_job))
     return decision

@@ -45,49 +45,38 @@ class PredictionsRequest:
 
 
 def evaluate_step(
-    predictor: Predictor,
-    backend: str,
-    *,
-    models: Mapping[str, Artifact | str | None],
-    rows: Mapping[str, Any],
-    answers: Mapping[str, Artifact],
-    metrics: Any,
-    settings: Mapping[str, Any],
-    work_dir: str,
+    predictor: Predictor, backend: str, ports: Mapping[str, Any], **settings: Any
 ) -> tuple[int, int]:
     """Ask every model its rows, write one predictions file for each, and log the counts.
 
     Args:
         predictor: The module whose `predict` is called.
         backend: Its name in the table of backends, which has its pace.
-        models: `tuned` and `base` as artifacts, `champion` and `first` by name; None or "" for one
-            that does not exist.
-        rows: `eval`, the held-out rows; `guard` or `guard_uri`, and `guard_fingerprint`.
-        answers: The predictions files; see `evaluate`.
-        metrics: The artifact that shows the counts.
-        settings: See `evaluate`.
-        work_dir: See `evaluate`.
+        ports: Those of `components.families.asking`; a model that does not exist is None or "".
+        settings: Further ones; those of the port `settings` win. See `evaluate`.
 
     Returns:
         Numbers of rows that the tuned model was asked and left unanswered.
     """
-    is_guarded = rows["guard"] or rows["guard_uri"]
-    guard = dataset_of(rows["guard_uri"], rows["guard"]) if is_guarded else ""
-    names = {
-        name: model if isinstance(model, str) else model_of(model) for name, model in models.items()
-    }
+    is_guarded = ports["guard"] or ports["guard_uri"]
+    guard = dataset_of(ports["guard_uri"], ports["guard"]) if is_guarded else ""
+    models = {"tuned": model_of(ports["model"]), "base": model_of(ports["base"])}
+    models |= {name: ports[name] for name in ("champion", "first")}
+    files = {name: ports[f"{name}_predictions"] for name in ("base", "champion", "first")}
+    files |= {"tuned": ports["predictions"], "guard_tuned": ports["guard_predictions"]}
+    files["guard_base"] = ports["guard_base_predictions"]
     counts = evaluate(
         predictor,
         backend,
-        names,
-        rows["eval"].path,
-        (guard, rows["guard_fingerprint"]),
-        answers,
-        settings,
-        work_dir,
+        models,
+        ports["eval"].path,
+        (guard, ports["guard_fingerprint"]),
+        files,
+        {"max_output_tokens": ports["max_output_tokens"], **settings, **ports["settings"]},
+        ports["work_dir"],
     )
     for name, count in counts.items():
-        metrics.log_metric(name, count)
+        ports["metrics"].log_metric(name, count)
     return counts["rows"], counts["unanswered"]
 
 

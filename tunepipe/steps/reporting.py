@@ -26,24 +26,19 @@ PAGE_BYTES, PICTURE_BYTES, FILES = 6 << 20, 256 << 10, 100
 
 
 def report_step(
-    comparison: str,
-    predictions: Mapping[str, Artifact | None],
-    steps: Mapping[str, Artifact | None],
-    pages: Mapping[str, Artifact],
-    run: Mapping[str, str],
-    facts: Mapping[str, Any] | None = None,
+    ports: Mapping[str, Any], judge: Artifact | None, facts: Mapping[str, Any] | None = None
 ) -> None:
     """Write the pages of a run.
 
     Args:
-        comparison: The JSON of compare_models.
-        predictions: The files of `tuned`, `base` and `champion`, as far as there is any.
-        steps: The JSON of `dataset`, `split`, `plan`, `tuning` and `judge`, as far as there is any.
-        pages: Where `report`, `summary` and `model_card` go.
-        run: Texts that name the run; `title` heads the page.
+        ports: Those of `components.families.reporting`; the `title` in `run` heads the page.
+        judge: The JSON of judge_models; None without a judge.
         facts: Further facts by name, such as data_changes.
     """
-    said = _json(comparison)
+    said, run = _json(ports["comparison"].path), ports["run"]
+    steps = {name: ports[name] for name in ("split", "plan", "tuning")}
+    steps |= {"dataset": ports["problems"], "judge": judge}
+    predictions = {name: ports[name] for name in ("tuned", "base", "champion")}
     page_facts = {
         "title": run.get("title", "Tuning report"),
         "run": run,
@@ -54,22 +49,20 @@ def report_step(
     }
     written = {"report": report_page, "summary": summary, "model_card": model_card}
     for name, page in written.items():
-        with replacing(pages[name].path) as file:
+        with replacing(ports[name].path) as file:
             file.write(page(page_facts))
 
 
-def record_step(comparison: str, report: str, registry: str, run: str, model: str = "") -> None:
+def record_step(ports: Mapping[str, Any], model: str = "") -> None:
     """Record a run's verdict and where its report and its model are.
 
     Args:
-        comparison: The JSON of compare_models.
-        report: The report's path or URI.
-        registry: A folder or a gs:// prefix; "" records nothing.
-        run: The run's id.
+        ports: Those of `components.families.reporting`; an empty `registry` records nothing.
         model: The tuned model's URI or resource name.
     """
-    compared = _json(comparison)
-    record(registry, run, RunOutcome(compared["verdict"], compared["reason"], report, model))
+    compared, run = _json(ports["comparison"].path), ports["run_id"] or ports["job"]
+    outcome = RunOutcome(compared["verdict"], compared["reason"], ports["report"].uri, model)
+    record(ports["registry"], run, outcome)
 
 
 def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:

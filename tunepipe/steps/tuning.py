@@ -27,7 +27,7 @@ from tunepipe.errors import DataError, TunepipeError, UnreachableError
 from tunepipe.evaluation.ask import ask_all
 from tunepipe.files import write_json
 from tunepipe.planning.costs import selection_rows
-from tunepipe.steps.artifacts import Artifact, point_at
+from tunepipe.steps.artifacts import point_at
 from tunepipe.stores.storage import local_files, work_folder, write_file
 
 _SELECTION_ROWS_MIN = 8
@@ -35,39 +35,40 @@ _SELECTION_ROWS_MIN = 8
 
 def tune(
     tuner: Tuner,
-    rows: Mapping[str, str],
-    model: Artifact,
-    base: Artifact,
-    report: str,
+    ports: Mapping[str, Any],
     *,
-    options: Mapping[str, Any],
-    tables: Mapping[str, Any] | None = None,
     predictor: Predictor | None = None,
+    checkpoint_dir: str = "",
     **settings: Any,
 ) -> None:
     """Tune a model and write what is known of the tuning, as JSON.
 
     Args:
         tuner: The backend's module.
-        rows: Where `train` and `eval` are: paths for a tuner that reads them itself, gs:// URIs
-            for a service that does.
-        model: Refers to the tuned model afterwards: its own folder, an endpoint, or weights.
-        base: Refers to the model before tuning.
-        report: The JSON file to write.
-        options: The tuner's own options. None and "" are left out, so that a component can pass on
-            what was not set.
-        tables: Values that replace those of the package's dated tables.
+        ports: Those of `components.families.tuning`, and with a job in the cloud those of
+            `tuning_in_cloud`. `model` and `base` refer to the models afterwards: their own folder,
+            an endpoint, or weights. Options that are None or "" are left out.
         predictor: Asks the checkpoints, if one of them is to be selected.
-        settings: The other fields of `TuningRequest`.
+        checkpoint_dir: A folder for checkpoints; "" keeps none.
+        settings: The fields of `TuningRequest` that differ from backend to backend.
 
     Raises:
         SystemExit: With the code that tells a pipeline that the fault was not the user's.
     """
+    model, base, tables = ports["model"], ports["base"], ports.get("tables")
+    resources = ports.get("gcp_resources", "")
+    # A service reads the rows itself.
+    rows = [
+        ports[name].uri if tables is not None else ports[name].path for name in ("train", "eval")
+    ]
+    options = {"checkpoint_dir": checkpoint_dir, "resources_path": resources, **ports["options"]}
+    shared = ("train_steps", "learning_rate_multiplier", "project", "region", "display_name")
     request = TuningRequest(
-        train_uri=rows["train"],
-        eval_uri=rows["eval"],
+        train_uri=rows[0],
+        eval_uri=rows[1],
         options={name: value for name, value in options.items() if value not in (None, "")},
         catalog=load_catalog(tables),
+        **{name: ports[name] for name in shared if name in ports},
         **settings,
     )
     try:
@@ -86,7 +87,7 @@ def tune(
         shutil.copytree(result.base, base.path, dirs_exist_ok=True)
     else:
         point_at(base, result.base)
-    write_json(asdict(result), report)
+    write_json(asdict(result), ports["tuning"].path)
 
 
 def _tune(tuner: Tuner, request: TuningRequest, output_dir: str) -> TuningResult:

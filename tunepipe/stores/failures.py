@@ -33,14 +33,19 @@ class Failure:
     where: str = ""
     fix: str = ""
 
-    def error(self, where: str) -> TunepipeError:
-        """Return the error again; of an unknown class it is a CloudError.
+    def error(
+        self, where: str, fix: str = "", otherwise: type[TunepipeError] = CloudError
+    ) -> TunepipeError:
+        """Return the error again.
 
         Args:
-            where: What failed: a run's name.
+            where: What failed: a run's name, or a step's.
+            fix: What to do if the error does not say.
+            otherwise: The class of an error that was none of tunepipe's.
         """
-        kind = getattr(errors, self.kind, CloudError)
-        error: TunepipeError = kind(self.found, where=where, fix=self.fix)
+        kind = getattr(errors, self.kind, otherwise)
+        found = f"{self.where}: {self.found}" if self.where else self.found
+        error: TunepipeError = kind(found, where=where, fix=self.fix or fix)
         return error
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tests.standin.process import StandIn
@@ -46,6 +47,16 @@ def request(cloud: StandIn, model: str, rows: Any = None, **options: Any) -> Tun
         display_name="desk",
         options={**QUICK, **options},
     )
+
+
+def ports_of(asked: TuningRequest, folder: Path) -> dict[str, Any]:
+    """The ports of a component that tunes, as kfp gives them to its body."""
+    names = ("train_steps", "learning_rate_multiplier", "project", "region", "display_name")
+    ports = {name: getattr(asked, name) for name in (*names, "options")}
+    for name in ("model", "base", "tuning"):
+        ports[name] = SimpleNamespace(metadata={}, path=str(folder / name))
+    rows = {name: SimpleNamespace(uri=getattr(asked, f"{name}_uri")) for name in ("train", "eval")}
+    return {**ports, **rows, "tables": {}, "gcp_resources": ""}
 
 
 def jobs(cloud: StandIn) -> list[dict[str, Any]]:

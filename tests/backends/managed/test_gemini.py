@@ -13,6 +13,7 @@ from tests.backends.managed.jobs import (
     ended,
     jobs,
     pairs,
+    ports_of,
     put,
     request,
     result,
@@ -623,27 +624,13 @@ def test_the_stand_in_refuses_what_google_would(cloud: StandIn, more: dict[str, 
 # --- asking
 
 
-class Standing:
-    """A KFP artifact that stands for a model."""
-
-    path = ""
-
-    def __init__(self, model: str) -> None:
-        self.metadata = {"resourceName": model}
-
-
 def test_a_model_before_tuning_that_may_not_be_asked_costs_nothing(
     cloud: StandIn, tmp_path: Path
 ) -> None:
     asked = request(cloud, "projects/not-mine/locations/europe-west4/models/7@1")
-    rows = {side: getattr(asked, f"{side}_uri") for side in ("train", "eval")}
-    model, base = Standing(""), Standing("")
-    settings = {
-        name: getattr(asked, name)
-        for name in ("base_model", "train_steps", "batch_size", "project", "region", "options")
-    }
+    settings = {name: getattr(asked, name) for name in ("base_model", "batch_size")}
     with pytest.raises(CloudError, match="not-mine"):
-        tune(gemini, rows, model, base, str(tmp_path / "report"), **settings)
+        tune(gemini, ports_of(asked, tmp_path), **settings)
     assert jobs(cloud) == []
 
 

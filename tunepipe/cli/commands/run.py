@@ -176,8 +176,7 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
     from tunepipe.backends.local import backend
     from tunepipe.notifications import webhook
     from tunepipe.runs.compile import pipeline_text
-    from tunepipe.runs.pipeline_spec import read
-    from tunepipe.runs.vertex_request import check_parameters
+    from tunepipe.runs.pipeline_spec import check_parameters, read
 
     parameters = dict(described.parameters)
     if described.accelerator:

@@ -16,8 +16,14 @@ from tunepipe.notifications import webhook
 from tunepipe.runs.code import find_code
 from tunepipe.runs.kfp.host import KfpSettings
 from tunepipe.runs.kfp.workflow_size import require_fit
-from tunepipe.runs.pipeline_spec import ON_ACCELERATORS, thin_steps, with_accelerators, with_image
-from tunepipe.runs.vertex_request import VertexRun, check_parameters, given_parameters
+from tunepipe.runs.pipeline_spec import (
+    ON_ACCELERATORS,
+    check_parameters,
+    containers,
+    thin_steps,
+    with_accelerators,
+)
+from tunepipe.runs.vertex_request import VertexRun
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import USER_PROJECT, user_project
 
@@ -65,26 +71,6 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
             where=f"--backend {run.backend}",
             fix="--backend local, which tunes on the cluster's own GPUs",
         )
-    _require_reachable(run)
-    decode(run.parameters.get("options") or {}, LocalOptions)
-    spec = run.spec()
-    if run.accelerator:
-        spec = with_accelerators(spec, run.accelerator)
-    parameters = _parameters(run, spec, settings)
-    check_parameters(spec, parameters)
-    if run.image:
-        spec = with_image(spec, run.image)
-    if payer := user_project():
-        variable = {"name": USER_PROJECT, "value": payer}
-        for executor in spec["deploymentSpec"]["executors"].values():
-            if container := executor.get("container"):  # an importer has none
-                container.setdefault("env", []).append(variable)
-    sent = given_parameters(spec, parameters)
-    require_fit(spec, sent)
-    return HostRequest(_documents(spec, settings), sent)
-
-
-def _require_reachable(run: VertexRun) -> None:
     places = {
         "--dataset": str(run.parameters["dataset_uri"]),
         "--bucket": run.bucket,
@@ -98,16 +84,22 @@ def _require_reachable(run: VertexRun) -> None:
                 fix="gs://BUCKET/…, s3://BUCKET/… or minio://BUCKET/…",
             )
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
-
-
-def _parameters(run: VertexRun, spec: Mapping[str, Any], settings: KfpSettings) -> dict[str, Any]:
-    root = f"{run.bucket.rstrip('/')}/tunepipe"
-    return {
-        "registry": f"{root}/registry/{run.backend}",
-        "work_dir": f"{settings.volume.folder}/tunepipe" if settings.volume else f"{root}/work",
+    decode(run.parameters.get("options") or {}, LocalOptions)
+    spec = run.spec()
+    if run.accelerator:
+        spec = with_accelerators(spec, run.accelerator)
+    parameters = {
+        "registry": f"{run.root}/registry/{run.backend}",
+        "work_dir": f"{settings.volume.folder}/tunepipe" if settings.volume else f"{run.root}/work",
         **run.parameters,
         **_code(run, spec),
     }
+    sent = check_parameters(spec, parameters)
+    if payer := user_project():
+        for container in containers(spec):
+            container.setdefault("env", []).append({"name": USER_PROJECT, "value": payer})
+    require_fit(spec, sent)
+    return HostRequest(_documents(spec, settings), sent)
 
 
 def _code(run: VertexRun, spec: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,81 @@
+"""The ports of components that do the same for different backends."""
+
+from typing import NamedTuple
+
+from kfp.dsl import (
+    HTML,
+    Artifact,
+    Dataset,
+    Input,
+    Markdown,
+    Metrics,
+    Model,
+    Output,
+    OutputPath,
+)
+
+
+def tuning(
+    train: Input[Dataset],
+    eval: Input[Dataset],
+    model: Output[Model],
+    base: Output[Model],
+    tuning: Output[Artifact],
+    train_steps: int,
+    learning_rate_multiplier: float = 1.0,
+    options: dict = {},  # noqa: B006
+):
+    """Tune a model; `steps.tuning.tune` takes these ports."""
+
+
+def tuning_in_cloud(
+    gcp_resources: OutputPath(str),
+    project: str,
+    region: str,
+    display_name: str = "tunepipe",
+    tables: dict = {},  # noqa: B006
+):
+    """Tune a model by a job in the user's project."""
+
+
+def asking(
+    model: Input[Model],
+    eval: Input[Dataset],
+    predictions: Output[Artifact],
+    base_predictions: Output[Artifact],
+    champion_predictions: Output[Artifact],
+    first_predictions: Output[Artifact],
+    guard_predictions: Output[Artifact],
+    guard_base_predictions: Output[Artifact],
+    metrics: Output[Metrics],
+    base: Input[Model] = None,
+    champion: str = "",
+    first: str = "",
+    guard: Input[Dataset] = None,
+    guard_uri: str = "",
+    guard_fingerprint: str = "",
+    max_output_tokens: int = 256,
+    settings: dict = {},  # noqa: B006
+    work_dir: str = "",
+) -> NamedTuple("Outputs", [("rows", int), ("unanswered", int)]):
+    """Ask models every held-out row; `steps.evaluation.evaluate_step` takes these ports."""
+
+
+def reporting(
+    comparison: Input[Artifact],
+    report: Output[HTML],
+    summary: Output[Markdown],
+    model_card: Output[Markdown],
+    tuned: Input[Artifact] = None,
+    base: Input[Artifact] = None,
+    champion: Input[Artifact] = None,
+    problems: Input[Artifact] = None,
+    split: Input[Artifact] = None,
+    plan: Input[Artifact] = None,
+    tuning: Input[Artifact] = None,
+    registry: str = "",
+    run: dict = {},  # noqa: B006
+    run_id: str = "",
+    job: str = "",
+):
+    """Report what is known of a run."""
