@@ -29,12 +29,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(unit, code: str, folder: Path, python=sys.executable) -> list[str]:
-    """The command of the step that lists files, as a host would start it."""
+    """The command of the step that fingerprints a file, as a host would start it."""
     container = unit.component_spec.implementation.container
+    rows = folder / "rows.jsonl"
+    rows.write_text("{}\n")
+    names = ("fingerprint", "generation", "files")
     executor_input = {
-        "inputs": {"parameterValues": {"dataset_uri": "rows.jsonl"}},
+        "inputs": {"parameterValues": {"dataset_uri": str(rows)}},
         "outputs": {
-            "parameters": {"Output": {"outputFile": str(folder / "files")}},
+            "parameters": {name: {"outputFile": str(folder / name)} for name in names},
             "outputFile": str(folder / "step" / "output.json"),
         },
     }
@@ -44,9 +47,9 @@ def command(unit, code: str, folder: Path, python=sys.executable) -> list[str]:
 
 
 def start(code: str, folder: Path, python=sys.executable, **variables: str):
-    listing = thin(components.list_shards.python_func)
+    step = thin(components.fingerprint_dataset.python_func)
     return subprocess.run(
-        command(listing, code, folder, python), capture_output=True, text=True,
+        command(step, code, folder, python), capture_output=True, text=True,
         env={"PATH": os.environ["PATH"], **variables}, cwd="/",
     )  # fmt: skip
 
@@ -124,9 +127,9 @@ def test_a_step_runs_the_code_that_is_named(way, wheel, index, tmp_path):
     done = start(code, tmp_path)
     assert done.returncode == 0, done.stderr
     outputs = json.loads((tmp_path / "step" / "output.json").read_text())
-    assert outputs["parameterValues"] == {"Output": ["rows.jsonl"]}
+    assert outputs["parameterValues"]["fingerprint"] == hashlib.sha256(b"{}\n").hexdigest()
     place = done.stdout.partition("--component_module_path `")[2].partition("`")[0]
-    assert place.endswith("/tunepipe/components/validation.py")
+    assert place.endswith("/tunepipe/components/preparation.py")
     assert place.startswith(str(ROOT)) == (way in ("installed", "empty")), place
 
 
@@ -164,7 +167,7 @@ def test_sigterm_reaches_the_step_itself(make, tmp_path):
         f'exec {sys.executable} "$@"\n'
     )
     shim.chmod(0o755)
-    unit = make(components.list_shards.python_func)
+    unit = make(components.fingerprint_dataset.python_func)
     container = unit.component_spec.implementation.container
     whole = command(unit, "", tmp_path, shim) if make is thin else [
         part.replace("python3", str(shim)) for part in container.command[3:]
@@ -179,7 +182,9 @@ def test_sigterm_reaches_the_step_itself(make, tmp_path):
 
 
 def test_the_installs_of_a_component_hand_their_place_over_too():
-    text = "".join(components.list_shards.component_spec.implementation.container.command[:-1])
+    text = "".join(
+        components.fingerprint_dataset.component_spec.implementation.container.command[:-1]
+    )
     assert '&& exec "$0" "$@"' in text
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tunepipe.errors import LimitError, UsageError
@@ -60,10 +59,6 @@ class ListedSchedule:
     dataset: str
     backend: str = ""
     runs: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
 
 
 def parse(text: str, zone: str = "") -> Cron:

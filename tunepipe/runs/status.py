@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from tunepipe.errors import CloudError
 from tunepipe.gcp.advice import advice
@@ -54,10 +53,6 @@ class RunStatus:
     def over(self) -> bool:
         """Whether nothing changes any more."""
         return self.state in ("succeeded", "failed", "cancelled")
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
 
 
 def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 10.0) -> RunStatus:

@@ -102,7 +102,12 @@ def differences(present: Any | None, after: Mapping[str, Any]) -> list[FactChang
         present: The schedule that is there, or None.
         after: From `schedule_body`.
     """
-    old = dict(facts(_as_dict(present))) if present else {}
+    old = {}
+    if present:
+        from google.protobuf import json_format
+
+        message = type(present).pb(present)
+        old = dict(facts(json_format.MessageToDict(message, preserving_proto_field_name=True)))
     new = dict(facts(after))
     return [
         FactChange(what, old.get(what), new.get(what))
@@ -130,7 +135,11 @@ def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "results", runtime["gcs_output_directory"]
     yield from _flat("label", job.get("labels", {}))
     yield from _flat("parameter", runtime.get("parameter_values", {}))
-    yield from _steps(job["pipeline_spec"])
+    spec = job["pipeline_spec"]
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        yield f"step.{name.removeprefix('exec-')}", _digest(executor)
+    rest = {name: value for name, value in spec.items() if name != "deploymentSpec"}
+    yield "pipeline", f"{spec['pipelineInfo']['name']} {_digest(rest)}"
 
 
 def create(schedule: Mapping[str, Any]) -> Any:
@@ -176,25 +185,23 @@ def shown(schedule: Any, now: datetime) -> ListedSchedule:
     )
 
 
-def pause(schedule: Any) -> None:
-    """Pause it: it starts no run until it is resumed; a run under way continues."""
-    with explained(schedule.name):
-        _client(schedule.name).pause_schedule(name=schedule.name, timeout=CALL_SECONDS)
+def change(schedule: Any, action: str) -> None:
+    """Pause, resume or delete a schedule; its runs stay, and missed ones are not caught up on.
 
-
-def resume(schedule: Any) -> None:
-    """Resume it from its next time on: missed runs are not started later."""
-    request = {"name": schedule.name, "catch_up": False}
-    with explained(schedule.name):
-        _client(schedule.name).resume_schedule(request=request, timeout=CALL_SECONDS)
-
-
-def delete(schedule: Any) -> None:
-    """Delete it; its runs stay."""
-    with explained(schedule.name):
-        _client(schedule.name).delete_schedule(name=schedule.name, timeout=CALL_SECONDS).result(
-            timeout=3 * CALL_SECONDS
-        )
+    Args:
+        schedule: The schedule.
+        action: pause, resume or delete.
+    """
+    client, name = _client(schedule.name), schedule.name
+    with explained(name):
+        if action == "pause":
+            client.pause_schedule(name=name, timeout=CALL_SECONDS)
+        elif action == "resume":
+            request = {"name": name, "catch_up": False}
+            client.resume_schedule(request=request, timeout=CALL_SECONDS)
+        else:
+            deletion = client.delete_schedule(name=name, timeout=CALL_SECONDS)
+            deletion.result(timeout=3 * CALL_SECONDS)
 
 
 def run_now(schedule: Any, now: datetime) -> str:
@@ -239,27 +246,12 @@ def _is_ours(schedule: Any) -> bool:
     return SCHEDULE_LABEL in schedule.create_pipeline_job_request.pipeline_job.labels
 
 
-def _as_dict(schedule: Any) -> dict[str, Any]:
-    from google.protobuf import json_format
-
-    message = type(schedule).pb(schedule)
-    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))
-
-
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, Mapping):
         yield name, value
         return
     for key, below in value.items():
         yield from _flat(f"{name}.{key}", below)
-
-
-def _steps(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    executors = spec["deploymentSpec"]["executors"]
-    for name, executor in executors.items():
-        yield f"step.{name.removeprefix('exec-')}", _digest(executor)
-    rest = {name: value for name, value in spec.items() if name != "deploymentSpec"}
-    yield "pipeline", f"{spec['pipelineInfo']['name']} {_digest(rest)}"
 
 
 def _digest(value: Any) -> str:

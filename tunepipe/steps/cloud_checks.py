@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunepipe.backends.palm.parameters import template_uri
@@ -72,18 +72,15 @@ class CheckResult:
     fix: str = ""
     exit_code: int = 0
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
 
 Check = Callable[[Place], Iterator[CheckResult]]
 
 
 def tried(name: str, check: Check, place: Place) -> Iterator[CheckResult]:
-    """Turn what a check raises into a finding; a missing right leaves the thing unknown."""
+    """Name a check's results, and make one of what it raises; a missing right leaves it unknown."""
     try:
-        yield from check(place)
+        for one in check(place):
+            yield replace(one, check=name)
     except TunepipeError as error:
         code = getattr(error, "code", 0)
         found = f"{error.where}: {error.found}" if error.where else error.found
@@ -93,14 +90,10 @@ def tried(name: str, check: Check, place: Place) -> Iterator[CheckResult]:
             yield CheckResult(name, PROBLEM, found, error.fix, error.exit_code)
 
 
-def of_cloud(check: str, found: str, fix: str) -> CheckResult:
-    """Make a finding of what the cloud would refuse."""
-    return CheckResult(check, PROBLEM, found, fix, CloudError.exit_code)
-
-
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
 _USAGE = "https://serviceusage.googleapis.com"
 _ACCOUNTS = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
+_BUCKETS = "https://storage.googleapis.com/storage/v1/b"
 # A policy with conditions is not given in an older form.
 _POLICY_OPTIONS = {"options": {"requestedPolicyVersion": 3}}
 _INTERFACES = ("aiplatform.googleapis.com", "storage.googleapis.com")
@@ -115,174 +108,146 @@ _BUCKET_RIGHTS = ("storage.objects.create", "storage.objects.get", "storage.obje
 
 def credentials(place: Place) -> Iterator[CheckResult]:
     """Ask for a token, by asking for the project."""
-    who = rest.account()
-    project = rest.call("GET", f"{_PROJECTS}/{place.project}")
-    if project.get("state", "ACTIVE") not in ("ACTIVE", "STATE_UNSPECIFIED"):
+    who = rest.account() or "a user"
+    state = rest.call("GET", f"{_PROJECTS}/{place.project}").get("state", "ACTIVE")
+    if state not in ("ACTIVE", "STATE_UNSPECIFIED"):
         fix = f"gcloud projects undelete {place.project}"
-        yield of_cloud("credentials", f"the project is {project['state']}", fix)
-    else:
-        yield CheckResult("credentials", OK, f"{who or 'a user'} reaches {place.project}")
+        raise CloudError(f"the project is {state}", fix=fix)
+    yield _ok(f"{who} reaches {place.project}")
 
 
 def interfaces(place: Place) -> Iterator[CheckResult]:
     """Look whether the APIs are enabled."""
     names = [f"projects/{place.project}/services/{one}" for one in _INTERFACES]
     url = f"{_USAGE}/v1/projects/{place.project}/services:batchGet"
-    answer = rest.call("GET", url, names=names)
-    for service in answer.get("services", ()):
+    for service in rest.call("GET", url, names=names).get("services", ()):
         name = service["name"].rpartition("/")[2]
         if service.get("state") == "ENABLED":
-            yield CheckResult("apis", OK, f"{name} is enabled")
+            yield _ok(f"{name} is enabled")
         else:
             fix = f"gcloud services enable {name} --project {place.project}"
-            yield of_cloud("apis", f"{name} is not enabled", fix)
+            yield _problem(f"{name} is not enabled", fix)
 
 
 def rights(place: Place) -> Iterator[CheckResult]:
-    """Look whether the caller may do what a run does."""
-    needed = _wanted_rights(place)
-    url = f"{_PROJECTS}/{place.project}:testIamPermissions"
-    missing = _missing(url, needed)
-    if missing:
+    """Look whether the caller may do what a run does: tune, ask, and before that submit."""
+    template = place.model.backend == "large-model"
+    tuning = _CUSTOM_RIGHTS if place.model.backend == "custom" else _TUNING_RIGHTS
+    needed = (
+        *(_JOB_RIGHTS if template or not place.under_way else ()),
+        *(() if template else tuning),
+        *(() if place.under_way else ("aiplatform.schedules.create",)),
+        "aiplatform.endpoints.predict",
+    )
+    if missing := _missing(f"{_PROJECTS}/{place.project}:testIamPermissions", needed):
         fix = _grant(f"projects add-iam-policy-binding {place.project}", "roles/aiplatform.user")
-        yield of_cloud("your rights", f"missing: {', '.join(missing)}", fix)
-    else:
-        yield CheckResult("your rights", OK, f"{len(needed)} of {len(needed)} are granted")
+        raise CloudError(f"missing: {', '.join(missing)}", fix=fix)
+    yield _ok(f"{len(needed)} of {len(needed)} are granted")
 
 
 def acting(place: Place) -> Iterator[CheckResult]:
     """Look whether the caller may act as the run's service account."""
     if place.under_way and not place.service_account and place.model.backend != "large-model":
         return  # a managed job of no account acts as Google's own agent
-    account = place.service_account or f"{_number(place)}-compute@developer.gserviceaccount.com"
-    missing = _missing(f"{_ACCOUNTS}/{account}:testIamPermissions", ("iam.serviceAccounts.actAs",))
-    if missing:
+    account = _account(place)
+    if _missing(f"{_ACCOUNTS}/{account}:testIamPermissions", ("iam.serviceAccounts.actAs",)):
         fix = _grant(
             f"iam service-accounts add-iam-policy-binding {account} --project {place.project}",
             "roles/iam.serviceAccountUser",
         )
-        yield of_cloud("service account", f"you may not act as {account}", fix)
-    else:
-        yield CheckResult("service account", OK, f"you may act as {account}")
+        raise CloudError(f"you may not act as {account}", fix=fix)
+    yield _ok(f"you may act as {account}")
 
 
 def roles(place: Place) -> Iterator[CheckResult]:
-    """Look what the run's account and Google's service agent may do in the project."""
-    number = _number(place)
-    account = place.service_account or f"{number}-compute@developer.gserviceaccount.com"
-    agent = f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
+    """Look what the run's account and Google's service agents may do in the project."""
+    agents = f"service-{_number(place)}@gcp-sa-"
+    enough: dict[str, tuple[str, ...]] = {
+        f"{agents}aiplatform.iam.gserviceaccount.com": ("roles/aiplatform.serviceAgent",),
+        _account(place): ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor"),
+    }
+    if place.model.backend == "open-model":
+        # It writes the weights, and reads rows and pictures.
+        tuner = f"{agents}vertex-moss-ft.iam.gserviceaccount.com"
+        enough[tuner] = ("roles/aiplatform.tuningServiceAgent", "roles/storage.objectUser")
     policy = rest.call("POST", f"{_PROJECTS}/{place.project}:getIamPolicy", _POLICY_OPTIONS)
-    tuner = f"service-{number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
-    accounts = (
-        (agent, ("roles/aiplatform.serviceAgent",)),
-        *(
-            # It writes the weights of open models, and reads rows and pictures.
-            [(tuner, ("roles/aiplatform.tuningServiceAgent", "roles/storage.objectUser"))]
-            if place.model.backend == "open-model"
-            else []
-        ),
-        (account, ("roles/aiplatform.user", "roles/aiplatform.admin", "roles/editor")),
-    )
-    for who, enough in accounts:
-        granted = _roles_of(f"serviceAccount:{who}", policy)
-        if granted & {*enough, "roles/owner"}:
-            yield CheckResult("roles", OK, f"{who} has {', '.join(sorted(granted))}")
+    for who, needed in enough.items():
+        member = f"serviceAccount:{who}"
+        bindings = policy.get("bindings", ())
+        granted = {one["role"] for one in bindings if member in one.get("members", ())}
+        if granted & {*needed, "roles/owner"}:
+            yield _ok(f"{who} has {', '.join(sorted(granted))}")
         else:
             fix = (
                 f"gcloud projects add-iam-policy-binding {place.project} "
-                f"--member serviceAccount:{who} --role {enough[0]}"
+                f"--member {member} --role {needed[0]}"
             )
             # A role may also come from a folder, an organisation, a group or a custom role.
-            yield CheckResult("roles", UNKNOWN, f"the project gives {who} no {enough[0]}", fix)
+            yield _unknown(f"the project gives {who} no {needed[0]}", fix)
 
 
 def bucket(place: Place) -> Iterator[CheckResult]:
     """Look whether the bucket is there, in the region, and open to us."""
     if not place.bucket:
-        yield CheckResult("bucket", PROBLEM, "none was named", "--bucket gs://BUCKET", 2)
-        return
+        raise UsageError("none was named", fix="--bucket gs://BUCKET")
     name = storage.parse(place.bucket).bucket
-    url = f"https://storage.googleapis.com/storage/v1/b/{name}"
     payer = {"userProject": user_project()} if user_project() else {}
+    # 1. Is it there?
     try:
-        found = rest.call("GET", url, **payer)
+        known = rest.call("GET", f"{_BUCKETS}/{name}", **payer)
     except rest.RefusedError as error:
         if error.code == 400 and "requester pays" in error.found:
-            yield _requester_pays(name)
-            return
-        if error.code != 404:
+            known = {"location": place.region, "billing": {"requesterPays": True}}
+        elif error.code == 404:
+            raise CloudError(f"gs://{name} is not there", fix=_create(name, place)) from error
+        else:
             raise
-        yield of_cloud("bucket", f"gs://{name} is not there", _create(name, place))
-        return
-    lies = str(found["location"]).lower()
-    if lies != place.region:
-        told = f"gs://{name} lies in {lies}, and the run in {place.region}"
-        fix = _create(f"{name}-{place.region}", place)
-        yield CheckResult("bucket", PROBLEM, told, fix, LimitError.exit_code)
+    # 2. Do its region and its rules suit a run?
+    if known.get("billing", {}).get("requesterPays"):
+        fix = "managed tuning jobs cannot name a project that pays: use another bucket"
+        raise CloudError(f"gs://{name} lets the requester pay", fix=fix)
+    location = str(known["location"]).lower()
+    if location == place.region:
+        yield _ok(f"gs://{name} lies in {location}")
     else:
-        yield CheckResult("bucket", OK, f"gs://{name} lies in {lies}")
-    yield from _bucket_rules(name, found)
-    url = f"{url}/iam/testPermissions"
-    granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer)
-    missing = sorted({*_BUCKET_RIGHTS} - {*granted.get("permissions", ())})
-    if missing:
+        found = f"gs://{name} lies in {location}, and the run in {place.region}"
+        yield _problem(found, _create(f"{name}-{place.region}", place), LimitError)
+    if retention := known.get("retentionPolicy"):
+        days = int(retention["retentionPeriod"]) / 86400
+        fix = "a run writes new objects alone, and its results stay that long; nothing to do"
+        yield CheckResult("", OK, f"gs://{name} keeps every object for {days:g} days", fix)
+    # 3. May we write to it?
+    url = f"{_BUCKETS}/{name}/iam/testPermissions"
+    granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer).get("permissions", ())
+    if missing := sorted({*_BUCKET_RIGHTS} - {*granted}):
         fix = _grant(
             f"storage buckets add-iam-policy-binding gs://{name}", "roles/storage.objectAdmin"
         )
-        yield of_cloud("bucket", f"missing on gs://{name}: {', '.join(missing)}", fix)
-
-
-def _bucket_rules(name: str, bucket: Mapping[str, Any]) -> Iterator[CheckResult]:
-    """Report the rules of a bucket that affect a run."""
-    if retention := bucket.get("retentionPolicy"):
-        days = int(retention["retentionPeriod"]) / 86400
-        found = f"gs://{name} keeps every object for {days:g} days"
-        fix = "a run writes new objects alone, and its results stay that long; nothing to do"
-        yield CheckResult("bucket", OK, found, fix)
-    if bucket.get("billing", {}).get("requesterPays"):
-        yield _requester_pays(name)
-
-
-def _requester_pays(name: str) -> CheckResult:
-    fix = "managed tuning jobs cannot name a project that pays: use another bucket"
-    return of_cloud("bucket", f"gs://{name} lets the requester pay", fix)
+        yield _problem(f"missing on gs://{name}: {', '.join(missing)}", fix)
 
 
 def quota(place: Place) -> Iterator[CheckResult]:
-    """Look whether the region's quota is enough for one tuning."""
+    """Look whether the region's quota is enough for one tuning, on all of its machines."""
+    page = f"https://console.cloud.google.com/iam-admin/quotas?project={place.project}"
     if place.model.backend == "custom":
-        yield from _accelerator_quota(place)
-        return
-    row = place.catalog.hardware_of(place.model, place.region)
-    if row is None:
+        machine = machine_of(place.options, place.catalog)
+        need = machine.count * int(place.options.get("machines") or 1)
+        is_spot = place.options.get("provisioning", "standard") != "standard"
+        name = machine.row.spot_quota if is_spot else machine.row.quota
+    elif row := place.catalog.hardware_of(place.model, place.region):
+        name, need = row.quota, row.quota_multiple
+    else:
         unknown = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
-        yield CheckResult("quota", UNKNOWN, unknown, _quota_page(place))
+        yield _unknown(unknown, page)
         return
-    yield _quota_finding(place, row.quota, row.quota_multiple)
-
-
-def _accelerator_quota(place: Place) -> Iterator[CheckResult]:
-    """Look whether the region's quota of an accelerator is enough for all machines of a job."""
-    options = place.options
-    machine = machine_of(options, place.catalog)
-    need = machine.count * int(options.get("machines") or 1)
-    is_spot = options.get("provisioning", "standard") != "standard"
-    name = machine.row.spot_quota if is_spot else machine.row.quota
-    yield _quota_finding(place, name, need)
-
-
-def _quota_finding(place: Place, name: str, need: int) -> CheckResult:
-    url = (
-        f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
-        "/consumerQuotaMetrics"
-    )
-    limit = _limit(_pages(url), name, place.region)
+    limit = _quota_limit(place, name)
     if limit is None:
-        return CheckResult("quota", UNKNOWN, f"{name}: not listed", _quota_page(place))
-    if limit < need:
+        yield _unknown(f"{name}: not listed", page)
+    elif limit < need:
         found = f"{name}: {limit} in {place.region}, and a tuning needs {need}"
-        return of_cloud("quota", found, f"ask for {need}: {_quota_page(place)}")
-    return CheckResult("quota", OK, f"{name}: {limit} in {place.region}, {need} needed")
+        raise CloudError(found, fix=f"ask for {need}: {page}")
+    else:
+        yield _ok(f"{name}: {limit} in {place.region}, {need} needed")
 
 
 def template(place: Place) -> Iterator[CheckResult]:
@@ -296,9 +261,9 @@ def template(place: Place) -> Iterator[CheckResult]:
         if getattr(error, "code", 0) == 404:
             raise
         # Vertex AI's own agent fetches it, by another way and with other rights.
-        yield CheckResult("template", UNKNOWN, f"{uri}: {error.found}", error.fix)
+        yield _unknown(f"{uri}: {error.found}", error.fix)
     else:
-        yield CheckResult("template", OK, f"{fetched.source} is sha256:{fetched.sha256}")
+        yield _ok(f"{fetched.source} is sha256:{fetched.sha256}")
 
 
 CHECKS: dict[str, Check] = {
@@ -313,21 +278,21 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def _wanted_rights(place: Place) -> tuple[str, ...]:
-    """Return the permissions that the caller needs: to tune, to ask, and before that to submit."""
-    template = place.model.backend == "large-model"
-    tuning = _CUSTOM_RIGHTS if place.model.backend == "custom" else _TUNING_RIGHTS
-    return (
-        *(_JOB_RIGHTS if template or not place.under_way else ()),
-        *(() if template else tuning),
-        *(() if place.under_way else ("aiplatform.schedules.create",)),
-        "aiplatform.endpoints.predict",
-    )
+def _ok(found: str) -> CheckResult:
+    return CheckResult("", OK, found)
 
 
-def _missing(url: str, wanted: Sequence[str]) -> list[str]:
-    granted = rest.call("POST", url, {"permissions": list(wanted)})
-    return sorted({*wanted} - {*granted.get("permissions", ())})
+def _unknown(found: str, fix: str) -> CheckResult:
+    return CheckResult("", UNKNOWN, found, fix)
+
+
+def _problem(found: str, fix: str, error: type[TunepipeError] = CloudError) -> CheckResult:
+    return CheckResult("", PROBLEM, found, fix, error.exit_code)
+
+
+def _missing(url: str, needed: Sequence[str]) -> list[str]:
+    granted = rest.call("POST", url, {"permissions": list(needed)})
+    return sorted({*needed} - {*granted.get("permissions", ())})
 
 
 def _number(place: Place) -> str:
@@ -335,41 +300,40 @@ def _number(place: Place) -> str:
     return str(project["name"]).rpartition("/")[2]
 
 
-def _roles_of(member: str, policy: Any) -> set[str]:
-    return {
-        str(binding["role"])
-        for binding in policy.get("bindings", ())
-        if member in binding.get("members", ())
-    }
+def _account(place: Place) -> str:
+    """Return the run's account; without one of its own the project's default."""
+    return place.service_account or f"{_number(place)}-compute@developer.gserviceaccount.com"
 
 
-def _pages(url: str) -> Iterator[Any]:
-    query: dict[str, str] = {}
-    while True:
-        page = rest.call("GET", url, **query)
-        yield from page.get("metrics", ())
-        if not page.get("nextPageToken"):
-            return
-        query = {"pageToken": page["nextPageToken"]}
-
-
-def _limit(metrics: Iterator[Any], name: str, region: str) -> int | None:
-    """Return a metric's limit in a region; None if the metric is not listed.
+def _quota_limit(place: Place, name: str) -> int | None:
+    """Return a quota's limit in the region; None if it is not listed.
 
     The bucket without dimensions holds in every region that has no bucket of its own.
     """
-    for metric in metrics:
-        if metric.get("displayName", "").lower() != name.lower():
-            continue
-        for limit in metric.get("consumerQuotaLimits", ()):
+    url = (
+        f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
+        "/consumerQuotaMetrics"
+    )
+    query: dict[str, str] = {}
+    while True:
+        page = rest.call("GET", url, **query)
+        limits = (
+            limit
+            for metric in page.get("metrics", ())
+            if metric.get("displayName", "").lower() == name.lower()
+            for limit in metric.get("consumerQuotaLimits", ())
+        )
+        for limit in limits:
             buckets = {
                 bucket.get("dimensions", {}).get("region", ""): int(bucket.get("effectiveLimit", 0))
                 for bucket in limit.get("quotaBuckets", ())
             }
-            if buckets.keys() & {region, ""}:
-                value = buckets.get(region, buckets.get("", 0))
+            if buckets.keys() & {place.region, ""}:
+                value = buckets.get(place.region, buckets.get("", 0))
                 return value if value >= 0 else 1 << 62  # -1: without limit
-    return None
+        if not page.get("nextPageToken"):
+            return None
+        query = {"pageToken": page["nextPageToken"]}
 
 
 def _grant(command: str, role: str) -> str:
@@ -382,13 +346,6 @@ def _create(name: str, place: Place) -> str:
         f"gcloud storage buckets create gs://{name} --location {place.region} "
         f"--project {place.project} --uniform-bucket-level-access"
     )
-
-
-def _quota_page(place: Place) -> str:
-    return f"https://console.cloud.google.com/iam-admin/quotas?project={place.project}"
-
-
-_ERRORS = {kind.exit_code: kind for kind in (UsageError, LimitError)}
 
 
 def check_step(
@@ -432,24 +389,15 @@ def check_step(
         catalog=catalog,
         options=options,
     )
-    findings = list(_looked(place, inlined))
+    names = [name for name in CHECKS if not (inlined and name == "template")]
+    findings = [one for name in names for one in tried(name, CHECKS[name], place)]
     for one in findings:
         print(f"{one.state:8} {one.check}: {one.found}")
-    problems = [one for one in findings if one.state == PROBLEM]
-    if problems:
-        raise _error(problems)
+    if problems := [one for one in findings if one.state == PROBLEM]:
+        first, *more = problems
+        others = f" (and {', '.join(one.check for one in more)})" if more else ""
+        errors = {kind.exit_code: kind for kind in (UsageError, LimitError)}
+        kind = errors.get(first.exit_code, CloudError)
+        raise kind(f"{first.found}{others}", where=first.check, fix=first.fix)
     states = [one.state for one in findings]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-
-
-def _looked(place: Place, inlined: bool) -> Iterator[CheckResult]:
-    for name, check in CHECKS.items():
-        if not (inlined and name == "template"):
-            yield from tried(name, check, place)
-
-
-def _error(problems: list[CheckResult]) -> TunepipeError:
-    first, *more = problems
-    others = f" (and {', '.join(one.check for one in more)})" if more else ""
-    kind = _ERRORS.get(first.exit_code, CloudError)
-    return kind(f"{first.found}{others}", where=first.check, fix=first.fix)

@@ -7,6 +7,7 @@ rights, or the machine, do not let us see.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -241,7 +242,7 @@ def doctor(
     counts = {state: sum(one.state == state for one in findings) for state in (PROBLEM, UNKNOWN)}
     out.result(
         {
-            "findings": [one.as_json() for one in findings],
+            "findings": [asdict(one) for one in findings],
             "problems": counts[PROBLEM],
             "unknown": counts[UNKNOWN],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,7 @@ def list_runs(
         limit (N): The newest N runs of all places.
     """
     listed, out = where.places().runs(limit), Output(json)
-    out.result({"runs": [run.as_json() for run in listed]})
+    out.result({"runs": [asdict(run) for run in listed]})
     if not listed:
         out.line(f"no run in {where.runs}; see tunepipe run --help")
         return 0

@@ -100,7 +100,7 @@ def list_schedules(
         from tunepipe.runs import vertex_schedules
 
         listed = vertex_schedules.listed(*where.require_vertex(), now)
-    out.result({"schedules": [one.as_json() for one in listed]})
+    out.result({"schedules": [asdict(one) for one in listed]})
     if listed:
         rows = [(one.name, one.state, one.next_run, one.cron, one.dataset) for one in listed]
         out.table([("name", "state", "next run", "times", "dataset"), *rows], styles=("bold",))
@@ -298,12 +298,12 @@ def _change(action: str, name: str, where: options.CloudPlace, state: str, out: 
     if host := where.host():
         from tunepipe.runs.kfp import schedules
 
-        resource = str(getattr(schedules, action)(host, name))
+        resource = schedules.change(host, name, action)
     else:
         from tunepipe.runs import vertex_schedules
 
         schedule = vertex_schedules.named(name, *where.require_vertex())
-        getattr(vertex_schedules, action)(schedule)
+        vertex_schedules.change(schedule, action)
         resource = str(schedule.name)
     out.result({"schedule": resource, "state": state})
     out.line(f"{resource}: {state}")

@@ -129,7 +129,7 @@ def show_status(status: RunStatus, out: Output, *, kfp_host: str = "") -> int:
     from tunepipe.runs.vertex import reason_of
 
     reason = reason_of(status)
-    out.result({**status.as_json(), "reason": reason})
+    out.result({**asdict(status), "reason": reason})
     out.line(f"{status.name}: {status.state}", "bold")
     if status.tasks:
         out.table([(task.name, task.state) for task in status.tasks])

@@ -105,6 +105,16 @@ class KfpHost:
         """The namespace for calls that take one; None on a host for one user."""
         return self.settings.namespace or None
 
+    def settings_of_run(self, client: Any) -> dict[str, Any]:
+        """Return where a run is listed and what it gets, as kfp's client names that."""
+        settings = self.settings
+        experiment = client.create_experiment(settings.experiment, namespace=self.namespace)
+        return {
+            "experiment_id": experiment.experiment_id,
+            "pipeline_root": settings.pipeline_root or None,
+            "service_account": settings.service_account or None,
+        }
+
     def _client(self) -> Any:
         from kfp import Client
 

@@ -32,15 +32,12 @@ def submit(host: KfpHost, request: HostRequest, name: str) -> str:
     """
     with host.client() as client, pipeline_file(request.text) as path:
         pipeline, version = _uploaded(client, host, request, path)
-        experiment = client.create_experiment(host.settings.experiment, namespace=host.namespace)
         run = client.run_pipeline(
-            experiment_id=experiment.experiment_id,
+            **host.settings_of_run(client),
             job_name=name,
             pipeline_id=pipeline,
             version_id=version,
             params=dict(request.parameters),
-            pipeline_root=host.settings.pipeline_root or None,
-            service_account=host.settings.service_account or None,
         )
     return str(run.run_id)
 

@@ -5,7 +5,6 @@ What the host refuses, or a host that cannot be reached, becomes a CloudError.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running, with_sunday_as_zero
 from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
@@ -73,15 +73,36 @@ def apply(host: KfpHost, recurring: Recurring, *, dry_run: bool) -> tuple[str, s
         UsageError: The times are meant in a zone.
         LimitError: One of that name runs a pipeline that tunepipe did not make.
     """
-    cron, spec = recurring.cron, recurring.request.text
+    request, cron = recurring.request, recurring.cron
     with host.client() as client:
         old = [one for one in _all(client, host) if one.display_name == recurring.name]
-        _require_ours(old, host)
-        if len(old) == 1 and _is_same(old[0], cron, spec, recurring.request.parameters):
-            return "unchanged", str(old[0].recurring_run_id)
+        for one in old:
+            if not pipeline_name(one):
+                raise LimitError(
+                    "a recurring run of this name was not made by tunepipe",
+                    where=f"{host.url}: {one.recurring_run_id}",
+                    fix="choose another name",
+                )
+        if len(old) == 1:
+            spec, *platform = yaml.safe_load_all(request.text)
+            # kfp's client sends a pipeline with settings for a platform under two names.
+            sent = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+            present = (_cron_of(old[0]), _parameters(old[0]), old[0].pipeline_spec)
+            # KFP keeps values in a protobuf Struct, where 0.0 and 0 are one number.
+            if whole(present) == whole((cron, request.parameters, sent)):
+                return "unchanged", str(old[0].recurring_run_id)
         if dry_run:
             return ("would replace" if old else "would create"), ""
-        made = _create(client, host, recurring, cron, spec)
+        with pipeline_file(request.text) as path:
+            made = client.create_recurring_run(
+                **host.settings_of_run(client),
+                job_name=recurring.name,
+                cron_expression=cron,
+                max_concurrency=1,
+                no_catchup=True,
+                params=dict(request.parameters),
+                pipeline_package_path=path,
+            )
         for one in old:
             client.delete_recurring_run(one.recurring_run_id)
     return ("replaced" if old else "created"), str(made.recurring_run_id)
@@ -94,23 +115,25 @@ def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
     return sorted(schedules, key=lambda one: one.name)
 
 
-def pause(host: KfpHost, name: str) -> str:
-    """Pause a recurring run until it is resumed; return its id.
+def change(host: KfpHost, name: str, action: str) -> str:
+    """Pause, resume or delete a recurring run; its runs stay, and missed ones are not caught up on.
+
+    Args:
+        host: The host.
+        name: The recurring run's name.
+        action: pause, resume or delete.
+
+    Returns:
+        Its id.
 
     Raises:
         UsageError: There is none of that name.
     """
-    return _changed(host, name, "disable_recurring_run")
-
-
-def resume(host: KfpHost, name: str) -> str:
-    """Resume a paused recurring run from its next time; see `pause`."""
-    return _changed(host, name, "enable_recurring_run")
-
-
-def delete(host: KfpHost, name: str) -> str:
-    """Delete a recurring run; its runs stay. See `pause`."""
-    return _changed(host, name, "delete_recurring_run")
+    verb = {"pause": "disable", "resume": "enable", "delete": "delete"}[action]
+    with host.client() as client:
+        recurring = _named(client, host, name)
+        getattr(client, f"{verb}_recurring_run")(recurring.recurring_run_id)
+    return str(recurring.recurring_run_id)
 
 
 def run_now(host: KfpHost, name: str, now: datetime) -> str:
@@ -136,13 +159,6 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
     return str(made.run_id)
 
 
-def _changed(host: KfpHost, name: str, method: str) -> str:
-    with host.client() as client:
-        recurring = _named(client, host, name)
-        getattr(client, method)(recurring.recurring_run_id)
-    return str(recurring.recurring_run_id)
-
-
 def _all(client: Any, host: KfpHost) -> Iterator[Any]:
     return pages(client.list_recurring_runs, "recurring_runs", namespace=host.namespace)
 
@@ -156,16 +172,6 @@ def _named(client: Any, host: KfpHost, name: str) -> Any:
             fix=f"tunepipe schedule list --kfp-host {host.url}",
         )
     return named[0]
-
-
-def _require_ours(found: list[Any], host: KfpHost) -> None:
-    for one in found:
-        if not pipeline_name(one):
-            raise LimitError(
-                "a recurring run of this name was not made by tunepipe",
-                where=f"{host.url}: {one.recurring_run_id}",
-                fix="choose another name",
-            )
 
 
 def _shown(one: Any, now: datetime) -> ListedSchedule:
@@ -201,54 +207,10 @@ def _parameters(one: Any) -> dict[str, Any]:
     return dict((one.runtime_config.parameters or {}) if one.runtime_config else {})
 
 
-def _create(client: Any, host: KfpHost, recurring: Recurring, cron: str, spec: str) -> Any:
-    experiment = client.create_experiment(host.settings.experiment, namespace=host.namespace)
-    with pipeline_file(spec) as path:
-        return client.create_recurring_run(
-            experiment_id=experiment.experiment_id,
-            job_name=recurring.name,
-            cron_expression=cron,
-            max_concurrency=1,
-            no_catchup=True,
-            params=dict(recurring.request.parameters),
-            pipeline_package_path=path,
-            pipeline_root=host.settings.pipeline_root or None,
-            service_account=host.settings.service_account or None,
-        )
-
-
-def _is_same(one: Any, cron: str, spec: str, parameters: Mapping[str, Any]) -> bool:
-    return (
-        _cron_of(one) == cron
-        and _canonical(_parameters(one)) == _canonical(parameters)
-        and _canonical(one.pipeline_spec) == _canonical(_as_sent(spec))
-    )
-
-
-def _as_sent(text: str) -> Any:
-    """Return a pipeline as kfp's client sends it: with a platform, both under names."""
-    spec, *platform = yaml.safe_load_all(text)
-    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
-
-
 def _as_text(sent: Mapping[str, Any]) -> str:
-    """Return the documents of a pipeline as the host holds it; the reverse of `_as_sent`."""
+    """Return the documents of a pipeline as the host holds it."""
     documents = [dict(sent)]
     if "pipeline_spec" in sent:
         documents = [sent["pipeline_spec"], sent["platform_spec"]]
     text: str = yaml.safe_dump_all(documents)
     return text
-
-
-def _canonical(value: Any) -> str:
-    """Write a value as KFP keeps it, in a protobuf Struct: there 0.0 and 0 are one number."""
-
-    def plain(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {name: plain(item) for name, item in part.items()}
-        if isinstance(part, list | tuple):
-            return [plain(item) for item in part]
-        whole = isinstance(part, float) and part.is_integer()
-        return int(part) if whole else part
-
-    return json.dumps(plain(value), sort_keys=True)
