@@ -18,7 +18,12 @@ from tunepipe.components.preparation import check_cloud, fingerprint_dataset
 from tunepipe.components.preparation import prepare_run as prepare_run
 from tunepipe.components.promotion import lookup_champion, promote_model
 from tunepipe.components.splitting import split_dataset
-from tunepipe.components.validation import validate_jsonl
+from tunepipe.components.validation import (
+    list_shards,
+    merge_validations,
+    validate_jsonl,
+    validate_shard,
+)
 
 # Steps of the package's own pipelines. They carry no code and are of no use alone.
 STEPS = ("conclude_run", "keep_template_model", "prepare_run", "prepare_template")
@@ -34,7 +39,9 @@ __all__ = [
     "fingerprint_dataset",
     "import_evaluation",
     "judge_models",
+    "list_shards",
     "lookup_champion",
+    "merge_validations",
     "promote_model",
     "send_notice",
     "split_dataset",
@@ -44,5 +51,6 @@ __all__ = [
     "tune_local",
     "tune_open_model",
     "validate_jsonl",
+    "validate_shard",
     "write_report",
 ]

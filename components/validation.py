@@ -1,6 +1,6 @@
 """The step that stops a run whose data would not pass."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple  # noqa: UP035
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
@@ -42,4 +42,57 @@ def validate_jsonl(
     report = validate_step(place, problems, page, fingerprint, format, model)
     for name in ("rows", "tokens", "warnings"):
         metrics.log_metric(name, getattr(report, name))
+    return (report.rows, report.format, report.tokens)
+
+
+@component
+def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
+    """List the files of a dataset, sorted. Never cache this step.
+
+    Returns:
+        Output: The files, to loop over.
+    """
+    from tunepipe.stores.storage import list_files
+
+    return list_files(dataset_uri)
+
+
+@component
+def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: str = ""):
+    """Check one file of a dataset; merge_validations puts the parts together.
+
+    Args:
+        shard_uri: A path or a gs:// URI of JSON Lines.
+        format: palm, palm-chat, gemini, messages, prompt-completion or preference.
+        model: The model whose limits apply; empty takes the format's first model.
+
+    Returns:
+        part: What was found, with a hash a row, so that repeats across files are seen.
+    """
+    from tunepipe.steps.sharding import validate_shard_step
+
+    validate_shard_step(shard_uri, part.path, format, model)
+
+
+@component
+def merge_validations(
+    parts: Input[List[Artifact]],  # noqa: UP006
+    problems: Output[Artifact],
+    page: Output[HTML],
+) -> NamedTuple("Outputs", [("rows", int), ("format", str), ("tokens", int)]):
+    """Put the parts together, and stop the run at any error; the report is that of one process.
+
+    Args:
+        parts: What validate_shard found, a part a file.
+
+    Returns:
+        problems: The whole report as JSON, as `tunepipe validate --json` prints it.
+        page: The same as an HTML page.
+        rows: How many rows there are.
+        format: The format.
+        tokens: Tokens of all rows, by estimate.
+    """
+    from tunepipe.steps.sharding import merge_step
+
+    report = merge_step([part.path for part in parts], problems, page)
     return (report.rows, report.format, report.tokens)

@@ -38,6 +38,9 @@ _KINDS = {
     "compare_models": Kind(*_ANSWERS),
     "conclude_run": Kind(*_ROWS, is_free=False, is_cached=False),
     "send_notice": Kind(*_WAITING, is_cached=False),
+    "list_shards": Kind(*_WAITING, is_cached=False),
+    "validate_shard": Kind(*_ROWS, is_cached=False),
+    "merge_validations": Kind(*_ROWS),
 }
 _TUNES, _ASKS = Kind(*_WAITING, is_free=False), Kind(*_ANSWERS, is_free=False)
 # These train and answer on the step's own machine, which the user chooses.

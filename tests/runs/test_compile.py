@@ -24,6 +24,7 @@ def test_compiled_is_current(texts):
 def test_every_component_and_every_pipeline_is_there(texts):
     assert set(texts) == {
         *(f"components/{verb}.yaml" for verb in components.__all__),
+        "pipelines/validate_shards.yaml",
         *(f"pipelines/tune_{backend.replace('-', '_')}.yaml" for backend in BACKENDS),
     }
 

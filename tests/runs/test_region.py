@@ -10,6 +10,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.standin.session import BUCKET, PROJECT, REGION
@@ -18,19 +19,23 @@ from tunepipe.gcp import clients
 PIPELINES = Path(__file__).parents[2] / "compiled" / "pipelines"
 ROWS = Path(__file__).parents[2] / "examples" / "orders.jsonl"
 BY_THE_COMMAND = {"tune_custom", "tune_large_model", "tune_gemini", "tune_open_model"}
-LOCAL = {"base_model": "tiny", "train_steps": 10, "max_output_tokens": 4}
+OTHERS = {
+    "tune_local": {"base_model": "tiny", "train_steps": 10, "max_output_tokens": 4},
+    "validate_shards": {"format": "palm"},
+}
 
 
 def test_no_pipeline_is_left_out():
     compiled = {path.stem for path in PIPELINES.glob("*.yaml")}
-    assert compiled == {*BY_THE_COMMAND, "tune_local"}
+    assert compiled == BY_THE_COMMAND | set(OTHERS)
 
 
-def test_no_request_leaves_the_region(cloud):
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_request_leaves_the_region(cloud, name):
     rows = ROWS.read_text(encoding="utf-8").splitlines(True)[:60]
     (cloud.buckets / BUCKET / "rows.jsonl").write_text("".join(rows), encoding="utf-8")
-    text = (PIPELINES / "tune_local.yaml").read_text(encoding="utf-8")
-    given = {"dataset_uri": f"gs://{BUCKET}/*.jsonl", **LOCAL}
+    text = (PIPELINES / f"{name}.yaml").read_text(encoding="utf-8")
+    given = {"dataset_uri": f"gs://{BUCKET}/*.jsonl", **OTHERS[name]}
     job = clients.pipelines(REGION).create_pipeline_job(
         parent=clients.parent(PROJECT, REGION),
         pipeline_job={

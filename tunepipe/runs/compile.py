@@ -78,7 +78,9 @@ def _units(thin: bool) -> Iterator[tuple[str, Any]]:
     from tunepipe.catalog.backends import BACKENDS
     from tunepipe.packaging.thin import thin as thin_component
     from tunepipe.pipelines.tuning import build_tuning_pipeline
+    from tunepipe.pipelines.validation import validation_pipeline
 
+    yield "pipelines/validate_shards.yaml", validation_pipeline
     for verb in components.__all__:
         component = getattr(components, verb)
         unit = thin_component(component.python_func, described=True) if thin else component

@@ -1,0 +1,96 @@
+"""Parts of a validation put together, and what a part looks like.
+
+The report that `merge` makes of parts is the one that `validate` makes of all their files in one
+process.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from tunepipe.catalog.limits import Rules
+from tunepipe.errors import UsageError
+from tunepipe.validation.duplicates import RepeatFinder
+from tunepipe.validation.report import Report, Scanned, conclude
+from tunepipe.validation.statistics import Tally
+
+MAGIC = b"tunepipe-validation-2\n"
+# Of a run of lines: file, first line, lines, whether they are compared with.
+RUN = struct.Struct("<QQQ?")
+# The last: the length of what else was counted.
+END = struct.Struct("<Q")
+
+
+def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
+    """Put parts together, in the order given.
+
+    Raises:
+        UsageError: A file is not a part, or the parts differ in format, model or settings.
+    """
+    paths = list(map(Path, parts))
+    if not paths:
+        raise UsageError("no part is given")
+    with open(paths[0], "rb") as file:
+        first, _ = _facts(file, paths[0])
+    whole = Scanned(first.rules, Tally(first.tally.limit))
+    repeats = RepeatFinder(first.tally.limit)
+    for path in paths:
+        with open(path, "rb") as file:
+            scanned, end = _facts(file, path)
+            _require_same(whole.rules, scanned.rules, path)
+            _add_runs(file, end, whole, repeats)
+        whole.tally.merge(scanned.tally)
+        whole.files += scanned.files
+        whole.others += scanned.others
+        whole.unread |= scanned.unread
+        for uri, problem in scanned.file_problems.items():
+            whole.file_problems.setdefault(uri, problem)
+    return conclude(whole, repeats.find())
+
+
+def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: RepeatFinder) -> None:
+    file.seek(len(MAGIC))
+    while file.tell() < end:
+        number, line, lines, against = RUN.unpack(file.read(RUN.size))
+        inputs, outputs = file.read(8 * lines), file.read(8 * lines)
+        before = len(whole.others if against else whole.files)
+        repeats.add(before + number, line, inputs, outputs, against)
+
+
+def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
+    """Return what else a part holds than hashes, and where the hashes end."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC:
+        raise UsageError("not a part of a validation", where=str(path))
+    file.seek(size - END.size)
+    (length,) = END.unpack(file.read())
+    end = size - END.size - length
+    file.seek(end)
+    return msgspec.msgpack.decode(file.read(length), type=Scanned, dec_hook=_counter), end
+
+
+def _require_same(first: Rules, rules: Rules, path: Path) -> None:
+    if rules != first:
+        raise UsageError(
+            f"the part is of {rules.format or 'no format'} for {rules.model}, "
+            f"the first of {first.format or 'no format'} for {first.model}",
+            where=str(path),
+            fix="name the same format, model and settings for all parts",
+        )
+
+
+def encode_scan(scanned: Scanned) -> bytes:
+    """Write down what a scan has counted; a part ends with it."""
+    return msgspec.msgpack.encode(scanned)
+
+
+def _counter(kind: Any, value: Any) -> Any:
+    """Make a Counter, the one type here that msgspec does not know."""
+    return kind(value)

@@ -1,0 +1,44 @@
+"""Validation in parts: each machine checks some files, and merge.py puts the parts together.
+
+A part is a file: the hashes of its lines, then what else was counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from tunepipe.data.source import Path
+from tunepipe.files import replacing
+from tunepipe.validation.merge import END, MAGIC, RUN, encode_scan
+from tunepipe.validation.validate import ValidationSettings, scan
+
+
+def write_part(
+    paths: Path | Iterable[Path],
+    part: str | os.PathLike[str],
+    *,
+    format: str,
+    against: Path | Iterable[Path] = (),
+    **settings: Any,
+) -> None:
+    """Check some files of a dataset and write down what was found: 16 bytes a line and more.
+
+    Args:
+        paths: The files, as for `validate`.
+        part: The file to write.
+        format: One of formats.FORMATS. "auto" looks at these files only; parts must agree.
+        against: As for `validate`; it need be given to one part only.
+        settings: The rest of `validate.ValidationSettings`.
+    """
+    with replacing(part, "wb") as file:
+        file.write(MAGIC)
+
+        def keep(number: int, line: int, inputs: bytes, outputs: bytes, against: bool) -> None:
+            file.write(RUN.pack(number, line, len(inputs) // 8, against) + inputs + outputs)
+
+        facts = encode_scan(
+            scan(paths, against, ValidationSettings(format=format, **settings), keep)
+        )
+        file.write(facts + END.pack(len(facts)))
