@@ -1,24 +1,23 @@
 from datetime import date
+from typing import Any
 
 import pytest
+import typer
 
 from tunepipe.cli import config
+from tunepipe.cli.main import command_app
 from tunepipe.errors import UsageError
 
-VERBS = {
-    "plan": {"region", "model", "max_cost_usd"},
-    "run": {"region", "bucket", "label"},
-    "schedule": {"apply": {"region", "cron"}, "list": {"region"}},
-}
+VERBS: Any = typer.main.get_command(command_app())
 
 
 def test_shared_settings_go_to_the_verbs_that_take_them():
     found = config.defaults({"region": "europe-west4", "bucket": "gs://b"}, VERBS)
-    assert found == {
-        "plan": {"region": "europe-west4"},
-        "run": {"region": "europe-west4", "bucket": "gs://b"},
-        "schedule": {"apply": {"region": "europe-west4"}, "list": {"region": "europe-west4"}},
-    }
+    assert found["plan"] == {"region": "europe-west4"}
+    assert found["run"] == {"region": "europe-west4", "bucket": "gs://b"}
+    assert found["convert"] == {}
+    assert found["schedule"]["list"] == {"region": "europe-west4"}
+    assert found["schedule"]["apply"] == {"region": "europe-west4", "bucket": "gs://b"}
 
 
 def test_a_verbs_own_settings_win():
@@ -29,7 +28,7 @@ def test_a_verbs_own_settings_win():
         "tables": {"prices": {}},
     }
     found = config.defaults(given, VERBS)
-    assert found["plan"] == {"region": "us-central1", "max_cost_usd": 5}
+    assert found["plan"] == {"region": "us-central1", "max_cost_usd": "5"}
     assert found["run"] == {"region": "europe-west4"}
     assert found["schedule"]["apply"] == {"region": "europe-west4", "cron": "0 3 * * 1"}
 
@@ -95,7 +94,7 @@ def test_days_of_the_tables_become_texts_for_a_pipelines_parameter():
 @pytest.mark.parametrize("given", [{"schedule": {"apply": 3}}, {"schedule": {"apply": ["x"]}}])
 def test_a_verb_is_no_setting(given):
     with pytest.raises(UsageError, match=r"'schedule\.apply' is a command") as caught:
-        config.defaults(given, {"schedule": {"apply": {"cron"}}})
+        config.defaults(given, VERBS)
     assert caught.value.fix == "[schedule.apply]"
 
 
@@ -117,7 +116,7 @@ def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, words):
     monkeypatch.setenv(name, "1")
     assert config.has_variables()
     with pytest.raises(UsageError) as caught:
-        config.check_variables(VERBS)
+        config.check_variables(config.option_names(VERBS))
     assert caught.value.where == name
     assert words in caught.value.fix
 
@@ -125,7 +124,7 @@ def test_a_variable_that_sets_nothing_is_refused(monkeypatch, name, words):
 @pytest.mark.parametrize("name", ["TUNEPIPE_REGION", "TUNEPIPE_CRON", "TUNEPIPE_CONFIG"])
 def test_our_own_variables_pass(monkeypatch, name):
     monkeypatch.setenv(name, "x")
-    config.check_variables(VERBS)
+    config.check_variables(config.option_names(VERBS))
 
 
 @pytest.mark.parametrize(

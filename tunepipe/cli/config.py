@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,6 @@ _OWN_VARIABLES = frozenset(
     {CONFIG_VARIABLE, PROGRESS_VARIABLE, UMASK_VARIABLE, ALLOW_PRIVATE, USER_PROJECT}
 )
 _TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command line reads a flag
-
-Commands = Mapping[str, "Collection[str] | Commands"]
 
 
 def read() -> Table:
@@ -69,54 +67,72 @@ def asks_json(settings: Mapping[str, Any], arguments: Sequence[str]) -> bool:
     """
     if "--json" in arguments:
         return True
-    value: Any = os.environ.get(variable("json")) or settings.get("json", False)
-    below: Any = {} if os.environ.get(variable("json")) else settings
-    for command in arguments[:2]:
-        below = below.get(command)
-        if not isinstance(below, Mapping):
-            break
-        value = below.get("json", value)
+    value: Any = os.environ.get(variable("json"))
+    if not value:
+        below: Any = settings
+        for command in ("", *arguments[:2]):
+            below = below.get(command) if command else below
+            if not isinstance(below, Mapping):
+                break
+            value = below.get("json", value)
     return str(value).lower() in _TRUE
 
 
-def defaults(settings: Mapping[str, Any], commands: Commands) -> Table:
-    """Sort the settings by command.
+def all_params(command: Any) -> Iterator[Any]:
+    """Yield the parameters of a command of click, and of those below it."""
+    yield from command.params
+    for below in getattr(command, "commands", {}).values():
+        yield from all_params(below)
+
+
+def option_names(command: Any) -> set[str]:
+    """Return the names that a setting may have: those of all commands below a group."""
+    return {param.name for below in command.commands.values() for param in all_params(below)}
+
+
+def defaults(settings: Mapping[str, Any], command: Any) -> Table:
+    """Sort the settings by command, as click takes them (`default_map`).
 
     Args:
         settings: The content of tunepipe.toml.
-        commands: The options that each command takes; a group of commands holds theirs.
+        command: The group of all commands.
 
     Returns:
-        {command: {option: value}}, a group of commands one level deeper.
+        {command: {option: value}}, a group of commands one level deeper; each value as the command
+        line would give it.
 
     Raises:
-        UsageError: A name that no command knows.
+        UsageError: A name that no command knows, or a value that its option does not take.
     """
     values = {_option(key): value for key, value in settings.items() if key != "tables"}
     shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    known = {name for options in commands.values() for name in _all_options(options)}
-    _check(shared, known, "")
-    _check({key for key in values if key not in shared}, commands, "")
+    _check(shared, option_names(command), "")
+    own = {key: value for key, value in values.items() if key not in shared}
+    return _of_command(command, own, shared, "")
+
+
+def _of_command(command: Any, own: Any, shared: Mapping[str, Any], place: str) -> Table:
+    """Return the settings of one command: its own, over those that all commands share."""
+    if not isinstance(own, Mapping):
+        raise UsageError(f"{place!r} is a command, not a setting", where=FILE, fix=f"[{place}]")
+    own = {_option(key): value for key, value in own.items()}
+    if below := getattr(command, "commands", {}):
+        _check(own, below, place)
+        return {
+            name: _of_command(each, own.get(name, {}), shared, f"{place}.{name}".lstrip("."))
+            for name, each in below.items()
+        }
+    params = {param.name: param for param in command.params}
+    _check(own, params, place)
     return {
-        command: _of_command(command, options, shared, values.get(command, {}))
-        for command, options in commands.items()
+        name: _as_text(name, value, several=params[name].multiple or params[name].nargs == -1)
+        for name, value in {**shared, **own}.items()
+        if name in params
     }
 
 
-def as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
-    """Return a setting's value as the command line would give it.
-
-    Args:
-        name: The setting.
-        value: What TOML holds.
-        several: Whether its option may be given several times.
-
-    Returns:
-        A text, or for such an option a list of them.
-
-    Raises:
-        UsageError: Several values for an option that takes one, or a table.
-    """
+def _as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
+    """Return a setting's value as the command line would give it."""
     values = value if isinstance(value, list) else [value]
     if isinstance(value, Mapping) or (isinstance(value, list) and not several):
         raise UsageError(f"{name} takes one value", where=FILE, fix=f"{name} = …")
@@ -155,17 +171,13 @@ def has_variables() -> bool:
     return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
 
 
-def check_variables(commands: Commands) -> None:
-    """Refuse a TUNEPIPE_ variable that no option has.
-
-    Args:
-        commands: The options that each command takes.
+def check_variables(options: Iterable[str]) -> None:
+    """Refuse a TUNEPIPE_ variable that sets no option.
 
     Raises:
         UsageError: A name TUNEPIPE_… that no option has.
     """
-    known = {variable(name) for options in commands.values() for name in _all_options(options)}
-    known |= _OWN_VARIABLES
+    known = {*map(variable, options), *_OWN_VARIABLES}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
             # The beginning that all share would make all of them look near.
@@ -174,33 +186,8 @@ def check_variables(commands: Commands) -> None:
             raise UsageError("no option has this variable", where=name, fix=fix)
 
 
-def _of_command(
-    command: str,
-    options: Collection[str] | Commands,
-    shared: Mapping[str, Any],
-    own: Any,
-) -> Table:
-    if not isinstance(own, Mapping):
-        raise UsageError(f"{command!r} is a command, not a setting", where=FILE, fix=f"[{command}]")
-    own = {_option(key): value for key, value in own.items()}
-    if isinstance(options, Mapping):
-        _check(own, options, command)
-        return {
-            name: _of_command(f"{command}.{name}", below, shared, own.get(name, {}))
-            for name, below in options.items()
-        }
-    _check(own, options, command)
-    return {key: value for key, value in {**shared, **own}.items() if key in options}
-
-
-def _all_options(options: Collection[str] | Commands) -> set[str]:
-    if isinstance(options, Mapping):
-        return {name for below in options.values() for name in _all_options(below)}
-    return set(options)
-
-
-def _check(given: Collection[str], known: Collection[str], where: str) -> None:
-    for key in given:
+def _check(names: Collection[str], known: Collection[str], where: str) -> None:
+    for key in names:
         if key not in known:
             raise UsageError(
                 f"{key} is no setting",

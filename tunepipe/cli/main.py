@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -204,7 +204,12 @@ def _run_command(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error, a defect too, is printed in one form."""
     as_json = config.asks_json({}, arguments)
     try:
-        configured = _read_settings(arguments)
+        try:
+            configured = config.read()
+        except UsageError:
+            if not _asks_for_help(arguments):
+                raise
+            configured = {}
         as_json = config.asks_json(configured, arguments)
         return _invoke(arguments, configured)
     except ReaderLeft:
@@ -220,17 +225,13 @@ def _run_command(arguments: list[str]) -> int:
         # An uncaught exception would end with 1, which means that the data did not pass.
         for line in traceback.format_exc().splitlines():
             Output().line(line)
-        return _report_error(_defect_error(error), as_json)
-
-
-def _defect_error(error: Exception) -> TunepipeError:
-    # The exception's text may quote a row.
-    defect = TunepipeError(
-        f"a defect of tunepipe ({type(error).__name__})",
-        fix="please report the lines above, on standard error",
-    )
-    defect.exit_code = DEFECT
-    return defect
+        # The exception's text may quote a row.
+        defect = TunepipeError(
+            f"a defect of tunepipe ({type(error).__name__})",
+            fix="please report the lines above, on standard error",
+        )
+        defect.exit_code = DEFECT
+        return _report_error(defect, as_json)
 
 
 def _report_error(error: TunepipeError, as_json: bool) -> int:
@@ -239,15 +240,6 @@ def _report_error(error: TunepipeError, as_json: bool) -> int:
     except UsageError as unwritable:
         print_error(unwritable, as_json=False)
     return error.exit_code
-
-
-def _read_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    try:
-        return config.read()
-    except UsageError:
-        if _asks_for_help(arguments):
-            return {}
-        raise
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
@@ -260,16 +252,14 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     command: Any = typer.main.get_command(
         command_app() if whole or not arguments else command_app(arguments[0])
     )
-    options = [one for one in _all_params(command) if one.param_type_name == "option"]
-    for option in options:
-        if option.name not in _NO_SETTINGS:
+    for option in config.all_params(command):
+        if option.param_type_name == "option" and option.name not in _NO_SETTINGS:
             option.envvar = config.variable(option.name)
             option.show_envvar = False
     defaults = {}
     if whole and not _asks_for_help(arguments):
-        known = _options_by_command(command)
-        defaults = _as_texts(command, config.defaults(configured, known))
-        config.check_variables(known)
+        defaults = config.defaults(configured, command)
+        config.check_variables(config.option_names(command))
     names_a_group = not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
     try:
         code = command.main(
@@ -280,12 +270,15 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
             obj=configured,
         )
     except TunepipeError as error:
-        names = {option.name for option in options}
+        names = {one.name for one in config.all_params(command)}
         for part in ("found", "where", "fix"):
             setattr(error, part, name_options(getattr(error, part), names))
         raise
     except typer.TyperException as error:
-        raise _usage_error(error) from None
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "tunepipe"
+        found = error.format_message().rstrip(".")
+        raise UsageError(found, where=path, fix=f"{path} --help") from None
     except SystemExit as ended:
         # So the parser ends where it completed a command line, and where standard output closed.
         if ended.code == 0:
@@ -296,38 +289,3 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
         place = str(error.filename or "")
         raise UsageError(error.strerror or str(error), where=place, fix=fix) from error
     return code if isinstance(code, int) else 0
-
-
-def _usage_error(error: Any) -> UsageError:
-    """Return the parser's error in the form of all errors."""
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "tunepipe"
-    return UsageError(error.format_message().rstrip("."), where=path, fix=f"{path} --help")
-
-
-def _all_params(command: Any) -> Iterator[Any]:
-    """Yield the parameters of a command and of those below it."""
-    yield from command.params
-    for below in getattr(command, "commands", {}).values():
-        yield from _all_params(below)
-
-
-def _as_texts(command: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Return each setting as the command line would give it, which is what the parser reads."""
-    below = getattr(command, "commands", {})
-    takes_several = {one.name: one.nargs == -1 or one.multiple for one in command.params}
-    return {
-        name: _as_texts(below[name], value)
-        if name in below
-        else config.as_text(name, value, several=takes_several[name])
-        for name, value in values.items()
-    }
-
-
-def _options_by_command(command: Any) -> dict[str, Any]:
-    return {
-        name: _options_by_command(below)
-        if hasattr(below, "commands")
-        else {one.name for one in below.params}
-        for name, below in command.commands.items()
-    }
