@@ -240,7 +240,7 @@ def _service_row(service: ServiceLimits) -> tuple[str, ...]:
     evaluation = service.evaluation
     share = evaluation.fraction_max
     above = evaluation.fraction_from_rows - 1
-    shares = f"{share:.0%} of training" + (f" above {above:,}" if above > 0 else "")
+    shares = f"{100 * share:g} % of training" + (f" above {above:,}" if above > 0 else "")
     tokens = (
         (service.input_tokens, "in"),
         (service.output_tokens, "out"),

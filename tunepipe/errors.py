@@ -11,6 +11,12 @@ TunepipeError
 from __future__ import annotations
 
 
+def plural(count: float, noun: str) -> str:
+    """Return a count with its noun, for messages: "1 row", "1,200 rows", "2.5 epochs"."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {noun}{'' if count == 1 else 's'}"
+
+
 class TunepipeError(ValueError):
     """Says what was found, where, and how to fix it.
 

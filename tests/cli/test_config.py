@@ -51,10 +51,10 @@ def test_a_name_that_nobody_knows_is_refused(given, words):
 
 def test_the_tables_file_wins_over_the_settings(tmp_path):
     file = tmp_path / "tables.toml"
-    file.write_text("[prices.tokens]\nper_ascii_character = 0.5\n")
-    given = {"tables": {"prices": {"tokens": {"per_ascii_character": 1, "per_other_character": 2}}}}
+    file.write_text("[prices.judge]\ntokens_a_reply = 50\n")
+    given = {"tables": {"prices": {"judge": {"tokens_a_reply": 1, "source": "ours"}}}}
     assert config.overrides(given, str(file)) == {
-        "prices": {"tokens": {"per_ascii_character": 0.5, "per_other_character": 2}}
+        "prices": {"judge": {"tokens_a_reply": 50, "source": "ours"}}
     }
     assert config.overrides({}, "") == {}
 

@@ -87,6 +87,6 @@ def test_the_report_says_what_changed_since_the_champion():
     assert data_changes(fitting(found, DataChanges)) == [
         ("Rows since the champion's training",
          "120 same, 30 added, 4 changed, 0 removed (run r1)"),
-        ("Drift since then", "labels 25% apart; mean characters: inputs 10 then, 12 now"),
+        ("Drift since then", "labels 25 % apart; mean characters: inputs 10 then, 12 now"),
     ]  # fmt: skip
     assert data_changes(fitting({}, DataChanges)) == []

@@ -9,9 +9,9 @@ from msgspec import structs
 
 from tunepipe.catalog import models
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.catalog.schema import Calibration
 from tunepipe.errors import DataError, LimitError, UsageError
-from tunepipe.planning import costs
 from tunepipe.planning import plan as steps
 from tunepipe.planning.plan import HeldOut
 
@@ -76,9 +76,9 @@ def test_steps_and_epochs(given, expected):
 def test_an_epoch_covers_all_rows_and_no_step_is_empty(rows, batch, epochs):
     per_epoch = steps.steps_per_epoch(rows, batch)
     assert (per_epoch - 1) * batch < rows <= per_epoch * batch
-    total = steps.steps_from_epochs(epochs, per_epoch)
-    assert total == epochs * per_epoch
-    assert steps.epochs_from_steps(total, per_epoch) == epochs
+    base = load_catalog().find_model("text-bison@001")
+    assert steps._steps(base, per_epoch, epochs, 0)[:2] == (epochs * per_epoch, epochs)
+    assert steps._steps(base, per_epoch, 0, epochs * per_epoch)[:2] == (epochs * per_epoch, epochs)
 
 
 @pytest.mark.parametrize("given", [{"epochs": 1}, {"train_steps": 90}, {"train_steps": 300}, {}])
@@ -161,7 +161,6 @@ def test_a_ceiling_that_is_just_met_lets_it_pass():
         ({"train_steps": -5}, "train_steps"),
         ({"max_cost_usd": -1}, "max_cost_usd"),
         ({"learning_rate_multiplier": 0}, "learning_rate_multiplier"),
-        ({"characters": 5, "other_characters": 6}, "other_characters"),
         ({"batch": 4}, "batch"),
         ({"backend": "palm"}, "backend"),
         ({"model": "text-bison@01"}, "model"),
@@ -188,8 +187,8 @@ def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
 @pytest.mark.parametrize(
     ("model", "asked", "told"),
     [
-        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps are requested"),
-        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs are requested"),
+        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps requested"),
+        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs requested"),
         ("gemini-3.5-flash", {"epochs": 2}, ""),
         ("gemini-3.5-flash", {}, ""),
         ("text-bison@001", {"train_steps": 31}, ""),
@@ -235,15 +234,15 @@ def test_whole_numbers_of_an_override_stay_whole_on_their_way_through_a_pipeline
 
 
 @pytest.mark.parametrize(
-    ("characters", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (5, 5, 4), (12, 4, 6)]
+    ("plain", "other", "expected"), [(0, 0, 0), (4, 0, 1), (5, 0, 2), (0, 5, 4), (8, 4, 6)]
 )
-def test_tokens_from_characters(characters, other, expected):
-    assert costs.tokens_from_characters(characters, other) == expected
+def test_tokens_from_characters(plain, other, expected):
+    assert estimated_tokens(plain, other) == expected
 
 
 def test_counted_tokens_win_over_characters():
     known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
-    text = {"characters": 4_000_000, "other_characters": 0}
+    text = {"tokens_estimated": 1_000_000}
     assert steps.plan(240, **known, **text).estimated_cost_usd == 5.0
     assert steps.plan(240, **known, **text, tokens=100_000).estimated_cost_usd == 0.5
 
@@ -257,12 +256,6 @@ def test_a_counted_sample_corrects_the_estimate_and_no_count():
     assert found.explanation[3] == (
         "800,000 tokens by characters x 1.25 = 1,000,000 tokens, calibrated on 200 rows with a "
         "tokenizer"
-    )
-    assert (
-        steps.plan(
-            240, **known, characters=1_000_000, catalog=load_catalog(over)
-        ).estimated_cost_usd
-        == 5.0
     )
     assert (
         steps.plan(240, **known, tokens=800_000, catalog=load_catalog(over)).estimated_cost_usd
@@ -282,11 +275,6 @@ def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_l
     sample = Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
     over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
     assert cost(llama, catalog=load_catalog(over)).estimated_cost_usd == 6.7
-
-
-def test_characters_that_nobody_sorted_are_taken_for_the_dear_kind():
-    known = {"region": "us-central1", "model": "gemini-2.5-flash", "epochs": 1}
-    assert steps.plan(240, **known, characters=4_000_000).estimated_cost_usd == 16.0
 
 
 def test_this_machine_costs_nothing():
@@ -449,6 +437,6 @@ def test_the_plan_says_what_decides_and_what_the_answers_cost():
     models = 1 + price.tuned_factor  # the base model, and the tuned one at its own price
     assert one.evaluation_cost_usd == pytest.approx(models * 100 * a_row)
     assert five.evaluation_cost_usd == pytest.approx(5 * one.evaluation_cost_usd)
-    assert "100 held-out rows x 5 answer(s) x 2 models = 1,000 answers" in five.explanation[-2]
+    assert "100 held-out rows x 5 answers x 2 models = 1,000 answers" in five.explanation[-2]
     unpriced = steps.plan(1000, region="us-central1").with_held_out(HeldOut(100, answers=5))
     assert unpriced.evaluation_cost_usd is None

@@ -42,6 +42,10 @@ class Rules:
     media: MediaLimits | None = None
 
 
+# Tokens of an ASCII character, as `estimated_tokens` counts them.
+ASCII_TOKENS = 0.25
+
+
 def estimated_tokens(ascii_characters: int, other_characters: int) -> int:
     """Estimate tokens: four ASCII characters make one, and any other character makes 0.8.
 

@@ -222,11 +222,9 @@ class Calibration(TableRow, frozen=True, kw_only=True):
     counter: str
 
 
-class TokenRatios(Dated, frozen=True, kw_only=True):
-    """Tokens a character, and the sample that corrects them where one was counted."""
+class TokenEstimate(Dated, frozen=True, kw_only=True):
+    """How `limits.estimated_tokens` was measured, and a counted sample that corrects it."""
 
-    per_ascii_character: Number
-    per_other_character: Number
     calibration: Calibration | None = None
 
 
@@ -249,7 +247,7 @@ class Prices(TableRow, frozen=True, kw_only=True):
     hours: dict[str, TrainingPace]
     training_tokens: dict[str, TrainingPrice]
     answers: dict[str, AnswerPrice]
-    tokens: TokenRatios
+    tokens: TokenEstimate
     judge: JudgeTokens
     endpoints: EndpointPrice = EndpointPrice()
 

@@ -154,11 +154,6 @@ def print_error(error: TunepipeError, *, as_json: bool) -> None:
         out.line(f"  {out.styled('fix', 'cyan')}: {error.fix}")
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 row", "1,200 rows"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def width(text: str) -> int:
     """Count the columns that a text takes in a terminal; a wide East Asian character takes two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

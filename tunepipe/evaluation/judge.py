@@ -22,13 +22,13 @@ from typing import Any
 from tunepipe.backends.answer_file import AnswerFile
 from tunepipe.backends.base import Answer
 from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data.predictions import Prediction, read_lines
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
-from tunepipe.planning.costs import tokens_from_characters
 from tunepipe.progress import Progress
 from tunepipe.reporting.facts import EXCLUDED, INCONSISTENT, Comparison
 
@@ -207,7 +207,8 @@ class Price:
     def of(self, prompts: Sequence[str]) -> float:
         """Estimate what asking all these costs, in US dollars."""
         text = "".join(prompts)
-        read = tokens_from_characters(len(text), sum(not c.isascii() for c in text))
+        others = sum(not character.isascii() for character in text)
+        read = estimated_tokens(len(text) - others, others)
         written = self.output_tokens * len(prompts)
         return (read * self.input_usd + written * self.output_usd) / 1e6
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.limits import ASCII_TOKENS
 from tunepipe.catalog.schema import Hardware, Model
+from tunepipe.errors import plural
 
 # Rows that `select_checkpoint` sets apart; a job exports one checkpoint an epoch, about 10 at most.
 SELECTION_FRACTION = 0.1
@@ -88,50 +90,24 @@ def calibrated(
     Args:
         tokens: The estimate.
         catalog: The dated tables; None for the package's own.
-        per_ascii_character: The model's own ratio, by which an estimate that went by the table's
-            is raised without a sample, and never lowered; 0 is not known.
+        per_ascii_character: The model's own ratio, which raises an estimate by the general one
+            without a sample, and never lowers it; 0 is not known.
 
     Returns:
         Tokens, and the arithmetic in a line; the same tokens and "" if nothing corrects them.
     """
-    ratios = (catalog or load_catalog()).prices.tokens
-    sample = ratios.calibration
-    general = ratios.per_ascii_character
+    sample = (catalog or load_catalog()).prices.tokens.calibration
     if sample is not None:
         factor = sample.counted / sample.estimated
         how = f"{factor:.3g}"
         by = f" tokens, calibrated on {sample.rows} rows with {sample.counter}"
-    elif per_ascii_character > general:
-        factor = per_ascii_character / general
-        how, by = f"{per_ascii_character:g} / {general:g}, as measured", ""
+    elif per_ascii_character > ASCII_TOKENS:
+        factor = per_ascii_character / ASCII_TOKENS
+        how, by = f"{per_ascii_character:g} / {ASCII_TOKENS:g}, as measured", ""
     else:
         return tokens, ""
     corrected = round(tokens * factor)
     return corrected, f"{tokens:,} tokens by characters x {how} = {corrected:,}{by}"
-
-
-def tokens_from_characters(
-    characters: int,
-    other_characters: int = 0,
-    *,
-    per_ascii_character: float = 0.0,
-    catalog: Catalog | None = None,
-) -> int:
-    """Estimate tokens from characters, by the table's ratios or the model's own.
-
-    Args:
-        characters: All characters, >= 0.
-        other_characters: How many of them are not ASCII (Japanese, say).
-        per_ascii_character: A model's own ratio; 0 takes the table's.
-        catalog: The dated tables; None for the package's own.
-
-    Returns:
-        Tokens, rounded up.
-    """
-    ratios = (catalog or load_catalog()).prices.tokens
-    ascii_ratio = per_ascii_character or ratios.per_ascii_character
-    ascii_tokens = (characters - other_characters) * ascii_ratio
-    return -int(-(ascii_tokens + other_characters * ratios.per_other_character) // 1)
 
 
 def selection_rows(rows: int) -> int:
@@ -159,8 +135,9 @@ def with_selection(cost: CostEstimate, work: Work, rows: int) -> CostEstimate:
     per_million = (price.usd_per_million_read + price.usd_per_million_written) * price.tuned_factor
     usd = round(checkpoints * tokens / 1e6 * per_million, 2)
     line = (
-        f"selection: {checkpoints} checkpoints x {asked} rows, {tokens:,} tokens read and at most "
-        f"as many written each x {per_million:g} USD a million = {usd:.2f} USD"
+        f"selection: {plural(checkpoints, 'checkpoint')} x {plural(asked, 'row')}, {tokens:,} "
+        f"tokens read and at most as many written each x {per_million:g} USD a million = "
+        f"{usd:.2f} USD"
     )
     total = None if cost.cost_usd is None else round(cost.cost_usd + usd, 2)
     return replace(cost, cost_usd=total, lines=(*cost.lines, line))
@@ -185,7 +162,8 @@ def _paced(work: Work, pace_name: str) -> CostEstimate:
     seconds, floor = pace.seconds_per_step, pace.minimum_hours
     hours = round(max(floor, work.train_steps * seconds / 3600), 4)
     at_least = f", at least {floor:g} h" if floor else ""
-    line = f"{work.train_steps:,} steps x {seconds:g} s{at_least} = {hours:g} h ({pace.source})"
+    steps = plural(work.train_steps, "step")
+    line = f"{steps} x {seconds:g} s{at_least} = {hours:g} h ({pace.source})"
     return CostEstimate(hours, None, lines=(line,))
 
 
@@ -220,8 +198,8 @@ def _by_token(work: Work) -> CostEstimate:
         return CostEstimate(hours, None, price.read, missing=missing)
     cost = round(work.tokens * work.epochs / 1e6 * price.usd_per_million, 2)
     line = (
-        f"{work.tokens:,} tokens x {work.epochs:g} epochs x {price.usd_per_million:g} USD a "
-        f"million = {cost:.2f} USD (price read {price.read})"
+        f"{work.tokens:,} tokens x {plural(float(work.epochs), 'epoch')} x "
+        f"{price.usd_per_million:g} USD a million = {cost:.2f} USD (price read {price.read})"
     )
     return CostEstimate(hours, cost, price.read, (line,))
 
@@ -250,9 +228,10 @@ def _by_machine(work: Work) -> CostEstimate:
         training_hours = work.tokens * work.epochs / tokens_per_second / 3600
         hours = round(table.startup_hours + training_hours, 4)
         line = (
-            f"{work.tokens:,} tokens x {work.epochs:g} epochs at {tokens_per_second:,.0f} tokens a "
-            f"second ({table.compute_share:.0%} of {machine.row.bf16_tflops:g} TFLOPS, an "
-            f"assumption) and {table.startup_hours:g} h to start = {hours:g} h"
+            f"{work.tokens:,} tokens x {plural(float(work.epochs), 'epoch')} at "
+            f"{tokens_per_second:,.0f} tokens a second ({100 * table.compute_share:g} % of "
+            f"{machine.row.bf16_tflops:g} TFLOPS, an assumption) and {table.startup_hours:g} h to "
+            f"start = {hours:g} h"
         )
     price = float(options.get("usd_per_hour") or 0) or machine.usd_per_hour(work.region)
     if price is None:

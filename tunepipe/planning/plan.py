@@ -24,13 +24,12 @@ from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
 from tunepipe.catalog.schema import Model
-from tunepipe.errors import DataError, LimitError, UsageError
+from tunepipe.errors import DataError, LimitError, UsageError, plural
 from tunepipe.planning.costs import (
     CostEstimate,
     Work,
     calibrated,
     estimate,
-    tokens_from_characters,
     with_selection,
 )
 
@@ -143,14 +142,14 @@ class Plan:
         size = smallest_difference(rows)
         cost = held_out.cost_usd(self.model, catalog or load_catalog())
         asked = (
-            f"{rows:,} held-out rows x {held_out.answers} answer(s) x {_MODELS} models = "
-            f"{rows * held_out.answers * _MODELS:,} answers"
+            f"{plural(rows, 'held-out row')} x {plural(held_out.answers, 'answer')} x {_MODELS} "
+            f"models = {rows * held_out.answers * _MODELS:,} answers"
         )
         if cost is not None:
             asked += f", about {cost:.2f} USD"
         line = (
             f"{rows:,} held-out rows show a difference of {100 * size:.1f} points or more (80 % "
-            f"power, if the models differ on {_DIFFERING:.0%} of them)"
+            f"power, if the models differ on {100 * _DIFFERING:g} % of them)"
         )
         few = (f"{line}: smaller gains end as not-enough-evidence",) if size > _MUCH else ()
         return replace(
@@ -202,22 +201,6 @@ def steps_per_epoch(rows: int, batch: int) -> int:
     return -(-rows // batch)
 
 
-def steps_from_epochs(epochs: float, per_epoch: int) -> int:
-    """Turn epochs into steps, a begun step counting whole.
-
-    Args:
-        epochs: > 0, a fraction if need be.
-        per_epoch: Steps an epoch, >= 1.
-    """
-    # Through the decimal text, so that 0.1 of 30 steps is 3 and not the 4 that binary floats make.
-    return math.ceil(Fraction(str(epochs)) * per_epoch)
-
-
-def epochs_from_steps(train_steps: int, per_epoch: int) -> float:
-    """Turn steps into epochs, a fraction to four places."""
-    return round(train_steps / per_epoch, 4)
-
-
 def plan(
     rows: int,
     *,
@@ -227,8 +210,6 @@ def plan(
     epochs: float = 0,
     train_steps: int = 0,
     max_cost_usd: float = 0,
-    characters: int = 0,
-    other_characters: int | None = None,
     tokens: int = 0,
     tokens_estimated: int = 0,
     hours: float = 0,
@@ -249,13 +230,9 @@ def plan(
         train_steps: Steps in all, >= 1; 0 is not given. At most one of the two; with neither, the
             model's own default.
         max_cost_usd: Refuse a tuning that is estimated above this; 0 sets no ceiling.
-        characters: Characters of all training rows, from which tokens are estimated; 0 is not
-            known.
-        other_characters: How many of them are not ASCII; None if not counted, and then all
-            are taken for such, so that the estimate is rather too high.
         tokens: Tokens of all training rows, if counted; wins over every estimate.
-        tokens_estimated: Their tokens by characters, as a validation reports them; wins over the
-            characters. A calibration in the tables (`schema.Calibration`) corrects it.
+        tokens_estimated: Their tokens by characters, as a validation reports them; 0 is not known.
+            A calibration in the tables (`schema.Calibration`) corrects it.
         hours: The user's own figure of how long it runs; 0 estimates it.
         batch: Examples a step, for the local backend alone; 0 takes the table's.
         learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
@@ -273,10 +250,8 @@ def plan(
         DataError: Fewer rows than can be tuned on.
         LimitError: A region or a model that cannot be tuned, or an estimate above the ceiling.
     """
-    others = characters if other_characters is None else other_characters
     amounts = {"rows": rows, "epochs": epochs, "train_steps": train_steps, "hours": hours}
     amounts |= {"max_cost_usd": max_cost_usd, "tokens": tokens, "batch": batch}
-    amounts |= {"characters": characters, "other_characters": others}
     _check_amounts({**amounts, "tokens_estimated": tokens_estimated}, learning_rate_multiplier)
     catalog = catalog or load_catalog()
     options = options or {}
@@ -285,13 +260,9 @@ def plan(
 
     # First, the tokens: what packs rows into sequences makes its steps of them.
     ratio = tokens_per_character(base, str(options.get("tuning_mode", "")))
-    estimated = tokens_estimated or tokens_from_characters(
-        characters, others, per_ascii_character=ratio, catalog=catalog
-    )
-    corrected = calibrated(
-        estimated, catalog, per_ascii_character=ratio if tokens_estimated else 0.0
-    )
-    counted, calibration = (tokens, "") if tokens else corrected
+    counted, calibration = tokens, ""
+    if not tokens:
+        counted, calibration = calibrated(tokens_estimated, catalog, per_ascii_character=ratio)
 
     # Then steps and money.
     batch, per_epoch, batching = _batches(base, region, rows, counted, batch, options)
@@ -345,10 +316,6 @@ def _check_amounts(amounts: Mapping[str, float], multiplier: float) -> None:
             "epochs and train_steps say the same thing twice",
             where="epochs, train_steps",
             fix="give one of them",
-        )
-    if amounts["other_characters"] > amounts["characters"]:
-        raise UsageError(
-            "more characters that are not ASCII than characters", where="other_characters"
         )
     if not 0 < multiplier < math.inf:
         raise UsageError(
@@ -404,17 +371,17 @@ def _batches(
         per_epoch = steps_per_epoch(rows, size)
         last = rows - (per_epoch - 1) * size
         smaller = f", the last of {last}" if last < size else ""
-        line = f"{rows:,} rows in batches of {size} = {per_epoch:,} steps an epoch{smaller}"
+        line = f"{rows:,} rows in batches of {size} = {plural(per_epoch, 'step')} an epoch{smaller}"
         return size, per_epoch, line
     if not tokens:
         # As if each row filled a sequence.
         per_epoch = steps_per_epoch(rows, size)
         line = f"{rows:,} rows, at most one sequence each, in batches of {size}"
-        return size, per_epoch, f"{line} = at most {per_epoch:,} steps an epoch"
+        return size, per_epoch, f"{line} = at most {plural(per_epoch, 'step')} an epoch"
     per_epoch = min(rows, -(-tokens // (size * model.sequence_tokens)))
     line = (
         f"{tokens:,} tokens packed into steps of {size} x {model.sequence_tokens:,} tokens"
-        f" = {per_epoch:,} steps an epoch"
+        f" = {plural(per_epoch, 'step')} an epoch"
     )
     # The tuning step turns steps back into epochs by this number.
     sizes = (-(-rows // per_epoch), rows // per_epoch)
@@ -434,17 +401,18 @@ def _steps(
         train_steps, epochs = model.default_steps, model.default_epochs
         why = f" (the default of {model.name})"
     if train_steps:
-        total, times = train_steps, epochs_from_steps(train_steps, per_epoch)
-        line = f"{total:,} steps / {per_epoch:,} = {times:g} epochs{why}"
+        total, times = train_steps, round(train_steps / per_epoch, 4)
+        line = f"{plural(total, 'step')} / {per_epoch:,} = {plural(times, 'epoch')}{why}"
     else:
-        total, times = steps_from_epochs(epochs, per_epoch), float(epochs)
-        line = f"{times:g} epochs x {per_epoch:,} = {total:,} steps{why}"
+        # By the decimal text: 0.1 of 30 steps is 3, and not the 4 that binary floats make.
+        total, times = math.ceil(Fraction(str(epochs)) * per_epoch), float(epochs)
+        line = f"{plural(times, 'epoch')} x {per_epoch:,} = {plural(total, 'step')}{why}"
     # From the steps: rounded to four places, few of many steps would be zero epochs.
     whole = -(-total // per_epoch)
     if not model.whole_epochs or times == whole:
         return total, times, [line]
     total = whole * per_epoch
-    return total, float(whole), [line, f"in whole epochs: {whole}, {total:,} steps"]
+    return total, float(whole), [line, f"in whole epochs: {whole}, {plural(total, 'step')}"]
 
 
 def _hardware(
@@ -486,18 +454,18 @@ def _step_warnings(
 ) -> Iterator[str]:
     """Warn of more or fewer steps than a user may expect."""
     if 0 < train_steps < total or 0 < epochs < times:
-        asked = f"{train_steps:,} steps" if train_steps else f"{epochs:g} epochs"
-        whole = f"the service takes whole epochs: {times:g}, {total:,} steps"
-        yield f"{asked} are requested; {whole}"
+        asked = plural(train_steps, "step") if train_steps else plural(float(epochs), "epoch")
+        yield (
+            f"{asked} requested; the service takes whole epochs: {times:g}, {plural(total, 'step')}"
+        )
     if model.sequence_tokens and not is_counted:
         yield (
             "the service packs several rows into one sequence, so that it makes fewer steps than "
             "this: name the dataset, or give its tokens"
         )
     elif total < model.recommended_steps_min:
-        steps = "1 step" if total == 1 else f"{total:,} steps"
         yield (
-            f"this tuning makes {steps}, which hardly change a model; "
+            f"this tuning makes {plural(total, 'step')}, which hardly change a model; "
             f"{model.recommended_steps_min} or more are recommended: more epochs, more rows, or "
             "the option batch_size"
         )

@@ -99,7 +99,7 @@ def data_changes(changes: DataChanges | None) -> list[tuple[str, str]]:
             before, now = drift
             lengths.append(f"{name.partition('_')[0]}s {before:.0f} then, {now:.0f} now")
         else:
-            parts.append(f"{name} {drift:.0%} apart")
+            parts.append(f"{name} {100 * drift:.0f} % apart")
     if lengths:
         parts.append(f"mean characters: {', '.join(lengths)}")
     pairs = [("Rows since the champion's training", f"{counts} (run {changes.since})")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
-from tunepipe.cli.output import Output, plural
+from tunepipe.cli.output import Output
+from tunepipe.errors import plural
 from tunepipe.files import refuse_same
 
 REFUSED_SHOWN = 10

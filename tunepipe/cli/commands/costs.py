@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.cli import options
-from tunepipe.cli.output import Output, plural
+from tunepipe.cli.output import Output
+from tunepipe.errors import plural
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import dataset_format
-from tunepipe.cli.output import Output, plural
-from tunepipe.errors import UsageError
+from tunepipe.cli.output import Output
+from tunepipe.errors import UsageError, plural
 from tunepipe.extras import install_command
 from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, CheckResult, Place, tried
 

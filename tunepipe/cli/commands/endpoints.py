@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.output import Output, agree, plural
-from tunepipe.errors import LimitError, UsageError
+from tunepipe.cli.output import Output, agree
+from tunepipe.errors import LimitError, UsageError, plural
 from tunepipe.extras import require
 
 if TYPE_CHECKING:

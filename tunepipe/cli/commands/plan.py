@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
-from tunepipe.errors import DataError, TunepipeError, UsageError
+from tunepipe.errors import DataError, TunepipeError, UsageError, plural
 
 if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
@@ -85,11 +86,10 @@ def measured(
         problem = report.problems[0]
         refusal = DataError(problem.message, where=problem.path, fix=problem.fix)
     if report.errors:
-        errors = f"{report.errors:,} error{'s' if report.errors > 1 else ''}"
         given = [] if format == "auto" else ["--format", format]
         given += ["--model", model] if model else []
         refusal = refusal or DataError(
-            f"the dataset has {errors}",
+            f"the dataset has {plural(report.errors, 'error')}",
             where=", ".join(datasets),
             fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
         )
@@ -156,9 +156,7 @@ def _tokens(report: Report) -> int:
     tokens = report.tokens
     if report.valid_rows == report.rows or (report.valid_rows and not tokens):
         return tokens
-    from tunepipe.planning.costs import tokens_from_characters
-
-    by_size = tokens_from_characters(sum(file.bytes for file in report.files))
+    by_size = estimated_tokens(sum(file.bytes for file in report.files), 0)
     return max(by_size, -(-tokens * report.rows // max(report.valid_rows, 1)))
 
 
@@ -345,14 +343,13 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     if plan.estimated_cost_usd is not None:
         cost = f"{plan.estimated_cost_usd:.2f} USD"
     hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
-    epochs = "epoch" if plan.epochs == 1 else "epochs"
     rows = [
         ("model", f"{plan.model} ({plan.backend})"),
         ("region", plan.region),
         ("hardware", hardware),
         ("quota", plan.quota),
         ("rows", f"{plan.rows:,}"),
-        ("steps", f"{plan.train_steps:,} ({plan.epochs:g} {epochs})"),
+        ("steps", f"{plan.train_steps:,} ({plural(plan.epochs, 'epoch')})"),
         ("hours", hours),
         ("cost", cost),
         ("metric", f"{plan.metric}: {plan.metric_reason}" if plan.metric else ""),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
-from tunepipe.cli.output import Output, plural
+from tunepipe.cli.output import Output
 from tunepipe.cli.run_options import LOCAL
-from tunepipe.errors import UsageError
+from tunepipe.errors import UsageError, plural
 from tunepipe.files import refuse_same
 from tunepipe.progress import printable
 from tunepipe.runs.listing import HERE, KFP, Places, exact_folder

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from tunepipe.cli import options
 from tunepipe.cli.inputs import read_predictions
 from tunepipe.cli.judge import JudgeOptions, run_judge
-from tunepipe.cli.output import Output, plural
-from tunepipe.errors import UsageError
+from tunepipe.cli.output import Output
+from tunepipe.errors import UsageError, plural
 from tunepipe.extras import require as require_extra
 from tunepipe.files import refuse_same
 from tunepipe.reporting.facts import BETTER, INCONSISTENT, UNDECIDED, WORSE, Comparison, Facts

@@ -8,7 +8,8 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import split_files
-from tunepipe.cli.output import Output, name_options, plural
+from tunepipe.cli.output import Output, name_options
+from tunepipe.errors import plural
 
 if TYPE_CHECKING:
     from tunepipe.splitting.split import SplitReport
@@ -69,7 +70,7 @@ def _show_split(report: SplitReport, train: str, eval: str, out: Output) -> None
     out.table(
         [
             ("training", plural(report.train_rows, "row"), train),
-            ("evaluation", f"{plural(report.eval_rows, 'row')} ({share:.1%})", eval),
+            ("evaluation", f"{plural(report.eval_rows, 'row')} ({100 * share:.1f} %)", eval),
         ],
         styles=("bold",),
     )

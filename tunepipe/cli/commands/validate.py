@@ -9,8 +9,8 @@ import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.inputs import STDIN, expanded, validated_files, written
-from tunepipe.cli.output import Output, plural
-from tunepipe.errors import DataError, UsageError
+from tunepipe.cli.output import Output
+from tunepipe.errors import DataError, UsageError, plural
 from tunepipe.files import refuse_same
 from tunepipe.stores import storage
 from tunepipe.validation.problems import CODES
