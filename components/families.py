@@ -15,6 +15,19 @@ from kfp.dsl import (
 )
 
 
+def checking(
+    backend: str,
+    project: str = "",
+    region: str = "",
+    root: str = "",
+    base_model: str = "",
+    options: dict = {},  # noqa: B006
+    tables: dict = {},  # noqa: B006
+    inlined: bool = False,
+):
+    """Check what a run needs; `steps.cloud_checks.check_step` takes these ports."""
+
+
 def tuning(
     train: Input[Dataset],
     eval: Input[Dataset],

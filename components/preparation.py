@@ -2,20 +2,16 @@
 
 from typing import NamedTuple
 
+from tunepipe.components.families import checking
 from tunepipe.packaging.component import component
+from tunepipe.packaging.families import with_ports
 from tunepipe.packaging.thin import thin
 
 
 @thin
+@with_ports(checking)
 def prepare_run(
     dataset_uri: str,
-    backend: str,
-    project: str = "",
-    region: str = "",
-    root: str = "",
-    base_model: str = "",
-    options: dict = {},  # noqa: B006
-    tables: dict = {},  # noqa: B006
     format: str = "auto",
     task: str = "auto",
     metric: str = "",
@@ -35,7 +31,7 @@ def prepare_run(
     min_new_rows: int = 0,
     run_id: str = "",
     job: str = "",
-    inlined: bool = False,
+    **ports,
 ) -> NamedTuple(
     "Outputs",
     [
@@ -88,16 +84,13 @@ def prepare_run(
     """
     from tunepipe.steps.preparation import prepare_step
 
-    place = {"project": project, "region": region, "root": root}
-    model = {"backend": backend, "base_model": base_model, "options": options, "tables": tables}
     history = {"registry": registry, "series": series, "min_new_rows": min_new_rows}
     settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
     settings |= {"metric": metric, "scoring": scoring, "answers": answers, "group_by": group_by}
     settings |= {"max_output_tokens": max_output_tokens, "asking": asking}
     settings |= {"judge_model": judge_model, "judge_prompt": judge_prompt}
-    settled = {"place": place, "model": model, "history": {**history, "format": format}}
-    more = {"settings": settings, "run": run_id or job, "inlined": inlined}
-    return prepare_step(dataset_uri, guard_uri, **settled, **more)
+    more = {"history": {**history, "format": format}, "settings": settings, "run": run_id or job}
+    return prepare_step(dataset_uri, guard_uri, ports, **more)
 
 
 @component
@@ -119,16 +112,8 @@ def fingerprint_dataset(
 
 
 @component
-def check_cloud(
-    backend: str,
-    project: str,
-    region: str,
-    root: str,
-    base_model: str = "",
-    options: dict = {},  # noqa: B006
-    tables: dict = {},  # noqa: B006
-    inlined: bool = False,
-) -> str:
+@with_ports(checking)
+def check_cloud(project: str, region: str, root: str, **ports) -> str:
     """Check, as the run's own account, what would fail the run an hour later. Never cache this.
 
     It looks at APIs, rights, the account, the bucket and its region, quota and the template, and
@@ -145,6 +130,4 @@ def check_cloud(
     """
     from tunepipe.steps.cloud_checks import check_step
 
-    where = {"project": project, "region": region, "root": root}
-    what = {"backend": backend, "base_model": base_model, "options": options, "tables": tables}
-    return check_step(**what, **where, inlined=inlined)
+    return check_step(project=project, region=region, root=root, **ports)

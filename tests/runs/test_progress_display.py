@@ -4,12 +4,12 @@ from itertools import count
 
 import pytest
 
-from tunepipe.runs.progress_display import Lines, Terminal
+from tunepipe.runs.progress_display import Terminal, View
 
 
 @pytest.mark.parametrize(
     ("view", "said"),
-    [(Lines, ["one FAILED (2.0 s)", "two done (2.0 s)"]), (Terminal, ["one failed", "✓ two"])],
+    [(View, ["one FAILED (2.0 s)", "two done (2.0 s)"]), (Terminal, ["one failed", "✓ two"])],
 )
 def test_each_step_ends_as_itself(monkeypatch, capsys, view, said):
     ticks = count()

@@ -292,10 +292,11 @@ def kfp_place(url: str, settings: list[str] | None) -> Host | None:
             )
         return None
     require("kfp")
+    from tunepipe.decoding import decode
     from tunepipe.runs.kfp.host import KfpHost as Host
-    from tunepipe.runs.kfp.host import read_settings
+    from tunepipe.runs.kfp.host import KfpSettings
 
-    return Host(url, read_settings(pairs(settings, "--kfp")))
+    return Host(url, decode(pairs(settings, "--kfp"), KfpSettings, "--kfp"))
 
 
 def tables(context: typer.Context, file: str) -> Table:

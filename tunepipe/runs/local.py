@@ -237,12 +237,16 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO
         start_new_session=True,  # so that its steps end with it
         pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
     )
-    failed = None
+    failed: kfp_log.StepEnded | None = None
     try:
         for event in kfp_log.events(_log_lines(process, log)):
-            show(event, shown)
-            if isinstance(event, kfp_log.StepEnded) and not event.succeeded:
-                failed = event
+            if isinstance(event, kfp_log.StepBegan):
+                shown.began(event.step)
+            elif isinstance(event, kfp_log.StepProgress):
+                shown.progress(event.fields)
+            else:
+                shown.ended(event.step, event.succeeded)
+                failed = failed or (None if event.succeeded else event)
     finally:
         shown.close()
     if failed:
@@ -269,16 +273,6 @@ def _log_lines(process: subprocess.Popen[str], kept: Path) -> Iterator[str]:
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
             raise
-
-
-def show(event: kfp_log.Event, shown: View) -> None:
-    """Pass an event on to a view."""
-    if isinstance(event, kfp_log.StepBegan):
-        shown.began(event.step)
-    elif isinstance(event, kfp_log.StepEnded):
-        shown.ended(event.step, event.succeeded)
-    else:
-        shown.progress(event.fields)
 
 
 def _finished(run: LocalRun) -> LocalRun:

@@ -6,34 +6,18 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from tunepipe.progress import line, printable
-
-
-class View(Protocol):
-    """Shows what a run does."""
-
-    def began(self, step: str) -> None:
-        """A step began."""
-
-    def ended(self, step: str, succeeded: bool) -> None:
-        """A step ended."""
-
-    def progress(self, event: Mapping[str, Any]) -> None:
-        """A step says how far it is."""
-
-    def close(self) -> None:
-        """The run ended."""
 
 
 def view() -> View:
     """Choose by where standard error goes; a dumb terminal cannot redraw a line."""
     is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return Terminal() if is_live else Lines()
+    return Terminal() if is_live else View()
 
 
-class Lines:
+class View:
     """One line an event on standard error, progress at most every five seconds."""
 
     _EVERY_SECONDS = 5.0
@@ -63,7 +47,7 @@ class Lines:
         """Nothing is left to undo."""
 
 
-class Terminal:
+class Terminal(View):
     """A line a step with its time, and a bar with the time left for the step that is running."""
 
     def __init__(self) -> None:
@@ -102,21 +86,15 @@ class Terminal:
 
     def progress(self, event: Mapping[str, Any]) -> None:
         """A step says how far it is: here one runs at a time."""
+        note = line({name: value for name, value in event.items() if name != "stage"})
         for task in self._tasks.values():
             self._bars.update(
-                task,
-                total=event.get("total"),
-                completed=event.get("done", 0),
-                note=_note(event),
+                task, total=event.get("total"), completed=event.get("done", 0), note=note
             )
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._bars.stop()
-
-
-def _note(event: Mapping[str, Any]) -> str:
-    return line({name: value for name, value in event.items() if name != "stage"})
 
 
 def _say(text: str) -> None:

@@ -22,7 +22,7 @@ from tunepipe.runs.status import RunStatus, StepStatus
 from tunepipe.runs.status import follow as follow_run
 from tunepipe.runs.vertex_request import RUN_LABEL, JobRequest
 from tunepipe.stores import failures, storage
-from tunepipe.stores.failures import Failure, find_failure
+from tunepipe.stores.failures import find_failure
 
 _STATES = {
     "SKIPPED": "cached",  # a hit of the execution cache
@@ -44,8 +44,7 @@ def find_earlier(request: JobRequest) -> str:
     """Find a run of the same data and parameters that runs or has succeeded; "" for none."""
     jobs = _jobs(request)
     with explained(request.parent):
-        earlier: str = _retried(jobs.find, _BRIEFLY)
-    return earlier
+        return str(_retried(jobs.find, _BRIEFLY))
 
 
 def submit(request: JobRequest, *, first_job_seconds: float = 300.0) -> str:
@@ -173,7 +172,13 @@ def _status(job: Any) -> RunStatus:
     tasks = [task for task in job.job_detail.task_details if not pipeline_jobs.is_run(task)]
     tasks.sort(key=lambda task: (task.start_time is None, task.start_time or task.task_id))
     state = clients.state_of(job).lower()
-    error, failure = _failure(job) if state == "failed" else ("", None)
+    error, failure = "", None
+    if state == "failed":  # in the words of the first step that has left any
+        error = pipeline_jobs.failure(job)
+        step = error.partition(":")[0]
+        folder = f"{job.runtime_config.gcs_output_directory}/*/{job.name.rpartition('/')[2]}"
+        if failure := find_failure(f"{folder}/{step}*/{failures.FILE}"):
+            error = f"{step}: {failure.found}"
     return RunStatus(
         name=job.name,
         state=state,
@@ -185,21 +190,12 @@ def _status(job: Any) -> RunStatus:
         error=error,
         failure=failure,
         results={
-            name: uri
+            name: output.artifacts[0].uri
             for task in tasks
-            for name, uri in _artifacts(task).items()
-            if (task.task_name, name) in _RESULTS
+            for name, output in task.outputs.items()
+            if output.artifacts and (task.task_name, name) in _RESULTS
         },
     )
-
-
-def _failure(job: Any) -> tuple[str, Failure | None]:
-    """Return why a job failed, in the words of its first failed step where it has left any."""
-    message = pipeline_jobs.failure(job)
-    step = message.partition(":")[0]
-    folder = f"{job.runtime_config.gcs_output_directory}/*/{job.name.rpartition('/')[2]}"
-    failure = find_failure(f"{folder}/{step}*/{failures.FILE}")
-    return (f"{step}: {failure.found}" if failure else message), failure
 
 
 def _task(task: Any) -> StepStatus:
@@ -211,10 +207,6 @@ def _output(tasks: Sequence[Any], step: str, name: str) -> str:
     """Return an output of a step; "" if the step has not ended."""
     task = next((task for task in tasks if task.task_name == step), None)
     return str(pipeline_jobs.task_outputs(task).get(name, "")) if task else ""
-
-
-def _artifacts(task: Any) -> dict[str, str]:
-    return {name: found.artifacts[0].uri for name, found in task.outputs.items() if found.artifacts}
 
 
 def _model(task: Any) -> str:

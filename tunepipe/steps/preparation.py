@@ -51,38 +51,34 @@ class Prepared(NamedTuple):
 def prepare_step(
     dataset_uri: str,
     guard_uri: str,
+    ports: Mapping[str, Any],
     *,
-    place: dict[str, Any],
-    model: dict[str, Any],
     history: Mapping[str, Any],
     settings: Mapping[str, Any],
     run: str,
-    inlined: bool = False,
 ) -> Prepared:
     """Check what can be checked for free, and find what the run works on.
 
     Args:
         dataset_uri: A path, a gs:// URI, or a glob of either.
         guard_uri: Likewise, or "".
-        place: project, region and root of the run; empty outside Google Cloud.
-        model: backend, base_model, options and tables.
+        ports: Those of `components.families.checking`.
         history: registry, series, min_new_rows and format.
         settings: task, metric, scoring, margin, guard_margin, max_output_tokens, answers,
             group_by, seed, asking, judge_model and judge_prompt.
         run: The run's id.
-        inlined: Whether Google's template is a part of the pipeline.
 
     Raises:
         UsageError: A setting is wrong, or a file does not exist.
         DataError: A guarded row cannot be read, or holds what the model does not take.
         CloudError, LimitError: Something would fail the run an hour later.
     """
-    backend, tables = str(model["backend"]), model["tables"]
+    backend, base_model = str(ports["backend"]), str(ports["base_model"])
     # What a step after the tuning would refuse is refused here, before anything is paid.
-    catalog = load_catalog(tables)
+    catalog = load_catalog(ports["tables"])
     check_settings(settings, backend, catalog)
     if find_backend(backend).in_cloud:
-        print(check_step(**place, **model, inlined=inlined))
+        print(check_step(**ports))
     fingerprint = identity(dataset_uri).fingerprint
     changed = data_history.decide(dataset_uri, fingerprint, **history)
     since = champion = first = guard = ""
@@ -95,13 +91,13 @@ def prepare_step(
             if settings["margin"] > 0 and (first := first_step(registry, champion)):
                 run_of_first = champions.history(registry)[0].run
                 trained["first"] = trained_rows.find(registry, run_of_first)
-        base = catalog.find_model(str(model["base_model"]), backend)
+        base = catalog.find_model(base_model, backend)
         guard = _check_guard(guard_uri, base)
     by_step = _mappings(settings)
     by_step["scoring"] |= {
         "looks": [] if since else looks.earlier(registry, run),
         "trained": trained,
-        "price": _price(catalog, str(model["base_model"])),
+        "price": _price(catalog, base_model),
     }
     return Prepared(changed, fingerprint, champion, first, guard, since, **by_step)
 

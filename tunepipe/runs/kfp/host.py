@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from tunepipe.arguments import hint
 from tunepipe.errors import CloudError, UsageError
 
 EXPERIMENT = "tunepipe"
@@ -225,19 +224,3 @@ def _read(path: str, setting: str) -> str:
     if not text:
         raise UsageError("the file is empty", where=f"--kfp {setting}={path}", fix="log in again")
     return text
-
-
-def read_settings(values: Mapping[str, Any]) -> KfpSettings:
-    """Read settings from names and values, as a command or tunepipe.toml gives them.
-
-    Raises:
-        UsageError: A name is unknown, or a value has another type.
-    """
-    known = KfpSettings.__struct_fields__
-    for name in values:
-        if name not in known:
-            raise UsageError("unknown setting", where=f"--kfp {name}", fix=hint(name, known))
-    try:
-        return msgspec.convert(dict(values), KfpSettings, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(str(error), where="--kfp", fix="docs/deploying.md lists them") from error
