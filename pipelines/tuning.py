@@ -130,27 +130,33 @@ def build_tuning_pipeline(
         """
         inputs = locals()
         step = Steps(code)
-        with dsl.ExitHandler(_notify(step, inputs)) as steps:
+        notice = step.send_notice(notify=notify, registry=registry, **_names(inputs))
+        with dsl.ExitHandler(notice) as steps:
             prepared = _prepare(step, inputs, find_backend(backend), inlined=bool(tune_instead))
             # A gate on an output called `Output`: kfp.local takes a condition on any other for
             # false, and calls the run a success.
             with dsl.If(prepared.outputs["Output"] == "changed"):
-                valid = _validate(step, inputs, prepared)
+                valid = step.validate_jsonl(
+                    dataset_uri=dataset_uri,
+                    format=format,
+                    fingerprint=prepared.outputs["fingerprint"],
+                    model=base_model,
+                )
                 split = _split(step, inputs, prepared, valid)
                 plan = _plan(step, inputs, prepared, valid, split, backend)
                 tuned = _tune(step, inputs, split, plan, backend, tune_instead)
                 asked = _evaluate(step, inputs, prepared, split, tuned, backend)
-                compared = _compare(step, prepared, tuned, asked)
+                compared = step.compare_models(
+                    **asked,
+                    tuning=tuned.outputs["tuning"],
+                    settings=prepared.outputs["scoring"],
+                )
                 reports = {"problems": valid, "split": split, "plan": plan, "tuning": tuned}
                 _conclude(step, inputs, prepared, tuned, asked, compared, reports, backend)
         if emails:
             _mail(emails, steps)
 
     return tuning_pipeline
-
-
-def _notify(step: Steps, inputs: Inputs) -> Any:
-    return step.send_notice(**_pick(inputs, "notify", "registry"), **_names(inputs))
 
 
 def _prepare(step: Steps, inputs: Inputs, backend: Backend, *, inlined: bool) -> Any:
@@ -167,14 +173,6 @@ def _prepare(step: Steps, inputs: Inputs, backend: Backend, *, inlined: bool) ->
         **_pick(inputs, *data, *model, *scoring, *asking, *history),
         **place,
         **_names(inputs),
-    )
-
-
-def _validate(step: Steps, inputs: Inputs, prepared: Any) -> Any:
-    return step.validate_jsonl(
-        **_pick(inputs, "dataset_uri", "format"),
-        fingerprint=prepared.outputs["fingerprint"],
-        model=inputs["base_model"],
     )
 
 
@@ -244,12 +242,6 @@ def _evaluate(
         "guard_tuned": outputs["guard_predictions"],
         "guard_base": outputs["guard_base_predictions"],
     }
-
-
-def _compare(step: Steps, prepared: Any, tuned: Any, asked: dict[str, Any]) -> Any:
-    return step.compare_models(
-        **asked, tuning=tuned.outputs["tuning"], settings=prepared.outputs["scoring"]
-    )
 
 
 def _conclude(

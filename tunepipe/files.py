@@ -66,6 +66,12 @@ def write_json(value: Any, path: str | os.PathLike[str]) -> None:
         json.dump(value, file, ensure_ascii=False, indent=1)
 
 
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read an object from a JSON file that an earlier step wrote."""
+    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return content
+
+
 def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:
     """Return the error for a file that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

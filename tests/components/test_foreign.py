@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from inspect import getsource
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,13 @@ SCRIPT = Path(__file__).with_name("foreign_pipeline.py")
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
     """Python with kfp and with what the steps declare, and with nothing else."""
+    sources = {
+        verb: getsource(getattr(components, verb).python_func) for verb in components.__all__
+    }
     declared = {
         requirement
-        for verb in components.__all__
-        for requirement in requirements(
-            third_party_of(modules_of(getattr(components, verb).python_func))
-        )
+        for verb, source in sources.items()
+        for requirement in requirements(third_party_of(modules_of(source, verb)))
     }
     assert declared <= set(PINS.values())
     return environment(tmp_path_factory.mktemp("foreign") / "venv", ["kfp==2.17.0", *declared])

@@ -10,6 +10,7 @@ is compiled.
 from __future__ import annotations
 
 import base64
+import inspect
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -46,7 +47,7 @@ def component(function: Callable[..., Any]) -> Any:
     """
     if is_running():
         return function
-    modules = modules_of(function)
+    modules = modules_of(inspect.getsource(function), function.__name__)
     third_party = third_party_of(modules)
     if hasattr(function, "families"):
         modules |= {name: file for name in _FAMILIES if (file := file_of(name))}
@@ -63,7 +64,13 @@ def component(function: Callable[..., Any]) -> Any:
         source = _with_families(source, function.__name__, [one.__name__ for one in families])
     command[-1] = _with_archive(source, archive(_contents(modules)))
     command[:-1] = _with_exec(command[:-1])
-    _check_size(made.name, command[-1])
+    if (size := len(command[-1].encode())) > MAX_ARGUMENT_BYTES:
+        raise LimitError(
+            f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
+            " argument",
+            where=made.name,
+            fix="import fewer modules in its body, or split a module in two",
+        )
     return made
 
 
@@ -111,14 +118,3 @@ def _with_archive(source: str, packed: bytes) -> str:
     if (archives, readers) != (1, 1):
         raise RuntimeError("this kfp embeds code in another way; take the version in constraints")
     return source
-
-
-def _check_size(name: str, argument: str) -> None:
-    size = len(argument.encode())
-    if size > MAX_ARGUMENT_BYTES:
-        raise LimitError(
-            f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
-            " argument",
-            where=name,
-            fix="import fewer modules in its body, or split a module in two",
-        )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,29 +14,21 @@ _ROOT = Path(__file__).parents[1]
 _DATA_SUFFIXES = (".toml", ".j2", ".css", ".js")
 
 
-def modules_of(function: Callable[..., object]) -> dict[str, Path]:
+def modules_of(source: str, name: str) -> dict[str, Path]:
     """Find the modules that a function imports, and those that they import.
 
     Args:
-        function: A component's body; its imports are absolute, `from tunepipe.data import x`.
+        source: A text with the function; its imports are absolute, `from tunepipe.data import x`.
+        name: The function, such as a component's body.
 
     Returns:
         Dotted names, sorted, each with its source file; a package's is its `__init__.py`.
     """
-    return _modules_of(ast.parse(textwrap.dedent(inspect.getsource(function))))
-
-
-def modules_of_body(source: str, name: str) -> dict[str, Path]:
-    """Find the same for the function of that name in the text of a module, without importing it."""
-    (function,) = (
+    (tree,) = (
         node
-        for node in ast.parse(source).body
+        for node in ast.parse(textwrap.dedent(source)).body
         if isinstance(node, ast.FunctionDef) and node.name == name
     )
-    return _modules_of(function)
-
-
-def _modules_of(tree: ast.AST) -> dict[str, Path]:
     modules: dict[str, Path] = {}
     waiting = list(_own(_imported(tree, package="")))
     while waiting:

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from tunepipe.distribution import ROOT
 from tunepipe.errors import LimitError
-from tunepipe.packaging.imports import modules_of_body, third_party_of
+from tunepipe.packaging.imports import modules_of, third_party_of
 from tunepipe.packaging.installed import (
     INSTALLED,
     check_code,
@@ -44,7 +44,7 @@ def requirements_of(module: str, function: str) -> list[str]:
         function: The component's name in it.
     """
     source = (ROOT / "components" / f"{module}.py").read_text(encoding="utf-8")
-    return [KFP, *requirements(third_party_of(modules_of_body(source, function)))]
+    return [KFP, *requirements(third_party_of(modules_of(source, function)))]
 
 
 def run_step(code: str, executor_input: str, module: str, function: str) -> None:

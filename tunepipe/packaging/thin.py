@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Collection
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,7 @@ def thin(
         for port in (*spec.inputs.values(), *(spec.outputs or {}).values()):
             port.description = None
     container = spec.implementation.container
-    container.command = ["sh", "-ec", _script()]
+    container.command = ["sh", "-ec", _SCRIPT.read_text(encoding="utf-8")]
     module = function.__module__.rpartition(".")[2]
     container.args = [CODE_PLACEHOLDER, "{{$}}", module, function.__name__]
     return PythonComponent(component_spec=spec, python_func=function)
@@ -80,8 +79,3 @@ def thin(
 def is_running() -> bool:
     """Return True inside a step: kfp then loads the function itself."""
     return os.environ.get("_KFP_RUNTIME") == "true"
-
-
-@cache
-def _script() -> str:
-    return _SCRIPT.read_text(encoding="utf-8")

@@ -8,7 +8,6 @@ when it ends. A separate process in its own group solves all three.
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from tunepipe.files import read_json
 from tunepipe.runs.pipeline_spec import read, tasks
 
 
@@ -35,7 +35,7 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     # No step is repeated: no host is preempted here, and bad data stay bad.
     for task in tasks(spec):
         task.pop("retryPolicy", None)
-    values = json.loads(Path(parameters).read_text(encoding="utf-8"))
+    values = read_json(parameters)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
     run = components.load_component_from_text(yaml.safe_dump(spec))
     run(**{name: typed(spec, name, value) for name, value in values.items()})

@@ -62,7 +62,11 @@ class Places:
         Raises:
             CloudError: Google or the KFP host refused the question.
         """
-        runs = [*self._local(), *self._on_vertex(limit), *self._on_host(limit)]
+        runs = [_listed(file.parent) for file in self.folder.glob("*/run.json")]
+        if self.project and self.region:
+            runs += _on_vertex(self.project, self.region, limit)
+        if self.host:
+            runs += _on_host(self.host, limit)
         return sorted(runs, key=lambda run: (run.created, run.id), reverse=True)[:limit]
 
     def find(self, reference: str) -> ListedRun:
@@ -96,10 +100,7 @@ class Places:
                 where=reference,
                 fix="give more of the id",
             )
-        return self._unlisted(reference)
-
-    def _unlisted(self, reference: str) -> ListedRun:
-        """Take an id that no list shows for one of a run that is older than the list."""
+        # An id that no list shows is one of a run that is older than the list.
         if self.host and reference != LATEST:
             return ListedRun(reference, reference, KFP, "", "")
         if self.project and self.region and reference != LATEST:
@@ -112,43 +113,38 @@ class Places:
             "name projects/P/locations/R/pipelineJobs/ID, one on a KFP host --kfp-host",
         )
 
-    def _local(self) -> list[ListedRun]:
-        return [_listed(file.parent) for file in self.folder.glob("*/run.json")]
 
-    def _on_vertex(self, limit: int) -> list[ListedRun]:
-        if not (self.project and self.region):
-            return []
-        from tunepipe.gcp.clients import state_of
-        from tunepipe.runs import vertex
+def _on_vertex(project: str, region: str, limit: int) -> list[ListedRun]:
+    from tunepipe.gcp.clients import state_of
+    from tunepipe.runs import vertex
 
-        return [
-            ListedRun(
-                id=job.name.rpartition("/")[2],
-                name=job.name,
-                place=VERTEX,
-                state=state_of(job).lower(),
-                created=_minute(job.create_time),
-                backend=job.labels.get("tunepipe_backend", ""),
-            )
-            for job in vertex.list_runs(self.project, self.region, limit)
-        ]
+    return [
+        ListedRun(
+            id=job.name.rpartition("/")[2],
+            name=job.name,
+            place=VERTEX,
+            state=state_of(job).lower(),
+            created=_minute(job.create_time),
+            backend=job.labels.get("tunepipe_backend", ""),
+        )
+        for job in vertex.list_runs(project, region, limit)
+    ]
 
-    def _on_host(self, limit: int) -> list[ListedRun]:
-        if self.host is None:
-            return []
-        from tunepipe.runs.kfp import runs as kfp_runs
 
-        return [
-            ListedRun(
-                id=run.run_id,
-                name=run.run_id,
-                place=KFP,
-                state=str(run.state or "PENDING").lower(),
-                created=_minute(run.created_at),
-                backend=kfp_runs.backend_of(run),
-            )
-            for run in kfp_runs.list_runs(self.host, limit)
-        ]
+def _on_host(host: KfpHost, limit: int) -> list[ListedRun]:
+    from tunepipe.runs.kfp import runs
+
+    return [
+        ListedRun(
+            id=run.run_id,
+            name=run.run_id,
+            place=KFP,
+            state=str(run.state or "PENDING").lower(),
+            created=_minute(run.created_at),
+            backend=runs.backend_of(run),
+        )
+        for run in runs.list_runs(host, limit)
+    ]
 
 
 def exact_folder(run: str, runs: Path) -> Path | None:

@@ -22,7 +22,7 @@ from typing import IO, Any
 from tunepipe import progress
 from tunepipe.backends.local import backend
 from tunepipe.errors import TunepipeError, UsageError
-from tunepipe.files import write_json
+from tunepipe.files import read_json, write_json
 from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.progress_display import View, view
@@ -96,7 +96,26 @@ def run_local(
     if not again and (earlier := succeeded(runs_folder, key)):
         return earlier
     backend.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
-    return _start(parameters, key, runs_folder.resolve(), shown or view())
+    runs_folder, began = runs_folder.resolve(), datetime.now(UTC)
+    run_id = f"{began:%Y%m%d-%H%M%S}-{key[:6]}"
+    run = LocalRun(id=run_id, key=key, folder=str(runs_folder / run_id))
+    completed = {
+        "registry": str(runs_folder / "registry"),
+        "work_dir": str(runs_folder / "work" / key),
+        "run_id": run_id,
+        "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
+        **parameters,
+    }
+    with _locked(runs_folder / "work" / key) as lock, _ending():
+        _write(run)
+        try:
+            _execute(run, completed, shown or view(), lock)
+            done = _finished(run)
+        except BaseException as error:
+            _write(replace(run, state="failed", reason=str(error) or "interrupted"))
+            raise
+        _write(done)
+    return done
 
 
 def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
@@ -112,7 +131,7 @@ def read(folder: Path) -> LocalRun:
         UsageError: The folder holds no run.
     """
     try:
-        run = LocalRun(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        run = LocalRun(**read_json(folder / "run.json"))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError("no run is recorded there", where=str(folder)) from error
     if run.state == "running" and not _is_held(folder.parent / "work" / run.key):
@@ -143,29 +162,6 @@ def _files(folder: Path) -> list[tuple[str, int, int]]:
         return []
     stats = {path.name: path.stat() for path in folder.iterdir()}
     return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items())
-
-
-def _start(parameters: Mapping[str, Any], key: str, runs_folder: Path, shown: View) -> LocalRun:
-    began = datetime.now(UTC)
-    run_id = f"{began:%Y%m%d-%H%M%S}-{key[:6]}"
-    run = LocalRun(id=run_id, key=key, folder=str(runs_folder / run_id))
-    completed = {
-        "registry": str(runs_folder / "registry"),
-        "work_dir": str(runs_folder / "work" / key),
-        "run_id": run_id,
-        "run": {"id": run_id, "created": began.isoformat(timespec="seconds"), "backend": "local"},
-        **parameters,
-    }
-    with _locked(runs_folder / "work" / key) as lock, _ending():
-        _write(run)
-        try:
-            _execute(run, completed, shown, lock)
-            done = _finished(run)
-        except BaseException as error:
-            _write(replace(run, state="failed", reason=str(error) or "interrupted"))
-            raise
-        _write(done)
-    return done
 
 
 @contextmanager
@@ -280,9 +276,9 @@ def _finished(run: LocalRun) -> LocalRun:
     if "comparison.json" not in results:
         # A run of a series ended before it began to learn.
         (output,) = Path(run.folder).glob("steps/*/prepare-run/executor_output.json")
-        values = json.loads(output.read_text(encoding="utf-8"))["parameterValues"]
+        values = read_json(output)["parameterValues"]
         return replace(run, state="succeeded", reason=str(values["unchanged_since"]))
-    said = json.loads(Path(results["comparison.json"]).read_text(encoding="utf-8"))
+    said = read_json(results["comparison.json"])
     return replace(
         run, state="succeeded", verdict=said["verdict"], reason=said["reason"], results=results
     )

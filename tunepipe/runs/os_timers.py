@@ -55,39 +55,22 @@ def lines(name: str, when: Cron, command: Sequence[str]) -> dict[str, str]:
                 where="schedule apply",
                 fix="use names of printable characters",
             )
-    return {
-        "cron": _cron(name, when, command, folder),
-        "service": _service(name, command, folder),
-        "timer": _timer(name, when),
-    }
-
-
-def _cron(name: str, when: Cron, command: Sequence[str], folder: str) -> str:
-    line = f"cd {shlex.quote(folder)} && {shlex.join(command)} >>{shlex.quote(f'{name}.log')} 2>&1"
+    words, unit = shlex.join(command), f"tunepipe-{name}"
+    line = f"cd {shlex.quote(folder)} && {words} >>{shlex.quote(f'{name}.log')} 2>&1"
     escaped = line.replace("%", "\\%")  # cron takes a bare % for the end of the line
-    return (
-        "# crontab -e; the cron of Debian and Ubuntu knows no CRON_TZ and takes its own zone\n"
-        f"CRON_TZ={when.zone}\n{when.fields} {escaped}\n"
-    )
-
-
-def _service(name: str, command: Sequence[str], folder: str) -> str:
-    return (
-        f"# ~/.config/systemd/user/tunepipe-{name}.service\n"
+    times = "".join(f"OnCalendar={one}\n" for one in on_calendar(when))
+    return {
+        "cron": "# crontab -e; the cron of Debian and Ubuntu knows no CRON_TZ and takes its own "
+        f"zone\nCRON_TZ={when.zone}\n{when.fields} {escaped}\n",
+        "service": f"# ~/.config/systemd/user/{unit}.service\n"
         f"[Unit]\nDescription=tunepipe {name}\n\n"
         f"[Service]\nType=oneshot\nWorkingDirectory={folder.replace('%', '%%')}\n"
-        f"ExecStart={' '.join(map(_systemd_word, command))}\n"
-    )
-
-
-def _timer(name: str, when: Cron) -> str:
-    times = "".join(f"OnCalendar={line}\n" for line in on_calendar(when))
-    return (
-        f"# ~/.config/systemd/user/tunepipe-{name}.timer; then:\n"
-        f"# systemctl --user daemon-reload && systemctl --user enable --now tunepipe-{name}.timer\n"
+        f"ExecStart={' '.join(map(_systemd_word, command))}\n",
+        "timer": f"# ~/.config/systemd/user/{unit}.timer; then:\n"
+        f"# systemctl --user daemon-reload && systemctl --user enable --now {unit}.timer\n"
         f"[Unit]\nDescription=tunepipe {name}\n\n[Timer]\n{times}Persistent=false\n\n"
-        "[Install]\nWantedBy=timers.target\n"
-    )
+        "[Install]\nWantedBy=timers.target\n",
+    }
 
 
 def _systemd_word(word: str) -> str:

@@ -57,12 +57,12 @@ def schedule_body(name: str, cron: Cron, request: JobRequest) -> dict[str, Any]:
     }
 
 
-def find(name: str, project: str, region: str) -> Any | None:
+def find(name: str, project: str, region: str, *, required: bool = False) -> Any:
     """Find tunepipe's schedule of that name; None if there is none.
 
     Raises:
         LimitError: One of that name was not made by tunepipe.
-        UsageError: Several have that name.
+        UsageError: Several have that name; or none, and one is required.
     """
     place = clients.parent(project, region)
     schedules = [one for one in _all(place) if one.display_name == name]
@@ -75,24 +75,13 @@ def find(name: str, project: str, region: str) -> Any | None:
             where=schedules[0].name,
             fix="choose another name",
         )
-    return schedules[0] if schedules else None
-
-
-def named(name: str, project: str, region: str) -> Any:
-    """Find our schedule of that name.
-
-    Raises:
-        UsageError: There is none.
-    """
-    schedule = find(name, project, region)
-    if schedule is None:
-        place = clients.parent(project, region)
+    if required and not schedules:
         raise UsageError(
             "there is no schedule of this name",
             where=f"{place}: {name}",
             fix="tunepipe schedule list",
         )
-    return schedule
+    return schedules[0] if schedules else None
 
 
 def differences(present: Any | None, after: Mapping[str, Any]) -> list[FactChange]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import read
+from tunepipe.files import read_json
 from tunepipe.registry import data_history, looks
 from tunepipe.registry.evaluations import import_step
 from tunepipe.steps.artifacts import Artifact, address_of, model_of, paths_of
@@ -47,7 +46,7 @@ def conclude_step(
     """
     registry, run = ports["registry"], ports["run_id"] or ports["job"]
     comparison = ports["comparison"].path
-    compared = json.loads(Path(comparison).read_text(encoding="utf-8"))
+    compared = read_json(comparison)
     # 1. The judge is asked first: its answers are part of the report, and decide nothing.
     answers = {name: ports[name] for name in ("tuned", "base", "champion")}
     catalog = load_catalog(ports["tables"])
@@ -55,7 +54,7 @@ def conclude_step(
     # 2. What the champion was tuned on is compared before the champion may change.
     paths = paths_of({**answers, "problems": ports["problems"]})
     problems = paths.get("problems")
-    stats = json.loads(Path(problems).read_text(encoding="utf-8"))["stats"] if problems else {}
+    stats = read_json(problems)["stats"] if problems else {}
     where = (data["dataset_uri"], registry, data["format"])
     changes = data_history.since_champion(*where, stats) if data["dataset_uri"] else {}
     report_step(ports, ports["judgement"], {"data_changes": changes} if changes else {})

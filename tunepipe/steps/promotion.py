@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import getpass
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tunepipe.errors import CloudError, DataError, UsageError
+from tunepipe.files import read_json
 from tunepipe.gcp import clients
 from tunepipe.registry import champions, endpoints, vertex_alias
 from tunepipe.stores import storage
@@ -78,7 +76,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         DataError: The verdict is not `better`.
         CloudError: The model's endpoint was deleted meanwhile.
     """
-    said = _read(comparison_path)
+    said = read_json(comparison_path)
     if said["verdict"] != "better":
         raise DataError(
             f"the verdict is {said['verdict']}, and only `better` promotes",
@@ -116,7 +114,7 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
         registry: The folder or gs:// prefix.
         model: The tuned model's folder or resource name; "" leaves every endpoint as it is.
     """
-    said = _read(comparison_path)
+    said = read_json(comparison_path)
     present = champions.champion(registry)
     service = f"champion {present.version} stays" if present else "there is still no champion"
     in_service = [move.model for move in champions.history(registry)]
@@ -146,11 +144,6 @@ def _discarded(model: str) -> str:
         return " Its endpoint was deleted." if endpoints.discard(model) else ""
     except CloudError as error:
         return f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
-
-
-def _read(path: str) -> Mapping[str, Any]:
-    said: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return said
 
 
 def user() -> str:

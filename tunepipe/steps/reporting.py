@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tunepipe.data.predictions import read
 from tunepipe.errors import TunepipeError
-from tunepipe.files import replacing
+from tunepipe.files import read_json, replacing
 from tunepipe.registry.outcomes import RunOutcome, record
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
@@ -35,14 +33,14 @@ def report_step(
         judge: The JSON of judge_models; None without a judge.
         facts: Further facts by name, such as data_changes.
     """
-    said, run = _json(ports["comparison"].path), ports["run"]
+    said, run = read_json(ports["comparison"].path), ports["run"]
     steps = {name: ports[name] for name in ("split", "plan", "tuning")}
     steps |= {"dataset": ports["problems"], "judge": judge}
     predictions = {name: ports[name] for name in ("tuned", "base", "champion")}
     page_facts = {
         "title": run.get("title", "Tuning report"),
         "run": run,
-        **{name: _json(path) for name, path in paths_of(steps).items()},
+        **{name: read_json(path) for name, path in paths_of(steps).items()},
         **(facts or {}),
         **said,
         "rows": _side_by_side(paths_of(predictions), said["flips"]),
@@ -60,7 +58,7 @@ def record_step(ports: Mapping[str, Any], model: str = "") -> None:
         ports: Those of `components.families.reporting`; an empty `registry` records nothing.
         model: The tuned model's URI or resource name.
     """
-    compared, run = _json(ports["comparison"].path), ports["run_id"] or ports["job"]
+    compared, run = read_json(ports["comparison"].path), ports["run_id"] or ports["job"]
     outcome = RunOutcome(compared["verdict"], compared["reason"], ports["report"].uri, model)
     record(ports["registry"], run, outcome)
 
@@ -81,11 +79,6 @@ def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:
         }
         for row in answers.get("tuned", {}).values()
     ]
-
-
-def _json(path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return found
 
 
 class Thumbnails:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from tunepipe.errors import DataError
 from tunepipe.files import write_json
 from tunepipe.reporting.validation_page import write_validation_page
+from tunepipe.steps.artifacts import Artifact
 from tunepipe.stores import storage
-from tunepipe.validation.report import Report
 from tunepipe.validation.validate import validate
 
 _CODES_NAMED = 5
 _PROBLEMS_LOGGED = 20
-
-
-class ReportArtifact(Protocol):
-    """The part of a KFP artifact that a report needs."""
-
-    path: str
-    uri: str
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,8 @@ class ValidData:
 
 def validate_step(
     dataset_uri: str,
-    problems: ReportArtifact,
-    page: ReportArtifact,
+    problems: Artifact,
+    page: Artifact,
     fingerprint: str,
     format: str,
     model: str,
@@ -55,57 +47,38 @@ def validate_step(
         DataError: The data have errors, or changed since the run began. Both reports are written
             before.
     """
-    paths = storage.list_files(dataset_uri)
     report = validate(
-        paths,
+        storage.list_files(dataset_uri),
         format=format,
         model=model,
         opener=storage.open_file,
         size_of=storage.size_of,
     )
-    return conclude(report, problems, page, fingerprint)
-
-
-def conclude(
-    report: Report, problems: ReportArtifact, page: ReportArtifact, fingerprint: str = ""
-) -> ValidData:
-    """Write a report as JSON and as a page, and refuse data with errors."""
     facts = report.as_json()
     write_json(facts, problems.path)
     write_validation_page(facts, page.path)
-    _log(report, page.uri)
-    _refuse(report, facts["path"], fingerprint)
-    warnings = sum(report.counts.values()) - report.errors
-    return ValidData(report.rows, report.format, report.tokens, warnings)
-
-
-def _log(report: Report, page: str) -> None:
-    """Print the first errors with their lines, without any text of the rows."""
+    # The log gets the first errors with their lines, and no text of the rows.
     errors = [problem for problem in report.problems if problem.level == "error"]
     for problem in errors[:_PROBLEMS_LOGGED]:
         field = f" in {problem.field}" if problem.field else ""
         print(f"line {problem.line}: {problem.code}{field}")
     if report.errors > _PROBLEMS_LOGGED:
         print(f"… and {report.errors - _PROBLEMS_LOGGED:,} more errors")
-    print(f"the whole report: {page}")
-
-
-def _refuse(report: Report, dataset: str, fingerprint: str) -> None:
+    print(f"the whole report: {page.uri}")
     if fingerprint and report.fingerprint != fingerprint:
         raise DataError(
             "the data changed while the run was starting",
-            where=dataset,
+            where=facts["path"],
             fix="start the run again",
         )
     if report.errors:
+        codes = {problem.code for problem in errors}
+        counts = sorted(((report.counts[code], code) for code in codes), reverse=True)
+        frequent = ", ".join(f"{code} {count:,}" for count, code in counts[:_CODES_NAMED])
         raise DataError(
-            f"{report.errors:,} errors in {report.rows:,} rows ({_most_frequent(report)})",
-            where=dataset,
+            f"{report.errors:,} errors in {report.rows:,} rows ({frequent})",
+            where=facts["path"],
             fix="`tunepipe validate` shows each with its line and its remedy",
         )
-
-
-def _most_frequent(report: Report) -> str:
-    errors = {problem.code for problem in report.problems if problem.level == "error"}
-    counted = sorted(((report.counts[code], code) for code in errors), reverse=True)
-    return ", ".join(f"{code} {count:,}" for count, code in counted[:_CODES_NAMED])
+    warnings = sum(report.counts.values()) - report.errors
+    return ValidData(report.rows, report.format, report.tokens, warnings)

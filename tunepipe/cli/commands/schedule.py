@@ -166,7 +166,7 @@ def run_now(
     else:
         from tunepipe.runs import vertex_schedules
 
-        schedule = vertex_schedules.named(name, *where.require_vertex())
+        schedule = vertex_schedules.find(name, *where.require_vertex(), required=True)
         agree(f"Start a run of {name} now?", yes, out)
         run = vertex_schedules.run_now(schedule, now)
         page = run_page(run)
@@ -240,10 +240,10 @@ def _apply_on_host(
     from tunepipe.runs.kfp.request import prepare
 
     described = replace(described, parameters={"series": name, **described.parameters})
-    wanted = schedules.Recurring(name, when, prepare(described, host.settings))
+    request = prepare(described, host.settings)
     if not dry_run:
         agree(f"Apply the recurring run {name} on {host.url}?", yes, out)
-    done, resource = schedules.apply(host, wanted, dry_run=dry_run)
+    done, resource = schedules.apply(host, name, when, request, dry_run=dry_run)
     out.result({"schedule": resource, "name": name, "action": done, "next_runs": _next_runs(when)})
     out.line(f"{done}: {resource or 'nothing was sent'}")
     out.line(f"next runs: {', '.join(_next_runs(when)) or 'none'}")
@@ -302,7 +302,7 @@ def _change(action: str, name: str, where: options.CloudPlace, state: str, out: 
     else:
         from tunepipe.runs import vertex_schedules
 
-        schedule = vertex_schedules.named(name, *where.require_vertex())
+        schedule = vertex_schedules.find(name, *where.require_vertex(), required=True)
         vertex_schedules.change(schedule, action)
         resource = str(schedule.name)
     out.result({"schedule": resource, "state": state})

@@ -88,11 +88,21 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     spec = run.spec()
     if run.accelerator:
         spec = with_accelerators(spec, run.accelerator)
+    code: Mapping[str, str] = {}
+    if "code" not in run.parameters and thin_steps(spec):
+        if run.wheelhouse or not (run.image or run.code):
+            raise UsageError(
+                "the steps on a KFP host need the package from an image or an address",
+                where="--wheelhouse" if run.wheelhouse else "--image",
+                fix="--image NAME@sha256:…, or --code https://…/tunepipe-….whl#sha256=…; a cluster "
+                "does not mount the bucket",
+            )
+        code = find_code(spec, run.root, image=run.image, code=run.code).parameters
     parameters = {
         "registry": f"{run.root}/registry/{run.backend}",
         "work_dir": f"{settings.volume.folder}/tunepipe" if settings.volume else f"{run.root}/work",
         **run.parameters,
-        **_code(run, spec),
+        **code,
     }
     sent = check_parameters(spec, parameters)
     if payer := user_project():
@@ -100,20 +110,6 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
             container.setdefault("env", []).append({"name": USER_PROJECT, "value": payer})
     require_fit(spec, sent)
     return HostRequest(_documents(spec, settings), sent)
-
-
-def _code(run: VertexRun, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameter that says where the steps get the package from."""
-    if "code" in run.parameters or not thin_steps(spec):
-        return {}
-    if run.wheelhouse or not (run.image or run.code):
-        raise UsageError(
-            "the steps on a KFP host need the package from an image or an address",
-            where="--wheelhouse" if run.wheelhouse else "--image",
-            fix="--image NAME@sha256:…, or --code https://…/tunepipe-….whl#sha256=…; the bucket is "
-            "not mounted there",
-        )
-    return find_code(spec, run.bucket, image=run.image, code=run.code).parameters
 
 
 def _documents(spec: Mapping[str, Any], settings: KfpSettings) -> str:

@@ -152,14 +152,17 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
             str(parameters.get("registry", "")), str(parameters.get("run_id", ""))
         )
     results = {"report": outcome.report} if outcome and outcome.report else {}
+    tasks = tuple(_task(task) for task in _steps(run))
+    errors = [f"{one.name}: {one.error}" for one in tasks if one.state == "failed" and one.error]
+    error = "; ".join(errors) or str((run.error and run.error.message) or "")
     return RunStatus(
         name=str(run.run_id),
         state=_STATES.get(state, state),
         page=host.page(run.run_id),
-        tasks=tuple(_task(task) for task in _steps(run)),
+        tasks=tasks,
         verdict=outcome.verdict if outcome else "",
         model=outcome.model if outcome else "",
-        error=_error(run) if state == "failed" else "",
+        error=error if state == "failed" else "",
         results=results,
     )
 
@@ -183,12 +186,3 @@ def _task(task: Any) -> StepStatus:
 def _pod(task: Any) -> str:
     children = [child.pod_name for child in task.child_tasks or () if child.pod_name]
     return str(task.pod_name or (children[-1] if children else ""))
-
-
-def _error(run: Any) -> str:
-    messages = [
-        f"{task.name}: {task.error}"
-        for task in map(_task, _steps(run))
-        if task.state == "failed" and task.error
-    ]
-    return "; ".join(messages) or str((run.error and run.error.message) or "")

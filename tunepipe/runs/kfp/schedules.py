@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -25,44 +24,18 @@ _BY_HAND = re.compile(r"-\d{14}\Z")  # what run_now puts behind the schedule's n
 _UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
 
 
-@dataclass(frozen=True)
-class Recurring:
-    """A recurring run as it is recurring.
-
-    Args:
-        name: Its name.
-        when: Its times; the host's controller reads them in UTC, or in a zone of its own.
-        request: The pipeline and its parameters, from `request.prepare`.
-    """
-
-    name: str
-    when: Cron
-    request: HostRequest
-
-    @property
-    def cron(self) -> str:
-        """The times as the host takes them: six fields, seconds first, without a zone.
-
-        Raises:
-            UsageError: They are meant in a zone.
-        """
-        if self.when.zone != "UTC":
-            raise UsageError(
-                "a KFP host knows no zones",
-                where=f"--cron {self.when}",
-                fix="write the time in UTC; the cluster's CRON_SCHEDULE_TIMEZONE may change that",
-            )
-        return f"0 {with_sunday_as_zero(self.when)}"
-
-
-def apply(host: KfpHost, recurring: Recurring, *, dry_run: bool) -> tuple[str, str]:
+def apply(
+    host: KfpHost, name: str, when: Cron, request: HostRequest, *, dry_run: bool
+) -> tuple[str, str]:
     """Create a recurring run, or put it in the place of the one of that name.
 
     The host cannot change a recurring run: a new one is made first, then the old one deleted.
 
     Args:
         host: The host.
-        recurring: The recurring run.
+        name: The recurring run's name.
+        when: Its times; the host's controller reads them in UTC, or in a zone of its own.
+        request: The pipeline and its parameters, from `request.prepare`.
         dry_run: Change nothing.
 
     Returns:
@@ -73,9 +46,15 @@ def apply(host: KfpHost, recurring: Recurring, *, dry_run: bool) -> tuple[str, s
         UsageError: The times are meant in a zone.
         LimitError: One of that name runs a pipeline that tunepipe did not make.
     """
-    request, cron = recurring.request, recurring.cron
+    if when.zone != "UTC":
+        raise UsageError(
+            "a KFP host knows no zones",
+            where=f"--cron {when}",
+            fix="write the time in UTC; the cluster's CRON_SCHEDULE_TIMEZONE may change that",
+        )
+    cron = f"0 {with_sunday_as_zero(when)}"  # six fields, seconds first
     with host.client() as client:
-        old = [one for one in _all(client, host) if one.display_name == recurring.name]
+        old = [one for one in _all(client, host) if one.display_name == name]
         for one in old:
             if not pipeline_name(one):
                 raise LimitError(
@@ -96,7 +75,7 @@ def apply(host: KfpHost, recurring: Recurring, *, dry_run: bool) -> tuple[str, s
         with pipeline_file(request.text) as path:
             made = client.create_recurring_run(
                 **host.settings_of_run(client),
-                job_name=recurring.name,
+                job_name=name,
                 cron_expression=cron,
                 max_concurrency=1,
                 no_catchup=True,

@@ -63,7 +63,9 @@ def estimate(spec: Mapping[str, Any]) -> WorkflowSize:
         nodes += added
         sizes[name] = sum(map(len, added))
     plain = created + sum(map(len, nodes))
-    finished = plain if plain <= WORKFLOW_BYTES else created + len(_packed(nodes))
+    # Argo compresses what is large: gzip, then base64.
+    packed = base64.b64encode(zlib.compress("".join(nodes).encode(), 6))
+    finished = plain if plain <= WORKFLOW_BYTES else created + len(packed)
     largest = max(sizes, key=lambda name: sizes[name])
     return WorkflowSize(created, finished, largest, sizes[largest])
 
@@ -124,38 +126,30 @@ def _nodes(
     if not container:  # a condition, a loop or an importer: a driver and its DAG
         return [inputs + shell, shell] * _NODES_OF_RETRY
     code = json.dumps(_text(container))
-    # The launcher gets the inputs as JSON, and the step's own arguments repeat them.
-    received = json.dumps(_executor_input(component))
-    arguments = [*container.get("command", ()), *container.get("args", ()), received, received]
+    # The launcher gets the inputs as JSON, and the step's own arguments repeat them; values have
+    # common lengths.
+    inputs_of, outputs_of = (
+        component.get(f"{side}Definitions", {}) for side in ("input", "output")
+    )
+    artifact = {"artifacts": [{"name": "a" * 40, "uri": "u" * 220, "metadata": {}}]}
+    names = [*inputs_of.get("artifacts", {}), *outputs_of.get("artifacts", {})]
+    received = {
+        "inputs": {
+            "parameterValues": dict.fromkeys(inputs_of.get("parameters", {}), "v" * 45),
+            "artifacts": dict.fromkeys(names, artifact),
+        },
+        "outputs": {
+            name: {"outputFile": f"/tmp/kfp/outputs/{name}"}  # noqa: S108 - a text's length
+            for name in outputs_of.get("parameters", {})
+        },
+    }
+    arguments = [
+        *container.get("command", ()),
+        *container.get("args", ()),
+        *[json.dumps(_text(received))] * 2,
+    ]
     patch = json.dumps(_text([*arguments, _text(component)])) + "x" * _LAUNCHER_BYTES
     return [inputs + code + patch + shell, patch + shell, patch + shell] * _NODES_OF_RETRY
-
-
-def _executor_input(component: Mapping[str, Any]) -> str:
-    """Return the arguments that describe a step's ports, with values of common lengths."""
-    ports = {side: component.get(f"{side}Definitions", {}) for side in ("input", "output")}
-    artifacts = {
-        name: {"artifacts": [{"name": "a" * 40, "uri": "u" * 220, "metadata": {}}]}
-        for definitions in ports.values()
-        for name in definitions.get("artifacts", {})
-    }
-    return _text(
-        {
-            "inputs": {
-                "parameterValues": dict.fromkeys(ports["input"].get("parameters", {}), "v" * 45),
-                "artifacts": artifacts,
-            },
-            "outputs": {
-                name: {"outputFile": f"/tmp/kfp/outputs/{name}"}  # noqa: S108 - a text's length
-                for name in ports["output"].get("parameters", {})
-            },
-        }
-    )
-
-
-def _packed(nodes: list[str]) -> str:
-    """Compress as Argo does: gzip, then base64."""
-    return base64.b64encode(zlib.compress("".join(nodes).encode(), 6)).decode()
 
 
 def _text(value: Any) -> str:
