@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
+from kfp.dsl.structures import ResourceSpec
+
 from tunepipe import components
 from tunepipe.packaging.thin import thin
 
@@ -63,12 +65,6 @@ class Steps:
         return add
 
 
-def ports_of(name: str) -> dict[str, Any]:
-    """Return the inputs of a component by name."""
-    ports: dict[str, Any] = getattr(components, name).component_spec.inputs
-    return ports
-
-
 @cache
 def _component(name: str, inputs: frozenset[str]) -> Any:
     return thin(getattr(components, name).python_func, only=inputs)
@@ -83,5 +79,6 @@ def _set_up(task: Any, name: str) -> None:
         task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2.0)
     if name not in _ON_ITS_OWN_MACHINE:
         # A cluster reserves little; Vertex AI looks at the limits alone.
-        task.set_cpu_request("250m").set_memory_request("512M")
-        task.set_cpu_limit(str(kind.cpus)).set_memory_limit(f"{kind.memory_gb}G")
+        limits = {"cpu_limit": str(kind.cpus), "memory_limit": f"{kind.memory_gb}G"}
+        reserved = {"cpu_request": "250m", "memory_request": "512M"}
+        task.container_spec.resources = ResourceSpec(**limits, **reserved)

@@ -8,13 +8,15 @@ the last one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from kfp import dsl
 
+from tunepipe import components
 from tunepipe.catalog.backends import Backend, find_backend
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.pipelines.steps import Steps, ports_of
+from tunepipe.pipelines.steps import Steps
 
 Inputs = Mapping[str, Any]
 Tune = Callable[..., Any]
@@ -226,7 +228,7 @@ def _evaluate(
     """Add the step that asks all models; return the predictions by the name of the model."""
     row = find_backend(backend)
     name = f"evaluate_{row.identifier if row.in_cloud else 'model'}"
-    takes_base = "base_model" in ports_of(name)
+    takes_base = "base_model" in signature(getattr(components, name).python_func).parameters
     outputs = getattr(step, name)(
         **_pick(inputs, "guard_uri", "work_dir", *(["base_model"] if takes_base else [])),
         **{name: prepared.outputs[name] for name in ("champion", "first", "guard_fingerprint")},

@@ -137,12 +137,12 @@ def test_every_python_at_hand_packs_the_same_bytes(version):
     assert found.stdout.strip() == ours
 
 
-def test_a_component_that_would_not_start_is_refused_when_it_is_made(tmp_path):
+def test_a_component_that_would_not_start_is_refused_when_it_is_used(tmp_path):
     file = tmp_path / "huge.py"
     file.write_text(f"def huge() -> str:\n    return {'x' * MAX_ARGUMENT_BYTES!r}\n")
     huge = runpy.run_path(str(file))["huge"]
     with pytest.raises(LimitError, match="over the 122,880 of one argument"):
-        component(huge)
+        _ = component(huge).component_spec
 
 
 def test_every_component_fits_into_one_argument():

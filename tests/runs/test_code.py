@@ -19,6 +19,7 @@ from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
 from tunepipe.distribution import content_hash, describe_code
 from tunepipe.errors import LimitError, UsageError
+from tunepipe.packaging.step import requirements_of
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
 from tunepipe.runs.code import check_code_parameter, find_code
 from tunepipe.runs.compile import pipeline_text
@@ -94,7 +95,7 @@ def only(spec, *steps: str):
 def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path):
     house = tmp_path / "house"
     spec = only(spec, "split-dataset", "compute-train-steps", "send-notice")
-    steps = thin_steps(spec)
+    steps = {name: requirements_of(module, name) for name, module in thin_steps(spec).items()}
     needed = {package for packages in steps.values() for package in packages}
     repacked(closure(needed), house)
     found = find_code(spec, GS, wheelhouse=str(house))

@@ -28,7 +28,7 @@ def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
     """Read one of the package's tables and lay the user's values over it.
 
     Args:
-        file: The path inside the package, such as "catalog/prices.toml". Write it as a literal:
+        file: The path inside the package, such as catalog/prices.toml. Write it as a literal:
             the packaging of components finds data files by these literals.
         overrides: Values that replace the package's, nested as the file is; None changes nothing.
 

@@ -14,10 +14,12 @@ import inspect
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kfp import dsl
+from kfp.dsl.python_component import PythonComponent
 
 from tunepipe.errors import LimitError
 from tunepipe.packaging.archive import archive, without_docstrings
@@ -41,12 +43,32 @@ def component(function: Callable[..., Any]) -> Any:
 
     Returns:
         The kfp component; `.python_func` is the function itself.
+    """
+    return function if is_running() else CarryingComponent(function)
+
+
+class CarryingComponent(PythonComponent):  # type: ignore[misc]
+    """A component that packs its code when it is first used: that takes a while.
+
+    Args:
+        function: The body.
 
     Raises:
         LimitError: The component would not fit into one argument of a process.
     """
-    if is_running():
-        return function
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(dsl.component(base_image=BASE_IMAGE)(function).component_spec, function)
+        del self.component_spec  # had without the code
+
+    @cached_property
+    def component_spec(self) -> Any:
+        """The ports, and the container whose command holds the code."""
+        return _with_code(self.python_func)
+
+
+def _with_code(function: Callable[..., Any]) -> Any:
+    """Return the specification of a component whose command holds its code."""
     modules = modules_of(inspect.getsource(function), function.__name__)
     third_party = third_party_of(modules)
     if hasattr(function, "families"):
@@ -71,7 +93,7 @@ def component(function: Callable[..., Any]) -> Any:
             where=made.name,
             fix="import fewer modules in its body, or split a module in two",
         )
-    return made
+    return made.component_spec
 
 
 def _with_exec(command: list[str]) -> list[str]:

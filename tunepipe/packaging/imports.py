@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 PACKAGE = "tunepipe"
 _ROOT = Path(__file__).parents[1]
-_DATA_SUFFIXES = (".toml", ".j2", ".css", ".js")
+_DATA_NAME = re.compile(r'"([\w./-]+\.(?:toml|j2|css|js))"')
 
 
 def modules_of(source: str, name: str) -> dict[str, Path]:
@@ -30,7 +31,7 @@ def modules_of(source: str, name: str) -> dict[str, Path]:
         if isinstance(node, ast.FunctionDef) and node.name == name
     )
     modules: dict[str, Path] = {}
-    waiting = list(_own(_imported(tree, package="")))
+    waiting = list(_own(_imported(tree)))
     while waiting:
         name = waiting.pop()
         if name in modules:
@@ -38,12 +39,9 @@ def modules_of(source: str, name: str) -> dict[str, Path]:
         file = file_of(name)
         assert file
         modules[name] = file
-        parent = name.rpartition(".")[0]
-        if name == PACKAGE:  # its public API imports everything, and no step needs it
-            continue
-        package = name if file.name == "__init__.py" else parent
-        waiting.extend(_own(_imported_by(_text(file), package)))
-        waiting.append(parent)
+        if name != PACKAGE:  # its public API imports everything, and no step needs it
+            waiting.extend(_own(_imported_by(_text(file))))
+            waiting.append(name.rpartition(".")[0])
     return dict(sorted(modules.items()))
 
 
@@ -55,7 +53,7 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
     """
     files = {}
     for file in modules.values():
-        for literal in _data_names(_text(file)):
+        for literal in _DATA_NAME.findall(_text(file)):
             for path in (_ROOT / literal, file.parent / "templates" / literal):
                 if path.is_file():
                     files[f"{PACKAGE}/{path.relative_to(_ROOT).as_posix()}"] = path
@@ -64,7 +62,7 @@ def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
 
 def third_party_of(modules: Mapping[str, Path]) -> set[str]:
     """Return the dotted names of all imports from outside this package and Python."""
-    names = {name for file in modules.values() for name in _imported_by(_text(file), package="")}
+    names = {name for file in modules.values() for name in _imported_by(_text(file))}
     return {
         name
         for name in names
@@ -78,38 +76,22 @@ def _text(file: Path) -> str:
 
 # Most modules are in many components; each text is parsed once.
 @cache
-def _imported_by(text: str, package: str) -> tuple[str, ...]:
-    return tuple(_imported(ast.parse(text), package))
+def _imported_by(text: str) -> tuple[str, ...]:
+    return tuple(_imported(ast.parse(text)))
 
 
-@cache
-def _data_names(text: str) -> tuple[str, ...]:
-    """Return the literals that may name a data file."""
-    constants = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
-    texts = [value for value in constants if isinstance(value, str)]
-    return tuple(text for text in texts if text.endswith(_DATA_SUFFIXES))
-
-
-def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+def _imported(tree: ast.AST) -> Iterator[str]:
     """Yield every dotted name a tree may import: `from a import b` gives both a and a.b."""
-    for node in _running(tree):
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
-            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join(parts) if node.level else ""
-            module = ".".join(filter(None, [base, node.module]))
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree past what only type checkers see."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.expr):
             continue
-        yield node
-        yield from _running(node)
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield from _imported(node)
 
 
 def _own(names: Iterable[str]) -> Iterator[str]:

@@ -26,7 +26,7 @@ def render(template: str, **view: Any) -> str:
     """Fill a template of this folder; every value is escaped unless it is Markup.
 
     Args:
-        template: The file's name, such as "report.html.j2". Write it as a literal: packaging finds
+        template: The file's name, such as report.html.j2. Write it as a literal: packaging finds
             a module's files by these literals.
         **view: What the template names. A name it uses and does not get is an error.
 

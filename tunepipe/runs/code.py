@@ -19,6 +19,7 @@ from tunepipe.distribution import build_wheel, content_hash
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.packaging.installed import INSTALLED
 from tunepipe.packaging.requirements import KFP
+from tunepipe.packaging.step import requirements_of
 from tunepipe.runs.pipeline_spec import thin_steps
 
 # The interpreter and the platform of packaging.requirements.BASE_IMAGE.
@@ -124,9 +125,10 @@ def _cache() -> Path:
     return folder
 
 
-def _wheelhouse(folder: Path, steps: Mapping[str, list[str]], root: str, wheel: Path) -> Code:
+def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path) -> Code:
     """Write, for each step, a file of all wheels that it installs, with their hashes."""
     folder.mkdir(parents=True, exist_ok=True)
+    steps = {name: requirements_of(module, name) for name, module in modules.items()}
     every = {package for packages in steps.values() for package in packages}
     kfp = _fill(folder, every - {KFP})
     uploads: dict[str, str] = {}

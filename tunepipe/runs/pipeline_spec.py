@@ -10,7 +10,6 @@ import yaml
 
 from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
-from tunepipe.packaging.step import requirements_of
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
@@ -138,14 +137,14 @@ def tasks(spec: Mapping[str, Any]) -> list[Spec]:
     return [task for unit in units for task in unit.get("dag", {}).get("tasks", {}).values()]
 
 
-def thin_steps(spec: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the steps that carry no code, with the requirements that each installs."""
+def thin_steps(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the steps that carry no code, with their modules in `tunepipe.components`."""
     steps = {}
     for executor in spec["deploymentSpec"]["executors"].values():
         arguments = executor.get("container", {}).get("args", ())
         if arguments and str(arguments[0]) == CODE_PLACEHOLDER:
             module, function = map(str, arguments[2:4])
-            steps[function] = requirements_of(module, function)
+            steps[function] = module
     return steps
 
 

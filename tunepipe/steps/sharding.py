@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunepipe.steps.validation import ReportArtifact, ValidData, conclude
+from tunepipe.steps.artifacts import Artifact
+from tunepipe.steps.validation import ValidData, conclude
 from tunepipe.stores import storage
 from tunepipe.validation.merge import merge
 from tunepipe.validation.shard import write_part
@@ -29,7 +30,7 @@ def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> N
     )
 
 
-def merge_step(parts: Sequence[str], problems: ReportArtifact, page: ReportArtifact) -> ValidData:
+def merge_step(parts: Sequence[str], problems: Artifact, page: Artifact) -> ValidData:
     """Merge the parts of the shards, write the reports, and refuse data with errors.
 
     Args:

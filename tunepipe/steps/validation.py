@@ -9,6 +9,7 @@ from tunepipe.files import write_json
 from tunepipe.reporting.validation_page import write_validation_page
 from tunepipe.steps.artifacts import Artifact
 from tunepipe.stores import storage
+from tunepipe.validation.report import Report
 from tunepipe.validation.validate import validate
 
 _CODES_NAMED = 5
@@ -54,6 +55,13 @@ def validate_step(
         opener=storage.open_file,
         size_of=storage.size_of,
     )
+    return conclude(report, problems, page, fingerprint)
+
+
+def conclude(
+    report: Report, problems: Artifact, page: Artifact, fingerprint: str = ""
+) -> ValidData:
+    """Write a report as JSON and as a page, and refuse data with errors."""
     facts = report.as_json()
     write_json(facts, problems.path)
     write_validation_page(facts, page.path)

@@ -216,7 +216,7 @@ def test_a_caller_identifies_itself(start, said, tmp_path, kind):
         (("--image", ""), 2, "--image"),
         (("--bucket", "folder"), 2, "--bucket"),
         (("--wheelhouse", "wheels", "--image", ""), 2, "--wheelhouse"),
-        (("--kfp", "name_space=a"), 2, "--kfp name_space"),
+        (("--kfp", "name_space=a"), 2, "--kfp: unknown name name_space"),
         (("--param", f"series={'x' * 12_000}"), 3, "series"),
     ],
 )
@@ -224,7 +224,8 @@ def test_what_is_refused_before_anything_is_sent(start, said, more, code, where)
     host = start()
     found, refused, _ = run(said, host, *more)
     assert (found, host.calls) == (code, [])
-    assert where in refused["error"]["where"]
+    error = refused["error"]
+    assert where in f"{error['where']}: {error['found']}"
 
 
 def test_pipelines_that_carry_no_code_fit_and_those_that_do_not_are_refused():
