@@ -91,11 +91,11 @@ mutants: $(INSTALLED) ## make random wrong changes and see whether the tests not
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-image: $(INSTALLED) ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda
-	@builder=$$(command -v docker || command -v podman || command -v buildah) || \
-	  { echo "no docker, podman or buildah here"; exit 1; }; \
+image: $(INSTALLED) ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda BUILD_ARGS=…
+	@for builder in docker podman buildah none; do $$builder info >/dev/null 2>&1 && break; done; \
+	[ $$builder != none ] || { echo "no docker, podman or buildah answers here"; exit 1; }; \
 	$$builder build --build-arg CODE=$$($(BIN)/python -m tunepipe.packaging.installed hash) \
-	  --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) .
+	  --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) $(BUILD_ARGS) .
 
 compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the package
 	$(TUNEPIPE) compile $(if $(IMAGE),--image $(IMAGE))

@@ -3,7 +3,7 @@
     python .ci/image_sbom.py build/sbom-wheel.json    # writes build/sbom-cpu.json and -cuda.json
 
 The image holds the base image, the locked packages and tunepipe; the target cpu is without those
-that the Dockerfile removes.
+that only the local backend needs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def image_sboms(wheel: dict[str, Any], dockerfile: str) -> dict[str, dict[str, A
     """
     image = re.search(r"^ARG PYTHON=(\w+):(\S+)@(sha256:[0-9a-f]{64})$", dockerfile, re.M)
     name, tag, digest = image.groups()
-    removed = re.compile(re.search(r"grep -E '(.+?)'", dockerfile)[1])
+    requirements = runpy.run_path(str(ROOT / "tunepipe" / "packaging" / "requirements.py"))
+    lock = requirements["locked_without_training"]()
+    on_cpu = set(re.findall(r"^([\w.-]+)==", lock, re.M))
     base = {
         "type": "container",
         "bom-ref": "base-image",
@@ -38,7 +41,7 @@ def image_sboms(wheel: dict[str, Any], dockerfile: str) -> dict[str, dict[str, A
     }
     package = wheel["metadata"]["component"]
     sboms = {}
-    for target in re.findall(r"^FROM \$\{PYTHON\} AS (cpu|cuda)$", dockerfile, re.M):
+    for target in re.findall(r"^FROM user AS (cpu|cuda)$", dockerfile, re.M):
         sbom = copy.deepcopy(wheel)
         sbom["metadata"]["component"] = {
             "type": "container",
@@ -49,7 +52,7 @@ def image_sboms(wheel: dict[str, Any], dockerfile: str) -> dict[str, dict[str, A
         locked = [
             each
             for each in wheel["components"]
-            if target == "cuda" or not removed.match(each["name"])
+            if target == "cuda" or re.sub(r"[-_.]+", "-", each["name"].lower()) in on_cpu
         ]
         sbom["components"] = [base, package, *locked]
         refs = [each["bom-ref"] for each in sbom["components"]]

@@ -19,7 +19,8 @@ import pytest
 from tunepipe import components
 from tunepipe.errors import LimitError
 from tunepipe.packaging.archive import archive, without_docstrings
-from tunepipe.packaging.component import MAX_ARGUMENT_BYTES, component
+from tunepipe.packaging.carrying import MAX_ARGUMENT_BYTES
+from tunepipe.packaging.component import component
 from tunepipe.packaging.imports import data_files_of, third_party_of
 from tunepipe.packaging.requirements import PINS, requirements
 

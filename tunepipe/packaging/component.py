@@ -1,37 +1,11 @@
-"""The one decorator: it turns a short function into a component that carries its code along.
-
-kfp's `embedded_artifact_path` brings the mechanism. This module adds: only the modules that
-the body imports go in, without their docstrings; the archive has the same bytes whenever and
-wherever it is made (kfp's own holds the clock and the user's name, which loses the execution cache
-at every compile); and a component too large for one argument of a Linux process is refused when it
-is compiled.
-"""
+"""The one decorator: it turns a short function into a component that carries its code along."""
 
 from __future__ import annotations
 
-import base64
-import inspect
-import re
-import tempfile
-from collections.abc import Callable, Mapping
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from kfp import dsl
-from kfp.dsl.python_component import PythonComponent
-
-from tunepipe.errors import LimitError
-from tunepipe.packaging.archive import archive, without_docstrings
-from tunepipe.packaging.imports import PACKAGE, data_files_of, file_of, modules_of, third_party_of
-from tunepipe.packaging.ports import describe_ports
-from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 from tunepipe.packaging.thin import is_running
-
-# Linux stops at 131,071 bytes for one argument (MAX_ARG_STRLEN); the rest is room.
-MAX_ARGUMENT_BYTES = 120 * 1024
-# What declares the shared ports of a component, and reads them when the step runs.
-_FAMILIES = (f"{PACKAGE}.components.families", f"{PACKAGE}.packaging.families")
 
 
 def component(function: Callable[..., Any]) -> Any:
@@ -42,101 +16,11 @@ def component(function: Callable[..., Any]) -> Any:
             the backends, and is imported inside.
 
     Returns:
-        The kfp component; `.python_func` is the function itself.
+        The kfp component; `.python_func` is the function itself. In a step it is the function:
+        there kfp has only its types.
     """
-    return function if is_running() else CarryingComponent(function)
+    if is_running():
+        return function
+    from tunepipe.packaging.carrying import CarryingComponent
 
-
-class CarryingComponent(PythonComponent):  # type: ignore[misc]
-    """A component that packs its code when it is first used: that takes a while.
-
-    Args:
-        function: The body.
-
-    Raises:
-        LimitError: The component would not fit into one argument of a process.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(dsl.component(base_image=BASE_IMAGE)(function).component_spec, function)
-        del self.component_spec  # had without the code
-
-    @cached_property
-    def component_spec(self) -> Any:
-        """The ports, and the container whose command holds the code."""
-        return _with_code(self.python_func)
-
-
-def _with_code(function: Callable[..., Any]) -> Any:
-    """Return the specification of a component whose command holds its code."""
-    modules = modules_of(inspect.getsource(function), function.__name__)
-    third_party = third_party_of(modules)
-    if hasattr(function, "families"):
-        modules |= {name: file for name in _FAMILIES if (file := file_of(name))}
-    with tempfile.TemporaryDirectory() as nothing:
-        made = dsl.component(
-            base_image=BASE_IMAGE,
-            packages_to_install=requirements(third_party),
-            embedded_artifact_path=nothing,
-        )(function)
-    describe_ports(made.component_spec)
-    command = made.component_spec.implementation.container.command
-    source = command[-1]
-    if families := getattr(function, "families", ()):
-        source = _with_families(source, function.__name__, [one.__name__ for one in families])
-    command[-1] = _with_archive(source, archive(_contents(modules)))
-    command[:-1] = _with_exec(command[:-1])
-    if (size := len(command[-1].encode())) > MAX_ARGUMENT_BYTES:
-        raise LimitError(
-            f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
-            " argument",
-            where=made.name,
-            fix="import fewer modules in its body, or split a module in two",
-        )
-    return made.component_spec
-
-
-def _with_exec(command: list[str]) -> list[str]:
-    """Give kfp's shells an `exec`, so that SIGTERM reaches the step itself."""
-    text = "\0".join(command)
-    text, outer = re.subn(r'&& "\$0" "\$@"', '&& exec "$0" "$@"', text)
-    text, inner = re.subn(
-        r"_KFP_RUNTIME=true python3 -m", "exec env _KFP_RUNTIME=true python3 -m", text
-    )
-    if (outer, inner) != (1, 1):
-        raise RuntimeError("this kfp starts a step in another way; take the version in constraints")
-    return text.split("\0")
-
-
-def _with_families(source: str, name: str, families: list[str]) -> str:
-    """Give the function in kfp's program the decorator that declares its shared ports."""
-    ports, decorator = _FAMILIES
-    head, definition, body = source.partition(f"def {name}(")
-    imports = f"from {ports} import {', '.join(families)}\nfrom {decorator} import with_ports\n"
-    return f"{head}{imports}\n@with_ports({', '.join(families)})\n{definition}{body}"
-
-
-def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
-    files = {
-        name.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py"): path
-        for name, path in modules.items()
-    }
-    code = {
-        name: without_docstrings(path.read_text(encoding="utf-8")).encode()
-        for name, path in files.items()
-    }
-    # A step needs the package and not its public API, whose version would lose every cache.
-    for package in ("", "components/", "packaging/"):
-        if any(name.startswith(f"{PACKAGE}/{package}") for name in code):
-            code[f"{PACKAGE}/{package}__init__.py"] = b""
-    return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
-
-
-def _with_archive(source: str, packed: bytes) -> str:
-    """Put our archive in the place of kfp's own, and have it read as what it is."""
-    line = f"__KFP_EMBEDDED_ARCHIVE_B64 = '{base64.b64encode(packed).decode('ascii')}'"
-    source, archives = re.subn(r"__KFP_EMBEDDED_ARCHIVE_B64 = '[^']*'", line, source)
-    source, readers = re.subn(r"mode='r:gz'", "mode='r:xz'", source)
-    if (archives, readers) != (1, 1):
-        raise RuntimeError("this kfp embeds code in another way; take the version in constraints")
-    return source
+    return CarryingComponent(function)

@@ -5,16 +5,15 @@ python -m tunepipe.packaging.installed  # what an image lacks to run the steps
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
 
 from tunepipe.distribution import content_hash, describe_code
 from tunepipe.errors import UsageError
+from tunepipe.packaging.requirements import locked
 
 # Before the hash of the code that must be installed already.
 INSTALLED = "installed:"
@@ -41,30 +40,6 @@ def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
         file.write(locked(missing))
         file.flush()
         subprocess.run([*command, "--no-deps", "--require-hashes", "-r", file.name], check=True)
-
-
-def locked(names: Sequence[str]) -> str:
-    """Return the part of requirements.lock that holds packages and, but for kfp, their own needs.
-
-    Args:
-        names: Names of packages that the lock holds.
-    """
-    text = Path(__file__).with_name("requirements.lock").read_text(encoding="utf-8")
-    entries: dict[str, str] = {}
-    needs: dict[str, set[str]] = {}
-    for entry in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
-        name = entry.partition("==")[0]
-        entries[name] = entry
-        for parent in re.findall(r"^ +#(?: via)? +([\w.-]+)", entry, re.MULTILINE):
-            needs.setdefault(parent, set()).add(name)
-    chosen: set[str] = set()
-    waiting = {re.sub(r"[-_.]+", "-", name.lower()) for name in names}
-    while waiting:
-        name = waiting.pop()
-        chosen.add(name)
-        if name != "kfp":
-            waiting |= needs.get(name, set()) - chosen
-    return "".join(entries[name] for name in sorted(chosen))
 
 
 def check_code(code: str) -> None:

@@ -1,8 +1,13 @@
-"""The one table of what a step may install, pinned to the versions in constraints.txt."""
+"""The one table of what a step may install, pinned to the versions in constraints.txt.
+
+python requirements.py  # requirements.lock without what only the local backend needs
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 # 3.11.16-slim-trixie, for all platforms; the same as in Dockerfile.
 BASE_IMAGE = (
@@ -59,3 +64,48 @@ def requirements(imports: Iterable[str]) -> list[str]:
         for module, requirement in PINS.items()
         if any(name == module or name.startswith(f"{module}.") for name in names)
     )
+
+
+def locked(names: Iterable[str]) -> str:
+    """Return the part of requirements.lock that holds packages and, but for kfp, their own needs.
+
+    Args:
+        names: Names of packages that the lock holds.
+    """
+    return _locked(names, alone="kfp")
+
+
+def locked_without_training() -> str:
+    """Return the part of requirements.lock that an image for the other backends holds."""
+    direct = _read_lock()[1]["tunepipe"]
+    # setuptools installs tunepipe itself.
+    return _locked(direct - {*TRAINING} | {"setuptools"})
+
+
+def _locked(names: Iterable[str], alone: str = "") -> str:
+    entries, needs = _read_lock()
+    chosen: set[str] = set()
+    waiting = {re.sub(r"[-_.]+", "-", name.lower()) for name in names}
+    while waiting:
+        name = waiting.pop()
+        chosen.add(name)
+        if name != alone:
+            waiting |= needs.get(name, set()) - chosen
+    return "".join(entries[name] for name in sorted(chosen))
+
+
+def _read_lock() -> tuple[dict[str, str], dict[str, set[str]]]:
+    """Return the lock's entries, and what each package and tunepipe itself need, by name."""
+    text = Path(__file__).with_name("requirements.lock").read_text(encoding="utf-8")
+    entries: dict[str, str] = {}
+    needs: dict[str, set[str]] = {}
+    for entry in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
+        name = entry.partition("==")[0]
+        entries[name] = entry
+        for parent in re.findall(r"^ +#(?: via)? +([\w.-]+)", entry, re.MULTILINE):
+            needs.setdefault(parent, set()).add(name)
+    return entries, needs
+
+
+if __name__ == "__main__":
+    print(locked_without_training())
