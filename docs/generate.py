@@ -323,12 +323,17 @@ def _result(result: Any) -> str:
     from docstring_parser import parse
 
     text = parse(result.__doc__ or "")
-    rows = [(f"`.{one.arg_name}`", _line(one.description)) for one in text.params]
-    for name, member in vars(result).items():
-        is_property = isinstance(member, property)
-        if not name.startswith("_") and (is_property or inspect.isfunction(member)):
-            shown = name if is_property else f"{name}()"
-            rows.append((f"`.{shown}`", _line(inspect.getdoc(member) or "")))
+    rows = []
+    for kind in (each for each in reversed(result.__mro__) if "tunepipe" in each.__module__):
+        rows += [
+            (f"`.{one.arg_name}`", _line(one.description))
+            for one in parse(kind.__doc__ or "").params
+        ]
+        for name, member in vars(kind).items():
+            is_property = isinstance(member, property)
+            if is_property or name == "to_dict":
+                shown = name if is_property else f"{name}()"
+                rows.append((f"`.{shown}`", _line(inspect.getdoc(member) or "")))
     return "\n\n".join(
         [f"### {result.__name__}", text.description.strip(), _table(("name", "what"), rows)]
     )

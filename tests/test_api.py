@@ -69,8 +69,8 @@ def test_a_dataset_is_a_path_a_list_a_glob_or_a_frame(rows, kind):
     assert plan.to_dict()["rows"] == 120
     out = {"train": rows.parent / "t" / "train", "eval": rows.parent / "t" / "eval"}
     split = tunepipe.split(dataset, **out)
-    assert split.report.train_rows + split.report.eval_rows == 120
-    assert len(out["eval"].read_text().splitlines()) == split.report.eval_rows
+    assert split.train_rows + split.eval_rows == 120
+    assert len(out["eval"].read_text().splitlines()) == split.eval_rows
 
 
 def test_a_bare_path_works_everywhere(rows, tmp_path):
@@ -129,7 +129,7 @@ def test_every_result_shows_itself_with_its_texts_escaped(rows, tmp_path):
 
 
 def test_a_plan_is_refused_above_its_ceiling():
-    assert tunepipe.plan(rows=240, region="us-central1").cost_usd == 36.14
+    assert tunepipe.plan(rows=240, region="us-central1").estimated_cost_usd == 36.14
     with pytest.raises(LimitError):
         tunepipe.plan(rows=240, region="us-central1", max_cost_usd=36)
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from tunepipe.arguments import hint
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.extras import require
+from tunepipe.planning.plan import Plan
+from tunepipe.reporting.notebook import result_html
+from tunepipe.splitting.split import SplitReport
+from tunepipe.validation.report import Report
 
 if TYPE_CHECKING:
     import pandas
 
     from tunepipe.data.predictions import Prediction
     from tunepipe.evaluation.score import Evaluation
-    from tunepipe.planning.plan import Plan
-    from tunepipe.splitting.split import SplitReport
-    from tunepipe.validation.problems import Problem
-    from tunepipe.validation.report import Report
 
 __all__ = [
     "Run",
@@ -45,136 +45,77 @@ _FRAME = "DataFrame"
 _PROBLEMS_SHOWN = 20
 
 
-@dataclass(frozen=True)
-class Validation:
-    """The result of a validation.
-
-    Args:
-        report: All of it: files, counts, problems, statistics.
-    """
-
-    report: Report
+@dataclass
+class Validation(Report):
+    """The result of a validation: files, counts, problems, statistics."""
 
     @property
     def passed(self) -> bool:
         """Whether no row has an error; warnings do not count."""
-        return not self.report.errors
-
-    @property
-    def rows(self) -> int:
-        """Rows that were read."""
-        return self.report.rows
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How often each code was found."""
-        return self.report.counts
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The problems with line, code, level, field, message and fix, at most `max_problems`."""
-        return self.report.problems
+        return not self.errors
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that `tunepipe validate --json` prints."""
-        return self.report.as_json()
+        return self.as_json()
 
     def _repr_html_(self) -> str:
-        from tunepipe.reporting.notebook import result_html
-
-        report, shown = self.report, self.problems[:_PROBLEMS_SHOWN]
-        warnings = report.problems_total - report.errors
-        figures = (report.rows, report.valid_rows, report.errors, warnings)
-        more = report.problems_total - len(shown)
+        shown = self.problems[:_PROBLEMS_SHOWN]
+        figures = (self.rows, self.valid_rows, self.errors, self.problems_total - self.errors)
+        problems = [
+            (str(one.line), one.code, one.level, one.field, one.message, one.fix) for one in shown
+        ]
+        more = self.problems_total - len(shown)
         return result_html(
-            f"Validation of {', '.join(file.path for file in report.files)}",
+            f"Validation of {', '.join(file.path for file in self.files)}",
             "passed" if self.passed else "did not pass",
             [
                 (
                     ("format", "rows", "valid rows", "errors", "warnings"),
-                    [(report.format, *(f"{figure:,}" for figure in figures))],
+                    [(self.format, *(f"{figure:,}" for figure in figures))],
                 ),
-                (
-                    ("line", "code", "level", "field", "problem", "fix"),
-                    [
-                        (str(one.line), one.code, one.level, one.field, one.message, one.fix)
-                        for one in shown
-                    ],
-                ),
+                (("line", "code", "level", "field", "problem", "fix"), problems),
             ],
             [f"{more:,} more in .problems and .counts"] if more else [],
         )
 
 
 @dataclass(frozen=True)
-class Split:
-    """The two files of a split.
+class Split(SplitReport):
+    """The two files of a split: rows, groups, limits, and the check that they share no input.
 
     Args:
         train: The training file.
         eval: The evaluation file.
-        report: Rows, groups, limits, and the check that the files share no input.
     """
 
-    train: str
-    eval: str
-    report: SplitReport
+    train: str = ""
+    eval: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that `tunepipe split --json` prints, and the two paths."""
-        return {**self.report.as_json(), "train": self.train, "eval": self.eval}
+        return self.as_json()
 
     def _repr_html_(self) -> str:
-        from tunepipe.reporting.notebook import result_html
-
-        report = self.report
         rows = [
-            ("training", f"{report.train_rows:,}", self.train),
-            ("evaluation", f"{report.eval_rows:,}", self.eval),
+            ("training", f"{self.train_rows:,}", self.train),
+            ("evaluation", f"{self.eval_rows:,}", self.eval),
         ]
         return result_html("Split", "no input is in both files", [(("", "rows", "file"), rows)])
 
 
 @dataclass(frozen=True)
-class TuningPlan:
-    """Steps, time and money of a tuning.
-
-    Args:
-        plan: All figures, and the arithmetic behind them.
-    """
-
-    plan: Plan
-
-    @property
-    def train_steps(self) -> int:
-        """Training steps."""
-        return self.plan.train_steps
-
-    @property
-    def cost_usd(self) -> float | None:
-        """The estimated cost in US dollars; None if no price is known."""
-        return self.plan.estimated_cost_usd
-
-    @property
-    def hours(self) -> float | None:
-        """The estimated hours; None if nothing is known."""
-        return self.plan.estimated_hours
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What to know before going on, such as a model that has been shut down."""
-        return self.plan.warnings
+class TuningPlan(Plan):
+    """Steps, time and money of a tuning, and the arithmetic behind them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that `tunepipe plan --json` prints."""
-        return self.plan.as_json()
+        return self.as_json()
 
     def _repr_html_(self) -> str:
         from tunepipe.cli.commands.plan import plan_rows
-        from tunepipe.reporting.notebook import result_html
 
-        notes = [*self.plan.explanation, *(f"Warning: {text}" for text in self.warnings)]
-        return result_html("Plan", tables=[((), plan_rows(self.plan))], notes=notes)
+        notes = [*self.explanation, *(f"Warning: {text}" for text in self.warnings)]
+        return result_html("Plan", tables=[((), plan_rows(self))], notes=notes)
 
 
 @dataclass(frozen=True)
@@ -204,7 +145,6 @@ class Scores:
     def _repr_html_(self) -> str:
         from tunepipe.cli.commands.score import metric_rows
         from tunepipe.evaluation.comparison import Gate
-        from tunepipe.reporting.notebook import result_html
 
         head, *rows = metric_rows(self.evaluation)
         comparison = self.evaluation.comparison
@@ -241,8 +181,6 @@ class Run:
         return {**asdict(self), "results": dict(self.results)}
 
     def _repr_html_(self) -> str:
-        from tunepipe.reporting.notebook import result_html
-
         rows = [*sorted(dict(self.results).items()), *([("page", self.page)] if self.page else [])]
         notes = [self.reason] if self.reason else []
         return result_html(f"Run {self.name}", self.verdict or self.state, [((), rows)], notes)
@@ -302,7 +240,7 @@ def validate(
             files=tuple(replace(file, path=_FRAME) for file in report.files),
             problems=tuple(replace(one, path=_FRAME) for one in report.problems),
         )
-    return Validation(report)
+    return Validation(**vars(report))
 
 
 def split(
@@ -362,7 +300,7 @@ def split(
             model=model,
             catalog=load_catalog(tables),
         )
-    return Split(train, eval, report)
+    return Split(**vars(report), train=train, eval=eval)
 
 
 def plan(
@@ -403,22 +341,21 @@ def plan(
     from tunepipe.cli.commands.plan import make_plan
 
     with _files(() if dataset is None else dataset) as (paths, _):
-        return TuningPlan(
-            make_plan(
-                paths,
-                rows,
-                region=region,
-                model=model,
-                backend=backend,
-                epochs=epochs,
-                train_steps=train_steps,
-                max_cost_usd=max_cost_usd,
-                hours=hours,
-                learning_rate_multiplier=learning_rate_multiplier,
-                format=format,
-                tables=tables,
-            )
+        planned = make_plan(
+            paths,
+            rows,
+            region=region,
+            model=model,
+            backend=backend,
+            epochs=epochs,
+            train_steps=train_steps,
+            max_cost_usd=max_cost_usd,
+            hours=hours,
+            learning_rate_multiplier=learning_rate_multiplier,
+            format=format,
+            tables=tables,
         )
+    return TuningPlan(**vars(planned))
 
 
 def score(
