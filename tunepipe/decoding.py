@@ -20,6 +20,15 @@ from tunepipe.errors import UsageError
 Kind = TypeVar("Kind")
 
 _SHOWN_CHARACTERS = 60
+# The types of JSON Schema.
+_NAMES = {
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text in quotes",
+    "object": "a table of values",
+    "null": "none",
+}
 
 
 def decode(value: Any, kind: type[Kind], where: str = "") -> Kind:
@@ -78,9 +87,10 @@ def _first_error(
     """
     chosen = _branch(kind, value)
     if not isinstance(value, Mapping) or not (_is_struct(chosen) or get_origin(chosen) is dict):
-        return UsageError(
-            f"{_shown(value)} is not valid", where=where or "value", fix=_expectation(kind)
-        )
+        text = repr(value)
+        if len(text) > _SHOWN_CHARACTERS:
+            text = f"{text[: _SHOWN_CHARACTERS - 3]}..."
+        return UsageError(f"{text} is not valid", where=where or "value", fix=_expectation(kind))
     if _is_struct(chosen):
         fields = _fields(chosen)
         if fault := _wrong_names(value, chosen, where, nearest(name, siblings)):
@@ -107,43 +117,28 @@ def _first_error(
 
 def _expectation(kind: Any) -> str:
     """Describe the values of a type, such as "a whole number from 1 to 16"."""
-    from msgspec import inspect
-
-    def describe(info: Any) -> str:
-        match info:
-            case inspect.Metadata(extra_json_schema={"description": str(text)}):
-                return text
-            case inspect.Metadata():
-                return describe(info.type)
-            case inspect.UnionType():
-                return " or ".join(map(describe, info.types))
-            case inspect.LiteralType():
-                return f"one of {', '.join(map(str, info.values))}"
-            case inspect.BoolType():
-                return "true or false"
-            case inspect.IntType():
-                return f"a whole number{_range(info)}"
-            case inspect.FloatType():
-                return f"a number{_range(info)}"
-            case inspect.StrType():
-                return "a text in quotes"
-            case inspect.CollectionType():
-                return f"a list, each item {describe(info.item_type)}"
-            case inspect.StructType() | inspect.DictType() | inspect.DataclassType():
-                return "a table of values"
-            case _:
-                return type(info).__name__.removesuffix("Type").lower()
-
-    return describe(inspect.type_info(kind))
+    (schema,), _ = msgspec.json.schema_components([kind])
+    return _describe(schema)
 
 
-def _range(info: Any) -> str:
-    """Describe bounds, such as " from 1 to 16" or " above 0"."""
-    low = f" from {info.ge}" if info.ge is not None else ""
-    low += f" above {info.gt}" if info.gt is not None else ""
-    high = f" to {info.le:,}" if info.le is not None else ""
-    high += f" below {info.lt}" if info.lt is not None else ""
-    return low + (high or " up" if info.ge is not None else high)
+def _describe(schema: Mapping[str, Any]) -> str:
+    if "description" in schema:
+        return str(schema["description"])
+    if "anyOf" in schema:
+        return " or ".join(map(_describe, schema["anyOf"]))
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    if schema.get("type") == "array":
+        return f"a list, each item {_describe(schema['items'])}"
+    low = f" from {schema['minimum']}" if "minimum" in schema else ""
+    low += f" above {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else ""
+    high = f" to {schema['maximum']:,}" if "maximum" in schema else ""
+    high += f" below {schema['exclusiveMaximum']}" if "exclusiveMaximum" in schema else ""
+    return (
+        _NAMES[schema.get("type", "object")]
+        + low
+        + (high or " up" if "minimum" in schema else high)
+    )
 
 
 def _wrong_names(value: Mapping[str, Any], kind: Any, where: str, near: str) -> UsageError | None:
@@ -185,10 +180,4 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 
 def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where and name else where or name
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    limit = _SHOWN_CHARACTERS
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return ".".join(filter(None, (where, name)))

@@ -39,7 +39,6 @@ NEW_PRICE = {"usd_per_million": 3, "read": date(2026, 11, 1)}
         ("prices/accelerators/H100", {"read": "2026-11", "usd_per_hour": {"europe-west4": 9}}),
         ("prices/training_tokens/gemini-4-flash", NEW_PRICE),
         ("prices/endpoints/usd_per_hour", 2.0),
-        ("prices/tokens/per_other_character", 1.0),
         ("prices/tokens/calibration", structs.asdict(SAMPLE)),
         ("models/models/gemini-4-flash", {"family": "gemini3"}),
         ("models/models/text-bison@001/batch_size", 4),

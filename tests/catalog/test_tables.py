@@ -66,8 +66,8 @@ def test_overrides_go_deep_and_leave_the_table_alone():
     base = {"a": {"b": 1, "c": 2}, "d": 3}
     assert merged(base, {"a": {"b": 9}}) == {"a": {"b": 9, "c": 2}, "d": 3}
     assert base == {"a": {"b": 1, "c": 2}, "d": 3}
-    load("catalog/prices.toml", {"tokens": {"per_other_character": 9.0}})
-    assert load("catalog/prices.toml")["tokens"]["per_other_character"] == 0.8
+    load("catalog/prices.toml", {"judge": {"tokens_a_reply": 9}})
+    assert load("catalog/prices.toml")["judge"]["tokens_a_reply"] != 9
 
 
 @pytest.mark.parametrize(

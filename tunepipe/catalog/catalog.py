@@ -42,10 +42,17 @@ _LIMITS = (
     *("input_tokens", "output_tokens", "example_tokens"),
     *("rows_min", "rows_advised", "rows_max", "file_bytes"),
 )
-_TABLES = ("regions", "prices", "models", "services", "accelerators", "media")
+_FILES = {
+    "models": "catalog/models.toml",
+    "services": "catalog/services.toml",
+    "prices": "catalog/prices.toml",
+    "regions": "catalog/regions.toml",
+    "accelerators": "catalog/accelerators.toml",
+    "media": "catalog/media.toml",
+}
 
 
-class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dated tables, with a user's values merged over them; `load_catalog` makes one.
 
     Args:
@@ -57,8 +64,8 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         media: media.toml.
     """
 
-    model_table: ModelTable
-    service_table: ServiceTable
+    model_table: ModelTable = msgspec.field(name="models")
+    service_table: ServiceTable = msgspec.field(name="services")
     prices: Prices
     regions: dict[str, Hardware]
     accelerators: AcceleratorTable
@@ -266,44 +273,18 @@ def _package_catalog() -> Catalog:
 
 
 def _decode_catalog(overrides: Mapping[str, Any]) -> Catalog:
-    _check_tables(overrides)
-    regions = load("catalog/regions.toml", overrides.get("regions"))
-    hardware = {name: row for name, row in regions.items() if name not in ("read", "source")}
-    catalog = Catalog(
-        model_table=_model_table(load("catalog/models.toml", overrides.get("models"))),
-        service_table=decode(
-            load("catalog/services.toml", overrides.get("services")),
-            ServiceTable,
-            "tables.services",
-        ),
-        prices=decode(
-            load("catalog/prices.toml", overrides.get("prices")), Prices, "tables.prices"
-        ),
-        regions=decode(hardware, dict[str, Hardware], "tables.regions"),
-        accelerators=decode(
-            load("catalog/accelerators.toml", overrides.get("accelerators")),
-            AcceleratorTable,
-            "tables.accelerators",
-        ),
-        media=decode(
-            load("catalog/media.toml", overrides.get("media")), MediaTable, "tables.media"
-        ),
-    )
+    tables = merged({name: load(file) for name, file in _FILES.items()}, overrides)
+    if isinstance(tables["regions"], Mapping):
+        rows = tables["regions"].items()
+        tables["regions"] = {name: row for name, row in rows if name not in ("read", "source")}
+    if isinstance(tables["models"], Mapping):
+        tables["models"] = _with_families(tables["models"])
+    catalog = decode(tables, Catalog, "tables")
     _check_priced_regions(catalog)
     return catalog
 
 
-def _check_tables(overrides: Mapping[str, Any]) -> None:
-    for name, table in overrides.items():
-        if name not in _TABLES:
-            raise UsageError(f"unknown name {name}", where="tables", fix=hint(name, _TABLES))
-        if not isinstance(table, Mapping):
-            raise UsageError(
-                f"{table!r} is not valid", where=f"tables.{name}", fix="a table of values"
-            )
-
-
-def _model_table(table: Table) -> ModelTable:
+def _with_families(table: Mapping[str, Any]) -> Table:
     """Lay each model's row over its family's."""
     families = {name: {**row, "name": name} for name, row in table["families"].items()}
     decode(families, dict[str, Model], "tables.models.families")
@@ -320,7 +301,7 @@ def _model_table(table: Table) -> ModelTable:
             )
         rows[name] = merged(families[row["family"]], {**row, "name": name})
         del rows[name]["family"]
-    return decode({**table, "families": families, "models": rows}, ModelTable, "tables.models")
+    return {**table, "families": families, "models": rows}
 
 
 def _check_priced_regions(catalog: Catalog) -> None:
