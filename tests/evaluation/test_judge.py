@@ -5,12 +5,20 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from msgspec import to_builtins
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
-from tunepipe.evaluation.judge import Price, gemini, judge, read_preferences
+from tunepipe.evaluation.judge import (
+    Price,
+    check_calibrated,
+    gemini,
+    judge,
+    read_preferences,
+)
 from tunepipe.evaluation.judge_prompt import PROMPT, material
+from tunepipe.reporting.facts import Agreement
 
 
 def made(*answers):
@@ -43,7 +51,7 @@ def test_only_two_replies_that_name_the_same_answer_are_a_win():
 def test_a_judge_that_looks_only_at_the_order_decides_nothing(always, disagreements):
     found = judge(made("x"), made("y"), lambda prompt: always, model="m")
     assert found.rows[0].outcome == "tie"
-    assert found.as_json()["disagreements"] == disagreements
+    assert found.disagreements == disagreements
 
 
 @pytest.mark.parametrize(
@@ -87,7 +95,7 @@ def test_the_verdict_is_that_of_the_test_of_wins_and_losses():
 
 
 def test_the_record_names_model_and_prompt_and_can_be_written_as_json():
-    found = judge(made("x", None), made("y", "z"), fair, model="judge-1").as_json()
+    found = to_builtins(judge(made("x", None), made("y", "z"), fair, model="judge-1"))
     assert json.loads(json.dumps(found)) == found
     assert found["model"] == "judge-1"
     assert found["prompt"] == PROMPT
@@ -197,8 +205,7 @@ def test_prices_are_those_of_the_table_and_the_users_come_first():
 
 def test_rows_of_two_minds_are_counted_among_those_asked():
     found = judge(made("x", "same", None), made("y", "same", "z"), lambda _: "A", model="m")
-    said = found.as_json()
-    assert (said["judged"], said["disagreements"], said["unjudged"]) == (1, 1, 1)
+    assert (found.judged, found.disagreements, found.unjudged) == (1, 1, 1)
 
 
 def test_a_failure_leaves_its_row_out_and_a_failure_of_all_is_raised():
@@ -319,15 +326,14 @@ def test_a_judge_that_always_says_a_is_inconsistent_and_not_a_tie():
     found = judge(made(*"abcdefgh"), made(*"ABCDEFGH"), lambda _: "A", model="m")
     assert (found.consistency, found.verdict) == (0, "inconsistent")
     assert found.comparison.verdict == "not-enough-evidence"
-    assert found.as_json()["verdict"] == "inconsistent"
 
 
 def test_a_judge_that_likes_long_answers_is_seen_to():
     tuned, base = ["a long answer"] * 30, ["short"] * 30
-    bias = judge(made(*tuned), made(*base), fair, model="m").length_bias()
-    assert (bias["rows"], bias["value"]) == (30, 1)
-    assert bias["low"] > 0.8
-    assert judge(made("x"), made("y"), lambda _: "TIE", model="m").length_bias() is None
+    bias = judge(made(*tuned), made(*base), fair, model="m").length_bias
+    assert (bias.rows, bias.value) == (30, 1)
+    assert bias.low > 0.8
+    assert judge(made("x"), made("y"), lambda _: "TIE", model="m").length_bias is None
 
 
 @pytest.mark.parametrize("unreadable", [1, 2, 5])
@@ -338,7 +344,7 @@ def test_more_than_a_tenth_of_unreadable_replies_is_a_failure(unreadable):
 
     rows = made(*["long"] * 10), made(*["s"] * 10)
     if unreadable == 1:
-        assert judge(*rows, ask, model="m").as_json()["unjudged"] == 1
+        assert judge(*rows, ask, model="m").unjudged == 1
         return
     with pytest.raises(CloudError, match=f"replies to {unreadable} of 10 rows are none of A, B"):
         judge(*rows, ask, model="m")
@@ -347,7 +353,7 @@ def test_more_than_a_tenth_of_unreadable_replies_is_a_failure(unreadable):
 @pytest.mark.parametrize("reply", ["Answer: A", "answer-A", "answer a", "**Answer: A**"])
 def test_a_reply_may_say_that_it_is_one(reply):
     found = judge(made("x"), made("y"), lambda _: reply, model="m")
-    assert found.as_json()["disagreements"] == 1
+    assert found.disagreements == 1
 
 
 @pytest.mark.parametrize(
@@ -373,15 +379,15 @@ def test_the_agreement_with_people_is_corrected_for_chance(tmp_path):
     tuned, base = ["long", "s"] * 20, ["s", "long"] * 20
     people = {str(n): "win" if n % 2 == 0 else "loss" for n in range(40)}
     found = judge(made(*tuned), made(*base), fair, model="m", humans=people)
-    assert found.agreement() == {"rows": 40, "value": 1.0, "kappa": 1.0}
-    found.check_calibrated()
+    assert found.agreement == Agreement(40, value=1.0, kappa=1.0)
+    check_calibrated(found)
     chance = {str(n): "win" if n % 4 < 2 else "loss" for n in range(40)}
     found = judge(made(*tuned), made(*base), fair, model="m", humans=chance)
-    assert found.agreement() == {"rows": 40, "value": 0.5, "kappa": 0.0}
+    assert found.agreement == Agreement(40, value=0.5, kappa=0.0)
     with pytest.raises(UsageError, match=r"kappa of 0\.00"):
-        found.check_calibrated()
+        check_calibrated(found)
     with pytest.raises(UsageError, match="on 0 rows"):
-        judge(made(*tuned), made(*base), fair, model="m").check_calibrated()
+        check_calibrated(judge(made(*tuned), made(*base), fair, model="m"))
 
 
 def test_preferences_are_read_and_a_broken_line_is_named(tmp_path):

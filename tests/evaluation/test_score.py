@@ -14,7 +14,7 @@ from tunepipe.errors import UsageError
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.score import evaluate, score
 from tunepipe.evaluation.tasks import choose_task
-from tunepipe.reporting.facts import UNDECIDED
+from tunepipe.reporting.facts import UNDECIDED, Estimate
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.sections import within_rows
 
@@ -132,11 +132,7 @@ def test_a_missing_answer_is_wrong_unless_it_is_excluded():
     # An empty reference is no reason to take a missing answer for a right one.
     assert found.metrics["exact_match"].value == 0.8
     assert found.metrics["rouge_l"].value == pytest.approx(0.8)
-    assert found.metrics["answered"].as_json() == {
-        "value": 0.8,
-        "low": wilson(8, 10)[0],
-        "high": wilson(8, 10)[1],
-    }
+    assert found.metrics["answered"] == Estimate(0.8, *wilson(8, 10))
     excluded = evaluate(rows, task="text", missing="excluded")
     assert excluded.metrics["exact_match"].value == 1
     assert excluded.metrics["answered"].value == 0.8

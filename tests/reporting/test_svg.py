@@ -151,14 +151,6 @@ def test_labels_of_curves_that_end_together_stand_apart():
     assert abs(heights[0] - heights[1]) >= 13
 
 
-def test_shares_fill_the_bar():
-    parts = [("better", "good", 30), ("same", "even", 60), ("worse", "bad", 10)]
-    root = accessible(charts.share_chart(parts, name="n", title="t"), "t")
-    widths = [place(bar, "width") + 1 for bar in drawn(root, "rect")]
-    assert [round(width / charts.WIDTH, 2) for width in widths] == [0.3, 0.6, 0.1]
-    assert "30 better, 60 same, 10 worse of 100 rows" in "".join(root.itertext())
-
-
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 1), (0.93, 0.97), (-61.1, 12.2), (17, 100), (0, 1e-6), (-3e8, 5e8)]
 )

@@ -44,10 +44,6 @@ CHARTS = {
         [("train", [(0, 1.0), (1, 0.5)]), ("eval", [(0, 1.0), (1, 0.5)])], **NAMED, x_title="epoch"
     ),
     "curves, none": svg.line_chart([], **NAMED, x_title="step"),
-    "shares": svg.share_chart(
-        [("wins", "better", 12), ("ties", "equal", 80), (LONG, "worse", 0)], **NAMED
-    ),
-    "shares, none": svg.share_chart([], **NAMED),
 }
 
 

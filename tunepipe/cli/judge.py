@@ -15,7 +15,8 @@ from tunepipe.errors import UsageError
 if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
     from tunepipe.data.predictions import Prediction
-    from tunepipe.evaluation.judge import Bill, Judgement
+    from tunepipe.evaluation.judge import Bill
+    from tunepipe.reporting.facts import Judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def run_judge(
     settings: JudgeOptions,
     catalog: Catalog,
     out: Output,
-) -> Judgement | None:
+) -> Judge | None:
     """Compare two models by the judge, and show its result; None without a judge.
 
     Args:
@@ -87,8 +88,7 @@ def run_judge(
     """
     if not (settings.judge and base):
         return None
-    from tunepipe.evaluation.judge import read_preferences
-    from tunepipe.reporting.facts import Judge, fitting
+    from tunepipe.evaluation.judge import check_calibrated, read_preferences
     from tunepipe.reporting.sections import judge_view
     from tunepipe.steps.judging import judge_on_vertex
 
@@ -114,8 +114,8 @@ def run_judge(
         agree=lambda bill: _agree(bill, settings, catalog, out),
     )
     if settings.judge_decides:
-        judgement.check_calibrated()
-    pairs = (judge_view(fitting(judgement.as_json(), Judge)) or {})["pairs"]
+        check_calibrated(judgement)
+    pairs = (judge_view(judgement) or {})["pairs"]
     out.table(pairs, styles=("bold",))
     return judgement
 

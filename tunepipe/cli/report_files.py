@@ -106,7 +106,7 @@ def _facts(
 
         gate = Gate(evaluation.comparison, slices=evaluation.lost_slices)
         facts["verdict"], facts["reason"] = gate.decide()
-        facts["scores"]["base"] = evaluation.baseline_details()
+        facts["scores"]["base"] = evaluation.baseline
         facts["comparisons"] = {"base": details["comparison"]}
     return facts
 

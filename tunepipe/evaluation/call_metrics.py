@@ -8,16 +8,14 @@ Values of arguments are equal as `json_metrics.same` has it: 1 equals 1.0, but n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tunepipe.data.parts import Call, read_calls, write_answer
 from tunepipe.evaluation.json_metrics import same
-from tunepipe.evaluation.metric import Metric, mean, share, share_of
+from tunepipe.evaluation.metric import Metric, mean, share, shares_of_parts
 from tunepipe.evaluation.normalization import canonical_value
-
-MAX_ARGUMENTS = 50
 
 Calls = Sequence[Call]
 
@@ -30,19 +28,19 @@ def content(text: str) -> str:
     return write_answer("", [Call(call.name, canonical_value(call.arguments)) for call in calls])
 
 
-# The metrics shown both strict and by content, and the content of an answer.
-PAIRED, CONTENT = ("call_accuracy", "calls_exact"), content
+# What an answer is read as by content.
+CONTENT = content
 
 
 def measure(
-    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+    predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
     """Measure all metrics of the rows' calls.
 
     Args:
         predictions: The answers, one or more.
         references: The right answers, in the same order.
-        only: PAIRED for those metrics alone; empty for all.
+        paired_only: Leave out all but the metrics that are shown strict and by content.
     """
     pairs = [
         (read_calls(answer), read_calls(reference))
@@ -50,7 +48,7 @@ def measure(
     ]
     accuracy = mean("call_accuracy", [call_accuracy(*pair) for pair in pairs])
     exact = share("calls_exact", [call_accuracy(*pair) == 1.0 for pair in pairs])
-    if only:
+    if paired_only:
         return [accuracy, exact]
     return [
         share("calls_made", [bool(answer) == bool(expected) for answer, expected in pairs]),
@@ -60,7 +58,7 @@ def measure(
         accuracy,
         exact,
         share("calls_in_order", [_same_in_order(*pair) for pair in pairs]),
-        *(_argument(function, name, pairs) for function, name in _arguments(pairs)),
+        *shares_of_parts("argument", [_arguments(*pair) for pair in pairs]),
     ]
 
 
@@ -116,32 +114,14 @@ def _same_in_order(answer: Calls, reference: Calls) -> bool:
     )
 
 
-def _arguments(pairs: Sequence[tuple[Calls, Calls]]) -> list[tuple[str, str]]:
-    """Return the references' functions and arguments, the most frequent first, at most 50."""
-    counts = Counter(
-        (call.name, name) for _, reference in pairs for call in reference for name in call.arguments
-    )
-    return [pair for pair, _ in counts.most_common(MAX_ARGUMENTS)]
-
-
-def _argument(function: str, name: str, pairs: Sequence[tuple[Calls, Calls]]) -> Metric:
-    """Measure one argument: right where each call of the reference that has it has it right."""
-    right, counted = [], []
-    for answer, reference in pairs:
-        made = {expected: answer[row] for row, expected, _ in _matched(answer, reference)}
-        asked = [
-            number
-            for number, call in enumerate(reference)
-            if call.name == function and name in call.arguments
-        ]
-        counted.append(bool(asked))
-        right.append(
-            bool(asked)
-            and all(
-                number in made
-                and made[number].name == function
-                and _holds(made[number], name, reference[number])
-                for number in asked
-            )
-        )
-    return share_of(f"argument:{function}.{name}", right, counted)
+def _arguments(answer: Calls, reference: Calls) -> dict[str, bool]:
+    """Say of each argument whether each call of the reference that has it has it right."""
+    made = {expected: answer[row] for row, expected, _ in _matched(answer, reference)}
+    right: dict[str, bool] = {}
+    for number, call in enumerate(reference):
+        other = made.get(number)
+        for name in call.arguments:
+            part = f"{call.name}.{name}"
+            holds = other and other.name == call.name and _holds(other, name, call)
+            right[part] = right.get(part, True) and bool(holds)
+    return right

@@ -7,7 +7,7 @@ labels, with 0 if nothing divides.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from tunepipe.evaluation.normalization import label_text, normalized
 from tunepipe.evaluation.tasks import labels_of
 from tunepipe.reporting import facts
 
-# The metrics shown both strict and by content, and the content of an answer.
-PAIRED, CONTENT = ("accuracy", "macro_f1"), label_text
+# What an answer is read as by content.
+CONTENT = label_text
 OTHER = "(another answer)"
 
 
@@ -62,14 +62,14 @@ class ConfusionCounts:
 
 
 def measure(
-    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+    predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
     """Measure accuracy and macro-F1 of the rows.
 
     Args:
         predictions: The answers, one or more.
         references: The right labels, in the same order.
-        only: Not used: the task has no other metrics than PAIRED.
+        paired_only: Changes nothing: both metrics are shown strict and by content.
 
     Raises:
         UsageError: There are more than 200 labels.

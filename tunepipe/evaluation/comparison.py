@@ -15,7 +15,7 @@ Rows of one group, or with the same content, are one unit of evidence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -120,16 +120,15 @@ def compare_metrics(
         estimate, p_value, deviation = difference(
             ours, theirs, units, confidence=confidence, seed=seed, test=True
         )
-    low, high = estimate.low, estimate.high
-    verdict = WORSE if high < 0 else BETTER if low > 0 else UNDECIDED
+    verdict = WORSE if estimate.high < 0 else BETTER if estimate.low > 0 else UNDECIDED
     more = None
     if verdict == UNDECIDED:
         more = more_units(estimate.value, deviation, units.count, p_value)
     return Comparison(
         metric=ours.name,
         difference=estimate.value,
-        low=low,
-        high=high,
+        low=estimate.low,
+        high=estimate.high,
         p_value=p_value,
         wins=wins,
         losses=losses,
@@ -243,6 +242,19 @@ class Limits:
     max_latency_ms: float = 0.0
     max_cost_per_answer: float = 0.0
 
+    def exceeded(self, serving: Mapping[str, float | None]) -> str:
+        """Say which limit is exceeded or cannot be checked; "" if none is."""
+        for name, limit, label, unit in (
+            ("latency_p95_ms", self.max_latency_ms, "95th percentile of latency", "ms"),
+            ("cost_usd", self.max_cost_per_answer, "mean cost of an answer", "USD"),
+        ):
+            value = serving.get(name)
+            if limit and value is None:
+                return f"The {label} is limited to {limit:g} {unit}, but was not measured."
+            if limit and value is not None and value > limit:
+                return f"The {label} is {value:.4g} {unit}, above the limit of {limit:g} {unit}."
+        return ""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -267,7 +279,7 @@ class Gate:
     first: Comparison | None = None
     guard: Comparison | None = None
     slices: Sequence[str] = ()
-    serving: Mapping[str, float | None] | None = None
+    serving: Mapping[str, float | None] = field(default_factory=dict)
     limits: Limits = Limits()
 
     def decide(self) -> tuple[str, str]:
@@ -279,117 +291,81 @@ class Gate:
         Returns:
             "better" (promote), "worse" or "not-enough-evidence", and the reason in one sentence.
         """
-        others = [(self.base, "the base model", False)]
-        if self.champion:
-            others.append((self.champion, "the current champion", True))
-        if self.first:
-            others.append((self.first, "the first champion", True))
-        # A shown loss is a reason of its own, whatever else holds. A loss within the margin is
-        # acceptable against a champion.
-        for comparison, name, may_lose in others:
-            acceptable = may_lose and comparison.margin > 0 and comparison.non_inferior
-            if comparison.verdict == WORSE and not acceptable:
-                return WORSE, f"The tuned model is worse than {name}: {in_words(comparison)}."
+        rivals = [
+            (rival, name, may_lose and rival.margin > 0)
+            for rival, name, may_lose in (
+                (self.base, "the base model", False),
+                (self.champion, "the current champion", True),
+                (self.first, "the first champion", True),
+            )
+            if rival
+        ]
+        # A shown loss is a reason of its own, whatever else holds.
+        for rival, name, may_lose in rivals:
+            if rival.verdict == WORSE and not (may_lose and rival.non_inferior):
+                return WORSE, f"The tuned model is worse than {name}: {in_words(rival)}."
         if self.slices:
             return WORSE, f"The tuned model is worse in the slice {', '.join(self.slices)}."
         if self.guard and (failure := _guard_failure(self.guard)):
             return failure
-        for comparison, name, may_lose in others:
-            if not _passes(comparison, may_lose):
-                return UNDECIDED, _unproven(comparison, name, may_lose)
-        if exceeded := self._exceeded():
+        claims = []
+        for rival, name, may_lose in rivals:
+            claim = "better than"
+            if may_lose and rival.verdict != BETTER:
+                claim = f"at most {score(rival.margin)} points worse than"
+            claim = f"{claim} {name}: {in_words(rival)}"
+            if rival.verdict != BETTER and not (may_lose and rival.non_inferior):
+                reason = f"There is not enough evidence that the tuned model is {claim}"
+                return UNDECIDED, f"{reason}{_outlook(rival)}."
+            claims.append(claim)
+        if exceeded := self.limits.exceeded(self.serving):
             return UNDECIDED, exceeded
-        reasons = [
-            f"{_claim(comparison, may_lose)} {name}: {in_words(comparison)}"
-            for comparison, name, may_lose in others
-        ]
-        return BETTER, f"The tuned model is {'; and '.join(reasons)}."
+        return BETTER, f"The tuned model is {'; and '.join(claims)}."
 
-    def _exceeded(self) -> str:
-        """Return which limit of serving is exceeded or cannot be checked; "" if none is."""
-        checks = (
-            ("latency_p95_ms", self.limits.max_latency_ms, "95th percentile of latency", "ms"),
-            ("cost_usd", self.limits.max_cost_per_answer, "mean cost of an answer", "USD"),
-        )
-        for name, limit, label, unit in checks:
-            value = (self.serving or {}).get(name)
-            if limit and value is None:
-                return f"The {label} is limited to {limit:g} {unit}, but was not measured."
-            if limit and value is not None and value > limit:
-                return f"The {label} is {value:.4g} {unit}, above the limit of {limit:g} {unit}."
+
+def _outlook(comparison: Comparison) -> str:
+    if not comparison.more_rows:
         return ""
-
-
-def _passes(comparison: Comparison, may_lose: bool) -> bool:
-    acceptable = may_lose and comparison.margin > 0 and comparison.non_inferior
-    return comparison.verdict == BETTER or acceptable
-
-
-def _claim(comparison: Comparison, may_lose: bool) -> str:
-    if comparison.verdict != BETTER and may_lose and comparison.margin > 0:
-        return f"at most {score(comparison.margin)} points worse than"
-    return "better than"
-
-
-def _unproven(comparison: Comparison, name: str, may_lose: bool) -> str:
-    outlook = ""
-    if comparison.more_rows:
-        few, many = map(count, comparison.more_rows)
-        outlook = f"; {few} to {many} more held-out rows would show such a difference"
-    return (
-        f"There is not enough evidence that the tuned model is {_claim(comparison, may_lose)} "
-        f"{name}: {in_words(comparison)}{outlook}."
-    )
+    few, many = map(count, comparison.more_rows)
+    return f"; {few} to {many} more held-out rows would show such a difference"
 
 
 def _guard_failure(guard: Comparison) -> tuple[str, str] | None:
     """Return the verdict and the reason if the guard does not hold."""
+    found = in_words(guard)
     if guard.high < -guard.margin:
-        return WORSE, f"The tuned model is worse on the guard set: {in_words(guard)}."
+        return WORSE, f"The tuned model is worse on the guard set: {found}."
     if missing := guard.missing_tuned + guard.missing_other:
-        return UNDECIDED, (
-            f"{plural(missing, 'answer')} of the guard set is missing, so it does not hold: "
-            f"{in_words(guard)}."
-        )
+        answers = plural(missing, "answer")
+        return UNDECIDED, f"{answers} of the guard set is missing, so it does not hold: {found}."
     if guard.margin > 0 and not guard.non_inferior:
-        return UNDECIDED, (
-            f"On the guard set a loss of more than {score(guard.margin)} points is "
-            f"not ruled out: {in_words(guard)}."
-        )
+        loss = f"a loss of more than {score(guard.margin)} points"
+        return UNDECIDED, f"On the guard set {loss} is not ruled out: {found}."
     return None
 
 
 def in_words(comparison: Comparison) -> str:
     """Write a comparison's numbers as part of a sentence, in points of 100."""
-    rows = f"{count(comparison.rows)} rows"
-    if comparison.groups != comparison.rows:
-        rows += f" in {count(comparison.groups)} independent groups"
-    return (
+    interval = f"{points(comparison.low)} to {points(comparison.high)}"
+    text = (
         f"{comparison.metric} {points(comparison.difference)} points "
-        f"({percent(comparison.confidence)} interval {points(comparison.low)} to "
-        f"{points(comparison.high)}) on {rows}{_trained_in_words(comparison)}"
-        f"{missing_in_words(comparison)}"
+        f"({percent(comparison.confidence)} interval {interval}) on {count(comparison.rows)} rows"
     )
-
-
-def _trained_in_words(comparison: Comparison) -> str:
-    """Write how many rows are left out because the other model was trained on them."""
-    if not comparison.trained_rows:
-        return ""
-    few = "; too few rows are left to decide" if comparison.rows < MIN_ROWS else ""
-    left_out = plural(comparison.trained_rows, "row")
-    return f"; {left_out} left out, because that model was trained on them{few}"
-
-
-def missing_in_words(comparison: Comparison) -> str:
-    """Write how many answers are missing and what they count as; "" if none is."""
-    parts = [
-        f"{count(number)} answers of {name}"
-        for number, name in (
-            (comparison.missing_tuned, "the tuned model"),
-            (comparison.missing_other, "the other model"),
+    if comparison.groups != comparison.rows:
+        text += f" in {count(comparison.groups)} independent groups"
+    if comparison.trained_rows:
+        left_out = plural(comparison.trained_rows, "row")
+        text += f"; {left_out} left out, because that model was trained on them"
+        text += "; too few rows are left to decide" if comparison.rows < MIN_ROWS else ""
+    missing = [
+        f"{count(number)} answers of the {model} model"
+        for number, model in (
+            (comparison.missing_tuned, "tuned"),
+            (comparison.missing_other, "other"),
         )
         if number
     ]
-    counted = "counted as wrong" if comparison.missing == WRONG else "whose rows are left out"
-    return f"; missing: {' and '.join(parts)}, {counted}" if parts else ""
+    if missing:
+        treated = "counted as wrong" if comparison.missing == WRONG else "whose rows are left out"
+        text += f"; missing: {' and '.join(missing)}, {treated}"
+    return text

@@ -9,15 +9,12 @@ case, space, the form of a number or a date, and the order of a list.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from tunepipe.evaluation.metric import Metric, mean, share, share_of
+from tunepipe.evaluation.metric import Metric, mean, share, shares_of_parts
 from tunepipe.evaluation.normalization import canonical_value, json_text
 from tunepipe.evaluation.tasks import Object, object_of, parse
-
-MAX_FIELDS = 50
 
 
 def content(text: str) -> str:
@@ -26,50 +23,39 @@ def content(text: str) -> str:
     return text if value is None else json.dumps(canonical_value(value), ensure_ascii=False)
 
 
-# The metrics shown both strict and by content, and the content of an answer.
-PAIRED, CONTENT = ("field_accuracy", "object_exact"), content
+# What an answer is read as by content.
+CONTENT = content
 
 
 def measure(
-    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+    predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
     """Measure all JSON metrics of the rows.
 
     Args:
         predictions: The answers, one or more.
         references: The right answers, in the same order.
-        only: PAIRED for those metrics alone; empty for all.
+        paired_only: Leave out all but the metrics that are shown strict and by content.
 
     Raises:
         UsageError: A reference is not a JSON object.
     """
-    answers = [parse(text) for text in predictions]
-    expected = [object_of(text) for text in references]
-    pairs = list(zip(answers, expected, strict=True))
-    accuracy = mean(
-        "field_accuracy", [field_accuracy(answer, object_) for answer, object_ in pairs]
-    )
-    exact = share("object_exact", [same(answer, object_) for answer, object_ in pairs])
-    if only:
+    pairs = [
+        (parse(answer), object_of(reference))
+        for answer, reference in zip(predictions, references, strict=True)
+    ]
+    accuracy = mean("field_accuracy", [field_accuracy(*pair) for pair in pairs])
+    exact = share("object_exact", [same(*pair) for pair in pairs])
+    if paired_only:
         return [accuracy, exact]
+    fields = [{name: _holds(a, name, value) for name, value in b.items()} for a, b in pairs]
     return [
-        share("parses", [answer is not None for answer in answers]),
+        share("parses", [answer is not None for answer, _ in pairs]),
         share("keys_match", [a is not None and a.keys() == b.keys() for a, b in pairs]),
         accuracy,
         exact,
-        *(_field(name, pairs) for name in _fields(expected)),
+        *shares_of_parts("field", fields),
     ]
-
-
-def _fields(expected: Sequence[Object]) -> list[str]:
-    """The references' fields, the most frequent first, at most 50."""
-    counts = Counter(name for object_ in expected for name in object_)
-    return [name for name, _ in counts.most_common(MAX_FIELDS)]
-
-
-def _field(name: str, pairs: Sequence[tuple[Object | None, Object]]) -> Metric:
-    right = [name in object_ and _holds(answer, name, object_[name]) for answer, object_ in pairs]
-    return share_of(f"field:{name}", right, [name in object_ for _, object_ in pairs])
 
 
 def field_accuracy(answer: Object | None, expected: Object) -> float:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -30,7 +31,14 @@ from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.credentials import no_token
 from tunepipe.progress import Progress
-from tunepipe.reporting.facts import EXCLUDED, INCONSISTENT, Comparison
+from tunepipe.reporting.facts import (
+    EXCLUDED,
+    INCONSISTENT,
+    Agreement,
+    Judge,
+    JudgedRow,
+    LengthBias,
+)
 
 Ask = Callable[[str], str]
 
@@ -47,128 +55,24 @@ _TRANSIENT = [408, 429, 500, 502, 503, 504]
 
 
 @dataclass(frozen=True)
-class Judged:
+class _Judged:
     """One row's judgement.
 
     Args:
         id: The row.
         outcome: "win" (for the tuned model), "loss", "tie", or None if there is none.
-        disagreed: Whether the two orders gave different answers, which is a tie.
         error: Why there is no outcome: a model's missing answer, or the judge's.
         asked: Whether the judge was asked: not where the answers are the same or one is missing.
+        disagreed: Whether the two orders gave different answers, which is a tie.
         longer: Whether the tuned model's answer is the longer one; None if both are equally long.
     """
 
     id: str
     outcome: str | None
-    disagreed: bool = False
     error: str = ""
     asked: bool = True
+    disagreed: bool = False
     longer: bool | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The judge's result on all rows.
-
-    Args:
-        model: The judge's name.
-        prompt: The template it was asked with.
-        estimated_cost_usd: What was estimated before, of all questions, also those that an earlier
-            run had asked; None without a price.
-        rows: Each row's judgement, in order.
-        comparison: Wins and losses, compared as right/wrong rows are.
-        humans: What people prefer, by the row's id: "win", "loss" or "tie"; {} if not known.
-    """
-
-    model: str
-    prompt: str
-    estimated_cost_usd: float | None
-    rows: list[Judged]
-    comparison: Comparison
-    humans: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def consistency(self) -> float | None:
-        """The share of rows asked that had the same answer in both orders; None without any."""
-        asked = [row for row in self.rows if row.asked and row.outcome is not None]
-        return 1 - sum(row.disagreed for row in asked) / len(asked) if asked else None
-
-    @property
-    def verdict(self) -> str:
-        """The comparison's verdict, or "inconsistent" if the order decided more than the rows."""
-        consistency = self.consistency
-        if consistency is not None and consistency < _MIN_CONSISTENCY:
-            return INCONSISTENT
-        return self.comparison.verdict
-
-    def length_bias(self) -> dict[str, Any] | None:
-        """Return how often the longer answer won, of the rows that one won; None without any."""
-        decided = [
-            (row.outcome == WIN) == row.longer
-            for row in self.rows
-            if row.asked and row.outcome in (WIN, LOSS) and row.longer is not None
-        ]
-        if not decided:
-            return None
-        low, high = wilson(sum(decided), len(decided))
-        share = sum(decided) / len(decided)
-        return {"rows": len(decided), "value": share, "low": low, "high": high}
-
-    def agreement(self) -> dict[str, Any] | None:
-        """Return rows, share and Cohen's kappa of the agreement with people; None without any.
-
-        Source: J. Cohen, Educational and Psychological Measurement 20 (1960), 37-46.
-        """
-        pairs = [
-            (row.outcome, self.humans[row.id])
-            for row in self.rows
-            if row.id in self.humans and row.outcome is not None
-        ]
-        if not pairs:
-            return None
-        count, alike = len(pairs), sum(judge == human for judge, human in pairs)
-        by_chance = sum(
-            sum(judge == kind for judge, _ in pairs) * sum(human == kind for _, human in pairs)
-            for kind in (WIN, LOSS, TIE)
-        ) / (count * count)
-        kappa = (alike / count - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0
-        return {"rows": count, "value": alike / count, "kappa": kappa}
-
-    def check_calibrated(self) -> None:
-        """Refuse a judge that is not shown to agree with people.
-
-        Raises:
-            UsageError: Fewer than 30 rows are compared with people, or kappa is below 0.4.
-        """
-        found = self.agreement() or {"rows": 0, "kappa": 0.0}
-        if found["rows"] < MIN_HUMAN_ROWS or found["kappa"] < MIN_KAPPA:
-            raise UsageError(
-                f"the judge agrees with people on {found['rows']} rows with a kappa of "
-                f"{found['kappa']:.2f}; it decides from {MIN_HUMAN_ROWS} rows and {MIN_KAPPA} on",
-                where="--judge-decides",
-                fix="let people compare more rows, use another judge, or let a metric decide",
-            )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything but the rows' texts, for the report.
-
-        Of the `judged` rows, which were asked in both orders, `disagreements` had two answers.
-        """
-        return {
-            "model": self.model,
-            "prompt": self.prompt,
-            "estimated_cost_usd": self.estimated_cost_usd,
-            "judged": sum(row.asked and row.outcome is not None for row in self.rows),
-            "disagreements": sum(row.disagreed for row in self.rows),
-            "unjudged": sum(row.outcome is None for row in self.rows),
-            "verdict": self.verdict,
-            "consistency": self.consistency,
-            "length_bias": self.length_bias(),
-            "agreement": self.agreement(),
-            "comparison": self.comparison.as_json(),
-            "rows": [{"id": row.id, "outcome": row.outcome} for row in self.rows],
-        }
 
 
 @dataclass(frozen=True)
@@ -242,7 +146,7 @@ def judge(
     humans: Mapping[str, str] | None = None,
     agree: Callable[[Bill], None] = lambda bill: None,
     progress: Progress = lambda event: None,
-) -> Judgement:
+) -> Judge:
     """Ask a model to judge each row in both orders.
 
     Rows with the same answer are a tie at no cost; rows that a model did not answer, or whose judge
@@ -279,7 +183,7 @@ def judge(
         )
     pairs = [(row, others[row.key]) for row in tuned]
     questions = [one for pair in pairs if _differ(*pair) for one in _prompts(*pair, prompt)]
-    rows: list[Judged] = []
+    rows: list[_Judged] = []
     with _replies(work_dir, model) as replies, ThreadPoolExecutor(workers) as pool:
         new = [one for one in questions if _id(one) not in replies.answered]
         cost = price.of(new) if price else None
@@ -297,15 +201,69 @@ def judge(
             rows.append(row)
             progress({"done": len(rows), "total": len(pairs)})
     _check_readable(rows)
-    scores = [_SCORES[row.outcome] for row in rows]
-    comparison = compare(
-        [ours for ours, _ in scores],
-        [theirs for _, theirs in scores],
-        metric="judge",
-        missing=EXCLUDED,
+    judged = [row for row in rows if row.asked and row.outcome is not None]
+    disagreements = sum(row.disagreed for row in judged)
+    consistency = 1 - disagreements / len(judged) if judged else None
+    ours, theirs = zip(*(_SCORES[row.outcome] for row in rows), strict=True) if rows else ((), ())
+    comparison = compare(ours, theirs, metric="judge", missing=EXCLUDED)
+    inconsistent = consistency is not None and consistency < _MIN_CONSISTENCY
+    return Judge(
+        model=model,
+        prompt=prompt,
+        estimated_cost_usd=price.of(questions) if price else None,
+        judged=len(judged),
+        disagreements=disagreements,
+        unjudged=sum(row.outcome is None for row in rows),
+        verdict=INCONSISTENT if inconsistent else comparison.verdict,
+        consistency=consistency,
+        length_bias=_length_bias(judged),
+        agreement=_agreement(rows, humans or {}),
+        comparison=comparison,
+        rows=[JudgedRow(row.id, row.outcome) for row in rows],
     )
-    cost = price.of(questions) if price else None
-    return Judgement(model, prompt, cost, rows, comparison, humans or {})
+
+
+def _length_bias(judged: Sequence[_Judged]) -> LengthBias | None:
+    decided = [
+        (row.outcome == WIN) == row.longer
+        for row in judged
+        if row.outcome != TIE and row.longer is not None
+    ]
+    if not decided:
+        return None
+    longer, rows = sum(decided), len(decided)
+    return LengthBias(rows, longer / rows, *wilson(longer, rows))
+
+
+def _agreement(rows: Sequence[_Judged], humans: Mapping[str, str]) -> Agreement | None:
+    """Compare the outcomes with people's.
+
+    Source: J. Cohen, Educational and Psychological Measurement 20 (1960), 37-46.
+    """
+    pairs = [(row.outcome, humans[row.id]) for row in rows if row.id in humans and row.outcome]
+    if not pairs:
+        return None
+    alike = sum(judge == human for judge, human in pairs) / len(pairs)
+    judges, people = (Counter(side) for side in zip(*pairs, strict=True))
+    by_chance = sum(judges[kind] * people[kind] for kind in judges) / len(pairs) ** 2
+    kappa = (alike - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0
+    return Agreement(len(pairs), alike, kappa)
+
+
+def check_calibrated(judge: Judge) -> None:
+    """Refuse a judge that is not shown to agree with people.
+
+    Raises:
+        UsageError: Fewer than 30 rows are compared with people, or kappa is below 0.4.
+    """
+    found = judge.agreement or Agreement()
+    if found.rows < MIN_HUMAN_ROWS or found.kappa < MIN_KAPPA:
+        raise UsageError(
+            f"the judge agrees with people on {found.rows} rows with a kappa of "
+            f"{found.kappa:.2f}; it decides from {MIN_HUMAN_ROWS} rows and {MIN_KAPPA} on",
+            where="--judge-decides",
+            fix="let people compare more rows, use another judge, or let a metric decide",
+        )
 
 
 @contextmanager
@@ -366,22 +324,22 @@ def _prompts(ours: Prediction, theirs: Prediction, prompt: str) -> tuple[str, st
     )
 
 
-def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> Judged:
+def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> _Judged:
     if ours.prediction is None or theirs.prediction is None:
-        return Judged(ours.id, None, error="a model gave no answer", asked=False)
+        return _Judged(ours.id, None, error="a model gave no answer", asked=False)
     if ours.prediction == theirs.prediction:
-        return Judged(ours.id, TIE, asked=False)
+        return _Judged(ours.id, TIE, asked=False)
     try:
         forward, backward = (_reply(ask(question)) for question in _prompts(ours, theirs, prompt))
     except CloudError as error:
-        return Judged(ours.id, None, error=f"{_JUDGE_FAILED}{error.found}")
+        return _Judged(ours.id, None, error=f"{_JUDGE_FAILED}{error.found}")
     if forward is None or backward is None:
-        return Judged(ours.id, None, error=_UNREADABLE)
+        return _Judged(ours.id, None, error=_UNREADABLE)
     outcome = {("first", "second"): WIN, ("second", "first"): LOSS}.get((forward, backward), TIE)
     disagreed = outcome == TIE and (forward, backward) != ("tie", "tie")
     lengths = len(ours.prediction), len(theirs.prediction)
     longer = None if lengths[0] == lengths[1] else lengths[0] > lengths[1]
-    return Judged(ours.id, outcome, disagreed=disagreed, longer=longer)
+    return _Judged(ours.id, outcome, disagreed=disagreed, longer=longer)
 
 
 def _reply(text: str) -> str | None:
@@ -390,7 +348,7 @@ def _reply(text: str) -> str | None:
     return _REPLIES[found[1].upper()] if found else None
 
 
-def _check_readable(rows: Sequence[Judged]) -> None:
+def _check_readable(rows: Sequence[_Judged]) -> None:
     asked = sum(row.asked for row in rows)
     failed = [row for row in rows if row.error.startswith(_JUDGE_FAILED)]
     if failed and len(failed) == asked:

@@ -8,7 +8,8 @@ compared row by row or group by group. The metrics themselves are in `text_metri
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, wilson
 from tunepipe.reporting.facts import CONFIDENCE, Estimate
 
+MAX_PARTS = 50
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -124,6 +126,10 @@ class Metric:
         values: Floats = self.combine(self.statistics)
         return values
 
+    def renamed(self, name: str) -> Metric:
+        """The same metric under another name."""
+        return replace(self, name=name)
+
     def on(self, rows: Bools) -> Metric:
         """The same metric on a part of its rows."""
         if rows.all():
@@ -194,6 +200,23 @@ def share_of(name: str, right: Sequence[bool], asked: Sequence[bool]) -> Metric:
     """The share of rows that are right, of those rows alone that are asked; one or more are."""
     statistics = np.column_stack([right, asked]).astype(np.float64)
     return Metric(name, statistics, ratio, kind="share")
+
+
+def shares_of_parts(kind: str, rows: Sequence[Mapping[str, bool]]) -> list[Metric]:
+    """Measure each part of the answers, such as a field: right on how many of the rows that ask it.
+
+    Args:
+        kind: Begins the metrics' names: "field" gives "field:NAME".
+        rows: For each row, which of the parts that its reference has are right.
+
+    Returns:
+        Those of the 50 most frequent parts, the most frequent first.
+    """
+    counts = Counter(name for row in rows for name in row)
+    names = [name for name, _ in counts.most_common(MAX_PARTS)]
+    asked = {name: [name in row for row in rows] for name in names}
+    right = {name: [row.get(name, False) for row in rows] for name in names}
+    return [share_of(f"{kind}:{name}", right[name], asked[name]) for name in names]
 
 
 def ratio(sums: Floats) -> Floats:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 STRICT, CONTENT = "strict", "content"
-NORMALIZATIONS = (STRICT, CONTENT)
 
 _THINKING = re.compile(
     r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*?</think(?:ing)?>", re.S | re.I
@@ -36,26 +35,14 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+(?![\d,])"
 _LONG_NUMBER = re.compile(r"\d{4}|\d[,\u202f\u00a0 ]\d{3}")
 _MONTHS = {
     name: number
-    for number, names in enumerate(
-        [
-            "jan january",
-            "feb february",
-            "mar march",
-            "apr april",
-            "may",
-            "jun june",
-            "jul july",
-            "aug august",
-            "sep sept september",
-            "oct october",
-            "nov november",
-            "dec december",
-        ],
-        start=1,
+    for number, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
     )
-    for name in names.split()
 }
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
+    "sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
 # Only forms that can be read in one way; 03/04/2026 is left alone.
 _DATES = (
     re.compile(r"\b(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})\b"),
@@ -118,7 +105,7 @@ def canonical(text: str) -> str:
 
 
 def _iso_date(match: re.Match[str]) -> str:
-    month = _MONTHS.get(match["m"]) or int(match["m"])
+    month = _MONTHS.get(match["m"][:3]) or int(match["m"])
     return f"{match['y']}-{month:02d}-{int(match['d']):02d}"
 
 
@@ -126,10 +113,7 @@ def canonical_value(value: Any) -> Any:
     """Level a JSON value: texts as `canonical`, "1" as 1, and a list without its order."""
     if isinstance(value, str):
         text = canonical(value)
-        try:
-            return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
-        except ValueError:
-            return text
+        return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
     if isinstance(value, Mapping):
         return {key: canonical_value(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -161,35 +145,19 @@ _SYMBOLS, _EMOJI = _only("Sm", "Sc", "Sk", "Po", "Pd"), _only("So")
 
 
 def _numbers(text: str) -> Found:
-    found = (re.sub(r"[\s\u202f]", "", match).lstrip("+") for match in _NUMBER.findall(text))
-    return tuple(sorted(number.replace("−", "-").replace(",", "") for number in found))
-
-
-def _units(text: str) -> Found:
-    return tuple(sorted((m[1] or m[4]).casefold() for m in _AMOUNT.finditer(text)))
-
-
-def _symbols(text: str) -> Found:
-    return tuple(sorted(text.translate(_SYMBOLS)))
-
-
-def _emoji(text: str) -> Found:
-    return () if text.isascii() else tuple(sorted(text.translate(_EMOJI)))
-
-
-def _negations(text: str) -> Found:
-    # How often, not by which word: "cannot" and "can not" say the same.
-    return ("negation",) * len(_NEGATION.findall(text))
+    numbers = (re.sub(r"[\s\u202f]", "", match).lstrip("+") for match in _NUMBER.findall(text))
+    return tuple(sorted(number.replace("−", "-").replace(",", "") for number in numbers))
 
 
 Found = tuple[str, ...]
 # What words alone do not show. Each maps a text to what it holds; equal tuples agree.
 CHECKS: Mapping[str, Callable[[str], Found]] = {
     "numbers": _numbers,
-    "units": _units,
-    "symbols": _symbols,
-    "emoji": _emoji,
-    "negations": _negations,
+    "units": lambda text: tuple(sorted((m[1] or m[4]).casefold() for m in _AMOUNT.finditer(text))),
+    "symbols": lambda text: tuple(sorted(text.translate(_SYMBOLS))),
+    "emoji": lambda text: () if text.isascii() else tuple(sorted(text.translate(_EMOJI))),
+    # How often, not by which word: "cannot" and "can not" say the same.
+    "negations": lambda text: ("negation",) * len(_NEGATION.findall(text)),
 }
 
 
@@ -211,10 +179,6 @@ _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
-def _space(character: str) -> str:
-    return f" {character} " if _UNSPACED.match(character) else character
-
-
 def _cut(character: str) -> str:
     if _UNSPACED.match(character):
         return f" {character} "
@@ -228,7 +192,8 @@ def _cut(character: str) -> str:
     return "" if category == "Cf" and character != _ZERO_WIDTH_SPACE else " "
 
 
-_SPACES, _TOKENS = CharacterTable(_space), CharacterTable(_cut)
+_SPACES = CharacterTable(lambda c: f" {c} " if _UNSPACED.match(c) else c)
+_TOKENS = CharacterTable(_cut)
 
 
 def normalized(text: str) -> str:

@@ -8,15 +8,19 @@ unit of evidence.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from tunepipe.arguments import SEED_MAX, check_margin, check_range, hint
+from tunepipe.arguments import SEED_MAX, hint
 from tunepipe.data.predictions import Prediction, read
+from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.evaluation import (
     call_metrics,
@@ -28,7 +32,7 @@ from tunepipe.evaluation import (
 from tunepipe.evaluation.comparison import compare_metrics, difference
 from tunepipe.evaluation.intervals import Floats, resampled_sums
 from tunepipe.evaluation.metric import Bools, Clusters, Metric, share_of
-from tunepipe.evaluation.normalization import CHECKS, CONTENT, NORMALIZATIONS, STRICT
+from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import DECIDES, choose_task
 from tunepipe.reporting.facts import (
@@ -43,53 +47,25 @@ from tunepipe.reporting.facts import (
     WithinRows,
 )
 
+# Each has `measure`, and `CONTENT`, which finds the content of an answer.
+_TASKS: Mapping[str, ModuleType] = {
+    "text": text_metrics,
+    "classification": classification_metrics,
+    "json": json_metrics,
+    "calls": call_metrics,
+}
 _MAX_SLICES = 200
+SHARE = "a number from 0 to 1; 5 % is 0.05"
 _NO_SUMS = np.empty(0)
 _PARTS = ("field:", "argument:")
-_JSON = (
-    "rows",
-    "metrics",
-    "comparison",
-    "task",
-    "task_reason",
-    "metric",
-    "normalize",
-    "missing",
-    "groups",
-    "unanswered",
-    "baseline_unanswered",
-    "look",
-    "slices",
-    "within_rows",
-    "serving",
-    "custom_metric",
-)
+_DETAILS = ("differences", "classes", "confusion", "baseline", "flips")
 
 
-class _Kind(NamedTuple):
-    """A task's metrics, and those that are shown strict and by content."""
-
-    measure: Callable[[Sequence[str], Sequence[str], Sequence[str]], list[Metric]]
-    content: Callable[[str], str]
-    paired: Sequence[str]
-
-
-def _kind(task: str) -> _Kind:
-    module = {
-        "text": text_metrics,
-        "classification": classification_metrics,
-        "json": json_metrics,
-        "calls": call_metrics,
-    }[task]
-    return _Kind(module.measure, module.CONTENT, module.PAIRED)
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings for scoring and comparing predictions.
 
     Args:
-        task: "text", "classification", "json", or "auto" to detect it from the references.
+        task: "text", "classification", "json", "calls", or "auto" to detect it.
         metric: The metric that decides: one of the task's, or one of the user's own
             (`custom_metrics`); "" takes the task's default.
         metric_code: The file of a metric of the user's own, if it was read before.
@@ -107,29 +83,15 @@ class ScoreSettings:
     task: str = "auto"
     metric: str = ""
     metric_code: str = ""
-    normalize: str = STRICT
-    missing: str = WRONG
-    margin: float = 0.0
+    normalize: Literal["strict", "content"] = "strict"
+    missing: Literal["wrong", "excluded"] = "wrong"
+    margin: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1; 5 % is 0.05")] = (
+        0.0
+    )
     group_by: str = ""
-    slice_by: Sequence[str] = ()
-    look: int = 1
-    seed: int = 0
-
-    def check(self) -> None:
-        """Refuse values that mean nothing.
-
-        Raises:
-            UsageError: Names the setting and what is wanted.
-        """
-        check_margin(self.margin)
-        check_range(self.look, "look", 1, whole=True)
-        check_range(self.seed, "seed", 0, SEED_MAX, whole=True)
-        for name, value, known in (
-            ("normalize", self.normalize, NORMALIZATIONS),
-            ("missing", self.missing, (WRONG, EXCLUDED)),
-        ):
-            if value not in known:
-                raise UsageError(f"{value!r} is not known", where=name, fix=hint(value, known))
+    slice_by: list[str] = []
+    look: Annotated[int, Meta(ge=1)] = 1
+    seed: Annotated[int, Meta(ge=0, le=SEED_MAX)] = 0
 
 
 class Evaluation(Score, frozen=True, kw_only=True):
@@ -159,23 +121,16 @@ class Evaluation(Score, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `score --json`."""
-        fields = self.details()
-        return {name: fields[name] for name in _JSON}
+        return {name: found for name, found in self.details().items() if name not in _DETAILS}
 
     def details(self) -> dict[str, Any]:
         """Return everything, for the report; of the other model its metrics."""
-        other = self.baseline
+        other = msgspec.to_builtins(self.baseline) if self.baseline else None
         return {
             **msgspec.to_builtins(self),
-            "comparison": self.comparison.as_json() if self.comparison else None,
-            "slices": [each.as_json() for each in self.slices],
-            "baseline": msgspec.to_builtins(other.metrics) if other else None,
-            "baseline_unanswered": other.unanswered if other else 0,
+            "baseline": other and other["metrics"],
+            "baseline_unanswered": other["unanswered"] if other else 0,
         }
-
-    def baseline_details(self) -> dict[str, Any]:
-        """Return the other model's side, in the same form."""
-        return {**msgspec.to_builtins(self.baseline or Score()), "comparison": None}
 
 
 def score(
@@ -203,28 +158,26 @@ def evaluate(
     **settings: Any,
 ) -> Evaluation:
     """Score predictions, and compare them with another model's; see `score`."""
-    chosen = ScoreSettings(**settings)
-    chosen.check()
+    chosen = decode(settings, ScoreSettings)
     task = choose_task([row.reference for row in rows], chosen.task)
-    kind = _kind(task.name)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
-    references = _References.of([row.reference for row in rows], task.name, kind)
-    models = [_Model.of(side, task.name, kind, custom, chosen, references) for side in sides]
+    measuring = _Measuring.of(rows, task.name, custom, chosen)
+    models = [measuring.model(side) for side in sides]
     metric = _deciding(chosen.metric or DECIDES[task.name], models[0])
     compared = _Compared(rows, models, _units(rows, chosen.group_by), chosen)
     scores, differences = compared.scores()
-    found: dict[str, Any] = msgspec.structs.asdict(scores[0]) | {
-        "task": task.name,
-        "task_reason": task.reason,
-        "metric": metric,
-        "look": chosen.look,
-        "differences": differences,
-        "slices": _slices(compared, metric, task.name),
-        "within_rows": _within_rows(rows, models[0].named(metric)),
-    }
     return Evaluation(
-        **found,
+        **msgspec.structs.asdict(scores[0])
+        | {
+            "task": task.name,
+            "task_reason": task.reason,
+            "metric": metric,
+            "look": chosen.look,
+            "differences": differences,
+            "slices": _slices(compared, metric, task.name),
+            "within_rows": _within_rows(rows, models[0].named(metric)),
+        },
         normalize=chosen.normalize,
         missing=chosen.missing,
         baseline=scores[1] if baseline is not None else None,
@@ -235,22 +188,6 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _References:
-    """The references as they are, their content, and what of them words cannot show."""
-
-    texts: dict[str, list[str]]
-    checks: dict[str, list[tuple[str, ...]]]
-
-    @classmethod
-    def of(cls, references: list[str], task: str, kind: _Kind) -> _References:
-        found = {
-            name: list(map(find, references)) for name, find in CHECKS.items() if task == "text"
-        }
-        texts = {STRICT: references, CONTENT: list(map(kind.content, references))}
-        return cls(texts, {name: each for name, each in found.items() if any(each)})
-
-
-@dataclass(frozen=True)
 class _Model:
     """A model's answers to all rows and its metrics."""
 
@@ -258,32 +195,6 @@ class _Model:
     task: str
     answered: Bools
     metrics: list[Metric]
-
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[Prediction],
-        task: str,
-        kind: _Kind,
-        custom: custom_metrics.CustomMetric | None,
-        settings: ScoreSettings,
-        references: _References,
-    ) -> _Model:
-        answered = np.array([row.prediction is not None for row in rows])
-        answers = _answers(rows)
-        texts = {STRICT: answers, CONTENT: list(map(kind.content, answers))}
-        readings = {name: (texts[name], references.texts[name]) for name in texts}
-        # All metrics of the one reading, and the most telling of the other next to them.
-        other = STRICT if settings.normalize == CONTENT else CONTENT
-        metrics = kind.measure(*readings[settings.normalize], ())
-        metrics += [
-            replace(metric, name=f"{metric.name}_{other}")
-            for metric in kind.measure(*readings[other], kind.paired)
-        ]
-        if custom:
-            metrics.append(custom_metrics.measure(custom, rows))
-        metrics += _checks(answers, references.checks)
-        return cls(rows, task, answered, [metric.without(~answered) for metric in metrics])
 
     def named(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -297,7 +208,7 @@ class _Model:
         table = None
         if self.task == "classification":
             references = [row.reference for row in self.answers]
-            table = classification_metrics.confusion(_answers(self.answers), references)
+            table = classification_metrics.confusion(_texts(self.answers), references)
         return Score(
             rows=len(self.answers),
             groups=units.count,
@@ -309,21 +220,61 @@ class _Model:
         )
 
 
-def _answers(rows: Sequence[Prediction]) -> list[str]:
+@dataclass(frozen=True)
+class _Measuring:
+    """What the models' answers to the same rows are measured by.
+
+    `references` are the texts as they are and by content, and `checks` what of them words cannot
+    show, where any reference has it.
+    """
+
+    task: str
+    custom: custom_metrics.CustomMetric | None
+    normalize: str
+    references: Mapping[str, Sequence[str]]
+    checks: Mapping[str, Sequence[tuple[str, ...]]]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Prediction],
+        task: str,
+        custom: custom_metrics.CustomMetric | None,
+        settings: ScoreSettings,
+    ) -> _Measuring:
+        strict = [row.reference for row in rows]
+        checks = {name: list(map(find, strict)) for name, find in CHECKS.items() if task == "text"}
+        return cls(
+            task,
+            custom,
+            settings.normalize,
+            {STRICT: strict, CONTENT: list(map(_TASKS[task].CONTENT, strict))},
+            {name: found for name, found in checks.items() if any(found)},
+        )
+
+    def model(self, rows: Sequence[Prediction]) -> _Model:
+        """Measure one model's answers."""
+        answered = np.array([row.prediction is not None for row in rows])
+        answers, task = _texts(rows), _TASKS[self.task]
+        texts = {STRICT: answers, CONTENT: list(map(task.CONTENT, answers))}
+        # All metrics of the one reading, and the most telling of the other next to them.
+        other = STRICT if self.normalize == CONTENT else CONTENT
+        metrics = task.measure(texts[self.normalize], self.references[self.normalize])
+        for metric in task.measure(texts[other], self.references[other], paired_only=True):
+            metrics.append(metric.renamed(f"{metric.name}_{other}"))
+        if self.custom:
+            metrics.append(custom_metrics.measure(self.custom, rows))
+        # What word metrics cannot see: on which of the rows that hold it, it is the reference's.
+        for name, expected in self.checks.items():
+            pairs = list(zip(map(CHECKS[name], answers), expected, strict=True))
+            asked = [bool(answer or reference) for answer, reference in pairs]
+            right = [bool(answer or ref) and answer == ref for answer, ref in pairs]
+            metrics.append(share_of(f"check:{name}", right, asked))
+        return _Model(rows, self.task, answered, [metric.without(~answered) for metric in metrics])
+
+
+def _texts(rows: Sequence[Prediction]) -> list[str]:
     return [row.prediction or "" for row in rows]
-
-
-def _checks(
-    answers: Sequence[str], references: Mapping[str, Sequence[tuple[str, ...]]]
-) -> list[Metric]:
-    """What word metrics cannot see: on which of the rows that hold it, it is the reference's."""
-    metrics = []
-    for name, expected in references.items():
-        pairs = list(zip(map(CHECKS[name], answers), expected, strict=True))
-        asked = [bool(answer or reference) for answer, reference in pairs]
-        right = [bool(answer or ref) and answer == ref for answer, ref in pairs]
-        metrics.append(share_of(f"check:{name}", right, asked))
-    return metrics
 
 
 def _deciding(name: str, model: _Model) -> str:
@@ -346,10 +297,8 @@ def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
             f"no row has the field {group_by}", where="group_by", fix=f"one of {', '.join(known)}"
         )
     content = [row.hash or (f"{row.input}\0{row.reference}" if row.input else "") for row in rows]
-    keys = [[row.id for row in rows], [row.group for row in rows], content]
-    if group_by and group_by != "group":
-        keys.append([_text(row.fields.get(group_by)) for row in rows])
-    return Clusters.of(*keys)
+    named = [_text(row.fields.get(group_by)) for row in rows]
+    return Clusters.of([row.id for row in rows], [row.group for row in rows], content, named)
 
 
 def _text(value: Any) -> str:
@@ -517,7 +466,7 @@ def _adjusted(slices: list[Slice]) -> list[Slice]:
     for place, number in enumerate(order):
         adjusted = min(1.0, slices[number].p_adjusted * (len(slices) - place))
         largest = max(largest, adjusted)
-        result[number] = msgspec.structs.replace(slices[number], p_adjusted=largest)
+        result[number] = replace(slices[number], p_adjusted=largest)
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from tunepipe.arguments import SEED_MAX, check_fraction, check_margin, check_range, hint
+from tunepipe.arguments import SEED_MAX, hint
 from tunepipe.catalog.backends import BACKENDS, PACING_OPTIONS
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.decoding import decode
@@ -16,13 +16,7 @@ from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
 from tunepipe.evaluation.tasks import check_task
 
-_WHOLE = {
-    "eval_min": (0,),
-    "eval_max": (0,),
-    "max_output_tokens": (1,),
-    "answers": (1, 100),
-    "seed": (0, SEED_MAX),
-}
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1; 5 % is 0.05")]
 
 
 class Scoring(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,6 +28,25 @@ class Scoring(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     metric_code: str = ""
     max_latency_ms: Annotated[float, Meta(ge=0)] = 0.0
     max_cost_per_answer: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class StepSettings(Struct, frozen=True, kw_only=True):
+    """Parameters of the pipeline that only the steps after the tuning read."""
+
+    margin: Share = 0.0
+    guard_margin: Share = 0.0
+    eval_fraction: Annotated[
+        float, Meta(gt=0, lt=1, description="a number above 0 and below 1")
+    ] = 0.1
+    eval_min: Annotated[int, Meta(ge=0)] = 0
+    eval_max: Annotated[int, Meta(ge=0)] = 0
+    max_output_tokens: Annotated[int, Meta(ge=1)] = 1
+    answers: Annotated[int, Meta(ge=1, le=100)] = 1
+    seed: Annotated[int, Meta(ge=0, le=SEED_MAX)] = 0
+    metric: str = ""
+    scoring: Scoring = Scoring()
+    judge_model: str = ""
+    judge_prompt: str = ""
 
 
 class Asking(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,20 +85,13 @@ def check_settings(
     Raises:
         UsageError: Names the setting and what is wanted.
     """
-    for name in ("margin", "guard_margin"):
-        check_margin(settings.get(name, 0), name)
-    for name, ends in _WHOLE.items():
-        if name in settings:
-            check_range(settings[name], name, *ends, whole=True)
-    if "eval_fraction" in settings:
-        check_fraction(settings["eval_fraction"], "eval_fraction")
+    chosen = decode(settings, StepSettings)
     check_task(settings.get("task", "auto"))
-    scoring = decode(settings.get("scoring", {}), Scoring, "scoring")
-    load_metric(str(settings.get("metric", "")), scoring.metric_code)
+    load_metric(chosen.metric, chosen.scoring.metric_code)
     _check_asking(settings.get("asking", {}), backend)
-    _check_judge(
-        settings.get("judge_model", ""), settings.get("judge_prompt", ""), catalog or load_catalog()
-    )
+    if chosen.judge_prompt:
+        check_template(chosen.judge_prompt)
+    _check_judge(chosen.judge_model, catalog or load_catalog())
 
 
 def _check_asking(asking: Any, backend: str) -> None:
@@ -94,11 +100,7 @@ def _check_asking(asking: Any, backend: str) -> None:
     known = (*PACING_OPTIONS, *BACKENDS[backend].asking)
     for name in asking:
         if name not in known:
-            raise UsageError(
-                "unknown setting",
-                where=f"asking.{name}",
-                fix=hint(name, known),
-            )
+            raise UsageError("unknown setting", where=f"asking.{name}", fix=hint(name, known))
     # What this table does not know belongs to the backend, which checks it.
     ours = {
         name: value.lower() if isinstance(value, str) else value
@@ -108,11 +110,7 @@ def _check_asking(asking: Any, backend: str) -> None:
     decode(ours, Asking, "asking")
 
 
-def _check_judge(model: Any, prompt: Any, catalog: Catalog) -> None:
-    if not isinstance(model, str) or not isinstance(prompt, str):
-        raise UsageError("must be texts", where="judge_model, judge_prompt")
-    if prompt:
-        check_template(prompt)
+def _check_judge(model: str, catalog: Catalog) -> None:
     if not model or "/" in model:
         return  # no model, or a full resource name, which only the service knows
     models = catalog.model_table.models.values()

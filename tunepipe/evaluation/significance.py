@@ -8,13 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tunepipe.evaluation.intervals import (
-    RESAMPLES,
-    Floats,
-    blocks,
-    chunks,
-    quantile,
-)
+from tunepipe.evaluation.intervals import RESAMPLES, Floats, blocks, chunks, quantile
 from tunepipe.reporting.facts import CONFIDENCE
 
 POWER = 0.8
@@ -117,9 +111,7 @@ def smallest_difference(deviation: float, units: int, confidence: float = CONFID
     return min(1.0, decisive + spare)
 
 
-def more_units(
-    difference: float, deviation: float, units: int, p_value: float
-) -> tuple[int, int] | None:
+def more_units(difference: float, deviation: float, units: int, p_value: float) -> list[int] | None:
     """Estimate, as a range, how many more units would show a difference like this one.
 
     A number at the observed difference would be wrong more often than right, because the
@@ -134,8 +126,7 @@ def more_units(
     ends = [abs(difference) + error, abs(difference) - error]
     if ends[1] <= ZERO:
         return None
-    few, many = (max(1, _units_for(end, deviation) - units) for end in ends)
-    return few, many
+    return [max(1, _units_for(end, deviation) - units) for end in ends]
 
 
 def _units_for(difference: float, deviation: float) -> int:

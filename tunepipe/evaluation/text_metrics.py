@@ -6,7 +6,7 @@ All of them are 0..1 here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,24 +134,24 @@ class Vocabulary(dict[str, int]):
         return np.array([self[token] for token in tokens], dtype=np.int64)
 
 
-# The metrics shown both strict and by content, and the content of an answer.
-PAIRED, CONTENT = ("exact_match",), plain_text
+# What an answer is read as by content.
+CONTENT = plain_text
 _BLEU_ORDER, _CHRF_ORDER, _CHRF_BETA = 4, 6, 2
 
 
 def measure(
-    predictions: Sequence[str], references: Sequence[str], only: Collection[str] = ()
+    predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
     """Measure all text metrics of the rows.
 
     Args:
         predictions: The answers, one or more.
         references: The right answers, in the same order.
-        only: PAIRED for those metrics alone; empty for all.
+        paired_only: Leave out all but the metrics that are shown strict and by content.
     """
     pairs = list(zip(predictions, references, strict=True))
     exact = share("exact_match", [answer == expected for answer, expected in pairs])
-    if only:
+    if paired_only:
         return [exact]
     by_row = _by_blocks(_token_scores, predictions, references).T
     token_names = ("token_f1", "rouge_1", "rouge_2", "rouge_l")

@@ -9,7 +9,6 @@ from tunepipe.reporting import svg
 from tunepipe.reporting.facts import Comparison, Confusion, Estimate, Facts, Score
 from tunepipe.reporting.formatting import count, points, score
 from tunepipe.reporting.sections import (
-    MODELS,
     comparisons,
     field_metrics,
     ordered,
@@ -44,7 +43,7 @@ def difference_charts(facts: Facts) -> list[tuple[str, str]]:
         ]
         chart = svg.interval_chart(
             groups,
-            name=_name("differences", other),
+            name=f"differences-{other.replace(' ', '-')}",
             title=title,
             zero=True,
             write=lambda value: points(value / 100),
@@ -53,15 +52,11 @@ def difference_charts(facts: Facts) -> list[tuple[str, str]]:
     return drawn
 
 
-def _name(chart: str, other: str) -> str:
-    return f"{chart}-{other.replace(' ', '-')}"
-
-
 def _differences(facts: Facts, other: str, comparison: Comparison) -> dict[str, Estimate]:
     """The deciding metric's difference first, then those of the others, if they are given."""
     others = comparison.differences
     if not others and other == "base":
-        others = facts.scores.get("tuned", Score()).differences
+        others = facts.tuned.differences
     first = Estimate(comparison.difference, comparison.low, comparison.high)
     found = {comparison.metric: first, **whole_metrics(others or {})} | {comparison.metric: first}
     return {name: estimate for name, estimate in found.items() if name != "answered"}
@@ -70,23 +65,6 @@ def _differences(facts: Facts, other: str, comparison: Comparison) -> dict[str, 
 def _color(difference: Estimate) -> str:
     """The class of a difference: its interval is right of zero, left of it, or across it."""
     return "good" if difference.low > 0 else "bad" if difference.high < 0 else "even"
-
-
-def share_charts(facts: Facts) -> list[tuple[str, str]]:
-    """Draw, for each comparison, on how many rows the tuned model is better, the same, worse."""
-    drawn = []
-    for other, found in comparisons(facts):
-        parts = [
-            ("better", "good", float(found.wins)),
-            ("the same", "base", float(found.ties)),
-            ("worse", "bad", float(found.losses)),
-        ]
-        if any(size for _, _, size in parts):
-            words = ", ".join(f"{count(size)} {label}" for label, _, size in parts)
-            title = f"Rows of the tuned model against {other}"
-            chart = svg.share_chart(parts, name=_name("shares", other), title=title)
-            drawn.append((f"Rows against {other}: {words}", chart))
-    return drawn
 
 
 def part_charts(facts: Facts) -> list[tuple[str, str]]:
@@ -103,7 +81,7 @@ def class_table(facts: Facts) -> list[list[str]]:
     """Return the tuned model's classes as lines of a table: name, rows, precision, recall, F1."""
     return [
         [row.label, count(row.support), *map(score, (row.precision, row.recall, row.f1))]
-        for row in facts.scores.get("tuned", Score()).classes[:_MAX_TABLE]
+        for row in facts.tuned.classes[:_MAX_TABLE]
     ]
 
 
@@ -119,7 +97,7 @@ def _mark(series: str, estimate: Estimate) -> Mark:
 
 def _by_label(facts: Facts, read: Callable[[Score], Mapping[str, tuple[float, ...]]]) -> Groups:
     """Group what is read of each model, a value or one with its interval, by its label."""
-    values = {name: read(facts.scores[name]) for name in MODELS if name in facts.scores}
+    values = {name: read(model) for name, model in facts.models.items()}
     labels = dict.fromkeys(label for each in values.values() for label in each)
     return [
         (label, [Mark(name, *each[label]) for name, each in values.items() if label in each])
@@ -138,7 +116,7 @@ def _bars(groups: Groups, name: str, title: str) -> list[tuple[str, str]]:
 
 def confusion_view(facts: Facts) -> dict[str, Any] | None:
     """Draw the tuned model's confusion matrix, and give it as a table; None if there is none."""
-    confusion = facts.scores.get("tuned", Score()).confusion or Confusion()
+    confusion = facts.tuned.confusion or Confusion()
     labels, counts = confusion.labels, confusion.matrix
     if not labels or [len(row) for row in counts] != [len(labels)] * len(labels):
         return None

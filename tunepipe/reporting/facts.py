@@ -12,12 +12,14 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import force_setattr
 
 from tunepipe.decoding import whole
 
 BETTER, WORSE, UNDECIDED, INCONSISTENT = "better", "worse", "not-enough-evidence", "inconsistent"
 WRONG, EXCLUDED = "wrong", "excluded"
 CONFIDENCE = 0.95
+MODELS = ("tuned", "champion", "base")
 # Each verdict of a run: its mark, readable without the colour, and its sentence.
 VERDICTS = {
     BETTER: ("▲", "The tuned model is better."),
@@ -34,10 +36,6 @@ class Estimate(Struct, frozen=True):
     value: Number
     low: Number
     high: Number
-
-    def as_json(self) -> dict[str, float]:
-        """Return `{"value", "low", "high"}`."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -59,6 +57,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         missing_tuned: Rows that the tuned model left unanswered.
         missing_other: Rows that the other model left unanswered.
         margin: The largest acceptable loss, 0..1.
+        non_inferior: Whether a larger loss is ruled out; it follows from `low` and `margin`.
         confidence: Of the interval: 0.95 unless the held-out rows have decided before.
         smallest_difference: The smallest true difference that these rows show at 80 % power.
         more_rows: How many further rows would show a difference like this one: the middle half of
@@ -82,29 +81,22 @@ class Comparison(Struct, frozen=True, kw_only=True):
     missing_tuned: int = 0
     missing_other: int = 0
     margin: Number = 0.0
+    non_inferior: bool = False
     confidence: Number = CONFIDENCE
     smallest_difference: Number = 1.0
-    more_rows: tuple[int, int] | None = None
+    more_rows: list[int] | None = None
     trained_rows: int = 0
     differences: dict[str, Estimate] | UnsetType = UNSET
 
-    @property
-    def non_inferior(self) -> bool:
-        """Whether a loss of more than the margin is ruled out."""
-        return self.low > -self.margin
-
-    def as_json(self) -> dict[str, Any]:
-        """Return every field and `non_inferior`."""
-        more = None if self.more_rows is None else list(self.more_rows)
-        fields: dict[str, Any] = msgspec.to_builtins(self)
-        return {**fields, "non_inferior": self.non_inferior, "more_rows": more}
+    def __post_init__(self) -> None:
+        force_setattr(self, "non_inferior", self.low > -self.margin)
 
 
 class Slice(Struct, frozen=True, kw_only=True):
     """The rows that agree in one field, or that have one field of a JSON answer.
 
-    `p_adjusted` is the comparison's p-value after Holm's correction over all slices. A loss in a
-    slice that the user declared stops a promotion.
+    `p_adjusted` is the comparison's p-value after Holm's correction over all slices, from which
+    `verdict` follows. A loss in a slice that the user declared stops a promotion.
     """
 
     field: str = ""
@@ -115,23 +107,18 @@ class Slice(Struct, frozen=True, kw_only=True):
     comparison: Comparison | None = None
     p_adjusted: Number = 1.0
     declared: bool = False
+    verdict: str = UNDECIDED
+
+    def __post_init__(self) -> None:
+        verdict = UNDECIDED
+        if self.comparison and self.p_adjusted <= 1 - CONFIDENCE:
+            verdict = BETTER if self.comparison.difference > 0 else WORSE
+        force_setattr(self, "verdict", verdict)
 
     @property
     def name(self) -> str:
         """How people call it: field=value."""
         return f"{self.field}={self.value}"
-
-    @property
-    def verdict(self) -> str:
-        """The verdict at the adjusted p-value."""
-        if self.comparison is None or self.p_adjusted > 1 - CONFIDENCE:
-            return UNDECIDED
-        return BETTER if self.comparison.difference > 0 else WORSE
-
-    def as_json(self) -> dict[str, Any]:
-        """Return every field and `verdict`."""
-        comparison = self.comparison and self.comparison.as_json()
-        return {**msgspec.to_builtins(self), "comparison": comparison, "verdict": self.verdict}
 
 
 class ClassScore(Struct, frozen=True):
@@ -192,18 +179,48 @@ class Score(Struct, frozen=True, kw_only=True):
     within_rows: WithinRows | None = None
 
 
+class LengthBias(Struct, frozen=True):
+    """How often the longer answer won, with its 95 % interval, of the rows that one won."""
+
+    rows: int
+    value: Number
+    low: Number
+    high: Number
+
+
 class Agreement(Struct, frozen=True):
-    """A share of rows with its interval, and Cohen's kappa if it is an agreement."""
+    """The share of rows on which judge and people prefer the same, and Cohen's kappa."""
 
     rows: int = 0
-    value: Number | None = None
-    low: Number | None = None
-    high: Number | None = None
-    kappa: Number | None = None
+    value: Number = 0.0
+    kappa: Number = 0.0
+
+
+class JudgedRow(Struct, frozen=True):
+    """A row's outcome: "win" (for the tuned model), "loss", "tie", or None if there is none."""
+
+    id: str = ""
+    outcome: str | None = None
 
 
 class Judge(Struct, frozen=True):
-    """What a model said as judge (`Judgement.as_json()`); `refused` says why it did not."""
+    """What a model said as judge, or in `refused` why it did not.
+
+    Args:
+        model: The judge's name.
+        prompt: The template it was asked with.
+        refused: Why there is no judgement; "" if there is one.
+        estimated_cost_usd: What was estimated before, of all questions, also those that an earlier
+            run had asked; None without a price.
+        judged: Rows that it was asked and answered in both orders.
+        disagreements: Those of them whose two answers differ, which is a tie.
+        unjudged: Rows without an outcome: a model or the judge did not answer.
+        verdict: The comparison's, or "inconsistent" if the order decided more than the answers.
+        consistency: The share of judged rows with the same answer in both orders.
+        comparison: Wins and losses, compared as right/wrong rows are.
+        rows: Each row's outcome, in order.
+        champion: The judgement against the champion.
+    """
 
     model: str = ""
     prompt: str = ""
@@ -213,9 +230,11 @@ class Judge(Struct, frozen=True):
     disagreements: int = 0
     unjudged: int | None = None
     verdict: str = ""
-    length_bias: Agreement | None = None
+    consistency: Number | None = None
+    length_bias: LengthBias | None = None
     agreement: Agreement | None = None
     comparison: Comparison | None = None
+    rows: list[JudgedRow] = []
     champion: Judge | None = None
 
 
@@ -395,6 +414,16 @@ class Facts(Struct, frozen=True):
     judge: Judge | None = None
     data_changes: DataChanges | None = None
     rows: list[RowFacts] = []
+
+    @property
+    def tuned(self) -> Score:
+        """The tuned model's scores; empty ones without any."""
+        return self.scores.get("tuned", Score())
+
+    @property
+    def models(self) -> dict[str, Score]:
+        """The scores of each model, in the order of columns, of bars and of colours."""
+        return {name: self.scores[name] for name in MODELS if name in self.scores}
 
 
 def read_facts(facts: Mapping[str, Any] | Facts) -> Facts:

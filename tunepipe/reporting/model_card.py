@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.reporting.facts import Dataset, Facts, Score, SplitFacts, read_facts
+from tunepipe.reporting.facts import Dataset, Facts, SplitFacts, read_facts
 from tunepipe.reporting.formatting import between, clean, count
 from tunepipe.reporting.sections import known, training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
@@ -33,7 +33,7 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
     """Return the model card's text."""
     facts = read_facts(facts)
     said, base = verdict(facts), facts.run.get("base_model")
-    rows = facts.scores.get("tuned", Score()).rows
+    rows = facts.tuned.rows
     held_out = f"{count(rows)} held-out rows" if rows else "held-out rows of the same data"
     limits = (
         f"The scores were measured on {held_out}, which come from the same source as the training "
@@ -70,7 +70,7 @@ def _front_matter(facts: Facts) -> str:
     """YAML whose every value is written as JSON, which YAML reads, so nothing needs quoting."""
     languages = facts.dataset.stats.languages if facts.dataset else {}
     backend, base = facts.run.get("backend", ""), facts.run.get("base_model", "")
-    metrics = whole_metrics(facts.scores.get("tuned", Score()).metrics)
+    metrics = whole_metrics(facts.tuned.metrics)
     fields = {
         "language": [code for code in languages if _LANGUAGE.fullmatch(code) and code != "und"],
         "library_name": "transformers" if backend == "local" else "",
@@ -88,7 +88,7 @@ def _json(value: Any) -> str:
 
 
 def _model_index(facts: Facts) -> list[dict[str, Any]]:
-    tuned, dataset = facts.scores.get("tuned", Score()), facts.dataset or Dataset()
+    tuned, dataset = facts.tuned, facts.dataset or Dataset()
     values = []
     for name, found in whole_metrics(tuned.metrics).items():
         kind, scale = _HUB_METRICS.get(name, (name, 1))

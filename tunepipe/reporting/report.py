@@ -10,24 +10,8 @@ from tunepipe.files import replacing
 from tunepipe.reporting import charts, sections
 from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.dataset_section import data_view
-from tunepipe.reporting.facts import Facts, Score, read_facts
+from tunepipe.reporting.facts import Facts, read_facts
 from tunepipe.reporting.html_page import render
-
-_COMPARISON_LINES = (
-    ("Decided by", "metric"),
-    ("Difference", "difference"),
-    ("Interval", "interval"),
-    ("Test", "p_value"),
-    ("Rows better", "wins"),
-    ("Rows the same", "ties"),
-    ("Rows worse", "losses"),
-    ("Independent groups", "groups"),
-    ("Missing answers", "missing"),
-    ("Rows left out", "trained"),
-    ("Margin", "margin"),
-    ("Shows differences from", "smallest"),
-    ("Verdict", "verdict"),
-)
 
 
 def write_report(facts: Mapping[str, Any] | Facts, path: str | os.PathLike[str]) -> None:
@@ -44,13 +28,11 @@ def write_report(facts: Mapping[str, Any] | Facts, path: str | os.PathLike[str])
 def report_page(facts: Mapping[str, Any] | Facts) -> str:
     """Return the report's HTML; a part that is missing from the facts is left out."""
     facts = read_facts(facts)
-    tuned = facts.scores.get("tuned", Score())
     scores, training = sections.scores_view(facts), None
     if scores:
         scores |= {
             "metrics_chart": charts.metrics_chart(facts),
             "differences": charts.difference_charts(facts),
-            "shares": charts.share_charts(facts),
             "parts": charts.part_charts(facts),
             "classes": charts.class_table(facts),
             "confusion": charts.confusion_view(facts),
@@ -71,9 +53,8 @@ def report_page(facts: Mapping[str, Any] | Facts) -> str:
         figures=sections.figures(facts),
         slices=sections.slices_view(facts),
         serving=sections.serving_view(facts),
-        within_rows=sections.within_rows(tuned.within_rows),
+        within_rows=sections.within_rows(facts.tuned.within_rows),
         scores=scores,
-        comparison_lines=_COMPARISON_LINES,
         judge=sections.judge_view(facts.judge),
         training=training,
         data=data_view(facts.dataset) if facts.dataset else None,

@@ -12,7 +12,6 @@ from tunepipe.reporting.facts import (
     UNDECIDED,
     VERDICTS,
     WORSE,
-    Agreement,
     Comparison,
     DataChanges,
     Estimate,
@@ -39,8 +38,6 @@ from tunepipe.reporting.formatting import (
 
 # How the metrics of a JSON answer's fields are named: "field:quantity".
 FIELD = "field:"
-# The order of columns, of bars and of colours.
-MODELS = ("tuned", "champion", "base")
 _OTHERS = {
     "champion": "champion",
     "base": "base",
@@ -50,9 +47,9 @@ _OTHERS = {
 _LISTED = 5
 
 
-def spoken(metric: str) -> str:
-    """Write a metric's name as words: "exact_match" is "exact match"."""
-    return metric.replace("_", " ")
+def spoken(name: str) -> str:
+    """Write a name as words: "exact_match" is "exact match"."""
+    return name.replace("_", " ")
 
 
 def whole_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -128,7 +125,7 @@ def verdict(facts: Facts) -> dict[str, str]:
 def figures(facts: Facts) -> list[tuple[str, str, str]]:
     """The handful of numbers that a reader wants first: label, value, note."""
     shown = []
-    tuned = facts.scores.get("tuned", Score())
+    tuned = facts.tuned
     if facts.comparisons:
         other, comparison = deciding(facts)
         metric = comparison.metric
@@ -156,16 +153,19 @@ def scores_view(facts: Facts) -> dict[str, Any] | None:
 
     Returns:
         None without scores. `models` are the columns; each of `rows` has its `metric` and a
-        (value, interval) for each model; each of `comparisons` is one column of the second table.
+        (value, interval) for each model; each of `comparisons` has the `other` model, `lines` of
+        label and text, and `more_rows`.
     """
-    scores = {name: facts.scores[name].metrics for name in MODELS if name in facts.scores}
-    scores = {name: metrics for name, metrics in scores.items() if metrics}
+    scores = {name: model.metrics for name, model in facts.models.items() if model.metrics}
     names = ordered((m for metrics in scores.values() for m in whole_metrics(metrics)), facts)
     rows = [
         {"metric": spoken(name), "cells": [_cell(each.get(name)) for each in scores.values()]}
         for name in names
     ]
-    compared = [_compared(other, comparison) for other, comparison in comparisons(facts)]
+    compared = [
+        {"other": other, "lines": _lines(comparison), "more_rows": more_rows(comparison)}
+        for other, comparison in comparisons(facts)
+    ]
     if not rows and not compared:
         return None
     return {"models": list(scores), "rows": rows, "comparisons": compared}
@@ -177,48 +177,55 @@ def _cell(estimate: Estimate | None) -> tuple[str, str]:
     return score(estimate.value), between(estimate.low, estimate.high)
 
 
-def _compared(other: str, comparison: Comparison) -> dict[str, Any]:
+def _lines(comparison: Comparison) -> list[tuple[str, str]]:
     interval = between(comparison.low, comparison.high, signed=True)
+    trained = comparison.trained_rows
+    return [
+        ("Decided by", spoken(comparison.metric)),
+        ("Difference", points(comparison.difference)),
+        ("Interval", f"{interval} ({percent(comparison.confidence)})"),
+        ("Test", p_value(comparison.p_value)),
+        ("Rows better", count(comparison.wins)),
+        ("Rows the same", count(comparison.ties)),
+        ("Rows worse", count(comparison.losses)),
+        ("Independent groups", count(comparison.groups or comparison.rows)),
+        ("Missing answers", missing(comparison) or "none"),
+        ("Rows left out", count(trained) if trained else ""),
+        ("Margin", margin(comparison) or "none"),
+        ("Shows differences from", score(comparison.smallest_difference)),
+        ("Verdict", comparison.verdict.replace("-", " ")),
+    ]
+
+
+def more_rows(comparison: Comparison) -> str:
+    """Say how many more rows would show such a difference; "" if that is not known."""
+    if not comparison.more_rows:
+        return ""
+    few, many = map(count, comparison.more_rows)
+    return (
+        f"{few} to {many} more held-out rows would show such a difference (the middle half of the "
+        "estimates)"
+    )
+
+
+def margin(comparison: Comparison) -> str:
+    """Say whether a loss above the margin is ruled out; "" without a margin."""
     held = "ruled out" if comparison.non_inferior else "not ruled out"
-    more = ""
-    if comparison.more_rows:
-        few, many = map(count, comparison.more_rows)
-        more = (
-            f"{few} to {many} more held-out rows would show such a difference (the middle half of "
-            "the estimates)."
-        )
-    return {
-        "other": other,
-        "metric": spoken(comparison.metric),
-        "difference": points(comparison.difference),
-        "interval": f"{interval} ({percent(comparison.confidence)})",
-        "p_value": p_value(comparison.p_value),
-        "wins": count(comparison.wins),
-        "ties": count(comparison.ties),
-        "losses": count(comparison.losses),
-        "groups": count(comparison.groups or comparison.rows),
-        "missing": _missing(comparison),
-        "trained": count(comparison.trained_rows) if comparison.trained_rows else "",
-        "margin": f"a loss above {score(comparison.margin)} is {held}"
-        if comparison.margin
-        else "none",
-        "smallest": score(comparison.smallest_difference),
-        "verdict": comparison.verdict.replace("-", " "),
-        "more_rows": more,
-    }
+    return f"a loss above {score(comparison.margin)} is {held}" if comparison.margin else ""
 
 
-def _missing(comparison: Comparison) -> str:
+def missing(comparison: Comparison) -> str:
+    """Say how many answers are missing, of both models, and what they count as; "" if none is."""
     if not comparison.missing_tuned + comparison.missing_other:
-        return "none"
-    counted = "rows left out" if comparison.missing == EXCLUDED else "as wrong"
-    return f"{count(comparison.missing_tuned)} and {count(comparison.missing_other)}, {counted}"
+        return ""
+    treated = "rows left out" if comparison.missing == EXCLUDED else "as wrong"
+    return f"{count(comparison.missing_tuned)} and {count(comparison.missing_other)}, {treated}"
 
 
 def slices_view(facts: Facts) -> list[list[str]]:
     """Return each slice as a line of a table: name, rows, score, difference, p, verdict."""
     lines = []
-    for each in facts.scores.get("tuned", Score()).slices:
+    for each in facts.tuned.slices:
         line = [each.name, count(each.rows), score(each.score.value)]
         if found := each.comparison:
             smallest = f"shows {score(found.smallest_difference)} or more"
@@ -242,8 +249,7 @@ _SERVING = (
 
 def serving_view(facts: Facts) -> dict[str, Any] | None:
     """Return what an answer of each model takes; None if nothing was measured."""
-    values = {name: facts.scores[name].serving for name in MODELS if name in facts.scores}
-    values = {name: serving for name, serving in values.items() if serving}
+    values = {name: model.serving for name, model in facts.models.items() if model.serving}
     rows = []
     for key, label in _SERVING:
         numbers = [serving.get(key) for serving in values.values()]
@@ -270,7 +276,7 @@ def caveats(facts: Facts) -> list[str]:
     if not facts.comparisons:
         return []
     other, comparison = deciding(facts)
-    tuned = facts.scores.get("tuned", Score())
+    tuned = facts.tuned
     rival = facts.scores.get(other) or facts.scores.get("base", Score())
     found = []
 
@@ -283,8 +289,8 @@ def caveats(facts: Facts) -> list[str]:
     add("never right any more", _dead(tuned, rival))
     lost = [each for each in tuned.slices if each.verdict == WORSE and not each.declared]
     add("worse in", [each.name for each in lost])
-    if (missing := _missing(comparison)) != "none":
-        found.append(f"missing answers (tuned and other): {missing}")
+    if unanswered := missing(comparison):
+        found.append(f"missing answers (tuned and other): {unanswered}")
     if comparison.trained_rows:
         left_out = plural(comparison.trained_rows, "row")
         found.append(f"{left_out} left out, because the {other} was trained on them")
@@ -404,18 +410,23 @@ def judge_view(judge: Judge | None) -> dict[str, Any] | None:
     if said := judge.comparison:
         agreed = f"{count(judge.judged - judge.disagreements)} of {count(judge.judged)} rows asked"
         pairs += [
-            ("Verdict", _judge_verdict(judge)),
+            ("Verdict", _judge_verdict(judge, said)),
             ("Wins of the tuned model", count(said.wins)),
             ("Losses", count(said.losses)),
             ("Ties", count(said.ties)),
             ("Test", p_value(said.p_value)),
             ("Same answer in both orders", agreed if judge.judged else ""),
-            ("The longer answer won", _share_of_rows(judge.length_bias)),
-            ("Agrees with people", _with_people(judge.agreement)),
         ]
-    if judge.champion:
-        refused = judge.champion.refused
-        against = f"refused: {refused}" if refused else _counts(judge.champion)
+    if bias := judge.length_bias:
+        interval = between(bias.low, bias.high)
+        pairs.append(
+            ("The longer answer won", f"{score(bias.value)} ({interval}) of {count(bias.rows)}")
+        )
+    if people := judge.agreement:
+        share = f"{score(people.value)} of 100 on {count(people.rows)} rows"
+        pairs.append(("Agrees with people", f"{share}, kappa {people.kappa:.2f}"))
+    if other := judge.champion:
+        against = f"refused: {other.refused}" if other.refused else _counts(other)
         pairs.append(("Against the champion", against))
     pairs += [
         ("Rows without a judgement", count(judge.unjudged)),
@@ -434,24 +445,12 @@ def judge_sentence(judge: Judge | None) -> str:
     return f"Judged by {judge.model}: {counts} against the base model: {said}."
 
 
-def _judge_verdict(judge: Judge) -> str:
-    word = judge.verdict or (judge.comparison.verdict if judge.comparison else "")
+def _judge_verdict(judge: Judge, said: Comparison) -> str:
+    word = judge.verdict or said.verdict
     return _JUDGE_VERDICTS.get(word, word)
 
 
 def _counts(judge: Judge) -> str:
     said = judge.comparison or Comparison()
     wins, losses, ties = map(count, (said.wins, said.losses, said.ties))
-    return f"{wins} wins, {losses} losses, {ties} ties: {_judge_verdict(judge)}"
-
-
-def _share_of_rows(found: Agreement | None) -> str:
-    if found is None or found.value is None:
-        return ""
-    return f"{score(found.value)} ({between(found.low, found.high)}) of {count(found.rows)}"
-
-
-def _with_people(found: Agreement | None) -> str:
-    if found is None or found.kappa is None:
-        return ""
-    return f"{score(found.value)} of 100 on {count(found.rows)} rows, kappa {found.kappa:.2f}"
+    return f"{wins} wins, {losses} losses, {ties} ties: {_judge_verdict(judge, said)}"

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunepipe.reporting import formatting
-from tunepipe.reporting.facts import Facts, Score, read_facts
+from tunepipe.reporting.facts import Comparison, Facts, read_facts
 from tunepipe.reporting.sections import (
     caveats,
+    comparisons,
     judge_sentence,
     known,
+    margin,
+    missing,
+    more_rows,
     run_pairs,
     scores_view,
     spoken,
@@ -38,7 +42,7 @@ def summary(facts: Mapping[str, Any] | Facts) -> str:
         f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
         f"What this does not show: {escaped('; '.join(unseen))}." if unseen else "",
         *scores_markdown(facts),
-        escaped(within_rows(facts.scores.get("tuned", Score()).within_rows)),
+        escaped(within_rows(facts.tuned.within_rows)),
         escaped(judge_sentence(facts.judge)),
         f"{fixed} better, {broken} worse than the base model's." if flips else "",
         bullets([*_figures(facts), *run_pairs(facts)]),
@@ -72,29 +76,34 @@ def scores_markdown(facts: Facts) -> list[str]:
     if not scores:
         return []
     rows = [
-        [escaped(row["metric"]), *(" ".join(_cell(*cell)) for cell in row["cells"])]
+        [escaped(row["metric"]), *(f"**{v}** ({i})" if i else v for v, i in row["cells"])]
         for row in scores["rows"]
     ]
     head = ["Out of 100 (95 % interval)", *scores["models"]]
-    return [table(head, rows) if rows else "", *map(_sentence, scores["comparisons"])]
+    sentences = [_sentence(other, comparison) for other, comparison in comparisons(facts)]
+    return [table(head, rows) if rows else "", *sentences]
 
 
-def _cell(value: str, interval: str) -> list[str]:
-    return [f"**{value}**", f"({interval})"] if interval else [value]
-
-
-def _sentence(comparison: Mapping[str, Any]) -> str:
-    interval = f" ({comparison['interval']})" if comparison["interval"] else ""
-    p_value = f", {comparison['p_value'].replace('<', '&lt;')}" if comparison["p_value"] else ""
-    more = f"; {comparison['more_rows'].rstrip('.')}" if comparison["more_rows"] else ""
-    missing = "" if comparison["missing"] == "none" else f"; missing: {comparison['missing']}"
-    margin = "" if comparison["margin"] == "none" else f"; {comparison['margin']}"
-    trained = f"; {comparison['trained']} rows left out" if comparison["trained"] else ""
+def _sentence(other: str, comparison: Comparison) -> str:
+    interval = formatting.between(comparison.low, comparison.high, signed=True)
+    p_value = formatting.p_value(comparison.p_value).replace("<", "&lt;")
+    wins, ties, losses = map(
+        formatting.count, (comparison.wins, comparison.ties, comparison.losses)
+    )
+    absent, trained = missing(comparison), comparison.trained_rows
+    notes = [
+        f"missing: {absent}" if absent else "",
+        f"{formatting.count(trained)} rows left out" if trained else "",
+        margin(comparison),
+    ]
+    more = more_rows(comparison)
     return (
-        f"Against {comparison['other']}, by {escaped(comparison['metric'])}: "
-        f"**{comparison['difference']}** points{interval}{p_value}; {comparison['wins']} rows "
-        f"better, {comparison['ties']} the same, {comparison['losses']} worse"
-        f"{escaped(missing)}{trained}{escaped(margin)}: {escaped(comparison['verdict'])}{more}."
+        f"Against {other}, by {escaped(spoken(comparison.metric))}: "
+        f"**{formatting.points(comparison.difference)}** points "
+        f"({interval} ({formatting.percent(comparison.confidence)})), {p_value}; {wins} rows "
+        f"better, {ties} the same, {losses} worse"
+        f"{''.join(f'; {escaped(note)}' for note in notes if note)}: "
+        f"{escaped(comparison.verdict.replace('-', ' '))}{f'; {more}' if more else ''}."
     )
 
 

@@ -15,7 +15,7 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-from tunepipe.reporting.formatting import clean, count, plural
+from tunepipe.reporting.formatting import clean, count
 
 WIDTH = 380
 _LETTER = 6.1
@@ -234,18 +234,6 @@ def _curve(label: str, points: list[tuple[float, float]], label_y: float) -> str
     )
     text = _text(WIDTH - 38, label_y + 4, label, f"label on-{label}")
     return f'<polyline class="curve {label}" points="{path}"/>{ends}{text}'
-
-
-def share_chart(parts: Sequence[tuple[str, str, float]], *, name: str, title: str) -> str:
-    """Draw one bar cut into shares; each part is its label, its class and its size."""
-    total = sum(size for _, _, size in parts) or 1
-    body, x = [], 0.0
-    for _, series, size in parts:
-        width = size / total * WIDTH
-        body.append(_rect(x, 0, max(0.0, width - 1), 12, series))
-        x += width
-    words = ", ".join(f"{count(size)} {label}" for label, _, size in parts)
-    return _svg(name, title, f"{words} of {plural(total, 'row')}", 12, "".join(body))
 
 
 def _svg(name: str, title: str, description: str, height: float, body: str) -> str:

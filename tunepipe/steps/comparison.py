@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from tunepipe.data.predictions import Prediction, read
@@ -19,8 +20,6 @@ from tunepipe.registry import trained_rows
 from tunepipe.registry.looks import count, describe
 from tunepipe.reporting.facts import Comparison
 from tunepipe.steps.artifacts import Artifact, paths_of
-
-_WHOLE = ("seed", "look")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def compare_step(
         looks: The earlier decisions of the registry (`registry.looks`).
         trained: Where the rows that `champion` and `first` were trained on are recorded
             (`registry.trained_rows`): their comparisons leave these rows out.
-        settings: See `tunepipe.evaluation.score.Settings`; `margin` is the largest acceptable loss
+        settings: See `evaluation.score.ScoreSettings`; `margin` is the largest acceptable loss
             against the champions.
 
     Returns:
@@ -84,8 +83,6 @@ def compare_step(
     files = paths_of(predictions)
     tuning = files.pop("tuning", "")
     rows = {name: read(path) for name, path in files.items()}
-    # KFP turns the whole numbers of a mapping into 1.0.
-    settings |= {name: int(settings[name]) for name in _WHOLE if name in settings}
     look = describe(rows["tuned"])
     settings = {**settings, "look": count(look, looks)}
     limits = Limits(max_latency_ms, max_cost_per_answer)
@@ -118,14 +115,14 @@ def _compare(
     base = evaluate(rows["tuned"], _others(rows, "base"), **settings)
     assert base.comparison
     comparisons = {"base": base.comparison}
-    scores: dict[str, Any] = {"tuned": base.details(), "base": base.baseline_details()}
+    scores: dict[str, Any] = {"tuned": base.details(), "base": msgspec.to_builtins(base.baseline)}
     lost = base.lost_slices
     # The champions are compared by the task and the metric that the base model is compared by.
     same = {**settings, "task": base.task}
     for name in ("champion", "first"):
         if name not in rows:
             continue
-        scores[name] = evaluate(rows["tuned"], rows[name], **same).baseline_details()
+        scores[name] = msgspec.to_builtins(evaluate(rows["tuned"], rows[name], **same).baseline)
         seen = trained_rows.read(trained.get(name, ""))
         new = [row for row in rows["tuned"] if row.hash not in seen]
         left_out = len(rows["tuned"]) - len(new)
@@ -160,7 +157,7 @@ def _compare(
         "comparisons": {
             "champion": None,
             "guard": None,
-            **{name: comparison.as_json() for name, comparison in comparisons.items()},
+            **msgspec.to_builtins(comparisons),
         },
         "flips": base.flips,
     }

@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+from msgspec.structs import replace
+
 from tunepipe import progress
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import LimitError, TunepipeError, UsageError
-from tunepipe.evaluation.judge import Bill, Judgement, Price, gemini, judge
+from tunepipe.evaluation.judge import Bill, Price, gemini, judge
 from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import replacing
 from tunepipe.gcp import genai
+from tunepipe.reporting.facts import Judge
 from tunepipe.steps.artifacts import Artifact, paths_of
 from tunepipe.stores.storage import work_folder
 
@@ -40,7 +44,7 @@ def judge_on_vertex(
     work_dir: str = "",
     humans: Mapping[str, str] | None = None,
     agree: Callable[[Bill], None] = lambda bill: None,
-) -> Judgement:
+) -> Judge:
     """Ask a Gemini model to judge; see `judge.judge`.
 
     Args:
@@ -115,7 +119,7 @@ def judge_step(
         "" if nothing was judged.
     """
     files = paths_of({**predictions, "plan": plan})
-    found: dict[str, Any] = {}
+    found: Judge | None = None
     spent = 0.0
     for name in ("base", "champion"):
         if not (model and "tuned" in files and name in files):
@@ -126,17 +130,17 @@ def judge_step(
             rows = read(files["tuned"]), read(files[name])
             with work_folder(place, "replies", files["tuned"]) as folder:
                 more = {**settings, "max_cost_usd": left, "work_dir": folder}
-                judgement = judge_on_vertex(*rows, model=model, **more).as_json()
-            spent += judgement["estimated_cost_usd"] or 0.0
+                judgement = judge_on_vertex(*rows, model=model, **more)
+            spent += judgement.estimated_cost_usd or 0.0
         except TunepipeError as error:
-            judgement = {"model": model, "refused": str(error)}
+            judgement = Judge(model=model, refused=str(error))
         if name == "base":
             found = judgement
         else:
-            found = {**(found or {"model": model}), "champion": judgement}
+            found = replace(found or Judge(model=model), champion=judgement)
     with replacing(out) as file:
-        file.write(json.dumps(found, ensure_ascii=False, indent=1) if found else "")
-    return str(found.get("verdict", ""))
+        file.write(json.dumps(to_builtins(found), ensure_ascii=False, indent=1) if found else "")
+    return found.verdict if found else ""
 
 
 def _left(max_cost_usd: float, plan: str, spent: float) -> float:

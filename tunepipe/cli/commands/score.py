@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tunepipe.cli import options
@@ -78,12 +79,12 @@ def score(
     judgement = run_judge(tuned, base, judge_options, catalog, out)
     extra = {}
     if judgement:
-        extra = {"judge": {**judgement.as_json(), "decides": judge_options.judge_decides}}
+        extra = {"judge": {**to_builtins(judgement), "decides": judge_options.judge_decides}}
     if report:
         write_score_report(evaluation, tuned, base, report, extra)
     out.result(evaluation.as_json() | extra)
     comparison = evaluation.comparison
-    if judge_options.judge_decides and judgement:
+    if judge_options.judge_decides and judgement and judgement.comparison:
         # An inconsistent judge has no verdict; its comparison then decides nothing.
         decided = replace(judgement.comparison, margin=scoring.margin)
         if judgement.verdict == INCONSISTENT:
