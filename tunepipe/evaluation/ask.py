@@ -86,19 +86,33 @@ def predict_rows(
     group = key(group_by, "group_by") if group_by else None
     settings, pace = dict(settings or {}), pace or RequestPacing()
     path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
+    draws = [
+        (one, number, f"{one.id}/{number}" if number else one.id)
+        for one in examples
+        for number in range(answers)
+    ]
     with AnswerFile.open(path) as work:
         pending = [
-            Prompt(_answer_id(one, number), one.messages, one.fields, one.format)
-            for one in examples
-            for number in range(answers)
-            if _answer_id(one, number) not in work.answered
+            Prompt(name, one.messages, one.fields, one.format)
+            for one, _, name in draws
+            if name not in work.answered
         ]
-        total = answers * len(examples)
-        reporter = _ProgressReporter(progress, total, total - len(pending))
-        for answer in ask_all(backend, model, pending, settings, pace, limit):
+        total = len(draws)
+        unanswered, started = 0, time.monotonic()
+        asked = ask_all(backend, model, pending, settings, pace, limit)
+        for number, answer in enumerate(asked, start=1):
             work.add(answer)
-            reporter.count(answer)
-    rows = [_prediction(one, number, work, group) for one in examples for number in range(answers)]
+            unanswered += answer.text is None
+            left, each = len(pending) - number, (time.monotonic() - started) / number
+            progress(
+                {
+                    "done": total - left,
+                    "total": total,
+                    "unanswered": unanswered,
+                    "seconds_left": round(each * left),
+                }
+            )
+    rows = [_prediction(*draw, work, group) for draw in draws]
     unanswered = sum(row.prediction is None for row in rows)
     if rows and unanswered == len(rows):
         raise CloudError(
@@ -222,35 +236,9 @@ class RequestLimit:
         self._slots.release()
 
 
-class _ProgressReporter:
-    """Counts the answers and tells of them."""
-
-    def __init__(self, progress: Progress, total: int, done: int) -> None:
-        self._progress, self._total, self._done = progress, total, done
-        self._asked = self._unanswered = 0
-        self._started = time.monotonic()
-
-    def count(self, answer: Answer) -> None:
-        self._done += 1
-        self._asked += 1
-        self._unanswered += answer.text is None
-        each = (time.monotonic() - self._started) / self._asked
-        self._progress(
-            {
-                "done": self._done,
-                "total": self._total,
-                "unanswered": self._unanswered,
-                "seconds_left": round(each * (self._total - self._done)),
-            }
-        )
-
-
-def _answer_id(example: Example, number: int) -> str:
-    return f"{example.id}/{number}" if number else example.id
-
-
-def _prediction(example: Example, number: int, work: AnswerFile, group: Key | None) -> Prediction:
-    name = _answer_id(example, number)
+def _prediction(
+    example: Example, number: int, name: str, work: AnswerFile, group: Key | None
+) -> Prediction:
     answer = work.answered.get(name) or Answer(name, None, work.errors.get(name, "no answer"))
     # The input is human-readable: it names the files, which are listed for the report.
     media = media_of(example.fields)
@@ -273,6 +261,8 @@ def _prediction(example: Example, number: int, work: AnswerFile, group: Key | No
 def _short_fields(example: Example) -> dict[str, Any]:
     """Return the fields that can name a slice: short texts, whole numbers and booleans."""
     taken = {"id", "input", "reference", "prediction", "error", "group", "hash", "answer"}
+    # Many formats keep the last message of the prompt in a field of its own.
+    question = str(example.messages[-1]["content"]) if example.messages else ""
     return {
         name: value
         for name, value in example.fields.items()
@@ -280,13 +270,8 @@ def _short_fields(example: Example) -> dict[str, Any]:
         and name not in MEASURED
         and isinstance(value, (str, bool, int))
         and len(str(value)) <= _MAX_FIELD_CHARACTERS
-        and value not in (question_of(example), example.reference)
+        and value not in (question, example.reference)
     }
-
-
-def question_of(example: Example) -> str:
-    """Return the last message of the prompt, which many formats keep in a field of its own."""
-    return str(example.messages[-1]["content"]) if example.messages else ""
 
 
 def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[str, Any]) -> Path:

@@ -48,11 +48,6 @@ class CustomMetric:
         return hashlib.sha256(self.code.encode()).hexdigest()[:12] if self.code else ""
 
 
-def is_custom(name: str) -> bool:
-    """Return True if a metric is a custom one: its name has a colon and is not a field's."""
-    return ":" in name and not name.startswith(("field:", "check:"))
-
-
 def load(name: str, code: str = "") -> CustomMetric | None:
     """Read the file that a metric needs.
 
@@ -63,9 +58,9 @@ def load(name: str, code: str = "") -> CustomMetric | None:
     Raises:
         UsageError: The name has no known form, or its file is missing, too large or broken.
     """
-    if not is_custom(name):
+    kind, colon, rest = name.partition(":")
+    if not colon or kind in ("field", "argument", "check"):
         return None
-    kind, _, rest = name.partition(":")
     if not code and kind not in ("regex", "number"):
         path = Path(rest) if kind == "schema" else Path(kind.replace(".", "/") + ".py")
         if kind != "schema" and kind.endswith(".py"):
@@ -129,13 +124,15 @@ def _checked(score: Callable[[Prediction], Any], row: Prediction, metric: Custom
 
 def _scorer(metric: CustomMetric) -> Callable[[Prediction], Any]:
     kind, _, rest = metric.name.partition(":")
-    if kind == "regex":
-        return _regex(rest)
-    if kind == "number":
-        return _number(rest)
-    if kind == "schema":
-        return _schema(metric)
-    return _function(metric, rest)
+    match kind:
+        case "regex":
+            return _regex(rest)
+        case "number":
+            return _number(rest)
+        case "schema":
+            return _schema(metric)
+        case _:
+            return _function(metric, rest)
 
 
 def _regex(pattern: str) -> Callable[[Prediction], bool]:
@@ -160,10 +157,8 @@ def _number(tolerance: str) -> Callable[[Prediction], bool]:
         )
 
     def right(row: Prediction) -> bool:
-        expected, answer = (
-            _last_number(row.reference),
-            _last_number(unwrapped(row.prediction or "")),
-        )
+        expected = _last_number(row.reference)
+        answer = _last_number(unwrapped(row.prediction or ""))
         if expected is None or answer is None:
             return False
         return abs(answer - expected) <= (size / 100 * abs(expected) if relative else size) + 1e-12

@@ -29,7 +29,7 @@ from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
-from tunepipe.gcp.credentials import no_token
+from tunepipe.gcp.genai import translate_errors
 from tunepipe.progress import Progress
 from tunepipe.reporting.facts import (
     EXCLUDED,
@@ -42,7 +42,7 @@ from tunepipe.reporting.facts import (
 
 Ask = Callable[[str], str]
 
-_REPLIES = {"A": "first", "B": "second", "TIE": "tie"}
+_REPLIES = ["A", "B", "TIE"]
 _REPLY = re.compile(r"(?:answer[\s:-]*)?(A|B|TIE)", re.IGNORECASE)
 WIN, LOSS, TIE = "win", "loss", "tie"
 # More unreadable replies than this share, or fewer rows with one answer in both orders, and the
@@ -182,13 +182,18 @@ def judge(
             fix="let both models answer the same held-out file",
         )
     pairs = [(row, others[row.key]) for row in tuned]
-    questions = [one for pair in pairs if _differ(*pair) for one in _prompts(*pair, prompt)]
+    questions = [
+        question
+        for ours, theirs in pairs
+        if None not in (ours.prediction, theirs.prediction) and ours.prediction != theirs.prediction
+        for question in _prompts(ours, theirs, prompt)
+    ]
     rows: list[_Judged] = []
     with _replies(work_dir, model) as replies, ThreadPoolExecutor(workers) as pool:
         new = [one for one in questions if _id(one) not in replies.answered]
-        cost = price.of(new) if price else None
-        _check_cost(len(new), cost, max_cost_usd)
-        agree(Bill(len(new), len(questions) - len(new), cost))
+        bill = Bill(len(new), len(questions) - len(new), price.of(new) if price else None)
+        _check_cost(bill, max_cost_usd)
+        agree(bill)
 
         def ask_once(question: str) -> str:
             if known := replies.answered.get(_id(question)):
@@ -290,27 +295,22 @@ _JUDGE_FAILED = "the judge failed: "
 _UNREADABLE = "the judge's reply was none of A, B and TIE"
 
 
-def _check_cost(questions: int, cost: float | None, max_cost_usd: float) -> None:
-    if not (max_cost_usd and questions):
+def _check_cost(bill: Bill, max_cost_usd: float) -> None:
+    if not (max_cost_usd and bill.questions):
         return
-    if cost is None:
+    if bill.cost_usd is None:
         raise LimitError(
             f"a ceiling of {max_cost_usd:.2f} USD is set, but the judge has no price",
             where="max_cost_usd",
             fix="give the judge's price in tables.prices.answers, or set no ceiling",
         )
-    if cost > max_cost_usd:
+    if bill.cost_usd > max_cost_usd:
         raise LimitError(
-            f"judging is estimated at {cost:.2f} USD for {questions:,} questions, above the "
-            f"ceiling of {max_cost_usd:.2f} USD",
+            f"judging is estimated at {bill.cost_usd:.2f} USD for {bill.questions:,} questions, "
+            f"above the ceiling of {max_cost_usd:.2f} USD",
             where="max_cost_usd",
             fix="fewer rows, another judge, or a higher ceiling",
         )
-
-
-def _differ(ours: Prediction, theirs: Prediction) -> bool:
-    answers = (ours.prediction, theirs.prediction)
-    return None not in answers and answers[0] != answers[1]
 
 
 def _prompts(ours: Prediction, theirs: Prediction, prompt: str) -> tuple[str, str]:
@@ -330,22 +330,19 @@ def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> _Jud
     if ours.prediction == theirs.prediction:
         return _Judged(ours.id, TIE, asked=False)
     try:
-        forward, backward = (_reply(ask(question)) for question in _prompts(ours, theirs, prompt))
+        texts = [ask(question) for question in _prompts(ours, theirs, prompt)]
     except CloudError as error:
         return _Judged(ours.id, None, error=f"{_JUDGE_FAILED}{error.found}")
-    if forward is None or backward is None:
+    # One word each, whatever stars, quotes or full stop are round it.
+    forward, backward = (_REPLY.fullmatch(text.strip().strip("*_`\"'.:()[] ")) for text in texts)
+    if not (forward and backward):
         return _Judged(ours.id, None, error=_UNREADABLE)
-    outcome = {("first", "second"): WIN, ("second", "first"): LOSS}.get((forward, backward), TIE)
-    disagreed = outcome == TIE and (forward, backward) != ("tie", "tie")
+    replies = forward[1].upper(), backward[1].upper()
+    outcome = {("A", "B"): WIN, ("B", "A"): LOSS}.get(replies, TIE)
+    disagreed = outcome == TIE and replies != ("TIE", "TIE")
     lengths = len(ours.prediction), len(theirs.prediction)
     longer = None if lengths[0] == lengths[1] else lengths[0] > lengths[1]
     return _Judged(ours.id, outcome, disagreed=disagreed, longer=longer)
-
-
-def _reply(text: str) -> str | None:
-    """Read a reply: one word, whatever stars, quotes or full stop are round it."""
-    found = _REPLY.fullmatch(text.strip().strip("*_`\"'.:()[] "))
-    return _REPLIES[found[1].upper()] if found else None
 
 
 def _check_readable(rows: Sequence[_Judged]) -> None:
@@ -378,8 +375,6 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
         A function from a prompt to the reply, "" if the model gave no text. Rate limits and
         failures that pass are waited out; it raises CloudError if the service says no.
     """
-    from google.auth.exceptions import GoogleAuthError
-    from google.genai.errors import APIError
     from google.genai.types import GenerateContentConfig, HttpOptions, HttpRetryOptions
 
     retries = HttpRetryOptions(attempts=attempts, http_status_codes=_TRANSIENT)
@@ -389,39 +384,16 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
         seed=0,
         # The service lets the model write nothing else.
         response_mime_type="text/x.enum",
-        response_schema={"type": "STRING", "enum": list(_REPLIES)},
+        response_schema={"type": "STRING", "enum": _REPLIES},
         http_options=HttpOptions(retry_options=retries),
     )
 
     def ask(prompt: str) -> str:
-        try:
+        with translate_errors(model):
             reply = client.models.generate_content(model=model, contents=prompt, config=config)
-        except APIError as error:
-            raise CloudError(
-                f"{error.code} {error.status}",
-                where=model,
-                fix="check the judge's model, its region and your permission to ask it",
-            ) from error
-        except GoogleAuthError as error:
-            raise no_token(error, model) from error
-        except _transport_errors() as error:
-            raise CloudError(
-                f"the service was not reached ({type(error).__name__})",
-                where=model,
-                fix="check the network, and the client's timeout",
-            ) from error
         return reply.text or ""
 
     return ask
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """The errors of a connection, in whichever of two libraries the client speaks HTTP."""
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    found = [name for name in ("httpx", "httpx2") if find_spec(name)]
-    return tuple(import_module(name).HTTPError for name in found)
 
 
 def read_preferences(path: str) -> dict[str, str]:

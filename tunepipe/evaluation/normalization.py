@@ -33,12 +33,7 @@ _STOPS = ".。．!！,，;；"
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+(?![\d,])")
 # Without one there is neither a year nor a thousand.
 _LONG_NUMBER = re.compile(r"\d{4}|\d[,\u202f\u00a0 ]\d{3}")
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
-    )
-}
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
 _MONTH = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
     "sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
@@ -105,7 +100,7 @@ def canonical(text: str) -> str:
 
 
 def _iso_date(match: re.Match[str]) -> str:
-    month = _MONTHS.get(match["m"][:3]) or int(match["m"])
+    month = int(match["m"]) if match["m"].isdigit() else 1 + _MONTHS.index(match["m"][:3]) // 4
     return f"{match['y']}-{month:02d}-{int(match['d']):02d}"
 
 

@@ -292,13 +292,15 @@ def _deciding(name: str, model: _Model) -> str:
 def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
     """Put rows together that are not independent of each other."""
     if group_by and not any(group_by in row.fields or group_by == "group" for row in rows):
-        known = sorted({name for row in rows for name in row.fields} | {"group"})
-        raise UsageError(
-            f"no row has the field {group_by}", where="group_by", fix=f"one of {', '.join(known)}"
-        )
+        raise _no_field(rows, group_by, "group_by", "group")
     content = [row.hash or (f"{row.input}\0{row.reference}" if row.input else "") for row in rows]
     named = [_text(row.fields.get(group_by)) for row in rows]
     return Clusters.of([row.id for row in rows], [row.group for row in rows], content, named)
+
+
+def _no_field(rows: Sequence[Prediction], name: str, where: str, other: str) -> UsageError:
+    known = sorted({field for row in rows for field in row.fields} | {other})
+    return UsageError(f"no row has the field {name}", where=where, fix=hint(name, known))
 
 
 def _text(value: Any) -> str:
@@ -422,12 +424,7 @@ def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
         values = np.array([slice_value(row, name) for row in rows], dtype=object)
         distinct = sorted(set(values) - {""})
         if name in declared and not distinct:
-            known = sorted({field for row in rows for field in row.fields})
-            raise UsageError(
-                f"no row has the field {name}",
-                where="slice_by",
-                fix=f"one of {', '.join([*known, 'class'])}",
-            )
+            raise _no_field(rows, name, "slice_by", "class")
         if name in declared and len(distinct) > _MAX_SLICES:
             raise UsageError(
                 f"the field {name} has {len(distinct):,} values, more than {_MAX_SLICES}",
@@ -521,20 +518,20 @@ def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list
             fix="let both models answer the same held-out file",
         )
     paired = [by_key[row.key] for row in rows]
-    pairs = list(zip(rows, paired, strict=True))
-    _require_none([a.id for a, b in pairs if a.reference != b.reference], "reference")
-    # A file may leave the inputs out.
-    _require_none([a.id for a, b in pairs if a.input and b.input and a.input != b.input], "input")
+    for what in ("reference", "input"):
+        changed = []
+        for row, other in zip(rows, paired, strict=True):
+            texts = getattr(row, what), getattr(other, what)
+            # A file may leave the inputs out.
+            if texts[0] != texts[1] and (what == "reference" or all(texts)):
+                changed.append(row.id)
+        if changed:
+            raise UsageError(
+                f"{len(changed):,} rows have another {what} in the baseline, first {changed[0]}",
+                where="baseline",
+                fix="let both models answer the same held-out file",
+            )
     return paired
-
-
-def _require_none(changed: Sequence[str], what: str) -> None:
-    if changed:
-        raise UsageError(
-            f"{len(changed):,} rows have another {what} in the baseline, first {changed[0]}",
-            where="baseline",
-            fix="let both models answer the same held-out file",
-        )
 
 
 def _flips(compared: _Compared, metric: str) -> list[dict[str, str]]:

@@ -77,17 +77,18 @@ def _row(row: RowFacts, limit: int) -> dict[str, Any]:
 
 
 def _answer(name: str, answer: str | None, reference: str, limit: int) -> dict[str, Any]:
-    if answer is None:
-        return {"model": name, "state": "unanswered", "pieces": [], "left_out": 0}
     # Calls are shown as calls, and not as the JSON that they are kept in.
-    answer = readable_answer(answer)
-    text, left_out = clip(answer, limit)
-    if answer == reference:
-        return {"model": name, "state": "same", "pieces": [], "left_out": 0}
-    if not answer:
-        return {"model": name, "state": "empty", "pieces": [], "left_out": 0}
-    pieces = diff(reference[:limit], text) if reference else [Piece("same", text)]
-    shared = any(piece.kind == "same" for piece in pieces)
-    if not shared:
-        pieces = [Piece("same", text)]
-    return {"model": name, "state": "other", "pieces": pieces, "left_out": left_out}
+    answer = None if answer is None else readable_answer(answer)
+    state, pieces, left_out = "other", list[Piece](), 0
+    if answer is None:
+        state = "unanswered"
+    elif answer == reference:
+        state = "same"
+    elif not answer:
+        state = "empty"
+    else:
+        text, left_out = clip(answer, limit)
+        pieces = diff(reference[:limit], text) if reference else []
+        if not any(piece.kind == "same" for piece in pieces):
+            pieces = [Piece("same", text)]
+    return {"model": name, "state": state, "pieces": pieces, "left_out": left_out}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tunepipe.reporting import svg
-from tunepipe.reporting.facts import Comparison, Confusion, Estimate, Facts, Score
+from tunepipe.reporting.facts import Confusion, Estimate, Facts, Score
 from tunepipe.reporting.formatting import count, points, score
 from tunepipe.reporting.sections import (
     comparisons,
@@ -26,7 +26,7 @@ Groups = list[tuple[str, list[Mark]]]
 
 def metrics_chart(facts: Facts) -> str:
     """Draw every metric of every model with its interval."""
-    groups = dict(_by_label(facts, lambda model: _marks(whole_metrics(model.metrics))))
+    groups = dict(_by_label(facts, lambda model: whole_metrics(model.metrics)))
     title = "Every metric with its 95 % interval, out of 100"
     named = [(spoken(metric), groups[metric]) for metric in ordered(groups, facts)]
     return svg.interval_chart(named, name="metrics", title=title) if named else ""
@@ -36,11 +36,19 @@ def difference_charts(facts: Facts) -> list[tuple[str, str]]:
     """Draw the differences to each other model with their intervals, in each metric."""
     drawn = []
     for other, comparison in comparisons(facts):
+        others = comparison.differences
+        if not others and other == "base":
+            others = facts.tuned.differences
+        # The deciding metric first, by the comparison itself.
+        first = {
+            comparison.metric: Estimate(comparison.difference, comparison.low, comparison.high)
+        }
+        groups = []
+        for metric, found in (first | whole_metrics(others or {}) | first).items():
+            color = "good" if found.low > 0 else "bad" if found.high < 0 else "even"
+            if metric != "answered":
+                groups.append((spoken(metric), [_mark(color, found)]))
         title = f"Points against {other}: right of the line at zero is better, grey is not settled"
-        groups: Groups = [
-            (spoken(metric), [_mark(_color(estimate), estimate)])
-            for metric, estimate in _differences(facts, other, comparison).items()
-        ]
         chart = svg.interval_chart(
             groups,
             name=f"differences-{other.replace(' ', '-')}",
@@ -52,29 +60,21 @@ def difference_charts(facts: Facts) -> list[tuple[str, str]]:
     return drawn
 
 
-def _differences(facts: Facts, other: str, comparison: Comparison) -> dict[str, Estimate]:
-    """The deciding metric's difference first, then those of the others, if they are given."""
-    others = comparison.differences
-    if not others and other == "base":
-        others = facts.tuned.differences
-    first = Estimate(comparison.difference, comparison.low, comparison.high)
-    found = {comparison.metric: first, **whole_metrics(others or {})} | {comparison.metric: first}
-    return {name: estimate for name, estimate in found.items() if name != "answered"}
-
-
-def _color(difference: Estimate) -> str:
-    """The class of a difference: its interval is right of zero, left of it, or across it."""
-    return "good" if difference.low > 0 else "bad" if difference.high < 0 else "even"
-
-
 def part_charts(facts: Facts) -> list[tuple[str, str]]:
     """Draw the fields of a JSON answer, or the classes of a classification, for each model."""
-    fields = _by_label(facts, lambda model: _marks(field_metrics(model.metrics)))
-    classes = _by_label(facts, lambda model: {row.label: (100 * row.f1,) for row in model.classes})
-    return [
-        *_bars(fields, "fields", "Right values in each field, out of 100"),
-        *_bars(classes, "classes", "F1 of each class, out of 100"),
-    ]
+    fields = _by_label(facts, lambda model: field_metrics(model.metrics))
+    classes = _by_label(facts, lambda model: {row.label: row.f1 for row in model.classes})
+    drawn = []
+    for groups, name, title in (
+        (fields, "fields", "Right values in each field, out of 100"),
+        (classes, "classes", "F1 of each class, out of 100"),
+    ):
+        shown, more = groups[:_MAX_BARS], len(groups) - _MAX_BARS
+        if shown:
+            write = "{:.1f}".format
+            chart = svg.bar_chart(shown, name=name, title=title, maximum=100, write=write)
+            drawn.append((title + (f"; {count(more)} more not drawn" if more > 0 else ""), chart))
+    return drawn
 
 
 def class_table(facts: Facts) -> list[list[str]]:
@@ -85,33 +85,20 @@ def class_table(facts: Facts) -> list[list[str]]:
     ]
 
 
-def _marks(metrics: Mapping[str, Estimate]) -> dict[str, tuple[float, ...]]:
-    return {
-        name: (100 * each.value, 100 * each.low, 100 * each.high) for name, each in metrics.items()
-    }
+def _mark(series: str, found: Estimate | float) -> Mark:
+    if isinstance(found, Estimate):
+        return Mark(series, 100 * found.value, 100 * found.low, 100 * found.high)
+    return Mark(series, 100 * found)
 
 
-def _mark(series: str, estimate: Estimate) -> Mark:
-    return Mark(series, 100 * estimate.value, 100 * estimate.low, 100 * estimate.high)
-
-
-def _by_label(facts: Facts, read: Callable[[Score], Mapping[str, tuple[float, ...]]]) -> Groups:
+def _by_label(facts: Facts, read: Callable[[Score], Mapping[str, Estimate | float]]) -> Groups:
     """Group what is read of each model, a value or one with its interval, by its label."""
     values = {name: read(model) for name, model in facts.models.items()}
     labels = dict.fromkeys(label for each in values.values() for label in each)
     return [
-        (label, [Mark(name, *each[label]) for name, each in values.items() if label in each])
+        (label, [_mark(name, each[label]) for name, each in values.items() if label in each])
         for label in labels
     ]
-
-
-def _bars(groups: Groups, name: str, title: str) -> list[tuple[str, str]]:
-    if not groups:
-        return []
-    shown = groups[:_MAX_BARS]
-    chart = svg.bar_chart(shown, name=name, title=title, maximum=100, write="{:.1f}".format)
-    more = len(groups) - len(shown)
-    return [(title + (f"; {count(more)} more not drawn" if more else ""), chart)]
 
 
 def confusion_view(facts: Facts) -> dict[str, Any] | None:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.reporting.facts import Dataset, Facts, SplitFacts, read_facts
+from tunepipe.reporting.dataset_section import data_pairs
+from tunepipe.reporting.facts import Dataset, Facts, read_facts
 from tunepipe.reporting.formatting import between, clean, count
-from tunepipe.reporting.sections import known, training_pairs, verdict, whole_metrics
+from tunepipe.reporting.sections import split_pairs, training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -47,23 +48,17 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
         ("Evaluation", f"**{escaped(said['sentence'])}** {escaped(said['reason'])}"),
         ("", "\n\n".join(scores_markdown(facts))),
         ("Training", bullets(training_pairs(facts))),
-        ("Training data", _data(facts.dataset or Dataset(), facts.split or SplitFacts())),
+        ("Training data", bullets([*_data(facts.dataset), *split_pairs(facts)])),
         ("Limits", limits),
     ]
     body = [f"## {heading}\n\n{text}" if heading else text for heading, text in sections if text]
     return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(body).rstrip() + "\n"
 
 
-def _data(dataset: Dataset, split: SplitFacts) -> str:
-    pairs = [
-        ("Format", dataset.format),
-        ("Rows", count(dataset.rows)),
-        ("Rejected rows", count(dataset.rejected)),
-        ("Training rows", count(split.train_rows)),
-        ("Held-out rows", count(split.eval_rows)),
-        ("SHA-256 of the file", dataset.fingerprint),
-    ]
-    return bullets(known(pairs))
+def _data(dataset: Dataset | None) -> list[tuple[str, str]]:
+    # A card is published, and a path names folders of this machine.
+    pairs = data_pairs(dataset) if dataset else []
+    return [(label, text) for label, text in pairs if label != "File"]
 
 
 def _front_matter(facts: Facts) -> str:
@@ -97,7 +92,6 @@ def _model_index(facts: Facts) -> list[dict[str, Any]]:
         values.append({"type": kind, "value": scale * found.value, "name": f"{label} rows"})
     if not values:
         return []
-    # The name alone: a card is published, and a path names folders of this machine.
     name = dataset.path.rpartition("/")[2] or "held-out rows"
     held_out = {"name": name, "type": dataset.format or "jsonl"}
     result = {"task": {"type": "text-generation"}, "dataset": held_out, "metrics": values}

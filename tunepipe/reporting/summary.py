@@ -19,6 +19,7 @@ from tunepipe.reporting.sections import (
     run_pairs,
     scores_view,
     spoken,
+    training_pairs,
     verdict,
     within_rows,
 )
@@ -109,21 +110,14 @@ def _sentence(other: str, comparison: Comparison) -> str:
 
 def _figures(facts: Facts) -> list[tuple[str, str]]:
     """What the run cost and did, and what its data are."""
-    plan, tuning, dataset = facts.plan, facts.tuning, facts.dataset
-    steps = tuning.statistics.train_steps if tuning else None
-    if steps is None and plan:
-        steps = plan.train_steps
-    pairs = [
-        ("Cost estimated", formatting.money(plan.estimated_cost_usd if plan else None)),
-        ("Cost", formatting.money(tuning.cost_usd if tuning else None)),
-        ("Steps", formatting.count(steps)),
-    ]
-    if dataset:
-        counts = dataset.counts.items()
+    costs = ("Cost estimated", "Cost", "Steps planned", "Steps done")
+    pairs = [(label, text) for label, text in training_pairs(facts) if label in costs]
+    if facts.dataset:
+        counts = facts.dataset.counts.items()
         problems = ", ".join(f"{spoken(code)} {formatting.count(n)}" for code, n in counts)
         pairs += [
-            ("Rows", formatting.count(dataset.rows)),
+            ("Rows", formatting.count(facts.dataset.rows)),
             ("Problems", problems),
-            ("Fingerprint", dataset.fingerprint),
+            ("Fingerprint", facts.dataset.fingerprint),
         ]
     return known(pairs)

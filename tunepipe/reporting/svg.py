@@ -57,32 +57,72 @@ def interval_chart(
 
     With `zero`, zero is on the axis, as a rule that an interval crosses or clears.
     """
-    shown = [estimate for _, estimates in groups for estimate in estimates]
-    ends = [end for e in shown for end in (e.value, e.low, e.high) if end is not None]
+    ends = [e for _, marks in groups for mark in marks for e in mark[1:] if e is not None]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     left = _label_width(label for label, _ in groups)
     span = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
     axis = _axis(*span, left + 12, WIDTH - 52)
-    body, y = [], 2.0
-    for label, estimates in groups:
-        body.append(_text(left, y + 7.5 * len(estimates) + 4, _short(label, left), "label", "end"))
-        for estimate in estimates:
-            body.append(_whisker(axis, estimate, y + 7.5, write))
-            y += 15
-        y += 6
+
+    def dot(mark: Mark, y: float) -> str:
+        whisker = _interval(axis, mark, y + 7.5, f"whisker {mark.series}")
+        place = f'cx="{_n(axis.at(mark.value))}" cy="{_n(y + 7.5)}"'
+        return f'{whisker}<circle class="{mark.series}" {place} r="4"/>'
+
+    body, y = _lines(groups, left, 6, write, dot)
     rules = _x_rules(axis, 2, y, write)
     if zero:
         rules += _line(axis.at(0), 2, axis.at(0), y, "zero")
-    return _svg(name, title, _words(groups, write), y + 18, rules + "".join(body))
+    return _svg(name, title, _words(groups, write), y + 18, rules + body)
 
 
-def _whisker(axis: Axis, estimate: Mark, y: float, write: Callable[[float], str]) -> str:
-    series, value, low, high = estimate
-    interval = ""
-    if low is not None and high is not None:
-        interval = _line(axis.at(low), y, axis.at(high), y, f"whisker {series}")
-    dot = f'<circle class="{series}" cx="{_n(axis.at(value))}" cy="{_n(y)}" r="4"/>'
-    return interval + dot + _text(WIDTH, y + 4, write(value), "value", "end")
+def bar_chart(
+    rows: Sequence[tuple[str, Sequence[Mark]]],
+    *,
+    name: str,
+    title: str,
+    maximum: float = 0.0,
+    write: Callable[[float], str] = count,
+) -> str:
+    """Draw horizontal bars from zero, a group of series next to each label.
+
+    A value's interval is drawn if it has one. A full bar is `maximum`; 0 takes the largest value.
+    """
+    largest = max((mark.value for _, marks in rows for mark in marks), default=0.0)
+    left = _label_width(label for label, _ in rows)
+    axis = Axis(0.0, maximum or largest or 1.0, left + 10, WIDTH - 52)
+
+    def bar(mark: Mark, y: float) -> str:
+        width = max(1.0, axis.at(mark.value) - axis.start)
+        drawn = _rect(axis.start, y + 1, width, 12, mark.series)
+        return drawn + _interval(axis, mark, y + 7, "error")
+
+    body, y = _lines(rows, left, 5, write, bar)
+    return _svg(name, title, _words(rows, write), y + 2, body)
+
+
+def _lines(
+    groups: Sequence[tuple[str, Sequence[Mark]]],
+    left: float,
+    gap: float,
+    write: Callable[[float], str],
+    draw: Callable[[Mark, float], str],
+) -> tuple[str, float]:
+    """Draw the marks of each label below each other, each with its value; return the end too."""
+    body, y = [], 2.0
+    for label, marks in groups:
+        middle = y + 7.5 * len(marks) + 4
+        body.append(_text(left, middle, _short(label, left), "label", "end"))
+        for mark in marks:
+            body.append(draw(mark, y) + _text(WIDTH, y + 11.5, write(mark.value), "value", "end"))
+            y += 15
+        y += gap
+    return "".join(body), y
+
+
+def _interval(axis: Axis, mark: Mark, y: float, css: str) -> str:
+    if mark.low is None or mark.high is None:
+        return ""
+    return _line(axis.at(mark.low), y, axis.at(mark.high), y, css)
 
 
 def _words(groups: Sequence[tuple[str, Sequence[Mark]]], write: Callable[[float], str]) -> str:
@@ -122,40 +162,6 @@ def histogram_chart(
         body.append(_text(x, top + height + 15, count(edges[index]), "tick", anchor))
     words = "; ".join(f"from {count(edge)}: {count(amount)}" for edge, amount in bins if amount)
     return _svg(name, title, words, top + height + 20, "".join(body))
-
-
-def bar_chart(
-    rows: Sequence[tuple[str, Sequence[Mark]]],
-    *,
-    name: str,
-    title: str,
-    maximum: float = 0.0,
-    write: Callable[[float], str] = count,
-) -> str:
-    """Draw horizontal bars from zero, a group of series next to each label.
-
-    A value's interval is drawn if it has one. A full bar is `maximum`; 0 takes the largest value.
-    """
-    values = [estimate.value for _, estimates in rows for estimate in estimates]
-    left = _label_width(label for label, _ in rows)
-    axis = Axis(0.0, maximum or max(values, default=0.0) or 1.0, left + 10, WIDTH - 52)
-    body, y = [], 2.0
-    for label, estimates in rows:
-        middle = y + 7.5 * len(estimates) + 4
-        body.append(_text(left, middle, _short(label, left), "label", "end"))
-        for estimate in estimates:
-            body.append(_bar(axis, estimate, y, write))
-            y += 15
-        y += 5
-    return _svg(name, title, _words(rows, write), y + 2, "".join(body))
-
-
-def _bar(axis: Axis, estimate: Mark, y: float, write: Callable[[float], str]) -> str:
-    series, value, low, high = estimate
-    bar = _rect(axis.start, y + 1, max(1.0, axis.at(value) - axis.start), 12, series)
-    if low is not None and high is not None:
-        bar += _line(axis.at(low), y + 7, axis.at(high), y + 7, "error")
-    return bar + _text(WIDTH, y + 11, write(value), "value", "end")
 
 
 def confusion_chart(
