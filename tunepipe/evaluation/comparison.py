@@ -68,14 +68,15 @@ def compare(
     """
     check_margin(margin)
     pairs = list(zip(tuned, other, strict=True))
-    absent = np.array([[score is None for score in pair] for pair in pairs]).reshape(-1, 2)
-    scores = np.array([[score or 0.0 for score in pair] for pair in pairs]).reshape(-1, 2)
+    scores = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    absent = np.isnan(scores)
     kept: Bools = np.ones(len(pairs), dtype=np.bool_)
     if missing == EXCLUDED:
         kept &= ~absent.any(axis=1)
+    ours, theirs = np.nan_to_num(scores[kept]).T
     return compare_metrics(
-        mean(metric, scores[kept, 0]),
-        mean(metric, scores[kept, 1]),
+        mean(metric, ours),
+        mean(metric, theirs),
         Clusters.of(list(groups) or [""] * len(pairs)).on(kept),
         missing=missing,
         absent=(int(absent[:, 0].sum()), int(absent[:, 1].sum())),
@@ -171,59 +172,36 @@ def difference(
         The difference with its interval, its p-value, and the standard deviation of a unit.
     """
     left, right = units.sums(ours.statistics), units.sums(theirs.statistics)
+    value = ours.value - theirs.value
     if ours.by_row:
-        sample = Sample.of(left[:, 0] - right[:, 0], left[:, 1], -1.0, 1.0)
+        gains = left[:, 0] - right[:, 0]
+        sample = Sample.of(gains, left[:, 1], -1.0, 1.0)
+        value, deviation = sample.mean, sample.deviation
         low, high = sample.interval(confidence)
         p_value = sample.p_value()
-        if _is_binary(ours, theirs, units):
-            gains = left[:, 0] - right[:, 0]
+        scores = np.concatenate([ours.statistics[:, 0], theirs.statistics[:, 0]])
+        if units.single and np.isin(scores, (0.0, 1.0)).all():
             p_value = max(p_value, mcnemar(int((gains > 0).sum()), int((gains < 0).sum())))
-        estimate, deviation = Estimate(_exact(sample.mean), low, high), sample.deviation
+    elif units.count < 2:
+        low, high, p_value, deviation = -1.0, 1.0, 1.0, 1.0
     else:
-        estimate, p_value, deviation = _by_resampling(
-            ours, theirs, left, right, sums, confidence, seed, test
-        )
+        if sums is None:
+            both = resampled_sums(np.hstack([left, right]), seed=seed)
+            sums = both[:, : left.shape[1]], both[:, left.shape[1] :]
+        again = [metric.combine(own) for metric, own in zip((ours, theirs), sums, strict=True)]
+        # Either model may have failures that no row of the sample shows.
+        worse = [
+            metric.combine(own + poisson(metric.unseen(), own, seed))
+            for metric, own in zip((ours, theirs), sums, strict=True)
+        ]
+        low = min(value, percentile_interval(worse[0] - again[1], units.count, confidence)[0])
+        high = max(value, percentile_interval(again[0] - worse[1], units.count, confidence)[1])
+        p_value = swap_test(left, right, ours.combine, seed=seed) if test else 0.0
+        deviation = float(np.nanstd(again[0] - again[1]) * np.sqrt(units.count))
+    value = 0.0 if abs(value) < ZERO else value
     if p_value > 1 - confidence:
-        estimate = Estimate(estimate.value, min(estimate.low, 0.0), max(estimate.high, 0.0))
-    return estimate, p_value, deviation
-
-
-def _is_binary(ours: Metric, theirs: Metric, units: Clusters) -> bool:
-    scores = (ours.statistics[:, 0], theirs.statistics[:, 0])
-    return units.single and all(bool(np.isin(each, (0.0, 1.0)).all()) for each in scores)
-
-
-def _exact(value: float) -> float:
-    return 0.0 if abs(value) < ZERO else value
-
-
-def _by_resampling(
-    ours: Metric,
-    theirs: Metric,
-    left: Floats,
-    right: Floats,
-    sums: tuple[Floats, Floats] | None,
-    confidence: float,
-    seed: int,
-    test: bool,
-) -> tuple[Estimate, float, float]:
-    """The bootstrap's interval of the difference, and the permutation test's p-value."""
-    value, units = _exact(ours.value - theirs.value), len(left)
-    if units < 2:
-        return Estimate(value, -1.0, 1.0), 1.0, 1.0
-    if sums is None:
-        both = resampled_sums(np.hstack([left, right]), seed=seed)
-        sums = both[:, : left.shape[1]], both[:, left.shape[1] :]
-    our_sums, their_sums = sums
-    # Either model may have failures that no row of the sample shows.
-    worse = ours.combine(our_sums + poisson(ours.unseen(), our_sums, seed))
-    other_worse = theirs.combine(their_sums + poisson(theirs.unseen(), their_sums, seed))
-    ours_again, theirs_again = ours.combine(our_sums), theirs.combine(their_sums)
-    low = percentile_interval(worse - theirs_again, units, confidence)[0]
-    high = percentile_interval(ours_again - other_worse, units, confidence)[1]
-    p_value = swap_test(left, right, ours.combine, seed=seed) if test else 0.0
-    deviation = float(np.nanstd(ours_again - theirs_again) * np.sqrt(units))
-    return Estimate(value, min(low, value), max(high, value)), p_value, deviation
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Estimate(value, low, high), p_value, deviation
 
 
 # The fewest held-out rows of a run by default; with fewer next to nothing can be shown.

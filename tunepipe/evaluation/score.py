@@ -58,6 +58,7 @@ _MAX_SLICES = 200
 SHARE = "a number from 0 to 1; 5 % is 0.05"
 _NO_SUMS = np.empty(0)
 _PARTS = ("field:", "argument:")
+_FIRST = ("rows", "metrics", "comparison")
 _DETAILS = ("differences", "classes", "confusion", "baseline", "flips")
 
 
@@ -121,7 +122,8 @@ class Evaluation(Score, frozen=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """Return the object of `score --json`."""
-        return {name: found for name, found in self.details().items() if name not in _DETAILS}
+        details = self.details()
+        return {name: details[name] for name in (*_FIRST, *details) if name not in _DETAILS}
 
     def details(self) -> dict[str, Any]:
         """Return everything, for the report; of the other model its metrics."""
