@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunepipe.evaluation.json_metrics import measure
+from tunepipe.evaluation.json_metrics import content, measure
 from tunepipe.evaluation.normalization import (
     CHECKS,
     canonical,
@@ -92,12 +92,10 @@ def test_values_of_json_are_levelled(left, right, same):
 
 
 def test_fenced_json_is_wrong_strictly_and_right_by_content():
-    from tunepipe.evaluation.json_metrics import CONTENT
-
     answer, wanted = '```json\n{"name": "ANA", "total": "12"}\n```', '{"name": "Ana", "total": 12}'
     strict = {metric.name: metric.value for metric in measure([answer], [wanted])}
-    content = {m.name: m.value for m in measure([CONTENT(answer)], [CONTENT(wanted)])}
-    assert (strict["field_accuracy"], content["field_accuracy"]) == (0, 1)
+    levelled = {m.name: m.value for m in measure([content(answer)], [content(wanted)])}
+    assert (strict["field_accuracy"], levelled["field_accuracy"]) == (0, 1)
 
 
 # Pairs with a ROUGE-L of 1, from the audit of 2026-11-26, and the check that tells them apart.

@@ -216,7 +216,7 @@ def test_details_tell_the_report_what_the_contract_leaves_out():
     ]
     assert details["confusion"]["matrix"][0][1] == 1
     assert [line["support"] for line in details["classes"]] == [2, 2]
-    assert [line["recall"] for line in found.baseline_details()["classes"]] == [0.5, 0.5]
+    assert [line.recall for line in found.baseline.classes] == [0.5, 0.5]
     assert details["comparison"]["rows"] == 4
     assert details["differences"].keys() == {
         "accuracy",
@@ -413,7 +413,7 @@ def test_strict_and_content_scores_are_side_by_side_and_either_may_decide():
 
 @pytest.mark.parametrize("settings", [{"normalize": "loose"}, {"missing": "ignored"}])
 def test_an_unknown_setting_is_refused(settings):
-    with pytest.raises(UsageError, match="is not known"):
+    with pytest.raises(UsageError, match="is not valid"):
         evaluate(made("ab", "ab"), **settings)
 
 

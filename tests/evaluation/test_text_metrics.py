@@ -8,7 +8,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
 from tunepipe.evaluation.normalization import spaced
-from tunepipe.evaluation.text_metrics import edit_similarities, measure
+from tunepipe.evaluation.text_metrics import measure
 
 words = st.sampled_from(
     ["the", "cat", "sat", "a mat.", "1,000", "don't", "(very)", "2-blue", "\n", "-\n", "&quot;"]
@@ -117,4 +117,6 @@ def test_edit_similarity_is_the_textbook_distance():
         ["".join(rng.choice(list("ab京"), rng.integers(1, 9))) for _ in "12"] for _ in range(50)
     ]
     expected = [1 - distance(a, b) / max(len(a), len(b)) for a, b in pairs]
-    assert edit_similarities(*zip(*pairs, strict=True)) == pytest.approx(expected)
+    similarity = measure(*zip(*pairs, strict=True))[-1]
+    assert similarity.name == "edit_similarity"
+    assert similarity.scores.tolist() == pytest.approx(expected)

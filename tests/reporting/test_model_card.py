@@ -48,7 +48,7 @@ def test_the_body_says_what_is_known_and_what_is_not():
         "# Order memos, a sample report\n",
         "Tuned from Qwen/Qwen3-0.6B by tunepipe.",
         "**The tuned model is better.**",
-        "- SHA-256 of the file: 9c1d5a0f",
+        "- Fingerprint: 9c1d5a0f",
         "- Steps done: 330",
         "measured on 96 held-out rows",
         "No licence and no intended use were stated",

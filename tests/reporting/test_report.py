@@ -64,7 +64,7 @@ def test_the_sample_report_says_the_essential_numbers():
         "596\u202f049\u202f920",
     ):
         assert text in page.text
-    assert len(page.all("svg", role="img")) == 8
+    assert len(page.all("svg", role="img")) == 7
 
 
 def test_a_custom_job_shows_its_machines_hours_and_dollars_next_to_the_plan():

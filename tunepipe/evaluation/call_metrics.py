@@ -28,20 +28,10 @@ def content(text: str) -> str:
     return write_answer("", [Call(call.name, canonical_value(call.arguments)) for call in calls])
 
 
-# What an answer is read as by content.
-CONTENT = content
-
-
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure all metrics of the rows' calls.
-
-    Args:
-        predictions: The answers, one or more.
-        references: The right answers, in the same order.
-        paired_only: Leave out all but the metrics that are shown strict and by content.
-    """
+    """Measure all metrics of the rows' calls. See `metric.Measure`."""
     pairs = [
         (read_calls(answer), read_calls(reference))
         for answer, reference in zip(predictions, references, strict=True)

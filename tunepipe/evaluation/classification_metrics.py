@@ -15,12 +15,10 @@ import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
 from tunepipe.evaluation.metric import Metric, share
-from tunepipe.evaluation.normalization import label_text, normalized
+from tunepipe.evaluation.normalization import normalized
 from tunepipe.evaluation.tasks import labels_of
 from tunepipe.reporting import facts
 
-# What an answer is read as by content.
-CONTENT = label_text
 OTHER = "(another answer)"
 
 
@@ -64,12 +62,7 @@ class ConfusionCounts:
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure accuracy and macro-F1 of the rows.
-
-    Args:
-        predictions: The answers, one or more.
-        references: The right labels, in the same order.
-        paired_only: Changes nothing: both metrics are shown strict and by content.
+    """Measure accuracy and macro-F1 of the rows. See `metric.Measure`.
 
     Raises:
         UsageError: There are more than 200 labels.

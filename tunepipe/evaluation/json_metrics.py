@@ -23,19 +23,10 @@ def content(text: str) -> str:
     return text if value is None else json.dumps(canonical_value(value), ensure_ascii=False)
 
 
-# What an answer is read as by content.
-CONTENT = content
-
-
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure all JSON metrics of the rows.
-
-    Args:
-        predictions: The answers, one or more.
-        references: The right answers, in the same order.
-        paired_only: Leave out all but the metrics that are shown strict and by content.
+    """Measure all JSON metrics of the rows. See `metric.Measure`.
 
     Raises:
         UsageError: A reference is not a JSON object.

@@ -389,8 +389,15 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
     )
 
     def ask(prompt: str) -> str:
-        with translate_errors(model):
-            reply = client.models.generate_content(model=model, contents=prompt, config=config)
+        try:
+            with translate_errors(model):
+                reply = client.models.generate_content(model=model, contents=prompt, config=config)
+        except ConnectionError as error:
+            raise CloudError(
+                f"the service was not reached ({error})",
+                where=model,
+                fix="check the network, and the client's timeout",
+            ) from error
         return reply.text or ""
 
     return ask

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -175,6 +176,18 @@ class Metric:
             if low < high:
                 return Estimate(value, low, high)
         return Estimate(value, *wilson(value * units.count, units.count, CONFIDENCE))
+
+
+class Measure(Protocol):
+    """Measures the metrics of a task."""
+
+    def __call__(
+        self, predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
+    ) -> list[Metric]:
+        """Measure answers, one or more, against the references in the same order.
+
+        `paired_only` leaves out all metrics but those that are shown both strict and by content.
+        """
 
 
 def poisson(unseen: Floats, sums: Floats, seed: int) -> Floats:

@@ -8,9 +8,8 @@ unit of evidence.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,8 +30,8 @@ from tunepipe.evaluation import (
 )
 from tunepipe.evaluation.comparison import compare_metrics, difference
 from tunepipe.evaluation.intervals import Floats, resampled_sums
-from tunepipe.evaluation.metric import Bools, Clusters, Metric, share_of
-from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT
+from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, share_of
+from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, label_text, plain_text
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import DECIDES, choose_task
 from tunepipe.reporting.facts import (
@@ -47,12 +46,12 @@ from tunepipe.reporting.facts import (
     WithinRows,
 )
 
-# Each has `measure`, and `CONTENT`, which finds the content of an answer.
-_TASKS: Mapping[str, ModuleType] = {
-    "text": text_metrics,
-    "classification": classification_metrics,
-    "json": json_metrics,
-    "calls": call_metrics,
+# What measures a task, and what an answer is read as by content.
+_TASKS: Mapping[str, tuple[Measure, Callable[[str], str]]] = {
+    "text": (text_metrics.measure, plain_text),
+    "classification": (classification_metrics.measure, label_text),
+    "json": (json_metrics.measure, json_metrics.content),
+    "calls": (call_metrics.measure, call_metrics.content),
 }
 _MAX_SLICES = 200
 SHARE = "a number from 0 to 1; 5 % is 0.05"
@@ -250,19 +249,20 @@ class _Measuring:
             task,
             custom,
             settings.normalize,
-            {STRICT: strict, CONTENT: list(map(_TASKS[task].CONTENT, strict))},
+            {STRICT: strict, CONTENT: list(map(_TASKS[task][1], strict))},
             {name: found for name, found in checks.items() if any(found)},
         )
 
     def model(self, rows: Sequence[Prediction]) -> _Model:
         """Measure one model's answers."""
         answered = np.array([row.prediction is not None for row in rows])
-        answers, task = _texts(rows), _TASKS[self.task]
-        texts = {STRICT: answers, CONTENT: list(map(task.CONTENT, answers))}
+        measure, content = _TASKS[self.task]
+        answers = _texts(rows)
+        texts = {STRICT: answers, CONTENT: list(map(content, answers))}
         # All metrics of the one reading, and the most telling of the other next to them.
         other = STRICT if self.normalize == CONTENT else CONTENT
-        metrics = task.measure(texts[self.normalize], self.references[self.normalize])
-        for metric in task.measure(texts[other], self.references[other], paired_only=True):
+        metrics = measure(texts[self.normalize], self.references[self.normalize])
+        for metric in measure(texts[other], self.references[other], paired_only=True):
             metrics.append(metric.renamed(f"{metric.name}_{other}"))
         if self.custom:
             metrics.append(custom_metrics.measure(self.custom, rows))

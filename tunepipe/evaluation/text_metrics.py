@@ -7,14 +7,14 @@ All of them are 0..1 here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
 from tunepipe.evaluation.metric import Metric, mean, share
-from tunepipe.evaluation.normalization import normalized, plain_text, spaced, tokens
+from tunepipe.evaluation.normalization import normalized, spaced, tokens
 
 Ints = npt.NDArray[np.int64]
 
@@ -23,14 +23,10 @@ _BLOCK_ROWS = 5_000
 _KEY_BITS = 63
 
 
-@dataclass(frozen=True)
-class Overlap:
+class Overlap(NamedTuple):
     """N-gram counts in each row (lines) for each order (columns, from 1 up).
 
-    Args:
-        predicted: How many n-grams the prediction has.
-        expected: How many the reference has.
-        shared: How many they share, each counted as often as it occurs in both.
+    `shared` counts an n-gram as often as it occurs in both.
     """
 
     predicted: Ints
@@ -134,25 +130,19 @@ class Vocabulary(dict[str, int]):
         return np.array([self[token] for token in tokens], dtype=np.int64)
 
 
-# What an answer is read as by content.
-CONTENT = plain_text
 _BLEU_ORDER, _CHRF_ORDER, _CHRF_BETA = 4, 6, 2
 
 
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure all text metrics of the rows.
-
-    Args:
-        predictions: The answers, one or more.
-        references: The right answers, in the same order.
-        paired_only: Leave out all but the metrics that are shown strict and by content.
-    """
+    """Measure all text metrics of the rows. See `metric.Measure`."""
     pairs = list(zip(predictions, references, strict=True))
     exact = share("exact_match", [answer == expected for answer, expected in pairs])
     if paired_only:
         return [exact]
+    from rapidfuzz.distance import Levenshtein
+
     by_row = _by_blocks(_token_scores, predictions, references).T
     token_names = ("token_f1", "rouge_1", "rouge_2", "rouge_l")
     bleu_counts = _by_blocks(bleu_statistics, predictions, references)
@@ -163,7 +153,8 @@ def measure(
         *(mean(name, scores) for name, scores in zip(token_names, by_row, strict=True)),
         Metric("bleu", bleu_counts, bleu, earned=(1, 5)),
         Metric("chrf", chrf_counts, chrf, earned=(0, 6)),
-        mean("edit_similarity", edit_similarities(predictions, references)),
+        # One less the edit distance by the longer text's length; 1 if both are empty.
+        mean("edit_similarity", [Levenshtein.normalized_similarity(*pair) for pair in pairs]),
     ]
 
 
@@ -202,16 +193,6 @@ def f_scores(shared: Ints, predicted: Ints, expected: Ints) -> Floats:
     """
     scores: Floats = 2.0 * shared / np.maximum(predicted + expected, 1)
     return scores
-
-
-def edit_similarities(predictions: Sequence[str], references: Sequence[str]) -> list[float]:
-    """One less the edit distance by the longer text's length; 1 if both are empty."""
-    from rapidfuzz.distance import Levenshtein
-
-    return [
-        Levenshtein.normalized_similarity(ours, expected)
-        for ours, expected in zip(predictions, references, strict=True)
-    ]
 
 
 def bleu_statistics(predictions: Sequence[str], references: Sequence[str]) -> Floats:
