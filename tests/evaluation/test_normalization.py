@@ -98,6 +98,10 @@ def test_fenced_json_is_wrong_strictly_and_right_by_content():
     assert (strict["field_accuracy"], levelled["field_accuracy"]) == (0, 1)
 
 
+def test_a_short_word_after_a_number_is_no_unit():
+    assert CHECKS["units"]("5 % in 1900 for 3 and 4 or 12 kg") == ("%", "kg")
+
+
 # Pairs with a ROUGE-L of 1, from the audit of 2026-11-26, and the check that tells them apart.
 @pytest.mark.parametrize(
     ("left", "right", "check"),

@@ -117,8 +117,14 @@ def canonical_value(value: Any) -> Any:
 
 
 _NUMBER = re.compile(r"(?<![\w.,:/])[-+−±]?\s?\d(?:[\d.,:/\u202f]*\d)?")
+# Words that follow a number as its unit: not any short word, because "for" and "and" do too.
+_UNIT = (
+    "[kmcdnµμ]?[mglsv]|[kmµμ]a|[kmgt]?(?:hz|b|bit|w|wh|pa|j|n)|min|hrs?|h|d|t|ha|kcal|cal|bar|rpm|"
+    "px|pt|lbs?|oz|ft|mph|usd|eur|gbp|jpy|chf|cny|inr"
+)
 _AMOUNT = re.compile(
-    r"([$€£¥₹₩])\s?(\d[\d.,]*)|(?<![\w])(\d[\d.,]*)\s?(%|‰|°[CF]?|[$€£¥₹₩円元]|[a-zµμ]{1,3}(?![a-z]))",
+    r"([$€£¥₹₩])\s?(\d[\d.,]*)|(?<![\w])(\d[\d.,]*)\s?"
+    rf"(%|‰|°[CF]?|[$€£¥₹₩円元]|(?:{_UNIT})(?![a-z]))",
     re.I,
 )
 _NEGATION = re.compile(

@@ -110,9 +110,8 @@ class Slice(Struct, frozen=True, kw_only=True):
     verdict: str = UNDECIDED
 
     def __post_init__(self) -> None:
-        verdict = UNDECIDED
-        if self.comparison and self.p_adjusted <= 1 - CONFIDENCE:
-            verdict = BETTER if self.comparison.difference > 0 else WORSE
+        shown = self.comparison and self.p_adjusted <= 1 - CONFIDENCE
+        verdict = self.comparison.verdict if self.comparison and shown else UNDECIDED
         force_setattr(self, "verdict", verdict)
 
     @property

@@ -138,6 +138,8 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     if evaluation.unanswered:
         counted = "count as wrong" if evaluation.missing == "wrong" else "are left out"
         out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])
+    if lost := evaluation.lost_slices:
+        out.warnings([f"a loss is shown in {', '.join(lost)}: it stops a promotion"])
     if text := within_rows(evaluation.within_rows):
         out.line(text)
     if evaluation.comparison:
