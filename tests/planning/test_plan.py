@@ -440,3 +440,12 @@ def test_the_plan_says_what_decides_and_what_the_answers_cost():
     assert "100 held-out rows x 5 answers x 2 models = 1,000 answers" in five.explanation[-2]
     unpriced = steps.plan(1000, region="us-central1").with_held_out(HeldOut(100, answers=5))
     assert unpriced.evaluation_cost_usd is None
+
+
+def test_answers_to_held_out_rows_count_under_the_ceiling():
+    plan = steps.plan(1000, region="us-central1", model="gemini-3.5-flash")
+    one, many = (HeldOut(100, answers=answers, tokens_read=2e3) for answers in (1, 100))
+    ceiling = (plan.estimated_cost_usd or 0.0) + 1.01 * one.cost_usd(plan.model, load_catalog())
+    assert plan.with_held_out(one, None, ceiling).evaluation_cost_usd > 0
+    with pytest.raises(LimitError, match=r"100 held-out rows x 100 answers .* above the ceiling"):
+        plan.with_held_out(many, None, ceiling)

@@ -134,8 +134,14 @@ class Plan:
     answers: int = 1
     evaluation_cost_usd: float | None = None
 
-    def with_held_out(self, held_out: HeldOut, catalog: Catalog | None = None) -> Plan:
-        """Add what the held-out rows can show, by which metric, and what their answers cost."""
+    def with_held_out(
+        self, held_out: HeldOut, catalog: Catalog | None = None, max_cost_usd: float = 0
+    ) -> Plan:
+        """Add what the held-out rows can show, by which metric, and what their answers cost.
+
+        Raises:
+            LimitError: Tuning and answers together are estimated above `max_cost_usd`.
+        """
         rows = held_out.rows
         if rows < 1:
             return self
@@ -146,6 +152,14 @@ class Plan:
             f"models = {rows * held_out.answers * _MODELS:,} answers"
         )
         if cost is not None:
+            tuning = self.estimated_cost_usd or 0.0
+            if max_cost_usd and tuning + cost > max_cost_usd:
+                raise LimitError(
+                    f"estimated at {tuning:.2f} USD for the tuning and {cost:.2f} USD for answers "
+                    f"({asked}), above the ceiling of {max_cost_usd:.2f} USD",
+                    where="max_cost_usd",
+                    fix="fewer answers, fewer held-out rows, or a higher ceiling",
+                )
             asked += f", about {cost:.2f} USD"
         line = (
             f"{rows:,} held-out rows show a difference of {100 * size:.1f} points or more (80 % "

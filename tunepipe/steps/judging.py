@@ -106,11 +106,11 @@ def judge_step(
 
     Args:
         predictions: The files of `tuned`, `base` and `champion`; an empty one is not judged.
-        plan: The plan, whose estimate comes off the ceiling first.
+        plan: The plan, whose estimates come off the ceiling first.
         out: The JSON file to write: empty without a judge. It holds the judgement against the base
             model, and under `champion` the one against the champion.
         model: The judge; "" for none.
-        max_cost_usd: The ceiling over tuning and judging; 0 sets none.
+        max_cost_usd: The ceiling over tuning, answers and judging; 0 sets none.
         work_dir: Where replies are kept; "" keeps them next to `out`.
         settings: project, region, prompt, catalog of `judge_on_vertex`.
 
@@ -144,14 +144,15 @@ def judge_step(
 
 
 def _left(max_cost_usd: float, plan: str, spent: float) -> float:
-    """Return what tuning and judging leave of the ceiling; 0 if there is no ceiling."""
+    """Return what tuning, answers and judging leave of the ceiling; 0 if there is no ceiling."""
     if not max_cost_usd:
         return 0.0
     planned = json.loads(Path(plan).read_text(encoding="utf-8")) if plan else {}
-    left = max_cost_usd - (planned.get("estimated_cost_usd") or 0.0) - spent
+    costs = (planned.get(name) or 0.0 for name in ("estimated_cost_usd", "evaluation_cost_usd"))
+    left = max_cost_usd - sum(costs) - spent
     if left <= 0:
         raise LimitError(
-            f"the tuning leaves nothing of the ceiling of {max_cost_usd:.2f} USD",
+            f"tuning and answers leave nothing of the ceiling of {max_cost_usd:.2f} USD",
             where="max_cost_usd",
             fix="a higher ceiling",
         )

@@ -70,7 +70,7 @@ def plan_step(
     )
     planned = replace(planned, warnings=(*planned.warnings, *warnings))
     if held_out:
-        planned = planned.with_held_out(held_out, catalog)
+        planned = planned.with_held_out(held_out, catalog, float(settings.get("max_cost_usd", 0)))
     if planned.metric:
         print(f"{planned.metric} decides: {planned.metric_reason}")
     write_json(planned.as_json(), path)

@@ -304,7 +304,7 @@ def make_plan(
     held_out = held_out_rows(
         datasets, rows_out, size, format=format, task=task, metric=metric, answers=answers
     )
-    plan = plan.with_held_out(held_out, catalog)
+    plan = plan.with_held_out(held_out, catalog, amounts.get("max_cost_usd", 0))
     return replace(plan, warnings=(*plan.warnings, *size.warnings))
 
 

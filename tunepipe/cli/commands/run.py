@@ -121,6 +121,7 @@ def show_run_plan(
     plan = plan.with_held_out(
         held_out_rows([parameters["dataset_uri"]], size.rows - rows, size, **how),
         load_catalog(parameters["tables"]),
+        parameters["max_cost_usd"],
     )
     show_plan(plan, out)
     return plan.as_json()
