@@ -30,6 +30,7 @@ from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.gcp.genai import translate_errors
+from tunepipe.gcp.retries import status_of
 from tunepipe.progress import Progress
 from tunepipe.reporting.facts import (
     EXCLUDED,
@@ -392,6 +393,9 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
         try:
             with translate_errors(model):
                 reply = client.models.generate_content(model=model, contents=prompt, config=config)
+        except CloudError as error:
+            error.found = f"{status_of(error) or ''} {error.found}".strip()
+            raise
         except ConnectionError as error:
             raise CloudError(
                 f"the service was not reached ({error})",
