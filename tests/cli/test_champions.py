@@ -9,7 +9,8 @@ import pytest
 from tests.registry.test_vertex_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.cli import main
-from tunepipe.gcp import clients, pipeline_jobs
+from tunepipe.gcp import clients
+from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
 from tunepipe.registry import champions
 from tunepipe.runs import vertex, vertex_request
 from tunepipe.runs.vertex_request import VertexRun
@@ -222,6 +223,6 @@ def ran(cloud, kept):
     clients.pipelines(REGION).create_pipeline_job(
         parent=request.parent, pipeline_job=request.job, pipeline_job_id="one-run"
     )
-    pipeline_jobs.cancel(name)
+    PIPELINE_JOBS.cancel(name)
     cloud.ask("hold", {"on": False})
     assert vertex.status(name).over

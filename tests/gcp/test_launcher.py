@@ -21,7 +21,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_LABEL
-from tunepipe.gcp.launcher import CancelledError, JobPolling
+from tunepipe.gcp.launcher import CancelledError, StepOptions
 from tunepipe.gcp.pipeline_jobs import PipelineJobs
 
 ROOT = f"gs://{BUCKET}/pipeline_root"
@@ -362,7 +362,7 @@ class Company:
 def launched(request: TuningRequest, folder: Path, company: Company, **pace: Any) -> str:
     parent = f"projects/{PROJECT}/locations/{REGION}"
     job = tuning.child_job(request, tuning.check_with_rows(request))
-    polling = JobPolling(poll_seconds=0.1, pause_seconds=0.05, **pace)
+    polling = StepOptions(poll_seconds=0.1, pause_seconds=0.05, **pace)
     service = PipelineJobs(job, parent, KEY_LABEL)
     notes = str(folder / "gcp_resources")
     return launcher.launch(service, notes, polling, lambda event: None, company)

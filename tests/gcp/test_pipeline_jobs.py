@@ -5,7 +5,7 @@ import datetime
 import pytest
 from google.cloud import aiplatform_v1 as api
 
-from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp import pipeline_jobs, remote_jobs
 from tunepipe.gcp.clients import state_of
 
 State, TaskState = api.PipelineState, api.PipelineTaskDetail.State
@@ -70,9 +70,9 @@ def test_outputs_are_those_of_the_run_whatever_its_tasks_are_called():
 def test_states(state, word, ended, running, succeeded):
     found = job(state=state)
     assert state_of(found) == word
-    assert pipeline_jobs.has_ended(found) is ended
-    assert pipeline_jobs.is_running(found) is running
-    assert pipeline_jobs.has_succeeded(found) is succeeded
+    assert remote_jobs.has_ended(found) is ended
+    assert remote_jobs.is_running(found) is running
+    assert remote_jobs.has_succeeded(found) is succeeded
 
 
 def test_a_tasks_state_is_a_word_too():

@@ -127,6 +127,4 @@ def artifact(model: str = "", path: object = ""):
 def test_each_backend_names_modules_that_are_there():
     for backend in BACKENDS.values():
         assert callable(import_module(backend.tuner).tune)
-        predictor = import_module(backend.predictor)
-        assert callable(predictor.predict)
-        assert predictor.reason_unserved(f"projects/{PROJECT}/locations/r/endpoints/1") == ""
+        assert callable(import_module(backend.predictor).predict)

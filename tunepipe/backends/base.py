@@ -130,9 +130,6 @@ class Predictor(Protocol):
     def predict(self, model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
         """Answer every prompt, in any order."""
 
-    def reason_unserved(self, model: str) -> str:
-        """Return why the model cannot be sent prompts; "" if it can."""
-
 
 def load_remote_tuner(backend: str) -> RemoteTuner:
     """Import the module that tunes in the cloud.

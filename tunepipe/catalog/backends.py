@@ -48,6 +48,7 @@ class Backend:
         predictor: The module that asks (`backends.base.Predictor`).
         asking: The settings that its `predict` takes besides max_output_tokens.
         in_cloud: Whether it needs a project and a region.
+        needs_endpoint: Whether a model answers only where an endpoint serves it.
         has_location: Whether the option `location` moves the tuning job out of the run's region.
         pacing: How fast its models are asked unless the user says otherwise.
     """
@@ -57,6 +58,7 @@ class Backend:
     predictor: str
     asking: tuple[str, ...]
     in_cloud: bool = True
+    needs_endpoint: bool = False
     has_location: bool = False
     pacing: RequestPacing = RequestPacing(workers=8, attempts=8)
 
@@ -87,6 +89,7 @@ _ALL = (
         tuner="tunepipe.backends.managed.open_model",
         predictor="tunepipe.backends.managed.open_model_prediction",
         asking=("temperature", "request_format"),
+        needs_endpoint=True,
         has_location=True,
     ),
     Backend(

@@ -68,6 +68,8 @@ def endpoint_exists(endpoint: str) -> bool:
 
 def state_of(resource: Any) -> str:
     """Return the state of a job or a task as a word: RUNNING; STATE_42 for one that is unknown."""
+    if resource.state is None:  # google-genai leaves out what was not sent
+        return "UNSPECIFIED"
     name = getattr(resource.state, "name", "") or f"STATE_{int(resource.state)}"
     return re.sub(r"^[A-Z]+_STATE_", "", str(name))
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
@@ -31,6 +30,7 @@ from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.files import replacing
 from tunepipe.gcp.advice import advice
 from tunepipe.gcp.clients import explained, host, region_of
+from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status
 from tunepipe.gcp.retries import is_transient, retry
 from tunepipe.progress import Progress
 
@@ -77,69 +77,6 @@ _REFUSALS = 4
 _GRACE_SECONDS = 15.0
 
 
-class WaitingError(CloudError):
-    """It is not known yet whether a job has to be created; the launcher asks again."""
-
-    code = 503
-
-
-class JobState(Enum):
-    """The state of a remote job."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True)
-class Status:
-    """The status of a job.
-
-    Args:
-        state: How far it is.
-        message: Why it failed, in Google's words, or "".
-        internal: Whether it failed through Google's fault, so that another try may succeed.
-        detail: What progress reports beyond the state.
-        created: When it was created; None if that is not known.
-    """
-
-    state: JobState
-    message: str = ""
-    internal: bool = False
-    detail: str = ""
-    created: datetime | None = None
-
-
-class Followed(Protocol):
-    """A backend's operations on an existing job."""
-
-    kind: str
-
-    def status(self, name: str) -> Status:
-        """Look at a job."""
-
-    def cancel(self, name: str) -> None:
-        """Request a job's cancellation; no error if it has ended already."""
-
-
-class JobService(Followed, Protocol):
-    """A backend's operations on its kind of job."""
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether a request was sent whose outcome is not known."""
-
-    def find(self) -> str:
-        """Return a job of this request that is running or has succeeded; "" if there is none."""
-
-    def create(self) -> str:
-        """Create a job and name it. Called again after a doubtful failure, find() comes first."""
-
-    def remedy_first_job(self) -> None:
-        """Do what helps against the 500 of a project's first job."""
-
-
 class Waiting(Protocol):
     """The runs that wait for one job; see `claims.Waiters`."""
 
@@ -150,8 +87,8 @@ class Waiting(Protocol):
         """Return the other runs that wait and have not ended."""
 
 
-class JobPolling(Struct, frozen=True):
-    """Intervals and timeouts for waiting for a job.
+class StepOptions(Struct, frozen=True, kw_only=True):
+    """The options of a step that waits for a paid job, whatever its kind.
 
     Args:
         poll_seconds: Between two looks at the job.
@@ -162,6 +99,14 @@ class JobPolling(Struct, frozen=True):
         pause_seconds: The first pause after an error; it doubles each time, up to a minute.
         max_hours: How long a job may take from its creation; 0 sets no limit.
         at_max_hours: What becomes of a job that takes longer: "cancel" or "leave".
+        lease_seconds: How long a run may take between claiming a job and sending its request.
+        settle_seconds: How long after a request of unknown outcome its job may still appear. Only
+            then is the job believed absent. Ten times the longest that the client waits for the
+            answer to a creation: no document of Google's bounds how long a request may still take
+            effect after its caller has given up.
+        resources_path: Where `gcp_resources`, which names the job, is kept between two attempts;
+            "" takes the output folder.
+        again: Any text: a new job even where an equal one has succeeded.
     """
 
     poll_seconds: Seconds = 20.0
@@ -170,18 +115,25 @@ class JobPolling(Struct, frozen=True):
     pause_seconds: Seconds = 1.0
     max_hours: Annotated[float, Meta(ge=0, le=8760)] = 0.0
     at_max_hours: Literal["cancel", "leave"] = "cancel"
+    lease_seconds: Seconds = 90.0
+    settle_seconds: Seconds = 600.0
+    resources_path: str = ""
+    again: str | int = ""
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> JobPolling:
-        """Read the polling out of a backend's options; what is not set keeps its default.
+    def split(cls, options: Mapping[str, Any]) -> tuple[StepOptions, dict[str, Any]]:
+        """Decode those of a backend's options that are the step's, and return the others.
 
         Raises:
             UsageError: A value is not a time, or not one of the choices.
         """
-        return decode({name: options[name] for name in POLLING_OPTIONS if name in options}, cls)
+        names = cls.__struct_fields__
+        own = decode({name: options[name] for name in names if name in options}, cls)
+        return own, {name: value for name, value in options.items() if name not in names}
 
-
-POLLING_OPTIONS = JobPolling.__struct_fields__
+    def resources(self, output_dir: str) -> str:
+        """Return the file that names the job."""
+        return self.resources_path or os.path.join(output_dir, "gcp_resources")
 
 
 class QuotaError(CloudError):
@@ -195,9 +147,9 @@ class CancelledError(CloudError):
 
 
 def launch(
-    service: JobService,
+    service: RemoteJobs,
     resources: str,
-    polling: JobPolling,
+    options: StepOptions,
     progress: Progress,
     waiting: Waiting | None = None,
 ) -> str:
@@ -206,7 +158,7 @@ def launch(
     Args:
         service: The kind of job.
         resources: The file that names the job (`gcp_resources`); written before the first poll.
-        polling: How patiently to wait.
+        options: How patiently to wait.
         progress: Receives each change of the job, and what is waited for.
         waiting: The runs that share the job. A step that receives SIGTERM leaves the job to the
             others.
@@ -220,7 +172,7 @@ def launch(
         UnreachableError: Google could not be reached, or failed internally.
     """
     with Termination() as termination, explained(service.kind):
-        run = _Launch(service, polling, progress, termination, waiting)
+        run = _Launch(service, options, progress, termination, waiting)
         name = read_resources(resources)
         if not name:
             name = run.attach(service)
@@ -230,9 +182,9 @@ def launch(
 
 
 def resume(
-    service: Followed,
+    service: RemoteJobs,
     resources: str,
-    polling: JobPolling,
+    options: StepOptions,
     progress: Progress,
     waiting: Waiting | None = None,
 ) -> str:
@@ -248,13 +200,13 @@ def resume(
     if not name:
         return ""
     with Termination() as termination, explained(service.kind):
-        return _Launch(service, polling, progress, termination, waiting).follow(name)
+        return _Launch(service, options, progress, termination, waiting).follow(name)
 
 
-def start(service: JobService, polling: JobPolling, progress: Progress) -> str:
+def start(service: RemoteJobs, options: StepOptions, progress: Progress) -> str:
     """Find or create a remote job, and leave it to itself; see `launch`."""
     with Termination() as termination, explained(service.kind):
-        return _Launch(service, polling, progress, termination, None).attach(service)
+        return _Launch(service, options, progress, termination, None).attach(service)
 
 
 def write_resources(path: str, kind: str, name: str) -> None:
@@ -282,8 +234,8 @@ class _InterruptedError(Exception):
 
 @dataclass
 class _Launch:
-    service: Followed
-    polling: JobPolling
+    service: RemoteJobs
+    options: StepOptions
     progress: Progress
     termination: Termination
     waiting: Waiting | None
@@ -291,7 +243,7 @@ class _Launch:
     refusals: int = 0
     last_wait: str = ""
 
-    def attach(self, service: JobService) -> str:
+    def attach(self, service: RemoteJobs) -> str:
         try:
             if self.waiting:
                 self._patiently(self.waiting.add)
@@ -324,10 +276,10 @@ class _Launch:
                     kind = UnreachableError if status.internal else CloudError
                     message = status.message or "the job failed"
                     raise kind(message, where=name, fix=advice(message) or "read the job's log")
-            if self.termination.wait(self.polling.poll_seconds):
+            if self.termination.wait(self.options.poll_seconds):
                 self._cancel(name)
 
-    def _find_or_create(self, service: JobService) -> str:
+    def _find_or_create(self, service: RemoteJobs) -> str:
         from google.api_core.exceptions import InternalServerError, TooManyRequests
 
         name = service.find()
@@ -352,7 +304,7 @@ class _Launch:
                 fix=advice(error.message) or advice("429"),
             ) from error
 
-    def _apply_remedy(self, service: JobService, error: Exception) -> None:
+    def _apply_remedy(self, service: RemoteJobs, error: Exception) -> None:
         if self.applied_remedy:
             raise UnreachableError(
                 f"Google failed again after its own remedy: {error}",
@@ -362,16 +314,16 @@ class _Launch:
         service.remedy_first_job()
         self.applied_remedy = True
         self._report_wait("Google's remedy for a first job takes time")
-        self.termination.wait(self.polling.first_job_seconds)
+        self.termination.wait(self.options.first_job_seconds)
 
     def _check_age(self, name: str, status: Status) -> None:
-        if not (self.polling.max_hours and status.created):
+        if not (self.options.max_hours and status.created):
             return
         hours = (datetime.now(UTC) - status.created).total_seconds() / 3600
-        if hours <= self.polling.max_hours:
+        if hours <= self.options.max_hours:
             return
         outcome = "it was left running"
-        if self.polling.at_max_hours == "cancel":
+        if self.options.at_max_hours == "cancel":
             others = self._patiently(self.waiting.others) if self.waiting else []
             if others:
                 outcome += f", other runs wait for it: {', '.join(others)}"
@@ -379,7 +331,7 @@ class _Launch:
                 self._patiently(lambda: self.service.cancel(name))
                 outcome = "it was cancelled"
         raise CloudError(
-            f"the job has not ended within {self.polling.max_hours:g} hours; {outcome}",
+            f"the job has not ended within {self.options.max_hours:g} hours; {outcome}",
             where=name,
             fix="look at the job's page; raise max_hours if it needs longer",
         )
@@ -402,18 +354,18 @@ class _Launch:
             "received SIGTERM; the job was cancelled", where=name, fix="run again to start over"
         )
 
-    def _look_briefly(self, service: JobService) -> str:
+    def _look_briefly(self, service: RemoteJobs) -> str:
         """Look for a job whose creation was interrupted, in the time that is left."""
         end = time.monotonic() + _GRACE_SECONDS
         while True:
             name = self._briefly(service.find)
             if name or not service.in_doubt or time.monotonic() > end:
                 return name
-            time.sleep(self.polling.pause_seconds)
+            time.sleep(self.options.pause_seconds)
 
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
         """Call until it answers; failures that may pass are waited out, SIGTERM is not."""
-        return self._reach(call, seconds=self.polling.patience_seconds, sleep=self._pause)
+        return self._reach(call, seconds=self.options.patience_seconds, sleep=self._pause)
 
     def _briefly(self, call: Callable[[], _Answer]) -> _Answer:
         """Call in the short time that is left between SIGTERM and the end."""
@@ -423,7 +375,7 @@ class _Launch:
         def report(error: BaseException) -> None:
             self._report_wait(getattr(error, "found", f"{type(error).__name__}; trying again"))
 
-        pause = self.polling.pause_seconds
+        pause = self.options.pause_seconds
         try:
             return retry(call, first_pause_seconds=pause, on_pause=report, **limits)
         except Exception as error:

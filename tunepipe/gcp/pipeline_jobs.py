@@ -10,16 +10,40 @@ from typing import Any
 
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
-from tunepipe.gcp.launcher import JobState, Status, WaitingError
+from tunepipe.gcp.remote_jobs import RemoteJobs, has_ended, is_running
 
-# A state that this version does not know is not an end: taking it for one would pay again.
-_ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
-_INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
+
+class NamedPipelineJobs(RemoteJobs):
+    """PipelineJobs that are known by their names."""
+
+    kind = "PipelineJob"
+
+    def get(self, name: str) -> Any:
+        """Fetch a job, with its tasks."""
+        return get(name)
+
+    def request_cancel(self, name: str) -> None:
+        """Ask for the end of a job."""
+        client = clients.pipelines(clients.region_of(name))
+        client.cancel_pipeline_job(name=name, timeout=CALL_SECONDS)
+
+    def detail(self, job: Any) -> str:
+        """Return the tasks that run, or why none does."""
+        tasks = job.job_detail.task_details
+        running = [t.task_name for t in tasks if state_of(t) == "RUNNING" and not is_run(t)]
+        return ", ".join(running) if is_running(job) else state_of(job).lower()
+
+    def failure(self, job: Any) -> str:
+        """Return why a job failed."""
+        return failure(job)
+
+
+PIPELINE_JOBS = NamedPipelineJobs()
 
 
 @dataclass
-class PipelineJobs:
-    """The jobs of one request, found by their label; a launcher.Service.
+class PipelineJobs(NamedPipelineJobs):
+    """The jobs of one request, found by their label.
 
     Every attempt has an id of its own, made from the request's key. Two callers at once ask for
     the same id, and Google gives it to one. So a request may be repeated whatever became of it,
@@ -36,7 +60,6 @@ class PipelineJobs:
     parent: str
     key_label: str
     id_label: str = ""
-    kind: str = "PipelineJob"
     attempts: int = 0
     in_doubt: bool = False
 
@@ -49,10 +72,6 @@ class PipelineJobs:
         """The id that create() asks for first."""
         return f"tune-{self.job['labels'][self.key_label]}-{self.attempts + 1}"
 
-    def result_exists(self, job: Any) -> bool:
-        """Return True if what a job that succeeded has made is still there."""
-        return True
-
     def find(self) -> str:
         """Return the newest of our jobs that is running, or that has succeeded and has its result.
 
@@ -62,7 +81,7 @@ class PipelineJobs:
         jobs = self._jobs()
         self.attempts = max((_attempt(job.name) for job in jobs), default=0)
         for job in jobs:
-            if self._counts(job):
+            if self.counts(job):
                 return str(job.name)
         return ""
 
@@ -90,31 +109,9 @@ class PipelineJobs:
                 return str(created.name)
             except api.AlreadyExists:
                 other = get(f"{self.parent}/pipelineJobs/{self.next_id}")
-                if self._counts(other):
+                if self.counts(other):
                     return str(other.name)
                 self.attempts += 1
-
-    def status(self, name: str) -> Status:
-        """Look at a job."""
-        job = get(name)
-        state = state_of(job)
-        if has_succeeded(job):
-            return Status(JobState.SUCCEEDED)
-        if state not in _ENDED:
-            running = [
-                task.task_name
-                for task in job.job_detail.task_details
-                if state_of(task) == "RUNNING" and not is_run(task)
-            ]
-            detail = ", ".join(running) if is_running(job) else state.lower()
-            return Status(JobState.RUNNING, detail=detail, created=job.create_time)
-        if state == "CANCELLED":
-            return Status(JobState.CANCELLED)
-        return Status(JobState.FAILED, failure(job), internal=job.error.code in _INTERNAL)
-
-    def cancel(self, name: str) -> None:
-        """Ask for the end of a job."""
-        cancel(name)
 
     def remedy_first_job(self) -> None:
         """Create an empty image dataset: Google's own remedy for the 500 of a first job."""
@@ -147,11 +144,6 @@ class PipelineJobs:
                 jobs.insert(0, get(f"{self.parent}/pipelineJobs/{self.next_id}"))
         return jobs
 
-    def _counts(self, job: Any) -> bool:
-        if state_of(job) == "CANCELLING":
-            raise WaitingError("an equal job is being cancelled", where=str(job.name))
-        return is_running(job) or (has_succeeded(job) and self.result_exists(job))
-
 
 # Without a mask each job of a list brings its spec, of up to a megabyte.
 LIST_MASK = {
@@ -163,32 +155,6 @@ def get(name: str) -> Any:
     """Fetch a job by its resource name, with its tasks."""
     client = clients.pipelines(clients.region_of(name))
     return client.get_pipeline_job(name=name, timeout=CALL_SECONDS)
-
-
-def cancel(name: str) -> None:
-    """Request a job's cancellation; no error if it has ended by itself."""
-    from google.api_core import exceptions as api
-
-    client = clients.pipelines(clients.region_of(name))
-    try:
-        client.cancel_pipeline_job(name=name, timeout=CALL_SECONDS)
-    except api.FailedPrecondition:
-        return
-
-
-def is_running(job: Any) -> bool:
-    """Return True if a job is running or pending; one that is being cancelled is not."""
-    return state_of(job) not in (*_ENDED, "CANCELLING")
-
-
-def has_succeeded(job: Any) -> bool:
-    """Return True if a job has succeeded."""
-    return state_of(job) == "SUCCEEDED"
-
-
-def has_ended(job: Any) -> bool:
-    """Return True if nothing about a job changes any more."""
-    return state_of(job) in _ENDED
 
 
 def goes_on(name: str) -> bool:

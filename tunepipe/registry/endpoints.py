@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tunepipe.errors import LimitError
-from tunepipe.gcp import clients, pipeline_jobs
+from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias
@@ -66,7 +66,7 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
     job_of: dict[str, str] = {}
     with explained(place):
         jobs = clients.pipelines(region).list_pipeline_jobs(request=request, timeout=CALL_SECONDS)
-        for job in filter(pipeline_jobs.has_succeeded, jobs):
+        for job in filter(remote_jobs.has_succeeded, jobs):
             outputs = pipeline_jobs.outputs(pipeline_jobs.get(job.name))
             job_of[str(outputs.get("endpoint_resource_name", ""))] = str(job.name)
         listed = clients.endpoints(region).list_endpoints(parent=place, timeout=CALL_SECONDS)

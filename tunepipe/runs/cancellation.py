@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tunepipe.backends.custom import jobs as custom_jobs
-from tunepipe.backends.managed import jobs as tuning_jobs
+from tunepipe.backends.custom.jobs import CUSTOM_JOBS
+from tunepipe.backends.managed.jobs import TUNING_JOBS, list_jobs
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
+from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
+from tunepipe.gcp.remote_jobs import RemoteJobs, has_ended
 from tunepipe.gcp.retries import retry
 from tunepipe.runs.status import RunStatus
 from tunepipe.runs.vertex import resource_name, status
@@ -84,8 +86,8 @@ def cancel(
     end, shown = time.monotonic() + wait_seconds, ""
     with translate_errors(name):
         job = _reached(lambda: pipeline_jobs.get(name))
-        if not pipeline_jobs.has_ended(job):
-            _reached(lambda: pipeline_jobs.cancel(name))
+        if not has_ended(job):
+            _reached(lambda: PIPELINE_JOBS.cancel(name))
         asked: set[str] = set()
         while True:
             ending = _look(name, str(job.runtime_config.gcs_output_directory), shared, asked)
@@ -135,7 +137,7 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     pipelines = clients.pipelines(region)
     for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
         yield str(job.name), clients.state_of(job).lower()
-    tunings = _reached(lambda: tuning_jobs.list_jobs(project, region))
+    tunings = _reached(lambda: list_jobs(project, region))
     jobs = {str(job.name): job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
     request = {"parent": request["parent"], "filter": request["filter"]}
     customs = clients.jobs(region)
@@ -143,11 +145,11 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     if claimed and claimed not in jobs:
         jobs[claimed] = _reached(lambda: _service(claimed).get(claimed))
     for name, job in jobs.items():
-        yield name, _service(name).state_of(job).lower()
+        yield name, clients.state_of(job).lower()
 
 
-def _service(job: str) -> Any:
-    kinds = {"pipelineJobs": pipeline_jobs, "tuningJobs": tuning_jobs, "customJobs": custom_jobs}
+def _service(job: str) -> RemoteJobs:
+    kinds = {"pipelineJobs": PIPELINE_JOBS, "tuningJobs": TUNING_JOBS, "customJobs": CUSTOM_JOBS}
     return kinds[job.split("/")[-2]]
 
 

@@ -59,7 +59,7 @@ def submit(request: JobRequest, *, first_job_seconds: float = 300.0) -> str:
         The run's resource name.
     """
     upload(request)
-    pace = launcher.JobPolling(patience_seconds=120.0, first_job_seconds=first_job_seconds)
+    pace = launcher.StepOptions(patience_seconds=120.0, first_job_seconds=first_job_seconds)
     return launcher.start(_jobs(request), pace, lambda event: None)
 
 

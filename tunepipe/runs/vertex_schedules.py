@@ -17,7 +17,7 @@ from typing import Any
 
 from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.gcp import clients, pipeline_jobs
+from tunepipe.gcp import clients, remote_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, JobRequest
@@ -211,7 +211,7 @@ def run_now(schedule: Any, now: datetime) -> str:
             request={"parent": request.parent, "filter": label}, timeout=CALL_SECONDS
         )
         for job in jobs:
-            if pipeline_jobs.is_running(job):
+            if remote_jobs.is_running(job):
                 raise still_running(job.name, f"tunepipe status {job.name} --wait")
         made = client.create_pipeline_job(
             parent=request.parent,

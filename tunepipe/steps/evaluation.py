@@ -134,8 +134,17 @@ def evaluate(
             "answers": int(settings.get("answers", 1)),
         }
         pacing = find_backend(backend).pacing.with_options(settings)
+        needs_endpoint = find_backend(backend).needs_endpoint
+        unserved = [
+            request
+            for request in requests
+            if needs_endpoint and request.model and "/endpoints/" not in request.model
+        ]
+        for request in unserved:
+            _leave_unanswered(request)
+        asked = [request for request in requests if request not in unserved]
         with work_folder(work_dir, "answers", rows) as folder:
-            _ask(predictor, pacing, requests, folder, own, rows_as)
+            _ask(predictor, pacing, asked, folder, own, rows_as)
     counts = {request.name: _counts(request.out) for request in requests}
     tuned = counts.pop("tuned")
     return tuned | {
@@ -190,6 +199,13 @@ def _ask(
         one.result()
 
 
+def _leave_unanswered(request: PredictionsRequest) -> None:
+    why = "no endpoint serves this model; name one by the option endpoint or base_endpoint"
+    examples = read_examples(request.rows) if os.path.getsize(request.rows) else ()
+    rows = (Prediction(e.id, input_text(e), e.reference, None, why) for e in examples)
+    predictions.write(rows, request.out)
+
+
 def _by_rows(requests: Sequence[PredictionsRequest]) -> dict[str, list[PredictionsRequest]]:
     """Group one model's requests by rows: a champion that is also the base is asked once."""
     by_rows: dict[str, list[PredictionsRequest]] = {}
@@ -208,11 +224,6 @@ def _ask_rows(
     settings: Mapping[str, Any],
     rows_as: Mapping[str, Any],
 ) -> None:
-    if why := predictor.reason_unserved(request.model):
-        examples = read_examples(rows)
-        unanswered = (Prediction(e.id, input_text(e), e.reference, None, why) for e in examples)
-        predictions.write(unanswered, request.out)
-        return
     try:
         predict_rows(
             predictor,

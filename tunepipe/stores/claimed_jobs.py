@@ -11,14 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunepipe.gcp.launcher import WaitingError
+from tunepipe.gcp.remote_jobs import RemoteJobs, WaitingError
 from tunepipe.gcp.retries import may_have_taken_effect
 from tunepipe.stores.claims import CREATED, CREATING, Claim
 
 
 @dataclass
-class ClaimedJobs:
-    """The jobs of one request; the searching half of a launcher.Service.
+class ClaimedJobs(RemoteJobs):
+    """The jobs of one request; found and created once.
 
     Args:
         claim: The right to create.
@@ -31,18 +31,6 @@ class ClaimedJobs:
 
     def jobs(self) -> Iterable[tuple[str, Mapping[str, str], Any]]:
         """Yield the name, the labels and the content of each job of the place, newest first."""
-        raise NotImplementedError
-
-    def get(self, name: str) -> Any:
-        """Fetch a job by its resource name; Google's NotFound if there is none."""
-        raise NotImplementedError
-
-    def counts(self, job: Any) -> bool:
-        """Return True if a job runs, or has succeeded and its result exists.
-
-        Raises:
-            WaitingError: It is being cancelled; what becomes of it is not known yet.
-        """
         raise NotImplementedError
 
     def request(self) -> str:
@@ -81,9 +69,6 @@ class ClaimedJobs:
             raise
         self._note(name)
         return name
-
-    def remedy_first_job(self) -> None:
-        """Do nothing: no remedy is known for the 500 of such a job but to ask again."""
 
     def _created_counts(self, name: str) -> bool:
         from google.api_core.exceptions import NotFound

@@ -16,47 +16,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from msgspec import Struct
-
-from tunepipe.decoding import decode
 from tunepipe.gcp.labels import run_id
-from tunepipe.gcp.launcher import Seconds, WaitingError
+from tunepipe.gcp.launcher import StepOptions
+from tunepipe.gcp.remote_jobs import WaitingError
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger, Record
 
 CLAIMED, CREATING, CREATED, ENDED = "claimed", "creating", "created", "ended"
 _FOLDER = "tunepipe"
-
-
-class ClaimTimes(Struct, frozen=True):
-    """How long a claim's records bind other runs.
-
-    Args:
-        lease_seconds: How long a run may take between claiming and sending.
-        settle_seconds: How long after a request of unknown outcome its job may still appear. Only
-            then is the job believed absent. Ten times the longest that the client waits for the
-            answer to a creation: no document of Google's bounds how long a request may still take
-            effect after its caller has given up.
-    """
-
-    lease_seconds: Seconds = 90.0
-    settle_seconds: Seconds = 600.0
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> ClaimTimes:
-        """Read the times out of a backend's options; what is not set keeps its default.
-
-        Raises:
-            UsageError: A value is not a time.
-        """
-        return decode({name: options[name] for name in CLAIM_OPTIONS if name in options}, cls)
-
-
-CLAIM_OPTIONS = ClaimTimes.__struct_fields__
 
 
 @dataclass
@@ -65,11 +34,11 @@ class Claim:
 
     Args:
         uri: The folder of the claim's records.
-        times: How long they bind.
+        times: How long they bind: lease_seconds and settle_seconds.
     """
 
     uri: str
-    times: ClaimTimes = field(default_factory=ClaimTimes)
+    times: StepOptions = field(default_factory=StepOptions)
     _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     _last: Record | None = None
     _last_seen: float = 0.0

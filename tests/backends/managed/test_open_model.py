@@ -10,7 +10,7 @@ from tests.asked import ask
 from tests.backends.managed.jobs import ended, jobs, pairs, put, request, result, states, until
 from tests.gcp import launch_driver
 from tests.standin.process import StandIn
-from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.standin.session import BUCKET, REGION
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import open_model, open_model_prediction
 from tunepipe.data import predictions
@@ -229,9 +229,10 @@ def test_an_endpoint_that_is_named_is_evaluated(
 
 
 def test_the_base_models_endpoint_may_be_named() -> None:
-    named = open_model.base_model_resource(QWEN, PROJECT, REGION, {"base_endpoint": "projects/e"})
-    assert named == "projects/e"
-    assert open_model.base_model_resource(QWEN, PROJECT, REGION, {}) == QWEN
+    request = TuningRequest(QWEN, "", "", 1, 1)
+    assert open_model.OpenModelTuner().base(request) == QWEN
+    named = replace(request, options={"base_endpoint": "projects/e"})
+    assert open_model.OpenModelTuner().base(named) == "projects/e"
 
 
 BUSY = "The service is experiencing high demand in this region. Please try again later."

@@ -21,7 +21,8 @@ from tunepipe.backends.local.options import TrainJobOptions
 from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_LABEL
-from tunepipe.gcp.launcher import JobPolling, JobState, Status, WaitingError
+from tunepipe.gcp.launcher import StepOptions
+from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status, WaitingError
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 
@@ -70,7 +71,9 @@ def tune(
             "options": {n: v for n, v in request.options.items() if n != "checkpoint_dir"},
         }
         storage.write_new(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
-        launcher.launch(service, resources, JobPolling(poll_seconds=options.poll_seconds), progress)
+        launcher.launch(
+            service, resources, StepOptions(poll_seconds=options.poll_seconds), progress
+        )
     with storage.local_folder(f"{folder}/{MODEL}") as model:
         storage.copy_folder(model, output_dir)
     statistics = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
@@ -79,8 +82,8 @@ def tune(
 
 
 @dataclass
-class TrainJobs:
-    """The TrainJobs of one piece of work; a launcher.Service.
+class TrainJobs(RemoteJobs):
+    """The TrainJobs of one piece of work.
 
     Args:
         namespace: Where they are.
@@ -94,7 +97,7 @@ class TrainJobs:
     folder: str
     options: TrainJobOptions
     in_doubt: bool = False
-    kind: str = "TrainJob"
+    kind = "TrainJob"
 
     def find(self) -> str:
         """Return a job that runs or has succeeded; "" if there is none."""
@@ -145,9 +148,6 @@ class TrainJobs:
         except ClusterError as error:
             if error.code != 404:
                 raise
-
-    def remedy_first_job(self) -> None:
-        """Do nothing: a cluster has no first job that fails."""
 
     def body(self, name: str) -> dict[str, Any]:
         """Compose what the API of Kubernetes takes."""

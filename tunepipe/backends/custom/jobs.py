@@ -14,13 +14,11 @@ from tunepipe.catalog.tables import load
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
-from tunepipe.gcp.launcher import JobState, Status, WaitingError
+from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores import storage
 from tunepipe.stores.claimed_jobs import ClaimedJobs
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
-_ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}
-_INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
 PROGRESS = "progress.json"
 # Runs what follows it, in the code of this package; each container begins with this.
@@ -28,34 +26,40 @@ _UNPACK = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && '
 _BOOT = 'exec "$0" "$@"'
 
 
-class NamedCustomJobs:
-    """Custom jobs that are known by their names; a launcher.Followed."""
+class NamedCustomJobs(RemoteJobs):
+    """Custom jobs that are known by their names."""
 
-    kind: str = "CustomJob"
+    kind = "CustomJob"
 
-    def status(self, name: str) -> Status:
-        """Look at a job."""
-        job = get(name)
-        state = state_of(job)
-        if state == "SUCCEEDED":
-            return Status(JobState.SUCCEEDED)
-        if state not in _ENDED:
-            return Status(JobState.RUNNING, detail=_detail(job, state), created=job.create_time)
-        if state == "CANCELLED":
-            return Status(JobState.CANCELLED)
-        message = job.error.message or f"the job ended as JOB_STATE_{state}"
-        if state == "PARTIALLY_SUCCEEDED":
-            message = f"the job succeeded in part: {message}"
-        return Status(JobState.FAILED, message, internal=job.error.code in _INTERNAL)
+    def get(self, name: str) -> Any:
+        """Fetch a job."""
+        client = clients.jobs(clients.region_of(name))
+        return client.get_custom_job(name=name, timeout=CALL_SECONDS)
 
-    def cancel(self, name: str) -> None:
+    def request_cancel(self, name: str) -> None:
         """Ask for the end of a job."""
-        cancel(name)
+        clients.jobs(clients.region_of(name)).cancel_custom_job(name=name, timeout=CALL_SECONDS)
+
+    def detail(self, job: Any) -> str:
+        """Return what the job itself says of its progress, while it runs."""
+        state = state_of(job)
+        if state != "RUNNING":
+            return state.lower()
+        uri = f"{job.job_spec.base_output_directory.output_uri_prefix}/{PROGRESS}"
+        try:
+            event = json.loads(storage.read_bytes(uri))
+        except TunepipeError:  # not there yet, or replaced while it was read
+            return ""
+        losses = [f"{name} {event[name]:.4g}" for name in ("loss", "eval_loss") if name in event]
+        return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])
+
+
+CUSTOM_JOBS = NamedCustomJobs()
 
 
 @dataclass(kw_only=True)
 class CustomJobs(NamedCustomJobs, ClaimedJobs):
-    """The jobs of one request, found by their claim and their label; a launcher.Service.
+    """The jobs of one request, found by their claim and their label.
 
     Args:
         parent: `projects/P/locations/R`.
@@ -77,21 +81,6 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
         found = list(self._client.list_custom_jobs(request=request, timeout=CALL_SECONDS))
         for job in sorted(found, key=lambda job: job.create_time, reverse=True):
             yield str(job.name), job.labels, job
-
-    def get(self, name: str) -> Any:
-        """Fetch a job by its resource name."""
-        return get(name)
-
-    def counts(self, job: Any) -> bool:
-        """Return True if a job runs or has succeeded, in part too: `again` alone pays for more.
-
-        Raises:
-            WaitingError: It is being cancelled; what becomes of it is not known yet.
-        """
-        state = state_of(job)
-        if state == "CANCELLING":
-            raise WaitingError("an equal job is being cancelled", where=str(job.name))
-        return state not in _ENDED or state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED")
 
     def request(self) -> str:
         """Ask for a job once, and name it."""
@@ -199,34 +188,3 @@ def _reservation(options: CustomOptions) -> dict[str, Any]:
 def _mounted(uri: str) -> str:
     """Return the path of a gs:// URI in a container, where Cloud Storage is mounted."""
     return f"/gcs/{uri.removeprefix('gs://')}"
-
-
-def get(name: str) -> Any:
-    """Fetch a job by its resource name."""
-    client = clients.jobs(clients.region_of(name))
-    return client.get_custom_job(name=name, timeout=CALL_SECONDS)
-
-
-def cancel(name: str) -> None:
-    """Request a job's cancellation; no error if it has ended by itself."""
-    from google.api_core import exceptions as api
-
-    client = clients.jobs(clients.region_of(name))
-    try:
-        client.cancel_custom_job(name=name, timeout=CALL_SECONDS)
-    except api.FailedPrecondition:
-        if state_of(get(name)) not in _ENDED:
-            raise
-
-
-def _detail(job: Any, state: str) -> str:
-    """Return what the job itself says of its progress, while it runs."""
-    if state != "RUNNING":
-        return state.lower()
-    uri = f"{job.job_spec.base_output_directory.output_uri_prefix}/{PROGRESS}"
-    try:
-        event = json.loads(storage.read_bytes(uri))
-    except TunepipeError:  # not there yet, or replaced while it was read
-        return ""
-    losses = [f"{name} {event[name]:.4g}" for name in ("loss", "eval_loss") if name in event]
-    return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])

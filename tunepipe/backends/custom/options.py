@@ -10,14 +10,12 @@ from msgspec import Meta
 from tunepipe.backends.local.options import CountOrAuto, LocalOptions
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
-from tunepipe.gcp.launcher import POLLING_OPTIONS
+from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.secrets import is_secret
-from tunepipe.stores.claims import CLAIM_OPTIONS
 
 Provisioning = Literal["standard", "spot", "flex-start"]
 # The job's own machine decides these, and its bucket.
 _NOT_HERE = ("device", "processes", "checkpoint_dir", "threads", "train_job")
-_STEP_OPTIONS = (*POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path")
 
 
 class CustomOptions(
@@ -45,7 +43,6 @@ class CustomOptions(
         usd_per_hour: The price of one machine, if the table has none for the region.
         parameters_billion: The base model's size, where its name does not say it.
         encryption_spec_key_name: A customer-managed key (CMEK) for what the job stores.
-        again: Any text: a new job even where an equal one has succeeded.
     """
 
     accelerator: str = "NVIDIA_L4:1"
@@ -65,14 +62,13 @@ class CustomOptions(
     usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
     parameters_billion: Annotated[float, Meta(ge=0)] = 0.0
     encryption_spec_key_name: str = ""
-    again: str = ""
 
 
 def read_options(options: Mapping[str, Any]) -> CustomOptions:
     """Check options.
 
     Args:
-        options: By the names of CustomOptions and of the launcher.
+        options: By the names of CustomOptions and StepOptions.
 
     Raises:
         UsageError: An unknown name, a wrong type or range.
@@ -84,8 +80,7 @@ def read_options(options: Mapping[str, Any]) -> CustomOptions:
                 where=name,
                 fix="leave it out; accelerator and machines say where it runs",
             )
-    own = {name: value for name, value in options.items() if name not in _STEP_OPTIONS}
-    decoded = decode(own, CustomOptions)
+    decoded = decode(StepOptions.split(options)[1], CustomOptions)
     if decoded.hub_token and not is_secret(decoded.hub_token):
         raise UsageError(
             "a token is a secret; name where it is stored",

@@ -20,7 +20,7 @@ from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
-from tunepipe.gcp.launcher import JobPolling
+from tunepipe.gcp.launcher import StepOptions
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Waiters, run_of_step
 
@@ -67,11 +67,6 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         yield Answer(**json.loads(line))
 
 
-def reason_unserved(model: str) -> str:
-    """Return "": a job of its own loads the model when it is asked."""
-    return ""
-
-
 def _launch(tuned: Any, place: str, key: str) -> None:
     options = decode(tuned["custom"], CustomOptions)
     body = job_body(
@@ -84,9 +79,9 @@ def _launch(tuned: Any, place: str, key: str) -> None:
         predicts=True,
     )
     parent = clients.parent(tuned["place"]["project"], tuned["place"]["region"])
-    service = claimed(parent, body, place, key, tuned["polling"])
+    step = decode(tuned["step"], StepOptions)
+    service = claimed(parent, body, place, key, step)
     waiters = Waiters(place, run_of_step(parent, ""), key)  # so that `cancel` finds the job
     with tempfile.TemporaryDirectory() as scratch:
         resources = str(Path(scratch) / "gcp_resources")
-        polling = JobPolling.from_options(tuned["polling"])
-        launcher.launch(service, resources, polling, lambda event: None, waiters)
+        launcher.launch(service, resources, step, lambda event: None, waiters)

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.custom import jobs, model_garden
+from tunepipe.backends.custom import model_garden
 from tunepipe.backends.custom.code import upload_code
-from tunepipe.backends.custom.jobs import CustomJobs, NamedCustomJobs, job_body
+from tunepipe.backends.custom.jobs import CUSTOM_JOBS, CustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
-from tunepipe.gcp.launcher import JobPolling
+from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.retries import retry
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
-from tunepipe.stores.claims import (
-    CLAIM_OPTIONS,
-    Claim,
-    ClaimTimes,
-    Waiters,
-    claim_uri,
-    run_of_step,
-)
+from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
 from tunepipe.stores.generations import identity
-
-# What a job of answers takes over from that of the tuning.
-POLLING = (*launcher.POLLING_OPTIONS, *CLAIM_OPTIONS)
 
 
 def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
@@ -68,17 +57,17 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             "no base model is named", where="base_model", fix="a hub id, or a gs:// folder"
         )
     machine = find_machine(options.accelerator, request.catalog)
-    polling = JobPolling.from_options(request.options)
-    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    step, _ = StepOptions.split(request.options)
+    resources = step.resources(output_dir)
     parent = clients.parent(request.project, request.region)
     waiters = Waiters(request.train_uri, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
-    name = launcher.resume(NamedCustomJobs(), resources, polling, progress, waiters)
+    name = launcher.resume(CUSTOM_JOBS, resources, step, progress, waiters)
     if request.base_model.startswith(model_garden.PREFIX):
         weights = model_garden.weights_of(request.base_model, request.region)
         request = replace(request, base_model=weights)
     training = trainer_options(request.options)
-    key = _key(request, options, training)
+    key = _key(request, options, training, step.again)
     folder = folder_of(request.train_uri, key)
     if not name:
         task = {
@@ -87,7 +76,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             "options": training,
             "place": {"project": request.project, "region": request.region},
             "custom": to_builtins(options),
-            "polling": {n: request.options[n] for n in POLLING if n in request.options},
+            "step": to_builtins(structs.replace(step, resources_path="", again="")),
         }
         storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/task.json")
         body = job_body(
@@ -99,16 +88,18 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             display_name=request.display_name or "tunepipe",
             predicts=False,
         )
-        service = claimed(parent, body, request.train_uri, key, request.options)
+        service = claimed(parent, body, request.train_uri, key, step)
         waiters = replace(waiters, key=key)
-        name = launcher.launch(service, resources, polling, progress, waiters)
-    return _result(name, folder, request, options, machine)
+        name = launcher.launch(service, resources, step, progress, waiters)
+    with clients.explained(name):
+        job = retry(lambda: CUSTOM_JOBS.get(name), seconds=step.patience_seconds)
+    return _result(job, folder, request, options, machine)
 
 
 def cancel(job: str) -> None:
     """Cancel a custom job by its resource name; no error if it has ended already."""
     with clients.explained(job):
-        jobs.cancel(job)
+        CUSTOM_JOBS.cancel(job)
 
 
 def check_request(request: TuningRequest, row_format: str = "") -> Machine:
@@ -117,13 +108,11 @@ def check_request(request: TuningRequest, row_format: str = "") -> Machine:
     Raises:
         UsageError, LimitError: What the service would refuse.
     """
-    JobPolling.from_options(request.options)
-    ClaimTimes.from_options(request.options)
     return find_machine(read_options(request.options).accelerator, request.catalog)
 
 
 def claimed(
-    parent: str, body: Mapping[str, Any], bucket: str, key: str, options: Mapping[str, Any]
+    parent: str, body: Mapping[str, Any], bucket: str, key: str, step: StepOptions
 ) -> CustomJobs:
     """Return the jobs of a key: one is created, by one run alone.
 
@@ -132,10 +121,9 @@ def claimed(
         body: What CreateCustomJob takes.
         bucket: Any gs:// URI of the bucket that holds the claim.
         key: The request's.
-        options: Of which those of `ClaimTimes` count.
+        step: How long a claim binds.
     """
-    claim = Claim(claim_uri(bucket, key), ClaimTimes.from_options(options))
-    return CustomJobs(parent=parent, body=body, claim=claim, key=key)
+    return CustomJobs(parent=parent, body=body, claim=Claim(claim_uri(bucket, key), step), key=key)
 
 
 def folder_of(uri: str, key: str) -> str:
@@ -151,34 +139,33 @@ def _request_fields(request: TuningRequest) -> dict[str, Any]:
     }
 
 
-def _key(request: TuningRequest, options: CustomOptions, training: Mapping[str, Any]) -> str:
+def _key(
+    request: TuningRequest, options: CustomOptions, training: Mapping[str, Any], again: str | int
+) -> str:
     """Identify a request by what it tunes on, and how; not by where the rows are."""
     parts = _request_fields(request) | {
         "train_uri": identity(request.train_uri).fingerprint,
         "eval_uri": request.eval_uri and identity(request.eval_uri).fingerprint,
         "options": dict(training),
         "where": [options.accelerator, options.machines, request.region, request.project],
-        "again": options.again,
+        "again": again,
     }
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
 def _result(
-    name: str, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
+    job: Any, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
 ) -> TuningResult:
-    patience = JobPolling.from_options(request.options).patience_seconds
-    with clients.explained(name):
-        job = retry(lambda: jobs.get(name), seconds=patience)
     if not storage.exists(f"{folder}/result.json"):
         raise CloudError(
-            "the job succeeded and left no result", where=name, fix="read the job's log"
+            "the job succeeded and left no result", where=job.name, fix="read the job's log"
         )
     result = json.loads(storage.read_bytes(f"{folder}/result.json"))
     hours, cost = job_cost(job, options, machine, request.region)
     statistics = {
         **result["statistics"],
-        "job": name,
+        "job": job.name,
         "machine_type": machine.machine_type,
         "accelerator": f"{machine.accelerator}:{machine.count}",
         "machines": options.machines,

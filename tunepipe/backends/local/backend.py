@@ -23,19 +23,16 @@ from msgspec import structs
 from tunepipe import extras
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import LocalOptions, PredictionOptions
+from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
 from tunepipe.data.fingerprint import fingerprint
-from tunepipe.data.formats import Example
-from tunepipe.data.rows import read_examples
 from tunepipe.decoding import decode
-from tunepipe.errors import DataError, UsageError
+from tunepipe.errors import UsageError
 from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress
 
-SAMPLE_ROWS = 64  # that represent the training set if none are held out
 _BASE = "base"
 _TINY = "tiny"  # the name of the model that is trained from scratch
 _RECORD = "tuning.json"
-_EVALUATIONS = 10
 _TINY_RATE = 1.5e-3
 _TRAIN_JOB = "tunepipe.backends.cluster.train_job"
 _ELSEWHERE = ("checkpoint_dir", "train_job")  # options that decide no weight
@@ -74,8 +71,10 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         content = json.loads(record.read_text(encoding="utf-8"))
         if content["identity"] == identity:
             return _result(folder, content["statistics"])
+    task = TrainingTask(request, options, output_dir, identity)
     if not request.base_model:
         _refuse_for_tiny(options)
+        statistics = _tune_tiny(task, progress)
     elif options.train_job:
         # Not imported by name: a component that carries its code would carry it too.
         if not find_spec(_TRAIN_JOB):
@@ -90,19 +89,16 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             job, options.train_job, identity, output_dir, progress
         )
         return result
-    if request.base_model:
-        statistics = _tune_base(request, options, folder, identity, progress)
     else:
-        statistics = _tune_tiny(request, options, folder, identity, progress)
+        statistics = _tune_base(task, progress)
     if not statistics:  # the first of several machines measures and writes
-        return TuningResult(str(folder))
+        return TuningResult(output_dir)
     with replacing(record) as file:
         json.dump({"identity": identity, "statistics": statistics}, file, indent=1)
-    checkpoint = checkpoint_of(options, folder, identity)
-    if checkpoint.is_dir():
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    if task.checkpoints.is_dir():
+        shutil.rmtree(task.checkpoints, ignore_errors=True)
     else:
-        checkpoint.unlink(missing_ok=True)
+        task.checkpoints.unlink(missing_ok=True)
     return _result(folder, statistics)
 
 
@@ -155,11 +151,6 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     return generation.generate(model, prompts, options, device)
 
 
-def reason_unserved(model: str) -> str:
-    """Return "": a model on this machine is loaded when it is asked."""
-    return ""
-
-
 def cancel(job: str) -> None:
     """Do nothing: a local run is a process of the user's, and ends with it."""
 
@@ -184,41 +175,6 @@ def prepare(device: str, threads: int) -> str:
     return device or ("cuda" if has_gpu else "cpu")
 
 
-def read_rows(request: TuningRequest) -> tuple[list[Example], list[Example]]:
-    """Read the rows to learn from, and those that are held out.
-
-    Raises:
-        DataError: There is no row to learn from.
-    """
-    examples, held_out = (
-        list(read_examples(path)) if path else [] for path in (request.train_uri, request.eval_uri)
-    )
-    if not examples:
-        raise DataError(
-            "there is no row to learn from",
-            where=request.train_uri,
-            fix="name a file with training rows",
-        )
-    return examples, held_out
-
-
-def settle(request: TuningRequest, options: LocalOptions, rate: float) -> LocalOptions:
-    """Return the options with the learning rate and the intervals that the request decides.
-
-    Args:
-        request: Of which the steps and the rate's multiplier count.
-        options: Those of the user.
-        rate: The recommended rate where the user names none.
-    """
-    every = max(1, request.train_steps // _EVALUATIONS)
-    return structs.replace(
-        options,
-        learning_rate=(options.learning_rate or rate) * request.learning_rate_multiplier,
-        evaluate_every=options.evaluate_every or every,
-        checkpoint_every=options.checkpoint_every or every,
-    )
-
-
 def parameter_counts(model: Any) -> dict[str, int]:
     """Return how many parameters a model has, and how many of them are trained."""
     if hasattr(model, "get_nb_trainable_parameters"):  # under LoRA; it knows what 4 bits pack
@@ -226,11 +182,6 @@ def parameter_counts(model: Any) -> dict[str, int]:
     else:
         trained = whole = sum(p.numel() for p in model.parameters())
     return {"parameters": whole, "trained_parameters": trained}
-
-
-def checkpoint_of(options: LocalOptions, folder: Path, identity: str) -> Path:
-    """Return the file or folder of the checkpoints of one request."""
-    return Path(options.checkpoint_dir or folder) / f"checkpoints-{identity[:16]}"
 
 
 def _absolute(base_model: str) -> str:
@@ -253,33 +204,23 @@ def _refuse_for_tiny(options: LocalOptions) -> None:
             )
 
 
-def _tune_tiny(
-    request: TuningRequest,
-    options: LocalOptions,
-    folder: Path,
-    identity: str,
-    progress: Progress,
-) -> dict[str, Any]:
+def _tune_tiny(task: TrainingTask, progress: Progress) -> dict[str, Any]:
+    options, folder = task.options, Path(task.folder)
     device = prepare(options.device or "cpu", options.threads)
     from tunepipe.backends.local import tiny_model, tiny_training
     from tunepipe.backends.local.pretrained import save
     from tunepipe.backends.local.rows import encode
 
-    examples, held_out = read_rows(request)
+    examples, held_out = task.read_rows()
     tokenizer = tiny_model.learn_tokenizer(examples)
     most = options.max_tokens or tiny_model.MAX_TOKENS
     rows, evaluated = (encode(tokenizer, part, most) for part in (examples, held_out))
-    model = tiny_model.untrained_model(tiny_model.tiny_config(tokenizer), request.seed)
+    model = tiny_model.untrained_model(tokenizer, task.request.seed)
     save(model, tokenizer, folder / _BASE, merge=False)
+    settled = replace(task, options=task.settle(_TINY_RATE))
+    evaluated = evaluated or rows[:SAMPLE_ROWS]
     outcome = tiny_training.train(
-        model.to(device),
-        rows,
-        evaluated or rows[:SAMPLE_ROWS],
-        tokenizer.pad_token_id,
-        request,
-        settle(request, options, _TINY_RATE),
-        checkpoint_of(options, folder, identity),
-        progress,
+        model.to(device), rows, evaluated, tokenizer.pad_token_id, settled, progress
     )
     statistics = outcome.statistics()
     save(model, tokenizer, folder, merge=False)
@@ -292,27 +233,20 @@ def _tune_tiny(
     return statistics | counts | {"device": device, "processes": 1, "base_model": "", "note": note}
 
 
-def _tune_base(
-    request: TuningRequest,
-    options: LocalOptions,
-    folder: Path,
-    identity: str,
-    progress: Progress,
-) -> dict[str, Any]:
+def _tune_base(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Tune in this process, or through `accelerate launch` where there are to be several."""
+    options = task.options
     device = prepare(options.device, options.threads)
     import torch
 
     from tunepipe.backends.local import base_tuning, launching
 
-    count = launching.process_count(options, device, request.batch_size)
+    count = launching.process_count(options, device, task.request.batch_size)
     # TRL trains on one GPU a process, and sees all that CUDA_VISIBLE_DEVICES leaves.
     is_alone = device == "cpu" or torch.cuda.device_count() == 1
     is_one = count * launching.machines().count == 1 and is_alone and not options.accelerate_config
     tune_it = base_tuning.tune_here if is_one else launching.tune_in_processes
-    return tune_it(
-        request, options, folder, identity, processes=count, device=device, progress=progress
-    )
+    return tune_it(replace(task, device=device, processes=count), progress)
 
 
 def _identity(request: TuningRequest) -> str:

@@ -9,15 +9,7 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 
-from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local.backend import (
-    SAMPLE_ROWS,
-    checkpoint_of,
-    parameter_counts,
-    prepare,
-    read_rows,
-    settle,
-)
+from tunepipe.backends.local.backend import parameter_counts, prepare
 from tunepipe.backends.local.base_model import (
     commit_of,
     load_config,
@@ -31,6 +23,7 @@ from tunepipe.backends.local.memory import fit, free_bytes, size_of
 from tunepipe.backends.local.options import LocalOptions, dtype_of
 from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
+from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
 from tunepipe.backends.local.trainer import micro_batch_size, train
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.progress import Progress
@@ -39,30 +32,13 @@ _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
 _PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten times it for LoRA
 
 
-def tune_here(
-    request: TuningRequest,
-    options: LocalOptions,
-    folder: Path,
-    identity: str,
-    *,
-    device: str,
-    processes: int,
-    progress: Progress,
-) -> dict[str, Any]:
+def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Do this process's part of tuning a base model, and return the statistics.
-
-    Args:
-        request: What to tune.
-        options: Those of the user.
-        folder: Where the model goes.
-        identity: Names the checkpoints.
-        device: Where this process computes.
-        processes: How many train together, on all machines.
-        progress: Receives every report.
 
     Raises:
         DataError, UsageError, LimitError: See `backend.tune`.
     """
+    request, options, device = task.request, task.options, task.device
     prepare(device, options.threads)
     config = load_config(whole_model_of(request.base_model))
     # The commit that was loaded is the model from here on, and in the report.
@@ -72,26 +48,27 @@ def tune_here(
     tokenizer = load_tokenizer(request.base_model)
     # Rows, as tokens.
     most = options.max_tokens or max_tokens_of(config)
-    rows, held_out = (encode(tokenizer, part, most) for part in read_rows(request))
+    rows, held_out = (encode(tokenizer, part, most) for part in task.read_rows())
     by_preference = bool(rows[0].rejected)
     # How they pass through the model: as many at once as the memory holds.
     if quantization_of(config):
-        options = _for_quantized(options)
+        task = dataclasses.replace(task, options=_for_quantized(options))
     dtype = dtype_of(options.precision, device)
     rates = _PREFERENCE_RATES if by_preference else _RATES
     options, memory_bytes = fit(
         size_of(config, options.lora_rank),
         replace(
-            settle(request, options, rates[options.tuning_mode]),
-            micro_batch_size=options.micro_batch_size or request.batch_size // processes,
+            task.settle(rates[task.options.tuning_mode]),
+            micro_batch_size=options.micro_batch_size or request.batch_size // task.processes,
             precision=str(dtype).removeprefix("torch."),
         ),
         longest=max(map(len, (*rows, *held_out))) * (2 if by_preference else 1),
-        free_bytes=free_bytes(device) // (processes if device == "cpu" else 1),
+        free_bytes=free_bytes(device) // (task.processes if device == "cpu" else 1),
         number_bytes=dtype.itemsize,
     )
-    micro = micro_batch_size(request.batch_size, processes, options.micro_batch_size)
+    micro = micro_batch_size(request.batch_size, task.processes, options.micro_batch_size)
     options = replace(options, micro_batch_size=micro)
+    task = dataclasses.replace(task, request=request, options=options)
     # The model, and its training.
     is_placed = not options.accelerate_config
     model = load_base(request.base_model, tokenizer, options, device, placed=is_placed)
@@ -99,18 +76,8 @@ def tune_here(
         model = adapt(model, request.base_model, options, request.seed)
     counts = parameter_counts(model)
     try:
-        trainer, outcome = train(
-            model,
-            tokenizer,
-            rows,
-            held_out or rows[:SAMPLE_ROWS],
-            request,
-            options,
-            processes=processes,
-            device=device,
-            checkpoints=checkpoint_of(options, folder, identity),
-            progress=progress,
-        )
+        evaluated = held_out or rows[:SAMPLE_ROWS]
+        trainer, outcome = train(model, tokenizer, rows, evaluated, task, progress)
     except torch.OutOfMemoryError as error:  # a GPU's; others use its memory too
         raise LimitError(
             f"the memory of {device} ran out, which the estimate of "
@@ -123,7 +90,7 @@ def tune_here(
     # What is written.
     whole = _gathered(trainer)
     if trainer.is_world_process_zero():
-        save(whole, tokenizer, folder, merge=options.merge)
+        save(whole, tokenizer, Path(task.folder), merge=options.merge)
     method = "DPO, " if by_preference else ""
     note = (
         f"{request.base_model} tuned on {len(rows):,} rows ({method}{options.tuning_mode}): "
@@ -138,7 +105,7 @@ def tune_here(
         "micro_batch_size": micro,
         "gradient_checkpointing": options.gradient_checkpointing,
         "device": device,
-        "processes": processes,
+        "processes": task.processes,
         "base_model": request.base_model,
         "base_revision": commit,
         "note": note,

@@ -15,15 +15,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tunepipe import errors
-from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local.options import LocalOptions
+from tunepipe.backends.local.task import TrainingTask
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.progress import Progress
 
@@ -129,48 +129,25 @@ def configuration_file(name: str) -> str:
     return str(file)
 
 
-class _Work(msgspec.Struct):
-    request: TuningRequest
-    options: LocalOptions
-    folder: str
-    identity: str
-    device: str
-
-
-def tune_in_processes(
-    request: TuningRequest,
-    options: LocalOptions,
-    folder: Path,
-    identity: str,
-    *,
-    processes: int,
-    device: str,
-    progress: Progress,
-) -> dict[str, Any]:
+def tune_in_processes(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Train in several processes and return what the first one measured.
 
     Args:
-        request: What to tune.
-        options: Those of the user.
-        folder: Where the model goes.
-        identity: Names the checkpoints.
-        processes: How many on this machine.
-        device: "cpu", "cuda" or "cuda:N".
+        task: With the number of processes on this machine.
         progress: Receives what the first process reports.
 
     Raises:
         TunepipeError: What a process raised; then all are ended.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, "work.json")
-        work = _Work(request, options, str(folder), identity, device.partition(":")[0])
-        content = msgspec.to_builtins(work)
+        file = Path(scratch, "task.json")
+        content = msgspec.to_builtins(task)
         del content["request"]["catalog"]  # which no training reads
         file.write_bytes(msgspec.json.encode(content))
-        name = options.accelerate_config
+        name = task.options.accelerate_config
         configuration = configuration_file(name) if name else ""
-        command = [*launch_command(processes, device, configuration), str(file)]
-        return _follow(command, _environment(device), progress)
+        command = [*launch_command(task.processes, task.device, configuration), str(file)]
+        return _follow(command, _environment(task.device), progress)
 
 
 def launch_command(processes: int, device: str, configuration: str) -> list[str]:
@@ -274,25 +251,19 @@ def _work(path: str) -> None:
     from tunepipe.backends.local.base_tuning import tune_here
 
     _end_with_parent()
-    work = msgspec.json.decode(Path(path).read_bytes(), type=_Work)
+    task = msgspec.json.decode(Path(path).read_bytes(), type=TrainingTask)
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no report
-    state = PartialState(cpu=work.device == "cpu")
+    is_cpu = task.device == "cpu"
+    state = PartialState(cpu=is_cpu)
 
     def report(event: Mapping[str, Any]) -> None:
         if state.is_main_process or "error" in event:
             print(json.dumps(dict(event)), file=reports, flush=True)
 
     try:
-        result = tune_here(
-            work.request,
-            work.options,
-            Path(work.folder),
-            work.identity,
-            device=work.device if work.device == "cpu" else str(state.device),
-            processes=state.num_processes,
-            progress=report,
-        )
+        device = "cpu" if is_cpu else str(state.device)
+        result = tune_here(replace(task, device=device, processes=state.num_processes), report)
     except TunepipeError as error:
         about = {"where": error.where, "fix": error.fix}
         report({"error": type(error).__name__, "found": [error.found], "about": about})

@@ -68,12 +68,13 @@ def learn_tokenizer(examples: Sequence[Example]) -> Any:
     )
 
 
-def tiny_config(tokenizer: Any) -> Any:
-    """Return the configuration of the model for a vocabulary."""
-    from transformers import Lfm2Config
+def untrained_model(tokenizer: Any, seed: int) -> Any:
+    """Make a model with random weights; the same seed gives the same weights."""
+    import torch
+    from transformers import AutoModelForCausalLM, Lfm2Config
 
     layers = ["conv", "conv", "full_attention"]
-    return Lfm2Config(
+    config = Lfm2Config(
         vocab_size=len(tokenizer),
         hidden_size=96,
         intermediate_size=192,
@@ -87,13 +88,6 @@ def tiny_config(tokenizer: Any) -> Any:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def untrained_model(config: Any, seed: int) -> Any:
-    """Make a model with random weights; the same seed gives the same weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config)
 

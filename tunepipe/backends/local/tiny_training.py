@@ -9,17 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import get_cosine_schedule_with_warmup
 
-from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.local.outcome import TrainingOutcome, require_number
 from tunepipe.backends.local.rows import TokenRow, batches
+from tunepipe.backends.local.task import TrainingTask
 from tunepipe.files import replacing
 from tunepipe.progress import Progress
 
@@ -37,26 +35,23 @@ def train(
     rows: Sequence[TokenRow],
     held_out: Sequence[TokenRow],
     pad: int,
-    request: TuningRequest,
-    options: LocalOptions,
-    checkpoint: Path,
+    task: TrainingTask,
     progress: Progress,
 ) -> TrainingOutcome:
-    """Train `model` in place, going on from the file `checkpoint` if it exists.
+    """Train `model` in place, going on from its checkpoint if there is one.
 
     Args:
         model: The untrained model.
         rows: The training rows.
         held_out: Rows for the evaluation loss, >= 1.
         pad: The token that fills short rows.
-        request: Of which steps, batch size and seed count.
-        options: Settled; `learning_rate` is AdamW's at its peak.
-        checkpoint: The file to go on from and to write.
+        task: With settled options, whose `learning_rate` is AdamW's at its peak.
         progress: Receives `done`, `total`, `seconds_left`, `loss` and at times `eval_loss`.
 
     Raises:
         DataError: The loss is not a number.
     """
+    request, options, checkpoint = task.request, task.options, task.checkpoints
     steps = request.train_steps
     optimizers = _optimizers(model, options.learning_rate)
     schedules = [

@@ -26,11 +26,11 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local.base_model import weights_fault
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.local.outcome import TrainingOutcome, require_number
 from tunepipe.backends.local.rows import TokenRow, reading_order
+from tunepipe.backends.local.task import TrainingTask
 from tunepipe.errors import UsageError
 from tunepipe.progress import Progress
 
@@ -48,26 +48,17 @@ def train(
     tokenizer: Any,
     rows: Sequence[TokenRow],
     held_out: Sequence[TokenRow],
-    request: TuningRequest,
-    options: LocalOptions,
-    *,
-    processes: int,
-    device: str,
-    checkpoints: Path,
+    task: TrainingTask,
     progress: Progress,
 ) -> tuple[Any, TrainingOutcome]:
-    """Train `model`, going on from the last whole checkpoint in `checkpoints`.
+    """Train `model`, going on from the last whole checkpoint.
 
     Args:
         model: A causal language model, or one under LoRA; what requires a gradient is trained.
         tokenizer: Its tokenizer.
         rows: The training rows; with rejected answers they are tuned by preference (DPO).
         held_out: Rows for the evaluation loss, >= 1.
-        request: Of which steps, batch size and seed count.
-        options: Settled: no 0 or "" is left where a choice is needed.
-        processes: Processes that share the rows of a step.
-        device: "cpu" or "cuda:N".
-        checkpoints: A folder of this run's alone.
+        task: With settled options: no 0 or "" is left where a choice is needed.
         progress: Receives `done`, `total`, `seconds_left` and `loss` or `eval_loss`.
 
     Returns:
@@ -77,18 +68,18 @@ def train(
         DataError: The loss is not a number.
         UsageError: The model cannot tell packed rows apart.
     """
+    request, options = task.request, task.options
     by_preference = bool(rows[0].rejected)
     is_packed = _is_packed(model, rows[0], options)
-    last = last_checkpoint(checkpoints)
+    last = last_checkpoint(task.checkpoints)
     order = reading_order(
         [len(row) for row in rows],
         request.batch_size,
         request.train_steps,
         request.seed,
-        alike=device == "cpu",  # a GPU is slowed by the extra shapes
+        alike=task.device == "cpu",  # a GPU is slowed by the extra shapes
     )
-    arguments = _arguments(request, options, processes, device)
-    arguments |= {"output_dir": str(checkpoints), "eval_on_start": not last}
+    arguments = _arguments(task) | {"eval_on_start": not last}
     if by_preference:
         kind, config, columns = _Dpo, DPOConfig, _preferences
         # In full tuning the reference is the model itself before the first step: no second copy.
@@ -98,7 +89,7 @@ def train(
         kind, config, columns = _Sft, SFTConfig, _completions
         arguments |= {"padding_free": is_packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
     settings = config(**arguments)
-    if device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+    if task.device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         # accelerate shards over GPUs alone; torch does so over CPUs just as well.
         PartialState().distributed_type = DistributedType.MULTI_GPU
     clock = _Clock(progress)
@@ -228,19 +219,19 @@ def _preferences(rows: Sequence[TokenRow]) -> Any:
     )
 
 
-def _arguments(
-    request: TuningRequest, options: LocalOptions, processes: int, device: str
-) -> dict[str, Any]:
+def _arguments(task: TrainingTask) -> dict[str, Any]:
+    request, options, device = task.request, task.options, task.device
     micro = options.micro_batch_size
     # The best of the evaluated weights can only be kept if they are written down.
     every = options.evaluate_every if options.early_stopping else options.checkpoint_every
     stopping = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
     has_liger = importlib.util.find_spec("liger_kernel") is not None
     return {
+        "output_dir": str(task.checkpoints),
         "max_steps": request.train_steps,
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": request.batch_size // processes // micro,
+        "gradient_accumulation_steps": request.batch_size // task.processes // micro,
         "learning_rate": options.learning_rate,
         "weight_decay": _WEIGHT_DECAYS[options.tuning_mode],
         "lr_scheduler_type": "cosine",

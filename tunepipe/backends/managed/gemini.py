@@ -5,46 +5,77 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.managed import jobs, tuning
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.managed import jobs
 from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob, preference_models
-from tunepipe.backends.managed.tuning import Kind
+from tunepipe.backends.managed.tuning import ManagedTuner
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
 from tunepipe.errors import CloudError, LimitError
 from tunepipe.gcp import clients
 from tunepipe.gcp.genai import client, place_of, translate_errors
 from tunepipe.gcp.retries import retry
-from tunepipe.progress import Progress
 
-BACKEND = "gemini"
 _PATIENCE_SECONDS = 300.0
 
 
-def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune a Gemini, or go on from a tuned one; see `tuning.tune`.
+class GeminiTuner(ManagedTuner):
+    """Tunes a Gemini, such as gemini-3.5-flash, or goes on from a tuned one.
 
-    Args:
-        request: `base_model` is a name such as gemini-3.5-flash, or the resource name of a tuned
-            model, `projects/P/locations/R/models/M@VERSION`.
-        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Receives each change of the job.
-
-    Returns:
-        The tuned model and its endpoint; with the figures of the job, compared with the plan.
+    A tuned one is named by its resource name, `projects/P/locations/R/models/M@VERSION`.
     """
-    return tuning.tune(_KIND, request, output_dir, progress)
+
+    backend = "gemini"
+
+    def result_exists(self, job: Any) -> bool:
+        """Return True if the endpoint is there: a model deleted since is tuned again.
+
+        A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
+        """
+        endpoint = job.tuned_model and job.tuned_model.endpoint
+        return not endpoint or clients.endpoint_exists(endpoint)
+
+    def result(self, job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the tuned model and its endpoint."""
+        tuned = job.tuned_model
+        if not (tuned and tuned.endpoint):
+            raise CloudError(
+                "the tuning job succeeded but returned no endpoint",
+                where=job.name,
+                fix="look for its model in the console: there is nothing to ask yet",
+            )
+        return str(tuned.model or ""), str(tuned.endpoint)
+
+    def base(self, request: TuningRequest) -> str:
+        """Return the base model's resource name; see `base_model_resource`."""
+        return base_model_resource(
+            request.base_model, request.project, request.region, request.options, request.catalog
+        )
+
+    def check_job(self, job: TuningJob, catalog: Catalog) -> None:
+        """Refuse preference tuning of a tuned model whose base does not take it.
+
+        Raises:
+            LimitError: The base, which the model's own tuning job names, does not.
+        """
+        made_by = _job_of(job.base_model) if job.method == PREFERENCE else None
+        if not made_by:
+            return
+        before = made_by.pre_tuned_model and made_by.pre_tuned_model.base_model
+        base = str(made_by.base_model or before or "").rpartition("/")[2]
+        model = catalog.model_table.models.get(base)
+        if model and "preference" not in model.formats:
+            raise LimitError(
+                f"{job.base_model} was tuned from {base}, which is not tuned by preference",
+                where="base_model",
+                fix=f"{preference_models(catalog)}; or method=supervised",
+            )
 
 
-def check_request(request: TuningRequest, row_format: str = "") -> None:
-    """Check what a user may set; see `tuning.check_request`."""
-    tuning.check_request(BACKEND, request, row_format)
-
-
-def cancel(job: str) -> None:
-    """Cancel a tuning job by its resource name; no error if it has ended already."""
-    with translate_errors(job):
-        jobs.cancel(job)
+_TUNER = GeminiTuner()
+tune = _TUNER.tune
+check_request = _TUNER.check_request
+cancel = _TUNER.cancel
 
 
 def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
@@ -61,26 +92,6 @@ def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
         client(*place_of(model)).models.update(
             model=model.partition("@")[0], config={"default_checkpoint_id": checkpoint_id}
         )
-
-
-def _result_exists(job: Any) -> bool:
-    """Return True if the endpoint is there: a model deleted since is tuned again.
-
-    A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
-    """
-    endpoint = job.tuned_model and job.tuned_model.endpoint
-    return not endpoint or clients.endpoint_exists(endpoint)
-
-
-def _result(job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
-    tuned = job.tuned_model
-    if not (tuned and tuned.endpoint):
-        raise CloudError(
-            "the tuning job succeeded but returned no endpoint",
-            where=job.name,
-            fix="look for its model in the console: there is nothing to ask yet",
-        )
-    return str(tuned.model or ""), str(tuned.endpoint)
 
 
 def base_model_resource(
@@ -105,16 +116,12 @@ def base_model_resource(
     if options.get("base_endpoint"):
         return str(options["base_endpoint"])
     if model.startswith("projects/"):
-        return _endpoint_of(model)
-    base_model = (catalog or load_catalog()).find_model(model, BACKEND)
+        job = _job_of(model)
+        return str(job.tuned_model.endpoint or "") if job else ""
+    base_model = (catalog or load_catalog()).find_model(model, "gemini")
     place = tuned_in(base_model, region, options)
     served = options.get("base_location") or base_model.served_in.get(place) or place
     return f"{clients.parent(project, served)}/publishers/google/models/{base_model.name}"
-
-
-def _endpoint_of(tuned: str) -> str:
-    job = _job_of(tuned)
-    return str(job.tuned_model.endpoint or "") if job else ""
 
 
 def _job_of(tuned: str) -> Any:
@@ -129,35 +136,3 @@ def _job_of(tuned: str) -> Any:
             if resource in (name, name.partition("@")[0]):
                 return job
     return None
-
-
-def _check_preference(job: TuningJob, catalog: Catalog) -> None:
-    """Refuse preference tuning of a tuned model whose base does not take it.
-
-    Raises:
-        LimitError: The base, which the model's own tuning job names, is not tuned by preference.
-    """
-    made_by = _job_of(job.base_model) if job.method == PREFERENCE else None
-    if not made_by:
-        return
-    before = made_by.pre_tuned_model and made_by.pre_tuned_model.base_model
-    base = str(made_by.base_model or before or "").rpartition("/")[2]
-    model = catalog.model_table.models.get(base)
-    if model and "preference" not in model.formats:
-        raise LimitError(
-            f"{job.base_model} was tuned from {base}, which is not tuned by preference",
-            where="base_model",
-            fix=f"{preference_models(catalog)}; or method=supervised",
-        )
-
-
-_KIND = Kind(
-    backend=BACKEND,
-    result_exists=_result_exists,
-    result=_result,
-    config=lambda request: {},
-    base=lambda request: base_model_resource(
-        request.base_model, request.project, request.region, request.options, request.catalog
-    ),
-    check=_check_preference,
-)

@@ -43,30 +43,20 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
             yield _ask(service, model, prompt, configs)
 
 
-def reason_unserved(model: str) -> str:
-    """Return "": a Gemini is served without an endpoint of the user's."""
-    return ""
-
-
 def _configs(model: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Write how to ask, and how to ask a model that does not know our word for thinking little."""
+    kinds = {"top_p": float, "seed": int, "thinking_budget": int, "thinking_level": str}
+    chosen = {name: kind(settings[name]) for name, kind in kinds.items() if name in settings}
+    level = {name: chosen.pop(name) for name in list(chosen) if name.startswith("thinking")}
     config: dict[str, Any] = {
         "temperature": float(settings.get("temperature", 0.0)),
         "max_output_tokens": int(settings.get("max_output_tokens", 256)),
+        **chosen,
     }
-    if "top_p" in settings:
-        config["top_p"] = float(settings["top_p"])
-    if "seed" in settings:
-        config["seed"] = int(settings["seed"])
-    thinking_config = {
-        k: settings[k] for k in ("thinking_level", "thinking_budget") if k in settings
-    }
+    if level:
+        return [config | {"thinking_config": level}]
     base = model.partition("/publishers/google/models/")[2] or str(settings.get("base_model", ""))
-    if "thinking_budget" in thinking_config:
-        thinking_config["thinking_budget"] = int(thinking_config["thinking_budget"])
-    if thinking_config:
-        return [config | {"thinking_config": thinking_config}]
-    return [*(config | {"thinking_config": one} for one in thinking(base)), config]
+    return [*(config | {"thinking_config": each} for each in thinking(base)), config]
 
 
 def _ask(service: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str, Any]]) -> Answer:
@@ -106,23 +96,22 @@ def _request(prompt: Prompt) -> tuple[list[Any], dict[str, Any]]:
     """
     from google.genai import types
 
-    request = _text_request(prompt)
     if kinds_of(prompt.fields):
         request = gemini_request(prompt.fields, prompt.format)
-    # Through JSON, so that base64 becomes bytes.
-    contents = [_read(types.Content, content) for content in request["contents"]]
+    else:
+        request = _text_request(prompt)
+
+    def read(kind: Any, value: Any) -> Any:  # through JSON, so that base64 becomes bytes
+        return kind.model_validate_json(json.dumps(value))
+
     config: dict[str, Any] = {"automatic_function_calling": {"disable": True}}
     if "systemInstruction" in request:
-        config["system_instruction"] = _read(types.Content, request["systemInstruction"])
+        config["system_instruction"] = read(types.Content, request["systemInstruction"])
     if "tools" in request:
-        config["tools"] = [_read(types.Tool, tool) for tool in request["tools"]]
+        config["tools"] = [read(types.Tool, tool) for tool in request["tools"]]
     if "toolConfig" in request:
-        config["tool_config"] = _read(types.ToolConfig, request["toolConfig"])
-    return contents, config
-
-
-def _read(kind: Any, value: Any) -> Any:
-    return kind.model_validate_json(json.dumps(value))
+        config["tool_config"] = read(types.ToolConfig, request["toolConfig"])
+    return [read(types.Content, content) for content in request["contents"]], config
 
 
 def _text_request(prompt: Prompt) -> dict[str, Any]:

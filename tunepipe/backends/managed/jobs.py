@@ -12,48 +12,50 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.genai import as_google_core, client, place_of
-from tunepipe.gcp.launcher import JobState, Status, WaitingError
+from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores.claimed_jobs import ClaimedJobs
 
 CREATE_SECONDS = 3 * CALL_SECONDS
-_ENDED = {"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"}
 _USUAL = {"unspecified", "queued", "pending", "running"}
-_INTERNAL = {13, 14}  # google.rpc.Code INTERNAL, UNAVAILABLE
 
 
-class NamedJobs:
-    """Tuning jobs that are known by their names; a launcher.Followed."""
+class NamedTuningJobs(RemoteJobs):
+    """Tuning jobs that are known by their names."""
 
-    kind: str = "TuningJob"
+    kind = "TuningJob"
 
-    def status(self, name: str) -> Status:
-        """Look at a job."""
-        job = get(name)
-        state = state_of(job)
-        if has_succeeded(job):
-            return Status(JobState.SUCCEEDED)
-        if not has_ended(job):
-            return Status(JobState.RUNNING, detail=_detail(job), created=job.create_time)
-        if state == "CANCELLED":
-            return Status(JobState.CANCELLED)
-        error = job.error
-        message = (error and error.message) or f"the job ended as JOB_STATE_{state}"
-        if state == "PARTIALLY_SUCCEEDED":
-            model = job.tuned_model and (job.tuned_model.endpoint or job.tuned_model.model)
-            of_it = f"; its model is {model}" if model else ""
-            message = f"the job succeeded in part: {message}{of_it}"
-        return Status(JobState.FAILED, message, internal=bool(error and error.code in _INTERNAL))
+    def get(self, name: str) -> Any:
+        """Fetch a job."""
+        with as_google_core():
+            return client(*place_of(name)).tunings.get(name=name)
 
-    def cancel(self, name: str) -> None:
+    def request_cancel(self, name: str) -> None:
         """Ask for the end of a job."""
-        cancel(name)
+        with as_google_core():
+            client(*place_of(name)).tunings.cancel(name=name)
+
+    def detail(self, job: Any) -> str:
+        """Return a state that is not a usual one, and the epochs that are done."""
+        epochs = getattr(job.tuning_job_metadata, "completed_epoch_count", None)
+        state = state_of(job).lower()
+        parts = ("" if state in _USUAL else state, f"{epochs} epochs done" if epochs else "")
+        return ", ".join(filter(None, parts))
+
+    def failure(self, job: Any) -> str:
+        """Return why a job failed, and the model that it has made all the same."""
+        tuned = job.tuned_model
+        model = tuned and (tuned.endpoint or tuned.model)
+        return super().failure(job) + (f"; its model is {model}" if model else "")
+
+
+TUNING_JOBS = NamedTuningJobs()
 
 
 @dataclass(kw_only=True)
-class TuningJobs(NamedJobs, ClaimedJobs):
-    """The jobs of one request, found by their claim and their label; a launcher.Service.
+class TuningJobs(NamedTuningJobs, ClaimedJobs):
+    """The jobs of one request, found by their claim and their label.
 
     Args:
         project: The project that pays.
@@ -61,7 +63,7 @@ class TuningJobs(NamedJobs, ClaimedJobs):
         base_model: The model to tune, or the tuned model to go on from.
         rows: The files: training, and held-out or "".
         config: What CreateTuningJobConfig takes; its labels hold KEY_LABEL.
-        result_exists: Returns whether what a job that succeeded has made is still there.
+        exists: Returns whether what a job that succeeded has made is still there.
         service_account: The account that the job acts as, or "".
     """
 
@@ -70,7 +72,7 @@ class TuningJobs(NamedJobs, ClaimedJobs):
     base_model: str
     rows: tuple[str, str]
     config: Mapping[str, Any]
-    result_exists: Callable[[Any], bool]
+    exists: Callable[[Any], bool]
     service_account: str = ""
 
     def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
@@ -78,21 +80,9 @@ class TuningJobs(NamedJobs, ClaimedJobs):
         for job in list_jobs(self.project, self.location):
             yield str(job.name), job.labels or {}, job
 
-    def get(self, name: str) -> Any:
-        """Fetch a job by its resource name."""
-        return get(name)
-
-    def counts(self, job: Any) -> bool:
-        """Return True if a job runs, or has succeeded and its result exists.
-
-        Raises:
-            WaitingError: It is being cancelled; what becomes of it is not known yet.
-        """
-        if state_of(job) == "CANCELLING":
-            raise WaitingError("an equal job is being cancelled", where=str(job.name))
-        if state_of(job) == "PARTIALLY_SUCCEEDED":
-            return True  # reported with what is there; paid again only where `again` asks for it
-        return not has_ended(job) or (has_succeeded(job) and self.result_exists(job))
+    def result_exists(self, job: Any) -> bool:
+        """Return True if what a job that succeeded has made is still there."""
+        return self.exists(job)
 
     def request(self) -> str:
         """Ask for a job once, and name it."""
@@ -123,43 +113,6 @@ def list_jobs(project: str, location: str) -> list[Any]:
     return sorted(jobs, key=lambda job: job.create_time, reverse=True)
 
 
-def get(name: str) -> Any:
-    """Fetch a job by its resource name."""
-    with as_google_core():
-        return client(*place_of(name)).tunings.get(name=name)
-
-
-def cancel(name: str) -> None:
-    """Request a job's cancellation; no error if it has ended by itself."""
-    from google.api_core import exceptions as api
-
-    try:
-        with as_google_core():
-            client(*place_of(name)).tunings.cancel(name=name)
-    except api.BadRequest:
-        # FAILED_PRECONDITION comes over HTTP as 400.
-        if not has_ended(get(name)):
-            raise
-
-
-def state_of(job: Any) -> str:
-    """Return a job's state as a word: RUNNING; one that is not known as Google writes it."""
-    return job.state.name.removeprefix("JOB_STATE_") if job.state else "UNSPECIFIED"
-
-
-def has_ended(job: Any) -> bool:
-    """Return True if nothing about a job changes any more.
-
-    A state that this version does not know is not an end: taking it for one would pay again.
-    """
-    return bool(job.end_time) or state_of(job) in _ENDED
-
-
-def has_succeeded(job: Any) -> bool:
-    """Return True if a job has succeeded."""
-    return state_of(job) == "SUCCEEDED"
-
-
 def data_stats(job: Any) -> dict[str, Any]:
     """Read what a job says of its rows, by the service's names; {} if it says nothing."""
     stats = job.tuning_data_stats
@@ -169,10 +122,3 @@ def data_stats(job: Any) -> dict[str, Any]:
             # user_dataset_examples repeats rows of the user's, which belong in no report.
             return dict(kind_stats.model_dump(exclude_none=True, exclude={"user_dataset_examples"}))
     return {}
-
-
-def _detail(job: Any) -> str:
-    epochs = getattr(job.tuning_job_metadata, "completed_epoch_count", None)
-    state = state_of(job).lower()
-    parts = ("" if state in _USUAL else state, f"{epochs} epochs done" if epochs else "")
-    return ", ".join(filter(None, parts))

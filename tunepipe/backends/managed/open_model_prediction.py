@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.endpoint import ask_endpoint
 from tunepipe.data.conversion import openai_request
 from tunepipe.data.parts import kinds_of, read_calls, write_answer
 from tunepipe.errors import UsageError
-from tunepipe.gcp import clients
-
-_ANSWER_SECONDS = 120.0
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -31,48 +30,16 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         UsageError: This is not an endpoint.
         CloudError: The endpoint is not there, may not be asked, or is out of reach.
     """
-    if not is_endpoint(model):
+    if "/endpoints/" not in model:
         raise UsageError(
             "an open model answers only where an endpoint serves it",
             where=model,
             fix="deploy the weights from Model Garden, and give --option endpoint=projects/…",
         )
-    with clients.explained(model):
-        for prompt in prompts:
-            yield _ask(model, prompt, settings)
+    yield from ask_endpoint(model, prompts, partial(_write, settings=settings), _read)
 
 
-def is_endpoint(model: str) -> bool:
-    """Return True if a name is an endpoint's, not that of a folder of weights or a base model."""
-    return model.startswith("projects/") and "/endpoints/" in model
-
-
-def reason_unserved(model: str) -> str:
-    """Return why a model cannot be asked: only an endpoint answers."""
-    if is_endpoint(model):
-        return ""
-    return "no endpoint serves this model; name one by the option endpoint or base_endpoint"
-
-
-def _ask(endpoint: str, prompt: Prompt, settings: Mapping[str, Any]) -> Answer:
-    from google.api_core import exceptions as api
-    from google.protobuf import json_format, struct_pb2
-
-    client = clients.predictions(clients.region_of(endpoint))
-    instance = _instance(prompt, settings)
-    try:
-        response = client.predict(
-            endpoint=endpoint,
-            instances=[json_format.ParseDict(instance, struct_pb2.Value())],
-            timeout=_ANSWER_SECONDS,
-        )
-    except api.InvalidArgument as error:
-        return Answer(prompt.id, None, f"refused: {error.message}")
-    question = str(instance.get("prompt", ""))
-    return _answer(prompt.id, question, type(response).to_dict(response)["predictions"])
-
-
-def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _write(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
     limits = {
         "max_tokens": int(settings.get("max_output_tokens", 256)),
         "temperature": float(settings.get("temperature", 0.0)),
@@ -85,20 +52,18 @@ def _instance(prompt: Prompt, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"@requestFormat": "chatCompletions", **request, **limits}
 
 
-def _answer(prompt_id: str, question: str, predictions: Any) -> Answer:
+def _read(instance: Mapping[str, Any], predictions: Any) -> tuple[str | None, str]:
     """Read what the server of Model Garden (vLLM) answers to either kind of request."""
     prediction = predictions[0] if isinstance(predictions, list) and predictions else predictions
     if isinstance(prediction, str):
         # It repeats the prompt before its answer, with this word between them.
-        echoed = f"{question}\nOutput:\n"
-        return Answer(
-            prompt_id, prediction.partition(echoed)[2] if echoed in prediction else prediction
-        )
+        _, echo, answer = prediction.partition(f"{instance.get('prompt', '')}\nOutput:\n")
+        return (answer if echo else prediction), ""
     choices = prediction.get("choices") if isinstance(prediction, Mapping) else None
     if choices:
         message = choices[0].get("message") or {}
         text = str(message.get("content") or choices[0].get("text") or "")
         calls = read_calls(json.dumps(message.get("tool_calls") or []))
         if answer := write_answer(text, calls):
-            return Answer(prompt_id, answer)
-    return Answer(prompt_id, None, "the endpoint gave no answer")
+            return answer, ""
+    return None, "the endpoint gave no answer"

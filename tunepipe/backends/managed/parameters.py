@@ -18,7 +18,7 @@ from tunepipe.catalog.models import check_region, is_retired, tuned_in
 from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
-from tunepipe.errors import LimitError, TunepipeError, UsageError
+from tunepipe.errors import LimitError, UsageError
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
 _NOT_OFFERED = ("reinforcement", "distillation")
@@ -314,102 +314,76 @@ def _check(model: Model, job: TuningJob, catalog: Catalog) -> None:
     Raises:
         UsageError, LimitError: The first of the conditions that holds.
     """
-    options, location = job.options, job.location
-    key, size, beta = options.encryption_spec_key_name, options.adapter_size, options.beta
-    known = tuple(map(int, load("backends/managed/parameters.toml")["adapter_sizes"]))
-    sizes = model.adapter_sizes or known
+    options = job.options
     is_tuned_model = model.name.startswith("projects/")
-    part = location.split("-")[0]
-    away = [
-        each for each in options.fallback_locations if part not in ("global", each.split("-")[0])
-    ]
-    refusals: list[tuple[bool, TunepipeError]] = [
-        (
-            # An endpoint's name is what a run and the registry show.
-            is_tuned_model and not _TUNED_MODEL.match(model.name),
-            UsageError(
-                "not the name of a tuned model", where=f"base_model {model.name}", fix=_NAME_ADVICE
-            ),
-        ),
-        (
-            size > 0 and size not in sizes,
-            LimitError(
-                f"{model.name} takes no adapter of size {size}",
+    # An endpoint's name is what a run and the registry show.
+    if is_tuned_model and not _TUNED_MODEL.match(model.name):
+        where = f"base_model {model.name}"
+        raise UsageError("not the name of a tuned model", where=where, fix=_NAME_ADVICE)
+    if options.checkpoint_id and not is_tuned_model:
+        found = "only a tuned model has checkpoints"
+        raise UsageError(found, where="checkpoint_id", fix=_NAME_ADVICE)
+    if options.adapter_size:
+        known = map(int, load("backends/managed/parameters.toml")["adapter_sizes"])
+        sizes = model.adapter_sizes or tuple(known)
+        if options.adapter_size not in sizes:
+            raise LimitError(
+                f"{model.name} takes no adapter of size {options.adapter_size}",
                 where="adapter_size",
                 fix=f"one of {', '.join(map(str, sizes))}",
-            ),
-        ),
-        (
-            size > 0 and job.tuning_mode == "full",
-            UsageError(
-                "full tuning has no adapter", where="adapter_size", fix="leave it out, or use peft"
-            ),
-        ),
-        (
-            job.method == PREFERENCE and "preference" not in model.formats,
-            LimitError(
-                f"{model.name} is not tuned by preference",
-                where="method",
-                fix=f"{preference_models(catalog)}; or method=supervised",
-            ),
-        ),
-        (
-            job.method == PREFERENCE and model.preference_base == "tuned",
-            LimitError(
-                f"preference tuning begins from a model that was tuned by supervision, and "
-                f"{model.name} was not",
-                where="base_model",
-                fix="tune first with method=supervised, then with base_model="
-                "projects/P/locations/R/models/M@VERSION of that job",
-            ),
-        ),
-        (
-            beta is not None and job.method != PREFERENCE,
-            UsageError("belongs to preference tuning", where="beta", fix="leave it out"),
-        ),
-        (
-            bool(options.checkpoint_id) and not is_tuned_model,
-            UsageError(
-                "only a tuned model has checkpoints", where="checkpoint_id", fix=_NAME_ADVICE
-            ),
-        ),
-        (
-            bool(key) and model.cmek is False,
-            LimitError(
-                f"{model.name} is not tuned with a customer-managed key",
-                where=_KEY,
-                fix="leave the key out, or take a model that is",
-            ),
-        ),
-        (
-            bool(key) and location == "global",
-            LimitError(
-                "the location global takes no customer-managed key",
-                where=_KEY,
-                fix="tune in a region, or leave the key out",
-            ),
-        ),
-        (
-            bool(key) and f"/locations/{location}/" not in key,
-            LimitError("the key is in another region", where=_KEY, fix=f"use a key in {location}"),
-        ),
-        (
-            bool(away),
-            LimitError(
-                f"{', '.join(away)} is in another part of the world than {location}",
-                where="fallback_locations",
-                fix=f"name locations that begin with {part}-",
-            ),
-        ),
-        (
-            bool(key and options.fallback_locations),
-            LimitError(
-                "the customer-managed key is of one location",
-                where="fallback_locations",
-                fix="leave fallback_locations or the key out",
-            ),
-        ),
-    ]
-    for applies, error in refusals:
-        if applies:
-            raise error
+            )
+        if job.tuning_mode == "full":
+            fix = "leave it out, or use peft"
+            raise UsageError("full tuning has no adapter", where="adapter_size", fix=fix)
+    if job.method == PREFERENCE:
+        _check_preference(model, catalog)
+    elif options.beta is not None:
+        raise UsageError("belongs to preference tuning", where="beta", fix="leave it out")
+    if options.encryption_spec_key_name:
+        _check_key(model, job)
+    part = job.location.split("-")[0]
+    others = options.fallback_locations
+    away = [each for each in others if part not in ("global", each.split("-")[0])]
+    if away:
+        raise LimitError(
+            f"{', '.join(away)} is in another part of the world than {job.location}",
+            where="fallback_locations",
+            fix=f"name locations that begin with {part}-",
+        )
+
+
+def _check_preference(model: Model, catalog: Catalog) -> None:
+    if "preference" not in model.formats:
+        raise LimitError(
+            f"{model.name} is not tuned by preference",
+            where="method",
+            fix=f"{preference_models(catalog)}; or method=supervised",
+        )
+    if model.preference_base == "tuned":
+        raise LimitError(
+            f"preference tuning begins from a model that was tuned by supervision, and "
+            f"{model.name} was not",
+            where="base_model",
+            fix="tune first with method=supervised, then with base_model="
+            "projects/P/locations/R/models/M@VERSION of that job",
+        )
+
+
+def _check_key(model: Model, job: TuningJob) -> None:
+    location, key = job.location, job.options.encryption_spec_key_name
+    if model.cmek is False:
+        found = f"{model.name} is not tuned with a customer-managed key"
+        fix = "leave the key out, or take a model that is"
+        raise LimitError(found, where=_KEY, fix=fix)
+    if location == "global":
+        found = "the location global takes no customer-managed key"
+        raise LimitError(found, where=_KEY, fix="tune in a region, or leave the key out")
+    if f"/locations/{location}/" not in key:
+        fix = f"use a key in {location}"
+        raise LimitError("the key is in another region", where=_KEY, fix=fix)
+    if job.options.fallback_locations:
+        raise LimitError(
+            "the customer-managed key is of one location",
+            where="fallback_locations",
+            fix="leave fallback_locations or the key out",
+        )

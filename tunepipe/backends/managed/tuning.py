@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.managed import jobs as tuning_jobs
-from tunepipe.backends.managed.jobs import NamedJobs, TuningJobs
+from tunepipe.backends.managed.jobs import TUNING_JOBS, TuningJobs, data_stats
 from tunepipe.backends.managed.loss_curves import read_curves
 from tunepipe.backends.managed.outcome import Planned, compare_with_plan
 from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob, tuning_job, whole_epochs
@@ -27,125 +25,145 @@ from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
-from tunepipe.gcp.launcher import JobPolling
+from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
-from tunepipe.stores.claims import (
-    CLAIM_OPTIONS,
-    Claim,
-    ClaimTimes,
-    Waiters,
-    claim_uri,
-    run_of_step,
-)
+from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
 
-# Options of tunepipe or of the pipeline, which the job does not get.
-_OUR_OPTIONS = frozenset(
-    (*launcher.POLLING_OPTIONS, *CLAIM_OPTIONS, "resources_path", "again", "network")
-)
 _FIRST_JOB_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class Kind:
-    """The differences between the two kinds of tuning job.
-
-    Args:
-        backend: "gemini" or "open-model".
-        result_exists: Returns whether what a job has made is still there.
-        result: Names the model that a job has made, and its endpoint.
-        config: What the kind adds to the job's config.
-        base: Names the base model so that `predict` can ask it.
-        check: Refuses what only the service can tell, before anything is paid.
-    """
+class ManagedTuner:
+    """Tunes through a managed job; what differs between Gemini and open models is overridden."""
 
     backend: str
-    result_exists: Callable[[Any], bool]
-    result: Callable[[Any, Mapping[str, Any]], tuple[str, str]]
-    config: Callable[[TuningRequest], dict[str, Any]]
-    base: Callable[[TuningRequest], str]
-    check: Callable[[TuningJob, Catalog], None] = lambda job, catalog: None
+
+    def result_exists(self, job: Any) -> bool:
+        """Return True if what a job has made is still there."""
+        raise NotImplementedError
+
+    def result(self, job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
+        """Name the model that a job has made, and its endpoint."""
+        raise NotImplementedError
+
+    def base(self, request: TuningRequest) -> str:
+        """Name the base model so that `predict` can ask it."""
+        raise NotImplementedError
+
+    def config(self, request: TuningRequest) -> dict[str, Any]:
+        """Return what the kind adds to the job's config."""
+        return {}
+
+    def check_job(self, job: TuningJob, catalog: Catalog) -> None:
+        """Refuse what only the service can tell, before anything is paid."""
+
+    def check_request(self, request: TuningRequest, row_format: str = "") -> TuningJob:
+        """Check what a user may set, before there is a dataset to tune on.
+
+        Args:
+            request: Its rows are not read.
+            row_format: Their format; "" or "auto" if it is not known.
+
+        Raises:
+            UsageError, LimitError: What the service would refuse.
+        """
+        return _job(
+            request, request.catalog.find_model(request.base_model, self.backend), row_format
+        )
+
+    def cancel(self, job: str) -> None:
+        """Cancel a tuning job by its resource name; no error if it has ended already."""
+        with translate_errors(job):
+            TUNING_JOBS.cancel(job)
+
+    def tune(self, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
+        """Tune; a call that was killed continues with the job that it had started.
+
+        Args:
+            request: `options` holds those of `ManagedOptions` and of `StepOptions`, and network
+                (the pipeline's).
+            output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
+            progress: Receives each change of the job.
+
+        Returns:
+            The tuned model and its endpoint, with the figures of the job, compared with the plan.
+
+        Raises:
+            UsageError, LimitError: What the service would refuse.
+            DataError: The rows are too many, or the job has learnt nothing of use.
+            CloudError: Google refused, or the job failed.
+        """
+        step, _ = StepOptions.split({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
+        resources = step.resources(output_dir)
+        parent = clients.parent(request.project, request.region)
+        waiters = Waiters(request.train_uri, run_of_step(parent, resources))
+        # A restarted step stays with its job before it reads anything else.
+        name = _resume(resources, step, progress, waiters)
+
+        # What the service would refuse, or could not be asked afterwards, is refused before it is
+        # paid.
+        base = self.base(request)
+        model = request.catalog.find_model(request.base_model, self.backend)
+        service = request.catalog.find_service(model.name)[1]
+        job = _job(request, model, detect_format(request.train_uri))
+        self.check_job(job, request.catalog)
+        by_preference = job.method == PREFERENCE
+        native = [each for each in service.native if (each == PREFERENCE) == by_preference]
+        train, held_out = (send(uri, native) for uri in (request.train_uri, request.eval_uri))
+        check_sizes(service, train, held_out)
+        epochs = whole_epochs(request.train_steps, request.batch_size, train.rows)
+        job = _job(request, model, train.format, epochs)
+
+        # A location without capacity fails the job, which is not billed; then the next is tried.
+        locations = [job.location, *job.options.fallback_locations]
+        for location in () if name else locations:
+            job = structs.replace(job, location=location)
+            jobs = self._jobs(request, step, job, (train, held_out))
+            waiters = replace(waiters, key=jobs.key)
+            try:
+                name = launcher.launch(jobs, resources, step, progress, waiters)
+                break
+            except CloudError as error:
+                if location == locations[-1] or not _lacks_capacity(error):
+                    raise
+                Path(resources).unlink(missing_ok=True)
+                progress({"state": "waiting", "detail": f"no capacity in {location}"})
+        with translate_errors(name):
+            ended = retry(lambda: TUNING_JOBS.get(name), seconds=step.patience_seconds)
+        model_name, endpoint = self.result(ended, request.options)
+        statistics = _statistics(request, job, (train, held_out), ended, model)
+        cost = _cost(model, ended, statistics.get("billable_tokens", 0), epochs, request.catalog)
+        return TuningResult(model_name, endpoint, statistics, cost, base)
+
+    def _jobs(
+        self, request: TuningRequest, step: StepOptions, job: TuningJob, rows: tuple[Sent, Sent]
+    ) -> TuningJobs:
+        key = request.labels.get(KEY_LABEL) or _key(request, job, rows)
+        limit = int(load("backends/managed/parameters.toml")["display_name_characters"])
+        config = {
+            **job.as_config(),
+            **self.config(request),
+            "tuned_model_display_name": request.display_name[:limit],
+            "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
+        }
+        return TuningJobs(
+            project=request.project,
+            location=job.location,
+            base_model=job.base_model,
+            rows=(rows[0].uri, rows[1].uri),
+            config={name: value for name, value in config.items() if value},
+            claim=Claim(claim_uri(request.train_uri, key), step),
+            key=key,
+            exists=self.result_exists,
+            service_account=job.options.service_account,
+        )
 
 
-def tune(kind: Kind, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-    """Tune through a managed job; a call that was killed continues with the job it had started.
-
-    Args:
-        kind: Which of the two.
-        request: `options` holds those of `parameters.TuningOptions`, and tunepipe's:
-            resources_path, again (any text: a new job even where an equal one has succeeded),
-            poll_seconds, patience_seconds, first_job_seconds, pause_seconds, lease_seconds,
-            settle_seconds, network (the pipeline's).
-        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Receives each change of the job.
-
-    Raises:
-        UsageError, LimitError: What the service would refuse.
-        DataError: The rows are too many, or the job has learnt nothing of use.
-        CloudError: Google refused, or the job failed.
-    """
-    polling = JobPolling.from_options({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
-    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
-    parent = clients.parent(request.project, request.region)
-    waiters = Waiters(request.train_uri, run_of_step(parent, resources))
-    # A restarted step stays with its job before it reads anything else.
-    name = _resume(resources, polling, progress, waiters)
-
-    # What the service would refuse, or could not be asked afterwards, is refused before it is paid.
-    base = kind.base(request)
-    model = request.catalog.find_model(request.base_model, kind.backend)
-    service = request.catalog.find_service(model.name)[1]
-    job = _job(request, model, detect_format(request.train_uri))
-    kind.check(job, request.catalog)
-    native = [each for each in service.native if (each == PREFERENCE) == (job.method == PREFERENCE)]
-    train, held_out = (send(uri, native) for uri in (request.train_uri, request.eval_uri))
-    check_sizes(service, train, held_out)
-    epochs = whole_epochs(request.train_steps, request.batch_size, train.rows)
-    job = _job(request, model, train.format, epochs)
-
-    # A location without capacity fails the job, which is not billed; then the next one is tried.
-    locations = [job.location, *job.options.fallback_locations]
-    for location in () if name else locations:
-        job = structs.replace(job, location=location)
-        jobs = _jobs(kind, request, job, (train, held_out))
-        waiters = replace(waiters, key=jobs.key)
-        try:
-            name = launcher.launch(jobs, resources, polling, progress, waiters)
-            break
-        except CloudError as error:
-            if location == locations[-1] or not _lacks_capacity(error):
-                raise
-            Path(resources).unlink(missing_ok=True)
-            progress({"state": "waiting", "detail": f"no capacity in {location}"})
-    with translate_errors(name):
-        ended = retry(lambda: tuning_jobs.get(name), seconds=polling.patience_seconds)
-    model_name, endpoint = kind.result(ended, request.options)
-    statistics = _statistics(request, job, (train, held_out), ended, model)
-    cost = _cost(model, ended, statistics.get("billable_tokens", 0), epochs, request.catalog)
-    return TuningResult(model_name, endpoint, statistics, cost, base)
-
-
-def check_request(kind: str, request: TuningRequest, row_format: str = "") -> TuningJob:
-    """Check what a user may set, before there is a dataset to tune on.
-
-    Args:
-        kind: "gemini" or "open-model".
-        request: Its rows are not read.
-        row_format: Their format; "" or "auto" if it is not known.
-
-    Raises:
-        UsageError, LimitError: What the service would refuse.
-    """
-    JobPolling.from_options(request.options)
-    ClaimTimes.from_options(request.options)
-    return _job(request, request.catalog.find_model(request.base_model, kind), row_format)
-
-
-def _resume(resources: str, polling: JobPolling, progress: Progress, waiters: Waiters) -> str:
+def _resume(resources: str, step: StepOptions, progress: Progress, waiters: Waiters) -> str:
     """Go on with the job of an earlier attempt; "" if there was none, or it found no capacity."""
     try:
-        return launcher.resume(NamedJobs(), resources, polling, progress, waiters)
+        return launcher.resume(TUNING_JOBS, resources, step, progress, waiters)
     except CloudError as error:
         if not _lacks_capacity(error):
             raise
@@ -158,7 +176,8 @@ def _lacks_capacity(error: CloudError) -> bool:
 
 
 def _job(request: TuningRequest, model: Model, row_format: str = "", epochs: int = 1) -> TuningJob:
-    options = {name: value for name, value in request.options.items() if name not in _OUR_OPTIONS}
+    _, options = StepOptions.split(request.options)
+    options.pop("network", None)  # the pipeline's
     return tuning_job(
         model,
         options,
@@ -167,30 +186,6 @@ def _job(request: TuningRequest, model: Model, row_format: str = "", epochs: int
         learning_rate_multiplier=request.learning_rate_multiplier,
         row_format=row_format,
         catalog=request.catalog,
-    )
-
-
-def _jobs(
-    kind: Kind, request: TuningRequest, job: TuningJob, rows: tuple[Sent, Sent]
-) -> TuningJobs:
-    key = request.labels.get(KEY_LABEL) or _key(request, job, rows)
-    limit = int(load("backends/managed/parameters.toml")["display_name_characters"])
-    config = {
-        **job.as_config(),
-        **kind.config(request),
-        "tuned_model_display_name": request.display_name[:limit],
-        "labels": {**run_labels(), **request.labels, KEY_LABEL: key},
-    }
-    return TuningJobs(
-        project=request.project,
-        location=job.location,
-        base_model=job.base_model,
-        rows=(rows[0].uri, rows[1].uri),
-        config={name: value for name, value in config.items() if value},
-        claim=Claim(claim_uri(request.train_uri, key), ClaimTimes.from_options(request.options)),
-        key=key,
-        result_exists=kind.result_exists,
-        service_account=job.options.service_account,
     )
 
 
@@ -215,7 +210,7 @@ def _statistics(
         steps_min=model.recommended_steps_min,
     )
     curves, unread = read_curves(ended.experiment or "")
-    figures = compare_with_plan(tuning_jobs.data_stats(ended), curves, planned, where=ended.name)
+    figures = compare_with_plan(data_stats(ended), curves, planned, where=ended.name)
     remarks = [*figures.get("doubts", []), *figures.pop("remarks", []), *filter(None, [unread])]
     checkpoints = (ended.tuned_model and ended.tuned_model.checkpoints) or []
     statistics = {

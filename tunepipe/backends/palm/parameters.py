@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, structs
 from tunepipe.arguments import hint
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
-from tunepipe.errors import LimitError, TunepipeError, UsageError
+from tunepipe.errors import LimitError, UsageError
 
 Parameters = dict[str, Any]
 
@@ -194,60 +194,35 @@ def _check_places(parameters: TemplateParameters, region: str) -> None:
     """
     location, hardware = parameters.location, parameters.accelerator_type
     board, key = parameters.tensorboard_resource_id, parameters.encryption_spec_key_name
+    if bool(parameters.dataset_uri) == bool(parameters.dataset_name):
+        found = "exactly one of dataset_uri and dataset_name must be given"
+        raise UsageError(found, where="dataset_uri")
     trains = training_region(region, location, hardware)
+    if trains != region:
+        raise LimitError(
+            f"{hardware} tuning would run in {trains}, outside the region given",
+            where="region",
+            fix=f"run in {trains}; location may name where the model is served",
+        )
     allowed = load("backends/palm/parameters.toml")["regions"]["pipeline"]
-    is_keyless_tpu = hardware == "TPU" and not parameters.tpu_training_skip_cmek
-    refusals: list[tuple[bool, TunepipeError]] = [
-        (
-            bool(parameters.dataset_uri) == bool(parameters.dataset_name),
-            UsageError(
-                "exactly one of dataset_uri and dataset_name must be given", where="dataset_uri"
-            ),
-        ),
-        (
-            trains != region,
-            LimitError(
-                f"{hardware} tuning would run in {trains}, outside the region given",
-                where="region",
-                fix=f"run in {trains}; location may name where the model is served",
-            ),
-        ),
-        (
-            location not in allowed,
-            LimitError(
-                f"no tuned model can be served in {location}",
-                where="location",
-                fix=f"use one of {', '.join(allowed)}",
-            ),
-        ),
-        (
-            bool(board) and f"/locations/{region}/" not in board,
-            LimitError("the TensorBoard is in another region", where="tensorboard_resource_id"),
-        ),
-        (
-            bool(key) and f"/locations/{region}/" not in key,
-            LimitError("the key is in another region", where=_KEY, fix=f"use a key in {region}"),
-        ),
-        (
-            bool(key) and is_keyless_tpu,
-            LimitError(
-                "TPU tuning does not take a key",
-                where=_KEY,
-                fix="set tpu_training_skip_cmek, which trains without the key, or tune on GPU",
-            ),
-        ),
-        (
-            bool(key) and hardware != "TPU" and {location, region} != {"us-central1"},
-            LimitError(
-                "GPU tuning takes a key only where pipeline and model are in us-central1",
-                where=_KEY,
-                fix="set region and location to us-central1",
-            ),
-        ),
-    ]
-    for applies, error in refusals:
-        if applies:
-            raise error
+    if location not in allowed:
+        found = f"no tuned model can be served in {location}"
+        raise LimitError(found, where="location", fix=f"use one of {', '.join(allowed)}")
+    if board and f"/locations/{region}/" not in board:
+        raise LimitError("the TensorBoard is in another region", where="tensorboard_resource_id")
+    if not key:
+        return
+    if f"/locations/{region}/" not in key:
+        raise LimitError("the key is in another region", where=_KEY, fix=f"use a key in {region}")
+    if hardware == "TPU" and not parameters.tpu_training_skip_cmek:
+        fix = "set tpu_training_skip_cmek, which trains without the key, or tune on GPU"
+        raise LimitError("TPU tuning does not take a key", where=_KEY, fix=fix)
+    if hardware != "TPU" and {location, region} != {"us-central1"}:
+        raise LimitError(
+            "GPU tuning takes a key only where pipeline and model are in us-central1",
+            where=_KEY,
+            fix="set region and location to us-central1",
+        )
 
 
 def _accelerator(region: str) -> Literal["", "GPU", "TPU"]:

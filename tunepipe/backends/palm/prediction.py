@@ -7,11 +7,10 @@ from functools import cache
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
+from tunepipe.backends.endpoint import ask_endpoint
 from tunepipe.backends.palm.parameters import family
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients
-
-_ANSWER_SECONDS = 60.0
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -34,18 +33,12 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         "maxOutputTokens": int(settings.get("max_output_tokens", 256)),
         "temperature": float(settings.get("temperature", 0.0)),
     }
-    tuned_on = str(settings.get("base_model", ""))
-    is_chat = settings.get("chat") or "chat" in (_family(model), tuned_on and family(tuned_on))
-    write = _turns if is_chat else _text
+    # An endpoint's name does not say which family it serves.
+    names = (model.partition("/publishers/google/models/")[2], str(settings.get("base_model", "")))
+    is_chat = settings.get("chat") or "chat" in [family(name) for name in names if name]
     with clients.explained(model):
         endpoint = endpoint_of(model)
-        for prompt in prompts:
-            yield _ask(prompt, endpoint, write(prompt), parameters)
-
-
-def reason_unserved(model: str) -> str:
-    """Return "": whether an endpoint serves the model shows when it is asked."""
-    return ""
+    yield from ask_endpoint(endpoint, prompts, _turns if is_chat else _text, _read, parameters)
 
 
 @cache
@@ -55,11 +48,10 @@ def endpoint_of(model: str) -> str:
     Raises:
         UsageError: The model is not deployed, or this is not a resource name.
     """
+    region = clients.region_of(model)
     if "/models/" not in model or "/publishers/" in model:
-        clients.region_of(model)
         return model
     stem, _, version = model.partition("@")
-    region = clients.region_of(model)
     place = stem.partition("/models/")[0]
     for endpoint in clients.endpoints(region).list_endpoints(parent=place):
         for deployed in endpoint.deployed_models:
@@ -69,31 +61,6 @@ def endpoint_of(model: str) -> str:
     raise UsageError(
         "the model is deployed to no endpoint", where=model, fix="deploy it, or tune again"
     )
-
-
-def _family(model: str) -> str:
-    """Return the family of a base model; "" for an endpoint, whose name does not say."""
-    base = model.partition("/publishers/google/models/")[2]
-    return family(base) if base else ""
-
-
-def _ask(
-    prompt: Prompt, endpoint: str, instance: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> Answer:
-    from google.api_core import exceptions as api
-    from google.protobuf import json_format, struct_pb2
-
-    client = clients.predictions(clients.region_of(endpoint))
-    try:
-        response = client.predict(
-            endpoint=endpoint,
-            instances=[json_format.ParseDict(instance, struct_pb2.Value())],
-            parameters=json_format.ParseDict(parameters, struct_pb2.Value()),
-            timeout=_ANSWER_SECONDS,
-        )
-    except api.InvalidArgument as error:
-        return Answer(prompt.id, None, f"refused: {error.message}")
-    return _answer(prompt.id, type(response).to_dict(response)["predictions"])
 
 
 def _text(prompt: Prompt) -> dict[str, Any]:
@@ -111,12 +78,12 @@ def _turns(prompt: Prompt) -> dict[str, Any]:
     return {"context": context, "messages": messages}
 
 
-def _answer(prompt_id: str, predictions: list[Any]) -> Answer:
+def _read(instance: Mapping[str, Any], predictions: Sequence[Any]) -> tuple[str | None, str]:
     prediction = predictions[0] if predictions else {}
     if prediction.get("candidates"):
-        return Answer(prompt_id, str(prediction["candidates"][0]["content"]))
+        return str(prediction["candidates"][0]["content"]), ""
     if prediction.get("safetyAttributes", {}).get("blocked"):
-        return Answer(prompt_id, None, "blocked by the safety filter")
+        return None, "blocked by the safety filter"
     if "content" not in prediction:
-        return Answer(prompt_id, None, "the endpoint gave no answer")
-    return Answer(prompt_id, str(prediction["content"]))
+        return None, "the endpoint gave no answer"
+    return str(prediction["content"]), ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -20,20 +19,15 @@ from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
-from tunepipe.gcp.launcher import JobPolling
-from tunepipe.gcp.pipeline_jobs import PipelineJobs
+from tunepipe.gcp.launcher import StepOptions
+from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS, PipelineJobs
 from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Waiters, run_of_step
 
-_OUR_OPTIONS = frozenset(
-    (
-        *("template_version", "pipeline_root", "service_account", "network", "again"),
-        *("resources_path", *launcher.POLLING_OPTIONS),
-    )
-)
+_OUR_OPTIONS = ("template_version", "pipeline_root", "service_account", "network")
 TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
 
 
@@ -43,8 +37,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Args:
         request: `options` holds the template's own parameters by name, such as location,
             encryption_spec_key_name or tensorboard_resource_id, and tunepipe's: template_version,
-            pipeline_root (where the rows lie), service_account, network, again (any text: a new
-            job even where an equal one has succeeded), resources_path, and those of `JobPolling`.
+            pipeline_root (where the rows lie), service_account, network, and those of
+            `StepOptions`.
         output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
         progress: Receives each change of the job.
 
@@ -57,21 +51,20 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         LimitError: Anything would run outside the region given.
         CloudError: Google refused, or the job failed.
     """
-    polling = JobPolling.from_options(request.options)
-    resources = request.options.get("resources_path") or os.path.join(output_dir, "gcp_resources")
+    step, _ = StepOptions.split(request.options)
+    resources = step.resources(output_dir)
     parent = clients.parent(request.project, request.region)
     root = str(request.options.get("pipeline_root") or request.train_uri.rpartition("/")[0])
     waiters = Waiters(root, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
-    noted = TemplateJobs({}, parent, KEY_LABEL)
-    name = launcher.resume(noted, resources, polling, progress, waiters)
+    name = launcher.resume(PIPELINE_JOBS, resources, step, progress, waiters)
     if not name:
         job = child_job(request, check_with_rows(request))
         jobs = TemplateJobs(job, parent, KEY_LABEL)
         waiters = replace(waiters, key=str(job["labels"][KEY_LABEL]))
-        name = launcher.launch(jobs, resources, polling, progress, waiters)
+        name = launcher.launch(jobs, resources, step, progress, waiters)
     with clients.explained(name):
-        ended = retry(lambda: pipeline_jobs.get(name), seconds=polling.patience_seconds)
+        ended = retry(lambda: pipeline_jobs.get(name), seconds=step.patience_seconds)
         result = _result(ended, request)
     base = base_model_resource(request.base_model, request.project, request.region)
     return replace(result, base=base)
@@ -97,7 +90,6 @@ def check_request(request: TuningRequest, row_format: str = "") -> None:
         UsageError: A parameter that the template would refuse.
         LimitError: Something would run outside the region.
     """
-    JobPolling.from_options(request.options)
     values = _parameters(request)
     template_parameters(values, region=request.region)
     template_uri(values["large_model_reference"], request.options.get("template_version", ""))
@@ -106,7 +98,7 @@ def check_request(request: TuningRequest, row_format: str = "") -> None:
 def cancel(job: str) -> None:
     """Cancel a child job by its resource name; no error if it has ended already."""
     with clients.explained(job):
-        pipeline_jobs.cancel(job)
+        PIPELINE_JOBS.cancel(job)
 
 
 def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +141,8 @@ class TemplateJobs(PipelineJobs):
 
 
 def _parameters(request: TuningRequest) -> dict[str, Any]:
-    own = {name: value for name, value in request.options.items() if name not in _OUR_OPTIONS}
+    _, options = StepOptions.split(request.options)
+    own = {name: value for name, value in options.items() if name not in _OUR_OPTIONS}
     held_out = {"evaluation_data_uri": request.eval_uri} if _takes_evaluation(request) else {}
     return {
         "project": request.project,

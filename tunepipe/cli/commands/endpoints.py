@@ -220,9 +220,9 @@ def _require_over(runs: Sequence[Any]) -> None:
     Raises:
         LimitError: A run is under way.
     """
-    from tunepipe.gcp import pipeline_jobs
+    from tunepipe.gcp import remote_jobs
 
-    for job in filter(pipeline_jobs.is_running, runs):
+    for job in filter(remote_jobs.is_running, runs):
         raise LimitError(
             "a run is under way, and may need an endpoint that is not in use yet",
             where=job.name,

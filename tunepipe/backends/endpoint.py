@@ -1,0 +1,58 @@
+"""Asks a model that an endpoint of Vertex AI serves, one prompt after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tunepipe.backends.base import Answer, Prompt
+from tunepipe.gcp import clients
+
+_ANSWER_SECONDS = 120.0
+
+
+def ask_endpoint(
+    endpoint: str,
+    prompts: Sequence[Prompt],
+    write: Callable[[Prompt], Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any], Any], tuple[str | None, str]],
+    parameters: Mapping[str, Any] | None = None,
+) -> Iterator[Answer]:
+    """Ask prompts by the method `predict`.
+
+    Args:
+        endpoint: The resource name of an endpoint, or of a publisher's model.
+        prompts: The questions.
+        write: Returns the instance that a prompt is sent as.
+        read: Returns the text of an answer, from the instance and the predictions; or None, and
+            why there is none.
+        parameters: What is sent with each instance.
+
+    Yields:
+        One answer a prompt; its `text` is None if the prompt was refused.
+
+    Raises:
+        CloudError: The model is not there, may not be asked, or is out of reach at the moment.
+    """
+    from google.api_core import exceptions as api
+    from google.protobuf import json_format, struct_pb2
+
+    def value(content: Mapping[str, Any]) -> Any:
+        return json_format.ParseDict(content, struct_pb2.Value())
+
+    client = clients.predictions(clients.region_of(endpoint))
+    with clients.explained(endpoint):
+        for prompt in prompts:
+            instance = write(prompt)
+            try:
+                response = client.predict(
+                    endpoint=endpoint,
+                    instances=[value(instance)],
+                    parameters=value(parameters or {}),
+                    timeout=_ANSWER_SECONDS,
+                )
+            except api.InvalidArgument as error:
+                yield Answer(prompt.id, None, f"refused: {error.message}")
+                continue
+            text, reason = read(instance, type(response).to_dict(response)["predictions"])
+            yield Answer(prompt.id, text, reason)
