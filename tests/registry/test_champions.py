@@ -10,7 +10,7 @@ import pytest
 from tests.standin.session import BUCKET
 from tunepipe.errors import UsageError
 from tunepipe.registry import champions as registry
-from tunepipe.registry import outcomes
+from tunepipe.registry import records
 
 MOVE = {
     "run": "r1",
@@ -65,9 +65,9 @@ def test_promotions_and_roll_backs_write_new_objects_only(place):
     """A bucket with a retention policy takes every one of them."""
     for number in (1, 2, 3):
         registry.promote(place, f"projects/p/models/{number}", **MOVE | {"run": f"r{number}"})
-        outcomes.record(place, f"r{number}", outcomes.RunOutcome("better", "it is"))
+        records.record_outcome(place, f"r{number}", records.RunOutcome("better", "it is"))
         # A step's retry.
-        outcomes.record(place, f"r{number}", outcomes.RunOutcome("better", "it is"))
+        records.record_outcome(place, f"r{number}", records.RunOutcome("better", "it is"))
     registry.promote(place, "projects/p/models/1", **MOVE | {"verdict": "", "reason": "back"})
     assert [move.version for move in registry.history(place)] == [1, 2, 3, 4]
     assert registry.champion(place).model == "projects/p/models/1"

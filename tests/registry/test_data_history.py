@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tunepipe.data.rows import read_examples
-from tunepipe.registry import champions, data_history, trained_rows
+from tunepipe.registry import champions, data_history, records
 from tunepipe.stores.generations import identity
 
 STATS = {
@@ -89,10 +89,10 @@ def test_the_rows_that_a_run_was_trained_on_are_kept_as_hashes(data, tmp_path):
     place, now = str(tmp_path / "registry"), data("ax", "by", "cz", "by")
     ids = [example.id for example in read_examples(now[0])]
     data_history.remember(*now, place, "", "r1", "auto", STATS, held_out={ids[0]})
-    address = trained_rows.find(place, "r1")
-    assert trained_rows.read(address) == {ids[1], ids[2]}, "by occurs twice and counts once"
+    address = records.find_trained_rows(place, "r1")
+    assert records.read_trained_rows(address) == {ids[1], ids[2]}, "by occurs twice and counts once"
     assert (tmp_path / "registry" / "trained" / "r1").stat().st_size == 16
     data_history.remember(*now, place, "", "r1", "auto", STATS, held_out={ids[0]})
     data_history.remember(*now, place, "", "r2", "auto", STATS)
-    assert trained_rows.find(place, "r2") == trained_rows.find("", "r1") == ""
-    assert trained_rows.read("") == frozenset()
+    assert records.find_trained_rows(place, "r2") == records.find_trained_rows("", "r1") == ""
+    assert records.read_trained_rows("") == frozenset()

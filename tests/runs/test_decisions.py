@@ -7,7 +7,7 @@ import pytest
 
 from tunepipe.data import predictions
 from tunepipe.evaluation.score import evaluate
-from tunepipe.registry import champions, trained_rows
+from tunepipe.registry import champions, records
 from tunepipe.runs import local
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_a_champion_is_not_compared_on_rows_that_it_was_trained_on(folder):
     assert (first.verdict, BRACE in first.reason) == ("better", True)
     registry = str(folder / "weekly")
     (move,) = champions.history(registry)
-    learnt = trained_rows.read(trained_rows.find(registry, move.run))
+    learnt = records.read_trained_rows(records.find_trained_rows(registry, move.run))
     assert len(learnt) == 60
     second = run(folder, "weekly", metric=BRACE, seed=1)
     assert second.verdict == "not-enough-evidence"

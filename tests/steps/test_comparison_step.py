@@ -8,7 +8,7 @@ from kfp import dsl
 
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.errors import DataError
-from tunepipe.registry import champions, trained_rows
+from tunepipe.registry import champions, records
 from tunepipe.reporting.report import report_page
 from tunepipe.steps.artifacts import model_of, paths_of, point_at
 from tunepipe.steps.comparison import compare_step
@@ -182,10 +182,10 @@ def test_rows_that_the_champion_was_trained_on_are_left_out(given, tmp_path, lea
         given[name] = artifact(tmp_path / name)
     place = str(tmp_path / "registry")
     dataset = [f"{n:016x}" for n in range(learnt)] + [f"{n:016x}-2" for n in range(500, 520)]
-    trained_rows.record(place, "r1", [*dataset, "f" * 16], held_out=["f" * 16])
+    records.record_trained_rows(place, "r1", [*dataset, "f" * 16], held_out=["f" * 16])
     everything = compared(given, tmp_path)
     assert everything.verdict != "better"
-    where = {"champion": trained_rows.find(place, "r1")}
+    where = {"champion": records.find_trained_rows(place, "r1")}
     found = compared(given, tmp_path, trained=where, slice_by=["kind"])
     said = json.loads((tmp_path / "comparison").read_text())
     against = said["comparisons"]["champion"]

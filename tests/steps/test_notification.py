@@ -9,8 +9,8 @@ from tests.receiver import receiver
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.notifications import webhook
-from tunepipe.registry import champions, outcomes
-from tunepipe.registry.outcomes import RunOutcome
+from tunepipe.registry import champions, records
+from tunepipe.registry.records import RunOutcome
 from tunepipe.steps.notification import notice_step
 from tunepipe.steps.reporting import record_step
 
@@ -88,7 +88,7 @@ def test_success_failure_and_nothing_new(
 ):
     place = str(tmp_path / "registry")
     if recorded:
-        outcomes.record(place, "r1", recorded)
+        records.record_outcome(place, "r1", recorded)
     assert notice_step(status, kept, place, "r1") == "sent"
     (message,) = hook.messages
     assert (message["state"], message["verdict"], message["reason"]) == (state, verdict, reason)

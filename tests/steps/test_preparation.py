@@ -6,7 +6,7 @@ import pytest
 
 from tunepipe.components import prepare_run
 from tunepipe.errors import DataError, UsageError
-from tunepipe.registry import champions, data_history, outcomes
+from tunepipe.registry import champions, data_history, records
 
 ROWS = [{"input_text": f"question {n}", "output_text": f"answer {n}"} for n in range(4)]
 WRONG = {
@@ -116,7 +116,7 @@ def test_over_data_that_the_series_has_seen_the_run_ends_here(given, tmp_path):
     second = prepare(**given, **place, run_id="r2")
     assert second.Output == "unchanged"
     assert second.unchanged_since == "unchanged since run r1"
-    assert outcomes.read(place["registry"], "r2").reason == "unchanged since run r1"
+    assert records.read_outcome(place["registry"], "r2").reason == "unchanged since run r1"
     write(tmp_path / "rows.jsonl", [*ROWS, {"input_text": "new", "output_text": "row"}])
     assert prepare(**given, **place, run_id="r3").Output == "changed"
     assert prepare(**given, **place, run_id="r3", min_new_rows=2).Output == "unchanged"

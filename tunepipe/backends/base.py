@@ -148,11 +148,7 @@ def load_remote_tuner(backend: str) -> RemoteTuner:
 
 
 def load_predictor(backend: str) -> Predictor:
-    """Import the module that asks a backend's models.
-
-    Raises:
-        UsageError: The backend is unknown.
-    """
+    """Import the module that asks a backend's models; a UsageError if the backend is unknown."""
     module: Any = import_module(find_backend(backend).predictor)
     predictor: Predictor = module
     return predictor

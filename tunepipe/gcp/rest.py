@@ -68,11 +68,10 @@ def account() -> str:
     Raises:
         CloudError: There are no credentials.
     """
-    import google.auth
     from google.auth import exceptions as auth
 
     try:
-        credentials, _ = google.auth.default(scopes=_SCOPES)
+        credentials = session().credentials
     except auth.GoogleAuthError as error:
         raise no_token(error, "credentials") from error
     email = str(getattr(credentials, "service_account_email", "") or "")

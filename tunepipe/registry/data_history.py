@@ -15,8 +15,8 @@ from tunepipe.data.diff import Difference
 from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
-from tunepipe.registry import champions, records, trained_rows
-from tunepipe.registry.outcomes import RunOutcome, record
+from tunepipe.registry import champions, records
+from tunepipe.registry.records import RunOutcome, record_outcome
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger
 from tunepipe.stores.storage import local_files
@@ -47,7 +47,7 @@ def record_unchanged(registry: str, series: str, run: str) -> str:
     """Record that a run ends because the data are unchanged, and return the sentence."""
     seen = last(registry, series)
     reason = f"unchanged since run {seen.run}" if seen else "unchanged"
-    record(registry, run, RunOutcome("", reason))
+    record_outcome(registry, run, RunOutcome("", reason))
     print(reason)
     return reason
 
@@ -150,7 +150,7 @@ def remember(
 
     rows = diff.to_bytes(diff.state(examples()))
     storage.write_new(rows, _state_address(registry, fingerprint))
-    trained_rows.record(registry, run, ids, held_out)
+    records.record_trained_rows(registry, run, ids, held_out)
     shares = {name: stats[name] for name in diff.DRIFTING if name in stats}
     records.write(registry, f"runs/{run}.json", {"fingerprint": fingerprint, "stats": shares})
     seen = Seen(run, fingerprint)

@@ -16,7 +16,7 @@ from tunepipe.data.predictions import Prediction, read
 from tunepipe.evaluation.comparison import Gate, Limits
 from tunepipe.evaluation.score import Evaluation, evaluate, slice_value
 from tunepipe.files import write_json
-from tunepipe.registry import trained_rows
+from tunepipe.registry import records
 from tunepipe.registry.looks import count, describe
 from tunepipe.reporting.facts import Comparison
 from tunepipe.steps.artifacts import Artifact, paths_of
@@ -73,7 +73,7 @@ def compare_step(
             tuned model's price (1 if it is missing); None or {} if not known.
         looks: The earlier decisions of the registry (`registry.looks`).
         trained: Where the rows that `champion` and `first` were trained on are recorded
-            (`registry.trained_rows`): their comparisons leave these rows out.
+            (`registry.records`): their comparisons leave these rows out.
         settings: See `evaluation.score.ScoreSettings`; `margin` is the largest acceptable loss
             against the champions.
 
@@ -123,7 +123,7 @@ def _compare(
         if name not in rows:
             continue
         scores[name] = msgspec.to_builtins(evaluate(rows["tuned"], rows[name], **same).baseline)
-        seen = trained_rows.read(trained.get(name, ""))
+        seen = records.read_trained_rows(trained.get(name, ""))
         new = [row for row in rows["tuned"] if row.hash not in seen]
         left_out = len(rows["tuned"]) - len(new)
         comparisons[name] = Comparison(metric=base.metric, trained_rows=left_out)

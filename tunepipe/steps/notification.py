@@ -7,8 +7,8 @@ from typing import Protocol
 from tunepipe.errors import TunepipeError
 from tunepipe.notifications import webhook
 from tunepipe.notifications.message import Notice, run_page
-from tunepipe.registry import champions, outcomes
-from tunepipe.registry.outcomes import RunOutcome
+from tunepipe.registry import champions, records
+from tunepipe.registry.records import RunOutcome
 from tunepipe.stores.failures import failure_of_run
 
 # What Vertex AI and kfp.local call a run's end.
@@ -59,7 +59,7 @@ def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
         failure = failure_of_run()
         reason = failure.found if failure else status.error_message or ""
         return Notice(run, state, reason=reason, page=page)
-    outcome = outcomes.read(registry, run) or RunOutcome("", "")
+    outcome = records.read_outcome(registry, run) or RunOutcome("", "")
     return Notice(
         run,
         state,

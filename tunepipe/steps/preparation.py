@@ -11,7 +11,7 @@ from tunepipe.catalog.schema import Model
 from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
-from tunepipe.registry import champions, data_history, looks, trained_rows
+from tunepipe.registry import champions, data_history, looks, records
 from tunepipe.steps.cloud_checks import check_step
 from tunepipe.steps.promotion import first_step, lookup_step
 from tunepipe.stores.generations import identity
@@ -87,10 +87,11 @@ def prepare_step(
         since = data_history.record_unchanged(history["registry"], history["series"], run)
     else:
         if served := lookup_step(registry):
-            champion, trained["champion"] = served.model, trained_rows.find(registry, served.run)
+            champion = served.model
+            trained["champion"] = records.find_trained_rows(registry, served.run)
             if settings["margin"] > 0 and (first := first_step(registry, champion)):
                 run_of_first = champions.history(registry)[0].run
-                trained["first"] = trained_rows.find(registry, run_of_first)
+                trained["first"] = records.find_trained_rows(registry, run_of_first)
         base = catalog.find_model(base_model, backend)
         guard = _check_guard(guard_uri, base)
     by_step = _mappings(settings)

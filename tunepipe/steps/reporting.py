@@ -10,7 +10,7 @@ from typing import Any
 from tunepipe.data.predictions import read
 from tunepipe.errors import TunepipeError
 from tunepipe.files import read_json, replacing
-from tunepipe.registry.outcomes import RunOutcome, record
+from tunepipe.registry.records import RunOutcome, record_outcome
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
@@ -60,7 +60,7 @@ def record_step(ports: Mapping[str, Any], model: str = "") -> None:
     """
     compared, run = read_json(ports["comparison"].path), ports["run_id"] or ports["job"]
     outcome = RunOutcome(compared["verdict"], compared["reason"], ports["report"].uri, model)
-    record(ports["registry"], run, outcome)
+    record_outcome(ports["registry"], run, outcome)
 
 
 def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from tests.standin import s3 as s3_standin
 from tests.standin.kfp_host import KfpHost
 from tunepipe.errors import LimitError
-from tunepipe.registry import outcomes
+from tunepipe.registry import records
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.kfp.workflow_size import estimate, require_fit
 from tunepipe.runs.pipeline_spec import read
@@ -92,8 +92,8 @@ def test_a_run_that_ended_shows_its_steps_verdict_and_logs(start, said):
     run(said, host)
     (sent,) = host.runs.values()
     parameters = sent["runtime_config"]["parameters"]
-    found = outcomes.RunOutcome("worse", "it lost", f"{BUCKET}/report.html")
-    outcomes.record(parameters["registry"], parameters["run_id"], found)
+    found = records.RunOutcome("worse", "it lost", f"{BUCKET}/report.html")
+    records.record_outcome(parameters["registry"], parameters["run_id"], found)
     names = ("root", "root-driver", "prepare-run-driver", "prepare-run", "tune-local")
     sent["run_details"] = {
         "task_details": [

@@ -78,8 +78,9 @@ def check_with_rows(request: TuningRequest) -> dict[str, Any]:
         DataError: Too few or too many rows.
         LimitError: Anything would run outside the region given.
     """
-    parameters = template_parameters(_parameters(request), region=request.region)
-    _check_rows(request)
+    values = _parameters(request)
+    parameters = template_parameters(values, region=request.region)
+    _check_rows(request, values.get("evaluation_data_uri", ""))
     return parameters
 
 
@@ -143,11 +144,13 @@ class TemplateJobs(PipelineJobs):
 def _parameters(request: TuningRequest) -> dict[str, Any]:
     _, options = StepOptions.split(request.options)
     own = {name: value for name, value in options.items() if name not in _OUR_OPTIONS}
-    held_out = {"evaluation_data_uri": request.eval_uri} if _takes_evaluation(request) else {}
+    model = request.base_model or "text-bison@001"
+    takes_evaluation = request.eval_uri and family(model) != "chat"
+    held_out = {"evaluation_data_uri": request.eval_uri} if takes_evaluation else {}
     return {
         "project": request.project,
         "model_display_name": request.display_name,
-        "large_model_reference": _model(request),
+        "large_model_reference": model,
         "dataset_uri": request.train_uri,
         "train_steps": request.train_steps,
         "learning_rate_multiplier": request.learning_rate_multiplier,
@@ -156,15 +159,7 @@ def _parameters(request: TuningRequest) -> dict[str, Any]:
     }
 
 
-def _takes_evaluation(request: TuningRequest) -> bool:
-    return bool(request.eval_uri) and family(_model(request)) != "chat"
-
-
-def _model(request: TuningRequest) -> str:
-    return request.base_model or "text-bison@001"
-
-
-def _check_rows(request: TuningRequest) -> None:
+def _check_rows(request: TuningRequest, eval_uri: str) -> None:
     limits = row_limits()
     rows = _count_rows(request.train_uri, limits["train_min"])
     if rows < limits["train_min"]:
@@ -172,15 +167,13 @@ def _check_rows(request: TuningRequest) -> None:
             f"{rows} rows to learn from; the template wants {limits['train_min']}",
             where=request.train_uri,
         )
-    if not _takes_evaluation(request):
-        return
-    rows = _count_rows(request.eval_uri, limits["eval_max"] + 1)
+    rows = _count_rows(eval_uri, limits["eval_max"] + 1) if eval_uri else limits["eval_min"]
     if not limits["eval_min"] <= rows <= limits["eval_max"]:
         over = "more" if rows > limits["eval_max"] else str(rows)
         raise DataError(
             f"the template evaluates on {limits['eval_min']} to {limits['eval_max']} rows,"
             f" these are {over}",
-            where=request.eval_uri,
+            where=eval_uri,
             fix=f"hold out fewer: --eval-min {limits['eval_min']} --eval-max {limits['eval_max']}",
         )
 
@@ -193,16 +186,15 @@ def _count_rows(uri: str, enough: int) -> int:
 def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
     """Identify a request by what it tunes on, and how; not by names, nor by where the rows are."""
     names = ("dataset_uri", "evaluation_data_uri")
-    rows = [_digest(parameters[name]) for name in names if parameters.get(name)]
+    rows = []
+    for name in names:
+        if parameters.get(name):
+            with storage.open_file(parameters[name]) as file:
+                rows.append(fingerprint(file))
     unlike = (*names, "model_display_name")
     how = {name: value for name, value in parameters.items() if name not in unlike}
     text = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
-
-
-def _digest(uri: str) -> str:
-    with storage.open_file(uri) as file:
-        return fingerprint(file)
 
 
 def _result(job: Any, request: TuningRequest) -> TuningResult:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from tunepipe.errors import CloudError, TunepipeError, UsageError
-from tunepipe.registry import outcomes
+from tunepipe.registry import records
 from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
 from tunepipe.runs.kfp.request import HostRequest
 from tunepipe.runs.status import RunStatus, StepStatus
@@ -148,7 +148,7 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
     parameters = dict((run.runtime_config and run.runtime_config.parameters) or {})
     outcome = None
     with suppress(TunepipeError):  # the store of the cluster may not be reached from here
-        outcome = outcomes.read(
+        outcome = records.read_outcome(
             str(parameters.get("registry", "")), str(parameters.get("run_id", ""))
         )
     results = {"report": outcome.report} if outcome and outcome.report else {}
