@@ -52,7 +52,9 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
 def completion_ids(tokenizer: Any, messages: Messages, answer: str) -> list[int]:
     """Return the completion's tokens; appended to `prompt_ids` they are a row of training."""
     opening, closing = _frame(tokenizer, messages)
-    text = _as_written(tokenizer, messages, answer) + closing
+    # Many templates cut the blanks off an answer's ends.
+    is_kept = not tokenizer.chat_template or answer in _rendered(tokenizer, messages, answer)
+    text = (answer if is_kept else answer.strip()) + closing
     named = _named(tokenizer, opening)
     return named + _ids(tokenizer, text if named else opening + text)
 
@@ -100,13 +102,6 @@ def _named(tokenizer: Any, opening: str) -> list[int]:
     return _ids(tokenizer, opening) if _marks(tokenizer, opening) else []
 
 
-def _as_written(tokenizer: Any, messages: Messages, answer: str) -> str:
-    """Return the answer as the template writes it: many cut the blanks off its ends."""
-    if not tokenizer.chat_template or answer in _rendered(tokenizer, messages, answer):
-        return answer
-    return answer.strip()
-
-
 def _rendered(tokenizer: Any, messages: Messages, answer: str) -> str:
     turns = [*messages, {"role": "assistant", "content": answer}]
     return _templated(tokenizer, turns, add_generation_prompt=False)
@@ -149,15 +144,12 @@ def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: boo
 
 def _forms(messages: Messages) -> Iterator[list[Mapping[str, Any]]]:
     """Yield the forms of a conversation, of which a template understands at least one."""
-    for turns in (list(messages), _without_system(messages)):
+    forms = [list(messages)]
+    if len(messages) > 1 and messages[0]["role"] == "system":
+        # Some templates know no system role: its words go into the first user turn.
+        system, first, *rest = messages
+        forms.append([{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest])
+    for turns in forms:
         yield turns
         # Templates of models that also see pictures read parts.
         yield [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-
-
-def _without_system(messages: Messages) -> list[Mapping[str, Any]]:
-    """Move the system turn into the first user turn, for templates that know no system role."""
-    if len(messages) < 2 or messages[0]["role"] != "system":
-        return list(messages)
-    system, first, *rest = messages
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]

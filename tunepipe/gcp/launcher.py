@@ -177,7 +177,10 @@ def launch(
         if not name:
             name = run.attach(service)
             if name.startswith("projects/"):  # the file is Google's; others are found by name
-                write_resources(resources, service.kind, name)
+                uri = f"https://{host(region_of(name))}/v1/{name}"
+                noted = {"resourceType": service.kind, "resourceUri": uri}
+                with replacing(resources) as file:
+                    json.dump({"resources": [noted]}, file)
         return run.follow(name)
 
 
@@ -207,13 +210,6 @@ def start(service: RemoteJobs, options: StepOptions, progress: Progress) -> str:
     """Find or create a remote job, and leave it to itself; see `launch`."""
     with Termination() as termination, explained(service.kind):
         return _Launch(service, options, progress, termination, None).attach(service)
-
-
-def write_resources(path: str, kind: str, name: str) -> None:
-    """Write down the name of a job of Google's."""
-    uri = f"https://{host(region_of(name))}/v1/{name}"
-    with replacing(path) as file:
-        json.dump({"resources": [{"resourceType": kind, "resourceUri": uri}]}, file)
 
 
 def read_resources(path: str) -> str:
@@ -288,33 +284,24 @@ class _Launch:
         try:
             return service.create()
         except TooManyRequests as error:
-            self._count_refusal(error)
-            raise
+            # A rate limit passes, a quota does not: after a few refusals the user has to know.
+            self.refusals += 1
+            if self.refusals < _REFUSALS:
+                raise
+            fix = advice(error.message) or advice("429")
+            raise QuotaError(str(error.message), where=self.service.kind, fix=fix) from error
         except InternalServerError as error:
-            self._apply_remedy(service, error)
+            if self.applied_remedy:
+                raise UnreachableError(
+                    f"Google failed again after its own remedy: {error}",
+                    where=self.service.kind,
+                    fix="run again later: a job that was started goes on and is found",
+                ) from error
+            service.remedy_first_job()
+            self.applied_remedy = True
+            self._report_wait("Google's remedy for a first job takes time")
+            self.termination.wait(self.options.first_job_seconds)
         return self._find_or_create(service)
-
-    def _count_refusal(self, error: Any) -> None:
-        """A rate limit passes, a quota does not: after a few refusals the user has to know."""
-        self.refusals += 1
-        if self.refusals >= _REFUSALS:
-            raise QuotaError(
-                str(error.message),
-                where=self.service.kind,
-                fix=advice(error.message) or advice("429"),
-            ) from error
-
-    def _apply_remedy(self, service: RemoteJobs, error: Exception) -> None:
-        if self.applied_remedy:
-            raise UnreachableError(
-                f"Google failed again after its own remedy: {error}",
-                where=self.service.kind,
-                fix="run again later: a job that was started goes on and is found",
-            ) from error
-        service.remedy_first_job()
-        self.applied_remedy = True
-        self._report_wait("Google's remedy for a first job takes time")
-        self.termination.wait(self.options.first_job_seconds)
 
     def _check_age(self, name: str, status: Status) -> None:
         if not (self.options.max_hours and status.created):
@@ -365,7 +352,12 @@ class _Launch:
 
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
         """Call until it answers; failures that may pass are waited out, SIGTERM is not."""
-        return self._reach(call, seconds=self.options.patience_seconds, sleep=self._pause)
+
+        def pause(seconds: float) -> None:
+            if self.termination.wait(seconds):
+                raise _InterruptedError
+
+        return self._reach(call, seconds=self.options.patience_seconds, sleep=pause)
 
     def _briefly(self, call: Callable[[], _Answer]) -> _Answer:
         """Call in the short time that is left between SIGTERM and the end."""
@@ -391,7 +383,3 @@ class _Launch:
         if detail.partition(";")[0] != self.last_wait.partition(";")[0]:
             self.progress({"state": "waiting", "detail": detail})
         self.last_wait = detail
-
-    def _pause(self, seconds: float) -> None:
-        if self.termination.wait(seconds):
-            raise _InterruptedError

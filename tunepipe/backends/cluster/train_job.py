@@ -56,7 +56,16 @@ def tune(
     key = identity[:_KEY_CHARACTERS]
     folder = f"{options.work_uri.rstrip('/')}/{key}"
     resources = os.path.join(output_dir, "gcp_resources")
-    service = TrainJobs(_namespace(options), key, folder, options)
+    namespace = options.namespace
+    if not namespace and _NAMESPACE.exists():
+        namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
+    if not namespace:
+        raise UsageError(
+            "this is no pod of a cluster, so its namespace is not known",
+            where="train_job.namespace",
+            fix="name it",
+        )
+    service = TrainJobs(namespace, key, folder, options)
     if not storage.exists(f"{folder}/{RESULT}"):
         for name in ("train", "eval"):
             if path := getattr(request, f"{name}_uri"):
@@ -204,30 +213,15 @@ class ClusterError(CloudError):
 
 
 def _status(job: Any) -> Status:
-    conditions = {
-        each["type"]: each
-        for each in job.get("status", {}).get("conditions", ())
-        if each["status"] == "True"
-    }
-    if "Complete" in conditions:
+    conditions = job.get("status", {}).get("conditions", ())
+    messages = {c["type"]: c.get("message", "") for c in conditions if c["status"] == "True"}
+    if "Complete" in messages:
         return Status(JobState.SUCCEEDED)
-    if "Failed" in conditions:
-        return Status(JobState.FAILED, conditions["Failed"].get("message", "the job failed"))
-    detail = "suspended" if "Suspended" in conditions else ""
+    if "Failed" in messages:
+        return Status(JobState.FAILED, messages["Failed"] or "the job failed")
     created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    detail = "suspended" if "Suspended" in messages else ""
     return Status(JobState.RUNNING, detail=detail, created=created)
-
-
-def _namespace(options: TrainJobOptions) -> str:
-    if options.namespace:
-        return options.namespace
-    if _NAMESPACE.exists():
-        return _NAMESPACE.read_text(encoding="utf-8").strip()
-    raise UsageError(
-        "this is no pod of a cluster, so its namespace is not known",
-        where="train_job.namespace",
-        fix="name it",
-    )
 
 
 def _api() -> Any:

@@ -123,19 +123,24 @@ def job_body(
     )
     unpack = "" if code == IN_IMAGE else _UNPACK
     environment = {
-        "TUNEPIPE_CODE": unpack and _mounted(code),
+        "TUNEPIPE_CODE": unpack and f"/gcs/{code.removeprefix('gs://')}",
         "PYTHONPATH": unpack and "/tmp/tunepipe",  # noqa: S108  (of the container)
         "TUNEPIPE_HUB_TOKEN": options.hub_token,  # the secret's name, not its value
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
     program = ("python3", "-m", "tunepipe.backends.custom.worker", folder)
+    affinity = {
+        "reservation_affinity_type": "SPECIFIC_RESERVATION",
+        "key": _RESERVATION_KEY,
+        "values": [options.reservation],
+    }
     pool = {
         "machine_spec": {
             "machine_type": machine.machine_type,
             "accelerator_type": machine.accelerator,
             "accelerator_count": machine.count,
-            **_reservation(options),
+            **({"reservation_affinity": affinity} if options.reservation else {}),
         },
         "container_spec": {
             "image_uri": image,
@@ -147,9 +152,16 @@ def job_body(
     }
     machines = 1 if predicts else options.machines
     more = [{**pool, "replica_count": machines - 1}] if machines > 1 else []
+    # All machines begin again together, from the last checkpoint.
+    scheduling: dict[str, Any] = {
+        "strategy": _STRATEGIES[options.provisioning],
+        "restart_job_on_worker_restart": options.machines > 1,
+    }
+    if options.provisioning == "flex-start":
+        scheduling["max_wait_duration"] = {"seconds": round(options.max_wait_hours * 3600)}
     spec = {
         "worker_pool_specs": [pool, *more],
-        "scheduling": _scheduling(options),
+        "scheduling": scheduling,
         "base_output_directory": {"output_uri_prefix": folder},
         "service_account": options.service_account,
         "network": options.network,
@@ -161,30 +173,3 @@ def job_body(
         "job_spec": {name: value for name, value in spec.items() if value},
         **({"encryption_spec": {"kms_key_name": key}} if key else {}),
     }
-
-
-def _scheduling(options: CustomOptions) -> dict[str, Any]:
-    scheduling: dict[str, Any] = {
-        "strategy": _STRATEGIES[options.provisioning],
-        # All machines begin again together, from the last checkpoint.
-        "restart_job_on_worker_restart": options.machines > 1,
-    }
-    if options.provisioning == "flex-start":
-        scheduling["max_wait_duration"] = {"seconds": round(options.max_wait_hours * 3600)}
-    return scheduling
-
-
-def _reservation(options: CustomOptions) -> dict[str, Any]:
-    if not options.reservation:
-        return {}
-    affinity = {
-        "reservation_affinity_type": "SPECIFIC_RESERVATION",
-        "key": _RESERVATION_KEY,
-        "values": [options.reservation],
-    }
-    return {"reservation_affinity": affinity}
-
-
-def _mounted(uri: str) -> str:
-    """Return the path of a gs:// URI in a container, where Cloud Storage is mounted."""
-    return f"/gcs/{uri.removeprefix('gs://')}"

@@ -68,7 +68,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         request = replace(request, base_model=weights)
     training = trainer_options(request.options)
     key = _key(request, options, training, step.again)
-    folder = folder_of(request.train_uri, key)
+    bucket = storage.parse(request.train_uri).bucket
+    folder = f"gs://{bucket}/tunepipe/custom/{key}"
     if not name:
         task = {
             "kind": "tune",
@@ -124,11 +125,6 @@ def claimed(
         step: How long a claim binds.
     """
     return CustomJobs(parent=parent, body=body, claim=Claim(claim_uri(bucket, key), step), key=key)
-
-
-def folder_of(uri: str, key: str) -> str:
-    """Return the folder of a request, in the bucket of a gs:// URI."""
-    return f"gs://{storage.parse(uri).bucket}/tunepipe/custom/{key}"
 
 
 def _request_fields(request: TuningRequest) -> dict[str, Any]:

@@ -252,24 +252,18 @@ def _tune_base(task: TrainingTask, progress: Progress) -> dict[str, Any]:
 def _identity(request: TuningRequest) -> str:
     """Return a digest of all that decides the weights: the same digest, the same run."""
     parts = {
-        "base_model": request.base_model,
-        "train_uri": _fingerprint(request.train_uri),
-        "eval_uri": _fingerprint(request.eval_uri),
-        "train_steps": request.train_steps,
-        "batch_size": request.batch_size,
-        "learning_rate_multiplier": request.learning_rate_multiplier,
-        "seed": request.seed,
-        "options": {k: v for k, v in request.options.items() if k not in _ELSEWHERE},
+        name: getattr(request, name)
+        for name in ("base_model", "train_steps", "batch_size", "learning_rate_multiplier", "seed")
     }
+    parts["options"] = {k: v for k, v in request.options.items() if k not in _ELSEWHERE}
+    for name in ("train_uri", "eval_uri"):
+        path = getattr(request, name)
+        try:
+            with open(path or os.devnull, "rb") as file:
+                parts[name] = fingerprint(file)
+        except OSError as error:
+            raise unreadable(path, error) from error
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _fingerprint(path: str) -> str:
-    try:
-        with open(path or os.devnull, "rb") as file:
-            return fingerprint(file)
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _result(folder: Path, statistics: Mapping[str, Any]) -> TuningResult:

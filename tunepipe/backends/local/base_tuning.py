@@ -19,8 +19,8 @@ from tunepipe.backends.local.base_model import (
     split_revision,
     whole_model_of,
 )
-from tunepipe.backends.local.memory import fit, free_bytes, size_of
-from tunepipe.backends.local.options import LocalOptions, dtype_of
+from tunepipe.backends.local.memory import fit, memory_bytes, size_of
+from tunepipe.backends.local.options import dtype_of
 from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
 from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
@@ -52,10 +52,16 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     by_preference = bool(rows[0].rejected)
     # How they pass through the model: as many at once as the memory holds.
     if quantization_of(config):
-        task = dataclasses.replace(task, options=_for_quantized(options))
+        if options.tuning_mode == "full" or options.merge:
+            raise UsageError(
+                "its weights are in 4 bits: they are neither tuned in full nor merged",
+                where="merge" if options.merge else "tuning_mode",
+                fix="leave it out: an adapter is trained over them",
+            )
+        task = dataclasses.replace(task, options=replace(options, tuning_mode="qlora"))
     dtype = dtype_of(options.precision, device)
     rates = _PREFERENCE_RATES if by_preference else _RATES
-    options, memory_bytes = fit(
+    options, needed_bytes = fit(
         size_of(config, options.lora_rank),
         replace(
             task.settle(rates[task.options.tuning_mode]),
@@ -63,7 +69,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
             precision=str(dtype).removeprefix("torch."),
         ),
         longest=max(map(len, (*rows, *held_out))) * (2 if by_preference else 1),
-        free_bytes=free_bytes(device) // (task.processes if device == "cpu" else 1),
+        free_bytes=memory_bytes(device)[0] // (task.processes if device == "cpu" else 1),
         number_bytes=dtype.itemsize,
     )
     micro = micro_batch_size(request.batch_size, task.processes, options.micro_batch_size)
@@ -81,7 +87,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     except torch.OutOfMemoryError as error:  # a GPU's; others use its memory too
         raise LimitError(
             f"the memory of {device} ran out, which the estimate of "
-            f"{memory_bytes / 2**30:.1f} GiB did not foresee",
+            f"{needed_bytes / 2**30:.1f} GiB did not foresee",
             where="micro_batch_size",
             fix=f"lower it (it was {micro}), set gradient_checkpointing, or end "
             "what else uses the GPU; the run goes on from its last checkpoint",
@@ -101,7 +107,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     return {
         **statistics,
         **counts,
-        "memory_estimated_bytes": memory_bytes,
+        "memory_estimated_bytes": needed_bytes,
         "micro_batch_size": micro,
         "gradient_checkpointing": options.gradient_checkpointing,
         "device": device,
@@ -110,17 +116,6 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         "base_revision": commit,
         "note": note,
     }
-
-
-def _for_quantized(options: LocalOptions) -> LocalOptions:
-    """Set the mode of a model that is in 4 bits already."""
-    if options.tuning_mode == "full" or options.merge:
-        raise UsageError(
-            "its weights are in 4 bits: they are neither tuned in full nor merged",
-            where="merge" if options.merge else "tuning_mode",
-            fix="leave it out: an adapter is trained over them",
-        )
-    return replace(options, tuning_mode="qlora")
 
 
 def _gathered(trainer: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
 from tunepipe.backends.local.base_model import load_config, load_tokenizer, whole_model_of
-from tunepipe.backends.local.memory import free_bytes, require_room_to_answer, size_of
+from tunepipe.backends.local.memory import memory_bytes, require_room_to_answer, size_of
 from tunepipe.backends.local.options import PredictionOptions, dtype_of
 from tunepipe.backends.local.pretrained import load_tuned
 from tunepipe.errors import LimitError
@@ -33,7 +33,7 @@ def generate(
     tokenizer = load_tokenizer(name)
     require_room_to_answer(
         size_of(load_config(whole_model_of(name)), rank=0),
-        free_bytes(device),
+        memory_bytes(device)[0],
         dtype_of(options.precision, device).itemsize,
         options.four_bit,
     )
@@ -71,7 +71,9 @@ def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int)
     width = max(map(len, asked))
     # Padding is on the left: an answer must directly follow its prompt.
     ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]
-    ends = _ends(model, tokenizer)
+    # Both the tokenizer's ends and the model's own count.
+    own = model.generation_config.eos_token_id
+    ends = end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None})
     mask = [[0] * (width - len(one)) + [1] * len(one) for one in asked]
     with torch.no_grad():
         output = model.generate(
@@ -86,8 +88,3 @@ def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int)
             top_k=None,
         )
     return answer_texts(tokenizer, output[:, width:].tolist(), ends)
-
-
-def _ends(model: Any, tokenizer: Any) -> set[int]:
-    own = model.generation_config.eos_token_id
-    return end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None})

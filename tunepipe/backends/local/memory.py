@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +86,12 @@ def training_bytes(size: Size, options: LocalOptions, tokens: int, number_bytes:
     width = number_bytes // 2
     trained = size.adapter_parameters if lora else size.parameters
     layer = _LORA_ACTIVATION_BYTES if lora else _ACTIVATION_BYTES
-    if options.gradient_checkpointing:
-        kept = size.layers * _CHECKPOINTED_BYTES + layer
-    else:
-        kept = size.layers * layer
-    activations = size.hidden * width * tokens * kept
+    is_checkpointed = options.gradient_checkpointing
+    kept = size.layers * (_CHECKPOINTED_BYTES if is_checkpointed else layer)
+    activations = size.hidden * width * tokens * (kept + (layer if is_checkpointed else 0))
     logits = tokens * size.vocabulary * _LOGIT_BYTES
-    needed = (
-        _weight_bytes(size, options.tuning_mode, number_bytes)
-        + trained * _OPTIMIZER_BYTES
-        + activations
-        + logits
-    )
+    weights = _weight_bytes(size, options.tuning_mode, number_bytes)
+    needed = weights + trained * _OPTIMIZER_BYTES + activations + logits
     return round(needed * _MARGIN) + _PROCESS_BYTES
 
 
@@ -162,13 +157,11 @@ def require_room_to_answer(size: Size, free_bytes: int, number_bytes: int, four_
         )
 
 
-def free_bytes(device: str) -> int:
-    """Return the memory that is free: the GPU's, or what the machine and the container allow."""
-    return memory_bytes(device)[0]
-
-
 def memory_bytes(device: str) -> tuple[int, int]:
-    """Return the memory that is free, and the whole; see `free_bytes`."""
+    """Return the memory that is free, and the whole: the GPU's, or the machine's.
+
+    A container's limit counts too.
+    """
     import psutil
     import torch
 
@@ -191,17 +184,18 @@ def _weight_bytes(size: Size, mode: str, number_bytes: int) -> float:
 def _smaller(options: LocalOptions) -> Iterator[LocalOptions]:
     """Yield the ways to need less, the one that changes least first."""
     modes = ("full", "lora", "qlora")
-    for mode in modes[modes.index(options.tuning_mode) :]:
-        for checkpointing in sorted({options.gradient_checkpointing, True}):
-            rows = options.micro_batch_size
-            while rows:
-                yield replace(
-                    options,
-                    tuning_mode=mode,
-                    gradient_checkpointing=checkpointing,
-                    micro_batch_size=rows,
-                )
-                rows //= 2
+    halvings = range(options.micro_batch_size.bit_length())
+    for mode, checkpointing, halved in product(
+        modes[modes.index(options.tuning_mode) :],
+        sorted({options.gradient_checkpointing, True}),
+        halvings,
+    ):
+        yield replace(
+            options,
+            tuning_mode=mode,
+            gradient_checkpointing=checkpointing,
+            micro_batch_size=options.micro_batch_size >> halved,
+        )
 
 
 def _container_room() -> int:

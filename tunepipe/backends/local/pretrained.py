@@ -55,7 +55,13 @@ def load_base(
 
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
         model.requires_grad_(True)
-    return _keep_differentiable(model)
+    # Keep bitsandbytes from packing the weights for inference at the first evaluation. It does so
+    # on CPUs that compute in bfloat16, and no gradient passes through what it packed: training
+    # would go on, and go wrong in silence (bitsandbytes 0.50.2, nn/modules.py).
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def attention_of(name: str, dtype: torch.dtype, device: str) -> str | None:
@@ -118,7 +124,10 @@ def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
     """
     if merge and hasattr(model, "merge_and_unload"):
         _save_one(model, tokenizer, folder / "adapter")
-        model = _merge(model, folder / "adapter")
+        # A base in 4 bits is read again, as merging would round it.
+        is_four_bit = getattr(model.get_base_model(), "is_loaded_in_4bit", False)
+        adapter = str(folder / "adapter")
+        model = load_tuned(adapter, "cpu", "float32") if is_four_bit else model.merge_and_unload()
     _save_one(model, tokenizer, folder)
 
 
@@ -163,13 +172,6 @@ def _grow_embedding(model: Any, tokenizer: Any) -> None:
         model.resize_token_embeddings(len(tokenizer))
 
 
-def _merge(model: Any, adapter: Path) -> Any:
-    """Merge LoRA into its base; one in 4 bits is read again, as merging would round it."""
-    if not getattr(model.get_base_model(), "is_loaded_in_4bit", False):
-        return model.merge_and_unload()
-    return load_tuned(str(adapter), "cpu", "float32")
-
-
 def _save_one(model: Any, tokenizer: Any, folder: Path) -> None:
     arguments: dict[str, Any] = {}
     if hasattr(model, "peft_config"):
@@ -182,18 +184,6 @@ def _save_one(model: Any, tokenizer: Any, folder: Path) -> None:
     model.save_pretrained(folder, **arguments)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's, which names paths of this machine
-
-
-def _keep_differentiable(model: Any) -> Any:
-    """Keep bitsandbytes from packing the weights for inference at the first evaluation.
-
-    It does so on CPUs that compute in bfloat16, and no gradient passes through what it packed:
-    training would go on, and go wrong in silence (bitsandbytes 0.50.2, nn/modules.py).
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def _four_bit(dtype: torch.dtype, option: str) -> Any:

@@ -46,7 +46,16 @@ def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Tok
     Raises:
         DataError: A row is longer than `max_tokens`. Nothing is cut or dropped.
     """
-    rows = [_encode(tokenizer, example) for example in examples]
+    rows = [
+        TokenRow(
+            prompt_ids(tokenizer, example.messages),
+            *(
+                completion_ids(tokenizer, example.messages, answer) if answer else []
+                for answer in (example.reference, example.rejected)
+            ),
+        )
+        for example in examples
+    ]
     too_long = sum(len(row) > max_tokens for row in rows)
     if too_long:
         raise DataError(
@@ -56,14 +65,6 @@ def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Tok
             fix="shorten those rows, or raise the option max_tokens if the model can read more",
         )
     return rows
-
-
-def _encode(tokenizer: Any, example: Any) -> TokenRow:
-    completion, rejected = (
-        completion_ids(tokenizer, example.messages, answer) if answer else []
-        for answer in (example.reference, example.rejected)
-    )
-    return TokenRow(prompt_ids(tokenizer, example.messages), completion, rejected)
 
 
 def batches(

@@ -14,8 +14,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +81,28 @@ def train(
     )
     arguments = _arguments(task) | {"eval_on_start": not last}
     if by_preference:
-        kind, config, columns = _Dpo, DPOConfig, _preferences
+        kind, config = _Dpo, DPOConfig
         # In full tuning the reference is the model itself before the first step: no second copy.
         is_full = options.tuning_mode == "full"
         arguments |= {"beta": options.beta, "precompute_ref_log_probs": is_full}
     else:
-        kind, config, columns = _Sft, SFTConfig, _completions
+        kind, config = _Sft, SFTConfig
         arguments |= {"padding_free": is_packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
-    settings = config(**arguments)
     if task.device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         # accelerate shards over GPUs alone; torch does so over CPUs just as well.
         PartialState().distributed_type = DistributedType.MULTI_GPU
     clock = _Clock(progress)
     patience = options.early_stopping
-    adapters = _adapters(model)
-    trainer = kind(
-        model=model,
-        args=settings,
-        train_dataset=columns(rows).select(order),
-        eval_dataset=columns(held_out),
-        processing_class=tokenizer,
-        callbacks=[clock, *([EarlyStoppingCallback(patience)] if patience else [])],
-    )
+    with _precise_adapters(model):
+        trainer = kind(
+            model=model,
+            args=config(**arguments),
+            train_dataset=_columns(rows).select(order),
+            eval_dataset=_columns(held_out),
+            processing_class=tokenizer,
+            callbacks=[clock, *([EarlyStoppingCallback(patience)] if patience else [])],
+        )
     trainer.remove_callback(PrinterCallback)
-    _restore(model, adapters)
     trainer.train(resume_from_checkpoint=last or None)
     state = trainer.state
     outcome = TrainingOutcome(
@@ -150,7 +148,12 @@ def last_checkpoint(folder: Path) -> str:
     """
     states = folder.glob("checkpoint-*/trainer_state.json")
     for checkpoint in sorted((one.parent for one in states), key=lambda one: -_step_of(str(one))):
-        problem = _damage(checkpoint)
+        try:
+            step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
+            is_own = step == _step_of(str(checkpoint))
+            problem = weights_fault(checkpoint) if is_own else "of another step"
+        except (ValueError, LookupError):
+            problem = "its state cannot be read"
         if not problem:
             return str(checkpoint)
         aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
@@ -158,15 +161,6 @@ def last_checkpoint(folder: Path) -> str:
             checkpoint.rename(aside)
         print(f"{checkpoint}: {problem}; kept as {aside.name}", file=sys.stderr, flush=True)
     return ""
-
-
-def _damage(checkpoint: Path) -> str:
-    """Return what is wrong with a checkpoint's files; "" if nothing is."""
-    try:
-        step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
-    except (ValueError, LookupError):
-        return "its state cannot be read"
-    return weights_fault(checkpoint) if step == _step_of(str(checkpoint)) else "of another step"
 
 
 def micro_batch_size(batch_size: int, processes: int, most: int) -> int:
@@ -200,21 +194,20 @@ def _logits(model: Any, rows: Sequence[Sequence[int]], dtype: torch.dtype) -> to
     return logits
 
 
-def _completions(rows: Sequence[TokenRow]) -> Any:
+def _columns(rows: Sequence[TokenRow]) -> Any:
+    """Return the rows as SFTTrainer reads them, or DPOTrainer those with a rejected answer."""
+    if rows[0].rejected:
+        return Dataset.from_dict(
+            {
+                "prompt_ids": [row.prompt for row in rows],
+                "chosen_ids": [row.completion for row in rows],
+                "rejected_ids": [row.rejected for row in rows],
+            }
+        )
     return Dataset.from_dict(
         {
             "input_ids": [row.prompt + row.completion for row in rows],
             "labels": [[_IGNORED] * len(row.prompt) + row.completion for row in rows],
-        }
-    )
-
-
-def _preferences(rows: Sequence[TokenRow]) -> Any:
-    return Dataset.from_dict(
-        {
-            "prompt_ids": [row.prompt for row in rows],
-            "chosen_ids": [row.completion for row in rows],
-            "rejected_ids": [row.rejected for row in rows],
         }
     )
 
@@ -258,18 +251,18 @@ def _arguments(task: TrainingTask) -> dict[str, Any]:
     }
 
 
-def _adapters(model: Any) -> Mapping[str, torch.Tensor]:
-    """Copy the matrices of LoRA over 4-bit weights: TRL rounds them to bfloat16."""
-    if not getattr(model, "is_loaded_in_4bit", False):
-        return {}
-    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+@contextmanager
+def _precise_adapters(model: Any) -> Iterator[None]:
+    """Keep the precision of LoRA's matrices over 4-bit weights, which TRL rounds to bfloat16.
 
-
-def _restore(model: Any, adapters: Mapping[str, torch.Tensor]) -> None:
-    """Restore the matrices' precision: in bfloat16 a small step is lost."""
-    parameters = dict(model.named_parameters())
-    for name, value in adapters.items():
-        parameters[name].data = value
+    In bfloat16 a small step is lost.
+    """
+    is_four_bit = getattr(model, "is_loaded_in_4bit", False)
+    trained = [p for p in model.parameters() if p.requires_grad and is_four_bit]
+    values = [parameter.detach().clone() for parameter in trained]
+    yield
+    for parameter, value in zip(trained, values, strict=True):
+        parameter.data = value
 
 
 def _step_of(checkpoint: str) -> int:

@@ -62,7 +62,16 @@ def generate(
         raise UsageError("vLLM is not installed", where="engine", fix="pip install vllm")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would tell its makers of every start
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    _require_possible(options)
+    from vllm.platforms import current_platform
+
+    kind = current_platform.device_type
+    if options.four_bit or options.device not in ("", kind):
+        raise UsageError(
+            f"vLLM computes on {kind or 'no device'} here, and with whole weights",
+            where="four_bit" if options.four_bit else "device",
+            fix="leave it out (CUDA_VISIBLE_DEVICES chooses among GPUs), or take the engine "
+            "transformers",
+        )
     tokenizer = load_tokenizer(name)
     asked = [asked_ids(tokenizer, prompt.messages) for prompt in prompts]
     longest = max(map(len, asked), default=0) + options.max_output_tokens
@@ -74,19 +83,6 @@ def generate(
         ) from error
     for prompt, text in zip(prompts, answers, strict=True):
         yield Answer(prompt.id, text)
-
-
-def _require_possible(options: PredictionOptions) -> None:
-    from vllm.platforms import current_platform
-
-    device = current_platform.device_type
-    if options.four_bit or options.device not in ("", device):
-        raise UsageError(
-            f"vLLM computes on {device or 'no device'} here, and with whole weights",
-            where="four_bit" if options.four_bit else "device",
-            fix="leave it out (CUDA_VISIBLE_DEVICES chooses among GPUs), or take the engine "
-            "transformers",
-        )
 
 
 def _engine(name: str, longest: int, options: PredictionOptions, device: str) -> Any:

@@ -35,11 +35,6 @@ class _Statistics(msgspec.Struct, frozen=True):
     dropped_example_reasons: tuple[str, ...] = ()
     dropped_example_indices: tuple[int, ...] = ()
 
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Count the reasons; the service lists a sample of the examples, not all."""
-        return dict(Counter(self.dropped_example_reasons).most_common(20))
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -88,10 +83,25 @@ def compare_with_plan(
         len(job.dropped_example_reasons or job.dropped_example_indices),
         planned.rows - (job.tuning_dataset_example_count or planned.rows),
     )
-    _check_examples(job, dropped, planned, where)
-    if stats and not any(
-        (job.tuning_step_count, job.tuning_dataset_example_count, job.total_billable_token_count)
-    ):
+    # The service lists a sample of the dropped examples, not all.
+    reasons = dict(Counter(job.dropped_example_reasons).most_common(20))
+    most = planned.dropped_fraction_max
+    if most is None:
+        most = float(load("backends/managed/parameters.toml")["dropped_fraction_max"])
+    if dropped > most * planned.rows:
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+        raise DataError(
+            f"the job dropped {dropped:,} of {planned.rows:,} examples"
+            + (f": {listed}" if listed else ""),
+            where=where,
+            fix="correct the rows, or allow it: option dropped_fraction_max",
+        )
+    counts = (
+        job.tuning_step_count,
+        job.tuning_dataset_example_count,
+        job.total_billable_token_count,
+    )
+    if stats and not any(counts):
         raise DataError("the job learnt from no example", where=where, fix="check the dataset")
     _check_losses(curves, where)
     train, held_out = _losses(curves, "train_loss"), _losses(curves, "eval_loss")
@@ -102,7 +112,7 @@ def compare_with_plan(
         "examples": job.tuning_dataset_example_count or None,
         "billable_tokens": job.total_billable_token_count or None,
         "dropped_examples": dropped if stats else None,
-        "dropped_reasons": job.reasons,
+        "dropped_reasons": reasons,
         "loss_curve": _merge(train, held_out),
         "first_loss": train[0][1] if train else None,
         "last_loss": train[-1][1] if train else None,
@@ -117,20 +127,6 @@ def _losses(curves: Mapping[str, Curve], name: str) -> Curve:
     """Return the first curve that the job has under one of a loss's names; () without any."""
     names = load("backends/managed/parameters.toml")["curves"][name]
     return next((curves[each] for each in names if each in curves), ())
-
-
-def _check_examples(job: _Statistics, dropped: int, planned: Planned, where: str) -> None:
-    most = planned.dropped_fraction_max
-    if most is None:
-        most = float(load("backends/managed/parameters.toml")["dropped_fraction_max"])
-    if dropped > most * planned.rows:
-        reasons = "; ".join(f"{reason} ({count})" for reason, count in job.reasons.items())
-        raise DataError(
-            f"the job dropped {dropped:,} of {planned.rows:,} examples"
-            + (f": {reasons}" if reasons else ""),
-            where=where,
-            fix="correct the rows, or allow it: option dropped_fraction_max",
-        )
 
 
 def _check_losses(curves: Mapping[str, Curve], where: str) -> None:
