@@ -26,6 +26,7 @@ from google.rpc import code_pb2, status_pb2
 
 from .cloud import Cloud, canonical
 from .filters import matches
+from .warm import WarmProcess
 
 State = api.JobState
 _PENDING = State.JOB_STATE_PENDING
@@ -50,7 +51,7 @@ MACHINES = {
 class _Run:
     """The processes of a job, and how often it was preempted."""
 
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[Any] = field(default_factory=list)
     restarts: int = 0
     ended_by: str = ""
     looks: int = 0
@@ -172,12 +173,12 @@ class CustomJobs:
             for index in range(pool.replica_count):
                 task = {"type": f"workerpool{number}", "index": index}
                 spec = {"cluster": hosts, "task": task, "environment": "cloud"}
-                with (folder / "log.txt").open("ab") as log:
-                    run.processes.append(self._process(job, pool.container_spec, spec, log))
+                log = folder / "log.txt"
+                run.processes.append(self._process(job, pool.container_spec, spec, log))
         job.state, job.start_time = State.JOB_STATE_RUNNING, job.start_time or self.cloud.now()
         threading.Thread(target=self._await, args=(job, run), daemon=True).start()
 
-    def _process(self, job: api.CustomJob, container: Any, spec: Any, log: Any) -> Any:
+    def _process(self, job: api.CustomJob, container: Any, spec: Any, log: Path) -> Any:
         buckets = str(self.cloud.buckets)
         command = [part.replace("/gcs/", f"{buckets}/") for part in container.command]
         if command[:2] == ["sh", "-ec"]:  # this environment is what it installs
@@ -194,16 +195,21 @@ class CustomJobs:
             "HF_HUB_OFFLINE": "1",
             **self.cloud.facts.get("environment_of_jobs", {}),
         }
-        return subprocess.Popen(
-            [sys.executable if part == "python3" else part for part in command]
-            + list(container.args),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd=_REPOSITORY,
-            start_new_session=True,
-        )
+        assert command[:2] == ["python3", "-m"], command
+        arguments = [*command[2:], *container.args]
+        if "environment_of_jobs" not in self.cloud.facts:
+            return WarmProcess(self.cloud.root, arguments, environment, log)
+        # What an import reads from its environment needs a process that has imported nothing.
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                cwd=_REPOSITORY,
+                start_new_session=True,
+            )
 
     def _await(self, job: api.CustomJob, run: _Run) -> None:
         codes = [process.wait() for process in run.processes]
@@ -276,7 +282,7 @@ def _check(job: api.CustomJob, cloud: Cloud) -> None:
         raise exceptions.InvalidArgument(f"The bucket of {uri} does not exist.")
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Any) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
 

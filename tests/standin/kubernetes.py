@@ -10,10 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubeflow_trainer_api import models
 
+from .warm import WarmProcess
+
 _ROOT = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/(.+))?")
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -30,11 +29,12 @@ _REPOSITORY = Path(__file__).parents[2]
 class Cluster:
     """A cluster with one namespace; `faults` are statuses that the next creations end in."""
 
-    def __init__(self, folder: Path, namespace: str = "team") -> None:
-        self.namespace, self.folder = namespace, folder
+    def __init__(self, folder: Path, warm: Path, namespace: str = "team") -> None:
+        self.namespace, self.folder, self.warm = namespace, folder, warm
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.processes: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self.processes: dict[str, list[WarmProcess]] = {}
         self.faults: list[int] = []
+        self.looks = 0  # at one job
         self.created: list[str] = []
         self.deleted: list[str] = []
         self.lock = threading.RLock()
@@ -90,6 +90,7 @@ class Cluster:
                 self.deleted.append(match[2])
                 self._kill(match[2])
                 return 200, self.jobs.pop(match[2])
+            self.looks += 1
             return 200, self.jobs[match[2]]
 
     def _create(self, job: Any) -> tuple[int, Any]:
@@ -134,19 +135,10 @@ class Cluster:
                 "PYTHONPATH": str(_REPOSITORY),
                 "HF_HUB_OFFLINE": "1",
             }
-            command = [sys.executable, *trainer["command"][1:], *trainer["args"]]
-            with (self.folder / f"{name}-{rank}.log").open("wb") as log:
-                self.processes[name].append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        env=environment,
-                        cwd=_REPOSITORY,
-                        start_new_session=True,
-                    )
-                )
+            assert trainer["command"][:2] == ["python3", "-m"]
+            arguments = [*trainer["command"][2:], *trainer["args"]]
+            log = self.folder / f"{name}-{rank}.log"
+            self.processes[name].append(WarmProcess(self.warm, arguments, environment, log))
         threading.Thread(target=self._await, args=(name, job), daemon=True).start()
 
     def _await(self, name: str, job: dict[str, Any]) -> None:
@@ -159,7 +151,7 @@ class Cluster:
     def _kill(self, name: str) -> None:
         for process in self.processes.get(name, ()):
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
 
     def _handler(cluster) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):

@@ -276,14 +276,15 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
 
 
 @contextmanager
-def synced_folder(uri: str) -> Iterator[str]:
+def synced_folder(uri: str, seconds: float = SYNC_SECONDS) -> Iterator[str]:
     """Work in a local folder that a store keeps: for files that grow, and for checkpoints.
 
-    An object may be written about once a second, so what has changed is copied back every
-    SYNC_SECONDS, and at the end; a process that is killed loses what came since.
+    An object may be written about once a second, so what has changed is copied back from time to
+    time, and at the end; a process that is killed loses what came since.
 
     Args:
         uri: A folder; a local path is given back as it is.
+        seconds: How often, > 0.
     """
     if not is_object(uri):
         yield uri
@@ -308,7 +309,7 @@ def synced_folder(uri: str) -> Iterator[str]:
                 del stored[name]
 
         def follow() -> None:
-            while not ended.wait(SYNC_SECONDS):
+            while not ended.wait(seconds):
                 with suppress(TunepipeError):  # the next time, or the end, tries again
                     copy_back()
 

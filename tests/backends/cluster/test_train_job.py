@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from safetensors.torch import load_file
 
 from tests.backends.local.models import rows, write_base, write_rows
+from tests.backends.managed.jobs import ended, until
+from tests.gcp import launch_driver
 from tests.standin.kubernetes import Cluster
 from tests.standin.session import BUCKET
 from tunepipe.backends.base import Prompt, TuningRequest
@@ -27,7 +25,7 @@ JOB = {"namespace": "team", "image": "registry.example/tunepipe:1", "work_uri": 
 def cluster(cloud, tmp_path, monkeypatch):
     folder = tmp_path / "cluster"
     folder.mkdir()
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, cloud.folder)
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig())
     yield cluster
     cluster.stop()
@@ -78,43 +76,34 @@ def test_two_nodes_train_as_one_machine_does(cluster, place):
     assert len(cluster.created) == 1
 
 
-TUNER = """
-import json, sys
-from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local import backend
-
-asked = json.loads(sys.argv[1])
-backend.tune(TuningRequest(**asked), sys.argv[2], lambda event: print(event, flush=True))
-"""
+ALONE = {**JOB, "nodes": 1}  # the same but for the nodes' joining
 
 
 def start_tuner(asked, folder):
-    names = ("base_model", "train_uri", "eval_uri", "train_steps", "batch_size")
-    fields = {name: getattr(asked, name) for name in names} | {"options": dict(asked.options)}
-    command = [sys.executable, "-c", TUNER, json.dumps(fields), str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return launch_driver.start(asked, folder, "local.backend")
 
 
 def await_checkpoint(cloud, seconds=90):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if list(cloud.buckets.glob(f"{BUCKET}/work/*/checkpoint.tar")):
+        if list(cloud.buckets.glob(f"{BUCKET}/work/*/checkpoints/*/*/trainer_state.json")):
             return
         time.sleep(0.05)
     raise AssertionError("no checkpoint was written")
 
 
 def test_a_killed_step_stays_with_its_job_and_evicted_nodes_go_on(cluster, cloud, place):
-    asked = request(place, steps=40, checkpoint_every=2, evaluate_every=40)
+    asked = request(place, steps=40, job=ALONE, checkpoint_every=2, evaluate_every=40)
     step = start_tuner(asked, place / "step")
     await_checkpoint(cloud)
-    step.send_signal(signal.SIGKILL)
-    step.wait()
+    step.kill()
+    step.join()
     follower = start_tuner(asked, place / "restarted")  # a step that lost its folder
-    assert "running" in follower.stdout.readline()
+    looks = cluster.looks
+    until(lambda: cluster.looks > looks)
     assert len(cluster.created) == 1
     cluster.evict()
-    assert follower.wait() != 0
+    assert ended(follower) != 0
     result, _ = tune(asked, place / "next")  # the next attempt pays for what is left
     assert len(cluster.created) == 2
     assert result.statistics["resumed_from_step"] >= 2
@@ -122,17 +111,17 @@ def test_a_killed_step_stays_with_its_job_and_evicted_nodes_go_on(cluster, cloud
 
 
 def test_a_step_that_is_terminated_deletes_its_job(cluster, place):
-    step = start_tuner(request(place, steps=4000), place / "step")
-    assert "running" in step.stdout.readline()
+    step = start_tuner(request(place, steps=4000, job=ALONE), place / "step")
+    until(lambda: cluster.looks)
     step.terminate()
-    assert step.wait() != 0
+    assert ended(step) != 0
     assert cluster.deleted == cluster.created
     assert cluster.jobs == {}
 
 
 def test_an_answer_that_is_lost_creates_no_second_job(cluster, place):
     cluster.faults.append(504)
-    result, _ = tune(request(place), place / "job")
+    result, _ = tune(request(place, job=ALONE), place / "job")
     assert cluster.created == [result.statistics["job"]]
 
 
@@ -158,5 +147,5 @@ def test_what_cannot_run_is_refused(cluster, place, job, kind, message):
 def test_a_node_that_fails_fails_the_step_in_words(cluster, place):
     os.truncate(place / "base" / "model.safetensors", 100)
     with pytest.raises(CloudError, match="exit codes"):
-        tune(request(place), place / "job")
+        tune(request(place, job=ALONE), place / "job")
     assert "model.safetensors is broken or cut off" in cluster.logs()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -89,24 +88,6 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
         assert two.statistics[name] == pytest.approx(found[name], abs=1e-4)
 
 
-TUNER = """
-import json, sys
-from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.custom import tuning
-
-asked = json.loads(sys.argv[1])
-tuning.tune(TuningRequest(**asked), sys.argv[2], lambda event: print(event, flush=True))
-"""
-
-
-def start_tuner(asked, folder):
-    fields = {name: getattr(asked, name) for name in ("base_model", "train_uri", "eval_uri")}
-    fields |= {"train_steps": asked.train_steps, "batch_size": asked.batch_size}
-    fields |= {"options": dict(asked.options), **PLACE}
-    command = [sys.executable, "-c", TUNER, json.dumps(fields), str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
 def await_checkpoint(bucket, seconds=90):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -119,10 +100,10 @@ def await_checkpoint(bucket, seconds=90):
 def test_a_killed_step_and_a_preempted_machine_cost_one_job(cloud, bucket, tmp_path):
     """The step dies, the machine is taken away; job and training go on where they were."""
     asked = request(steps=60, checkpoint_every=2, evaluate_every=60)
-    step = start_tuner(asked, tmp_path)
+    step = launch_driver.start(asked, tmp_path, "custom.tuning")
     await_checkpoint(bucket)
-    step.send_signal(signal.SIGKILL)
-    step.wait()
+    step.kill()
+    step.join()
     assert len(cloud.ask("preempt", {})["preempted"]) == 1
     result, _ = tune(asked, tmp_path / "restarted")  # a step that lost its file, too
     assert len(created(cloud)) == 1
@@ -137,10 +118,10 @@ def test_a_killed_step_and_a_preempted_machine_cost_one_job(cloud, bucket, tmp_p
 
 
 def test_a_step_that_is_told_to_end_cancels_its_job(cloud, bucket, tmp_path):
-    step = start_tuner(request(steps=4000), tmp_path)
-    assert "running" in step.stdout.readline()
+    step = launch_driver.start(request(steps=4000), tmp_path, "custom.tuning")
+    until(lambda: cloud.calls("GetCustomJob"))
     step.terminate()
-    assert step.wait() != 0
+    assert ended(step) != 0
     (name, job) = next(iter(cloud.ask("custom_jobs").items()))
     end = time.monotonic() + 20
     while job["state"] == "JOB_STATE_RUNNING" and time.monotonic() < end:
@@ -153,6 +134,7 @@ def test_a_step_that_is_told_to_end_cancels_its_job(cloud, bucket, tmp_path):
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_an_answer_that_is_lost_pays_for_nothing_twice(cloud, bucket, tmp_path, drop):
     cloud.fault("CreateCustomJob", drop=drop)
+    cloud.ask("instant", {"on": True})
     tune(request(settle_seconds=0.5, lease_seconds=0.5), tmp_path)
     assert len(cloud.ask("custom_jobs")) == 1
 
@@ -276,7 +258,7 @@ def test_what_the_trainer_refuses_fails_the_job(cloud, bucket, tmp_path):
 def test_machines_are_asked_for_as_google_takes_them(cloud, bucket, tmp_path, options, strategy):
     cloud.ask("instant", {"on": True})
     two, _ = tune(request(machines=2, **options), tmp_path / "two")
-    job = jobs.get(two.statistics["job"])
+    job = jobs.CUSTOM_JOBS.get(two.statistics["job"])
     first, more = job.job_spec.worker_pool_specs
     assert (first.replica_count, more.replica_count) == (1, 1)
     assert first.machine_spec == more.machine_spec

@@ -3,14 +3,14 @@
     python3 -m tunepipe.backends.cluster.worker URI
 
 Each node runs the same training; accelerate joins them by what the torch runtime of Kubeflow
-Trainer sets. The first node writes: the last checkpoint as it trains, model and result at the end.
+Trainer sets. Checkpoints are copied into the folder as they are written, as objects of their own,
+so that a bucket with a retention policy takes them. The first node writes model and result.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
@@ -25,7 +25,6 @@ from tunepipe.backends.local.launching import machines
 from tunepipe.errors import TunepipeError
 from tunepipe.stores import storage
 
-_CHECKPOINT = "checkpoint.tar"
 _REPORT_SECONDS = 5.0  # an object may be written about once a second
 
 
@@ -36,74 +35,37 @@ def main(folder: str) -> None:
         folder: The URI of the task's folder.
     """
     task = json.loads(storage.read_bytes(f"{folder}/{TASK}"))
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        rows = {}
+    is_first, reported = machines().rank == 0, 0.0
+
+    def report(event: Mapping[str, Any]) -> None:
+        nonlocal reported
+        print(json.dumps(dict(event)), flush=True)  # the pod's log
+        is_due = time.monotonic() - reported > _REPORT_SECONDS or event["done"] == event["total"]
+        if is_first and is_due:
+            reported = time.monotonic()
+            try:
+                storage.write_bytes(json.dumps(dict(event)).encode(), f"{folder}/{PROGRESS}")
+            except TunepipeError as error:  # a store that fails for a while ends no training
+                print(f"not written: {error}", file=sys.stderr, flush=True)
+
+    with (
+        tempfile.TemporaryDirectory() as name,
+        storage.synced_folder(f"{folder}/checkpoints", _REPORT_SECONDS) as checkpoints,
+    ):
+        scratch, rows = Path(name), {}
         for name in ("train", "eval") if task.pop("has_eval") else ("train",):
             rows[name] = str(scratch / f"{name}.jsonl")
             Path(rows[name]).write_bytes(storage.read_bytes(f"{folder}/{name}.jsonl"))
-        checkpoints = scratch / "checkpoints"
-        _restore(folder, checkpoints)
         request = TuningRequest(
-            task.pop("base_model"),
-            rows["train"],
-            rows.get("eval", ""),
-            **{**task, "options": {**task["options"], "checkpoint_dir": str(checkpoints)}},
+            train_uri=rows["train"],
+            eval_uri=rows.get("eval", ""),
+            **{**task, "options": {**task["options"], "checkpoint_dir": checkpoints}},
         )
-        writes = machines().rank == 0
-        reports = _Reports(folder, checkpoints)
-        result = backend.tune(
-            request, str(scratch / MODEL), reports.receive if writes else lambda event: None
-        )
-        if writes:
+        result = backend.tune(request, str(scratch / MODEL), report)
+        if is_first:
             storage.copy_folder(str(scratch / MODEL), f"{folder}/{MODEL}")
             data = json.dumps(asdict(result)["statistics"], indent=1).encode()
             storage.write_bytes(data, f"{folder}/{RESULT}")
-
-
-class _Reports:
-    """Writes progress, and each whole checkpoint, into the task's folder."""
-
-    def __init__(self, folder: str, checkpoints: Path) -> None:
-        self.folder, self.checkpoints = folder, checkpoints
-        self.step, self.moment = -1, 0.0
-
-    def receive(self, event: Mapping[str, Any]) -> None:
-        """Write what is new; a store that fails for a while does not end the training."""
-        print(json.dumps(dict(event)), flush=True)  # the pod's log
-        try:
-            self._write(event)
-        except (TunepipeError, FileNotFoundError) as error:  # or the trainer replaced a checkpoint
-            print(f"not written: {error}", file=sys.stderr, flush=True)
-
-    def _write(self, event: Mapping[str, Any]) -> None:
-        if time.monotonic() - self.moment > _REPORT_SECONDS or event["done"] == event["total"]:
-            self.moment = time.monotonic()
-            storage.write_bytes(json.dumps(dict(event)).encode(), f"{self.folder}/{PROGRESS}")
-        states = self.checkpoints.glob("checkpoints-*/checkpoint-*/trainer_state.json")
-        whole = {int(file.parent.name.rpartition("-")[2]): file.parent for file in states}
-        step = max(whole, default=-1)
-        if step > self.step:
-            self._upload(whole[step])
-            self.step = step
-
-    def _upload(self, checkpoint: Path) -> None:
-        """Write a checkpoint as one object, which is there whole or not at all."""
-        with tempfile.NamedTemporaryFile(suffix=".tar") as file:
-            with tarfile.open(file.name, "w") as archive:
-                archive.add(checkpoint, checkpoint.relative_to(self.checkpoints))
-            storage.write_file(file.name, f"{self.folder}/{_CHECKPOINT}")
-
-
-def _restore(folder: str, checkpoints: Path) -> None:
-    """Get the checkpoint that an earlier attempt has left."""
-    if not storage.exists(f"{folder}/{_CHECKPOINT}"):
-        return
-    with (
-        storage.open_file(f"{folder}/{_CHECKPOINT}") as source,
-        tarfile.open(fileobj=source, mode="r|") as archive,
-    ):
-        archive.extractall(checkpoints, filter="data")
 
 
 if __name__ == "__main__":
