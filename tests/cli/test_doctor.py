@@ -160,3 +160,23 @@ def test_the_quota_of_an_accelerator(examined, accelerator, limits, state, words
     custom = ("--backend", "custom", "--base-model", "acme/model-4b", "--accelerator", accelerator)
     _, found = examined(*custom, quota={name: limits} if limits else {})
     assert words in found["quota", state]["found"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "limit", "state", "words"),
+    [
+        ("gemini", "Concurrent tuning jobs per project", 4, "ok", "4 in"),
+        ("gemini", "Concurrent tuning jobs per project", 0, "problem", "needs 1"),
+        (
+            "open-model",
+            "Global concurrent managed OSS model fine-tuning jobs per project",
+            0,
+            "problem",
+            "needs 1",
+        ),
+        ("open-model", "Concurrent tuning jobs per project", 4, "unknown", "OSS"),
+    ],
+)
+def test_the_quota_of_tuning_jobs_is_read(examined, backend, name, limit, state, words):
+    _, found = examined("--backend", backend, quota={name: {"": limit}})
+    assert words in found["quota", state]["found"]

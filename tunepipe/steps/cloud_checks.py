@@ -237,9 +237,7 @@ def quota(place: Place) -> Iterator[CheckResult]:
     elif row := place.catalog.hardware_of(place.model, place.region):
         name, need = row.quota, row.quota_multiple
     else:
-        unknown = "managed tuning has a quota of tuning jobs at a time, which no interface tells us"
-        yield _unknown(unknown, page)
-        return
+        name, need = place.model.quota, 1
     limit = _quota_limit(place, name)
     if limit is None:
         yield _unknown(f"{name}: not listed", page)

@@ -69,7 +69,7 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
     assert found["final_loss"] < found["untrained_loss"]
     assert (found["accelerator"], found["machine_type"]) == ("NVIDIA_L4:1", "g2-standard-12")
     assert found["base_model"] == f"gs://{BUCKET}/base"
-    assert result.cost_usd == round(found["job_hours"] * 1.15, 2)
+    assert result.cost_usd == round(found["job_hours"] * 1.1505, 2)
     assert [event["state"] for event in events][-1] == "succeeded"
     assert cloud.places() <= {REGION, "global"}
     # The tuned model and its base, each in one job of all prompts.
