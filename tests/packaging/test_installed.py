@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 
 from tests.linked import environment
-from tunepipe.packaging.installed import install_missing
+from tunepipe.packaging.installed import install_missing, locked
 from tunepipe.packaging.requirements import BASE_IMAGE, KFP, PINS
+from tunepipe.packaging.step import requirements_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,3 +76,10 @@ def test_one_base_image_by_its_digest():
     assert f"\nARG PYTHON={BASE_IMAGE}\n" in (ROOT / "Dockerfile").read_text()
     custom = tomllib.loads((ROOT / "tunepipe/backends/custom/parameters.toml").read_text())
     assert custom["image"] == BASE_IMAGE
+
+
+def test_a_step_that_creates_a_trainjob_installs_the_client_of_kubernetes():
+    alone = requirements_of("local", "tune_local")
+    job = requirements_of("local", "tune_local", {"train_job": {"image": "team/image"}})
+    assert set(job) - set(alone) == {PINS["kubernetes"]}
+    assert "\nwebsocket-client==" in locked(["kubernetes"])

@@ -27,6 +27,7 @@ PINS = {
     "google.genai": "google-genai==2.34.0",
     "jinja2": "Jinja2==3.1.6",
     "jsonschema": "jsonschema==4.26.0",
+    "kubernetes": "kubernetes==30.1.0",
     "msgspec": "msgspec==0.22.0",
     "numpy": "numpy==2.4.6",
     "peft": "peft==0.21.2",

@@ -12,10 +12,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tunepipe.distribution import ROOT
 from tunepipe.errors import LimitError
@@ -36,23 +36,30 @@ _HOURS_MAX_OTHERS = 48
 _GRACE_SECONDS = 300
 
 
-def requirements_of(module: str, function: str) -> list[str]:
+def requirements_of(
+    module: str, function: str, options: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return what a step installs: kfp, and what the modules that its body imports need.
 
     Args:
         module: The module's name in `tunepipe.components`.
         function: The component's name in it.
+        options: Those of the tuner; a TrainJob is created by the client of Kubernetes.
     """
     source = (ROOT / "components" / f"{module}.py").read_text(encoding="utf-8")
-    return [KFP, *requirements(third_party_of(modules_of(source, function)))]
+    imported = third_party_of(modules_of(source, function))
+    client = ["kubernetes"] if (options or {}).get("train_job") else []
+    return [KFP, *requirements([*imported, *client])]
 
 
 def run_step(code: str, executor_input: str, module: str, function: str) -> None:
     """Run a component's body as kfp would, within its time, and keep why it failed."""
-    output_file = json.loads(executor_input)["outputs"]["outputFile"]
+    given = json.loads(executor_input)
+    output_file = given["outputs"]["outputFile"]
+    options = given["inputs"].get("parameterValues", {}).get("options") or {}
     with failure_kept(output_file), _time_limit(function):
         check_code(code)
-        needed = requirements_of(module, function)
+        needed = requirements_of(module, function, options)
         if code.startswith(INSTALLED):
             require_installed(needed)
         elif code:
