@@ -198,7 +198,7 @@ def test_an_endpoint_is_asked(
     ],
 )
 def test_what_a_server_may_answer(predictions: object, text: str | None) -> None:
-    assert open_model_prediction._answer("1", "q", predictions).text == text
+    assert open_model_prediction._read({"prompt": "q"}, predictions)[0] == text
 
 
 @pytest.mark.parametrize("model", [WEIGHTS, QWEN])

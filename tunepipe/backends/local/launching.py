@@ -183,6 +183,10 @@ def _environment(device: str) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
+    if machines().count == 1:
+        # The port of the processes' meeting is chosen as it is opened. accelerate looks for a free
+        # one some seconds before, and on a busy machine it was taken by then.
+        environment |= {"PET_STANDALONE": "1", "PET_LOCAL_ADDR": "127.0.0.1"}
     # Not the flag --cpu, which starts several processes through MPI.
     return environment | ({"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {})
 
