@@ -48,7 +48,7 @@ def test_a_model_is_warned_of_by_the_facts_that_it_relies_on():
         "price of NVIDIA_H100_80GB" in line
         for line in age_warnings(CATALOG, custom, day, "NVIDIA_H100_80GB")
     )
-    assert age_warnings(CATALOG, custom, day, "NVIDIA_L4") == ()
+    assert age_warnings(CATALOG, custom, date(2026, 11, 1), "NVIDIA_L4") == ()
     assert age_warnings(CATALOG, CATALOG.find_model("tiny"), date(2099, 1, 1)) == ()
 
 

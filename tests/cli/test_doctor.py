@@ -178,5 +178,7 @@ def test_the_quota_of_an_accelerator(examined, accelerator, limits, state, words
     ],
 )
 def test_the_quota_of_tuning_jobs_is_read(examined, backend, name, limit, state, words):
-    _, found = examined("--backend", backend, quota={name: {"": limit}})
+    model = {"gemini": "gemini-3.5-flash", "open-model": "qwen/qwen3@qwen3-4b"}[backend]
+    asked = ("--backend", backend, "--base-model", model)
+    _, found = examined(*asked, quota={name: {"": limit}})
     assert words in found["quota", state]["found"]

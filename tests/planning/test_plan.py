@@ -377,8 +377,19 @@ def test_a_selection_of_checkpoints_is_priced():
 
 
 def test_a_selection_without_a_price_of_answers_has_no_estimate():
-    known = {"region": "us-central1", "model": "gemini-3.1-flash-lite", "tokens": 10_000}
-    found = steps.plan(1000, **known, options={"select_checkpoint": True})
+    catalog = load_catalog(
+        {
+            "models": {"models": {"gemini-9-flash": {"family": "gemini3"}}},
+            "prices": {
+                "training_tokens": {
+                    "gemini-9-flash": {"usd_per_million": 1.0, "read": "2026-11-26", "source": "x"}
+                }
+            },
+        }
+    )
+    known = {"region": "us-central1", "model": "gemini-9-flash", "tokens": 10_000}
+    known |= {"options": {"select_checkpoint": True}, "catalog": catalog}
+    found = steps.plan(1000, **known)
     assert found.estimated_cost_usd is None
     assert any("no price of answers" in warning for warning in found.warnings)
 
