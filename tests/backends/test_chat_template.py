@@ -17,7 +17,7 @@ from tunepipe.backends.chat_template import (
 )
 from tunepipe.backends.local import backend
 from tunepipe.backends.local.tiny_model import learn_tokenizer
-from tunepipe.data.formats import example
+from tunepipe.data.conversations import example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import UsageError
 

@@ -53,7 +53,7 @@ def test_a_pair_goes_round_all_formats_unchanged(said, order):
         row, left_out = convert_row(row, format, to)
         format = to
         assert not left_out
-        assert formats.example(row, to).reference == said.turns[-1].parts[0]["text"]
+        assert conversation.example(row, to).reference == said.turns[-1].parts[0]["text"]
     assert row == first
 
 
@@ -70,7 +70,7 @@ def test_a_preference_survives_from_either_shape(said, rejected):
     }
     gemini, _ = convert_row(openai, "preference", "preference")
     assert conversation.read(gemini, "preference") == conversation.read(openai, "preference")
-    assert formats.example(gemini, "preference") == formats.example(openai, "preference")
+    assert conversation.example(gemini, "preference") == conversation.example(openai, "preference")
     plain, left_out = convert_row(gemini, "preference", "messages")
     assert left_out == ("the rejected answer",)
     assert plain == conversation.write(said, "messages")
@@ -104,7 +104,7 @@ SCHEMA = {
         ([USER, RESULT, ANSWER], "gemini", "answers a call that was not made"),
         ([USER, {**ANSWER, "name": "Ann"}], "gemini", "a message has name"),
         ([{"role": "user", "content": [PICTURE]}, ANSWER], "palm-chat", "not text"),
-        ([{"role": "user", "content": [{"type": "input_audio"}]}, ANSWER],
+        ([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, ANSWER],
          "gemini", "neither text"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y"}}]},
           ANSWER], "gemini", "does not show its type"),
@@ -114,7 +114,7 @@ SCHEMA = {
         ([{"role": "robot", "content": "s"}, ANSWER], "gemini", "not of the format messages"),
         ([USER, {"role": "assistant", "content": None}], "gemini", "not of the format messages"),
         ([USER, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "["}}]}],
-         "gemini", "a call's arguments are not JSON"),
+         "gemini", "messages[1].tool_calls[0].function.arguments: the text is not a JSON object"),
         ([USER, ANSWER], "preference", "no rejected answer"),
     ],
 )  # fmt: skip
@@ -196,7 +196,7 @@ def test_a_schema_that_geminis_dialect_lacks_goes_as_json_schema(schema):
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"tools": [{"googleSearch": {}}]}, "a tool that is no function"),
+        ({"tools": [{"googleSearch": {}}]}, "tools[0].type: the field type is missing"),
         ({"tool_choice": "none"}, "it sets tool_choice"),
     ],
 )  # fmt: skip

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunepipe.data.conversations import Example
 from tunepipe.data.diff import DatasetState, compare, drift, from_bytes, state, to_bytes
-from tunepipe.data.formats import Example
 from tunepipe.errors import UsageError
 
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz")), max_size=12)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tunepipe.data import formats, text_pairs
+from tunepipe.data import conversations, formats
 from tunepipe.data.conversations import convert_row
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
@@ -38,17 +38,17 @@ OPENAI_PREFERENCE = {
 def test_every_format_is_seen_and_read_as_the_same_example(format):
     row = ROWS[format]
     assert formats.detect_format(row) == format
-    found = formats.example(row, format)
+    found = conversations.example(row, format)
     assert (found.messages, found.reference) == ((QUESTION,), "a")
-    assert found.id == formats.example(ROWS["palm"], "palm").id
-    assert formats.input_text(found) == "q"
+    assert found.id == conversations.example(ROWS["palm"], "palm").id
+    assert conversations.input_text(found) == "q"
 
 
 def test_openai_preference_and_trl_conversational_rows():
     assert formats.detect_format(OPENAI_PREFERENCE) == "preference"
-    assert formats.example(OPENAI_PREFERENCE, "preference").reference == "a"
+    assert conversations.example(OPENAI_PREFERENCE, "preference").reference == "a"
     row = {"prompt": [QUESTION], "completion": [{"role": "assistant", "content": "a"}]}
-    assert formats.example(row, "prompt-completion").reference == "a"
+    assert conversations.example(row, "prompt-completion").reference == "a"
 
 
 def test_system_tools_and_parts_keep_their_meaning():
@@ -62,22 +62,23 @@ def test_system_tools_and_parts_keep_their_meaning():
                     {"type": "image_url", "image_url": {"url": "gs://b/i.png"}},
                 ],
             },
-            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            {"role": "assistant", "content": None, "tool_calls": [
+                {"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
             {"role": "tool", "content": "r", "tool_call_id": "1"},
             {"role": "assistant", "content": "a"},
         ]
     }
-    found = formats.example(row, "messages")
+    found = conversations.example(row, "messages")
     assert [turn["role"] for turn in found.messages] == ["system", "user", "assistant", "user"]
     assert "gs://b/i.png" in found.messages[1]["content"]
-    assert found.messages[2]["content"] == '{"id":"1"}'
-    assert formats.input_text(found).startswith("system: s\n\nuser: q\n")
+    assert found.messages[2]["content"] == '{"functionCall":{"args":{},"name":"f"}}'
+    assert conversations.input_text(found).startswith("system: s\n\nuser: q\n")
 
 
 def test_system_instruction_of_gemini_and_context_of_palm_chat():
     gemini = ROWS["gemini"] | {"systemInstruction": {"parts": [{"text": "s"}]}}
     chat = ROWS["palm-chat"] | {"context": "s"}
-    assert formats.example(gemini, "gemini").id == formats.example(chat, "palm-chat").id
+    assert conversations.example(gemini, "gemini").id == conversations.example(chat, "palm-chat").id
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_system_instruction_of_gemini_and_context_of_palm_chat():
 )
 def test_a_row_of_another_shape_is_refused(format, row):
     with pytest.raises(DataError, match=r"line 7: .*not of the format"):
-        formats.example(row, format, 7)
+        conversations.example(row, format, 7)
 
 
 def test_reading_numbers_lines_and_keeps_ids_apart(tmp_path):
@@ -111,7 +112,7 @@ def test_reading_numbers_lines_and_keeps_ids_apart(tmp_path):
 
 
 def test_ids_are_stable_between_releases():
-    assert formats.example(ROWS["palm"], "palm").id == "91b792a304dad778"
+    assert conversations.example(ROWS["palm"], "palm").id == "91b792a304dad778"
 
 
 def test_reading_names_the_file_and_the_line(tmp_path):
@@ -162,11 +163,15 @@ OPENAI_CALLS = {
 }
 
 
+def view(row, format):
+    return conversations.view(conversations.read(row, format), row, format)
+
+
 def test_a_row_with_calls_has_one_input_in_every_format(tmp_path):
     gemini, _ = convert_row(OPENAI_CALLS, "messages", "gemini")
-    assert text_pairs.view(OPENAI_CALLS, "messages") == text_pairs.view(gemini, "gemini")
+    assert view(OPENAI_CALLS, "messages") == view(gemini, "gemini")
     again, _ = convert_row(gemini, "gemini", "messages")
-    assert text_pairs.view(again, "messages") == text_pairs.view(gemini, "gemini")
+    assert view(again, "messages") == view(gemini, "gemini")
     # The same row held out in the other format is a leak.
     train, held = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
     train.write_text(json.dumps(gemini) + "\n")

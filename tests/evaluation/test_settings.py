@@ -6,7 +6,7 @@ import pytest
 
 from tunepipe.catalog.backends import BACKENDS
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data.formats import example
+from tunepipe.data.conversations import example
 from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts

@@ -470,13 +470,17 @@ def test_every_format_splits(tmp_path, make):
 
 def test_plain_pairs_decode_alike_on_both_ways(tmp_path):
     rows = [
-        {"input_text": t, "output_text": "x"} for t in ("", "é", "\x00", "a\r\nb", "\U0001f600")
+        {"input_text": t, "output_text": "x"} for t in ("a", "é", "\x00", "a\r\nb", "\U0001f600")
     ]
     source = write(tmp_path / "d.jsonl", rows)
     ((first, lines),) = reading.blocks(source)
     fast = reading.inputs(source, first, lines, "palm")
     slow = [row.input.encode() for row in reading.rows(source, first, lines, "palm")]
     assert fast == slow == [row["input_text"].encode() for row in rows]
+    for blank in ({"input_text": " ", "output_text": "x"}, {"input_text": "x", "output_text": ""}):
+        line = json.dumps(blank).encode() + b"\n"
+        with pytest.raises(DataError, match=r"d.jsonl:1: .* has no text"):
+            reading.inputs(source, 1, [line], "palm")
 
 
 BAD = b'{"input_text": "a"}\n'

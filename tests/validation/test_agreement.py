@@ -18,8 +18,8 @@ from tests import defects
 from tests.validation.test_fuzz import RICH
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import rows
-from tunepipe.data.conversations import convert_row
-from tunepipe.data.formats import FORMATS, detect_format, example
+from tunepipe.data.conversations import convert_row, example, without_nulls
+from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.errors import DataError
 from tunepipe.validation.row_checks import diagnose
 
@@ -131,7 +131,7 @@ def agree(row, format, model):
 def test_all_verbs_agree_on_every_row(format, seed, model):
     chance = random.Random(seed)
     row = mutated(chance.choice(ROWS[format]), chance)
-    if detect_format(rows.without_nulls(row)) == format:
+    if detect_format(without_nulls(row)) == format:
         agree(row, format, model)
 
 

@@ -171,16 +171,12 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 where="model",
                 fix=f"tunepipe convert IN OUT --to {service.formats[0]}, or another --model",
             )
-        fields, to = table.formats[format], sent_as(format, service.native)
+        to = sent_as(format, service.native)
         return Rules(
             format=format,
             model=chosen,
             service=name,
-            required=fields.required,
-            optional=fields.optional,
-            roles=fields.roles + service.extra_roles,
-            message_fields=table.formats["messages"].message_fields,
-            part_fields=table.formats["gemini"].part_fields,
+            roles=table.roles[format] + service.extra_roles,
             **{name: getattr(service, name) for name in _LIMITS},
             convert_to="" if to == format else to,
             pii=pii,

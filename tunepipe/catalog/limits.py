@@ -25,11 +25,7 @@ class Rules:
     format: str
     model: str
     service: str
-    required: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
-    message_fields: tuple[str, ...] = ()
-    part_fields: tuple[str, ...] = ()
     input_tokens: int = 0
     output_tokens: int = 0
     example_tokens: int = 0

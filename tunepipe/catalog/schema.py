@@ -291,22 +291,12 @@ class ServiceLimits(TableRow, frozen=True, kw_only=True):
     sources: Names = ()
 
 
-class FormatFields(TableRow, frozen=True, kw_only=True):
-    """The fields of a row of one format, and the roles of its messages."""
-
-    required: Names
-    optional: Names
-    roles: Names = ()
-    message_fields: Names = ()
-    part_fields: Names = ()
-
-
 class ServiceTable(TableRow, frozen=True, kw_only=True):
     """services.toml: a model belongs to the first service that lists it."""
 
     read: Day
     first_model: dict[str, str]
-    formats: dict[str, FormatFields]
+    roles: dict[str, Names]
     services: dict[str, ServiceLimits]
 
 

@@ -17,7 +17,7 @@ from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.catalog.schema import Calibration, Model
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.cli.inputs import local_copies
-from tunepipe.data.formats import Example, example, input_text
+from tunepipe.data.conversations import Example, example, input_text
 from tunepipe.data.rows import blocks, parse
 from tunepipe.data.source import format_of
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError

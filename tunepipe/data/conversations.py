@@ -1,57 +1,54 @@
-"""A row of any format as one conversation, read strictly, and written again.
+"""A row of any format as one conversation: read, written in another format, or taken as texts.
 
 In between a turn holds parts in Gemini's shape: text, a function call, its response, a file by URI
-or inline. What a conversation cannot hold, or a format has no place for, is refused with its
-reason, so that nothing is flattened or dropped silently.
+or inline. What only the row's own format can hold is named, and what another format has no place
+for is refused with its reason, so that nothing is flattened or dropped silently.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from tunepipe.catalog.tables import load
 from tunepipe.data import openai_messages
-from tunepipe.data.formats import SIDES, detect_format
-from tunepipe.data.gemini_types import type_problems
-from tunepipe.data.rows import without_nulls
+from tunepipe.data.formats import canonical, check_format, detect_format
+from tunepipe.data.row_types import camel, fields_of, row_problems, row_type
+from tunepipe.data.text_pairs import TURN_MARK, joined
 from tunepipe.data.turns import (
+    PART_KINDS,
+    SIDES,
     Part,
+    RowError,
     Turn,
     is_blank,
     just_text,
+    numbered,
     refusal,
     text,
-    text_of,
+    words,
 )
 from tunepipe.errors import DataError
 
 Row = dict[str, Any]
 
-_TOOLS = {"tools", "functions"}
-BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
-
-_AUTHORS = {"user": "user", **dict.fromkeys(("assistant", "model", "bot"), "assistant")}
+# Under these a null is a value of the user's, not a field that is absent.
+_FREE_FORM = frozenset(
+    ("args", "response", "parameters", "parametersJsonSchema", "parameters_json_schema")
+)
+_BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
 _BORDER = "the border between turns of one role"
-
-PART_NAMES = {
-    "function_call": "functionCall",
-    "function_response": "functionResponse",
-    "file_data": "fileData",
-    "inline_data": "inlineData",
-    "executable_code": "executableCode",
-    "code_execution_result": "codeExecutionResult",
+_CARRIED = {"systemInstruction", "contents", "tools", "completions"}
+# What a conversion reads of a row's fields; all others are left out.
+_READ_FIELDS = {
+    "palm": {"input_text", "output_text"},
+    "prompt-completion": {"prompt", "completion"},
+    "palm-chat": {"context", "messages"},
+    "messages": {"messages", "tools", "functions"},
+    "gemini": _CARRIED,
+    "preference": _CARRIED | {"input", "preferred_output", "non_preferred_output"},
 }
-# The fields that may be next to a part's data.
-_PART_SETTINGS = {
-    *("thought", "thoughtSignature", "thought_signature", "videoMetadata", "video_metadata"),
-    *("mediaResolution", "media_resolution", "partMetadata", "part_metadata"),
-}
-PART_KINDS = {"text", *PART_NAMES.values()}
-FILE_NAMES = {"mime_type": "mimeType", "file_uri": "fileUri"}
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,10 @@ class Conversation:
     Args:
         system: The system instruction; "" for none.
         turns: The turns of user, assistant and tool; the last is the assistant's answer.
-        tools: The functions declared, in Gemini's shape.
+        tools: The functions declared, in Gemini's shape; only `convert_row` reads them.
         rejected: The rejected answer of a preference row; None in other rows.
-        left_out: What else the row holds, by name: labels, settings, a user's own fields.
+        left_out: What no other format has a place for, by name: thoughts, settings of parts.
+        bound: Why no other format can hold the row; empty where one can.
     """
 
     system: str
@@ -71,50 +69,148 @@ class Conversation:
     tools: tuple[Row, ...] = ()
     rejected: Turn | None = None
     left_out: tuple[str, ...] = ()
+    bound: tuple[str, ...] = field(default=(), compare=False)
+
+    def texts(self) -> tuple[list[dict[str, str]], str]:
+        """Return the prompt, turn by turn, and the answer; what a tool said is the user's."""
+        prompt = [{"role": "system", "content": self.system}] if self.system else []
+        *turns, answer = self.turns
+        for turn in turns:
+            role = "user" if turn.role == "tool" else turn.role
+            prompt.append({"role": role, "content": turn.text()})
+        return prompt, answer.text()
 
 
-def read(row: Mapping[str, Any], format: str) -> Conversation:
+@dataclass(frozen=True)
+class Example:
+    """One training row, whatever its format.
+
+    Args:
+        line: Its line in the file, counted from 1; 0 if there is no file.
+        id: 16 hex digits made from the prompt and the reference; "-2", "-3"... follow on repeats.
+        messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
+        reference: The right answer: the last assistant turn.
+        rejected: The rejected answer of a preference row; "" in other rows.
+        fields: The row as decoded, for models that take more than text.
+        format: The row's format.
+    """
+
+    line: int
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    reference: str
+    rejected: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    format: str = ""
+
+
+def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
+    """Read one row.
+
+    Args:
+        row: The row, as decoded from JSON.
+        format: One of formats.FORMATS.
+        line: Its line in the file, for the error.
+
+    Raises:
+        DataError: The row is not of that format.
+    """
+    import xxhash
+
+    conversation = read(row, format, line)
+    prompt, reference = conversation.texts()
+    rejected = conversation.rejected.text() if conversation.rejected else ""
+    identity = canonical([prompt, reference]).encode("utf-8", "surrogatepass")
+    digest = xxhash.xxh3_64_hexdigest(identity)
+    return Example(line, digest, tuple(prompt), reference, rejected, row, format)
+
+
+def with_unique_id(example: Example, seen: Counter[str]) -> Example:
+    """Number the id of an example that was seen before: -2, -3 and so on."""
+    seen[example.id] += 1
+    if seen[example.id] == 1:
+        return example
+    return replace(example, id=f"{example.id}-{seen[example.id]}")
+
+
+def input_text(example: Example) -> str:
+    """Return the prompt as one text: a lone question as it is, else each turn after its role."""
+    return prompt_text(example.messages)
+
+
+def prompt_text(turns: Sequence[Mapping[str, str]]) -> str:
+    """Return turns as one text, as `input_text` does."""
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
+def view(conversation: Conversation, row: Mapping[str, Any], format: str) -> tuple[str, str]:
+    """Return the input and the output of a row that has no error.
+
+    Two rows with the same question have the same input, however they are written: a lone
+    question is its own text, and turns that alternate need no roles.
+    """
+    turns, output = conversation.texts()
+    extra = ""
+    if row.get("tools") or row.get("functions"):
+        extra = TURN_MARK + canonical(with_tools(conversation, row, format)[0].tools)
+    spoken = turns[bool(conversation.system) :]
+    if any(turn["role"] != ("user", "assistant")[n % 2] for n, turn in enumerate(spoken)):
+        return TURN_MARK.join(f"{turn['role']}:{turn['content']}" for turn in turns) + extra, output
+    system = conversation.system or None
+    return joined(system, [turn["content"] for turn in spoken]) + extra, output
+
+
+def read(row: Mapping[str, Any], format: str, line: int = 0) -> Conversation:
     """Read a row.
 
     Args:
         row: The row, as decoded from JSON.
         format: One of formats.FORMATS.
+        line: Its line in the file, for the error.
 
     Raises:
-        DataError: The row is not of that format, or says what cannot be carried over.
+        DataError: The row is not of that format.
     """
-    bound = sorted(BINDING & row.keys())
-    if bound:
-        raise refusal(f"it sets {', '.join(bound)}")
     try:
-        turns, rejected = _FORMATS[format].read(row)
-        tools, more = _declared(row, format)
-        turns, dropped = _without_thoughts(turns)
-        system = text_of(turns.pop(0)) if turns and turns[0].role == "system" else ""
-        if system and is_blank(system):
-            raise refusal("the system instruction has no text")
+        return parse(row, format)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+        reason = f": {error}" if isinstance(error, RowError) else ""
         raise DataError(
-            f"the row is not of the format {format}",
+            f"the row is not of the format {format}{reason}",
+            where=f"line {line}" if line else "",
             fix="run tunepipe validate on the file: it lists every problem",
         ) from error
-    _check_turns(turns, rejected)
-    merged = _merged(turns)
+
+
+def parse(row: Mapping[str, Any], format: str) -> Conversation:
+    """Read a row as `read` does.
+
+    Raises:
+        RowError: The row is not valid, with the reason.
+        KeyError, TypeError, AttributeError, IndexError, ValueError: Its types are wrong.
+    """
+    source = _Source(row, [], set())
+    if not _BINDING.isdisjoint(row):
+        binding = sorted(_BINDING & row.keys())
+        source.bound.append(f"it sets {', '.join(binding)}")
+    turns, rejected = _FORMATS[check_format(format)].read(source)
+    system = ""
+    if turns and turns[0].role == "system":
+        first, *turns = turns
+        system = first.text()
+        if is_blank(system):
+            raise RowError("the system instruction has no text")
+        if len(first.parts) != 1 or "text" not in first.parts[0]:
+            source.bound.append("a turn has several parts, or one that is not text")
+    merged = _checked(turns)
+    if rejected and (rejected.role != "assistant" or _has_no_text(rejected)):
+        raise RowError("the rejected answer is not the assistant's, or has no text")
     if len(merged) < len(turns):
-        dropped.add(_BORDER)
-    other = {*(row.keys() - _FORMATS[format].fields), *more, *dropped}
-    turns = merged
-    return Conversation(system, tuple(turns), tuple(tools), rejected, tuple(sorted(other)))
-
-
-def _declared(row: Mapping[str, Any], format: str) -> tuple[list[Row], list[str]]:
-    if not _TOOLS & _FORMATS[format].fields:
-        return [], []
-    is_openai = format == "messages" or "input" in row
-    given = row["input"] if format == "preference" and "input" in row else row
-    return openai_messages.read_declarations(given, not is_openai)
+        source.dropped.add(_BORDER)
+    left_out = tuple(sorted(source.dropped))
+    return Conversation(system, tuple(merged), (), rejected, left_out, tuple(source.bound))
 
 
 def write(conversation: Conversation, format: str) -> Row:
@@ -123,54 +219,14 @@ def write(conversation: Conversation, format: str) -> Row:
     Raises:
         DataError: The format has no place for something it says.
     """
-    return _FORMATS[format].write(conversation)
-
-
-def _without_thoughts(turns: Sequence[Turn]) -> tuple[list[Turn], set[str]]:
-    """Leave out thoughts and what only the model that made a part can read; name what was there."""
-    dropped: set[str] = set()
-    result = []
-    for turn in turns:
-        parts = []
-        for part in turn.parts:
-            if part.get("thought") is True:
-                dropped.add("thoughts")
-                continue
-            extra = part.keys() & _PART_SETTINGS
-            dropped |= extra
-            parts.append({k: v for k, v in part.items() if k not in extra} if extra else part)
-        result.append(Turn(turn.role, tuple(parts)))
-    return result, dropped
-
-
-def _check_turns(turns: Sequence[Turn], rejected: Turn | None) -> None:
-    if any(turn.role == "system" for turn in turns):
-        raise refusal("a system instruction is within the turns")
-    if not turns or turns[-1].role != "assistant":
-        raise refusal("the last turn is not the assistant's")
-    if rejected and rejected.role != "assistant":
-        raise refusal("the rejected answer is not the assistant's")
-    if turns[0].role != "user":
-        raise refusal("the first turn is not the user's")
-    for before, turn in pairwise(turns):
-        calls = [part["functionCall"]["name"] for part in before.parts if "functionCall" in part]
-        answers = turn.parts if turn.role == "tool" else ()
-        if sorted(calls) != sorted(part["functionResponse"]["name"] for part in answers):
-            raise refusal("the answers of tools are not one for each call of the turn before")
-    for turn in (*turns, *([rejected] if rejected else ())):
-        if all("text" in part and is_blank(part["text"]) for part in turn.parts):
-            raise refusal(f"a turn of the {turn.role} has no text")
-
-
-def _merged(turns: Sequence[Turn]) -> list[Turn]:
-    """Join turns of one role that follow each other: services want the roles to alternate."""
-    result: list[Turn] = []
-    for turn in turns:
-        if result and result[-1].role == turn.role and turn.role != "tool":
-            result[-1] = Turn(turn.role, (*result[-1].parts, *turn.parts))
-        else:
-            result.append(turn)
-    return result
+    if conversation.bound:
+        raise refusal(conversation.bound[0])
+    try:
+        return _FORMATS[format].write(conversation)
+    except DataError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise refusal(f"the format {format} cannot hold a part of it") from error
 
 
 def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tuple[str, ...]]:
@@ -185,167 +241,198 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
     clean = without_nulls(row)
     if format == to and detect_format(clean) != format:
         raise refusal(f"it has not the fields of the format {format}")
+    for problem in row_problems(clean, format):
+        if problem.code != "extra-field" or problem.field:
+            raise refusal(f"{problem.field}: {problem.message}")
+    conversation, more = with_tools(read(clean, format), clean, format)
     if format == to and "preferred_output" not in row:
-        conversation = read(_without_settings(clean, format), format)
-        more = tuple(sorted(clean.keys() - known_fields(to)))
-        result = {name: value for name, value in row.items() if name not in more}
-        if _BORDER in conversation.left_out:
-            return {**result, **write(conversation, to)}, (*more, _BORDER)
-        return result, more
-    conversation = read(clean, format)
+        known = fields_of(row_type(clean, format))
+        others = tuple(sorted(name for name in clean if not {name, camel(name)} & known))
+        result = {name: value for name, value in row.items() if name not in others}
+        if _BORDER not in conversation.left_out:
+            return result, others
+        return result | write(replace(conversation, bound=()), to), (*others, _BORDER)
+    left_out = {name for name in clean if not {name, camel(name)} & _READ_FIELDS[format]}
+    left_out |= {*more, *conversation.left_out}
     loses_answer = conversation.rejected is not None and to != "preference"
     lost = ("the rejected answer",) if loses_answer else ()
-    try:
-        return write(conversation, to), conversation.left_out + lost
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise refusal(f"the format {to} cannot hold a part of it") from error
+    return write(conversation, to), (*sorted(left_out), *lost)
 
 
-def _without_settings(row: Row, format: str) -> Row:
-    """Leave out what a row of the same format keeps as it is."""
-    result = {name: value for name, value in row.items() if name not in BINDING}
-    if format == "gemini" and isinstance(row.get("tools"), list):
-        for tool in row["tools"]:
-            for problem in type_problems(tool, "Tool", "tools"):
-                raise refusal(f"{problem.field}: {problem.message}")
-        own = openai_messages.DECLARATIONS
-        result["tools"] = [tool for tool in row["tools"] if tool.keys() <= own]
-    if format == "messages" and isinstance(row.get("messages"), list):
-        result["messages"] = [
-            openai_messages.without_settings(message) if isinstance(message, dict) else message
-            for message in row["messages"]
-        ]
+def with_tools(
+    conversation: Conversation, row: Mapping[str, Any], format: str
+) -> tuple[Conversation, list[str]]:
+    """Add the functions that a row declares; return what was left out of them, too."""
+    if format not in ("messages", "gemini", "preference"):
+        return conversation, []
+    bound = list(conversation.bound)
+    declaring = row.get("input", row)
+    tools, left_out = openai_messages.read_declarations(declaring, bound)
+    return replace(conversation, tools=tuple(tools), bound=tuple(bound)), left_out
+
+
+def without_nulls(value: Any) -> Any:
+    """Leave out the fields that are null, at every depth: in protocol buffers null means unset.
+
+    What a user's function takes or returns is left as it is.
+    """
+    if isinstance(value, dict):
+        return {
+            name: field if name in _FREE_FORM else without_nulls(field)
+            for name, field in value.items()
+            if field is not None
+        }
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _checked(turns: Sequence[Turn]) -> list[Turn]:
+    """Check turns and their order, and join those of one role that follow each other."""
+    if not turns or turns[-1].role != "assistant":
+        raise RowError("the last turn is not the assistant's")
+    if turns[0].role not in ("user", "system"):
+        raise RowError("the first turn is not the user's")
+    result: list[Turn] = []
+    open_calls: list[str] = []
+    before = ""
+    for turn in turns:
+        if turn.role == "system":
+            raise RowError("a system instruction is within the turns")
+        if _has_no_text(turn):
+            raise RowError(f"a turn of the {turn.role} has no text", "empty-text", turn.field)
+        calls, answers = (
+            [part[kind]["name"] for part in turn.parts if kind in part]
+            for kind in ("functionCall", "functionResponse")
+        )
+        if (open_calls or answers) and sorted(open_calls) != sorted(answers):
+            reason = "the answers of tools are not one for each call of the turn before"
+            raise RowError(reason, "call-mismatch", turn.field)
+        open_calls = calls
+        if turn.role == before != "tool":
+            result[-1] = replace(result[-1], parts=(*result[-1].parts, *turn.parts))
+        else:
+            result.append(turn)
+        before = turn.role
     return result
 
 
-@cache
-def known_fields(format: str) -> frozenset[str]:
-    """Return the fields that a row of a format may have."""
-    shape = load("catalog/services.toml")["formats"][format]
-    return _FORMATS[format].fields.union(shape["required"], shape["optional"])
+def _has_no_text(turn: Turn) -> bool:
+    return all("text" in part and is_blank(part["text"]) for part in turn.parts)
 
 
-def _from_pair(given: str, wanted: str) -> Callable[[Mapping[str, Any]], Any]:
-    def read(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-        if isinstance(row[given], list):
-            return openai_messages.read([*row[given], *row[wanted]]), None
-        return [just_text("user", row[given]), just_text("assistant", row[wanted])], None
+class _Source(NamedTuple):
+    """A row that is read, and what a conversion leaves out of it or cannot carry."""
 
-    return read
-
-
-def _from_palm_chat(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    context = text(row.get("context", ""))
-    system = [] if is_blank(context) else [just_text("system", context)]
-    return system + [just_text(_AUTHORS[m["author"]], m["content"]) for m in row["messages"]], None
+    row: Mapping[str, Any]
+    bound: list[str]
+    dropped: set[str]
 
 
-def _from_gemini(row: Mapping[str, Any]) -> tuple[list[Turn], None]:
-    if not isinstance(row.get("generationConfig", {}), dict):
-        raise TypeError("generationConfig is no object")
-    system = row.get("systemInstruction") or row.get("system_instruction")
-    first = [Turn("system", _parts(system["parts"]))] if system else []
-    return first + [_content(content) for content in row["contents"]], None
+_Read = tuple[list[Turn], Turn | None]
 
 
-def _content(content: Mapping[str, Any]) -> Turn:
-    parts, role = _parts(content["parts"]), text(content.get("role", "user"))
-    if role not in SIDES:
-        raise refusal("a turn has a role that is not known")
-    answers = ["functionResponse" in part for part in parts]
-    if any(answers):
-        if not all(answers):
-            raise refusal("a turn holds a function's response and something else")
-        return Turn("tool", parts)
-    if role in ("function", "tool"):
-        raise refusal("a turn of a function holds no function's response")
-    if role == "user" and any("functionCall" in part for part in parts):
-        raise refusal("a turn of the user holds a function call")
-    return Turn(SIDES[role], parts)
+def _pair(given: str, wanted: str) -> _Format:
+    """Return how rows of an input and an output are read and written."""
 
+    def read(source: _Source) -> _Read:
+        question, answer = source.row[given], source.row[wanted]
+        if isinstance(question, list):
+            messages = [*numbered(question, given), *numbered(answer, wanted)]
+            return openai_messages.read(messages, source.bound), None
+        return [just_text("user", question, given), just_text("assistant", answer, wanted)], None
 
-def _parts(parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
-    if not parts:
-        raise ValueError("no part")
-    return tuple(_part(part) for part in parts)
-
-
-def _part(part: Mapping[str, Any]) -> Part:
-    for problem in type_problems(part, "Part", "a part"):
-        if problem.code != "extra-field" or problem.field != "a part":
-            raise refusal(f"{problem.field}: {problem.message}")
-    named = {
-        PART_NAMES.get(name, name): value for name, value in part.items() if value not in ([], {})
-    }
-    settings = {name: named[name] for name in named.keys() & _PART_SETTINGS}
-    (kind,) = named.keys() - settings.keys() if len(named) - len(settings) == 1 else ("",)
-    if kind not in PART_KINDS:
-        raise refusal(f"a part holds {', '.join(sorted(part)) or 'nothing'}")
-    value = named[kind]
-    if kind in ("fileData", "inlineData"):
-        value = {FILE_NAMES.get(name, name): v for name, v in value.items()}
-    return {kind: value, **settings}
-
-
-def _from_preference(row: Mapping[str, Any]) -> tuple[list[Turn], Turn]:
-    if "completions" in row:
-        ranked = sorted(row["completions"], key=lambda one: float(one["score"]))
-        if any(isinstance(one["score"], bool) for one in ranked):
-            raise refusal("a score is not a number")
-        if len(ranked) != 2 or float(ranked[0]["score"]) == float(ranked[1]["score"]):
-            raise refusal("it has not two completions with different scores")
-        if any(one["completion"].get("role", "model") != "model" for one in ranked):
-            raise refusal("an answer is not the model's")
-        worse, better = (_content({**one["completion"], "role": "model"}) for one in ranked)
-        return [*_from_gemini(row)[0], better], worse
-    if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
-        raise refusal("an answer has several messages")
-    turns = openai_messages.read([*row["input"]["messages"], *row["preferred_output"]])
-    return turns, openai_messages.read(row["non_preferred_output"])[0]
-
-
-def _to_pair(given: str, wanted: str) -> Callable[[Conversation], Row]:
     def write(conversation: Conversation) -> Row:
         if conversation.system:
             raise refusal("it has a system instruction, and a pair has no place for one")
-        if [turn.role for turn in conversation.turns] != [
-            "user",
-            "assistant",
-        ] or conversation.tools:
+        if len(conversation.turns) != 2 or conversation.tools:
             raise refusal("it has more turns than a pair, or tools")
-        return {given: text_of(conversation.turns[0]), wanted: text_of(conversation.turns[1])}
+        question, answer = (turn.one_text() for turn in conversation.turns)
+        return {given: question, wanted: answer}
 
-    return write
+    return _Format(read, write)
 
 
-def _to_palm_chat(conversation: Conversation) -> Row:
+def _read_palm_chat(source: _Source) -> _Read:
+    context = text(source.row.get("context", ""))
+    turns = [] if is_blank(context) else [just_text("system", context, "context")]
+    for path, message in numbered(source.row["messages"], "messages"):
+        role = SIDES[message["author"]]
+        if role not in ("user", "assistant"):
+            raise RowError("an author is neither the user nor the assistant", "unknown-role", path)
+        turns.append(just_text(role, message["content"], path))
+    return turns, None
+
+
+def _write_palm_chat(conversation: Conversation) -> Row:
     if conversation.tools:
         raise refusal("it declares tools")
-    turns = [{"author": turn.role, "content": text_of(turn)} for turn in conversation.turns]
+    turns = [{"author": turn.role, "content": turn.one_text()} for turn in conversation.turns]
     return ({"context": conversation.system} if conversation.system else {}) | {"messages": turns}
 
 
-def _to_messages(conversation: Conversation) -> Row:
+def _read_messages(source: _Source) -> _Read:
+    return openai_messages.read(numbered(source.row["messages"], "messages"), source.bound), None
+
+
+def _write_messages(conversation: Conversation) -> Row:
     system = [{"role": "system", "content": conversation.system}] if conversation.system else []
     row: Row = {"messages": system + openai_messages.write(conversation.turns)}
     return row | openai_messages.as_openai(conversation.tools)
 
 
-def _to_gemini(conversation: Conversation) -> Row:
+def _read_gemini(source: _Source) -> _Read:
+    system = source.row.get("systemInstruction") or source.row.get("system_instruction")
+    turns = [Turn("system", _read_parts(system["parts"], source))] if system else []
+    for path, content in numbered(source.row["contents"], "contents"):
+        turns.append(_read_content(content, path, source))
+    return turns, None
+
+
+def _read_content(content: Mapping[str, Any], path: str, source: _Source) -> Turn:
+    parts, role = _read_parts(content["parts"], source), text(content.get("role", "user"))
+    if role not in SIDES:
+        raise RowError("a turn has a role that is not known", "unknown-role", path)
+    answers = ["functionResponse" in part for part in parts]
+    if any(answers):
+        if all(answers):
+            return Turn("tool", parts, path)
+        source.bound.append("a turn holds a function's response and something else")
+    elif SIDES[role] == "tool":
+        raise RowError("a turn of a function holds no function's response", "role-order", path)
+    if role == "user" and any("functionCall" in part for part in parts):
+        raise RowError("a turn of the user holds a function call", "role-order", path)
+    return Turn(SIDES[role], parts, path)
+
+
+def _read_parts(parts: Sequence[Mapping[str, Any]], source: _Source) -> tuple[Part, ...]:
+    result: list[Part] = []
+    for part in parts:
+        if len(part) == 1 and "text" in part:
+            result.append({"text": text(part["text"])})
+            continue
+        if part.get("thought") is True:
+            source.dropped.add("thoughts")
+            continue
+        named = {camel(name): value for name, value in part.items() if value not in ([], {})}
+        data = named.keys() & PART_KINDS
+        if len(data) != 1 or named.keys() - fields_of("Part"):
+            raise RowError(f"a part holds {', '.join(sorted(data)) or 'nothing'}", "wrong-type")
+        source.dropped.update(named.keys() - data)
+        (kind,) = data
+        value = named[kind]
+        if kind == "text":
+            text(value)
+        elif kind in ("fileData", "inlineData"):
+            value = {camel(name): item for name, item in value.items()}
+        elif kind in ("functionCall", "functionResponse"):
+            words(value["name"])
+        result.append({kind: value})
+    return tuple(result)
+
+
+def _write_gemini(conversation: Conversation) -> Row:
     system = {"systemInstruction": {"role": "system", "parts": [{"text": conversation.system}]}}
     row = (system if conversation.system else {}) | {"contents": _contents(conversation.turns)}
     return row | openai_messages.as_gemini(conversation.tools)
-
-
-def _to_preference(conversation: Conversation) -> Row:
-    if conversation.rejected is None:
-        raise refusal("it has no rejected answer")
-    row = _to_gemini(Conversation(conversation.system, conversation.turns[:-1], conversation.tools))
-    answers = _contents([conversation.turns[-1], conversation.rejected])
-    scored = zip((1.0, 0.0), answers, strict=True)
-    return row | {"completions": [{"score": s, "completion": answer} for s, answer in scored]}
 
 
 def _contents(turns: Iterable[Turn]) -> list[Row]:
@@ -353,44 +440,51 @@ def _contents(turns: Iterable[Turn]) -> list[Row]:
     return [{"role": roles[turn.role], "parts": list(turn.parts)} for turn in turns]
 
 
+def _read_preference(source: _Source) -> _Read:
+    row = source.row
+    if "completions" not in row:
+        if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
+            raise RowError("an answer has several messages")
+        answer = ("preferred_output", row["preferred_output"][0])
+        other = ("non_preferred_output", row["non_preferred_output"][0])
+        messages = [*numbered(row["input"]["messages"], "input.messages"), answer]
+        turns = openai_messages.read(messages, source.bound)
+        return turns, openai_messages.read([other], source.bound)[0]
+    answers = [one for _, one in numbered(row["completions"], "completions")]
+    if any(isinstance(one["score"], bool) for one in answers):
+        raise RowError("a score is not a number")
+    if len(answers) != 2 or float(answers[0]["score"]) == float(answers[1]["score"]):
+        raise RowError("it has not two completions with different scores")
+    if any(one["completion"].get("role", "model") != "model" for one in answers):
+        raise RowError("an answer is not the model's")
+    worse, better = (
+        _read_content({**one["completion"], "role": "model"}, "completions", source)
+        for one in sorted(answers, key=lambda one: float(one["score"]))
+    )
+    return [*_read_gemini(source)[0], better], worse
+
+
+def _write_preference(conversation: Conversation) -> Row:
+    if conversation.rejected is None:
+        raise refusal("it has no rejected answer")
+    row = _write_gemini(replace(conversation, turns=conversation.turns[:-1]))
+    answers = _contents([conversation.turns[-1], conversation.rejected])
+    scored = zip((1.0, 0.0), answers, strict=True)
+    return row | {"completions": [{"score": s, "completion": answer} for s, answer in scored]}
+
+
 class _Format(NamedTuple):
     """How rows of a format are read, as turns and the rejected answer, and written."""
 
-    fields: frozenset[str]
-    read: Callable[[Mapping[str, Any]], tuple[list[Turn], Turn | None]]
+    read: Callable[[_Source], _Read]
     write: Callable[[Conversation], Row]
 
 
 _FORMATS = {
-    "palm": _Format(
-        frozenset(("input_text", "output_text")),
-        _from_pair("input_text", "output_text"),
-        _to_pair("input_text", "output_text"),
-    ),
-    "prompt-completion": _Format(
-        frozenset(("prompt", "completion")),
-        _from_pair("prompt", "completion"),
-        _to_pair("prompt", "completion"),
-    ),
-    "palm-chat": _Format(frozenset(("context", "messages")), _from_palm_chat, _to_palm_chat),
-    "messages": _Format(
-        frozenset(("messages", *_TOOLS)),
-        lambda row: (openai_messages.read(row["messages"]), None),
-        _to_messages,
-    ),
-    "gemini": _Format(
-        frozenset(("systemInstruction", "system_instruction", "contents", "tools")),
-        _from_gemini,
-        _to_gemini,
-    ),
-    "preference": _Format(
-        frozenset(
-            (
-                *("systemInstruction", "system_instruction", "contents", "completions", "tools"),
-                *("input", "preferred_output", "non_preferred_output"),
-            )
-        ),
-        _from_preference,
-        _to_preference,
-    ),
+    "palm": _pair("input_text", "output_text"),
+    "prompt-completion": _pair("prompt", "completion"),
+    "palm-chat": _Format(_read_palm_chat, _write_palm_chat),
+    "messages": _Format(_read_messages, _write_messages),
+    "gemini": _Format(_read_gemini, _write_gemini),
+    "preference": _Format(_read_preference, _write_preference),
 }

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tunepipe.data.formats import Example, canonical
+from tunepipe.data.conversations import Example
+from tunepipe.data.formats import canonical
 from tunepipe.errors import UsageError
 
 # What of a dataset's statistics is compared: counts by kind, and distributions of lengths.

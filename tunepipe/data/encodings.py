@@ -17,6 +17,7 @@ NAMES = {
     "cp932": "Shift_JIS",
     "euc-jp": "EUC-JP",
     "cp1252": "Windows-1252",
+    "latin-1": "Latin-1",
 }
 
 _KANA = re.compile("[\u3041-\u30fe]")

@@ -8,53 +8,148 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from tunepipe.data.formats import SIDES, canonical
-from tunepipe.data.gemini_types import type_problems
-from tunepipe.data.turns import Part, Turn, is_blank, refusal, text, words
+from tunepipe.data.formats import canonical
+from tunepipe.data.row_types import type_problems
+from tunepipe.data.turns import (
+    SIDES,
+    Part,
+    RowError,
+    Turn,
+    refusal,
+    response_of,
+    response_text,
+    text,
+    words,
+)
 
 Message = dict[str, Any]
 Schema = dict[str, Any]
 
-# The fields that may be next to a message's contents, and their types.
-_SETTINGS: dict[str, Any] = {"weight": (int, float), "name": str, "refusal": str, "audio": dict}
-KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
+_KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "weight"}
 
 
-def read(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
+def read(messages: Iterable[tuple[str, Mapping[str, Any]]], bound: list[str]) -> list[Turn]:
     """Read messages; answers of tools that follow each other are one turn.
 
+    Args:
+        messages: Each after its path.
+        bound: Gets the reasons why no other format can hold them.
+
     Raises:
-        DataError: A message says what a turn cannot hold.
-        KeyError, TypeError, ValueError: These are not messages.
+        RowError, KeyError, TypeError, ValueError: These are not messages.
     """
     turns: list[Turn] = []
     open_calls: dict[str, str] = {}
-    for answers, run in groupby(messages, lambda message: message["role"] in ("tool", "function")):
+    for answers, run in groupby(messages, lambda item: item[1]["role"] in ("tool", "function")):
         if answers:
-            turns.append(Turn("tool", _answers(run, open_calls)))
+            turns.append(_read_answers(list(run), open_calls, bound))
             open_calls = {}
             continue
-        for message in run:
+        for field, message in run:
             open_calls = {}
-            turns.append(_said(message, open_calls))
+            turns.append(_read_message(message, field, open_calls, bound))
     return turns
 
 
-def without_settings(message: Message) -> Message:
-    """Leave out what a message has next to its contents: weight, name, refusal, audio."""
+def _read_message(
+    message: Mapping[str, Any], field: str, open_calls: dict[str, str], bound: list[str]
+) -> Turn:
+    role, content = SIDES[message["role"]], message.get("content")
+    if content and isinstance(content, str) and len(message) == 2:
+        return Turn(role, ({"text": content},), field)
+    _read_settings(message, bound)
+    parts = (*_read_content(content, bound), *_read_calls(message, field, open_calls))
+    if not parts:
+        audio = message.get("audio")
+        said = message.get("refusal") or (canonical(audio) if audio else "")
+        if not said:
+            raise ValueError("a message says nothing")
+        parts = ({"text": text(said)},)
+    return Turn(role, parts, field)
+
+
+def _read_settings(message: Mapping[str, Any], bound: list[str]) -> None:
+    """Check the weight, and note what else a message has next to its content."""
     weight = message.get("weight", 1)
     if isinstance(weight, bool) or weight not in (0, 1):
-        raise refusal("a message has a weight that is neither 0 nor 1")
-    for name, kind in _SETTINGS.items():
-        value = message.get(name)
-        if value is not None and (not isinstance(value, kind) or (kind is str and is_blank(value))):
-            raise refusal(f"a message has a {name} of another type, or a blank one")
-    result = {name: value for name, value in message.items() if name not in _SETTINGS}
-    if not result.get("content") and isinstance(message.get("refusal"), str):
-        result["content"] = message["refusal"]
-    elif not result.get("content") and isinstance(message.get("audio"), dict):
-        result["content"] = canonical(message["audio"])
-    return result
+        raise RowError("a message has a weight that is neither 0 nor 1", "wrong-type")
+    if weight == 0:
+        bound.append("a message has the weight 0")
+    others = sorted(name for name in message.keys() - _KNOWN if message[name] not in ([], {}, ""))
+    if others:
+        bound.append(f"a message has {', '.join(others)}")
+
+
+def _read_content(content: Any, bound: list[str]) -> list[Part]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"text": content}] if content else []
+    return [_read_part(part, bound) for part in content]
+
+
+def _read_part(part: Mapping[str, Any], bound: list[str]) -> Part:
+    kind = part["type"]
+    if kind == "text":
+        return {"text": text(part["text"])}
+    if kind != "image_url":
+        bound.append("a turn has a part that is neither text nor a plain picture")
+        return {"other": {**part, kind: part[kind]}}
+    url = text(part["image_url"]["url"])
+    if part["image_url"].get("detail", "auto") != "auto":
+        bound.append("a picture sets its detail")
+    mime_type, (_, base64, data) = mime_type_of(url), url.partition(";base64,")
+    if not mime_type:
+        bound.append("the address of a picture does not show its type, such as .png")
+    if url.startswith("data:") and base64:
+        return {"inlineData": {"mimeType": mime_type, "data": data}}
+    if url.startswith("data:"):
+        bound.append("a picture is not written in base64")
+    return {"fileData": {"mimeType": mime_type, "fileUri": url}}
+
+
+def mime_type_of(url: str) -> str:
+    """Return the MIME type of a picture by its address, or ""."""
+    if url.startswith("data:"):
+        return url.removeprefix("data:").partition(";")[0]
+    return mimetypes.guess_type(url.partition("?")[0])[0] or ""
+
+
+def _read_calls(message: Mapping[str, Any], field: str, open_calls: dict[str, str]) -> list[Part]:
+    calls = [(text(call["id"]), call["function"]) for call in message.get("tool_calls") or ()]
+    if message.get("function_call"):
+        calls.append((message["function_call"]["name"], message["function_call"]))
+    parts: list[Part] = []
+    for number, function in calls:
+        arguments = json.loads(text(function["arguments"]) or "{}")
+        if not isinstance(arguments, dict):
+            raise TypeError("arguments that are no object")
+        if number in open_calls:
+            raise RowError("two calls of the turn have the same id", "call-mismatch", field)
+        open_calls[number] = words(function["name"])
+        parts.append({"functionCall": {"name": function["name"], "args": arguments}})
+    return parts
+
+
+def _read_answers(
+    messages: Sequence[tuple[str, Mapping[str, Any]]], calls: Mapping[str, str], bound: list[str]
+) -> Turn:
+    """Put answers in the order of their calls: Gemini matches them by order only."""
+    answers: dict[str, Part] = {}
+    for field, message in messages:
+        _read_settings({**message, "name": ""}, bound)
+        if message.get("tool_calls") or message.get("function_call"):
+            raise RowError("the answer of a tool calls a function", "call-mismatch", field)
+        number = message.get("tool_call_id", message.get("name"))
+        if number not in calls or number in answers:
+            reason = "a tool answers a call that was not made, or that has its answer"
+            raise RowError(reason, "call-mismatch", field)
+        said = "".join(text(part["text"]) for part in _read_content(message["content"], bound))
+        response = {"name": calls[number], "response": response_of(said)}
+        answers[number] = {"functionResponse": response}
+    if len(answers) < len(calls):
+        raise RowError("a call has no answer", "call-mismatch", messages[0][0])
+    return Turn("tool", tuple(answers[number] for number in calls), messages[0][0])
 
 
 def write(turns: Iterable[Turn]) -> list[Message]:
@@ -71,144 +166,35 @@ def write(turns: Iterable[Turn]) -> list[Message]:
             messages += [_tool_message(part["functionResponse"], open_calls) for part in turn.parts]
             continue
         calls = [part["functionCall"] for part in turn.parts if "functionCall" in part]
-        numbered = [(f"call_{made + k}", call) for k, call in enumerate(calls, 1)]
+        open_calls = [(f"call_{made + k}", call["name"]) for k, call in enumerate(calls, 1)]
         made += len(calls)
-        open_calls = [(number, call["name"]) for number, call in numbered]
-        messages.append(_spoken(turn, numbered))
+        spoken = [part for part in turn.parts if "functionCall" not in part]
+        if turn.role == "assistant" and any("text" not in part for part in spoken):
+            raise refusal("the assistant shows a file")
+        content: Any = [_shown(part) for part in spoken] or None
+        if len(spoken) == 1 and "text" in spoken[0]:
+            content = spoken[0]["text"]
+        message = {"role": turn.role, "content": content}
+        if calls:
+            message["tool_calls"] = [
+                {
+                    "id": number,
+                    "type": "function",
+                    "function": {"name": name, "arguments": canonical(call.get("args", {}))},
+                }
+                for (number, name), call in zip(open_calls, calls, strict=True)
+            ]
+        messages.append(message)
     return messages
-
-
-def _said(message: Mapping[str, Any], names: dict[str, str]) -> Turn:
-    _refuse_weight(message)
-    others = sorted(name for name in message.keys() - KNOWN if message[name] not in ([], {}, ""))
-    if others:
-        raise refusal(f"a message has {', '.join(others)}")
-    parts = (*_contents(message.get("content")), *_calls(message, names))
-    if not parts:
-        raise ValueError("a message says nothing")
-    return Turn(SIDES[message["role"]], parts)
-
-
-def _refuse_weight(message: Mapping[str, Any]) -> None:
-    if message.get("weight", 1) != 1:
-        raise refusal("a message has the weight 0")
-
-
-def _contents(content: Any) -> list[Part]:
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [{"text": content}] if content else []
-    return [_part(part) for part in content]
-
-
-def _part(part: Mapping[str, Any]) -> Part:
-    kind = part["type"]
-    if kind == "text":
-        return {"text": text(part["text"])}
-    if kind == "image_url" and isinstance(part["image_url"], Mapping):
-        if part["image_url"].get("detail", "auto") != "auto":
-            raise refusal("a picture sets its detail")
-        return _picture(text(part["image_url"]["url"]))
-    raise refusal("a turn has a part that is neither text nor a plain picture")
-
-
-def mime_type_of(url: str) -> str:
-    """Return the MIME type of a picture by its address, or ""."""
-    if url.startswith("data:"):
-        return url.removeprefix("data:").partition(";")[0]
-    return mimetypes.guess_type(url.partition("?")[0])[0] or ""
-
-
-def _picture(url: str) -> Part:
-    kind = mime_type_of(url)
-    if not kind:
-        raise refusal("the address of a picture does not show its type, such as .png")
-    if not url.startswith("data:"):
-        return {"fileData": {"mimeType": kind, "fileUri": url}}
-    _, mark, data = url.partition(";base64,")
-    if not mark:
-        raise refusal("a picture is not written in base64")
-    return {"inlineData": {"mimeType": kind, "data": data}}
-
-
-def _calls(message: Mapping[str, Any], names: dict[str, str]) -> list[Part]:
-    calls = [(text(call["id"]), call["function"]) for call in message.get("tool_calls") or ()]
-    if message.get("function_call"):
-        calls.append((message["function_call"]["name"], message["function_call"]))
-    parts: list[Part] = []
-    for number, function in calls:
-        try:
-            arguments = json.loads(text(function["arguments"]) or "{}")
-        except (ValueError, RecursionError):
-            raise refusal("a call's arguments are not JSON") from None
-        if not isinstance(arguments, dict):
-            raise refusal("a call's arguments are not an object")
-        if number in names:
-            raise refusal("two calls of a turn have the same id")
-        names[number] = words(function["name"])
-        parts.append({"functionCall": {"name": function["name"], "args": arguments}})
-    return parts
-
-
-def _answers(messages: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[Part, ...]:
-    """Put answers in the order of their calls: Gemini matches them by order only."""
-    found: dict[str, Part] = {}
-    for message in messages:
-        _refuse_weight(message)
-        if message.get("tool_calls") or message.get("function_call"):
-            raise refusal("the answer of a tool calls a function")
-        number = message.get("tool_call_id", message.get("name"))
-        if number not in names or number in found:
-            raise refusal("a tool answers a call that was not made, or that has its answer")
-        said = "".join(text(part["text"]) for part in _contents(message["content"]))
-        response = {"name": names[number], "response": _response(said)}
-        found[number] = {"functionResponse": response}
-    if len(found) < len(names):
-        raise refusal("a call has no answer")
-    return tuple(found[number] for number in names)
-
-
-def _response(said: str) -> dict[str, Any]:
-    """Gemini takes an object: one that it is, or the text under "output"."""
-    try:
-        value = json.loads(said)
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) and set(value) != {"output"} else {"output": said}
 
 
 def _tool_message(answer: Mapping[str, Any], open_calls: list[tuple[str, str]]) -> Message:
     for place, (number, name) in enumerate(open_calls):
         if name == answer["name"]:
             del open_calls[place]
-            response = answer.get("response", {})
-            plain = set(response) == {"output"} and isinstance(response["output"], str)
-            said = response["output"] if plain else canonical(response)
+            said = response_text(answer.get("response", {}))
             return {"role": "tool", "tool_call_id": number, "content": said}
     raise refusal("a function responds that was not called")
-
-
-def _spoken(turn: Turn, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Message:
-    spoken = [part for part in turn.parts if "functionCall" not in part]
-    if turn.role == "assistant" and any("text" not in part for part in spoken):
-        raise refusal("the assistant shows a file")
-    content: Any = [_shown(part) for part in spoken] or None
-    if len(spoken) == 1 and "text" in spoken[0]:
-        content = spoken[0]["text"]
-    message = {"role": turn.role, "content": content}
-    if not calls:
-        return message
-    return message | {
-        "tool_calls": [
-            {
-                "id": number,
-                "type": "function",
-                "function": {"name": call["name"], "arguments": canonical(call.get("args", {}))},
-            }
-            for number, call in calls
-        ]
-    }
 
 
 def _shown(part: Part) -> Message:
@@ -231,42 +217,37 @@ KEYWORDS = {
     *("properties", "required", "items", "anyOf", "minItems", "maxItems", "minimum", "maximum"),
     *("minLength", "maxLength", "pattern", "minProperties", "maxProperties"),
 }
-DECLARATIONS = {"functionDeclarations", "function_declarations"}
+_DECLARATIONS = {"functionDeclarations", "function_declarations"}
 # Any JSON Schema, if the dialect above does not hold it.
 _WHOLE_SCHEMA = ("parametersJsonSchema", "parameters_json_schema")
 LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
 
 
-def read_declarations(row: Mapping[str, Any], is_gemini: bool) -> tuple[list[Schema], list[str]]:
-    """Read a row's declarations.
+def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Schema], list[str]]:
+    """Read a row's declarations, in Gemini's shape or in OpenAI's.
 
     Args:
         row: What has the fields `tools` and `functions`.
-        is_gemini: Whether they are in Gemini's shape, and not in OpenAI's.
+        bound: Gets the reasons why no other format can hold them.
 
     Returns:
         The functions in Gemini's shape, and the names of what was left out: keywords that only
         make a schema stricter or order it.
 
     Raises:
-        DataError: A tool is not a function, or a schema has what the other format cannot express.
+        KeyError, TypeError, AttributeError, ValueError: These are not declarations.
     """
     left_out: set[str] = set()
-    declared = row.get("functions", []), row.get("tools", [])
-    if not all(isinstance(names, list) for names in declared):
-        raise TypeError("tools that are no list")
-    functions = list(declared[0])
-    for tool in declared[1]:
-        if not is_gemini and tool.get("type") == "function":
+    functions = list(row.get("functions", ()))
+    for tool in row.get("tools", ()):
+        if tool.get("type") == "function":
             functions.append(tool["function"])
-        elif is_gemini and tool.keys() <= DECLARATIONS and tool:
-            for problem in type_problems(tool, "Tool", "tools"):
-                raise refusal(f"{problem.field}: {problem.message}")
-            (names,) = tool.values()
-            functions += names
+        elif tool and tool.keys() <= _DECLARATIONS:
+            (declared,) = tool.values()
+            functions += declared
         else:
-            raise refusal("it declares a tool that is no function")
-    return [_function(function, left_out) for function in functions], sorted(left_out)
+            bound.append("it declares a tool that is no function")
+    return [_function(function, left_out, bound) for function in functions], sorted(left_out)
 
 
 def as_openai(functions: Sequence[Schema]) -> dict[str, Any]:
@@ -282,7 +263,7 @@ def as_gemini(functions: Sequence[Schema]) -> dict[str, Any]:
     return {"tools": [{"functionDeclarations": list(functions)}]} if functions else {}
 
 
-def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
+def _function(function: Mapping[str, Any], left_out: set[str], bound: list[str]) -> Schema:
     left_out.update(LEFT_OUT & function.keys())
     result = {name: function[name] for name in ("name", "description") if name in function}
     words(result["name"])
@@ -291,7 +272,7 @@ def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
     known = {"parameters", *_WHOLE_SCHEMA, *result, *LEFT_OUT}
     more = [name for name in function if name not in known and function[name] not in ([], {})]
     if more:
-        raise refusal(f"a function declares {', '.join(sorted(more))}")
+        bound.append(f"a function declares {', '.join(sorted(more))}")
     parameters = function.get("parameters", whole)
     if parameters is None:
         return result
@@ -300,7 +281,7 @@ def _function(function: Mapping[str, Any], left_out: set[str]) -> Schema:
     lost: set[str] = set()
     try:
         schema = _cased(_schema(parameters, lost), str.upper)
-        if any(type_problems(schema, "Schema", "parameters")):
+        if type_problems(schema, "Schema", "parameters"):
             raise _NotOfTheDialectError
         result["parameters"] = schema
         left_out |= lost

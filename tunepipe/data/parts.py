@@ -2,47 +2,165 @@
 
 An answer is text, one line a part. A call is a line of JSON, in Gemini's shape
 `{"functionCall": {"name": "f", "args": {…}}}` or as OpenAI's list of tool calls; all other lines
-are the rest of what the model says. References are written so by `data.formats`, and answers by the
+are the rest of what the model says. References are written so by `data.turns`, and answers by the
 backends.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from tunepipe.data.formats import canonical
+from tunepipe.catalog.tables import load
+from tunepipe.data.openai_messages import mime_type_of
+from tunepipe.data.row_types import camel
+from tunepipe.data.turns import call_text
 
 # The kinds of content that a model has to be able to take.
 IMAGE, AUDIO, VIDEO, DOCUMENT, TOOLS, CODE = "image", "audio", "video", "document", "tools", "code"
 MEDIA = frozenset((IMAGE, AUDIO, VIDEO, DOCUMENT))
 
-_FILES = ("fileData", "file_data", "inlineData", "inline_data")
-_TOOLS = frozenset(
-    (
-        *("tools", "functions", "functionCall", "function_call"),
-        *("functionResponse", "function_response", "tool_calls"),
-    )
-)
-_CODE = frozenset(
-    ("executableCode", "executable_code", "codeExecutionResult", "code_execution_result")
-)
+_CALLING = frozenset(("tools", "functions", "functionCall", "functionResponse", "toolCalls"))
+_CODE = frozenset(("executableCode", "codeExecutionResult"))
+# What holds no part of a turn.
+_ASIDE = _CALLING | {"labels", "generationConfig"}
 _OPENAI = {"image_url": IMAGE, "input_audio": AUDIO, "file": DOCUMENT, "video_url": VIDEO}
 # Inline data larger than this is not copied into a predictions file.
 _COPIED_CHARACTERS = 64 << 10
+# Of a file's base64, where a header ends that holds no more than the sound's form.
+_HEAD_CHARACTERS = 4096
+
+
+class RowFile(NamedTuple):
+    """A file in a row.
+
+    Args:
+        kind: image, audio, video or document; "" if the MIME type tells none.
+        mime_type: Its MIME type; "" if the row names none.
+        uri: Its address; "" for a file that is written into the row.
+        data: A file that is written into the row, in base64.
+        field: Its path in the row.
+        resolution: Its media resolution, such as LOW; "" if none is set.
+        seconds: The length of a clip, by its offsets or its header; 0 if it is not known.
+    """
+
+    kind: str
+    mime_type: str
+    uri: str
+    data: str
+    field: str
+    resolution: str = ""
+    seconds: float = 0
+
+    @property
+    def bytes(self) -> int:
+        """The size of a file that is written into the row."""
+        return len(self.data) * 3 // 4
 
 
 def kinds_of(fields: Mapping[str, Any]) -> frozenset[str]:
     """Return what else than text a row holds, in any of the formats."""
-    return frozenset(_kinds(fields))
+    found: set[str] = set()
+    for _, node in _nodes(fields, ""):
+        names = {camel(name) for name, value in node.items() if value}
+        found.update((TOOLS,) if names & _CALLING else (), (CODE,) if names & _CODE else ())
+        found.update(file.kind or DOCUMENT for file in _files_at(node, "", ""))
+        if node.get("type") in _OPENAI:
+            found.add(_OPENAI[node["type"]])
+    return frozenset(found)
 
 
-def kind_of_type(mime_type: str) -> str:
-    """Return the kind of a MIME type: image, audio, video or document."""
-    family = mime_type.partition("/")[0].lower()
-    return family if family in (IMAGE, AUDIO, VIDEO) else DOCUMENT
+def files_of(fields: Mapping[str, Any]) -> Iterator[RowFile]:
+    """List the files of a row, in any of the formats."""
+    config = fields.get("generationConfig") or fields.get("generation_config") or {}
+    for path, node in _nodes(fields, ""):
+        yield from _files_at(node, path, _resolution(config))
+
+
+def _nodes(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every object that may hold a part, with its path."""
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            if isinstance(item, (dict, list)):
+                yield from _nodes(item, f"{path}[{number}]")
+    elif isinstance(value, dict):
+        yield path, value
+        for name, item in value.items():
+            if isinstance(item, (dict, list)) and camel(name) not in _ASIDE:
+                yield from _nodes(item, f"{path}.{name}" if path else name)
+
+
+def _files_at(part: Mapping[str, Any], path: str, resolution: str) -> Iterator[RowFile]:
+    for name, item in part.items():
+        field, known = f"{path}.{name}", camel(name)
+        if known in ("fileData", "inlineData") and isinstance(item, dict):
+            file = {camel(key): str(value) for key, value in item.items()}
+            mime_type, data = file.get("mimeType", ""), file.get("data", "")
+            clip = part.get("videoMetadata") or part.get("video_metadata") or {}
+            seconds = _clip_seconds(clip) or _wav_seconds(data)
+            own = _resolution(part) or resolution
+            uri = file.get("fileUri", "")
+            yield RowFile(kind_of(mime_type), mime_type, uri, data, field, own, seconds)
+        elif name == "image_url" and isinstance(item, dict):
+            url = str(item.get("url", ""))
+            inline = url.startswith("data:")
+            data = url.partition(";base64,")[2] if inline else ""
+            yield RowFile(IMAGE, mime_type_of(url), "" if inline else url, data, field)
+        elif name in ("input_audio", "file") and part.get("type") == name:
+            yield RowFile(_OPENAI[name], "", "", str(item), field)
+
+
+def _resolution(fields: Mapping[str, Any]) -> str:
+    value = fields.get("mediaResolution", fields.get("media_resolution"))
+    if isinstance(value, dict):
+        value = value.get("level")
+    return str(value or "").removeprefix("MEDIA_RESOLUTION_")
+
+
+def _clip_seconds(clip: Mapping[str, Any]) -> float:
+    offsets = {camel(name): value for name, value in clip.items()}
+    try:
+        start, end = (
+            float(str(offsets.get(name) or "0s").rstrip("s"))
+            for name in ("startOffset", "endOffset")
+        )
+    except ValueError:
+        return 0
+    return max(0.0, end - start)
+
+
+def _wav_seconds(data: str) -> float:
+    """Return how long a WAV file lasts, by its header; 0 for another file."""
+    if not data.startswith("Uk"):  # RIFF
+        return 0
+    try:
+        head = base64.b64decode(data[:_HEAD_CHARACTERS], altchars=b"-_" if "-" in data else None)
+        with wave.open(io.BytesIO(head)) as file:
+            return float(file.getnframes() / file.getframerate())
+    except (ValueError, wave.Error, EOFError, ZeroDivisionError):
+        return 0
+
+
+@cache
+def media_kinds() -> dict[str, Any]:
+    """Return the MIME types of each kind of file."""
+    return dict(load("catalog/media.toml")["kinds"])
+
+
+@cache
+def kind_of(mime_type: str) -> str:
+    """Return the kind of file that a MIME type means: image, audio, video, document, or ""."""
+    kinds = media_kinds()
+    for name, kind in kinds.items():
+        if mime_type in kind["types"]:
+            return str(name)
+    return next((name for name, kind in kinds.items() if mime_type.startswith(kind["family"])), "")
 
 
 def media_of(fields: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -53,73 +171,33 @@ def media_of(fields: Mapping[str, Any]) -> list[dict[str, str]]:
         64 Ki characters long.
     """
     return [
-        media | ({} if len(media.get("data", "")) <= _COPIED_CHARACTERS else {"data": ""})
-        for media in _media(fields)
+        {"mime_type": file.mime_type or "image/*", "uri": file.uri}
+        if file.uri
+        else {
+            "mime_type": file.mime_type,
+            "data": file.data if len(file.data) <= _COPIED_CHARACTERS else "",
+        }
+        for file in files_of(fields)
+        if file.uri or file.mime_type
     ]
 
 
 def readable_prompt(text: str) -> str:
     """Return a prompt with its files named instead of written out, one line a part."""
-    return "\n".join(_readable_line(line) for line in text.split("\n"))
-
-
-def _kinds(value: Any) -> Iterator[str]:
-    if isinstance(value, list):
-        for below in value:
-            yield from _kinds(below)
-    if not isinstance(value, Mapping):
-        return
-    for name, item in value.items():
-        if name in _FILES and isinstance(item, Mapping):
-            yield kind_of_type(str(item.get("mimeType") or item.get("mime_type") or ""))
-        elif name in _TOOLS and item:
-            yield TOOLS
-        elif name in _CODE:
-            yield CODE
-        elif name == "type" and item in _OPENAI:
-            yield _OPENAI[str(item)]
-        elif name not in ("labels", "generationConfig", "generation_config"):
-            yield from _kinds(item)
-
-
-def _media(value: Any) -> Iterator[dict[str, str]]:
-    if isinstance(value, list):
-        for below in value:
-            yield from _media(below)
-    if not isinstance(value, Mapping):
-        return
-    for name, item in value.items():
-        if name in _FILES and isinstance(item, Mapping):
-            kind = str(item.get("mimeType") or item.get("mime_type") or "")
-            uri = str(item.get("fileUri") or item.get("file_uri") or "")
-            place = {"uri": uri} if uri else {"data": str(item.get("data", ""))}
-            yield {"mime_type": kind, **place}
-        elif name == "image_url" and isinstance(item, Mapping):
-            yield _image(str(item.get("url", "")))
-        else:
-            yield from _media(item)
-
-
-def _image(url: str) -> dict[str, str]:
-    if not url.startswith("data:"):
-        return {"mime_type": "image/*", "uri": url}
-    head, _, data = url.removeprefix("data:").partition(";base64,")
-    return {"mime_type": head, "data": data}
+    return "\n".join(map(_readable_line, text.split("\n")))
 
 
 def _readable_line(line: str) -> str:
     if not line.startswith("{"):
         return line
     try:
-        files = list(_media(json.loads(line)))
+        files = list(files_of(json.loads(line)))
     except (ValueError, RecursionError):
         return line
-    return " ".join(map(_name_file, files)) or line
-
-
-def _name_file(media: Mapping[str, str]) -> str:
-    place = media.get("uri") or f"{len(media.get('data', '')) * 3 // 4:,} bytes"
-    return f"[{media['mime_type']}: {place}]"
+    names = (
+        f"[{file.mime_type or 'image/*'}: {file.uri or f'{file.bytes:,} bytes'}]" for file in files
+    )
+    return " ".join(names) or line
 
 
 _CALLS = ("functionCall", "function_call")
@@ -148,10 +226,7 @@ class Call:
 
 def write_answer(text: str, calls: Sequence[Call]) -> str:
     """Write an answer's text and its calls as one text."""
-    lines = [
-        canonical({"functionCall": {"args": dict(call.arguments), "name": call.name}})
-        for call in calls
-    ]
+    lines = [call_text(call.name, dict(call.arguments)) for call in calls]
     return "\n".join([text, *lines] if text else lines)
 
 

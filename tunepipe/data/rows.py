@@ -15,18 +15,21 @@ from operator import attrgetter
 from typing import Any
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
-from tunepipe.data import formats
+from tunepipe.data.conversations import (
+    Example,
+    example,
+    prompt_text,
+    read,
+    with_unique_id,
+    without_nulls,
+)
 from tunepipe.data.encodings import BOM, describe_not_utf8
+from tunepipe.data.formats import FORMATS, check_format
 from tunepipe.data.source import Opener, Path, Source, open_local
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
 BLOCK = 1 << 20
 PAIRS = {"palm": ("input_text", "output_text"), "prompt-completion": ("prompt", "completion")}
-
-# Under these a null is a value of the user's, not a field that is absent.
-_FREE_FORM = frozenset(
-    ("args", "response", "parameters", "parametersJsonSchema", "parameters_json_schema")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,18 @@ class Row:
 
     line: int
     fields: Mapping[str, Any]
-    turns: Sequence[formats.Turn]
+    turns: Sequence[Mapping[str, str]]
     output: str
 
     @property
     def input(self) -> str:
         """Its input as one text."""
-        return formats.prompt_text(self.turns)
+        return prompt_text(self.turns)
 
     def openings(self) -> list[str]:
         """Return the inputs that a conversation begins with: it trains on their answers too."""
         ends = [n for n, turn in enumerate(self.turns) if turn["role"] == "assistant"]
-        return [formats.prompt_text(self.turns[:end]) for end in ends]
+        return [prompt_text(self.turns[:end]) for end in ends]
 
 
 def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[bytes]]]:
@@ -131,7 +134,7 @@ def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterato
         if not raw.isspace():
             try:
                 fields = parse(raw)
-                turns, output = formats.checked_conversation(fields, format, line)
+                turns, output = read(fields, format, line).texts()
             except TunepipeError as error:
                 error.where = place(path, line)
                 raise
@@ -146,8 +149,9 @@ def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[
         given, wanted = PAIRS[format]
         try:
             pairs = list(map(_decoder(given, wanted), lines))
-            if all(map(attrgetter(wanted), pairs)):
-                return list(map(str.encode, map(attrgetter(given), pairs)))
+            texts = list(map(attrgetter(given), pairs))
+            if all(map(str.strip, texts)) and all(map(str.strip, map(attrgetter(wanted), pairs))):
+                return list(map(str.encode, texts))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             pass  # a blank line, or something to name: row by row
     return [row.input.encode() for row in rows(path, first, lines, format)]
@@ -155,7 +159,7 @@ def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[
 
 def read_examples(
     path: Path, format: str = "auto", opener: Opener = open_local
-) -> Iterator[formats.Example]:
+) -> Iterator[Example]:
     """Read a dataset's file row by row.
 
     Args:
@@ -172,13 +176,13 @@ def read_examples(
     """
     source = Source(path, opener)
     source.require_rows()
-    chosen = source.format() if format == "auto" else formats.check_format(format)
+    chosen = source.format() if format == "auto" else check_format(format)
     if not chosen:
         source.close()
         raise UsageError(
             "no row has the fields of a known format",
             where=os.fspath(path),
-            fix=f"name the format: one of {', '.join(formats.FORMATS)}",
+            fix=f"name the format: one of {', '.join(FORMATS)}",
         )
     seen: Counter[str] = Counter()
     for line, raw in numbered_lines(source):
@@ -187,7 +191,7 @@ def read_examples(
         try:
             if isinstance(raw, int):
                 raise _overlong(raw, path, line)
-            yield formats.with_unique_id(formats.example(parse(raw), chosen, line), seen)
+            yield with_unique_id(example(parse(raw), chosen, line), seen)
         except DataError as error:
             raise DataError(error.found, where=place(path, line), fix=error.fix) from error
 
@@ -245,20 +249,6 @@ def decode(raw: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise _not_an_object(text)
     return fields
-
-
-def without_nulls(value: Any) -> Any:
-    """Leave out the fields that are null, at every depth: in protocol buffers null means unset.
-
-    What a user's function takes or returns is left as it is.
-    """
-    if isinstance(value, dict):
-        return {
-            name: field if name in _FREE_FORM else without_nulls(field)
-            for name, field in value.items()
-            if field is not None
-        }
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _overlong(line_bytes: int, path: Path, line: int) -> DataError:

@@ -1,4 +1,4 @@
-"""A valid row as two texts, input and output: the basis for lengths, duplicates and leaks."""
+"""The texts of rows, their inputs and outputs above all: how they are joined, and measured."""
 
 from __future__ import annotations
 
@@ -7,45 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.data import formats
-from tunepipe.data.openai_messages import read_declarations
-from tunepipe.errors import DataError
 
-# Controls that no valid text holds: they separate an input's turns, and a leading system turn.
 REPEATED_AFTER = 15
 # From here on numpy is quicker, its import included.
 _MANY_CHARACTERS = 1 << 16
 _RUNS = re.compile(r"([\x00-\x7f])\1{15}\1*+")
 
+# Controls that no valid text holds: they separate an input's turns, and a leading system turn.
 TURN_MARK = "\x1e"
 _TURN_MARKS = re.compile(TURN_MARK)
 SYSTEM_MARK = "\x1d"
-
-
-def view(row: Mapping[str, Any], format: str) -> tuple[str, str]:
-    """Return the input and the output of a row that has no error.
-
-    Two rows with the same question have the same input, however they are written: a lone
-    question is its own text, and turns that alternate need no roles.
-    """
-    turns, output = formats.conversation(row, format)
-    roles = [turn["role"] for turn in turns]
-    tools = row.get("tools")
-    extra = TURN_MARK + _declarations(row, format) if tools else ""
-    system = turns[0]["content"] if roles[:1] == ["system"] else None
-    spoken = turns[system is not None :]
-    if any(turn["role"] != ("user", "assistant")[n % 2] for n, turn in enumerate(spoken)):
-        return TURN_MARK.join(f"{turn['role']}:{turn['content']}" for turn in turns) + extra, output
-    return joined(system, [turn["content"] for turn in spoken]) + extra, output
-
-
-def _declarations(row: Mapping[str, Any], format: str) -> str:
-    """Return the functions that a row declares, the same for Gemini's and OpenAI's rows."""
-    try:
-        functions, _ = read_declarations(row, is_gemini=format in ("gemini", "preference"))
-    except (DataError, KeyError, TypeError, AttributeError, ValueError):
-        return formats.canonical(row["tools"])
-    return formats.canonical(functions)
 
 
 def joined(system: str | None, contents: Sequence[str]) -> str:
@@ -112,14 +83,21 @@ def estimate_tokens(*texts: str) -> int:
     return estimated_tokens(plain - repeated, other)
 
 
-def everything(row: Mapping[str, Any]) -> str:
-    """Return all texts of a row, a line or more each: those too that are of neither view."""
-    return "\n".join(_texts(row))
+def texts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return every text of a row after its path, and the names of fields that are not ASCII."""
+    found: list[tuple[str, str]] = []
+    _add_texts(row, "", found)
+    return found
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _add_texts(value: Any, path: str, found: list[tuple[str, str]]) -> None:
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list)):
-        for below in value.values() if isinstance(value, dict) else value:
-            yield from _texts(below)
+        found.append((path, value))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _add_texts(item, f"{path}[{number}]", found)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if not name.isascii():
+                found.append((path, name))
+            _add_texts(item, f"{path}.{name}" if path else name, found)

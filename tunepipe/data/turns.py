@@ -1,59 +1,151 @@
-"""A turn of a conversation, between one format and another."""
+"""A turn of a conversation, whatever the format of its row."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from tunepipe.data.formats import canonical
 from tunepipe.errors import DataError
 
 Part = Mapping[str, Any]
 
+# The names that the services give to the sides of a conversation.
+SIDES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    "user": "user",
+    **dict.fromkeys(("tool", "function"), "tool"),
+    **dict.fromkeys(("assistant", "model", "bot"), "assistant"),
+}
+
+# What a part of Gemini's may hold.
+PART_KINDS = frozenset(
+    (
+        *("text", "functionCall", "functionResponse", "fileData", "inlineData"),
+        *("executableCode", "codeExecutionResult"),
+    )
+)
+
 # The standard alphabet or the one for URLs, padded or not; both are JSON of protocol buffers.
 BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*+(?:[A-Za-z0-9+/_-]{2,3}={0,2})?")
 
-# Soft hyphen, zero-width characters, marks of direction and the byte-order mark.
-_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+# Not a space, a soft hyphen, of no width, a mark of direction or a byte-order mark.
+_SEEN = re.compile("[^\\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+# The parts that hold a file, by address or written out; no address is longer.
+_FILES = frozenset(("inlineData", "image_url", "input_audio", "file"))
+_ADDRESS_CHARACTERS = 2048
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Turn:
     """One turn.
 
     Args:
         role: system, user, assistant or tool.
-        parts: What it says, in Gemini's shape: {"text": ...}, {"functionCall": ...} and so on.
+        parts: What it says, in Gemini's shape: {"text": ...}, {"functionCall": ...} and so on. A
+            part that Gemini does not have is {"other": ...}.
+        field: Its path in the row.
     """
 
     role: str
     parts: tuple[Part, ...]
+    field: str = field(default="", compare=False)
+
+    def text(self) -> str:
+        """Return what it says as text, a line or more a part."""
+        parts = self.parts
+        if len(parts) == 1 and "text" in parts[0]:
+            return str(parts[0]["text"])
+        return "\n".join(map(_part_text, parts))
+
+    def one_text(self) -> str:
+        """Return its one text.
+
+        Raises:
+            DataError: It says more than one text.
+        """
+        if len(self.parts) != 1 or "text" not in self.parts[0]:
+            raise refusal("a turn has several parts, or one that is not text")
+        return str(self.parts[0]["text"])
 
 
-def just_text(role: str, value: Any) -> Turn:
+class RowError(ValueError):
+    """A row that is not valid in its own format.
+
+    Args:
+        reason: What is wrong.
+        code: Its code in validation.
+        field: Its path in the row.
+    """
+
+    def __init__(self, reason: str, code: str = "not-convertible", field: str = "") -> None:
+        super().__init__(reason)
+        self.code, self.field = code, field
+
+
+def just_text(role: str, value: Any, field: str = "") -> Turn:
     """Make a turn of one text.
 
     Raises:
         TypeError: The value is not a text.
     """
-    return Turn(role, ({"text": text(value)},))
+    return Turn(role, ({"text": text(value)},), field)
 
 
-def text_of(turn: Turn) -> str:
-    """Return a turn's one text.
+def call_text(name: str, arguments: Mapping[str, Any] | None) -> str:
+    """Return a function call as one line of JSON, the same for every format."""
+    return canonical({"functionCall": {"args": arguments or {}, "name": name}})
 
-    Raises:
-        DataError: It says more than one text.
-    """
-    if len(turn.parts) != 1 or "text" not in turn.parts[0]:
-        raise refusal("a turn has several parts, or one that is not text")
-    return str(turn.parts[0]["text"])
+
+def response_of(said: str) -> dict[str, Any]:
+    """Return what a function answered as Gemini has it: an object, or the text as "output"."""
+    try:
+        value = json.loads(said)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) and set(value) != {"output"} else {"output": said}
+
+
+def response_text(response: Mapping[str, Any]) -> str:
+    """Return what a function answered as text; see `response_of`."""
+    if response.keys() == {"output"} and isinstance(response["output"], str):
+        return str(response["output"])
+    return canonical(response)
+
+
+def _part_text(part: Part) -> str:
+    """Return a part as text: what is not text as JSON, the bytes of a file by their hash."""
+    if "text" in part:
+        return str(part["text"])
+    if call := part.get("functionCall"):
+        return call_text(call["name"], call.get("args"))
+    if result := part.get("functionResponse"):
+        return response_text(result.get("response", {}))
+    fields = part.get("other", part).items()
+    return canonical({k: _without_bytes(v) if k in _FILES else v for k, v in fields})
+
+
+def _without_bytes(file: Any) -> Any:
+    if isinstance(file, Mapping):
+        return {key: _without_bytes(value) for key, value in file.items()}
+    if isinstance(file, str) and len(file) > _ADDRESS_CHARACTERS:
+        import xxhash
+
+        return f"xxh3:{xxhash.xxh3_128_hexdigest(file.encode())}"
+    return file
+
+
+def numbered(turns: Iterable[Any], field: str) -> list[tuple[str, Any]]:
+    """Return each of a list of turns after its path."""
+    return [(f"{field}[{number}]", turn) for number, turn in enumerate(turns)]
 
 
 def is_blank(value: str) -> bool:
     """Return True if a text shows nothing: only spaces and characters without width."""
-    return not value.strip() or not _UNSEEN.sub("", value).strip()
+    return not _SEEN.search(value)
 
 
 def text(value: Any) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from tunepipe.backends.answer_file import MEASURED, AnswerFile
 from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.catalog.backends import RequestPacing
-from tunepipe.data.formats import Example, input_text
+from tunepipe.data.conversations import Example, input_text
 from tunepipe.data.parts import media_of, readable_prompt
 from tunepipe.data.predictions import Prediction, write
 from tunepipe.data.rows import read_examples

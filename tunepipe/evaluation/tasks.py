@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tunepipe.catalog.schema import Model
-from tunepipe.data.formats import Example
+from tunepipe.data.conversations import Example
 from tunepipe.data.parts import MEDIA, kinds_of, read_calls
 from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.normalization import normalized

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunepipe.data import diff
+from tunepipe.data.conversations import Example
 from tunepipe.data.diff import Difference
-from tunepipe.data.formats import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import TunepipeError
 from tunepipe.registry import champions, records

@@ -16,7 +16,7 @@ from tunepipe import progress
 from tunepipe.backends.base import Predictor
 from tunepipe.catalog.backends import PACING_OPTIONS, RequestPacing, find_backend
 from tunepipe.data import predictions
-from tunepipe.data.formats import input_text
+from tunepipe.data.conversations import input_text
 from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, DataError

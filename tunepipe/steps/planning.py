@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data.formats import input_text
+from tunepipe.data.conversations import input_text
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError

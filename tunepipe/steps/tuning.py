@@ -21,7 +21,7 @@ from tunepipe import progress
 from tunepipe.backends.base import Predictor, Prompt, Tuner, TuningRequest, TuningResult
 from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data.formats import Example, input_text
+from tunepipe.data.conversations import Example, input_text
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, TunepipeError, UnreachableError
 from tunepipe.evaluation.ask import ask_all

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +27,12 @@ _COLUMNS = 4
 
 DICTIONARY_LINES = 20_000
 RUN_LINES = 1 << 17
+
+
+# Input, row, output, and the number of rows that it stands for.
+_Row = Sequence[int]
+# Row, code and the earlier row.
+_Found = tuple[int, str, int]
 
 
 class Repeat(NamedTuple):
@@ -103,21 +110,26 @@ class RepeatFinder:
     def find(self) -> Repeats:
         """Return the repeats of all lines added, and forget them."""
         if self._runs is None and self._lines <= self._dictionary_lines:
-            found = _by_dictionary(self._rows(), self._limit)
+            counts, first = _find(self._rows(), self._limit)
         else:
             self._spill()
             assert self._runs is not None
-            found = _by_slices(self._runs, self._limit)
+            counts, first = Counter(), []
+            for part in self._runs.slices():
+                more, rows = _find(_repeated_rows(part), self._limit)
+                counts.update(more)
+                first = _first_of_each(first + rows, self._limit)
             self._runs.close()
         self._waiting, self._runs = [], None
-        return found
+        listed = [Repeat(code, *_place(row), *_place(earlier)) for row, code, earlier in first]
+        return Repeats(dict(counts), listed)
 
-    def _rows(self) -> Iterator[tuple[int, int, int]]:
+    def _rows(self) -> Iterator[_Row]:
         for start, inputs, outputs in sorted(self._waiting):
             pairs = zip(array("Q", inputs), array("Q", outputs), strict=True)
             for number, (given, wanted) in enumerate(pairs):
                 if given:
-                    yield start + number, given, wanted
+                    yield given, start + number, wanted, 1
 
     def _spill(self) -> None:
         if self._runs is None:
@@ -126,37 +138,44 @@ class RepeatFinder:
         self._waiting, self._waiting_lines = [], 0
 
 
-def _by_dictionary(rows: Iterator[tuple[int, int, int]], limit: int) -> Repeats:
+def _find(rows: Iterable[_Row], limit: int) -> tuple[Counter[str], list[_Found]]:
+    """Count what repeats among rows in order, and list the first of each code."""
     groups: dict[int, dict[int, int]] = {}
     against: dict[int, int] = {}
-    repeats: list[tuple[int, str, int]] = []
-    mine: list[tuple[int, int]] = []
-    for row, given, wanted in rows:
+    repeats: list[tuple[_Found, int]] = []
+    mine: list[tuple[int, int, int]] = []
+    for given, row, wanted, weight in rows:
         if row >= _AGAINST:
             against.setdefault(given, row)
             continue
-        mine.append((row, given))
+        mine.append((row, given, weight))
         if row >= _OPENING:
             continue
         group = groups.setdefault(given, {})
         if wanted in group:
-            repeats.append((row, "duplicate-row", group[wanted]))
+            repeats.append(((row, "duplicate-row", group[wanted]), weight))
         elif group:
-            repeats.append((row, "conflicting-row", next(iter(group.values()))))
+            repeats.append(((row, "conflicting-row", next(iter(group.values()))), weight))
         group.setdefault(wanted, row)
-    if against:
-        repeats += [
-            (row % _OPENING, "opening-leak" if row >= _OPENING else "eval-leak", against[given])
-            for row, given in mine
-            if given in against
-        ]
-    counts: dict[str, int] = {}
-    first = []
-    for row, code, earlier in sorted(repeats):
-        counts[code] = counts.get(code, 0) + 1
-        if counts[code] <= limit:
-            first.append(_repeat(code, row, earlier))
-    return Repeats(counts, first)
+    for row, given, weight in mine if against else ():
+        if given in against:
+            code = "opening-leak" if row >= _OPENING else "eval-leak"
+            repeats.append(((row % _OPENING, code, against[given]), weight))
+    counts: Counter[str] = Counter()
+    for (_, code, _), weight in repeats:
+        counts[code] += weight
+    return counts, _first_of_each([found for found, _ in repeats], limit)
+
+
+def _first_of_each(found: list[_Found], limit: int) -> list[_Found]:
+    """Sort repeats by their rows, and keep the first of each code."""
+    counts: Counter[str] = Counter()
+    kept = []
+    for item in sorted(found):
+        counts[item[1]] += 1
+        if counts[item[1]] <= limit:
+            kept.append(item)
+    return kept
 
 
 class _Runs:
@@ -230,56 +249,16 @@ def _thinned(run: Any, most: int) -> Any:
     return run[rank < most]
 
 
-def _by_slices(runs: _Runs, limit: int) -> Repeats:
-    counts: dict[str, int] = {}
-    first: dict[str, list[tuple[int, int]]] = {}
-    for part in runs.slices():
-        for code, rows, earlier, weights in _repeats_of(part):
-            counts[code] = counts.get(code, 0) + int(weights.sum())
-            kept = first.setdefault(code, [])
-            kept += _lowest(rows, earlier, limit)
-            kept.sort()
-            del kept[limit:]
-    listed = sorted((row, code, earlier) for code, x in first.items() for row, earlier in x)
-    counts = {code: number for code, number in counts.items() if number}
-    return Repeats(counts, [_repeat(code, row, earlier) for row, code, earlier in listed])
-
-
-def _repeats_of(part: Any) -> Iterator[tuple[str, Any, Any, Any]]:
-    """Yield code, rows, earlier rows and weights of one slice."""
+def _repeated_rows(part: Any) -> list[_Row]:
+    """Return the rows of a slice whose input occurs more than once, in order."""
     import numpy as np
 
-    if len(part) < 2:
-        return
     part = part[np.argsort(part[:, 0])]
     same = part[1:, 0] == part[:-1, 0]
-    alone = ~(np.append(same, False) | np.append(False, same)) & (part[:, 3] == 1)
-    part = part[~alone]
-    others, openings, mine = (
-        part[(low <= part[:, 1]) & (part[:, 1] < high)]
-        for low, high in ((_AGAINST, 2 * _AGAINST), (_OPENING, _AGAINST), (0, _OPENING))
-    )
-    given, rows, wanted, weights = mine.T
-    order = np.lexsort((rows, given))
-    starts = run_starts(given[order])
-    first_of_input = np.empty_like(rows)
-    first_of_input[order] = rows[order][starts]
-    order = np.lexsort((rows, wanted, given))
-    starts = np.maximum(run_starts(given[order]), run_starts(wanted[order]))
-    first_of_pair = np.empty_like(rows)
-    first_of_pair[order] = rows[order][starts]
-    repeated = rows != first_of_pair
-    differs = ~repeated & (rows != first_of_input)
-    yield "duplicate-row", rows[repeated], first_of_pair[repeated], weights[repeated]
-    yield "conflicting-row", rows[differs], first_of_input[differs], weights[differs]
-    if len(others):
-        others = others[np.lexsort((others[:, 1], others[:, 0]))]
-        keys, at = np.unique(others[:, 0], return_index=True)
-        for code, some in (("eval-leak", mine), ("opening-leak", openings)):
-            place = np.minimum(np.searchsorted(keys, some[:, 0]), len(keys) - 1)
-            leaks = keys[place] == some[:, 0]
-            earlier = others[at[place[leaks]], 1]
-            yield code, some[leaks, 1] % np.uint64(_OPENING), earlier, some[leaks, 3]
+    repeated = np.append(same, False) | np.append(False, same) | (part[:, 3] > 1)
+    part = part[repeated]
+    rows: list[_Row] = part[np.argsort(part[:, 1])].tolist()
+    return rows
 
 
 def run_starts(ordered: Any) -> Any:
@@ -290,15 +269,6 @@ def run_starts(ordered: Any) -> Any:
     new = np.ones(len(ordered), bool)
     new[1:] = ordered[1:] != ordered[:-1]
     return np.maximum.accumulate(np.where(new, index, 0))
-
-
-def _lowest(rows: Any, earlier: Any, limit: int) -> list[tuple[int, int]]:
-    order = rows.argsort()[:limit]
-    return [(int(rows[n]), int(earlier[n])) for n in order]
-
-
-def _repeat(code: str, row: int, earlier: int) -> Repeat:
-    return Repeat(code, *_place(row), *_place(earlier))
 
 
 def _place(row: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX, Rules
-from tunepipe.data.text_pairs import estimate_tokens, everything, joined
+from tunepipe.data.text_pairs import estimate_tokens, joined, texts_of
 from tunepipe.validation.text_checks import (
     RUN_CHARACTERS,
     SECRETS,
@@ -288,4 +288,4 @@ def _long_runs(data: Any) -> Any:
 
 
 def _texts_of(row: Any) -> str:
-    return everything(msgspec.to_builtins(row))
+    return "\n".join(text for _, text in texts_of(msgspec.to_builtins(row)))

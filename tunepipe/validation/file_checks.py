@@ -9,10 +9,11 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from tunepipe.catalog.limits import Rules
+from tunepipe.data.parts import RowFile, files_of
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Opener, Source
 from tunepipe.errors import DataError, TunepipeError
-from tunepipe.validation.content_checks import RowFile, bytes_limit, media_of
+from tunepipe.validation.content_checks import bytes_limit
 from tunepipe.validation.problems import Finding, Problem
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _uses(paths: Iterable[str], format: str, opener: Opener) -> Iterator[_Use]:
             if not (isinstance(raw, bytes) and _ADDRESS.search(raw)):
                 continue
             try:
-                files = media_of(parse(raw), format)
+                files = list(files_of(parse(raw)))
             except (DataError, KeyError, TypeError, AttributeError):
                 continue  # the row has an error of its own
             yield from (_Use(path, line, media) for media in files if media.uri)

@@ -10,11 +10,10 @@ import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
-from tunepipe.catalog.limits import Rules
 from tunepipe.errors import UsageError
 from tunepipe.validation.duplicates import RepeatFinder
 from tunepipe.validation.report import Report, Scanned, conclude
@@ -43,7 +42,14 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
     for path in paths:
         with open(path, "rb") as file:
             scanned, end = _facts(file, path)
-            _require_same(whole.rules, scanned.rules, path)
+            if scanned.rules != whole.rules:
+                mine, others = scanned.rules, whole.rules
+                raise UsageError(
+                    f"the part is of {mine.format or 'no format'} for {mine.model}, "
+                    f"the first of {others.format or 'no format'} for {others.model}",
+                    where=str(path),
+                    fix="name the same format, model and settings for all parts",
+                )
             _add_runs(file, end, whole, repeats)
         whole.tally.merge(scanned.tally)
         whole.files += scanned.files
@@ -73,24 +79,8 @@ def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
     (length,) = END.unpack(file.read())
     end = size - END.size - length
     file.seek(end)
-    return msgspec.msgpack.decode(file.read(length), type=Scanned, dec_hook=_counter), end
-
-
-def _require_same(first: Rules, rules: Rules, path: Path) -> None:
-    if rules != first:
-        raise UsageError(
-            f"the part is of {rules.format or 'no format'} for {rules.model}, "
-            f"the first of {first.format or 'no format'} for {first.model}",
-            where=str(path),
-            fix="name the same format, model and settings for all parts",
-        )
-
-
-def encode_scan(scanned: Scanned) -> bytes:
-    """Write down what a scan has counted; a part ends with it."""
-    return msgspec.msgpack.encode(scanned)
-
-
-def _counter(kind: Any, value: Any) -> Any:
-    """Make a Counter, the one type here that msgspec does not know."""
-    return kind(value)
+    # A Counter is the one type here that msgspec does not know.
+    scanned: Scanned = msgspec.msgpack.decode(
+        file.read(length), type=Scanned, dec_hook=lambda kind, value: kind(value)
+    )
+    return scanned, end

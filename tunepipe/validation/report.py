@@ -8,7 +8,6 @@ from typing import Any
 
 from tunepipe.catalog.limits import Rules, estimated_tokens
 from tunepipe.data.fingerprint import combined
-from tunepipe.validation.content_checks import dataset_findings
 from tunepipe.validation.duplicates import Repeat, Repeats
 from tunepipe.validation.problems import Finding, Problem
 from tunepipe.validation.statistics import Tally
@@ -172,7 +171,7 @@ def conclude(scanned: Scanned, *found: Repeats) -> Report:
     for problem in scanned.file_problems.values():
         tally.add_problem(problem)
     tally.add_findings(_size_findings(scanned), 1, scanned.files[0].path)
-    across = dataset_findings(tally.media, tally.valid_rows, rules)
+    across = _media_findings(tally.media, tally.valid_rows, rules)
     tally.add_findings(across, 1, scanned.files[0].path)
     stats = tally.statistics() | {
         "duplicate_rows": tally.counts["duplicate-row"],
@@ -215,6 +214,23 @@ def _size_findings(scanned: Scanned) -> Iterator[Finding]:
     if 0 < rules.rows_max < rows:
         what = f"the dataset has {rows} rows; {rules.model} takes {rules.rows_max}"
         yield Finding("too-many-rows", what)
+
+
+def _media_findings(media: Mapping[str, int], valid_rows: int, rules: Rules) -> Iterator[Finding]:
+    """Check what a service takes of the files of all rows together; see `Tally.media`."""
+    limits, model, rows = rules.media, rules.model, media.get("rows", 0)
+    if not limits or not rows:
+        return
+    if 0 < limits.rows_max < rows:
+        what = f"{rows} rows hold files, and {model} takes {limits.rows_max} such rows"
+        yield Finding("too-many-rows", what)
+    resolutions = sorted(name for name in media if name != "rows")
+    if limits.one_media_resolution and len(resolutions) > 1:
+        what = f"the rows set several media resolutions: {', '.join(resolutions)}"
+        yield Finding("media-limit", what, fix="set one mediaResolution in all rows")
+    if limits.drops_text_rows and rows < valid_rows:
+        what = f"{valid_rows - rows} rows have no picture; {model} drops them without a word"
+        yield Finding("media-limit", what, fix="keep text rows and picture rows in files apart")
 
 
 def _choose(

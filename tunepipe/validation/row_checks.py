@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -19,22 +19,26 @@ from tunepipe.catalog.limits import (
     Rules,
     fewest_tokens,
 )
+from tunepipe.data.conversations import parse, view, without_nulls
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
-from tunepipe.data.rows import overlong_message, without_nulls
+from tunepipe.data.parts import RowFile, files_of
+from tunepipe.data.rows import overlong_message
 from tunepipe.data.shapes import detect_shape
 from tunepipe.data.text_pairs import (
     TURN_MARK,
     characters,
     estimate_tokens,
-    everything,
     repeated_characters,
-    view,
+    texts_of,
 )
-from tunepipe.validation.content_checks import RowFile, content_findings, media_of
+from tunepipe.data.turns import RowError
+from tunepipe.validation.content_checks import content_findings
 from tunepipe.validation.problems import BLANK_LINE, Finding
 from tunepipe.validation.schema_checks import shape_findings
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
+
+Texts = Sequence[tuple[str, str]]
 
 _BLANK = b" \t\r\n\v\f"
 _TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -95,18 +99,21 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     if row is None:
         return Diagnosis(tuple(findings))
     row = without_nulls(row) if b"null" in line else row
+    texts = texts_of(row)
     raw = any(finding.code == "control-character" for finding in found)
-    findings += (
-        finding
-        for finding in _row_findings(row, line, rules)
-        if not (raw and finding.code == "control-character")
-    )
+    findings += _row_findings(row, texts, rules)
+    if raw:  # found before, as raw characters
+        findings = [*found, *(x for x in findings if x.code != "control-character")]
     if any(finding.stops for finding in findings if finding.code != "bom"):
         return Diagnosis(tuple(findings), row)
-    media = media_of(row, rules.format)
-    findings += content_findings(row, media, rules)
-    given, wanted = view(row, rules.format)
-    findings += _whole_findings(row, given, wanted, rules)
+    try:
+        conversation = parse(row, rules.format)
+    except RowError as error:
+        return Diagnosis((*findings, Finding(error.code, str(error), error.field)), row)
+    media = tuple(files_of(row))
+    findings += content_findings(row, conversation, media, rules)
+    given, wanted = view(conversation, row, rules.format)
+    findings += _whole_findings(texts, given, wanted, rules)
     if any(finding.stops for finding in findings):
         return Diagnosis(tuple(findings), row)
     return Diagnosis(tuple(findings), row, given, wanted, media)
@@ -217,7 +224,7 @@ def _kind(row: Any) -> str:
     return names.get(type(row), "a number")
 
 
-def _row_findings(row: Mapping[str, Any], line: bytes, rules: Rules) -> Iterator[Finding]:
+def _row_findings(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterator[Finding]:
     if not rules.format:
         yield _of_no_format(row)
         return
@@ -225,11 +232,10 @@ def _row_findings(row: Mapping[str, Any], line: bytes, rules: Rules) -> Iterator
     if other and other != rules.format:
         yield Finding("mixed-formats", f"the row is {other}, the file is {rules.format}")
         return
-    found = list(shape_findings(row, rules))
-    yield from found
-    if b"\\" in line and not any(finding.code == "lone-surrogate" for finding in found):
-        whole = json.dumps(row, ensure_ascii=False)
-        yield from (one for one in text_findings(whole, "") if one.code == "lone-surrogate")
+    yield from shape_findings(row, rules)
+    for path, text in texts:
+        if not (text.isascii() and text.isprintable()):
+            yield from text_findings(text, path)
 
 
 def _of_no_format(row: Mapping[str, Any]) -> Finding:
@@ -244,13 +250,11 @@ def _of_no_format(row: Mapping[str, Any]) -> Finding:
     return Finding("missing-field", message, fix=fix)
 
 
-def _whole_findings(
-    row: Mapping[str, Any], given: str, wanted: str, rules: Rules
-) -> Iterator[Finding]:
+def _whole_findings(texts: Texts, given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
     yield from _length_findings(given, wanted, rules)
     if given.rpartition(TURN_MARK)[2] == wanted:
         yield Finding("input-equals-output", "the output is the same text as the input")
-    text = everything(row)
+    text = "\n".join(text for _, text in texts)
     for name in secrets_in(text):
         yield Finding("secret", f"the row holds what looks like a secret: {name}")
     if rules.pii:

@@ -9,10 +9,13 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from tunepipe.data.source import Path
 from tunepipe.files import replacing
-from tunepipe.validation.merge import END, MAGIC, RUN, encode_scan
+from tunepipe.validation.merge import END, MAGIC, RUN
 from tunepipe.validation.validate import ValidationSettings, scan
+from tunepipe.validation.worker import Examined
 
 
 def write_part(
@@ -35,10 +38,10 @@ def write_part(
     with replacing(part, "wb") as file:
         file.write(MAGIC)
 
-        def keep(number: int, line: int, inputs: bytes, outputs: bytes, against: bool) -> None:
+        def keep(number: int, line: int, examined: Examined, against: bool) -> None:
+            inputs, outputs = examined.inputs, examined.outputs
             file.write(RUN.pack(number, line, len(inputs) // 8, against) + inputs + outputs)
 
-        facts = encode_scan(
-            scan(paths, against, ValidationSettings(format=format, **settings), keep)
-        )
+        scanned = scan(paths, against, ValidationSettings(format=format, **settings), keep)
+        facts = msgspec.msgpack.encode(scanned)
         file.write(facts + END.pack(len(facts)))

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunepipe.catalog.limits import estimated_tokens
-from tunepipe.catalog.schema import MediaLimits
 from tunepipe.data.text_pairs import measure
-from tunepipe.validation.content_checks import RowFile, file_tokens
 from tunepipe.validation.problems import BLANK_LINE, Finding, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
@@ -133,13 +131,12 @@ class Tally:
     file_tokens: int = 0
     rows_of_unknown_tokens: int = 0
 
-    def add_media(self, media: Sequence[RowFile], limits: MediaLimits | None) -> None:
-        """Count a valid row that holds files, their tokens, and the media resolutions it sets."""
-        if not media:
+    def add_media(self, resolutions: Iterable[str], tokens: Sequence[int | None]) -> None:
+        """Count a valid row that holds files: their media resolutions, and tokens where known."""
+        if not tokens:
             return
         self.media["rows"] += 1
-        self.media.update({item.resolution for item in media if item.resolution})
-        tokens = [file_tokens(item, limits) for item in media]
+        self.media.update(set(resolutions) - {""})
         self.file_tokens += sum(filter(None, tokens))
         self.rows_of_unknown_tokens += None in tokens
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from tunepipe.data.encodings import find_mojibake
-from tunepipe.data.turns import is_blank
+from tunepipe.data.encodings import find_mojibake, name_of
 from tunepipe.validation.problems import Finding
 
 # C0 without tab, newline and carriage return; DEL; C1.
@@ -59,20 +58,20 @@ def traces(text: bytes) -> list[int]:
     ]
 
 
-def text_findings(text: str, field: str, may_be_empty: bool = False) -> Iterator[Finding]:
-    """Yield one finding for each kind of fault, with the number of its characters.
+def text_findings(text: str, field: str) -> Iterator[Finding]:
+    """Yield one finding for each kind of character that may be wrong, with their number.
 
     Args:
         text: The decoded text.
         field: Its path in the row.
-        may_be_empty: Whether the field may be there without text.
     """
-    if not may_be_empty and is_blank(text):
-        yield Finding("empty-text", blank_message(text), field)
-    if text.isascii() and text.isprintable():
-        return
     if encoding := find_mojibake(text):
-        yield _mojibake(text, encoding, field)
+        yield Finding(
+            "mojibake",
+            f"the text is UTF-8 that was read as {name_of(encoding)}",
+            field,
+            f"read the source as UTF-8, or decode again: text.encode({encoding!r}).decode('utf-8')",
+        )
         found = _C0.findall(text)
     else:
         found = CONTROL.findall(text)
@@ -90,24 +89,6 @@ def text_findings(text: str, field: str, may_be_empty: bool = False) -> Iterator
     if REPLACEMENT in text:
         found = [REPLACEMENT] * text.count(REPLACEMENT)
         yield Finding("replacement-character", _named(found, "a replacement character"), field)
-
-
-def blank_message(text: str) -> str:
-    """Describe how a text is blank."""
-    if not text:
-        return "the text is empty"
-    unseen = "" if not text.strip() else " and characters without width"
-    return f"the text is only of spaces{unseen}"
-
-
-def _mojibake(text: str, encoding: str, field: str) -> Finding:
-    name = "Latin-1" if encoding == "latin-1" else "Windows-1252"
-    return Finding(
-        "mojibake",
-        f"the text is UTF-8 that was read as {name}",
-        field,
-        f"read the source as UTF-8, or decode again: text.encode({encoding!r}).decode('utf-8')",
-    )
 
 
 def _named(found: list[str], what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from tunepipe.data.source import (
     open_local,
 )
 from tunepipe.errors import UsageError
-from tunepipe.validation.duplicates import RepeatFinder, Repeats
+from tunepipe.validation.duplicates import RepeatFinder
 from tunepipe.validation.file_checks import SizeOf, check_files
 from tunepipe.validation.problems import Finding
 from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
@@ -34,15 +34,11 @@ from tunepipe.validation.worker import BlockTask, Examined, examine
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from tunepipe.validation.near_duplicates import NearDuplicates
-
 __all__ = ["Report", "validate"]
 
-# What becomes of the hashes of lines: RepeatFinder.add, or what writes them down.
-Keep = Callable[[int, int, bytes, bytes, bool], None]
-KeepMarks = Callable[[int, int, bytes, bytes, bytes], None]
-# RepeatFinder.add_openings.
-KeepOpenings = Callable[[int, bytes, bytes, int], None]
+# What becomes of the hashes of lines: of file number, first line, the lines as they were examined,
+# and whether the file is one to compare with.
+Keep = Callable[[int, int, Examined, bool], None]
 
 BLOCK_BYTES = 1 << 19
 
@@ -63,6 +59,7 @@ class ValidationSettings:
     format: str = "auto"
     model: str = ""
     max_problems: int = 1000
+    near_duplicates: bool = False
     pii: bool = False
     workers: int = 0
     block_bytes: int = BLOCK_BYTES
@@ -117,6 +114,7 @@ def validate(
         format=format,
         model=model,
         max_problems=max_problems,
+        near_duplicates=near_duplicates,
         pii=pii,
         workers=workers,
         block_bytes=block_bytes,
@@ -125,16 +123,22 @@ def validate(
         catalog=catalog,
         size_of=size_of,
     )
-    repeats, near = RepeatFinder(max_problems), _near(max_problems) if near_duplicates else None
-    openings = repeats.add_openings if against else None
-    scanned = scan(paths, against, settings, repeats.add, near.add if near else None, openings)
-    return conclude(scanned, repeats.find(), near.find() if near else Repeats({}, []))
+    repeats, near = RepeatFinder(max_problems), None
+    if near_duplicates:
+        from tunepipe.validation.near_duplicates import NearDuplicates
 
+        near = NearDuplicates(max_problems)
 
-def _near(limit: int) -> NearDuplicates:
-    from tunepipe.validation.near_duplicates import NearDuplicates
+    def keep(file: int, line: int, examined: Examined, is_other: bool) -> None:
+        inputs, outputs = examined.inputs, examined.outputs
+        repeats.add(file, line, inputs, outputs, is_other)
+        if not is_other:
+            repeats.add_openings(file, *examined.openings, line - 1)
+            if near:
+                near.add(file, line, examined.marks, inputs, outputs)
 
-    return NearDuplicates(limit)
+    scanned = scan(paths, against, settings, keep)
+    return conclude(scanned, repeats.find(), *([near.find()] if near else []))
 
 
 def scan(
@@ -142,24 +146,20 @@ def scan(
     against: Path | Iterable[Path],
     settings: ValidationSettings,
     keep: Keep,
-    keep_marks: KeepMarks | None = None,
-    keep_openings: KeepOpenings | None = None,
 ) -> Scanned:
-    """Check every line, and hand hashes and signatures to the functions; see `validate`."""
-    names = expanded(paths)
-    opened = _first_sources(names, settings.opener)
+    """Check every line, and hand its hashes and signatures to a function; see `validate`."""
+    names, opener = expanded(paths), settings.opener
+    # The first few files tell the format.
+    opened = {name: Source(name, opener) for name in dict.fromkeys(names[:SNIFFED_FILES])}
     scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
-    sources = (
-        opened.pop(name) if name in opened else Source(name, settings.opener) for name in names
-    )
-    keepers = keep, keep_marks, keep_openings
-    with _Scan(scanned, settings, *keepers, _local_bytes(names)) as one:
+    sources = (opened.pop(name) if name in opened else Source(name, opener) for name in names)
+    local_bytes = sum(os.path.getsize(name) for name in names if os.path.isfile(name))
+    with _Scan(scanned, settings, keep, local_bytes, openings=bool(against)) as one:
         one.read(sources)
         if against:
-            one.read_against(Source(name, settings.opener) for name in expanded(against))
+            one.read_against(Source(name, opener) for name in expanded(against))
     if size_of := settings.size_of:
-        found = check_files(names, scanned.rules, size_of, settings.opener)
-        scanned.file_problems = dict(found)
+        scanned.file_problems = dict(check_files(names, scanned.rules, size_of, opener))
     return scanned
 
 
@@ -173,15 +173,6 @@ def _rules(opened: Mapping[str, Source], settings: ValidationSettings) -> Rules:
         raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
     catalog = settings.catalog or load_catalog()
     return catalog.rules_for(format, settings.model, pii=settings.pii)
-
-
-def _first_sources(names: Sequence[str], opener: Opener) -> dict[str, Source]:
-    """Open the first few files; they are enough to tell a format."""
-    return {name: Source(name, opener) for name in dict.fromkeys(names[:SNIFFED_FILES])}
-
-
-def _local_bytes(names: Sequence[str]) -> int:
-    return sum(os.path.getsize(name) for name in names if os.path.isfile(name))
 
 
 def _cores() -> int:
@@ -200,12 +191,11 @@ class _Scan:
         scanned: Scanned,
         settings: ValidationSettings,
         keep: Keep,
-        keep_marks: KeepMarks | None,
-        keep_openings: KeepOpenings | None,
         local_bytes: int,
+        openings: bool,
     ) -> None:
         self._scanned, self._settings = scanned, settings
-        self._keep, self._keep_marks, self._keep_openings = keep, keep_marks, keep_openings
+        self._keep, self._openings = keep, openings
         self._local_bytes, self._seen_bytes = local_bytes, 0
         self._workers = settings.workers or (_cores() if local_bytes >= _WORKERS_FROM_BYTES else 1)
         self._pool: Executor | None = None
@@ -236,17 +226,11 @@ class _Scan:
                 self._add_file(source, mine)
                 mine = Tally(0)
                 continue
-            place = len(scanned.files), mine.lines + 1
             scanned.tally.merge(examined.tally, mine.lines)
-            if self._keep_openings:
-                lines, values = examined.openings
-                self._keep_openings(place[0], lines, values, mine.lines)
+            self._keep(len(scanned.files), mine.lines + 1, examined, False)
             mine.lines += examined.tally.lines
             mine.rows += examined.tally.rows
             mine.valid_rows += examined.tally.valid_rows
-            self._keep(*place, examined.inputs, examined.outputs, False)
-            if self._keep_marks:
-                self._keep_marks(*place, examined.marks, examined.inputs, examined.outputs)
 
     def read_against(self, sources: Iterable[Source]) -> None:
         """Keep the hashes of files whose rows must not occur in the dataset, in any format.
@@ -262,7 +246,7 @@ class _Scan:
                 others.append(source.path)
                 mine = Tally(0)
                 continue
-            self._keep(len(others), mine.lines + 1, examined.inputs, examined.outputs, True)
+            self._keep(len(others), mine.lines + 1, examined, True)
             mine.merge(examined.tally, mine.lines)
 
     def _rules_to_compare(self, source: Source) -> Rules:
@@ -272,8 +256,13 @@ class _Scan:
 
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes
-        scanned.tally.add_findings(file_findings(source), 1, source.path)
-        scanned.unread |= source.kind.problem is not None
+        if problem := source.kind.problem:
+            finding = Finding(problem.code, problem.message, fix=problem.fix)
+            scanned.tally.add_findings([finding], 1, source.path)
+            scanned.unread = True
+        elif source.is_gzip:
+            finding = Finding("compressed-file", "the file is compressed with gzip")
+            scanned.tally.add_findings([finding], 1, source.path)
         facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
         scanned.files.append(FileFacts(source.path, *facts))
         if 0 < most < source.bytes:
@@ -298,7 +287,8 @@ class _Scan:
 
     def _begun(self, source: Source, rules: Rules) -> Iterator[Callable[[], Examined | None]]:
         """Hand out a file's parts, and yield how to wait for each and for the file's end."""
-        block_bytes, end = self._settings.block_bytes, _nothing
+        block_bytes = self._settings.block_bytes
+        end: Callable[[], None] | None = None
         parts: Iterator[Block | Span] = source.blocks(block_bytes)
         if source.kind.problem:
             source.read_to_end()
@@ -309,7 +299,7 @@ class _Scan:
         for part in parts:
             task = self._task(part, source.path, rules)
             yield self._pool.submit(examine, task).result if self._pool else partial(examine, task)
-        yield end
+        yield end or (lambda: None)
 
     def _task(self, part: Block | Span, path: str, rules: Rules) -> BlockTask:
         if isinstance(part, Block):
@@ -321,8 +311,8 @@ class _Scan:
             limit=self._scanned.tally.limit,
             cutoff=self._scanned.tally.sampled_below,
             fast=max(self._local_bytes, self._seen_bytes) > self._settings.fast_from_bytes,
-            near=self._keep_marks is not None,
-            openings=self._keep_openings is not None,
+            near=self._settings.near_duplicates,
+            openings=self._openings,
         )
 
 
@@ -335,16 +325,3 @@ def _require_read(source: Source, tally: Tally) -> None:
         return
     fix = f"tunepipe validate {source.path}"
     raise UsageError(f"cannot be compared with: {found}", where=source.path, fix=fix)
-
-
-def file_findings(source: Source) -> list[Finding]:
-    """Return what is wrong with a file as a whole."""
-    if source.kind.problem:
-        return [Finding(*source.kind.problem[:2], fix=source.kind.problem.fix)]
-    if source.is_gzip:
-        return [Finding("compressed-file", "the file is compressed with gzip")]
-    return []
-
-
-def _nothing() -> None:
-    return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tunepipe.catalog.limits import Rules
 from tunepipe.data.source import Block, Span
 from tunepipe.data.text_pairs import questions_within
+from tunepipe.validation.content_checks import file_tokens
 from tunepipe.validation.row_checks import diagnose, overlong
 from tunepipe.validation.statistics import HASH_MAX, Tally, hashes
 
@@ -100,7 +101,8 @@ def _examine_block(
         diagnosis = diagnose(lines[place], task.rules)
         tally.add_findings(diagnosis.findings, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
-        tally.add_media(diagnosis.media, task.rules.media)
+        tokens = [file_tokens(file, task.rules.media) for file in diagnosis.media]
+        tally.add_media((file.resolution for file in diagnosis.media), tokens)
         if diagnosis.input is not None and diagnosis.output is not None:
             places.append(place)
             given.append(diagnosis.input)

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunepipe.backends.local.tiny_model import learn_tokenizer
-from tunepipe.data.formats import example
+from tunepipe.data.conversations import example
 
 
 def rows(count):

@@ -40,7 +40,7 @@ def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Tok
 
     Args:
         tokenizer: A transformers tokenizer.
-        examples: `data.formats.Example`s.
+        examples: `data.conversations.Example`s.
         max_tokens: The most tokens a row may have.
 
     Raises:

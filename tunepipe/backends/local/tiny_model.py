@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunepipe.data.formats import Example
+    from tunepipe.data.conversations import Example
 
 VOCABULARY = 600
 MAX_TOKENS = 4096
@@ -33,7 +33,7 @@ def learn_tokenizer(examples: Sequence[Example]) -> Any:
     seldom to learn.
 
     Args:
-        examples: The training rows, as `data.formats.Example`.
+        examples: The training rows, as `data.conversations.Example`.
 
     Returns:
         A transformers tokenizer with a chat template.

@@ -9,12 +9,11 @@ from google.protobuf import json_format
 
 from tests.validation.test_agreement import errors
 from tunepipe.catalog.tables import load
-from tunepipe.data.conversations import convert_row
-from tunepipe.data.formats import example
-from tunepipe.data.gemini_types import camel, type_problems
+from tunepipe.data.conversations import convert_row, example
+from tunepipe.data.row_types import camel, type_problems
 from tunepipe.errors import DataError
 
-TABLE = load("catalog/gemini_types.toml")
+TABLE = load("catalog/row_types.toml")
 # Of the first the tuning service takes more than its own types of this release name.
 SHARED = ("Content", "Part", "FunctionCall", "FunctionResponse", "FunctionDeclaration", "Blob",
           "FileData", "VideoMetadata", "Tool", "Schema")  # fmt: skip
@@ -29,7 +28,7 @@ def test_every_field_of_the_table_is_one_of_googles(kind):
     assert set(TABLE["types"][kind]) <= known
 
 
-@pytest.mark.parametrize("kind", TABLE["enums"])
+@pytest.mark.parametrize("kind", sorted(TABLE["enums"].keys() - {"ToolKind"}))
 def test_the_values_of_an_enum_are_googles(kind):
     assert TABLE["enums"][kind] == [value.name for value in getattr(sdk, kind)]
 

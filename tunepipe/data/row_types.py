@@ -1,0 +1,167 @@
+"""Checks rows by their types: validation names every error, conversion stops at the first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from tunepipe.catalog.tables import load
+from tunepipe.data.turns import BASE64, is_blank
+
+SCALARS: dict[str, tuple[Any, str]] = {
+    "string": (str, "a text"),
+    "boolean": (bool, "true or false"),
+    "number": ((int, float), "a number"),
+    "integer": ((int, str), "a whole number"),
+    "object": (dict, "an object"),
+    "bytes": (str, "base64 text"),
+    "json": (str, "a text"),
+}
+_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "a truth value"}
+
+
+class TypeProblem(NamedTuple):
+    """A value that does not fit its type.
+
+    Args:
+        code: wrong-type, missing-field, empty-text or extra-field, as in validation.
+        field: Its path; of an unknown field the path of the object that holds it.
+        message: What is wrong.
+        name: The name of an unknown field.
+        known: The names that it may be a misspelling of.
+    """
+
+    code: str
+    field: str
+    message: str
+    name: str = ""
+    known: tuple[str, ...] = ()
+
+
+def row_problems(row: Mapping[str, Any], format: str) -> list[TypeProblem]:
+    """Check the fields of a row and all that they hold against the types of its format.
+
+    Args:
+        row: The row, as decoded from JSON, without fields that are null.
+        format: One of formats.FORMATS.
+    """
+    return type_problems(row, row_type(row, format), "")
+
+
+def row_type(row: Mapping[str, Any], format: str) -> str:
+    """Return the name of a row's type."""
+    openai = {"input", "preferred_output", "non_preferred_output"} & row.keys()
+    return "openai-preference" if format == "preference" and openai else format
+
+
+def type_problems(value: Any, kind: str, path: str) -> list[TypeProblem]:
+    """Check a value against a type of row_types.toml.
+
+    Args:
+        value: The value, as decoded from JSON, without fields that are null.
+        kind: The type's name; "T[]" for a list of T, "T{}" for an object of T.
+        path: The value's path in the row.
+    """
+    problems: list[TypeProblem] = []
+    _check(value, kind, path, problems)
+    return problems
+
+
+def _check(value: Any, kind: str, path: str, problems: list[TypeProblem]) -> None:
+    if kind == "any":
+        return
+    if "|" in kind:
+        scalar, _, listed = kind.partition("|")
+        kind = listed if isinstance(value, list) else scalar
+    if kind in SCALARS:
+        types, words = SCALARS[kind]
+        if not isinstance(value, types) or (isinstance(value, bool) and kind != "boolean"):
+            problems.append(wrong_type(value, words, path))
+        elif kind == "bytes" and not BASE64.fullmatch(value):
+            problems.append(TypeProblem("wrong-type", path, "the data are not base64"))
+        elif kind == "json" and value and not _is_object(value):
+            problems.append(TypeProblem("wrong-type", path, "the text is not a JSON object"))
+    elif kind.endswith("[]"):
+        if not isinstance(value, list):
+            problems.append(wrong_type(value, "a list", path))
+            return
+        for number, item in enumerate(value):
+            _check(item, kind[:-2], f"{path}[{number}]", problems)
+    elif kind.endswith("{}"):
+        if not isinstance(value, dict):
+            problems.append(wrong_type(value, "an object", path))
+            return
+        for item in value.values():
+            _check(item, kind[:-2], path, problems)
+    elif names := _table()["enums"].get(kind):
+        if not isinstance(value, str):
+            problems.append(wrong_type(value, "a text", path))
+        elif value not in names and value.upper() not in names:
+            message = f"the value is none of {', '.join(names)}"
+            problems.append(TypeProblem("wrong-type", path, message))
+    else:
+        _check_fields(value, kind, path, problems)
+
+
+def wrong_type(value: Any, wanted: str, path: str) -> TypeProblem:
+    """Describe a value whose type is wrong; no text of the row is quoted."""
+    found = "null" if value is None else _NAMES.get(type(value), "a number")
+    return TypeProblem("wrong-type", path, f"expected {wanted}, got {found}")
+
+
+def fields_of(kind: str) -> frozenset[str]:
+    """Return the fields of a type."""
+    return frozenset(_table()["types"][kind])
+
+
+def _check_fields(value: Any, kind: str, path: str, problems: list[TypeProblem]) -> None:
+    if not isinstance(value, dict):
+        problems.append(wrong_type(value, "an object", path))
+        return
+    fields, required = _table()["types"][kind], _table()["required"].get(kind, ())
+    names = {name: name if name in fields else camel(name) for name in value}
+    before = f"{path}." if path else ""
+    missing = tuple(name for name in required if name not in names.values())
+    for name in missing:
+        message = f"the field {name} is missing"
+        problems.append(TypeProblem("missing-field", before + name, message))
+    for name, known in names.items():
+        item, own = value[name], fields.get(known)
+        if own is None:
+            if item not in (None, [], {}):
+                message = "the format does not have this field"
+                unused = missing or tuple(fields.keys() - names.values())
+                problems.append(TypeProblem("extra-field", path, message, name, unused))
+        elif own != "string" or not isinstance(item, str):
+            _check(item, own, before + name, problems)
+        if known in required and own != "json" and isinstance(item, str) and is_blank(item):
+            problems.append(TypeProblem("empty-text", before + name, blank_message(item)))
+
+
+def blank_message(text: str) -> str:
+    """Describe how a text is blank."""
+    if not text:
+        return "the text is empty"
+    unseen = "" if not text.strip() else " and characters without width"
+    return f"the text is only of spaces{unseen}"
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+@cache
+def camel(name: str) -> str:
+    """Return a field's name in camel case."""
+    first, *others = name.split("_")
+    return first + "".join(other[:1].upper() + other[1:] for other in others)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return load("catalog/row_types.toml")
