@@ -116,7 +116,7 @@ def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
         if sum(units.rows[i] for i in with_more_bytes) >= room.least:
             raise DataError(
                 f"an evaluation file of {room.least} rows would be larger than the"
-                f" {room.most_bytes} bytes that {room.why_bytes}",
+                f" {room.most_bytes} bytes that {room.model or 'the service'} takes",
                 fix="lower eval_min, shorten the longest rows, or add training rows",
             )
         raise DataError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from tunepipe.data.rows import PAIRS, blocks, checksum, inputs, key_of, present, rows
 from tunepipe.data.source import Path
 from tunepipe.disk_array import DiskArray
 from tunepipe.splitting.row_keys import Key
+from tunepipe.splitting.scan import Criteria, scan
 
 
 @dataclass(frozen=True)
@@ -50,51 +50,21 @@ def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> Lea
         UsageError: A file cannot be read.
     """
     with ExitStack() as stack:
-        train_inputs, eval_inputs, train_groups, eval_groups, openings, _ = (
-            stack.enter_context(DiskArray()) for _ in range(6)
-        )
-        total = _read(train, format, group, train_inputs, train_groups, openings)
-        total += _read(eval, format, group, eval_inputs, eval_groups, _)
-        in_train, in_eval = count_distinct(train_inputs), count_distinct(eval_inputs)
+        ours = scan([train], Criteria(1, 0, format, group, openings=True), stack)
+        held = scan([eval], Criteria(1, 0, format, group), stack)
         return LeakReport(
-            train_inputs=in_train,
-            eval_inputs=in_eval,
-            inputs_in_both=in_train + in_eval - count_distinct(train_inputs, eval_inputs),
-            openings_in_both=_shared(openings, eval_inputs),
-            groups_in_both=_shared(train_groups, eval_groups),
-            rows=len(train_inputs) + len(eval_inputs),
-            checksum=f"{total % 2**64:016x}",
+            train_inputs=count_distinct(ours.given),
+            eval_inputs=count_distinct(held.given),
+            inputs_in_both=_shared(ours.given, held.given),
+            openings_in_both=_shared(ours.openings, held.given),
+            groups_in_both=_shared(ours.group, held.group),
+            rows=len(ours.given) + len(held.given),
+            checksum=f"{(ours.checksum + held.checksum) % 2**64:016x}",
         )
 
 
 def _shared(one: DiskArray, other: DiskArray) -> int:
     return count_distinct(one) + count_distinct(other) - count_distinct(one, other)
-
-
-def _read(
-    path: Path,
-    format: str,
-    group: Key | None,
-    given: DiskArray,
-    groups: DiskArray,
-    openings: DiskArray,
-) -> int:
-    from xxhash import xxh3_64_intdigest as digest
-
-    total = 0
-    for first, lines in blocks(path):
-        if group is None and format in PAIRS:
-            texts = inputs(path, first, lines, format)
-        else:
-            texts = []
-            for row in rows(path, first, lines, format):
-                texts.append(row.input.encode())
-                openings.extend([digest(text.encode()) for text in row.openings()])
-                if group:
-                    groups.extend([digest(key_of(path, row, group).encode())])
-        given.extend(map(digest, texts))
-        total += checksum(present(lines, len(texts)))
-    return total
 
 
 def count_distinct(*columns: DiskArray, few: int = 200_000, at_once: int = 1 << 20) -> int:

@@ -43,13 +43,19 @@ class Room:
         least: Rows wanted at least, 1 or more.
         most: Rows allowed at most.
         most_bytes: Bytes allowed at most.
-        why_bytes: In words, who allows no more of them.
+        model: The model whose limits they are.
+        why_least: In words, what sets the least.
+        why_most: In words, what sets the most.
+        why_bytes: In words, what sets the bytes; "" if nothing does.
     """
 
     least: int
     most: int
     most_bytes: int = SPAN
-    why_bytes: str = "the service takes"
+    model: str = ""
+    why_least: str = ""
+    why_most: str = ""
+    why_bytes: str = ""
 
     def fits(self, rows: int, size: int) -> bool:
         """Return True if an evaluation side of this many rows and bytes is allowed."""
@@ -58,6 +64,21 @@ class Room:
     def nearest(self, rows: int) -> int:
         """Clamp the requested number of evaluation rows to the limits on rows."""
         return min(max(rows, self.least), self.most)
+
+    def decided_by(self, natural: int, chosen: int, size: int) -> str:
+        """Return in words the limit that overruled the fraction; "" if none did.
+
+        Args:
+            natural: Evaluation rows that the fraction alone would give.
+            chosen: Evaluation rows chosen.
+            size: Their bytes.
+        """
+        if natural < self.least:
+            return self.why_least
+        if natural > self.most:
+            return self.why_most
+        # Whole groups may fall short of the fraction too; then the bytes would have had room.
+        return self.why_bytes if size * natural > self.most_bytes * chosen else ""
 
 
 def exact(fraction: float) -> Fraction:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from tunepipe.data.rows import blocks, checksum, inputs, key_of, present, rows
+from tunepipe.data.rows import PAIRS, blocks, checksum, inputs, key_of, present, rows
 from tunepipe.data.source import Path
 from tunepipe.disk_array import DiskArray
 from tunepipe.splitting.row_keys import Key, moment
@@ -27,6 +27,7 @@ class Criteria:
         group: What rows are grouped by, if anything.
         label: What rows are stratified by, if anything.
         time: The field that holds a row's time, or "".
+        openings: Whether the inputs that conversations begin with are kept too.
     """
 
     fraction: float
@@ -35,6 +36,7 @@ class Criteria:
     group: Key | None = None
     label: Key | None = None
     time: str = ""
+    openings: bool = False
 
     @property
     def plain(self) -> bool:
@@ -52,6 +54,7 @@ class Scan:
         group: Keyed hash of the group.
         label: Hash of the label.
         time: Seconds since 1970.
+        openings: Hashes of the inputs that conversations begin with; any number a row.
         names: The texts of the labels, of no more than somewhat above NAMED_LABELS.
         checksum: Sum of the hashes of the lines.
     """
@@ -61,6 +64,7 @@ class Scan:
     group: DiskArray
     label: DiskArray
     time: DiskArray
+    openings: DiskArray
     names: dict[int, str] = field(default_factory=dict)
     checksum: int = 0
 
@@ -77,17 +81,18 @@ def scan(sources: Sequence[Path], criteria: Criteria, stack: ExitStack) -> Scan:
         DataError: A row is not of the format, or lacks a key; file and line are named.
         UsageError: A file cannot be read.
     """
-    given, size, group, label, time = (stack.enter_context(DiskArray(kind)) for kind in "QQQQd")
-    found = Scan(given, size, group, label, time)
+    columns = [stack.enter_context(DiskArray(kind)) for kind in "QQQQdQ"]
+    found = Scan(*columns)  # type: ignore[arg-type]  # six columns
+    plain = criteria.plain and not (criteria.openings and criteria.format not in PAIRS)
     for path in sources:
         for first, lines in blocks(path):
-            if criteria.plain:
+            if plain:
                 texts = inputs(path, first, lines, criteria.format)
             else:
                 texts = _keyed_block(path, first, lines, criteria, found)
-            given.extend(_hashes(texts, criteria.seed))
+            found.given.extend(_hashes(texts, criteria.seed))
             kept = present(lines, len(texts))
-            size.extend(map(len, kept))
+            found.size.extend(map(len, kept))
             found.checksum = (found.checksum + checksum(kept)) % 2**64
     return found
 
@@ -111,6 +116,9 @@ def _keyed_block(
             return moment(field_of(fields, criteria.time, "by_time"))
 
         scan.time.extend([key_of(path, row, read) for row in found])
+    if criteria.openings:
+        openings = [text.encode() for row in found for text in row.openings()]
+        scan.openings.extend(_hashes(openings, criteria.seed))
     return [row.input.encode() for row in found]
 
 

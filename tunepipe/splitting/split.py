@@ -25,8 +25,9 @@ from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import Sides, sides
 from tunepipe.splitting.leakage import LeakReport, leaks
-from tunepipe.splitting.limits import Allowance, allowance
+from tunepipe.splitting.limits import allowance
 from tunepipe.splitting.row_keys import key
+from tunepipe.splitting.sampling import Room
 from tunepipe.splitting.scan import NAMED_LABELS, Criteria, Scan, scan
 
 OTHER_SIDE = bytes.maketrans(b"\0\1", b"\1\0")
@@ -112,7 +113,14 @@ def split(
         UsageError: An option is wrong, or a file cannot be read.
     """
     sources = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    _check(sources, train, eval, eval_fraction, stratify_by, by_time)
+    check_fraction(eval_fraction)
+    if stratify_by and by_time:
+        raise UsageError(
+            "by_time and stratify_by cannot be combined",
+            where="stratify_by, by_time",
+            fix="give one of the two",
+        )
+    refuse_same([*sources, train, eval])
     format = format_of(sources) if format == "auto" else format
     criteria = Criteria(
         fraction=eval_fraction,
@@ -124,7 +132,7 @@ def split(
     )
     with ExitStack() as stack:
         found = scan(sources, criteria, stack)
-        allowed = allowance(
+        room = allowance(
             len(found.size),
             sum(map(sum, found.size.chunks())),
             eval_min=eval_min,
@@ -133,17 +141,17 @@ def split(
             model=model,
             catalog=catalog,
         )
-        chosen = sides(found, criteria, allowed.room)
+        chosen = sides(found, criteria, room)
         _write(sources, chosen.marks, train, eval)
         leak = leaks(train, eval, format, criteria.group)
         _prove(leak, found)
-        return _report(found, chosen, allowed, leak, os.path.getsize(eval), seed, format)
+        return _report(found, chosen, room, leak, os.path.getsize(eval), seed, format)
 
 
 def _report(
     scan: Scan,
     sides: Sides,
-    allowed: Allowance,
+    room: Room,
     leak: LeakReport,
     eval_bytes: int,
     seed: int,
@@ -159,33 +167,15 @@ def _report(
         seed=seed,
         format=format,
         limits={
-            "model": allowed.model,
-            "eval_min": allowed.room.least,
-            "eval_max": allowed.room.most,
-            "decided_by": allowed.decided_by(sides.natural, eval_rows, eval_bytes),
+            "model": room.model,
+            "eval_min": room.least,
+            "eval_max": room.most,
+            "decided_by": room.decided_by(sides.natural, eval_rows, eval_bytes),
         },
         leak=leak,
         labels=_label_counts(scan, sides.marks),
         time=_time_report(scan, sides.marks),
     )
-
-
-def _check(
-    sources: Sequence[Path],
-    train: Path,
-    eval: Path,
-    fraction: float,
-    stratify_by: str,
-    by_time: str,
-) -> None:
-    check_fraction(fraction)
-    if stratify_by and by_time:
-        raise UsageError(
-            "by_time and stratify_by cannot be combined",
-            where="stratify_by, by_time",
-            fix="give one of the two",
-        )
-    refuse_same([*sources, train, eval])
 
 
 def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> None:
@@ -199,7 +189,11 @@ def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> No
                 eval_file.writelines(compress(kept, side))
                 train_file.writelines(compress(kept, side.translate(OTHER_SIDE)))
         if at != len(marks):
-            raise _changed(sources)
+            raise DataError(
+                "the data changed while they were read",
+                where=", ".join(map(str, sources)),
+                fix="split again when nothing writes to them",
+            )
 
 
 def _prove(leak: LeakReport, scan: Scan) -> None:
@@ -214,21 +208,10 @@ def _prove(leak: LeakReport, scan: Scan) -> None:
         )
 
 
-def _changed(sources: Sequence[Path]) -> DataError:
-    return DataError(
-        "the data changed while they were read",
-        where=", ".join(str(path) for path in sources),
-        fix="split again when nothing writes to them",
-    )
-
-
 def _label_counts(scan: Scan, marks: bytes) -> dict[str, dict[str, int]]:
     names = scan.names
-    if (
-        not names
-        or len(names) > NAMED_LABELS
-        or any(len(n) > LABEL_CHARACTERS for n in names.values())
-    ):
+    longest = max(map(len, names.values()), default=0)
+    if not names or len(names) > NAMED_LABELS or longest > LABEL_CHARACTERS:
         return {}
     counts = Counter(zip(scan.label.load(), marks, strict=True))
     ordered = sorted(names.items(), key=lambda item: item[1])

@@ -144,7 +144,7 @@ def _held_out(rows: int, parameters: Mapping[str, Any]) -> int:
         format=parameters["format"],
         model=parameters["base_model"],
     )
-    return allowed.room.nearest(share(rows, parameters["eval_fraction"]))
+    return allowed.nearest(share(rows, parameters["eval_fraction"]))
 
 
 def _run_here(described: VertexRun, start: StartOptions, out: Output) -> int:
