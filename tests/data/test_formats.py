@@ -62,8 +62,11 @@ def test_system_tools_and_parts_keep_their_meaning():
                     {"type": "image_url", "image_url": {"url": "gs://b/i.png"}},
                 ],
             },
-            {"role": "assistant", "content": None, "tool_calls": [
-                {"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}],
+            },
             {"role": "tool", "content": "r", "tool_call_id": "1"},
             {"role": "assistant", "content": "a"},
         ]

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local.options import LocalOptions
-from tunepipe.data.formats import Example
+from tunepipe.data.conversations import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError
 
