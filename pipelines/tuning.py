@@ -171,7 +171,7 @@ def _prepare(step: Steps, inputs: Inputs, backend: Backend, *, inlined: bool) ->
     history = ("registry", "series", "min_new_rows")
     return step.prepare_run(
         backend=backend.name,
-        inlined=inlined,
+        **({"inlined": True} if inlined else {}),
         **_pick(inputs, *data, *model, *scoring, *asking, *history),
         **place,
         **_names(inputs),

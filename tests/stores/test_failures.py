@@ -38,6 +38,22 @@ def test_a_code_for_the_host_hides_no_cause(tmp_path):
     assert find_failure(f"{tmp_path}/*/{FILE}").found == "Google is out of reach"
 
 
+@pytest.mark.parametrize("error", [DATA, UsageError("no column x"), LimitError("too dear")])
+def test_what_was_refused_is_not_tried_again(error, tmp_path):
+    attempts = []
+
+    def attempt():
+        with failure_kept(str(tmp_path / "step" / "out.json")):
+            attempts.append(1)
+            raise error
+
+    for _ in range(3):
+        with pytest.raises(type(error)) as refused:
+            attempt()
+        assert (refused.value.found, refused.value.fix) == (error.found, error.fix)
+    assert len(attempts) == 1
+
+
 def test_a_second_attempt_that_succeeds_leaves_no_words(tmp_path):
     (tmp_path / "step").mkdir()
     (tmp_path / "step" / FILE).write_text(json.dumps({"kind": "", "found": "earlier"}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def thin(
         for port in (*spec.inputs.values(), *(spec.outputs or {}).values()):
             port.description = None
     container = spec.implementation.container
-    container.command = ["sh", "-ec", _SCRIPT.read_text(encoding="utf-8")]
+    container.command = ["sh", "-ec", _script()]
     module = function.__module__.rpartition(".")[2]
     container.args = [CODE_PLACEHOLDER, "{{$}}", module, function.__name__]
     return PythonComponent(component_spec=spec, python_func=function)
@@ -79,3 +80,10 @@ def thin(
 def is_running() -> bool:
     """Return True inside a step: kfp then loads the function itself."""
     return os.environ.get("_KFP_RUNTIME") == "true"
+
+
+@cache
+def _script() -> str:
+    """Return the shell's part of a step without comments and indentation: a host keeps copies."""
+    lines = map(str.strip, _SCRIPT.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line for line in lines if not line.startswith("#"))

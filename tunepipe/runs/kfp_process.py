@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from tunepipe.files import read_json
-from tunepipe.runs.pipeline_spec import read, tasks
+from tunepipe.runs.pipeline_spec import drop_retries, read
 
 
 def main(pipeline: str, parameters: str, steps_folder: str) -> None:
@@ -33,8 +33,7 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
 
     spec = read(Path(pipeline).read_text(encoding="utf-8"))
     # No step is repeated: no host is preempted here, and bad data stay bad.
-    for task in tasks(spec):
-        task.pop("retryPolicy", None)
+    drop_retries(spec)
     values = read_json(parameters)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
     run = components.load_component_from_text(yaml.safe_dump(spec))

@@ -137,6 +137,12 @@ def tasks(spec: Mapping[str, Any]) -> list[Spec]:
     return [task for unit in units for task in unit.get("dag", {}).get("tasks", {}).values()]
 
 
+def drop_retries(spec: Spec) -> None:
+    """Have no step of a pipeline repeated by its host, in place."""
+    for task in tasks(spec):
+        task.pop("retryPolicy", None)
+
+
 def thin_steps(spec: Mapping[str, Any]) -> dict[str, str]:
     """Return the steps that carry no code, with their modules in `tunepipe.components`."""
     steps = {}

@@ -19,6 +19,7 @@ from tunepipe.stores import storage
 
 FILE = "error.json"
 _CHARACTERS_MAX = 2000
+_REFUSALS = ("UsageError", "DataError", "LimitError")
 _TERMINATION_LOG = Path("/dev/termination-log")
 # The folder of the run's steps on Vertex AI and on this machine, for the exit task.
 _FOLDER = "TUNEPIPE_STEPS_FOLDER"
@@ -53,14 +54,19 @@ class Failure:
 def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> Iterator[None]:
     """Run a step's body, and write down why it failed.
 
+    What was refused once stays refused: a host that repeats a step is told so again at once.
+
     Args:
         output_file: Where kfp writes the step's outputs; the words go next to it.
         termination_log: Where Kubernetes takes them from, if it is there.
     """
     file = Path(output_file).with_name(FILE)
-    file.unlink(missing_ok=True)  # of an earlier attempt
+    earlier = _read(str(file)) if file.exists() else None
+    file.unlink(missing_ok=True)
     os.environ[_FOLDER] = str(file.parents[1])
     try:
+        if earlier and earlier.kind in _REFUSALS:
+            raise getattr(errors, earlier.kind)(earlier.found, where=earlier.where, fix=earlier.fix)
         yield
     except (Exception, SystemExit) as end:
         error = end.__cause__ if isinstance(end, SystemExit) else end
@@ -83,9 +89,15 @@ def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> 
 
 def find_failure(pattern: str) -> Failure | None:
     """Read the words that the first step left that a glob of its files names; None without any."""
-    with suppress(TunepipeError, ValueError, TypeError):
+    with suppress(TunepipeError):
         for file in storage.matching_files(pattern):
-            return Failure(**json.loads(storage.read_bytes(file)))
+            return _read(file)
+    return None
+
+
+def _read(file: str) -> Failure | None:
+    with suppress(TunepipeError, ValueError, TypeError):
+        return Failure(**json.loads(storage.read_bytes(file)))
     return None
 
 

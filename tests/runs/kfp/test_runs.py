@@ -64,6 +64,7 @@ def test_a_run_is_started_looked_at_and_cancelled(start, said):
     (version,) = [v for v in host.versions.values() if v["display_name"].count("-") > 1]
     images = {e["container"]["image"] for e in executors(version)}
     assert images == {IMAGE}
+    assert "retryPolicy" not in json.dumps(version), "what is refused is not repeated"
     # The same pipeline is not uploaded again, another one is a new version.
     before = len(host.versions)
     run(said, host)

@@ -20,6 +20,7 @@ from tunepipe.runs.pipeline_spec import (
     ON_ACCELERATORS,
     check_parameters,
     containers,
+    drop_retries,
     thin_steps,
     with_accelerators,
 )
@@ -86,6 +87,9 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     decode(run.parameters.get("options") or {}, LocalOptions)
     spec = run.spec()
+    # Argo repeats a step that ends with an error and not one whose node is lost; what may pass is
+    # waited out in the step, and what was refused stays refused.
+    drop_retries(spec)
     if run.accelerator:
         spec = with_accelerators(spec, run.accelerator)
     code: Mapping[str, str] = {}
