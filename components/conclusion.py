@@ -1,29 +1,16 @@
 """The last steps of a run: judge, conclude from the comparison, and notify."""
 
-from kfp.dsl import Artifact, Input, Model, Output, PipelineTaskFinalStatus
+from kfp.dsl import Artifact, Input, PipelineTaskFinalStatus
 
-from tunepipe.components.families import reporting
+from tunepipe.components.families import concluding, reporting
 from tunepipe.packaging.component import component
 from tunepipe.packaging.families import with_ports
 from tunepipe.packaging.thin import thin
 
 
 @thin
-@with_ports(reporting)
+@with_ports(reporting, concluding)
 def conclude_run(
-    model: Input[Model],
-    judgement: Output[Artifact],
-    dataset_uri: str = "",
-    fingerprint: str = "",
-    format: str = "auto",
-    series: str = "",
-    judging: dict = {},  # noqa: B006
-    project: str = "",
-    region: str = "",
-    max_cost_usd: float = 0.0,
-    tables: dict = {},  # noqa: B006
-    work_dir: str = "",
-    pipeline_job: str = "",
     **ports,
 ) -> str:
     """Judge, report, and put the tuned model into service if it is better. Never cache this step.
@@ -51,15 +38,9 @@ def conclude_run(
         judgement: The judge's replies with prompt and cost, as JSON; empty without a judge.
         Output: What was decided about the champion, in one sentence.
     """
-    from tunepipe.distribution import describe_code
     from tunepipe.steps.conclusion import conclude_step
 
-    judge = {**judging, "project": project, "region": region, "max_cost_usd": max_cost_usd}
-    judge["work_dir"] = work_dir
-    data = {"dataset_uri": dataset_uri, "fingerprint": fingerprint, "format": format}
-    ports |= {"judgement": judgement, "series": series, "tables": tables}
-    ports["run"] = {**ports["run"], "code": describe_code()}
-    return conclude_step(model, ports, data=data, judge=judge, pipeline_job=pipeline_job)
+    return conclude_step(ports)
 
 
 @component

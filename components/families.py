@@ -2,17 +2,8 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import (
-    HTML,
-    Artifact,
-    Dataset,
-    Input,
-    Markdown,
-    Metrics,
-    Model,
-    Output,
-    OutputPath,
-)
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
 
 def checking(
@@ -26,6 +17,31 @@ def checking(
     inlined: bool = False,
 ):
     """Check what a run needs; `steps.cloud_checks.check_step` takes these ports."""
+
+
+def preparing(
+    dataset_uri: str,
+    format: str = "auto",
+    task: str = "auto",
+    metric: str = "",
+    scoring: dict = {},  # noqa: B006
+    margin: float = 0.0,
+    guard_uri: str = "",
+    guard_margin: float = 0.0,
+    judge_model: str = "",
+    judge_prompt: str = "",
+    max_output_tokens: int = 256,
+    answers: int = 1,
+    group_by: str = "",
+    asking: dict = {},  # noqa: B006
+    seed: int = 0,
+    registry: str = "",
+    series: str = "",
+    min_new_rows: int = 0,
+    run_id: str = "",
+    job: str = "",
+):
+    """Settle what a run works on; `steps.preparation.prepare_step` takes these ports."""
 
 
 def tuning(
@@ -42,7 +58,7 @@ def tuning(
 
 
 def tuning_in_cloud(
-    gcp_resources: OutputPath(str),
+    gcp_resources: dsl.OutputPath(str),
     project: str,
     region: str,
     display_name: str = "tunepipe",
@@ -76,9 +92,9 @@ def asking(
 
 def reporting(
     comparison: Input[Artifact],
-    report: Output[HTML],
-    summary: Output[Markdown],
-    model_card: Output[Markdown],
+    report: Output[dsl.HTML],
+    summary: Output[dsl.Markdown],
+    model_card: Output[dsl.Markdown],
     tuned: Input[Artifact] = None,
     base: Input[Artifact] = None,
     champion: Input[Artifact] = None,
@@ -92,3 +108,21 @@ def reporting(
     job: str = "",
 ):
     """Report what is known of a run."""
+
+
+def concluding(
+    model: Input[Model],
+    judgement: Output[Artifact],
+    dataset_uri: str = "",
+    fingerprint: str = "",
+    format: str = "auto",
+    series: str = "",
+    judging: dict = {},  # noqa: B006
+    project: str = "",
+    region: str = "",
+    max_cost_usd: float = 0.0,
+    tables: dict = {},  # noqa: B006
+    work_dir: str = "",
+    pipeline_job: str = "",
+):
+    """Conclude a run; `steps.conclusion.conclude_step` takes these ports."""

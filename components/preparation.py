@@ -2,35 +2,15 @@
 
 from typing import NamedTuple
 
-from tunepipe.components.families import checking
+from tunepipe.components.families import checking, preparing
 from tunepipe.packaging.component import component
 from tunepipe.packaging.families import with_ports
 from tunepipe.packaging.thin import thin
 
 
 @thin
-@with_ports(checking)
+@with_ports(checking, preparing)
 def prepare_run(
-    dataset_uri: str,
-    format: str = "auto",
-    task: str = "auto",
-    metric: str = "",
-    scoring: dict = {},  # noqa: B006
-    margin: float = 0.0,
-    guard_uri: str = "",
-    guard_margin: float = 0.0,
-    judge_model: str = "",
-    judge_prompt: str = "",
-    max_output_tokens: int = 256,
-    answers: int = 1,
-    group_by: str = "",
-    asking: dict = {},  # noqa: B006
-    seed: int = 0,
-    registry: str = "",
-    series: str = "",
-    min_new_rows: int = 0,
-    run_id: str = "",
-    job: str = "",
     **ports,
 ) -> NamedTuple(
     "Outputs",
@@ -84,13 +64,7 @@ def prepare_run(
     """
     from tunepipe.steps.preparation import prepare_step
 
-    history = {"registry": registry, "series": series, "min_new_rows": min_new_rows}
-    settings = {"task": task, "margin": margin, "guard_margin": guard_margin, "seed": seed}
-    settings |= {"metric": metric, "scoring": scoring, "answers": answers, "group_by": group_by}
-    settings |= {"max_output_tokens": max_output_tokens, "asking": asking}
-    settings |= {"judge_model": judge_model, "judge_prompt": judge_prompt}
-    more = {"history": {**history, "format": format}, "settings": settings, "run": run_id or job}
-    return prepare_step(dataset_uri, guard_uri, ports, **more)
+    return prepare_step(ports)
 
 
 @component

@@ -6,24 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from kfp import dsl
 
 from tests.linked import environment
+from tests.packaging.wheels import index_of
 from tunepipe import __version__, components
 from tunepipe.distribution import build_wheel, content_hash, describe_code, package_files
 from tunepipe.packaging.component import component
 from tunepipe.packaging.thin import thin
-from tunepipe.pipelines.steps import Steps
-from tunepipe.runs.compile import compiled_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,18 +48,6 @@ def start(code: str, folder: Path, python=sys.executable, **variables: str):
     )  # fmt: skip
 
 
-@contextmanager
-def served(folder: Path):
-    """Serve a folder on this machine; give its URL."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     return build_wheel(tmp_path_factory.mktemp("wheel"))
@@ -74,12 +56,7 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def index(wheel, tmp_path_factory):
     """An index of one's own, with the one package."""
-    folder = tmp_path_factory.mktemp("index")
-    (folder / "simple" / "tunepipe").mkdir(parents=True)
-    (folder / wheel[0].name).write_bytes(wheel[0].read_bytes())
-    link = f'<a href="../../{wheel[0].name}#sha256={wheel[1]}">{wheel[0].name}</a>'
-    (folder / "simple" / "tunepipe" / "index.html").write_text(link)
-    with served(folder) as url:
+    with index_of(*wheel, tmp_path_factory.mktemp("index")) as url:
         yield url
 
 
@@ -186,53 +163,6 @@ def test_the_installs_of_a_component_hand_their_place_over_too():
         components.fingerprint_dataset.component_spec.implementation.container.command[:-1]
     )
     assert '&& exec "$0" "$@"' in text
-
-
-@dsl.pipeline(name="free-steps")
-def free_steps(dataset_uri: str, predictions: str, code: str):
-    """The steps that cost nothing, as our pipelines have them."""
-    step = Steps(code)
-    valid = step.validate_jsonl(dataset_uri=dataset_uri, model="tiny")
-    split = step.split_dataset(
-        dataset_uri=dataset_uri, format=valid.outputs["format"], model="tiny"
-    )
-    step.compute_train_steps(
-        rows=split.outputs["train_rows"], eval=split.outputs["eval"], backend="local", epochs=2.0
-    )
-    answers = dsl.importer(artifact_uri=predictions, artifact_class=dsl.Artifact)
-    step.compare_models(tuned=answers.output, base=answers.output)
-
-
-@pytest.mark.parametrize("way", ["url", "requirement"])
-def test_a_pipeline_runs_whole_on_code_from_an_index_of_ones_own(way, wheel, index, tmp_path):
-    pipeline, parameters = tmp_path / "pipeline.yaml", tmp_path / "parameters.json"
-    pipeline.write_text(compiled_text(free_steps))
-    rows = [
-        {"prompt": f"question {number}", "completion": f"answer {number}"} for number in range(40)
-    ]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    answers = [
-        {"id": str(n), "input": f"question {n}", "reference": "a", "prediction": "a"}
-        for n in range(12)
-    ]
-    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(one) + "\n" for one in answers))
-    code = {
-        "url": f"{index}/{wheel[0].name}#sha256={wheel[1]}",
-        "requirement": f"tunepipe=={__version__} --index-url={index}/simple",
-    }[way]
-    given = {"dataset_uri": str(tmp_path / "rows.jsonl"), "code": code}
-    parameters.write_text(json.dumps({**given, "predictions": str(tmp_path / "answers.jsonl")}))
-    arguments = ["-m", "tunepipe.runs.kfp_process", pipeline, parameters, tmp_path / "steps"]
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
-    places = [
-        line.partition("--component_module_path `")[2]
-        for line in done.stdout.splitlines()
-        if "Looking for component" in line
-    ]
-    assert len(places) == 4, done.stdout[-1500:] + done.stderr[-3000:]
-    assert not any(place.startswith(str(ROOT)) for place in places)
-    (comparison,) = (tmp_path / "steps").rglob("comparison")
-    assert json.loads(comparison.read_text())["verdict"] == "not-enough-evidence"
 
 
 def test_the_code_is_named_for_people():

@@ -13,11 +13,12 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.linked import closure, environment
-from tests.packaging.wheels import repacked
+from tests.packaging.wheels import index_of, repacked
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe import __version__
 from tunepipe.cli import main
-from tunepipe.distribution import content_hash, describe_code
+from tunepipe.distribution import build_wheel, content_hash, describe_code
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.packaging.step import requirements_of
 from tunepipe.packaging.thin import CODE_PLACEHOLDER
@@ -171,15 +172,24 @@ def submit(dataset: Path, *more: str) -> int:
     return main.run([*arguments, "--epochs", "1", "--yes", "--json", *more])
 
 
-def test_a_whole_run_installs_the_wheel_from_the_mounted_bucket(
-    cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("way", ["wheel", "url", "requirement"])
+def test_a_whole_run_installs_the_code_that_it_names(
+    cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str], way: str
 ) -> None:
+    """The wheel from the mounted bucket; a URL with its hash; an index of one's own."""
     cloud.ask("install", {"on": True})
-    rows = [{"input_text": f"fig order {n}", "output_text": f"fig:{n}"} for n in range(120)]
+    rows = [{"input_text": f"{way} order {n}", "output_text": f"fig:{n}"} for n in range(120)]
     dataset = tmp_path / "rows.jsonl"
     dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
     earlier = set(cloud.folder.glob("jobs/*/log.txt"))  # of the session's other tests
-    assert submit(dataset, "--wait") == 0, cloud.log()
+    built, sha256 = build_wheel(tmp_path)
+    with index_of(built, sha256, tmp_path / "index") as index:
+        code = {
+            "wheel": [],
+            "url": ["--code", f"{index}/{built.name}#sha256={sha256}"],
+            "requirement": ["--code", f"tunepipe=={__version__} --index-url={index}/simple"],
+        }[way]
+        assert submit(dataset, "--wait", *code) == 0, cloud.log()
     done = json.loads(capfd.readouterr().out)
     logs = [file.read_text() for file in set(cloud.folder.glob("jobs/*/log.txt")) - earlier]
     places = re.findall(r"component_module_path `([^`]*)`", "\n".join(logs))
@@ -187,6 +197,9 @@ def test_a_whole_run_installs_the_wheel_from_the_mounted_bucket(
     assert not [place for place in places if place.startswith(str(ROOT))]
     report = cloud.buckets / done["results"]["report"].removeprefix("gs://")
     assert describe_code() in report.read_text(encoding="utf-8")
+    if way != "wheel":
+        assert not list((cloud.buckets / BUCKET / "tunepipe").rglob("*.whl"))
+        return
     (wheel,) = (cloud.buckets / BUCKET / "tunepipe" / "code").rglob("*.whl")
     before = wheel.stat().st_mtime_ns
     assert submit(dataset, "--again") == 0

@@ -1,13 +1,18 @@
 """Each checkpoint is asked rows that are set apart, and the best of them is the tuned model."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import boto3
 import pytest
 
 from tests.backends.managed.jobs import jobs, pairs, ports_of, request
 from tests.standin.process import StandIn
+from tests.standin.s3 import BUCKET as BUCKET_S3
 from tests.standin.session import BUCKET
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.data import predictions
@@ -68,6 +73,52 @@ def test_an_open_model_has_no_checkpoints_to_select_from() -> None:
 
     with pytest.raises(UsageError, match="does not take this option"):
         decode_options({"select_checkpoint": True}, "open-model")
+
+
+TUNE = """
+import json, sys
+from types import SimpleNamespace
+from tunepipe.backends.local import backend
+from tunepipe.steps.tuning import tune
+from tunepipe.stores import storage
+
+storage.SYNC_SECONDS = 0.2
+folder = sys.argv[1]
+names = ("train", "eval", "model", "base", "tuning")
+ports = {name: SimpleNamespace(metadata={}, path=f"{folder}/{name}") for name in names}
+ports |= {"train_steps": 60, "learning_rate_multiplier": 1.0, "options": {"checkpoint_every": 5}}
+settings = {"base_model": "", "batch_size": 8, "seed": 0}
+tune(backend, ports, checkpoint_dir=f"s3://{sys.argv[2]}/work", **settings)
+"""
+
+
+def test_a_killed_tuning_goes_on_from_an_object_store(s3, tmp_path: Path) -> None:
+    """SIGKILL while it trains; on another machine what is in the bucket is enough."""
+    rows = "".join(json.dumps(row) + "\n" for row in pairs(60))
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+        for name in ("train", "eval"):
+            (folder / name).write_text(rows)
+    store = boto3.client("s3")
+
+    def is_kept() -> bool:
+        listed = store.list_objects_v2(Bucket=BUCKET_S3, Prefix="work/checkpoints/")
+        return any("checkpoint-" in each["Key"] for each in listed.get("Contents", ()))
+
+    command = [sys.executable, "-c", TUNE]
+    with subprocess.Popen([*command, folders[0], BUCKET_S3]) as process:
+        until = time.monotonic() + 120
+        while not is_kept():
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.kill()
+    assert not (folders[0] / "tuning").exists()
+    subprocess.run([*command, folders[1], BUCKET_S3], check=True)
+    statistics = json.loads((folders[1] / "tuning").read_text())["statistics"]
+    assert statistics["resumed_from_step"] >= 5
+    assert statistics["train_steps"] == 60
 
 
 def test_doubts_about_the_tuning_are_part_of_the_reason(tmp_path: Path) -> None:

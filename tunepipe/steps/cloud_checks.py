@@ -346,6 +346,13 @@ def _create(name: str, place: Place) -> str:
     )
 
 
+# The ports of `components.families.checking`.
+CHECKED = (
+    *("backend", "base_model", "options", "tables"),
+    *("project", "region", "root", "inlined"),
+)
+
+
 def check_step(
     *,
     backend: str,

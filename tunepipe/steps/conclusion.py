@@ -8,10 +8,11 @@ from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import read
+from tunepipe.distribution import describe_code
 from tunepipe.files import read_json
 from tunepipe.registry import data_history, looks
 from tunepipe.registry.evaluations import import_step
-from tunepipe.steps.artifacts import Artifact, address_of, model_of, paths_of
+from tunepipe.steps.artifacts import address_of, model_of, paths_of
 from tunepipe.steps.judging import judge_step
 from tunepipe.steps.promotion import keep_step, promote_step
 from tunepipe.steps.reporting import record_step, report_step
@@ -19,24 +20,11 @@ from tunepipe.steps.reporting import record_step, report_step
 BETTER = "better"
 
 
-def conclude_step(
-    model: Artifact,
-    ports: Mapping[str, Any],
-    *,
-    data: Mapping[str, str],
-    judge: Mapping[str, Any],
-    pipeline_job: str = "",
-) -> str:
+def conclude_step(ports: Mapping[str, Any]) -> str:
     """Draw the conclusions from a comparison. A second call for the same run repeats nothing.
 
     Args:
-        model: The tuned model.
-        ports: Those of `components.families.reporting`, and `judgement`, `series` and `tables`; an
-            empty `registry` promotes nothing.
-        data: dataset_uri, fingerprint and format; an empty URI remembers no data.
-        judge: What `judging.judge_step` takes besides the files; no `model` asks no judge.
-        pipeline_job: The resource name of the pipeline's job; "" imports no evaluation into the
-            Vertex Model Registry.
+        ports: Those of `components.families.reporting` and `concluding`.
 
     Returns:
         What was decided about the champion, in one sentence.
@@ -44,36 +32,41 @@ def conclude_step(
     Raises:
         CloudError: Google refused to import the evaluation; everything else is done by then.
     """
+    ports = {**ports, "run": {**ports["run"], "code": describe_code()}}
     registry, run = ports["registry"], ports["run_id"] or ports["job"]
+    dataset_uri, format = ports["dataset_uri"], ports["format"]
     comparison = ports["comparison"].path
     compared = read_json(comparison)
     # 1. The judge is asked first: its answers are part of the report, and decide nothing.
     answers = {name: ports[name] for name in ("tuned", "base", "champion")}
     catalog = load_catalog(ports["tables"])
-    judge_step(answers, ports["plan"], ports["judgement"].path, catalog=catalog, **judge)
+    judge = {name: ports[name] for name in ("project", "region", "max_cost_usd", "work_dir")}
+    judge |= {**ports["judging"], "catalog": catalog}
+    judge_step(answers, ports["plan"], ports["judgement"].path, **judge)
     # 2. What the champion was tuned on is compared before the champion may change.
     paths = paths_of({**answers, "problems": ports["problems"]})
     problems = paths.get("problems")
     stats = read_json(problems)["stats"] if problems else {}
-    where = (data["dataset_uri"], registry, data["format"])
-    changes = data_history.since_champion(*where, stats) if data["dataset_uri"] else {}
+    changes = {}
+    if dataset_uri:
+        changes = data_history.since_champion(dataset_uri, registry, format, stats)
     report_step(ports, ports["judgement"], {"data_changes": changes} if changes else {})
-    record_step(ports, address_of(model))
+    record_step(ports, address_of(ports["model"]))
     # 3. Only a model that is better goes into service, and the rows have decided once more.
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now, model = datetime.now(UTC).isoformat(timespec="seconds"), model_of(ports["model"])
     looks.record(registry, run, compared.get("look", {}), compared["verdict"], now)
     if compared["verdict"] == BETTER:
-        version = promote_step(model_of(model), comparison, registry, run)
+        version = promote_step(model, comparison, registry, run)
         decision = f"champion {version}: {compared['reason']}" if version else compared["reason"]
     else:
-        decision = keep_step(comparison, registry, model_of(model))
+        decision = keep_step(comparison, registry, model)
     # 4. The next run of the series starts from these data.
-    if data["dataset_uri"]:
-        seen = (data["dataset_uri"], data["fingerprint"], registry, ports["series"], run)
+    if dataset_uri:
+        seen = (dataset_uri, ports["fingerprint"], registry, ports["series"], run)
         held_out = (
             {row.hash for row in read(paths["tuned"]) if row.hash} if "tuned" in paths else ()
         )
-        data_history.remember(*seen, data["format"], stats, held_out)
-    if pipeline_job:
-        print(import_step(ports["tuning"].path, comparison, pipeline_job))
+        data_history.remember(*seen, format, stats, held_out)
+    if ports["pipeline_job"]:
+        print(import_step(ports["tuning"].path, comparison, ports["pipeline_job"]))
     return decision

@@ -12,7 +12,7 @@ from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
 from tunepipe.registry import champions, data_history, looks, records
-from tunepipe.steps.cloud_checks import check_step
+from tunepipe.steps.cloud_checks import CHECKED, check_step
 from tunepipe.steps.promotion import first_step, lookup_step
 from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import local_files
@@ -48,25 +48,11 @@ class Prepared(NamedTuple):
     judging: dict[str, Any]
 
 
-def prepare_step(
-    dataset_uri: str,
-    guard_uri: str,
-    ports: Mapping[str, Any],
-    *,
-    history: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    run: str,
-) -> Prepared:
+def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     """Check what can be checked for free, and find what the run works on.
 
     Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
-        guard_uri: Likewise, or "".
-        ports: Those of `components.families.checking`.
-        history: registry, series, min_new_rows and format.
-        settings: task, metric, scoring, margin, guard_margin, max_output_tokens, answers,
-            group_by, seed, asking, judge_model and judge_prompt.
-        run: The run's id.
+        ports: Those of `components.families.checking` and `preparing`.
 
     Raises:
         UsageError: A setting is wrong, or a file does not exist.
@@ -76,31 +62,38 @@ def prepare_step(
     backend, base_model = str(ports["backend"]), str(ports["base_model"])
     # What a step after the tuning would refuse is refused here, before anything is paid.
     catalog = load_catalog(ports["tables"])
-    check_settings(settings, backend, catalog)
+    check_settings(ports, backend, catalog)
     if find_backend(backend).in_cloud:
-        print(check_step(**ports))
+        print(check_step(**{name: ports[name] for name in CHECKED}))
+    dataset_uri, registry = str(ports["dataset_uri"]), str(ports["registry"])
     fingerprint = identity(dataset_uri).fingerprint
-    changed = data_history.decide(dataset_uri, fingerprint, **history)
+    rules = {name: ports[name] for name in ("series", "min_new_rows", "format")}
+    changed = data_history.decide(dataset_uri, fingerprint, registry, **rules)
     since = champion = first = guard = ""
-    registry, trained = str(history["registry"]), {}
+    run, trained = ports["run_id"] or ports["job"], {}
     if changed == data_history.UNCHANGED:
-        since = data_history.record_unchanged(history["registry"], history["series"], run)
+        since = data_history.record_unchanged(registry, ports["series"], run)
     else:
         if served := lookup_step(registry):
             champion = served.model
             trained["champion"] = records.find_trained_rows(registry, served.run)
-            if settings["margin"] > 0 and (first := first_step(registry, champion)):
+            if ports["margin"] > 0 and (first := first_step(registry, champion)):
                 run_of_first = champions.history(registry)[0].run
                 trained["first"] = records.find_trained_rows(registry, run_of_first)
         base = catalog.find_model(base_model, backend)
-        guard = _check_guard(guard_uri, base)
-    by_step = _mappings(settings)
-    by_step["scoring"] |= {
+        guard = _check_guard(str(ports["guard_uri"]), base)
+    # Sorted by the step that needs them, so that each caches on its own alone.
+    asking = {name: ports[name] for name in ("max_output_tokens", "answers", "group_by")}
+    names = ("task", "metric", "margin", "guard_margin", "seed")
+    scoring = {name: ports[name] for name in names} | ports["scoring"]
+    scoring |= {
         "looks": [] if since else looks.earlier(registry, run),
         "trained": trained,
         "price": _price(catalog, base_model),
     }
-    return Prepared(changed, fingerprint, champion, first, guard, since, **by_step)
+    judging = {"model": ports["judge_model"], "prompt": ports["judge_prompt"]}
+    found = (changed, fingerprint, champion, first, guard, since)
+    return Prepared(*found, asking | ports["asking"], scoring, judging)
 
 
 def _price(catalog: Catalog, model: str) -> dict[str, float]:
@@ -124,14 +117,3 @@ def _check_guard(uri: str, model: Model) -> str:
     check_parts(rows, model, rows="guarded rows")
     print(f"{len(rows):,} guarded rows")
     return identity(uri).fingerprint
-
-
-def _mappings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sort the settings by the step that needs them, so that each caches on its own alone."""
-    scoring = ("task", "metric", "margin", "guard_margin", "seed")
-    asking = ("max_output_tokens", "answers", "group_by")
-    return {
-        "asking": {**{name: settings[name] for name in asking}, **settings["asking"]},
-        "scoring": {**{name: settings[name] for name in scoring}, **settings["scoring"]},
-        "judging": {"model": settings["judge_model"], "prompt": settings["judge_prompt"]},
-    }
