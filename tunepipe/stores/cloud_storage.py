@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,13 @@ class CloudStorage(ObjectStore):
 
     def put(self, place: ObjectUri, content: bytes | Path, *, must_be_new: bool) -> Stat:
         """Write an object; generation 0 requires that it does not exist yet."""
-        blob, expected = _blob(place), 0 if must_be_new else None
-        if isinstance(content, Path):
-            blob.upload_from_filename(
-                str(content), if_generation_match=expected, checksum="crc32c", retry=None
-            )
-        else:
-            blob.upload_from_string(
-                content,
-                content_type="application/octet-stream",
-                if_generation_match=expected,
-                checksum="crc32c",
-                timeout=CALL_SECONDS,
-                retry=None,
-            )
+        blob = _blob(place)
+        with content.open("rb") if isinstance(content, Path) else BytesIO(content) as stream:
+            size = stream.seek(0, os.SEEK_END)  # a small object of known size takes one request
+            blob.upload_from_file(
+                stream, rewind=True, size=size, if_generation_match=0 if must_be_new else None,
+                checksum="crc32c", timeout=CALL_SECONDS, retry=None,
+            )  # fmt: skip
         return _stat_of(blob)
 
     def remove(self, place: ObjectUri) -> None:

@@ -223,7 +223,12 @@ class _ObjectReader(io.RawIOBase):
     def __init__(self, store: ObjectStore, stat: Stat) -> None:
         self._store, self._stat, self._place = store, stat, parse(stat.uri)
         self._position = 0
-        self._checksum, self._checked_bytes = _checksum(stat), 0
+        self._checksum: Any = None
+        self._checked_bytes = 0
+        if stat.crc32c:
+            import google_crc32c
+
+            self._checksum = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
 
     def readable(self) -> bool:
         return True
@@ -276,15 +281,6 @@ class _ObjectReader(io.RawIOBase):
                     where=self._stat.uri,
                     fix="read it again; a proxy on the way may change what it passes on",
                 )
-
-
-def _checksum(stat: Stat) -> Any:
-    if not stat.crc32c:
-        return None
-    import google_crc32c
-
-    checksum: Any = google_crc32c.Checksum
-    return checksum()
 
 
 def has_wildcard(name: str) -> bool:

@@ -18,7 +18,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -104,7 +103,17 @@ def write_bytes(data: bytes, uri: str, *, must_be_new: bool = False) -> Stat:
     """Write bytes to a path or an object; see `write_file`."""
     if is_object(uri):
         return _store(uri).write(parse(uri), data, must_be_new=must_be_new)
-    _write_path(data, Path(uri), must_be_new=must_be_new)
+    path = Path(uri)
+    written = path.with_name(f".{path.name}.{uuid.uuid4().hex}") if must_be_new else path
+    with replacing(written, "wb") as file:
+        file.write(data)
+    if must_be_new:
+        try:
+            _place(written, path)
+        except FileExistsError as error:
+            raise ConflictError("this file is there already", where=uri) from error
+        finally:
+            written.unlink()
     return Stat(uri, "", len(data))
 
 
@@ -116,22 +125,6 @@ def write_new(data: bytes, uri: str) -> None:
     """
     if not (exists(uri) and read_bytes(uri) == data):
         write_bytes(data, uri)
-
-
-def _write_path(data: bytes, path: Path, *, must_be_new: bool) -> None:
-    if not must_be_new:
-        with replacing(path, "wb") as file:
-            file.write(data)
-        return
-    written = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with replacing(written, "wb") as file:
-        file.write(data)
-    try:
-        _place(written, path)
-    except FileExistsError as error:
-        raise ConflictError("this file is there already", where=str(path)) from error
-    finally:
-        written.unlink()
 
 
 def _place(written: Path, path: Path) -> None:
@@ -159,8 +152,7 @@ def local_folder(name: str) -> Iterator[str]:
         yield name
         return
     with tempfile.TemporaryDirectory() as folder:
-        for uri in list_files(f"{name}/**"):
-            _download(uri, Path(folder) / uri.removeprefix(f"{name}/"))
+        _download_all(list_files(f"{name}/**"), name, folder)
         yield folder
 
 
@@ -195,12 +187,7 @@ def matching_files(pattern: str) -> list[str]:
 
 
 def _store(uri: str) -> ObjectStore:
-    return _store_of(uri.partition(":")[0])
-
-
-@cache
-def _store_of(scheme: str) -> ObjectStore:
-    if scheme == "gs":
+    if is_gcs(uri):
         from tunepipe.stores.cloud_storage import CloudStorage
 
         return CloudStorage()
@@ -251,6 +238,11 @@ def load_step(dataset_uri: str, path: str) -> None:
                 target.write(b"\n")
 
 
+def _download_all(uris: list[str], root: str, folder: str) -> None:
+    for uri in uris:
+        _download(uri, Path(folder, uri.removeprefix(f"{root}/")))
+
+
 def _download(uri: str, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_file(uri) as source, path.open("wb") as copy:
@@ -291,8 +283,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS) -> Iterator[str]:
         return
     root = uri.rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
-        for known in matching_files(f"{root}/**"):
-            _download(known, Path(folder, known.removeprefix(f"{root}/")))
+        _download_all(matching_files(f"{root}/**"), root, folder)
         stored, ended = _versions(folder), threading.Event()
 
         def copy_back() -> None:
