@@ -102,7 +102,8 @@ def _first_error(
             if name not in known:
                 return UsageError(f"unknown name {name}", where=where, fix=hint(name, known))
         fields = dict.fromkeys(value, item_kind)
-    for key, item in value.items():
+    for key in [name for name in value if name in fields]:  # a type may let other names be
+        item = value[key]
         try:
             msgspec.convert(item, fields[key])
         except msgspec.ValidationError as below:
