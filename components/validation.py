@@ -69,7 +69,7 @@ def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: s
     Returns:
         part: What was found, with a hash a row, so that repeats across files are seen.
     """
-    from tunepipe.steps.sharding import validate_shard_step
+    from tunepipe.steps.validation import validate_shard_step
 
     validate_shard_step(shard_uri, part.path, format, model)
 
@@ -92,7 +92,7 @@ def merge_validations(
         format: The format.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.steps.sharding import merge_step
+    from tunepipe.steps.validation_outputs import merge_step
 
     report = merge_step([part.path for part in parts], problems, page)
     return (report.rows, report.format, report.tokens)

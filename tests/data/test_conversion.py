@@ -392,7 +392,7 @@ def test_a_notebook_writes_its_frame(tmp_path):
     )
     rows = frame.to_dict("records")
     names = {"input_column": "q", "output_column": "a", "system_column": "s"}
-    report = conversion.write_rows(rows, target, "messages", **names)
+    report = conversion.convert(rows, target, "messages", **names)
     assert report.refused == [
         {"line": 3, "reason": "cannot be carried over: the field 'q' is empty"}
     ]
@@ -400,12 +400,12 @@ def test_a_notebook_writes_its_frame(tmp_path):
     written = [json.loads(line)["messages"] for line in target.read_text().splitlines()]
     roles = [[turn["role"] for turn in turns] for turns in written]
     assert roles == [["system", "user", "assistant"], ["user", "assistant"]]
-    report = conversion.write_rows(rows, target, "palm", input_column="q", output_column="n")
+    report = conversion.convert(rows, target, "palm", input_column="q", output_column="n")
     assert report.refused[0]["reason"] == (
         "cannot be carried over: the field 'n' holds no text (float)"
     )
     with pytest.raises(UsageError, match="no column 'z'"):
-        conversion.write_rows(rows, target, "palm", input_column="z", output_column="a")
+        conversion.convert(rows, target, "palm", input_column="z", output_column="a")
 
 
 @pytest.mark.parametrize(

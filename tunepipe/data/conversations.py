@@ -376,7 +376,8 @@ def _read_messages(source: _Source) -> _Read:
 def _write_messages(conversation: Conversation) -> Row:
     system = [{"role": "system", "content": conversation.system}] if conversation.system else []
     row: Row = {"messages": system + openai_messages.write(conversation.turns)}
-    return row | openai_messages.as_openai(conversation.tools)
+    tools = openai_messages.write_declarations(conversation.tools)
+    return row | ({"tools": tools} if tools else {})
 
 
 def _read_gemini(source: _Source) -> _Read:
@@ -432,7 +433,8 @@ def _read_parts(parts: Sequence[Mapping[str, Any]], source: _Source) -> tuple[Pa
 def _write_gemini(conversation: Conversation) -> Row:
     system = {"systemInstruction": {"role": "system", "parts": [{"text": conversation.system}]}}
     row = (system if conversation.system else {}) | {"contents": _contents(conversation.turns)}
-    return row | openai_messages.as_gemini(conversation.tools)
+    tools = {"tools": [{"functionDeclarations": list(conversation.tools)}]}
+    return row | (tools if conversation.tools else {})
 
 
 def _contents(turns: Iterable[Turn]) -> list[Row]:

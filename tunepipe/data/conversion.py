@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any
@@ -21,8 +23,6 @@ from tunepipe.data.source import SNIFFED_LINES, Path, Source
 from tunepipe.data.tables import (
     TableOptions,
     columns_of,
-    delimiter_of,
-    encoding_of,
     read_table,
     table_kind,
 )
@@ -73,7 +73,7 @@ class ConversionReport:
 
 
 def convert(
-    source: Path,
+    source: Path | Iterable[Mapping[str, Any]],
     target: Path,
     to: str,
     *,
@@ -90,7 +90,8 @@ def convert(
 
     Args:
         source: JSONL, JSON (an array of rows, or rows over several lines), separated values, an
-            Excel workbook or Parquet, by its contents. JSONL and tables are read row by row.
+            Excel workbook or Parquet, by its contents. JSONL and tables are read row by row. Or
+            the rows themselves; `frame.to_dict("records")` gives those of a DataFrame.
         target: The JSONL file to write.
         to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
         format: The format of the rows, or "auto". Rows of a known shape (see shapes.py) are read
@@ -111,78 +112,33 @@ def convert(
         UsageError: The file cannot be read, is the target too, or an option is wrong.
     """
     formats.check_format(to)
-    refuse_same([target], [source])
-    options = TableOptions(delimiter, encoding, skip_lines, sheet)
-    notes: list[str] = []
-    items = _items(Source(source), options, notes)
-    shape = _asked_shape(input_column, output_column, system_column)
-    return _convert_items(items, target, to, format, shape, notes)
-
-
-def write_rows(
-    rows: Iterable[Mapping[str, Any]],
-    target: Path,
-    to: str,
-    format: str = "auto",
-    *,
-    input_column: str = "",
-    output_column: str = "",
-    system_column: str = "",
-) -> ConversionReport:
-    """Write rows in a format; `frame.to_dict("records")` gives those of a DataFrame.
-
-    Args:
-        rows: Rows of one format or shape.
-        target: The JSONL file to write.
-        to: One of formats.FORMATS.
-        format: The format of the rows, or "auto".
-        input_column: See `convert`.
-        output_column: See `convert`.
-        system_column: See `convert`.
-
-    Returns:
-        The report.
-
-    Raises:
-        DataError: No row is of a known format or shape.
-        UsageError: A format or a column is unknown.
-    """
-    formats.check_format(to)
-    shape = _asked_shape(input_column, output_column, system_column)
-    return _convert_items(enumerate(rows, 1), target, to, format, shape, [])
-
-
-def _convert_items(
-    items: Iterable[Item],
-    target: Path,
-    to: str,
-    format: str,
-    shape: Shape | None,
-    notes: list[str],
-) -> ConversionReport:
-    items = iter(items)
-    head = list(islice(items, SNIFFED_LINES))
-    if shape is None and format == "auto":
-        format, shape = _detect(head)
-    elif shape:
-        _check_columns(shape, head)
-        format = shape.format
-    else:
-        formats.check_format(format)
-    report = ConversionReport(format, to, notes=notes)
-    if shape:
-        notes.append(f"rows of the shape {shape.description} were read as {shape.format}")
-    return _write(chain(head, items), target, report, shape)
-
-
-def _asked_shape(input_column: str, output_column: str, system_column: str) -> Shape | None:
     if bool(input_column) != bool(output_column) or (system_column and not input_column):
         raise UsageError(
             "name both the input and the output",
             where="input_column, output_column",
             fix="give both names, or none",
         )
-    return pair_shape(input_column, output_column, system_column) if input_column else None
+    notes: list[str] = []
+    if isinstance(source, (str, os.PathLike)):
+        refuse_same([target], [source])
+        options = TableOptions(delimiter, encoding, skip_lines, sheet)
+        items = _items(Source(source), options, notes)
+    else:
+        items = iter(enumerate(source, 1))
+    head = list(islice(items, SNIFFED_LINES))
+    shape = None
+    if input_column:
+        shape = pair_shape(input_column, output_column, system_column)
+        _check_columns(shape, head)
+        format = shape.format
+    elif format == "auto":
+        format, shape = _detect(head)
+    else:
+        formats.check_format(format)
+    report = ConversionReport(format, to, notes=notes)
+    if shape:
+        notes.append(f"rows of the shape {shape.description} were read as {shape.format}")
+    return _write(chain(head, items), target, report, shape)
 
 
 def _check_columns(shape: Shape, head: Sequence[Item]) -> None:
@@ -288,19 +244,15 @@ def _converted(
 
 def _items(source: Source, options: TableOptions, notes: list[str]) -> Iterator[Item]:
     """Read a file of any kind row by row; what was detected is noted."""
-    kind = table_kind(source, options)
-    if kind:
-        if kind.name == "table":
-            encoding = encoding_of(kind, options)
-            delimiter = delimiter_of(kind, options)
-            if encoding != "utf-8" and not options.encoding:
-                notes.append(f"the file was read as {name_of(encoding)} ({encoding})")
-            if delimiter != "," and not options.delimiter:
-                notes.append(f"the columns are separated by {delimiter!r}")
-        return read_table(source, kind, options)
-    encoding = options.encoding or source.kind.encoding
-    if encoding != "utf-8" and not options.encoding:
+    table = table_kind(source, options)
+    encoding = table.encoding if table else options.encoding or source.kind.encoding
+    is_text = table is None or table.name == "table"
+    if is_text and encoding != "utf-8" and not options.encoding:
         notes.append(f"the file was read as {name_of(encoding)} ({encoding})")
+    if table and is_text and table.delimiter != "," and not options.delimiter:
+        notes.append(f"the columns are separated by {table.delimiter!r}")
+    if table:
+        return read_table(source, table, options)
     if source.kind.name == "array":
         return _read_json(source, encoding)
     if source.kind.name != "rows":
@@ -314,14 +266,10 @@ def _read_lines(source: Source, encoding: str) -> Iterator[Item]:
         if isinstance(raw, int):
             yield line, DataError(overlong_message(raw))
         elif raw.strip():
-            yield line, raw if wide or encoding == "utf-8" else _as_utf8(raw, encoding)
-
-
-def _as_utf8(raw: bytes, encoding: str) -> bytes:
-    try:
-        return raw.decode(encoding).encode()
-    except (UnicodeError, LookupError):
-        return raw  # refused as bytes that are not UTF-8
+            if not wide and encoding != "utf-8":
+                with suppress(UnicodeError, LookupError):  # refused as bytes that are not UTF-8
+                    raw = raw.decode(encoding).encode()
+            yield line, raw
 
 
 def _read_json(source: Source, encoding: str) -> Iterator[Item]:

@@ -22,18 +22,8 @@ _MAGIC = b"tunepipe rows 1\n"
 _PAIR = struct.Struct(">QQ")
 
 
-@dataclass(frozen=True)
-class DatasetState:
-    """A dataset's rows, as hashes.
-
-    Args:
-        rows: How often each pair (hash of the prompt, hash of the row) occurs.
-    """
-
-    rows: Mapping[tuple[int, int], int]
-
-    def __len__(self) -> int:
-        return sum(self.rows.values())
+# How often each pair (hash of the prompt, hash of the row) occurs.
+DatasetState = Counter[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -68,18 +58,17 @@ class Difference:
 
 def state(examples: Iterable[Example]) -> DatasetState:
     """Take down the state of a dataset."""
-    return DatasetState(Counter(map(_hashes, examples)))
+    return Counter(map(_hashes, examples))
 
 
 def compare(before: DatasetState, now: DatasetState) -> Difference:
     """Compare two states; the order of rows does not matter."""
-    old, new = Counter(before.rows), Counter(now.rows)
-    same = (old & new).total()
-    gone, come = _by_prompt(old - new), _by_prompt(new - old)
+    same = (before & now).total()
+    gone, come = _by_prompt(before - now), _by_prompt(now - before)
     changed = (gone & come).total()
     return Difference(
-        rows_before=old.total(),
-        rows=new.total(),
+        rows_before=before.total(),
+        rows=now.total(),
         same=same,
         added=come.total() - changed,
         changed=changed,
@@ -89,7 +78,7 @@ def compare(before: DatasetState, now: DatasetState) -> Difference:
 
 def to_bytes(kept: DatasetState) -> bytes:
     """Write a state down; the same state gives the same bytes."""
-    pairs = sorted(Counter(kept.rows).elements())
+    pairs = sorted(kept.elements())
     return _MAGIC + b"".join(_PAIR.pack(*pair) for pair in pairs)
 
 
@@ -102,7 +91,7 @@ def from_bytes(data: bytes) -> DatasetState:
     body = data.removeprefix(_MAGIC)
     if not data.startswith(_MAGIC) or len(body) % _PAIR.size:
         raise UsageError("this is no state of a dataset", fix="delete it; the next run writes one")
-    return DatasetState(Counter(_PAIR.iter_unpack(body)))
+    return Counter(_PAIR.iter_unpack(body))
 
 
 def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:

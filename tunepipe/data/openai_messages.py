@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from tunepipe.data.formats import canonical
-from tunepipe.data.row_types import type_problems
+from tunepipe.data.row_types import fields_of, type_problems
 from tunepipe.data.turns import (
     SIDES,
     Part,
@@ -210,17 +210,13 @@ def _shown(part: Part) -> Message:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-# The keywords that both have and that mean the same. Source: the type Schema of the Vertex AI API,
-# read 2026-11.
-KEYWORDS = {
-    *("type", "title", "description", "default", "example", "format", "nullable", "enum"),
-    *("properties", "required", "items", "anyOf", "minItems", "maxItems", "minimum", "maximum"),
-    *("minLength", "maxLength", "pattern", "minProperties", "maxProperties"),
-}
+# The keywords of Gemini's type Schema that JSON Schema lacks, or writes in another way. Source: the
+# Vertex AI API, read 2026-11.
+_OWN_KEYWORDS = {"propertyOrdering", "additionalProperties", "ref", "defs"}
 _DECLARATIONS = {"functionDeclarations", "function_declarations"}
 # Any JSON Schema, if the dialect above does not hold it.
 _WHOLE_SCHEMA = ("parametersJsonSchema", "parameters_json_schema")
-LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
+_LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
 
 
 def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Schema], list[str]]:
@@ -250,26 +246,30 @@ def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Sc
     return [_function(function, left_out, bound) for function in functions], sorted(left_out)
 
 
-def as_openai(functions: Sequence[Schema]) -> dict[str, Any]:
-    """Write declarations as a row of messages has them; nothing if there is none."""
-    tools = [
-        {"type": "function", "function": _cased(function, str.lower)} for function in functions
-    ]
-    return {"tools": tools} if tools else {}
+def write_declarations(functions: Sequence[Schema]) -> list[Schema]:
+    """Write declarations as a row of messages has them."""
 
+    def lower(schema: Mapping[str, Any]) -> Schema:
+        return {**schema, "type": schema["type"].lower()} if "type" in schema else {**schema}
 
-def as_gemini(functions: Sequence[Schema]) -> dict[str, Any]:
-    """Write declarations as a Gemini row has them; nothing if there is none."""
-    return {"tools": [{"functionDeclarations": list(functions)}]} if functions else {}
+    tools = []
+    for function in functions:
+        declared = dict(function)
+        if "parametersJsonSchema" in declared:
+            declared["parameters"] = declared.pop("parametersJsonSchema")
+        else:
+            declared = _map(declared, lower)
+        tools.append({"type": "function", "function": declared})
+    return tools
 
 
 def _function(function: Mapping[str, Any], left_out: set[str], bound: list[str]) -> Schema:
-    left_out.update(LEFT_OUT & function.keys())
+    left_out.update(_LEFT_OUT & function.keys())
     result = {name: function[name] for name in ("name", "description") if name in function}
     words(result["name"])
     text(result.get("description", ""))
     whole = function.get("parametersJsonSchema", function.get("parameters_json_schema"))
-    known = {"parameters", *_WHOLE_SCHEMA, *result, *LEFT_OUT}
+    known = {"parameters", *_WHOLE_SCHEMA, *result, *_LEFT_OUT}
     more = [name for name in function if name not in known and function[name] not in ([], {})]
     if more:
         bound.append(f"a function declares {', '.join(sorted(more))}")
@@ -279,51 +279,34 @@ def _function(function: Mapping[str, Any], left_out: set[str], bound: list[str])
     if not isinstance(parameters, dict):
         raise TypeError("parameters that are no object")
     lost: set[str] = set()
+    shared = fields_of("Schema") - _OWN_KEYWORDS
+
+    def in_dialect(schema: Mapping[str, Any]) -> Schema:
+        lost.update(_LEFT_OUT & schema.keys())
+        if schema.keys() - shared - _LEFT_OUT or isinstance(schema.get("type"), list):
+            raise TypeError("a schema that Gemini's own dialect lacks")
+        kept = {name: value for name, value in schema.items() if name in shared}
+        return kept | ({"type": kept["type"].upper()} if "type" in kept else {})
+
     try:
-        schema = _cased(_schema(parameters, lost), str.upper)
+        schema = _map(parameters, in_dialect)
         if type_problems(schema, "Schema", "parameters"):
-            raise _NotOfTheDialectError
-        result["parameters"] = schema
-        left_out |= lost
-    except (_NotOfTheDialectError, AttributeError, TypeError):
-        result["parametersJsonSchema"] = parameters
-    return result
+            raise TypeError("a schema of other types")
+    except (AttributeError, TypeError):
+        return result | {"parametersJsonSchema": parameters}
+    left_out |= lost
+    return result | {"parameters": schema}
 
 
-class _NotOfTheDialectError(ValueError):
-    """A schema uses a keyword of JSON Schema that Gemini's own dialect lacks."""
-
-
-def _schema(schema: Mapping[str, Any], left_out: set[str]) -> Schema:
-    left_out.update(LEFT_OUT & schema.keys())
-    unknown = schema.keys() - KEYWORDS - LEFT_OUT
-    if unknown or isinstance(schema.get("type"), list):
-        raise _NotOfTheDialectError
-    kept = {name: value for name, value in schema.items() if name in KEYWORDS}
-    if "properties" in kept:
-        kept["properties"] = {
-            name: _schema(below, left_out) for name, below in kept["properties"].items()
-        }
-    if "items" in kept:
-        kept["items"] = _schema(kept["items"], left_out)
-    if "anyOf" in kept:
-        kept["anyOf"] = [_schema(below, left_out) for below in kept["anyOf"]]
-    return kept
-
-
-def _cased(schema: Mapping[str, Any], case: Any) -> Schema:
-    """Write the types in Gemini's capitals or in JSON Schema's small letters."""
-    kept = dict(schema)
-    if "parametersJsonSchema" in kept:
-        kept["parameters"] = kept.pop("parametersJsonSchema")
-        return kept
-    if isinstance(kept.get("type"), str):
-        kept["type"] = case(kept["type"])
+def _map(schema: Mapping[str, Any], change: Callable[[Mapping[str, Any]], Schema]) -> Schema:
+    """Change a schema, and every schema that it holds."""
+    result = change(schema)
     for name in ("parameters", "items"):
-        if name in kept:
-            kept[name] = _cased(kept[name], case)
-    if "properties" in kept:
-        kept["properties"] = {k: _cased(below, case) for k, below in kept["properties"].items()}
-    if "anyOf" in kept:
-        kept["anyOf"] = [_cased(below, case) for below in kept["anyOf"]]
-    return kept
+        if name in result:
+            result[name] = _map(result[name], change)
+    if "properties" in result:
+        properties = result["properties"].items()
+        result["properties"] = {name: _map(below, change) for name, below in properties}
+    if "anyOf" in result:
+        result["anyOf"] = [_map(below, change) for below in result["anyOf"]]
+    return result

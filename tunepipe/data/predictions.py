@@ -24,10 +24,9 @@ from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 
 _SHAPE = '{"id": "…", "input": "…", "reference": "…", "prediction": "…"}'
-_TEXTS = ("error", "group", "hash")
-_NUMBERS = ("seconds", "input_tokens", "output_tokens")
+_TEXTS = ("id", "input", "reference", "prediction", "error", "group", "hash")
+_NUMBERS = ("answer", "seconds", "input_tokens", "output_tokens")
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
-_KNOWN = {"id", "input", "reference", "prediction", "answer", *_TEXTS, *_NUMBERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +117,12 @@ def encode(row: Prediction) -> str:
 
     Half a surrogate pair cannot be written as UTF-8, so it becomes U+FFFD.
     """
-    fields: dict[str, Any] = {
-        "id": row.id,
-        "input": row.input,
-        "reference": row.reference,
-        "prediction": row.prediction,
-    }
-    for name in (*_TEXTS, "answer", *_NUMBERS):
-        if (value := getattr(row, name)) not in ("", None) and (name != "answer" or value):
-            fields[name] = value
-    return _well_formed(json.dumps({**row.fields, **fields}, ensure_ascii=False))
+    fields = {name: getattr(row, name) for name in (*_TEXTS, *_NUMBERS)}
+    for name in (*_TEXTS[4:], *_NUMBERS):
+        if fields[name] in ("", None) or (name == "answer" and not row.answer):
+            del fields[name]
+    text = json.dumps({**row.fields, **fields}, ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def decode(line: str | bytes, *, where: str = "") -> Prediction:
@@ -152,57 +147,37 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
         ) from None
     if not isinstance(fields, dict):
         raise UsageError("the line is not a JSON object", where=where, fix=f"write {_SHAPE}")
-    return Prediction(
-        id=_id(fields, "id", where),
-        input=_text({"input": "", **fields}, "input", where),
-        reference=_text(fields, "reference", where),
-        prediction=_answer(fields, where),
-        error=_text({"error": "", **fields}, "error", where),
-        group=_id({"group": "", **fields}, "group", where),
-        hash=_text({"hash": "", **fields}, "hash", where),
-        answer=int(_number(fields, "answer", where) or 0),
-        seconds=_number(fields, "seconds", where),
-        input_tokens=_number(fields, "input_tokens", where),
-        output_tokens=_number(fields, "output_tokens", where),
-        fields={n: value for n, value in fields.items() if n not in _KNOWN} or _NO_FIELDS,
-    )
+    for name in ("id", "reference", "prediction"):
+        if name not in fields:
+            raise UsageError(f"the field {name} is missing", where=where, fix=f"write {_SHAPE}")
+    known: dict[str, Any] = {"input": ""}
+    others: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in _NUMBERS:
+            if value is not None:
+                known[name] = _number(name, value, where)
+        elif name not in _TEXTS:
+            others[name] = value
+        elif type(value) is int and name in ("id", "group"):
+            known[name] = str(value)  # a whole number, as many tools count rows
+        elif isinstance(value, str) or (name == "prediction" and value is None):
+            known[name] = value
+        else:
+            raise UsageError(
+                f"the field {name} is not a string",
+                where=where,
+                fix="write it as a string; a JSON answer too is one string"
+                + (", and no answer is null" if name == "prediction" else ""),
+            )
+    return Prediction(**known, fields=others or _NO_FIELDS)
 
 
-def _id(fields: Mapping[str, Any], name: str, where: str) -> str:
-    """Read an id; a whole number, as many tools count rows, is as good as its text."""
-    value = fields.get(name)
-    return str(value) if type(value) is int else _text(fields, name, where)
-
-
-def _answer(fields: Mapping[str, Any], where: str) -> str | None:
-    if "prediction" in fields and fields["prediction"] is None:
-        return None
-    return _text(fields, "prediction", where)
-
-
-def _number(fields: Mapping[str, Any], name: str, where: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
+def _number(name: str, value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e15:
         raise UsageError(
             f"the field {name} is not a number of 0 or more", where=where, fix="write a number"
         )
-    return value
-
-
-def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
-    if name not in fields:
-        raise UsageError(f"the field {name} is missing", where=where, fix=f"write {_SHAPE}")
-    value = fields[name]
-    if not isinstance(value, str):
-        raise UsageError(
-            f"the field {name} is not a string",
-            where=where,
-            fix="write it as a string; a JSON answer too is one string"
-            + (", and no answer is null" if name == "prediction" else ""),
-        )
-    return value
+    return int(value) if name == "answer" else value
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
@@ -215,7 +190,3 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
             raise UsageError(overlong_message(line), where=where, fix="shorten the row")
         if text := line.removeprefix(BOM).strip():
             yield number, text
-
-
-def _well_formed(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -107,8 +107,12 @@ def _check(value: Any, kind: str, path: str, problems: list[TypeProblem]) -> Non
 
 def wrong_type(value: Any, wanted: str, path: str) -> TypeProblem:
     """Describe a value whose type is wrong; no text of the row is quoted."""
-    found = "null" if value is None else _NAMES.get(type(value), "a number")
-    return TypeProblem("wrong-type", path, f"expected {wanted}, got {found}")
+    return TypeProblem("wrong-type", path, f"expected {wanted}, got {name_type(value)}")
+
+
+def name_type(value: Any) -> str:
+    """Return what kind of value this is, for messages."""
+    return "null" if value is None else _NAMES.get(type(value), "a number")
 
 
 def fields_of(kind: str) -> frozenset[str]:

@@ -74,7 +74,9 @@ def detect_shape(row: Fields) -> Shape | None:
         return None
     names = [name for name in QUESTIONS if name in keys], [name for name in ANSWERS if name in keys]
     if all(names):
-        return pair_shape(names[0][0], names[1][0], _first(keys, _SYSTEMS))
+        return pair_shape(
+            names[0][0], names[1][0], next((name for name in _SYSTEMS if name in keys), "")
+        )
     return _TEXT if "text" in keys else None
 
 
@@ -96,17 +98,13 @@ def _alpaca(row: Fields) -> tuple[dict[str, Any], set[str]]:
         question = f"{question}\n\n{more}"
     turns: list[tuple[str, str]] = []
     history = row.get("history", [])
-    if not isinstance(history, list) or not all(_is_round(item) for item in history):
-        raise refusal("the field history is not a list of pairs of texts")
-    for asked, answered in history:
-        turns += [("user", asked), ("assistant", answered)]
+    for item in history if isinstance(history, list) else [history]:
+        if not (isinstance(item, list) and [type(text) for text in item] == [str, str]):
+            raise refusal("the field history is not a list of pairs of texts")
+        turns += [("user", item[0]), ("assistant", item[1])]
     turns += [("user", question), ("assistant", _text(row, "output"))]
     used = {"instruction", "input", "output", "system", "history"}
     return _messages(_optional_text(row, "system"), turns), used
-
-
-def _is_round(item: Any) -> bool:
-    return isinstance(item, list) and len(item) == 2 and all(isinstance(x, str) for x in item)
 
 
 def _sharegpt(row: Fields) -> tuple[dict[str, Any], set[str]]:
@@ -177,10 +175,6 @@ def _text(row: Fields, name: str) -> str:
 
 def _optional_text(row: Fields, name: str) -> str:
     return "" if row.get(name) in (None, "") else _text(row, name)
-
-
-def _first(keys: Any, names: Sequence[str]) -> str:
-    return next((name for name in names if name in keys), "")
 
 
 _ALPACA = Shape("Alpaca", ("instruction", "output"), "messages", _alpaca)

@@ -210,7 +210,7 @@ class Source:
         """
         try:
             raw = _Replayed(self._head, self._file, self._count)
-            yield gzip.GzipFile(fileobj=raw) if self.is_gzip else raw  # type: ignore[call-overload]
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw) if self.is_gzip else raw)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             raise self._broken_gzip() from None
         except OSError as error:
@@ -341,7 +341,11 @@ def _kind_of_text(head: bytes) -> FileKind:
     if not filled:
         return FileKind("rows")
     first = filled[0]
-    if _is_array(first, filled):
+    # One array over the whole file, and not a row that is a list by mistake.
+    is_array = first in (b"[", b"[{") or (first.startswith(b"[{") and first.endswith(b","))
+    if len(filled) == 1:
+        is_array |= first.startswith(b"[{") or isinstance(_json(first), list)
+    if is_array:
         fix = "tunepipe convert, or: jq -c '.[]' IN > OUT"
         return _other("array", "the file is one JSON array", fix)
     if first == b"{" and len(filled) > 1 and filled[1].startswith(b'"'):
@@ -387,16 +391,24 @@ def find_delimiter(lines: list[bytes], encoding: str) -> str:
     return max(",;\t|", key=first.count)
 
 
-class _Replayed:
+class _Replayed(io.RawIOBase):
     """A file whose first bytes were read already, watched as it is read."""
 
     def __init__(self, head: bytes, file: BinaryIO, seen: Callable[[bytes], None]) -> None:
         self._head, self._file, self._seen = io.BytesIO(head), file, seen
 
-    def read(self, size: int) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
         data = self._head.read(size) or self._file.read(size)
         self._seen(data)
         return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _other(name: str, what: str, fix: str) -> FileKind:
@@ -457,14 +469,6 @@ def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
 
 def _first_lines(head: bytes) -> list[bytes]:
     return head.split(b"\n", SNIFFED_LINES)[:SNIFFED_LINES]
-
-
-def _is_array(first: bytes, filled: list[bytes]) -> bool:
-    """Return True for one array over the whole file, not for a row that is a list by mistake."""
-    if first in (b"[", b"[{") or (first.startswith(b"[{") and first.endswith(b",")):
-        return True
-    alone = len(filled) == 1
-    return alone and (first.startswith(b"[{") or isinstance(_json(first), list))
 
 
 def _json(line: bytes) -> Any:

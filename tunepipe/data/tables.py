@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +46,31 @@ class TableOptions:
 
 
 def table_kind(source: Source, options: TableOptions) -> FileKind | None:
-    """Return what kind of table a file is, by its contents or its name; None for another file."""
-    name = source.path.lower().removesuffix(".gz")
-    kind = source.kind
+    """Return what kind of table a file is, by its contents or its name; None for another file.
+
+    The kind has the encoding and the delimiter that the options name, else those detected.
+
+    Raises:
+        UsageError: An option is wrong, or the file is not what its name says.
+    """
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(options.delimiter, options.delimiter)
+    if len(delimiter) > 1:
+        found = f"{delimiter!r} is not one character"
+        raise UsageError(found, where="delimiter", fix="; or | or tab")
+    kind, name = source.kind, source.path.lower().removesuffix(".gz")
+    kind = kind._replace(encoding=options.encoding or kind.encoding)
+    try:
+        codecs.lookup(kind.encoding)
+    except LookupError:
+        raise UsageError(
+            f"unknown encoding {options.encoding!r}", where="encoding", fix="such as cp932"
+        ) from None
     if options.skip_lines and kind.name in ("table", "rows"):
         lines = source.head.split(b"\n")[options.skip_lines :]
-        delimiter = find_delimiter([line for line in lines if line.strip()], kind.encoding)
-        return kind._replace(name="table", delimiter=delimiter)
+        detected = find_delimiter([line for line in lines if line.strip()], kind.encoding)
+        return kind._replace(name="table", delimiter=delimiter or detected or ",")
     if kind.name in ("table", "parquet", "excel"):
-        return kind
+        return kind._replace(delimiter=delimiter or kind.delimiter or ",")
     for ending, expected in ((".parquet", "parquet"), (".xlsx", "excel")):
         if name.endswith(ending):
             source.close()
@@ -62,9 +80,9 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
                 where=source.path,
                 fix="check that the file is what its ending says",
             )
-    if name.endswith((".csv", ".tsv")) or options.delimiter:
-        delimiter = "\t" if name.endswith(".tsv") else ","
-        return kind._replace(name="table", delimiter=kind.delimiter or delimiter)
+    if name.endswith((".csv", ".tsv")) or delimiter:
+        usual = "\t" if name.endswith(".tsv") else ","
+        return kind._replace(name="table", delimiter=delimiter or kind.delimiter or usual)
     return None
 
 
@@ -102,46 +120,16 @@ def read_table(
         source.close()
 
 
-def delimiter_of(kind: FileKind, options: TableOptions) -> str:
-    """Return what separates a table's columns.
-
-    Raises:
-        UsageError: The option is not one character.
-    """
-    delimiter = {"tab": "\t", "\\t": "\t"}.get(options.delimiter, options.delimiter)
-    if len(delimiter) > 1:
-        found = f"{delimiter!r} is not one character"
-        raise UsageError(found, where="delimiter", fix="; or | or tab")
-    return delimiter or kind.delimiter or ","
-
-
-def encoding_of(kind: FileKind, options: TableOptions) -> str:
-    """Return how a table's text is written.
-
-    Raises:
-        UsageError: Python knows no encoding of the name.
-    """
-    if options.encoding:
-        try:
-            "".encode(options.encoding)
-        except LookupError:
-            raise UsageError(
-                f"unknown encoding {options.encoding!r}", where="encoding", fix="such as cp932"
-            ) from None
-        return options.encoding
-    return kind.encoding
-
-
 def _text_rows(
     source: Source, kind: FileKind, options: TableOptions
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    encoding = encoding_of(kind, options)
+    encoding = kind.encoding
     csv.field_size_limit(_CELL_CHARACTERS_MAX)
     with source.opened() as stream:
         codec = "utf-8-sig" if encoding == "utf-8" else encoding
-        text = io.TextIOWrapper(io.BufferedReader(_Readable(stream)), codec, newline="")
+        text = io.TextIOWrapper(stream, codec, newline="")
         lines = _from_header(_bounded_lines(text, source.path), options.skip_lines)
-        reader = csv.reader(lines, delimiter=delimiter_of(kind, options))
+        reader = csv.reader(lines, delimiter=kind.delimiter)
         try:
             line = options.skip_lines + 1
             for row in reader:
@@ -188,9 +176,7 @@ def _sheet_rows(source: Source, options: TableOptions) -> Iterator[tuple[int, Se
     import openpyxl  # type: ignore[import-untyped]
 
     with source.opened() as stream:
-        data = io.BytesIO()
-        while block := stream.read(1 << 20):
-            data.write(block)
+        data = io.BytesIO(stream.read())
     try:
         book = openpyxl.load_workbook(data, read_only=True, data_only=True)
     except Exception as error:  # the package raises what its parsers raise
@@ -262,16 +248,11 @@ def _named(cells: Any) -> TableRow:
     for name, cell in cells:
         if cell in (None, "") or not name:
             continue
-        nested = name in _NESTED and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{")
-        row[name] = _from_json(cell) if nested else cell
+        row[name] = cell
+        if name in _NESTED and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
+            with suppress(ValueError, RecursionError):
+                row[name] = json.loads(cell)
     return row
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
@@ -292,21 +273,6 @@ def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
             where=source.path,
             fix="check that the file is whole and is Parquet",
         ) from error
-
-
-class _Readable(io.RawIOBase):
-    """A stream that only reads, for io.TextIOWrapper."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data: bytes = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,29 +1,12 @@
-"""The step that checks a dataset, and what becomes of its report."""
+"""The steps that check a dataset, or one of its shards."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tunepipe.errors import DataError
-from tunepipe.files import write_json
-from tunepipe.reporting.validation_page import write_validation_page
 from tunepipe.steps.artifacts import Artifact
+from tunepipe.steps.validation_outputs import ValidData, conclude
 from tunepipe.stores import storage
-from tunepipe.validation.report import Report
+from tunepipe.validation.shard import write_part
 from tunepipe.validation.validate import validate
-
-_CODES_NAMED = 5
-_PROBLEMS_LOGGED = 20
-
-
-@dataclass(frozen=True)
-class ValidData:
-    """The facts of a valid dataset: rows, format, estimated tokens, and number of warnings."""
-
-    rows: int
-    format: str
-    tokens: int
-    warnings: int
 
 
 def validate_step(
@@ -58,35 +41,20 @@ def validate_step(
     return conclude(report, problems, page, fingerprint)
 
 
-def conclude(
-    report: Report, problems: Artifact, page: Artifact, fingerprint: str = ""
-) -> ValidData:
-    """Write a report as JSON and as a page, and refuse data with errors."""
-    facts = report.as_json()
-    write_json(facts, problems.path)
-    write_validation_page(facts, page.path)
-    # The log gets the first errors with their lines, and no text of the rows.
-    errors = [problem for problem in report.problems if problem.level == "error"]
-    for problem in errors[:_PROBLEMS_LOGGED]:
-        field = f" in {problem.field}" if problem.field else ""
-        print(f"line {problem.line}: {problem.code}{field}")
-    if report.errors > _PROBLEMS_LOGGED:
-        print(f"… and {report.errors - _PROBLEMS_LOGGED:,} more errors")
-    print(f"the whole report: {page.uri}")
-    if fingerprint and report.fingerprint != fingerprint:
-        raise DataError(
-            "the data changed while the run was starting",
-            where=facts["path"],
-            fix="start the run again",
-        )
-    if report.errors:
-        codes = {problem.code for problem in errors}
-        counts = sorted(((report.counts[code], code) for code in codes), reverse=True)
-        frequent = ", ".join(f"{code} {count:,}" for count, code in counts[:_CODES_NAMED])
-        raise DataError(
-            f"{report.errors:,} errors in {report.rows:,} rows ({frequent})",
-            where=facts["path"],
-            fix="`tunepipe validate` shows each with its line and its remedy",
-        )
-    warnings = sum(report.counts.values()) - report.errors
-    return ValidData(report.rows, report.format, report.tokens, warnings)
+def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
+    """Check one file of a dataset and the files it points to; write what a merge needs.
+
+    Args:
+        shard_uri: A path or a gs:// URI.
+        part: The file to write.
+        format: One of the formats; shards are not compared before the merge, so not "auto".
+        model: The model whose limits apply; "" takes the format's first.
+    """
+    write_part(
+        [shard_uri],
+        part,
+        format=format,
+        model=model,
+        opener=storage.open_file,
+        size_of=storage.size_of,
+    )

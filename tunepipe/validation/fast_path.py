@@ -141,19 +141,11 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(shape)
 
 
-def _read_palm(row: _Palm, rules: Rules) -> Pair | None:
-    return _pair(None, [row.input_text], row.output_text)
-
-
 def _read_prompt(row: _PromptCompletion, rules: Rules) -> Pair | None:
     prompt, completion = row.prompt, row.completion
     if isinstance(prompt, str):
         return _pair(None, [prompt], completion) if isinstance(completion, str) else None
     return None if isinstance(completion, str) else _read_chat([*prompt, *completion], rules)
-
-
-def _read_messages(row: _Messages, rules: Rules) -> Pair | None:
-    return _read_chat(row.messages, rules)
 
 
 def _read_chat(messages: list[_Message], rules: Rules) -> Pair | None:
@@ -230,10 +222,10 @@ def _pair(system: str | None, turns: list[str], output: str) -> Pair | None:
 
 
 _FORMATS: dict[str, tuple[Any, Callable[[Any, Rules], Pair | None]]] = {
-    "palm": (_Palm, _read_palm),
+    "palm": (_Palm, lambda row, _: _pair(None, [row.input_text], row.output_text)),
     "prompt-completion": (_PromptCompletion, _read_prompt),
     "palm-chat": (_PalmChat, _read_palm_chat),
-    "messages": (_Messages, _read_messages),
+    "messages": (_Messages, lambda row, rules: _read_chat(row.messages, rules)),
     "gemini": (_Gemini, _read_gemini),
     "preference": (_Preference, _read_preference),
 }

@@ -10,9 +10,10 @@ import base64
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any
+from functools import partial
+from typing import Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import Rules
@@ -22,12 +23,11 @@ from tunepipe.data.rows import numbered_lines
 from tunepipe.data.source import Opener, Path, Source, expanded, format_of, open_local
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
-from tunepipe.validation.problems import Finding
 from tunepipe.validation.row_checks import Diagnosis, diagnose, overlong
 from tunepipe.validation.statistics import hashes
 from tunepipe.validation.text_checks import CONTROL
 
-Note = Callable[[str, str], None]
+_Place = Callable[[str, str], "LineChange"]
 
 _LISTED = 1000
 
@@ -117,115 +117,80 @@ def fix(
         UsageError: A file cannot be read or written.
     """
     names = expanded(paths)
-    chosen = _format(names, opener) if format == "auto" else format
-    rules = (catalog or load_catalog()).rules_for(chosen, model, pii=pii)
+    if format == "auto":
+        if "-" in names:
+            raise UsageError("standard input cannot be read twice", fix="name the --format")
+        format = format_of(names, opener)
+    rules = (catalog or load_catalog()).rules_for(format, model, pii=pii)
     refused = os.fspath(rejects) or rejects_path(out)
+    done, seen = Fixing(), set[tuple[int, ...]]()
     with replacing(out, "wb") as file, replacing(refused) as apart:
-        fixer = _Fixer(rules, control_characters, file, apart)
         for name in names:
             source = Source(name, opener)
             source.require_rows()
             for number, line in numbered_lines(source):
-                fixer.take(line, name, number)
-    if not fixer.done.rows_rejected:
+                place = partial(LineChange, name, number)
+                if isinstance(line, int):
+                    diagnosis, line = Diagnosis((overlong(line),)), b""
+                else:
+                    line, diagnosis = _fix_line(line, rules, control_characters, done, place)
+                if diagnosis.is_blank:
+                    done.note(place("blank-line", "removed the blank line"))
+                elif diagnosis.input is None:
+                    done.rows_rejected += 1
+                    apart.write(_reject(name, number, line, diagnosis))
+                # The whole row counts: two with one answer may turn down different ones.
+                elif (key := tuple(hashes([diagnosis.input, canonical(diagnosis.row)]))) in seen:
+                    change = place("duplicate-row", "removed the row: it repeats an earlier one")
+                    done.note(change)
+                else:
+                    seen.add(key)
+                    file.write(line + b"\n")
+                    done.rows_written += 1
+    if not done.rows_rejected:
         os.unlink(refused)
-    return fixer.done
+    return done
 
 
-def _format(names: list[str], opener: Opener) -> str:
-    if "-" in names:
-        raise UsageError("standard input cannot be read twice", fix="name the --format")
-    return format_of(names, opener)
-
-
-@dataclass
-class _Fixer:
-    """Writes each line to the copy, fixed, or to the rejects with its reasons."""
-
-    rules: Rules
-    control_characters: bool
-    file: IO[bytes]
-    apart: IO[str]
-    done: Fixing = field(default_factory=Fixing)
-    seen: set[tuple[int, int]] = field(default_factory=set)
-
-    def take(self, line: bytes | int, path: str, number: int) -> None:
-        """Take one line; a line too long to keep is its length."""
-        if isinstance(line, int):
-            self._reject(path, number, [overlong(line)], b"")
-            return
-
-        def note(code: str, what: str) -> None:
-            self.done.note(LineChange(path, number, code, what))
-
-        fixed, diagnosis = self._fix(line, note)
-        if diagnosis.is_blank:
-            note("blank-line", "removed the blank line")
-        elif diagnosis.input is None or diagnosis.row is None:
-            stopping = [finding for finding in diagnosis.findings if finding.stops]
-            self._reject(path, number, stopping, line)
-        elif self._is_repeated(diagnosis.input, diagnosis.row):
-            note("duplicate-row", "removed the row: it repeats an earlier one")
-        else:
-            self.file.write(fixed + b"\n")
-            self.done.rows_written += 1
-
-    def _fix(self, line: bytes, note: Note) -> tuple[bytes, Diagnosis]:
-        line = _trimmed(line, note)
-        diagnosis = diagnose(line, self.rules)
-        if not (self.control_characters and _has_controls(diagnosis)):
-            return line, diagnosis
-        note("control-character", "removed the control characters")
-        line = _without_controls(line)
-        return line, diagnose(line, self.rules)
-
-    def _is_repeated(self, given: str, row: Mapping[str, Any]) -> bool:
-        # The whole row: two with one answer may turn down different ones, or weigh turns otherwise.
-        first, second = hashes([given, canonical(row)])
-        repeated = (first, second) in self.seen
-        self.seen.add((first, second))
-        return repeated
-
-    def _reject(self, path: str, number: int, findings: list[Finding], line: bytes) -> None:
-        self.done.rows_rejected += 1
-        problems = [
-            {"code": finding.code, "field": finding.field, "message": finding.message}
-            for finding in findings
-        ]
-        record: dict[str, Any] = {"path": path, "line": number, "problems": problems}
-        try:
-            record["row"] = line.decode()
-        except UnicodeDecodeError:
-            record["row_base64"] = base64.b64encode(line).decode()
-        self.apart.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _trimmed(line: bytes, note: Note) -> bytes:
+def _fix_line(
+    line: bytes, rules: Rules, control_characters: bool, done: Fixing, place: _Place
+) -> tuple[bytes, Diagnosis]:
     if line.startswith(BOM):
-        note("bom", "removed the byte-order mark")
+        done.note(place("bom", "removed the byte-order mark"))
         line = line.removeprefix(BOM)
     if line.endswith(b"\r"):
-        note("line-end", "made the line end with a newline alone")
+        done.note(place("line-end", "made the line end with a newline alone"))
         line = line.rstrip(b"\r")
-    return line
+    diagnosis = diagnose(line, rules)
+    codes = {finding.code for finding in diagnosis.findings if finding.stops}
+    has_controls = any(finding.code == "control-character" for finding in diagnosis.findings)
+    if not (control_characters and has_controls) or codes - {"control-character"}:
+        return line, diagnosis
+    done.note(place("control-character", "removed the control characters"))
+    row = _without_controls(json.loads(line, strict=False))
+    line = json.dumps(row, ensure_ascii=False).encode()
+    return line, diagnose(line, rules)
 
 
-def _has_controls(diagnosis: Diagnosis) -> bool:
-    """Return True if the row's only errors are control characters: it is safe to rewrite."""
-    others = any(x.stops for x in diagnosis.findings if x.code != "control-character")
-    return not others and any(x.code == "control-character" for x in diagnosis.findings)
-
-
-def _without_controls(line: bytes) -> bytes:
-    row = json.loads(line, strict=False)
-    return json.dumps(_cleaned(row), ensure_ascii=False).encode()
-
-
-def _cleaned(value: Any) -> Any:
+def _without_controls(value: Any) -> Any:
     if isinstance(value, str):
         return CONTROL.sub("", value)
     if isinstance(value, list):
-        return [_cleaned(one) for one in value]
+        return [_without_controls(item) for item in value]
     if isinstance(value, dict):
-        return {_cleaned(key): _cleaned(one) for key, one in value.items()}
+        return {_without_controls(key): _without_controls(item) for key, item in value.items()}
     return value
+
+
+def _reject(path: str, number: int, line: bytes, diagnosis: Diagnosis) -> str:
+    problems = [
+        {"code": finding.code, "field": finding.field, "message": finding.message}
+        for finding in diagnosis.findings
+        if finding.stops
+    ]
+    record: dict[str, Any] = {"path": path, "line": number, "problems": problems}
+    try:
+        record["row"] = line.decode()
+    except UnicodeDecodeError:
+        record["row_base64"] = base64.b64encode(line).decode()
+    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -23,6 +22,7 @@ from tunepipe.data.conversations import parse, view, without_nulls
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.parts import RowFile, files_of
+from tunepipe.data.row_types import name_type
 from tunepipe.data.rows import overlong_message
 from tunepipe.data.shapes import detect_shape
 from tunepipe.data.text_pairs import (
@@ -139,33 +139,18 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
         return None, [Finding("not-utf8", message, fix=fix)]
     found: list[Finding] = []
     try:
-        row = _parsed(text, True)
+        row = _STRICT(text)
     except _DuplicateKeyError:
         found.append(Finding("duplicate-key", "duplicate key in object"))
-        row = _parsed_or_none(text)
+        try:
+            row = json.loads(text, parse_constant=_refused)
+        except ValueError:
+            row = None
     except (ValueError, RecursionError) as error:
         return _repaired(text, error)
     if not isinstance(row, dict):
-        return None, [*found, Finding("not-object", f"the line is {_kind(row)}, not an object")]
+        return None, [*found, Finding("not-object", f"the line is {name_type(row)}, not an object")]
     return row, found
-
-
-@cache
-def _decoder(strict: bool) -> json.JSONDecoder:
-    return json.JSONDecoder(
-        strict=strict, object_pairs_hook=_without_repeats, parse_constant=_refused
-    )
-
-
-def _parsed(text: str, strict: bool) -> Any:
-    return _decoder(strict).decode(text)
-
-
-def _parsed_or_none(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refused)
-    except ValueError:
-        return None
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -179,12 +164,20 @@ def _refused(word: str) -> Any:
     raise ValueError(f"{word} is no JSON value")
 
 
+_STRICT, _LENIENT = (
+    json.JSONDecoder(
+        strict=strict, object_pairs_hook=_without_repeats, parse_constant=_refused
+    ).decode
+    for strict in (True, False)
+)
+
+
 def _repaired(
     text: str, error: ValueError | RecursionError
 ) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     """Find why a line is not JSON; with only raw controls wrong, the row is still checked."""
     try:
-        row = _parsed(text, False)
+        row = _LENIENT(text)
     except (ValueError, RecursionError):
         return None, [_not_json(text, error)]
     raw = sorted({character for character in text if character < " "} - {"\r"})
@@ -208,20 +201,12 @@ def _not_json(text: str, error: ValueError | RecursionError) -> Finding:
         return Finding(
             "not-json", "single quotes in place of double quotes", fix="use double quotes"
         )
-    if re.search(r",\s*$", text[: error.pos]) and rest[:1] in ("}", "]"):
-        return Finding("not-json", f"a comma before a closing bracket, character {column}")
-    if re.match(r",\s*[}\]]", rest):
+    before = re.search(r",\s*$", text[: error.pos]) and rest[:1] in ("}", "]")
+    if before or re.match(r",\s*[}\]]", rest):
         return Finding("not-json", f"a comma before a closing bracket, character {column}")
     if not rest or error.msg.startswith("Unterminated"):
         return Finding("not-json", "the line ends before its object does")
     return Finding("not-json", f"{error.msg[:1].lower()}{error.msg[1:]} at character {column}")
-
-
-def _kind(row: Any) -> str:
-    if row is None:
-        return "null"
-    names = {list: "a list", str: "a text", bool: "a truth value"}
-    return names.get(type(row), "a number")
 
 
 def _row_findings(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterator[Finding]:
@@ -269,21 +254,15 @@ def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]
         ("row", (given, wanted), rules.example_tokens),
     ):
         # No text has more tokens, by estimate, than characters.
-        if 0 < most < sum(map(len, texts)):
-            yield from _over(name, texts, most)
-
-
-def _over(name: str, texts: Iterable[str], most: int) -> Iterator[Finding]:
-    tokens = estimate_tokens(*texts)
-    if tokens <= most:
-        return
-    ascii_characters, other_characters = map(sum, zip(*map(characters, texts), strict=True))
-    repeated = sum(map(repeated_characters, texts))
-    sure = fewest_tokens(ascii_characters - repeated, other_characters) > most
-    yield Finding(
-        "too-long",
-        f"the {name} has about {tokens} tokens, and the limit is {most}",
-        name if name != "row" else "",
-        "the service cuts it there or refuses it: shorten it",
-        "error" if sure else "warning",
-    )
+        if not 0 < most < sum(map(len, texts)) or (tokens := estimate_tokens(*texts)) <= most:
+            continue
+        plain, others = map(sum, zip(*map(characters, texts), strict=True))
+        repeated = sum(map(repeated_characters, texts))
+        sure = fewest_tokens(plain - repeated, others) > most
+        yield Finding(
+            "too-long",
+            f"the {name} has about {tokens} tokens, and the limit is {most}",
+            name if name != "row" else "",
+            "the service cuts it there or refuses it: shorten it",
+            "error" if sure else "warning",
+        )

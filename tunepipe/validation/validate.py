@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -157,7 +157,7 @@ def scan(
     with _Scan(scanned, settings, keep, local_bytes, openings=bool(against)) as one:
         one.read(sources)
         if against:
-            one.read_against(Source(name, opener) for name in expanded(against))
+            one.read((Source(name, opener) for name in expanded(against)), against=True)
     if size_of := settings.size_of:
         scanned.file_problems = dict(check_files(names, scanned.rules, size_of, opener))
     return scanned
@@ -173,10 +173,6 @@ def _rules(opened: Mapping[str, Source], settings: ValidationSettings) -> Rules:
         raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
     catalog = settings.catalog or load_catalog()
     return catalog.rules_for(format, settings.model, pii=settings.pii)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Scan:
@@ -197,7 +193,10 @@ class _Scan:
         self._scanned, self._settings = scanned, settings
         self._keep, self._openings = keep, openings
         self._local_bytes, self._seen_bytes = local_bytes, 0
-        self._workers = settings.workers or (_cores() if local_bytes >= _WORKERS_FROM_BYTES else 1)
+        self._workers = settings.workers or 1
+        if not settings.workers and local_bytes >= _WORKERS_FROM_BYTES:
+            affinity = getattr(os, "sched_getaffinity", None)
+            self._workers = len(affinity(0)) if affinity else os.cpu_count() or 1
         self._pool: Executor | None = None
         self._reader: Executor | None = None
 
@@ -218,41 +217,30 @@ class _Scan:
             if executor:
                 executor.shutdown(cancel_futures=True)
 
-    def read(self, sources: Iterable[Source]) -> None:
-        """Examine the files of the dataset."""
+    def read(self, sources: Iterable[Source], against: bool = False) -> None:
+        """Examine files of the dataset, or those whose rows must not occur in it, in any format.
+
+        Raises:
+            UsageError: A file to compare with holds no rows at all, or one that cannot be read: a
+                leak would not be seen.
+        """
         scanned, mine = self._scanned, Tally(0)
-        for source, examined in self._results(sources):
-            if examined is None:
+        files: Sized = scanned.others if against else scanned.files
+        for source, examined in self._results(sources, against):
+            if examined is None and against:
+                _require_read(source, mine)
+                scanned.others.append(source.path)
+            elif examined is None:
                 self._add_file(source, mine)
+            if examined is None:
                 mine = Tally(0)
                 continue
-            scanned.tally.merge(examined.tally, mine.lines)
-            self._keep(len(scanned.files), mine.lines + 1, examined, False)
+            self._keep(len(files), mine.lines + 1, examined, against)
+            if not against:
+                scanned.tally.merge(examined.tally, mine.lines)
             mine.lines += examined.tally.lines
             mine.rows += examined.tally.rows
             mine.valid_rows += examined.tally.valid_rows
-
-    def read_against(self, sources: Iterable[Source]) -> None:
-        """Keep the hashes of files whose rows must not occur in the dataset, in any format.
-
-        Raises:
-            UsageError: A file holds no rows at all, or one that cannot be read: a leak would not
-                be seen.
-        """
-        others, mine = self._scanned.others, Tally(0)
-        for source, examined in self._results(sources, self._rules_to_compare):
-            if examined is None:
-                _require_read(source, mine)
-                others.append(source.path)
-                mine = Tally(0)
-                continue
-            self._keep(len(others), mine.lines + 1, examined, True)
-            mine.merge(examined.tally, mine.lines)
-
-    def _rules_to_compare(self, source: Source) -> Rules:
-        """Return the rules to read a row: those of its format, without a model's limits."""
-        format = source.format() or self._scanned.rules.format
-        return load_catalog().rules_for(format, _NO_LIMITS) if format else self._scanned.rules
 
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes
@@ -270,13 +258,15 @@ class _Scan:
             scanned.tally.add_findings([Finding("file-too-large", what)], 1, source.path)
 
     def _results(
-        self, sources: Iterable[Source], rules_of: Callable[[Source], Rules] | None = None
+        self, sources: Iterable[Source], against: bool
     ) -> Iterator[tuple[Source, Examined | None]]:
         """Yield what the parts of each file were found to be, in order, and None at its end."""
         waiting: deque[tuple[Source, Callable[[], Examined | None]]] = deque()
         room = 2 * self._workers if self._pool else 0
         for source in sources:
-            rules = rules_of(source) if rules_of else self._scanned.rules
+            rules = self._scanned.rules
+            if against and (format := source.format() or rules.format):
+                rules = load_catalog().rules_for(format, _NO_LIMITS)
             for result in self._begun(source, rules):
                 waiting.append((source, result))
                 if len(waiting) > room:

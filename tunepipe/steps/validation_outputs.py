@@ -1,0 +1,74 @@
+"""What becomes of a validation's report, and the report of shards that were checked apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tunepipe.errors import DataError
+from tunepipe.files import write_json
+from tunepipe.reporting.validation_page import write_validation_page
+from tunepipe.steps.artifacts import Artifact
+from tunepipe.validation.merge import merge
+from tunepipe.validation.report import Report
+
+_CODES_NAMED = 5
+_PROBLEMS_LOGGED = 20
+
+
+@dataclass(frozen=True)
+class ValidData:
+    """The facts of a valid dataset: rows, format, estimated tokens, and number of warnings."""
+
+    rows: int
+    format: str
+    tokens: int
+    warnings: int
+
+
+def conclude(
+    report: Report, problems: Artifact, page: Artifact, fingerprint: str = ""
+) -> ValidData:
+    """Write a report as JSON and as a page, and refuse data with errors."""
+    facts = report.as_json()
+    write_json(facts, problems.path)
+    write_validation_page(facts, page.path)
+    # The log gets the first errors with their lines, and no text of the rows.
+    errors = [problem for problem in report.problems if problem.level == "error"]
+    for problem in errors[:_PROBLEMS_LOGGED]:
+        field = f" in {problem.field}" if problem.field else ""
+        print(f"line {problem.line}: {problem.code}{field}")
+    if report.errors > _PROBLEMS_LOGGED:
+        print(f"… and {report.errors - _PROBLEMS_LOGGED:,} more errors")
+    print(f"the whole report: {page.uri}")
+    if fingerprint and report.fingerprint != fingerprint:
+        raise DataError(
+            "the data changed while the run was starting",
+            where=facts["path"],
+            fix="start the run again",
+        )
+    if report.errors:
+        codes = {problem.code for problem in errors}
+        counts = sorted(((report.counts[code], code) for code in codes), reverse=True)
+        frequent = ", ".join(f"{code} {count:,}" for count, code in counts[:_CODES_NAMED])
+        raise DataError(
+            f"{report.errors:,} errors in {report.rows:,} rows ({frequent})",
+            where=facts["path"],
+            fix="`tunepipe validate` shows each with its line and its remedy",
+        )
+    warnings = sum(report.counts.values()) - report.errors
+    return ValidData(report.rows, report.format, report.tokens, warnings)
+
+
+def merge_step(parts: Sequence[str], problems: Artifact, page: Artifact) -> ValidData:
+    """Merge the parts of the shards, write the reports, and refuse data with errors.
+
+    Args:
+        parts: What `validate_shard_step` wrote, in the order of the files.
+        problems: The report to write, as JSON.
+        page: The same as an HTML page.
+
+    Raises:
+        DataError: The data have errors. Both reports are written before.
+    """
+    return conclude(merge(parts), problems, page)
