@@ -196,7 +196,7 @@ def test_a_schema_that_geminis_dialect_lacks_goes_as_json_schema(schema):
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"tools": [{"googleSearch": {}}]}, "tools[0].type: the field type is missing"),
+        ({"tools": [{"googleSearch": {}}]}, "tools[0].type is missing"),
         ({"tool_choice": "none"}, "it sets tool_choice"),
     ],
 )  # fmt: skip

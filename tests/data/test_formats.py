@@ -131,7 +131,7 @@ def test_reading_names_the_file_and_the_line(tmp_path):
 def test_an_unknown_format_or_file_is_wrong_usage(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n')
-    with pytest.raises(UsageError, match="no row has the fields"):
+    with pytest.raises(DataError, match="no row has the fields"):
         list(read_examples(path))
     with pytest.raises(UsageError, match="unknown format 'csv'"):
         list(read_examples(path, "csv"))

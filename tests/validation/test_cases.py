@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import struct
 import wave
 from pathlib import Path
 
@@ -114,6 +115,15 @@ def wav(seconds: int) -> dict:
     return {"inlineData": {"mimeType": "audio/wav", "data": data}}
 
 
+def mp4(seconds: int, version: int = 0, kind: str = "video/mp4") -> dict:
+    """Return what tells the length of an MP4 file: the first box, and the header of the film."""
+    layout = (">4xIIII", ">4xQQIQ")[version]
+    times = struct.pack(layout, 0, 0, 600, 600 * seconds)
+    header = b"mvhd" + bytes([version]) + times[1:]
+    data = base64.b64encode(b"\0\0\0\x10ftypisom\0\0\0\0" + header).decode()
+    return {"inlineData": {"mimeType": kind, "data": data}}
+
+
 def file(kind: str, **more: object) -> dict:
     return {"fileData": {"mimeType": kind, "fileUri": "gs://b/f"}, **more}
 
@@ -130,6 +140,9 @@ CLIP = {"startOffset": "10s", "endOffset": "20s"}
         (file("image/png", mediaResolution="MEDIA_RESOLUTION_LOW"), "gemini-3.5-flash", 280),
         (file("image/png"), "gemini-2.5-flash", None),
         (wav(3), "gemini-3.5-flash", 96),
+        (mp4(10), "gemini-2.5-flash", 2630),
+        (mp4(10, 1), "gemini-2.5-flash", 2630),
+        (mp4(3, 0, "audio/mp4"), "gemini-3.5-flash", 96),
         (file("audio/wav"), "gemini-3.5-flash", None),
         (file("video/mp4", videoMetadata=CLIP), "gemini-2.5-flash", 2630),
         (file("video/mp4", videoMetadata=CLIP), "gemini-3.5-flash", None),
@@ -143,6 +156,12 @@ def test_a_file_costs_what_google_documents_or_is_not_known(tmp_path, part, mode
     assert report.stats["tokens_estimated"]["files"] == (tokens or 0)
     assert report.stats["rows_with_unknown_tokens"] == (tokens is None)
     assert (report.tokens > (tokens or 0)) == (tokens is not None)
+
+
+@pytest.mark.parametrize(("seconds", "codes"), [(300, set()), (301, {"media-limit"})])
+def test_a_clip_may_last_as_long_as_the_service_says(tmp_path, seconds, codes):
+    path = write(tmp_path / "rows.jsonl", gemini_row(1, mp4(seconds)))
+    assert {code for _, code, _, _ in problems(validate([path]))} == codes
 
 
 def test_a_users_table_sets_the_limits_of_files(tmp_path):

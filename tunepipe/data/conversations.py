@@ -243,7 +243,8 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         raise refusal(f"it has not the fields of the format {format}")
     for problem in row_problems(clean, format):
         if problem.code != "extra-field" or problem.field:
-            raise refusal(f"{problem.field}: {problem.message}")
+            missing = problem.code == "missing-field"
+            raise refusal(problem.field + (" is missing" if missing else f": {problem.message}"))
     conversation, more = with_tools(read(clean, format), clean, format)
     if format == to and "preferred_output" not in row:
         known = fields_of(row_type(clean, format))

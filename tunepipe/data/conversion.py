@@ -136,7 +136,7 @@ def convert(
     else:
         formats.check_format(format)
     report = ConversionReport(format, to, notes=notes)
-    if shape:
+    if shape and shape.format:
         notes.append(f"rows of the shape {shape.description} were read as {shape.format}")
     return _write(chain(head, items), target, report, shape)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ def _files_at(part: Mapping[str, Any], path: str, resolution: str) -> Iterator[R
             file = {camel(key): str(value) for key, value in item.items()}
             mime_type, data = file.get("mimeType", ""), file.get("data", "")
             clip = part.get("videoMetadata") or part.get("video_metadata") or {}
-            seconds = _clip_seconds(clip) or _wav_seconds(data)
+            seconds = _clip_seconds(clip) or _seconds_of(data)
             own = _resolution(part) or resolution
             uri = file.get("fileUri", "")
             yield RowFile(kind_of(mime_type), mime_type, uri, data, field, own, seconds)
@@ -135,15 +136,23 @@ def _clip_seconds(clip: Mapping[str, Any]) -> float:
     return max(0.0, end - start)
 
 
-def _wav_seconds(data: str) -> float:
-    """Return how long a WAV file lasts, by its header; 0 for another file."""
-    if not data.startswith("Uk"):  # RIFF
-        return 0
+def _seconds_of(data: str) -> float:
+    """Return how long a clip of WAV, or of MP4 and its family, lasts by its header; else 0."""
+    letters = b"-_" if "-" in data or "_" in data else None
     try:
-        head = base64.b64decode(data[:_HEAD_CHARACTERS], altchars=b"-_" if "-" in data else None)
-        with wave.open(io.BytesIO(head)) as file:
-            return float(file.getnframes() / file.getframerate())
-    except (ValueError, wave.Error, EOFError, ZeroDivisionError):
+        if data.startswith("UklG"):  # RIFF
+            head = base64.b64decode(data[:_HEAD_CHARACTERS], altchars=letters)
+            with wave.open(io.BytesIO(head)) as file:
+                return float(file.getnframes() / file.getframerate())
+        if "ZnR5c" not in data[:16]:  # ftyp, the name of the first box, after its length
+            return 0
+        # ISO/IEC 14496-12: mvhd, version, flags, two dates, time scale, duration.
+        file_bytes = base64.b64decode(data + "==", altchars=letters)
+        at = file_bytes.index(b"mvhd") + 4
+        layout = ">4x16xIQ" if file_bytes[at] else ">4x8xII"
+        scale, duration = struct.unpack_from(layout, file_bytes, at)
+        return float(duration / scale)
+    except (ValueError, wave.Error, EOFError, ZeroDivisionError, IndexError, struct.error):
         return 0
 
 

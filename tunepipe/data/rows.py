@@ -24,8 +24,8 @@ from tunepipe.data.conversations import (
     without_nulls,
 )
 from tunepipe.data.encodings import BOM, describe_not_utf8
-from tunepipe.data.formats import FORMATS, check_format
-from tunepipe.data.source import Opener, Path, Source, open_local
+from tunepipe.data.formats import check_format
+from tunepipe.data.source import Opener, Path, Source, format_of, open_local
 from tunepipe.errors import DataError, TunepipeError, UsageError
 
 BLOCK = 1 << 20
@@ -171,19 +171,12 @@ def read_examples(
         The examples in the file's order, each with an id that no other has.
 
     Raises:
-        DataError: The file is not JSONL, or a line is not of the format.
-        UsageError: The file cannot be read, or its format is not known.
+        DataError: The file is not JSONL, its format is not known, or a line is not of the format.
+        UsageError: The file cannot be read.
     """
+    chosen = format_of([path], opener) if format == "auto" else check_format(format)
     source = Source(path, opener)
     source.require_rows()
-    chosen = source.format() if format == "auto" else check_format(format)
-    if not chosen:
-        source.close()
-        raise UsageError(
-            "no row has the fields of a known format",
-            where=os.fspath(path),
-            fix=f"name the format: one of {', '.join(FORMATS)}",
-        )
     seen: Counter[str] = Counter()
     for line, raw in numbered_lines(source):
         if isinstance(raw, bytes) and not raw.strip():

@@ -58,6 +58,16 @@ class Shape:
         """The name with the fields, for messages."""
         return f"{self.name} ({', '.join(self.fields)})"
 
+    def advice(self) -> tuple[str, str]:
+        """Return what to say of such a row where rows of the formats are read, and the fix."""
+        message = f"the row has the shape {self.description}, which no service reads"
+        if self.format:
+            return message, f"tunepipe convert IN OUT --to {self.format} reads it"
+        return (
+            message,
+            "write what is asked and what is answered into two fields: prompt, completion",
+        )
+
 
 def detect_shape(row: Fields) -> Shape | None:
     """Return the shape of a row that is of none of the formats; None if it has no known one."""
@@ -153,7 +163,7 @@ def _as_messages(value: Any, role: str) -> list[dict[str, Any]]:
 def _no_answer(row: Fields) -> tuple[dict[str, Any], set[str]]:
     raise DataError(
         "the row is one text without a question and an answer",
-        fix="write what is asked and what is answered into two fields: prompt, completion",
+        fix=_TEXT.advice()[1],
     )
 
 

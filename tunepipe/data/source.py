@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.encodings import BOM, encoding_of_mark, guess_encoding, name_of
 from tunepipe.data.formats import FORMATS, common_format
+from tunepipe.data.shapes import detect_shape
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import unreadable
 
@@ -292,22 +293,24 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
         UsageError: A file cannot be read.
     """
     names = [os.fspath(path) for path in paths]
-    rows = False
+    rows: list[Any] = []
+    is_empty = True
     for name in names[:SNIFFED_FILES]:
         source = Source(name, opener)
         source.require_rows()
         source.close()
-        rows = rows or any(source.first_rows()) or bool(source.head.strip())
+        rows += source.first_rows()
+        is_empty &= not source.head.strip()
         if format := source.format():
             return format
     where = ", ".join(names)
-    if not rows:
+    if is_empty:
         raise DataError("there is no row", where=where)
-    raise DataError(
-        "no row has the fields of a known format",
-        where=where,
-        fix=f"name the format: one of {', '.join(FORMATS)}",
-    )
+    found = "no row has the fields of a known format"
+    fix = f"name the format: one of {', '.join(FORMATS)}"
+    if shape := next(filter(None, (detect_shape(x) for x in rows if isinstance(x, dict))), None):
+        found, fix = shape.advice()
+    raise DataError(found, where=where, fix=fix)
 
 
 def inspect_head(head: bytes) -> FileKind:

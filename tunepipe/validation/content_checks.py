@@ -36,7 +36,8 @@ def content_findings(
         try:
             write(conversation, to)
         except DataError as error:
-            message = f"the row cannot be sent to {rules.model}: {error.found}"
+            reason = error.found.removeprefix("cannot be carried over: ")
+            message = f"the row cannot be sent to {rules.model}: {reason}"
             yield Finding("not-convertible", message, fix=error.fix)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import repeat
-from typing import TYPE_CHECKING
+from itertools import islice
 
 from tunepipe.catalog.limits import Rules
 from tunepipe.data.parts import RowFile, files_of
@@ -16,22 +14,15 @@ from tunepipe.errors import DataError, TunepipeError
 from tunepipe.validation.content_checks import bytes_limit
 from tunepipe.validation.problems import Finding, Problem
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
 # Returns a file's size in bytes, or None if the file does not exist.
 SizeOf = Callable[[str], int | None]
 
 _ADDRESS = re.compile(rb'"(?:fileUri|file_uri|url)"')
+# Of a file: the path and the line of its row, and the file.
+_Use = tuple[str, int, RowFile]
+
 _THREADS = 32
 _LOOKED_UP_AT_ONCE = 1 << 14
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    path: str
-    line: int
-    media: RowFile
 
 
 def check_files(
@@ -51,40 +42,26 @@ def check_files(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    waiting: dict[str, _Use] = {}
-    seen: set[int] = set()
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for use in _uses(paths, rules.format, opener):
-            uri = use.media.uri
-            if not uri.startswith("gs://") or _hash(uri) in seen:
-                continue
-            seen.add(_hash(uri))
-            waiting[uri] = use
-            if len(waiting) >= _LOOKED_UP_AT_ONCE:
-                yield from _check(waiting, rules, size_of, threads)
-                waiting.clear()
-        yield from _check(waiting, rules, size_of, threads)
-
-
-def _check(
-    uses: dict[str, _Use], rules: Rules, size_of: SizeOf, threads: ThreadPoolExecutor
-) -> Iterator[tuple[int, Problem]]:
-    for use, size in zip(uses.values(), threads.map(_look_up, uses, repeat(size_of)), strict=True):
-        if isinstance(size, TunepipeError):
-            message = f"the file that the row points to cannot be looked up: {size.found}"
-            finding = Finding("missing-file", message, use.media.field, size.fix, "warning")
-            yield _hash(use.media.uri), finding.at(use.line, use.path)
-            continue
-        most = bytes_limit(use.media, rules.media)
+    def look_up(use: _Use) -> Finding | None:
+        file, most = use[2], bytes_limit(use[2], rules.media)
+        try:
+            size = size_of(file.uri)
+        except TunepipeError as error:
+            message = f"the file that the row points to cannot be looked up: {error.found}"
+            return Finding("missing-file", message, file.field, error.fix, "warning")
         if size is None:
-            message = "the file that the row points to does not exist"
-            finding = Finding("missing-file", message, use.media.field)
-        elif 0 < most < size:
-            message = f"the file that the row points to has {size} bytes, and the limit is {most}"
-            finding = Finding("media-limit", message, use.media.field)
-        else:
-            continue
-        yield _hash(use.media.uri), finding.at(use.line, use.path)
+            return Finding(
+                "missing-file", "the file that the row points to does not exist", file.field
+            )
+        message = f"the file that the row points to has {size} bytes, and the limit is {most}"
+        return Finding("media-limit", message, file.field) if 0 < most < size else None
+
+    uses = _first_uses(paths, opener)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        while batch := list(islice(uses, _LOOKED_UP_AT_ONCE)):
+            for (path, line, file), finding in zip(batch, threads.map(look_up, batch), strict=True):
+                if finding:
+                    yield _hash(file.uri), finding.at(line, path)
 
 
 def _hash(uri: str) -> int:
@@ -93,14 +70,9 @@ def _hash(uri: str) -> int:
     return int(xxhash.xxh3_64_intdigest(uri.encode()))
 
 
-def _look_up(uri: str, size_of: SizeOf) -> int | TunepipeError | None:
-    try:
-        return size_of(uri)
-    except TunepipeError as error:
-        return error
-
-
-def _uses(paths: Iterable[str], format: str, opener: Opener) -> Iterator[_Use]:
+def _first_uses(paths: Iterable[str], opener: Opener) -> Iterator[_Use]:
+    """Yield the first row that points to each file on gs://."""
+    seen: set[int] = set()
     for path in paths:
         source = Source(path, opener)
         if source.kind.problem:
@@ -111,6 +83,9 @@ def _uses(paths: Iterable[str], format: str, opener: Opener) -> Iterator[_Use]:
                 continue
             try:
                 files = list(files_of(parse(raw)))
-            except (DataError, KeyError, TypeError, AttributeError):
+            except (DataError, TypeError, AttributeError):
                 continue  # the row has an error of its own
-            yield from (_Use(path, line, media) for media in files if media.uri)
+            for file in files:
+                if file.uri.startswith("gs://") and _hash(file.uri) not in seen:
+                    seen.add(_hash(file.uri))
+                    yield path, line, file

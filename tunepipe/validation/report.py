@@ -205,15 +205,14 @@ def _earlier(repeat: Repeat, scanned: Scanned) -> str:
 def _size_findings(scanned: Scanned) -> Iterator[Finding]:
     rows, rules = scanned.tally.rows, scanned.rules
     least = max(1, rules.rows_min)
+    what = f"the dataset has {rows} row{'s' * (rows != 1)};"
     if rows < least and not scanned.unread:
-        what = f"the dataset has {rows} rows; {rules.model or 'a tuning'} needs {least}"
-        yield Finding("too-few-rows", what)
+        yield Finding("too-few-rows", f"{what} {rules.model or 'a tuning'} needs {least}")
     elif rows < rules.rows_advised and not scanned.unread:
-        what = f"the dataset has {rows} rows; {rules.rows_advised} or more are advised"
-        yield Finding("too-few-rows", what, level="warning")
+        advised = f"{what} {rules.rows_advised} or more are advised"
+        yield Finding("too-few-rows", advised, level="warning")
     if 0 < rules.rows_max < rows:
-        what = f"the dataset has {rows} rows; {rules.model} takes {rules.rows_max}"
-        yield Finding("too-many-rows", what)
+        yield Finding("too-many-rows", f"{what} {rules.model} takes {rules.rows_max}")
 
 
 def _media_findings(media: Mapping[str, int], valid_rows: int, rules: Rules) -> Iterator[Finding]:

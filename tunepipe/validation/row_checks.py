@@ -224,14 +224,10 @@ def _row_findings(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterato
 
 
 def _of_no_format(row: Mapping[str, Any]) -> Finding:
-    shape = detect_shape(row)
-    if shape is None:
-        fix = f"write the fields of one format: {', '.join(FORMATS)}"
-        return Finding("missing-field", "the row has no field of a known format", fix=fix)
-    message = f"the row has the shape {shape.description}, which no service reads"
-    fix = f"tunepipe convert IN OUT --to {shape.format or 'FORMAT'} reads it"
-    if not shape.format:
-        fix = "write what is asked and what is answered into two fields: prompt, completion"
+    message = "the row has no field of a known format"
+    fix = f"write the fields of one format: {', '.join(FORMATS)}"
+    if shape := detect_shape(row):
+        message, fix = shape.advice()
     return Finding("missing-field", message, fix=fix)
 
 
