@@ -293,7 +293,7 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
     if turns[0].role not in ("user", "system"):
         raise RowError("the first turn is not the user's")
     result: list[Turn] = []
-    open_calls: list[str] = []
+    open_calls: list[Row] = []
     before = ""
     for turn in turns:
         if turn.role == "system":
@@ -301,10 +301,10 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
         if _has_no_text(turn):
             raise RowError(f"a turn of the {turn.role} has no text", "empty-text", turn.field)
         calls, answers = (
-            [part[kind]["name"] for part in turn.parts if kind in part]
+            [part[kind] for part in turn.parts if kind in part]
             for kind in ("functionCall", "functionResponse")
         )
-        if (open_calls or answers) and sorted(open_calls) != sorted(answers):
+        if (open_calls or answers) and not _are_answered(open_calls, answers):
             reason = "the answers of tools are not one for each call of the turn before"
             raise RowError(reason, "call-mismatch", turn.field)
         open_calls = calls
@@ -314,6 +314,15 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
             result.append(turn)
         before = turn.role
     return result
+
+
+def _are_answered(calls: list[Row], answers: list[Row]) -> bool:
+    """Compare calls and answers by their names, and by their ids where all have one."""
+    names = ["name", "id"] if all("id" in item for item in (*calls, *answers)) else ["name"]
+    return all(
+        sorted(call[name] for call in calls) == sorted(answer[name] for answer in answers)
+        for name in names
+    )
 
 
 def _has_no_text(turn: Turn) -> bool:

@@ -140,11 +140,11 @@ def _seconds_of(data: str) -> float:
     """Return how long a clip of WAV, or of MP4 and its family, lasts by its header; else 0."""
     letters = b"-_" if "-" in data or "_" in data else None
     try:
-        if data.startswith("UklG"):  # RIFF
-            head = base64.b64decode(data[:_HEAD_CHARACTERS], altchars=letters)
+        head = base64.b64decode(data[:_HEAD_CHARACTERS], altchars=letters)
+        if head.startswith(b"RIFF"):
             with wave.open(io.BytesIO(head)) as file:
                 return float(file.getnframes() / file.getframerate())
-        if "ZnR5c" not in data[:16]:  # ftyp, the name of the first box, after its length
+        if head[4:8] != b"ftyp":
             return 0
         # ISO/IEC 14496-12: mvhd, version, flags, two dates, time scale, duration.
         file_bytes = base64.b64decode(data + "==", altchars=letters)
