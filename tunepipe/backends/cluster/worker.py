@@ -26,6 +26,7 @@ from tunepipe.errors import TunepipeError
 from tunepipe.stores import storage
 
 _REPORT_SECONDS = 5.0  # an object may be written about once a second
+_SYNC_SECONDS = 2.0  # each checkpoint has objects of its own
 
 
 def main(folder: str) -> None:
@@ -50,7 +51,7 @@ def main(folder: str) -> None:
 
     with (
         tempfile.TemporaryDirectory() as name,
-        storage.synced_folder(f"{folder}/checkpoints", _REPORT_SECONDS) as checkpoints,
+        storage.synced_folder(f"{folder}/checkpoints", _SYNC_SECONDS) as checkpoints,
     ):
         scratch, rows = Path(name), {}
         for name in ("train", "eval") if task.pop("has_eval") else ("train",):
