@@ -18,7 +18,8 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local.options import TrainJobOptions
-from tunepipe.errors import CloudError, TunepipeError, UsageError
+from tunepipe.backends.local.remote import MODEL, RESULT, TASK, read_progress, request_fields
+from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.launcher import StepOptions
@@ -27,7 +28,6 @@ from tunepipe.progress import Progress
 from tunepipe.stores import storage
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-TASK, RESULT, PROGRESS, MODEL = "task.json", "result.json", "progress.json", "model"
 _CALL_SECONDS = 20.0
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _KEY_CHARACTERS = 16
@@ -70,15 +70,12 @@ def tune(
         for name in ("train", "eval"):
             if path := getattr(request, f"{name}_uri"):
                 storage.write_new(Path(path).read_bytes(), f"{folder}/{name}.jsonl")
-        task = {
-            "base_model": request.base_model,
-            "has_eval": bool(request.eval_uri),
-            "train_steps": request.train_steps,
-            "batch_size": request.batch_size,
-            "learning_rate_multiplier": request.learning_rate_multiplier,
-            "seed": request.seed,
-            "options": {n: v for n, v in request.options.items() if n != "checkpoint_dir"},
+        rows = {
+            f"{name}_uri": getattr(request, f"{name}_uri") and f"{folder}/{name}.jsonl"
+            for name in ("train", "eval")
         }
+        options_of_nodes = {n: v for n, v in request.options.items() if n != "checkpoint_dir"}
+        task = {"request": {**request_fields(request), **rows}, "options": options_of_nodes}
         storage.write_new(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
         launcher.launch(
             service, resources, StepOptions(poll_seconds=options.poll_seconds), progress
@@ -142,11 +139,7 @@ class TrainJobs(RemoteJobs):
         status = _status(self._call("get_namespaced_custom_object", name=name))
         if status.state is not JobState.RUNNING:
             return status
-        try:
-            event = json.loads(storage.read_bytes(f"{self.folder}/{PROGRESS}"))
-        except TunepipeError:  # not there yet, or replaced while it was read
-            return status
-        return replace(status, detail=f"step {event['done']:,} of {event['total']:,}")
+        return replace(status, detail=read_progress(self.folder))
 
     def cancel(self, name: str) -> None:
         """Delete a job with its pods; no error if it is gone already."""

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.cluster.train_job import MODEL, PROGRESS, RESULT, TASK
 from tunepipe.backends.local import backend
 from tunepipe.backends.local.launching import machines
+from tunepipe.backends.local.remote import MODEL, PROGRESS, RESULT, TASK, run_program
 from tunepipe.errors import TunepipeError
 from tunepipe.stores import storage
 
@@ -53,15 +53,13 @@ def main(folder: str) -> None:
         tempfile.TemporaryDirectory() as name,
         storage.synced_folder(f"{folder}/checkpoints", _SYNC_SECONDS) as checkpoints,
     ):
-        scratch, rows = Path(name), {}
-        for name in ("train", "eval") if task.pop("has_eval") else ("train",):
-            rows[name] = str(scratch / f"{name}.jsonl")
-            Path(rows[name]).write_bytes(storage.read_bytes(f"{folder}/{name}.jsonl"))
-        request = TuningRequest(
-            train_uri=rows["train"],
-            eval_uri=rows.get("eval", ""),
-            **{**task, "options": {**task["options"], "checkpoint_dir": checkpoints}},
-        )
+        scratch, fields = Path(name), task["request"]
+        for name in ("train_uri", "eval_uri"):
+            if uri := fields[name]:
+                fields[name] = str(scratch / f"{name}.jsonl")
+                Path(fields[name]).write_bytes(storage.read_bytes(uri))
+        options = {**task["options"], "checkpoint_dir": checkpoints}
+        request = TuningRequest(**fields, options=options)
         result = backend.tune(request, str(scratch / MODEL), report)
         if is_first:
             storage.copy_folder(str(scratch / MODEL), f"{folder}/{MODEL}")
@@ -70,8 +68,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except TunepipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_program(main)

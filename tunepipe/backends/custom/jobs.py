@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.backends.custom.code import IN_IMAGE
 from tunepipe.backends.custom.options import CustomOptions
+from tunepipe.backends.local.remote import read_progress
 from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
-from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.remote_jobs import RemoteJobs
-from tunepipe.stores import storage
 from tunepipe.stores.claimed_jobs import ClaimedJobs
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
-PROGRESS = "progress.json"
 # Runs what follows it, in the code of this package; each container begins with this.
 _UNPACK = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && '
 _BOOT = 'exec "$0" "$@"'
@@ -45,13 +42,7 @@ class NamedCustomJobs(RemoteJobs):
         state = state_of(job)
         if state != "RUNNING":
             return state.lower()
-        uri = f"{job.job_spec.base_output_directory.output_uri_prefix}/{PROGRESS}"
-        try:
-            event = json.loads(storage.read_bytes(uri))
-        except TunepipeError:  # not there yet, or replaced while it was read
-            return ""
-        losses = [f"{name} {event[name]:.4g}" for name in ("loss", "eval_loss") if name in event]
-        return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])
+        return read_progress(job.job_spec.base_output_directory.output_uri_prefix)
 
 
 CUSTOM_JOBS = NamedCustomJobs()

@@ -14,6 +14,7 @@ from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions
 from tunepipe.backends.custom.tuning import claimed
+from tunepipe.backends.local.remote import RESULT, TASK
 from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.decoding import decode
@@ -40,16 +41,16 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         CloudError: Google refused, or the job failed.
     """
     folder = model.rpartition("/")[0]
-    if not storage.is_gcs(model) or not storage.exists(f"{folder}/task.json"):
+    if not storage.is_gcs(model) or not storage.exists(f"{folder}/{TASK}"):
         raise UsageError(
             "this is no model that a custom job tuned",
             where=model,
             fix="gs://BUCKET/tunepipe/custom/KEY/model",
         )
-    tuned = json.loads(storage.read_bytes(f"{folder}/task.json"))
+    tuned = json.loads(storage.read_bytes(f"{folder}/{TASK}"))
     asked = model
     if model.endswith("/base"):  # in the revision that was tuned
-        result = json.loads(storage.read_bytes(f"{folder}/result.json"))
+        result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
         asked = result["statistics"]["base_model"]
     task = {
         "kind": "predict",
@@ -61,7 +62,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     key = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
     place = f"{folder}/answers/{key}"
     if not storage.exists(f"{place}/answers.jsonl"):
-        storage.write_bytes(data, f"{place}/task.json")
+        storage.write_bytes(data, f"{place}/{TASK}")
         _launch(tuned, place, key)
     for line in storage.read_bytes(f"{place}/answers.jsonl").decode("utf-8").splitlines():
         yield Answer(**json.loads(line))

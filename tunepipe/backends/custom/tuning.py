@@ -15,6 +15,7 @@ from tunepipe.backends.custom import model_garden
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS, CustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
+from tunepipe.backends.local.remote import MODEL, RESULT, TASK, request_fields
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
@@ -73,13 +74,13 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     if not name:
         task = {
             "kind": "tune",
-            "request": _request_fields(request),
+            "request": request_fields(request),
             "options": training,
             "place": {"project": request.project, "region": request.region},
             "custom": to_builtins(options),
             "step": to_builtins(structs.replace(step, resources_path="", again="")),
         }
-        storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/task.json")
+        storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
         body = job_body(
             options,
             machine,
@@ -127,19 +128,11 @@ def claimed(
     return CustomJobs(parent=parent, body=body, claim=Claim(claim_uri(bucket, key), step), key=key)
 
 
-def _request_fields(request: TuningRequest) -> dict[str, Any]:
-    names = ("base_model", "train_uri", "eval_uri", "train_steps", "batch_size", "seed")
-    return {
-        **{name: getattr(request, name) for name in names},
-        "learning_rate_multiplier": request.learning_rate_multiplier,
-    }
-
-
 def _key(
     request: TuningRequest, options: CustomOptions, training: Mapping[str, Any], again: str | int
 ) -> str:
     """Identify a request by what it tunes on, and how; not by where the rows are."""
-    parts = _request_fields(request) | {
+    parts = request_fields(request) | {
         "train_uri": identity(request.train_uri).fingerprint,
         "eval_uri": request.eval_uri and identity(request.eval_uri).fingerprint,
         "options": dict(training),
@@ -153,11 +146,11 @@ def _key(
 def _result(
     job: Any, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
 ) -> TuningResult:
-    if not storage.exists(f"{folder}/result.json"):
+    if not storage.exists(f"{folder}/{RESULT}"):
         raise CloudError(
             "the job succeeded and left no result", where=job.name, fix="read the job's log"
         )
-    result = json.loads(storage.read_bytes(f"{folder}/result.json"))
+    result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
     hours, cost = job_cost(job, options, machine, request.region)
     statistics = {
         **result["statistics"],
@@ -168,7 +161,7 @@ def _result(
         "provisioning": options.provisioning,
         "job_hours": hours,
     }
-    model = f"{folder}/model"
+    model = f"{folder}/{MODEL}"
     return TuningResult(model, statistics=statistics, cost_usd=cost, base=base_of(model))
 
 

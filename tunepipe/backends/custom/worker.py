@@ -11,21 +11,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.custom.jobs import PROGRESS
 from tunepipe.backends.local import backend
 from tunepipe.backends.local.launching import machines
-from tunepipe.errors import TunepipeError
+from tunepipe.backends.local.remote import MODEL, PROGRESS, RESULT, TASK, run_program
 from tunepipe.files import write_json
 from tunepipe.gcp.secrets import read_secret
 
-TASK, RESULT, ANSWERS, MODEL = "task.json", "result.json", "answers.jsonl", "model"
+ANSWERS = "answers.jsonl"
 # Where gs:// is mounted; outside Vertex AI a volume may be at another place.
 _MOUNT = os.environ.get("TUNEPIPE_GCS_MOUNT", "/gcs")
 
@@ -46,15 +44,10 @@ def main(folder: str) -> None:
 
 
 def _tune(task: Mapping[str, Any], place: Path) -> None:
-    request = TuningRequest(
-        **{
-            **task["request"],
-            "base_model": _path(task["request"]["base_model"]),
-            "train_uri": _path(task["request"]["train_uri"]),
-            "eval_uri": _path(task["request"]["eval_uri"]),
-            "options": {**task["options"], "checkpoint_dir": str(place)},
-        }
-    )
+    fields = task["request"]
+    paths = {name: _path(fields[name]) for name in ("base_model", "train_uri", "eval_uri")}
+    options = {**task["options"], "checkpoint_dir": str(place)}
+    request = TuningRequest(**{**fields, **paths, "options": options})
 
     def report(event: Mapping[str, Any]) -> None:
         print(json.dumps(dict(event)), flush=True)  # the job's log
@@ -89,8 +82,4 @@ def _path(uri: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except TunepipeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_program(main)
