@@ -175,7 +175,7 @@ def launch(
         run = _Launch(service, options, progress, termination, waiting)
         name = read_resources(resources)
         if not name:
-            name = run.attach(service)
+            name = run.attach()
             if name.startswith("projects/"):  # the file is Google's; others are found by name
                 uri = f"https://{host(region_of(name))}/v1/{name}"
                 noted = {"resourceType": service.kind, "resourceUri": uri}
@@ -209,7 +209,7 @@ def resume(
 def start(service: RemoteJobs, options: StepOptions, progress: Progress) -> str:
     """Find or create a remote job, and leave it to itself; see `launch`."""
     with Termination() as termination, explained(service.kind):
-        return _Launch(service, options, progress, termination, None).attach(service)
+        return _Launch(service, options, progress, termination, None).attach()
 
 
 def read_resources(path: str) -> str:
@@ -239,13 +239,13 @@ class _Launch:
     refusals: int = 0
     last_wait: str = ""
 
-    def attach(self, service: RemoteJobs) -> str:
+    def attach(self) -> str:
         try:
             if self.waiting:
                 self._patiently(self.waiting.add)
-            name = self._patiently(lambda: self._find_or_create(service))
+            name = self._patiently(self._find_or_create)
         except _InterruptedError:
-            name = self._look_briefly(service)
+            name = self._look_briefly()
         if self.termination.requested:
             self._cancel(name)
         return name
@@ -275,14 +275,14 @@ class _Launch:
             if self.termination.wait(self.options.poll_seconds):
                 self._cancel(name)
 
-    def _find_or_create(self, service: RemoteJobs) -> str:
+    def _find_or_create(self) -> str:
         from google.api_core.exceptions import InternalServerError, TooManyRequests
 
-        name = service.find()
+        name = self.service.find()
         if name or self.termination.requested:
             return name
         try:
-            return service.create()
+            return self.service.create()
         except TooManyRequests as error:
             # A rate limit passes, a quota does not: after a few refusals the user has to know.
             self.refusals += 1
@@ -297,11 +297,11 @@ class _Launch:
                     where=self.service.kind,
                     fix="run again later: a job that was started goes on and is found",
                 ) from error
-            service.remedy_first_job()
+            self.service.remedy_first_job()
             self.applied_remedy = True
             self._report_wait("Google's remedy for a first job takes time")
             self.termination.wait(self.options.first_job_seconds)
-        return self._find_or_create(service)
+        return self._find_or_create()
 
     def _check_age(self, name: str, status: Status) -> None:
         if not (self.options.max_hours and status.created):
@@ -341,12 +341,12 @@ class _Launch:
             "received SIGTERM; the job was cancelled", where=name, fix="run again to start over"
         )
 
-    def _look_briefly(self, service: RemoteJobs) -> str:
+    def _look_briefly(self) -> str:
         """Look for a job whose creation was interrupted, in the time that is left."""
         end = time.monotonic() + _GRACE_SECONDS
         while True:
-            name = self._briefly(service.find)
-            if name or not service.in_doubt or time.monotonic() > end:
+            name = self._briefly(self.service.find)
+            if name or not self.service.in_doubt or time.monotonic() > end:
                 return name
             time.sleep(self.options.pause_seconds)
 

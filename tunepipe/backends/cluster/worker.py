@@ -26,7 +26,7 @@ from tunepipe.errors import TunepipeError
 from tunepipe.stores import storage
 
 _REPORT_SECONDS = 5.0  # an object may be written about once a second
-_SYNC_SECONDS = 2.0  # each checkpoint has objects of its own
+_SYNC_SECONDS = 1.0  # each checkpoint has objects of its own
 
 
 def main(folder: str) -> None:
