@@ -124,7 +124,7 @@ def test_a_step_that_is_told_to_end_cancels_its_job(cloud, bucket, tmp_path):
     assert ended(step) != 0
     (name, job) = next(iter(cloud.ask("custom_jobs").items()))
     end = time.monotonic() + 20
-    while job["state"] == "JOB_STATE_RUNNING" and time.monotonic() < end:
+    while job["state"] != "JOB_STATE_CANCELLED" and time.monotonic() < end:
         time.sleep(0.1)
         job = cloud.ask("custom_jobs")[name]
     assert job["state"] == "JOB_STATE_CANCELLED"
