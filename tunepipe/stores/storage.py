@@ -11,10 +11,12 @@ CloudError.
 from __future__ import annotations
 
 import glob
+import math
 import os
 import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -268,7 +270,7 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
 
 
 @contextmanager
-def synced_folder(uri: str, seconds: float = SYNC_SECONDS) -> Iterator[str]:
+def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False) -> Iterator[str]:
     """Work in a local folder that a store keeps: for files that grow, and for checkpoints.
 
     An object may be written about once a second, so what has changed is copied back from time to
@@ -277,6 +279,8 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS) -> Iterator[str]:
     Args:
         uri: A folder; a local path is given back as it is.
         seconds: How often, > 0.
+        once: Copy a file when it has not changed for that long, for files that are written once:
+            a bucket with a retention policy takes no second version of an object.
     """
     if not is_object(uri):
         yield uri
@@ -286,11 +290,11 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS) -> Iterator[str]:
         _download_all(matching_files(f"{root}/**"), root, folder)
         stored, ended = _versions(folder), threading.Event()
 
-        def copy_back() -> None:
+        def copy_back(changed_before: float = math.inf) -> None:
             present = _versions(folder)
             # In the order of writing: the last file of a checkpoint says that it is whole.
             for name, version in sorted(present.items(), key=lambda item: item[1]):
-                if version != stored.get(name):
+                if version != stored.get(name) and version[0] < changed_before:
                     with suppress(FileNotFoundError):
                         _upload(Path(folder, name), f"{root}/{name}")
                         stored[name] = version
@@ -302,7 +306,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS) -> Iterator[str]:
         def follow() -> None:
             while not ended.wait(seconds):
                 with suppress(TunepipeError):  # the next time, or the end, tries again
-                    copy_back()
+                    copy_back(time.time_ns() - seconds * 1e9 if once else math.inf)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()

@@ -93,6 +93,7 @@ def await_checkpoint(cloud, seconds=90):
 
 
 def test_a_killed_step_stays_with_its_job_and_evicted_nodes_go_on(cluster, cloud, place):
+    cloud.ask("facts", {"retention_seconds": 86400})
     asked = request(place, steps=300, job=ALONE, checkpoint_every=50, evaluate_every=300)
     step = start_tuner(asked, place / "step")
     await_checkpoint(cloud)

@@ -51,7 +51,7 @@ def main(folder: str) -> None:
 
     with (
         tempfile.TemporaryDirectory() as name,
-        storage.synced_folder(f"{folder}/checkpoints", _SYNC_SECONDS) as checkpoints,
+        storage.synced_folder(f"{folder}/checkpoints", _SYNC_SECONDS, once=True) as checkpoints,
     ):
         scratch, fields = Path(name), task["request"]
         for name in ("train_uri", "eval_uri"):
