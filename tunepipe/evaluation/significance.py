@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tunepipe.evaluation.intervals import RESAMPLES, Floats, blocks, chunks, quantile
+from tunepipe.evaluation.intervals import RESAMPLES, Floats, blocks, chunks, product, quantile
 from tunepipe.reporting.facts import CONFIDENCE
 
 POWER = 0.8
@@ -70,7 +70,7 @@ def swap_test(
     for size in chunks(RESAMPLES, units):
         bits = np.frombuffer(rng.bytes((size * units + 7) // 8), dtype=np.uint8)
         keep = np.unpackbits(bits, count=size * units).reshape(size, units).astype(np.float64)
-        moved = keep @ change
+        moved = product(keep, change)
         differences = combine(other + moved) - combine(total - moved)
         further += int((np.abs(differences) >= seen - ZERO).sum())
     return (1 + further) / (RESAMPLES + 1)
