@@ -130,7 +130,7 @@ def margin_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
             return differences(np.clip(values, -1, 1)).low(0.95) > -q
 
         found = share(passes, repeats)
-        yield f"{chance:.0%} of the rows fail totally, {rows} rows", "0.025", f"{found:.3f}"
+        yield f"{100 * chance:.0f} % of the rows fail totally, {rows} rows", "0.025", f"{found:.3f}"
 
 
 def collapse_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
