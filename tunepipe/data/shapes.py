@@ -23,11 +23,11 @@ Fields = Mapping[str, Any]
 
 QUESTIONS = (
     *("input_text", "prompt", "question", "query", "instruction", "input", "user"),
-    *("document", "article", "text"),
+    *("document", "article", "text", "質問", "入力"),
 )
 ANSWERS = (
     *("output_text", "completion", "response", "answer", "output", "target", "assistant"),
-    *("summary", "highlights", "label"),
+    *("summary", "highlights", "label", "回答", "出力"),
 )
 _SYSTEMS = ("system", "system_prompt")
 _SHAREGPT_ROLES = {

@@ -15,6 +15,7 @@ from typing import Any
 from tunepipe.data.encodings import name_of
 from tunepipe.data.source import NAMED_DELIMITER, FileKind, Source, find_delimiter
 from tunepipe.errors import DataError, UsageError
+from tunepipe.extras import missing
 
 TableRow = dict[str, Any]
 
@@ -111,11 +112,7 @@ def read_table(
         else:
             yield from _read_lines(_text_rows(source, kind, options), source.path)
     except ImportError as error:
-        raise UsageError(
-            f"the package {error.name} is not installed",
-            where=source.path,
-            fix="install tunepipe with the extra [tables]",
-        ) from None
+        raise missing(str(error.name)) from None
     finally:
         source.close()
 
@@ -216,7 +213,8 @@ def _read_lines(
                 line,
                 DataError(
                     "the row has more cells than the header names",
-                    fix="quote cells that hold the separator, and name every column in the header",
+                    fix="quote cells that hold the separator, and name every column in the header; "
+                    "if the header is not the first line: --skip-lines N",
                 ),
             )
             continue

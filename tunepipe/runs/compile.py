@@ -24,7 +24,7 @@ def render(image: str = "", *, accelerator: str = "", thin: bool = False) -> dic
     Returns:
         Paths below compiled/ and the text of each file.
     """
-    texts = {path: compiled_text(unit) for path, unit in _units(thin or bool(image))}
+    texts = dict(_unit_texts(thin or bool(image)))
     local = "pipelines/tune_local.yaml"
     if accelerator:
         change = partial(with_accelerators, accelerator=accelerator)
@@ -71,6 +71,11 @@ def differences(folder: Path, texts: dict[str, str]) -> list[str]:
         if path not in present or present[path].read_text(encoding="utf-8") != text
     ]
     return sorted([*stale, *(path for path in present if path not in texts)])
+
+
+@cache
+def _unit_texts(thin: bool) -> dict[str, str]:
+    return {path: compiled_text(unit) for path, unit in _units(thin)}
 
 
 def _units(thin: bool) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
@@ -17,8 +18,7 @@ from tunepipe.errors import DataError, TunepipeError, UsageError, plural
 
 if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
-    from tunepipe.planning.plan import HeldOut, Plan
-    from tunepipe.validation.validate import Report
+    from tunepipe.planning.plan import Plan
 
 
 # Rows whose references say what the task is.
@@ -32,32 +32,22 @@ class Measured:
     Args:
         rows: Its rows, the bad ones included.
         tokens: Estimated tokens of all rows.
-        longest_output_tokens: Estimated tokens of the longest output.
-        refusal: What the run's validation will say; None where the data pass.
-        model: The model whose limits were applied; "" where the format is not known.
         output_tokens: Estimated tokens of all outputs.
+        longest_output_tokens: Estimated tokens of the longest output.
+        model: The model whose limits were applied; "" where the format is not known.
+        refusal: What the run's validation will say; None where the data pass.
     """
 
     rows: int
-    tokens: int
-    longest_output_tokens: int = 0
-    refusal: TunepipeError | None = None
-    model: str = ""
+    tokens: int = 0
     output_tokens: int = 0
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a plan says of data that do not pass."""
-        if self.refusal is None:
-            return ()
-        return (f"a run would be refused: {self.refusal.found}; {self.refusal.fix}",)
+    longest_output_tokens: int = 0
+    model: str = ""
+    refusal: TunepipeError | None = None
 
 
-def measured(
-    datasets: Sequence[str],
-    format: str,
-    model: str = "",
-    catalog: Catalog | None = None,
+def measure(
+    datasets: Sequence[str], format: str, model: str = "", catalog: Catalog | None = None
 ) -> Measured:
     """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it.
 
@@ -86,41 +76,59 @@ def measured(
         problem = report.problems[0]
         refusal = DataError(problem.message, where=problem.path, fix=problem.fix)
     if report.errors:
-        given = [] if format == "auto" else ["--format", format]
-        given += ["--model", model] if model else []
+        options = [] if format == "auto" else ["--format", format]
+        options += ["--model", model] if model else []
         refusal = refusal or DataError(
             f"the dataset has {plural(report.errors, 'error')}",
             where=", ".join(datasets),
-            fix=f"see them: tunepipe validate {' '.join([*datasets, *given])}",
+            fix=f"see them: tunepipe validate {' '.join([*datasets, *options])}",
         )
-    tokens, longest = _tokens(report), report.longest_output_tokens
-    outputs = int(report.stats.get("tokens_estimated", {}).get("output", 0))
-    return Measured(report.rows, tokens, longest, refusal, report.model, outputs)
+    tokens = report.tokens
+    if report.valid_rows < report.rows and (tokens or not report.valid_rows):
+        # Bad rows are not read: they count as the others, or by size.
+        by_size = estimated_tokens(sum(file.bytes for file in report.files), 0)
+        tokens = max(by_size, -(-tokens * report.rows // max(report.valid_rows, 1)))
+    return Measured(
+        report.rows,
+        tokens,
+        int(report.stats.get("tokens_estimated", {}).get("output", 0)),
+        report.longest_output_tokens,
+        report.model,
+        refusal,
+    )
 
 
-def held_out_rows(
+def plan_dataset(
     datasets: Sequence[str],
-    rows: int,
     size: Measured,
+    eval_rows: int,
     *,
+    rows: int,
+    catalog: Catalog,
     format: str = "auto",
     task: str = "auto",
     metric: str = "",
     answers: int = 1,
-) -> HeldOut:
-    """Describe the rows that a run will hold out: what they can show, by which metric.
+    **amounts: Any,
+) -> Plan:
+    """Plan a tuning, with what the held-out rows can show, and by which metric.
 
     Args:
         datasets: Paths, gs:// URIs or globs; without any the metric is not known.
-        rows: How many rows are held out.
         size: How much the dataset holds.
+        eval_rows: How many rows are held out.
+        rows: Training rows.
+        catalog: The dated tables.
         format: The rows' format, or "auto".
-        task: The task, or "auto".
+        task: The task of the comparison, or "auto".
         metric: The metric that decides; "" takes the task's.
-        answers: Answers to each row.
+        answers: Answers to each held-out row.
+        amounts: What else `planning.plan.plan` takes: epochs, train_steps, max_cost_usd …
     """
-    from tunepipe.planning.plan import HeldOut
+    from tunepipe.planning.plan import HeldOut, plan
 
+    today = datetime.now(UTC).date()
+    planned = plan(rows, today=today, catalog=catalog, **amounts)
     chosen = (metric, "set") if metric else ("", "")
     references = _references(datasets, format) if datasets and not metric else []
     if references:
@@ -131,7 +139,13 @@ def held_out_rows(
         chosen = (name, reason + sample)
     each = max(1, size.rows)
     written = size.output_tokens / each
-    return HeldOut(rows, *chosen, answers, max(0.0, size.tokens / each - written), written)
+    read = max(0.0, size.tokens / each - written)
+    held_out = HeldOut(eval_rows, *chosen, answers, read, written)
+    planned = planned.with_held_out(held_out, catalog, amounts.get("max_cost_usd", 0))
+    if not size.refusal:
+        return planned
+    refused = f"a run would be refused: {size.refusal.found}; {size.refusal.fix}"
+    return replace(planned, warnings=(*planned.warnings, refused))
 
 
 def _references(datasets: Sequence[str], format: str) -> list[str]:
@@ -149,15 +163,6 @@ def _references(datasets: Sequence[str], format: str) -> list[str]:
     except TunepipeError:
         return []
     return references[:_SAMPLE]
-
-
-def _tokens(report: Report) -> int:
-    """Estimate the tokens of all rows; bad ones are not read, and count as others or by size."""
-    tokens = report.tokens
-    if report.valid_rows == report.rows or (report.valid_rows and not tokens):
-        return tokens
-    by_size = estimated_tokens(sum(file.bytes for file in report.files), 0)
-    return max(by_size, -(-tokens * report.rows // max(report.valid_rows, 1)))
 
 
 def plan(
@@ -232,11 +237,8 @@ def make_plan(
     tokenizer: str = "",
     project: str = "",
     format: str = "auto",
-    task: str = "auto",
-    metric: str = "",
-    answers: int = 1,
     tables: Mapping[str, Any] | None = None,
-    **amounts: Any,
+    **settings: Any,
 ) -> Plan:
     """Plan the tuning of a dataset, or of a number of rows.
 
@@ -250,18 +252,14 @@ def make_plan(
         tokenizer: Counts the tokens of a sample; see `token_counts.calibrated`.
         project: The project that asks the service's tokenizer.
         format: The rows' format, or "auto".
-        task: The task of the comparison, or "auto".
-        metric: The metric that decides; "" takes the task's.
-        answers: Answers that each model gives to a held-out row.
         tables: The user's tables.
-        amounts: What else `planning.plan.plan` takes: epochs, train_steps, max_cost_usd …
+        settings: What else `plan_dataset` takes.
 
     Raises:
         UsageError: Both a dataset and rows, or neither; a file that cannot be read.
         LimitError: A region, a model or a budget forbids it.
     """
-    from tunepipe.catalog.catalog import load_catalog
-    from tunepipe.planning import plan as planning
+    from tunepipe.splitting.sampling import share
 
     if bool(datasets) == (rows is not None):
         raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
@@ -269,14 +267,14 @@ def make_plan(
         raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
     over = tables or {}
     catalog = load_catalog(over)
-    size = Measured(rows or 0, 0)
+    size = Measured(rows or 0)
     if datasets:
         if backend and not model:
             from tunepipe.cli.inputs import dataset_format
 
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
-        size = measured(datasets, format, name, catalog)
+        size = measure(datasets, format, name, catalog)
         if size.refusal and not size.rows:
             raise size.refusal
         model = model or size.model
@@ -287,25 +285,21 @@ def make_plan(
         place: dict[str, Any] = {"project": project, "region": region}
         over = calibrated(over, tokenizer, datasets, model=base, format=format, **place)
         catalog = load_catalog(over)
-    plan = planning.plan(
-        size.rows,
+    # What a split by the usual share would hold out.
+    eval_rows = max(share(size.rows, 0.1), min(10, size.rows))
+    return plan_dataset(
+        datasets,
+        size,
+        eval_rows,
+        rows=size.rows,
+        catalog=catalog,
+        format=format,
         tokens_estimated=size.tokens,
         region=region,
         model=model,
         backend=backend,
-        today=datetime.now(UTC).date(),
-        catalog=catalog,
-        **amounts,
+        **settings,
     )
-    from tunepipe.splitting.sampling import share
-
-    # What a split by the usual share would hold out, and could show.
-    rows_out = max(share(size.rows, 0.1), min(10, size.rows))
-    held_out = held_out_rows(
-        datasets, rows_out, size, format=format, task=task, metric=metric, answers=answers
-    )
-    plan = plan.with_held_out(held_out, catalog, amounts.get("max_cost_usd", 0))
-    return replace(plan, warnings=(*plan.warnings, *size.warnings))
 
 
 def show_plan(plan: Plan, out: Output) -> None:
@@ -317,21 +311,6 @@ def show_plan(plan: Plan, out: Output) -> None:
     out.warnings(plan.warnings)
 
 
-def _shown(plan: Plan) -> str:
-    if plan.smallest_difference is None:
-        return ""
-    return f"{100 * plan.smallest_difference:.1f} points, by {plan.eval_rows:,} held-out rows"
-
-
-def _asked(plan: Plan) -> str:
-    if plan.answers == 1 and plan.evaluation_cost_usd is None:
-        return ""
-    cost = ""
-    if plan.evaluation_cost_usd is not None:
-        cost = f", about {plan.evaluation_cost_usd:.2f} USD"
-    return f"{plan.answers} a row by each of 2 models{cost}"
-
-
 def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     """Return the figures of a plan as labels and texts; what does not apply is left out."""
     hours = "not known" if plan.estimated_hours is None else f"{plan.estimated_hours:g}"
@@ -339,9 +318,15 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         minutes = plan.estimated_hours * 60
         short = f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} seconds"
         hours = f"{hours} ({short})"
-    cost = "not known"
-    if plan.estimated_cost_usd is not None:
-        cost = f"{plan.estimated_cost_usd:.2f} USD"
+    usd, smallest = plan.estimated_cost_usd, ""
+    if plan.smallest_difference is not None:
+        points = f"{100 * plan.smallest_difference:.1f} points"
+        smallest = f"{points}, by {plan.eval_rows:,} held-out rows"
+    asked = ""
+    if plan.evaluation_cost_usd is not None:
+        asked = f", about {plan.evaluation_cost_usd:.2f} USD"
+    if asked or plan.answers > 1:
+        asked = f"{plan.answers} a row by each of 2 models{asked}"
     hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
     rows = [
         ("model", f"{plan.model} ({plan.backend})"),
@@ -351,9 +336,12 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("rows", f"{plan.rows:,}"),
         ("steps", f"{plan.train_steps:,} ({plural(plan.epochs, 'epoch')})"),
         ("hours", hours),
-        ("cost", cost),
+        ("cost", "not known" if usd is None else f"{usd:.2f} USD"),
         ("metric", f"{plan.metric}: {plan.metric_reason}" if plan.metric else ""),
-        ("smallest difference shown", _shown(plan)),
-        ("answers to held-out rows", _asked(plan)),
+        (
+            "smallest difference shown",
+            smallest and f"{smallest}, by {plan.eval_rows:,} held-out rows",
+        ),
+        ("answers to held-out rows", asked),
     ]
     return [row for row in rows if row[1]]

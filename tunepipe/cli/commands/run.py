@@ -12,7 +12,7 @@ import typer
 
 from tunepipe import __version__
 from tunepipe.cli import options
-from tunepipe.cli.commands.plan import held_out_rows, measured, show_plan
+from tunepipe.cli.commands.plan import measure, plan_dataset, show_plan
 from tunepipe.cli.commands.status import show_local_run, show_status
 from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
@@ -21,8 +21,11 @@ from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 from tunepipe.reporting.facts import WORSE
 
-# The parameters that say how models are compared, which the plan states.
-_COMPARED = ("format", "task", "metric", "answers")
+# The parameters that a plan takes as they are.
+_PLANNED = (
+    *("options", "epochs", "train_steps", "max_cost_usd", "learning_rate_multiplier"),
+    *("format", "task", "metric", "answers"),
+)
 
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost
@@ -90,61 +93,36 @@ def show_run_plan(
     """
     from tunepipe.catalog.catalog import load_catalog
     from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS, cut_answers
-    from tunepipe.planning import plan as planning
-
-    parameters = described.parameters
-    # By the package's own limits: the step that validates knows no other.
-    size = measured([parameters["dataset_uri"]], parameters["format"], parameters["base_model"])
-    if size.refusal and not recurring:
-        raise size.refusal
-    rows = size.rows - _held_out(size.rows, parameters)
-    share = rows / size.rows if size.rows else 0.0
-    plan = planning.plan(
-        rows,
-        region=region,
-        options=parameters["options"],
-        model=parameters["base_model"],
-        backend=described.backend,
-        epochs=parameters["epochs"],
-        train_steps=parameters["train_steps"],
-        max_cost_usd=parameters["max_cost_usd"],
-        tokens_estimated=round(size.tokens * share),
-        learning_rate_multiplier=parameters["learning_rate_multiplier"],
-        today=datetime.now(UTC).date(),
-        catalog=load_catalog(parameters["tables"]),
-    )
-    cut = cut_answers(
-        size.longest_output_tokens, parameters.get("max_output_tokens", MAX_OUTPUT_TOKENS)
-    )
-    plan = replace(plan, warnings=(*plan.warnings, *size.warnings, *cut))
-    how = {name: parameters[name] for name in _COMPARED if name in parameters}
-    plan = plan.with_held_out(
-        held_out_rows([parameters["dataset_uri"]], size.rows - rows, size, **how),
-        load_catalog(parameters["tables"]),
-        parameters["max_cost_usd"],
-    )
-    show_plan(plan, out)
-    return plan.as_json()
-
-
-def _held_out(rows: int, parameters: Mapping[str, Any]) -> int:
-    """Say how many rows the split will hold out, within chance.
-
-    Raises:
-        DataError: The service's limits and the user's leave no room.
-    """
     from tunepipe.splitting.limits import allowance
     from tunepipe.splitting.sampling import share
 
-    allowed = allowance(
-        rows,
-        0,
-        eval_min=parameters["eval_min"],
-        eval_max=parameters["eval_max"],
-        format=parameters["format"],
-        model=parameters["base_model"],
+    parameters = described.parameters
+    datasets, model = [parameters["dataset_uri"]], parameters["base_model"]
+    # By the package's own limits: the step that validates knows no other.
+    size = measure(datasets, parameters["format"], model)
+    if size.refusal and not recurring:
+        raise size.refusal
+    # How many rows the split will hold out, within chance.
+    limits = {name: parameters[name] for name in ("eval_min", "eval_max", "format")}
+    allowed = allowance(size.rows, 0, model=model, **limits)
+    eval_rows = allowed.nearest(share(size.rows, parameters["eval_fraction"]))
+    rows = size.rows - eval_rows
+    plan = plan_dataset(
+        datasets,
+        size,
+        eval_rows,
+        rows=rows,
+        catalog=load_catalog(parameters["tables"]),
+        region=region,
+        model=model,
+        backend=described.backend,
+        tokens_estimated=round(size.tokens * rows / max(1, size.rows)),
+        **{name: parameters[name] for name in _PLANNED if name in parameters},
     )
-    return allowed.nearest(share(rows, parameters["eval_fraction"]))
+    most = parameters.get("max_output_tokens", MAX_OUTPUT_TOKENS)
+    plan = replace(plan, warnings=(*plan.warnings, *cut_answers(size.longest_output_tokens, most)))
+    show_plan(plan, out)
+    return plan.as_json()
 
 
 def _run_here(described: VertexRun, start: StartOptions, out: Output) -> int:
