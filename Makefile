@@ -41,8 +41,8 @@ $(VENV)/demo: pyproject.toml constraints.txt
 	  $(PIP) --quiet --retries 1 $(PIP_ARGS) -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch 2>/dev/null || \
 	  echo "not reached: the next step takes torch from the usual index"; \
 	fi
-	$(if $(UV),$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[local]' ||) \
-	  $(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[local]' | grep -v 'already satisfied'
+	$(if $(UV),$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[local,tables]' ||) \
+	  $(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[local,tables]' | grep -v 'already satisfied'
 	touch $@
 
 demo: $(VENV)/demo ## run the whole pipeline here, on examples/, and print the verdict

@@ -17,7 +17,7 @@ import msgspec
 from tunepipe.arguments import hint, nearest
 from tunepipe.errors import UsageError
 
-Kind = TypeVar("Kind")
+Decoded = TypeVar("Decoded")
 
 _SHOWN_CHARACTERS = 60
 # The types of JSON Schema.
@@ -31,7 +31,7 @@ _NAMES = {
 }
 
 
-def decode(value: Any, kind: type[Kind], where: str = "") -> Kind:
+def decode(value: Any, kind: type[Decoded], where: str = "") -> Decoded:
     """Convert plain data (TOML, JSON, a pipeline's parameter) into a typed value.
 
     Args:

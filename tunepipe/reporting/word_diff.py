@@ -11,7 +11,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-Kind = Literal["same", "added", "removed"]
+Change = Literal["same", "added", "removed"]
 
 # Above this a line-up of words costs more than a reader gains.
 _MAX_WORDS = 2000
@@ -23,7 +23,7 @@ _ASCII = re.compile(r"[A-Za-z]+|[0-9]+|\s+|[^A-Za-z0-9\s]")
 class Piece(NamedTuple):
     """A stretch of text that both have, that was added, or that was removed."""
 
-    kind: Kind
+    kind: Change
     text: str
 
 

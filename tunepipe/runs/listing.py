@@ -132,7 +132,7 @@ def _on_vertex(project: str, region: str, limit: int) -> list[ListedRun]:
 
 
 def _on_host(host: KfpHost, limit: int) -> list[ListedRun]:
-    from tunepipe.runs.kfp import runs
+    from tunepipe.runs.kfp import host_runs
 
     return [
         ListedRun(
@@ -141,9 +141,9 @@ def _on_host(host: KfpHost, limit: int) -> list[ListedRun]:
             place=KFP,
             state=str(run.state or "PENDING").lower(),
             created=_minute(run.created_at),
-            backend=runs.backend_of(run),
+            backend=host_runs.backend_of(run),
         )
-        for run in runs.list_runs(host, limit)
+        for run in host_runs.list_runs(host, limit)
     ]
 
 

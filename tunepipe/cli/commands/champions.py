@@ -80,11 +80,11 @@ def rollback(
     Options:
         to (VERSION): Which champion; 0: the one before.
     """
-    from tunepipe.registry import champions as moves
+    from tunepipe.registry.champions import history
 
     out = Output(json)
     place = registry or str(runs / "registry")
-    former = _former(moves.history(place), to, place)
+    former = _former(history(place), to, place)
     agree(f"Make champion {former.version}, of {former.run}, the champion again?", yes, out)
     note = f"back to {former.version}: {reason}"
     return _move(place, former.model, former.run, former.verdict, note, out)
@@ -97,15 +97,15 @@ def champions(
     json: options.Json = False,
 ) -> int:
     """List who became champion, when and why."""
-    from tunepipe.registry import champions as moves
+    from tunepipe.registry.champions import history
 
     place = registry or str(runs / "registry")
-    history = moves.history(place)
+    moves = history(place)
     out = Output(json)
-    out.result({"registry": place, "moves": [asdict(move) for move in history]})
+    out.result({"registry": place, "moves": [asdict(move) for move in moves]})
     head = ("version", "when", "who", "run", "verdict", "reason")
-    if history:
-        out.table([head, *map(_row, history)], styles=("bold",))
+    if moves:
+        out.table([head, *map(_row, moves)], styles=("bold",))
     else:
         out.line(f"no champion in {place}")
     return 0
@@ -131,14 +131,13 @@ def _former(history: list[Move], version: int, place: str) -> Move:
 
 
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:
-    from tunepipe.registry import champions as moves
-    from tunepipe.registry import vertex_alias
+    from tunepipe.registry import champions, vertex_alias
     from tunepipe.steps.promotion import require_serving, user
 
     require_serving(model)
-    before = moves.champion(place)
+    before = champions.champion(place)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    made = moves.promote(
+    made = champions.promote(
         place, model, run=run, verdict=verdict, reason=reason, moved_at=now, moved_by=user()
     )
     alias = vertex_alias.move_alias(made.model, before.model if before else "")

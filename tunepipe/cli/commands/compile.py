@@ -35,7 +35,7 @@ def compile_pipelines(
             Google's template in it, from a file, a gs:// or an https:// URI. See run --pipeline.
     """
     require("kfp")
-    from tunepipe.runs import compile as compilation
+    from tunepipe.runs.compile import compile_all, differences, render
 
     out = Output(json)
     if template:
@@ -48,11 +48,9 @@ def compile_pipelines(
         out.line(f"with   {inlined.source} sha256:{inlined.sha256}")
         return 0
     if check:
-        changed = compilation.differences(
-            folder, compilation.render(image, accelerator=accelerator, thin=thin)
-        )
+        changed = differences(folder, render(image, accelerator=accelerator, thin=thin))
     else:
-        changed = compilation.compile_all(folder, image=image, accelerator=accelerator, thin=thin)
+        changed = compile_all(folder, image=image, accelerator=accelerator, thin=thin)
     out.result({"folder": str(folder), "stale" if check else "written": changed})
     for path in changed:
         out.line(f"{'stale' if check else 'wrote'}  {folder / path}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json as text_json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def _here(runs: Path) -> Iterator[RunCost]:
 def _made(folder: Path, output: str) -> dict[str, Any]:
     """Read what a step of a run has made; {} where it did not come to that."""
     for file in folder.glob(f"steps/*/{output}"):
-        return dict(text_json.loads(file.read_text(encoding="utf-8")))
+        return dict(loads(file.read_text(encoding="utf-8")))
     return {}
 
 
@@ -125,7 +125,7 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
         elif task.task_name.startswith("tune-"):
             has_failed = has_failed or state_of(task) == "FAILED"
             if resources := str(outputs.get("gcp_resources", "")):
-                uri = str(text_json.loads(resources)["resources"][0]["resourceUri"])
+                uri = str(loads(resources)["resources"][0]["resourceUri"])
                 tuning = uri.partition("/v1/")[2] or uri
             if "tuning" in task.outputs and task.outputs["tuning"].artifacts:
                 actual = _reported_cost(task.outputs["tuning"].artifacts[0].uri)
@@ -141,7 +141,7 @@ def _reported_cost(uri: str) -> float | None:
     """Read what the tuning step says that its job has cost; None where it does not say."""
     from tunepipe.stores import storage
 
-    report = text_json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+    report = loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
     return None if report.get("cost_usd") is None else float(report["cost_usd"])
 
 

@@ -188,30 +188,30 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
 
     A bucket that is not the runs' own would make an endpoint that a rollback goes to look idle.
     """
-    from tunepipe.registry import champions as registry
+    from tunepipe.registry.champions import history
     from tunepipe.stores import storage
 
     files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
     registries = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
     named = {str(place).rstrip("/") for place in registries if storage.is_object(str(place))}
     places = named | {file.rpartition("/moves/")[0] for file in files}
-    return [registry.history(place) for place in sorted(places)]
+    return [history(place) for place in sorted(places)]
 
 
 def _runs(project: str, region: str) -> list[Any]:
     """List the runs whose tuning jobs leave endpoints."""
-    from tunepipe.gcp import clients as google_clients
+    from tunepipe.gcp import clients
     from tunepipe.gcp.pipeline_jobs import LIST_MASK
 
-    place = google_clients.parent(project, region)
+    place = clients.parent(project, region)
     request = {
         "parent": place,
         "filter": "labels.tunepipe_backend:*",
         "read_mask": {"paths": [*LIST_MASK["paths"], "runtime_config"]},
     }
-    with google_clients.explained(place):
-        client = google_clients.pipelines(region)
-        return list(client.list_pipeline_jobs(request=request, timeout=google_clients.CALL_SECONDS))
+    with clients.explained(place):
+        client = clients.pipelines(region)
+        return list(client.list_pipeline_jobs(request=request, timeout=clients.CALL_SECONDS))
 
 
 def _require_over(runs: Sequence[Any]) -> None:
@@ -231,11 +231,11 @@ def _require_over(runs: Sequence[Any]) -> None:
 
 
 def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:
-    from tunepipe.registry import endpoints as deployments
+    from tunepipe.registry.endpoints import take_away
 
     agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
     for one in doomed:
-        deployments.take_away(one.deployment)
+        take_away(one.deployment)
         out.line(f"deleted {one.deployment.endpoint}")
 
 

@@ -137,9 +137,9 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
             )
         return str(folder), LOCAL
     if run.place == KFP and places.host:
-        from tunepipe.runs.kfp import runs
+        from tunepipe.runs.kfp import host_runs
 
-        status = runs.status(places.host, run.name)
+        status = host_runs.status(places.host, run.name)
         if not status.model:
             raise UsageError(
                 f"the run has made no model; it is {status.state}",

@@ -234,7 +234,7 @@ def _run_on_vertex(described: VertexRun, start: StartOptions, out: Output) -> in
 
 
 def _run_on_host(host: KfpHost, described: VertexRun, start: StartOptions, out: Output) -> int:
-    from tunepipe.runs.kfp import runs as kfp_runs
+    from tunepipe.runs.kfp import host_runs
     from tunepipe.runs.kfp.request import prepare
     from tunepipe.runs.progress_display import view
     from tunepipe.runs.status import follow
@@ -251,11 +251,11 @@ def _run_on_host(host: KfpHost, described: VertexRun, start: StartOptions, out: 
         _show_dry_run(contents, start.runs, out)
         return 0
     agree(f"Start a run on {host.url}?", start.yes, out)
-    run_id = kfp_runs.submit(host, request, name)
+    run_id = host_runs.submit(host, request, name)
     return _show_started(
         {"run": run_id, "page": host.page(run_id), "plan": plan},
         f"tunepipe status {run_id} --kfp-host {host.url}",
-        lambda: follow(lambda: kfp_runs.status(host, run_id), view()),
+        lambda: follow(lambda: host_runs.status(host, run_id), view()),
         start.wait,
         out,
         kfp_host=host.url,

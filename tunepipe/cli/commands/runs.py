@@ -62,7 +62,7 @@ def logs(
     looked = where.places()
     chosen, out = looked.find(run), Output(json)
     if chosen.place == listing.KFP and looked.host:
-        from tunepipe.runs.kfp.runs import logs as read_logs
+        from tunepipe.runs.kfp.host_runs import logs as read_logs
 
         texts = dict(read_logs(looked.host, chosen.name, step))
     elif chosen.place == listing.HERE:

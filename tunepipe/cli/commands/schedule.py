@@ -64,14 +64,14 @@ def apply(
         min_new_rows (N): Skip a run with fewer rows added or changed.
         dry_run: Show what would change, and change nothing.
     """
-    from tunepipe.runs import cron as times
+    from tunepipe.runs.cron import parse
 
     if not _NAME.match(name):
         raise UsageError(
             "must be of small letters, digits and -, a letter first, at most 48",
             where=f"--name {name}",
         )
-    when, out = times.parse(cron, zone), Output(json)
+    when, out = parse(cron, zone), Output(json)
     described = run_options.resolve(options.tables(context, run_options.tables))
     if min_new_rows:
         described = replace(

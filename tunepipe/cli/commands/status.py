@@ -47,13 +47,13 @@ def status(
     from tunepipe.runs.progress_display import view
 
     if chosen.place == KFP and looked.host:
-        from tunepipe.runs.kfp import runs as kfp_runs
+        from tunepipe.runs.kfp import host_runs
         from tunepipe.runs.status import follow
 
         host = looked.host
-        run_status = kfp_runs.status(host, chosen.name)
+        run_status = host_runs.status(host, chosen.name)
         if wait and not run_status.over:
-            run_status = follow(lambda: kfp_runs.status(host, chosen.name), view())
+            run_status = follow(lambda: host_runs.status(host, chosen.name), view())
         return show_status(run_status, out, kfp_host=host.url)
     require("vertex")
     from tunepipe.runs import vertex
@@ -84,9 +84,9 @@ def cancel(
     if chosen.place == HERE:
         raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
     if chosen.place == KFP and looked.host:
-        from tunepipe.runs.kfp import runs as kfp_runs
+        from tunepipe.runs.kfp import host_runs
 
-        ended = kfp_runs.cancel(looked.host, chosen.name)
+        ended = host_runs.cancel(looked.host, chosen.name)
         out.result({"run": ended.name, "state": ended.state, "jobs": {}, "left": {}})
         out.line(f"{ended.name}: {ended.state}", "bold")
         return 0
