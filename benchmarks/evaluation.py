@@ -48,7 +48,7 @@ def right_wrong(rng: np.random.Generator, rows: int, right: float, alike: float)
 
 
 def error_at_zero(rows: int, differing: float) -> float:
-    """How often equal models are told apart by right/wrong results, by exact sums."""
+    """How often equal models are distinguished by right/wrong results, by exact sums."""
     total = 0.0
     for count in range(1, rows + 1):
         wins = np.arange(count + 1)
@@ -138,7 +138,7 @@ def collapse_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
     for rows in (10, 20, 40, 100, 200):
         for spread in (0.001, 0.03, 0.2):
             worst = 0.0
-            # So many failures are expected; the rows' gain makes up for them.
+            # This many failures are expected; the rows' gain makes up for them.
             for failures in (1.0, 2.5, 3.3, 3.6, 3.9, 5.0, 8.0):
                 chance = min(failures / rows, 0.4)
 

@@ -186,7 +186,7 @@ def run(path):
     return [line for line in said.getvalue().splitlines() if line.startswith("- ")]
 
 def check(path):
-    # The tool always has advice (separators, endings): what counts is what a sound row does not get.
+    # The tool always has advice (separators, endings): what counts is what a valid row does not get.
     usual = ("separator", "whitespace", "ending", "contains", "starts with", "suffix", "prefix")
     bad, others = [], []
     for line in run(path):

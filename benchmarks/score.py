@@ -1,4 +1,4 @@
-"""tunepipe's metrics beside their peers, on the same seeded predictions of two models.
+"""tunepipe's metrics compared with their peers, on the same seeded predictions of two models.
 
     python benchmarks/score.py --rows 10000 --repeats 3
 

@@ -1,4 +1,4 @@
-"""Our local tuning beside TRL's SFTTrainer as it comes: the same model, rows, steps and batch.
+"""Our local tuning and TRL's SFTTrainer as it comes: the same model, rows, steps and batch.
 
     python benchmarks/tune.py                                # a Llama of 10 M parameters, on a CPU
     python benchmarks/tune.py --device cuda --base-model DIR # a model of yours, on a GPU
@@ -43,7 +43,7 @@ WORDS = (
 
 
 def write_rows(folder: Path, shortest: int, longest: int) -> None:
-    """Write rows of so many words whose answers repeat some of them."""
+    """Write rows of N words whose answers repeat some of them."""
     chance = random.Random(SEED)
     for name, count in (("train.jsonl", ROWS), ("eval.jsonl", HELD_OUT)):
         with (folder / name).open("w", encoding="utf-8") as file:

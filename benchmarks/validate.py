@@ -1,4 +1,4 @@
-"""tunepipe's validator beside its peers, on the same seeded files.
+"""tunepipe's validator compared with its peers, on the same seeded files.
 
     python benchmarks/validate.py --megabytes 50 --repeats 3
 
@@ -69,7 +69,7 @@ class Cost:
 
 
 def text(chance: random.Random, size: int) -> str:
-    """Write about so many bytes of one language."""
+    """Write about N bytes of one language."""
     pool = chance.choice((ENGLISH, JAPANESE))
     words = f"{chance.getrandbits(40):x} "
     while len(words.encode()) < size:
@@ -78,7 +78,7 @@ def text(chance: random.Random, size: int) -> str:
 
 
 def rows(chance: random.Random, row_bytes: int) -> Iterator[bytes]:
-    """Write sound rows without end, no two alike."""
+    """Write valid rows without end, no two alike."""
     room = row_bytes - len('{"prompt": "", "completion": ""}\n')
     while True:
         given = text(chance, room * 3 // 5)
@@ -104,7 +104,7 @@ def broken(chance: random.Random, line: bytes) -> bytes:
 
 
 def write_file(path: Path, megabytes: float, row_bytes: int, share: float) -> list[int]:
-    """Write a file of so many megabytes.
+    """Write a file of N megabytes.
 
     Returns:
         The numbers of its broken lines.

@@ -71,13 +71,13 @@ def install_command(extra: str) -> str:
     origin = json.loads(record or "{}")
     url = str(origin.get("url", ""))
     if "vcs_info" in origin:
-        wanted = f"'tunepipe[{extra}] @ {origin['vcs_info'].get('vcs', 'git')}+{url}'"
+        requirement = f"'tunepipe[{extra}] @ {origin['vcs_info'].get('vcs', 'git')}+{url}'"
     elif url.startswith("file://") and "dir_info" in origin:
         editable = "-e " if origin["dir_info"].get("editable") else ""
-        wanted = f"{editable}'{url.removeprefix('file://')}[{extra}]'"
+        requirement = f"{editable}'{url.removeprefix('file://')}[{extra}]'"
     else:
         return f"install tunepipe again with the extra [{extra}], from where you have it"
-    return f"{_installer()} {wanted}"
+    return f"{_installer()} {requirement}"
 
 
 def _installer() -> str:

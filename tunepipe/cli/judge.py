@@ -136,7 +136,7 @@ def _agree(bill: Bill, settings: JudgeOptions, catalog: Catalog, out: Output) ->
     cost = "at a cost that is not known"
     if bill.cost_usd is not None:
         cost = f"for about {bill.cost_usd:.2f} USD"
-    kept = f"; {bill.kept:,} replies are kept from before" if bill.kept else ""
+    earlier = f"; {bill.kept:,} replies are kept from before" if bill.kept else ""
     questions = f"{bill.questions:,} questions {cost}"
-    out.line(f"{settings.judge} in {where} is asked {questions}{kept}", "bold")
+    out.line(f"{settings.judge} in {where} is asked {questions}{earlier}", "bold")
     agree(f"Ask {questions}?", settings.yes, out)

@@ -320,20 +320,22 @@ def positive(value: float | None, option: str) -> float:
     return float(value or 0)
 
 
-def pairs(given: Sequence[str] | Mapping[str, Any] | None, option: str) -> dict[str, Any]:
+def pairs(arguments: Sequence[str] | Mapping[str, Any] | None, option: str) -> dict[str, Any]:
     """Read K=V arguments; a value that is JSON is read as JSON, any other as text.
 
     Args:
-        given: The arguments, or a mapping of values as a program gives it.
+        arguments: K=V each, or a mapping of values as a program gives it.
         option: The option's name, for messages.
 
     Raises:
         UsageError: An argument without a name or without "=", or a number that JSON lacks.
     """
-    if isinstance(given, Mapping):
-        values = dict(given)
+    if isinstance(arguments, Mapping):
+        values = dict(arguments)
     else:
-        values = {name: _value(text) for name, text in (pair(one, option) for one in given or ())}
+        values = {
+            name: _value(text) for name, text in (pair(one, option) for one in arguments or ())
+        }
     for name, value in values.items():
         try:
             json.dumps(value, allow_nan=False)

@@ -59,9 +59,9 @@ class Output:
 
     def _shown(self, text: str) -> str:
         parts = _STYLES.split(text)
-        kept = parts[1::2] if self._colours else [""] * (len(parts) // 2)
+        styles = parts[1::2] if self._colours else [""] * (len(parts) // 2)
         texts = map(printable, parts[::2])
-        return "".join(text + style for text, style in zip(texts, [*kept, ""], strict=True))
+        return "".join(text + style for text, style in zip(texts, [*styles, ""], strict=True))
 
     def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
         """Print rows of cells as a human-readable table, each column as wide as its widest cell.

@@ -42,7 +42,7 @@ def write_score_report(
     path: str,
     extra: Mapping[str, Any],
 ) -> None:
-    """Write what `score` found: .html and .md for people, .json with all figures.
+    """Write what `score` found: .html and .md to read, .json with all figures.
 
     Args:
         evaluation: The scores.
@@ -65,7 +65,7 @@ def write_score_report(
 
 
 def write_validation_report(report: Report, path: str) -> None:
-    """Write what `validate` found: .html for people, .sarif for GitHub and editors, or .json."""
+    """Write what `validate` found: .html to read, .sarif for GitHub and editors, or .json."""
     match suffix_of(path, VALIDATION):
         case ".html":
             from tunepipe.reporting.validation_page import validation_page

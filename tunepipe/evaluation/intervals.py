@@ -31,7 +31,7 @@ from tunepipe.reporting.facts import CONFIDENCE
 Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 10_000
-# So many units, drawn at random, are put together into one that the resampling has no more.
+# This many units, drawn at random, are put together into one that the resampling has no more.
 MAX_BLOCKS = 4_000
 # Cells that are drawn and counted at a time: few enough for the processor's cache.
 _CHUNK_CELLS = 200_000

@@ -1,4 +1,4 @@
-"""Score a model's predictions, and with another model's say whether the model is better.
+"""Score a model's predictions, and compare them with another model's.
 
 A missing answer counts as a wrong one, in scores, comparison and gate, unless `missing` is
 "excluded". Rows of one group, rows with the same content and several answers to one row are one

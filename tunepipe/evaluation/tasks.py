@@ -32,7 +32,7 @@ class Task(NamedTuple):
 
     Args:
         name: One of TASKS.
-        reason: For people: that it was set, or what the references look like.
+        reason: Human-readable: that it was set, or what the references look like.
     """
 
     name: str

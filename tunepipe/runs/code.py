@@ -73,7 +73,7 @@ def find_code(
             fix="name one of them; without any, a wheel is uploaded to the bucket",
         )
     steps = thin_steps(spec)
-    if not steps:  # a pipeline of another version, or somebody's own
+    if not steps:  # a pipeline of another version, or a user's own
         return Code("")
     if image:
         return Code(f"{INSTALLED}{content_hash()}")

@@ -34,7 +34,7 @@ class Place:
         service_account: The account that the run acts as; "" for the project's default.
         template: The template's version or URI, if one tunes; "" for the package's own.
         image: The image that the steps run on; "" for the default one.
-        under_way: Whether the run is under way, and acts as its own account, instead of somebody
+        under_way: Whether the run is under way, and acts as its own account, instead of someone
             who is to submit it.
         catalog: The dated tables.
         options: Those of the backend; the machines of `custom` count here.

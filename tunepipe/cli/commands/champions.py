@@ -119,15 +119,15 @@ def _former(history: list[Move], version: int, place: str) -> Move:
     if not history:
         raise UsageError("there is no champion", where=place, fix="name --registry or --runs")
     present = history[-1]
-    others = [one for one in history if one.run != present.run and one.model != present.model]
-    wanted = [move for move in history if move.version == version] if version else others
-    if not wanted:
+    others = [move for move in history if move.run != present.run and move.model != present.model]
+    matching = [move for move in history if move.version == version] if version else others
+    if not matching:
         raise UsageError(
             f"there is no champion {version}" if version else "there was no champion before",
             where=place,
             fix="tunepipe champions lists them",
         )
-    return wanted[-1]
+    return matching[-1]
 
 
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:
@@ -137,13 +137,13 @@ def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Outp
     require_serving(model)
     before = champions.champion(place)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    made = champions.promote(
+    move = champions.promote(
         place, model, run=run, verdict=verdict, reason=reason, moved_at=now, moved_by=user()
     )
-    alias = vertex_alias.move_alias(made.model, before.model if before else "")
-    said: dict[str, Any] = {"registry": place, **asdict(made), "alias": alias}
-    out.result(said)
-    out.line(f"champion {made.version}: {made.model}", "bold green")
+    alias = vertex_alias.move_alias(move.model, before.model if before else "")
+    result: dict[str, Any] = {"registry": place, **asdict(move), "alias": alias}
+    out.result(result)
+    out.line(f"champion {move.version}: {move.model}", "bold green")
     if alias:
         out.line(f"alias champion: {alias}")
     return 0

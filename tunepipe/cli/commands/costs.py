@@ -62,18 +62,18 @@ def costs(
     if project or region:
         options.require_values(project=project, region=region)
     run_costs = sorted(
-        _there(project, region) if project else _here(runs), key=lambda one: one.created
+        _there(project, region) if project else _here(runs), key=lambda run: run.created
     )
-    total = sum(one.known_cost_usd or 0.0 for one in run_costs)
-    unknown = sum(one.known_cost_usd is None for one in run_costs)
+    total = sum(run.known_cost_usd or 0.0 for run in run_costs)
+    unknown = sum(run.known_cost_usd is None for run in run_costs)
     out = Output(json)
-    runs_json = [asdict(one) for one in run_costs]
+    runs_json = [asdict(run) for run in run_costs]
     out.result({"runs": runs_json, "total_usd": round(total, 2), "unknown": unknown})
     if run_costs:
         rows: list[tuple[str, ...]] = [("began", "state", "estimated", "actual USD", "run")]
-        for one in run_costs:
-            amounts = map(_shown, (one.estimated_cost_usd, one.actual_cost_usd))
-            rows.append((one.created, one.state, *amounts, one.run))
+        for run in run_costs:
+            amounts = map(_shown, (run.estimated_cost_usd, run.actual_cost_usd))
+            rows.append((run.created, run.state, *amounts, run.run))
         out.table(rows, styles=("bold",))
     aside = f", and {unknown} whose price is not known" if unknown else ""
     out.line(f"{plural(len(run_costs), 'run')}: about {total:.2f} USD{aside}", "bold")
@@ -85,14 +85,14 @@ def _here(runs: Path) -> Iterator[RunCost]:
 
     for file in runs.glob("*/run.json"):
         done = read(file.parent)
-        plan = _made(file.parent, "compute-train-steps/plan")
-        tuning = _made(file.parent, "tune-local/tuning")
+        plan = _output_of(file.parent, "compute-train-steps/plan")
+        tuning = _output_of(file.parent, "tune-local/tuning")
         costs = (plan.get("estimated_cost_usd", 0.0), tuning.get("cost_usd"))
         began = datetime.strptime(done.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
         yield RunCost(done.id, began.isoformat(), done.state, "", *costs)
 
 
-def _made(folder: Path, output: str) -> dict[str, Any]:
+def _output_of(folder: Path, output: str) -> dict[str, Any]:
     """Read what a step of a run has made; {} where it did not come to that."""
     for file in folder.glob(f"steps/*/{output}"):
         return dict(loads(file.read_text(encoding="utf-8")))

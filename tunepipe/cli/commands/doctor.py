@@ -168,8 +168,8 @@ def image(place: Place) -> Iterator[CheckResult]:
         yield CheckResult("image", OK, "it was built from the code of this command")
     elif code:
         fix = "build it again from this commit: make image"
-        found = f"it was built from other code: {code[:16]}, and here is {content_hash()[:16]}"
-        yield CheckResult("image", PROBLEM, found, fix, UsageError.exit_code)
+        message = f"it was built from other code: {code[:16]}, and here is {content_hash()[:16]}"
+        yield CheckResult("image", PROBLEM, message, fix, UsageError.exit_code)
     else:
         yield CheckResult(
             "image", UNKNOWN, f"it has no label {CODE_LABEL}: ask it what it lacks", ask

@@ -264,7 +264,7 @@ def deploy(
 
     Options:
         model (FOLDER): gs:// folder of a tuned model, merged.
-        name (TEXT): The name of model and endpoint for people.
+        name (TEXT): The display name of model and endpoint.
     """
     options.require_values(project=project, region=region)
     require("vertex")

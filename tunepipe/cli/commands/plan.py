@@ -303,7 +303,7 @@ def make_plan(
 
 
 def show_plan(plan: Plan, out: Output) -> None:
-    """Print a plan for people: what, where, how long, how much, and the arithmetic."""
+    """Print a human-readable plan: what, where, how long, how much, and the arithmetic."""
     out.table(plan_rows(plan), styles=("bold",))
     for line in plan.explanation:
         if not any(warning.startswith(line) for warning in plan.warnings):
@@ -338,10 +338,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("hours", hours),
         ("cost", "not known" if usd is None else f"{usd:.2f} USD"),
         ("metric", f"{plan.metric}: {plan.metric_reason}" if plan.metric else ""),
-        (
-            "smallest difference shown",
-            smallest and f"{smallest}, by {plan.eval_rows:,} held-out rows",
-        ),
+        ("smallest difference shown", smallest),
         ("answers to held-out rows", asked),
     ]
     return [row for row in rows if row[1]]

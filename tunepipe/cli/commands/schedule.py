@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}\Z")
 _NEXT_RUNS = 3
-_GIVEN = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
+_SET_BY = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
@@ -274,17 +274,17 @@ def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> 
 
     # Only the options that were given, by whatever means: the others keep their defaults.
     of_run = {each.name for each in fields(RunOptions)}
-    given = {
+    chosen = {
         name: value
         for name, value in context.params.items()
         if name in of_run
         and (source := context.get_parameter_source(name))
-        and source.name in _GIVEN
+        and source.name in _SET_BY
     }
     series = [f"series={name}"]
     if context.params["min_new_rows"]:
         series.append(f"min_new_rows={context.params['min_new_rows']}")
-    command = os_timers.run_command({**given, "param": [*given.get("param", ()), *series]})
+    command = os_timers.run_command({**chosen, "param": [*chosen.get("param", ()), *series]})
     lines = os_timers.lines(name, when, command)
     out.result({"name": name, "next_runs": _next_runs(when), **lines})
     for text in () if out.as_json else lines.values():

@@ -93,17 +93,19 @@ def cancel(
     require("vertex")
     from tunepipe.runs import cancellation
 
-    found = cancellation.cancel(
+    outcome = cancellation.cancel(
         chosen.name,
         shared=shared,
         wait_seconds=wait_seconds,
         show=lambda line: out.line(f"waiting: {line}", "dim"),
     )
-    ended = found.run
-    out.result({"run": ended.name, "state": ended.state, "jobs": found.jobs, "left": found.left})
+    ended = outcome.run
+    out.result(
+        {"run": ended.name, "state": ended.state, "jobs": outcome.jobs, "left": outcome.left}
+    )
     out.line(f"{ended.name}: {ended.state}", "bold")
-    for name, state in found.jobs.items():
-        others = found.left.get(name, [])
+    for name, state in outcome.jobs.items():
+        others = outcome.left.get(name, [])
         why = f"; {', '.join(others)} wait for it (--shared ends it for all)" if others else ""
         out.line(f"{name}: {state}{why}")
     return 0

@@ -82,16 +82,16 @@ def _show_code(
 def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
     warnings = report["problems_total"] - report["errors"]
     counted = f"{plural(report['rows'], 'row')}, {report['valid_rows']:,} valid"
-    found = f"{plural(report['errors'], 'error')}, {plural(warnings, 'warning')}"
-    out.line(f"{counted}, {plural(report['bytes'], 'byte')}, {found}")
+    problems = f"{plural(report['errors'], 'error')}, {plural(warnings, 'warning')}"
+    out.line(f"{counted}, {plural(report['bytes'], 'byte')}, {problems}")
     tokens = report["stats"].get("tokens_estimated", {}).get("total")
     if tokens:
         unknown = report["stats"].get("rows_with_unknown_tokens")
         more = f", without the files of {plural(unknown, 'row')}: not known" if unknown else ""
         out.line(f"about {tokens:,} tokens{more}", "dim")
     if fixed := report.get("fixed"):
-        kept, apart = fixed["rows_written"], fixed["rows_rejected"]
-        kept_rows, rejected = plural(kept, "row"), plural(apart, "row")
+        written_rows, rejected_rows = fixed["rows_written"], fixed["rows_rejected"]
+        kept_rows, rejected = plural(written_rows, "row"), plural(rejected_rows, "row")
         out.line(f"corrected copy: {kept_rows}; rejects: {rejected}", "cyan")
         for code, count in fixed["counts"].items():
             out.line(f"  {code}: {count:,} fixed", "dim")
