@@ -373,6 +373,13 @@ def test_an_interrupt_ends_with_130():
     assert b"Traceback" not in process.stderr.read()
 
 
+def test_a_plan_names_each_figure_once(capfd):
+    text = said(capfd, *PLAN)[2]
+    assert "  steps                      300 (10 epochs)\n" in text
+    assert "  smallest difference shown  34.4 points, by 24 held-out rows\n" in text
+    assert "24 held-out rows x 1 answer x 2 models = 48 answers\n" in text
+
+
 def test_a_plan_of_a_number_of_rows_reads_no_data_and_is_quick():
     arguments = ("plan", "--rows", "240", "--region", "us-central1")
     code, names = loaded(*arguments)
