@@ -40,8 +40,8 @@ class Command(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then options, in groups where there are many."""
         params = [param for param in self.get_params(ctx) if param.get_help_record(ctx)]
-        _write(formatter, "Arguments", ctx, _of_kind(params, "argument"))
-        options = _of_kind(params, "option")
+        options = [param for param in params if param.param_type_name == "option"]
+        _write(formatter, "Arguments", ctx, [param for param in params if param not in options])
         if len(options) > _GROUP_FROM:
             for title, names in _GROUPS.items():
                 group = [param for param in options if param.name in names]
@@ -62,27 +62,16 @@ class CommandGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands under the titles that they were registered with."""
-        groups: dict[str, list[tuple[str, Any]]] = {}
+        widest = max(map(len, self.commands), default=0)
+        groups: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
-            if not command.hidden:
-                title = getattr(command, "rich_help_panel", None)
-                groups.setdefault(title if isinstance(title, str) else "Commands", []).append(
-                    (name, command)
-                )
-        widest = max((len(name) for name in self.commands), default=0)
-        limit = formatter.width - 6 - widest
-        for title, commands in groups.items():
+            title = getattr(command, "rich_help_panel", None)
+            text = command.get_short_help_str(formatter.width - 6 - widest)
+            group = groups.setdefault(title if isinstance(title, str) else "Commands", [])
+            group.append((f"{name:<{widest}}", text))
+        for title, rows in groups.items():
             with formatter.section(title):
-                formatter.write_dl(
-                    [
-                        (f"{name:<{widest}}", command.get_short_help_str(limit))
-                        for name, command in commands
-                    ]
-                )
-
-
-def _of_kind(params: Iterable[Any], kind: str) -> list[Any]:
-    return [param for param in params if param.param_type_name == kind]
+                formatter.write_dl(rows)
 
 
 def _write(formatter: Any, title: str, ctx: Any, params: Iterable[Any]) -> None:

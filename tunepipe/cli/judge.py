@@ -94,8 +94,12 @@ def run_judge(
 
     prompt = ""
     if settings.judge_prompt:
-        with local_copy(settings.judge_prompt) as path:
-            prompt = _read_text(path, settings.judge_prompt)
+        try:
+            with local_copy(settings.judge_prompt) as path:
+                prompt = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            place, fix = settings.judge_prompt, "save it as UTF-8"
+            raise UsageError("the prompt is not UTF-8", where=place, fix=fix) from None
     humans: dict[str, str] = {}
     if settings.judge_humans:
         with local_copy(settings.judge_humans) as path:
@@ -118,13 +122,6 @@ def run_judge(
     pairs = (judge_view(judgement) or {})["pairs"]
     out.table(pairs, styles=("bold",))
     return judgement
-
-
-def _read_text(path: str, name: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError("the prompt is not UTF-8", where=name, fix="save it as UTF-8") from None
 
 
 def _agree(bill: Bill, settings: JudgeOptions, catalog: Catalog, out: Output) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -330,12 +331,13 @@ def pairs(arguments: Sequence[str] | Mapping[str, Any] | None, option: str) -> d
     Raises:
         UsageError: An argument without a name or without "=", or a number that JSON lacks.
     """
-    if isinstance(arguments, Mapping):
-        values = dict(arguments)
-    else:
-        values = {
-            name: _value(text) for name, text in (pair(one, option) for one in arguments or ())
-        }
+    values = dict(arguments) if isinstance(arguments, Mapping) else {}
+    if not isinstance(arguments, Mapping):
+        for argument in arguments or ():
+            name, text = pair(argument, option)
+            values[name] = text
+            with suppress(ValueError):
+                values[name] = json.loads(text)
     for name, value in values.items():
         try:
             json.dumps(value, allow_nan=False)
@@ -346,13 +348,6 @@ def pairs(arguments: Sequence[str] | Mapping[str, Any] | None, option: str) -> d
                 fix='such as name=0.5 or name="text"',
             ) from None
     return values
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def pair(text: str, option: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any, TextIO
 
 import typer
@@ -40,7 +41,8 @@ class Output:
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
         self.as_json = as_json
         self._stream = stream or sys.stderr
-        self._colours = _wants_colour(self._stream)
+        is_forced = bool(os.environ.get("FORCE_COLOR"))
+        self._colours = not os.environ.get("NO_COLOR") and (is_forced or is_terminal(self._stream))
 
     def result(self, value: Mapping[str, Any]) -> None:
         """Print the one JSON object, if requested."""
@@ -73,9 +75,10 @@ class Output:
         cells = [list(row) for row in rows]
         widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
         for row in cells:
+            styled = (self.styled(*pair) for pair in zip_longest(row, styles, fillvalue=""))
             padded = [
-                self.styled(cell, style) + " " * (wide - width(cell))
-                for cell, wide, style in zip(row, widths, _filled(styles, len(row)), strict=True)
+                text + " " * (wide - width(cell))
+                for text, cell, wide in zip(styled, row, widths, strict=True)
             ]
             self.line("  " + "  ".join(padded).rstrip())
 
@@ -157,16 +160,6 @@ def print_error(error: TunepipeError, *, as_json: bool) -> None:
 def width(text: str) -> int:
     """Count the columns that a text takes in a terminal; a wide East Asian character takes two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _filled(styles: Sequence[str], count: int) -> list[str]:
-    return [*styles, *[""] * (count - len(styles))]
-
-
-def _wants_colour(stream: TextIO) -> bool:
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or is_terminal(stream)
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -103,9 +103,12 @@ def champions(
     moves = history(place)
     out = Output(json)
     out.result({"registry": place, "moves": [asdict(move) for move in moves]})
-    head = ("version", "when", "who", "run", "verdict", "reason")
-    if moves:
-        out.table([head, *map(_row, moves)], styles=("bold",))
+    rows = [
+        (str(move.version), move.moved_at, move.moved_by, move.run, move.verdict, move.reason)
+        for move in moves
+    ]
+    if rows:
+        out.table([("version", "when", "who", "run", "verdict", "reason"), *rows], styles=("bold",))
     else:
         out.line(f"no champion in {place}")
     return 0
@@ -147,7 +150,3 @@ def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Outp
     if alias:
         out.line(f"alias champion: {alias}")
     return 0
-
-
-def _row(move: Move) -> tuple[str, ...]:
-    return (str(move.version), move.moved_at, move.moved_by, move.run, move.verdict, move.reason)

@@ -38,6 +38,13 @@ class Use:
     hours: float
     cost_usd: float | None
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Its role, age, cost and name, human-readable."""
+        age = f"{self.hours / 24:.1f} d" if self.hours >= 48 else f"{self.hours:.1f} h"
+        cost = "not known" if self.cost_usd is None else f"{self.cost_usd:.2f} USD"
+        return self.role, age, cost, self.deployment.endpoint
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
@@ -81,6 +88,8 @@ def endpoints(
         older_than_hours (H): Delete only what is older.
         backend_options (location=REGION): Where tuning jobs ran too.
     """
+    from tunepipe.registry.endpoints import take_away
+
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
@@ -95,17 +104,21 @@ def endpoints(
     uses = list(_uses(deployments, histories, price_usd))
     idle = [use for use in uses if use.role in ("idle", "checkpoint")]
     doomed = [use for use in idle if use.hours >= older_than_hours]
-    yearly = _added_in_a_year(uses)
+    days = max((use.hours for use in uses), default=0.0) / 24
+    yearly = None if days < _MONTH_DAYS else round(len(uses) * 365 / days)
     if uses:
         pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
         counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
-        out.table([("role", "age", "cost", "endpoint"), *map(_row, uses)], styles=("bold",))
+        out.table([("role", "age", "cost", "endpoint"), *(use.row for use in uses)], ("bold",))
         out.line(f"{counted}{pace}")
     else:
         out.line(f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}")
     if clean_up and doomed:
         _require_over(runs)
-        _clean_up(doomed, yes, out)
+        agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
+        for use in doomed:
+            take_away(use.deployment)
+            out.line(f"deleted {use.deployment.endpoint}")
     deleted = [use.deployment.endpoint for use in doomed] if clean_up else []
     result = {"endpoints": [use.as_json() for use in uses], "deleted": deleted}
     out.result({**result, "idle": len(idle), "added_in_a_year": yearly, "locations": locations})
@@ -144,7 +157,11 @@ def _uses(
 
     now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
-    former = {model for moves in histories for model in _before(moves)}
+    # A rollback goes to the last model that is not the champion's.
+    others = (
+        [move.model for move in moves if move.model != moves[-1].model] for moves in histories
+    )
+    former = {model for models in others for model in models[-1:]}
     for each in deployments:
         # A checkpoint shares its model with the endpoint of the last one.
         is_checkpoint = each.kind == CHECKPOINT
@@ -169,18 +186,6 @@ def prices_of_machines(catalog: Catalog, region: str) -> dict[str, float | None]
         for name, row in catalog.accelerators.accelerators.items()
         for count, machine in row.machines.items()
     }
-
-
-def _added_in_a_year(uses: Sequence[Use]) -> int | None:
-    """Forecast how many endpoints a year adds at this pace; None in the first month."""
-    days = max((use.hours for use in uses), default=0.0) / 24
-    return None if days < _MONTH_DAYS else round(len(uses) * 365 / days)
-
-
-def _before(moves: list[Move]) -> set[str]:
-    """The model to which a rollback goes: the last one that is not the champion's."""
-    others = [move.model for move in moves if move.model != moves[-1].model]
-    return set(others[-1:])
 
 
 def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
@@ -228,21 +233,6 @@ def _require_over(runs: Sequence[Any]) -> None:
             where=job.name,
             fix=f"wait for it: tunepipe status {job.name} --wait",
         )
-
-
-def _clean_up(doomed: list[Use], yes: bool, out: Output) -> None:
-    from tunepipe.registry.endpoints import take_away
-
-    agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
-    for one in doomed:
-        take_away(one.deployment)
-        out.line(f"deleted {one.deployment.endpoint}")
-
-
-def _row(one: Use) -> tuple[str, ...]:
-    age = f"{one.hours / 24:.1f} d" if one.hours >= 48 else f"{one.hours:.1f} h"
-    cost = "not known" if one.cost_usd is None else f"{one.cost_usd:.2f} USD"
-    return (one.role, age, cost, one.deployment.endpoint)
 
 
 def deploy(

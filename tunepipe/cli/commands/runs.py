@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.progress import printable
-
-if TYPE_CHECKING:
-    from tunepipe.runs.listing import ListedRun
 
 
 def list_runs(
@@ -38,7 +35,11 @@ def list_runs(
         out.line(f"no run in {where.runs}; see tunepipe run --help")
         return 0
     head = ("id", "where", "state", "started (UTC)", "backend", "verdict")
-    out.table([head, *map(_row, listed)], styles=("bold",))
+    rows = [
+        (run.id, run.place, run.state, run.created[:16].replace("T", " "), run.backend, run.verdict)
+        for run in listed
+    ]
+    out.table([head, *rows], styles=("bold",))
     return 0
 
 
@@ -83,8 +84,3 @@ def logs(
         shown = "\n".join(map(printable, text.splitlines())) if sys.stdout.isatty() else text
         print(shown)
     return 0
-
-
-def _row(run: ListedRun) -> tuple[str, ...]:
-    created = run.created[:16].replace("T", " ")
-    return (run.id, run.place, run.state, created, run.backend, run.verdict)

@@ -59,7 +59,14 @@ def score(
 
     require_extra("score")
     suffix_of(report)
-    _check_require(require, baseline)
+    if require not in ("", BETTER, NOT_WORSE):
+        raise UsageError(
+            f"{require!r} is not a verdict", where="--require", fix="better or not-worse"
+        )
+    if require and not baseline:
+        raise UsageError(
+            "a verdict needs two models", where="--require", fix="--baseline PREDICTIONS"
+        )
     if report:
         read = (predictions, baseline, judge_options.judge_prompt)
         refuse_same([report], [name for name in read if name])
@@ -92,17 +99,6 @@ def score(
         out.line(f"the judge decides: {judgement.verdict}", "bold")
         comparison = decided
     return int(not _passes(comparison, evaluation.lost_slices, require))
-
-
-def _check_require(require: str, baseline: str) -> None:
-    if require not in ("", BETTER, NOT_WORSE):
-        raise UsageError(
-            f"{require!r} is not a verdict", where="--require", fix="better or not-worse"
-        )
-    if require and not baseline:
-        raise UsageError(
-            "a verdict needs two models", where="--require", fix="--baseline PREDICTIONS"
-        )
 
 
 def _passes(comparison: Comparison | None, lost_slices: Sequence[str], require: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -14,9 +14,6 @@ from tunepipe.errors import DataError, UsageError, plural
 from tunepipe.files import refuse_same
 from tunepipe.stores import storage
 from tunepipe.validation.problems import CODES
-
-if TYPE_CHECKING:
-    from tunepipe.validation.fix import Fixing
 
 _SHOWN_OF_EACH = 3
 # Problems of each code that are listed: by --show-all, and in a report.
@@ -172,17 +169,22 @@ def validate(
         write_validation_report(result, path)
     content, not_fixed = (result if show_all else result.limited(max_problems)).as_json(), ""
     if fix:
+        from tunepipe.validation import fix as fixing
+
+        rejects_path = fixing.rejects_path(fix)
         try:
-            fixing = _write_fixed(
-                dataset,
-                fix,
-                control_characters=control_characters,
-                pii=pii,
-                format=format,
-                model=model,
-                catalog=catalog,
-            )
-            content["fixed"] = fixing.as_json()
+            with written(fix) as copy, written(rejects_path, missing_ok=True) as rejects:
+                content["fixed"] = fixing.fix(
+                    expanded(dataset),
+                    copy,
+                    rejects=rejects,
+                    opener=storage.open_file,
+                    control_characters=control_characters,
+                    pii=pii,
+                    format=format,
+                    model=model,
+                    catalog=catalog,
+                ).as_json()
         except DataError as error:
             content["fixed"], not_fixed = None, f"{error.where}: {error.found}"
     out = Output(json)
@@ -203,13 +205,3 @@ def _check_outputs(
         refuse_same([fix, rejects_path(fix), *reports], against)
         refuse_same([rejects_path(fix)], datasets)
     refuse_same(reports, [*datasets, *against])
-
-
-def _write_fixed(datasets: Sequence[str], target: str, **arguments: Any) -> Fixing:
-    from tunepipe.validation import fix
-
-    rejects_path = fix.rejects_path(target)
-    with written(target) as copy, written(rejects_path, missing_ok=True) as rejects:
-        return fix.fix(
-            expanded(datasets), copy, rejects=rejects, opener=storage.open_file, **arguments
-        )
