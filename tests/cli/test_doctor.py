@@ -104,7 +104,7 @@ def test_a_dataset_whose_requesters_pay_is_read_for_the_project_that_pays(examin
     _, found = examined(*dataset, **facts)
     assert "--user-project" in found["dataset", "problem"]["fix"]
     _, found = examined(*dataset, "--user-project", PROJECT, **facts)
-    assert found["dataset", "ok"]["found"] == "20 rows pass, none with an error"
+    assert found["dataset", "ok"]["found"] == "20 rows without an error"
     assert ("bucket", "ok") in found
 
 

@@ -244,11 +244,11 @@ def test_the_difference_of_a_metric_is_that_of_its_values():
     ("base", "found"),
     [
         (made(["a"] * 2, ["r"] * 2), "1 of 3 rows are missing"),
-        (made(["a"] * 4, ["r"] * 4), "the baseline has 1 rows that are not in the predictions"),
-        (made(["a"] * 3, ["r", "x", "r"]), "1 rows have another reference"),
+        (made(["a"] * 4, ["r"] * 4), "the baseline has 1 row not in the predictions"),
+        (made(["a"] * 3, ["r", "x", "r"]), "1 row with another reference"),
         (
             [replace(row, input="another") for row in made(["a"] * 3, ["r"] * 3)],
-            "3 rows have another input in the baseline, first 0",
+            "3 rows with another input in the baseline, first 0",
         ),
     ],
 )

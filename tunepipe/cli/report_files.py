@@ -53,15 +53,15 @@ def write_score_report(
     """
     match suffix_of(path):
         case ".json":
-            _write_json({**evaluation.details(), **extra}, path)
+            _write({**evaluation.details(), **extra}, path)
         case ".md":
             from tunepipe.reporting.summary import summary
 
-            write_text(summary({**_facts(evaluation, tuned, base), **extra}), path)
+            _write(summary({**_facts(evaluation, tuned, base), **extra}), path)
         case _:
             from tunepipe.reporting.report import report_page
 
-            write_text(report_page({**_facts(evaluation, tuned, base), **extra}), path)
+            _write(report_page({**_facts(evaluation, tuned, base), **extra}), path)
 
 
 def write_validation_report(report: Report, path: str) -> None:
@@ -70,23 +70,22 @@ def write_validation_report(report: Report, path: str) -> None:
         case ".html":
             from tunepipe.reporting.validation_page import validation_page
 
-            write_text(validation_page(report.as_json()), path)
+            _write(validation_page(report.as_json()), path)
         case ".sarif":
             from tunepipe.reporting.sarif import sarif
 
-            _write_json(sarif(report), path)
+            _write(sarif(report), path)
         case _:
-            _write_json(report.as_json(), path)
+            _write(report.as_json(), path)
 
 
-def _write_json(content: Mapping[str, Any], path: str) -> None:
-    write_text(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False), path)
-
-
-def write_text(text: str, path: str) -> None:
-    """Write a text to a path or a URI."""
+def _write(content: str | Mapping[str, Any], path: str) -> None:
+    """Write a text, or a JSON object, to a path or a URI."""
     with written(path) as copy, replacing(copy) as file:
-        file.write(text)
+        if isinstance(content, str):
+            file.write(content)
+        else:
+            json.dump(content, file, ensure_ascii=False, indent=1, allow_nan=False)
 
 
 def _facts(

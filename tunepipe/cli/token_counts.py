@@ -122,7 +122,19 @@ def by_tokenizer(rows: Sequence[Example], name: str) -> Calibration:
     """
     from tunepipe.backends.chat_template import completion_ids, prompt_ids
 
-    tokenizer = _load_tokenizer(name)
+    if Path(name).is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        try:
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=name)
+        except Exception as error:  # the package raises no narrower one
+            raise UsageError(
+                "the file holds no tokenizer", where=name, fix="name a tokenizer.json"
+            ) from error
+    else:
+        from tunepipe.backends.local.base_model import load_tokenizer
+
+        tokenizer = load_tokenizer(name, "--tokenizer")
     counted = sum(
         len(prompt_ids(tokenizer, row.messages))
         + len(completion_ids(tokenizer, row.messages, row.reference))
@@ -183,21 +195,6 @@ def _calibration(rows: Sequence[Example], counted: int, counter: str) -> Calibra
     others = sum(not character.isascii() for text in texts for character in text)
     estimated = estimated_tokens(sum(map(len, texts)) - others, others)
     return Calibration(rows=len(rows), estimated=estimated, counted=counted, counter=counter)
-
-
-def _load_tokenizer(name: str) -> Any:
-    if not Path(name).is_file():
-        from tunepipe.backends.local.base_model import load_tokenizer
-
-        return load_tokenizer(name, "--tokenizer")
-    from transformers import PreTrainedTokenizerFast
-
-    try:
-        return PreTrainedTokenizerFast(tokenizer_file=name)
-    except Exception as error:  # the package raises no narrower one
-        raise UsageError(
-            "the file holds no tokenizer", where=name, fix="name a tokenizer.json"
-        ) from error
 
 
 def _content(row: Example) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from tunepipe.arguments import SEED_MAX, hint
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.decoding import decode
-from tunepipe.errors import UsageError
+from tunepipe.errors import UsageError, plural
 from tunepipe.evaluation import (
     call_metrics,
     classification_metrics,
@@ -513,7 +513,7 @@ def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list
     if missing or extra:
         found = f"{missing:,} of {len(rows):,} rows are missing in the baseline"
         if not missing:
-            found = f"the baseline has {extra:,} rows that are not in the predictions"
+            found = f"the baseline has {plural(extra, 'row')} not in the predictions"
         raise UsageError(
             f"the two files do not hold the same rows: {found}",
             where="baseline",
@@ -529,7 +529,8 @@ def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list
                 changed.append(row.id)
         if changed:
             raise UsageError(
-                f"{len(changed):,} rows have another {what} in the baseline, first {changed[0]}",
+                f"{plural(len(changed), 'row')} with another {what} in the baseline, "
+                f"first {changed[0]}",
                 where="baseline",
                 fix="let both models answer the same held-out file",
             )

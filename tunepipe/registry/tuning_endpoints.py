@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunepipe.backends.managed import jobs as tuning_jobs
+from tunepipe.backends.managed.jobs import list_jobs
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.gcp.genai import translate_errors
@@ -22,7 +22,7 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
         CloudError: Google refused.
     """
     with translate_errors(clients.parent(project, region)):
-        jobs = tuning_jobs.list_jobs(project, region)
+        jobs = list_jobs(project, region)
     for job in jobs:
         if not (KEY_LABEL in (job.labels or {}) and job.tuned_model and job.tuned_model.endpoint):
             continue

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunepipe.errors import plural
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.genai import as_google_core, client, place_of
 from tunepipe.gcp.remote_jobs import RemoteJobs
@@ -40,7 +41,7 @@ class NamedTuningJobs(RemoteJobs):
         """Return a state that is not a usual one, and the epochs that are done."""
         epochs = getattr(job.tuning_job_metadata, "completed_epoch_count", None)
         state = state_of(job).lower()
-        parts = ("" if state in _USUAL else state, f"{epochs} epochs done" if epochs else "")
+        parts = ("" if state in _USUAL else state, f"{plural(epochs, 'epoch')} done" if epochs else "")
         return ", ".join(filter(None, parts))
 
     def failure(self, job: Any) -> str:

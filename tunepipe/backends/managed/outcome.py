@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tunepipe.catalog.tables import load
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, plural
 
 Curve = Sequence[tuple[int, float]]
 
@@ -166,5 +166,5 @@ def _remarks(steps: int, planned_steps: int) -> list[str]:
         return [f"the job does not report how many steps it made; {planned_steps:,} were planned"]
     if steps == planned_steps:
         return []
-    made = f"{steps:,} steps were made and {planned_steps:,} planned"
+    made = f"{plural(steps, 'step')} made, {planned_steps:,} planned"
     return [f"{made}: the service chooses its own batch size"]

@@ -140,7 +140,7 @@ def dataset(place: Place) -> Iterator[CheckResult]:
         yield CheckResult("dataset", PROBLEM, f"does not pass: {codes}", fix, 1)
     else:
         rows = report.as_json()["rows"]
-        yield CheckResult("dataset", OK, f"{rows:,} rows pass, none with an error")
+        yield CheckResult("dataset", OK, f"{plural(rows, 'row')} without an error")
 
 
 def image(place: Place) -> Iterator[CheckResult]:
