@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, plural
 from tunepipe.files import write_json
 from tunepipe.reporting.validation_page import write_validation_page
 from tunepipe.steps.artifacts import Artifact
@@ -52,7 +52,7 @@ def conclude(
         counts = sorted(((report.counts[code], code) for code in codes), reverse=True)
         frequent = ", ".join(f"{code} {count:,}" for count, code in counts[:_CODES_NAMED])
         raise DataError(
-            f"{report.errors:,} errors in {report.rows:,} rows ({frequent})",
+            f"{plural(report.errors, 'error')} in {plural(report.rows, 'row')} ({frequent})",
             where=facts["path"],
             fix="`tunepipe validate` shows each with its line and its remedy",
         )

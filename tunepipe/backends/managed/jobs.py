@@ -41,7 +41,10 @@ class NamedTuningJobs(RemoteJobs):
         """Return a state that is not a usual one, and the epochs that are done."""
         epochs = getattr(job.tuning_job_metadata, "completed_epoch_count", None)
         state = state_of(job).lower()
-        parts = ("" if state in _USUAL else state, f"{plural(epochs, 'epoch')} done" if epochs else "")
+        parts = (
+            "" if state in _USUAL else state,
+            f"{plural(epochs, 'epoch')} done" if epochs else "",
+        )
         return ", ".join(filter(None, parts))
 
     def failure(self, job: Any) -> str:
