@@ -40,8 +40,6 @@ RUN useradd --create-home --uid 10001 tunepipe
 USER 10001
 WORKDIR /home/tunepipe
 CMD ["tunepipe", "--help"]
-ARG CODE=
-LABEL tunepipe.code=$CODE
 
 FROM user AS cuda
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -94,7 +94,7 @@ site: $(INSTALLED) ## write site/: the documentation, readable without a network
 image: $(INSTALLED) ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda BUILD_ARGS=…
 	@for builder in docker podman buildah none; do $$builder info >/dev/null 2>&1 && break; done; \
 	[ $$builder != none ] || { echo "no docker, podman or buildah answers here"; exit 1; }; \
-	$$builder build --build-arg CODE=$$($(BIN)/python -m tunepipe.packaging.installed hash) \
+	$$builder build --label tunepipe.code=$$($(BIN)/python -m tunepipe.packaging.installed hash) \
 	  --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) $(BUILD_ARGS) .
 
 compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the package
