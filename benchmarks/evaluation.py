@@ -20,8 +20,9 @@ from tunepipe.evaluation.classification_metrics import measure
 from tunepipe.evaluation.comparison import compare, compare_metrics
 from tunepipe.evaluation.intervals import Sample, quantile, resampled_sums
 from tunepipe.evaluation.metric import Clusters
+from tunepipe.evaluation.score import holm
 from tunepipe.evaluation.significance import confidence_of_look, mcnemar, smallest_difference
-from tunepipe.reporting.facts import BETTER, UNDECIDED, WORSE
+from tunepipe.reporting.facts import BETTER, UNDECIDED, WORSE, Slice
 
 Row = tuple[str, str, str]
 
@@ -178,6 +179,22 @@ def group_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
             return compare(*lists, metric="m", groups=groups).verdict != UNDECIDED
 
         yield f"100 rows, {copies} times each", "0.05", f"{share(copied, repeats):.3f}"
+
+
+def slice_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
+    """Equal models: how often any of several slices is called better or worse."""
+    for rows, slices in ((200, 4), (400, 20), (2000, 20)):
+
+        def any_differs(n: int = rows, parts: int = slices) -> bool:
+            models = right_wrong(rng, n, 0.7, 0.3)
+            compared = [
+                compare(*models[:, part::parts].tolist(), metric="m") for part in range(parts)
+            ]
+            found = holm([Slice(comparison=one, p_adjusted=one.p_value) for one in compared])
+            return any(each.verdict != UNDECIDED for each in found)
+
+        found = share(any_differs, repeats)
+        yield f"any of {slices} slices of {rows} rows", "0.05", f"{found:.3f}"
 
 
 def macro_f1_rows(rng: np.random.Generator, repeats: int) -> Iterator[Row]:
@@ -343,6 +360,7 @@ PARTS = {
     "Margins": margin_rows,
     "Rare failures": collapse_rows,
     "Groups and repeats": group_rows,
+    "Slices": slice_rows,
     "Macro-F1": macro_f1_rows,
     "Looking again": look_rows,
     "Power": power_rows,

@@ -442,7 +442,7 @@ def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
             kind, _, value = each.name.partition(":")
             asked = each.statistics[:, 1] > 0
             slices.append(compared.slice(kind, value, asked, each.name, declared=False))
-    return _adjusted(slices)
+    return holm(slices)
 
 
 def slice_value(row: Prediction, name: str) -> str:
@@ -458,8 +458,8 @@ def slice_value(row: Prediction, name: str) -> str:
     return _text(row.fields.get(name))
 
 
-def _adjusted(slices: list[Slice]) -> list[Slice]:
-    """Holm's step-down correction: the least p-value by the number of slices, and so on."""
+def holm(slices: list[Slice]) -> list[Slice]:
+    """Adjust p-values by Holm's correction: the least by the number of slices, and so on."""
     order = sorted(range(len(slices)), key=lambda number: slices[number].p_adjusted)
     result, largest = list(slices), 0.0
     for place, number in enumerate(order):
