@@ -281,6 +281,7 @@ def test_the_real_client_asks_gemini_in_both_orders(service, client):
         "/projects/p/locations/europe-west4/publishers/google/models/gemini-2.5-flash:generateContent"
     )
     assert body["generationConfig"]["temperature"] == 0
+    assert body["generationConfig"]["responseSchema"]["enum"] == ["A", "B", "TIE"]
 
 
 def test_no_text_is_no_reply(service, client):

@@ -46,6 +46,17 @@ def test_it_judges_and_keeps_its_replies(cloud: StandIn, given, tmp_path):
     assert len(cloud.calls("GenerateContent")) == 22
 
 
+def test_the_champion_is_judged_too(cloud: StandIn, given, tmp_path):
+    rows = [Prediction(str(n), "q", f"answer {n}", f"answer {n}") for n in range(ROWS)]
+    write(rows, tmp_path / "champion")
+    champion = dsl.Artifact(uri=str(tmp_path / "champion"))
+    verdict, found = judged({**given, "champion": champion}, tmp_path)
+    assert (verdict, found["verdict"]) == ("better", "better")
+    counts = [found["champion"]["comparison"][key] for key in ("wins", "losses", "ties")]
+    assert counts == [0, 2, 10]
+    assert found["champion"]["verdict"] == "not-enough-evidence"
+
+
 def test_no_judge_or_no_answers_is_an_empty_file(cloud: StandIn, given, tmp_path):
     assert judged(given, tmp_path, model="") == ("", None)
     (tmp_path / "base").write_text("")
