@@ -252,13 +252,18 @@ def test_classes_and_their_confusion_are_shown():
         "classes": classes,
         "confusion": {"labels": labels, "matrix": matrix},
     }
-    page = Page(report_page(facts))
+    html = report_page(facts)
+    page = Page(html)
     assert "33.3" in page.text
     assert "class 17" in page.text
     # Twelve lines at most: the largest classes, and the nine others as one.
-    assert "class 19 predicted as class 0: 3" in page.text
-    assert "(others) predicted as (others): 45" in page.text
-    assert "The 9 smallest classes stand together." in page.text
+    cells = re.findall(r'<td class="n (good|bad) share-(\d)">(\d+)</td>', html)
+    assert len(cells) == 12 * 12
+    # The largest class comes first; each cell is as dark as its share of the row.
+    assert cells[0] == ("good", "6", "5")
+    assert ("bad", "3", "3") in cells[:12]
+    assert cells[-1] == ("good", "9", "45")
+    assert "The 9 smallest classes are merged." in page.text
 
 
 def test_a_matrix_that_is_not_square_is_left_out():

@@ -113,22 +113,6 @@ def test_bars_are_as_long_as_their_values(rows):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 6), st.data())
-def test_a_confusion_matrix_shows_every_count(size, data):
-    labels = data.draw(st.lists(LABELS, min_size=size, max_size=size))
-    row = st.lists(st.integers(0, 99), min_size=size, max_size=size)
-    counts = data.draw(st.lists(row, min_size=size, max_size=size))
-    root = accessible(charts.confusion_chart(labels, counts, name="n", title="t"), "t")
-    cells = drawn(root, "rect", "cell")
-    assert len(cells) == size * size
-    assert len(drawn(root, "rect", "good")) == size
-    numbers = [int(text.text or "") for text in drawn(root, "text", "value")]
-    assert numbers == [amount for amounts in counts for amount in amounts if amount]
-    # Half the colour at most, so that the number on it can be read.
-    assert all(0 <= float(cell.get("fill-opacity", "1")) <= 0.5 for cell in cells)
-
-
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 10**6), NUMBERS), max_size=900), st.booleans())
 def test_any_curve_can_be_drawn_and_keeps_its_end(points, second):
     points.sort()

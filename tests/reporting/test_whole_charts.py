@@ -33,10 +33,6 @@ CHARTS = {
     "bars": svg.bar_chart(BARS, **NAMED),
     "bars, maximum": svg.bar_chart(BARS, **NAMED, maximum=100, write="{:.0f} %".format),
     "bars, none": svg.bar_chart([], **NAMED),
-    "confusion": svg.confusion_chart(
-        ["yes", "no", LONG], [[9, 1, 0], [2, 8, 0], [0, 3, 0]], **NAMED
-    ),
-    "confusion, one": svg.confusion_chart(["yes"], [[4]], **NAMED),
     "curves": svg.line_chart(
         [("train", CURVE), ("eval", [(1, 2.5), (200, 1.25), (399, 1.5)])], **NAMED, x_title="step"
     ),

@@ -102,19 +102,27 @@ def _by_label(facts: Facts, read: Callable[[Score], Mapping[str, Estimate | floa
 
 
 def confusion_view(facts: Facts) -> dict[str, Any] | None:
-    """Draw the tuned model's confusion matrix, and give it as a table; None if there is none."""
+    """Prepare the tuned model's confusion matrix; None if there is none.
+
+    Returns:
+        `labels`; `rows` of a label and its cells, each a count and its CSS classes: a cell is as
+        dark as its share of the row, and the diagonal has the colour of what is right; and how many
+        classes were `merged`.
+    """
     confusion = facts.tuned.confusion or Confusion()
     labels, counts = confusion.labels, confusion.matrix
     if not labels or [len(row) for row in counts] != [len(labels)] * len(labels):
         return None
     labels, counts, merged = _largest(labels, counts)
-    title = "What the tuned model said for each true class"
-    return {
-        "labels": labels,
-        "rows": list(zip(labels, counts, strict=True)),
-        "merged": merged,
-        "chart": svg.confusion_chart(labels, counts, name="confusion", title=title),
-    }
+    rows = []
+    for row, amounts in enumerate(counts):
+        total = sum(amounts) or 1
+        cells = [
+            (amount, f"{'good' if row == column else 'bad'} share-{round(9 * amount / total)}")
+            for column, amount in enumerate(amounts)
+        ]
+        rows.append((labels[row], cells))
+    return {"labels": labels, "rows": rows, "merged": merged}
 
 
 def _largest(

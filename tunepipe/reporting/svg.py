@@ -164,43 +164,6 @@ def histogram_chart(
     return _svg(name, title, words, top + height + 20, "".join(body))
 
 
-def confusion_chart(
-    labels: Sequence[str], counts: Sequence[Sequence[float]], *, name: str, title: str
-) -> str:
-    """Draw a confusion matrix: a row for each true label, a column for each predicted one.
-
-    A cell is as dark as its share of its row; the diagonal, which is right, has a colour of its
-    own. Every cell that is not empty shows its count.
-    """
-    left = min(110.0, max((_width(label) for label in labels), default=0.0)) + 8
-    side = (WIDTH - left) / max(1, len(labels))
-    tall = min(side, 34.0)
-    body = [_text(left, 10, "predicted", "tick")]
-    for column, label in enumerate(labels):
-        x = left + (column + 0.5) * side
-        body.append(_text(x, 25, _short(label, side - 2), "tick", "middle"))
-    for row, amounts in enumerate(counts):
-        y = 32 + row * tall
-        body.append(
-            _text(left - 8, y + tall / 2 + 4, _short(labels[row], left - 8), "label", "end")
-        )
-        total = sum(amounts) or 1
-        for column, amount in enumerate(amounts):
-            kind = "good" if row == column else "bad"
-            x, share = left + column * side, amount / total
-            body.append(_rect(x, y, side - 1, tall - 1, f"cell {kind}", opacity=share * 0.45))
-            if amount:
-                place = (x + side / 2 - 0.5, y + tall / 2 + 4)
-                body.append(_text(*place, count(amount), "value", "middle"))
-    words = "; ".join(
-        f"{labels[row]} predicted as {labels[column]}: {count(amount)}"
-        for row, amounts in enumerate(counts)
-        for column, amount in enumerate(amounts)
-        if amount
-    )
-    return _svg(name, title, words, 34 + len(labels) * tall, "".join(body))
-
-
 def line_chart(
     series: Sequence[tuple[str, Sequence[tuple[float, float]]]],
     *,
@@ -262,10 +225,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
     return f'<line class="{css}" {ends}/>'
 
 
-def _rect(x: float, y: float, width: float, height: float, css: str, opacity: float = 1.0) -> str:
+def _rect(x: float, y: float, width: float, height: float, css: str) -> str:
     size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}"'
-    faint = "" if opacity == 1.0 else f' fill-opacity="{opacity:.2f}"'
-    return f'<rect class="{css}" {size}{faint}/>'
+    return f'<rect class="{css}" {size}/>'
 
 
 def _n(value: float) -> str:
