@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -92,6 +93,18 @@ def test_the_verdict_is_that_of_the_test_of_wins_and_losses():
     # With ten rows the score test (0.029) is more careful than McNemar's mid-p (0.012).
     assert found.comparison.p_value == pytest.approx(0.029, abs=0.01)
     assert found.comparison.verdict == "better"
+
+
+def test_answers_to_one_row_are_one_unit_for_the_judge_too():
+    tuned, base = (
+        [replace(row, id=str(n // 5), answer=n % 5) for n, row in enumerate(made(*answers))]
+        for answers in (["long"] * 20, ["s"] * 20)
+    )
+    tuned, base = ([replace(row, input=f"task {row.id}") for row in rows] for rows in (tuned, base))
+    found = judge(tuned, base, fair, model="m").comparison
+    assert (found.wins, found.groups, found.verdict) == (20, 4, "not-enough-evidence")
+    alone = judge(made(*["long"] * 20), made(*["s"] * 20), fair, model="m").comparison
+    assert (alone.groups, alone.verdict) == (20, "better")
 
 
 def test_the_record_names_model_and_prompt_and_can_be_written_as_json():

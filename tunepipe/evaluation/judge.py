@@ -29,6 +29,7 @@ from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
+from tunepipe.evaluation.metric import Clusters
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.retries import status_of
 from tunepipe.progress import Progress
@@ -211,7 +212,8 @@ def judge(
     disagreements = sum(row.disagreed for row in judged)
     consistency = 1 - disagreements / len(judged) if judged else None
     ours, theirs = zip(*(_SCORES[row.outcome] for row in rows), strict=True) if rows else ((), ())
-    comparison = compare(ours, theirs, metric="judge", missing=EXCLUDED)
+    groups = list(map(str, Clusters.of_rows(tuned).of_row.tolist()))
+    comparison = compare(ours, theirs, metric="judge", groups=groups, missing=EXCLUDED)
     inconsistent = consistency is not None and consistency < _MIN_CONSISTENCY
     return Judge(
         model=model,

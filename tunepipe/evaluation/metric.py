@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, wilson
 from tunepipe.reporting.facts import CONFIDENCE, Estimate
 
@@ -59,6 +60,12 @@ class Clusters:
         _, label = connected_components(graph, directed=False)
         _, of_row = np.unique(label[:rows], return_inverse=True)
         return cls(of_row.astype(np.int64), int(of_row.max(initial=-1)) + 1)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Prediction], *keys: Sequence[str]) -> Clusters:
+        """Put rows together that are not independent: of one id, one group or one content."""
+        same = [row.hash or (f"{row.input}\0{row.reference}" if row.input else "") for row in rows]
+        return cls.of([row.id for row in rows], [row.group for row in rows], same, *keys)
 
     @property
     def single(self) -> bool:

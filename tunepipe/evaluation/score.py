@@ -295,9 +295,7 @@ def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
     """Put rows together that are not independent of each other."""
     if group_by and not any(group_by in row.fields or group_by == "group" for row in rows):
         raise _no_field(rows, group_by, "group_by", "group")
-    content = [row.hash or (f"{row.input}\0{row.reference}" if row.input else "") for row in rows]
-    named = [_text(row.fields.get(group_by)) for row in rows]
-    return Clusters.of([row.id for row in rows], [row.group for row in rows], content, named)
+    return Clusters.of_rows(rows, [_text(row.fields.get(group_by)) for row in rows])
 
 
 def _no_field(rows: Sequence[Prediction], name: str, where: str, other: str) -> UsageError:
