@@ -73,6 +73,8 @@ def judge_models(
 ) -> str:
     """Let a Gemini judge each row in both orders; two different replies are a tie.
 
+    The step fails if more than a tenth of the replies cannot be read.
+
     Args:
         base: Predictions of the model before tuning.
         plan: The plan of compute_train_steps; its estimate comes off max_cost_usd first.
@@ -91,7 +93,7 @@ def judge_models(
     from tunepipe.steps.judging import judge_step
 
     who = {"model": judge_model, "project": project, "region": region, "prompt": prompt}
-    how = {"max_cost_usd": max_cost_usd, "work_dir": work_dir}
+    how = {"max_cost_usd": max_cost_usd, "work_dir": work_dir, "must_be_readable": True}
     how["catalog"] = load_catalog(tables)
     return judge_step({"tuned": tuned, "base": base}, plan, judgement.path, **who, **how)
 

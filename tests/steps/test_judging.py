@@ -11,6 +11,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import PROJECT, REGION
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction, write
+from tunepipe.evaluation.judge import UnreadableJudgeError
 from tunepipe.steps.judging import judge_step
 
 ROWS = 12
@@ -101,3 +102,17 @@ def test_nothing_that_refuses_the_judge_ends_the_step(
     verdict, found = judged(given, tmp_path, **changes)
     assert verdict == ""
     assert why in found["refused"]
+
+
+@pytest.mark.parametrize("must_be_readable", [False, True])
+def test_a_judge_that_cannot_be_read_fails_the_step_where_nothing_else_is_paid(
+    cloud: StandIn, given, tmp_path, must_be_readable
+):
+    prompt = "$first or $second? Say why."
+    if must_be_readable:
+        with pytest.raises(UnreadableJudgeError, match="none of A, B and TIE"):
+            judged(given, tmp_path, prompt=prompt, must_be_readable=True)
+        return
+    verdict, found = judged(given, tmp_path, prompt=prompt)
+    assert verdict == ""
+    assert "none of A, B and TIE" in found["refused"]

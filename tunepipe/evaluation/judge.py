@@ -56,6 +56,10 @@ MIN_HUMAN_ROWS, MIN_KAPPA = 30, 0.4
 _TRANSIENT = [408, 429, 500, 502, 503, 504]
 
 
+class UnreadableJudgeError(CloudError):
+    """More than a tenth of the judge's replies cannot be read."""
+
+
 @dataclass(frozen=True)
 class _Judged:
     """One row's judgement.
@@ -359,7 +363,7 @@ def _check_readable(rows: Sequence[_Judged]) -> None:
         )
     unreadable = sum(row.error == _UNREADABLE for row in rows)
     if unreadable > _MAX_UNREADABLE * asked:
-        raise CloudError(
+        raise UnreadableJudgeError(
             f"the judge's replies to {unreadable:,} of {asked:,} rows are none of A, B and TIE",
             where="judge",
             fix="use another judge, or a prompt that asks for one word; what was paid is kept",

@@ -14,7 +14,7 @@ from tunepipe import progress
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import LimitError, TunepipeError, UsageError
-from tunepipe.evaluation.judge import Bill, Price, gemini, judge
+from tunepipe.evaluation.judge import Bill, Price, UnreadableJudgeError, gemini, judge
 from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import replacing
 from tunepipe.gcp import genai
@@ -97,6 +97,7 @@ def judge_step(
     model: str = "",
     max_cost_usd: float = 0.0,
     work_dir: str = "",
+    must_be_readable: bool = False,
     **settings: Any,
 ) -> str:
     """Judge the tuned model against the others, and write what came out as JSON.
@@ -112,6 +113,7 @@ def judge_step(
         model: The judge; "" for none.
         max_cost_usd: The ceiling over tuning, answers and judging; 0 sets none.
         work_dir: Where replies are kept; "" keeps them next to `out`.
+        must_be_readable: Whether a judge whose replies cannot be read fails the step all the same.
         settings: project, region, prompt, catalog of `judge_on_vertex`.
 
     Returns:
@@ -133,6 +135,8 @@ def judge_step(
                 judgement = judge_on_vertex(*rows, model=model, **more)
             spent += judgement.estimated_cost_usd or 0.0
         except TunepipeError as error:
+            if must_be_readable and isinstance(error, UnreadableJudgeError):
+                raise
             judgement = Judge(model=model, refused=str(error))
         if name == "base":
             found = judgement
