@@ -16,9 +16,9 @@ from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.score import evaluate, holm, score
 from tunepipe.evaluation.tasks import choose_task
-from tunepipe.reporting.facts import UNDECIDED, Estimate, Slice
+from tunepipe.reporting.facts import UNDECIDED, Estimate, Facts, Slice
 from tunepipe.reporting.report import report_page
-from tunepipe.reporting.sections import within_rows
+from tunepipe.reporting.sections import caveats, within_rows
 
 COMPARISON = ["metric", "difference", "low", "high", "p_value", "wins", "losses", "ties", "verdict"]
 TEXT = [
@@ -408,6 +408,8 @@ def test_what_rouge_cannot_see_is_checked_next_to_it():
         "check:negations": 1,
     }
     assert found.differences["check:numbers"].high < 0
+    said = caveats(Facts(scores={"tuned": found}, comparisons={"base": found.comparison}))
+    assert any("words do not show: numbers right in 0.0 of 100" in clause for clause in said)
 
 
 def test_strict_and_content_scores_are_side_by_side_and_either_may_decide():

@@ -38,6 +38,7 @@ from tunepipe.reporting.formatting import (
 
 # How the metrics of a JSON answer's fields are named: "field:quantity".
 FIELD = "field:"
+CHECK = "check:"
 _OTHERS = {
     "champion": "champion",
     "base": "base",
@@ -286,6 +287,7 @@ def caveats(facts: Facts) -> list[str]:
             found.append(f"{clause}: {', '.join(names[:_LISTED])}{more}")
 
     add("the other way", _opposite(comparison, tuned))
+    add("what words do not show", _unseen(comparison, tuned))
     add("never right any more", _dead(tuned, rival))
     lost = [each for each in tuned.slices if each.verdict == WORSE and not each.declared]
     add("worse in", [each.name for each in lost])
@@ -313,6 +315,16 @@ def _opposite(comparison: Comparison, tuned: Score) -> list[str]:
         for name, each in (comparison.differences or tuned.differences).items()
         if name != comparison.metric
         and ((gain > 0 and each.high < 0) or (gain < 0 and each.low > 0))
+    ]
+
+
+def _unseen(comparison: Comparison, tuned: Score) -> list[str]:
+    """What is right less often than the deciding metric says: numbers, signs or negations."""
+    decides = tuned.metrics.get(comparison.metric)
+    return [
+        f"{name.removeprefix(CHECK)} right in {score(each.value)} of 100"
+        for name, each in tuned.metrics.items()
+        if name.startswith(CHECK) and decides and each.high < decides.low
     ]
 
 
