@@ -250,7 +250,11 @@ def test_plan_keeps_no_ceiling_over_files_whose_tokens_nobody_knows(said):
     asked = ("plan", "d.jsonl", "--model", "gemini-3.5-flash", "--region", "us-central1", "--json")
     code, found, _ = said(*asked)
     assert (code, found["estimated_cost_usd"]) == (0, None)
-    assert any("rows that point to files" in warning for warning in found["warnings"])
+    assert (
+        "no cost is estimated: the dataset's tokens are not known: name the dataset, or give its"
+        " characters; none are estimated of rows that point to files, and plan --tokens takes a"
+        " count"
+    ) in found["warnings"]
     assert said(*asked, "--max-cost-usd", "1")[0] == 3
     code, found, _ = said(*asked, "--max-cost-usd", "100", "--tokens", "1000000")
     assert (code, found["estimated_cost_usd"] > 1) == (0, True)

@@ -292,8 +292,8 @@ def test_a_row_of_another_format_is_refused_and_not_emptied(tmp_path):
     source.write_text("\n".join(map(json.dumps, [good, *others])))
     report = conversion.convert(source, target, "palm")
     assert [json.loads(line) for line in target.read_text().splitlines()] == [good]
-    assert [row["line"] for row in report.refused] == [2, 3]
-    assert "it has not the fields of the format palm" in report.refused[0]["reason"]
+    reason = "cannot be carried over: it has not the fields of the format palm"
+    assert report.refused == [{"line": line, "reason": reason} for line in (2, 3)]
     assert report.left_out == {}
 
 
@@ -434,6 +434,7 @@ def test_neither_formats_nor_conversion_imports_pandas():
 
 
 LARGE = 40_000_000
+LONG = b'{"prompt":"q","completion":"' + b"a" * 2000 + b'"},\n'
 
 
 @pytest.mark.parametrize(
@@ -441,8 +442,7 @@ LARGE = 40_000_000
     [
         ("row.json", b'[{"prompt":"q","completion":"a"},{"prompt":"%s","completion":"b"}]', None,
          "the file is not whole JSON after row 1, or the next row has more than 32 MiB"),
-        ("rows.json", b"[" + b'{"prompt":"q","completion":"answer"},\n' * 200_000 + b"{}]",
-         200_000, ""),
+        ("rows.json", b"[" + LONG * 30_000 + b"{}]", 30_000, ""),
         ("row.jsonl", b'{"prompt":"q","completion":"a"}\n{"prompt":"%s","completion":"b"}', 1, ""),
         ("cell.csv", b'prompt,completion\nq,a\n"%s",b\n', None,
          "cell.csv:3: the line has more than 16,777,216 characters"),

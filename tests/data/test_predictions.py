@@ -67,8 +67,9 @@ def test_blank_lines_are_skipped_and_other_fields_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        (b"{", "the line is not JSON"),
-        (b"[" * 100_000, "the line is not JSON"),
+        (b"{", "the line is not JSON (Expecting property name enclosed in double quotes)"),
+        (b"[" * 100_000, "the line is not JSON (RecursionError)"),
+        (b'{"id": "b"} x', "the line is not JSON (Extra data)"),
         (b'{"id": "\xff"}', "the bytes from byte 9 of the line are not UTF-8"),
         (b"[1]", "the line is not a JSON object"),
         (b'{"reference": "r", "prediction": "p"}', "the field id is missing"),

@@ -61,16 +61,30 @@ QUESTION = {"role": "user", "parts": [{"text": "q"}]}
 ANSWER = {"role": "model", "parts": [{"text": "a"}]}
 WRONG = [
     *(({"contents": contents}) for contents in ("x", 3, {}, ["x"], [None, ANSWER], [[QUESTION]])),
+    *({"contents": [QUESTION, turn]} for turn in (
+        "x", {}, {"role": "model"}, {"role": 3, "parts": [{"text": "a"}]},
+        {"role": "robot", "parts": [{"text": "a"}]}, {"parts": [{"text": "a"}]},
+        {"role": "model", "parts": [{"text": "a"}], "name": "x"})),
     *({"contents": [QUESTION, {"role": "model", "parts": parts}]}
       for parts in ("x", 3, {}, ["x"], [3], [[]], [{}], [{"text": 3}], [{"text": ["a"]}],
                     [{"functionCall": 3}], [{"functionCall": {}}], [{"functionCall": {"name": 3}}],
                     [{"functionCall": {"name": "f", "args": "{}"}}],
                     [{"functionCall": {"name": "f", "args": []}}],
+                    [{"functionCall": {"name": "f", "id": 3}}], [{"functionCall": ["f"]}],
                     [{"functionResponse": {"name": "f"}}], [{"executableCode": "x"}],
-                    [{"codeExecutionResult": []}], [{"text": "a", "thought": "yes"}],
+                    [{"executableCode": {}}], [{"executableCode": {"code": 3}}],
+                    [{"executableCode": {"code": "1", "language": 3}}], [{"executableCode": [1]}],
+                    [{"codeExecutionResult": []}], [{"codeExecutionResult": 3}],
+                    [{"codeExecutionResult": {"outcome": "OK"}}],
+                    [{"codeExecutionResult": {"output": 3}}], [{"unknown": {"a": 1}}],
+                    [{"text": "a", "thoughtSignature": "a b"}], [{"text": "a", "thought": 1}],
+                    [{"text": "a", "partMetadata": 3}], [{"text": "a", "thought": "yes"}],
                     [{"text": "a", "videoMetadata": 3}], [{"text": "a", "functionCall": {}}])),
     *({"contents": [{"role": "user", "parts": [part]}, ANSWER]}
-      for part in ({"functionCall": {"name": "f"}}, {"inlineData": 3}, {"inlineData": {}},
+      for part in ({"functionCall": {"name": "f"}}, {"functionResponse": 3}, {"inlineData": [1]},
+                   {"functionResponse": {}}, {"functionResponse": {"name": 3}}, {"fileData": []},
+                   {"functionResponse": {"name": "f", "response": "x"}}, {"inlineData": 3},
+                   {"inlineData": {}},
                    {"inlineData": {"data": "AAAA"}}, {"inlineData": {"mimeType": "image/png"}},
                    {"inlineData": {"mimeType": "image/png", "data": "a b"}}, {"fileData": "gs://b"},
                    {"fileData": {"fileUri": "gs://b/c"}}, {"fileData": {"mimeType": "image/png"}},
@@ -90,6 +104,29 @@ def test_a_wrong_value_of_each_field_is_an_error_and_never_a_crash(row):
     assert errors(row, "gemini")
     with pytest.raises(DataError):
         convert_row(row, "gemini", "messages")
+
+
+CALLS = [{"functionCall": {"name": "f", "id": "1"}}, {"functionCall": {"name": "f", "id": "2"}}]
+
+
+@pytest.mark.parametrize(
+    ("names", "codes"),
+    [
+        ([("f", "1"), ("f", "2")], []),
+        ([("f", "2"), ("f", "1")], []),
+        ([("f", ""), ("f", "")], []),  # without ids the order tells
+        ([("f", "1"), ("f", "3")], ["call-mismatch"]),
+        ([("f", "1"), ("g", "2")], ["call-mismatch"]),
+        ([("f", "1")], ["call-mismatch"]),
+    ],
+)
+def test_every_call_has_one_answer_of_its_name_and_id(names, codes):
+    answers = [
+        {"functionResponse": {"name": name, **({"id": id} if id else {})}} for name, id in names
+    ]
+    turns = [{"role": "model", "parts": CALLS}, {"role": "user", "parts": answers}]
+    row = {"contents": [QUESTION, *turns, ANSWER]}
+    assert [(x.code, x.field) for x in errors(row, "gemini")] == [(c, "contents[2]") for c in codes]
 
 
 def test_what_the_services_type_takes_the_table_takes():

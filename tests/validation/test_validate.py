@@ -488,7 +488,10 @@ def test_each_fault_is_named_with_its_field(tmp_path, format, row, wanted):
 def test_a_misspelt_field_is_recognised(tmp_path):
     lines = [*defects.sound_lines("palm"), b'{"input_text": "q", "output_txt": "a"}']
     report = validate([write(tmp_path / "rows.jsonl", *lines)])
-    assert "rename output_txt to output_text" in [problem.fix for problem in report.problems]
+    assert [(x.message, x.fix) for x in report.problems] == [
+        ("the format has no field output_txt", "rename output_txt to output_text"),
+        ("the field output_text is missing", "add the field"),
+    ]
 
 
 SECRETS = {

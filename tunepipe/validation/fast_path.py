@@ -261,14 +261,14 @@ def _suspect_rows(lines: list[bytes], rows: list[Any]) -> set[int]:
     places = traces(text)
     places += [match.start() for match in _CONTROLS.finditer(text.replace(b"\\\\", b"  "))]
     doubtful.update(map(int, np.searchsorted(ends, np.asarray(places, np.int64))))
-    runs = np.unique(np.searchsorted(ends, _long_runs(data)))
+    runs = _rows_with_long_runs(data, ends)
     likely = (n for n in runs if any(map(plain[n].__contains__, _SECRET_PARTS)))
-    doubtful.update(int(n) for n in likely if secrets_in(_texts_of(rows[n])))
+    doubtful.update(n for n in likely if secrets_in(_texts_of(rows[n])))
     return doubtful
 
 
-def _long_runs(data: Any) -> Any:
-    """Return where a run of RUN_CHARACTERS or more bytes out of `+` to `~` begins."""
+def _rows_with_long_runs(data: Any, ends: Any) -> list[int]:
+    """Return the rows with a run of RUN_CHARACTERS or more bytes out of `+` to `~`."""
     # Doubling: after each step a byte tells whether a run of twice the length begins there.
     run = (data - np.uint8(0x2B)) < 0x54
     have = 1
@@ -276,7 +276,10 @@ def _long_runs(data: Any) -> Any:
         step = min(have, RUN_CHARACTERS - have)
         run = run[:-step] & run[step:]
         have += step
-    return np.flatnonzero(run)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    starts = starts[starts < len(run)]
+    rows: list[int] = np.flatnonzero(np.bitwise_or.reduceat(run, starts)).tolist()
+    return rows
 
 
 def _texts_of(row: Any) -> str:
