@@ -104,4 +104,4 @@ def check_cloud(project: str, region: str, root: str, **ports) -> str:
     """
     from tunepipe.steps.cloud_checks import check_step
 
-    return check_step(project=project, region=region, root=root, **ports)
+    return check_step({**ports, "project": project, "region": region, "root": root})

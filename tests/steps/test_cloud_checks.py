@@ -18,7 +18,7 @@ def new_session():
 def looked(backend="large-model", model="text-bison@001", **changes):
     place = {"project": PROJECT, "region": REGION, "root": f"gs://{BUCKET}/runs"}
     rest = {"options": {}, "tables": {}, "inlined": False}
-    return check_step(backend=backend, base_model=model, **{**place, **rest, **changes})
+    return check_step({"backend": backend, "base_model": model, **place, **rest, **changes})
 
 
 @pytest.mark.parametrize(

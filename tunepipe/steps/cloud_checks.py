@@ -346,35 +346,12 @@ def _create(name: str, place: Place) -> str:
     )
 
 
-# The ports of `components.families.checking`.
-CHECKED = (
-    *("backend", "base_model", "options", "tables"),
-    *("project", "region", "root", "inlined"),
-)
-
-
-def check_step(
-    *,
-    backend: str,
-    base_model: str,
-    project: str,
-    region: str,
-    root: str,
-    options: Mapping[str, Any],
-    tables: Mapping[str, Any],
-    inlined: bool,
-) -> str:
+def check_step(ports: Mapping[str, Any]) -> str:
     """Look at everything, print what was found, and stop the run at a problem.
 
     Args:
-        backend: What tunes.
-        base_model: The model to tune.
-        project: The project that pays.
-        region: Where everything runs.
-        root: Where the run's results go, gs://BUCKET/….
-        options: Backend-specific options; its service_account and template_version count here.
-        tables: Values that replace those of the package's tables.
-        inlined: Whether the template is a part of the pipeline, so that it is not fetched.
+        ports: Those of `components.families.checking`; the options service_account and
+            template_version count here.
 
     Returns:
         How many checks passed, and how many the account has no right to see.
@@ -382,19 +359,19 @@ def check_step(
     Raises:
         TunepipeError: The first problem, with the command that fixes it.
     """
-    catalog = load_catalog(tables)
+    catalog, options = load_catalog(ports["tables"]), ports["options"]
     place = Place(
-        model=catalog.find_model(base_model, backend),
-        project=project,
-        region=region,
-        bucket=root,
+        model=catalog.find_model(ports["base_model"], ports["backend"]),
+        project=ports["project"],
+        region=ports["region"],
+        bucket=ports["root"],
         service_account=str(options.get("service_account", "")),
         template=str(options.get("template_version", "")),
         under_way=True,
         catalog=catalog,
         options=options,
     )
-    names = [name for name in CHECKS if not (inlined and name == "template")]
+    names = [name for name in CHECKS if not (ports["inlined"] and name == "template")]
     findings = [one for name in names for one in tried(name, CHECKS[name], place)]
     for one in findings:
         print(f"{one.state:8} {one.check}: {one.found}")

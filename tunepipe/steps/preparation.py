@@ -12,7 +12,7 @@ from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
 from tunepipe.registry import champions, data_history, looks, records
-from tunepipe.steps.cloud_checks import CHECKED, check_step
+from tunepipe.steps.cloud_checks import check_step
 from tunepipe.steps.promotion import first_step, lookup_step
 from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import local_files
@@ -64,7 +64,7 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     catalog = load_catalog(ports["tables"])
     check_settings(ports, backend, catalog)
     if find_backend(backend).in_cloud:
-        print(check_step(**{name: ports[name] for name in CHECKED}))
+        print(check_step(ports))
     dataset_uri, registry = str(ports["dataset_uri"]), str(ports["registry"])
     fingerprint = identity(dataset_uri).fingerprint
     rules = {name: ports[name] for name in ("series", "min_new_rows", "format")}

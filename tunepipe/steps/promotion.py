@@ -118,8 +118,13 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
     present = champions.champion(registry)
     service = f"champion {present.version} stays" if present else "there is still no champion"
     in_service = [move.model for move in champions.history(registry)]
-    worse = said["verdict"] == "worse" and model not in in_service
-    return f"{service}: {said['reason']}{_discarded(model) if worse else ''}"
+    discarded = ""
+    if said["verdict"] == "worse" and model not in in_service:
+        try:
+            discarded = " Its endpoint was deleted." if endpoints.discard(model) else ""
+        except CloudError as error:
+            discarded = f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
+    return f"{service}: {said['reason']}{discarded}"
 
 
 def serves(model: str) -> bool:
@@ -137,13 +142,6 @@ def _move_alias(model: str, former: str) -> None:
         vertex_alias.move_alias(model, former)
     except CloudError as error:
         print(f"the alias was not moved: {error}")
-
-
-def _discarded(model: str) -> str:
-    try:
-        return " Its endpoint was deleted." if endpoints.discard(model) else ""
-    except CloudError as error:
-        return f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
 
 
 def user() -> str:
