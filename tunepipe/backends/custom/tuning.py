@@ -11,7 +11,6 @@ from typing import Any
 from msgspec import structs, to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.custom import model_garden
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS, CustomJobs, job_body
 from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
@@ -64,8 +63,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     waiters = Waiters(request.train_uri, run_of_step(parent, resources))
     # A restarted step stays with its job before it reads anything else.
     name = launcher.resume(CUSTOM_JOBS, resources, step, progress, waiters)
-    if request.base_model.startswith(model_garden.PREFIX):
-        weights = model_garden.weights_of(request.base_model, request.region)
+    if request.base_model.startswith("publishers/"):
+        weights = _weights_in_model_garden(request.base_model, request.region)
         request = replace(request, base_model=weights)
     training = trainer_options(request.options)
     key = _key(request, options, training, step.again)
@@ -126,6 +125,26 @@ def claimed(
         step: How long a claim binds.
     """
     return CustomJobs(parent=parent, body=body, claim=Claim(claim_uri(bucket, key), step), key=key)
+
+
+def _weights_in_model_garden(name: str, region: str) -> str:
+    """Return the gs:// folder of a publisher's model, publishers/PUBLISHER/models/MODEL@VERSION."""
+    from google.cloud import aiplatform_v1 as api
+
+    view = api.PublisherModelView.PUBLISHER_MODEL_VIEW_FULL
+    with clients.explained(name):
+        model = clients.model_garden(region).get_publisher_model(
+            request={"name": name, "view": view}, timeout=clients.CALL_SECONDS
+        )
+    deploy = model.supported_actions.deploy
+    uri = str(deploy.public_artifact_uri or deploy.artifact_uri)
+    if not uri.startswith("gs://"):
+        raise UsageError(
+            "Model Garden names no folder with the weights of this model",
+            where=f"base_model {name}",
+            fix="name its hub id, or copy the weights into a bucket and name the gs:// folder",
+        )
+    return uri.rstrip("/")
 
 
 def _key(
