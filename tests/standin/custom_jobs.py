@@ -26,7 +26,7 @@ from google.rpc import code_pb2, status_pb2
 
 from .cloud import Cloud, canonical
 from .filters import matches
-from .warm import WarmProcess
+from .warm import WarmProcess, warm_python
 
 State = api.JobState
 _PENDING = State.JOB_STATE_PENDING
@@ -189,6 +189,7 @@ class CustomJobs:
             **self.cloud.environment,
             **given,
             "PYTHONPATH": str(_REPOSITORY),
+            "PYTHON_EXEC": warm_python(self.cloud.root),
             "TUNEPIPE_GCS_MOUNT": buckets,
             "CLUSTER_SPEC": json.dumps(spec),
             "CLOUD_ML_PROJECT_ID": job.name.split("/")[1],

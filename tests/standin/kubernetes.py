@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubeflow_trainer_api import models
 
-from .warm import WarmProcess
+from .warm import WarmProcess, warm_python
 
 _ROOT = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/(.+))?")
 _REPOSITORY = Path(__file__).parents[2]
@@ -133,6 +133,7 @@ class Cluster:
                 "PET_MASTER_ADDR": "127.0.0.1",
                 "PET_MASTER_PORT": str(port),
                 "PYTHONPATH": str(_REPOSITORY),
+                "PYTHON_EXEC": warm_python(self.warm),
                 "HF_HUB_OFFLINE": "1",
             }
             assert trainer["command"][:2] == ["python3", "-m"]

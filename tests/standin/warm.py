@@ -1,9 +1,10 @@
-"""Containers that begin with torch and trl imported: a job in a second, not in ten.
+"""Processes that begin with torch and trl imported: a training in a second, not in ten.
 
     python -m tests.standin.warm SOCKET
 
 imports them once, and forks a process for each request that comes in by the socket. It ends when
-its standard input does. A `WarmProcess` is what subprocess.Popen would be.
+its standard input does. A `WarmProcess` is what subprocess.Popen would be, and `warm_python` an
+interpreter for `python -m MODULE`, which torchrun takes from PYTHON_EXEC.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ class WarmProcess:
         self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str], log: Path
     ):
         self._socket = _connect(folder / "warm.sock")
+        request = {"arguments": list(arguments), "environment": dict(environment)}
+        request["folder"] = str(_REPOSITORY)
+        with log.open("ab") as file:
+            socket.send_fds(self._socket, [b"-"], [file.fileno()] * 2)
         self._answers = self._socket.makefile("rwb")
-        request = {"arguments": list(arguments), "environment": dict(environment), "log": str(log)}
         self._answers.write(json.dumps(request).encode() + b"\n")
         self._answers.flush()
         self.pid = int(self._answers.readline())
@@ -57,6 +61,37 @@ class WarmProcess:
         """Kill it with its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+# Stands for one process: its signals, its output and its end are the other one's.
+_CLIENT = """#!{python} -SE
+import json, os, signal, socket, sys
+
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+arguments = [word for word in sys.argv[1:] if word != "-u"]
+assert arguments[0] == "-m", arguments
+request = {{"arguments": arguments[1:], "environment": dict(os.environ), "folder": os.getcwd()}}
+socket.send_fds(connection, [b"-"], [1, 2])
+connection.sendall(json.dumps(request).encode() + b"\\n")
+answers = connection.makefile("rb")
+number = int(answers.readline())
+signal.signal(signal.SIGTERM, lambda *_: os.kill(number, signal.SIGTERM))
+code = int(answers.readline())
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+def warm_python(folder: Path) -> str:
+    """Write an interpreter whose processes are forked from the server of a folder."""
+    address, file = folder / "warm.sock", folder / "warm_python"
+    _connect(address).close()
+    file.write_text(_CLIENT.format(python=sys.executable, address=str(address)))
+    file.chmod(0o700)
+    return str(file)
 
 
 def _connect(address: Path) -> socket.socket:
@@ -108,26 +143,34 @@ def _serve(address: str) -> None:
 
 
 def _run(connection: socket.socket) -> None:
-    """Run one process, and tell its number and its exit code."""
+    """Run one process, and tell its number and its exit code; it ends with who asked for it."""
+    _, output, _, _ = socket.recv_fds(connection, 1, 2)
+    if not output:  # only a look whether the server is there
+        os._exit(0)
     stream = connection.makefile("rwb")
     request = json.loads(stream.readline())
     child = os.fork()
     if child:
         stream.write(f"{child}\n".encode())
         stream.flush()
-        _, status = os.waitpid(child, 0)
-        with contextlib.suppress(BrokenPipeError):  # who asked may be gone
-            stream.write(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if select.select([connection], [], [], 0.02)[0]:  # nothing more is asked: it is gone
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child, signal.SIGKILL)
+                os._exit(0)
+        with contextlib.suppress(BrokenPipeError):
+            stream.write(f"{os.waitstatus_to_exitcode(ended[1])}\n".encode())
             stream.flush()
         os._exit(0)
     os.setsid()
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
+    for source, target in zip((os.open(os.devnull, os.O_RDONLY), *output), range(3), strict=True):
         os.dup2(source, target)
     connection.detach()
     os.environ.clear()
     os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    paths = [request["folder"], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]
     module, *arguments = request["arguments"]
     sys.argv = [module, *arguments]
     code = 0

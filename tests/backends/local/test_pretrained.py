@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
 
 from tests.backends.local.models import random_model, rows, write_base, write_rows
+from tests.standin.warm import warm_python
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend, pretrained, vllm
 from tunepipe.backends.local.base_model import load_tokenizer
@@ -32,6 +33,14 @@ needs_bitsandbytes = pytest.mark.skipif(
 )
 needs_vllm = pytest.mark.skipif(not find_spec("vllm"), reason="vLLM is not installed")
 MESSAGES = [{"role": "user", "content": "code of item 3"}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_processes(tmp_path_factory):
+    """What accelerate launches begins with torch and trl imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHON_EXEC", warm_python(tmp_path_factory.mktemp("warm")))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ import random
 
 import pytest
 
+from tests.backends.local.models import write_base
 from tests.standin import s3 as s3_standin
 from tests.standin.kfp_host import KfpHost
+from tests.standin.kubernetes import Cluster
 from tunepipe.errors import LimitError
 from tunepipe.registry import records
 from tunepipe.runs.compile import pipeline_text
@@ -143,6 +145,27 @@ def test_a_run_is_executed_to_its_end_and_its_model_is_asked(start, said, tmp_pa
     assert len(answer["answers"]) == 1
     shown = said("status", "latest", "--kfp-host", host.url)[2]
     assert f"next: tunepipe predict --model {done['name']} --kfp-host {host.url} TEXT" in shown
+
+
+def test_a_node_of_the_cluster_trains_for_a_run(start, said, tmp_path, monkeypatch):
+    """The step that tunes creates a TrainJob, and the later steps have its model."""
+    host, base = start(folder=tmp_path / "runs"), write_base(tmp_path / "base")
+    (tmp_path / "nodes").mkdir()
+    cluster = Cluster(tmp_path / "nodes", tmp_path)
+    monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig())
+    job = {"image": IMAGE, "namespace": "team", "work_uri": f"{BUCKET}/work", "nodes": 1}
+    job["poll_seconds"] = 0.3
+    more = ("--base-model", base, "--option", f"train_job={json.dumps(job)}", "--wait")
+    more += ("--option", "learning_rate=1e-2", "--param", "max_output_tokens=4")
+    code, done, err = run(said, host, *more)
+    cluster.stop()
+    (execution,) = host.executions.values()
+    log = (execution.folder / "log.txt").read_text()
+    assert (code in (0, 1), done["state"]) == (True, "succeeded"), err + log[-3000:]
+    assert done["verdict"]
+    (name,) = cluster.created
+    assert storage.matching_files(f"{BUCKET}/work/*/result.json")
+    assert name in log
 
 
 def test_a_failed_step_is_reported_in_its_own_words(start, said, tmp_path):
