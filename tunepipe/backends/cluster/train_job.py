@@ -75,7 +75,11 @@ def tune(
             for name in ("train", "eval")
         }
         options_of_nodes = {n: v for n, v in request.options.items() if n != "checkpoint_dir"}
-        task = {"request": {**request_fields(request), **rows}, "options": options_of_nodes}
+        task = {
+            "request": {**request_fields(request), **rows},
+            "options": options_of_nodes,
+            "copy_seconds": options.poll_seconds,
+        }
         storage.write_new(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
         launcher.launch(
             service, resources, StepOptions(poll_seconds=options.poll_seconds), progress

@@ -26,7 +26,6 @@ from tunepipe.errors import TunepipeError
 from tunepipe.stores import storage
 
 _REPORT_SECONDS = 5.0  # an object may be written about once a second
-_SYNC_SECONDS = 1.0  # each checkpoint has objects of its own
 
 
 def main(folder: str) -> None:
@@ -51,7 +50,9 @@ def main(folder: str) -> None:
 
     with (
         tempfile.TemporaryDirectory() as name,
-        storage.synced_folder(f"{folder}/checkpoints", _SYNC_SECONDS, once=True) as checkpoints,
+        storage.synced_folder(
+            f"{folder}/checkpoints", task["copy_seconds"], once=True
+        ) as checkpoints,
     ):
         scratch, fields = Path(name), task["request"]
         for name in ("train_uri", "eval_uri"):
