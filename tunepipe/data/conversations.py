@@ -7,7 +7,6 @@ for is refused with its reason, so that nothing is flattened or dropped silently
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -123,14 +122,6 @@ def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
     identity = canonical([prompt, reference]).encode("utf-8", "surrogatepass")
     digest = xxhash.xxh3_64_hexdigest(identity)
     return Example(line, digest, tuple(prompt), reference, rejected, row, format)
-
-
-def with_unique_id(example: Example, seen: Counter[str]) -> Example:
-    """Number the id of an example that was seen before: -2, -3 and so on."""
-    seen[example.id] += 1
-    if seen[example.id] == 1:
-        return example
-    return replace(example, id=f"{example.id}-{seen[example.id]}")
 
 
 def input_text(example: Example) -> str:

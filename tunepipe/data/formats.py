@@ -15,8 +15,7 @@ The types of all fields are in row_types.toml, and the roles that a service take
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.errors import UsageError
@@ -46,13 +45,6 @@ def detect_format(row: Mapping[str, Any]) -> str | None:
     if keys & {"prompt", "completion"}:
         return "prompt-completion"
     return None
-
-
-def common_format(rows: Sequence[Any]) -> str | None:
-    """Return the format that most of these rows have; of equals, the one that comes first."""
-    found = [detect_format(row) for row in rows if isinstance(row, Mapping)]
-    known = Counter(format for format in found if format)
-    return known.most_common(1)[0][0] if known else None
 
 
 def check_format(format: str) -> str:

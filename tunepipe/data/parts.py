@@ -179,16 +179,14 @@ def media_of(fields: Mapping[str, Any]) -> list[dict[str, str]]:
         For each its `mime_type` and its `uri`, or its `data` in base64 if it is inline and at most
         64 Ki characters long.
     """
-    return [
-        {"mime_type": file.mime_type or "image/*", "uri": file.uri}
-        if file.uri
-        else {
-            "mime_type": file.mime_type,
-            "data": file.data if len(file.data) <= _COPIED_CHARACTERS else "",
-        }
-        for file in files_of(fields)
-        if file.uri or file.mime_type
-    ]
+    listed = []
+    for file in files_of(fields):
+        if file.uri:
+            listed.append({"mime_type": file.mime_type or "image/*", "uri": file.uri})
+        elif file.mime_type:
+            data = file.data if len(file.data) <= _COPIED_CHARACTERS else ""
+            listed.append({"mime_type": file.mime_type, "data": data})
+    return listed
 
 
 def readable_prompt(text: str) -> str:

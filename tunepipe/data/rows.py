@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -20,7 +20,6 @@ from tunepipe.data.conversations import (
     example,
     prompt_text,
     read,
-    with_unique_id,
     without_nulls,
 )
 from tunepipe.data.encodings import BOM, describe_not_utf8
@@ -184,7 +183,9 @@ def read_examples(
         try:
             if isinstance(raw, int):
                 raise _overlong(raw, path, line)
-            yield with_unique_id(example(parse(raw), chosen, line), seen)
+            row = example(parse(raw), chosen, line)
+            seen[row.id] += 1
+            yield row if seen[row.id] == 1 else replace(row, id=f"{row.id}-{seen[row.id]}")
         except DataError as error:
             raise DataError(error.found, where=place(path, line), fix=error.fix) from error
 

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.encodings import BOM, encoding_of_mark, guess_encoding, name_of
-from tunepipe.data.formats import FORMATS, common_format
+from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.shapes import detect_shape
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import unreadable
@@ -181,8 +182,10 @@ class Source:
             raise error(self.kind.problem.message, where=self.path, fix=self.kind.problem.fix)
 
     def format(self) -> str:
-        """Return the format that most of the first rows have, or ""."""
-        return common_format(self.first_rows()) or ""
+        """Return the format that most of the first rows have, of equals the first; else ""."""
+        formats = [detect_format(row) for row in self.first_rows() if isinstance(row, dict)]
+        known = Counter(filter(None, formats))
+        return known.most_common(1)[0][0] if known else ""
 
     def first_rows(self) -> list[Any]:
         """Decode the first lines; a line that is not JSON gives None."""
@@ -278,11 +281,6 @@ class Source:
                 file.seek(start)
                 return file.read(_HEAD_BYTES)
         return head
-
-
-def detect_format(sources: Iterable[Source]) -> str:
-    """Return the format of a dataset: that of its first file that has a known one, or ""."""
-    return next((format for source in sources if (format := source.format())), "")
 
 
 def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:

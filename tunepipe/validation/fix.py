@@ -41,10 +41,6 @@ class LineChange:
     code: str
     done: str
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the change as a JSON object."""
-        return asdict(self)
-
 
 @dataclass
 class Fixing:
@@ -72,7 +68,7 @@ class Fixing:
             "rows_written": self.rows_written,
             "rows_rejected": self.rows_rejected,
             "counts": dict(sorted(self.counts.items())),
-            "changes": [change.as_json() for change in self.changes],
+            "changes": list(map(asdict, self.changes)),
         }
 
 

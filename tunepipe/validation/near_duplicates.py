@@ -94,12 +94,12 @@ class NearDuplicates:
             near = _agree(marks, later, firsts)
             earlier[later[near]] = np.minimum(earlier[later[near]], firsts[near])
         found = np.flatnonzero(earlier != np.arange(self._lines))
-        first = [self._repeat(int(row), int(earlier[row])) for row in found[: self._limit]]
+        first = [
+            Repeat("near-duplicate", *self._place(int(row)), *self._place(int(earlier[row])))
+            for row in found[: self._limit]
+        ]
         self._marks.close()
         return Repeats({"near-duplicate": len(found)} if len(found) else {}, first)
-
-    def _repeat(self, row: int, earlier: int) -> Repeat:
-        return Repeat("near-duplicate", *self._place(row), *self._place(earlier))
 
     def _place(self, row: int) -> tuple[int, int]:
         from bisect import bisect_right

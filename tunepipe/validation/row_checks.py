@@ -211,7 +211,11 @@ def _not_json(text: str, error: ValueError | RecursionError) -> Finding:
 
 def _row_findings(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterator[Finding]:
     if not rules.format:
-        yield _of_no_format(row)
+        message = "the row has no field of a known format"
+        fix = f"write the fields of one format: {', '.join(FORMATS)}"
+        if shape := detect_shape(row):
+            message, fix = shape.advice()
+        yield Finding("missing-field", message, fix=fix)
         return
     other = detect_format(row)
     if other and other != rules.format:
@@ -221,14 +225,6 @@ def _row_findings(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterato
     for path, text in texts:
         if not (text.isascii() and text.isprintable()):
             yield from text_findings(text, path)
-
-
-def _of_no_format(row: Mapping[str, Any]) -> Finding:
-    message = "the row has no field of a known format"
-    fix = f"write the fields of one format: {', '.join(FORMATS)}"
-    if shape := detect_shape(row):
-        message, fix = shape.advice()
-    return Finding("missing-field", message, fix=fix)
 
 
 def _whole_findings(texts: Texts, given: str, wanted: str, rules: Rules) -> Iterator[Finding]:

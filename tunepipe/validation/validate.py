@@ -19,7 +19,6 @@ from tunepipe.data.source import (
     Path,
     Source,
     Span,
-    detect_format,
     expanded,
     open_local,
 )
@@ -166,7 +165,7 @@ def scan(
 def _rules(opened: Mapping[str, Source], settings: ValidationSettings) -> Rules:
     format = settings.format
     if format == "auto":
-        format = detect_format(opened.values())
+        format = next((x for source in opened.values() if (x := source.format())), "")
         if not format:
             return Rules("", settings.model, "")
     elif format not in FORMATS:
