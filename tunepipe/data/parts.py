@@ -29,6 +29,12 @@ MEDIA = frozenset((IMAGE, AUDIO, VIDEO, DOCUMENT))
 
 _CALLING = frozenset(("tools", "functions", "functionCall", "functionResponse", "toolCalls"))
 _CODE = frozenset(("executableCode", "codeExecutionResult"))
+_FILES = frozenset(
+    (
+        *("fileData", "file_data", "inlineData", "inline_data"),
+        *("image_url", "input_audio", "file"),
+    )
+)
 # What holds no part of a turn.
 _ASIDE = _CALLING | {"labels", "generationConfig"}
 _OPENAI = {"image_url": IMAGE, "input_audio": AUDIO, "file": DOCUMENT, "video_url": VIDEO}
@@ -80,8 +86,10 @@ def kinds_of(fields: Mapping[str, Any]) -> frozenset[str]:
 def files_of(fields: Mapping[str, Any]) -> Iterator[RowFile]:
     """List the files of a row, in any of the formats."""
     config = fields.get("generationConfig") or fields.get("generation_config") or {}
+    resolution = _resolution(config)
     for path, node in _nodes(fields, ""):
-        yield from _files_at(node, path, _resolution(config))
+        if not _FILES.isdisjoint(node):
+            yield from _files_at(node, path, resolution)
 
 
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

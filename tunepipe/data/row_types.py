@@ -127,20 +127,22 @@ def _check_fields(value: Any, kind: str, path: str, problems: list[TypeProblem])
     fields, required = _table()["types"][kind], _table()["required"].get(kind, ())
     names = {name: name if name in fields else camel(name) for name in value}
     before = f"{path}." if path else ""
-    missing = tuple(name for name in required if name not in names.values())
+    missing = [name for name in required if name not in value and name not in names.values()]
     for name in missing:
         message = f"the field {name} is missing"
         problems.append(TypeProblem("missing-field", before + name, message))
     for name, known in names.items():
         item, own = value[name], fields.get(known)
+        if own == "any":
+            continue
         if own is None:
             if item not in (None, [], {}):
                 message = "the format does not have this field"
-                unused = missing or tuple(fields.keys() - names.values())
+                unused = tuple(missing or fields.keys() - names.values())
                 problems.append(TypeProblem("extra-field", path, message, name, unused))
         elif own != "string" or not isinstance(item, str):
             _check(item, own, before + name, problems)
-        if known in required and own != "json" and isinstance(item, str) and is_blank(item):
+        if known in required and isinstance(item, str) and own != "json" and is_blank(item):
             problems.append(TypeProblem("empty-text", before + name, blank_message(item)))
 
 
