@@ -164,6 +164,16 @@ def test_a_clip_may_last_as_long_as_the_service_says(tmp_path, seconds, codes):
     assert {code for _, code, _, _ in problems(validate([path]))} == codes
 
 
+def test_a_row_with_an_error_hides_no_missing_file_after_it(tmp_path):
+    path = write(tmp_path / "rows.jsonl", gemini_row(1))
+    with path.open("a") as rows:
+        rows.write('{"fileUri": \n' + json.dumps(gemini_row(2, file("image/png"))) + "\n")
+    assert problems(validate([path], size_of={}.get)) == [
+        (2, "not-json", "error", ""),
+        (3, "missing-file", "error", "contents[0].parts[1].fileData"),
+    ]
+
+
 def test_a_users_table_sets_the_limits_of_files(tmp_path):
     path = write(tmp_path / "rows.jsonl", gemini_row(1, *[file("image/png")] * 31))
     assert problems(validate([path])) == [(1, "media-limit", "error", "")]
