@@ -388,6 +388,19 @@ def test_a_folder_in_a_bucket_is_worked_in_here_and_kept_there(cloud, tmp_path, 
         assert folder == str(tmp_path)
 
 
+def test_a_file_that_grows_is_kept_in_a_bucket_that_changes_no_object(cloud, tmp_path):
+    cloud.ask("facts", {"retention_seconds": 60})
+    uri = f"gs://{BUCKET}/work/answers"
+    text = ""
+    for number in range(12):
+        with storage.synced_folder(uri) as folder:
+            file = Path(folder, "a.jsonl")
+            assert (file.read_text() if number else "") == text
+            text += f"answer {number}\n"
+            file.write_text(text)
+    assert len(storage.list_files(f"{uri}/*")) == 12
+
+
 def test_a_bucket_keeps_each_files_work_apart(cloud, tmp_path):
     rows = tmp_path / "rows.jsonl"
     for text in ("one", "two"):

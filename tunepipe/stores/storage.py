@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import BinaryIO
 
-from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.errors import CloudError, TunepipeError, UsageError
 from tunepipe.files import replacing
 from tunepipe.stores.objects import (
     ConflictError,
@@ -36,6 +36,8 @@ from tunepipe.stores.objects import (
 )
 
 SYNC_SECONDS = 20.0
+# In the name of an object that stands for a later state of a file, before the state's number.
+_LATER = ".later-"
 _BLOCK_BYTES = 1 << 20
 _WHOLE_BYTES = 64 << 20
 __all__ = ["ConflictError", "Stat", "is_gcs", "is_object", "parse"]
@@ -154,7 +156,8 @@ def local_folder(name: str) -> Iterator[str]:
         yield name
         return
     with tempfile.TemporaryDirectory() as folder:
-        _download_all(list_files(f"{name}/**"), name, folder)
+        for uri in list_files(f"{name}/**"):
+            _download(uri, Path(folder, uri.removeprefix(f"{name}/")))
         yield folder
 
 
@@ -240,11 +243,6 @@ def load_step(dataset_uri: str, path: str) -> None:
                 target.write(b"\n")
 
 
-def _download_all(uris: list[str], root: str, folder: str) -> None:
-    for uri in uris:
-        _download(uri, Path(folder, uri.removeprefix(f"{root}/")))
-
-
 def _download(uri: str, path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_file(uri) as source, path.open("wb") as copy:
@@ -287,8 +285,22 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
         return
     root = uri.rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
-        _download_all(matching_files(f"{root}/**"), root, folder)
+        numbers = _download_latest(root, folder)
         stored, ended = _versions(folder), threading.Event()
+
+        def keep(name: str) -> None:
+            path = Path(folder, name)
+            if not numbers.get(name):
+                try:
+                    _upload(path, f"{root}/{name}")
+                    return
+                except CloudError as error:
+                    if "retention" not in error.found:
+                        raise
+            # The bucket changes no object: the file's new state becomes an object of its own.
+            number = numbers.get(name, 0) + 1
+            _upload(path, f"{root}/{name}{_LATER}{number}")
+            numbers[name] = number
 
         def copy_back(changed_before: float = math.inf) -> None:
             present = _versions(folder)
@@ -296,7 +308,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
             for name, version in sorted(present.items(), key=lambda item: item[1]):
                 if version != stored.get(name) and version[0] < changed_before:
                     with suppress(FileNotFoundError):
-                        _upload(Path(folder, name), f"{root}/{name}")
+                        keep(name)
                         stored[name] = version
             for name in [*stored.keys() - present.keys()]:
                 with suppress(TunepipeError):  # an old checkpoint that stays does no harm
@@ -316,6 +328,17 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
             ended.set()
             thread.join()
             copy_back()
+
+
+def _download_latest(root: str, folder: str) -> dict[str, int]:
+    """Download the last state of each file below a URI; return the states' numbers by name."""
+    latest: dict[str, tuple[int, str]] = {}
+    for uri in matching_files(f"{root}/**"):
+        name, _, number = uri.removeprefix(f"{root}/").partition(_LATER)
+        latest[name] = max(latest.get(name, (0, uri)), (int(number or 0), uri))
+    for name, (_, uri) in latest.items():
+        _download(uri, Path(folder, name))
+    return {name: number for name, (number, _) in latest.items()}
 
 
 def _versions(folder: str) -> dict[str, tuple[int, int]]:
