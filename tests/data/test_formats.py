@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tunepipe.data import conversations, formats
+from tunepipe.data import conversations, formats, text_pairs
 from tunepipe.data.conversations import convert_row
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
@@ -182,3 +182,10 @@ def test_a_row_with_calls_has_one_input_in_every_format(tmp_path):
     for fast_from_bytes in (0, 1 << 30):
         report = validate([train], against=[held], fast_from_bytes=fast_from_bytes)
         assert report.counts["eval-leak"] == 1
+
+
+def test_runs_are_counted_alike_in_short_texts_and_in_many():
+    text = "-" * 40 + "ab" + "é" * 40
+    assert text_pairs.measure([text]) == ([82], 42, 25)
+    lengths, plain, repeated = text_pairs.measure([text] * 3000)  # enough for numpy
+    assert (lengths, plain, repeated) == ([82] * 3000, 42 * 3000, 25 * 3000)
