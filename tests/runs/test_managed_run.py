@@ -61,7 +61,7 @@ tunable = true
     [
         (ENDED, False, 0, "refused since 2026-09-20; it answers until 2027-03-31", "error"),
         (NEVER, False, 3, "cannot be tuned fix: gemini-3.5-flash", "warning"),
-        (ENDED, True, 0, "ends on 2999-01-01", "refused"),
+        (ENDED, True, 0, "ends on 2999-01-01", "refused since"),
         (NEVER, True, 0, "4 epochs", "cannot be tuned"),
     ],
 )
@@ -168,7 +168,7 @@ def test_the_whole_command_from_a_local_file_to_geminis_answer(
     assert found["total_usd"] == cost["actual_cost_usd"]
     summary = cloud.buckets / done["results"]["summary"].removeprefix("gs://")
     said = summary.read_text()
-    assert "\n- Cost estimated: $0.01\n" in said
+    assert "\n- Cost estimated: $0.01, prices of 2026-09\n" in said
     assert "\n- Cost: $" in said  # by the tokens that the job counted
     run_id = done["name"].rpartition("/")[2]
     asked = ["predict", "--model", run_id, *PLACE, "apple order 3 of 111", "--json"]
