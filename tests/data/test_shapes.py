@@ -10,6 +10,7 @@ from tunepipe.data import formats
 from tunepipe.data.conversion import convert
 from tunepipe.data.predictions import read as read_predictions
 from tunepipe.data.rows import read_examples
+from tunepipe.data.tables import flattened
 from tunepipe.errors import DataError, UsageError
 from tunepipe.splitting.split import split
 from tunepipe.validation.validate import validate
@@ -79,6 +80,7 @@ WORSE = {"role": "assistant", "content": "b"}
         ({"text": "spam!", "label": 1}, "palm", {"input_text": "spam!", "output_text": "1"}, {}),
         ({"question": "q", "answer": "a", "source": "web", "score": None}, "palm",
          {"input_text": "q", "output_text": "a"}, {"source": 1}),
+        ({"Question": "q", "Answer": "a"}, "palm", {"input_text": "q", "output_text": "a"}, {}),
     ],
 )  # fmt: skip
 def test_shapes_of_public_datasets(tmp_path, row, to, expected, left_out):
@@ -108,6 +110,8 @@ def test_rows_that_fit_no_shape_are_listed_and_lose_no_other(tmp_path):
     [
         ([{"text": "all of it"}], "the row is one text without a question and an answer"),
         ([{"a": "q", "b": "a"}], "which columns hold input and output"),
+        ([{"Instruction": "q", "Input": "i", "Output": "a"}], "which columns hold input"),
+        ([{"t": {"en": "q"}, "u": {"fr": "a"}}], "There are 't.en', 'u.fr'"),
     ],
 )
 def test_what_has_no_meaning_is_said_with_its_fix(tmp_path, rows, said):
@@ -119,9 +123,32 @@ def test_what_has_no_meaning_is_said_with_its_fix(tmp_path, rows, said):
     else:
         with pytest.raises(UsageError, match=said):
             converted(path, tmp_path, "palm")
-    columns = {"input_column": next(iter(rows[0])), "output_column": list(rows[0])[-1]}
+    names = list(flattened(rows[0]))
+    columns = {"input_column": names[0], "output_column": names[-1]}
     report, found = converted(path, tmp_path, "palm", **columns)
     assert (report.written, len(found)) == (1, 1)
+
+
+def test_nested_columns_that_are_not_read_are_named(tmp_path):
+    rows = [{"translation": {"en": "q", "fr": "a", "de": "x"}, "meta": {"id": 1}}]
+    columns = {"input_column": "translation.en", "output_column": "translation.fr"}
+    report = convert(rows, tmp_path / "out.jsonl", "palm", **columns)
+    assert (report.written, report.left_out) == (1, {"meta.id": 1, "translation.de": 1})
+
+
+def test_rows_within_one_object_are_said_to_be_there(tmp_path):
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps({"data": [{"prompt": "q", "response": "a"}]}))
+    with pytest.raises(DataError, match="the rows are in the field 'data'") as error:
+        converted(path, tmp_path, "palm")
+    assert error.value.fix == """jq -c '.["data"][]' IN > OUT"""
+
+
+def test_a_column_without_a_name_is_left_out_by_its_number(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text(",prompt,completion\n0,q,a\n1,r,b\n")  # as pandas writes an index
+    report, _ = converted(path, tmp_path, "palm")
+    assert (report.written, report.left_out) == (2, {"column 1": 2})
 
 
 @pytest.mark.parametrize(
@@ -183,6 +210,12 @@ def test_a_workbook_is_read_by_its_sheets(tmp_path):
     assert report.notes == ["1 row: the field 'prompt' says NA or null, and is kept as a text"]
     with pytest.raises(UsageError, match="no sheet 'x'"):
         converted(path, tmp_path, "palm", sheet="x")
+    book.move_sheet("faq", -1)
+    book.create_chartsheet("chart", 0).add_chart(openpyxl.chart.BarChart())
+    book.save(path)
+    report, _ = converted(path, tmp_path, "palm", skip_lines=1)
+    said = "the sheet 'faq' was read, and not 'Sheet': --sheet NAME reads another"
+    assert report.notes[0] == said
 
 
 def test_an_empty_cell_is_no_empty_text(tmp_path):

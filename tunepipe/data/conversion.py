@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from tunepipe.data.source import SNIFFED_LINES, Path, Source
 from tunepipe.data.tables import (
     TableOptions,
     columns_of,
+    flattened,
     read_table,
     table_kind,
 )
@@ -96,7 +98,8 @@ def convert(
         to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
         format: The format of the rows, or "auto". Rows of a known shape (see shapes.py) are read
             as what they mean.
-        input_column: The field with the inputs, of rows of any other shape.
+        input_column: The field with the inputs, of rows of any other shape; `translation.en` is
+            the field `en` of the field `translation`.
         output_column: The field with the outputs.
         system_column: The field with the system instructions; "" for none.
         delimiter: What separates a table's columns; "" detects it.
@@ -125,6 +128,8 @@ def convert(
         items = _items(Source(source), options, notes)
     else:
         items = iter(enumerate(source, 1))
+    if any("." in name for name in (input_column, output_column, system_column)):
+        items = _flattened(items)
     head = list(islice(items, SNIFFED_LINES))
     shape = None
     if input_column:
@@ -167,7 +172,13 @@ def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
         elif format := formats.detect_format(row):
             counts[format] += 1
     if not counts:
-        names = ", ".join(map(repr, columns_of(rows)[:20]))
+        columns = columns_of([flattened(row) for row in rows])
+        if len(columns) == len(rows) == 1 and isinstance(rows[0].get(columns[0]), list):
+            raise DataError(
+                f"the rows are in the field {columns[0]!r} of one object",
+                fix=f"jq -c {shlex.quote(f'.[{json.dumps(columns[0])}][]')} IN > OUT",
+            )
+        names = ", ".join(map(repr, columns[:20]))
         if not names:
             raise DataError(
                 "no row has the fields of a known format",
@@ -179,6 +190,15 @@ def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
         )
     ((found, _),) = counts.most_common(1)
     return (shapes[found].format, shapes[found]) if found in shapes else (found, None)
+
+
+def _flattened(items: Iterable[Item]) -> Iterator[Item]:
+    for line, item in items:
+        try:
+            row = decode(item) if isinstance(item, bytes) else item
+        except DataError as error:
+            row = error
+        yield line, flattened(row) if isinstance(row, Mapping) else row
 
 
 def _decoded(items: Sequence[Item]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -252,7 +272,7 @@ def _items(source: Source, options: TableOptions, notes: list[str]) -> Iterator[
     if table and is_text and table.delimiter != "," and not options.delimiter:
         notes.append(f"the columns are separated by {table.delimiter!r}")
     if table:
-        return read_table(source, table, options)
+        return read_table(source, table, options, notes)
     if source.kind.name == "array":
         return _read_json(source, encoding)
     if source.kind.name != "rows":

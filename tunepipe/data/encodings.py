@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 
 BOM = codecs.BOM_UTF8
 
@@ -94,15 +95,13 @@ def describe_not_utf8(line: bytes, error: UnicodeDecodeError) -> tuple[str, str]
 
 def find_mojibake(text: str) -> str:
     """Return the encoding that misread UTF-8 text, or "" if the text was read correctly."""
-    found = _MOJIBAKE.search(text)
-    if not found:
-        return ""
-    for encoding in ("latin-1", "cp1252"):
-        try:
-            found.group().encode(encoding).decode("utf-8")
-        except UnicodeError:
-            continue
-        return encoding
+    sequences = _MOJIBAKE.findall(text)
+    # One encoding that explains all of them, else one that explains the first.
+    for characters in ("".join(sequences), sequences[0]) if sequences else ():
+        for encoding in ("latin-1", "cp1252"):
+            with suppress(UnicodeError):
+                characters.encode(encoding).decode("utf-8")
+                return encoding
     return ""
 
 

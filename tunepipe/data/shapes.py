@@ -82,11 +82,15 @@ def detect_shape(row: Fields) -> Shape | None:
         return _ALPACA
     if {"prompt", "completion"} <= keys:
         return None
-    names = [name for name in QUESTIONS if name in keys], [name for name in ANSWERS if name in keys]
-    if all(names):
-        return pair_shape(
-            names[0][0], names[1][0], next((name for name in _SYSTEMS if name in keys), "")
-        )
+    # People write Question and Answer into the first line of a workbook.
+    by_name = {str(key).lower(): key for key in keys}
+    question, answer, system = (
+        next((by_name[name] for name in names if name in by_name), "")
+        for names in (QUESTIONS, ANSWERS, _SYSTEMS)
+    )
+    is_alpaca = {"instruction", "output"} <= by_name.keys()  # its input would be lost
+    if question and answer and not is_alpaca:
+        return pair_shape(question, answer, system)
     return _TEXT if "text" in keys else None
 
 
@@ -126,7 +130,7 @@ def _sharegpt(row: Fields) -> tuple[dict[str, Any], set[str]]:
         role = message.get("from", message.get("role"))
         said = message.get("value", message.get("content"))
         if role not in _SHAREGPT_ROLES:
-            raise refusal(f"{field}[{number}] has a role that is not known")
+            raise refusal(f"the role of {field}[{number}] is none of {', '.join(_SHAREGPT_ROLES)}")
         if not isinstance(said, str):
             raise refusal(f"{field}[{number}] holds no text")
         turns.append((_SHAREGPT_ROLES[role], said))

@@ -88,7 +88,7 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
 
 
 def read_table(
-    source: Source, kind: FileKind, options: TableOptions
+    source: Source, kind: FileKind, options: TableOptions, notes: list[str]
 ) -> Iterator[tuple[int, TableRow | DataError]]:
     """Read a table row by row.
 
@@ -96,6 +96,7 @@ def read_table(
         source: The file.
         kind: See `table_kind`.
         options: How it is read.
+        notes: Gets what a user should know of the reading.
 
     Yields:
         The number of each row (of a text file its first line) and its cells by the names of the
@@ -108,7 +109,7 @@ def read_table(
         if kind.name == "parquet":
             yield from _read_parquet(source)
         elif kind.name == "excel":
-            yield from _read_lines(_sheet_rows(source, options), source.path)
+            yield from _read_lines(_sheet_rows(source, options, notes), source.path)
         else:
             yield from _read_lines(_text_rows(source, kind, options), source.path)
     except ImportError as error:
@@ -169,7 +170,9 @@ def _from_header(lines: Iterable[str], skip: int) -> Iterator[str]:
             yield "\n" if NAMED_DELIMITER.fullmatch(text) else text
 
 
-def _sheet_rows(source: Source, options: TableOptions) -> Iterator[tuple[int, Sequence[Any]]]:
+def _sheet_rows(
+    source: Source, options: TableOptions, notes: list[str]
+) -> Iterator[tuple[int, Sequence[Any]]]:
     import openpyxl  # type: ignore[import-untyped]
 
     with source.opened() as stream:
@@ -182,11 +185,15 @@ def _sheet_rows(source: Source, options: TableOptions) -> Iterator[tuple[int, Se
             where=source.path,
             fix="save it again as .xlsx",
         ) from error
-    if options.sheet and options.sheet not in book.sheetnames:
-        names = ", ".join(book.sheetnames)
-        raise UsageError(f"no sheet {options.sheet!r}", where=source.path, fix=f"one of {names}")
-    sheet = book[options.sheet or book.sheetnames[0]]
-    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+    sheets = {sheet.title: sheet for sheet in book.worksheets}  # without those of a chart alone
+    name = options.sheet or next(iter(sheets), "")
+    if name not in sheets:
+        fix = f"one of {', '.join(sheets)}"
+        raise UsageError(f"no sheet {name!r}", where=source.path, fix=fix)
+    if len(sheets) > 1 and not options.sheet:
+        others = ", ".join(repr(other) for other in sheets if other != name)
+        notes.append(f"the sheet {name!r} was read, and not {others}: --sheet NAME reads another")
+    for number, cells in enumerate(sheets[name].iter_rows(values_only=True), 1):
         if number > options.skip_lines:
             yield number, [_cell(cell) for cell in cells]
 
@@ -231,7 +238,8 @@ def _header(cells: Sequence[Any], path: str) -> list[str]:
     names = [str(cell or "").strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
-    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    names = [name or f"column {number}" for number, name in enumerate(names, 1)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise UsageError(
             f"the header names a column twice: {', '.join(map(repr, repeated))}",
@@ -244,7 +252,7 @@ def _header(cells: Sequence[Any], path: str) -> list[str]:
 def _named(cells: Any) -> TableRow:
     row = {}
     for name, cell in cells:
-        if cell in (None, "") or not name:
+        if cell in (None, ""):
             continue
         row[name] = cell
         if name in _NESTED and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
@@ -271,6 +279,17 @@ def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
             where=source.path,
             fix="check that the file is whole and is Parquet",
         ) from error
+
+
+def flattened(row: Mapping[str, Any]) -> TableRow:
+    """Return a row whose nested columns are columns of their own, such as `translation.en`."""
+    flat: TableRow = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": nested for key, nested in flattened(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 
 from tunepipe.data.encodings import find_mojibake, name_of
@@ -66,12 +67,12 @@ def text_findings(text: str, field: str) -> Iterator[Finding]:
         field: Its path in the row.
     """
     if encoding := find_mojibake(text):
-        yield Finding(
-            "mojibake",
-            f"the text is UTF-8 that was read as {name_of(encoding)}",
-            field,
-            f"read the source as UTF-8, or decode again: text.encode({encoding!r}).decode('utf-8')",
-        )
+        fix = "read the source as UTF-8"
+        with suppress(UnicodeError):
+            text.encode(encoding).decode("utf-8")
+            fix += f", or decode again: text.encode({encoding!r}).decode('utf-8')"
+        message = f"the text is UTF-8 that was read as {name_of(encoding)}"
+        yield Finding("mojibake", message, field, fix)
         found = _C0.findall(text)
     else:
         found = CONTROL.findall(text)
