@@ -102,6 +102,20 @@ def test_contributing_names_files_and_folders_that_exist():
     assert not {folder for folder in folders if not re.search(rf"\b{folder}/", table)}
 
 
+def test_every_message_of_troubleshooting_is_one_of_the_program():
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "tunepipe").rglob("*.py"))
+    table = (DOCS / "troubleshooting.md").read_text("utf-8").split("\n## ")[1]
+    messages = [
+        message
+        for line in table.splitlines()
+        if line.startswith("|")
+        for message in re.findall(r"`(.+?)`", line.split("|")[1])
+    ]
+    assert len(messages) > 15
+    for message in messages:
+        assert all(part.strip() in code for part in message.split("…")), message
+
+
 def test_nothing_says_to_install_a_name_that_is_not_ours():
     for page in PAGES:
         assert not re.search(r"(pip|pipx|tool) install '?tunepipe(\[\w+\])?'?\s*$",

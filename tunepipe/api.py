@@ -324,7 +324,8 @@ def plan(
         dataset: A path, a gs:// URI, a glob, several of them, or a DataFrame.
         rows: The number of training rows, in place of a dataset.
         region: Where to tune, such as us-central1; "" for the backend local.
-        model: The model to tune; "" for text-bison@001.
+        model: The model to tune; "" for the first model of the rows' format, without a dataset
+            for text-bison@001.
         backend: large-model, gemini, open-model, custom or local; "" follows from the model.
         epochs: Passes over the rows, above 0; 0 for the model's default.
         train_steps: Training steps, in place of epochs.
@@ -409,7 +410,7 @@ def run(
 
     Args:
         dataset: A path, a gs:// URI, a glob, or a DataFrame.
-        backend: local, gemini, open-model or large-model; "" follows from `base_model`.
+        backend: local, gemini, open-model, custom or large-model; "" follows from `base_model`.
         wait: Follow a run in the cloud to its end.
         again: Start a new run even if an identical run exists.
         runs: The folder of runs on this machine.

@@ -64,7 +64,7 @@ _COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "doctor": (
             "doctor:doctor",
-            "tunepipe doctor --project my-project --region us-central1 --bucket gs://my-bucket",
+            "tunepipe doctor --backend gemini --project my-project --region us-central1 --bucket gs://my-bucket",
         ),
         "tables": ("tables:tables", "tunepipe tables --check"),
         "compile": ("compile:compile_pipelines", "tunepipe compile --check"),

@@ -107,7 +107,7 @@ Count = Annotated[int, typer.Option(min=1)]
 Amount = Annotated[float, typer.Option(min=0)]
 
 Json = Annotated[bool, flag("--json", "Print one JSON object on standard output, nothing else.")]
-Model = Annotated[str, option("NAME", "The base model, such as text-bison@001.")]
+Model = Annotated[str, option("NAME", "The base model, such as gemini-3.5-flash.")]
 BaseModel = Annotated[
     str,
     option("NAME", "The model to tune; for local a folder or a hub id.", "--base-model", "--model"),

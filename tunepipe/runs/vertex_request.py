@@ -194,7 +194,11 @@ def _check(run: VertexRun) -> None:
     # 1. Where it runs, and whom it tells.
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
-            raise UsageError("is needed to run on Vertex AI", where=f"--{name}", fix="give it")
+            raise UsageError(
+                "is needed to run on Vertex AI",
+                where=f"--{name}",
+                fix=f"give --{name}, or {name} in tunepipe.toml",
+            )
     if not _BUCKET.match(run.bucket):
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
