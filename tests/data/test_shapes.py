@@ -144,6 +144,33 @@ def test_rows_within_one_object_are_said_to_be_there(tmp_path):
     assert error.value.fix == """jq -c '.["data"][]' IN > OUT"""
 
 
+@pytest.mark.parametrize("name", ["in.xls", "in.xlsx"])
+def test_a_workbook_that_cannot_be_read_is_named_by_every_verb(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 504)
+    with pytest.raises(DataError, match="before 2007, or one with a password"):
+        converted(path, tmp_path, "palm")
+    (problem,) = validate([path]).problems
+    assert (problem.code, problem.fix) == ("not-jsonl", "save it as .xlsx without a password")
+
+
+def test_an_array_without_its_end_is_not_taken_for_whole(tmp_path):
+    path = tmp_path / "in.json"
+    path.write_text('[{"prompt": "q", "completion": "a"},\n')
+    with pytest.raises(DataError, match="not whole JSON after row 1"):
+        converted(path, tmp_path, "palm")
+
+
+def test_a_title_without_separators_is_seen_to_be_no_header(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("Report\n\nquestion;answer\nq;a\n")
+    with pytest.raises(UsageError) as error:
+        converted(path, tmp_path, "palm")
+    assert error.value.fix.endswith("--skip-lines N")
+    _, rows = converted(path, tmp_path, "palm", skip_lines=2)
+    assert rows == [{"input_text": "q", "output_text": "a"}]
+
+
 def test_a_column_without_a_name_is_left_out_by_its_number(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text(",prompt,completion\n0,q,a\n1,r,b\n")  # as pandas writes an index

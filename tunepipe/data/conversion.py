@@ -184,10 +184,10 @@ def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
                 "no row has the fields of a known format",
                 fix=f"write the fields of one of {', '.join(formats.FORMATS)}",
             )
-        raise UsageError(
-            f"which columns hold input and output? There are {names}",
-            fix="name both with input_column and output_column",
-        )
+        fix = "name both with input_column and output_column"
+        if len(columns) == 1:
+            fix += "; if the header of a table is not the first line: --skip-lines N"
+        raise UsageError(f"which columns hold input and output? There are {names}", fix=fix)
     ((found, _),) = counts.most_common(1)
     return (shapes[found].format, shapes[found]) if found in shapes else (found, None)
 
@@ -302,6 +302,7 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
     decode = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)().decode
     number = at = 0
     text, ended, wanted_characters = "", False, 1
+    first = last = ""
     with source.opened() as stream:
         while True:
             # A value may be cut: it is tried again when there is twice as much of it.
@@ -313,6 +314,8 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
                     text += decode(data, ended)
                 except UnicodeError as error:
                     raise _not_whole(source, number) from error
+            solid = text.strip()
+            first, last = first or solid[:1], solid[-1:] or last
             while (at := _JSON_BETWEEN.match(text, at).end()) < len(text):  # type: ignore[union-attr]
                 try:
                     value, end = decoder.raw_decode(text, at)
@@ -331,6 +334,8 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
                 is_row = isinstance(value, dict)
                 yield number, value if is_row else DataError("the row is not an object")
             if ended and at >= len(text):
+                if first == "[" and last != "]":
+                    raise _not_whole(source, number)
                 return
             wanted_characters = min(2 * (len(text) - at), LINE_BYTES_MAX) + 1
 

@@ -44,6 +44,7 @@ _PACKED = {
 }
 _GZIP = b"\x1f\x8b"
 _LFS = b"version https://git-lfs"
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXCEL = (b"[Content_Types].xml", b"xl/", b"docProps/")
 _HEADER = re.compile(r'"?[\w .()/#%-]+"?(?:([,;\t|])"?[\w .()/#%-]*"?)+')
 NAMED_DELIMITER = re.compile(r"(?i)sep=(.)\s*")
@@ -320,6 +321,9 @@ def inspect_head(head: bytes) -> FileKind:
         return _other("parquet", "the file is Parquet", "tunepipe convert reads Parquet")
     if head.startswith(b"PK\x03\x04") and any(name in head[:4096] for name in _EXCEL):
         return _other("excel", "the file is an Excel workbook", "tunepipe convert reads .xlsx")
+    if head.startswith(_OLD_OFFICE):
+        found = "the file is an Excel workbook of before 2007, or one with a password"
+        return _other("old-excel", found, "save it as .xlsx without a password")
     for magic, name in _PACKED.items():
         if head.startswith(magic):
             problem = FileProblem("compressed-file", f"the file is compressed ({name})", "")

@@ -59,6 +59,8 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
         found = f"{delimiter!r} is not one character"
         raise UsageError(found, where="delimiter", fix="; or | or tab")
     kind, name = source.kind, source.path.lower().removesuffix(".gz")
+    if kind.name == "old-excel":
+        return None
     kind = kind._replace(encoding=options.encoding or kind.encoding)
     try:
         codecs.lookup(kind.encoding)
