@@ -77,7 +77,7 @@ def cancel(
 
     Options:
         shared: Also cancel a tuning job that other runs wait for.
-        wait_seconds: How long to wait until everything has ended.
+        wait_seconds (SECONDS): How long to wait until everything has ended.
     """
     out, looked = Output(json), where.places()
     chosen = looked.find(run)
