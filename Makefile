@@ -12,6 +12,8 @@ INSTALLED := $(VENV)/installed
 TUNEPIPE := $(BIN)/tunepipe
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 UV := $(shell command -v uv)
+# In a variable, as a comma within $(if …) ends its argument.
+DEMO_EXTRAS := local,tables
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
 
 LOCK := tunepipe/packaging/requirements.lock
@@ -41,8 +43,9 @@ $(VENV)/demo: pyproject.toml constraints.txt
 	  $(PIP) --quiet --retries 1 $(PIP_ARGS) -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch 2>/dev/null || \
 	  echo "not reached: the next step takes torch from the usual index"; \
 	fi
-	$(if $(UV),$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[local,tables]' ||) \
-	  $(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[local,tables]' | grep -v 'already satisfied'
+	$(if $(UV),$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ||) \
+	  $(PIP) --progress-bar on $(PIP_ARGS) -c constraints.txt -e '.[$(DEMO_EXTRAS)]' | grep -v 'already satisfied'
+	@test -x $(TUNEPIPE) # grep hides how pip has ended
 	touch $@
 
 demo: $(VENV)/demo ## run the whole pipeline here, on examples/, and print the verdict

@@ -127,6 +127,19 @@ def test_the_package_without_extras_is_light():
     assert sum(sizes.values()) < BASE_MEGABYTES * 1e6
 
 
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("uv", ["", "uv"])
+def test_the_recipes_of_make_are_valid_shell(target, uv, tmp_path):
+    command = ["make", "-n", target, f"VENV={tmp_path}/venv", f"UV={uv}"]
+    recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    subprocess.run(["sh", "-n"], input=recipe, text=True, check=True)
+    if target == "demo":
+        assert len(re.findall(r" -e '\.\[local,tables\]'", recipe)) == 1 + bool(uv)
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
