@@ -136,7 +136,7 @@ class Scores:
     @property
     def verdict(self) -> str:
         """better, worse or not-enough-evidence; "" without a baseline."""
-        return self.evaluation.comparison.verdict if self.evaluation.comparison else ""
+        return self.evaluation.decide()[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that `tunepipe score --json` prints."""
@@ -144,15 +144,14 @@ class Scores:
 
     def _repr_html_(self) -> str:
         from tunepipe.cli.commands.score import metric_rows
-        from tunepipe.evaluation.comparison import Gate
 
         head, *rows = metric_rows(self.evaluation)
-        comparison = self.evaluation.comparison
+        verdict, reason = self.evaluation.decide()
         return result_html(
             f"Scores of {self.evaluation.rows:,} rows, {self.evaluation.task}",
-            self.verdict,
+            verdict,
             [(head, rows)],
-            [Gate(comparison).decide()[1]] if comparison else [],
+            [reason] if verdict else [],
         )
 
 

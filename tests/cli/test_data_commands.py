@@ -626,3 +626,35 @@ def test_a_file_that_is_not_there_has_a_remedy(said, tmp_path, arguments):
     assert found["error"]["where"]
     assert found["error"]["fix"]
     assert "/." not in found["error"]["where"]
+
+
+def test_a_loss_in_a_declared_slice_decides_in_every_output(said):
+    for name, right in (("tuned", range(75)), ("base", range(75, 100))):
+        write(f"{name}.jsonl", [
+            {"id": str(n), "reference": "ab"[n % 2], "topic": "old" if n < 75 else "new",
+             "prediction": "ab"[n % 2] if n in right else "c"}
+            for n in range(100)
+        ])  # fmt: skip
+    arguments = ("score", "tuned.jsonl", "--baseline", "base.jsonl", "--slice-by", "topic")
+    code, found, _ = said(*arguments, "--json", "--report", "r.json")
+    assert (code, found["verdict"], found["comparison"]["verdict"]) == (1, "worse", "better")
+    reason = "The tuned model is worse in the slice topic=new."
+    assert (found["reason"], json.loads(Path("r.json").read_text())["verdict"]) == (reason, "worse")
+    assert f"worse: {reason}" in said(*arguments, "--report", "r.md")[2]
+    assert f"The tuned model is worse.** {reason}" in Path("r.md").read_text(encoding="utf-8")
+
+
+def test_a_report_pairs_each_of_several_answers_with_the_others_answer(said):
+    for name, right in (("tuned", (0, 1)), ("base", (1,))):
+        write(f"{name}.jsonl", [
+            {"id": str(n), "answer": k, "reference": f"text {n}",
+             "prediction": f"text {n}" if k in right else f"{name} errs"}
+            for n in range(30) for k in range(3)
+        ])  # fmt: skip
+    arguments = ("score", "tuned.jsonl", "--baseline", "base.jsonl", "--report")
+    assert said(*arguments, "r.md")[0] == 0
+    text = Path("r.md").read_text(encoding="utf-8")
+    assert "30 rows better, 60 the same, 0 worse" in text
+    assert "30 rows better, 0 worse than the base model's" in text
+    said(*arguments, "r.html")
+    assert "7, answer 3" in Path("r.html").read_text(encoding="utf-8")

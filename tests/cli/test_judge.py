@@ -182,7 +182,10 @@ def test_a_judge_decides_where_it_agrees_with_people(cloud, said, forty):
     assert (code, found["judge"]["verdict"], found["judge"]["decides"]) == (1, "better", False)
     code, found, _ = said(*BOTH, *by_metric, *judge, "--judge-decides", "--json")
     assert (code, found["judge"]["decides"]) == (0, True)
-    _, _, err = said(*BOTH, *by_metric, *judge, "--judge-decides")
+    assert (found["comparison"]["verdict"], found["verdict"]) == ("not-enough-evidence", "better")
+    _, _, err = said(*BOTH, *by_metric, *judge, "--judge-decides", "--report", "r.md")
+    report = Path("r.md").read_text(encoding="utf-8")
+    assert "better than the base model: judge +60.0 points" in " ".join(report.split())
     assert found["judge"]["agreement"] == {"rows": 40, "value": 1.0, "kappa": 1.0}
     assert "the judge decides: better" in err
     swapped = ("score", "base.jsonl", "--baseline", "tuned.jsonl")
@@ -196,3 +199,13 @@ def test_a_judge_that_people_contradict_decides_nothing(cloud, said, forty):
     code, _, err = said(*BOTH, *judge)
     assert code == 2
     assert "the judge agrees with people on 40 rows with a kappa of" in " ".join(err.split())
+
+
+def test_a_judge_that_cannot_be_read_promotes_nothing(cloud, said, forty):
+    write_preferences(agree=True)
+    Path("prompt.txt").write_text("$first or $second? Say why.")
+    judge = (*JUDGE, "--yes", "--judge-humans", "people.jsonl", "--judge-decides")
+    better = ("--require", "better", "--judge-prompt", "prompt.txt")
+    code, _, err = said(*BOTH, *judge, *better)
+    assert code == 4
+    assert "none of A, B and TIE" in " ".join(err.split())

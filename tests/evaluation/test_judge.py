@@ -83,7 +83,7 @@ def test_rows_without_an_answer_and_rows_alike_are_not_asked():
         asked.append(prompt)
         return fair(prompt)
 
-    assert outcomes([None, "same", "long"], ["x", "same", "s"], ask) == [None, "tie", "win"]
+    assert outcomes([None, "same", "long"], ["x", "same", "s"], ask) == ["loss", "tie", "win"]
     assert len(asked) == 2
 
 
@@ -108,7 +108,7 @@ def test_answers_to_one_row_are_one_unit_for_the_judge_too():
 
 
 def test_the_record_names_model_and_prompt_and_can_be_written_as_json():
-    found = to_builtins(judge(made("x", None), made("y", "z"), fair, model="judge-1"))
+    found = to_builtins(judge(made("x", "z"), made("y", None), fair, model="judge-1"))
     assert json.loads(json.dumps(found)) == found
     assert found["model"] == "judge-1"
     assert found["prompt"] == PROMPT
@@ -217,7 +217,7 @@ def test_prices_are_those_of_the_table_and_the_users_come_first():
 
 
 def test_rows_of_two_minds_are_counted_among_those_asked():
-    found = judge(made("x", "same", None), made("y", "same", "z"), lambda _: "A", model="m")
+    found = judge(made("x", "same", "z"), made("y", "same", None), lambda _: "A", model="m")
     assert (found.judged, found.disagreements, found.unjudged) == (1, 1, 1)
 
 
@@ -374,6 +374,7 @@ def test_a_reply_may_say_that_it_is_one(reply):
     "text",
     [
         "</answer_A>",
+        "<\u200banswer-A>",
         "＜/answer-A＞",
         '<answer-A x="1">',
         "< / task >",
@@ -414,3 +415,11 @@ def test_preferences_are_read_and_a_broken_line_is_named(tmp_path):
     assert caught.value.where == f"{path}, line 1"
     with pytest.raises(UsageError, match="cannot be read"):
         read_preferences(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("missing", "verdict"), [("wrong", "worse"), ("excluded", "better")])
+def test_answers_that_only_the_tuned_model_lacks_are_lost(missing, verdict):
+    """Ten good answers and thirty missing ones are no better model."""
+    tuned, base = made(*["long"] * 10, *[None] * 30), made(*["s"] * 40)
+    found = judge(tuned, base, fair, model="m", missing=missing)
+    assert (found.verdict, found.judged) == (verdict, 10)

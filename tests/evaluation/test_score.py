@@ -202,6 +202,9 @@ def test_macro_f1_may_decide_and_sees_the_class_that_accuracy_does_not():
     assert (fraud.verdict, fraud.declared, fraud.rows) == ("worse", False, 50)
     assert by_accuracy.lost_slices == []
     assert evaluate(*rows, slice_by=["class"]).lost_slices == ["class=fraud"]
+    # A class whose rows are all of one kind says nothing of rows of other kinds.
+    (normal,) = [each for each in by_f1.slices if each.value == "normal"]
+    assert normal.comparison.low > 0
 
 
 def test_details_tell_the_report_what_the_contract_leaves_out():
@@ -212,9 +215,9 @@ def test_details_tell_the_report_what_the_contract_leaves_out():
     assert details["task"] == "classification"
     assert details["unanswered"] == 1
     assert details["flips"] == [
-        {"id": "0", "flip": "fixed"},
-        {"id": "1", "flip": "broken"},
-        {"id": "3", "flip": "broken"},
+        {"id": "0", "answer": 0, "flip": "fixed"},
+        {"id": "1", "answer": 0, "flip": "broken"},
+        {"id": "3", "answer": 0, "flip": "broken"},
     ]
     assert details["confusion"]["matrix"][0][1] == 1
     assert [line["support"] for line in details["classes"]] == [2, 2]
@@ -348,6 +351,10 @@ def test_declared_slices_are_compared_with_holms_correction():
     english, japanese = found.slices
     assert (english.verdict, japanese.verdict) == ("better", "worse")
     assert found.lost_slices == ["language=ja"]
+    # What decides is in the object too, as on the page.
+    verdict, reason = "worse", "The tuned model is worse in the slice language=ja."
+    assert found.decide() == (verdict, reason)
+    assert (found.as_json()["verdict"], found.as_json()["reason"]) == (verdict, reason)
     assert japanese.p_adjusted >= japanese.comparison.p_value
     with pytest.raises(UsageError, match="no row has the field nope"):
         evaluate(rows, slice_by=["nope"])
@@ -452,3 +459,20 @@ def test_rows_can_be_sliced_by_the_language_of_their_input():
         ("language", "en"),
         ("language", "ja"),
     ]
+
+
+def test_flips_are_the_rows_that_the_comparison_counts():
+    wanted = ["yes"] * 20
+    tuned = made([None] * 5 + ["yes"] * 15, wanted)
+    base = made(["yes"] * 14 + ["no"] * 6, wanted)
+    for missing, broken in (("wrong", 5), ("excluded", 0)):
+        found = evaluate(tuned, base, missing=missing)
+        flips = [each["flip"] for each in found.flips]
+        counts = found.comparison.wins, found.comparison.losses
+        assert (flips.count("fixed"), flips.count("broken")) == counts == (6, broken)
+
+
+def test_several_answers_to_a_row_do_not_make_its_reference_a_label():
+    rows = [Prediction(str(n), f"q {n}", f"text {n}", "x", answer=k)
+            for n in range(20) for k in range(3)]  # fmt: skip
+    assert evaluate(rows).task == "text"

@@ -63,6 +63,8 @@ def test_what_can_be_meant_is_taken(backend, settings):
         ({"asking": {"attempts": 0}}, "asking.attempts", "from 1 to"),
         ({"asking": {"requests_per_minute": math.nan}}, "asking.requests_per_minute", "from 0"),
         ({"asking": {"thinking_level": "much"}}, "asking.thinking_level", "one of high, low"),
+        ({"metric": "acuracy"}, "metric", "did you mean accuracy?"),
+        ({"metric": "rouge_l", "task": "json"}, "metric", "one of field_accuracy"),
         ({"judge_model": "nope"}, "judge_model", "tables.prices.answers"),
         ({"judge_model": "gemini-3.5-falsh"}, "judge_model", "did you mean gemini-3.5-flash?"),
         ({"judge_model": "text-bison@001"}, "judge_model", "one of gemini-"),

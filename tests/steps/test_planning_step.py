@@ -47,6 +47,33 @@ def test_references_are_checked_against_the_task(tmp_path, references, task, mes
         check_held_out(rows, {"task": task}, asking)
 
 
+@pytest.mark.parametrize(
+    ("scoring", "message"),
+    [
+        ({"metric": "kind"}, "the metric kind is not known for the task json"),
+        ({"metric": "field:nope"}, "the metric field:nope is not known"),
+        ({"metric": "field:kind", "slice_by": ["topic", "language"]}, ""),
+        ({"metric": "field_accuracy_strict", "normalize": "content"}, ""),
+        ({"metric": "field_accuracy_content", "normalize": "content"}, "is not known"),
+        ({"slice_by": ["topci"]}, "no row has the field topci"),
+        ({"slice_by": ["group"]}, "no row has the field group"),
+        ({"slice_by": ["number"]}, "the field number has 201 values, more than 200"),
+        ({"slice_by": ["class"]}, "the field class has 201 values, more than 200"),
+    ],
+)
+def test_what_the_comparison_would_refuse_is_refused_before_the_tuning(tmp_path, scoring, message):
+    rows = [{"input_text": f"q {n}", "output_text": f'{{"kind": {n}}}', "topic": "ab"[n % 2],
+             "number": n} for n in range(201)]  # fmt: skip
+    (tmp_path / "eval").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file, scoring = dsl.Dataset(uri=str(tmp_path / "eval")), {"task": "auto", **scoring}
+    if not message:
+        _, found = check_held_out(file, scoring, {"max_output_tokens": 256.0})
+        assert found.metric == scoring["metric"]
+        return
+    with pytest.raises(UsageError, match=message):
+        check_held_out(file, scoring, {"max_output_tokens": 256.0})
+
+
 def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):
     plan = tmp_path / "plan"
     asked = {"rows": 100, "model": "gemini-3.5-flash", "region": "us-central1"}

@@ -57,7 +57,8 @@ def test_later_steps_are_given_plain_values_alone(given):
         "trained": {},
         "price": {},
     }
-    assert found.judging == {"model": "gemini-3.5-flash", "prompt": ""}
+    judging = {"model": "gemini-3.5-flash", "prompt": "", "missing": "excluded"}
+    assert found.judging == judging
     assert json.loads(json.dumps(found)) == list(found)
 
 

@@ -69,6 +69,7 @@ def run_judge(
     tuned: Sequence[Prediction],
     base: Sequence[Prediction] | None,
     settings: JudgeOptions,
+    missing: str,
     catalog: Catalog,
     out: Output,
 ) -> Judge | None:
@@ -78,6 +79,7 @@ def run_judge(
         tuned: The predictions that are scored.
         base: The baseline's.
         settings: Who judges.
+        missing: "wrong" or "excluded", as for the metrics.
         catalog: The dated tables.
         out: Where people read.
 
@@ -115,6 +117,7 @@ def run_judge(
         max_cost_usd=options.positive(settings.max_cost_usd, "--max-cost-usd"),
         work_dir=str(settings.runs / "work"),
         humans=humans,
+        missing=missing,
         agree=lambda bill: _agree(bill, settings, catalog, out),
     )
     if settings.judge_decides:

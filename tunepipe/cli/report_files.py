@@ -49,7 +49,7 @@ def write_score_report(
         tuned: The predictions that were scored.
         base: The baseline's, or None.
         path: Where to.
-        extra: What else the report shows: `judge`, or nothing.
+        extra: What else the report shows: `verdict`, `reason`, and perhaps `judge`.
     """
     match suffix_of(path):
         case ".json":
@@ -95,16 +95,10 @@ def _facts(
     details = evaluation.details()
     facts: dict[str, Any] = {
         "title": "Scores",
-        "verdict": "",
-        "reason": "One model was scored; there was no other to compare it with.",
         "scores": {"tuned": details},
         "rows": _rows(details, tuned, base),
     }
     if evaluation.comparison:
-        from tunepipe.evaluation.comparison import Gate
-
-        gate = Gate(evaluation.comparison, slices=evaluation.lost_slices)
-        facts["verdict"], facts["reason"] = gate.decide()
         facts["scores"]["base"] = evaluation.baseline
         facts["comparisons"] = {"base": details["comparison"]}
     return facts
@@ -113,15 +107,17 @@ def _facts(
 def _rows(
     details: Mapping[str, Any], tuned: Sequence[Prediction], base: Sequence[Prediction] | None
 ) -> list[dict[str, Any]]:
-    flips = {flip["id"]: flip["flip"] for flip in details["flips"]}
-    others = {row.id: {"base": row.prediction, "flip": flips.get(row.id, "")} for row in base or ()}
+    flips = {(flip["id"], flip["answer"]): flip["flip"] for flip in details["flips"]}
+    others = {
+        row.key: {"base": row.prediction, "flip": flips.get(row.key, "")} for row in base or ()
+    }
     return [
         {
-            "id": row.id,
+            "id": row.label,
             "input": row.input,
             "reference": row.reference,
             "tuned": row.prediction,
-            **others.get(row.id, {}),
+            **others.get(row.key, {}),
         }
         for row in tuned
     ]

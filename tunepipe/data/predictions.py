@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from tunepipe.data.conversations import Example
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.rows import numbered_lines, overlong_message
 from tunepipe.data.source import Source
@@ -26,6 +27,8 @@ from tunepipe.files import replacing
 _SHAPE = '{"id": "…", "input": "…", "reference": "…", "prediction": "…"}'
 _TEXTS = ("id", "input", "reference", "prediction", "error", "group", "hash")
 _NUMBERS = ("answer", "seconds", "input_tokens", "output_tokens")
+# A longer text is content, and names no slice.
+_MAX_FIELD_CHARACTERS = 100
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -65,6 +68,11 @@ class Prediction:
     def key(self) -> tuple[str, int]:
         """What tells this answer from all others of the file."""
         return self.id, self.answer
+
+    @property
+    def label(self) -> str:
+        """How people tell it from others: its id, and which of several answers it is."""
+        return f"{self.id}, answer {self.answer + 1}" if self.answer else self.id
 
 
 def read(path: str | os.PathLike[str]) -> list[Prediction]:
@@ -178,6 +186,20 @@ def _number(name: str, value: Any, where: str) -> float:
             f"the field {name} is not a number of 0 or more", where=where, fix="write a number"
         )
     return int(value) if name == "answer" else value
+
+
+def short_fields(example: Example) -> dict[str, Any]:
+    """Return the fields that can name a slice: short texts, whole numbers and booleans."""
+    # Many formats keep the last message of the prompt in a field of its own.
+    question = str(example.messages[-1]["content"]) if example.messages else ""
+    return {
+        name: value
+        for name, value in example.fields.items()
+        if name not in (*_TEXTS, *_NUMBERS)
+        and isinstance(value, (str, bool, int))
+        and len(str(value)) <= _MAX_FIELD_CHARACTERS
+        and value not in (question, example.reference)
+    }
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:

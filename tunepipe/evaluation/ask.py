@@ -22,17 +22,13 @@ from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.catalog.backends import RequestPacing
 from tunepipe.data.conversations import Example, input_text
 from tunepipe.data.parts import media_of, readable_prompt
-from tunepipe.data.predictions import Prediction, write
+from tunepipe.data.predictions import Prediction, short_fields, write
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, TunepipeError
 from tunepipe.gcp import retries
 from tunepipe.gcp.retries import root_of, status_of
 from tunepipe.progress import Progress
 from tunepipe.splitting.row_keys import Key, key
-
-# A field of a row that is this short can name a slice of the rows.
-_MAX_FIELD_CHARACTERS = 100
-
 
 # No row passes these.
 _HOPELESS = frozenset({401, 403, 404})
@@ -254,24 +250,8 @@ def _prediction(
         hash=example.id.partition("-")[0],
         answer=number,
         **{measure: getattr(answer, measure) for measure in MEASURED},
-        fields={**_short_fields(example), **({"media": media} if media else {})},
+        fields={**short_fields(example), **({"media": media} if media else {})},
     )
-
-
-def _short_fields(example: Example) -> dict[str, Any]:
-    """Return the fields that can name a slice: short texts, whole numbers and booleans."""
-    taken = {"id", "input", "reference", "prediction", "error", "group", "hash", "answer"}
-    # Many formats keep the last message of the prompt in a field of its own.
-    question = str(example.messages[-1]["content"]) if example.messages else ""
-    return {
-        name: value
-        for name, value in example.fields.items()
-        if name not in taken
-        and name not in MEASURED
-        and isinstance(value, (str, bool, int))
-        and len(str(value)) <= _MAX_FIELD_CHARACTERS
-        and value not in (question, example.reference)
-    }
 
 
 def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[str, Any]) -> Path:

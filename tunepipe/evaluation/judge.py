@@ -36,6 +36,7 @@ from tunepipe.progress import Progress
 from tunepipe.reporting.facts import (
     EXCLUDED,
     INCONSISTENT,
+    WRONG,
     Agreement,
     Judge,
     JudgedRow,
@@ -150,13 +151,15 @@ def judge(
     workers: int = 8,
     work_dir: str = "",
     humans: Mapping[str, str] | None = None,
+    missing: str = WRONG,
     agree: Callable[[Bill], None] = lambda bill: None,
     progress: Progress = lambda event: None,
 ) -> Judge:
     """Ask a model to judge each row in both orders.
 
-    Rows with the same answer are a tie at no cost; rows that a model did not answer, or whose judge
-    failed or replied something else, are left out and counted.
+    Rows with the same answer are a tie at no cost, and a row that the tuned model alone left
+    unanswered is a loss; other rows without an answer, and those whose judge failed or replied
+    something else, are left out and counted.
 
     Args:
         tuned: The tuned model's predictions.
@@ -170,6 +173,7 @@ def judge(
         work_dir: Where replies are kept as they come: what was asked of this model is not asked
             again. "" keeps none.
         humans: What people prefer, by the row's id: "win", "loss" or "tie".
+        missing: "excluded" leaves out every row without an answer.
         agree: Receives what is about to be asked, before it is; an error that it raises ends all.
         progress: Receives the `done` and `total` rows.
 
@@ -208,7 +212,9 @@ def judge(
             replies.add(Answer(_id(question), text))
             return text
 
-        for row in pool.map(lambda pair: _judged(pair[0], pair[1], ask_once, prompt), pairs):
+        for row in pool.map(
+            lambda pair: _judged(pair[0], pair[1], ask_once, prompt, missing), pairs
+        ):
             rows.append(row)
             progress({"done": len(rows), "total": len(pairs)})
     _check_readable(rows)
@@ -331,9 +337,10 @@ def _prompts(ours: Prediction, theirs: Prediction, prompt: str) -> tuple[str, st
     )
 
 
-def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str) -> _Judged:
+def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str, missing: str) -> _Judged:
     if ours.prediction is None or theirs.prediction is None:
-        return _Judged(ours.id, None, error="a model gave no answer", asked=False)
+        lost = missing == WRONG and theirs.prediction is not None
+        return _Judged(ours.id, LOSS if lost else None, error="a model gave no answer", asked=False)
     if ours.prediction == theirs.prediction:
         return _Judged(ours.id, TIE, asked=False)
     try:

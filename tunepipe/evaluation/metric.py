@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, wilson
+from tunepipe.evaluation.tasks import MAX_PARTS
 from tunepipe.reporting.facts import CONFIDENCE, Estimate
 
-MAX_PARTS = 50
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -153,9 +153,10 @@ class Metric:
         return replace(self, statistics=statistics)
 
     def unseen(self) -> Floats:
-        """The worst rows that the sample may lack."""
+        """The worst rows that the sample may lack, of the kinds that it has."""
         if self.worst is not None:
-            return self.worst
+            kinds: Bools = self.worst @ (self.statistics.sum(axis=0) > 0) > 0
+            return self.worst[kinds]
         average: Floats = self.statistics.mean(axis=0)
         average[slice(*self.earned)] = 0.0
         return average[None, :]

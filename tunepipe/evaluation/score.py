@@ -28,12 +28,12 @@ from tunepipe.evaluation import (
     json_metrics,
     text_metrics,
 )
-from tunepipe.evaluation.comparison import compare_metrics, difference
+from tunepipe.evaluation.comparison import Gate, compare_metrics, difference
 from tunepipe.evaluation.intervals import Floats, resampled_sums
 from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, share_of
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, label_text, plain_text
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
-from tunepipe.evaluation.tasks import DECIDES, choose_task
+from tunepipe.evaluation.tasks import DECIDES, MAX_SLICES, check_slice_values, choose_task
 from tunepipe.reporting.facts import (
     CONFIDENCE,
     EXCLUDED,
@@ -53,11 +53,10 @@ _TASKS: Mapping[str, tuple[Measure, Callable[[str], str]]] = {
     "json": (json_metrics.measure, json_metrics.content),
     "calls": (call_metrics.measure, call_metrics.content),
 }
-_MAX_SLICES = 200
 SHARE = "a number from 0 to 1; 5 % is 0.05"
 _NO_SUMS = np.empty(0)
 _PARTS = ("field:", "argument:")
-_FIRST = ("rows", "metrics", "comparison")
+_FIRST = ("rows", "metrics", "comparison", "verdict", "reason")
 _DETAILS = ("differences", "classes", "confusion", "baseline", "flips")
 
 
@@ -103,7 +102,7 @@ class Evaluation(Score, frozen=True, kw_only=True):
         baseline: The other model's scores; None without one.
         comparison: The verdict; None without another model.
         flips: Rows on which the deciding metric is higher ("fixed") or lower ("broken") than the
-            other model's, as `{"id", "flip"}`.
+            other model's, as `{"id", "answer", "flip"}`.
         custom_metric: Name and digest of a metric of the user's own.
     """
 
@@ -111,7 +110,7 @@ class Evaluation(Score, frozen=True, kw_only=True):
     missing: str = WRONG
     baseline: Score | None = None
     comparison: Comparison | None = None
-    flips: list[dict[str, str]] = msgspec.field(default_factory=list)
+    flips: list[dict[str, Any]] = msgspec.field(default_factory=list)
     custom_metric: dict[str, str] | None = None
 
     @property
@@ -119,9 +118,20 @@ class Evaluation(Score, frozen=True, kw_only=True):
         """The declared slices in which a loss is shown."""
         return [each.name for each in self.slices if each.declared and each.verdict == WORSE]
 
+    def decide(self, judged: Comparison | None = None) -> tuple[str, str]:
+        """Decide as the gate does, by the metric or by a judge, and by the declared slices.
+
+        Returns:
+            The verdict, "" without another model, and the reason in one sentence.
+        """
+        if not (comparison := judged or self.comparison):
+            return "", "One model was scored; there was no other to compare it with."
+        return Gate(comparison, slices=self.lost_slices).decide()
+
     def as_json(self) -> dict[str, Any]:
         """Return the object of `score --json`."""
-        details = self.details()
+        verdict, reason = self.decide()
+        details = self.details() | {"verdict": verdict, "reason": reason}
         return {name: details[name] for name in (*_FIRST, *details) if name not in _DETAILS}
 
     def details(self) -> dict[str, Any]:
@@ -160,7 +170,8 @@ def evaluate(
 ) -> Evaluation:
     """Score predictions, and compare them with another model's; see `score`."""
     chosen = decode(settings, ScoreSettings)
-    task = choose_task([row.reference for row in rows], chosen.task)
+    # Several answers to a row do not repeat its reference.
+    task = choose_task(list({row.id: row.reference for row in rows}.values()), chosen.task)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
     measuring = _Measuring.of(rows, task.name, custom, chosen)
@@ -294,13 +305,10 @@ def _deciding(name: str, model: _Model) -> str:
 def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
     """Put rows together that are not independent of each other."""
     if group_by and not any(group_by in row.fields or group_by == "group" for row in rows):
-        raise _no_field(rows, group_by, "group_by", "group")
+        known = sorted({field for row in rows for field in row.fields} | {"group"})
+        fix = hint(group_by, known)
+        raise UsageError(f"no row has the field {group_by}", where="group_by", fix=fix)
     return Clusters.of_rows(rows, [_text(row.fields.get(group_by)) for row in rows])
-
-
-def _no_field(rows: Sequence[Prediction], name: str, where: str, other: str) -> UsageError:
-    known = sorted({field for row in rows for field in row.fields} | {other})
-    return UsageError(f"no row has the field {name}", where=where, fix=hint(name, known))
 
 
 def _text(value: Any) -> str:
@@ -423,17 +431,11 @@ def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
     for name in fields:
         values = np.array([slice_value(row, name) for row in rows], dtype=object)
         distinct = sorted(set(values) - {""})
-        if name in declared and not distinct:
-            raise _no_field(rows, name, "slice_by", "class")
-        if name in declared and len(distinct) > _MAX_SLICES:
-            raise UsageError(
-                f"the field {name} has {len(distinct):,} values, more than {_MAX_SLICES}",
-                where="slice_by",
-                fix="slice by a field with few values",
-            )
+        if name in declared:
+            check_slice_values(name, distinct, {field for row in rows for field in row.fields})
         slices += [
             compared.slice(name, value, values == value, metric, name in declared)
-            for value in distinct[: _MAX_SLICES + 1]
+            for value in distinct[: MAX_SLICES + 1]
         ]
     for each in compared.models[0].metrics:
         if each.name.startswith(_PARTS):
@@ -535,13 +537,14 @@ def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list
     return paired
 
 
-def _flips(compared: _Compared, metric: str) -> list[dict[str, str]]:
+def _flips(compared: _Compared, metric: str) -> list[dict[str, Any]]:
     """The rows on which the deciding metric differs, by which wins and losses are counted."""
     if len(compared.models) < 2:
         return []
     ours, theirs = (np.nan_to_num(model.named(metric).scores) for model in compared.models)
+    gains = np.where(compared.both, ours - theirs, 0.0)
     return [
-        {"id": row.id, "flip": "fixed" if gain > 0 else "broken"}
-        for row, gain in zip(compared.rows, (ours - theirs).tolist(), strict=True)
+        {"id": row.id, "answer": row.answer, "flip": "fixed" if gain > 0 else "broken"}
+        for row, gain in zip(compared.rows, gains.tolist(), strict=True)
         if abs(gain) > ZERO
     ]

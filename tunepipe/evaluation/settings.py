@@ -14,7 +14,7 @@ from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
-from tunepipe.evaluation.tasks import check_task
+from tunepipe.evaluation.tasks import check_metric, check_task
 
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1; 5 % is 0.05")]
 
@@ -86,7 +86,9 @@ def check_settings(
         UsageError: Names the setting and what is wanted.
     """
     chosen = decode(settings, StepSettings)
-    check_task(settings.get("task", "auto"))
+    task = settings.get("task", "auto")
+    check_task(task)
+    check_metric(chosen.metric, "" if task == "auto" else task, (), chosen.scoring.normalize)
     load_metric(chosen.metric, chosen.scoring.metric_code)
     _check_asking(settings.get("asking", {}), backend)
     if chosen.judge_prompt:

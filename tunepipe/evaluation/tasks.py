@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from tunepipe.arguments import hint
 from tunepipe.catalog.schema import Model
 from tunepipe.data.conversations import Example
 from tunepipe.data.parts import MEDIA, kinds_of, read_calls
+from tunepipe.data.predictions import short_fields
 from tunepipe.errors import DataError, UsageError
-from tunepipe.evaluation.normalization import normalized
+from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, normalized
 
 # Each task's metric that decides unless another one is named.
 DECIDES = {
@@ -20,6 +23,19 @@ DECIDES = {
     "calls": "call_accuracy",
 }
 TASKS = tuple(DECIDES)
+# What else can decide in each task. Metrics with a * are shown by the other reading of the answers
+# too: `accuracy_content`, or `accuracy_strict` where the content decides.
+_NAMES = {
+    "text": "exact_match* exact_match_normalized token_f1 rouge_1 rouge_2 rouge_l bleu chrf "
+    "edit_similarity",
+    "classification": "accuracy* macro_f1*",
+    "json": "parses keys_match field_accuracy* object_exact*",
+    "calls": "calls_made functions_match call_accuracy* calls_exact* calls_in_order",
+}
+METRICS = {task: [name.rstrip("*") for name in names.split()] for task, names in _NAMES.items()}
+# The parts of answers that have metrics of their own, such as field:NAME, and their task.
+_PARTS = {"check": "text", "field": "json", "argument": "calls"}
+MAX_PARTS, MAX_SLICES = 50, 200
 MAX_LABELS = 200
 MAX_OUTPUT_TOKENS = 256  # the pipelines' own default
 MAX_DEPTH = 64
@@ -75,6 +91,92 @@ def choose_metric(
     if chosen.reason != "set":
         reason += f", because {chosen.reason}"
     return (metric, "set") if metric else (DECIDES[chosen.name], reason)
+
+
+def check_metric(
+    name: str, task: str = "", references: Sequence[str] = (), normalize: str = STRICT
+) -> None:
+    """Refuse a metric that cannot decide, before anything is paid.
+
+    Args:
+        name: The metric; "" and those of a user's own, such as regex:PATTERN, pass.
+        task: The task of the rows; "" if it is not known: then any task's metrics pass.
+        references: The held-out rows'; without any, the names of fields and arguments pass.
+        normalize: "strict" or "content".
+
+    Raises:
+        UsageError: Names those that there are.
+    """
+    kind = name.partition(":")[0]
+    if not name or (kind != name and kind not in _PARTS):
+        return
+    other = {STRICT: CONTENT, CONTENT: STRICT}.get(normalize, CONTENT)
+    endings = [f"_{other}"] if task else [f"_{STRICT}", f"_{CONTENT}"]
+    known = []
+    for each in (task,) if task else TASKS:
+        both = [name.rstrip("*") for name in _NAMES[each].split() if name.endswith("*")]
+        known += [*METRICS[each], *(name + end for name in both for end in endings)]
+    if _PARTS.get(kind) in ((task,) if task else TASKS):
+        parts = _parts_of(kind, references)
+        known += [f"{kind}:{each}" for each in parts] if references else [name]
+    if name not in known:
+        raise UsageError(
+            f"the metric {name} is not known for {f'the task {task}' if task else 'any task'}",
+            where="metric",
+            fix=f"{hint(name, known)}; or a metric of your own: module:function, regex:PATTERN, "
+            "schema:FILE, number:TOLERANCE",
+        )
+
+
+def _parts_of(kind: str, references: Sequence[str]) -> list[str]:
+    """The parts with a metric of their own, as `metric.shares_of_parts` names them."""
+    if kind == "check":
+        return [name for name, find in CHECKS.items() if any(map(find, references))]
+    if kind == "field":
+        rows = [dict.fromkeys(parse(text) or ()) for text in references]
+    else:
+        calls = map(read_calls, references)
+        rows = [
+            {f"{call.name}.{name}": None for call in row for name in call.arguments}
+            for row in calls
+        ]
+    counts = Counter(name for row in rows for name in row)
+    return [name for name, _ in counts.most_common(MAX_PARTS)]
+
+
+def check_slices(names: Iterable[str], rows: Sequence[Example], group_by: str = "") -> None:
+    """Refuse fields to slice by that no held-out row has, before anything is paid.
+
+    Args:
+        names: The fields; also "class", "language" and, where the split has groups, "group".
+        rows: The held-out rows.
+        group_by: What groups the rows; "" for nothing.
+
+    Raises:
+        UsageError: No row has the field, or it has more than 200 values.
+    """
+    fields = [short_fields(row) for row in rows]
+    known = {name for row in fields for name in row}
+    for name in names:
+        values = {str(row[name]) for row in fields if row.get(name) not in (None, "")}
+        if name == "class":
+            values = {row.reference.strip() for row in rows}
+        if (name == "group" and group_by) or (name == "language" and name not in known):
+            continue
+        check_slice_values(name, sorted(values - {""}), known)
+
+
+def check_slice_values(name: str, values: Sequence[str], known: Iterable[str]) -> None:
+    """Refuse a field to slice by that no row has, or that has more than 200 values."""
+    if not values:
+        fix = hint(name, sorted({*known, "class"}))
+        raise UsageError(f"no row has the field {name}", where="slice_by", fix=fix)
+    if len(values) > MAX_SLICES:
+        raise UsageError(
+            f"the field {name} has {len(values):,} values, more than {MAX_SLICES}",
+            where="slice_by",
+            fix="slice by a field with few values",
+        )
 
 
 def check_task(name: Any) -> None:

@@ -18,7 +18,7 @@ from tunepipe.evaluation.judge import Bill, Price, UnreadableJudgeError, gemini,
 from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import replacing
 from tunepipe.gcp import genai
-from tunepipe.reporting.facts import Judge
+from tunepipe.reporting.facts import WRONG, Judge
 from tunepipe.steps.artifacts import Artifact, paths_of
 from tunepipe.stores.storage import work_folder
 
@@ -43,6 +43,7 @@ def judge_on_vertex(
     max_cost_usd: float = 0.0,
     work_dir: str = "",
     humans: Mapping[str, str] | None = None,
+    missing: str = WRONG,
     agree: Callable[[Bill], None] = lambda bill: None,
 ) -> Judge:
     """Ask a Gemini model to judge; see `judge.judge`.
@@ -59,6 +60,7 @@ def judge_on_vertex(
         max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
         work_dir: Where replies are kept.
         humans: What people prefer, by the row's id.
+        missing: "wrong" or "excluded", as for the metrics.
         agree: Receives what is about to be asked.
 
     Raises:
@@ -84,6 +86,7 @@ def judge_on_vertex(
         max_cost_usd=max_cost_usd,
         work_dir=work_dir,
         humans=humans,
+        missing=missing,
         agree=agree,
         progress=lambda event: progress.report(stage="judge", **event),
     )

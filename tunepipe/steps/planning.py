@@ -12,11 +12,15 @@ from tunepipe.data.conversations import input_text
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError
+from tunepipe.evaluation.normalization import STRICT
 from tunepipe.evaluation.tasks import (
+    check_metric,
     check_parts,
     check_references,
+    check_slices,
     check_task,
     choose_metric,
+    choose_task,
     cut_answers,
 )
 from tunepipe.files import replacing, write_json
@@ -106,7 +110,8 @@ def check_held_out(
 
     Args:
         eval: The held-out rows; None checks nothing.
-        scoring: Settings of the comparison; the references must suit its `task`.
+        scoring: Settings of the comparison; the references must suit its `task` and `metric`, and
+            the rows have the fields of `slice_by`.
         asking: Settings of the evaluation; max_output_tokens counts here.
         judge: The judge, or "".
         backend: The backend that tunes; "" follows from the model.
@@ -117,7 +122,8 @@ def check_held_out(
         Warnings about answers that would be cut, and how the rows decide.
 
     Raises:
-        UsageError: The task is unknown, or the references do not suit it.
+        UsageError: The task, the metric or a field to slice by is unknown, or the references do not
+            suit the task.
         DataError: A row cannot be read, or the model or the judge does not take its parts.
     """
     task = str(scoring["task"])
@@ -128,7 +134,12 @@ def check_held_out(
     check_references(task, references)
     written = [estimate_tokens(text) for text in references]
     read = [estimate_tokens(input_text(row)) for row in rows]
-    metric = choose_metric(references, task, str(scoring.get("metric", ""))) if rows else ("", "")
+    metric = ("", "")
+    if rows:
+        name, normalize = str(scoring.get("metric", "")), str(scoring.get("normalize") or STRICT)
+        check_metric(name, choose_task(references, task).name, references, normalize)
+        check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
+        metric = choose_metric(references, task, name)
     held_out = HeldOut(
         len({row.id.partition("-")[0] for row in rows}),
         *metric,

@@ -92,6 +92,8 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
         "price": _price(catalog, base_model),
     }
     judging = {"model": ports["judge_model"], "prompt": ports["judge_prompt"]}
+    if missing := ports["scoring"].get("missing"):
+        judging["missing"] = missing
     found = (changed, fingerprint, champion, first, guard, since)
     return Prepared(*found, asking | ports["asking"], scoring, judging)
 

@@ -65,17 +65,17 @@ def record_step(ports: Mapping[str, Any], model: str = "") -> None:
 
 def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:
     """Lay the models' answers to each row side by side, in the order of the tuned model's file."""
-    answers = {name: {row.id: row for row in read(path)} for name, path in paths.items()}
-    flipped = {flip["id"]: flip["flip"] for flip in flips}
+    answers = {name: {row.key: row for row in read(path)} for name, path in paths.items()}
+    flipped = {(flip["id"], flip.get("answer", 0)): flip["flip"] for flip in flips}
     pictures = Thumbnails()
     return [
         {
-            "id": row.id,
+            "id": row.label,
             "input": row.input,
             "reference": row.reference,
-            "flip": flipped.get(row.id, ""),
+            "flip": flipped.get(row.key, ""),
             "media": pictures.shown(row.fields.get("media")),
-            **{name: rows[row.id].prediction for name, rows in answers.items() if row.id in rows},
+            **{name: rows[row.key].prediction for name, rows in answers.items() if row.key in rows},
         }
         for row in answers.get("tuned", {}).values()
     ]

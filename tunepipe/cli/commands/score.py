@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from msgspec import to_builtins
@@ -83,34 +82,26 @@ def score(
     out = Output(json)
     show_scores(evaluation, out)
     catalog = options.catalog(context, judge_options.tables)
-    judgement = run_judge(tuned, base, judge_options, catalog, out)
-    extra = {}
+    judgement = run_judge(tuned, base, judge_options, scoring.missing, catalog, out)
+    extra: dict[str, Any] = {}
+    comparison = evaluation.comparison
     if judgement:
-        extra = {"judge": {**to_builtins(judgement), "decides": judge_options.judge_decides}}
+        extra["judge"] = {**to_builtins(judgement), "decides": judge_options.judge_decides}
+    if judge_options.judge_decides and judgement and judgement.comparison:
+        comparison = replace(judgement.comparison, margin=scoring.margin)
+        if judgement.verdict == INCONSISTENT:  # then the judge's comparison decides nothing
+            comparison = replace(comparison, low=-1.0, high=1.0, verdict=UNDECIDED)
+        out.line(f"the judge decides: {judgement.verdict}", "bold")
+    extra["verdict"], extra["reason"] = evaluation.decide(comparison)
     if report:
         write_score_report(evaluation, tuned, base, report, extra)
     out.result(evaluation.as_json() | extra)
-    comparison = evaluation.comparison
-    if judge_options.judge_decides and judgement and judgement.comparison:
-        # An inconsistent judge has no verdict; its comparison then decides nothing.
-        decided = replace(judgement.comparison, margin=scoring.margin)
-        if judgement.verdict == INCONSISTENT:
-            decided = replace(decided, low=-1.0, verdict=UNDECIDED)
-        out.line(f"the judge decides: {judgement.verdict}", "bold")
-        comparison = decided
-    return int(not _passes(comparison, evaluation.lost_slices, require))
-
-
-def _passes(comparison: Comparison | None, lost_slices: Sequence[str], require: str) -> bool:
     if comparison is None:
-        return True
-    if require and lost_slices:
-        return False
-    if require == BETTER:
-        return comparison.verdict == BETTER
-    if require == NOT_WORSE and comparison.margin > 0:
-        return comparison.non_inferior
-    return comparison.verdict != WORSE
+        return 0
+    if require == NOT_WORSE and comparison.margin > 0 and not evaluation.lost_slices:
+        return int(not comparison.non_inferior)
+    passes = extra["verdict"] == BETTER if require == BETTER else extra["verdict"] != WORSE
+    return int(not passes)
 
 
 def show_scores(evaluation: Evaluation, out: Output) -> None:
@@ -139,7 +130,7 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     if text := within_rows(evaluation.within_rows):
         out.line(text)
     if evaluation.comparison:
-        _show_comparison(evaluation.comparison, out)
+        _show_comparison(evaluation.comparison, *evaluation.decide(), out)
         out.line(f"what this does not show: {'; '.join(caveats(facts))}")
 
 
@@ -160,12 +151,16 @@ def metric_rows(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _show_comparison(comparison: Comparison, out: Output) -> None:
+def _show_comparison(comparison: Comparison, verdict: str, reason: str, out: Output) -> None:
     from tunepipe.evaluation.comparison import in_words
 
-    style = {BETTER: "green bold", WORSE: "red bold"}.get(comparison.verdict, "bold")
+    styles = {BETTER: "green bold", WORSE: "red bold"}
+    shown = out.styled(verdict, styles.get(verdict, "bold"))
+    # A loss in a declared slice decides against what all rows say.
+    if verdict != comparison.verdict:
+        out.line(f"{shown}: {reason}")
     out.line(
-        f"{out.styled(comparison.verdict, style)}: {in_words(comparison)}, "
+        f"{shown if verdict == comparison.verdict else 'all rows'}: {in_words(comparison)}, "
         f"{p_value(comparison.p_value)}; {comparison.wins:,} rows better, "
         f"{comparison.losses:,} worse, {comparison.ties:,} the same"
     )
