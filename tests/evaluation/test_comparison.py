@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from scipy.stats import binom
 
 from tunepipe.errors import UsageError
-from tunepipe.evaluation.comparison import Gate, Limits, compare
+from tunepipe.evaluation.classification_metrics import measure
+from tunepipe.evaluation.comparison import Gate, Limits, compare, compare_metrics
 from tunepipe.evaluation.intervals import Sample
+from tunepipe.evaluation.metric import Clusters
 from tunepipe.reporting.facts import BETTER, EXCLUDED, UNDECIDED, WORSE, Comparison
 
 CONTRACT = "metric difference low high p_value wins losses ties verdict"
@@ -309,3 +311,20 @@ def test_what_an_answer_may_take(serving, limits, verdict, says):
 def test_the_reason_counts_missing_answers_and_groups():
     reason = Gate(replace(UP, missing_tuned=7, groups=300)).decide()[1]
     assert "in 300 independent groups; missing: 7 answers of the tuned model, counted as" in reason
+
+
+def test_the_p_value_of_a_metric_of_the_file_agrees_with_its_interval():
+    """Three of 40 had p < 0.05 next to an interval that holds 0 before."""
+    rng = np.random.default_rng(4)
+    alone, shown = Clusters.of([""] * 60), 0
+    for _ in range(12):
+        wanted = rng.choice(list("aaaaaabbcd"), 60)
+        models = [
+            np.where(rng.random(60) < right, wanted, rng.choice(list("abcd"), 60))
+            for right in (0.82, 0.6)
+        ]
+        pair = [measure(list(model), list(wanted))[1] for model in models]
+        found = compare_metrics(*pair, alone)
+        assert (found.verdict != UNDECIDED) == (found.p_value <= 0.05)
+        shown += found.verdict != UNDECIDED
+    assert 0 < shown < 12

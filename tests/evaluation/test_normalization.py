@@ -83,6 +83,7 @@ def test_json_is_found_in_a_fence_and_in_a_sentence():
         ({"a": ["x", "Y"]}, {"a": ["y", "x"]}, True),
         (1, True, False),
         ("1", "2", False),
+        ("01234", "1234", False),
     ],
 )
 def test_values_of_json_are_levelled(left, right, same):

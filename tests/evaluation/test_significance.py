@@ -11,6 +11,7 @@ from tunepipe.evaluation.comparison import compare_metrics
 from tunepipe.evaluation.intervals import Sample
 from tunepipe.evaluation.metric import Clusters, ratio
 from tunepipe.evaluation.significance import (
+    confidence_of_look,
     mcnemar,
     more_units,
     smallest_difference,
@@ -123,6 +124,8 @@ def test_more_rows_are_a_range_and_nothing_without_a_sign_of_a_difference():
     few, many = more_units(0.05, 0.4, 100, p_value=0.2)
     assert 1 <= few < many
     assert smallest_difference(0.4, 100 + few) == pytest.approx(0.05 + 0.6745 * 0.04, abs=0.001)
+    # At the sixth look at the same rows it takes more of them.
+    assert more_units(0.05, 0.4, 100, p_value=0.2, confidence=confidence_of_look(6))[0] > few
 
 
 def test_a_number_of_rows_that_is_followed_settles_it_more_often_than_not():

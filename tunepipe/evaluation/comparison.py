@@ -20,7 +20,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tunepipe.arguments import check_margin
-from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, resampled_sums
+from tunepipe.evaluation.intervals import (
+    Floats,
+    Sample,
+    percentile_interval,
+    percentile_p_value,
+    resampled_sums,
+)
 from tunepipe.evaluation.metric import Bools, Clusters, Metric, mean, poisson
 from tunepipe.evaluation.significance import (
     ZERO,
@@ -124,7 +130,7 @@ def compare_metrics(
     verdict = WORSE if estimate.high < 0 else BETTER if estimate.low > 0 else UNDECIDED
     more = None
     if verdict == UNDECIDED:
-        more = more_units(estimate.value, deviation, units.count, p_value)
+        more = more_units(estimate.value, deviation, units.count, p_value, confidence)
     return Comparison(
         metric=ours.name,
         difference=estimate.value,
@@ -194,9 +200,15 @@ def difference(
             metric.combine(own + poisson(metric.unseen(), own, seed))
             for metric, own in zip((ours, theirs), sums, strict=True)
         ]
-        low = min(value, percentile_interval(worse[0] - again[1], units.count, confidence)[0])
-        high = max(value, percentile_interval(again[0] - worse[1], units.count, confidence)[1])
-        p_value = swap_test(left, right, ours.combine, seed=seed) if test else 0.0
+        gains, losses = worse[0] - again[1], worse[1] - again[0]
+        low = min(value, percentile_interval(gains, units.count, confidence)[0])
+        high = max(value, -percentile_interval(losses, units.count, confidence)[0])
+        p_value = 0.0
+        if test:
+            p_value = max(
+                swap_test(left, right, ours.combine, seed=seed),
+                percentile_p_value(gains if value > 0 else losses, units.count),
+            )
         deviation = float(np.nanstd(again[0] - again[1]) * np.sqrt(units.count))
     value = 0.0 if abs(value) < ZERO else value
     if p_value > 1 - confidence:
@@ -314,8 +326,8 @@ def _guard_failure(guard: Comparison) -> tuple[str, str] | None:
     if guard.high < -guard.margin:
         return WORSE, f"The tuned model is worse on the guard set: {found}."
     if missing := guard.missing_tuned + guard.missing_other:
-        answers = plural(missing, "answer")
-        return UNDECIDED, f"{answers} of the guard set is missing, so it does not hold: {found}."
+        answers = f"{plural(missing, 'answer')} of the guard set {'is' if missing == 1 else 'are'}"
+        return UNDECIDED, f"{answers} missing, so it does not hold: {found}."
     if guard.margin > 0 and not guard.non_inferior:
         loss = f"a loss of more than {score(guard.margin)} points"
         return UNDECIDED, f"On the guard set {loss} is not ruled out: {found}."

@@ -334,3 +334,20 @@ def percentile_interval(
     tail = NormalDist().cdf(-math.sqrt(units / (units - 1)) * reach)
     low, high = np.nanquantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def percentile_p_value(replicates: Floats, units: int) -> float:
+    """Return the two-sided p-value of a value that is at most 0; agrees with `percentile_interval`.
+
+    Args:
+        replicates: The metric in every resample; NaN if a resample does not define it.
+        units: How many units were resampled, >= 2.
+    """
+    from scipy.special import stdtr
+
+    ordered = np.sort(replicates[~np.isnan(replicates)])
+    share = float(np.interp(0.0, ordered, np.linspace(0.0, 1.0, len(ordered))))
+    if share in (0.0, 1.0):
+        return share
+    reach = NormalDist().inv_cdf(share) / math.sqrt(units / (units - 1))
+    return min(1.0, 2 * float(stdtr(units - 1, reach)))

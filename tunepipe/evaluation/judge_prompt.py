@@ -31,8 +31,10 @@ $second
 Reply with one word: A if answer A is better, B if answer B is better, TIE if neither is.
 """
 FIELDS = {"input", "reference", "first", "second"}
-# Whatever looks like a mark, in any width: < followed by a name, a slash, ! or ?.
-_MARKS = re.compile(r"[<\uff1c\ufe64](?=\s*[/!?\uff0f]?\s*[^\W\d_]|\s*[!?/\uff0f])")
+# Whatever looks like a mark, in any width: < followed by a name, a slash, ! or ?, with any space or
+# invisible characters between.
+_GAP = r"[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]*"
+_MARKS = re.compile(rf"[<\uff1c\ufe64](?={_GAP}[/!?\uff0f]?{_GAP}[^\W\d_]|{_GAP}[!?/\uff0f])")
 
 
 def material(text: str) -> str:

@@ -108,7 +108,7 @@ def canonical_value(value: Any) -> Any:
     """Level a JSON value: texts as `canonical`, "1" as 1, and a list without its order."""
     if isinstance(value, str):
         text = canonical(value)
-        return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
+        return float(text) if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text) else text
     if isinstance(value, Mapping):
         return {key: canonical_value(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -111,7 +111,9 @@ def smallest_difference(deviation: float, units: int, confidence: float = CONFID
     return min(1.0, decisive + spare)
 
 
-def more_units(difference: float, deviation: float, units: int, p_value: float) -> list[int] | None:
+def more_units(
+    difference: float, deviation: float, units: int, p_value: float, confidence: float = CONFIDENCE
+) -> list[int] | None:
     """Estimate, as a range, how many more units would show a difference like this one.
 
     A number at the observed difference would be wrong more often than right, because the
@@ -126,15 +128,16 @@ def more_units(difference: float, deviation: float, units: int, p_value: float) 
     ends = [abs(difference) + error, abs(difference) - error]
     if ends[1] <= ZERO:
         return None
-    return [max(1, _units_for(end, deviation) - units) for end in ends]
+    return [max(1, _units_for(end, deviation, confidence) - units) for end in ends]
 
 
-def _units_for(difference: float, deviation: float) -> int:
+def _units_for(difference: float, deviation: float, confidence: float) -> int:
     """The number of units whose smallest difference is this one."""
     from scipy.optimize import brentq
 
     def excess(logarithm: float) -> float:
-        return smallest_difference(deviation, round(math.exp(logarithm))) - difference
+        units = round(math.exp(logarithm))
+        return smallest_difference(deviation, units, confidence) - difference
 
     least, most = math.log(2), math.log(10**9)
     if excess(least) <= 0 or excess(most) >= 0:
