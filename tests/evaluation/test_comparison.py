@@ -328,3 +328,12 @@ def test_the_p_value_of_a_metric_of_the_file_agrees_with_its_interval():
         assert (found.verdict != UNDECIDED) == (found.p_value <= 0.05)
         shown += found.verdict != UNDECIDED
     assert 0 < shown < 12
+
+
+def test_two_models_that_have_nothing_right_are_not_shown_to_be_equal():
+    wanted, nothing = list("abc") * 20, ["d"] * 60
+    pair = [measure(nothing, wanted)[1] for _ in "ab"]
+    found = compare_metrics(*pair, Clusters.of([""] * 60), margin=0.02)
+    assert (found.verdict, found.p_value, found.non_inferior) == (UNDECIDED, 1.0, False)
+    assert found.low == pytest.approx(-found.high)
+    assert 0.05 < found.high < 0.08
