@@ -111,6 +111,18 @@ def test_a_killed_step_stays_with_its_job_and_evicted_nodes_go_on(cluster, cloud
     assert result.statistics["train_steps"] == 300
 
 
+def test_a_node_lost_before_its_result_leaves_nothing_in_the_way(cluster, cloud, place):
+    asked = request(place, job=ALONE)
+    tune(asked, place / "first")
+    (result_file,) = cloud.buckets.glob(f"{BUCKET}/work/*/result.json")
+    result_file.unlink()
+    cluster.jobs.clear()
+    cloud.ask("facts", {"retention_seconds": 86400})
+    result, _ = tune(asked, place / "second")
+    assert len(cluster.created) == 2
+    assert load_file(f"{result.model}/adapter_model.safetensors")
+
+
 def test_a_step_that_is_terminated_deletes_its_job(cluster, place):
     step = start_tuner(request(place, steps=4000, job=ALONE), place / "step")
     until(lambda: cluster.looks)

@@ -18,7 +18,7 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local.options import TrainJobOptions
-from tunepipe.backends.local.remote import MODEL, RESULT, TASK, read_progress, request_fields
+from tunepipe.backends.local.remote import RESULT, TASK, read_progress, request_fields
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_LABEL
@@ -84,9 +84,9 @@ def tune(
         launcher.launch(
             service, resources, StepOptions(poll_seconds=options.poll_seconds), progress
         )
-    with storage.local_folder(f"{folder}/{MODEL}") as model:
-        storage.copy_folder(model, output_dir)
     statistics = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
+    with storage.local_folder(f"{folder}/{statistics.pop('model')}") as model:
+        storage.copy_folder(model, output_dir)
     statistics |= {"job": service.find(), "nodes": options.nodes}
     return TuningResult(output_dir, statistics=statistics, base=statistics["base_model"])
 

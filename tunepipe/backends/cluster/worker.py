@@ -4,7 +4,8 @@
 
 Each node runs the same training; accelerate joins them by what the torch runtime of Kubeflow
 Trainer sets. Checkpoints are copied into the folder as they are written, as objects of their own,
-so that a bucket with a retention policy takes them. The first node writes model and result.
+so that a bucket with a retention policy takes them. The first node writes the model, into a folder
+that no attempt before it has begun to write, and last the result, which names that folder.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local import backend
@@ -34,6 +35,8 @@ def main(folder: str) -> None:
     Args:
         folder: The URI of the task's folder.
     """
+    if storage.exists(f"{folder}/{RESULT}"):
+        return  # the node was replaced when all was done
     task = json.loads(storage.read_bytes(f"{folder}/{TASK}"))
     is_first, reported = machines().rank == 0, 0.0
 
@@ -63,8 +66,9 @@ def main(folder: str) -> None:
         request = TuningRequest(**fields, options=options)
         result = backend.tune(request, str(scratch / MODEL), report)
         if is_first:
-            storage.copy_folder(str(scratch / MODEL), f"{folder}/{MODEL}")
-            data = json.dumps(asdict(result)["statistics"], indent=1).encode()
+            model = f"{MODEL}-{uuid4().hex[:8]}"
+            storage.copy_folder(str(scratch / MODEL), f"{folder}/{model}")
+            data = json.dumps({**result.statistics, "model": model}, indent=1).encode()
             storage.write_bytes(data, f"{folder}/{RESULT}")
 
 
