@@ -264,7 +264,8 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
     if not is_object(work_dir):
         return nullcontext(work_dir)
     with open(file, "rb") as rows:
-        return synced_folder(f"{work_dir.rstrip('/')}/{kind}/{fingerprint(rows)[:16]}")
+        folder = f"{work_dir.rstrip('/')}/{kind}/{fingerprint(rows)[:16]}"
+        return synced_folder(folder, SYNC_SECONDS)
 
 
 @contextmanager
