@@ -125,15 +125,19 @@ def plan_dataset(
         answers: Answers to each held-out row.
         amounts: What else `planning.plan.plan` takes: epochs, train_steps, max_cost_usd …
     """
-    from tunepipe.evaluation.tasks import check_metric, choose_metric
     from tunepipe.planning.plan import HeldOut, plan
 
-    check_metric(metric, "" if task == "auto" else task)
+    if metric:
+        from tunepipe.evaluation.tasks import check_metric
+
+        check_metric(metric, "" if task == "auto" else task)
     today = datetime.now(UTC).date()
     planned = plan(rows, today=today, catalog=catalog, **amounts)
     chosen = (metric, "set") if metric else ("", "")
     references = _references(datasets, format) if datasets and not metric else []
     if references:
+        from tunepipe.evaluation.tasks import choose_metric
+
         name, reason = choose_metric(references, task)
         sample = f", of the first {len(references):,}" if len(references) < size.rows else ""
         chosen = (name, reason + sample)
