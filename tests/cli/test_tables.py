@@ -143,7 +143,7 @@ read = "2020-01-01"
 ROW = {"contents": [{"role": r, "parts": [{"text": "a"}]} for r in ("user", "model")]}
 
 
-def test_plan_run_and_doctor_each_warn_of_old_facts(capfd):
+def test_plan_run_and_doctor_each_warn_of_old_facts(cloud, capfd):
     Path("old.toml").write_text(OLD)
     rows = [json.dumps({**ROW, "labels": {"n": str(n)}}) for n in range(120)]
     Path("rows.jsonl").write_text("\n".join(rows))
