@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.standin.process import StandIn
 from tunepipe.cli import main
 
 TURNS = [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]
@@ -33,7 +34,7 @@ MODELS = {
 
 @pytest.mark.parametrize(("format", "backend"), MODELS)
 def test_the_verbs_agree_on_the_model(
-    format: str, backend: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+    cloud: StandIn, format: str, backend: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lines = (json.dumps({**ROWS[format], "labels": {"n": str(n)}}) for n in range(120))
