@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from typing import Any
 
@@ -10,44 +9,18 @@ from tunepipe.errors import UsageError
 
 # numpy takes no seed below 0, and a parameter of a pipeline travels as a float of 53 bits.
 SEED_MAX = 2**32 - 1
+A_SHARE = "a number from 0 to 1; 5 % is 0.05"
 
 
-def check_range(
-    value: Any, where: str, least: float, most: float = math.inf, *, whole: bool = False
-) -> None:
-    """Refuse a value that is not a number in a range.
-
-    Args:
-        value: What was given; a whole number may come as 8.0, as KFP writes it.
-        where: The setting's name.
-        least: The smallest number that is taken.
-        most: The largest; infinity itself is never taken.
-        whole: Whether only whole numbers are.
-
-    Raises:
-        UsageError: It is not; the fix names the range.
-    """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    inside = number and least <= value <= most and abs(value) < math.inf
-    if not inside or (whole and value != int(value)):
-        kind = "a whole number" if whole else "a number"
-        end = "up" if most == math.inf else f"to {most:,}"
-        raise UsageError(
-            f"{value!r} is out of range", where=where, fix=f"{kind} from {least} {end}"
-        )
-
-
-def check_margin(value: Any, where: str = "margin") -> None:
+def check_margin(value: Any) -> None:
     """Refuse a largest acceptable loss that is not a share: 5 would let any loss pass.
 
     Raises:
         UsageError: It is not in 0..1.
     """
-    try:
-        check_range(value, where, 0, 1)
-    except UsageError as error:
-        error.fix += "; 5 % is 0.05"
-        raise
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:
+        raise UsageError(f"{value!r} is out of range", where="margin", fix=A_SHARE)
 
 
 def check_fraction(value: Any, where: str = "--eval-fraction") -> None:

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from tunepipe.arguments import hint, nearest
+from tunepipe.arguments import A_SHARE, hint, nearest
 from tunepipe.errors import UsageError
 
 Decoded = TypeVar("Decoded")
+Share = Annotated[float, msgspec.Meta(ge=0, le=1, description=A_SHARE)]
 
 _SHOWN_CHARACTERS = 60
 # The types of JSON Schema.

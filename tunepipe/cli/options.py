@@ -180,7 +180,6 @@ Answers = Annotated[int, option("K", "Answers to ask for to each held-out row.",
 
 Yes = Annotated[bool, flag("--yes", "Do not ask first.", "-y")]
 Wait = Annotated[bool, flag("--wait", "Follow the run to its end.")]
-ShowAll = Annotated[bool, flag("--show-all", "Show all of them.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -203,9 +203,8 @@ def difference(
         gains, losses = worse[0] - again[1], worse[1] - again[0]
         low = min(value, percentile_interval(gains, units.count, confidence)[0])
         high = max(value, -percentile_interval(losses, units.count, confidence)[0])
-        if (
-            low == high
-        ):  # neither model earned anything, so no resample differs: rows that are equal
+        if low == high:
+            # Neither model earned anything, so no resample differs: take it as rows that are equal.
             equal = np.zeros(units.count), np.ones(units.count)
             low, high = Sample.of(*equal, -1.0, 1.0).interval(confidence)
         p_value = 0.0

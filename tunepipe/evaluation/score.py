@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from tunepipe.arguments import SEED_MAX, hint
 from tunepipe.data.predictions import Prediction, read
-from tunepipe.decoding import decode
+from tunepipe.decoding import Share, decode
 from tunepipe.errors import UsageError, plural
 from tunepipe.evaluation import (
     call_metrics,
@@ -53,7 +53,6 @@ _TASKS: Mapping[str, tuple[Measure, Callable[[str], str]]] = {
     "json": (json_metrics.measure, json_metrics.content),
     "calls": (call_metrics.measure, call_metrics.content),
 }
-SHARE = "a number from 0 to 1; 5 % is 0.05"
 _NO_SUMS = np.empty(0)
 _PARTS = ("field:", "argument:")
 _FIRST = ("rows", "metrics", "comparison", "verdict", "reason")
@@ -84,9 +83,7 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     metric_code: str = ""
     normalize: Literal["strict", "content"] = "strict"
     missing: Literal["wrong", "excluded"] = "wrong"
-    margin: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1; 5 % is 0.05")] = (
-        0.0
-    )
+    margin: Share = 0.0
     group_by: str = ""
     slice_by: list[str] = []
     look: Annotated[int, Meta(ge=1)] = 1

@@ -10,13 +10,11 @@ from msgspec import Meta, Struct
 from tunepipe.arguments import SEED_MAX, hint
 from tunepipe.catalog.backends import BACKENDS, PACING_OPTIONS
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.decoding import decode
+from tunepipe.decoding import Share, decode
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.custom_metrics import load as load_metric
 from tunepipe.evaluation.judge_prompt import check_template
 from tunepipe.evaluation.tasks import check_metric, check_task
-
-Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1; 5 % is 0.05")]
 
 
 class Scoring(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -273,13 +273,14 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
     """Work in a local folder that a store keeps: for files that grow, and for checkpoints.
 
     An object may be written about once a second, so what has changed is copied back from time to
-    time, and at the end; a process that is killed loses what came since.
+    time, and at the end; a process that is killed loses what came since. In a bucket whose
+    retention policy lets no object change, each later state of a file is an object of its own.
 
     Args:
         uri: A folder; a local path is given back as it is.
         seconds: How often, > 0.
         once: Copy a file when it has not changed for that long, for files that are written once:
-            a bucket with a retention policy takes no second version of an object.
+            none is kept half written.
     """
     if not is_object(uri):
         yield uri
