@@ -33,3 +33,12 @@ def empty_folder(tmp_path, monkeypatch):
     for name in os.environ:
         if name.startswith("TUNEPIPE_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_variable_left():
+    """Refuse what a test leaves in the environment: the command reads it as a setting."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("TUNEPIPE_")}
+    yield
+    after = {name: value for name, value in os.environ.items() if name.startswith("TUNEPIPE_")}
+    assert after == before

@@ -124,10 +124,16 @@ Project = Annotated[str, option("ID", "The Google Cloud project that pays.")]
 
 def _pay(context: typer.Context, project: str) -> str:
     """Have the requests of this command, and of its steps, name the project that pays."""
-    before = os.environ.get(USER_PROJECT, "")
     if project:
+        before = os.environ.get(USER_PROJECT)
         os.environ[USER_PROJECT] = project
-        context.call_on_close(lambda: os.environ.update({USER_PROJECT: before}))
+
+        def restore() -> None:
+            del os.environ[USER_PROJECT]
+            if before is not None:
+                os.environ[USER_PROJECT] = before
+
+        context.call_on_close(restore)
     return project
 
 

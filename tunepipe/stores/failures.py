@@ -7,9 +7,9 @@ where Kubernetes takes the reason for a container's end from.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _CHARACTERS_MAX = 2000
 _REFUSALS = ("UsageError", "DataError", "LimitError")
 _TERMINATION_LOG = Path("/dev/termination-log")
 # The folder of the run's steps on Vertex AI and on this machine, for the exit task.
-_FOLDER = "TUNEPIPE_STEPS_FOLDER"
+_steps_folder: ContextVar[str] = ContextVar("steps_folder", default="")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> 
     file = Path(output_file).with_name(FILE)
     earlier = _read(str(file)) if file.exists() else None
     file.unlink(missing_ok=True)
-    os.environ[_FOLDER] = str(file.parents[1])
+    token = _steps_folder.set(str(file.parents[1]))
     try:
         if earlier and earlier.kind in _REFUSALS:
             raise getattr(errors, earlier.kind)(earlier.found, where=earlier.where, fix=earlier.fix)
@@ -85,6 +85,8 @@ def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> 
             if termination_log.exists():
                 termination_log.write_text(found, encoding="utf-8")
         raise
+    finally:
+        _steps_folder.reset(token)
 
 
 def find_failure(pattern: str) -> Failure | None:
@@ -103,5 +105,5 @@ def _read(file: str) -> Failure | None:
 
 def failure_of_run() -> Failure | None:
     """Read why this run failed, in its exit task; None if that is not known."""
-    folder = os.environ.get(_FOLDER)
+    folder = _steps_folder.get()
     return find_failure(f"{folder}/*/{FILE}") if folder else None
