@@ -10,7 +10,7 @@ from tests.receiver import receiver
 from tests.standin.process import StandIn
 from tunepipe.backends.palm.template import read_template
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.gcp import outbound
+from tunepipe.gcp import clients, genai, outbound, secrets
 from tunepipe.notifications import webhook
 
 TEMPLATE = "https://us-kfp.pkg.dev/ml-pipeline/large-language-model-pipelines/tune-large-model/"
@@ -24,7 +24,18 @@ ADDRESSES = {
     "https://us-kfp.pkg.dev@example.com/a": False,
     "https://evilgoogleapis.com/a": False,
     "https://googleapis.com.example.com/": False,
+    "https://storage.googleapis.com.example.com/": False,
+    # requests sends these to example.com, urllib reads the other host.
+    r"https://example.com\@storage.googleapis.com/": False,
+    "https://example.com\n@us-kfp.pkg.dev/": False,
+    "https://us-kfp.pkg.dev:https/": False,
+    "https://[us-kfp.pkg.dev/": False,
 }
+NOT_HTTPS = [
+    "http://example.com/x", "ftp://example.com", "file:///etc/passwd", r"https://example.com\x",
+    "https://[example.com", "https://example.com:99999", "https://example.com\t/a",
+]  # fmt: skip
+LOCATIONS = ["example.com:443?", "example.com#", "x@example.com/", "..", "", "US", "a\n"]
 PRIVATE = [
     "https://127.0.0.1/x", "https://[::1]/x", "https://10.1.2.3/x", "https://192.168.0.1/x",
     "https://169.254.169.254/computeMetadata/v1/", "https://[fe80::1]/x", "https://[fd00::1]/x",
@@ -37,6 +48,19 @@ PRIVATE = [
 @pytest.mark.parametrize("url", ADDRESSES)
 def test_which_hosts_are_googles(url):
     assert outbound.is_google(url) == ADDRESSES[url]
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_names_no_other_host(location):
+    """Google's clients make their host of it, and send it the token."""
+    with pytest.raises(UsageError, match="not a location"):
+        clients.pipelines(location)
+    with pytest.raises(UsageError, match="not a location"):
+        genai.client("p", location)
+    secret = f"projects/p/locations/{location}/secrets/s"
+    assert not secrets.is_secret(secret)
+    with pytest.raises(UsageError, match="not a secret's name"):
+        secrets.read_secret(secret)
 
 
 @pytest.mark.parametrize("url", PRIVATE)
@@ -53,7 +77,7 @@ def test_a_private_address_is_refused(url, monkeypatch, tmp_path):
         read_template(url)
 
 
-@pytest.mark.parametrize("url", ["http://example.com/x", "ftp://example.com", "file:///etc/passwd"])
+@pytest.mark.parametrize("url", NOT_HTTPS)
 def test_only_https_is_asked(url, monkeypatch):
     monkeypatch.delenv(outbound.ALLOW_PRIVATE, raising=False)
     with pytest.raises(UsageError, match="https"):

@@ -93,8 +93,24 @@ def region_of(name: str) -> str:
     return match[1]
 
 
+def check_location(location: str) -> None:
+    """Refuse what is no location: a client would send its token to a host made of it.
+
+    Raises:
+        UsageError: It has other characters than a region's name.
+    """
+    if not re.fullmatch(r"[a-z0-9-]+", location):
+        fix = "a region such as us-central1, a multi-region (us, eu), or global"
+        raise UsageError("this is not a location", where=location or "location", fix=fix)
+
+
 def host(region: str) -> str:
-    """Return the host of a location: a region, a multi-region (us, eu), or global."""
+    """Return the host of a location: a region, a multi-region (us, eu), or global.
+
+    Raises:
+        UsageError: It is not a location.
+    """
+    check_location(region)
     if region == "global":
         return "aiplatform.googleapis.com"
     if region in ("us", "eu"):

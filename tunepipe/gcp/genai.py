@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS, check_location, explained
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -24,7 +24,11 @@ def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
         project: A project's id or number.
         location: A region, a multi-region such as "eu", or "global".
         seconds: How long one call may take.
+
+    Raises:
+        UsageError: It is not a location.
     """
+    check_location(location)
     with _ONE_AT_A_TIME:
         return _client(project, location, seconds)
 

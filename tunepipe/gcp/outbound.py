@@ -21,14 +21,15 @@ from tunepipe.errors import LimitError, UsageError
 ALLOW_PRIVATE = "TUNEPIPE_ALLOW_PRIVATE_ADDRESSES"
 _GOOGLE = re.compile(r"[a-z0-9.-]+\.(googleapis\.com|pkg\.dev)\Z")
 _INTERNAL_NAME = re.compile(r"(.*\.)?(localhost|internal|local|localdomain)\.?\Z")
+# urllib and requests differ in which host an address with one of these names.
+_AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]")
 _REDIRECTS = 5
 
 
 def is_google(url: str) -> bool:
     """Return True if an address is one of Google's APIs or of its Artifact Registry."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return parts.scheme == "https" and not parts.port and bool(_GOOGLE.match(host))
+    scheme, host, port = _place_of(url)
+    return scheme == "https" and not port and bool(_GOOGLE.match(host))
 
 
 def check_address(url: str) -> None:
@@ -38,13 +39,23 @@ def check_address(url: str) -> None:
         UsageError: It is not an https:// address.
         LimitError: It is on this machine or in a private network.
     """
-    parts = urlsplit(url)
+    scheme, host, _ = _place_of(url)
     allowed = ("https", "http") if _private_allowed() else ("https",)
-    if parts.scheme not in allowed or not parts.hostname:
-        raise UsageError("the address is not an https:// URL", where=parts.hostname or "address")
-    if _INTERNAL_NAME.match(parts.hostname):
-        _refuse(parts.hostname)
-    _check_ip(parts.hostname)
+    if scheme not in allowed or not host:
+        raise UsageError("the address is not an https:// URL", where=host or "address")
+    if _INTERNAL_NAME.match(host):
+        _refuse(host)
+    _check_ip(host)
+
+
+def _place_of(url: str) -> tuple[str, str, int | None]:
+    """Return an address's scheme, host and port; "" for one that clients read in other ways."""
+    try:
+        parts = urlsplit(url)
+        place = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        return "", "", None
+    return ("", "", None) if _AMBIGUOUS.search(url) else place
 
 
 def request(

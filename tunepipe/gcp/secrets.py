@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import re
 
+from tunepipe.errors import UsageError
 from tunepipe.gcp import rest
 
-_NAME = re.compile(r"projects/[^/]+(?:/locations/([^/]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
+_NAME = re.compile(r"projects/[^/]+(?:/locations/([a-z0-9-]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
 
 
 def is_secret(name: str) -> bool:
@@ -22,10 +23,13 @@ def read_secret(name: str) -> bytes:
         name: `projects/P/secrets/NAME` with or without a location and a version.
 
     Raises:
+        UsageError: It is not a secret's name.
         CloudError: Google refused.
     """
     match = _NAME.match(name)
-    region, version = match.groups() if match else (None, None)
+    if not match:
+        raise UsageError("this is not a secret's name", where=name, fix="projects/P/secrets/NAME")
+    region, version = match.groups()
     host = f"secretmanager.{region}.rep" if region else "secretmanager"
     suffix = "" if version else "/versions/latest"
     try:
