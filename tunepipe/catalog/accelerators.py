@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,3 +73,12 @@ def find_machine(text: str, catalog: Catalog) -> Machine:
 def machine_of(options: Mapping[str, Any], catalog: Catalog) -> Machine:
     """Find the machine of a custom tuning by the option `accelerator`; see `find_machine`."""
     return find_machine(str(options.get("accelerator") or DEFAULT), catalog)
+
+
+def parameters_billion(name: str) -> float:
+    """Read a model's size from its name: 4 of Qwen3-4B, 0.6 of Qwen3-0.6B; 0 if it has none.
+
+    Of a mixture of experts the largest number counts: all its weights are read.
+    """
+    sizes = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", name.lower().replace("_", "-"))
+    return max(map(float, sizes), default=0.0)

@@ -151,7 +151,7 @@ Kfp = Annotated[
         "K=V",
         "How to reach that host and what steps get there: namespace, token_file, "
         "cookies_file, ca_cert, experiment, pipeline_root, service_account, node_selector, "
-        "tolerations, secrets, volume; repeatable.",
+        "tolerations, secrets, disk_gib, storage_class, volume; repeatable.",
     ),
 ]
 Runs = Annotated[Path, option("FOLDER", "Where runs on this machine are kept.")]

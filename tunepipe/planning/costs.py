@@ -5,12 +5,11 @@ What is not known stays None: an unknown cost must not look like a small one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tunepipe.catalog.accelerators import machine_of
+from tunepipe.catalog.accelerators import machine_of, parameters_billion
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import ASCII_TOKENS
 from tunepipe.catalog.schema import Hardware, Model
@@ -141,15 +140,6 @@ def with_selection(cost: CostEstimate, work: Work, rows: int) -> CostEstimate:
     )
     total = None if cost.cost_usd is None else round(cost.cost_usd + usd, 2)
     return replace(cost, cost_usd=total, lines=(*cost.lines, line))
-
-
-def parameters_billion(name: str) -> float:
-    """Read a model's size from its name: 4 of Qwen3-4B, 0.6 of Qwen3-0.6B; 0 if it has none.
-
-    Of a mixture of experts the largest number counts: all its weights are read.
-    """
-    sizes = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", name.lower().replace("_", "-"))
-    return max(map(float, sizes), default=0.0)
 
 
 def _paced(work: Work, pace_name: str) -> CostEstimate:

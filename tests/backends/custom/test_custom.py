@@ -22,7 +22,7 @@ from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.custom import jobs, prediction, tuning, worker
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
-from tunepipe.backends.custom.options import CustomOptions, read_options
+from tunepipe.backends.custom.options import CustomOptions, disk_gib_for, read_options
 from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import load
@@ -316,6 +316,7 @@ def body(**options):
         find_machine(chosen.accelerator, catalog),
         folder=f"gs://{BUCKET}/folder",
         code=f"gs://{BUCKET}/code.zip",
+        disk_gib=disk_gib_for(chosen, "acme/small"),
         labels={labels.KEY_LABEL: "k"},
         display_name="mine",
         predicts=False,
@@ -345,6 +346,22 @@ def test_the_body_is_one_that_google_takes(options, strategy):
     assert job.job_spec.scheduling.restart_job_on_worker_restart
     waits = job.job_spec.scheduling.max_wait_duration
     assert (waits.total_seconds() if waits else 0) == (86400 if strategy == "FLEX_START" else 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "base_model", "gib"),
+    [
+        ({}, "Qwen/Qwen3-4B", 200),
+        ({}, "gs://bucket/weights", 200),
+        ({}, "meta-llama/Llama-3.3-70B-Instruct", 100 + 131),
+        ({"parameters_billion": 70.0}, "gs://bucket/weights", 100 + 131),
+        ({"merge": True}, "meta-llama/Llama-3.3-70B-Instruct", 100 + 261),
+        ({"tuning_mode": "full"}, "meta-llama/Llama-3.3-70B-Instruct", 100 + 1956),
+        ({"disk_gib": 150}, "meta-llama/Llama-3.3-70B-Instruct", 150),
+    ],
+)
+def test_the_disk_holds_the_model(options, base_model, gib):
+    assert disk_gib_for(read_options(options), base_model) == gib
 
 
 def test_no_secret_is_in_the_body():

@@ -215,6 +215,37 @@ def test_steps_get_gpus_nodes_secrets_and_a_volume(start, said):
     assert set(got["executors"]) == set(spec["deploymentSpec"]["executors"])
 
 
+@pytest.mark.parametrize(
+    ("base_model", "option", "more", "size"),
+    [
+        ("Qwen/Qwen3-4B", "{}", [], ""),
+        ("meta-llama/Llama-3.3-70B-Instruct", "{}", [], "151Gi"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "{}", ["--kfp", "disk_gib=0"], ""),
+        ("meta-llama/Llama-3.3-70B-Instruct", '{"image": "i", "work_uri": "s3://b/w"}', [], ""),
+        ("Qwen/Qwen3-4B", "{}", ["--kfp", "disk_gib=300", "--kfp", "storage_class=ssd"], "300Gi"),
+    ],
+)
+def test_a_large_model_gets_a_disk(start, said, base_model, option, more, size):
+    host = start()
+    job = [] if option == "{}" else ["--option", f"train_job={option}"]
+    code, _, err = run(said, host, "--base-model", base_model, *job, *more)
+    assert code == 0, err
+    (version,) = [v for v in host.versions.values() if v["display_name"].count("-") > 1]
+    platform = version["pipeline_spec"].get("platform_spec", {}).get("platforms", {})
+    executors_of = platform.get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+    assert set(executors_of) == ({"exec-tune-local", "exec-evaluate-model"} if size else set())
+    for config in executors_of.values():
+        (disk,) = config["genericEphemeralVolume"]
+        assert disk["size"] == size
+        assert disk["defaultStorageClass"] == (not more)
+        assert disk["storageClassName"] == ("ssd" if more else "")
+    folders = [
+        {one["name"]: one["value"] for one in executor["container"].get("env", ())}
+        for executor in executors(version)
+    ]
+    assert folders.count({"HF_HOME": "/disk/hub", "TMPDIR": "/disk"}) == (2 if size else 0)
+
+
 @pytest.mark.parametrize("kind", ["token", "cookie"])
 def test_a_caller_identifies_itself(start, said, tmp_path, kind):
     secret = "oauth2_proxy_kubeflow=a-caller" if kind == "cookie" else "a-caller"

@@ -86,6 +86,7 @@ def job_body(
     *,
     folder: str,
     code: str,
+    disk_gib: int,
     labels: Mapping[str, str],
     display_name: str,
     predicts: bool,
@@ -97,6 +98,7 @@ def job_body(
         machine: The machine of the accelerator.
         folder: gs:// folder with the job's task.json, where everything it makes goes.
         code: gs:// URI of this package's code, or "image".
+        disk_gib: The disk of each machine.
         labels: The job's labels.
         display_name: Its display name.
         predicts: Whether it answers prompts, on one machine, instead of training.
@@ -138,7 +140,7 @@ def job_body(
             "command": ["sh", "-ec", f"{unpack}{install}{_BOOT}", *program],
             "env": [{"name": name, "value": value} for name, value in environment.items() if value],
         },
-        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": options.disk_gib},
+        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": disk_gib},
         "replica_count": 1,
     }
     machines = 1 if predicts else options.machines

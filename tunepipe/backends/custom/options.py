@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from tunepipe.backends.local.options import CountOrAuto, LocalOptions
+from tunepipe.backends.local.options import CountOrAuto, LocalOptions, disk_gib_of
+from tunepipe.catalog.accelerators import parameters_billion
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp.launcher import StepOptions
@@ -16,6 +17,7 @@ from tunepipe.gcp.secrets import is_secret
 Provisioning = Literal["standard", "spot", "flex-start"]
 # The job's own machine decides these, and its bucket.
 _NOT_HERE = ("device", "processes", "checkpoint_dir", "threads", "train_job")
+_DISK_GIB_FOR_SOFTWARE, _DISK_GIB_MIN, _DISK_GIB_MAX = 100, 200, 64_000
 
 
 class CustomOptions(
@@ -37,7 +39,7 @@ class CustomOptions(
         install: Whether packages are installed at the start; false if the images have them.
         service_account: The account that the job acts as; "" for the project's default.
         hub_token: projects/P/secrets/NAME with a token for gated models of the hub.
-        disk_gib: The machine's disk.
+        disk_gib: Each machine's disk; None takes what the model needs, and at least 200.
         batch_size: Rows a step; 0 takes the plan's.
         network: The VPC network that the job is peered with.
         usd_per_hour: The price of one machine, if the table has none for the region.
@@ -56,7 +58,7 @@ class CustomOptions(
     install: bool = True
     service_account: str = ""
     hub_token: str = ""
-    disk_gib: Annotated[int, Meta(ge=100, le=64_000)] = 200
+    disk_gib: Annotated[int, Meta(ge=100, le=_DISK_GIB_MAX)] | None = None
     batch_size: CountOrAuto = 0
     network: str = ""
     usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
@@ -94,6 +96,13 @@ def read_options(options: Mapping[str, Any]) -> CustomOptions:
             fix="leave it out, or take provisioning standard",
         )
     return decoded
+
+
+def disk_gib_for(options: CustomOptions, base_model: str) -> int:
+    """Return the size of a machine's disk, which holds the image, the packages and the model."""
+    billions = options.parameters_billion or parameters_billion(base_model)
+    needed = _DISK_GIB_FOR_SOFTWARE + disk_gib_of(options, billions)
+    return options.disk_gib or min(max(_DISK_GIB_MIN, needed), _DISK_GIB_MAX)
 
 
 def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
-from tunepipe.backends.custom.options import CustomOptions
+from tunepipe.backends.custom.options import CustomOptions, disk_gib_for
 from tunepipe.backends.custom.tuning import claimed
 from tunepipe.backends.local.remote import RESULT, TASK
 from tunepipe.catalog.accelerators import find_machine
@@ -75,6 +75,7 @@ def _launch(tuned: Any, place: str, key: str) -> None:
         find_machine(options.accelerator, load_catalog()),
         folder=place,
         code=options.code or upload_code(place),
+        disk_gib=disk_gib_for(options, tuned["request"]["base_model"]),
         labels={**run_labels(), KEY_LABEL: key},
         display_name="tunepipe answers",
         predicts=True,

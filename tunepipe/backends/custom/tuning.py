@@ -13,7 +13,12 @@ from msgspec import structs, to_builtins
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS, CustomJobs, job_body
-from tunepipe.backends.custom.options import CustomOptions, read_options, trainer_options
+from tunepipe.backends.custom.options import (
+    CustomOptions,
+    disk_gib_for,
+    read_options,
+    trainer_options,
+)
 from tunepipe.backends.local.remote import MODEL, RESULT, TASK, request_fields
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.errors import CloudError, UsageError
@@ -85,6 +90,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             machine,
             folder=folder,
             code=options.code or upload_code(request.train_uri),
+            disk_gib=disk_gib_for(options, request.base_model),
             labels={**run_labels(), **request.labels, KEY_LABEL: key},
             display_name=request.display_name or "tunepipe",
             predicts=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -113,6 +114,22 @@ class PredictionOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     precision: Precision = ""
     four_bit: bool = False
     threads: Count = 1
+
+
+def disk_gib_of(options: LocalOptions, billions: float) -> int:
+    """Estimate what a model takes on disk, to be downloaded, tuned and asked, in GiB.
+
+    The hub's weights are 16-bit. Merging writes them again. Full tuning writes 32-bit weights, with
+    AdamW's two moments in each checkpoint; the new one is whole before the old one is deleted.
+
+    Args:
+        options: The options of tuning.
+        billions: The model's parameters; 0 if they are not known.
+    """
+    bytes_each = 2.0 + 2 * options.merge
+    if options.tuning_mode == "full":
+        bytes_each = 2.0 + 4 + 2 * (4 + 8)
+    return ceil(billions * 1e9 * bytes_each / 2**30)
 
 
 def dtype_of(precision: str, device: str) -> torch.dtype:

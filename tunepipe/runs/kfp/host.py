@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -45,6 +45,9 @@ class KfpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         node_selector: Labels of the nodes for the steps that tune and ask models.
         tolerations: Tolerations of those steps, as Kubernetes has them.
         secrets: Secret -> environment variable -> key of the secret; for every step.
+        disk_gib: The size of a new volume for each of those steps; 0 for none, and None for one if
+            the model takes more than 40 GiB.
+        storage_class: The kind of that volume; "" for the cluster's default.
         volume: A persistent volume claim, mounted in every step; work_dir is there unless set.
     """
 
@@ -58,6 +61,8 @@ class KfpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node_selector: dict[str, str] = {}
     tolerations: list[dict[str, Any]] = []
     secrets: dict[str, dict[str, str]] = {}
+    disk_gib: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    storage_class: str = ""
     volume: Mount | None = None
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from tunepipe.backends.local.options import LocalOptions
+from tunepipe.backends.local.options import LocalOptions, disk_gib_of
+from tunepipe.catalog.accelerators import parameters_billion
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.notifications import webhook
@@ -29,6 +30,9 @@ from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import USER_PROJECT, user_project
 
 LOCAL = "local"
+# What a model may take of a node's own disk, room for other files on one of its own, and where
+# that is mounted.
+_NODE_GIB, _SPARE_GIB, _DISK = 40, 20, "/disk"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
                 fix="gs://BUCKET/…, s3://BUCKET/… or minio://BUCKET/…",
             )
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
-    decode(run.parameters.get("options") or {}, LocalOptions)
+    options = decode(run.parameters.get("options") or {}, LocalOptions)
     spec = run.spec()
     # Argo repeats a step that ends with an error and not one whose node is lost; what may pass is
     # waited out in the step, and what was refused stays refused.
@@ -113,17 +117,36 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
         for container in containers(spec):
             container.setdefault("env", []).append({"name": USER_PROJECT, "value": payer})
     require_fit(spec, sent)
-    return HostRequest(_documents(spec, settings), sent)
+    disk_gib = _disk_gib(settings, options, str(run.parameters.get("base_model", "")))
+    if disk_gib:
+        for name in ON_ACCELERATORS:
+            container = spec["deploymentSpec"]["executors"][name]["container"]
+            # The hub's weights, and checkpoints that are copied to the object store.
+            folders = {"HF_HOME": f"{_DISK}/hub", "TMPDIR": _DISK}
+            container.setdefault("env", []).extend(
+                {"name": name, "value": folder} for name, folder in folders.items()
+            )
+    return HostRequest(_documents(spec, settings, disk_gib), sent)
 
 
-def _documents(spec: Mapping[str, Any], settings: KfpSettings) -> str:
+def _disk_gib(settings: KfpSettings, options: LocalOptions, base_model: str) -> int:
+    """Return the size of the disk for the steps that tune and ask models; 0 for none."""
+    if settings.disk_gib is not None:
+        return settings.disk_gib
+    if options.train_job:  # trains on other nodes
+        return 0
+    needed = disk_gib_of(options, parameters_billion(base_model))
+    return needed + _SPARE_GIB if needed > _NODE_GIB else 0
+
+
+def _documents(spec: Mapping[str, Any], settings: KfpSettings, disk_gib: int) -> str:
     """Return the spec and, where the steps get something of Kubernetes, a document for it."""
     from google.protobuf.json_format import ParseDict, ParseError
     from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 
     executors: dict[str, Any] = {}
     for name in spec["deploymentSpec"]["executors"]:
-        config = _kubernetes(settings, has_accelerator=name in ON_ACCELERATORS)
+        config = _kubernetes(settings, disk_gib, has_accelerator=name in ON_ACCELERATORS)
         if not config:
             continue
         try:
@@ -140,7 +163,7 @@ def _documents(spec: Mapping[str, Any], settings: KfpSettings) -> str:
     return f"{text}---\n{yaml.safe_dump(platform, sort_keys=True)}"
 
 
-def _kubernetes(settings: KfpSettings, *, has_accelerator: bool) -> dict[str, Any]:
+def _kubernetes(settings: KfpSettings, disk_gib: int, *, has_accelerator: bool) -> dict[str, Any]:
     """Return what one step gets, as kfp-kubernetes writes it."""
     config: dict[str, Any] = {}
     if settings.secrets:
@@ -163,6 +186,19 @@ def _kubernetes(settings: KfpSettings, *, has_accelerator: bool) -> dict[str, An
                 "mountPath": volume.folder,
             }
         ]
+    if has_accelerator and disk_gib:
+        config["genericEphemeralVolume"] = [
+            {
+                "volumeName": "disk",
+                "mountPath": _DISK,
+                "accessModes": ["ReadWriteOnce"],
+                "size": f"{disk_gib}Gi",
+                "defaultStorageClass": not settings.storage_class,
+                "storageClassName": settings.storage_class,
+            }
+        ]
+        # A new volume's folder is root's, and KFP has no setting for its group.
+        config["securityContext"] = {"runAsUser": 0}
     if has_accelerator and settings.node_selector:
         config["nodeSelector"] = {"labels": dict(settings.node_selector)}
     if has_accelerator and settings.tolerations:
