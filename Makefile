@@ -4,7 +4,7 @@ VENV ?= .venv
 REGION ?= us-central1
 BACKEND ?= large-model
 NAME ?= weekly
-TARGET ?= cpu
+VARIANT ?= cpu
 PIP_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -74,7 +74,7 @@ audit: $(INSTALLED) ## Bandit over the code; known vulnerabilities of the locked
 	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
 	  --progress-spinner off --format json --output build/audit.json
 
-sbom: $(INSTALLED) ## write build/sbom-*.json, CycloneDX: of the wheel, and of the image's two targets
+sbom: $(INSTALLED) ## write build/sbom-*.json, CycloneDX: of the wheel, and of the image's two variants
 	mkdir -p build
 	$(BIN)/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml \
 	  --output-reproducible --of JSON -o build/sbom-wheel.json
@@ -94,11 +94,11 @@ mutants: $(INSTALLED) ## make random wrong changes and see whether the tests not
 site: $(INSTALLED) ## write site/: the documentation, readable without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-image: $(INSTALLED) ## build the image whose steps install nothing: IMAGE=NAME:TAG TARGET=cpu or cuda BUILD_ARGS=…
+image: $(INSTALLED) ## build the image whose steps install nothing: IMAGE=NAME:TAG VARIANT=cpu or cuda BUILD_ARGS=…
 	@for builder in docker podman buildah none; do $$builder info >/dev/null 2>&1 && break; done; \
 	[ $$builder != none ] || { echo "no docker, podman or buildah answers here"; exit 1; }; \
 	$$builder build --label tunepipe.code=$$($(BIN)/python -m tunepipe.packaging.installed hash) \
-	  --target $(TARGET) --tag $(or $(IMAGE),tunepipe:$(TARGET)) $(BUILD_ARGS) .
+	  --build-arg VARIANT=$(VARIANT) --tag $(or $(IMAGE),tunepipe:$(VARIANT)) $(BUILD_ARGS) .
 
 compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the package
 	$(TUNEPIPE) compile $(if $(IMAGE),--image $(IMAGE))

@@ -1,11 +1,13 @@
 """The one table of what a step may install, pinned to the versions in constraints.txt.
 
-python requirements.py  # requirements.lock without what only the local backend needs
+python requirements.py cpu   # what an image for every backend but local holds, with hashes
+python requirements.py cuda  # what an image for all backends holds
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -76,11 +78,16 @@ def locked(names: Iterable[str]) -> str:
     return _locked(names, alone="kfp")
 
 
-def locked_without_training() -> str:
-    """Return the part of requirements.lock that an image for the other backends holds."""
+def locked_for_image(variant: str) -> str:
+    """Return the part of requirements.lock that an image holds.
+
+    Args:
+        variant: cpu leaves out what only the local backend needs; cuda has everything.
+    """
     direct = _read_lock()[1]["tunepipe"]
+    unneeded = {"cpu": {*TRAINING}, "cuda": set()}[variant]
     # setuptools installs tunepipe itself.
-    return _locked(direct - {*TRAINING} | {"setuptools"})
+    return _locked(direct - unneeded | {"setuptools"})
 
 
 def _locked(names: Iterable[str], alone: str = "") -> str:
@@ -109,4 +116,4 @@ def _read_lock() -> tuple[dict[str, str], dict[str, set[str]]]:
 
 
 if __name__ == "__main__":
-    print(locked_without_training())
+    print(locked_for_image(sys.argv[1]))
