@@ -91,7 +91,7 @@ def test_more_rows_are_asked_for_where_they_would_settle_it():
 def test_the_judge_has_a_sentence():
     facts = sample_facts(0)
     assert (
-        "Judged by gemini-3.5-flash: 31 wins, 10 losses, 54 ties against the base model: the tuned "
+        "Judged by gemini-3.5-flash: 31 wins, 11 losses, 54 ties against the base model: the tuned "
         "model is better." in summary(facts)
     )
     facts["judge"] = {"model": "m", "refused": "above the ceiling"}
