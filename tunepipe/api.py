@@ -17,7 +17,7 @@ from tunepipe.arguments import hint
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.extras import require
 from tunepipe.planning.plan import Plan
-from tunepipe.reporting.notebook import result_html
+from tunepipe.reporting.html_page import result_html
 from tunepipe.splitting.split import SplitReport
 from tunepipe.validation.report import Report
 

@@ -64,9 +64,12 @@ def _size(number: float | None) -> str:
 
 
 def _problems(dataset: Dataset) -> list[dict[str, Any]]:
-    """Group problems by code, errors first, the most frequent first, with the first examples."""
+    """Group problems by code, errors first, the most frequent first, in pages of 100."""
+    by_code: dict[str, list[ProblemFacts]] = {code: [] for code in dataset.counts}
+    for problem in dataset.problems:
+        by_code.setdefault(problem.code, []).append(problem)
     groups = []
-    for code, listed in _by_code(dataset).items():
+    for code, listed in by_code.items():
         fixes = {problem.fix for problem in listed[:_EXAMPLES]}
         groups.append(
             {
@@ -74,27 +77,12 @@ def _problems(dataset: Dataset) -> list[dict[str, Any]]:
                 "level": listed[0].level if listed else "",
                 "total": max(dataset.counts.get(code, 0), len(listed)),
                 "examples": listed[:_EXAMPLES],
+                "pages": [listed[at : at + _PAGE_ROWS] for at in range(0, len(listed), _PAGE_ROWS)],
                 "fix": fixes.pop() if len(fixes) == 1 else "",
             }
         )
     order = {"error": 0, "warning": 1}
     return sorted(groups, key=lambda g: (order.get(g["level"], 2), -g["total"], g["code"]))
-
-
-def _by_code(dataset: Dataset) -> dict[str, list[ProblemFacts]]:
-    by_code: dict[str, list[ProblemFacts]] = {code: [] for code in dataset.counts}
-    for problem in dataset.problems:
-        by_code.setdefault(problem.code, []).append(problem)
-    return by_code
-
-
-def problem_pages(dataset: Dataset) -> dict[str, list[list[ProblemFacts]]]:
-    """Return every listed problem by code, a page of 100 at a time."""
-    return {
-        code: [listed[at : at + _PAGE_ROWS] for at in range(0, len(listed), _PAGE_ROWS)]
-        for code, listed in _by_code(dataset).items()
-        if listed
-    }
 
 
 def _distributions(stats: DatasetStatistics) -> list[tuple[str, Distribution]]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.reporting.formatting import brief, clean, count
+from tunepipe.reporting.formatting import brief, clean, count, score
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# The head of a table (empty for none), and its rows of cells.
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 # What every page uses besides its own template and page.css. Named here so that a component
 # carries it.
 SHARED = ("page.html.j2", "macros.html.j2")
@@ -54,7 +57,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(brief=brief, count=count, digest=_digest)
+    environment.filters.update(brief=brief, count=count, score=score, digest=_digest, digit=_digit)
     return environment
 
 
@@ -66,6 +69,18 @@ def _shown(value: Any) -> Any:
 
 def _source(file: str) -> str:
     return resources.files(__package__).joinpath("templates", file).read_text(encoding="utf-8")
+
+
+def _digit(number: float) -> str:
+    """Write a place on a chart with one digit, and without one where it is whole."""
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def result_html(
+    title: str, verdict: str = "", tables: Sequence[Table] = (), notes: Sequence[str] = ()
+) -> str:
+    """Show a result in a notebook: title, verdict, tables that have rows, and notes."""
+    return fill("result.html.j2", title=title, verdict=verdict, tables=tables, notes=notes)
 
 
 def _digest(text: str) -> str:

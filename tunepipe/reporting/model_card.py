@@ -34,6 +34,8 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
     """Return the model card's text."""
     facts = read_facts(facts)
     said, base = verdict(facts), facts.run.get("base_model")
+    # A card is published, and a path names folders of this machine.
+    data = [pair for pair in data_pairs(facts.dataset or Dataset()) if pair[0] != "File"]
     rows = facts.tuned.rows
     held_out = f"{count(rows)} held-out rows" if rows else "held-out rows of the same data"
     limits = (
@@ -48,17 +50,11 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
         ("Evaluation", f"**{escaped(said['sentence'])}** {escaped(said['reason'])}"),
         ("", "\n\n".join(scores_markdown(facts))),
         ("Training", bullets(training_pairs(facts))),
-        ("Training data", bullets([*_data(facts.dataset), *split_pairs(facts)])),
+        ("Training data", bullets([*data, *split_pairs(facts)])),
         ("Limits", limits),
     ]
     body = [f"## {heading}\n\n{text}" if heading else text for heading, text in sections if text]
     return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(body).rstrip() + "\n"
-
-
-def _data(dataset: Dataset | None) -> list[tuple[str, str]]:
-    # A card is published, and a path names folders of this machine.
-    pairs = data_pairs(dataset) if dataset else []
-    return [(label, text) for label, text in pairs if label != "File"]
 
 
 def _front_matter(facts: Facts) -> str:
@@ -75,21 +71,18 @@ def _front_matter(facts: Facts) -> str:
         "metrics": list(dict.fromkeys(_HUB_METRICS[n][0] for n in metrics if n in _HUB_METRICS)),
         "model-index": _model_index(facts),
     }
-    return "".join(f"{key}: {_json(value)}\n" for key, value in fields.items() if value)
-
-
-def _json(value: Any) -> str:
-    return clean(json.dumps(value, ensure_ascii=False))
+    lines = (f"{k}: {json.dumps(v, ensure_ascii=False)}\n" for k, v in fields.items() if v)
+    return clean("".join(lines))
 
 
 def _model_index(facts: Facts) -> list[dict[str, Any]]:
     tuned, dataset = facts.tuned, facts.dataset or Dataset()
     values = []
-    for name, found in whole_metrics(tuned.metrics).items():
+    for name, estimate in whole_metrics(tuned.metrics).items():
         kind, scale = _HUB_METRICS.get(name, (name, 1))
-        interval = between(found.low, found.high)
+        interval = between(estimate.low, estimate.high)
         label = f"{name.replace('_', ' ')}, 95 % interval {interval} of 100, {count(tuned.rows)}"
-        values.append({"type": kind, "value": scale * found.value, "name": f"{label} rows"})
+        values.append({"type": kind, "value": scale * estimate.value, "name": f"{label} rows"})
     if not values:
         return []
     name = dataset.path.rpartition("/")[2] or "held-out rows"

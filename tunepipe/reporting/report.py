@@ -13,6 +13,8 @@ from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.facts import Facts, read_facts
 from tunepipe.reporting.html_page import render
 
+_MAX_CLASSES = 200
+
 
 def write_report(facts: Mapping[str, Any] | Facts, path: str | os.PathLike[str]) -> None:
     """Write the report as one self-contained HTML page.
@@ -28,35 +30,26 @@ def write_report(facts: Mapping[str, Any] | Facts, path: str | os.PathLike[str])
 def report_page(facts: Mapping[str, Any] | Facts) -> str:
     """Return the report's HTML; a part that is missing from the facts is left out."""
     facts = read_facts(facts)
-    scores, training = sections.scores_view(facts), None
-    if scores:
-        scores |= {
-            "metrics_chart": charts.metrics_chart(facts),
-            "differences": charts.difference_charts(facts),
-            "parts": charts.part_charts(facts),
-            "classes": charts.class_table(facts),
-            "confusion": charts.confusion_view(facts),
-        }
-    if facts.plan or facts.tuning:
-        training = {
-            "note": facts.tuning.statistics.note if facts.tuning else "",
-            "pairs": sections.training_pairs(facts),
-            "warnings": facts.plan.warnings if facts.plan else [],
-            "chart": charts.loss_chart(facts),
-        }
     return render(
         "report.html.j2",
+        facts=facts,
         title=facts.title or "Tuning report",
         run=sections.run_pairs(facts),
         verdict=sections.verdict(facts),
         caveats=sections.caveats(facts),
         figures=sections.figures(facts),
+        scores=sections.scores_view(facts),
+        metrics_chart=charts.metrics_chart(facts),
+        differences=charts.difference_charts(facts),
+        parts=charts.part_charts(facts),
+        classes=facts.tuned.classes[:_MAX_CLASSES],
         slices=sections.slices_view(facts),
         serving=sections.serving_view(facts),
+        confusion=charts.confusion_view(facts),
         within_rows=sections.within_rows(facts.tuned.within_rows),
-        scores=scores,
         judge=sections.judge_view(facts.judge),
-        training=training,
+        training=sections.training_pairs(facts),
+        loss_chart=charts.loss_chart(facts),
         data=data_view(facts.dataset) if facts.dataset else None,
         split=sections.split_pairs(facts),
         rows=row_groups(facts.rows) if facts.rows else None,

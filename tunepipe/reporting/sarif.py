@@ -28,6 +28,11 @@ def sarif(report: Report) -> dict[str, Any]:
         "rules": [_rule(code) for code in codes],
     }
     artifacts = [{"location": {"uri": _uri(file.path)}} for file in report.files]
+    total, invocation = report.problems_total, dict[str, Any](executionSuccessful=True)
+    if len(problems) < total:
+        listed = f"{len(problems)} of {total} problems are listed"
+        text = f"{listed}. tunepipe validate --show-all lists all."
+        invocation["toolExecutionNotifications"] = [{"level": "warning", "message": {"text": text}}]
     return {
         "$schema": _SCHEMA,
         "version": "2.1.0",
@@ -36,19 +41,11 @@ def sarif(report: Report) -> dict[str, Any]:
                 "tool": {"driver": driver},
                 "artifacts": artifacts,
                 "results": [_result(problem, codes) for problem in problems],
-                "invocations": [_invocation(len(problems), report.problems_total)],
-                "properties": {"problems_total": report.problems_total},
+                "invocations": [invocation],
+                "properties": {"problems_total": total},
             }
         ],
     }
-
-
-def _invocation(listed: int, total: int) -> dict[str, Any]:
-    invocation: dict[str, Any] = {"executionSuccessful": True}
-    if listed < total:
-        text = f"{listed} of {total} problems are listed. tunepipe validate --show-all lists all."
-        invocation["toolExecutionNotifications"] = [{"level": "warning", "message": {"text": text}}]
-    return invocation
 
 
 def _rule(code: str) -> dict[str, Any]:

@@ -106,8 +106,8 @@ def data_changes(changes: DataChanges | None) -> list[tuple[str, str]]:
 
 def comparisons(facts: Facts) -> list[tuple[str, Comparison]]:
     """Return the comparisons there are, each with the other's name; the champion's first."""
-    made = facts.comparisons
-    return [(other, made[name]) for name, other in _OTHERS.items() if name in made]
+    compared = facts.comparisons
+    return [(other, compared[name]) for name, other in _OTHERS.items() if name in compared]
 
 
 def deciding(facts: Facts) -> tuple[str, Comparison]:
@@ -150,19 +150,18 @@ def figures(facts: Facts) -> list[tuple[str, str, str]]:
 
 
 def scores_view(facts: Facts) -> dict[str, Any] | None:
-    """Prepare the table of metrics and the comparisons.
+    """Prepare the table of metrics and the comparisons; None without scores.
 
-    Returns:
-        None without scores. `models` are the columns; each of `rows` has its `metric` and a
-        (value, interval) for each model; each of `comparisons` has the `other` model, `lines` of
-        label and text, and `more_rows`.
+    `models` are the columns; each of `rows` has its `metric` and a (value, interval) for each
+    model; each of `comparisons` has the `other` model, `lines` of label and text, and `more_rows`.
     """
     scores = {name: model.metrics for name, model in facts.models.items() if model.metrics}
     names = ordered((m for metrics in scores.values() for m in whole_metrics(metrics)), facts)
-    rows = [
-        {"metric": spoken(name), "cells": [_cell(each.get(name)) for each in scores.values()]}
-        for name in names
-    ]
+    rows = []
+    for name in names:
+        values = [each.get(name) for each in scores.values()]
+        cells = [(score(v.value), between(v.low, v.high)) if v else (MISSING, "") for v in values]
+        rows.append({"metric": spoken(name), "cells": cells})
     compared = [
         {"other": other, "lines": _lines(comparison), "more_rows": more_rows(comparison)}
         for other, comparison in comparisons(facts)
@@ -170,12 +169,6 @@ def scores_view(facts: Facts) -> dict[str, Any] | None:
     if not rows and not compared:
         return None
     return {"models": list(scores), "rows": rows, "comparisons": compared}
-
-
-def _cell(estimate: Estimate | None) -> tuple[str, str]:
-    if estimate is None:
-        return MISSING, ""
-    return score(estimate.value), between(estimate.low, estimate.high)
 
 
 def _lines(comparison: Comparison) -> list[tuple[str, str]]:
@@ -228,10 +221,10 @@ def slices_view(facts: Facts) -> list[list[str]]:
     lines = []
     for each in facts.tuned.slices:
         line = [each.name, count(each.rows), score(each.score.value)]
-        if found := each.comparison:
-            smallest = f"shows {score(found.smallest_difference)} or more"
+        if gain := each.comparison:
+            smallest = f"shows {score(gain.smallest_difference)} or more"
             line += [
-                f"{points(found.difference)} ({between(found.low, found.high, signed=True)})",
+                f"{points(gain.difference)} ({between(gain.low, gain.high, signed=True)})",
                 p_value(each.p_adjusted),
                 smallest if each.verdict == UNDECIDED else each.verdict,
             ]
@@ -260,15 +253,15 @@ def serving_view(facts: Facts) -> dict[str, Any] | None:
     return {"models": list(values), "rows": rows} if rows else None
 
 
-def within_rows(found: WithinRows | None) -> str:
+def within_rows(spread: WithinRows | None) -> str:
     """Describe how much several answers to one row differ; "" with one answer a row."""
-    if not found:
+    if not spread:
         return ""
     return (
-        f"{count(found.answers)} answers a row: {percent(round(found.rows_that_vary, 3))} of "
+        f"{count(spread.answers)} answers a row: {percent(round(spread.rows_that_vary, 3))} of "
         f"the rows have answers that score differently; standard deviation "
-        f"{score(found.deviation_within_rows)} points within a row, "
-        f"{score(found.deviation_between_rows)} between rows."
+        f"{score(spread.deviation_within_rows)} points within a row, "
+        f"{score(spread.deviation_between_rows)} between rows."
     )
 
 
@@ -279,66 +272,53 @@ def caveats(facts: Facts) -> list[str]:
     other, comparison = deciding(facts)
     tuned = facts.tuned
     rival = facts.scores.get(other) or facts.scores.get("base", Score())
-    found = []
-
-    def add(clause: str, names: list[str]) -> None:
+    lost = [each for each in tuned.slices if each.verdict == WORSE and not each.declared]
+    gain, decides = comparison.difference, tuned.metrics.get(comparison.metric)
+    lists = {
+        # Metrics that point the other way than the deciding one.
+        "the other way": [
+            f"{spoken(name).replace(':', ' ')} {points(each.value)}"
+            for name, each in (comparison.differences or tuned.differences).items()
+            if name != comparison.metric
+            and ((gain > 0 and each.high < 0) or (gain < 0 and each.low > 0))
+        ],
+        # Numbers, signs or negations that are right less often than the deciding metric says.
+        "what words do not show": [
+            f"{name.removeprefix(CHECK)} right in {score(each.value)} of 100"
+            for name, each in tuned.metrics.items()
+            if name.startswith(CHECK) and decides and each.high < decides.low
+        ],
+        "never right any more": _dead(tuned, rival),
+        "worse in": [each.name for each in lost],
+    }
+    clauses = []
+    for clause, names in lists.items():
         if names:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            found.append(f"{clause}: {', '.join(names[:_LISTED])}{more}")
-
-    add("the other way", _opposite(comparison, tuned))
-    add("what words do not show", _unseen(comparison, tuned))
-    add("never right any more", _dead(tuned, rival))
-    lost = [each for each in tuned.slices if each.verdict == WORSE and not each.declared]
-    add("worse in", [each.name for each in lost])
+            clauses.append(f"{clause}: {', '.join(names[:_LISTED])}{more}")
     if unanswered := missing(comparison):
-        found.append(f"missing answers (tuned and other): {unanswered}")
+        clauses.append(f"missing answers (tuned and other): {unanswered}")
     if comparison.trained_rows:
         left_out = plural(comparison.trained_rows, "row")
-        found.append(f"{left_out} left out, because the {other} was trained on them")
+        clauses.append(f"{left_out} left out, because the {other} was trained on them")
     if comparison.groups and comparison.groups < comparison.rows:
-        found.append(f"only {count(comparison.groups)} of {count(comparison.rows)} rows are "
-                     "independent")  # fmt: skip
-    found.append(
-        f"differences below {score(comparison.smallest_difference)} points may stay unseen"
-    )
+        independent = f"{count(comparison.groups)} of {count(comparison.rows)}"
+        clauses.append(f"only {independent} rows are independent")
+    smallest = score(comparison.smallest_difference)
+    clauses.append(f"differences below {smallest} points may stay unseen")
     if tuned.look > 1:
-        found.append(f"these rows have decided {count(tuned.look)} times")
-    return found
-
-
-def _opposite(comparison: Comparison, tuned: Score) -> list[str]:
-    """The metrics that point the other way than the deciding one."""
-    gain = comparison.difference
-    return [
-        f"{spoken(name).replace(':', ' ')} {points(each.value)}"
-        for name, each in (comparison.differences or tuned.differences).items()
-        if name != comparison.metric
-        and ((gain > 0 and each.high < 0) or (gain < 0 and each.low > 0))
-    ]
-
-
-def _unseen(comparison: Comparison, tuned: Score) -> list[str]:
-    """What is right less often than the deciding metric says: numbers, signs or negations."""
-    decides = tuned.metrics.get(comparison.metric)
-    return [
-        f"{name.removeprefix(CHECK)} right in {score(each.value)} of 100"
-        for name, each in tuned.metrics.items()
-        if name.startswith(CHECK) and decides and each.high < decides.low
-    ]
+        clauses.append(f"these rows have decided {count(tuned.look)} times")
+    return clauses
 
 
 def _dead(tuned: Score, rival: Score) -> list[str]:
     """The classes and fields that the tuned model never has right, and the other model has."""
-    before = {row.label: row.f1 for row in rival.classes}
-    classes = [row.label for row in tuned.classes if row.f1 == 0 and before.get(row.label)]
-    theirs = field_metrics(rival.metrics)
-    fields = [
-        name
-        for name, each in field_metrics(tuned.metrics).items()
-        if each.value == 0 and name in theirs and theirs[name].value
-    ]
-    return classes + fields
+    now, before = (
+        [(row.label, row.f1) for row in model.classes]
+        + [(name, each.value) for name, each in field_metrics(model.metrics).items()]
+        for model in (tuned, rival)
+    )
+    return [name for name, value in now if value == 0 and dict(before).get(name)]
 
 
 def training_pairs(facts: Facts) -> list[tuple[str, str]]:
@@ -410,12 +390,7 @@ _JUDGE_VERDICTS = {
 
 
 def judge_view(judge: Judge | None) -> dict[str, Any] | None:
-    """Prepare the judge's result.
-
-    Returns:
-        None without a judge. `pairs` are labels and texts; `prompt` is the template it was asked
-        with, and `refused` says why it gave no judgement; each may be empty.
-    """
+    """Prepare the judge's result: pairs of label and text, and its prompt; None without a judge."""
     if judge is None or judge == Judge():
         return None
     pairs = [("Judge", judge.model)]

@@ -6,23 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunepipe.reporting import formatting
+from tunepipe.reporting import formatting, sections
 from tunepipe.reporting.facts import Comparison, Facts, read_facts
-from tunepipe.reporting.sections import (
-    caveats,
-    comparisons,
-    judge_sentence,
-    known,
-    margin,
-    missing,
-    more_rows,
-    run_pairs,
-    scores_view,
-    spoken,
-    training_pairs,
-    verdict,
-    within_rows,
-)
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~<>&]|:(?=//))")
 _LINE_START = re.compile(r"^(\d*)([-+#=.)])")
@@ -35,7 +20,7 @@ def summary(facts: Mapping[str, Any] | Facts) -> str:
         facts: What the run's steps gave, as `facts.Facts` says.
     """
     facts = read_facts(facts)
-    said, unseen = verdict(facts), caveats(facts)
+    said, unseen = sections.verdict(facts), sections.caveats(facts)
     flips = [row.flip for row in facts.rows]
     fixed, broken = formatting.plural(flips.count("fixed"), "row"), flips.count("broken")
     parts = [
@@ -43,10 +28,10 @@ def summary(facts: Mapping[str, Any] | Facts) -> str:
         f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
         f"What this does not show: {escaped('; '.join(unseen))}." if unseen else "",
         *scores_markdown(facts),
-        escaped(within_rows(facts.tuned.within_rows)),
-        escaped(judge_sentence(facts.judge)),
+        escaped(sections.within_rows(facts.tuned.within_rows)),
+        escaped(sections.judge_sentence(facts.judge)),
         f"{fixed} better, {broken} worse than the base model's." if flips else "",
-        bullets([*_figures(facts), *run_pairs(facts)]),
+        bullets([*_figures(facts), *sections.run_pairs(facts)]),
     ]
     return "\n\n".join(text.strip() for text in parts if text.strip()) + "\n"
 
@@ -73,7 +58,7 @@ def bullets(pairs: Sequence[tuple[str, Any]]) -> str:
 
 def scores_markdown(facts: Facts) -> list[str]:
     """Write the table of metrics and a sentence for each comparison; empty without scores."""
-    scores = scores_view(facts)
+    scores = sections.scores_view(facts)
     if not scores:
         return []
     rows = [
@@ -81,7 +66,7 @@ def scores_markdown(facts: Facts) -> list[str]:
         for row in scores["rows"]
     ]
     head = ["Out of 100 (95 % interval)", *scores["models"]]
-    sentences = [_sentence(other, comparison) for other, comparison in comparisons(facts)]
+    sentences = [_sentence(other, comparison) for other, comparison in sections.comparisons(facts)]
     return [table(head, rows) if rows else "", *sentences]
 
 
@@ -91,15 +76,15 @@ def _sentence(other: str, comparison: Comparison) -> str:
     wins, ties, losses = map(
         formatting.count, (comparison.wins, comparison.ties, comparison.losses)
     )
-    absent, trained = missing(comparison), comparison.trained_rows
+    absent, trained = sections.missing(comparison), comparison.trained_rows
     notes = [
         f"missing: {absent}" if absent else "",
         f"{formatting.count(trained)} rows left out" if trained else "",
-        margin(comparison),
+        sections.margin(comparison),
     ]
-    more = more_rows(comparison)
+    more = sections.more_rows(comparison)
     return (
-        f"Against {other}, by {escaped(spoken(comparison.metric))}: "
+        f"Against {other}, by {escaped(sections.spoken(comparison.metric))}: "
         f"**{formatting.points(comparison.difference)}** points "
         f"({interval} ({formatting.percent(comparison.confidence)})), {p_value}; {wins} rows "
         f"better, {ties} the same, {losses} worse"
@@ -111,13 +96,13 @@ def _sentence(other: str, comparison: Comparison) -> str:
 def _figures(facts: Facts) -> list[tuple[str, str]]:
     """What the run cost and did, and what its data are."""
     costs = ("Cost estimated", "Cost", "Steps planned", "Steps done")
-    pairs = [(label, text) for label, text in training_pairs(facts) if label in costs]
+    pairs = [(label, text) for label, text in sections.training_pairs(facts) if label in costs]
     if facts.dataset:
         counts = facts.dataset.counts.items()
-        problems = ", ".join(f"{spoken(code)} {formatting.count(n)}" for code, n in counts)
+        problems = ", ".join(f"{sections.spoken(code)} {formatting.count(n)}" for code, n in counts)
         pairs += [
             ("Rows", formatting.count(facts.dataset.rows)),
             ("Problems", problems),
             ("Fingerprint", facts.dataset.fingerprint),
         ]
-    return known(pairs)
+    return sections.known(pairs)

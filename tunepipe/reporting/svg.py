@@ -1,4 +1,4 @@
-"""Charts as inline SVG: pure functions from numbers to a text.
+"""Charts as inline SVG: pure functions from numbers to a text, drawn by `charts.svg.j2`.
 
 Each chart is an image with a title and a description for screen readers. A chart's `name` is a
 word unlike that of any other chart of the page, its `title` says in one sentence what it shows,
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tunepipe.reporting.formatting import clean, count
+from tunepipe.reporting.html_page import fill
 
 WIDTH = 380
 _LETTER = 6.1
@@ -62,17 +62,10 @@ def interval_chart(
     left = _label_width(label for label, _ in groups)
     span = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
     axis = _axis(*span, left + 12, WIDTH - 52)
-
-    def dot(mark: Mark, y: float) -> str:
-        whisker = _interval(axis, mark, y + 7.5, f"whisker {mark.series}")
-        place = f'cx="{_n(axis.at(mark.value))}" cy="{_n(y + 7.5)}"'
-        return f'{whisker}<circle class="{mark.series}" {place} r="4"/>'
-
-    body, y = _lines(groups, left, 6, write, dot)
-    rules = _x_rules(axis, 2, y, write)
-    if zero:
-        rules += _line(axis.at(0), 2, axis.at(0), y, "zero")
-    return _svg(name, title, _words(groups, write), y + 18, rules + body)
+    whole = all(tick == round(tick) for tick in _ticks(axis))
+    ticks = [(tick, count(tick) if whole else write(tick)) for tick in _ticks(axis)]
+    view = {"axis": axis, "ticks": ticks, "zero": zero}
+    return _draw_rows("intervals", groups, name, title, write, left, 6, 18, view)
 
 
 def bar_chart(
@@ -90,51 +83,34 @@ def bar_chart(
     largest = max((mark.value for _, marks in rows for mark in marks), default=0.0)
     left = _label_width(label for label, _ in rows)
     axis = Axis(0.0, maximum or largest or 1.0, left + 10, WIDTH - 52)
-
-    def bar(mark: Mark, y: float) -> str:
-        width = max(1.0, axis.at(mark.value) - axis.start)
-        drawn = _rect(axis.start, y + 1, width, 12, mark.series)
-        return drawn + _interval(axis, mark, y + 7, "error")
-
-    body, y = _lines(rows, left, 5, write, bar)
-    return _svg(name, title, _words(rows, write), y + 2, body)
+    view = {"axis": axis, "ticks": (), "zero": False}
+    return _draw_rows("bars", rows, name, title, write, left, 5, 2, view)
 
 
-def _lines(
+def _draw_rows(
+    kind: str,
     groups: Sequence[tuple[str, Sequence[Mark]]],
+    name: str,
+    title: str,
+    write: Callable[[float], str],
     left: float,
     gap: float,
-    write: Callable[[float], str],
-    draw: Callable[[Mark, float], str],
-) -> tuple[str, float]:
-    """Draw the marks of each label below each other, each with its value; return the end too."""
-    body, y = [], 2.0
+    below: float,
+    view: dict[str, Any],
+) -> str:
+    """Draw the marks of each label below each other, and describe their numbers in words."""
+    rows, words, y = [], [], 2.0
     for label, marks in groups:
-        middle = y + 7.5 * len(marks) + 4
-        body.append(_text(left, middle, _short(label, left), "label", "end"))
-        for mark in marks:
-            body.append(draw(mark, y) + _text(WIDTH, y + 11.5, write(mark.value), "value", "end"))
-            y += 15
-        y += gap
-    return "".join(body), y
-
-
-def _interval(axis: Axis, mark: Mark, y: float, css: str) -> str:
-    if mark.low is None or mark.high is None:
-        return ""
-    return _line(axis.at(mark.low), y, axis.at(mark.high), y, css)
-
-
-def _words(groups: Sequence[tuple[str, Sequence[Mark]]], write: Callable[[float], str]) -> str:
-    """Describe a chart's numbers in words; a series is named if a label has several."""
-    spoken = []
-    for label, estimates in groups:
-        for series, value, low, high in estimates:
-            named = f"{label}, {series}" if len(estimates) > 1 else label
-            spoken.append(f"{named} {write(value)}")
-            if low is not None and high is not None:
-                spoken[-1] += f" ({write(low)} to {write(high)})"
-    return "; ".join(spoken)
+        places = [(mark, y + 15 * number) for number, mark in enumerate(marks)]
+        rows.append((_short(label, left), y + 7.5 * len(marks) + 4, places))
+        y += 15 * len(marks) + gap
+        for series, value, low, high in marks:
+            # A series is named if a label has several.
+            named = f"{label}, {series}" if len(marks) > 1 else label
+            ends = "" if low is None or high is None else f" ({write(low)} to {write(high)})"
+            words.append(f"{named} {write(value)}{ends}")
+    view |= {"rows": rows, "left": left, "write": write, "bottom": y}
+    return _draw(kind, name, title, "; ".join(words), y + below, **view)
 
 
 def histogram_chart(
@@ -145,23 +121,23 @@ def histogram_chart(
     Bins are drawn equally wide, whatever they span, and the edges below say what they span: so
     bins that grow by factors are as readable as even ones. `last_edge` is the end of the last one.
     """
-    height, top = 96.0, 8.0
+    tallest, bottom = 96.0, 104.0
     most = max((amount for _, amount in bins), default=0) or 1
     width = WIDTH / max(1, len(bins))
     gap = 1.0 if width > 4 else 0.0
-    body = [_line(0, top + height, WIDTH, top + height, "axis")]
-    for index, (_, amount) in enumerate(bins):
-        # A bin with a single row among thousands still shows as a line.
-        tall = max(1.5, amount / most * height) if amount else 0
-        body.append(_rect(index * width, top + height - tall, width - gap, tall, "plain"))
+    # A bin with a single row among thousands still shows as a line.
+    heights = [max(1.5, amount / most * tallest) if amount else 0 for _, amount in bins]
+    bars = [(number * width, width - gap, height) for number, height in enumerate(heights)]
     edges = [edge for edge, _ in bins] + ([last_edge] if last_edge is not None else [])
     step = max(1, math.ceil(len(edges) * 44 / WIDTH))
-    for index in range(0, len(edges), step):
-        x = index * width
-        anchor = "start" if not index else "end" if x > WIDTH - 20 else "middle"
-        body.append(_text(x, top + height + 15, count(edges[index]), "tick", anchor))
+    labels = []
+    for number in range(0, len(edges), step):
+        x = number * width
+        anchor = "start" if not number else "end" if x > WIDTH - 20 else "middle"
+        labels.append((x, count(edges[number]), anchor))
     words = "; ".join(f"from {count(edge)}: {count(amount)}" for edge, amount in bins if amount)
-    return _svg(name, title, words, top + height + 20, "".join(body))
+    view = {"bars": bars, "edges": labels, "bottom": bottom}
+    return _draw("histogram", name, title, words, bottom + 20, **view)
 
 
 def line_chart(
@@ -178,64 +154,21 @@ def line_chart(
     ys = [y for _, points in drawn for _, y in points]
     across = Axis(min(xs, default=0), max(xs, default=1), 36, WIDTH - 46)
     up = _axis(min(ys, default=0), max(ys, default=1), 140, 8)
-    body = [
-        _line(36, up.at(tick), WIDTH - 46, up.at(tick), "rule")
-        + _text(32, up.at(tick) + 4, write(tick), "tick", "end")
-        for tick in _ticks(up)
-    ]
-    for x, anchor in ((across.low, "start"), (across.high, "end")):
-        body.append(_text(across.at(x), 158, count(x), "tick", anchor))
-    body.append(_text((36 + WIDTH - 46) / 2, 158, x_title, "tick", "middle"))
     heights = _apart([up.at(points[-1][1]) for _, points in drawn], 13)
-    for (label, points), height in zip(drawn, heights, strict=True):
-        body.append(_curve(label, [(across.at(x), up.at(y)) for x, y in points], height))
+    curves = [
+        (label, [(across.at(x), up.at(y)) for x, y in points], height)
+        for (label, points), height in zip(drawn, heights, strict=True)
+    ]
     words = "; ".join(
         f"{label} from {write(points[0][1])} to {write(points[-1][1])}" for label, points in drawn
     )
-    return _svg(name, title, words, 164, "".join(body))
+    view = {"across": across, "up": up, "ticks": _ticks(up), "curves": curves}
+    return _draw("lines", name, title, words, 164, x_title=x_title, write=write, **view)
 
 
-def _curve(label: str, points: list[tuple[float, float]], label_y: float) -> str:
-    path = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
-    ends = "".join(
-        f'<circle class="{label}" cx="{_n(x)}" cy="{_n(y)}" r="2.5"/>'
-        for x, y in (points if len(points) <= 12 else points[-1:])
-    )
-    text = _text(WIDTH - 38, label_y + 4, label, f"label on-{label}")
-    return f'<polyline class="curve {label}" points="{path}"/>{ends}{text}'
-
-
-def _svg(name: str, title: str, description: str, height: float, body: str) -> str:
-    name = escape(name)
-    labels = f'aria-labelledby="{name}-title" aria-describedby="{name}-text"'
-    return (
-        f'<svg class="chart" role="img" viewBox="0 0 {WIDTH} {_n(height)}" {labels}>'
-        f'<title id="{name}-title">{_escaped(title)}</title>'
-        f'<desc id="{name}-text">{_escaped(description)}</desc>{body}</svg>'
-    )
-
-
-def _text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:
-    place = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}"{place}>{_escaped(text)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    ends = f'x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"'
-    return f'<line class="{css}" {ends}/>'
-
-
-def _rect(x: float, y: float, width: float, height: float, css: str) -> str:
-    size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(height)}"'
-    return f'<rect class="{css}" {size}/>'
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _escaped(text: str) -> str:
-    return escape(clean(text))
+def _draw(kind: str, name: str, title: str, words: str, height: float, **view: Any) -> str:
+    view |= {"kind": kind, "name": name, "title": title, "words": words, "height": height}
+    return fill("charts.svg.j2", width=WIDTH, **view)
 
 
 def _width(text: str) -> float:
@@ -272,16 +205,6 @@ def _ticks(axis: Axis) -> list[float]:
     first = math.ceil(axis.low / step - 1e-9)
     last = math.floor(axis.high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
-
-
-def _x_rules(axis: Axis, top: float, bottom: float, write: Callable[[float], str]) -> str:
-    ticks = _ticks(axis)
-    whole = all(tick == round(tick) for tick in ticks)
-    return "".join(
-        _line(axis.at(tick), top, axis.at(tick), bottom, "rule")
-        + _text(axis.at(tick), bottom + 14, count(tick) if whole else write(tick), "tick", "middle")
-        for tick in ticks
-    )
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

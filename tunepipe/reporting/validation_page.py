@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.files import replacing
-from tunepipe.reporting.dataset_section import data_view, problem_pages
+from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.facts import BETTER, WORSE, Dataset, fitting
 from tunepipe.reporting.formatting import count, plural
 from tunepipe.reporting.html_page import render
@@ -48,5 +48,4 @@ def validation_page(report: Mapping[str, Any]) -> str:
         sentence=sentence,
         figures=figures,
         data=data,
-        pages=problem_pages(dataset),
     )

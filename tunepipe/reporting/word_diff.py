@@ -31,17 +31,17 @@ def words(text: str) -> list[str]:
     """Cut a text into words, spaces and single signs; joined again they give the text."""
     if text.isascii():
         return _ASCII.findall(text)
-    found: list[str] = []
+    parts: list[str] = []
     last = ""
     for character in text:
         script = _script(character)
-        joined = script == "mark" or (found and found[-1].endswith(_JOINER))
-        if found and (joined or (script == last and script not in ("sign", "han"))):
-            found[-1] += character
+        joined = script == "mark" or (parts and parts[-1].endswith(_JOINER))
+        if parts and (joined or (script == last and script not in ("sign", "han"))):
+            parts[-1] += character
         else:
-            found.append(character)
+            parts.append(character)
             last = script
-    return found
+    return parts
 
 
 @lru_cache(maxsize=8192)
