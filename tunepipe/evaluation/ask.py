@@ -83,31 +83,24 @@ def predict_rows(
     settings, pace = dict(settings or {}), pace or RequestPacing()
     path = _work_file(work_dir or str(Path(out_path).parent), backend, model, settings)
     draws = [
-        (one, number, f"{one.id}/{number}" if number else one.id)
-        for one in examples
+        (row, number, f"{row.id}/{number}" if number else row.id)
+        for row in examples
         for number in range(answers)
     ]
     with AnswerFile.open(path) as work:
         pending = [
-            Prompt(name, one.messages, one.fields, one.format)
-            for one, _, name in draws
+            Prompt(name, row.messages, row.fields, row.format)
+            for row, _, name in draws
             if name not in work.answered
         ]
-        total = len(draws)
         unanswered, started = 0, time.monotonic()
-        asked = ask_all(backend, model, pending, settings, pace, limit)
-        for number, answer in enumerate(asked, start=1):
+        new = ask_all(backend, model, pending, settings, pace, limit)
+        for number, answer in enumerate(new, start=1):
             work.add(answer)
             unanswered += answer.text is None
             left, each = len(pending) - number, (time.monotonic() - started) / number
-            progress(
-                {
-                    "done": total - left,
-                    "total": total,
-                    "unanswered": unanswered,
-                    "seconds_left": round(each * left),
-                }
-            )
+            counts = {"done": len(draws) - left, "total": len(draws), "unanswered": unanswered}
+            progress(counts | {"seconds_left": round(each * left)})
     rows = [_prediction(*draw, work, group) for draw in draws]
     unanswered = sum(row.prediction is None for row in rows)
     if rows and unanswered == len(rows):
@@ -128,18 +121,9 @@ def ask_all(
     pace: RequestPacing,
     limit: RequestLimit | None = None,
 ) -> Iterator[Answer]:
-    """Answer every prompt; failures that pass are waited out.
+    """Yield the answer to every prompt as it comes; failures that pass are waited out.
 
-    Args:
-        backend: Its `predict` is asked.
-        model: A folder, a hub id or a resource name.
-        prompts: The questions.
-        settings: Passed to `predict`.
-        pace: How fast.
-        limit: Shared with other models; None makes one of `pace`.
-
-    Yields:
-        The answers, as they come.
+    The arguments are those of `predict_rows`.
 
     Raises:
         CloudError: The service refused in a way that no prompt will pass.
@@ -162,21 +146,17 @@ def ask_all(
             return None
         try:
             return _persistent(ask, prompt, pace)
-        except Exception:
+        except BaseException:
             stopped.set()
             raise
 
     # After an error, first yield what is already paid for, then raise.
-    failure: Exception | None = None
+    failure: BaseException | None = None
     with ThreadPoolExecutor(pace.workers) as pool:
         try:
             for done in as_completed([pool.submit(ask_unless_stopped, each) for each in prompts]):
-                try:
-                    answer = done.result()
-                except Exception as error:
-                    failure = error
-                    continue
-                if answer:
+                failure = done.exception() or failure
+                if not done.exception() and (answer := done.result()):
                     yield answer
         finally:
             stopped.set()
@@ -256,14 +236,10 @@ def _prediction(
 
 def _work_file(folder: str, backend: Predictor, model: str, settings: Mapping[str, Any]) -> Path:
     name = getattr(backend, "__name__", type(backend).__name__)
-    asked = [name, model, _version(model), dict(settings)]
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
-    return Path(folder) / f"answers-{digest[:16]}.jsonl"
-
-
-def _version(model: str) -> list[tuple[str, int, int]]:
-    """Return what changes when a model's folder is written again; nothing for a remote model."""
-    folder = Path(model)
-    files = sorted(folder.glob("*")) if model and folder.is_dir() else []
+    # What changes when a model's folder is written again; nothing for a remote model.
+    files = sorted(Path(model).glob("*")) if model and Path(model).is_dir() else []
     stats = [(file.name, file.stat()) for file in files if file.is_file()]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    version = [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    contents = json.dumps([name, model, version, dict(settings)], sort_keys=True, default=str)
+    digest = hashlib.sha256(contents.encode()).hexdigest()
+    return Path(folder) / f"answers-{digest[:16]}.jsonl"

@@ -30,6 +30,7 @@ from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
 from tunepipe.evaluation.metric import Clusters
+from tunepipe.gcp import retries
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.retries import status_of
 from tunepipe.progress import Progress
@@ -44,6 +45,8 @@ from tunepipe.reporting.facts import (
 )
 
 Ask = Callable[[str], str]
+# A row's answers of the tuned and the other model, and what is asked about them.
+_Pair = tuple[Prediction, Prediction, Sequence[str]]
 
 _REPLIES = ["A", "B", "TIE"]
 _REPLY = re.compile(r"(?:answer[\s:-]*)?(A|B|TIE)", re.IGNORECASE)
@@ -53,8 +56,6 @@ WIN, LOSS, TIE = "win", "loss", "tie"
 _MAX_UNREADABLE, _MIN_CONSISTENCY = 0.1, 0.5
 # Below these the judge is not calibrated against people, and may not decide.
 MIN_HUMAN_ROWS, MIN_KAPPA = 30, 0.4
-# RFC 9110: the statuses after which the same request may succeed.
-_TRANSIENT = [408, 429, 500, 502, 503, 504]
 
 
 class UnreadableJudgeError(CloudError):
@@ -63,15 +64,11 @@ class UnreadableJudgeError(CloudError):
 
 @dataclass(frozen=True)
 class _Judged:
-    """One row's judgement.
+    """One row's judgement: "win" (for the tuned model), "loss", "tie", or None and the error.
 
-    Args:
-        id: The row.
-        outcome: "win" (for the tuned model), "loss", "tie", or None if there is none.
-        error: Why there is no outcome: a model's missing answer, or the judge's.
-        asked: Whether the judge was asked: not where the answers are the same or one is missing.
-        disagreed: Whether the two orders gave different answers, which is a tie.
-        longer: Whether the tuned model's answer is the longer one; None if both are equally long.
+    A judge is not `asked` where the answers are the same or one is missing; `disagreed` is a tie
+    of two orders with different replies; `longer` says whether the tuned model's answer is the
+    longer one, None if both are equally long.
     """
 
     id: str
@@ -84,13 +81,10 @@ class _Judged:
 
 @dataclass(frozen=True)
 class Price:
-    """The judge's price, in US dollars per million tokens.
+    """The judge's price, in US dollars per million tokens that it reads and writes.
 
-    Args:
-        input_usd: For what it reads, >= 0.
-        output_usd: For what it writes, its thinking included, >= 0.
-        output_tokens: How many tokens a reply is thought to take. One word takes few, but a model
-            that thinks first writes hundreds.
+    A reply is thought to take `output_tokens`: one word takes few, but a model that thinks first
+    writes hundreds.
     """
 
     input_usd: float
@@ -99,15 +93,7 @@ class Price:
 
     @classmethod
     def known(cls, model: str, catalog: Catalog | None = None) -> Price | None:
-        """Look up what a model charges.
-
-        Args:
-            model: Such as gemini-3.5-flash.
-            catalog: The dated tables; None for the package's own.
-
-        Returns:
-            The price; None if no price is known.
-        """
+        """Look up what a model charges; None if no price is known."""
         prices = (catalog or load_catalog()).prices
         row = prices.answers.get(model)
         if row is None:
@@ -126,12 +112,9 @@ class Price:
 
 @dataclass(frozen=True)
 class Bill:
-    """The requests that are about to be sent.
+    """The questions that are about to be asked, and what they will cost, if there is a price.
 
-    Args:
-        questions: How many; each costs.
-        kept: How many more were answered already and cost nothing.
-        cost_usd: The estimate for `questions`; None without a price.
+    `kept` counts those that were answered before and cost nothing.
     """
 
     questions: int
@@ -191,16 +174,13 @@ def judge(
             where="judge",
             fix="let both models answer the same held-out file",
         )
-    pairs = [(row, others[row.key]) for row in tuned]
-    questions = [
-        question
-        for ours, theirs in pairs
-        if None not in (ours.prediction, theirs.prediction) and ours.prediction != theirs.prediction
-        for question in _prompts(ours, theirs, prompt)
+    pairs: list[_Pair] = [
+        (row, others[row.key], _questions(row, others[row.key], prompt)) for row in tuned
     ]
+    questions = [question for *_, both in pairs for question in both]
     rows: list[_Judged] = []
     with _replies(work_dir, model) as replies, ThreadPoolExecutor(workers) as pool:
-        new = [one for one in questions if _id(one) not in replies.answered]
+        new = [question for question in questions if _id(question) not in replies.answered]
         bill = Bill(len(new), len(questions) - len(new), price.of(new) if price else None)
         _check_cost(bill, max_cost_usd)
         agree(bill)
@@ -212,9 +192,7 @@ def judge(
             replies.add(Answer(_id(question), text))
             return text
 
-        for row in pool.map(
-            lambda pair: _judged(pair[0], pair[1], ask_once, prompt, missing), pairs
-        ):
+        for row in pool.map(lambda pair: _judged(pair, ask_once, missing), pairs):
             rows.append(row)
             progress({"done": len(rows), "total": len(pairs)})
     _check_readable(rows)
@@ -274,11 +252,11 @@ def check_calibrated(judge: Judge) -> None:
     Raises:
         UsageError: Fewer than 30 rows are compared with people, or kappa is below 0.4.
     """
-    found = judge.agreement or Agreement()
-    if found.rows < MIN_HUMAN_ROWS or found.kappa < MIN_KAPPA:
+    people = judge.agreement or Agreement()
+    if people.rows < MIN_HUMAN_ROWS or people.kappa < MIN_KAPPA:
         raise UsageError(
-            f"the judge agrees with people on {found.rows} rows with a kappa of "
-            f"{found.kappa:.2f}; it decides from {MIN_HUMAN_ROWS} rows and {MIN_KAPPA} on",
+            f"the judge agrees with people on {people.rows} rows with a kappa of "
+            f"{people.kappa:.2f}; it decides from {MIN_HUMAN_ROWS} rows and {MIN_KAPPA} on",
             where="--judge-decides",
             fix="let people compare more rows, use another judge, or let a metric decide",
         )
@@ -326,25 +304,26 @@ def _check_cost(bill: Bill, max_cost_usd: float) -> None:
         )
 
 
-def _prompts(ours: Prediction, theirs: Prediction, prompt: str) -> tuple[str, str]:
-    """The question with the tuned model's answer first, and with it second."""
+def _questions(ours: Prediction, theirs: Prediction, prompt: str) -> list[str]:
+    """Ask with the tuned model's answer first, and with it second; [] if nothing is to be asked."""
+    if None in (ours.prediction, theirs.prediction) or ours.prediction == theirs.prediction:
+        return []
     fields = {"input": material(ours.input), "reference": material(ours.reference)}
-    one, other = material(ours.prediction or ""), material(theirs.prediction or "")
-    template = Template(prompt)
-    return (
-        template.substitute(fields, first=one, second=other),
-        template.substitute(fields, first=other, second=one),
-    )
+    tuned, other = material(ours.prediction or ""), material(theirs.prediction or "")
+    orders = ((tuned, other), (other, tuned))
+    return [Template(prompt).substitute(fields, first=a, second=b) for a, b in orders]
 
 
-def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str, missing: str) -> _Judged:
-    if ours.prediction is None or theirs.prediction is None:
-        lost = missing == WRONG and theirs.prediction is not None
+def _judged(pair: _Pair, ask: Ask, missing: str) -> _Judged:
+    ours, theirs, questions = pair
+    tuned, other = ours.prediction, theirs.prediction
+    if tuned is None or other is None:
+        lost = missing == WRONG and other is not None
         return _Judged(ours.id, LOSS if lost else None, error="a model gave no answer", asked=False)
-    if ours.prediction == theirs.prediction:
+    if not questions:
         return _Judged(ours.id, TIE, asked=False)
     try:
-        texts = [ask(question) for question in _prompts(ours, theirs, prompt)]
+        texts = [ask(question) for question in questions]
     except CloudError as error:
         return _Judged(ours.id, None, error=f"{_JUDGE_FAILED}{error.found}")
     # One word each, whatever stars, quotes or full stop are round it.
@@ -354,58 +333,52 @@ def _judged(ours: Prediction, theirs: Prediction, ask: Ask, prompt: str, missing
     replies = forward[1].upper(), backward[1].upper()
     outcome = {("A", "B"): WIN, ("B", "A"): LOSS}.get(replies, TIE)
     disagreed = outcome == TIE and replies != ("TIE", "TIE")
-    lengths = len(ours.prediction), len(theirs.prediction)
-    longer = None if lengths[0] == lengths[1] else lengths[0] > lengths[1]
+    longer = None if len(tuned) == len(other) else len(tuned) > len(other)
     return _Judged(ours.id, outcome, disagreed=disagreed, longer=longer)
 
 
 def _check_readable(rows: Sequence[_Judged]) -> None:
-    asked = sum(row.asked for row in rows)
+    total = sum(row.asked for row in rows)
     failed = [row for row in rows if row.error.startswith(_JUDGE_FAILED)]
-    if failed and len(failed) == asked:
+    if failed and len(failed) == total:
         raise CloudError(
             failed[0].error.removeprefix(_JUDGE_FAILED),
             where="judge",
             fix="check the judge's model, its region and your permission to ask it",
         )
     unreadable = sum(row.error == _UNREADABLE for row in rows)
-    if unreadable > _MAX_UNREADABLE * asked:
+    if unreadable > _MAX_UNREADABLE * total:
         raise UnreadableJudgeError(
-            f"the judge's replies to {unreadable:,} of {asked:,} rows are none of A, B and TIE",
+            f"the judge's replies to {unreadable:,} of {total:,} rows are none of A, B and TIE",
             where="judge",
             fix="use another judge, or a prompt that asks for one word; what was paid is kept",
         )
 
 
 def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
-    """Ask a Gemini model through google-genai.
-
-    Args:
-        client: A `google.genai.Client`; its region is where the texts go.
-        model: Such as "gemini-2.5-flash".
-        attempts: Tries a question, >= 1, with growing pauses between.
+    """Ask a Gemini model by a `google.genai.Client`, whose region is where the texts go.
 
     Returns:
         A function from a prompt to the reply, "" if the model gave no text. Rate limits and
         failures that pass are waited out; it raises CloudError if the service says no.
     """
-    from google.genai.types import GenerateContentConfig, HttpOptions, HttpRetryOptions
-
-    retries = HttpRetryOptions(attempts=attempts, http_status_codes=_TRANSIENT)
-    config = GenerateContentConfig(
-        temperature=0.0,
-        candidate_count=1,
-        seed=0,
+    config = {
+        "temperature": 0.0,
+        "candidate_count": 1,
+        "seed": 0,
         # The service lets the model write nothing else.
-        response_mime_type="text/x.enum",
-        response_schema={"type": "STRING", "enum": _REPLIES},
-        http_options=HttpOptions(retry_options=retries),
-    )
+        "response_mime_type": "text/x.enum",
+        "response_schema": {"type": "STRING", "enum": _REPLIES},
+    }
+
+    def ask_once(prompt: str) -> str:
+        with translate_errors(model):
+            reply = client.models.generate_content(model=model, contents=prompt, config=config)
+        return reply.text or ""
 
     def ask(prompt: str) -> str:
         try:
-            with translate_errors(model):
-                reply = client.models.generate_content(model=model, contents=prompt, config=config)
+            return retries.retry(lambda: ask_once(prompt), attempts=attempts)
         except CloudError as error:
             error.found = f"{status_of(error) or ''} {error.found}".strip()
             raise
@@ -415,7 +388,6 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
                 where=model,
                 fix="check the network, and the client's timeout",
             ) from error
-        return reply.text or ""
 
     return ask
 

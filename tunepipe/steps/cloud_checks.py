@@ -56,14 +56,9 @@ class Place:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check.
+    """What a check found, in one sentence: a state of ok, problem or unknown.
 
-    Args:
-        check: What was looked at.
-        state: ok, problem or unknown.
-        found: In one sentence.
-        fix: The command that fixes it, or what to do.
-        exit_code: What a run would have ended with.
+    `fix` is the command that fixes it, and `exit_code` what a run would have ended with.
     """
 
     check: str
@@ -79,15 +74,14 @@ Check = Callable[[Place], Iterator[CheckResult]]
 def tried(name: str, check: Check, place: Place) -> Iterator[CheckResult]:
     """Name a check's results, and make one of what it raises; a missing right leaves it unknown."""
     try:
-        for one in check(place):
-            yield replace(one, check=name)
+        for result in check(place):
+            yield replace(result, check=name)
     except TunepipeError as error:
-        code = getattr(error, "code", 0)
-        found = f"{error.where}: {error.found}" if error.where else error.found
-        if code == 403:
-            yield CheckResult(name, UNKNOWN, f"our rights do not let us see it: {found}", error.fix)
+        text = f"{error.where}: {error.found}" if error.where else error.found
+        if getattr(error, "code", 0) == 403:
+            yield CheckResult(name, UNKNOWN, f"our rights do not let us see it: {text}", error.fix)
         else:
-            yield CheckResult(name, PROBLEM, found, error.fix, error.exit_code)
+            yield CheckResult(name, PROBLEM, text, error.fix, error.exit_code)
 
 
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
@@ -118,7 +112,7 @@ def credentials(place: Place) -> Iterator[CheckResult]:
 
 def interfaces(place: Place) -> Iterator[CheckResult]:
     """Look whether the APIs are enabled."""
-    names = [f"projects/{place.project}/services/{one}" for one in _INTERFACES]
+    names = [f"projects/{place.project}/services/{name}" for name in _INTERFACES]
     url = f"{_USAGE}/v1/projects/{place.project}/services:batchGet"
     for service in rest.call("GET", url, names=names).get("services", ()):
         name = service["name"].rpartition("/")[2]
@@ -174,7 +168,7 @@ def roles(place: Place) -> Iterator[CheckResult]:
     for who, needed in enough.items():
         member = f"serviceAccount:{who}"
         bindings = policy.get("bindings", ())
-        granted = {one["role"] for one in bindings if member in one.get("members", ())}
+        granted = {row["role"] for row in bindings if member in row.get("members", ())}
         if granted & {*needed, "roles/owner"}:
             yield _ok(f"{who} has {', '.join(sorted(granted))}")
         else:
@@ -210,8 +204,8 @@ def bucket(place: Place) -> Iterator[CheckResult]:
     if location == place.region:
         yield _ok(f"gs://{name} lies in {location}")
     else:
-        found = f"gs://{name} lies in {location}, and the run in {place.region}"
-        yield _problem(found, _create(f"{name}-{place.region}", place), LimitError)
+        text = f"gs://{name} lies in {location}, and the run in {place.region}"
+        yield _problem(text, _create(f"{name}-{place.region}", place), LimitError)
     if retention := known.get("retentionPolicy"):
         days = int(retention["retentionPeriod"]) / 86400
         fix = "a run writes new objects alone, and its results stay that long; nothing to do"
@@ -242,8 +236,8 @@ def quota(place: Place) -> Iterator[CheckResult]:
     if limit is None:
         yield _unknown(f"{name}: not listed", page)
     elif limit < need:
-        found = f"{name}: {limit} in {place.region}, and a tuning needs {need}"
-        raise CloudError(found, fix=f"ask for {need}: {page}")
+        text = f"{name}: {limit} in {place.region}, and a tuning needs {need}"
+        raise CloudError(text, fix=f"ask for {need}: {page}")
     else:
         yield _ok(f"{name}: {limit} in {place.region}, {need} needed")
 
@@ -372,14 +366,14 @@ def check_step(ports: Mapping[str, Any]) -> str:
         options=options,
     )
     names = [name for name in CHECKS if not (ports["inlined"] and name == "template")]
-    findings = [one for name in names for one in tried(name, CHECKS[name], place)]
-    for one in findings:
-        print(f"{one.state:8} {one.check}: {one.found}")
-    if problems := [one for one in findings if one.state == PROBLEM]:
+    results = [result for name in names for result in tried(name, CHECKS[name], place)]
+    for result in results:
+        print(f"{result.state:8} {result.check}: {result.found}")
+    if problems := [result for result in results if result.state == PROBLEM]:
         first, *more = problems
-        others = f" (and {', '.join(one.check for one in more)})" if more else ""
+        others = f" (and {', '.join(result.check for result in more)})" if more else ""
         errors = {kind.exit_code: kind for kind in (UsageError, LimitError)}
         kind = errors.get(first.exit_code, CloudError)
         raise kind(f"{first.found}{others}", where=first.check, fix=first.fix)
-    states = [one.state for one in findings]
+    states = [result.state for result in results]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))

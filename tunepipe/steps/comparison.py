@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +13,7 @@ from msgspec.structs import replace
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.evaluation.comparison import Gate, Limits
 from tunepipe.evaluation.score import Evaluation, evaluate, slice_value
-from tunepipe.files import write_json
+from tunepipe.files import read_json, write_json
 from tunepipe.registry import records
 from tunepipe.registry.looks import count, describe
 from tunepipe.reporting.facts import Comparison
@@ -85,87 +83,67 @@ def compare_step(
     rows = {name: read(path) for name, path in files.items()}
     look = describe(rows["tuned"])
     settings = {**settings, "look": count(look, looks)}
-    limits = Limits(max_latency_ms, max_cost_per_answer)
-    result = _compare(rows, guard_margin, limits, price or {}, trained or {}, settings)
-    result["look"] = look
-    doubts = _doubts(tuning)
-    if doubts:
-        result |= {"doubts": doubts}
-        result["reason"] = f"{result['reason']} About the tuning: {'; '.join(doubts)}."
-    write_json(result, comparison_path)
-    return Compared(result["verdict"], result["reason"], result["scores"])
-
-
-def _doubts(tuning: str) -> list[str]:
-    """Read why the model may not have been trained as planned; [] if nothing is known."""
-    if not tuning:
-        return []
-    statistics = json.loads(Path(tuning).read_text(encoding="utf-8")).get("statistics", {})
-    return list(map(str, statistics.get("doubts", ())))
-
-
-def _compare(
-    rows: Mapping[str, Sequence[Prediction]],
-    guard_margin: float,
-    limits: Limits,
-    price: Mapping[str, float],
-    trained: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    base = evaluate(rows["tuned"], _others(rows, "base"), **settings)
+    # 1. Against the base model, and then, by the same task and metric, against the champions.
+    base = evaluate(rows["tuned"], _others(rows, "tuned", "base"), **settings)
     assert base.comparison
     comparisons = {"base": base.comparison}
     scores: dict[str, Any] = {"tuned": base.details(), "base": msgspec.to_builtins(base.baseline)}
     lost = base.lost_slices
-    # The champions are compared by the task and the metric that the base model is compared by.
     same = {**settings, "task": base.task}
     for name in ("champion", "first"):
         if name not in rows:
             continue
         scores[name] = msgspec.to_builtins(evaluate(rows["tuned"], rows[name], **same).baseline)
-        seen = records.read_trained_rows(trained.get(name, ""))
+        seen = records.read_trained_rows((trained or {}).get(name, ""))
         new = [row for row in rows["tuned"] if row.hash not in seen]
         left_out = len(rows["tuned"]) - len(new)
         comparisons[name] = Comparison(metric=base.metric, trained_rows=left_out)
         if new:
-            fields = [
-                f for f in settings.get("slice_by", ()) if any(slice_value(r, f) for r in new)
+            slices = [
+                field
+                for field in settings.get("slice_by", ())
+                if any(slice_value(row, field) for row in new)
             ]
-            others = [row for row in rows[name] if row.hash not in seen]
-            found = evaluate(new, others, **{**same, "slice_by": fields})
-            comparisons[name] = _with_differences(found, left_out)
-            lost = [*lost, *found.lost_slices]
+            rival = [row for row in rows[name] if row.hash not in seen]
+            evaluation = evaluate(new, rival, **{**same, "slice_by": slices})
+            comparisons[name] = _with_differences(evaluation, left_out)
+            lost += evaluation.lost_slices
+    # 2. On the guarded rows.
     if "guard_tuned" in rows:
         own = {key: settings[key] for key in ("seed", "missing", "normalize") if key in settings}
-        guard_base = _others(rows, "guard_base", of="guard_tuned")
-        found = evaluate(rows["guard_tuned"], guard_base, margin=guard_margin, **own)
-        comparisons["guard"] = _with_differences(found)
-    gate = Gate(
+        others = _others(rows, "guard_tuned", "guard_base")
+        guard = evaluate(rows["guard_tuned"], others, margin=guard_margin, **own)
+        comparisons["guard"] = _with_differences(guard)
+    # 3. What an answer costs, and the verdict.
+    for name, each in scores.items():
+        each["serving"] = with_cost(each["serving"], price or {}, is_tuned=name != "base")
+    scores = {"champion": None, **scores}
+    verdict, reason = Gate(
         **comparisons,
         slices=list(dict.fromkeys(lost)),
-        serving=with_cost(base.serving, price, is_tuned=True),
-        limits=limits,
-    )
-    verdict, reason = gate.decide()
-    for name, each in scores.items():
-        each["serving"] = with_cost(each["serving"], price, is_tuned=name != "base")
-    return {
+        serving=scores["tuned"]["serving"],
+        limits=Limits(max_latency_ms, max_cost_per_answer),
+    ).decide()
+    doubts = read_json(tuning).get("statistics", {}).get("doubts", []) if tuning else []
+    if doubts:
+        reason = f"{reason} About the tuning: {'; '.join(doubts)}."
+    result = {
         "verdict": verdict,
         "reason": reason,
         "task": base.task,
-        "scores": {"champion": None, **scores},
-        "comparisons": {
-            "champion": None,
-            "guard": None,
-            **msgspec.to_builtins(comparisons),
-        },
+        "scores": scores,
+        "comparisons": {"champion": None, "guard": None, **msgspec.to_builtins(comparisons)},
         "flips": base.flips,
+        "look": look,
+        **({"doubts": doubts} if doubts else {}),
     }
+    write_json(result, comparison_path)
+    return Compared(verdict, reason, scores)
 
 
-def _with_differences(found: Evaluation, trained: int = 0) -> Comparison:
-    assert found.comparison
-    return replace(found.comparison, differences=found.differences, trained_rows=trained)
+def _with_differences(evaluation: Evaluation, trained: int = 0) -> Comparison:
+    assert evaluation.comparison
+    return replace(evaluation.comparison, differences=evaluation.differences, trained_rows=trained)
 
 
 def with_cost(
@@ -181,9 +159,9 @@ def with_cost(
 
 
 def _others(
-    rows: Mapping[str, Sequence[Prediction]], name: str, of: str = "tuned"
+    rows: Mapping[str, Sequence[Prediction]], tuned: str, other: str
 ) -> Sequence[Prediction]:
     """A model's answers; every row is unanswered if there was no base model to ask."""
-    return rows.get(name) or [
-        dataclasses.replace(row, prediction=None, error="not asked") for row in rows[of]
+    return rows.get(other) or [
+        dataclasses.replace(row, prediction=None, error="not asked") for row in rows[tuned]
     ]

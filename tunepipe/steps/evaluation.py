@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunepipe import progress
 from tunepipe.backends.base import Predictor
@@ -27,16 +26,8 @@ from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import load_step, local_folder, work_folder
 
 
-@dataclass(frozen=True)
-class PredictionsRequest:
-    """One predictions file to write.
-
-    Args:
-        name: Such as tuned or guard_base.
-        model: The model to ask; "" writes an empty file.
-        rows: The file with the rows; an empty one writes an empty file.
-        out: The predictions file.
-    """
+class _Request(NamedTuple):
+    """One predictions file to write: the model's name, the model, its rows, and the file."""
 
     name: str
     model: str
@@ -50,10 +41,10 @@ def evaluate_step(
     """Ask every model its rows, write one predictions file for each, and log the counts.
 
     Args:
-        predictor: The module whose `predict` is called.
-        backend: Its name in the table of backends, which has its pace.
+        predictor: See `evaluate`.
+        backend: See `evaluate`.
         ports: Those of `components.families.asking`; a model that does not exist is None or "".
-        settings: Further ones; those of the port `settings` win. See `evaluate`.
+        settings: Further ones; those of the port `settings` win.
 
     Returns:
         Numbers of rows that the tuned model was asked and left unanswered.
@@ -113,39 +104,27 @@ def evaluate(
         DataError: A row cannot be read, or the guarded rows changed during the run.
         CloudError: A model could not be asked. The answers of the others are kept.
     """
+    kind, requests = find_backend(backend), []
     with _guard_file(*guard) as guard_rows, ExitStack() as copies:
-        if not find_backend(backend).in_cloud:  # a champion may be kept in an object store
+        if not kind.in_cloud:  # a champion may be kept in an object store
             models = {
                 name: copies.enter_context(local_folder(model)) for name, model in models.items()
             }
-        requests = [
-            *(PredictionsRequest(name, models[name], rows, outputs[name].path) for name in models),
-            *(
-                PredictionsRequest(
-                    f"guard_{name}", models[name], guard_rows, outputs[f"guard_{name}"].path
-                )
-                for name in ("tuned", "base")
-            ),
-        ]
-        taken = {*PACING_OPTIONS, "group_by", "answers"}
-        own = {name: value for name, value in settings.items() if name not in taken}
-        rows_as = {
-            "group_by": str(settings.get("group_by", "")),
-            "answers": int(settings.get("answers", 1)),
-        }
-        pacing = find_backend(backend).pacing.with_options(settings)
-        needs_endpoint = find_backend(backend).needs_endpoint
-        unserved = [
-            request
-            for request in requests
-            if needs_endpoint and request.model and "/endpoints/" not in request.model
-        ]
-        for request in unserved:
-            _leave_unanswered(request)
-        asked = [request for request in requests if request not in unserved]
+        rows_of = dict.fromkeys(models, rows) | dict.fromkeys(
+            ("guard_tuned", "guard_base"), guard_rows
+        )
+        for name, path in rows_of.items():
+            model = models[name.removeprefix("guard_")]
+            request = _Request(name, model, path, outputs[name].path)
+            if not (model and os.path.getsize(path)):
+                Path(request.out).write_bytes(b"")
+            elif kind.needs_endpoint and "/endpoints/" not in model:
+                _leave_unanswered(request)
+            else:
+                requests.append(request)
         with work_folder(work_dir, "answers", rows) as folder:
-            _ask(predictor, pacing, asked, folder, own, rows_as)
-    counts = {request.name: _counts(request.out) for request in requests}
+            _ask(predictor, kind.pacing.with_options(settings), requests, folder, settings)
+    counts = {name: _counts(outputs[name].path) for name in rows_of}
     tuned = counts.pop("tuned")
     return tuned | {
         f"{name}_{key}": value
@@ -171,83 +150,68 @@ def _guard_file(uri: str, fingerprint: str) -> Iterator[str]:
 def _ask(
     predictor: Predictor,
     pace: RequestPacing,
-    requests: Sequence[PredictionsRequest],
+    requests: Sequence[_Request],
     work_dir: str,
     settings: Mapping[str, Any],
-    rows_as: Mapping[str, Any],
 ) -> None:
     """Ask each model in a thread of its own; all of them share workers and request limit."""
-    by_model: dict[str, list[PredictionsRequest]] = {}
+    # A champion that is also the base is asked once.
+    by_model: dict[str, dict[str, list[_Request]]] = {}
     for request in requests:
-        if request.model and os.path.getsize(request.rows):
-            by_model.setdefault(request.model, []).append(request)
-        else:
-            Path(request.out).write_bytes(b"")
+        by_model.setdefault(request.model, {}).setdefault(request.rows, []).append(request)
     limit = RequestLimit(pace)
+    ours = {*PACING_OPTIONS, "group_by", "answers"}
+    passed_on = {name: value for name, value in settings.items() if name not in ours}
 
-    def ask_model(model: str) -> None:
+    def ask(request: _Request) -> None:
+        guarded = request.name.startswith("guard")
+        try:
+            predict_rows(
+                predictor,
+                request.model,
+                request.rows,
+                request.out,
+                work_dir=work_dir,
+                settings=passed_on,
+                pace=pace,
+                limit=limit,
+                group_by="" if guarded else str(settings.get("group_by", "")),
+                answers=int(settings.get("answers", 1)),
+                progress=lambda event: progress.report(
+                    stage="evaluate", model=request.name, **event
+                ),
+            )
+        except CloudError as error:
+            if "/endpoints/" in request.model and status_of(error) == 404:
+                raise CloudError(
+                    f"the endpoint of the {request.name} model no longer exists; the result of a "
+                    "cached step may name one that was deleted since",
+                    where=request.model,
+                    fix="tune again: run with --again",
+                ) from error
+            raise
+
+    def ask_model(by_rows: Mapping[str, Sequence[_Request]]) -> None:
         # One after the other: the answers to all rows of a model are kept in one work file.
-        for rows, same in _by_rows(by_model[model]).items():
-            _ask_rows(predictor, pace, limit, same[0], rows, work_dir, settings, rows_as)
-            for copy in same[1:]:
-                shutil.copyfile(same[0].out, copy.out)
+        for first, *others in by_rows.values():
+            ask(first)
+            for other in others:
+                shutil.copyfile(first.out, other.out)
 
     # A model on this machine needs its memory, so those are asked one at a time.
     with ThreadPoolExecutor(max(1, len(by_model)) if pace.workers else 1) as pool:
-        asked = [pool.submit(ask_model, model) for model in by_model]
-    for one in asked:
-        one.result()
+        futures = [pool.submit(ask_model, by_rows) for by_rows in by_model.values()]
+    for future in futures:
+        future.result()
 
 
-def _leave_unanswered(request: PredictionsRequest) -> None:
+def _leave_unanswered(request: _Request) -> None:
     why = "no endpoint serves this model; name one by the option endpoint or base_endpoint"
-    examples = read_examples(request.rows) if os.path.getsize(request.rows) else ()
-    rows = (Prediction(e.id, input_text(e), e.reference, None, why) for e in examples)
+    rows = (
+        Prediction(row.id, input_text(row), row.reference, None, why)
+        for row in read_examples(request.rows)
+    )
     predictions.write(rows, request.out)
-
-
-def _by_rows(requests: Sequence[PredictionsRequest]) -> dict[str, list[PredictionsRequest]]:
-    """Group one model's requests by rows: a champion that is also the base is asked once."""
-    by_rows: dict[str, list[PredictionsRequest]] = {}
-    for request in requests:
-        by_rows.setdefault(request.rows, []).append(request)
-    return by_rows
-
-
-def _ask_rows(
-    predictor: Predictor,
-    pace: RequestPacing,
-    limit: RequestLimit,
-    request: PredictionsRequest,
-    rows: str,
-    work_dir: str,
-    settings: Mapping[str, Any],
-    rows_as: Mapping[str, Any],
-) -> None:
-    try:
-        predict_rows(
-            predictor,
-            request.model,
-            rows,
-            request.out,
-            work_dir=work_dir,
-            settings=settings,
-            pace=pace,
-            limit=limit,
-            **(
-                rows_as if not request.name.startswith("guard") else {"answers": rows_as["answers"]}
-            ),
-            progress=lambda event: progress.report(stage="evaluate", model=request.name, **event),
-        )
-    except CloudError as error:
-        if "/endpoints/" in request.model and status_of(error) == 404:
-            raise CloudError(
-                f"the endpoint of the {request.name} model no longer exists; the result of a cached"
-                " step may name one that was deleted since",
-                where=request.model,
-                fix="tune again: run with --again",
-            ) from error
-        raise
 
 
 def _counts(path: str) -> dict[str, int]:

@@ -16,16 +16,13 @@ from tunepipe.steps.artifacts import Artifact, point_at
 def prepare_step(
     rows: Mapping[str, str], names: tuple[str, ...], *, options: Mapping[str, Any], **settings: Any
 ) -> tuple[Any, ...]:
-    """Check what goes into the template, rows included, and complete it by its defaults.
+    """Check what goes into the template, rows included, and return its parameters, completed.
 
     Args:
         rows: The gs:// URIs of the `train` and the `eval` rows.
         names: The template's parameters to return.
         options: The template's other parameters by name.
         settings: The other fields of `TuningRequest`.
-
-    Returns:
-        The values, in the order of `names`.
 
     Raises:
         UsageError: A parameter that the template would refuse.
@@ -52,15 +49,9 @@ def keep_step(
 ) -> None:
     """Turn what the template has made into the artifacts that the later steps take.
 
-    Args:
-        model: The artifact that will refer to the tuned model's endpoint.
-        base: The artifact that will refer to the model before tuning.
-        report: The JSON file to write.
-        names: The resource names of the model and of its endpoint.
-        base_model: Such as text-bison@001.
-        project: The project that pays.
-        region: Where everything runs.
-        statistics: What is known of the tuning.
+    `model` and `base` will refer to the endpoint of the tuned model and to the model before the
+    tuning; `names` are the resource names of the tuned model and its endpoint; `report` is the
+    JSON file to write.
     """
     base_name = tuning.base_model_resource(base_model, project, region)
     point_at(model, names[1])

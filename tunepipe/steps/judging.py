@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from tunepipe import progress
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import LimitError, TunepipeError, UsageError
-from tunepipe.evaluation.judge import Bill, Price, UnreadableJudgeError, gemini, judge
+from tunepipe.evaluation.judge import Price, UnreadableJudgeError, gemini, judge
 from tunepipe.evaluation.judge_prompt import PROMPT
-from tunepipe.files import replacing
+from tunepipe.files import read_json, replacing
 from tunepipe.gcp import genai
-from tunepipe.reporting.facts import WRONG, Judge
+from tunepipe.reporting.facts import Judge
 from tunepipe.steps.artifacts import Artifact, paths_of
 from tunepipe.stores.storage import work_folder
 
@@ -40,13 +40,9 @@ def judge_on_vertex(
     region: str,
     prompt: str = "",
     catalog: Catalog | None = None,
-    max_cost_usd: float = 0.0,
-    work_dir: str = "",
-    humans: Mapping[str, str] | None = None,
-    missing: str = WRONG,
-    agree: Callable[[Bill], None] = lambda bill: None,
+    **settings: Any,
 ) -> Judge:
-    """Ask a Gemini model to judge; see `judge.judge`.
+    """Ask a Gemini model to judge.
 
     Args:
         tuned: The tuned model's predictions.
@@ -57,11 +53,7 @@ def judge_on_vertex(
             asked in the region's own: in eu for europe-west4.
         prompt: The template; "" takes the package's own.
         catalog: The dated tables; None for the package's own.
-        max_cost_usd: Ask nothing above this estimate; 0 sets no limit.
-        work_dir: Where replies are kept.
-        humans: What people prefer, by the row's id.
-        missing: "wrong" or "excluded", as for the metrics.
-        agree: Receives what is about to be asked.
+        settings: See `evaluation.judge.judge`.
 
     Raises:
         UsageError: No project or no region is named.
@@ -83,12 +75,8 @@ def judge_on_vertex(
         model=model,
         prompt=prompt or PROMPT,
         price=Price.known(model, catalog),
-        max_cost_usd=max_cost_usd,
-        work_dir=work_dir,
-        humans=humans,
-        missing=missing,
-        agree=agree,
         progress=lambda event: progress.report(stage="judge", **event),
+        **settings,
     )
 
 
@@ -124,7 +112,7 @@ def judge_step(
         "" if nothing was judged.
     """
     files = paths_of({**predictions, "plan": plan})
-    found: Judge | None = None
+    judgements: dict[str, Judge] = {}
     spent = 0.0
     for name in ("base", "champion"):
         if not (model and "tuned" in files and name in files):
@@ -135,26 +123,26 @@ def judge_step(
             rows = read(files["tuned"]), read(files[name])
             with work_folder(place, "replies", files["tuned"]) as folder:
                 more = {**settings, "max_cost_usd": left, "work_dir": folder}
-                judgement = judge_on_vertex(*rows, model=model, **more)
-            spent += judgement.estimated_cost_usd or 0.0
+                judgements[name] = judge_on_vertex(*rows, model=model, **more)
+            spent += judgements[name].estimated_cost_usd or 0.0
         except TunepipeError as error:
             if must_be_readable and isinstance(error, UnreadableJudgeError):
                 raise
-            judgement = Judge(model=model, refused=str(error))
-        if name == "base":
-            found = judgement
-        else:
-            found = replace(found or Judge(model=model), champion=judgement)
+            judgements[name] = Judge(model=model, refused=str(error))
+    judged = judgements.get("base", Judge(model=model))
+    if "champion" in judgements:
+        judged = replace(judged, champion=judgements["champion"])
     with replacing(out) as file:
-        file.write(json.dumps(to_builtins(found), ensure_ascii=False, indent=1) if found else "")
-    return found.verdict if found else ""
+        text = json.dumps(to_builtins(judged), ensure_ascii=False, indent=1)
+        file.write(text if judgements else "")
+    return judged.verdict
 
 
 def _left(max_cost_usd: float, plan: str, spent: float) -> float:
     """Return what tuning, answers and judging leave of the ceiling; 0 if there is no ceiling."""
     if not max_cost_usd:
         return 0.0
-    planned = json.loads(Path(plan).read_text(encoding="utf-8")) if plan else {}
+    planned = read_json(plan) if plan else {}
     costs = (planned.get(name) or 0.0 for name in ("estimated_cost_usd", "evaluation_cost_usd"))
     left = max_cost_usd - sum(costs) - spent
     if left <= 0:

@@ -26,11 +26,7 @@ class FinalStatus(Protocol):
 def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str:
     """Send a notification of how a run ended. A failed notification does not fail the run.
 
-    Args:
-        status: How the steps ended.
-        place: Where the webhook's address is kept; "" sends nothing.
-        registry: Where the run's outcome is kept.
-        run: The run's id.
+    Without a `place`, where the webhook's address is kept, nothing is sent.
 
     Returns:
         sent, not sent, or the reason why it could not be.
@@ -38,9 +34,9 @@ def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str
     if not place:
         return "not sent"
     try:
-        said = _notice(status, registry, run)
+        notice = _notice(status, registry, run)
         address = webhook.read_address(place)
-        webhook.post(address, said.message(address))
+        webhook.post(address, notice.message(address))
     except TunepipeError as error:
         print(f"the notice was not sent: {error}")
         return error.found
@@ -48,7 +44,7 @@ def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str
         # A run that is over must not fail here; and the error's own words may hold the address.
         print(f"the notice was not sent: {type(error).__name__}")
         return type(error).__name__
-    print(said.text)
+    print(notice.text)
     return "sent"
 
 
@@ -59,22 +55,18 @@ def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
         failure = failure_of_run()
         reason = failure.found if failure else status.error_message or ""
         return Notice(run, state, reason=reason, page=page)
-    outcome = records.read_outcome(registry, run) or RunOutcome("", "")
+    outcome, service = records.read_outcome(registry, run) or RunOutcome("", ""), ""
+    if outcome.verdict:
+        champion = champions.champion(registry)
+        service = f"Champion {champion.version} stays." if champion else "There is no champion."
+        if champion and champion.run == run:
+            service = f"It is the champion now, version {champion.version}."
     return Notice(
         run,
         state,
         verdict=outcome.verdict,
         reason=outcome.reason,
-        champion=_champion(registry, run) if outcome.verdict else "",
+        champion=service,
         page=page,
         report=outcome.report,
     )
-
-
-def _champion(registry: str, run: str) -> str:
-    champion = champions.champion(registry)
-    if champion is None:
-        return "There is no champion."
-    if champion.run == run:
-        return f"It is the champion now, version {champion.version}."
-    return f"Champion {champion.version} stays."

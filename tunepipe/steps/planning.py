@@ -12,17 +12,8 @@ from tunepipe.data.conversations import input_text
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError
+from tunepipe.evaluation import tasks
 from tunepipe.evaluation.normalization import STRICT
-from tunepipe.evaluation.tasks import (
-    check_metric,
-    check_parts,
-    check_references,
-    check_slices,
-    check_task,
-    choose_metric,
-    choose_task,
-    cut_answers,
-)
 from tunepipe.files import replacing, write_json
 from tunepipe.planning.plan import HeldOut, Plan, plan
 from tunepipe.steps.artifacts import Artifact
@@ -32,11 +23,7 @@ def plan_step(
     path: str,
     tables: Mapping[str, Any],
     *,
-    region: str,
     summary: str = "",
-    backend: str = "",
-    model: str = "",
-    options: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
     held_out: HeldOut | None = None,
     **settings: Any,
@@ -46,32 +33,16 @@ def plan_step(
     Args:
         path: Where the JSON goes.
         tables: Values that replace those of the package's tables; {} changes nothing.
-        region: Where the run is.
         summary: Where the arithmetic and the warnings go, as Markdown; "" writes none.
-        backend: The backend that tunes; "" follows from the model.
-        model: The model to tune; "" takes the backend's default.
-        options: Backend-specific options; a managed job's `location` counts here.
         warnings: What else a user should know before going on.
         held_out: The held-out rows; None says nothing of them.
         settings: The other arguments of `tunepipe.planning.plan.plan`.
 
-    Returns:
-        The plan.
-
     Raises:
         TunepipeError: What `plan` refuses; then no file is written.
     """
-    today = datetime.now(UTC).date()
     catalog = load_catalog(tables)
-    planned = plan(
-        today=today,
-        catalog=catalog,
-        backend=backend,
-        model=model,
-        region=region,
-        options=options,
-        **settings,
-    )
+    planned = plan(today=datetime.now(UTC).date(), catalog=catalog, **settings)
     planned = replace(planned, warnings=(*planned.warnings, *warnings))
     if held_out:
         planned = planned.with_held_out(held_out, catalog, float(settings.get("max_cost_usd", 0)))
@@ -127,19 +98,19 @@ def check_held_out(
         DataError: A row cannot be read, or the model or the judge does not take its parts.
     """
     task = str(scoring["task"])
-    check_task(task)
+    tasks.check_task(task)
     rows = list(read_examples(eval.path)) if eval else []
-    check_parts(rows, load_catalog(tables).find_model(model, backend), judge)
+    tasks.check_parts(rows, load_catalog(tables).find_model(model, backend), judge)
     references = [row.reference for row in rows]
-    check_references(task, references)
+    tasks.check_references(task, references)
     written = [estimate_tokens(text) for text in references]
     read = [estimate_tokens(input_text(row)) for row in rows]
     metric = ("", "")
     if rows:
         name, normalize = str(scoring.get("metric", "")), str(scoring.get("normalize") or STRICT)
-        check_metric(name, choose_task(references, task).name, references, normalize)
-        check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
-        metric = choose_metric(references, task, name)
+        tasks.check_metric(name, tasks.choose_task(references, task).name, references, normalize)
+        tasks.check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
+        metric = tasks.choose_metric(references, task, name)
     held_out = HeldOut(
         len({row.id.partition("-")[0] for row in rows}),
         *metric,
@@ -147,4 +118,4 @@ def check_held_out(
         tokens_read=sum(read) / max(1, len(rows)),
         tokens_written=sum(written) / max(1, len(rows)),
     )
-    return cut_answers(max(written, default=0), int(asking["max_output_tokens"])), held_out
+    return tasks.cut_answers(max(written, default=0), int(asking["max_output_tokens"])), held_out

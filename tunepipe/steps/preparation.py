@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tunepipe.catalog.backends import find_backend
-from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.data.rows import read_examples
 from tunepipe.evaluation.settings import check_settings
@@ -85,29 +85,24 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     # Sorted by the step that needs them, so that each caches on its own alone.
     asking = {name: ports[name] for name in ("max_output_tokens", "answers", "group_by")}
     names = ("task", "metric", "margin", "guard_margin", "seed")
+    price = catalog.prices.answers.get(base_model)
     scoring = {name: ports[name] for name in names} | ports["scoring"]
     scoring |= {
         "looks": [] if since else looks.earlier(registry, run),
         "trained": trained,
-        "price": _price(catalog, base_model),
+        "price": {
+            "read": price.usd_per_million_read,
+            "written": price.usd_per_million_written,
+            "tuned_factor": price.tuned_factor,
+        }
+        if price
+        else {},
     }
     judging = {"model": ports["judge_model"], "prompt": ports["judge_prompt"]}
     if missing := ports["scoring"].get("missing"):
         judging["missing"] = missing
-    found = (changed, fingerprint, champion, first, guard, since)
-    return Prepared(*found, asking | ports["asking"], scoring, judging)
-
-
-def _price(catalog: Catalog, model: str) -> dict[str, float]:
-    """Return what a model charges for a million tokens; {} if that is not known."""
-    price = catalog.prices.answers.get(model)
-    if price is None:
-        return {}
-    return {
-        "read": price.usd_per_million_read,
-        "written": price.usd_per_million_written,
-        "tuned_factor": price.tuned_factor,
-    }
+    asking |= ports["asking"]
+    return Prepared(changed, fingerprint, champion, first, guard, since, asking, scoring, judging)
 
 
 def _check_guard(uri: str, model: Model) -> str:

@@ -17,9 +17,6 @@ def lookup_step(registry: str) -> champions.Move | None:
     """Find the model in service, if it still serves: its endpoint may have been deleted by hand.
 
     A run that met that only when it asks the champion would have paid for its tuning by then.
-
-    Args:
-        registry: The folder or gs:// prefix; "" knows no champion.
     """
     champion = champions.champion(registry)
     if champion is None or serves(champion.model):
@@ -29,21 +26,13 @@ def lookup_step(registry: str) -> champions.Move | None:
 
 
 def first_step(registry: str, champion: str) -> str:
-    """Find the first champion; "" if it is the present one, or its model is gone.
-
-    Args:
-        registry: The folder or gs:// prefix.
-        champion: The model in service.
-    """
+    """Find the first champion; "" if it is the one in service, or its model is gone."""
     first = champions.history(registry)[0].model
     return first if first != champion and serves(first) else ""
 
 
 def require_serving(model: str) -> None:
     """Refuse to promote a model that no longer answers.
-
-    Args:
-        model: A folder or a resource name.
 
     Raises:
         CloudError: Its endpoint was deleted.
@@ -63,23 +52,17 @@ def require_serving(model: str) -> None:
 def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
     """Make the tuned model the champion, here and in the model registry; twice does no more.
 
-    Args:
-        model: The tuned model's folder or resource name.
-        comparison_path: What compare_models wrote.
-        registry: The folder or gs:// prefix; "" keeps no champion, and nothing is recorded.
-        run_id: The run that made the model.
-
     Returns:
-        The new champion's version; "" without a registry.
+        The new champion's version; "" without a registry, which records nothing.
 
     Raises:
         DataError: The verdict is not `better`.
         CloudError: The model's endpoint was deleted meanwhile.
     """
-    said = read_json(comparison_path)
-    if said["verdict"] != "better":
+    compared = read_json(comparison_path)
+    if compared["verdict"] != "better":
         raise DataError(
-            f"the verdict is {said['verdict']}, and only `better` promotes",
+            f"the verdict is {compared['verdict']}, and only `better` promotes",
             where="promote_model",
             fix="look at the report; to promote all the same, use `tunepipe promote`",
         )
@@ -97,8 +80,8 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
         registry,
         model,
         run=run_id,
-        verdict=said["verdict"],
-        reason=said["reason"],
+        verdict=compared["verdict"],
+        reason=compared["reason"],
         moved_at=now,
         moved_by=user(),
     )
@@ -109,22 +92,19 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
 def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
     """Say, in a sentence, why the champion stays; take a worse model's endpoint away.
 
-    Args:
-        comparison_path: What compare_models wrote.
-        registry: The folder or gs:// prefix.
-        model: The tuned model's folder or resource name; "" leaves every endpoint as it is.
+    Without the tuned `model` every endpoint stays as it is.
     """
-    said = read_json(comparison_path)
+    compared = read_json(comparison_path)
     present = champions.champion(registry)
     service = f"champion {present.version} stays" if present else "there is still no champion"
     in_service = [move.model for move in champions.history(registry)]
     discarded = ""
-    if said["verdict"] == "worse" and model not in in_service:
+    if compared["verdict"] == "worse" and model not in in_service:
         try:
             discarded = " Its endpoint was deleted." if endpoints.discard(model) else ""
         except CloudError as error:
             discarded = f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
-    return f"{service}: {said['reason']}{discarded}"
+    return f"{service}: {compared['reason']}{discarded}"
 
 
 def serves(model: str) -> bool:

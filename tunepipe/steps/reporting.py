@@ -33,7 +33,7 @@ def report_step(
         judge: The JSON of judge_models; None without a judge.
         facts: Further facts by name, such as data_changes.
     """
-    said, run = read_json(ports["comparison"].path), ports["run"]
+    compared, run = read_json(ports["comparison"].path), ports["run"]
     steps = {name: ports[name] for name in ("split", "plan", "tuning")}
     steps |= {"dataset": ports["problems"], "judge": judge}
     predictions = {name: ports[name] for name in ("tuned", "base", "champion")}
@@ -42,11 +42,11 @@ def report_step(
         "run": run,
         **{name: read_json(path) for name, path in paths_of(steps).items()},
         **(facts or {}),
-        **said,
-        "rows": _side_by_side(paths_of(predictions), said["flips"]),
+        **compared,
+        "rows": _side_by_side(paths_of(predictions), compared["flips"]),
     }
-    written = {"report": report_page, "summary": summary, "model_card": model_card}
-    for name, page in written.items():
+    pages = {"report": report_page, "summary": summary, "model_card": model_card}
+    for name, page in pages.items():
         with replacing(ports[name].path) as file:
             file.write(page(page_facts))
 
@@ -97,19 +97,18 @@ class Thumbnails:
             For each its `mime_type`, its `uri` or "", and `image`: a data: URI, or "" if it is
             no picture, cannot be read or is too large.
         """
-        if not isinstance(media, list):
-            return []
-        return [self._shown(file) for file in media if isinstance(file, dict)]
-
-    def _shown(self, file: dict[str, Any]) -> dict[str, str]:
-        kind, uri = str(file.get("mime_type", "")), str(file.get("uri", ""))
-        image = ""
-        if kind in _TYPES:
-            data = str(file.get("data", "")) or self._read(uri)
-            if _BASE64.fullmatch(data) and len(data) <= min(PICTURE_BYTES, self._bytes_left):
-                self._bytes_left -= len(data)
-                image = f"data:{kind};base64,{data}"
-        return {"mime_type": kind, "uri": uri, "image": image}
+        shown = []
+        for file in media if isinstance(media, list) else ():
+            if isinstance(file, dict):
+                kind, uri = str(file.get("mime_type", "")), str(file.get("uri", ""))
+                data = str(file.get("data", "")) or self._read(uri) if kind in _TYPES else ""
+                fits = len(data) <= min(PICTURE_BYTES, self._bytes_left)
+                image = ""
+                if fits and _BASE64.fullmatch(data):
+                    self._bytes_left -= len(data)
+                    image = f"data:{kind};base64,{data}"
+                shown.append({"mime_type": kind, "uri": uri, "image": image})
+        return shown
 
     def _read(self, uri: str) -> str:
         """Read an object in base64; "" if it is too large or cannot be read."""

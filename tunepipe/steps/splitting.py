@@ -12,17 +12,9 @@ from tunepipe.stores.storage import local_files
 def split_step(
     dataset_uri: str, train: str, eval: str, report: str, **settings: Any
 ) -> SplitReport:
-    """Split a dataset and write what was done, as JSON.
+    """Split a dataset into the files `train` and `eval`; write and return what was done, as JSON.
 
-    Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
-        train: The training file to write.
-        eval: The evaluation file to write.
-        report: The JSON file to write.
-        settings: The other arguments of `tunepipe.splitting.split.split`.
-
-    Returns:
-        The report.
+    The settings are those of `tunepipe.splitting.split.split`.
     """
     with local_files(dataset_uri) as paths:
         result = split(paths, train, eval, **settings)

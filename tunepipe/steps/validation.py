@@ -42,13 +42,9 @@ def validate_step(
 
 
 def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
-    """Check one file of a dataset and the files it points to; write what a merge needs.
+    """Check one file of a dataset and the files it points to; write what a merge needs to `part`.
 
-    Args:
-        shard_uri: A path or a gs:// URI.
-        part: The file to write.
-        format: One of the formats; shards are not compared before the merge, so not "auto".
-        model: The model whose limits apply; "" takes the format's first.
+    Shards are not compared before the merge, so that the format cannot be "auto".
     """
     write_part(
         [shard_uri],

@@ -29,7 +29,7 @@ class ValidData:
 def conclude(
     report: Report, problems: Artifact, page: Artifact, fingerprint: str = ""
 ) -> ValidData:
-    """Write a report as JSON and as a page, and refuse data with errors."""
+    """Write a report as JSON and as a page, and then refuse data with errors or changes."""
     facts = report.as_json()
     write_json(facts, problems.path)
     write_validation_page(facts, page.path)
@@ -61,14 +61,5 @@ def conclude(
 
 
 def merge_step(parts: Sequence[str], problems: Artifact, page: Artifact) -> ValidData:
-    """Merge the parts of the shards, write the reports, and refuse data with errors.
-
-    Args:
-        parts: What `validate_shard_step` wrote, in the order of the files.
-        problems: The report to write, as JSON.
-        page: The same as an HTML page.
-
-    Raises:
-        DataError: The data have errors. Both reports are written before.
-    """
+    """Merge what `validate_shard_step` wrote of each file, in their order; see `conclude`."""
     return conclude(merge(parts), problems, page)
