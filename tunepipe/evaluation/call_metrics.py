@@ -75,10 +75,7 @@ def _matched(answer: Calls, reference: Calls) -> list[tuple[int, int, float]]:
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(scores, maximize=True)
-    return [
-        (int(row), int(column), float(scores[row, column]))
-        for row, column in zip(rows, columns, strict=True)
-    ]
+    return list(zip(rows.tolist(), columns.tolist(), scores[rows, columns].tolist(), strict=True))
 
 
 def _score(made: Call, expected: Call) -> float:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
-from tunepipe.evaluation.metric import Metric, share
+from tunepipe.evaluation.metric import Ints, Metric, share
 from tunepipe.evaluation.normalization import normalized
 from tunepipe.evaluation.tasks import labels_of
 from tunepipe.reporting import facts
@@ -24,15 +23,10 @@ OTHER = "(another answer)"
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """Counts of each answer to each label.
-
-    Args:
-        labels: The references' labels in order; the last column is for any other answer.
-        matrix: Rows are the labels expected, columns the labels answered and then OTHER.
-    """
+    """How often each of the references' labels (lines) got each label or OTHER (columns)."""
 
     labels: list[str]
-    matrix: npt.NDArray[np.int64]
+    matrix: Ints
 
     def for_kfp(self) -> facts.Confusion:
         """The two arguments of KFP's `ClassificationMetrics.log_confusion_matrix`.
@@ -70,14 +64,8 @@ def measure(
     labels, answered, expected = _coded(predictions, references)
     size = len(labels)
     hits = np.equal(answered, expected)
-    statistics = np.concatenate(
-        [
-            _one_hot(np.where(hits, expected, size), size),
-            _one_hot(answered, size),
-            _one_hot(expected, size),
-        ],
-        axis=1,
-    )
+    counted = (np.where(hits, expected, size), answered, expected)
+    statistics = np.concatenate([np.eye(size + 1)[each][:, :size] for each in counted], axis=1)
     # A rare class may be harder than its few rows show: one more row of each, missed.
     nothing = np.zeros((size, size))
     missed = np.concatenate([nothing, nothing, np.eye(size)], axis=1)
@@ -95,20 +83,14 @@ def macro_f1(sums: Floats) -> Floats:
 
 
 def confusion(predictions: Sequence[str], references: Sequence[str]) -> ConfusionCounts:
-    """Count the answers by label.
-
-    Raises:
-        UsageError: There are more than 200 labels.
-    """
+    """Count the answers by label; see `measure`."""
     labels, answered, expected = _coded(predictions, references)
     columns = len(labels) + 1
     cells = np.bincount(expected * columns + answered, minlength=len(labels) * columns)
     return ConfusionCounts(labels, cells.reshape(len(labels), columns))
 
 
-def _coded(
-    predictions: Sequence[str], references: Sequence[str]
-) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _coded(predictions: Sequence[str], references: Sequence[str]) -> tuple[list[str], Ints, Ints]:
     """The labels as first written, and each row's answer and reference as their numbers."""
     shown = labels_of(references)
     keys = sorted(shown)
@@ -116,7 +98,3 @@ def _coded(
     answered = [number.get(normalized(text), len(keys)) for text in predictions]
     expected = [number[normalized(text)] for text in references]
     return [shown[key] for key in keys], np.array(answered), np.array(expected)
-
-
-def _one_hot(numbers: npt.NDArray[np.int64], size: int) -> Floats:
-    return np.eye(size + 1)[numbers][:, :size]

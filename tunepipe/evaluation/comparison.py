@@ -10,6 +10,9 @@ the interval's lower end is above minus the margin. `p_value` agrees with the in
   for unseen failures, and must also pass the paired permutation test.
 
 Rows of one group, or with the same content, are one unit of evidence.
+
+Read on from the verdict to the formulas: `Gate.decide`, `compare_metrics`, `difference`, and then
+`intervals` and `significance`, which name their sources.
 """
 
 from __future__ import annotations
@@ -20,21 +23,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tunepipe.arguments import check_margin
-from tunepipe.evaluation.intervals import (
-    Floats,
-    Sample,
-    percentile_interval,
-    percentile_p_value,
-    resampled_sums,
-)
-from tunepipe.evaluation.metric import Bools, Clusters, Metric, mean, poisson
-from tunepipe.evaluation.significance import (
-    ZERO,
-    mcnemar,
-    more_units,
-    smallest_difference,
-    swap_test,
-)
+from tunepipe.evaluation import intervals, significance
+from tunepipe.evaluation.intervals import Floats, Sample
+from tunepipe.evaluation.metric import Bools, Clusters, Metric, mean
+from tunepipe.evaluation.significance import ZERO, mcnemar, swap_test
 from tunepipe.reporting.facts import (
     BETTER,
     CONFIDENCE,
@@ -46,179 +38,6 @@ from tunepipe.reporting.facts import (
     Estimate,
 )
 from tunepipe.reporting.formatting import count, percent, plural, points, score
-
-
-def compare(
-    tuned: Sequence[float | None],
-    other: Sequence[float | None],
-    *,
-    metric: str,
-    groups: Sequence[str] = (),
-    missing: str = WRONG,
-    margin: float = 0.0,
-    confidence: float = CONFIDENCE,
-) -> Comparison:
-    """Compare two models by a score for each row.
-
-    Args:
-        tuned: The tuned model's score on each row, 0..1; None if it gave no answer.
-        other: The other model's, on the same rows in the same order.
-        metric: The metric's name.
-        groups: Each row's group, "" for none; rows of one group are one unit of evidence.
-        missing: "wrong" scores a missing answer 0; "excluded" leaves the row out.
-        margin: The largest acceptable loss, 0..1. It changes `non_inferior`, not the verdict.
-        confidence: Of the interval, between 0 and 1.
-
-    Raises:
-        UsageError: The margin is not in 0..1.
-    """
-    check_margin(margin)
-    pairs = list(zip(tuned, other, strict=True))
-    scores = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    absent = np.isnan(scores)
-    kept: Bools = np.ones(len(pairs), dtype=np.bool_)
-    if missing == EXCLUDED:
-        kept &= ~absent.any(axis=1)
-    ours, theirs = np.nan_to_num(scores[kept]).T
-    return compare_metrics(
-        mean(metric, ours),
-        mean(metric, theirs),
-        Clusters.of(list(groups) or [""] * len(pairs)).on(kept),
-        missing=missing,
-        absent=(int(absent[:, 0].sum()), int(absent[:, 1].sum())),
-        margin=margin,
-        confidence=confidence,
-    )
-
-
-def compare_metrics(
-    ours: Metric,
-    theirs: Metric,
-    units: Clusters,
-    *,
-    missing: str = WRONG,
-    absent: tuple[int, int] = (0, 0),
-    margin: float = 0.0,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two models by any metric, measured on the same rows.
-
-    Args:
-        ours: The tuned model's metric.
-        theirs: The other model's.
-        units: Which rows belong together.
-        missing: What a missing answer counts as in these metrics.
-        absent: How many rows each model left unanswered.
-        margin: The largest acceptable loss, 0..1.
-        confidence: Of the interval.
-        seed: Seeds the resampling of a metric of the whole file.
-
-    Returns:
-        The comparison. Without rows, or if the other model answered nothing, it is
-        not-enough-evidence.
-    """
-    gains = np.nan_to_num(ours.scores) - np.nan_to_num(theirs.scores)
-    wins, losses = int((gains > ZERO).sum()), int((gains < -ZERO).sum())
-    rows = len(gains)
-    if not rows or (missing == WRONG and absent[1] == rows):
-        estimate, p_value, deviation = Estimate(0.0, -1.0, 1.0), 1.0, 1.0
-    else:
-        estimate, p_value, deviation = difference(
-            ours, theirs, units, confidence=confidence, seed=seed, test=True
-        )
-    verdict = WORSE if estimate.high < 0 else BETTER if estimate.low > 0 else UNDECIDED
-    more = None
-    if verdict == UNDECIDED:
-        more = more_units(estimate.value, deviation, units.count, p_value, confidence)
-    return Comparison(
-        metric=ours.name,
-        difference=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        p_value=p_value,
-        wins=wins,
-        losses=losses,
-        ties=rows - wins - losses,
-        verdict=verdict,
-        rows=rows,
-        groups=units.count,
-        missing=missing,
-        missing_tuned=absent[0],
-        missing_other=absent[1],
-        margin=margin,
-        confidence=confidence,
-        smallest_difference=smallest_difference(deviation, units.count, confidence),
-        more_rows=more,
-    )
-
-
-def difference(
-    ours: Metric,
-    theirs: Metric,
-    units: Clusters,
-    *,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-    sums: tuple[Floats, Floats] | None = None,
-    test: bool = False,
-) -> tuple[Estimate, float, float]:
-    """Estimate the difference of a metric.
-
-    Args:
-        ours: The tuned model's metric.
-        theirs: The other model's, on the same rows.
-        units: Which rows belong together.
-        confidence: Of the interval.
-        seed: Seeds the resampling.
-        sums: Both models' sums in every resample, if the caller has them.
-        test: Whether a metric of the whole file is tested by permutation too.
-
-    Returns:
-        The difference with its interval, its p-value, and the standard deviation of a unit.
-    """
-    left, right = units.sums(ours.statistics), units.sums(theirs.statistics)
-    value = ours.value - theirs.value
-    if ours.by_row:
-        gains = left[:, 0] - right[:, 0]
-        sample = Sample.of(gains, left[:, 1], -1.0, 1.0)
-        value, deviation = sample.mean, sample.deviation
-        low, high = sample.interval(confidence)
-        p_value = sample.p_value()
-        scores = np.concatenate([ours.statistics[:, 0], theirs.statistics[:, 0]])
-        if units.single and np.isin(scores, (0.0, 1.0)).all():
-            p_value = max(p_value, mcnemar(int((gains > 0).sum()), int((gains < 0).sum())))
-    elif units.count < 2:
-        low, high, p_value, deviation = -1.0, 1.0, 1.0, 1.0
-    else:
-        if sums is None:
-            both = resampled_sums(np.hstack([left, right]), seed=seed)
-            sums = both[:, : left.shape[1]], both[:, left.shape[1] :]
-        again = [metric.combine(own) for metric, own in zip((ours, theirs), sums, strict=True)]
-        # Either model may have failures that no row of the sample shows.
-        worse = [
-            metric.combine(own + poisson(metric.unseen(), own, seed))
-            for metric, own in zip((ours, theirs), sums, strict=True)
-        ]
-        gains, losses = worse[0] - again[1], worse[1] - again[0]
-        low = min(value, percentile_interval(gains, units.count, confidence)[0])
-        high = max(value, -percentile_interval(losses, units.count, confidence)[0])
-        if low == high:
-            # Neither model earned anything, so no resample differs: take it as rows that are equal.
-            equal = np.zeros(units.count), np.ones(units.count)
-            low, high = Sample.of(*equal, -1.0, 1.0).interval(confidence)
-        p_value = 0.0
-        if test:
-            p_value = max(
-                swap_test(left, right, ours.combine, seed=seed),
-                percentile_p_value(gains if value > 0 else losses, units.count),
-            )
-        deviation = float(np.nanstd(again[0] - again[1]) * np.sqrt(units.count))
-    value = 0.0 if abs(value) < ZERO else value
-    if p_value > 1 - confidence:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return Estimate(value, low, high), p_value, deviation
-
 
 # The fewest held-out rows of a run by default; with fewer next to nothing can be shown.
 MIN_ROWS = 10
@@ -309,32 +128,28 @@ class Gate:
                 claim = f"at most {score(rival.margin)} points worse than"
             claim = f"{claim} {name}: {in_words(rival)}"
             if rival.verdict != BETTER and not (may_lose and rival.non_inferior):
-                reason = f"There is not enough evidence that the tuned model is {claim}"
-                return UNDECIDED, f"{reason}{_outlook(rival)}."
+                if rival.more_rows:
+                    few, many = map(count, rival.more_rows)
+                    claim += f"; {few} to {many} more held-out rows would show such a difference"
+                reason = f"There is not enough evidence that the tuned model is {claim}."
+                return UNDECIDED, reason
             claims.append(claim)
         if exceeded := self.limits.exceeded(self.serving):
             return UNDECIDED, exceeded
         return BETTER, f"The tuned model is {'; and '.join(claims)}."
 
 
-def _outlook(comparison: Comparison) -> str:
-    if not comparison.more_rows:
-        return ""
-    few, many = map(count, comparison.more_rows)
-    return f"; {few} to {many} more held-out rows would show such a difference"
-
-
 def _guard_failure(guard: Comparison) -> tuple[str, str] | None:
     """Return the verdict and the reason if the guard does not hold."""
-    found = in_words(guard)
+    numbers = in_words(guard)
     if guard.high < -guard.margin:
-        return WORSE, f"The tuned model is worse on the guard set: {found}."
+        return WORSE, f"The tuned model is worse on the guard set: {numbers}."
     if missing := guard.missing_tuned + guard.missing_other:
         answers = f"{plural(missing, 'answer')} of the guard set {'is' if missing == 1 else 'are'}"
-        return UNDECIDED, f"{answers} missing, so it does not hold: {found}."
+        return UNDECIDED, f"{answers} missing, so it does not hold: {numbers}."
     if guard.margin > 0 and not guard.non_inferior:
         loss = f"a loss of more than {score(guard.margin)} points"
-        return UNDECIDED, f"On the guard set {loss} is not ruled out: {found}."
+        return UNDECIDED, f"On the guard set {loss} is not ruled out: {numbers}."
     return None
 
 
@@ -351,15 +166,162 @@ def in_words(comparison: Comparison) -> str:
         left_out = plural(comparison.trained_rows, "row")
         text += f"; {left_out} left out, because that model was trained on them"
         text += "; too few rows are left to decide" if comparison.rows < MIN_ROWS else ""
-    missing = [
-        f"{count(number)} answers of the {model} model"
-        for number, model in (
-            (comparison.missing_tuned, "tuned"),
-            (comparison.missing_other, "other"),
-        )
-        if number
-    ]
+    numbers = {"tuned": comparison.missing_tuned, "other": comparison.missing_other}
+    missing = [f"{count(n)} answers of the {model} model" for model, n in numbers.items() if n]
     if missing:
         treated = "counted as wrong" if comparison.missing == WRONG else "whose rows are left out"
         text += f"; missing: {' and '.join(missing)}, {treated}"
     return text
+
+
+def compare(
+    tuned: Sequence[float | None],
+    other: Sequence[float | None],
+    *,
+    metric: str,
+    groups: Sequence[str] = (),
+    missing: str = WRONG,
+    margin: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """Compare two models by a score for each row.
+
+    Args:
+        tuned: The tuned model's score on each row, 0..1; None if it gave no answer.
+        other: The other model's, on the same rows in the same order.
+        metric: The metric's name.
+        groups: Each row's group, "" for none; rows of one group are one unit of evidence.
+        missing: "wrong" scores a missing answer 0; "excluded" leaves the row out.
+        margin: The largest acceptable loss, 0..1. It changes `non_inferior`, not the verdict.
+        confidence: Of the interval, between 0 and 1.
+
+    Raises:
+        UsageError: The margin is not in 0..1.
+    """
+    check_margin(margin)
+    pairs = list(zip(tuned, other, strict=True))
+    scores = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    absent = np.isnan(scores)
+    counted: Bools = np.array([missing != EXCLUDED or None not in pair for pair in pairs], bool)
+    ours, theirs = np.nan_to_num(scores[counted]).T
+    return compare_metrics(
+        mean(metric, ours),
+        mean(metric, theirs),
+        Clusters.of(list(groups) or [""] * len(pairs)).on(counted),
+        missing=missing,
+        absent=(int(absent[:, 0].sum()), int(absent[:, 1].sum())),
+        margin=margin,
+        confidence=confidence,
+    )
+
+
+def compare_metrics(
+    ours: Metric,
+    theirs: Metric,
+    units: Clusters,
+    *,
+    missing: str = WRONG,
+    absent: tuple[int, int] = (0, 0),
+    margin: float = 0.0,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models by any metric, measured on the same rows.
+
+    Without rows, or if the other model answered nothing, there is not enough evidence.
+
+    Args:
+        ours: The tuned model's metric.
+        theirs: The other model's.
+        units: Which rows belong together.
+        missing: What a missing answer counts as in these metrics.
+        absent: How many rows each model left unanswered.
+        margin: The largest acceptable loss, 0..1.
+        confidence: Of the interval.
+        seed: Seeds the resampling of a metric of the whole file.
+    """
+    gains = np.nan_to_num(ours.scores) - np.nan_to_num(theirs.scores)
+    wins, losses = int((gains > ZERO).sum()), int((gains < -ZERO).sum())
+    rows = len(gains)
+    estimate, p_value, deviation = Estimate(0.0, -1.0, 1.0), 1.0, 1.0
+    if rows and not (missing == WRONG and absent[1] == rows):
+        estimate, p_value, deviation = difference(
+            ours, theirs, units, confidence=confidence, seed=seed, test=True
+        )
+    verdict = WORSE if estimate.high < 0 else BETTER if estimate.low > 0 else UNDECIDED
+    spread = deviation, units.count
+    more_units = significance.more_units(estimate.value, *spread, p_value, confidence)
+    return Comparison(
+        metric=ours.name,
+        difference=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        p_value=p_value,
+        wins=wins,
+        losses=losses,
+        ties=rows - wins - losses,
+        verdict=verdict,
+        rows=rows,
+        groups=units.count,
+        missing=missing,
+        missing_tuned=absent[0],
+        missing_other=absent[1],
+        margin=margin,
+        confidence=confidence,
+        smallest_difference=significance.smallest_difference(*spread, confidence),
+        more_rows=more_units if verdict == UNDECIDED else None,
+    )
+
+
+def difference(
+    ours: Metric,
+    theirs: Metric,
+    units: Clusters,
+    *,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    sums: tuple[Floats, Floats] | None = None,
+    test: bool = False,
+) -> tuple[Estimate, float, float]:
+    """Estimate the difference of a metric.
+
+    `sums` are both models' in every resample, if the caller has them; `test` says whether a metric
+    of the whole file is tested by permutation too. See `compare_metrics` for the others.
+
+    Returns:
+        The difference with its interval, its p-value, and the standard deviation of a unit.
+    """
+    left, right = units.sums(ours.statistics), units.sums(theirs.statistics)
+    value, low, high, p_value, deviation = ours.value - theirs.value, -1.0, 1.0, 1.0, 1.0
+    if ours.by_row:
+        gains = left[:, 0] - right[:, 0]
+        sample = Sample.of(gains, left[:, 1], -1.0, 1.0)
+        value, deviation = sample.mean, sample.deviation
+        low, high = sample.interval(confidence)
+        p_value = sample.p_value()
+        scores = np.concatenate([ours.statistics[:, 0], theirs.statistics[:, 0]])
+        if units.single and np.isin(scores, (0.0, 1.0)).all():
+            p_value = max(p_value, mcnemar(int((gains > 0).sum()), int((gains < 0).sum())))
+    elif units.count > 1:
+        if sums is None:
+            both = intervals.resampled_sums(np.hstack([left, right]), seed=seed)
+            sums = both[:, : left.shape[1]], both[:, left.shape[1] :]
+        our_values, their_values = ours.combine(sums[0]), theirs.combine(sums[1])
+        # Either model may have failures that no row of the sample shows.
+        gains = ours.with_unseen(sums[0], seed) - their_values
+        losses = theirs.with_unseen(sums[1], seed) - our_values
+        low = min(value, intervals.percentile_interval(gains, units.count, confidence)[0])
+        high = max(value, -intervals.percentile_interval(losses, units.count, confidence)[0])
+        if low == high:
+            # Neither model earned anything, so no resample differs: take it as rows that are equal.
+            equal = np.zeros(units.count), np.ones(units.count)
+            low, high = Sample.of(*equal, -1.0, 1.0).interval(confidence)
+        p_value, worse = 0.0, gains if value > 0 else losses
+        if test:
+            p_value = intervals.percentile_p_value(worse, units.count)
+            p_value = max(p_value, swap_test(left, right, ours.combine, seed=seed))
+        deviation = float(np.nanstd(our_values - their_values) * np.sqrt(units.count))
+    value = 0.0 if abs(value) < ZERO else value
+    if p_value > 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Estimate(value, low, high), p_value, deviation

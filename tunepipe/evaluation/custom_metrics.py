@@ -32,12 +32,7 @@ _NUMBER = re.compile(r"[-+−]?\d[\d,\u202f]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class CustomMetric:
-    """A metric of a user's own.
-
-    Args:
-        name: As it is called in every output, such as "number:0.01" or "metrics:recall".
-        code: The function's module or the schema, as text; "" for the other kinds.
-    """
+    """A metric of a user's own; `code` is the function's module or the schema, as text."""
 
     name: str
     code: str = ""
@@ -49,11 +44,10 @@ class CustomMetric:
 
 
 def load(name: str, code: str = "") -> CustomMetric | None:
-    """Read the file that a metric needs.
+    """Read the file that a metric needs, if its `code` is not known yet.
 
-    Args:
-        name: The metric's name; None is returned for one of the built-in metrics.
-        code: The file's content, if it is known already.
+    Returns:
+        None for one of the built-in metrics.
 
     Raises:
         UsageError: The name has no known form, or its file is missing, too large or broken.
@@ -62,10 +56,8 @@ def load(name: str, code: str = "") -> CustomMetric | None:
     if not colon or kind in ("field", "argument", "check"):
         return None
     if not code and kind not in ("regex", "number"):
-        path = Path(rest) if kind == "schema" else Path(kind.replace(".", "/") + ".py")
-        if kind != "schema" and kind.endswith(".py"):
-            path = Path(kind)
-        code = _read(path, name)
+        module = kind if kind.endswith(".py") else kind.replace(".", "/") + ".py"
+        code = _read(Path(rest if kind == "schema" else module), name)
     metric = CustomMetric(name, code)
     _scorer(metric)  # refuses a broken one before anything is paid
     return metric
@@ -97,26 +89,24 @@ def measure(metric: CustomMetric, rows: Sequence[Prediction]) -> Metric:
     """
     score = _scorer(metric)
     scores = [0.0 if row.prediction is None else _checked(score, row, metric) for row in rows]
-    if all(value in (0.0, 1.0) for value in scores):
-        return share(metric.name, [value == 1.0 for value in scores])
-    return mean(metric.name, scores)
+    is_share = all(value in (0.0, 1.0) for value in scores)
+    return share(metric.name, list(map(bool, scores))) if is_share else mean(metric.name, scores)
 
 
 def _checked(score: Callable[[Prediction], Any], row: Prediction, metric: CustomMetric) -> float:
+    where = f"metric {metric.name}, row {row.id}"
     try:
         value = score(row)
     except Exception as error:
-        raise UsageError(
+        found, fix = (
             f"the metric failed with {type(error).__name__}",
-            where=f"metric {metric.name}, row {row.id}",
-            fix="try the function on this row",
-        ) from error
-    if isinstance(value, bool):
-        return float(value)
+            "try the function on this row",
+        )
+        raise UsageError(found, where=where, fix=fix) from error
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise UsageError(
             f"the metric returned a {type(value).__name__} that is not a number in 0..1",
-            where=f"metric {metric.name}, row {row.id}",
+            where=where,
             fix="return 0 for the worst and 1 for the best answer",
         )
     return float(value)
@@ -124,18 +114,15 @@ def _checked(score: Callable[[Prediction], Any], row: Prediction, metric: Custom
 
 def _scorer(metric: CustomMetric) -> Callable[[Prediction], Any]:
     kind, _, rest = metric.name.partition(":")
-    match kind:
-        case "regex":
-            return _regex(rest)
-        case "number":
-            return _number(rest)
-        case "schema":
-            return _schema(metric)
-        case _:
-            return _function(metric, rest)
+    makers: dict[str, Callable[[CustomMetric, str], Callable[[Prediction], Any]]] = {
+        "regex": _regex,
+        "number": _number,
+        "schema": _schema,
+    }
+    return makers.get(kind, _function)(metric, rest)
 
 
-def _regex(pattern: str) -> Callable[[Prediction], bool]:
+def _regex(metric: CustomMetric, pattern: str) -> Callable[[Prediction], bool]:
     try:
         compiled = re.compile(pattern, re.S)
     except re.error as error:
@@ -145,7 +132,7 @@ def _regex(pattern: str) -> Callable[[Prediction], bool]:
     return lambda row: compiled.fullmatch((row.prediction or "").strip()) is not None
 
 
-def _number(tolerance: str) -> Callable[[Prediction], bool]:
+def _number(metric: CustomMetric, tolerance: str) -> Callable[[Prediction], bool]:
     relative = tolerance.endswith("%")
     try:
         size = float(tolerance.removesuffix("%") or 0)
@@ -174,7 +161,7 @@ def _last_number(text: str) -> float | None:
     return float(re.sub("[,\u202f]", "", numbers[-1]).replace("−", "-"))
 
 
-def _schema(metric: CustomMetric) -> Callable[[Prediction], bool]:
+def _schema(metric: CustomMetric, file: str) -> Callable[[Prediction], bool]:
     from jsonschema import SchemaError, validators
 
     try:
@@ -216,10 +203,5 @@ def _function(metric: CustomMetric, name: str) -> Callable[[Prediction], Any]:
             where=f"metric {metric.name}",
             fix=f"name a metric as {_FORMS}",
         )
-    takes_input = len(inspect.signature(function).parameters) >= 3
-
-    def score(row: Prediction) -> Any:
-        arguments = (row.prediction, row.reference, row.input)
-        return function(*arguments[: 3 if takes_input else 2])
-
-    return score
+    taken = 3 if len(inspect.signature(function).parameters) >= 3 else 2
+    return lambda row: function(*(row.prediction, row.reference, row.input)[:taken])

@@ -117,32 +117,26 @@ class Sample:
         """The same sample with the sign of every value changed."""
         return Sample(-self.sums, self.sizes, self.times, -self.highest, -self.lowest)
 
-    def statistic(self, value: float) -> float:
-        """The squared score statistic of a mean of `value`, which is below the sample's mean."""
-        # The residuals' mean is to be zero; the worst that one more unit could add is `worst`.
-        residuals, units = self.sums - value * self.sizes, self.units
-        excess = float(residuals @ self.times) / units
-        worst = min(self.lowest - value, float(residuals.min()))
-        if worst >= 0:
-            return math.inf
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """The interval of the mean."""
+        return self.low(confidence), -self.mirrored().low(confidence)
 
-        def slope(tilt: float) -> float:
-            return float((residuals / (1 + tilt * residuals)) @ self.times)
+    def p_value(self, value: float = 0.0) -> float:
+        """Two-sided p-value of the mean being `value`; agrees with `interval`."""
+        if self.units < 2 or abs(self.mean - value) < 1e-12:
+            return 1.0
+        tail = self.tail(value) if self.mean > value else self.mirrored().tail(-value)
+        return max(1e-300, min(1.0, 2 * tail / _LEVEL))
 
-        # The best fitting distribution weighs each unit by 1 / (1 + tilt * residual). If no tilt
-        # brings the mean to zero, the rest of the weight is on the worst value.
-        last = -1 / worst
-        if residuals.min() > worst and slope(last) >= 0:
-            tilt = last
-        else:
-            from scipy.optimize import brentq
+    def low(self, confidence: float) -> float:
+        """The lower end of the interval."""
+        from scipy.optimize import brentq
 
-            edge = last * (1 - 1e-9)
-            tilt = brentq(slope, 0.0, edge, xtol=1e-12) if slope(edge) < 0 else edge
-        weights = self.times / (units * (1 + tilt * residuals))
-        rest = max(0.0, 1 - float(weights.sum()))
-        variance = float(weights @ residuals**2) + rest * worst**2
-        return units * excess**2 / variance if variance > 0 else math.inf
+        level, floor = _LEVEL * (1 - confidence) / 2, self.lowest + 1e-6
+        end = self.mean - 1e-9
+        if self.units < 2 or end <= floor or self.tail(floor) >= level:
+            return self.lowest
+        return float(brentq(lambda value: self.tail(value) - level, floor, end, xtol=1e-6))
 
     def tail(self, value: float) -> float:
         """The chance of a sample with a mean this high if the true mean is `value`, which is lower.
@@ -214,26 +208,32 @@ class Sample:
         ends = (self.lowest, 0.0, self.highest)
         return bool((self.sizes == 1).all() and np.isin(self.sums, ends).all())
 
-    def low(self, confidence: float) -> float:
-        """The lower end of the interval."""
-        from scipy.optimize import brentq
+    def statistic(self, value: float) -> float:
+        """The squared score statistic of a mean of `value`, which is below the sample's mean."""
+        # The residuals' mean is to be zero; the worst that one more unit could add is `worst`.
+        residuals, units = self.sums - value * self.sizes, self.units
+        excess = float(residuals @ self.times) / units
+        worst = min(self.lowest - value, float(residuals.min()))
+        if worst >= 0:
+            return math.inf
 
-        level, floor = _LEVEL * (1 - confidence) / 2, self.lowest + 1e-6
-        end = self.mean - 1e-9
-        if self.units < 2 or end <= floor or self.tail(floor) >= level:
-            return self.lowest
-        return float(brentq(lambda value: self.tail(value) - level, floor, end, xtol=1e-6))
+        def slope(tilt: float) -> float:
+            return float((residuals / (1 + tilt * residuals)) @ self.times)
 
-    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
-        """The interval of the mean."""
-        return self.low(confidence), -self.mirrored().low(confidence)
+        # The best fitting distribution weighs each unit by 1 / (1 + tilt * residual). If no tilt
+        # brings the mean to zero, the rest of the weight is on the worst value.
+        last = -1 / worst
+        if residuals.min() > worst and slope(last) >= 0:
+            tilt = last
+        else:
+            from scipy.optimize import brentq
 
-    def p_value(self, value: float = 0.0) -> float:
-        """Two-sided p-value of the mean being `value`; agrees with `interval`."""
-        if self.units < 2 or abs(self.mean - value) < 1e-12:
-            return 1.0
-        tail = self.tail(value) if self.mean > value else self.mirrored().tail(-value)
-        return max(1e-300, min(1.0, 2 * tail / _LEVEL))
+            edge = last * (1 - 1e-9)
+            tilt = brentq(slope, 0.0, edge, xtol=1e-12) if slope(edge) < 0 else edge
+        weights = self.times / (units * (1 + tilt * residuals))
+        rest = max(0.0, 1 - float(weights.sum()))
+        variance = float(weights @ residuals**2) + rest * worst**2
+        return units * excess**2 / variance if variance > 0 else math.inf
 
 
 def _power(values: npt.NDArray[np.complex128], exponent: int) -> npt.NDArray[np.complex128]:

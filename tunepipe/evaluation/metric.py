@@ -76,8 +76,8 @@ class Clusters:
         """The units of a part of the rows."""
         if rows.all():
             return self
-        kept, of_row = np.unique(self.of_row[rows], return_inverse=True)
-        return Clusters(of_row.astype(np.int64), len(kept))
+        numbers, of_row = np.unique(self.of_row[rows], return_inverse=True)
+        return Clusters(of_row.astype(np.int64), len(numbers))
 
     def sums(self, statistics: Floats) -> Floats:
         """Add up the rows' numbers by unit, shape (units, numbers)."""
@@ -134,10 +134,6 @@ class Metric:
         values: Floats = self.combine(self.statistics)
         return values
 
-    def renamed(self, name: str) -> Metric:
-        """The same metric under another name."""
-        return replace(self, name=name)
-
     def on(self, rows: Bools) -> Metric:
         """The same metric on a part of its rows."""
         if rows.all():
@@ -152,14 +148,18 @@ class Metric:
         statistics[rows, slice(*self.earned)] = 0.0
         return replace(self, statistics=statistics)
 
-    def unseen(self) -> Floats:
-        """The worst rows that the sample may lack, of the kinds that it has."""
+    def with_unseen(self, sums: Floats, seed: int) -> Floats:
+        """The value in each resample, if rows of the worst kind were in the sample too.
+
+        Each of those that the sample may lack is drawn as often as any one row is.
+        """
         if self.worst is not None:
-            kinds: Bools = self.worst @ (self.statistics.sum(axis=0) > 0) > 0
-            return self.worst[kinds]
-        average: Floats = self.statistics.mean(axis=0)
-        average[slice(*self.earned)] = 0.0
-        return average[None, :]
+            unseen = self.worst[self.worst @ (self.statistics.sum(axis=0) > 0) > 0]
+        else:
+            unseen = self.statistics.mean(axis=0)[None, :]
+            unseen[:, slice(*self.earned)] = 0.0
+        times = np.random.default_rng((seed, 1)).poisson(1.0, (len(sums), len(unseen)))
+        return self.combine(sums + times.astype(np.float64) @ unseen)
 
     def estimate(self, units: Clusters, sums: Floats, seed: int = 0) -> Estimate:
         """The value with its 95 % interval.
@@ -171,14 +171,13 @@ class Metric:
         """
         value = self.value
         if self.kind == "share" and units.single:
-            right, asked = self.statistics.sum(axis=0)
-            return Estimate(value, *wilson(float(right), float(asked)))
+            right, rows = map(float, self.statistics.sum(axis=0))
+            return Estimate(value, *wilson(right, rows))
         if self.by_row:
             by_unit = units.sums(self.statistics)
             return Estimate(value, *Sample.of(by_unit[:, 0], by_unit[:, 1], 0.0, 1.0).interval())
         if units.count > 1:
-            worse = self.combine(sums + poisson(self.unseen(), sums, seed))
-            low = percentile_interval(worse, units.count)[0]
+            low = percentile_interval(self.with_unseen(sums, seed), units.count)[0]
             high = percentile_interval(self.combine(sums), units.count)[1]
             low, high = min(low, value), max(high, value)
             if low < high:
@@ -198,13 +197,6 @@ class Measure(Protocol):
         """
 
 
-def poisson(unseen: Floats, sums: Floats, seed: int) -> Floats:
-    """What rows of the worst kind add to each resample, each drawn as often as any one row is."""
-    times = np.random.default_rng((seed, 1)).poisson(1.0, (len(sums), len(unseen)))
-    added: Floats = times.astype(np.float64) @ unseen
-    return added
-
-
 def mean(name: str, scores: Sequence[float] | Floats) -> Metric:
     """The mean of the rows' scores, 0..1; right/wrong throughout makes it a share."""
     values = np.asarray(scores, dtype=np.float64)
@@ -212,15 +204,10 @@ def mean(name: str, scores: Sequence[float] | Floats) -> Metric:
     return Metric(name, statistics, ratio, kind="mean")
 
 
-def share(name: str, right: Sequence[bool]) -> Metric:
-    """The share of rows that are right."""
-    return replace(mean(name, np.asarray(right, dtype=np.float64)), kind="share")
-
-
-def share_of(name: str, right: Sequence[bool], asked: Sequence[bool]) -> Metric:
-    """The share of rows that are right, of those rows alone that are asked; one or more are."""
-    statistics = np.column_stack([right, asked]).astype(np.float64)
-    return Metric(name, statistics, ratio, kind="share")
+def share(name: str, right: Sequence[bool], counts: Sequence[bool] | None = None) -> Metric:
+    """The share of rows that are right, of those that count: all of them by default."""
+    statistics = np.column_stack([right, [True] * len(right) if counts is None else counts])
+    return Metric(name, statistics.astype(np.float64), ratio, kind="share")
 
 
 def shares_of_parts(kind: str, rows: Sequence[Mapping[str, bool]]) -> list[Metric]:
@@ -233,11 +220,13 @@ def shares_of_parts(kind: str, rows: Sequence[Mapping[str, bool]]) -> list[Metri
     Returns:
         Those of the 50 most frequent parts, the most frequent first.
     """
-    counts = Counter(name for row in rows for name in row)
-    names = [name for name, _ in counts.most_common(MAX_PARTS)]
-    asked = {name: [name in row for row in rows] for name in names}
-    right = {name: [row.get(name, False) for row in rows] for name in names}
-    return [share_of(f"{kind}:{name}", right[name], asked[name]) for name in names]
+    occurrences = Counter(name for row in rows for name in row).most_common(MAX_PARTS)
+    return [
+        share(
+            f"{kind}:{name}", [row.get(name, False) for row in rows], [name in row for row in rows]
+        )
+        for name, _ in occurrences
+    ]
 
 
 def ratio(sums: Floats) -> Floats:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from tunepipe.arguments import SEED_MAX, hint
 from tunepipe.data.predictions import Prediction, read
@@ -30,7 +29,7 @@ from tunepipe.evaluation import (
 )
 from tunepipe.evaluation.comparison import Gate, compare_metrics, difference
 from tunepipe.evaluation.intervals import Floats, resampled_sums
-from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, share_of
+from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, share
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, label_text, plain_text
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import DECIDES, MAX_SLICES, check_slice_values, choose_task
@@ -54,7 +53,6 @@ _TASKS: Mapping[str, tuple[Measure, Callable[[str], str]]] = {
     "calls": (call_metrics.measure, call_metrics.content),
 }
 _NO_SUMS = np.empty(0)
-_PARTS = ("field:", "argument:")
 _FIRST = ("rows", "metrics", "comparison", "verdict", "reason")
 _DETAILS = ("differences", "classes", "confusion", "baseline", "flips")
 
@@ -171,10 +169,17 @@ def evaluate(
     task = choose_task(list({row.id: row.reference for row in rows}.values()), chosen.task)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
-    measuring = _Measuring.of(rows, task.name, custom, chosen)
-    models = [measuring.model(side) for side in sides]
-    metric = _deciding(chosen.metric or DECIDES[task.name], models[0])
-    compared = _Compared(rows, models, _units(rows, chosen.group_by), chosen)
+    models = _measure(sides, task.name, custom, chosen.normalize)
+    metric, known = chosen.metric or DECIDES[task.name], models[0].metrics
+    if metric not in known:
+        raise UsageError(
+            f"the metric {metric} is not known for this task",
+            where="metric",
+            fix=f"{hint(metric, known)}; known: {', '.join(known)}; or a metric of your own: "
+            "module:function, regex:PATTERN, schema:FILE, number:TOLERANCE",
+        )
+    units = _units(rows, chosen.group_by)
+    compared = _Compared(rows, models, task.name, units, chosen)
     scores, differences = compared.scores()
     return Evaluation(
         **msgspec.structs.asdict(scores[0])
@@ -184,119 +189,84 @@ def evaluate(
             "metric": metric,
             "look": chosen.look,
             "differences": differences,
-            "slices": _slices(compared, metric, task.name),
-            "within_rows": _within_rows(rows, models[0].named(metric)),
+            "slices": compared.slices(metric),
+            "within_rows": _within_rows(rows, known[metric]),
         },
         normalize=chosen.normalize,
         missing=chosen.missing,
         baseline=scores[1] if baseline is not None else None,
         comparison=compared.compare(metric) if baseline is not None else None,
-        flips=_flips(compared, metric),
+        flips=compared.flips(metric),
         custom_metric={"name": custom.name, "sha256": custom.digest} if custom else None,
     )
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A model's answers to all rows and its metrics."""
+    """A model's answers to all rows and its metrics by name."""
 
     answers: Sequence[Prediction]
-    task: str
     answered: Bools
-    metrics: list[Metric]
+    metrics: Mapping[str, Metric]
 
-    def named(self, name: str) -> Metric:
-        return next(metric for metric in self.metrics if metric.name == name)
-
-    def counted(self, settings: ScoreSettings) -> Bools:
-        """The rows that count for this model."""
-        return self.answered if settings.missing == EXCLUDED else np.ones_like(self.answered)
-
-    def score(self, units: Clusters, metrics: dict[str, Estimate]) -> Score:
-        answered = share_of("answered", self.answered.tolist(), [True] * len(self.answered))
-        table = None
-        if self.task == "classification":
+    def score(self, task: str, units: Clusters, metrics: dict[str, Estimate]) -> Score:
+        answered, classes = share("answered", self.answered.tolist()), None
+        if task == "classification":
             references = [row.reference for row in self.answers]
-            table = classification_metrics.confusion(_texts(self.answers), references)
+            classes = classification_metrics.confusion(_texts(self.answers), references)
         return Score(
             rows=len(self.answers),
             groups=units.count,
             unanswered=int((~self.answered).sum()),
             metrics={"answered": answered.estimate(units, _NO_SUMS), **metrics},
-            confusion=table.for_kfp() if table else None,
-            classes=table.classes() if table else [],
+            confusion=classes.for_kfp() if classes else None,
+            classes=classes.classes() if classes else [],
             serving=serving(self.answers),
         )
 
 
-@dataclass(frozen=True)
-class _Measuring:
-    """What the models' answers to the same rows are measured by.
-
-    `references` are the texts as they are and by content, and `checks` what of them words cannot
-    show, where any reference has it.
-    """
-
-    task: str
-    custom: custom_metrics.CustomMetric | None
-    normalize: str
-    references: Mapping[str, Sequence[str]]
-    checks: Mapping[str, Sequence[tuple[str, ...]]]
-
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[Prediction],
-        task: str,
-        custom: custom_metrics.CustomMetric | None,
-        settings: ScoreSettings,
-    ) -> _Measuring:
-        strict = [row.reference for row in rows]
-        checks = {name: list(map(find, strict)) for name, find in CHECKS.items() if task == "text"}
-        return cls(
-            task,
-            custom,
-            settings.normalize,
-            {STRICT: strict, CONTENT: list(map(_TASKS[task][1], strict))},
-            {name: found for name, found in checks.items() if any(found)},
-        )
-
-    def model(self, rows: Sequence[Prediction]) -> _Model:
-        """Measure one model's answers."""
-        answered = np.array([row.prediction is not None for row in rows])
-        measure, content = _TASKS[self.task]
+def _measure(
+    sides: Sequence[Sequence[Prediction]],
+    task: str,
+    custom: custom_metrics.CustomMetric | None,
+    normalize: str,
+) -> list[_Model]:
+    """Measure each model's answers to the same rows."""
+    measure, content = _TASKS[task]
+    strict = [row.reference for row in sides[0]]
+    references = {STRICT: strict, CONTENT: list(map(content, strict))}
+    other = STRICT if normalize == CONTENT else CONTENT
+    # What word metrics cannot see, where any reference has it.
+    checks = {name: list(map(find, strict)) for name, find in CHECKS.items() if task == "text"}
+    models = []
+    for rows in sides:
         answers = _texts(rows)
         texts = {STRICT: answers, CONTENT: list(map(content, answers))}
         # All metrics of the one reading, and the most telling of the other next to them.
-        other = STRICT if self.normalize == CONTENT else CONTENT
-        metrics = measure(texts[self.normalize], self.references[self.normalize])
-        for metric in measure(texts[other], self.references[other], paired_only=True):
-            metrics.append(metric.renamed(f"{metric.name}_{other}"))
-        if self.custom:
-            metrics.append(custom_metrics.measure(self.custom, rows))
-        # What word metrics cannot see: on which of the rows that hold it, it is the reference's.
-        for name, expected in self.checks.items():
-            pairs = list(zip(map(CHECKS[name], answers), expected, strict=True))
-            asked = [bool(answer or reference) for answer, reference in pairs]
-            right = [bool(answer or ref) and answer == ref for answer, ref in pairs]
-            metrics.append(share_of(f"check:{name}", right, asked))
-        return _Model(rows, self.task, answered, [metric.without(~answered) for metric in metrics])
+        metrics = measure(texts[normalize], references[normalize])
+        for metric in measure(texts[other], references[other], paired_only=True):
+            metrics.append(replace(metric, name=f"{metric.name}_{other}"))
+        if custom:
+            metrics.append(custom_metrics.measure(custom, rows))
+        for name, expected in checks.items():
+            if any(expected):
+                pairs = list(zip(map(CHECKS[name], answers), expected, strict=True))
+                # Right on which of the rows whose answer or reference holds any.
+                holds = [bool(answer or reference) for answer, reference in pairs]
+                right = [bool(answer) and answer == reference for answer, reference in pairs]
+                metrics.append(share(f"check:{name}", right, holds))
+        answered = np.array([row.prediction is not None for row in rows])
+        by_name = {metric.name: metric.without(~answered) for metric in metrics}
+        models.append(_Model(rows, answered, by_name))
+    return models
 
 
 def _texts(rows: Sequence[Prediction]) -> list[str]:
     return [row.prediction or "" for row in rows]
 
 
-def _deciding(name: str, model: _Model) -> str:
-    names = [metric.name for metric in model.metrics]
-    if name not in names:
-        raise UsageError(
-            f"the metric {name} is not known for this task",
-            where="metric",
-            fix=f"{hint(name, names)}; known: {', '.join(names)}; or a metric of your own: "
-            "module:function, regex:PATTERN, schema:FILE, number:TOLERANCE",
-        )
-    return name
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
@@ -308,43 +278,40 @@ def _units(rows: Sequence[Prediction], group_by: str) -> Clusters:
     return Clusters.of_rows(rows, [_text(row.fields.get(group_by)) for row in rows])
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
 @dataclass(frozen=True)
 class _Compared:
     """One model, or two on the same rows, and which rows belong together."""
 
     rows: Sequence[Prediction]
     models: Sequence[_Model]
+    task: str
     units: Clusters
     settings: ScoreSettings
 
-    @property
-    def both(self) -> Bools:
-        """The rows that count for all models."""
-        both: Bools = np.all([model.counted(self.settings) for model in self.models], axis=0)
-        return both
+    def counted(self, *models: _Model) -> Bools:
+        """The rows that count for these models; for all models by default."""
+        counted = np.ones(len(self.rows), dtype=np.bool_)
+        for model in models or self.models:
+            counted &= model.answered | (self.settings.missing != EXCLUDED)
+        return counted
 
     def scores(self) -> tuple[list[Score], dict[str, Estimate]]:
         """Score each model, and estimate the differences on the same resamples."""
-        seed, both = self.settings.seed, self.both
+        seed, both = self.settings.seed, self.counted()
         units = self.units.on(both)
-        metrics = [[metric.on(both) for metric in model.metrics] for model in self.models]
+        metrics = [[metric.on(both) for metric in model.metrics.values()] for model in self.models]
         drawn = _resampled(metrics, units, seed)
         differences = {}
         for left, right in zip(*metrics, strict=True) if len(metrics) > 1 else ():
             if left.defined and right.defined:
                 sums = (drawn[0][left.name], drawn[1][left.name]) if left.name in drawn[0] else None
-                found = difference(left, right, units, seed=seed, sums=sums)
-                differences[left.name] = found[0]
+                differences[left.name] = difference(left, right, units, seed=seed, sums=sums)[0]
         scores = []
-        for number, model in enumerate(self.models):
-            counted, own, own_units = model.counted(self.settings), metrics[number], units
-            sums_by_name = drawn[number]
+        for model, own, sums_by_name in zip(self.models, metrics, drawn, strict=True):
+            counted, own_units = self.counted(model), units
             if (counted != both).any():
-                own, own_units = [m.on(counted) for m in model.metrics], self.units.on(counted)
+                own = [metric.on(counted) for metric in model.metrics.values()]
+                own_units = self.units.on(counted)
                 sums_by_name = _resampled([own], own_units, seed)[0]
             estimates = {
                 metric.name: metric.estimate(
@@ -353,21 +320,20 @@ class _Compared:
                 for metric in own
                 if metric.defined and model.answered.any()
             }
-            scores.append(model.score(self.units, estimates))
+            scores.append(model.score(self.task, self.units, estimates))
         return scores, differences
 
     def compare(
         self, metric: str, part: Bools | None = None, confidence: float = 0.0
     ) -> Comparison:
         """Compare the two models by one metric, on all rows or a part of them."""
-        if part is None:
-            part = np.ones(len(self.rows), dtype=np.bool_)
-        kept = self.both & part
+        part = np.ones(len(self.rows), dtype=np.bool_) if part is None else part
+        counted = self.counted() & part
         ours, theirs = self.models
         return compare_metrics(
-            ours.named(metric).on(kept),
-            theirs.named(metric).on(kept),
-            self.units.on(kept),
+            ours.metrics[metric].on(counted),
+            theirs.metrics[metric].on(counted),
+            self.units.on(counted),
             missing=self.settings.missing,
             absent=(int((part & ~ours.answered).sum()), int((part & ~theirs.answered).sum())),
             margin=self.settings.margin,
@@ -375,14 +341,15 @@ class _Compared:
             seed=self.settings.seed,
         )
 
-    def slice(self, field: str, value: str, part: Bools, metric: str, declared: bool) -> Slice:
+    def slice(
+        self, field: str, value: str, part: Bools, metric: str, declared: bool = False
+    ) -> Slice:
         """Score and compare a part of the rows."""
-        model, comparison = self.models[0], None
-        counted = part & model.counted(self.settings)
-        measured, units = model.named(metric).on(counted), self.units.on(counted)
+        model = self.models[0]
+        counted = part & self.counted(model)
+        measured, units = model.metrics[metric].on(counted), self.units.on(counted)
         sums = _resampled([[measured]], units, self.settings.seed)[0].get(metric, _NO_SUMS)
-        if len(self.models) > 1:
-            comparison = self.compare(metric, part, CONFIDENCE)
+        comparison = self.compare(metric, part, CONFIDENCE) if len(self.models) > 1 else None
         return Slice(
             field=field,
             value=value,
@@ -394,6 +361,43 @@ class _Compared:
             declared=declared,
         )
 
+    def slices(self, metric: str) -> list[Slice]:
+        """Score and compare each slice; p-values are adjusted over all of them (Holm).
+
+        The classes of a classification, the fields of a JSON answer and the arguments of a call are
+        slices too; of the last two each has its own metric.
+        """
+        declared = self.settings.slice_by
+        fields = dict.fromkeys([*declared, *(["class"] if self.task == "classification" else [])])
+        slices = []
+        for name in fields:
+            values = np.array([slice_value(row, name) for row in self.rows], dtype=object)
+            distinct = sorted(set(values) - {""})
+            if name in declared:
+                known = {field for row in self.rows for field in row.fields}
+                check_slice_values(name, distinct, known)
+            slices += [
+                self.slice(name, value, values == value, metric, name in declared)
+                for value in distinct[: MAX_SLICES + 1]
+            ]
+        for name, measured in self.models[0].metrics.items():
+            kind, _, value = name.partition(":")
+            if kind in ("field", "argument"):
+                slices.append(self.slice(kind, value, measured.statistics[:, 1] > 0, name))
+        return holm(slices)
+
+    def flips(self, metric: str) -> list[dict[str, Any]]:
+        """The rows on which the metric differs, by which wins and losses are counted."""
+        if len(self.models) < 2:
+            return []
+        ours, theirs = (np.nan_to_num(model.metrics[metric].scores) for model in self.models)
+        gains = np.where(self.counted(), ours - theirs, 0.0)
+        return [
+            {"id": row.id, "answer": row.answer, "flip": "fixed" if gain > 0 else "broken"}
+            for row, gain in zip(self.rows, gains.tolist(), strict=True)
+            if abs(gain) > ZERO
+        ]
+
 
 def _resampled(
     models: Sequence[Sequence[Metric]], units: Clusters, seed: int
@@ -402,44 +406,16 @@ def _resampled(
 
     All of them are on the same resamples.
     """
-    found: list[dict[str, Floats]] = [{} for _ in models]
+    sums: list[dict[str, Floats]] = [{} for _ in models]
     chosen = [(n, each) for n, model in enumerate(models) for each in model if not each.by_row]
     if not chosen or units.count < 2:
-        return found
+        return sums
     statistics = [units.sums(metric.statistics) for _, metric in chosen]
     ends = np.cumsum([numbers.shape[1] for numbers in statistics])
     parts = np.split(resampled_sums(np.hstack(statistics), seed=seed), ends[:-1], axis=1)
     for (number, metric), part in zip(chosen, parts, strict=True):
-        found[number][metric.name] = part
-    return found
-
-
-def _slices(compared: _Compared, metric: str, task: str) -> list[Slice]:
-    """Score and compare each slice; p-values are adjusted over all of them (Holm).
-
-    The classes of a classification, the fields of a JSON answer and the arguments of a call are
-    slices too; of the last two each has its own metric.
-    """
-    rows, declared = compared.rows, compared.settings.slice_by
-    fields = list(dict.fromkeys(declared))
-    if task == "classification" and "class" not in fields:
-        fields.append("class")
-    slices = []
-    for name in fields:
-        values = np.array([slice_value(row, name) for row in rows], dtype=object)
-        distinct = sorted(set(values) - {""})
-        if name in declared:
-            check_slice_values(name, distinct, {field for row in rows for field in row.fields})
-        slices += [
-            compared.slice(name, value, values == value, metric, name in declared)
-            for value in distinct[: MAX_SLICES + 1]
-        ]
-    for each in compared.models[0].metrics:
-        if each.name.startswith(_PARTS):
-            kind, _, value = each.name.partition(":")
-            asked = each.statistics[:, 1] > 0
-            slices.append(compared.slice(kind, value, asked, each.name, declared=False))
-    return holm(slices)
+        sums[number][metric.name] = part
+    return sums
 
 
 def slice_value(row: Prediction, name: str) -> str:
@@ -462,7 +438,7 @@ def holm(slices: list[Slice]) -> list[Slice]:
     for place, number in enumerate(order):
         adjusted = min(1.0, slices[number].p_adjusted * (len(slices) - place))
         largest = max(largest, adjusted)
-        result[number] = replace(slices[number], p_adjusted=largest)
+        result[number] = msgspec.structs.replace(slices[number], p_adjusted=largest)
     return result
 
 
@@ -492,56 +468,40 @@ def serving(rows: Sequence[Prediction]) -> dict[str, float | None]:
     """
     answered = [row for row in rows if row.prediction is not None]
     seconds = [row.seconds for row in answered if row.seconds is not None]
-    found: dict[str, float | None] = {}
+    measured: dict[str, float | None] = {}
     if seconds:
         p50, p95 = np.quantile(seconds, [0.5, 0.95])
-        found |= {"latency_p50_ms": float(1000 * p50), "latency_p95_ms": float(1000 * p95)}
+        measured |= {"latency_p50_ms": float(1000 * p50), "latency_p95_ms": float(1000 * p95)}
     for name in ("input_tokens", "output_tokens"):
         values = [value for row in answered if (value := getattr(row, name)) is not None]
         if values:
-            found[name] = float(np.mean(values))
-    return found
+            measured[name] = float(np.mean(values))
+    return measured
 
 
 def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list[Prediction]:
     """Return the other model's answers in this model's order, matched by row."""
     by_key = {row.key: row for row in others}
-    missing, extra = sum(row.key not in by_key for row in rows), len(by_key) - len(rows)
-    if missing or extra:
-        found = f"{missing:,} of {len(rows):,} rows are missing in the baseline"
-        if not missing:
-            found = f"the baseline has {plural(extra, 'row')} not in the predictions"
-        raise UsageError(
-            f"the two files do not hold the same rows: {found}",
-            where="baseline",
-            fix="let both models answer the same held-out file",
-        )
-    paired = [by_key[row.key] for row in rows]
+    if problem := _mismatch(rows, by_key):
+        fix = "let both models answer the same held-out file"
+        raise UsageError(problem, where="baseline", fix=fix)
+    return [by_key[row.key] for row in rows]
+
+
+def _mismatch(rows: Sequence[Prediction], others: Mapping[Any, Prediction]) -> str:
+    different = "the two files do not hold the same rows"
+    if missing := sum(row.key not in others for row in rows):
+        return f"{different}: {missing:,} of {len(rows):,} rows are missing in the baseline"
+    if extra := len(others) - len(rows):
+        return f"{different}: the baseline has {plural(extra, 'row')} not in the predictions"
     for what in ("reference", "input"):
         changed = []
-        for row, other in zip(rows, paired, strict=True):
-            texts = getattr(row, what), getattr(other, what)
+        for row in rows:
+            texts = getattr(row, what), getattr(others[row.key], what)
             # A file may leave the inputs out.
             if texts[0] != texts[1] and (what == "reference" or all(texts)):
                 changed.append(row.id)
         if changed:
-            raise UsageError(
-                f"{plural(len(changed), 'row')} with another {what} in the baseline, "
-                f"first {changed[0]}",
-                where="baseline",
-                fix="let both models answer the same held-out file",
-            )
-    return paired
-
-
-def _flips(compared: _Compared, metric: str) -> list[dict[str, Any]]:
-    """The rows on which the deciding metric differs, by which wins and losses are counted."""
-    if len(compared.models) < 2:
-        return []
-    ours, theirs = (np.nan_to_num(model.named(metric).scores) for model in compared.models)
-    gains = np.where(compared.both, ours - theirs, 0.0)
-    return [
-        {"id": row.id, "answer": row.answer, "flip": "fixed" if gain > 0 else "broken"}
-        for row, gain in zip(compared.rows, gains.tolist(), strict=True)
-        if abs(gain) > ZERO
-    ]
+            many = plural(len(changed), "row")
+            return f"{many} with another {what} in the baseline, first {changed[0]}"
+    return ""

@@ -74,14 +74,9 @@ def check_settings(
     """Refuse values that a step after the tuning would refuse, or that switch the gate off.
 
     Args:
-        settings: Those of task, metric, scoring, margin, guard_margin, eval_fraction, eval_min,
-            eval_max, max_output_tokens, answers, seed, asking, judge_model and judge_prompt that
-            were given; others are skipped.
+        settings: The fields of `StepSettings`, `task` and `asking`; others are skipped.
         backend: The backend that tunes, whose models are asked.
         catalog: The dated tables; None for the package's own.
-
-    Raises:
-        UsageError: Names the setting and what is wanted.
     """
     chosen = decode(settings, StepSettings)
     task = settings.get("task", "auto")

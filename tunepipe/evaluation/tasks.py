@@ -44,12 +44,7 @@ _MIN_ROWS_PER_LABEL, _MAX_LABEL_CHARACTERS = 3, 50
 
 
 class Task(NamedTuple):
-    """A task, and why it was taken.
-
-    Args:
-        name: One of TASKS.
-        reason: Human-readable: that it was set, or what the references look like.
-    """
+    """A task, and why it was taken: "set", or what the references look like."""
 
     name: str
     reason: str
@@ -103,9 +98,6 @@ def check_metric(
         task: The task of the rows; "" if it is not known: then any task's metrics pass.
         references: The held-out rows'; without any, the names of fields and arguments pass.
         normalize: "strict" or "content".
-
-    Raises:
-        UsageError: Names those that there are.
     """
     kind = name.partition(":")[0]
     if not name or (kind != name and kind not in _PARTS):
@@ -147,13 +139,7 @@ def _parts_of(kind: str, references: Sequence[str]) -> list[str]:
 def check_slices(names: Iterable[str], rows: Sequence[Example], group_by: str = "") -> None:
     """Refuse fields to slice by that no held-out row has, before anything is paid.
 
-    Args:
-        names: The fields; also "class", "language" and, where the split has groups, "group".
-        rows: The held-out rows.
-        group_by: What groups the rows; "" for nothing.
-
-    Raises:
-        UsageError: No row has the field, or it has more than 200 values.
+    "class" and "language" are always there, and "group" if the split has groups.
     """
     fields = [short_fields(row) for row in rows]
     known = {name for row in fields for name in row}
@@ -180,11 +166,7 @@ def check_slice_values(name: str, values: Sequence[str], known: Iterable[str]) -
 
 
 def check_task(name: Any) -> None:
-    """Refuse a task that is neither one of TASKS nor "auto".
-
-    Raises:
-        UsageError: Names those that there are.
-    """
+    """Refuse a task that is neither one of TASKS nor "auto"."""
     if name not in (*TASKS, "auto"):
         raise UsageError(
             f"{name!r} is not a task", where="task", fix=f"name one of {', '.join(TASKS)}, auto"
@@ -192,11 +174,7 @@ def check_task(name: Any) -> None:
 
 
 def check_references(task: str, references: Sequence[str]) -> None:
-    """Refuse references that a task cannot be scored against; any suit "text" and "auto".
-
-    Raises:
-        UsageError: One is not a JSON object, or there are more than 200 labels.
-    """
+    """Refuse references that a task cannot be scored against; any suit "text" and "auto"."""
     if task == "json":
         for text in references:
             object_of(text)
@@ -220,27 +198,18 @@ def check_parts(
     """
     for example in examples:
         kinds = kinds_of(example.fields)
-        if unknown := sorted(kinds - set(model.takes)):
-            raise DataError(
-                f"the row holds {', '.join(unknown)}, which {model.name} does not take",
-                where=f"line {example.line} of the {rows}",
-                fix="remove such rows, or tune a model that takes them",
-            )
-        if judge_model and kinds & MEDIA:
-            raise DataError(
-                f"the row holds {', '.join(sorted(kinds & MEDIA))}, and the judge reads text alone",
-                where=f"line {example.line} of the {rows}",
-                fix="leave judge_model out, or remove such rows",
-            )
+        refused, why = kinds - set(model.takes), f"which {model.name} does not take"
+        fix = "remove such rows, or tune a model that takes them"
+        if judge_model and not refused:
+            refused, why = kinds & MEDIA, "and the judge reads text alone"
+            fix = "leave judge_model out, or remove such rows"
+        if refused:
+            found = f"the row holds {', '.join(sorted(refused))}, {why}"
+            raise DataError(found, where=f"line {example.line} of the {rows}", fix=fix)
 
 
 def cut_answers(longest_tokens: int, max_output_tokens: int) -> tuple[str, ...]:
-    """Warn where answers as long as the references would be cut, and judged by their beginning.
-
-    Args:
-        longest_tokens: Tokens of the longest reference, about.
-        max_output_tokens: Tokens that an answer may have.
-    """
+    """Warn where answers as long as the longest reference would be cut, and judged so."""
     if longest_tokens <= max_output_tokens:
         return ()
     return (
@@ -251,11 +220,7 @@ def cut_answers(longest_tokens: int, max_output_tokens: int) -> tuple[str, ...]:
 
 
 def labels_of(references: Sequence[str]) -> dict[str, str]:
-    """Return the labels of a classification as first written, by what they come to normalised.
-
-    Raises:
-        UsageError: There are more than 200.
-    """
+    """Return the labels of a classification, at most 200, as first written, by normalised form."""
     shown = {normalized(text): text.strip() for text in reversed(references)}
     if len(shown) > MAX_LABELS:
         raise UsageError(
@@ -267,11 +232,7 @@ def labels_of(references: Sequence[str]) -> dict[str, str]:
 
 
 def object_of(text: str) -> Object:
-    """Read a reference as a JSON object.
-
-    Raises:
-        UsageError: It is not one.
-    """
+    """Read a reference as a JSON object, and refuse one that is not."""
     value = parse(text)
     if value is None:
         raise UsageError(

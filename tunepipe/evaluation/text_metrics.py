@@ -10,17 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tunepipe.evaluation.intervals import Floats
-from tunepipe.evaluation.metric import Metric, mean, share
+from tunepipe.evaluation.metric import Ints, Metric, mean, share
 from tunepipe.evaluation.normalization import normalized, spaced, tokens
-
-Ints = npt.NDArray[np.int64]
 
 _BLOCK_SYMBOLS = 300_000
 _BLOCK_ROWS = 5_000
-_KEY_BITS = 63
 
 
 class Overlap(NamedTuple):
@@ -69,47 +65,29 @@ def _blocks(sizes: Ints) -> Iterator[tuple[int, int]]:
 
 
 def _shared(predictions: Sequence[Ints], references: Sequence[Ints], max_order: int) -> Ints:
+    from scipy.sparse import csr_array
+
     rows = len(predictions)
     sequences = [*predictions, *references]
     lengths = _lengths(sequences)
-    _, single = np.unique(np.concatenate(sequences), return_inverse=True)
     owner = np.repeat(np.arange(2 * rows), lengths)
-    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(single))
-    result = np.zeros((rows, max_order), dtype=np.int64)
-    grams, bits, single_bits = single, _bits(single), _bits(single)
-    spare = _KEY_BITS - 1 - max(rows - 1, 1).bit_length()
+    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(owner))
+    symbols, single = np.unique(np.concatenate(sequences), return_inverse=True)
+    grams, result = single, np.zeros((rows, max_order), dtype=np.int64)
     for order in range(1, max_order + 1):
         if order > 1:
-            if bits + single_bits > spare:
-                _, grams = np.unique(grams, return_inverse=True)
-                bits = _bits(grams)
-            grams = (grams[:-1] << single_bits) | single[order - 1 :]
-            bits += single_bits
-        here = left[: len(grams)] >= order
-        if not here.any():
+            # An n-gram is the number of the one before it, and its last symbol.
+            longer = grams[:-1] * len(symbols) + single[order - 1 :]
+            grams = np.unique(longer, return_inverse=True)[1]
+        inside = left[: len(grams)] >= order
+        if not inside.any():
             break
-        side, row = np.divmod(owner[: len(grams)][here], rows)
-        keys = (((row << bits) | grams[here]) << 1) | side
-        keys.sort()
-        result[:, order - 1] = _matches(keys, bits + 1, rows)
+        # How often each text has each n-gram; both texts of a row share the lesser number.
+        places = owner[: len(grams)][inside], grams[inside]
+        ones, shape = np.ones(len(places[0]), dtype=np.int64), (2 * rows, int(grams.max()) + 1)
+        counts = csr_array((ones, places), shape)
+        result[:, order - 1] = counts[:rows].minimum(counts[rows:]).sum(axis=1)
     return result
-
-
-def _matches(keys: Ints, row_shift: int, rows: int) -> Ints:
-    """From sorted keys whose last bit is the side: what both sides hold, row by row."""
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    counts = np.diff(starts, append=len(keys))
-    distinct = keys[starts]
-    # The same n-gram of the same row on side 0 and on side 1 are neighbours now.
-    pairs = np.flatnonzero(distinct[1:] ^ distinct[:-1] == 1)
-    pairs = pairs[distinct[pairs] & 1 == 0]
-    both = np.minimum(counts[pairs], counts[pairs + 1])
-    sums = np.bincount(distinct[pairs] >> row_shift, weights=both, minlength=rows)
-    return sums.astype(np.int64)
-
-
-def _bits(symbols: Ints) -> int:
-    return max(int(symbols.max(initial=0)), 1).bit_length()
 
 
 def characters(text: str) -> Ints:
