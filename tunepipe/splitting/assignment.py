@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 
 from tunepipe.disk_array import DiskArray
 from tunepipe.errors import DataError
@@ -17,12 +17,10 @@ from tunepipe.splitting.scan import Criteria, Scan
 
 @dataclass(frozen=True)
 class Sides:
-    """The side of every row.
+    """The side of every row: a byte each in `marks`, 1 for evaluation and 0 for training.
 
-    Args:
-        marks: A byte a row: 1 for evaluation, 0 for training.
-        natural: Evaluation rows that the fraction alone would give.
-        units: Sets of rows that were kept together; 0 if they were not counted.
+    `natural` is the number of evaluation rows that the fraction alone would give, and `units` that
+    of the sets of rows that were kept together, 0 if they were not counted.
     """
 
     marks: bytes
@@ -38,7 +36,7 @@ def sides(scan: Scan, criteria: Criteria, room: Room) -> Sides:
     """
     if criteria.plain:
         return _by_input(scan, sampling.threshold(criteria.fraction), room)
-    position = scan.given.load()
+    position = scan.input.load()
     if criteria.group:
         position = connect(position, scan.group.load())
     units = gather(position, scan.size.load(), scan.label.load(), scan.time.load())
@@ -60,29 +58,21 @@ def _choose(units: Units, criteria: Criteria, room: Room) -> tuple[list[int], in
 
 
 def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
-    marks = b"".join(bytes(map(limit.__gt__, chunk)) for chunk in scan.given.chunks())
-    natural = marks.count(1)
-    if natural >= room.least and room.fits(natural, _bytes_of(scan.size, marks, room)):
+    marks = b"".join(bytes(map(limit.__gt__, chunk)) for chunk in scan.input.chunks())
+    natural, size = marks.count(1), 0
+    if room.most_bytes < SPAN:
+        size = sum(compress(chain.from_iterable(scan.size.chunks()), marks))
+    if natural >= room.least and room.fits(natural, size):
         return Sides(marks, natural)
     units, chosen = _smallest(scan, limit, room, room.nearest(natural))
-    return Sides(_marked(scan.given.chunks(), _enough(units, chosen, room)), natural)
-
-
-def _bytes_of(size: DiskArray, marks: bytes, room: Room) -> int:
-    if room.most_bytes == SPAN:
-        return 0
-    at = total = 0
-    for chunk in size.chunks():
-        total += sum(compress(chunk, marks[at : at + len(chunk)]))
-        at += len(chunk)
-    return total
+    return Sides(_marked(scan.input.chunks(), _enough(units, chosen, room)), natural)
 
 
 def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, list[int]]:
     """Choose where a limit binds, from no more units than the choice can depend on."""
-    for bound in (_bound(scan.given, wanted + 1), SPAN):
+    for bound in (_bound(scan.input, wanted + 1), SPAN):
         position, size = array("Q"), array("Q")
-        for places, sizes in zip(scan.given.chunks(), scan.size.chunks(), strict=True):
+        for places, sizes in zip(scan.input.chunks(), scan.size.chunks(), strict=True):
             low = bytes(map(bound.__gt__, places))
             position.extend(compress(places, low))
             size.extend(compress(sizes, low))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.splitting.sampling import Units
+from tunepipe.splitting.sampling import Units, mix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,10 +17,6 @@ def connect(inputs: array[int], groups: array[int]) -> array[int]:
     """Unite groups that share an input, and give each row the position of its unit.
 
     Two groups with one input in common must be on one side, or that input would be on both.
-
-    Args:
-        inputs: Each row's hash of its input.
-        groups: Each row's hash of its group.
 
     Returns:
         A position a row: the smallest group hash of its unit, mixed. Without the mixing a union
@@ -43,7 +39,7 @@ def connect(inputs: array[int], groups: array[int]) -> array[int]:
         # A unit's number is itself a group of that unit: following it halves the way to the root.
         lower = np.minimum(lower, lower[lower])
         if np.array_equal(lower, unit):
-            return array("Q", _mix(names[unit[group_of]]).tobytes())
+            return array("Q", mix(names[unit[group_of]]).tobytes())
         unit = lower
 
 
@@ -55,7 +51,7 @@ def gather(
     *,
     small: int = SMALL,
 ) -> Units:
-    """Gather rows into units by position.
+    """Gather rows into units by position, smallest first.
 
     Args:
         position: Each row's position; rows of one unit have the same.
@@ -63,9 +59,6 @@ def gather(
         label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
         time: Each row's time, or empty. A unit gets its earliest.
         small: Up to this many rows without label and time a dictionary is used; above, numpy.
-
-    Returns:
-        The units, smallest position first.
     """
     if len(position) <= small and not (label or time):
         # A dictionary starts without numpy; sorted arrays need a tenth of its memory.
@@ -112,12 +105,3 @@ def _runs(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarra
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     return order, np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-
-
-def _mix(positions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    z = positions.astype(np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    return np.asarray(z ^ (z >> np.uint64(31)))

@@ -37,43 +37,29 @@ class LeakReport:
 
 
 def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> LeakReport:
-    """Read both files and count what occurs in both, in bounded memory.
-
-    Args:
-        train: The training file.
-        eval: The evaluation file.
-        format: Their format's name.
-        group: What a row is grouped by, if anything.
-
-    Raises:
-        DataError: A line is not of the format; it names file and line.
-        UsageError: A file cannot be read.
-    """
+    """Read both files and count what occurs in both, in bounded memory."""
     with ExitStack() as stack:
         ours = scan([train], Criteria(1, 0, format, group, openings=True), stack)
         held = scan([eval], Criteria(1, 0, format, group), stack)
         return LeakReport(
-            train_inputs=count_distinct(ours.given),
-            eval_inputs=count_distinct(held.given),
-            inputs_in_both=_shared(ours.given, held.given),
-            openings_in_both=_shared(ours.openings, held.given),
+            train_inputs=count_distinct(ours.input),
+            eval_inputs=count_distinct(held.input),
+            inputs_in_both=_shared(ours.input, held.input),
+            openings_in_both=_shared(ours.openings, held.input),
             groups_in_both=_shared(ours.group, held.group),
-            rows=len(ours.given) + len(held.given),
+            rows=len(ours.input) + len(held.input),
             checksum=f"{(ours.checksum + held.checksum) % 2**64:016x}",
         )
 
 
-def _shared(one: DiskArray, other: DiskArray) -> int:
-    return count_distinct(one) + count_distinct(other) - count_distinct(one, other)
+def _shared(ours: DiskArray, theirs: DiskArray) -> int:
+    return count_distinct(ours) + count_distinct(theirs) - count_distinct(ours, theirs)
 
 
 def count_distinct(*columns: DiskArray, few: int = 200_000, at_once: int = 1 << 20) -> int:
-    """Count the different values in all the columns together, in bounded memory.
+    """Count the different hashes in all the columns together, in bounded memory.
 
-    Args:
-        columns: Columns of hashes.
-        few: Up to this many values a set is used; above, numpy.
-        at_once: About how many values are held in memory at a time, beyond the few.
+    Up to `few` of them are put into a set; of more, numpy takes about `at_once` at a time.
     """
     total = sum(map(len, columns))
     chunks = (chunk for column in columns for chunk in column.chunks())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from operator import itemgetter
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.catalog.schema import EvaluationLimits
 from tunepipe.errors import DataError
 from tunepipe.splitting.sampling import SPAN, Room, exact
 
@@ -20,16 +19,9 @@ def allowance(
     model: str,
     catalog: Catalog | None = None,
 ) -> Room:
-    """Work out the limits of the evaluation side.
+    """Work out the limits of the evaluation side of a dataset of so many rows and bytes (`size`).
 
-    Args:
-        rows: All rows.
-        size: All bytes.
-        eval_min: Rows the user wants at least; 0 for one.
-        eval_max: Maximum number of evaluation rows; 0 sets none.
-        format: The rows' format.
-        model: The model's name, or "" for the format's first.
-        catalog: The dated tables; None for the package's own.
+    The options are those of `split`.
 
     Raises:
         DataError: The limits leave no room: too few rows, or a request above the service's limit.
@@ -39,6 +31,15 @@ def allowance(
     _, service = catalog.find_service(model)
     evaluation = service.evaluation
     percent = f"{model} takes evaluation data of {100 * evaluation.fraction_max:g} % of training"
+    most_rows, most_bytes, why_bytes = SPAN, SPAN, ""
+    if evaluation.fraction_max:
+        # evaluation <= fraction x training, solved for the evaluation.
+        fraction = exact(evaluation.fraction_max)
+        part = fraction / (1 + fraction)
+        most_rows = max(int(rows * part), evaluation.fraction_from_rows - 1)
+        if not evaluation.fraction_from_rows:
+            # For bytes the fraction holds from the first row on.
+            most_bytes, why_bytes = int(size * part), f"{percent}, in bytes"
     least, why_least = max(
         (1, "an evaluation file is never empty"),
         (eval_min, f"eval_min {eval_min}"),
@@ -49,7 +50,7 @@ def allowance(
     most, why_most = min(
         (eval_max or SPAN, f"eval_max {eval_max}"),
         (evaluation.rows_max or SPAN, f"{model} takes {evaluation.rows_max} evaluation rows"),
-        (_rows_allowed(rows, evaluation), percent),
+        (most_rows, percent),
         (rows - training, f"training needs {training} of the {rows} rows"),
         key=itemgetter(0),
     )
@@ -59,19 +60,4 @@ def allowance(
             where=f"{rows} rows",
             fix="add rows, or change eval_min, eval_max or the model",
         )
-    most_bytes, why_bytes = SPAN, ""
-    if evaluation.fraction_max and not evaluation.fraction_from_rows:
-        # For bytes the fraction holds from the first row on.
-        part = exact(evaluation.fraction_max)
-        most_bytes = size * part.numerator // (part.numerator + part.denominator)
-        why_bytes = f"{percent}, in bytes"
     return Room(least, most, most_bytes, model, why_least, why_most, why_bytes)
-
-
-def _rows_allowed(rows: int, evaluation: EvaluationLimits) -> int:
-    """Solve evaluation <= fraction x training for the evaluation rows."""
-    if not evaluation.fraction_max:
-        return SPAN
-    part = exact(evaluation.fraction_max)
-    allowed = rows * part.numerator // (part.numerator + part.denominator)
-    return max(allowed, evaluation.fraction_from_rows - 1)

@@ -23,15 +23,9 @@ Key = Callable[[Mapping[str, Any], str, str], str]
 
 
 def key(spec: str, option: str) -> Key:
-    """Make the function that reads a row's key.
+    """Make the function of (row, input, output) that reads a row's key as text.
 
-    Args:
-        spec: A field's name, `field:NAME`, `/PATTERN/` or `output`.
-        option: The option's name, for messages.
-
-    Returns:
-        A function of (row, input, output) that gives the key as text. It raises DataError where
-        the row has none.
+    It raises DataError where the row has none; messages name the `option`.
 
     Raises:
         UsageError: The pattern is not one, or has not exactly one group.
@@ -39,17 +33,13 @@ def key(spec: str, option: str) -> Key:
     if len(spec) > 1 and spec[0] == spec[-1] == "/":
         return _pattern(spec[1:-1], option)
     if spec == "output":
-        return lambda row, given, output: output
+        return lambda row, input, output: output
     name = spec.removeprefix("field:")
-    return lambda row, given, output: as_text(field(row, name, option))
+    return lambda row, input, output: as_text(field(row, name, option))
 
 
 def field(row: Mapping[str, Any], name: str, option: str) -> Any:
-    """Read a field that must be there and not null.
-
-    Raises:
-        DataError: It is missing or null.
-    """
+    """Read a field that must be there and not null."""
     value = row.get(name)
     if value is None:
         raise DataError(
@@ -70,14 +60,7 @@ def as_text(value: Any) -> str:
 
 
 def moment(value: Any) -> float:
-    """Read a time: seconds since 1970, or ISO 8601 text; without a zone it is UTC.
-
-    Returns:
-        Seconds since 1970.
-
-    Raises:
-        DataError: It is neither.
-    """
+    """Return seconds since 1970 of such, or of ISO 8601 text; without a zone it is UTC."""
     try:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC).timestamp()
@@ -129,14 +112,14 @@ def _pattern(text: str, option: str) -> Key:
             fix="put the part that names the group in ( ), and all others in (?: )",
         )
 
-    def read(row: Mapping[str, Any], given: str, output: str) -> str:
-        match = _search(pattern, given, option)
+    def read(row: Mapping[str, Any], input: str, output: str) -> str:
+        match = _search(pattern, input, option)
         if match is None:
             raise DataError(
                 f"{option}: the pattern is not found in the row's input",
                 fix="let it match every input; end it with `|$` to make a group of each other row",
             )
         # The empty group: such a row is its own group, distinct from every named one.
-        return f"={match[1]}" if match[1] else f"~{given}"
+        return f"={match[1]}" if match[1] else f"~{input}"
 
     return read

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 SPAN = 1 << 64
 
@@ -24,7 +25,7 @@ class Units:
         position: Place in the order, 0 to 2**64 - 1, no two alike.
         rows: Rows of the unit, 1 or more.
         size: Bytes of the unit's rows.
-        label: The one label given to the unit (a hash); empty where nothing is stratified.
+        label: The unit's label (a hash); empty where nothing is stratified.
         time: The unit's earliest time in seconds; empty where nothing is cut by time.
     """
 
@@ -37,16 +38,9 @@ class Units:
 
 @dataclass(frozen=True)
 class Room:
-    """Limits on the size of the evaluation side.
+    """The fewest (1 or more) and the most rows, and the most bytes, of the evaluation side.
 
-    Args:
-        least: Rows wanted at least, 1 or more.
-        most: Rows allowed at most.
-        most_bytes: Bytes allowed at most.
-        model: The model whose limits they are.
-        why_least: In words, what sets the least.
-        why_most: In words, what sets the most.
-        why_bytes: In words, what sets the bytes; "" if nothing does.
+    `model` is the one whose limits they are, and `why_…` say in words what sets each of them.
     """
 
     least: int
@@ -68,10 +62,7 @@ class Room:
     def decided_by(self, natural: int, chosen: int, size: int) -> str:
         """Return in words the limit that overruled the fraction; "" if none did.
 
-        Args:
-            natural: Evaluation rows that the fraction alone would give.
-            chosen: Evaluation rows chosen.
-            size: Their bytes.
+        The fraction alone would give `natural` rows; `chosen` rows of `size` bytes were chosen.
         """
         if natural < self.least:
             return self.why_least
@@ -97,14 +88,16 @@ def share(rows: int, fraction: float) -> int:
     return (2 * rows * part.numerator + part.denominator) // (2 * part.denominator)
 
 
-def mix(position: int) -> int:
+def mix(position: Any) -> Any:
     """Scatter 64 bits over 64 bits, one to one (the finalizer of SplitMix64).
+
+    Args:
+        position: A number, or a numpy array of unsigned ones.
 
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
     """
-    z = position
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % SPAN
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % SPAN
+    z = ((position ^ (position >> 30)) * 0xBF58476D1CE4E5B9) & (SPAN - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (SPAN - 1)
     return z ^ (z >> 31)
 
 
@@ -152,22 +145,17 @@ def stratified(units: Units, target: int, room: Room) -> list[int]:
 
 
 def apportion(totals: Mapping[int, int], seats: int) -> dict[int, int]:
-    """Share out seats in proportion to the totals, by the largest remainder (Hamilton's method).
+    """Share out rows in proportion to the totals, by the largest remainder (Hamilton's method).
 
-    Args:
-        totals: Rows of each label.
-        seats: Rows to give out, at most the sum of `totals`.
-
-    Returns:
-        Seats of each label: its exact share rounded down or up. The key decides equal remainders.
+    Each label gets its exact share rounded down or up. The key decides equal remainders.
     """
     everything = sum(totals.values())
-    given = {label: seats * rows // everything for label, rows in totals.items()}
+    shares = {label: seats * rows // everything for label, rows in totals.items()}
     remainder = {label: seats * rows % everything for label, rows in totals.items()}
-    left = seats - sum(given.values())
+    left = seats - sum(shares.values())
     for label in sorted(totals, key=lambda label: (-remainder[label], mix(label)))[:left]:
-        given[label] += 1
-    return given
+        shares[label] += 1
+    return shares
 
 
 def _take(

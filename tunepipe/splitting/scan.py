@@ -49,7 +49,7 @@ class Scan:
     """The columns of a dataset; a column that nothing asked for stays empty.
 
     Args:
-        given: Keyed hash of the input.
+        input: Keyed hash of the input.
         size: Bytes of the line.
         group: Keyed hash of the group.
         label: Hash of the label.
@@ -59,7 +59,7 @@ class Scan:
         checksum: Sum of the hashes of the lines.
     """
 
-    given: DiskArray
+    input: DiskArray
     size: DiskArray
     group: DiskArray
     label: DiskArray
@@ -70,56 +70,51 @@ class Scan:
 
 
 def scan(sources: Sequence[Path], criteria: Criteria, stack: ExitStack) -> Scan:
-    """Read the files once.
-
-    Args:
-        sources: The files.
-        criteria: What decides a row's side.
-        stack: Closes the columns.
+    """Read the files once; `stack` closes the columns.
 
     Raises:
         DataError: A row is not of the format, or lacks a key; file and line are named.
         UsageError: A file cannot be read.
     """
     columns = [stack.enter_context(DiskArray(kind)) for kind in "QQQQdQ"]
-    found = Scan(*columns)  # type: ignore[arg-type]  # six columns
+    result = Scan(*columns)  # type: ignore[arg-type]  # six columns
     plain = criteria.plain and not (criteria.openings and criteria.format not in PAIRS)
     for path in sources:
         for first, lines in blocks(path):
             if plain:
                 texts = inputs(path, first, lines, criteria.format)
             else:
-                texts = _keyed_block(path, first, lines, criteria, found)
-            found.given.extend(_hashes(texts, criteria.seed))
-            kept = present(lines, len(texts))
-            found.size.extend(map(len, kept))
-            found.checksum = (found.checksum + checksum(kept)) % 2**64
-    return found
+                texts = _keyed_block(path, first, lines, criteria, result)
+            result.input.extend(_hashes(texts, criteria.seed))
+            full = present(lines, len(texts))
+            result.size.extend(map(len, full))
+            result.checksum = (result.checksum + checksum(full)) % 2**64
+    return result
 
 
 def _keyed_block(
     path: Path, first: int, lines: Sequence[bytes], criteria: Criteria, scan: Scan
 ) -> list[bytes]:
-    found = list(rows(path, first, lines, criteria.format))
+    block = list(rows(path, first, lines, criteria.format))
     if criteria.group:
-        names = [key_of(path, row, criteria.group).encode() for row in found]
+        names = [key_of(path, row, criteria.group).encode() for row in block]
         scan.group.extend(_hashes(names, criteria.seed))
     if criteria.label:
-        labels = [key_of(path, row, criteria.label) for row in found]
+        labels = [key_of(path, row, criteria.label) for row in block]
         hashes = list(_hashes([label.encode() for label in labels], 0))
         scan.label.extend(hashes)
         if len(scan.names) <= NAMED_LABELS:
             scan.names.update(zip(hashes, labels, strict=True))
     if criteria.time:
 
-        def read(fields: Mapping[str, object], given: str, output: str) -> float:
+        def read(fields: Mapping[str, object], input: str, output: str) -> float:
             return moment(field_of(fields, criteria.time, "by_time"))
 
-        scan.time.extend([key_of(path, row, read) for row in found])
+        scan.time.extend([key_of(path, row, read) for row in block])
     if criteria.openings:
-        openings = [text.encode() for row in found for text in row.openings()]
+        openings = [text.encode() for row in block for text in row.openings()]
         scan.openings.extend(_hashes(openings, criteria.seed))
-    return [row.input.encode() for row in found]
+    return [row.input.encode() for row in block]
 
 
 def _hashes(texts: Sequence[bytes], seed: int) -> Iterator[int]:

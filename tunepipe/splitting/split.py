@@ -23,11 +23,10 @@ from tunepipe.data.rows import blocks
 from tunepipe.data.source import Path, format_of
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same, replacing
-from tunepipe.splitting.assignment import Sides, sides
+from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.leakage import LeakReport, leaks
 from tunepipe.splitting.limits import allowance
 from tunepipe.splitting.row_keys import key
-from tunepipe.splitting.sampling import Room
 from tunepipe.splitting.scan import NAMED_LABELS, Criteria, Scan, scan
 
 OTHER_SIDE = bytes.maketrans(b"\0\1", b"\1\0")
@@ -131,51 +130,39 @@ def split(
         time=by_time,
     )
     with ExitStack() as stack:
-        found = scan(sources, criteria, stack)
+        columns = scan(sources, criteria, stack)
         room = allowance(
-            len(found.size),
-            sum(map(sum, found.size.chunks())),
+            len(columns.size),
+            sum(map(sum, columns.size.chunks())),
             eval_min=eval_min,
             eval_max=eval_max,
             format=format,
             model=model,
             catalog=catalog,
         )
-        chosen = sides(found, criteria, room)
+        chosen = sides(columns, criteria, room)
         _write(sources, chosen.marks, train, eval)
         leak = leaks(train, eval, format, criteria.group)
-        _prove(leak, found)
-        return _report(found, chosen, room, leak, os.path.getsize(eval), seed, format)
-
-
-def _report(
-    scan: Scan,
-    sides: Sides,
-    room: Room,
-    leak: LeakReport,
-    eval_bytes: int,
-    seed: int,
-    format: str,
-) -> SplitReport:
-    rows, eval_rows = len(sides.marks), sides.marks.count(1)
-    different = leak.train_inputs + leak.eval_inputs
-    return SplitReport(
-        train_rows=rows - eval_rows,
-        eval_rows=eval_rows,
-        duplicate_rows_kept_together=rows - different,
-        groups=sides.units or different,
-        seed=seed,
-        format=format,
-        limits={
-            "model": room.model,
-            "eval_min": room.least,
-            "eval_max": room.most,
-            "decided_by": room.decided_by(sides.natural, eval_rows, eval_bytes),
-        },
-        leak=leak,
-        labels=_label_counts(scan, sides.marks),
-        time=_time_report(scan, sides.marks),
-    )
+        _prove(leak, columns)
+        rows, eval_rows = len(chosen.marks), chosen.marks.count(1)
+        inputs = leak.train_inputs + leak.eval_inputs
+        return SplitReport(
+            train_rows=rows - eval_rows,
+            eval_rows=eval_rows,
+            duplicate_rows_kept_together=rows - inputs,
+            groups=chosen.units or inputs,
+            seed=seed,
+            format=format,
+            limits={
+                "model": room.model,
+                "eval_min": room.least,
+                "eval_max": room.most,
+                "decided_by": room.decided_by(chosen.natural, eval_rows, os.path.getsize(eval)),
+            },
+            leak=leak,
+            labels=_label_counts(columns, chosen.marks),
+            time=_time_report(columns, chosen.marks),
+        )
 
 
 def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> None:
@@ -183,11 +170,11 @@ def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> No
     with replacing(train, "wb") as train_file, replacing(eval, "wb") as eval_file:
         for path in sources:
             for _, lines in blocks(path):
-                kept = [line for line in lines if not line.isspace()]
-                side = marks[at : at + len(kept)]
-                at += len(kept)
-                eval_file.writelines(compress(kept, side))
-                train_file.writelines(compress(kept, side.translate(OTHER_SIDE)))
+                full = [line for line in lines if not line.isspace()]
+                side = marks[at : at + len(full)]
+                at += len(full)
+                eval_file.writelines(compress(full, side))
+                train_file.writelines(compress(full, side.translate(OTHER_SIDE)))
         if at != len(marks):
             raise DataError(
                 "the data changed while they were read",
@@ -201,7 +188,7 @@ def _prove(leak: LeakReport, scan: Scan) -> None:
         raise DataError(
             "the files written share inputs or groups", fix="report this as a defect of tunepipe"
         )
-    if int(leak.checksum, 16) != scan.checksum or leak.rows != len(scan.given):
+    if int(leak.checksum, 16) != scan.checksum or leak.rows != len(scan.input):
         raise DataError(
             "the dataset changed during the split",
             fix="nothing may write to the dataset or the outputs meanwhile; split again",
