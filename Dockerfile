@@ -11,13 +11,16 @@ FROM ${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
     PATH=/opt/tunepipe/bin:$PATH
 WORKDIR /src
-# The packages by the hashes of the lock file. --build-arg PIP_INDEX_URL=… asks an index of your own.
+# The packages by the hashes of the lock file, setuptools first: it builds kfp-server-api, which has no
+# wheel, and then this package. --build-arg PIP_INDEX_URL=… asks an index of your own.
 COPY tunepipe/packaging/requirements.py tunepipe/packaging/requirements.lock ./
 ARG PIP_INDEX_URL
 ARG VARIANT=cpu
 RUN python3 -m venv /opt/tunepipe \
+    && python requirements.py tools > tools.lock \
     && python requirements.py ${VARIANT} > image.lock \
-    && python -m pip install --require-hashes --no-deps -r image.lock
+    && for lock in tools image; do \
+    python -m pip install --require-hashes --no-deps --no-build-isolation -r $lock.lock || exit; done
 # The package itself, without any index.
 COPY . .
 RUN python -m pip install --no-deps --no-build-isolation --no-index . \

@@ -1,7 +1,8 @@
 """The one table of what a step may install, pinned to the versions in constraints.txt.
 
-python requirements.py cpu   # what an image for every backend but local holds, with hashes
-python requirements.py cuda  # what an image for all backends holds
+python requirements.py tools  # what an image is built with, from requirements.lock
+python requirements.py cpu    # what an image for every backend but local holds
+python requirements.py cuda   # what an image for all backends holds
 """
 
 from __future__ import annotations
@@ -82,12 +83,12 @@ def locked_for_image(variant: str) -> str:
     """Return the part of requirements.lock that an image holds.
 
     Args:
-        variant: cpu leaves out what only the local backend needs; cuda has everything.
+        variant: cpu leaves out what only the local backend needs; cuda has everything; tools has
+            what both are built with.
     """
-    direct = _read_lock()[1]["tunepipe"]
-    unneeded = {"cpu": {*TRAINING}, "cuda": set()}[variant]
-    # setuptools installs tunepipe itself.
-    return _locked(direct - unneeded | {"setuptools"})
+    tools, needs = {"setuptools"}, _read_lock()[1]["tunepipe"]
+    variants = {"tools": tools, "cpu": needs - {*TRAINING} | tools, "cuda": needs | tools}
+    return _locked(variants[variant])
 
 
 def _locked(names: Iterable[str], alone: str = "") -> str:
