@@ -149,6 +149,8 @@ def test_the_recipes_of_make_are_valid_shell(target, uv, tmp_path):
         (("convert", "rows.jsonl", "messages.jsonl", "--to", "messages"), ""),
         (("validate", "gs://bucket/rows.jsonl"), "vertex"),
         (("run", "--backend", "local", "--dataset", "none.jsonl"), "local"),
+        # On a cluster no model is loaded here.
+        (("run", "--backend", "local", "--dataset", "s3://b/o", "--kfp-host", "h"), "kfp"),
         (("run", "--backend", "gemini", "--dataset", "none.jsonl"), "vertex"),
         (("compile",), "kfp"),
         (("score", "none.jsonl"), "score"),

@@ -92,11 +92,12 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
     wheelhouse: str = ""
     persistent_resource: str = ""
 
-    def resolve(self, tables: Mapping[str, Any]) -> VertexRun:
+    def resolve(self, tables: Mapping[str, Any], *, on_host: bool = False) -> VertexRun:
         """Check the options, and return the run that they describe.
 
         Args:
             tables: The user's tables.
+            on_host: Whether a KFP host runs it: no model is loaded on this machine.
 
         Returns:
             The run; where its backend is `local`, its backend and parameters alone matter.
@@ -116,7 +117,10 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         name = self.base_model or catalog.default_model(format, self.backend)
         model = catalog.find_model(name, self.backend)
         is_local = model.backend == LOCAL
-        require(*(("local", "kfp", "score") if is_local else ("vertex",)))
+        if is_local:
+            require(*(() if on_host else ("local",)), "kfp", "score")
+        else:
+            require("vertex")
         from tunepipe.runs.vertex_request import VertexRun
 
         if self.email and is_local:

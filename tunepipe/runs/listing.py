@@ -106,8 +106,9 @@ class Places:
         if self.project and self.region and reference != LATEST:
             name = f"projects/{self.project}/locations/{self.region}/pipelineJobs/{reference}"
             return ListedRun(reference, name, VERTEX, "", "")
+        places = "the folder of --runs" + (f", nor on {self.host.url}" if self.host else "")
         raise UsageError(
-            "no run of this name is in the folder of --runs",
+            f"no run of this name is in {places}",
             where=reference,
             fix="see tunepipe runs; a run on Vertex AI needs --project and --region or its whole "
             "name projects/P/locations/R/pipelineJobs/ID, one on a KFP host --kfp-host",

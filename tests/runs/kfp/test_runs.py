@@ -263,6 +263,10 @@ def test_a_caller_identifies_itself(start, said, tmp_path, kind):
     assert (code, len(host.runs)) == (4, 1)
     assert "namespace" in refused["error"]["fix"]
     assert run(said, host, "--kfp", f"{option}={tmp_path / 'none'}")[0] == 2
+    # kfp's client asks first for whom the host is, where no namespace is named.
+    code, refused, err = said("runs", "--kfp-host", host.url, "--json")
+    assert (code, "Traceback" in err) == (4, False)
+    assert option in refused["error"]["fix"]
 
 
 @pytest.mark.parametrize(

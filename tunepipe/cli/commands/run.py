@@ -65,8 +65,10 @@ def run(
     before it spends. The backend local runs on this machine, or with --kfp-host on the cluster of
     that host. Exit code 1 where the tuned model is worse.
     """
-    described, out = run_options.resolve(options.tables(context, run_options.tables)), Output(json)
-    if host := options.kfp_place(kfp_host, kfp):
+    host, out = options.kfp_place(kfp_host, kfp), Output(json)
+    tables = options.tables(context, run_options.tables)
+    described = run_options.resolve(tables, on_host=bool(host))
+    if host:
         return _run_on_host(host, described, start, out)
     if described.backend == LOCAL:
         return _run_here(described, start, out)

@@ -72,12 +72,14 @@ def apply(
             where=f"--name {name}",
         )
     when, out = parse(cron, zone), Output(json)
-    described = run_options.resolve(options.tables(context, run_options.tables))
+    host = options.kfp_place(kfp_host, kfp)
+    tables = options.tables(context, run_options.tables)
+    described = run_options.resolve(tables, on_host=bool(host))
     if min_new_rows:
         described = replace(
             described, parameters={**described.parameters, "min_new_rows": min_new_rows}
         )
-    if host := options.kfp_place(kfp_host, kfp):
+    if host:
         return _apply_on_host(host, name, when, described, dry_run=dry_run, yes=yes, out=out)
     if described.backend == LOCAL:
         return _print_lines(context, name, when, out)

@@ -88,9 +88,7 @@ class KfpHost:
             # kfp's client prints links to standard output, which is for the one JSON object.
             with redirect_stdout(sys.stderr), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
-                client = self._client()
-                self._require_api(client)
-                yield client
+                yield self._client()
         except kfp_server_api.ApiException as error:
             raise self._explanation(error) from error
         except (HTTPError, OSError, TimeoutError) as error:
@@ -120,8 +118,29 @@ class KfpHost:
         }
 
     def _client(self) -> Any:
+        """Return kfp's client, after the host has answered it once.
+
+        Raises:
+            CloudError: What answers is not KFP's API.
+        """
         from kfp import Client
 
+        class HostClient(Client):  # type: ignore[misc]
+            # kfp's own asks five times within 25 seconds, logs a traceback each time, and hides
+            # what the host said.
+            def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+                api = self._healthz_api
+                answer, _, headers = api.healthz_service_get_healthz_with_http_info()
+                # A login page comes with status 200.
+                if "text/html" in str(headers.get("Content-Type", "")):
+                    raise login
+                return answer
+
+        login = CloudError(
+            "the KFP host asks to log in",
+            where=self.url,
+            fix="--kfp cookies_file=FILE or --kfp token_file=FILE",
+        )
         settings = self.settings
         arguments: dict[str, Any] = {"host": self.url, "credentials": self._credentials()}
         if settings.namespace:
@@ -131,7 +150,9 @@ class KfpHost:
         if settings.ca_cert:
             _read(settings.ca_cert, "ca_cert")
             arguments["ssl_ca_cert"] = settings.ca_cert
-        return Client(**arguments)
+        client = HostClient(**arguments)
+        client.get_kfp_healthz()
+        return client
 
     def _credentials(self) -> Any:
         """Return what reads the token of a file whenever it is sent; None without a file."""
@@ -160,20 +181,6 @@ class KfpHost:
             where=self.url,
             fix=fix,
         )
-
-    def _require_api(self, client: Any) -> None:
-        """Refuse a login page: it comes with status 200, and kfp's client takes it for an answer.
-
-        Raises:
-            CloudError: What answers is not KFP's API.
-        """
-        _, _, headers = client._healthz_api.healthz_service_get_healthz_with_http_info()
-        if "text/html" in str(headers.get("Content-Type", "")):
-            raise CloudError(
-                "the KFP host asks to log in",
-                where=self.url,
-                fix="--kfp cookies_file=FILE or --kfp token_file=FILE",
-            )
 
 
 def pages(call: Any, field: str, **arguments: Any) -> Iterator[Any]:
