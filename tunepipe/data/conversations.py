@@ -17,7 +17,6 @@ from tunepipe.data.row_types import camel, fields_of, row_problems, row_type
 from tunepipe.data.text_pairs import TURN_MARK, joined
 from tunepipe.data.turns import (
     PART_KINDS,
-    SIDES,
     Part,
     RowError,
     Turn,
@@ -25,6 +24,7 @@ from tunepipe.data.turns import (
     just_text,
     numbered,
     refusal,
+    side_of,
     text,
     words,
 )
@@ -39,6 +39,14 @@ _FREE_FORM = frozenset(
 _BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
 _BORDER = "the border between turns of one role"
 _CARRIED = {"systemInstruction", "contents", "tools", "completions"}
+# The fields of rows of plain text, the list of their turns, and the fields of a turn.
+_PLAIN: dict[str, tuple[set[str], str, set[str]]] = {
+    "palm": ({"input_text", "output_text"}, "", set()),
+    "prompt-completion": ({"prompt", "completion"}, "", set()),
+    "palm-chat": ({"messages", "context"}, "messages", {"author", "content"}),
+    "messages": ({"messages", "labels"}, "messages", {"role", "content"}),
+    "gemini": ({"contents", "labels"}, "contents", {"role", "parts"}),
+}
 # What a conversion reads of a row's fields; all others are left out.
 _READ_FIELDS = {
     "palm": {"input_text", "output_text"},
@@ -165,35 +173,84 @@ def read(row: Mapping[str, Any], format: str, line: int = 0) -> Conversation:
         DataError: The row is not of that format.
     """
     try:
-        return parse(row, format)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        reason = f": {error}" if isinstance(error, RowError) else ""
+        conversation = _typed(row, format)
+        if _BORDER in conversation.left_out:
+            raise RowError("two turns of one role follow each other", "role-order")
+    except RowError as error:
         raise DataError(
-            f"the row is not of the format {format}{reason}",
+            f"the row is not of the format {format}: {error}",
             where=f"line {line}" if line else "",
             fix="run tunepipe validate on the file: it lists every problem",
         ) from error
+    return conversation
 
 
-def parse(row: Mapping[str, Any], format: str) -> Conversation:
-    """Read a row as `read` does.
+def _typed(row: Mapping[str, Any], format: str) -> Conversation:
+    """Read a row whose fields have the types of its format; fields that it lacks are ignored.
 
     Raises:
         RowError: The row is not valid, with the reason.
-        KeyError, TypeError, AttributeError, IndexError, ValueError: Its types are wrong.
+    """
+    if _is_plain(row, format):
+        return parse(row, format)
+    if detect_format(row) != format:
+        raise RowError(f"it has not the fields of the format {format}", "mixed-formats")
+    for problem in row_problems(row, format):
+        if problem.code != "extra-field" or problem.field:
+            is_missing = problem.code == "missing-field"
+            reason = " is missing" if is_missing else f": {problem.message}"
+            raise RowError(problem.field + reason, problem.code, problem.field)
+    return parse(row, format)
+
+
+def _is_plain(row: Mapping[str, Any], format: str) -> bool:
+    """Return True if a row holds no more than turns of one text: reading checks all its types."""
+    if format not in _PLAIN:
+        return False
+    fields, name, texts = _PLAIN[format]
+    if not row.keys() <= fields:
+        return False
+    if not name:
+        return len(row) == len(fields) and all(isinstance(value, str) for value in row.values())
+    turns = row.get(name)
+    if not isinstance(turns, list):
+        return False
+    for turn in turns:
+        if not isinstance(turn, dict) or turn.keys() != texts:
+            return False
+        said = turn.get("content") or turn.get("parts")
+        if isinstance(said, list) and not (len(said) == 1 and _is_text(said[0])):
+            return False
+    return True
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.keys() == {"text"}
+
+
+def parse(row: Mapping[str, Any], format: str) -> Conversation:
+    """Read a row whose fields have the types of its format.
+
+    Raises:
+        RowError: The row is not valid, with the reason.
     """
     source = _Source(row, [], set())
     if not _BINDING.isdisjoint(row):
         binding = sorted(_BINDING & row.keys())
         source.bound.append(f"it sets {', '.join(binding)}")
-    turns, rejected = _FORMATS[check_format(format)].read(source)
+    try:
+        turns, rejected = _FORMATS[check_format(format)].read(source)
+    except RowError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise RowError("a field is missing, or has another type", "wrong-type") from error
     system = ""
     if turns and turns[0].role == "system":
         first, *turns = turns
         system = first.text()
         if is_blank(system):
             raise RowError("the system instruction has no text")
-        if len(first.parts) != 1 or "text" not in first.parts[0]:
+        if not first.is_text:
             source.bound.append("a turn has several parts, or one that is not text")
     merged = _checked(turns)
     if rejected and (rejected.role != "assistant" or _has_no_text(rejected)):
@@ -230,13 +287,10 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         DataError: The row is not of its format, or the other has no place for what it says.
     """
     clean = without_nulls(row)
-    if format == to and detect_format(clean) != format:
-        raise refusal(f"it has not the fields of the format {format}")
-    for problem in row_problems(clean, format):
-        if problem.code != "extra-field" or problem.field:
-            missing = problem.code == "missing-field"
-            raise refusal(problem.field + (" is missing" if missing else f": {problem.message}"))
-    conversation, more = with_tools(read(clean, format), clean, format)
+    try:
+        conversation, more = with_tools(_typed(clean, format), clean, format)
+    except RowError as error:
+        raise refusal(str(error)) from error
     if format == to and "preferred_output" not in row:
         known = fields_of(row_type(clean, format))
         others = tuple(sorted(name for name in clean if not {name, camel(name)} & known))
@@ -291,10 +345,7 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
             raise RowError("a system instruction is within the turns")
         if _has_no_text(turn):
             raise RowError(f"a turn of the {turn.role} has no text", "empty-text", turn.field)
-        calls, answers = (
-            [part[kind] for part in turn.parts if kind in part]
-            for kind in ("functionCall", "functionResponse")
-        )
+        calls, answers = ([], []) if turn.is_text else _calls_and_answers(turn)
         if (open_calls or answers) and not _are_answered(open_calls, answers):
             reason = "the answers of tools are not one for each call of the turn before"
             raise RowError(reason, "call-mismatch", turn.field)
@@ -307,6 +358,14 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
     return result
 
 
+def _calls_and_answers(turn: Turn) -> tuple[list[Row], list[Row]]:
+    calls, answers = (
+        [part[kind] for part in turn.parts if kind in part]
+        for kind in ("functionCall", "functionResponse")
+    )
+    return calls, answers
+
+
 def _are_answered(calls: list[Row], answers: list[Row]) -> bool:
     """Compare calls and answers by their names, and by their ids where all have one."""
     names = ["name", "id"] if all("id" in item for item in (*calls, *answers)) else ["name"]
@@ -317,6 +376,8 @@ def _are_answered(calls: list[Row], answers: list[Row]) -> bool:
 
 
 def _has_no_text(turn: Turn) -> bool:
+    if turn.is_text:
+        return is_blank(turn.parts[0]["text"])
     return all("text" in part and is_blank(part["text"]) for part in turn.parts)
 
 
@@ -356,7 +417,7 @@ def _read_palm_chat(source: _Source) -> _Read:
     context = text(source.row.get("context", ""))
     turns = [] if is_blank(context) else [just_text("system", context, "context")]
     for path, message in numbered(source.row["messages"], "messages"):
-        role = SIDES[message["author"]]
+        role = side_of(message["author"], path)
         if role not in ("user", "assistant"):
             raise RowError("an author is neither the user nor the assistant", "unknown-role", path)
         turns.append(just_text(role, message["content"], path))
@@ -390,34 +451,36 @@ def _read_gemini(source: _Source) -> _Read:
 
 
 def _read_content(content: Mapping[str, Any], path: str, source: _Source) -> Turn:
-    parts, role = _read_parts(content["parts"], source), text(content.get("role", "user"))
-    if role not in SIDES:
-        raise RowError("a turn has a role that is not known", "unknown-role", path)
+    parts, side = _read_parts(content["parts"], source), side_of(content.get("role", "user"), path)
+    turn = Turn(side, parts, path)
+    if turn.is_text and side != "tool":
+        return turn
     answers = ["functionResponse" in part for part in parts]
     if any(answers):
         if all(answers):
             return Turn("tool", parts, path)
         source.bound.append("a turn holds a function's response and something else")
-    elif SIDES[role] == "tool":
+    elif side == "tool":
         raise RowError("a turn of a function holds no function's response", "role-order", path)
-    if role == "user" and any("functionCall" in part for part in parts):
+    if side == "user" and any("functionCall" in part for part in parts):
         raise RowError("a turn of the user holds a function call", "role-order", path)
-    return Turn(SIDES[role], parts, path)
+    return turn
 
 
 def _read_parts(parts: Sequence[Mapping[str, Any]], source: _Source) -> tuple[Part, ...]:
     result: list[Part] = []
     for part in parts:
         if len(part) == 1 and "text" in part:
-            result.append({"text": text(part["text"])})
-            continue
-        if part.get("thought") is True:
-            source.dropped.add("thoughts")
+            text(part["text"])
+            result.append(part)
             continue
         named = {camel(name): value for name, value in part.items() if value not in ([], {})}
         data = named.keys() & PART_KINDS
         if len(data) != 1 or named.keys() - fields_of("Part"):
             raise RowError(f"a part holds {', '.join(sorted(data)) or 'nothing'}", "wrong-type")
+        if part.get("thought") is True:
+            source.dropped.add("thoughts")
+            continue
         source.dropped.update(named.keys() - data)
         (kind,) = data
         value = named[kind]
@@ -464,6 +527,8 @@ def _read_preference(source: _Source) -> _Read:
         _read_content({**one["completion"], "role": "model"}, "completions", source)
         for one in sorted(answers, key=lambda one: float(one["score"]))
     )
+    if any("functionResponse" in part for answer in (worse, better) for part in answer.parts):
+        raise RowError("a function's response is in an answer of the model", "role-order")
     return [*_read_gemini(source)[0], better], worse
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -11,13 +10,14 @@ from typing import Any
 from tunepipe.data.formats import canonical
 from tunepipe.data.row_types import fields_of, type_problems
 from tunepipe.data.turns import (
-    SIDES,
     Part,
     RowError,
     Turn,
+    object_in,
     refusal,
     response_of,
     response_text,
+    side_of,
     text,
     words,
 )
@@ -54,7 +54,7 @@ def read(messages: Iterable[tuple[str, Mapping[str, Any]]], bound: list[str]) ->
 def _read_message(
     message: Mapping[str, Any], field: str, open_calls: dict[str, str], bound: list[str]
 ) -> Turn:
-    role, content = SIDES[message["role"]], message.get("content")
+    role, content = side_of(message["role"], field), message.get("content")
     if content and isinstance(content, str) and len(message) == 2:
         return Turn(role, ({"text": content},), field)
     _read_settings(message, bound)
@@ -63,7 +63,7 @@ def _read_message(
         audio = message.get("audio")
         said = message.get("refusal") or (canonical(audio) if audio else "")
         if not said:
-            raise ValueError("a message says nothing")
+            raise RowError("a message says nothing", "missing-field", field)
         parts = ({"text": text(said)},)
     return Turn(role, parts, field)
 
@@ -85,6 +85,8 @@ def _read_content(content: Any, bound: list[str]) -> list[Part]:
         return []
     if isinstance(content, str):
         return [{"text": content}] if content else []
+    if not content:
+        raise RowError("a message has a list of no parts", "empty-text")
     return [_read_part(part, bound) for part in content]
 
 
@@ -121,8 +123,8 @@ def _read_calls(message: Mapping[str, Any], field: str, open_calls: dict[str, st
         calls.append((message["function_call"]["name"], message["function_call"]))
     parts: list[Part] = []
     for number, function in calls:
-        arguments = json.loads(text(function["arguments"]) or "{}")
-        if not isinstance(arguments, dict):
+        arguments = object_in(text(function["arguments"]) or "{}")
+        if arguments is None:
             raise TypeError("arguments that are no object")
         if number in open_calls:
             raise RowError("two calls of the turn have the same id", "call-mismatch", field)
@@ -144,7 +146,10 @@ def _read_answers(
         if number not in calls or number in answers:
             reason = "a tool answers a call that was not made, or that has its answer"
             raise RowError(reason, "call-mismatch", field)
-        said = "".join(text(part["text"]) for part in _read_content(message["content"], bound))
+        parts = _read_content(message["content"], bound)
+        if not all("text" in part for part in parts):
+            raise RowError("the answer of a tool is not text alone", "wrong-type", field)
+        said = "".join(part["text"] for part in parts)
         response = {"name": calls[number], "response": response_of(said)}
         answers[number] = {"functionResponse": response}
     if len(answers) < len(calls):
@@ -207,6 +212,8 @@ def _shown(part: Part) -> Message:
     if not kind.startswith("image/"):
         raise refusal("a file is not a picture")
     url = file["fileUri"] if "fileData" in part else f"data:{kind};base64,{file['data']}"
+    if not mime_type_of(url):
+        raise refusal("the address of a picture does not show its type, such as .png")
     return {"type": "image_url", "image_url": {"url": url}}
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 from tunepipe.catalog.tables import load
-from tunepipe.data.turns import BASE64, is_blank
+from tunepipe.data.turns import BASE64, is_blank, object_in
 
 SCALARS: dict[str, tuple[Any, str]] = {
     "string": (str, "a text"),
@@ -81,7 +80,7 @@ def _check(value: Any, kind: str, path: str, problems: list[TypeProblem]) -> Non
             problems.append(wrong_type(value, words, path))
         elif kind == "bytes" and not BASE64.fullmatch(value):
             problems.append(TypeProblem("wrong-type", path, "the data are not base64"))
-        elif kind == "json" and value and not _is_object(value):
+        elif kind == "json" and value and object_in(value) is None:
             problems.append(TypeProblem("wrong-type", path, "the text is not a JSON object"))
     elif kind.endswith("[]"):
         if not isinstance(value, list):
@@ -152,13 +151,6 @@ def blank_message(text: str) -> str:
         return "the text is empty"
     unseen = "" if not text.strip() else " and characters without width"
     return f"the text is only of spaces{unseen}"
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,12 +53,16 @@ class Turn:
     parts: tuple[Part, ...]
     field: str = field(default="", compare=False)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it says one text, and nothing else."""
+        return len(self.parts) == 1 and "text" in self.parts[0]
+
     def text(self) -> str:
         """Return what it says as text, a line or more a part."""
-        parts = self.parts
-        if len(parts) == 1 and "text" in parts[0]:
-            return str(parts[0]["text"])
-        return "\n".join(map(_part_text, parts))
+        if self.is_text:
+            return str(self.parts[0]["text"])
+        return "\n".join(map(_part_text, self.parts))
 
     def one_text(self) -> str:
         """Return its one text.
@@ -67,7 +70,7 @@ class Turn:
         Raises:
             DataError: It says more than one text.
         """
-        if len(self.parts) != 1 or "text" not in self.parts[0]:
+        if not self.is_text:
             raise refusal("a turn has several parts, or one that is not text")
         return str(self.parts[0]["text"])
 
@@ -86,6 +89,17 @@ class RowError(ValueError):
         self.code, self.field = code, field
 
 
+def side_of(role: Any, field: str = "") -> str:
+    """Return who says what a role says: system, user, tool or assistant.
+
+    Raises:
+        RowError: No service has the role.
+    """
+    if role not in SIDES:
+        raise RowError("a turn has a role that is not known", "unknown-role", field)
+    return SIDES[role]
+
+
 def just_text(role: str, value: Any, field: str = "") -> Turn:
     """Make a turn of one text.
 
@@ -102,11 +116,19 @@ def call_text(name: str, arguments: Mapping[str, Any] | None) -> str:
 
 def response_of(said: str) -> dict[str, Any]:
     """Return what a function answered as Gemini has it: an object, or the text as "output"."""
+    value = object_in(said)
+    return {"output": said} if value is None or set(value) == {"output"} else value
+
+
+def object_in(said: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text holds; None for any other text, NaN in it too."""
+    import msgspec
+
     try:
-        value = json.loads(said)
-    except (ValueError, RecursionError):
-        value = None
-    return value if isinstance(value, dict) and set(value) != {"output"} else {"output": said}
+        value = msgspec.json.decode(said)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def response_text(response: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from tunepipe.catalog.limits import (
@@ -23,7 +22,15 @@ from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.parts import RowFile, files_of
 from tunepipe.data.row_types import name_type
-from tunepipe.data.rows import overlong_message
+from tunepipe.data.rows import (
+    DEEP,
+    DuplicateKeyError,
+    lenient_json,
+    nesting,
+    overlong_message,
+    refuse_constant,
+    strict_json,
+)
 from tunepipe.data.shapes import detect_shape
 from tunepipe.data.text_pairs import (
     TURN_MARK,
@@ -41,9 +48,6 @@ from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_f
 Texts = Sequence[tuple[str, str]]
 
 _BLANK = b" \t\r\n\v\f"
-_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,6 @@ class Diagnosis:
         return any(finding.code == "blank-line" for finding in self.findings)
 
 
-class _DuplicateKeyError(ValueError):
-    pass
-
-
 def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     """Find everything wrong with one line.
 
@@ -89,11 +89,8 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
         line = line[len(BOM) :]
     if not line.strip(_BLANK):
         return Diagnosis((*findings, Finding("blank-line", BLANK_LINE)))
-    if _depth(line) > DEPTH_MAX:
-        deep = Finding(
-            "nesting-too-deep", f"objects and lists are nested more than {DEPTH_MAX} levels deep"
-        )
-        return Diagnosis((*findings, deep))
+    if nesting(line) > DEPTH_MAX:
+        return Diagnosis((*findings, Finding("nesting-too-deep", DEEP)))
     row, found = _decoded(line)
     findings += found
     if row is None:
@@ -124,13 +121,6 @@ def overlong(line_bytes: int) -> Finding:
     return Finding("too-long", overlong_message(line_bytes))
 
 
-def _depth(line: bytes) -> int:
-    if line.count(b"{") + line.count(b"[") <= DEPTH_MAX:
-        return 0
-    brackets = _TEXTS.sub(b"", line).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
-
-
 def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     try:
         text = line.decode("utf-8")
@@ -139,11 +129,11 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
         return None, [Finding("not-utf8", message, fix=fix)]
     found: list[Finding] = []
     try:
-        row = _STRICT(text)
-    except _DuplicateKeyError:
-        found.append(Finding("duplicate-key", "duplicate key in object"))
+        row = strict_json(text)
+    except DuplicateKeyError as error:
+        found.append(Finding("duplicate-key", str(error)))
         try:
-            row = json.loads(text, parse_constant=_refused)
+            row = json.loads(text, parse_constant=refuse_constant)
         except ValueError:
             row = None
     except (ValueError, RecursionError) as error:
@@ -153,31 +143,12 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     return row, found
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise _DuplicateKeyError
-    return result
-
-
-def _refused(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON value")
-
-
-_STRICT, _LENIENT = (
-    json.JSONDecoder(
-        strict=strict, object_pairs_hook=_without_repeats, parse_constant=_refused
-    ).decode
-    for strict in (True, False)
-)
-
-
 def _repaired(
     text: str, error: ValueError | RecursionError
 ) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     """Find why a line is not JSON; with only raw controls wrong, the row is still checked."""
     try:
-        row = _LENIENT(text)
+        row = lenient_json(text)
     except (ValueError, RecursionError):
         return None, [_not_json(text, error)]
     raw = sorted({character for character in text if character < " "} - {"\r"})

@@ -23,7 +23,7 @@ Fields = Mapping[str, Any]
 
 # How the formats name each other's roles; open models refuse "assistant" in contents.
 _OTHER_ROLES = {"assistant": "model", "human": "user", "gpt": "assistant", "tool": "function"}
-_OPENAI_ROLES = ("system", "developer", "user", "assistant", "tool")
+_OPENAI_ROLES = ("system", "developer", "user", "assistant", "model", "tool", "function")
 # What other vendors call the two sides of a pair.
 _SYNONYMS = {
     **dict.fromkeys(("question", "instruction", "query", "user", "context"), "prompt"),
@@ -61,14 +61,16 @@ def order_findings(kinds: Sequence[str], fields: Sequence[str], last: str = "ans
         kinds: Of each turn: "system", "question", "answer", "call" (an answer that calls a tool)
             or "result" (of a tool); "" for a turn whose kind is not known.
         fields: The path of each turn, for the finding.
-        last: The kind that ends the row; a "call" ends it as an "answer" does.
+        last: The kind that ends the row; a "call" ends it as an "answer" does, and a "result" as a
+            "question" does.
     """
     before = ""
     for place, (kind, field) in enumerate(zip(kinds, fields, strict=True)):
         if wrong := _misplaced(kind, before, place):
             yield Finding("role-order", wrong, field)
         before = kind
-    if before and before != last and not (before == "call" and last == "answer"):
+    ends = {"call": "answer", "result": "question"}
+    if before and last not in (before, ends.get(before)):
         names = {"answer": "the model's", "question": "the user's"}
         yield Finding("role-order", f"the last turn is not {names[last]}", fields[-1])
 
