@@ -40,13 +40,15 @@ def test_a_model_is_warned_of_by_the_facts_that_it_relies_on():
         day = date.fromisoformat(read) + timedelta(days=STALE_DAYS + 1)
         return age_warnings(CATALOG, CATALOG.find_model(model), day)
 
-    assert any("price of qwen" in line for line in warnings(QWEN, "2026-08-21"))
+    newer = "take newer tables with tunepipe tables --update"
+    assert warnings(QWEN, "2026-08-21") == (
+        f"price of {QWEN}: read on 2026-08-21, 91 days ago; {newer}",
+    )
     assert warnings(QWEN, "2026-05-01") == ()
     assert len(warnings("gemini-3.5-flash", "2027-03-01")) == 3
     custom, day = CATALOG.find_model("Qwen/Qwen3-4B", "custom"), date(2026, 11, 26)
-    assert any(
-        "price of NVIDIA_H100_80GB" in line
-        for line in age_warnings(CATALOG, custom, day, "NVIDIA_H100_80GB")
+    assert age_warnings(CATALOG, custom, day, "NVIDIA_H100_80GB") == (
+        f"price of NVIDIA_H100_80GB: read on 2025-03-06, 630 days ago; {newer}",
     )
     assert age_warnings(CATALOG, custom, date(2026, 11, 1), "NVIDIA_L4") == ()
     assert age_warnings(CATALOG, CATALOG.find_model("tiny"), date(2099, 1, 1)) == ()

@@ -47,6 +47,12 @@ def test_what_every_comparison_keeps_to(pairs, missing, margin):
     json.dumps(to_builtins(found), allow_nan=False)
 
 
+@pytest.mark.parametrize(("gain", "counts"), [(1e-12, (0, 0, 3)), (2e-12, (1, 1, 1))])
+def test_rounding_is_neither_won_nor_lost(gain, counts):
+    found = compare([gain, 0.0, 0.5], [0.0, gain, 0.5], metric="m")
+    assert (found.wins, found.losses, found.ties) == counts
+
+
 @settings(deadline=None, max_examples=30)
 @given(rows)
 def test_the_other_way_round_the_answer_is_the_other_way_round(pairs):

@@ -293,6 +293,18 @@ def test_each_label_gets_its_share_to_one_row(tmp_path, stratify_by, fraction):
         assert report.labels[kind] == {"train": rows_of_kind - taken[kind], "eval": taken[kind]}
 
 
+@pytest.mark.parametrize(
+    ("kinds", "characters", "reported"), [(50, 64, 50), (51, 64, 0), (50, 65, 0)]
+)
+def test_only_few_short_labels_are_reported(tmp_path, kinds, characters, reported):
+    labels = [f"{k:0{characters}}" for k in range(kinds)]
+    rows = [
+        {"input_text": f"q {k}", "output_text": "a", "kind": labels[k % kinds]} for k in range(510)
+    ]
+    report, *_ = run(tmp_path, rows, stratify_by="kind")
+    assert list(report.labels) == labels[:reported]
+
+
 def test_conflicting_inputs_are_given_one_label_and_stay_together(tmp_path):
     rows = [
         {"input_text": f"q {k % 90}", "output_text": "yes" if k % 3 else "no"} for k in range(400)

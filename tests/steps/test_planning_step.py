@@ -86,10 +86,8 @@ def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):
             **asked,
         )
         found = json.loads(plan.read_text())["warnings"]
-        assert (
-            any("the longest answer of the rows has about 101 tokens" in one for one in found)
-            == said
-        )
+        cut = "the longest answer of the rows has about 101 tokens"
+        assert [one.startswith(cut) for one in found].count(True) == said, found
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import accumulate, chain, compress
 
 from tunepipe.disk_array import DiskArray
 from tunepipe.errors import DataError
@@ -85,17 +85,13 @@ def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, l
 
 
 def _bound(places: DiskArray, wanted: int) -> int:
-    """Find a position with N rows below it, by a histogram of the leading 12 bits."""
+    """Find a position with N of the rows below it, by a histogram of the leading 12 bits."""
     counts = [0] * 4096
     for chunk in places.chunks():
         for place in chunk:
             counts[place >> 52] += 1
-    below = 0
-    for bin, count in enumerate(counts):
-        below += count
-        if below >= wanted:
-            return (bin + 1) << 52
-    return SPAN
+    below = accumulate(counts)
+    return next((bin + 1) << 52 for bin, rows in enumerate(below) if rows >= wanted)
 
 
 def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
