@@ -22,9 +22,7 @@ KEYS = [
 ]  # fmt: skip
 A100 = "Restricted image training Nvidia A100 80GB GPUs per region: multiples of 8"
 TPU = "Restricted image training TPU V3 pod cores per region: multiples of 64"
-BISON_ENDS = (
-    "ends on 2025-04-09, and what is tuned from it too; its successor is gemini-3.5-flash"
-)
+BISON_ENDS = "ends on 2025-04-09, and what is tuned from it too; its successor is gemini-3.5-flash"
 HELD_OUT = (
     "eval_rows",
     "smallest_difference",

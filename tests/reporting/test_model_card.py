@@ -78,6 +78,17 @@ def test_only_a_name_on_the_hub_is_a_base_model(base, kept):
     assert ("base_model" in head) == kept
 
 
+def test_a_card_names_no_folder_of_this_machine():
+    facts = sample_facts()
+    facts["run"] |= {"base_model": "/home/alice/models/base-4b/"}
+    facts["plan"] |= {"model": "/home/alice/models/base-4b"}
+    facts["tuning"] |= {"model": "/home/alice/runs/1/model"}
+    card = model_card(facts)
+    assert "alice" not in card
+    assert "Tuned from base-4b by tunepipe." in card
+    assert "- Planned model: base-4b" in card
+
+
 def test_hostile_texts_cannot_leave_the_front_matter_or_their_line():
     card = model_card(hostile_facts())
     card.encode("utf-8")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,8 +128,13 @@ def test_no_row_is_in_the_log(done, rows):
         assert json.loads(row)["input_text"] not in log
 
 
-def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows):
-    bad = tmp_path / "bad.jsonl"
+def test_bad_rows_stop_the_run_with_their_codes(tmp_path, rows, monkeypatch):
+    """In an environment whose path has a space, over a file whose name has `python3` in it."""
+    venv.create(tmp_path / "My Project", symlinks=True)
+    (packages,) = (tmp_path / "My Project").glob("lib/*/site-packages")
+    (packages / "here.pth").write_text("\n".join(map(os.path.abspath, sys.path)))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "My Project" / "bin" / "python"))
+    bad = tmp_path / "python3-bad.jsonl"
     bad.write_text("\n".join([*rows, "not json", '{"input_text": "x"}']), encoding="utf-8")
     with receiver() as hook:
         (tmp_path / "webhook").write_text(hook.url)

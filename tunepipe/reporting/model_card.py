@@ -33,7 +33,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 def model_card(facts: Mapping[str, Any] | Facts) -> str:
     """Return the model card's text."""
     facts = read_facts(facts)
-    said, base = verdict(facts), facts.run.get("base_model")
+    said, base = verdict(facts), _published(facts.run.get("base_model", ""))
     # A card is published, and a path names folders of this machine.
     data = [pair for pair in data_pairs(facts.dataset or Dataset()) if pair[0] != "File"]
     rows = facts.tuned.rows
@@ -49,12 +49,23 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
         ("", f"Tuned from {escaped(base)} by tunepipe." if base else "Tuned by tunepipe."),
         ("Evaluation", f"**{escaped(said['sentence'])}** {escaped(said['reason'])}"),
         ("", "\n\n".join(scores_markdown(facts))),
-        ("Training", bullets(training_pairs(facts))),
+        ("Training", bullets(_training(facts))),
         ("Training data", bullets([*data, *split_pairs(facts)])),
         ("Limits", limits),
     ]
     body = [f"## {heading}\n\n{text}" if heading else text for heading, text in sections if text]
     return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(body).rstrip() + "\n"
+
+
+def _published(model: str) -> str:
+    """Return a model's name; of a folder of this machine the last part."""
+    return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".", "~")) else model
+
+
+def _training(facts: Facts) -> list[tuple[str, str]]:
+    pairs = [(label, text, _published(text)) for label, text in training_pairs(facts)]
+    # The card lies in the folder of a model of this machine.
+    return [(label, name) for label, text, name in pairs if label != "Model" or name == text]
 
 
 def _front_matter(facts: Facts) -> str:

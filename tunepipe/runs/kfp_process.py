@@ -8,6 +8,8 @@ when it ends. A separate process in its own group solves all three.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -29,6 +31,7 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
         steps_folder: Where kfp.local puts what the steps make.
     """
     warnings.simplefilter("ignore")
+    name_python(Path(steps_folder).parent / ".bin")
     from kfp import components, local
 
     spec = read(Path(pipeline).read_text(encoding="utf-8"))
@@ -38,6 +41,20 @@ def main(pipeline: str, parameters: str, steps_folder: str) -> None:
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=steps_folder)
     run = components.load_component_from_text(yaml.safe_dump(spec))
     run(**{name: typed(spec, name, value) for name, value in values.items()})
+
+
+def name_python(folder: Path) -> None:
+    """Give this interpreter the name `python3`, which steps call it by.
+
+    kfp.local writes sys.executable for each `python3` in the words of a step, be it a part of a
+    file's name or a word of a shell's line, where a space in it would count.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    launcher = folder / "python3"
+    launcher.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+    launcher.chmod(0o700)
+    os.environ["PATH"] = f"{folder.resolve()}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    sys.executable = launcher.name
 
 
 def typed(spec: Mapping[str, Any], name: str, value: Any) -> Any:
