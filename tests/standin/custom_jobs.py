@@ -122,7 +122,7 @@ class CustomJobs:
         folder = job.job_spec.base_output_directory.output_uri_prefix.removeprefix("gs://")
         result = self.cloud.buckets / folder / "result.json"
         result.write_text(
-            json.dumps({"model": "", "statistics": {"final_loss": 0.4, "base_model": ""}})
+            json.dumps({"model": "model-1", "statistics": {"final_loss": 0.4, "base_model": ""}})
         )
         self._finish(job, State.JOB_STATE_SUCCEEDED)
 

@@ -4,10 +4,10 @@ A file that a step writes through its mount is an object at once. Generations ar
 of change in nanoseconds, so they need no store of their own.
 
 Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
-deleted), `requester_pays` (a request has to name a project that pays; True, or the names of such
-buckets), `versioning`, `encodings`
-(the contentEncoding of an object, by its name), `folders` (objects that stand for folders) and
-`corrupted` (a download's first byte is another).
+deleted), `unwritable` (ends of names that are not taken for the moment), `requester_pays` (a
+request has to name a project that pays; True, or the names of such buckets), `versioning`,
+`encodings` (the contentEncoding of an object, by its name), `folders` (objects that stand for
+folders) and `corrupted` (a download's first byte is another).
 """
 
 from __future__ import annotations
@@ -219,6 +219,8 @@ class Storage:
         before = _present(path)
         _check_generation(before, query)
         self._check_retention(bucket, name)
+        if name.endswith(tuple(self.cloud.facts.get("unwritable", ()))):
+            raise exceptions.ServiceUnavailable("Please try again.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         if _generation(path) <= before:  # the file system's clock is coarse

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,31 @@ def test_a_file_that_grows_is_kept_in_a_bucket_that_changes_no_object(cloud, tmp
             text += f"answer {number}\n"
             file.write_text(text)
     assert len(storage.list_files(f"{uri}/*")) == 12
+
+
+def test_old_checkpoints_go_as_newer_come_and_the_last_one_at_the_end_alone(cloud):
+    """A machine that is lost while it writes the model continues from the last checkpoint."""
+    uri, seconds = f"gs://{BUCKET}/work/checkpoints", 0.05
+
+    def names():
+        return {one.rpartition("/")[2] for one in storage.matching_files(f"{uri}/*")}
+
+    def await_names(*expected):
+        end = time.monotonic() + 20
+        while names() != set(expected):
+            assert time.monotonic() < end, names()
+            time.sleep(seconds)
+
+    with storage.synced_folder(uri, seconds, once=True) as folder:
+        Path(folder, "checkpoint-1").write_text("one")
+        await_names("checkpoint-1")
+        Path(folder, "checkpoint-2").write_text("two")
+        Path(folder, "checkpoint-1").unlink()
+        await_names("checkpoint-2")
+        Path(folder, "checkpoint-2").unlink()
+        time.sleep(10 * seconds)
+        assert names() == {"checkpoint-2"}
+    assert names() == set()
 
 
 def test_a_bucket_keeps_each_files_work_apart(cloud, tmp_path):

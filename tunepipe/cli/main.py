@@ -83,8 +83,8 @@ _COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "deploy": (
             "endpoints:deploy",
-            "tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model --project my-project "
-            "--region us-central1 --accelerator NVIDIA_L4:1",
+            "tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model-1a2b "
+            "--project my-project --region us-central1 --accelerator NVIDIA_L4:1",
         ),
         "undeploy": (
             "endpoints:undeploy",

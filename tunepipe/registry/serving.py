@@ -44,7 +44,7 @@ def check_servable(folder: str) -> None:
         raise UsageError(
             "there is no model in Hugging Face layout",
             where=folder,
-            fix="gs://BUCKET/tunepipe/custom/KEY/model",
+            fix="gs://BUCKET/tunepipe/custom/KEY/model-1a2b3c4d",
         )
 
 

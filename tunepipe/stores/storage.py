@@ -36,6 +36,7 @@ from tunepipe.stores.objects import (
 )
 
 SYNC_SECONDS = 20.0
+_QUIET_SECONDS = 1.0  # after which a file is taken to be written to its end
 # In the name of an object that stands for a later state of a file, before the state's number.
 _LATER = ".later-"
 _BLOCK_BYTES = 1 << 20
@@ -279,8 +280,9 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
     Args:
         uri: A folder; a local path is given back as it is.
         seconds: How often, > 0.
-        once: Copy a file when it has not changed for that long, for files that are written once:
-            none is kept half written.
+        once: Copy a file when it has not changed for a second, for files that are written once:
+            none is kept half written. What is removed is deleted while there are others, or at the
+            end: a folder that is emptied keeps its last files until then.
     """
     if not is_object(uri):
         yield uri
@@ -289,9 +291,10 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
     with tempfile.TemporaryDirectory() as folder:
         numbers = _download_latest(root, folder)
         stored, ended = _versions(folder), threading.Event()
+        removed: set[str] = set()
+        quiet = min(seconds, _QUIET_SECONDS) * 1e9
 
-        def keep(name: str) -> None:
-            path = Path(folder, name)
+        def keep(name: str, path: Path) -> None:
             if not numbers.get(name):
                 try:
                     _upload(path, f"{root}/{name}")
@@ -307,12 +310,28 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
         def copy_back(changed_before: float = math.inf) -> None:
             present = _versions(folder)
             # In the order of writing: the last file of a checkpoint says that it is whole.
-            for name, version in sorted(present.items(), key=lambda item: item[1]):
-                if version != stored.get(name) and version[0] < changed_before:
+            changed = [
+                name
+                for name, version in sorted(present.items(), key=lambda item: item[1])
+                if version != stored.get(name) and version[0] < changed_before
+            ]
+            with tempfile.TemporaryDirectory() as links:
+                # A newer checkpoint may replace one that takes long to copy.
+                for name in changed:
+                    Path(links, name).parent.mkdir(parents=True, exist_ok=True)
                     with suppress(FileNotFoundError):
-                        keep(name)
-                        stored[name] = version
-            for name in [*stored.keys() - present.keys()]:
+                        os.link(Path(folder, name), Path(links, name))
+                for name in changed:
+                    if Path(links, name).exists():
+                        keep(name, Path(links, name))
+                        stored[name] = present[name]
+            # At the second look, so that a folder that is being emptied is not taken for one where
+            # newer files have replaced others.
+            gone = stored.keys() - present.keys()
+            due = gone if ended.is_set() or not once else gone & removed if present else set()
+            removed.clear()
+            removed.update(gone)
+            for name in due:
                 with suppress(TunepipeError):  # an old checkpoint that stays does no harm
                     _store(root).delete(parse(f"{root}/{name}"))
                 del stored[name]
@@ -320,7 +339,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
         def follow() -> None:
             while not ended.wait(seconds):
                 with suppress(TunepipeError):  # the next time, or the end, tries again
-                    copy_back(time.time_ns() - seconds * 1e9 if once else math.inf)
+                    copy_back(time.time_ns() - quiet if once else math.inf)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()

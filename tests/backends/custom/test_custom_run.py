@@ -33,12 +33,12 @@ def project(cloud, empty_folder):
 
 
 def arguments(*more):
-    options = {"learning_rate": 2e-2, "poll_seconds": 0.3, "checkpoint_every": 4}
+    options = {"learning_rate": 2e-2, "poll_seconds": 0.3, "checkpoint_every": 20}
     given = [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
     return [
         *("run", "--backend", "custom", "--accelerator", "NVIDIA_L4:1", "--dataset", "rows.jsonl"),
         *("--base-model", f"gs://{BUCKET}/base", "--bucket", f"gs://{BUCKET}", *PLACE, "--yes"),
-        *("--train-steps", "80", "--option", "parameters_billion=0.001", "--json"),
+        *("--train-steps", "200", "--option", "parameters_billion=0.001", "--json"),
         *("--param", "max_output_tokens=8", "--wait", *given, *more),
     ]
 
@@ -68,7 +68,7 @@ def test_a_run_ends_in_a_verdict_though_it_was_killed_and_preempted(project, cap
     bucket = project.buckets / BUCKET
     command = [sys.executable, "-m", "tunepipe", *arguments()]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    await_files(bucket, "tunepipe/custom/*/checkpoints-*/*/trainer_state.json")
+    await_files(bucket, "tunepipe/custom/*/checkpoints/*/*/trainer_state.json")
     first.kill()
     first.wait()
     kill_run(project)
@@ -83,7 +83,7 @@ def test_a_run_ends_in_a_verdict_though_it_was_killed_and_preempted(project, cap
     assert (len(trained), len(answered)) == (1, 2)
     assert len(jobs) == 3  # one trains, one answers as tuned, one as base
     statistics = json.loads(trained[0].read_text())["statistics"]
-    assert statistics["resumed_from_step"] >= 4
+    assert statistics["resumed_from_step"] >= 20
     assert project.places() <= {REGION, "global"}
     # What it was planned to cost, and what its machine cost.
     assert main.run(["costs", *PLACE, "--json"]) == 0

@@ -33,7 +33,7 @@ def upload_code(bucket: str) -> str:
     Raises:
         UsageError: Not the whole package is here, as in a component's step.
     """
-    if not importlib.util.find_spec("tunepipe.backends.custom.worker"):
+    if not importlib.util.find_spec("tunepipe.backends.remote.worker"):
         raise UsageError(
             "this step carries a part of tunepipe, and a custom job runs more of it",
             where="option code",

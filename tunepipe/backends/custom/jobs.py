@@ -8,7 +8,7 @@ from typing import Any
 
 from tunepipe.backends.custom.code import IN_IMAGE
 from tunepipe.backends.custom.options import CustomOptions
-from tunepipe.backends.local.remote import read_progress
+from tunepipe.backends.remote.exchange import read_progress
 from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
 from tunepipe.gcp import clients
@@ -84,7 +84,7 @@ def job_body(
     options: CustomOptions,
     machine: Machine,
     *,
-    folder: str,
+    task: str,
     code: str,
     disk_gib: int,
     labels: Mapping[str, str],
@@ -96,7 +96,7 @@ def job_body(
     Args:
         options: Those of the user.
         machine: The machine of the accelerator.
-        folder: gs:// folder with the job's task.json, where everything it makes goes.
+        task: gs:// URI of the job's task, into whose folder everything that it makes goes.
         code: gs:// URI of this package's code, or "image".
         disk_gib: The disk of each machine.
         labels: The job's labels.
@@ -122,7 +122,7 @@ def job_body(
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    program = ("python3", "-m", "tunepipe.backends.custom.worker", folder)
+    program = ("python3", "-m", "tunepipe.backends.remote.worker", task)
     affinity = {
         "reservation_affinity_type": "SPECIFIC_RESERVATION",
         "key": _RESERVATION_KEY,
@@ -155,7 +155,7 @@ def job_body(
     spec = {
         "worker_pool_specs": [pool, *more],
         "scheduling": scheduling,
-        "base_output_directory": {"output_uri_prefix": folder},
+        "base_output_directory": {"output_uri_prefix": task.rpartition("/")[0]},
         "service_account": options.service_account,
         "network": options.network,
     }

@@ -13,8 +13,8 @@ from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions, disk_gib_for
-from tunepipe.backends.custom.tuning import claimed
-from tunepipe.backends.local.remote import RESULT, TASK
+from tunepipe.backends.custom.tuning import base_of, claimed
+from tunepipe.backends.remote.exchange import ANSWERS, RESULT, write_task
 from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.decoding import decode
@@ -32,7 +32,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     The answers are kept in the bucket: the same model is never asked the same twice.
 
     Args:
-        model: gs://BUCKET/tunepipe/custom/KEY/model, or …/base for the model before tuning.
+        model: gs://BUCKET/tunepipe/custom/KEY/model-1a2b3c4d, or …/base: before tuning.
         prompts: The questions.
         settings: Those of the local backend's `PredictionOptions`.
 
@@ -41,17 +41,15 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         CloudError: Google refused, or the job failed.
     """
     folder = model.rpartition("/")[0]
-    if not storage.is_gcs(model) or not storage.exists(f"{folder}/{TASK}"):
+    if not storage.is_gcs(model) or not storage.exists(f"{folder}/{RESULT}"):
         raise UsageError(
             "this is no model that a custom job tuned",
             where=model,
-            fix="gs://BUCKET/tunepipe/custom/KEY/model",
+            fix="gs://BUCKET/tunepipe/custom/KEY/model-1a2b3c4d",
         )
-    tuned = json.loads(storage.read_bytes(f"{folder}/{TASK}"))
-    asked = model
-    if model.endswith("/base"):  # in the revision that was tuned
-        result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
-        asked = result["statistics"]["base_model"]
+    result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
+    # The base in the revision that was tuned.
+    asked = result["statistics"]["base_model"] if model == base_of(model) else model
     task = {
         "kind": "predict",
         "model": asked,
@@ -61,20 +59,19 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     data = json.dumps(task, sort_keys=True, ensure_ascii=False).encode()
     key = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
     place = f"{folder}/answers/{key}"
-    if not storage.exists(f"{place}/answers.jsonl"):
-        storage.write_bytes(data, f"{place}/{TASK}")
-        _launch(tuned, place, key)
-    for line in storage.read_bytes(f"{place}/answers.jsonl").decode("utf-8").splitlines():
+    if not storage.exists(f"{place}/{ANSWERS}"):
+        _launch(result["task"], write_task(task, place), key)
+    for line in storage.read_bytes(f"{place}/{ANSWERS}").decode("utf-8").splitlines():
         yield Answer(**json.loads(line))
 
 
-def _launch(tuned: Any, place: str, key: str) -> None:
+def _launch(tuned: Any, task: str, key: str) -> None:
     options = decode(tuned["custom"], CustomOptions)
     body = job_body(
         options,
         find_machine(options.accelerator, load_catalog()),
-        folder=place,
-        code=options.code or upload_code(place),
+        task=task,
+        code=options.code or upload_code(task),
         disk_gib=disk_gib_for(options, tuned["request"]["base_model"]),
         labels={**run_labels(), KEY_LABEL: key},
         display_name="tunepipe answers",
@@ -82,8 +79,8 @@ def _launch(tuned: Any, place: str, key: str) -> None:
     )
     parent = clients.parent(tuned["place"]["project"], tuned["place"]["region"])
     step = decode(tuned["step"], StepOptions)
-    service = claimed(parent, body, place, key, step)
-    waiters = Waiters(place, run_of_step(parent, ""), key)  # so that `cancel` finds the job
+    service = claimed(parent, body, task, key, step)
+    waiters = Waiters(task, run_of_step(parent, ""), key)  # so that `cancel` finds the job
     with tempfile.TemporaryDirectory() as scratch:
         resources = str(Path(scratch) / "gcp_resources")
         launcher.launch(service, resources, step, lambda event: None, waiters)

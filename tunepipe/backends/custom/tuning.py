@@ -19,7 +19,7 @@ from tunepipe.backends.custom.options import (
     read_options,
     trainer_options,
 )
-from tunepipe.backends.local.remote import MODEL, RESULT, TASK, request_fields
+from tunepipe.backends.remote.exchange import RESULT, request_fields, write_task
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
@@ -80,15 +80,15 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             "kind": "tune",
             "request": request_fields(request),
             "options": training,
+            "copy_seconds": step.poll_seconds,
             "place": {"project": request.project, "region": request.region},
             "custom": to_builtins(options),
             "step": to_builtins(structs.replace(step, resources_path="", again="")),
         }
-        storage.write_bytes(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
         body = job_body(
             options,
             machine,
-            folder=folder,
+            task=write_task(task, folder),
             code=options.code or upload_code(request.train_uri),
             disk_gib=disk_gib_for(options, request.base_model),
             labels={**run_labels(), **request.labels, KEY_LABEL: key},
@@ -186,7 +186,7 @@ def _result(
         "provisioning": options.provisioning,
         "job_hours": hours,
     }
-    model = f"{folder}/{MODEL}"
+    model = f"{folder}/{result['model']}"
     return TuningResult(model, statistics=statistics, cost_usd=cost, base=base_of(model))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ _BASE = "base"
 _TINY = "tiny"  # the name of the model that is trained from scratch
 _RECORD = "tuning.json"
 _TINY_RATE = 1.5e-3
-_TRAIN_JOB = "tunepipe.backends.cluster.train_job"
+_TRAIN_JOB = "tunepipe.backends.remote.train_job"
 _ELSEWHERE = ("checkpoint_dir", "train_job")  # options that decide no weight
 _TINY_OPTIONS = (
     *("learning_rate", "max_tokens", "evaluate_every", "checkpoint_every"),
@@ -166,6 +167,7 @@ def prepare(device: str, threads: int) -> str:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    getLogger("bitsandbytes").setLevel(ERROR)  # it looks for kernels that are not needed
     # peft and transformers warn each other of names that are to go.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     torch.set_num_threads(threads)

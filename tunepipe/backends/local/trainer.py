@@ -289,7 +289,8 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         earlier = [entry["seconds"] for entry in state.log_history if "seconds" in entry]
-        self._started = time.monotonic() - max(earlier, default=0.0)
+        self.seconds = max(earlier, default=0.0)  # it may have been interrupted after its last step
+        self._started = time.monotonic() - self.seconds
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == state.max_steps:

@@ -2,7 +2,7 @@
 
 The step that tunes is a pod of the pipeline. It writes rows and task into an object store, creates
 the job through the API of Kubernetes, follows it, and reads the model from the store. The nodes run
-`cluster.worker`. A job's name follows from the work, so that no work has two jobs.
+`remote.worker`. A job's name follows from the work, so that no work has two jobs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local.options import TrainJobOptions
-from tunepipe.backends.local.remote import RESULT, TASK, read_progress, request_fields
+from tunepipe.backends.remote.exchange import RESULT, read_progress, request_fields, write_task
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_LABEL
@@ -65,7 +65,6 @@ def tune(
             where="train_job.namespace",
             fix="name it",
         )
-    service = TrainJobs(namespace, key, folder, options)
     if not storage.exists(f"{folder}/{RESULT}"):
         for name in ("train", "eval"):
             if path := getattr(request, f"{name}_uri"):
@@ -74,20 +73,21 @@ def tune(
             f"{name}_uri": getattr(request, f"{name}_uri") and f"{folder}/{name}.jsonl"
             for name in ("train", "eval")
         }
-        options_of_nodes = {n: v for n, v in request.options.items() if n != "checkpoint_dir"}
         task = {
+            "kind": "tune",
             "request": {**request_fields(request), **rows},
-            "options": options_of_nodes,
+            "options": request.options,
             "copy_seconds": options.poll_seconds,
         }
-        storage.write_new(json.dumps(task, indent=1).encode(), f"{folder}/{TASK}")
+        service = TrainJobs(namespace, key, write_task(task, folder), options)
         launcher.launch(
             service, resources, StepOptions(poll_seconds=options.poll_seconds), progress
         )
-    statistics = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
-    with storage.local_folder(f"{folder}/{statistics.pop('model')}") as model:
+    result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
+    with storage.local_folder(f"{folder}/{result['model']}") as model:
         storage.copy_folder(model, output_dir)
-    statistics |= {"job": service.find(), "nodes": options.nodes}
+    job = TrainJobs(namespace, key, "", options).find()
+    statistics = {**result["statistics"], "job": job, "nodes": options.nodes}
     return TuningResult(output_dir, statistics=statistics, base=statistics["base_model"])
 
 
@@ -98,13 +98,13 @@ class TrainJobs(RemoteJobs):
     Args:
         namespace: Where they are.
         key: The value of their label, and a part of their names.
-        folder: The work's folder in the object store.
+        task: The URI of the task, in the work's folder.
         options: Those of the user.
     """
 
     namespace: str
     key: str
-    folder: str
+    task: str
     options: TrainJobOptions
     in_doubt: bool = False
     kind = "TrainJob"
@@ -143,7 +143,7 @@ class TrainJobs(RemoteJobs):
         status = _status(self._call("get_namespaced_custom_object", name=name))
         if status.state is not JobState.RUNNING:
             return status
-        return replace(status, detail=read_progress(self.folder))
+        return replace(status, detail=read_progress(self.task.rpartition("/")[0]))
 
     def cancel(self, name: str) -> None:
         """Delete a job with its pods; no error if it is gone already."""
@@ -175,8 +175,8 @@ class TrainJobs(RemoteJobs):
                 },
                 "trainer": {
                     "image": options.image,
-                    "command": ["python3", "-m", "tunepipe.backends.cluster.worker"],
-                    "args": [self.folder],
+                    "command": ["python3", "-m", "tunepipe.backends.remote.worker"],
+                    "args": [self.task],
                     "env": [{"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"}, *secrets],
                     "numNodes": options.nodes,
                     # The worker starts one process a GPU itself, through accelerate.

@@ -1,1 +1,0 @@
-"""Training on several nodes of a Kubernetes cluster, by Kubeflow Trainer."""

@@ -1,0 +1,1 @@
+"""Training on other machines: what goes through a store, the program there, and TrainJobs."""

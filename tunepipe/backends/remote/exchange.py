@@ -1,0 +1,47 @@
+"""What goes through a folder of a store between a step and the machines that work for it.
+
+Each object is written once: a bucket with a retention policy takes new objects and no changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from tunepipe.backends.base import TuningRequest
+from tunepipe.errors import TunepipeError
+from tunepipe.stores import storage
+
+RESULT, ANSWERS, PROGRESS, MODEL = "result.json", "answers.jsonl", "progress", "model"
+
+
+def write_task(task: Mapping[str, Any], folder: str) -> str:
+    """Write a task into its folder, and return its URI, which follows from its content."""
+    data = json.dumps(task, indent=1, sort_keys=True).encode()
+    uri = f"{folder}/task-{hashlib.sha256(data).hexdigest()[:16]}.json"
+    with suppress(storage.ConflictError):  # another run has written the same
+        storage.write_bytes(data, uri, must_be_new=True)
+    return uri
+
+
+def request_fields(request: TuningRequest) -> dict[str, Any]:
+    """Return what goes to the other machine of a request, but for its options."""
+    names = ("base_model", "train_uri", "eval_uri", "train_steps", "batch_size", "seed")
+    fields = {name: getattr(request, name) for name in names}
+    return {**fields, "learning_rate_multiplier": request.learning_rate_multiplier}
+
+
+def read_progress(folder: str) -> str:
+    """Return the step and the losses that the program has reported last; "" for none."""
+    try:
+        reports = storage.matching_files(f"{folder}/{PROGRESS}/*.json")
+        event = json.loads(storage.read_bytes(reports[-1])) if reports else {}
+    except TunepipeError:  # a look at the job tells the user what is wrong
+        event = {}
+    if not event:
+        return ""
+    losses = [f"{name} {event[name]:.4g}" for name in ("loss", "eval_loss") if name in event]
+    return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])
