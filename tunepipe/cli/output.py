@@ -192,10 +192,13 @@ def agree(question: str, yes: bool, out: Output) -> None:
 
 
 def name_options(text: str, names: Collection[str]) -> str:
-    """Write the parameters of a library function as the command's options: eval_min, --eval-min."""
+    """Write the parameters of a library function as the command's options: eval_min, --eval-min.
+
+    The name of a tensor or a module that has such a part is left as it is.
+    """
 
     def option(match: re.Match[str]) -> str:
         name = match.group()
         return f"--{name.replace('_', '-')}" if name in names else name
 
-    return re.sub(r"\b[a-z]+(?:_[a-z]+)+\b", option, text)
+    return re.sub(r"(?<![\w.])[a-z]+(?:_[a-z]+)+\b(?!\.\w)", option, text)

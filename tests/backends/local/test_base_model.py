@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -92,6 +94,30 @@ def as_gguf(folder):
     (folder / "model.safetensors").rename(folder / "model.gguf")
 
 
+class Code:
+    """What a pickle should not do."""
+
+    def __reduce__(self):
+        return os.remove, ("no-file",)
+
+
+def as_pickle(change, cut=lambda content: content):
+    def broken(folder):
+        torch.save(change(load_file(folder / "model.safetensors")), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+        content = (folder / "pytorch_model.bin").read_bytes()
+        (folder / "pytorch_model.bin").write_bytes(cut(content))
+
+    return broken
+
+
+def with_text(name, text):
+    def broken(folder):
+        (folder / name).write_text(text)
+
+    return broken
+
+
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n"
 GPTQ = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
 AUTO_MAP = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
@@ -104,11 +130,32 @@ CASES = {
         with_weights(lambda w: {**w, "extra.weight": torch.zeros(2)}),
         r"1 are not the model's \(extra\.weight\)",
     ),
-    "another shape": (with_config(intermediate_size=96), "tensors have another shape"),
+    "another shape": (
+        with_config(intermediate_size=96),
+        r"6 are of another shape \(model\.layers\.0\.mlp\.down_proj\.weight, ",
+    ),
     "cut off": (with_bytes(lambda b: b[:-99]), r"model\.safetensors is broken or cut off"),
     "empty": (with_bytes(lambda b: b""), r"model\.safetensors is empty"),
     "an LFS pointer": (with_bytes(lambda b: LFS), r"model\.safetensors is a Git LFS pointer"),
     "a shard missing": (without_shard, r"1 of its \d files of weights are missing \(model-00002"),
+    "a pickle that is cut off": (
+        as_pickle(lambda weights: weights, lambda b: b[:-500]),
+        r"pytorch_model\.bin is broken or cut off",
+    ),
+    "a pickle with code": (as_pickle(lambda weights: {"x": Code()}), "holds more than weights"),
+    "a pickle with a prefix": (
+        as_pickle(lambda weights: {f"module.{name}": w for name, w in weights.items()}),
+        r"'module\.'",
+    ),
+    "a broken index": (
+        with_text("model.safetensors.index.json", "{"),
+        r"model\.safetensors\.index\.json is broken",
+    ),
+    "a tokenizer's LFS pointer": (
+        with_text("tokenizer.json", LFS.decode()),
+        r"tokenizer\.json is a Git LFS pointer",
+    ),
+    "an unknown kind": (with_config(model_type="llama9"), "has model type `llama9`"),
     "no weights": (without("model.safetensors"), "holds no model in Hugging Face layout"),
     "no tokenizer": (
         without("tokenizer.json", "tokenizer_config.json"),
@@ -225,6 +272,37 @@ def test_an_adapter_is_a_base_to_go_on_from(base, data, tmp_path):
     assert whole["untrained_loss"] == pytest.approx(found["untrained_loss"], abs=1e-4)
 
 
+def without_half(folder):
+    file = folder / "adapter_model.safetensors"
+    names = load_file(file)
+    kept = {name: names[name] for name in sorted(names)[::2]}
+    save_file(kept, file, metadata={"format": "pt"})
+
+
+ADAPTERS = {
+    "half of it": (without_half, r"14 are missing \(base_model\.model\.model\.layers\.0"),
+    "no weights": (without("adapter_model.safetensors"), r"adapter_model\.safetensors is missing"),
+    "an LFS pointer": (
+        with_text("adapter_model.safetensors", LFS.decode()),
+        r"adapter_model\.safetensors is a Git LFS pointer",
+    ),
+    "a broken file": (with_text("adapter_config.json", "{"), r"adapter_config\.json is broken"),
+    "no base": (with_text("adapter_config.json", "{}"), "names no base model"),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_is_no_whole_adapter_is_refused_before_anything_runs(base, tmp_path, name):
+    broken, message = ADAPTERS[name]
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path)
+    load_tokenizer(str(base)).save_pretrained(tmp_path)
+    backend.check(str(tmp_path), {})
+    broken(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        backend.check(str(tmp_path), {})
+
+
 @needs_bitsandbytes
 def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
     from tunepipe.backends.local.options import LocalOptions
@@ -236,6 +314,10 @@ def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
     four_bit.save_pretrained(tmp_path / "base")
     load_tokenizer(str(base)).save_pretrained(tmp_path / "base")
     backend.check(str(tmp_path / "base"), {})
+    shutil.copytree(tmp_path / "base", tmp_path / "broken")
+    with_weights(without_layer)(tmp_path / "broken")
+    with pytest.raises(UsageError, match="9 are missing"):
+        backend.check(str(tmp_path / "broken"), {})
     found = tune(tmp_path / "base", data, tmp_path / "out")
     assert found.statistics["final_loss"] < found.statistics["untrained_loss"]
     assert "qlora" in found.statistics["note"]

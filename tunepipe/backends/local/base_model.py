@@ -11,8 +11,11 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 from tunepipe.errors import UsageError
 
@@ -24,11 +27,14 @@ _DOWNLOAD = "download it again, whole (git lfs pull, or hf download)"
 _NAMED = 3  # tensors that a message names
 
 
-def check_base_model(name: str) -> None:
+def check_base_model(name: str) -> Any:
     """Refuse a base model that cannot be tuned, before anything runs.
 
     Of a hub id the configuration and the tokenizer are looked at; its weights are not loaded for
     the purpose.
+
+    Returns:
+        The configuration of the whole model.
 
     Raises:
         UsageError: What it is instead, and what to take.
@@ -36,21 +42,79 @@ def check_base_model(name: str) -> None:
     whole = whole_model_of(name)
     config = load_config(whole)
     load_tokenizer(name)
-    if not Path(whole).is_dir():
-        return
-    if quantization_of(config):  # whose tensors cannot be compared before they are read
-        if fault := weights_fault(Path(whole)):
-            raise UsageError(fault, where=f"base_model {whole}", fix=_DOWNLOAD)
-        return
+    for folder in (name, whole):
+        if fault := weights_fault(Path(folder)):
+            raise UsageError(fault, where=f"base_model {folder}", fix=_DOWNLOAD)
+    if adapter_of(name):
+        _check_adapter(name, config)
+    if Path(whole).is_dir():
+        require_whole(whole, _compare_tensors(whole, config))
+    return config
+
+
+def _compare_tensors(folder: str, config: Any) -> dict[str, Any]:
+    """Compare a folder's tensors with those that its configuration describes.
+
+    Of a model in 4 bits the names are compared: its matrices have other shapes, and more tensors.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    with loading(whole) as place:
+    is_packed, plain = bool(quantization_of(config)), deepcopy(config)
+    if is_packed:
+        del plain.quantization_config
+    with loading(folder) as place:
         _, report = AutoModelForCausalLM.from_pretrained(
-            device_map="meta", output_loading_info=True, **place
+            config=plain,
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are reported, and refused
+            **place,
         )
-    require_whole(whole, report)
+    if is_packed:
+        report["mismatched_keys"] = []
+        report["unexpected_keys"] = [k for k in report["unexpected_keys"] if ".weight." not in k]
+    return dict(report)
+
+
+def _check_adapter(folder: str, config: Any) -> None:
+    """Refuse an adapter that does not fit its base; its file's header is read, and no weight."""
+    import torch
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from safetensors import safe_open
+    from transformers import AutoModelForCausalLM
+
+    where = f"base_model {folder}"
+    if (kind := adapter_of(folder).get("peft_type")) != "LORA":
+        raise UsageError(
+            f"it is an adapter of the kind {kind}, and tuning continues from LoRA alone",
+            where=where,
+            fix="take its base, or merge it into its base",
+        )
+    try:
+        with torch.device("meta"):
+            base = AutoModelForCausalLM.from_config(config)
+            model = get_peft_model(base, LoraConfig.from_pretrained(folder))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the adapter does not fit its base: {error}", where=where, fix="name its own base"
+        ) from error
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    expected = {key: list(tensor.shape) for key, tensor in state.items() if "lora_" in key}
+    file = Path(folder, "adapter_model.safetensors")
+    if not file.exists():  # older ones are pickled, and have no header
+        return
+    with safe_open(file, "pt") as content:
+        names = [key for key in content.keys() if "lora_" in key]  # noqa: SIM118  (no mapping)
+        shapes = {key: content.get_slice(key).get_shape() for key in names}
+    both = expected.keys() & shapes.keys()
+    report = {
+        "missing_keys": expected.keys() - both,
+        "unexpected_keys": shapes.keys() - both,
+        "mismatched_keys": [(key,) for key in both if shapes[key] != expected[key]],
+    }
+    require_whole(folder, report)
 
 
 @contextmanager
@@ -80,16 +144,17 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
         }
     except UsageError:
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         if "trust_remote_code" in str(error):
             found = "it needs Python code of its own, which is never run here"
             fix = "take a model whose kind transformers knows"
         elif is_folder:
             found, fix = _folder_fault(Path(name), error)
+        elif Path(name).exists() or name.startswith(("/", "./", "../")):
+            found = "it is a file" if Path(name).exists() else "this folder does not exist"
+            fix = "name a folder with config.json, tokenizer and safetensors, or a hub id"
         else:
-            found = (
-                f"it can be loaded neither from a folder nor from the hub ({type(error).__name__})"
-            )
+            found = f"it can be loaded neither from a folder nor from the hub: {_first_line(error)}"
             fix = (
                 "check the name, the revision and the network, log in for gated models (hf auth "
                 "login), or download the model and name its folder"
@@ -110,7 +175,7 @@ def require_whole(name: str, report: Mapping[str, Any]) -> None:
     faults = {
         "missing": sorted(report["missing_keys"]),
         "not the model's": sorted(report["unexpected_keys"]),
-        "of another shape": sorted(map(str, report["mismatched_keys"])),
+        "of another shape": sorted(key for key, *_ in report["mismatched_keys"]),
     }
     if not any(faults.values()):
         return
@@ -236,11 +301,22 @@ def require_bitsandbytes(where: str) -> None:
 
 
 def adapter_of(name: str) -> dict[str, Any]:
-    """Return the configuration of the adapter in a folder; {} for a whole model."""
+    """Return the configuration of the adapter in a folder; {} for a whole model.
+
+    Raises:
+        UsageError: It cannot be read, or names no base.
+    """
     file = Path(name) / ADAPTER
     if not file.exists():
         return {}
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    fault = file_fault(file)
+    content: dict[str, Any] = {} if fault else json.loads(file.read_text(encoding="utf-8"))
+    if not content.get("base_model_name_or_path"):
+        raise UsageError(
+            fault or f"{ADAPTER} names no base model",
+            where=f"base_model {name}",
+            fix=_DOWNLOAD if fault else "set base_model_name_or_path in it",
+        )
     return content
 
 
@@ -272,42 +348,62 @@ def commit_of(name: str) -> str:
 
 def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
     """Return what is wrong with a folder, and the fix."""
-    if fault := weights_fault(folder):
+    faults = filter(None, map(file_fault, sorted(folder.glob("*.json"))))
+    if fault := next(faults, "") or weights_fault(folder):
         return fault, _DOWNLOAD
-    if "ignore_mismatched_sizes" in str(error):
+    if isinstance(error, UnpicklingError):
         return (
-            "some of its tensors have another shape than its configuration says",
-            "put right config.json, or take another model",
+            "its weights are a pickle that holds more than weights, which is not read",
+            "take the model in safetensors",
         )
     return (
-        f"the folder holds no model in Hugging Face layout ({type(error).__name__})",
+        f"the folder holds no model in Hugging Face layout ({_first_line(error)})",
         "name a folder with config.json, tokenizer and safetensors",
     )
 
 
 def weights_fault(folder: Path) -> str:
     """Return which file of weights is broken or missing; "" if none is."""
-    from safetensors import SafetensorError, safe_open
-
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as content:
-            first = content.read(40)
-        if not first:
-            return f"{file.name} is empty"
-        if first.startswith(b"version https://git-lfs"):
-            return f"{file.name} is a Git LFS pointer and no weights"
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            return f"{file.name} is broken or cut off ({error})"
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
+    indexes = [folder / f"{name}.index.json" for name in ("model.safetensors", "pytorch_model.bin")]
+    indexes = [file for file in indexes if file.exists()]
+    files = [*folder.glob("*.safetensors"), *folder.glob("*model*.bin")]
+    if fault := next(filter(None, map(file_fault, sorted([*files, *indexes]))), ""):
+        return fault
+    if (folder / ADAPTER).exists() and not any("adapter" in file.name for file in files):
+        return "adapter_model.safetensors is missing"
+    for index in indexes:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         if missing := sorted(one for one in shards if not (folder / one).exists()):
             count = f"{len(missing)} of its {len(shards)}"
             return f"{count} files of weights are missing ({_some(missing)})"
     return ""
+
+
+def file_fault(file: Path) -> str:
+    """Return what is wrong with a file of weights or of JSON; "" for nothing that can be seen."""
+    from safetensors import SafetensorError, safe_open
+
+    with file.open("rb") as content:
+        first = content.read(40)
+    if not first:
+        return f"{file.name} is empty"
+    if first.startswith(b"version https://git-lfs"):
+        return f"{file.name} is a Git LFS pointer and not the file itself"
+    try:
+        if file.suffix == ".json":
+            json.loads(file.read_text(encoding="utf-8"))
+        elif file.suffix == ".safetensors":
+            with safe_open(file, "pt"):
+                pass
+        elif first.startswith(b"PK") and not is_zipfile(file):
+            return f"{file.name} is broken or cut off"
+    except (OSError, ValueError, SafetensorError) as error:
+        return f"{file.name} is broken or cut off ({error})"
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _some(names: Sequence[str]) -> str:

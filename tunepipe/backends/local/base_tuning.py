@@ -11,13 +11,12 @@ from msgspec.structs import replace
 
 from tunepipe.backends.local.backend import parameter_counts, prepare
 from tunepipe.backends.local.base_model import (
+    check_base_model,
     commit_of,
-    load_config,
     load_tokenizer,
     max_tokens_of,
     quantization_of,
     split_revision,
-    whole_model_of,
 )
 from tunepipe.backends.local.memory import fit, memory_bytes, size_of
 from tunepipe.backends.local.options import dtype_of
@@ -40,7 +39,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """
     request, options, device = task.request, task.options, task.device
     prepare(device, options.threads)
-    config = load_config(whole_model_of(request.base_model))
+    config = check_base_model(request.base_model)
     # The commit that was loaded is the model from here on, and in the report.
     if commit := commit_of(request.base_model):
         pinned = f"{split_revision(request.base_model)[0]}@{commit}"

@@ -159,7 +159,7 @@ def _load_whole(name: str, **arguments: Any) -> Any:
     chosen = {key: value for key, value in arguments.items() if value is not None}
     with loading(name) as place:
         model, report = AutoModelForCausalLM.from_pretrained(
-            output_loading_info=True, **chosen, **place
+            output_loading_info=True, ignore_mismatched_sizes=True, **chosen, **place
         )
     require_whole(name, report)
     return model
