@@ -94,9 +94,9 @@ def test_backends_do_not_import_each_other():
     for file in modules():
         if file.parts[0] == "backends" and len(file.parts) == 3:
             used = {name.split(".")[2] for name, _ in imports(file) if name.count(".") > 2}
-            others = {"local", "managed", "palm", "custom", "cluster"} - {file.parts[1]}
-            # The container of a custom job, and the nodes of a TrainJob, run the local backend.
-            allowed = {"custom": {"local"}, "cluster": {"local"}}
+            others = {"local", "managed", "palm", "custom", "remote"} - {file.parts[1]}
+            # The machines of a custom job and of a TrainJob run the local backend.
+            allowed = {"custom": {"local", "remote"}, "remote": {"local"}}
             others -= allowed.get(file.parts[1], set())
             assert not used & others, f"{file} imports {used & others}"
 
