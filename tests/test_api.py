@@ -129,7 +129,7 @@ def test_every_result_shows_itself_with_its_texts_escaped(rows, tmp_path):
 
 
 def test_a_plan_is_refused_above_its_ceiling():
-    assert tunepipe.plan(rows=240, region="us-central1").estimated_cost_usd == 36.14
+    assert tunepipe.plan(rows=240, region="us-central1").estimated_cost_usd == 36.1383
     with pytest.raises(LimitError):
         tunepipe.plan(rows=240, region="us-central1", max_cost_usd=36)
 

@@ -17,6 +17,11 @@ def plural(count: float, noun: str) -> str:
     return f"{number} {noun}{'' if count == 1 else 's'}"
 
 
+def dollars(usd: float) -> str:
+    """Return an amount for messages: "1,036.14 USD", "0.0026 USD"."""
+    return f"{usd:,.2f} USD" if usd >= 0.1 or not usd else f"{usd:.2g} USD"
+
+
 class TunepipeError(ValueError):
     """Says what was found, where, and how to fix it.
 

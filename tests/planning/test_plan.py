@@ -86,14 +86,14 @@ def test_an_epoch_covers_all_rows_and_no_step_is_empty(rows, batch, epochs):
 def test_the_articles_example_costs_what_the_article_says(given):
     found = steps.plan(240, region="us-central1", **given)
     assert (found.accelerators, found.accelerator_type) == (8, "NVIDIA_A100_80GB")
-    assert (found.estimated_hours, found.estimated_cost_usd) == (1.0, 36.14)
+    assert (found.estimated_hours, found.estimated_cost_usd) == (1.0, 36.1383)
     assert found.price_date
 
 
 def test_hours_grow_with_the_steps_and_give_way_to_the_users_own():
     assert steps.plan(240, region="us-central1", train_steps=900).estimated_hours == 3.0
     found = steps.plan(240, region="us-central1", train_steps=900, hours=2)
-    assert (found.estimated_hours, found.estimated_cost_usd) == (2, 72.28)
+    assert (found.estimated_hours, found.estimated_cost_usd) == (2, 72.2767)
 
 
 def test_each_region_names_its_quota():
@@ -149,7 +149,22 @@ def test_limits_refuse(given, words):
 
 
 def test_a_ceiling_that_is_just_met_lets_it_pass():
-    assert steps.plan(240, region="us-central1", max_cost_usd=36.14).estimated_cost_usd == 36.14
+    assert steps.plan(240, region="us-central1", max_cost_usd=36.1383).estimated_cost_usd == 36.1383
+
+
+def test_a_ceiling_counts_parts_of_a_cent():
+    known = {"region": "us-central1", "model": "gemini-3.5-flash", "epochs": 1, "tokens": 260}
+    assert steps.plan(100, **known, max_cost_usd=0.0026).estimated_cost_usd == 0.0026
+    with pytest.raises(LimitError, match=r"estimated at 0\.0026 USD, above .* of 0\.001 USD"):
+        steps.plan(100, **known, max_cost_usd=0.001)
+
+
+def test_a_ceiling_says_that_it_does_not_count_answers_without_a_price():
+    known = {"region": "us-central1", "model": "qwen/qwen3@qwen3-4b", "tokens": 10**6}
+    for ceiling in (0, 100):
+        plan = steps.plan(1000, **known).with_held_out(HeldOut(300, tokens_read=9.0), None, ceiling)
+        said = any("does not count the answers" in warning for warning in plan.warnings)
+        assert said == bool(ceiling)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +286,7 @@ def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_l
         return steps.plan(240, **known, tokens_estimated=10_000_000)
 
     llama, gemma = "meta/llama3_1@llama-3.1-8b", "google/gemma3@gemma-3-4b-it"
-    assert cost(llama).estimated_cost_usd == 8.5  # 0.317 a character and not 0.25, at 0.67 USD
+    assert cost(llama).estimated_cost_usd == 8.4956  # 0.317 a character and not 0.25, at 0.67 USD
     assert cost(gemma).estimated_cost_usd == 11.4
     sample = Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
     over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
@@ -393,7 +408,7 @@ def test_a_selection_of_checkpoints_is_priced():
     plain = steps.plan(1000, **known)
     chosen = steps.plan(1000, **known, options={"select_checkpoint": True})
     # 3 checkpoints x 100 rows of 1,000 tokens, read and written at 1.5 x (1.5 + 9) USD a million.
-    assert chosen.estimated_cost_usd == plain.estimated_cost_usd + 4.72 == 34.72
+    assert chosen.estimated_cost_usd == plain.estimated_cost_usd + 4.725 == 34.725
     assert chosen.explanation[-1] == (
         "selection: 3 checkpoints x 100 rows, 100,000 tokens read and at most as many written"
         " each x 15.75 USD a million = 4.72 USD"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
 from tunepipe.cli.output import Output, agree
-from tunepipe.errors import UsageError, plural
+from tunepipe.errors import UsageError, dollars, plural
 
 if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
@@ -135,7 +135,7 @@ def _agree(bill: Bill, settings: JudgeOptions, catalog: Catalog, out: Output) ->
     where = location_of(settings.judge, settings.region, catalog)
     cost = "at a cost that is not known"
     if bill.cost_usd is not None:
-        cost = f"for about {bill.cost_usd:.2f} USD"
+        cost = f"for about {dollars(bill.cost_usd)}"
     earlier = f"; {bill.kept:,} of the replies are kept from before" if bill.kept else ""
     questions = f"{plural(bill.questions, 'question')} {cost}"
     out.line(f"{settings.judge} in {where} is asked {questions}{earlier}", "bold")

@@ -25,7 +25,7 @@ from tunepipe.backends.base import Answer
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data.predictions import Prediction, read_lines
-from tunepipe.errors import CloudError, LimitError, UsageError
+from tunepipe.errors import CloudError, LimitError, UsageError, dollars
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
@@ -291,14 +291,14 @@ def _check_cost(bill: Bill, max_cost_usd: float) -> None:
         return
     if bill.cost_usd is None:
         raise LimitError(
-            f"a ceiling of {max_cost_usd:.2f} USD is set, but the judge has no price",
+            f"a ceiling of {dollars(max_cost_usd)} is set, but the judge has no price",
             where="max_cost_usd",
             fix="give the judge's price in tables.prices.answers, or set no ceiling",
         )
     if bill.cost_usd > max_cost_usd:
         raise LimitError(
-            f"judging is estimated at {bill.cost_usd:.2f} USD for {bill.questions:,} questions, "
-            f"above the ceiling of {max_cost_usd:.2f} USD",
+            f"judging is estimated at {dollars(bill.cost_usd)} for {bill.questions:,} questions, "
+            f"above the ceiling of {dollars(max_cost_usd)}",
             where="max_cost_usd",
             fix="fewer rows, another judge, or a higher ceiling",
         )

@@ -13,7 +13,7 @@ from tunepipe.catalog.accelerators import machine_of, parameters_billion
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import ASCII_TOKENS
 from tunepipe.catalog.schema import Hardware, Model
-from tunepipe.errors import plural
+from tunepipe.errors import dollars, plural
 
 # Rows that `select_checkpoint` sets apart; a job exports one checkpoint an epoch, about 10 at most.
 SELECTION_FRACTION = 0.1
@@ -53,7 +53,7 @@ class CostEstimate:
 
     Args:
         hours: How long it runs; None if nothing is known of it.
-        cost_usd: What it costs; None if no price is known.
+        cost_usd: What it costs, to a hundredth of a cent; None if no price is known.
         price_date: The day the price was read, "" if there is none.
         lines: The arithmetic, a line each.
         missing: Why there is no cost, "" if there is one.
@@ -132,13 +132,13 @@ def with_selection(cost: CostEstimate, work: Work, rows: int) -> CostEstimate:
     checkpoints = min(round(work.epochs), CHECKPOINTS_MAX)
     tokens = round(work.tokens * asked / rows)
     per_million = (price.usd_per_million_read + price.usd_per_million_written) * price.tuned_factor
-    usd = round(checkpoints * tokens / 1e6 * per_million, 2)
+    usd = round(checkpoints * tokens / 1e6 * per_million, 4)
     line = (
         f"selection: {plural(checkpoints, 'checkpoint')} x {plural(asked, 'row')}, {tokens:,} "
         f"tokens read and at most as many written each x {per_million:g} USD a million = "
-        f"{usd:.2f} USD"
+        f"{dollars(usd)}"
     )
-    total = None if cost.cost_usd is None else round(cost.cost_usd + usd, 2)
+    total = None if cost.cost_usd is None else round(cost.cost_usd + usd, 4)
     return replace(cost, cost_usd=total, lines=(*cost.lines, line))
 
 
@@ -165,9 +165,9 @@ def _by_hour(work: Work, hardware: Hardware) -> CostEstimate:
     rate = price.usd_per_hour.get(work.region) if price else None
     if paced.hours is None or price is None or rate is None:
         return replace(paced, missing=f"no price an hour is known for {kind} in {work.region}")
-    cost = round(count * rate * paced.hours, 2)
+    cost = round(count * rate * paced.hours, 4)
     line = (
-        f"{count} x {kind} x {rate} USD an hour x {paced.hours:g} h = {cost:.2f} USD "
+        f"{count} x {kind} x {rate} USD an hour x {paced.hours:g} h = {dollars(cost)} "
         f"(price read {price.read})"
     )
     return CostEstimate(paced.hours, cost, price.read, (*paced.lines, line))
@@ -186,10 +186,10 @@ def _by_token(work: Work) -> CostEstimate:
             "none are estimated of rows that point to files, and plan --tokens takes a count"
         )
         return CostEstimate(hours, None, price.read, missing=missing)
-    cost = round(work.tokens * work.epochs / 1e6 * price.usd_per_million, 2)
+    cost = round(work.tokens * work.epochs / 1e6 * price.usd_per_million, 4)
     line = (
         f"{work.tokens:,} tokens x {plural(float(work.epochs), 'epoch')} x "
-        f"{price.usd_per_million:g} USD a million = {cost:.2f} USD (price read {price.read})"
+        f"{price.usd_per_million:g} USD a million = {dollars(cost)} (price read {price.read})"
     )
     return CostEstimate(hours, cost, price.read, (line,))
 
@@ -228,8 +228,8 @@ def _by_machine(work: Work) -> CostEstimate:
         where = f"{machine.machine_type} is known in {work.region}"
         missing = f"no price of {where}: the option usd_per_hour gives one"
         return CostEstimate(hours, None, lines=(what, line), missing=missing)
-    cost = round(machines * price * hours, 2)
+    cost = round(machines * price * hours, 4)
     upper = "" if options.get("provisioning", "standard") == "standard" else ", at the list price"
-    total = f"{what} x {price:g} USD an hour x {hours:g} h = {cost:.2f} USD{upper}"
+    total = f"{what} x {price:g} USD an hour x {hours:g} h = {dollars(cost)}{upper}"
     read = machine.row.read
     return CostEstimate(hours, cost, read, (line, f"{total} (price read {read})"))

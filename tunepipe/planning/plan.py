@@ -24,7 +24,7 @@ from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
 from tunepipe.catalog.schema import Model
-from tunepipe.errors import DataError, LimitError, UsageError, plural
+from tunepipe.errors import DataError, LimitError, UsageError, dollars, plural
 from tunepipe.planning.costs import (
     CostEstimate,
     Work,
@@ -146,6 +146,7 @@ class Plan:
         if rows < 1:
             return self
         size = smallest_difference(rows)
+        warnings = list(self.warnings)
         cost = held_out.cost_usd(self.model, catalog or load_catalog())
         asked = (
             f"{plural(rows, 'held-out row')} x {plural(held_out.answers, 'answer')} x {_MODELS} "
@@ -155,20 +156,26 @@ class Plan:
             tuning = self.estimated_cost_usd or 0.0
             if max_cost_usd and tuning + cost > max_cost_usd:
                 raise LimitError(
-                    f"estimated at {tuning:.2f} USD for the tuning and {cost:.2f} USD for answers "
-                    f"({asked}), above the ceiling of {max_cost_usd:.2f} USD",
+                    f"estimated at {dollars(tuning)} for the tuning and {dollars(cost)} for "
+                    f"answers ({asked}), above the ceiling of {dollars(max_cost_usd)}",
                     where="max_cost_usd",
                     fix="fewer answers, fewer held-out rows, or a higher ceiling",
                 )
-            asked += f", about {cost:.2f} USD"
+            asked += f", about {dollars(cost)}"
+        elif max_cost_usd and self.backend not in ("local", "custom"):
+            warnings.append(
+                "the ceiling does not count the answers to held-out rows: no price of answers is "
+                f"known for {self.model}"
+            )
         line = (
             f"{rows:,} held-out rows show a difference of {100 * size:.1f} points or more (80 % "
             f"power, if the models differ on {100 * _DIFFERING:g} % of them)"
         )
-        few = (f"{line}: smaller gains end as not-enough-evidence",) if size > _MUCH else ()
+        if size > _MUCH:
+            warnings.append(f"{line}: smaller gains end as not-enough-evidence")
         return replace(
             self,
-            warnings=(*self.warnings, *few),
+            warnings=tuple(warnings),
             explanation=(*self.explanation, asked, line),
             eval_rows=rows,
             smallest_difference=size,
@@ -337,9 +344,9 @@ def _check_amounts(amounts: Mapping[str, float], multiplier: float) -> None:
             where="learning_rate_multiplier",
             fix=f"above 0; {LEARNING_RATE_MULTIPLIER} is recommended",
         )
-    if amounts["rows"] < ROWS_MIN:
+    if (count := int(amounts["rows"])) < ROWS_MIN:
         raise DataError(
-            f"{amounts['rows']} rows are too few to tune on",
+            f"{plural(count, 'row')} {'is' if count == 1 else 'are'} too few to tune on",
             where="rows",
             fix=f"at least {ROWS_MIN}; {ROWS_RECOMMENDED} or more are recommended",
         )
@@ -451,13 +458,13 @@ def _check_ceiling(cost: CostEstimate, max_cost_usd: float) -> None:
         return
     if cost.cost_usd is None:
         raise LimitError(
-            f"a ceiling of {max_cost_usd:.2f} USD is set, but {cost.missing}",
+            f"a ceiling of {dollars(max_cost_usd)} is set, but {cost.missing}",
             where="max_cost_usd",
             fix="give what is missing, a price in --tables say, or set no ceiling",
         )
     if cost.cost_usd > max_cost_usd:
         raise LimitError(
-            f"estimated at {cost.cost_usd:.2f} USD, above the ceiling of {max_cost_usd:.2f} USD",
+            f"estimated at {dollars(cost.cost_usd)}, above the ceiling of {dollars(max_cost_usd)}",
             where="max_cost_usd",
             fix="fewer steps or rows, another model, or a higher ceiling",
         )

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tunepipe import progress
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction, read
-from tunepipe.errors import LimitError, TunepipeError, UsageError
+from tunepipe.errors import LimitError, TunepipeError, UsageError, dollars
 from tunepipe.evaluation.judge import Price, UnreadableJudgeError, gemini, judge
 from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import read_json, replacing
@@ -147,7 +147,7 @@ def _left(max_cost_usd: float, plan: str, spent: float) -> float:
     left = max_cost_usd - sum(costs) - spent
     if left <= 0:
         raise LimitError(
-            f"tuning and answers leave nothing of the ceiling of {max_cost_usd:.2f} USD",
+            f"tuning and answers leave nothing of the ceiling of {dollars(max_cost_usd)}",
             where="max_cost_usd",
             fix="a higher ceiling",
         )

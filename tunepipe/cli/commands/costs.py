@@ -12,7 +12,7 @@ from typing import Any
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
-from tunepipe.errors import plural
+from tunepipe.errors import dollars, plural
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def costs(
             rows.append((run.created, run.state, *amounts, run.run))
         out.table(rows, styles=("bold",))
     aside = f", and {unknown} whose price is not known" if unknown else ""
-    out.line(f"{plural(len(run_costs), 'run')}: about {total:.2f} USD{aside}", "bold")
+    out.line(f"{plural(len(run_costs), 'run')}: about {dollars(total)}{aside}", "bold")
     return 0
 
 

@@ -14,7 +14,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
-from tunepipe.errors import DataError, TunepipeError, UsageError, plural
+from tunepipe.errors import DataError, TunepipeError, UsageError, dollars, plural
 
 if TYPE_CHECKING:
     from tunepipe.catalog.catalog import Catalog
@@ -71,8 +71,8 @@ def measure(
             raise
         # Without the model, what still fails is not about its formats: it is raised from here.
         report, refusal = validated_files(datasets, **arguments), error
-    if not report.rows and report.problems:
-        # Not a dataset at all, such as a workbook: the one problem says more than "0 rows".
+    if report.problems and not (report.rows and report.format):
+        # Not a dataset at all, such as a workbook, or of no format: its first problem says why.
         problem = report.problems[0]
         refusal = DataError(problem.message, where=problem.path, fix=problem.fix)
     if report.errors:
@@ -266,7 +266,8 @@ def make_plan(
     from tunepipe.splitting.sampling import share
 
     if bool(datasets) == (rows is not None):
-        raise UsageError("a plan needs a dataset or a number of rows", fix="DATASET or --rows N")
+        what = "both are" if datasets else "neither is"
+        raise UsageError(f"{what} given", where="dataset, rows", fix="give one of the two")
     if tokenizer and not datasets:
         raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
     over = tables or {}
@@ -279,7 +280,7 @@ def make_plan(
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
         size = measure(datasets, format, name, catalog)
-        if size.refusal and not size.rows:
+        if size.refusal and not (size.rows and size.model):
             raise size.refusal
         model = model or size.model
     if tokenizer:
@@ -328,7 +329,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         smallest = f"{points}, by {plan.eval_rows:,} held-out rows"
     asked = ""
     if plan.evaluation_cost_usd is not None:
-        asked = f", about {plan.evaluation_cost_usd:.2f} USD"
+        asked = f", about {dollars(plan.evaluation_cost_usd)}"
     if asked or plan.answers > 1:
         asked = f"{plan.answers} a row by each of 2 models{asked}"
     hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
@@ -340,7 +341,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("rows", f"{plan.rows:,}"),
         ("steps", f"{plan.train_steps:,} ({plural(plan.epochs, 'epoch')})"),
         ("hours", hours),
-        ("cost", "not known" if usd is None else f"{usd:.2f} USD"),
+        ("cost", "not known" if usd is None else dollars(usd)),
         ("metric", f"{plan.metric}: {plan.metric_reason}" if plan.metric else ""),
         ("smallest difference shown", smallest),
         ("answers to held-out rows", asked),

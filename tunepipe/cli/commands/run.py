@@ -16,7 +16,7 @@ from tunepipe.cli.commands.plan import measure, plan_dataset, show_plan
 from tunepipe.cli.commands.status import show_local_run, show_status
 from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
-from tunepipe.errors import UsageError
+from tunepipe.errors import UsageError, dollars
 from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 from tunepipe.reporting.facts import WORSE
@@ -320,4 +320,4 @@ def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _price(plan: Mapping[str, Any]) -> str:
     cost = plan["estimated_cost_usd"]
-    return "an amount that is not known" if cost is None else f"about {cost:.2f} USD"
+    return "an amount that is not known" if cost is None else f"about {dollars(cost)}"
