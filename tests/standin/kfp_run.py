@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.runs.kfp_process import typed
-from tunepipe.stores.failures import FILE
+from tunepipe.stores.failures import FILE, Failure
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -61,7 +61,7 @@ class Execution:
     def _message(self, step: str) -> str:
         """What Argo says of a failed pod: with the text that the step left for Kubernetes."""
         for file in self.root.glob(f"*/{step}/{FILE}"):
-            return f"Error (exit code 1): {json.loads(file.read_text())['found']}"
+            return f"Error (exit code 1): {Failure(**json.loads(file.read_text())).message()}"
         return "Error (exit code 1)"
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tunepipe.errors import DataError, LimitError, UnreachableError, UsageError
-from tunepipe.stores.failures import FILE, failure_kept, find_failure
+from tunepipe.stores.failures import FILE, failure_kept, failure_of, find_failure
 
 DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report")
 
@@ -29,6 +29,13 @@ def test_the_words_become_the_error_again(error, kind, exit_code, found, tmp_pat
     assert (failure.kind, failure.found, again.exit_code) == (kind, found, exit_code)
     assert again.where.endswith("/run")
     assert found in log.read_text()
+    seen = failure_of(f"Error (exit code 1): {log.read_text()}", "tune-local")
+    assert (seen is None) == (not kind)
+    if seen:
+        assert (seen.where, seen.fix, seen.error("run").exit_code) == (
+            "tune-local", error.fix, exit_code,
+        )  # fmt: skip
+        assert seen.found == (f"{error.where}: {found}" if error.where else found)
 
 
 def test_a_code_for_the_host_hides_no_cause(tmp_path):

@@ -7,6 +7,7 @@ where Kubernetes takes the reason for a container's end from.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -20,6 +21,9 @@ from tunepipe.stores import storage
 FILE = "error.json"
 _CHARACTERS_MAX = 2000
 _REFUSALS = ("UsageError", "DataError", "LimitError")
+_IN_ARGO = re.compile(
+    r"\(exit code \d+\): (?P<kind>\w+): (?P<found>.*?)(\nfix: (?P<fix>.*))?\Z", re.S
+)
 _TERMINATION_LOG = Path("/dev/termination-log")
 # The folder of the run's steps on Vertex AI and on this machine, for the exit task.
 _steps_folder: ContextVar[str] = ContextVar("steps_folder", default="")
@@ -49,6 +53,13 @@ class Failure:
         error: TunepipeError = kind(found, where=where, fix=self.fix or fix)
         return error
 
+    def message(self) -> str:
+        """Return it as the message of a container that has ended."""
+        found = f"{self.where}: {self.found}" if self.where else self.found
+        return (
+            (f"{self.kind}: " if self.kind else "") + found + f"\nfix: {self.fix}" * bool(self.fix)
+        )
+
 
 @contextmanager
 def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> Iterator[None]:
@@ -76,14 +87,13 @@ def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> 
         found = f"{name}: {error}"[:_CHARACTERS_MAX]
         failure = Failure("", found)
         if isinstance(error, TunepipeError):
-            found = str(error)
             failure = Failure(name, error.found[:_CHARACTERS_MAX], error.where, error.fix)
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(asdict(failure)), encoding="utf-8")
         with suppress(OSError):
             if termination_log.exists():
-                termination_log.write_text(found, encoding="utf-8")
+                termination_log.write_text(failure.message(), encoding="utf-8")
         raise
     finally:
         _steps_folder.reset(token)
@@ -94,6 +104,14 @@ def find_failure(pattern: str) -> Failure | None:
     with suppress(TunepipeError):
         for file in storage.matching_files(pattern):
             return _read(file)
+    return None
+
+
+def failure_of(message: str, step: str) -> Failure | None:
+    """Read the words of a step from what Argo says of its container; None if it had no words."""
+    match = _IN_ARGO.search(message)
+    if match and isinstance(getattr(errors, match["kind"], None), type):
+        return Failure(match["kind"], match["found"], step, match["fix"] or "")
     return None
 
 

@@ -144,7 +144,7 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
             raise UsageError(
                 f"the run has made no model; it is {status.state}",
                 where=run.name,
-                fix=f"tunepipe status {run.name} --kfp-host {places.host.url}",
+                fix=f"tunepipe status {run.name} {places.host.options}",
             )
         # A cloud backend's model is an endpoint; any other is a folder in the object store.
         return status.model, "" if status.model.startswith("projects/") else LOCAL

@@ -230,9 +230,7 @@ def _run_on_vertex(described: VertexRun, start: StartOptions, out: Output) -> in
         return 0
     name = submit_to_vertex(request, plan, again=start.again, yes=start.yes, out=out)
     started = {"run": name, "page": run_page(name), "plan": plan}
-    return _show_started(
-        started, f"tunepipe status {name}", lambda: vertex.follow(name, view()), start.wait, out
-    )
+    return _show_started(started, lambda: vertex.follow(name, view()), start.wait, out)
 
 
 def _run_on_host(host: KfpHost, described: VertexRun, start: StartOptions, out: Output) -> int:
@@ -256,28 +254,27 @@ def _run_on_host(host: KfpHost, described: VertexRun, start: StartOptions, out: 
     run_id = host_runs.submit(host, request, name)
     return _show_started(
         {"run": run_id, "page": host.page(run_id), "plan": plan},
-        f"tunepipe status {run_id} --kfp-host {host.url}",
         lambda: follow(lambda: host_runs.status(host, run_id), view()),
         start.wait,
         out,
-        kfp_host=host.url,
+        on_host=host.options,
     )
 
 
 def _show_started(
     started: Mapping[str, Any],
-    look: str,
     follow: Callable[[], RunStatus],
     wait: bool,
     out: Output,
     *,
-    kfp_host: str = "",
+    on_host: str = "",
 ) -> int:
     """Show where a run is and how to follow it, or follow it to its end."""
     out.line(f"{out.styled('run', 'bold')}   {started['run']}")
     out.line(f"{out.styled('page', 'bold')}  {started['page']}")
     if wait:
-        return show_status(follow(), out, kfp_host=kfp_host)
+        return show_status(follow(), out, on_host=on_host)
+    look = " ".join(filter(None, ("tunepipe status", started["run"], on_host)))
     out.line(f"next: {look} --wait")
     out.result(started)
     return 0

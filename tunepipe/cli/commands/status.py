@@ -54,7 +54,7 @@ def status(
         run_status = host_runs.status(host, chosen.name)
         if wait and not run_status.over:
             run_status = follow(lambda: host_runs.status(host, chosen.name), view())
-        return show_status(run_status, out, kfp_host=host.url)
+        return show_status(run_status, out, on_host=host.options)
     require("vertex")
     from tunepipe.runs import vertex
 
@@ -120,13 +120,13 @@ def show_local_run(done: LocalRun, out: Output) -> None:
         out.line(f"next: see {Path(done.folder) / 'log.txt'}, then run the same command again")
 
 
-def show_status(status: RunStatus, out: Output, *, kfp_host: str = "") -> int:
+def show_status(status: RunStatus, out: Output, *, on_host: str = "") -> int:
     """Print the status of a run in the cloud, and return the exit code that it means.
 
     Args:
         status: How far the run is.
         out: Where it is printed.
-        kfp_host: The URL of the KFP host that it runs on; "" for Vertex AI.
+        on_host: The options that reach its KFP host; "" for Vertex AI.
     """
     from tunepipe.runs.vertex import reason_of
 
@@ -141,7 +141,7 @@ def show_status(status: RunStatus, out: Output, *, kfp_host: str = "") -> int:
         out.line(f"{out.styled('error', 'red bold')}: {status.error}")
     if status.failure and status.failure.fix:
         out.line(f"  {out.styled('fix', 'cyan')}: {status.failure.fix}")
-    out.line(f"next: {_next_step(status, kfp_host)}")
+    out.line(f"next: {_next_step(status, on_host)}")
     if status.state != "failed":
         return int(status.verdict == WORSE)
     return status.failure.error(status.name).exit_code if status.failure else CloudError.exit_code
@@ -156,15 +156,15 @@ def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Ou
         out.table(sorted(results.items()), styles=("bold",))
 
 
-def _next_step(status: RunStatus, kfp_host: str) -> str:
+def _next_step(status: RunStatus, on_host: str) -> str:
     """Say what a person does after a look at a run."""
-    on_host = f" --kfp-host {kfp_host}" if kfp_host else ""
+    run = f"{status.name} {on_host}".rstrip()
     if not status.over:
-        return f"tunepipe status {status.name}{on_host} --wait"
+        return f"tunepipe status {run} --wait"
     if status.state == "failed":
         return "do what the error says, then run the same command again: nothing is paid twice"
-    if status.model and kfp_host and not status.model.startswith("projects/"):
-        return f"tunepipe predict --model {status.name}{on_host} TEXT"
+    if status.model and on_host and not status.model.startswith("projects/"):
+        return f"tunepipe predict --model {run} TEXT"
     if status.model.startswith("gs://"):
         return f"tunepipe deploy {status.model} serves the model's weights on an endpoint"
     if status.model:

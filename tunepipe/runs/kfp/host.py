@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import warnings
@@ -101,6 +102,14 @@ class KfpHost:
     def page(self, run_id: str) -> str:
         """Return the page of a run."""
         return f"{self.url.rstrip('/')}/#/runs/details/{run_id}"
+
+    @property
+    def options(self) -> str:
+        """The options of a command that reach this host, to be copied."""
+        ways = ("namespace", "token_file", "cookies_file", "ca_cert")
+        settings = [f"{name}={value}" for name in ways if (value := getattr(self.settings, name))]
+        words = ["--kfp-host", self.url, *(f"--kfp={setting}" for setting in settings)]
+        return " ".join(map(shlex.quote, words))
 
     @property
     def namespace(self) -> str | None:

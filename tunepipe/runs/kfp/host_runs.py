@@ -14,6 +14,7 @@ from tunepipe.registry import records
 from tunepipe.runs.kfp.host import KfpHost, pages, pipeline_file, pipeline_name
 from tunepipe.runs.kfp.request import HostRequest
 from tunepipe.runs.status import RunStatus, StepStatus
+from tunepipe.stores.failures import failure_of
 
 _DRIVERS = ("-driver", "root")  # KFP's own tasks next to each step's
 _STATES = {"skipped": "not wanted", "canceling": "cancelling", "canceled": "cancelled"}
@@ -138,7 +139,7 @@ def _get(host: KfpHost, run_id: str) -> Any:
             raise UsageError(
                 "the KFP host has no run of this id",
                 where=f"{host.url}: {run_id}",
-                fix=f"tunepipe runs --kfp-host {host.url}",
+                fix=f"tunepipe runs {host.options}",
             ) from error
         raise
 
@@ -153,7 +154,12 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
         )
     results = {"report": outcome.report} if outcome and outcome.report else {}
     tasks = tuple(_task(task) for task in _steps(run))
-    errors = [f"{one.name}: {one.error}" for one in tasks if one.state == "failed" and one.error]
+    failed = [one for one in tasks if one.state == "failed" and one.error]
+    failures = [failure_of(one.error, one.name) for one in failed]
+    errors = [
+        f"{one.name}: {failure.found if failure else one.error}"
+        for one, failure in zip(failed, failures, strict=True)
+    ]
     error = "; ".join(errors) or str((run.error and run.error.message) or "")
     return RunStatus(
         name=str(run.run_id),
@@ -163,6 +169,7 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
         verdict=outcome.verdict if outcome else "",
         model=outcome.model if outcome else "",
         error=error if state == "failed" else "",
+        failure=next(filter(None, failures), None) if state == "failed" else None,
         results=results,
     )
 

@@ -148,7 +148,7 @@ def _named(client: Any, host: KfpHost, name: str) -> Any:
         raise UsageError(
             "there is no recurring run of this name",
             where=f"{host.url}: {name}",
-            fix=f"tunepipe schedule list --kfp-host {host.url}",
+            fix=f"tunepipe schedule list {host.options}",
         )
     return named[0]
 
@@ -179,7 +179,7 @@ def _require_none_under_way(client: Any, host: KfpHost, recurring: Any) -> None:
         by_hand = _BY_HAND.sub("", str(run.display_name)) == recurring.display_name
         if (ours or by_hand) and str(run.state) in _UNDER_WAY:
             where = f"{host.url}: {run.run_id}"
-            raise still_running(where, f"tunepipe status {run.run_id} --kfp-host {host.url}")
+            raise still_running(where, f"tunepipe status {run.run_id} {host.options}")
 
 
 def _parameters(one: Any) -> dict[str, Any]:
