@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, multinomial
+from scipy.stats import binomtest, multinomial, ttest_1samp
 
 from tunepipe.evaluation.classification_metrics import measure
 from tunepipe.evaluation.intervals import (
@@ -13,6 +13,7 @@ from tunepipe.evaluation.intervals import (
     blocks,
     chunks,
     percentile_interval,
+    percentile_p_value,
     quantile,
     resampled_sums,
     wilson,
@@ -85,6 +86,16 @@ def test_an_interval_holds_the_mean_has_a_width_and_agrees_with_its_p_value(diff
     assert (sample.p_value() <= 0.05) == (low > 0 or high < 0)
     mirrored = paired(np.negative(differences)).interval()
     assert mirrored == pytest.approx((-high, -low), abs=1e-8)
+
+
+def test_few_rows_prove_no_more_than_students_test():
+    random_ = np.random.default_rng(0)
+    samples = [random_.normal(0.2, 0.5, rows).clip(-1, 1) for rows in random_.integers(2, 12, 60)]
+    samples = [sample for sample in samples if sample.mean() > 0]
+    tails = np.array([paired(sample).tail(0.0) for sample in samples])
+    peers = np.array([ttest_1samp(each, 0, alternative="greater").pvalue for each in samples])
+    assert (tails >= peers - 1e-9).all()
+    assert (tails <= peers + 1e-9).sum() >= 5  # it decides in some of them
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
@@ -263,6 +274,13 @@ def test_a_share_has_wilsons_interval():
 def test_many_rows_need_no_widening():
     replicates = np.arange(100_001) / 100_000
     assert percentile_interval(replicates, 10**6) == pytest.approx((0.025, 0.975), abs=1e-4)
+
+
+@pytest.mark.parametrize("units", [2, 3, 5, 100])
+def test_a_resampled_p_value_agrees_with_the_interval(units):
+    replicates = np.linspace(-0.1, 1, 100_001)
+    p_value = percentile_p_value(replicates, units)
+    assert percentile_interval(replicates, units, 1 - p_value)[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_resamples_without_a_value_are_left_out():

@@ -72,6 +72,17 @@ def test_all_values_lie_between_nought_and_one(pairs):
     assert all(-1e-12 <= value <= 1 + 1e-12 for value in values(pairs).values())
 
 
+@pytest.mark.parametrize("name", ["bleu", "chrf", "token_f1", "rouge_2"])
+def test_a_missing_answer_counts_as_one_that_shares_nothing(name):
+    references = ["one two three four five", "six seven eight nine ten"]
+
+    def metric(*predictions):
+        return next(each for each in measure(predictions, references) if each.name == name)
+
+    missing = metric(*references).without(np.array([False, True]))
+    assert missing.value == metric(references[0], "000 00000 00000 0000 000").value
+
+
 @pytest.mark.parametrize(
     "text", ["東京は日本の首都です", "The café is open now, come in", "ก ข ค ง จ"]
 )

@@ -56,6 +56,8 @@ def main() -> int:
     decided = outcomes["noticed"] + outcomes["missed"]
     rate = 100 * outcomes["noticed"] / max(decided, 1)
     print(f"{dict(outcomes)}: {rate:.0f} % of {decided} noticed; seed {arguments.seed}")
+    for test in sorted(broken):
+        print(f"left out, since it fails without a change: {test}")
     return 0
 
 

@@ -516,6 +516,8 @@ BAD = b'{"input_text": "a"}\n'
         ("GOOD", {"group_by": "/z(z)/"}, DataError, "data.jsonl:1: group_by: the pattern is not"),
         ("GOOD", {"by_time": "input_text"}, DataError, "data.jsonl:1: by_time: the field holds"),
         ("GOOD", {"group_by": "/z/"}, UsageError, "the pattern has 0 groups, not one"),
+        ("GOOD", {"group_by": "//"}, UsageError, "the pattern has 0 groups, not one"),
+        ("GOOD", {"group_by": "/"}, DataError, "data.jsonl:1: group_by: the row has no field"),
         ("GOOD", {"group_by": "/(z/"}, UsageError, "not a pattern"),
         ("GOOD", {"eval_fraction": 0.0}, UsageError, "must be between 0 and 1"),
         ("GOOD", {"eval_fraction": 1.0}, UsageError, "must be between 0 and 1"),
