@@ -42,8 +42,9 @@ models = [read(path) for path in sys.argv[1:]]
 PROGRAMS = {
     "tunepipe score": """
 import sys
-from tunepipe.evaluation.score import score
-score(sys.argv[1], sys.argv[2])
+from tunepipe.data.predictions import read
+from tunepipe.evaluation.score import evaluate
+evaluate(*map(read, sys.argv[1:])).as_json()
 """,
     "rouge-score: ROUGE-1/2/L, values only": READ
     + """

@@ -14,7 +14,7 @@ from tunepipe.data.predictions import Prediction
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
-from tunepipe.evaluation.score import evaluate, holm, score
+from tunepipe.evaluation.score import evaluate, holm
 from tunepipe.evaluation.tasks import choose_task
 from tunepipe.reporting.facts import UNDECIDED, Estimate, Facts, Slice
 from tunepipe.reporting.report import report_page
@@ -54,6 +54,11 @@ def files(tmp_path, *models, references):
     for path, answers in zip(paths, models, strict=True):
         predictions.write(made(answers, references), path)
     return paths
+
+
+def score(path, base="", **settings):
+    baseline = predictions.read(base) if base else None
+    return evaluate(predictions.read(path), baseline, **settings).as_json()
 
 
 def test_the_object_is_the_contracts(tmp_path):

@@ -25,7 +25,7 @@ import numpy as np
 from tunepipe.arguments import check_margin
 from tunepipe.evaluation import intervals, significance
 from tunepipe.evaluation.intervals import Floats, Sample
-from tunepipe.evaluation.metric import Bools, Clusters, Metric, mean
+from tunepipe.evaluation.metric import Bools, Clusters, Metric, mean, resampled
 from tunepipe.evaluation.significance import ZERO, mcnemar, swap_test
 from tunepipe.reporting.facts import (
     BETTER,
@@ -194,9 +194,6 @@ def compare(
         missing: "wrong" scores a missing answer 0; "excluded" leaves the row out.
         margin: The largest acceptable loss, 0..1. It changes `non_inferior`, not the verdict.
         confidence: Of the interval, between 0 and 1.
-
-    Raises:
-        UsageError: The margin is not in 0..1.
     """
     check_margin(margin)
     pairs = list(zip(tuned, other, strict=True))
@@ -280,7 +277,7 @@ def difference(
     *,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-    sums: tuple[Floats, Floats] | None = None,
+    sums: Sequence[Floats] = (),
     test: bool = False,
 ) -> tuple[Estimate, float, float]:
     """Estimate the difference of a metric.
@@ -303,9 +300,7 @@ def difference(
         if units.single and np.isin(scores, (0.0, 1.0)).all():
             p_value = max(p_value, mcnemar(int((gains > 0).sum()), int((gains < 0).sum())))
     elif units.count > 1:
-        if sums is None:
-            both = intervals.resampled_sums(np.hstack([left, right]), seed=seed)
-            sums = both[:, : left.shape[1]], both[:, left.shape[1] :]
+        sums = sums or resampled([ours, theirs], units, seed)
         our_values, their_values = ours.combine(sums[0]), theirs.combine(sums[1])
         # Either model may have failures that no row of the sample shows.
         gains = ours.with_unseen(sums[0], seed) - their_values

@@ -44,10 +44,7 @@ class CustomMetric:
 
 
 def load(name: str, code: str = "") -> CustomMetric | None:
-    """Read the file that a metric needs, if its `code` is not known yet.
-
-    Returns:
-        None for one of the built-in metrics.
+    """Read the file that a metric needs, if its `code` is not known yet; None if it is built in.
 
     Raises:
         UsageError: The name has no known form, or its file is missing, too large or broken.
@@ -98,11 +95,8 @@ def _checked(score: Callable[[Prediction], Any], row: Prediction, metric: Custom
     try:
         value = score(row)
     except Exception as error:
-        found, fix = (
-            f"the metric failed with {type(error).__name__}",
-            "try the function on this row",
-        )
-        raise UsageError(found, where=where, fix=fix) from error
+        failure = f"the metric failed with {type(error).__name__}"
+        raise UsageError(failure, where=where, fix="try the function on this row") from error
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise UsageError(
             f"the metric returned a {type(value).__name__} that is not a number in 0..1",

@@ -19,7 +19,7 @@ Sources: E. B. Wilson, JASA 22 (1927), 209-212; T. Tango, Statistics in Medicine
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -87,15 +87,10 @@ class Sample:
     def of(cls, sums: Floats, sizes: Floats, lowest: float, highest: float) -> Sample:
         """Count equal units once; units of size 0 say nothing and are left out."""
         full = sizes > 0
-        units = np.column_stack([sums[full], sizes[full]])
-        if (sizes[full] == 1).all():
-            values, times = np.unique(units[:, 0], return_counts=True)
-            units = np.column_stack([values, np.ones_like(values)])
-        else:
-            units, times = np.unique(units, axis=0, return_counts=True)
-        scale = float(units[:, 1] @ times) / max(times.sum(), 1)
-        units = units / (scale or 1.0)
-        return cls(units[:, 0], units[:, 1], times.astype(np.float64), lowest, highest)
+        # Pairs as complex numbers, which numpy sorts fast.
+        pairs, times = np.unique(sums[full] + 1j * sizes[full], return_counts=True)
+        size = float(pairs.imag @ times) / max(times.sum(), 1) or 1.0
+        return cls(pairs.real / size, pairs.imag / size, times.astype(np.float64), lowest, highest)
 
     @property
     def units(self) -> int:
@@ -169,7 +164,9 @@ class Sample:
         rest = np.maximum(means, 0.0) / (np.maximum(means, 0.0) - worst)
         weights = np.column_stack([weights * (1 - rest)[:, None], rest])
         # 2. The statistic of each value, and its sum's distribution by Fourier transforms.
-        wealth = np.log1p(self._bet(residuals, worst) * np.append(residuals, worst))
+        last = -_MAX_BET / worst
+        bet = max(1e-6 * last, self._tilt(residuals, last, 1e-7 * last))
+        wealth = np.log1p(bet * np.append(residuals, worst))
         wealth -= float(wealth[:-1] @ self.times) / units
         centres = weights @ wealth
         variances = (weights * (wealth - centres[:, None]) ** 2).sum(axis=1)
@@ -191,17 +188,17 @@ class Sample:
         # Of few units the spread is uncertain too: Student's test has to agree.
         return max(exact, float(stdtr(units - 1, -mean / (error * math.sqrt(units / (units - 1))))))
 
-    def _bet(self, residuals: Floats, worst: float) -> float:
-        """The bet that would have grown fastest on this sample, at most 95 % of what is allowed."""
+    def _tilt(self, residuals: Floats, last: float, accuracy: float) -> float:
+        """The tilt, at most the last, that brings the residuals' mean, each by 1 + tilt x it, to 0.
+
+        Of all bets against the residuals this one would have grown fastest on the sample.
+        """
         from scipy.optimize import brentq
 
-        def slope(bet: float) -> float:
-            return float((residuals / (1 + bet * residuals)) @ self.times)
+        def slope(tilt: float) -> float:
+            return float((residuals / (1 + tilt * residuals)) @ self.times)
 
-        last = -_MAX_BET / worst
-        if slope(last) >= 0:
-            return last
-        return max(1e-6 * last, float(brentq(slope, 0.0, last, xtol=1e-7 * last)))
+        return last if slope(last) >= 0 else float(brentq(slope, 0.0, last, xtol=accuracy))
 
     @property
     def _right_wrong(self) -> bool:
@@ -217,19 +214,10 @@ class Sample:
         if worst >= 0:
             return math.inf
 
-        def slope(tilt: float) -> float:
-            return float((residuals / (1 + tilt * residuals)) @ self.times)
-
         # The best fitting distribution weighs each unit by 1 / (1 + tilt * residual). If no tilt
         # brings the mean to zero, the rest of the weight is on the worst value.
-        last = -1 / worst
-        if residuals.min() > worst and slope(last) >= 0:
-            tilt = last
-        else:
-            from scipy.optimize import brentq
-
-            edge = last * (1 - 1e-9)
-            tilt = brentq(slope, 0.0, edge, xtol=1e-12) if slope(edge) < 0 else edge
+        last = -1 / worst if residuals.min() > worst else -(1 - 1e-9) / worst
+        tilt = self._tilt(residuals, last, 1e-12)
         weights = self.times / (units * (1 + tilt * residuals))
         rest = max(0.0, 1 - float(weights.sum()))
         variance = float(weights @ residuals**2) + rest * worst**2
@@ -268,24 +256,32 @@ def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
         The sums, shape (resamples, numbers).
     """
     values, rng = blocks(statistics, seed), np.random.default_rng(seed)
-    rows, sums = len(values), []
-    for size in chunks(RESAMPLES, rows):
+    rows = len(values)
+
+    def draw(size: int) -> Floats:
         drawn = rng.integers(0, rows, (size, rows)) + np.arange(0, size * rows, rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
-        sums.append(product(times.astype(np.float64), values))
-    return np.concatenate(sums)
+        return times.astype(np.float64)
+
+    return drawn_sums(values, draw)
 
 
-def product(left: Floats, right: Floats) -> Floats:
-    """Multiply two matrices in slices that a BLAS does not share out among threads.
+def drawn_sums(values: Floats, draw: Callable[[int], Floats]) -> Floats:
+    """Add up the units' numbers, each as often as a draw says, in as many draws as are made.
 
-    On a busy machine its threads wait for each other: 13 ms of CPU time became 0.7.
+    Args:
+        values: A unit's numbers in each line.
+        draw: Makes some draws, shape (draws, units): as many as fit into memory at a time.
     """
-    starts = range(0, left.shape[1], _SLICE)
-    return sum(
-        (left[:, at : at + _SLICE] @ right[at : at + _SLICE] for at in starts),
-        start=np.zeros((len(left), right.shape[1])),
-    )
+    sums = []
+    for size in chunks(RESAMPLES, len(values)):
+        times = draw(size)
+        # In slices that a BLAS does not share out among threads, which on a busy machine wait for
+        # each other: 13 ms of CPU time became 0.7.
+        slices = (slice(at, at + _SLICE) for at in range(0, len(values), _SLICE))
+        products = (times[:, part] @ values[part] for part in slices)
+        sums.append(sum(products, start=np.zeros((len(times), values.shape[1]))))
+    return np.concatenate(sums)
 
 
 def blocks(statistics: Floats, seed: int) -> Floats:
@@ -306,9 +302,8 @@ def blocks(statistics: Floats, seed: int) -> Floats:
 def chunks(count: int, width: int) -> Iterator[int]:
     """Cut `count` lines of `width` cells into pieces that fit into memory; give their sizes."""
     size = max(1, _CHUNK_CELLS // width)
-    while count > 0:
-        yield min(size, count)
-        count -= size
+    for start in range(0, count, size):
+        yield min(size, count - start)
 
 
 def percentile_interval(

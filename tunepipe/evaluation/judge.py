@@ -11,9 +11,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -162,7 +161,6 @@ def judge(
 
     Raises:
         LimitError: The estimate is above the ceiling, or there is a ceiling and no price.
-        UsageError: The two do not hold the same rows, or the template is not valid.
         CloudError: The judge failed on every row that it was asked, or more than a tenth of its
             replies cannot be read.
     """
@@ -179,7 +177,13 @@ def judge(
     ]
     questions = [question for *_, both in pairs for question in both]
     rows: list[_Judged] = []
-    with _replies(work_dir, model) as replies, ThreadPoolExecutor(workers) as pool:
+    with (
+        TemporaryDirectory() as thrown_away,
+        AnswerFile.open(
+            Path(work_dir or thrown_away) / f"judge-{_id(model)[:16]}.jsonl"
+        ) as replies,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         new = [question for question in questions if _id(question) not in replies.answered]
         bill = Bill(len(new), len(questions) - len(new), price.of(new) if price else None)
         _check_cost(bill, max_cost_usd)
@@ -247,11 +251,7 @@ def _agreement(rows: Sequence[_Judged], humans: Mapping[str, str]) -> Agreement 
 
 
 def check_calibrated(judge: Judge) -> None:
-    """Refuse a judge that is not shown to agree with people.
-
-    Raises:
-        UsageError: Fewer than 30 rows are compared with people, or kappa is below 0.4.
-    """
+    """Refuse a judge without a kappa of 0.4 or more on 30 rows that people compared too."""
     people = judge.agreement or Agreement()
     if people.rows < MIN_HUMAN_ROWS or people.kappa < MIN_KAPPA:
         raise UsageError(
@@ -260,15 +260,6 @@ def check_calibrated(judge: Judge) -> None:
             where="--judge-decides",
             fix="let people compare more rows, use another judge, or let a metric decide",
         )
-
-
-@contextmanager
-def _replies(work_dir: str, model: str) -> Iterator[AnswerFile]:
-    """Open the file of replies that were paid for, or one that is thrown away."""
-    with TemporaryDirectory() as none:
-        folder = Path(work_dir or none)
-        with AnswerFile.open(folder / f"judge-{_id(model)[:16]}.jsonl") as file:
-            yield file
 
 
 def _id(question: str) -> str:
@@ -397,9 +388,6 @@ def read_preferences(path: str) -> dict[str, str]:
 
     Returns:
         "win", "loss" or "tie" by the row's id.
-
-    Raises:
-        UsageError: The file cannot be read, or a line is not valid; it names the line.
     """
     outcomes = {"tuned": WIN, "base": LOSS, "tie": TIE}
     preferences = {}

@@ -17,12 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tunepipe.data.predictions import Prediction
-from tunepipe.evaluation.intervals import Floats, Sample, percentile_interval, wilson
+from tunepipe.evaluation.intervals import (
+    Floats,
+    Sample,
+    percentile_interval,
+    resampled_sums,
+    wilson,
+)
 from tunepipe.evaluation.tasks import MAX_PARTS
 from tunepipe.reporting.facts import CONFIDENCE, Estimate
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+NO_SUMS: Floats = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -161,12 +168,12 @@ class Metric:
         times = np.random.default_rng((seed, 1)).poisson(1.0, (len(sums), len(unseen)))
         return self.combine(sums + times.astype(np.float64) @ unseen)
 
-    def estimate(self, units: Clusters, sums: Floats, seed: int = 0) -> Estimate:
+    def estimate(self, units: Clusters, sums: Floats = NO_SUMS, seed: int = 0) -> Estimate:
         """The value with its 95 % interval.
 
         Args:
             units: Which rows belong together.
-            sums: The statistics' sums in each resample; not looked at unless `kind` is "file".
+            sums: Those of `resampled`; not looked at unless `kind` is "file".
             seed: Seeds how often an unseen row is drawn.
         """
         value = self.value
@@ -183,6 +190,14 @@ class Metric:
             if low < high:
                 return Estimate(value, low, high)
         return Estimate(value, *wilson(value * units.count, units.count, CONFIDENCE))
+
+
+def resampled(metrics: Sequence[Metric], units: Clusters, seed: int) -> list[Floats]:
+    """Add up one metric of each model in every resample, the same ones for all models."""
+    if metrics[0].by_row or units.count < 2:
+        return [NO_SUMS for _ in metrics]
+    statistics = np.hstack([units.sums(metric.statistics) for metric in metrics])
+    return np.split(resampled_sums(statistics, seed=seed), len(metrics), axis=1)
 
 
 class Measure(Protocol):
@@ -211,14 +226,9 @@ def share(name: str, right: Sequence[bool], counts: Sequence[bool] | None = None
 
 
 def shares_of_parts(kind: str, rows: Sequence[Mapping[str, bool]]) -> list[Metric]:
-    """Measure each part of the answers, such as a field: right on how many of the rows that ask it.
+    """Measure the 50 most frequent parts of the answers, such as fields, named "kind:part".
 
-    Args:
-        kind: Begins the metrics' names: "field" gives "field:NAME".
-        rows: For each row, which of the parts that its reference has are right.
-
-    Returns:
-        Those of the 50 most frequent parts, the most frequent first.
+    `rows` say of each part that a row's reference has whether the answer has it right.
     """
     occurrences = Counter(name for row in rows for name in row).most_common(MAX_PARTS)
     return [

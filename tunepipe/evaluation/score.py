@@ -7,7 +7,6 @@ unit of evidence.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from tunepipe.arguments import SEED_MAX, hint
-from tunepipe.data.predictions import Prediction, read
+from tunepipe.data.predictions import Prediction
 from tunepipe.decoding import Share, decode
 from tunepipe.errors import UsageError, plural
 from tunepipe.evaluation import (
@@ -28,8 +27,7 @@ from tunepipe.evaluation import (
     text_metrics,
 )
 from tunepipe.evaluation.comparison import Gate, compare_metrics, difference
-from tunepipe.evaluation.intervals import Floats, resampled_sums
-from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, share
+from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, resampled, share
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, label_text, plain_text
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import DECIDES, MAX_SLICES, check_slice_values, choose_task
@@ -52,7 +50,6 @@ _TASKS: Mapping[str, tuple[Measure, Callable[[str], str]]] = {
     "json": (json_metrics.measure, json_metrics.content),
     "calls": (call_metrics.measure, call_metrics.content),
 }
-_NO_SUMS = np.empty(0)
 _FIRST = ("rows", "metrics", "comparison", "verdict", "reason")
 _DETAILS = ("differences", "classes", "confusion", "baseline", "flips")
 
@@ -139,31 +136,21 @@ class Evaluation(Score, frozen=True, kw_only=True):
         }
 
 
-def score(
-    predictions_path: str | os.PathLike[str],
-    baseline_path: str | os.PathLike[str] = "",
-    **settings: Any,
-) -> dict[str, Any]:
-    """Score a predictions file: `evaluate` on what the files hold, as `score --json` prints it.
-
-    Args:
-        predictions_path: The tuned model's predictions.
-        baseline_path: Another model's on the same rows; "" for none.
-        settings: The fields of `ScoreSettings`.
-
-    Raises:
-        UsageError: A file cannot be read, the two do not hold the same rows, or a setting is wrong.
-    """
-    baseline = read(baseline_path) if os.fspath(baseline_path) else None
-    return evaluate(read(predictions_path), baseline, **settings).as_json()
-
-
 def evaluate(
     rows: Sequence[Prediction],
     baseline: Sequence[Prediction] | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Score predictions, and compare them with another model's; see `score`."""
+    """Score predictions, and compare them with another model's.
+
+    Args:
+        rows: The tuned model's predictions.
+        baseline: Another model's on the same rows; None for none.
+        settings: The fields of `ScoreSettings`.
+
+    Raises:
+        UsageError: The two do not hold the same rows, or a setting is wrong.
+    """
     chosen = decode(settings, ScoreSettings)
     # Several answers to a row do not repeat its reference.
     task = choose_task(list({row.id: row.reference for row in rows}.values()), chosen.task)
@@ -218,7 +205,7 @@ class _Model:
             rows=len(self.answers),
             groups=units.count,
             unanswered=int((~self.answered).sum()),
-            metrics={"answered": answered.estimate(units, _NO_SUMS), **metrics},
+            metrics={"answered": answered.estimate(units), **metrics},
             confusion=classes.for_kfp() if classes else None,
             classes=classes.classes() if classes else [],
             serving=serving(self.answers),
@@ -299,29 +286,24 @@ class _Compared:
         """Score each model, and estimate the differences on the same resamples."""
         seed, both = self.settings.seed, self.counted()
         units = self.units.on(both)
-        metrics = [[metric.on(both) for metric in model.metrics.values()] for model in self.models]
-        drawn = _resampled(metrics, units, seed)
+        estimates: list[dict[str, Estimate]] = [{} for _ in self.models]
         differences = {}
-        for left, right in zip(*metrics, strict=True) if len(metrics) > 1 else ():
-            if left.defined and right.defined:
-                sums = (drawn[0][left.name], drawn[1][left.name]) if left.name in drawn[0] else None
-                differences[left.name] = difference(left, right, units, seed=seed, sums=sums)[0]
-        scores = []
-        for model, own, sums_by_name in zip(self.models, metrics, drawn, strict=True):
-            counted, own_units = self.counted(model), units
-            if (counted != both).any():
-                own = [metric.on(counted) for metric in model.metrics.values()]
-                own_units = self.units.on(counted)
-                sums_by_name = _resampled([own], own_units, seed)[0]
-            estimates = {
-                metric.name: metric.estimate(
-                    own_units, sums_by_name.get(metric.name, _NO_SUMS), seed
-                )
-                for metric in own
-                if metric.defined and model.answered.any()
-            }
-            scores.append(model.score(self.task, self.units, estimates))
-        return scores, differences
+        for name in self.models[0].metrics:
+            metrics = [model.metrics[name].on(both) for model in self.models]
+            sums = resampled(metrics, units, seed)
+            if len(metrics) > 1 and all(metric.defined for metric in metrics):
+                ours, theirs = metrics
+                differences[name] = difference(ours, theirs, units, seed=seed, sums=sums)[0]
+            for number, model in enumerate(self.models):
+                counted, metric = self.counted(model), metrics[number]
+                own_units, own_sums = units, sums[number]
+                if (counted != both).any():
+                    metric, own_units = model.metrics[name].on(counted), self.units.on(counted)
+                    (own_sums,) = resampled([metric], own_units, seed)
+                if metric.defined and model.answered.any():
+                    estimates[number][name] = metric.estimate(own_units, own_sums, seed)
+        scored = zip(self.models, estimates, strict=True)
+        return [model.score(self.task, self.units, each) for model, each in scored], differences
 
     def compare(
         self, metric: str, part: Bools | None = None, confidence: float = 0.0
@@ -348,7 +330,7 @@ class _Compared:
         model = self.models[0]
         counted = part & self.counted(model)
         measured, units = model.metrics[metric].on(counted), self.units.on(counted)
-        sums = _resampled([[measured]], units, self.settings.seed)[0].get(metric, _NO_SUMS)
+        (sums,) = resampled([measured], units, self.settings.seed)
         comparison = self.compare(metric, part, CONFIDENCE) if len(self.models) > 1 else None
         return Slice(
             field=field,
@@ -397,25 +379,6 @@ class _Compared:
             for row, gain in zip(self.rows, gains.tolist(), strict=True)
             if abs(gain) > ZERO
         ]
-
-
-def _resampled(
-    models: Sequence[Sequence[Metric]], units: Clusters, seed: int
-) -> list[dict[str, Floats]]:
-    """For each model, the sums of each metric of the whole file in every resample.
-
-    All of them are on the same resamples.
-    """
-    sums: list[dict[str, Floats]] = [{} for _ in models]
-    chosen = [(n, each) for n, model in enumerate(models) for each in model if not each.by_row]
-    if not chosen or units.count < 2:
-        return sums
-    statistics = [units.sums(metric.statistics) for _, metric in chosen]
-    ends = np.cumsum([numbers.shape[1] for numbers in statistics])
-    parts = np.split(resampled_sums(np.hstack(statistics), seed=seed), ends[:-1], axis=1)
-    for (number, metric), part in zip(chosen, parts, strict=True):
-        sums[number][metric.name] = part
-    return sums
 
 
 def slice_value(row: Prediction, name: str) -> str:

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tunepipe.evaluation.intervals import RESAMPLES, Floats, blocks, chunks, product, quantile
+from tunepipe.evaluation.intervals import RESAMPLES, Floats, blocks, drawn_sums, quantile
 from tunepipe.reporting.facts import CONFIDENCE
 
 POWER = 0.8
@@ -66,13 +66,15 @@ def swap_test(
     seen = abs(float(combine(total) - combine(other)))
     if not change.any():
         return 1.0
-    rng, further = np.random.default_rng(seed), 0
-    for size in chunks(RESAMPLES, units):
+    rng = np.random.default_rng(seed)
+
+    def draw(size: int) -> Floats:
         bits = np.frombuffer(rng.bytes((size * units + 7) // 8), dtype=np.uint8)
-        keep = np.unpackbits(bits, count=size * units).reshape(size, units).astype(np.float64)
-        moved = product(keep, change)
-        differences = combine(other + moved) - combine(total - moved)
-        further += int((np.abs(differences) >= seen - ZERO).sum())
+        return np.unpackbits(bits, count=size * units).reshape(size, units).astype(np.float64)
+
+    moved = drawn_sums(change, draw)
+    differences = combine(other + moved) - combine(total - moved)
+    further = int((np.abs(differences) >= seen - ZERO).sum())
     return (1 + further) / (RESAMPLES + 1)
 
 

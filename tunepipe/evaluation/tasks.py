@@ -185,16 +185,10 @@ def check_references(task: str, references: Sequence[str]) -> None:
 def check_parts(
     examples: Iterable[Example], model: Model, judge_model: str = "", rows: str = "evaluation rows"
 ) -> None:
-    """Refuse rows that the model or the judge could not be shown as they are.
-
-    Args:
-        examples: The rows to ask.
-        model: The model that is tuned and asked.
-        judge_model: The judge; "" for none. It reads text alone.
-        rows: What error messages call the rows.
+    """Refuse rows that the model, or the judge, which reads text alone, could not be shown.
 
     Raises:
-        DataError: A row holds what one of them does not take; it names the line and the part.
+        DataError: Names the line, the part, and the `rows` that it is one of.
     """
     for example in examples:
         kinds = kinds_of(example.fields)
@@ -204,8 +198,10 @@ def check_parts(
             refused, why = kinds & MEDIA, "and the judge reads text alone"
             fix = "leave judge_model out, or remove such rows"
         if refused:
-            found = f"the row holds {', '.join(sorted(refused))}, {why}"
-            raise DataError(found, where=f"line {example.line} of the {rows}", fix=fix)
+            parts = ", ".join(sorted(refused))
+            raise DataError(
+                f"the row holds {parts}, {why}", where=f"line {example.line} of the {rows}", fix=fix
+            )
 
 
 def cut_answers(longest_tokens: int, max_output_tokens: int) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ All of them are 0..1 here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,25 +44,16 @@ def overlap(predictions: Sequence[Ints], references: Sequence[Ints], *, max_orde
         np.maximum(length[:, None] - np.arange(max_order), 0) for length in lengths
     )
     shared = np.zeros((len(predictions), max_order), dtype=np.int64)
-    for start, end in _blocks(lengths[0] + lengths[1]):
+    # In runs of rows that are small enough, in symbols, for sorting to stay in the cache.
+    symbols = lengths[0] + lengths[1]
+    block = (symbols.cumsum() - symbols) // _BLOCK_SYMBOLS
+    for start, end in pairwise([*np.flatnonzero(np.diff(block, prepend=-1)), len(block)]):
         shared[start:end] = _shared(predictions[start:end], references[start:end], max_order)
     return Overlap(predicted, expected, shared)
 
 
 def _lengths(sequences: Sequence[Ints]) -> Ints:
     return np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-
-
-def _blocks(sizes: Ints) -> Iterator[tuple[int, int]]:
-    """Yield runs of rows that are small enough, in symbols, for sorting to stay in the cache."""
-    start, held = 0, 0
-    for row, size in enumerate(sizes.tolist()):
-        held += size
-        if held >= _BLOCK_SYMBOLS:
-            yield start, row + 1
-            start, held = row + 1, 0
-    if start < len(sizes):
-        yield start, len(sizes)
 
 
 def _shared(predictions: Sequence[Ints], references: Sequence[Ints], max_order: int) -> Ints:
