@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.fixtures.pages import sample_facts
-from tunepipe.reporting.report import write_report
+from tunepipe.reporting.report import report_page
 
 WIDTH, HEIGHT = 1200, 1050
 
@@ -22,7 +22,7 @@ def main(target: str) -> None:
     """Write the top of the sample report, as a light page on a desk's screen, as PNG."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as running:
         page = Path(folder) / "report.html"
-        write_report(sample_facts(), page)
+        page.write_text(report_page(sample_facts()), encoding="utf-8")
         browser = running.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )

@@ -15,8 +15,8 @@ import pytest
 from tests.fixtures.pages import hostile_facts, sample_facts
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.score import evaluate
-from tunepipe.reporting.report import write_report
-from tunepipe.reporting.validation_page import write_validation_page
+from tunepipe.reporting.report import report_page
+from tunepipe.reporting.validation_page import validation_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = next(
@@ -109,10 +109,14 @@ def browser() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     files = {name: folder / f"{name}.html" for name in PAGES}
-    write_report(sample_facts(), files["report"])
-    write_report(hostile_facts(), files["hostile"])
-    write_validation_page(sample_facts()["dataset"], files["validation"])
-    write_report(classified_facts(), files["classes"])
+    texts = {
+        "report": report_page(sample_facts()),
+        "hostile": report_page(hostile_facts()),
+        "validation": validation_page(sample_facts()["dataset"]),
+        "classes": report_page(classified_facts()),
+    }
+    for name, file in files.items():
+        file.write_text(texts[name], encoding="utf-8")
     return files
 
 
@@ -211,9 +215,8 @@ def test_everything_can_be_read_without_script(browser, pages):
     page.close()
 
 
-def test_a_viewer_may_frame_the_page(browser, tmp_path):
-    write_report(sample_facts(5), tmp_path / "report.html")
-    source = html.escape((tmp_path / "report.html").read_text(encoding="utf-8"))
+def test_a_viewer_may_frame_the_page(browser):
+    source = html.escape(report_page(sample_facts(5)))
     sandboxes = ("", "allow-scripts", "allow-scripts allow-same-origin")
     frames = [f'<iframe sandbox="{each}" srcdoc="{source}"></iframe>' for each in sandboxes]
     page = browser.new_page()

@@ -18,7 +18,7 @@ from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
 from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.facts import Estimate, Facts, RowFacts, fitting, read_facts
 from tunepipe.reporting.formatting import clean
-from tunepipe.reporting.report import report_page, write_report
+from tunepipe.reporting.report import report_page
 from tunepipe.reporting.sections import judge_view, training_pairs
 
 BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
@@ -348,10 +348,8 @@ def test_changed_rows_keep_longer_texts_than_the_others():
     assert limits == {"fixed": 1600, "other": 200}
 
 
-def test_the_report_is_written_whole(tmp_path):
-    target = tmp_path / "new" / "report.html"
-    write_report(sample_facts(3), target)
-    html = target.read_text(encoding="utf-8")
+def test_the_report_is_whole():
+    html = report_page(sample_facts(3))
     assert html.startswith("<!doctype html>")
     assert html.rstrip().endswith("</html>")
 

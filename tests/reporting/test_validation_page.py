@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures.pages import HOSTILE, Page, sample_facts
 from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.facts import Dataset, fitting
-from tunepipe.reporting.validation_page import validation_page, write_validation_page
+from tunepipe.reporting.validation_page import validation_page
 
 
 def view(report: dict[str, Any]) -> dict[str, Any]:
@@ -142,9 +142,3 @@ def test_hostile_texts_stay_texts():
 def test_a_missing_part_is_left_out(missing):
     data = {} if missing == "every one" else {k: v for k, v in report().items() if k != missing}
     assert "The data passed: no problem" in Page(validation_page(data)).text
-
-
-def test_the_page_is_written(tmp_path):
-    write_validation_page(report(), tmp_path / "validation.html")
-    html = (tmp_path / "validation.html").read_text(encoding="utf-8")
-    assert html == validation_page(report())

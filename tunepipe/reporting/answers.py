@@ -29,9 +29,7 @@ _MAX_TEXT, _MIN_TEXT = 4000, 200
 def row_groups(rows: Sequence[RowFacts], most: int = MAX_ROWS) -> dict[str, Any]:
     """Sort rows into what changed and what did not, and mark each answer's differences.
 
-    Args:
-        rows: `rows` of the report's facts; the images of `media` are data: URIs.
-        most: How many rows the page shows; flips come first, in the order they have.
+    The page shows at most so many (`most`) rows, flips first.
 
     Returns:
         `shown` and `total` rows, and the `groups` that have any, each with its `kind`, `title`,

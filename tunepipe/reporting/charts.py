@@ -108,7 +108,7 @@ def confusion_view(facts: Facts) -> dict[str, Any] | None:
 
 def loss_chart(facts: Facts) -> str:
     """Draw the training loss, and the evaluation loss if it was measured."""
-    curve = facts.tuning.statistics.loss_curve if facts.tuning else []
+    curve = facts.tuning.statistics.loss_curve
     series = []
     for column, name in ((1, "train"), (2, "eval")):
         pairs = [(point[0], point[column]) for point in curve if len(point) > column]

@@ -140,11 +140,8 @@ class Confusion(Struct, frozen=True):
 class WithinRows(Struct, frozen=True):
     """How much several answers to one row differ, by the deciding metric.
 
-    Args:
-        answers: Answers a row, on average.
-        deviation_within_rows: The standard deviation among the answers to a row, 0..1.
-        deviation_between_rows: That of the rows' means.
-        rows_that_vary: The share of rows whose answers score differently.
+    Standard deviations, 0..1, are those of the answers to a row and of the rows' means;
+    `rows_that_vary` is the share of rows whose answers score differently.
     """
 
     answers: Number
@@ -305,12 +302,6 @@ class DatasetStatistics(Struct, frozen=True):
     conflicting_rows: Number | None = None
 
 
-class Leak(Struct, frozen=True):
-    """What the two sides of the split share."""
-
-    inputs_in_both: Number | None = None
-
-
 class SplitFacts(Struct, frozen=True):
     """The JSON of the command split."""
 
@@ -319,7 +310,7 @@ class SplitFacts(Struct, frozen=True):
     duplicate_rows_kept_together: Number | None = None
     groups: Number | None = None
     seed: Number | None = None
-    leak: Leak = Leak()
+    leak: dict[str, Number] = {}
 
 
 class ProblemFacts(Struct, frozen=True):
@@ -404,14 +395,14 @@ class Facts(Struct, frozen=True):
     verdict: str = ""
     reason: str = ""
     run: dict[str, str] = {}
-    dataset: Dataset | None = None
-    split: SplitFacts | None = None
-    plan: PlanFacts | None = None
-    tuning: Tuning | None = None
+    dataset: Dataset = Dataset()
+    split: SplitFacts = SplitFacts()
+    plan: PlanFacts = PlanFacts()
+    tuning: Tuning = Tuning()
     scores: dict[str, Score] = {}
     comparisons: dict[str, Comparison] = {}
-    judge: Judge | None = None
-    data_changes: DataChanges | None = None
+    judge: Judge = Judge()
+    data_changes: DataChanges = DataChanges()
     rows: list[RowFacts] = []
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.reporting.dataset_section import data_pairs
-from tunepipe.reporting.facts import Dataset, Facts, read_facts
+from tunepipe.reporting.facts import Facts, read_facts
 from tunepipe.reporting.formatting import between, clean, count
 from tunepipe.reporting.sections import split_pairs, training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
@@ -33,9 +33,9 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 def model_card(facts: Mapping[str, Any] | Facts) -> str:
     """Return the model card's text."""
     facts = read_facts(facts)
-    said, base = verdict(facts), _published(facts.run.get("base_model", ""))
+    decision, base = verdict(facts), _published(facts.run.get("base_model", ""))
     # A card is published, and a path names folders of this machine.
-    data = [pair for pair in data_pairs(facts.dataset or Dataset()) if pair[0] != "File"]
+    data = [pair for pair in data_pairs(facts.dataset) if pair[0] != "File"]
     rows = facts.tuned.rows
     held_out = f"{count(rows)} held-out rows" if rows else "held-out rows of the same data"
     limits = (
@@ -45,9 +45,9 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
     )
     sections = [
         ("", f"# {escaped(facts.title or 'Tuned model')}"),
-        ("", escaped(facts.tuning.statistics.note) if facts.tuning else ""),
+        ("", escaped(facts.tuning.statistics.note)),
         ("", f"Tuned from {escaped(base)} by tunepipe." if base else "Tuned by tunepipe."),
-        ("Evaluation", f"**{escaped(said['sentence'])}** {escaped(said['reason'])}"),
+        ("Evaluation", f"**{escaped(decision['sentence'])}** {escaped(decision['reason'])}"),
         ("", "\n\n".join(scores_markdown(facts))),
         ("Training", bullets(_training(facts))),
         ("Training data", bullets([*data, *split_pairs(facts)])),
@@ -70,7 +70,7 @@ def _training(facts: Facts) -> list[tuple[str, str]]:
 
 def _front_matter(facts: Facts) -> str:
     """YAML whose every value is written as JSON, which YAML reads, so nothing needs quoting."""
-    languages = facts.dataset.stats.languages if facts.dataset else {}
+    languages = facts.dataset.stats.languages
     backend, base = facts.run.get("backend", ""), facts.run.get("base_model", "")
     metrics = whole_metrics(facts.tuned.metrics)
     fields = {
@@ -87,7 +87,7 @@ def _front_matter(facts: Facts) -> str:
 
 
 def _model_index(facts: Facts) -> list[dict[str, Any]]:
-    tuned, dataset = facts.tuned, facts.dataset or Dataset()
+    tuned, dataset = facts.tuned, facts.dataset
     values = []
     for name, estimate in whole_metrics(tuned.metrics).items():
         kind, scale = _HUB_METRICS.get(name, (name, 1))

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.files import replacing
 from tunepipe.reporting import charts, sections
 from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.dataset_section import data_view
-from tunepipe.reporting.facts import Facts, read_facts
+from tunepipe.reporting.facts import Dataset, Facts, read_facts
 from tunepipe.reporting.html_page import render
 
 _MAX_CLASSES = 200
-
-
-def write_report(facts: Mapping[str, Any] | Facts, path: str | os.PathLike[str]) -> None:
-    """Write the report as one self-contained HTML page.
-
-    Args:
-        facts: What the run's steps gave, as `facts.Facts` says.
-        path: The file to write.
-    """
-    with replacing(path) as file:
-        file.write(report_page(facts))
 
 
 def report_page(facts: Mapping[str, Any] | Facts) -> str:
@@ -50,7 +37,7 @@ def report_page(facts: Mapping[str, Any] | Facts) -> str:
         judge=sections.judge_view(facts.judge),
         training=sections.training_pairs(facts),
         loss_chart=charts.loss_chart(facts),
-        data=data_view(facts.dataset) if facts.dataset else None,
+        data=data_view(facts.dataset) if facts.dataset != Dataset() else None,
         split=sections.split_pairs(facts),
         rows=row_groups(facts.rows) if facts.rows else None,
     )

@@ -17,9 +17,7 @@ from tunepipe.reporting.facts import (
     Estimate,
     Facts,
     Judge,
-    PlanFacts,
     Score,
-    Tuning,
     WithinRows,
 )
 from tunepipe.reporting.formatting import (
@@ -85,9 +83,9 @@ def run_pairs(facts: Facts) -> list[tuple[str, str]]:
     return [*pairs, *data_changes(facts.data_changes)]
 
 
-def data_changes(changes: DataChanges | None) -> list[tuple[str, str]]:
+def data_changes(changes: DataChanges) -> list[tuple[str, str]]:
     """Describe how the data differ from the champion's training data, if that is known."""
-    if not changes or not changes.since:
+    if not changes.since:
         return []
     names = ("same", "added", "changed", "removed")
     counts = ", ".join(f"{count(getattr(changes, name))} {name}" for name in names)
@@ -139,8 +137,7 @@ def figures(facts: Facts) -> list[tuple[str, str, str]]:
     if tuned.rows:
         note = f"{count(tuned.unanswered)} unanswered" if tuned.unanswered else "all answered"
         shown.append(("Held-out rows", count(tuned.rows), note))
-    estimate = facts.plan.estimated_cost_usd if facts.plan else None
-    actual = facts.tuning.cost_usd if facts.tuning else None
+    estimate, actual = facts.plan.estimated_cost_usd, facts.tuning.cost_usd
     if actual is not None:
         note = "" if estimate is None else f"estimated {money(estimate)}"
         shown.append(("Cost", money(actual), note))
@@ -323,15 +320,14 @@ def _dead(tuned: Score, rival: Score) -> list[str]:
 
 def training_pairs(facts: Facts) -> list[tuple[str, str]]:
     """Return how the model was tuned and what it cost, planned and actual, as pairs."""
-    plan, tuning = facts.plan or PlanFacts(), facts.tuning or Tuning()
+    plan, tuning = facts.plan, facts.tuning
     statistics, epochs = tuning.statistics, plan.epochs
     accelerators = plan.accelerator_type
     if accelerators and plan.accelerators:
         accelerators = f"{count(plan.accelerators)} × {accelerators}"
     passes = f", {plural(epochs, 'pass', 'passes')} over the rows" if epochs else ""
     date = f", prices of {plan.price_date}" if plan.price_date else ""
-    hours = plan.estimated_hours
-    job_hours = statistics.job_hours
+    hours, job_hours = plan.estimated_hours, statistics.job_hours
     machines = ""
     if statistics.machine_type:
         machines = (
@@ -367,8 +363,7 @@ def known(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def split_pairs(facts: Facts) -> list[tuple[str, str]]:
     """Return how the rows were split, as pairs of label and text."""
-    if not (split := facts.split):
-        return []
+    split = facts.split
     return known(
         [
             ("Training rows", count(split.train_rows)),
@@ -376,7 +371,7 @@ def split_pairs(facts: Facts) -> list[tuple[str, str]]:
             ("Duplicates kept together", count(split.duplicate_rows_kept_together)),
             ("Groups", count(split.groups)),
             ("Seed", count(split.seed)),
-            ("Inputs on both sides", count(split.leak.inputs_in_both)),
+            ("Inputs on both sides", count(split.leak.get("inputs_in_both"))),
         ]
     )
 
@@ -389,31 +384,29 @@ _JUDGE_VERDICTS = {
 }
 
 
-def judge_view(judge: Judge | None) -> dict[str, Any] | None:
+def judge_view(judge: Judge) -> dict[str, Any] | None:
     """Prepare the judge's result: pairs of label and text, and its prompt; None without a judge."""
-    if judge is None or judge == Judge():
+    if judge == Judge():
         return None
     pairs = [("Judge", judge.model)]
-    if said := judge.comparison:
+    if by := judge.comparison:
         agreed = f"{count(judge.judged - judge.disagreements)} of {count(judge.judged)} rows asked"
         pairs += [
-            ("Verdict", _judge_verdict(judge, said)),
-            ("Wins of the tuned model", count(said.wins)),
-            ("Losses", count(said.losses)),
-            ("Ties", count(said.ties)),
-            ("Test", p_value(said.p_value)),
+            ("Verdict", _judge_words(judge)[1]),
+            ("Wins of the tuned model", count(by.wins)),
+            ("Losses", count(by.losses)),
+            ("Ties", count(by.ties)),
+            ("Test", p_value(by.p_value)),
             ("Same answer in both orders", agreed if judge.judged else ""),
         ]
     if bias := judge.length_bias:
-        interval = between(bias.low, bias.high)
-        pairs.append(
-            ("The longer answer won", f"{score(bias.value)} ({interval}) of {count(bias.rows)}")
-        )
+        won = f"{score(bias.value)} ({between(bias.low, bias.high)}) of {count(bias.rows)}"
+        pairs.append(("The longer answer won", won))
     if people := judge.agreement:
         share = f"{score(people.value)} of 100 on {count(people.rows)} rows"
         pairs.append(("Agrees with people", f"{share}, kappa {people.kappa:.2f}"))
     if other := judge.champion:
-        against = f"refused: {other.refused}" if other.refused else _counts(other)
+        against = f"refused: {other.refused}" if other.refused else ": ".join(_judge_words(other))
         pairs.append(("Against the champion", against))
     pairs += [
         ("Rows without a judgement", count(judge.unjudged)),
@@ -422,22 +415,17 @@ def judge_view(judge: Judge | None) -> dict[str, Any] | None:
     return {"pairs": known(pairs), "prompt": clean(judge.prompt), "refused": judge.refused}
 
 
-def judge_sentence(judge: Judge | None) -> str:
+def judge_sentence(judge: Judge) -> str:
     """Describe the judge's verdict in one sentence; "" without a judge."""
-    if judge is None or not (judge.comparison or judge.refused):
-        return ""
     if not judge.comparison:
-        return f"The judge gave no judgement: {judge.refused}"
-    counts, _, said = _counts(judge).partition(": ")
-    return f"Judged by {judge.model}: {counts} against the base model: {said}."
+        return f"The judge gave no judgement: {judge.refused}" if judge.refused else ""
+    counts, words = _judge_words(judge)
+    return f"Judged by {judge.model}: {counts} against the base model: {words}."
 
 
-def _judge_verdict(judge: Judge, said: Comparison) -> str:
-    word = judge.verdict or said.verdict
-    return _JUDGE_VERDICTS.get(word, word)
-
-
-def _counts(judge: Judge) -> str:
-    said = judge.comparison or Comparison()
-    wins, losses, ties = map(count, (said.wins, said.losses, said.ties))
-    return f"{wins} wins, {losses} losses, {ties} ties: {_judge_verdict(judge, said)}"
+def _judge_words(judge: Judge) -> tuple[str, str]:
+    """Return wins, losses and ties, and the verdict, in words."""
+    by = judge.comparison or Comparison()
+    word = judge.verdict or by.verdict
+    counts = f"{count(by.wins)} wins, {count(by.losses)} losses, {count(by.ties)} ties"
+    return counts, _JUDGE_VERDICTS.get(word, word)

@@ -20,12 +20,12 @@ def summary(facts: Mapping[str, Any] | Facts) -> str:
         facts: What the run's steps gave, as `facts.Facts` says.
     """
     facts = read_facts(facts)
-    said, unseen = sections.verdict(facts), sections.caveats(facts)
+    decision, unseen = sections.verdict(facts), sections.caveats(facts)
     flips = [row.flip for row in facts.rows]
     fixed, broken = formatting.plural(flips.count("fixed"), "row"), flips.count("broken")
     parts = [
         f"## {escaped(facts.title or 'Tuning report')}",
-        f"**{said['mark']} {escaped(said['sentence'])}** {escaped(said['reason'])}",
+        f"**{decision['mark']} {escaped(decision['sentence'])}** {escaped(decision['reason'])}",
         f"What this does not show: {escaped('; '.join(unseen))}." if unseen else "",
         *scores_markdown(facts),
         escaped(sections.within_rows(facts.tuned.within_rows)),
@@ -97,12 +97,13 @@ def _figures(facts: Facts) -> list[tuple[str, str]]:
     """What the run cost and did, and what its data are."""
     costs = ("Cost estimated", "Cost", "Steps planned", "Steps done")
     pairs = [(label, text) for label, text in sections.training_pairs(facts) if label in costs]
-    if facts.dataset:
-        counts = facts.dataset.counts.items()
-        problems = ", ".join(f"{sections.spoken(code)} {formatting.count(n)}" for code, n in counts)
-        pairs += [
-            ("Rows", formatting.count(facts.dataset.rows)),
-            ("Problems", problems),
-            ("Fingerprint", facts.dataset.fingerprint),
+    data = facts.dataset
+    problems = (f"{sections.spoken(c)} {formatting.count(n)}" for c, n in data.counts.items())
+    return sections.known(
+        [
+            *pairs,
+            ("Rows", formatting.count(data.rows)),
+            ("Problems", ", ".join(problems)),
+            ("Fingerprint", data.fingerprint),
         ]
-    return sections.known(pairs)
+    )

@@ -2,9 +2,9 @@
 
 Each chart is an image with a title and a description for screen readers. A chart's `name` is a
 word unlike that of any other chart of the page, its `title` says in one sentence what it shows,
-and `write` turns a value into a text. Colours come from the
-page's CSS by class (`tuned`, `base`, `good`...), so light and dark are the page's business. Charts
-are drawn 380 units wide, the width at which they are shown: their letters keep their size.
+and `write` turns a value into a text. Colours come from the page's CSS by class (`tuned`, `base`,
+`good`...), so light and dark are the page's business. Charts are drawn 380 units wide, the width at
+which they are shown: their letters keep their size.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def interval_chart(
     axis = _axis(*span, left + 12, WIDTH - 52)
     whole = all(tick == round(tick) for tick in _ticks(axis))
     ticks = [(tick, count(tick) if whole else write(tick)) for tick in _ticks(axis)]
-    view = {"axis": axis, "ticks": ticks, "zero": zero}
-    return _draw_rows("intervals", groups, name, title, write, left, 6, 18, view)
+    named = {"name": name, "title": title, "write": write, "ticks": ticks, "zero": zero}
+    return _draw_rows("intervals", groups, 6, 18, left=left, axis=axis, **named)
 
 
 def bar_chart(
@@ -83,34 +83,17 @@ def bar_chart(
     largest = max((mark.value for _, marks in rows for mark in marks), default=0.0)
     left = _label_width(label for label, _ in rows)
     axis = Axis(0.0, maximum or largest or 1.0, left + 10, WIDTH - 52)
-    view = {"axis": axis, "ticks": (), "zero": False}
-    return _draw_rows("bars", rows, name, title, write, left, 5, 2, view)
+    named = {"name": name, "title": title, "write": write, "ticks": (), "zero": False}
+    return _draw_rows("bars", rows, 5, 2, left=left, axis=axis, **named)
 
 
 def _draw_rows(
-    kind: str,
-    groups: Sequence[tuple[str, Sequence[Mark]]],
-    name: str,
-    title: str,
-    write: Callable[[float], str],
-    left: float,
-    gap: float,
-    below: float,
-    view: dict[str, Any],
+    kind: str, groups: Sequence[tuple[str, Sequence[Mark]]], gap: int, below: int, **view: Any
 ) -> str:
-    """Draw the marks of each label below each other, and describe their numbers in words."""
-    rows, words, y = [], [], 2.0
-    for label, marks in groups:
-        places = [(mark, y + 15 * number) for number, mark in enumerate(marks)]
-        rows.append((_short(label, left), y + 7.5 * len(marks) + 4, places))
-        y += 15 * len(marks) + gap
-        for series, value, low, high in marks:
-            # A series is named if a label has several.
-            named = f"{label}, {series}" if len(marks) > 1 else label
-            ends = "" if low is None or high is None else f" ({write(low)} to {write(high)})"
-            words.append(f"{named} {write(value)}{ends}")
-    view |= {"rows": rows, "left": left, "write": write, "bottom": y}
-    return _draw(kind, name, title, "; ".join(words), y + below, **view)
+    """Draw the marks of each label below each other."""
+    bottom = 2 + sum(15 * len(marks) + gap for _, marks in groups)
+    view |= {"groups": groups, "gap": gap, "bottom": bottom, "short": _short}
+    return _draw(kind, bottom + below, **view)
 
 
 def histogram_chart(
@@ -121,23 +104,11 @@ def histogram_chart(
     Bins are drawn equally wide, whatever they span, and the edges below say what they span: so
     bins that grow by factors are as readable as even ones. `last_edge` is the end of the last one.
     """
-    tallest, bottom = 96.0, 104.0
-    most = max((amount for _, amount in bins), default=0) or 1
-    width = WIDTH / max(1, len(bins))
-    gap = 1.0 if width > 4 else 0.0
-    # A bin with a single row among thousands still shows as a line.
-    heights = [max(1.5, amount / most * tallest) if amount else 0 for _, amount in bins]
-    bars = [(number * width, width - gap, height) for number, height in enumerate(heights)]
     edges = [edge for edge, _ in bins] + ([last_edge] if last_edge is not None else [])
-    step = max(1, math.ceil(len(edges) * 44 / WIDTH))
-    labels = []
-    for number in range(0, len(edges), step):
-        x = number * width
-        anchor = "start" if not number else "end" if x > WIDTH - 20 else "middle"
-        labels.append((x, count(edges[number]), anchor))
-    words = "; ".join(f"from {count(edge)}: {count(amount)}" for edge, amount in bins if amount)
-    view = {"bars": bars, "edges": labels, "bottom": bottom}
-    return _draw("histogram", name, title, words, bottom + 20, **view)
+    view = {"name": name, "title": title, "bins": bins, "bottom": 104, "edges": edges}
+    view["most"] = max((amount for _, amount in bins), default=0) or 1
+    view["step"] = max(1, math.ceil(len(edges) * 44 / WIDTH))
+    return _draw("histogram", 124, **view)
 
 
 def line_chart(
@@ -146,7 +117,6 @@ def line_chart(
     name: str,
     title: str,
     x_title: str,
-    write: Callable[[float], str] = "{:.2f}".format,
 ) -> str:
     """Draw curves over a common axis, each named at its end; names are also the classes."""
     drawn = [(label, _thinned(points)) for label, points in series if points]
@@ -154,21 +124,14 @@ def line_chart(
     ys = [y for _, points in drawn for _, y in points]
     across = Axis(min(xs, default=0), max(xs, default=1), 36, WIDTH - 46)
     up = _axis(min(ys, default=0), max(ys, default=1), 140, 8)
-    heights = _apart([up.at(points[-1][1]) for _, points in drawn], 13)
-    curves = [
-        (label, [(across.at(x), up.at(y)) for x, y in points], height)
-        for (label, points), height in zip(drawn, heights, strict=True)
-    ]
-    words = "; ".join(
-        f"{label} from {write(points[0][1])} to {write(points[-1][1])}" for label, points in drawn
-    )
-    view = {"across": across, "up": up, "ticks": _ticks(up), "curves": curves}
-    return _draw("lines", name, title, words, 164, x_title=x_title, write=write, **view)
+    view = {"name": name, "title": title, "x_title": x_title, "write": "{:.2f}".format}
+    view |= {"across": across, "up": up, "ticks": _ticks(up), "curves": drawn}
+    view["heights"] = _apart([up.at(points[-1][1]) for _, points in drawn], 13)
+    return _draw("lines", 164, **view)
 
 
-def _draw(kind: str, name: str, title: str, words: str, height: float, **view: Any) -> str:
-    view |= {"kind": kind, "name": name, "title": title, "words": words, "height": height}
-    return fill("charts.svg.j2", width=WIDTH, **view)
+def _draw(kind: str, height: float, **view: Any) -> str:
+    return fill("charts.svg.j2", kind=kind, width=WIDTH, height=height, **view)
 
 
 def _width(text: str) -> float:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.files import replacing
 from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.facts import BETTER, WORSE, Dataset, fitting
 from tunepipe.reporting.formatting import count, plural
 from tunepipe.reporting.html_page import render
 
 
-def write_validation_page(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a validation report as one self-contained HTML page.
-
-    Args:
-        report: The object of `validate --json`. No row's text is in it, so none is on the page.
-        path: The file to write.
-    """
-    with replacing(path) as file:
-        file.write(validation_page(report))
-
-
 def validation_page(report: Mapping[str, Any]) -> str:
-    """Return the page's HTML."""
+    """Return the page's HTML; the object of `validate --json` holds no row's text."""
     dataset: Dataset = fitting(report, Dataset)
     data = data_view(dataset)
     errors, warnings = data["errors"], data["problems_total"] - data["errors"]

@@ -82,35 +82,22 @@ def diff(old: str, new: str) -> list[Piece]:
 
 
 def _lined_up(before: list[str], after: list[str]) -> list[Piece]:
+    """Draw a lone space between two changes into both, and order removals before additions."""
     from rapidfuzz.distance import LCSseq
 
     pieces: list[Piece] = []
-    for step in LCSseq.opcodes(before, after):
+    removed = added = ""
+    steps = list(LCSseq.opcodes(before, after))
+    for number, step in enumerate(steps, start=1):
         old = "".join(before[step.src_start : step.src_end])
         new = "".join(after[step.dest_start : step.dest_end])
-        if step.tag == "equal":
-            pieces.append(Piece("same", new))
+        lone_space = removed and added and new.isspace() and number < len(steps)
+        if step.tag != "equal" or lone_space:
+            removed, added = removed + old, added + new
         else:
-            pieces.extend(_whole(old, new))
-    return _joined(pieces)
-
-
-def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Draw a lone space between two changes into both, and order removals before additions."""
-    result: list[Piece] = []
-    removed = added = ""
-    for index, piece in enumerate(pieces):
-        between = removed and added and index + 1 < len(pieces)
-        if piece.kind == "removed":
-            removed += piece.text
-        elif piece.kind == "added":
-            added += piece.text
-        elif between and piece.text.isspace() and pieces[index + 1].kind != "same":
-            removed, added = removed + piece.text, added + piece.text
-        else:
-            result += [*_whole(removed, added), piece]
+            pieces += [*_whole(removed, added), Piece("same", new)]
             removed = added = ""
-    return result + _whole(removed, added)
+    return pieces + _whole(removed, added)
 
 
 def _whole(old: str, new: str) -> list[Piece]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunepipe.errors import DataError, plural
-from tunepipe.files import write_json
-from tunepipe.reporting.validation_page import write_validation_page
+from tunepipe.files import replacing, write_json
+from tunepipe.reporting.validation_page import validation_page
 from tunepipe.steps.artifacts import Artifact
 from tunepipe.validation.merge import merge
 from tunepipe.validation.report import Report
@@ -32,7 +32,8 @@ def conclude(
     """Write a report as JSON and as a page, and then refuse data with errors or changes."""
     facts = report.as_json()
     write_json(facts, problems.path)
-    write_validation_page(facts, page.path)
+    with replacing(page.path) as file:
+        file.write(validation_page(facts))
     # The log gets the first errors with their lines, and no text of the rows.
     errors = [problem for problem in report.problems if problem.level == "error"]
     for problem in errors[:_PROBLEMS_LOGGED]:
