@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunepipe.splitting import groups as u
+from tunepipe.splitting import assignment as u
 from tunepipe.splitting import sampling
 
 QUICK = settings(deadline=None, max_examples=50)

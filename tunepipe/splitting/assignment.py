@@ -1,18 +1,23 @@
-"""Assigns each row of a scanned dataset to a side."""
+"""Assigns each row of a scanned dataset to a side; rows that must stay together make a unit."""
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, compress
+from itertools import chain, compress
+from typing import TYPE_CHECKING, Any
 
-from tunepipe.disk_array import DiskArray
 from tunepipe.errors import DataError
 from tunepipe.splitting import sampling
-from tunepipe.splitting.groups import connect, gather
-from tunepipe.splitting.sampling import SPAN, Room, Units
+from tunepipe.splitting.sampling import SPAN, Room, Units, mix
 from tunepipe.splitting.scan import Criteria, Scan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SMALL = 200_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,9 @@ def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
 
 def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, list[int]]:
     """Choose where a limit binds, from no more units than the choice can depend on."""
-    for bound in (_bound(scan.input, wanted + 1), SPAN):
+    # So many of the hashes, which are spread evenly, surely include those wanted.
+    likely = wanted + 10 * math.isqrt(wanted) + 10
+    for bound in (min(SPAN, SPAN * likely // len(scan.input)), SPAN):
         position, size = array("Q"), array("Q")
         for places, sizes in zip(scan.input.chunks(), scan.size.chunks(), strict=True):
             low = bytes(map(bound.__gt__, places))
@@ -82,16 +89,6 @@ def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, l
         if unbroken and sum(units.rows[i] for i in chosen) >= room.least:
             break
     return units, chosen
-
-
-def _bound(places: DiskArray, wanted: int) -> int:
-    """Find a position with N of the rows below it, by a histogram of the leading 12 bits."""
-    counts = [0] * 4096
-    for chunk in places.chunks():
-        for place in chunk:
-            counts[place >> 52] += 1
-    below = accumulate(counts)
-    return next((bin + 1) << 52 for bin, rows in enumerate(below) if rows >= wanted)
 
 
 def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
@@ -115,3 +112,97 @@ def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
 
 def _marked(chunks: Iterable[array[int]], chosen: frozenset[int]) -> bytes:
     return b"".join(bytes(map(chosen.__contains__, chunk)) for chunk in chunks)
+
+
+def connect(inputs: array[int], groups: array[int]) -> array[int]:
+    """Unite groups that share an input, and give each row the position of its unit.
+
+    Two groups with one input in common must be on one side, or that input would be on both.
+
+    Returns:
+        A position a row: the smallest group hash of its unit, mixed. Without the mixing a union
+        would have a lower position than a single group, and so in evaluation more often.
+    """
+    import numpy as np
+
+    names, group_of = np.unique(np.frombuffer(groups, np.uint64), return_inverse=True)
+    unit = np.arange(len(names))
+    by_input, input_starts = _runs(np.frombuffer(inputs, np.uint64))
+    by_group, group_starts = _runs(group_of)
+    run_of = np.repeat(
+        np.arange(len(input_starts)), np.diff(np.append(input_starts, len(by_input)))
+    )
+    row_unit = np.empty(len(inputs), unit.dtype)
+    while True:
+        lowest = np.minimum.reduceat(unit[group_of[by_input]], input_starts)
+        row_unit[by_input] = lowest[run_of]
+        lower = np.minimum.reduceat(row_unit[by_group], group_starts)
+        # A unit's number is itself a group of that unit: following it halves the way to the root.
+        lower = np.minimum(lower, lower[lower])
+        if np.array_equal(lower, unit):
+            return array("Q", mix(names[unit[group_of]]).tobytes())
+        unit = lower
+
+
+def gather(
+    position: array[int],
+    size: array[int],
+    label: array[int],
+    time: array[float],
+    *,
+    small: int = SMALL,
+) -> Units:
+    """Gather rows into units by position, smallest first.
+
+    Args:
+        position: Each row's position; rows of one unit have the same.
+        size: Each row's bytes.
+        label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
+        time: Each row's time, or empty. A unit gets its earliest.
+        small: Up to this many rows without label and time a dictionary is used; above, numpy.
+    """
+    if len(position) <= small and not (label or time):
+        # A dictionary starts without numpy; sorted arrays need a tenth of its memory.
+        units: dict[int, tuple[int, int]] = {}
+        for place, size_bytes in zip(position, size, strict=True):
+            rows, total = units.get(place, (0, 0))
+            units[place] = rows + 1, total + size_bytes
+        ordered = sorted(units)
+        rows_of, bytes_of = (array("Q", [units[place][n] for place in ordered]) for n in (0, 1))
+        return Units(array("Q", ordered), rows_of, bytes_of)
+    import numpy as np
+
+    places = np.frombuffer(position, np.uint64)
+    order, starts = _runs(places)
+    sizes = np.frombuffer(size, np.uint64)[order]
+    return Units(
+        array("Q", places[order][starts].tobytes()),
+        array("Q", np.diff(np.append(starts, len(places))).astype(np.uint64).tobytes()),
+        array("Q", np.add.reduceat(sizes, starts).tobytes()),
+        _labels(places, np.frombuffer(label, np.uint64)) if label else array("Q"),
+        array("d", np.minimum.reduceat(np.frombuffer(time, float)[order], starts).tobytes())
+        if time
+        else array("d"),
+    )
+
+
+def _labels(places: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> array[int]:
+    import numpy as np
+
+    order = np.lexsort((label, places))
+    place, name = places[order], label[order]
+    new = np.append(True, (place[1:] != place[:-1]) | (name[1:] != name[:-1]))
+    starts = np.flatnonzero(new)
+    counts = np.diff(np.append(starts, len(places)))
+    place, name = place[starts], name[starts]
+    best = np.lexsort((name, -counts, place))
+    first = np.flatnonzero(np.append(True, place[best][1:] != place[best][:-1]))
+    return array("Q", name[best][first].tobytes())
+
+
+def _runs(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    import numpy as np
+
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    return order, np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))

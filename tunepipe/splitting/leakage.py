@@ -13,15 +13,11 @@ from tunepipe.splitting.scan import Criteria, scan
 
 @dataclass(frozen=True)
 class LeakReport:
-    """The inputs and groups that two files have in common.
+    """The different inputs of two files, and the inputs and groups they share: 0 in a valid split.
 
     Args:
-        train_inputs: Different inputs in the training file.
-        eval_inputs: Different inputs in the evaluation file.
-        inputs_in_both: Inputs that occur in both; 0 in a valid split.
         openings_in_both: Evaluation inputs that a conversation of the training file begins with:
             its answer to them is trained on.
-        groups_in_both: Groups that occur in both; 0 in a valid split, and without groups.
         rows: Rows of the two files together.
         checksum: Sum of the hashes of all their lines, 16 hex digits: the same for the same lines
             in any order.

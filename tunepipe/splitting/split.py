@@ -25,8 +25,8 @@ from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.leakage import LeakReport, leaks
-from tunepipe.splitting.limits import allowance
 from tunepipe.splitting.row_keys import key
+from tunepipe.splitting.sampling import allowance
 from tunepipe.splitting.scan import NAMED_LABELS, Criteria, Scan, scan
 
 OTHER_SIDE = bytes.maketrans(b"\0\1", b"\1\0")
@@ -102,9 +102,6 @@ def split(
         format: The rows' format, or "auto".
         model: The model whose limits are kept; "" for the format's first.
         catalog: The dated tables; None for the package's own.
-
-    Returns:
-        The report. Both files were read again for its proof.
 
     Raises:
         DataError: A row is not of the format (file and line are named), or no split keeps the

@@ -95,8 +95,7 @@ def show_run_plan(
     """
     from tunepipe.catalog.catalog import load_catalog
     from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS, cut_answers
-    from tunepipe.splitting.limits import allowance
-    from tunepipe.splitting.sampling import share
+    from tunepipe.splitting.sampling import allowance, share
 
     parameters = described.parameters
     datasets, model = [parameters["dataset_uri"]], parameters["base_model"]
