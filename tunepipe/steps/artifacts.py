@@ -49,12 +49,7 @@ def paths_of(artifacts: Mapping[str, Artifact | None]) -> dict[str, str]:
 def dataset_of(uri: str, artifact: Artifact | None) -> str:
     """Return where a step's dataset is: at an address, or what an earlier step made.
 
-    Args:
-        uri: A path, a gs:// URI, or a glob of either; "" for none.
-        artifact: A Dataset of another step: a file, or a folder of files; None for none.
-
-    Raises:
-        UsageError: Both are given, or none.
+    An artifact is a file or a folder of files, and the address may be a glob. One of them is given.
     """
     if bool(uri) == bool(artifact):
         raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tunepipe.backends.palm.parameters import template_uri
@@ -209,7 +210,7 @@ def bucket(place: Place) -> Iterator[CheckResult]:
     if retention := known.get("retentionPolicy"):
         days = int(retention["retentionPeriod"]) / 86400
         fix = "a run writes new objects alone, and its results stay that long; nothing to do"
-        yield CheckResult("", OK, f"gs://{name} keeps every object for {days:g} days", fix)
+        yield _ok(f"gs://{name} keeps every object for {days:g} days", fix)
     # 3. May we write to it?
     url = f"{_BUCKETS}/{name}/iam/testPermissions"
     granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer).get("permissions", ())
@@ -270,12 +271,8 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def _ok(found: str) -> CheckResult:
-    return CheckResult("", OK, found)
-
-
-def _unknown(found: str, fix: str) -> CheckResult:
-    return CheckResult("", UNKNOWN, found, fix)
+# `tried` names the check.
+_ok, _unknown = partial(CheckResult, "", OK), partial(CheckResult, "", UNKNOWN)
 
 
 def _problem(found: str, fix: str, error: type[TunepipeError] = CloudError) -> CheckResult:

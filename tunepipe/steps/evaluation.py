@@ -53,9 +53,9 @@ def evaluate_step(
     guard = dataset_of(ports["guard_uri"], ports["guard"]) if is_guarded else ""
     models = {"tuned": model_of(ports["model"]), "base": model_of(ports["base"])}
     models |= {name: ports[name] for name in ("champion", "first")}
-    files = {name: ports[f"{name}_predictions"] for name in ("base", "champion", "first")}
+    others = ("base", "champion", "first", "guard_base")
+    files = {name: ports[f"{name}_predictions"] for name in others}
     files |= {"tuned": ports["predictions"], "guard_tuned": ports["guard_predictions"]}
-    files["guard_base"] = ports["guard_base_predictions"]
     counts = evaluate(
         predictor,
         backend,
@@ -98,11 +98,8 @@ def evaluate(
 
     Returns:
         Counts of the tuned model: rows, unanswered, exact_matches; and of each other model that
-        was asked, such as base_exact_matches.
-
-    Raises:
-        DataError: A row cannot be read, or the guarded rows changed during the run.
-        CloudError: A model could not be asked. The answers of the others are kept.
+        was asked, such as base_exact_matches. If one could not be asked, the answers of the others
+        are kept.
     """
     kind, requests = find_backend(backend), []
     with _guard_file(*guard) as guard_rows, ExitStack() as copies:

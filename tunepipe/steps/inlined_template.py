@@ -25,9 +25,7 @@ def prepare_step(
         settings: The other fields of `TuningRequest`.
 
     Raises:
-        UsageError: A parameter that the template would refuse.
-        DataError: Too few or too many rows.
-        LimitError: Anything would run outside the region given.
+        TunepipeError: Wrong parameters, too few or too many rows, or a place outside the region.
     """
     request = TuningRequest(
         train_uri=rows["train"], eval_uri=rows["eval"], options=options, **settings

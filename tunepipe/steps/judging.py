@@ -42,23 +42,10 @@ def judge_on_vertex(
     catalog: Catalog | None = None,
     **settings: Any,
 ) -> Judge:
-    """Ask a Gemini model to judge.
+    """Ask a Gemini model to judge; see `evaluation.judge.judge`.
 
-    Args:
-        tuned: The tuned model's predictions.
-        base: The other model's.
-        model: Such as gemini-3.5-flash.
-        project: The project that pays.
-        region: Where the texts may go. A model that is served for a whole multi-region alone is
-            asked in the region's own: in eu for europe-west4.
-        prompt: The template; "" takes the package's own.
-        catalog: The dated tables; None for the package's own.
-        settings: See `evaluation.judge.judge`.
-
-    Raises:
-        UsageError: No project or no region is named.
-        LimitError: See `judge.judge`.
-        CloudError: The service refused every question.
+    The texts may go to the `region`. A model that is served for a whole multi-region alone is asked
+    in the region's own: in eu for europe-west4.
     """
     if not (project and region):
         raise UsageError(

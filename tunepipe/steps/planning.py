@@ -79,23 +79,11 @@ def check_held_out(
 ) -> tuple[tuple[str, ...], HeldOut]:
     """Refuse before the tuning held-out rows that could not be scored after it.
 
-    Args:
-        eval: The held-out rows; None checks nothing.
-        scoring: Settings of the comparison; the references must suit its `task` and `metric`, and
-            the rows have the fields of `slice_by`.
-        asking: Settings of the evaluation; max_output_tokens counts here.
-        judge: The judge, or "".
-        backend: The backend that tunes; "" follows from the model.
-        model: The model to tune; "" takes the backend's default.
-        tables: Values that replace those of the package's tables.
+    The references must suit the `task` and the `metric` of the scoring, the rows have the fields of
+    its `slice_by`, and the model and the judge take their parts.
 
     Returns:
         Warnings about answers that would be cut, and how the rows decide.
-
-    Raises:
-        UsageError: The task, the metric or a field to slice by is unknown, or the references do not
-            suit the task.
-        DataError: A row cannot be read, or the model or the judge does not take its parts.
     """
     task = str(scoring["task"])
     tasks.check_task(task)

@@ -88,14 +88,9 @@ class Thumbnails:
         self._bytes_left, self._files_left = PAGE_BYTES, FILES
 
     def shown(self, media: Any) -> list[dict[str, str]]:
-        """List a row's files for the report.
+        """List the files of a prediction, each of a MIME type with a URI or data in base64.
 
-        Args:
-            media: The files of a prediction: `mime_type`, and `uri` or `data` in base64.
-
-        Returns:
-            For each its `mime_type`, its `uri` or "", and `image`: a data: URI, or "" if it is
-            no picture, cannot be read or is too large.
+        `image` is a data: URI, or "" if it is no picture, cannot be read or is too large.
         """
         shown = []
         for file in media if isinstance(media, list) else ():

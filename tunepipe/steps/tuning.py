@@ -106,14 +106,12 @@ def _tune_and_select(
     """Tune on a part of the rows, ask each checkpoint the others, and take the best."""
     learn, chosen_by = _set_apart(request)
     result: TuningResult = tuner.tune(learn, output_dir, _report)
-    checkpoints = [
-        each for each in result.statistics.get("checkpoints", ()) if each.get("endpoint")
-    ]
     prompts = [Prompt(row.id, row.messages, row.fields, row.format) for row in chosen_by]
     pacing = find_backend("gemini").pacing
-    scores = []
-    for checkpoint in checkpoints:
-        settings = {"base_model": request.base_model}
+    settings, scores = {"base_model": request.base_model}, []
+    for checkpoint in result.statistics.get("checkpoints", ()):
+        if not checkpoint.get("endpoint"):
+            continue
         answers = {
             answer.id: answer.text or ""
             for answer in ask_all(predictor, checkpoint["endpoint"], prompts, settings, pacing)

@@ -19,13 +19,8 @@ def validate_step(
 ) -> ValidData:
     """Check a dataset and the files it points to, write the reports, and refuse errors.
 
-    Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
-        problems: The report to write, as JSON.
-        page: The same as an HTML page.
-        fingerprint: Of the data when the run began; "" takes them as they are.
-        format: One of the formats, or "auto".
-        model: The model whose limits apply; "" takes the format's first.
+    The report is written as JSON (`problems`) and as a page. The data must have the `fingerprint`
+    that they had when the run began; "" takes them as they are.
 
     Raises:
         DataError: The data have errors, or changed since the run began. Both reports are written
