@@ -36,6 +36,14 @@ class Machine:
         price = self.row.usd_per_hour.get(region)
         return None if price is None else price * self.count
 
+    def spec(self) -> dict[str, Any]:
+        """Return what Vertex AI takes as a machine_spec."""
+        return {
+            "machine_type": self.machine_type,
+            "accelerator_type": self.accelerator,
+            "accelerator_count": self.count,
+        }
+
 
 def find_machine(text: str, catalog: Catalog) -> Machine:
     """Find the machine for accelerators as users write them.

@@ -71,11 +71,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str) 
     deployed = {
         "display_name": name,
         "dedicated_resources": {
-            "machine_spec": {
-                "machine_type": machine.machine_type,
-                "accelerator_type": machine.accelerator,
-                "accelerator_count": machine.count,
-            },
+            "machine_spec": machine.spec(),
             "min_replica_count": 1,
             "max_replica_count": 1,
         },

@@ -82,7 +82,7 @@ def find_code(
     wheel, sha256 = cached_wheel()
     if wheelhouse:
         return _wheelhouse(Path(wheelhouse), steps, root, wheel)
-    uri = f"{root}/code/{sha256[:16]}/{wheel.name}"
+    uri = wheel_uri(root, wheel, sha256)
     return Code(f"{_mounted(uri)}#sha256={sha256}", {str(wheel): uri})
 
 
@@ -111,6 +111,11 @@ def check_code_parameter(code: str) -> str:
 def _mounted(uri: str) -> str:
     """Return an object's path for the steps on Vertex AI, on the mount of Cloud Storage."""
     return f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
+
+
+def wheel_uri(root: str, wheel: Path, sha256: str) -> str:
+    """Name the object that holds a wheel: equal code is uploaded once."""
+    return f"{root}/code/{sha256[:16]}/{wheel.name}"
 
 
 def cached_wheel() -> tuple[Path, str]:

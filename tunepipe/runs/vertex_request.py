@@ -26,7 +26,7 @@ from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
-from tunepipe.runs.code import Code, cached_wheel, find_code
+from tunepipe.runs.code import Code, cached_wheel, find_code, wheel_uri
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.inlined_template import check_template, template_sha256
 from tunepipe.runs.pipeline_spec import check_parameters, read, read_pipeline, with_image
@@ -310,10 +310,8 @@ def _request(
     # A custom job finds this package's code in the bucket; the run's key goes without it.
     options = parameters.get("options", {})
     if run.backend == "custom" and not options.get("code"):
-        from tunepipe.backends.custom.code import code_uri
-
         wheel, sha256 = cached_wheel()
-        uri = code_uri(run.bucket, wheel.name, sha256)
+        uri = wheel_uri(run.root, wheel, sha256)
         parameters = {**parameters, "options": {**options, "code": uri}}
         uploads = {**uploads, str(wheel): uri}
     for name, value in run.labels.items():

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
-import zipfile
 from dataclasses import replace
 
 import pytest
@@ -20,7 +17,6 @@ from tests.standin import hub
 from tests.standin.session import BUCKET, PROJECT
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.custom import jobs, prediction, tuning
-from tunepipe.backends.custom.code import upload_code
 from tunepipe.backends.custom.jobs import job_body
 from tunepipe.backends.custom.options import CustomOptions, disk_gib_for, read_options
 from tunepipe.backends.remote import worker
@@ -33,6 +29,7 @@ from tunepipe.packaging.requirements import PINS
 
 REGION = "us-central1"
 RESERVATION = "projects/p/zones/us-central1-a/reservations/r"
+CODE = f"gs://{BUCKET}/tunepipe/code/tunepipe.whl"
 FAST = {"poll_seconds": 0.2, "pause_seconds": 0.05}
 PLACE = {"project": PROJECT, "region": REGION}
 
@@ -48,7 +45,7 @@ def bucket(cloud):
 
 
 def request(steps=4, **options):
-    options = {"learning_rate": 1e-2, "accelerator": "NVIDIA_L4:1", **FAST, **options}
+    options = {"learning_rate": 1e-2, "accelerator": "NVIDIA_L4:1", "code": CODE, **FAST, **options}
     uris = [f"gs://{BUCKET}/{name}" for name in ("base", "train.jsonl", "eval.jsonl")]
     return TuningRequest(*uris, steps, 8, options=options, display_name="mine", **PLACE)
 
@@ -329,13 +326,12 @@ def test_a_gated_model_of_the_hub_is_tuned_by_a_token_that_only_the_job_reads(
 
 
 def body(**options):
-    chosen = read_options(options)
+    chosen = read_options({"code": CODE, **options})
     catalog = load_catalog()
     return job_body(
         chosen,
-        find_machine(chosen.accelerator, catalog),
+        find_machine(chosen.accelerator, catalog).spec(),
         task=f"gs://{BUCKET}/folder/task.json",
-        code=f"gs://{BUCKET}/code.zip",
         disk_gib=disk_gib_for(chosen, "acme/small"),
         labels={labels.KEY_LABEL: "k"},
         display_name="mine",
@@ -436,21 +432,6 @@ def test_the_packages_of_a_job_are_those_of_the_components():
     table = load("backends/custom/parameters.toml")
     pins = set(PINS.values())
     assert set(table["requirements"]) | set(table["prediction_requirements"]) <= pins
-
-
-def test_the_code_of_a_job_is_this_package_and_always_the_same_bytes(cloud, bucket, tmp_path):
-    uri = upload_code(f"gs://{BUCKET}/x")
-    assert upload_code(f"gs://{BUCKET}/x") == uri
-    with zipfile.ZipFile(cloud.buckets / uri.removeprefix("gs://")) as archive:
-        archive.extractall(tmp_path)
-    command = [
-        sys.executable,
-        "-c",
-        "import tunepipe.backends.remote.worker as w; print(w.__file__)",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert str(tmp_path) in done.stdout
 
 
 def test_the_price_of_the_user_wins():

@@ -6,21 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.backends.custom.code import IN_IMAGE
 from tunepipe.backends.custom.options import CustomOptions
 from tunepipe.backends.remote.exchange import read_progress
-from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
+from tunepipe.decoding import decode
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
+from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores.claimed_jobs import ClaimedJobs
+from tunepipe.stores.claims import Claim, claim_uri
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
 # Runs what follows it, in the code of this package; each container begins with this.
 _UNPACK = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && '
 _BOOT = 'exec "$0" "$@"'
+_IN_IMAGE = "image"  # the code of this package
 
 
 class NamedCustomJobs(RemoteJobs):
@@ -80,12 +82,35 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
         return str(created.name)
 
 
+def custom_jobs(
+    job: Mapping[str, Any], task: str, key: str, *, predicts: bool = False, **named: Any
+) -> CustomJobs:
+    """Return the jobs of a key: one is created, by one run alone.
+
+    Args:
+        job: Parent, options, step, machine and disk_gib, as the task of a tuning keeps them.
+        task: See `job_body`; its bucket holds the claim.
+        key: The request's.
+        predicts: See `job_body`.
+        named: The job's labels and display_name.
+    """
+    body = job_body(
+        decode(job["options"], CustomOptions),
+        job["machine"],
+        task=task,
+        disk_gib=job["disk_gib"],
+        predicts=predicts,
+        **named,
+    )
+    claim = Claim(claim_uri(task, key), decode(job["step"], StepOptions))
+    return CustomJobs(parent=job["parent"], body=body, claim=claim, key=key)
+
+
 def job_body(
     options: CustomOptions,
-    machine: Machine,
+    machine: Mapping[str, Any],
     *,
     task: str,
-    code: str,
     disk_gib: int,
     labels: Mapping[str, str],
     display_name: str,
@@ -95,9 +120,8 @@ def job_body(
 
     Args:
         options: Those of the user.
-        machine: The machine of the accelerator.
+        machine: The machine of the accelerator, as its `spec` says.
         task: gs:// URI of the job's task, into whose folder everything that it makes goes.
-        code: gs:// URI of this package's code, or "image".
         disk_gib: The disk of each machine.
         labels: The job's labels.
         display_name: Its display name.
@@ -114,9 +138,9 @@ def job_body(
         if predicts
         else options.image or table["image"]
     )
-    unpack = "" if code == IN_IMAGE else _UNPACK
+    unpack = "" if options.code == _IN_IMAGE else _UNPACK
     environment = {
-        "TUNEPIPE_CODE": unpack and f"/gcs/{code.removeprefix('gs://')}",
+        "TUNEPIPE_CODE": unpack and f"/gcs/{options.code.removeprefix('gs://')}",
         "PYTHONPATH": unpack and "/tmp/tunepipe",  # noqa: S108  (of the container)
         "TUNEPIPE_HUB_TOKEN": options.hub_token,  # the secret's name, not its value
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -130,9 +154,7 @@ def job_body(
     }
     pool = {
         "machine_spec": {
-            "machine_type": machine.machine_type,
-            "accelerator_type": machine.accelerator,
-            "accelerator_count": machine.count,
+            **machine,
             **({"reservation_affinity": affinity} if options.reservation else {}),
         },
         "container_spec": {

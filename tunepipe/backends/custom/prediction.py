@@ -10,18 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
-from tunepipe.backends.custom.code import upload_code
-from tunepipe.backends.custom.jobs import job_body
-from tunepipe.backends.custom.options import CustomOptions, disk_gib_for
-from tunepipe.backends.custom.tuning import base_of, claimed
+from tunepipe.backends.custom.jobs import custom_jobs
+from tunepipe.backends.custom.tuning import base_of
 from tunepipe.backends.remote.exchange import ANSWERS, RESULT, write_task
-from tunepipe.catalog.accelerators import find_machine
-from tunepipe.catalog.catalog import load_catalog
-from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
-from tunepipe.gcp import clients, launcher
+from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
-from tunepipe.gcp.launcher import StepOptions
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Waiters, run_of_step
 
@@ -60,27 +54,17 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     key = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
     place = f"{folder}/answers/{key}"
     if not storage.exists(f"{place}/{ANSWERS}"):
-        _launch(result["task"], write_task(task, place), key)
+        _launch(result["task"]["job"], write_task(task, place), key)
     for line in storage.read_bytes(f"{place}/{ANSWERS}").decode("utf-8").splitlines():
         yield Answer(**json.loads(line))
 
 
-def _launch(tuned: Any, task: str, key: str) -> None:
-    options = decode(tuned["custom"], CustomOptions)
-    body = job_body(
-        options,
-        find_machine(options.accelerator, load_catalog()),
-        task=task,
-        code=options.code or upload_code(task),
-        disk_gib=disk_gib_for(options, tuned["request"]["base_model"]),
-        labels={**run_labels(), KEY_LABEL: key},
-        display_name="tunepipe answers",
-        predicts=True,
+def _launch(job: Any, task: str, key: str) -> None:
+    labels = {**run_labels(), KEY_LABEL: key}
+    service = custom_jobs(
+        job, task, key, predicts=True, labels=labels, display_name="tunepipe answers"
     )
-    parent = clients.parent(tuned["place"]["project"], tuned["place"]["region"])
-    step = decode(tuned["step"], StepOptions)
-    service = claimed(parent, body, task, key, step)
-    waiters = Waiters(task, run_of_step(parent, ""), key)  # so that `cancel` finds the job
+    waiters = Waiters(task, run_of_step(service.parent, ""), key)  # so that `cancel` finds the job
     with tempfile.TemporaryDirectory() as scratch:
         resources = str(Path(scratch) / "gcp_resources")
-        launcher.launch(service, resources, step, lambda event: None, waiters)
+        launcher.launch(service, resources, service.claim.times, lambda event: None, waiters)

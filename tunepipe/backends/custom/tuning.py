@@ -11,8 +11,7 @@ from typing import Any
 from msgspec import structs, to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.custom.code import upload_code
-from tunepipe.backends.custom.jobs import CUSTOM_JOBS, CustomJobs, job_body
+from tunepipe.backends.custom.jobs import CUSTOM_JOBS, custom_jobs
 from tunepipe.backends.custom.options import (
     CustomOptions,
     disk_gib_for,
@@ -28,7 +27,7 @@ from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.retries import retry
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
-from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
+from tunepipe.stores.claims import Waiters, run_of_step
 from tunepipe.stores.generations import identity
 
 
@@ -61,6 +60,13 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         raise UsageError(
             "no base model is named", where="base_model", fix="a hub id, or a gs:// folder"
         )
+    if not options.code:
+        raise UsageError(
+            "the job's containers need the code of tunepipe",
+            where="option code",
+            fix="submit the pipeline by tunepipe run, which uploads it; or take an image that "
+            'holds tunepipe[local], with code="image"',
+        )
     machine = find_machine(options.accelerator, request.catalog)
     step, _ = StepOptions.split(request.options)
     resources = step.resources(output_dir)
@@ -76,26 +82,26 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     bucket = storage.parse(request.train_uri).bucket
     folder = f"gs://{bucket}/tunepipe/custom/{key}"
     if not name:
-        task = {
+        task: dict[str, Any] = {
             "kind": "tune",
             "request": request_fields(request),
             "options": training,
             "copy_seconds": step.poll_seconds,
-            "place": {"project": request.project, "region": request.region},
-            "custom": to_builtins(options),
-            "step": to_builtins(structs.replace(step, resources_path="", again="")),
+            "job": {
+                "parent": parent,
+                "options": to_builtins(options),
+                "step": to_builtins(structs.replace(step, resources_path="", again="")),
+                "machine": machine.spec(),
+                "disk_gib": disk_gib_for(options, request.base_model),
+            },
         }
-        body = job_body(
-            options,
-            machine,
-            task=write_task(task, folder),
-            code=options.code or upload_code(request.train_uri),
-            disk_gib=disk_gib_for(options, request.base_model),
+        service = custom_jobs(
+            task["job"],
+            write_task(task, folder),
+            key,
             labels={**run_labels(), **request.labels, KEY_LABEL: key},
             display_name=request.display_name or "tunepipe",
-            predicts=False,
         )
-        service = claimed(parent, body, request.train_uri, key, step)
         waiters = replace(waiters, key=key)
         name = launcher.launch(service, resources, step, progress, waiters)
     with clients.explained(name):
@@ -116,21 +122,6 @@ def check_request(request: TuningRequest, row_format: str = "") -> Machine:
         UsageError, LimitError: What the service would refuse.
     """
     return find_machine(read_options(request.options).accelerator, request.catalog)
-
-
-def claimed(
-    parent: str, body: Mapping[str, Any], bucket: str, key: str, step: StepOptions
-) -> CustomJobs:
-    """Return the jobs of a key: one is created, by one run alone.
-
-    Args:
-        parent: `projects/P/locations/R`.
-        body: What CreateCustomJob takes.
-        bucket: Any gs:// URI of the bucket that holds the claim.
-        key: The request's.
-        step: How long a claim binds.
-    """
-    return CustomJobs(parent=parent, body=body, claim=Claim(claim_uri(bucket, key), step), key=key)
 
 
 def _weights_in_model_garden(name: str, region: str) -> str:
