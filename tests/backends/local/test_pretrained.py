@@ -545,19 +545,7 @@ def test_a_training_that_fails_is_no_success(base, data, tmp_path, multiplier, m
     assert not (tmp_path / "tuning.json").exists()
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param(
-            "full",
-            marks=pytest.mark.skipif(
-                "PYTEST_XDIST_WORKER" in os.environ,
-                reason="may fail beside other trainings of several processes",
-            ),
-        ),
-        "lora",
-    ],
-)
+@pytest.mark.parametrize("mode", ["full", "lora"])
 def test_sharded_by_fsdp_it_learns_as_in_one_process_and_goes_on_after_an_interruption(
     base, data, tmp_path, mode
 ):
