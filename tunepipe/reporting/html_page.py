@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.reporting.formatting import brief, clean, count, score
+from tunepipe.reporting.formatting import brief, clean, count, p_value, percent, points, score
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -57,7 +57,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(brief=brief, count=count, score=score, digest=_digest, digit=_digit)
+    for filter in (brief, count, p_value, percent, points, score, _digest, _digit):
+        environment.filters[filter.__name__.lstrip("_")] = filter
     return environment
 
 

@@ -147,10 +147,9 @@ def figures(facts: Facts) -> list[tuple[str, str, str]]:
 
 
 def scores_view(facts: Facts) -> dict[str, Any] | None:
-    """Prepare the table of metrics and the comparisons; None without scores.
+    """Prepare the table of metrics; None without scores and comparisons.
 
-    `models` are the columns; each of `rows` has its `metric` and a (value, interval) for each
-    model; each of `comparisons` has the `other` model, `lines` of label and text, and `more_rows`.
+    `models` are the columns; each of `rows` has its `metric` and a (value, interval) for each.
     """
     scores = {name: model.metrics for name, model in facts.models.items() if model.metrics}
     names = ordered((m for metrics in scores.values() for m in whole_metrics(metrics)), facts)
@@ -159,33 +158,7 @@ def scores_view(facts: Facts) -> dict[str, Any] | None:
         values = [each.get(name) for each in scores.values()]
         cells = [(score(v.value), between(v.low, v.high)) if v else (MISSING, "") for v in values]
         rows.append({"metric": spoken(name), "cells": cells})
-    compared = [
-        {"other": other, "lines": _lines(comparison), "more_rows": more_rows(comparison)}
-        for other, comparison in comparisons(facts)
-    ]
-    if not rows and not compared:
-        return None
-    return {"models": list(scores), "rows": rows, "comparisons": compared}
-
-
-def _lines(comparison: Comparison) -> list[tuple[str, str]]:
-    interval = between(comparison.low, comparison.high, signed=True)
-    trained = comparison.trained_rows
-    return [
-        ("Decided by", spoken(comparison.metric)),
-        ("Difference", points(comparison.difference)),
-        ("Interval", f"{interval} ({percent(comparison.confidence)})"),
-        ("Test", p_value(comparison.p_value)),
-        ("Rows better", count(comparison.wins)),
-        ("Rows the same", count(comparison.ties)),
-        ("Rows worse", count(comparison.losses)),
-        ("Independent groups", count(comparison.groups or comparison.rows)),
-        ("Missing answers", missing(comparison) or "none"),
-        ("Rows left out", count(trained) if trained else ""),
-        ("Margin", margin(comparison) or "none"),
-        ("Shows differences from", score(comparison.smallest_difference)),
-        ("Verdict", comparison.verdict.replace("-", " ")),
-    ]
+    return {"models": list(scores), "rows": rows} if rows or facts.comparisons else None
 
 
 def more_rows(comparison: Comparison) -> str:
@@ -227,27 +200,6 @@ def slices_view(facts: Facts) -> list[list[str]]:
             ]
         lines.append(line + [""] * (6 - len(line)))
     return lines
-
-
-_SERVING = (
-    ("latency_p50_ms", "Time of an answer, median (ms)"),
-    ("latency_p95_ms", "Time of an answer, 95th percentile (ms)"),
-    ("input_tokens", "Tokens read, mean"),
-    ("output_tokens", "Tokens written, mean"),
-    ("cost_usd", "Cost of an answer (USD)"),
-)
-
-
-def serving_view(facts: Facts) -> dict[str, Any] | None:
-    """Return what an answer of each model takes; None if nothing was measured."""
-    values = {name: model.serving for name, model in facts.models.items() if model.serving}
-    rows = []
-    for key, label in _SERVING:
-        numbers = [serving.get(key) for serving in values.values()]
-        if any(number is not None for number in numbers):
-            cells = [MISSING if number is None else f"{number:.4g}" for number in numbers]
-            rows.append((label, cells))
-    return {"models": list(values), "rows": rows} if rows else None
 
 
 def within_rows(spread: WithinRows | None) -> str:
