@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kfp import dsl
@@ -12,7 +13,7 @@ from tunepipe.registry import champions, records
 from tunepipe.reporting.report import report_page
 from tunepipe.steps.artifacts import model_of, paths_of, point_at
 from tunepipe.steps.comparison import compare_step
-from tunepipe.steps.promotion import keep_step, promote_step
+from tunepipe.steps.promotion import decide_step, keep_step, promote_step
 from tunepipe.steps.reporting import report_step
 
 ROWS = 60
@@ -245,6 +246,26 @@ def test_only_better_promotes(given, tmp_path):
     with pytest.raises(DataError, match="only `better` promotes"):
         promote_step("projects/p/models/2", str(tmp_path / "comparison"), place, "r2")
     assert keep_step(str(tmp_path / "comparison"), place).startswith("champion 1 stays: ")
+
+
+def test_of_two_runs_at_once_over_the_same_rows_one_takes_them_for_fresh(given, tmp_path):
+    """Both were compared when neither had decided yet."""
+    place, comparison = str(tmp_path / "registry"), str(tmp_path / "comparison")
+    compared(given, tmp_path)
+    result = json.loads(Path(comparison).read_text())
+    assert decide_step("projects/p/models/1", comparison, place, "r1").startswith("champion 1: ")
+    assert decide_step("projects/p/models/1", comparison, place, "r1").startswith("champion 1: ")
+    other = {**result, "look": {**result["look"], "answers": "other"}}
+    (tmp_path / "other").write_text(json.dumps(other))
+    assert decide_step("projects/p/models/2", str(tmp_path / "other"), place, "r2") == (
+        "champion 1 stays: another run decided on the same held-out rows meanwhile; run again"
+    )
+    assert decide_step("projects/p/models/1", comparison, place, "r1").startswith("champion 1: ")
+    other["scores"]["tuned"]["look"] = 2  # compared after the first had decided
+    (tmp_path / "other").write_text(json.dumps(other))
+    assert decide_step("projects/p/models/2", str(tmp_path / "other"), place, "r2").startswith(
+        "champion 2: "
+    )
 
 
 def test_without_a_registry_nothing_is_promoted_and_nothing_fails(given, tmp_path):

@@ -62,7 +62,7 @@ def earlier(registry: str, run: str) -> list[dict[str, Any]]:
     return [{k: look[k] for k in ("rows", "answers")} for look in looks if look["run"] != run]
 
 
-def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: str) -> None:
+def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: str) -> int:
     """Record that a run has decided; once, however often it is tried.
 
     Args:
@@ -71,10 +71,16 @@ def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: s
         look: See `describe`; {} records nothing.
         verdict: What was decided.
         at: UTC, ISO 8601; the files' order in time.
+
+    Returns:
+        How often the same rows have decided by now, this time included.
     """
+    if not look:
+        return 1
     name = f"looks/{run}.json"
-    if run and look and not records.read(registry, name):
+    if run and not records.read(registry, name):
         records.write(registry, name, {"run": run, "verdict": verdict, "at": at, **look})
+    return count(look, earlier(registry, run))
 
 
 def _digest(text: str) -> str:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import read
 from tunepipe.distribution import describe_code
 from tunepipe.files import read_json
-from tunepipe.registry import data_history, looks
+from tunepipe.registry import data_history
 from tunepipe.registry.evaluations import import_step
 from tunepipe.steps.artifacts import address_of, model_of, paths_of
 from tunepipe.steps.judging import judge_step
-from tunepipe.steps.promotion import keep_step, promote_step
+from tunepipe.steps.promotion import decide_step
 from tunepipe.steps.reporting import record_step, report_step
-
-BETTER = "better"
-
 
 def conclude_step(ports: Mapping[str, Any]) -> str:
     """Draw the conclusions from a comparison. A second call for the same run repeats nothing.
@@ -36,7 +32,6 @@ def conclude_step(ports: Mapping[str, Any]) -> str:
     registry, run = ports["registry"], ports["run_id"] or ports["job"]
     dataset_uri, format = ports["dataset_uri"], ports["format"]
     comparison = ports["comparison"].path
-    compared = read_json(comparison)
     # 1. The judge is asked first: its answers are part of the report, and decide nothing.
     answers = {name: ports[name] for name in ("tuned", "base", "champion")}
     catalog = load_catalog(ports["tables"])
@@ -53,13 +48,7 @@ def conclude_step(ports: Mapping[str, Any]) -> str:
     report_step(ports, ports["judgement"], {"data_changes": changes} if changes else {})
     record_step(ports, address_of(ports["model"]))
     # 3. Only a model that is better goes into service, and the rows have decided once more.
-    now, model = datetime.now(UTC).isoformat(timespec="seconds"), model_of(ports["model"])
-    looks.record(registry, run, compared.get("look", {}), compared["verdict"], now)
-    if compared["verdict"] == BETTER:
-        version = promote_step(model, comparison, registry, run)
-        decision = f"champion {version}: {compared['reason']}" if version else compared["reason"]
-    else:
-        decision = keep_step(comparison, registry, model)
+    decision = decide_step(model_of(ports["model"]), comparison, registry, run)
     # 4. The next run of the series starts from these data.
     if dataset_uri:
         seen = (dataset_uri, ports["fingerprint"], registry, ports["series"], run)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tunepipe.errors import CloudError, DataError, UsageError
 from tunepipe.files import read_json
 from tunepipe.gcp import clients
-from tunepipe.registry import champions, endpoints, vertex_alias
+from tunepipe.registry import champions, endpoints, looks, vertex_alias
 from tunepipe.stores import storage
 
 
@@ -47,6 +47,29 @@ def require_serving(model: str) -> None:
             fix="deploy its model again, or run again: the model is then tuned again",
         )
     raise UsageError("the model's folder is gone", where=model, fix="name another run")
+
+
+def decide_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
+    """Promote a model that is better, and keep the champion otherwise; record the decision.
+
+    Two runs at once over the same rows could each take theirs for the first decision. So a run
+    records its own before it looks for others once more: at least one of the two sees the other.
+
+    Returns:
+        What was decided about the champion, in one sentence.
+    """
+    compared = read_json(comparison_path)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    decisions = looks.record(registry, run_id, compared.get("look", {}), compared["verdict"], now)
+    if compared["verdict"] != "better":
+        return keep_step(comparison_path, registry, model)
+    present = champions.champion(registry)
+    is_repeated = present is not None and present.run == run_id
+    if decisions > compared["scores"]["tuned"]["look"] and not is_repeated:
+        reason = "another run decided on the same held-out rows meanwhile; run again"
+        return keep_step(comparison_path, registry, reason=reason)
+    version = promote_step(model, comparison_path, registry, run_id)
+    return f"champion {version}: {compared['reason']}" if version else str(compared["reason"])
 
 
 def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
@@ -89,7 +112,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
     return str(move.version)
 
 
-def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
+def keep_step(comparison_path: str, registry: str, model: str = "", reason: str = "") -> str:
     """Say, in a sentence, why the champion stays; take a worse model's endpoint away.
 
     Without the tuned `model` every endpoint stays as it is.
@@ -104,7 +127,7 @@ def keep_step(comparison_path: str, registry: str, model: str = "") -> str:
             discarded = " Its endpoint was deleted." if endpoints.discard(model) else ""
         except CloudError as error:
             discarded = f" Its endpoint was not deleted: {error.found}; see tunepipe endpoints."
-    return f"{service}: {compared['reason']}{discarded}"
+    return f"{service}: {reason or compared['reason']}{discarded}"
 
 
 def serves(model: str) -> bool:
