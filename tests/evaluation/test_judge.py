@@ -87,6 +87,13 @@ def test_rows_without_an_answer_and_rows_alike_are_not_asked():
     assert len(asked) == 2
 
 
+def test_progress_counts_every_pair_to_the_last():
+    events = []
+    rows = made("long", "same"), made("s", "same")
+    judge(*rows, fair, model="m", progress=events.append)
+    assert events[-1] == {"done": 2, "total": 2}
+
+
 def test_the_verdict_is_that_of_the_test_of_wins_and_losses():
     found = judge(made(*["long"] * 9, "s"), made(*["s"] * 9, "long"), fair, model="m")
     assert (found.comparison.wins, found.comparison.losses) == (9, 1)

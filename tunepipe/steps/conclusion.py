@@ -16,6 +16,7 @@ from tunepipe.steps.judging import judge_step
 from tunepipe.steps.promotion import decide_step
 from tunepipe.steps.reporting import record_step, report_step
 
+
 def conclude_step(ports: Mapping[str, Any]) -> str:
     """Draw the conclusions from a comparison. A second call for the same run repeats nothing.
 
