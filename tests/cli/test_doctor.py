@@ -160,6 +160,9 @@ def test_the_quota_of_an_accelerator(examined, accelerator, limits, state, words
     custom = ("--backend", "custom", "--base-model", "acme/model-4b", "--accelerator", accelerator)
     _, found = examined(*custom, quota={name: limits} if limits else {})
     assert words in found["quota", state]["found"]
+    tagged = found["containers", "unknown"]
+    assert tagged["found"].endswith(" is a tag, which may be moved")
+    assert tagged["fix"] == "--option prediction_image=NAME@sha256:…"
 
 
 @pytest.mark.parametrize(

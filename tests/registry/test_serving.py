@@ -9,6 +9,7 @@ import pytest
 from tests.backends.local.models import rows, write_base, write_rows
 from tests.standin.session import BUCKET, PROJECT
 from tunepipe.cli import main
+from tunepipe.gcp import clients
 
 REGION = "us-central1"
 PLACE = ["--project", PROJECT, "--region", REGION]
@@ -37,6 +38,7 @@ def test_a_model_is_served_asked_listed_and_taken_away(tuned, cloud, capfd):
     assert "1 x g2-standard-12 (NVIDIA_L4:1), at 1.15 USD an hour, 828 USD a month" in shown
     (endpoint,) = [name for name in cloud.ask("resources") if "/endpoints/" in name]
     assert f"tunepipe undeploy {endpoint}" in shown
+    assert "pytorch-vllm-serve:latest is a tag, which may be moved; name one by --image" in shown
     code, answers = said(
         capfd, "predict", "--backend", "open-model", "--model", endpoint, "code of item 3"
     )
@@ -51,6 +53,14 @@ def test_a_model_is_served_asked_listed_and_taken_away(tuned, cloud, capfd):
     )
     assert [name for name in cloud.ask("resources") if "/endpoints/" in name] == []
     assert [name for name in cloud.ask("resources") if "/models/" in name]
+
+
+def test_another_container_may_answer(tuned, cloud, capfd):
+    image = "registry.example/vllm@sha256:" + "a" * 64
+    assert main.run(["deploy", FOLDER, *PLACE, "--image", image, "--yes"]) == 0
+    assert "may be moved" not in capfd.readouterr().err
+    (model,) = [name for name in cloud.ask("resources") if "/models/" in name]
+    assert clients.models(REGION).get_model(name=model).container_spec.image_uri == image
 
 
 def test_nothing_is_deployed_unasked(tuned, cloud, capfd):

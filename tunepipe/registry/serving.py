@@ -48,7 +48,12 @@ def check_servable(folder: str) -> None:
         )
 
 
-def deploy(folder: str, project: str, region: str, machine: Machine, name: str) -> str:
+def default_container() -> str:
+    """Return the container that answers where none is named."""
+    return str(load("registry/serving.toml")["image"])
+
+
+def deploy(folder: str, project: str, region: str, machine: Machine, name: str, image: str) -> str:
     """Register a model, make an endpoint and deploy the model to it.
 
     Args:
@@ -57,6 +62,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str) 
         region: Where it serves.
         machine: One replica of it serves.
         name: The display name of model and endpoint.
+        image: The vLLM container.
 
     Returns:
         The endpoint's resource name.
@@ -78,7 +84,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str) 
     }
     with explained(place), ExitStack() as undo:
         uploaded = models.upload_model(
-            parent=place, model=_model(folder, name, machine), timeout=CALL_SECONDS
+            parent=place, model=_model(folder, name, machine, image), timeout=CALL_SECONDS
         )
         model = str(uploaded.result(timeout=_OPERATION_SECONDS).model)
         undo.callback(models.delete_model, name=model, timeout=CALL_SECONDS)
@@ -132,12 +138,11 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
             )
 
 
-def _model(folder: str, name: str, machine: Machine) -> dict[str, Any]:
-    table = load("registry/serving.toml")
+def _model(folder: str, name: str, machine: Machine, image: str) -> dict[str, Any]:
     arguments = [
         *("python", "-m", "vllm.entrypoints.api_server", "--host=0.0.0.0", f"--port={_PORT}"),
         *(f"--model={folder}", f"--tensor-parallel-size={machine.count}"),
-        *table["arguments"],
+        *load("registry/serving.toml")["arguments"],
     ]
     tuned = json.loads(storage.read_bytes(f"{folder}/config.json"))
     return {
@@ -146,7 +151,7 @@ def _model(folder: str, name: str, machine: Machine) -> dict[str, Any]:
         "artifact_uri": folder,
         "labels": {LABEL: "model"},
         "container_spec": {
-            "image_uri": table["image"],
+            "image_uri": image,
             "args": arguments,
             "ports": [{"container_port": _PORT}],
             "predict_route": "/generate",

@@ -38,6 +38,8 @@ def examine(place: Place) -> Iterator[CheckResult]:
         from tunepipe.steps import cloud_checks
 
         checks |= {"tables": tables_age, **cloud_checks.CHECKS}
+    if place.model.backend == "custom":
+        checks["containers"] = containers
     if place.image:
         checks["image"] = image
     reached = True
@@ -122,6 +124,19 @@ def tables_age(place: Place) -> Iterator[CheckResult]:
         yield CheckResult(
             "tables", OK, f"no fact is old in the tables {tables_version(place.catalog)}"
         )
+
+
+def containers(place: Place) -> Iterator[CheckResult]:
+    """Look for a custom job's containers that are named by a tag: another run may get another."""
+    from tunepipe.catalog.tables import load
+
+    table = load("backends/custom/parameters.toml")
+    for name in ("image", "prediction_image"):
+        if "@sha256:" in table[name]:
+            yield CheckResult("containers", OK, f"{table[name]} is named by its digest")
+        else:
+            found = f"{table[name]} is a tag, which may be moved"
+            yield CheckResult("containers", UNKNOWN, found, f"--option {name}=NAME@sha256:…")
 
 
 def dataset(place: Place) -> Iterator[CheckResult]:

@@ -243,6 +243,7 @@ def deploy(
     region: options.Region = "",
     accelerator: options.Accelerator = "NVIDIA_L4:1",
     name: str = "tunepipe",
+    image: str = "",
     tables: options.Tables = "",
     yes: options.Yes = False,
     json: options.Json = False,
@@ -255,6 +256,7 @@ def deploy(
     Options:
         model (FOLDER): gs:// folder of a tuned model, merged.
         name (TEXT): The display name of model and endpoint.
+        image (IMAGE): The vLLM container that answers; by default Model Garden's.
     """
     options.require_values(project=project, region=region)
     require("vertex")
@@ -273,8 +275,11 @@ def deploy(
     )
     what = f"1 x {machine.machine_type} ({machine.accelerator}:{machine.count})"
     out.line(f"{folder}\nis served from {region} by {what}, {per_hour}")
+    image = image or serving.default_container()
+    if "@sha256:" not in image:
+        out.warnings([f"{image} is a tag, which may be moved; name one by --image NAME@sha256:…"])
     agree(f"Deploy it {per_hour}?", yes, out)
-    endpoint = serving.deploy(folder, project, region, machine, name)
+    endpoint = serving.deploy(folder, project, region, machine, name, image)
     out.line(f"ask it: tunepipe predict --backend open-model --model {endpoint} TEXT")
     out.line(f"end it: tunepipe undeploy {endpoint}")
     out.result(
@@ -284,6 +289,7 @@ def deploy(
             "machine_type": machine.machine_type,
             "accelerator": f"{machine.accelerator}:{machine.count}",
             "usd_per_hour": price_usd,
+            "image": image,
         }
     )
     return 0
