@@ -18,7 +18,7 @@ from tests.backends.local.models import random_model, rows, write_base, write_ro
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend
 from tunepipe.backends.local.base_model import load_tokenizer
-from tunepipe.errors import UsageError
+from tunepipe.errors import DataError, UsageError
 
 needs_bitsandbytes = pytest.mark.skipif(
     not find_spec("bitsandbytes"), reason="bitsandbytes is not installed"
@@ -243,6 +243,15 @@ def test_a_tokenizer_that_ends_nothing_is_refused(base, tmp_path):
     )
     with pytest.raises(UsageError, match="no token that ends an answer"):
         backend.check(str(folder), {})
+
+
+def test_weights_that_are_no_numbers_are_named_and_not_the_rate(base, data, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    with_weights(lambda weights: {name: w * torch.nan for name, w in weights.items()})(folder)
+    with pytest.raises(DataError, match="the loss before training is not a number") as caught:
+        tune(folder, data, tmp_path / "out")
+    assert caught.value.where == "base_model"
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])

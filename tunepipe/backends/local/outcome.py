@@ -67,6 +67,12 @@ def require_number(loss: float, step: int) -> float:
     """
     if math.isfinite(loss):
         return loss
+    if not step:
+        raise DataError(
+            "the loss before training is not a number",
+            where="base_model",
+            fix="take another: its weights hold infinite values, or need another precision",
+        )
     raise DataError(
         f"the training loss is not a number at step {step}",
         where="learning_rate_multiplier",
