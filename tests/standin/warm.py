@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ class WarmProcess:
     def __init__(
         self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str], log: Path
     ):
-        self._socket = _connect(folder / "warm.sock")
+        self._socket, self._lock = _connect(folder / "warm.sock"), threading.Lock()
         request = {"arguments": list(arguments), "environment": dict(environment)}
         request["folder"] = str(_REPOSITORY)
         with log.open("ab") as file:
@@ -53,9 +54,10 @@ class WarmProcess:
 
     def wait(self) -> int:
         """Wait for the exit code."""
-        if not hasattr(self, "_code"):
-            self._code = int(self._answers.readline())
-        return self._code
+        with self._lock:  # it comes once, and several threads may ask
+            if not hasattr(self, "_code"):
+                self._code = int(self._answers.readline())
+            return self._code
 
     def kill(self) -> None:
         """Kill it with its children."""
