@@ -147,18 +147,21 @@ def test_on_this_machine_nobody_is_asked(capfd, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "limits", "state", "words"),
+    ("accelerator", "options", "limits", "state", "words"),
     [
-        ("L4:2", {REGION: 2}, "ok", "2 needed"),
-        ("L4:2", {REGION: 1}, "problem", "needs 2"),
-        ("L4:8", {"us-east1": 8}, "problem", "needs 8"),
-        ("L4:1", None, "unknown", "not listed"),
+        ("L4:2", [], {REGION: 2}, "ok", "2 needed"),
+        ("L4:2", [], {REGION: 1}, "problem", "needs 2"),
+        ("L4:2", ["machines=2"], {REGION: 2}, "problem", "needs 4"),
+        ("L4:2", ["provisioning=spot"], {REGION: 8}, "unknown", "preemptible"),
+        ("L4:8", [], {"us-east1": 8}, "problem", "needs 8"),
+        ("L4:1", [], None, "unknown", "not listed"),
     ],
 )
-def test_the_quota_of_an_accelerator(examined, accelerator, limits, state, words):
+def test_the_quota_of_an_accelerator(examined, accelerator, options, limits, state, words):
     name = "Custom model training Nvidia L4 GPUs per region"
     custom = ("--backend", "custom", "--base-model", "acme/model-4b", "--accelerator", accelerator)
-    _, found = examined(*custom, quota={name: limits} if limits else {})
+    more = [part for option in options for part in ("--option", option)]
+    _, found = examined(*custom, *more, quota={name: limits} if limits else {})
     assert words in found["quota", state]["found"]
     tagged = found["containers", "unknown"]
     assert tagged["found"].endswith(" is a tag, which may be moved")

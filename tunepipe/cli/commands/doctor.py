@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -205,6 +205,7 @@ def doctor(
     project: options.Project = "",
     bucket: str = "",
     accelerator: options.Accelerator = "",
+    backend_options: Annotated[list[str] | None, typer.Option("--option")] = None,
     service_account: str = "",
     template: str = "",
     image: str = "",
@@ -222,6 +223,8 @@ def doctor(
     Options:
         dataset (DATASET): Read and validate these rows too.
         bucket (gs://BUCKET): Where a run keeps everything.
+        backend_options (K=V): As of `run`; machines=2 and provisioning=spot decide which quota
+            counts. Repeatable.
         service_account (EMAIL): The account that a run acts as.
         template (VERSION): The template's version, sha256:… or URI.
         image (IMAGE): The image that the steps are to run on.
@@ -245,7 +248,10 @@ def doctor(
         template,
         image,
         catalog=catalog,
-        options={"accelerator": accelerator} if accelerator else {},
+        options={
+            **({"accelerator": accelerator} if accelerator else {}),
+            **options.pairs(backend_options, "--option"),
+        },
     )
     out = Output(json)
     findings = []
