@@ -509,6 +509,7 @@ BAD = b'{"input_text": "a"}\n'
         (b"{}\n", {}, DataError, "no row has the fields of a known format"),
         (b"\n\n", {}, DataError, "there is no row"),
         (b"", {}, DataError, "there is no row"),
+        (b"[" * (33 << 20), {}, DataError, "there is no line of up to 32 MiB"),
         ("GOOD" + "[1]\n", {}, DataError, "data.jsonl:31: the line is not a JSON object"),
         ("GOOD\n\xff\n", {}, DataError, "data.jsonl:32: the bytes from byte 1 of the line are"),
         ("GOOD" + "[" * 9000 + "\n", {}, DataError, "data.jsonl:31: the line is not a JSON"),

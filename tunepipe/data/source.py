@@ -293,17 +293,23 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
     """
     names = [os.fspath(path) for path in paths]
     rows: list[Any] = []
-    is_empty = True
+    is_empty, is_too_long = True, False
     for name in names[:SNIFFED_FILES]:
         source = Source(name, opener)
         source.require_rows()
         source.close()
         rows += source.first_rows()
         is_empty &= not source.head.strip()
+        is_too_long |= len(source._head) > LINE_BYTES_MAX
         if format := source.format():
             return format
     where = ", ".join(names)
     if is_empty:
+        if is_too_long:
+            found = (
+                f"there is no line of up to {LINE_BYTES_MAX >> 20} MiB, longer ones are not read"
+            )
+            raise DataError(found, where=where, fix="write each row on a line of its own")
         raise DataError("there is no row", where=where)
     found = "no row has the fields of a known format"
     fix = f"name the format: one of {', '.join(FORMATS)}"
