@@ -41,6 +41,32 @@ def run_here(folder, name, verdict):
     (made / "run.json").write_text(json.dumps(record))
 
 
+@pytest.mark.parametrize("pays", [False, True])
+def test_promoted_and_rolled_back_in_a_bucket_under_rules(cloud, said, tmp_path, monkeypatch, pays):
+    """It lets no object change, keeps versions, and may let the requester pay."""
+    monkeypatch.chdir(tmp_path)
+    payers = [BUCKET] if pays else []
+    cloud.ask("facts", {"retention_seconds": 864000, "versioning": True, "requester_pays": payers})
+    run_here(tmp_path, "one", "better")
+    run_here(tmp_path, "two", "better")
+    place = ("--registry", f"gs://{BUCKET}/registry")
+    if pays:
+        code, refused = said("promote", "one", *place, "--reason", "r", "--yes")
+        assert (code, "--user-project" in refused["error"]["fix"]) == (4, True)
+        place += ("--user-project", PROJECT)
+    for arguments in (
+        ("promote", "one"),
+        ("promote", "two"),
+        ("rollback",),
+        ("rollback", "--to", 2),
+    ):
+        assert said(*arguments, *place, "--reason", "r", "--yes")[0] == 0
+    moves = said("champions", *place)[1]["moves"]
+    assert [(move["version"], move["run"]) for move in moves] == [
+        (1, "one"), (2, "two"), (3, "one"), (4, "two"),
+    ]  # fmt: skip
+
+
 def test_promoted_and_rolled_back_on_this_machine(said, tmp_path):
     run_here(tmp_path, "one", "better")
     run_here(tmp_path, "two", "not-enough-evidence")

@@ -30,6 +30,7 @@ def promote(
     project: options.Project = "",
     region: options.Region = "",
     runs: options.Runs = Path("runs"),
+    user_project: options.UserProject = "",
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
@@ -70,6 +71,7 @@ def rollback(
     to: options.Whole = 0,
     registry: Registry = "",
     runs: options.Runs = Path("runs"),
+    user_project: options.UserProject = "",
     yes: options.Yes = False,
     json: options.Json = False,
 ) -> int:
@@ -94,6 +96,7 @@ def champions(
     *,
     registry: Registry = "",
     runs: options.Runs = Path("runs"),
+    user_project: options.UserProject = "",
     json: options.Json = False,
 ) -> int:
     """List who became champion, when and why."""
