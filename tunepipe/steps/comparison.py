@@ -74,9 +74,6 @@ def compare_step(
             (`registry.records`): their comparisons leave these rows out.
         settings: See `evaluation.score.ScoreSettings`; `margin` is the largest acceptable loss
             against the champions.
-
-    Returns:
-        The verdict and the scores.
     """
     files = paths_of(predictions)
     tuning = files.pop("tuning", "")

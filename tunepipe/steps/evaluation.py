@@ -40,11 +40,8 @@ def evaluate_step(
 ) -> tuple[int, int]:
     """Ask every model its rows, write one predictions file for each, and log the counts.
 
-    Args:
-        predictor: See `evaluate`.
-        backend: See `evaluate`.
-        ports: Those of `components.families.asking`; a model that does not exist is None or "".
-        settings: Further ones; those of the port `settings` win.
+    The ports are those of `components.families.asking`; a model that does not exist is None or "".
+    Settings of the port `settings` win. See `evaluate`.
 
     Returns:
         Numbers of rows that the tuned model was asked and left unanswered.
