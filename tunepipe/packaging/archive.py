@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import lzma
+import re
 import tarfile
 import tokenize
 from collections.abc import Mapping
@@ -50,3 +51,8 @@ def without_docstrings(source: str) -> str:
             for number in range(text.lineno, text.end_lineno or text.lineno):
                 lines[number] = ""
     return "\n".join(lines)
+
+
+def without_comments(table: str) -> str:
+    """Leave the comments and the blank lines of a TOML table out, for the same reasons."""
+    return re.sub(r"(?m)^[ \t]*(#.*)?\n|[ \t]+#[^\"'\n]*$", "", table)

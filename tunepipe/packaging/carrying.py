@@ -22,13 +22,13 @@ from kfp import dsl
 from kfp.dsl.python_component import PythonComponent
 
 from tunepipe.errors import LimitError
-from tunepipe.packaging.archive import archive, without_docstrings
+from tunepipe.packaging.archive import archive, without_comments, without_docstrings
 from tunepipe.packaging.imports import PACKAGE, data_files_of, file_of, modules_of, third_party_of
 from tunepipe.packaging.ports import describe_ports
 from tunepipe.packaging.requirements import BASE_IMAGE, requirements
 
 # Linux stops at 131,071 bytes for one argument (MAX_ARG_STRLEN); the rest is room.
-MAX_ARGUMENT_BYTES = 120 * 1024
+MAX_ARGUMENT_BYTES = 112 * 1024
 # What declares the shared ports of a component, and reads them when the step runs.
 _FAMILIES = (f"{PACKAGE}.components.families", f"{PACKAGE}.packaging.families")
 
@@ -115,7 +115,9 @@ def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
     for package in ("", "components/", "packaging/"):
         if any(name.startswith(f"{PACKAGE}/{package}") for name in code):
             code[f"{PACKAGE}/{package}__init__.py"] = b""
-    return code | {name: path.read_bytes() for name, path in data_files_of(modules).items()}
+    data = {name: path.read_text(encoding="utf-8") for name, path in data_files_of(modules).items()}
+    tables = {name: without_comments(text) for name, text in data.items() if name.endswith(".toml")}
+    return code | {name: text.encode() for name, text in (data | tables).items()}
 
 
 def _with_archive(source: str, packed: bytes) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 
 from tunepipe.reporting import svg
 from tunepipe.reporting.facts import Dataset, DatasetStatistics, Distribution, ProblemFacts
-from tunepipe.reporting.formatting import count
-from tunepipe.reporting.sections import known
+from tunepipe.reporting.formatting import count, known
 from tunepipe.reporting.svg import Mark
 
 _EXAMPLES = 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Controls except tab and newline, lone surrogates and non-characters: a page cannot hold them.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -21,6 +22,11 @@ def _picture(match: re.Match[str]) -> str:
     if code > 0x7F:
         return "\ufffd"
     return "\u2421" if code == 0x7F else chr(0x2400 + code)
+
+
+def known(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the pairs whose text says something."""
+    return [(label, text) for label, text in pairs if text and not text.startswith(MISSING)]
 
 
 def clip(text: str, limit: int) -> tuple[str, int]:

@@ -26,6 +26,7 @@ from tunepipe.reporting.formatting import (
     clean,
     count,
     duration,
+    known,
     money,
     p_value,
     percent,
@@ -306,11 +307,6 @@ def training_pairs(facts: Facts) -> list[tuple[str, str]]:
         ("Price and model tables", plan.tables_version),
     ]
     return known(pairs)
-
-
-def known(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the pairs whose text says something."""
-    return [(label, text) for label, text in pairs if text and not text.startswith(MISSING)]
 
 
 def split_pairs(facts: Facts) -> list[tuple[str, str]]:

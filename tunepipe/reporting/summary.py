@@ -99,7 +99,7 @@ def _figures(facts: Facts) -> list[tuple[str, str]]:
     pairs = [(label, text) for label, text in sections.training_pairs(facts) if label in costs]
     data = facts.dataset
     problems = (f"{sections.spoken(c)} {formatting.count(n)}" for c, n in data.counts.items())
-    return sections.known(
+    return formatting.known(
         [
             *pairs,
             ("Rows", formatting.count(data.rows)),
