@@ -27,19 +27,6 @@ if TYPE_CHECKING:
     from tunepipe.data.predictions import Prediction
     from tunepipe.evaluation.score import Evaluation
 
-__all__ = [
-    "Run",
-    "Scores",
-    "Split",
-    "TuningPlan",
-    "Validation",
-    "plan",
-    "run",
-    "score",
-    "split",
-    "validate",
-]
-
 File = str | os.PathLike[str]
 _FRAME = "DataFrame"
 _PROBLEMS_SHOWN = 20
@@ -62,7 +49,8 @@ class Validation(Report):
         shown = self.problems[:_PROBLEMS_SHOWN]
         figures = (self.rows, self.valid_rows, self.errors, self.problems_total - self.errors)
         problems = [
-            (str(one.line), one.code, one.level, one.field, one.message, one.fix) for one in shown
+            (str(each.line), each.code, each.level, each.field, each.message, each.fix)
+            for each in shown
         ]
         more = self.problems_total - len(shown)
         return result_html(
@@ -131,7 +119,7 @@ class Scores:
     @property
     def metrics(self) -> dict[str, float]:
         """Each metric's value, 0 to 1; the intervals are in `evaluation.metrics`."""
-        return {name: one.value for name, one in self.evaluation.metrics.items()}
+        return {name: each.value for name, each in self.evaluation.metrics.items()}
 
     @property
     def verdict(self) -> str:
@@ -237,7 +225,7 @@ def validate(
         report = replace(
             report,
             files=tuple(replace(file, path=_FRAME) for file in report.files),
-            problems=tuple(replace(one, path=_FRAME) for one in report.problems),
+            problems=tuple(replace(each, path=_FRAME) for each in report.problems),
         )
     return Validation(**vars(report))
 
@@ -430,6 +418,7 @@ def run(
     from tunepipe.cli.commands import run as command
     from tunepipe.cli.output import Output
     from tunepipe.cli.run_options import LOCAL, RunOptions
+    from tunepipe.runs.listing import VERTEX, ListedRun, Places
 
     known = [each.name for each in fields(RunOptions) if each.name not in ("dataset", "tables")]
     for name in options:
@@ -444,28 +433,20 @@ def run(
             from tunepipe.runs.local import run_local
 
             command.check_here(described, out)
-            done = run_local(dict(described.parameters), runs_folder=Path(runs), again=again)
-            return Run(done.id, done.state, done.verdict, done.reason, done.results)
-        from tunepipe.runs import vertex
-        from tunepipe.runs.progress_display import view
-
+            local = run_local(dict(described.parameters), runs_folder=Path(runs), again=again)
+            return Run(local.id, local.state, local.verdict, local.reason, local.results)
         if not described.parameters["max_cost_usd"]:
             raise UsageError(
                 "a run on Vertex AI costs money, and a program is not asked first",
                 where="max_cost_usd",
                 fix="the most it may cost in US dollars, such as max_cost_usd=50",
             )
-        request, planned = command.prepare_on_vertex(described, again, out)
-        started = command.submit_to_vertex(request, planned, again=again, yes=True, out=out)
-        status = vertex.follow(started, view()) if wait else vertex.status(started)
-        return Run(
-            status.name,
-            status.state,
-            status.verdict,
-            status.error or status.unchanged,
-            status.results,
-            status.page,
-        )
+        checked = command.prepare_on_vertex(described, again, out)
+        name = command.start_run(checked, again=again, yes=True, out=out)
+        places, started = Places(Path(runs)), ListedRun(name, name, VERTEX)
+        status = places.follow(started) if wait else places.status(started)
+        reason = status.error or status.unchanged
+        return Run(name, status.state, status.verdict, reason, status.results, status.page)
 
 
 @contextmanager

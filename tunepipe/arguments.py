@@ -23,7 +23,7 @@ def check_margin(value: Any) -> None:
         raise UsageError(f"{value!r} is out of range", where="margin", fix=A_SHARE)
 
 
-def check_fraction(value: Any, where: str = "--eval-fraction") -> None:
+def check_fraction(value: Any, where: str = "eval_fraction") -> None:
     """Refuse a share of rows that leaves one side empty.
 
     Raises:

@@ -18,6 +18,7 @@ from tunepipe.cli import main
 from tunepipe.distribution import content_hash
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.runs import cancellation, vertex, vertex_request
+from tunepipe.runs.listing import Places
 from tunepipe.runs.vertex_request import VertexRun
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
@@ -265,18 +266,18 @@ def test_status_and_cancel_by_name_and_by_id(cloud: StandIn, run: VertexRun) -> 
     cloud.ask("hold", {"on": True})
     name = vertex.submit(prepared(run))
     run_id = name.rpartition("/")[2]
-    found = vertex.status(run_id, project=PROJECT, region=REGION)
+    places = Places(Path("runs"), PROJECT, REGION)
+    found = places.status(places.find(run_id))
     assert (found.name, found.state, found.over) == (name, "pending", False)
     assert f"/locations/{REGION}/pipelines/runs/{run_id}" in found.page
-    with pytest.raises(UsageError, match="project"):
-        vertex.status(run_id)
-    with pytest.raises(UsageError, match="no model"):
-        vertex.made_by(name)
+    with pytest.raises(UsageError):
+        Places(Path("runs")).find(run_id)
+    assert main.run(["predict", "--model", name, "text"]) == 2  # it has made no model
     assert cancellation.cancel(name).run.name == name
     assert vertex.status(name).state == "cancelled"
     assert cancellation.cancel(name).run.state == "cancelled"  # once more harms nothing
     with pytest.raises(CloudError):
-        vertex.status("none", project=PROJECT, region=REGION)
+        places.status(places.find("none"))
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])

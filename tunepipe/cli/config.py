@@ -61,9 +61,7 @@ def variable(option: str) -> str:
 def asks_json(settings: Mapping[str, Any], arguments: Sequence[str]) -> bool:
     """Return True if a call prints its result, and so its errors, as JSON.
 
-    Args:
-        settings: The content of tunepipe.toml, as far as it can be read.
-        arguments: The command line, which may be invalid.
+    The settings are those that could be read; the arguments may be invalid.
     """
     if "--json" in arguments:
         return True
@@ -91,11 +89,7 @@ def option_names(command: Any) -> set[str]:
 
 
 def defaults(settings: Mapping[str, Any], command: Any) -> Table:
-    """Sort the settings by command, as click takes them (`default_map`).
-
-    Args:
-        settings: The content of tunepipe.toml.
-        command: The group of all commands.
+    """Sort the content of tunepipe.toml by command, as click takes it (`default_map`).
 
     Returns:
         {command: {option: value}}, a group of commands one level deeper; each value as the command
@@ -136,7 +130,7 @@ def _as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
     values = value if isinstance(value, list) else [value]
     if isinstance(value, Mapping) or (isinstance(value, list) and not several):
         raise UsageError(f"{name} takes one value", where=FILE, fix=f"{name} = …")
-    texts = [str(one).lower() if isinstance(one, bool) else str(one) for one in values]
+    texts = [str(each).lower() if isinstance(each, bool) else str(each) for each in values]
     return texts if several else texts[0]
 
 
@@ -144,10 +138,6 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     """Lay the user's tables together: newer tables, [tables] of tunepipe.toml, --tables FILE.
 
     Newer tables are those that `tunepipe tables --update` has left in the working directory.
-
-    Args:
-        settings: The content of tunepipe.toml.
-        file: A TOML file with the tables regions, prices, models and services, or "".
 
     Returns:
         {"prices": …, "models": …}, as the catalog takes it.
@@ -171,17 +161,18 @@ def has_variables() -> bool:
     return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
 
 
-def check_variables(options: Iterable[str]) -> None:
+def check_variables(names: Iterable[str]) -> None:
     """Refuse a TUNEPIPE_ variable that sets no option.
 
     Raises:
         UsageError: A name TUNEPIPE_… that no option has.
     """
-    known = {*map(variable, options), *_OWN_VARIABLES}
+    known = {*map(variable, names), *_OWN_VARIABLES}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
             # The beginning that all share would make all of them look near.
-            near = nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known])
+            options = [each.removeprefix(PREFIX) for each in known]
+            near = nearest(name.removeprefix(PREFIX), options)
             fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe COMMAND --help"
             raise UsageError("no option has this variable", where=name, fix=fix)
 

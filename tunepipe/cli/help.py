@@ -32,10 +32,41 @@ _GROUPS = {
     "Schedule": ("name", "cron", "zone"),
     "Messages": ("notify", "email"),
 }
+# An example of each command.
+_EXAMPLES = """
+tunepipe validate rows.jsonl --report problems.html
+tunepipe split rows.jsonl --train train.jsonl --eval eval.jsonl --group-by customer
+tunepipe convert orders.csv rows.jsonl --to messages
+tunepipe plan rows.jsonl --model gemini-3.5-flash --region us-central1
+tunepipe run --dataset rows.jsonl --backend local
+tunepipe runs --limit 5
+tunepipe logs latest --step tune
+tunepipe status latest --wait
+tunepipe cancel 20261126-090000-1a2b3c --project my-project --region us-central1
+tunepipe doctor --backend gemini --project my-project --region us-central1 --bucket gs://my-bucket
+tunepipe tables --check
+tunepipe compile --check
+tunepipe score tuned.jsonl --baseline base.jsonl
+tunepipe predict --model latest "Two cups of tea, please"
+tunepipe champions --registry gs://my-bucket/tunepipe/registry/gemini
+tunepipe promote latest --reason "support prefers it"
+tunepipe rollback --registry runs/registry --reason complaints
+tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model-1a2b --project my-project \
+--region us-central1 --accelerator NVIDIA_L4:1
+tunepipe undeploy projects/my-project/locations/us-central1/endpoints/123
+tunepipe endpoints --project my-project --region us-central1
+tunepipe costs --project my-project --region us-central1
+tunepipe schedule apply --name weekly --cron "0 3 * * 1" --dry-run
+tunepipe schedule list --project my-project --region us-central1
+tunepipe schedule pause weekly
+tunepipe schedule resume weekly
+tunepipe schedule delete weekly
+tunepipe schedule run-now weekly
+""".strip().splitlines()
 
 
 class Command(TyperCommand):
-    """A command; its epilog is an example, printed as it is."""
+    """A command; its help ends with an example."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then options, in groups where there are many."""
@@ -51,10 +82,10 @@ class Command(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the example."""
-        if self.epilog:
-            with formatter.section("Example"):
-                for line in self.epilog.splitlines():
-                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+        path = ctx.command_path
+        example = next((line for line in _EXAMPLES if line.startswith(f"{path} ")), "")
+        with formatter.section("Example"):
+            formatter.write(f"{'':>{formatter.current_indent}}{example or path}\n")
 
 
 class CommandGroup(TyperGroup):

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,18 +37,16 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
         UsageError: A file is not there, or cannot be read.
         CloudError: Cloud Storage refused.
     """
-    with ExitStack() as stack:
-        folder: Path | None = None
+    with tempfile.TemporaryDirectory() as folder:
         names: dict[str, str] = {}
         for number, name in enumerate(expanded(datasets)):
-            if name != STDIN and not storage.is_object(name):
+            local = name
+            if name == STDIN or storage.is_object(name):
+                local = str(Path(folder, f"{number}-{Path(name).name}"))
+                _copy(name, local)
+            else:
                 storage.stat(name)
-                names[name] = name
-                continue
-            folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            copy = folder / f"{number}-{Path(name).name}"
-            _copy(name, copy)
-            names[str(copy)] = name
+            names[local] = name
         try:
             yield names
         except TunepipeError as error:
@@ -120,13 +118,10 @@ def dataset_format(datasets: Sequence[str], format: str = "auto") -> str:
         return ""
 
 
-def _copy(name: str, copy: Path) -> None:
-    with copy.open("wb") as target:
-        if name == STDIN:
-            shutil.copyfileobj(sys.stdin.buffer, target)
-            return
-        with storage.open_file(name) as source:
-            shutil.copyfileobj(source, target)
+def _copy(name: str, copy: str) -> None:
+    stdin = nullcontext(sys.stdin.buffer)
+    with open(copy, "wb") as target, stdin if name == STDIN else storage.open_file(name) as source:
+        shutil.copyfileobj(source, target)
 
 
 def validated_files(datasets: Sequence[str], against: Sequence[str] = (), **options: Any) -> Report:

@@ -36,11 +36,11 @@ class JudgeOptions:
     judge_prompt: str = ""
     judge_humans: str = ""
     judge_decides: bool = False
-    project: options.Project = ""
+    project: str = ""
     region: str = ""
-    max_cost_usd: options.MaxCostUsd = None
-    tables: options.Tables = ""
-    runs: options.Runs = Path("runs")
+    max_cost_usd: float | None = None
+    tables: str = ""
+    runs: Path = Path("runs")
     yes: options.Yes = False
 
     def check(self, baseline: str) -> None:
@@ -49,16 +49,13 @@ class JudgeOptions:
         Raises:
             UsageError: A judge without two models to judge, or a setting of the judge without one.
         """
+        alone = self.judge_decides and not self.judge_humans
         people = self.judge_humans or self.judge_decides
         checks = (
             (self.judge and not baseline, "a judge compares two models", "--baseline PREDICTIONS"),
             (people and not self.judge, "people are compared with a judge", "--judge MODEL"),
             (self.judge_prompt and not self.judge, "a prompt needs a judge", "--judge MODEL"),
-            (
-                self.judge_decides and not self.judge_humans,
-                "a judge decides only if it is compared with people",
-                "--judge-humans FILE",
-            ),
+            (alone, "a judge decides only if it is compared with people", "--judge-humans FILE"),
         )
         for is_wrong, found, fix in checks:
             if is_wrong:
@@ -75,14 +72,6 @@ def run_judge(
 ) -> Judge | None:
     """Compare two models by the judge, and show its result; None without a judge.
 
-    Args:
-        tuned: The predictions that are scored.
-        base: The baseline's.
-        settings: Who judges.
-        missing: "wrong" or "excluded", as for the metrics.
-        catalog: The dated tables.
-        out: Where people read.
-
     Raises:
         UsageError: No project, no region, a broken prompt, or the user did not agree to the cost.
         LimitError: The estimate is above the limit.
@@ -93,15 +82,13 @@ def run_judge(
     from tunepipe.evaluation.judge import check_calibrated, read_preferences
     from tunepipe.reporting.sections import judge_view
     from tunepipe.steps.judging import judge_on_vertex
+    from tunepipe.stores import storage
 
-    prompt = ""
-    if settings.judge_prompt:
-        try:
-            with local_copy(settings.judge_prompt) as path:
-                prompt = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            place, fix = settings.judge_prompt, "save it as UTF-8"
-            raise UsageError("the prompt is not UTF-8", where=place, fix=fix) from None
+    prompt, place = "", settings.judge_prompt
+    try:
+        prompt = storage.read_bytes(place).decode() if place else ""
+    except UnicodeDecodeError:
+        raise UsageError("the prompt is not UTF-8", where=place, fix="save it as UTF-8") from None
     humans: dict[str, str] = {}
     if settings.judge_humans:
         with local_copy(settings.judge_humans) as path:
@@ -122,8 +109,7 @@ def run_judge(
     )
     if settings.judge_decides:
         check_calibrated(judgement)
-    pairs = (judge_view(judgement) or {})["pairs"]
-    out.table(pairs, styles=("bold",))
+    out.facts((judge_view(judgement) or {})["pairs"])
     return judgement
 
 

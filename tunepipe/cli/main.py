@@ -19,8 +19,8 @@ import typer
 
 from tunepipe import __version__, extras
 from tunepipe.cli import config
-from tunepipe.cli.help import Command, CommandGroup
-from tunepipe.cli.options import as_command
+from tunepipe.cli.help import CommandGroup
+from tunepipe.cli.options import add_command
 from tunepipe.cli.output import (
     Output,
     ReaderLeft,
@@ -38,70 +38,32 @@ DEFECT = 70
 INTERRUPTED = 130
 READER_LEFT = 141
 
-# Each command with its function and an example, in the groups and the order of the help. A module
-# is imported when its command is asked for.
-_COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
-    "Data": {
-        "validate": ("validate:validate", "tunepipe validate rows.jsonl --report problems.html"),
-        "split": (
-            "split:split",
-            "tunepipe split rows.jsonl --train train.jsonl --eval eval.jsonl --group-by customer",
-        ),
-        "convert": ("convert:convert", "tunepipe convert orders.csv rows.jsonl --to messages"),
-    },
-    "Runs": {
-        "plan": (
-            "plan:plan",
-            "tunepipe plan rows.jsonl --model gemini-3.5-flash --region us-central1",
-        ),
-        "run": ("run:run", "tunepipe run --dataset rows.jsonl --backend local"),
-        "runs": ("runs:list_runs", "tunepipe runs --limit 5"),
-        "logs": ("runs:logs", "tunepipe logs latest --step tune"),
-        "status": ("status:status", "tunepipe status latest --wait"),
-        "cancel": (
-            "status:cancel",
-            "tunepipe cancel 20261126-090000-1a2b3c --project my-project --region us-central1",
-        ),
-        "doctor": (
-            "doctor:doctor",
-            "tunepipe doctor --backend gemini --project my-project --region us-central1 --bucket gs://my-bucket",
-        ),
-        "tables": ("tables:tables", "tunepipe tables --check"),
-        "compile": ("compile:compile_pipelines", "tunepipe compile --check"),
-    },
-    "Models": {
-        "score": ("score:score", "tunepipe score tuned.jsonl --baseline base.jsonl"),
-        "predict": ("predict:predict", 'tunepipe predict --model latest "Two cups of tea, please"'),
-        "champions": (
-            "champions:champions",
-            "tunepipe champions --registry gs://my-bucket/tunepipe/registry/gemini",
-        ),
-        "promote": ("champions:promote", 'tunepipe promote latest --reason "support prefers it"'),
-        "rollback": (
-            "champions:rollback",
-            "tunepipe rollback --registry runs/registry --reason complaints",
-        ),
-        "deploy": (
-            "endpoints:deploy",
-            "tunepipe deploy gs://my-bucket/tunepipe/custom/KEY/model-1a2b "
-            "--project my-project --region us-central1 --accelerator NVIDIA_L4:1",
-        ),
-        "undeploy": (
-            "endpoints:undeploy",
-            "tunepipe undeploy projects/my-project/locations/us-central1/endpoints/123",
-        ),
-        "endpoints": (
-            "endpoints:endpoints",
-            "tunepipe endpoints --project my-project --region us-central1",
-        ),
-        "costs": ("costs:costs", "tunepipe costs --project my-project --region us-central1"),
-    },
+# The commands in the groups and the order of the help, and the modules of those that are not in a
+# module of their own name. A module is imported when its command is asked for.
+_COMMANDS = {
+    "Data": ("validate", "split", "convert"),
+    "Runs": (
+        *("plan", "run", "runs", "logs", "status", "cancel"),
+        *("doctor", "tables", "compile"),
+    ),
+    "Models": (
+        *("score", "predict", "champions", "promote", "rollback"),
+        *("deploy", "undeploy", "endpoints", "costs"),
+    ),
 }
-_GROUPS = {"schedule": "schedule:app"}
+_MODULES = {
+    "logs": "runs",
+    "cancel": "status",
+    "promote": "champions",
+    "rollback": "champions",
+    "deploy": "endpoints",
+    "undeploy": "endpoints",
+}
+_SUBCOMMANDS = ("schedule",)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         print(f"tunepipe {__version__}")
         raise typer.Exit
 
@@ -137,23 +99,20 @@ def command_app(only: str = "") -> typer.Typer:
     )
     app.callback()(_command)
     names = {name for commands in _COMMANDS.values() for name in commands}
-    one = only in {"--version", *_GROUPS, *names}
+    is_single = only in {"--version", *_SUBCOMMANDS, *names}
     for group, commands in _COMMANDS.items():
-        for name, (function, example) in commands.items():
-            if not one or name == only:
-                app.command(name, cls=Command, epilog=example, rich_help_panel=group)(
-                    as_command(_load(function))
-                )
-    for name, below in _GROUPS.items():
-        if not one or name == only:
-            app.add_typer(_load(below), name=name, cls=CommandGroup, rich_help_panel="Runs")
-    app._add_completion = not one
+        for name in commands:
+            if not is_single or name == only:
+                add_command(app, name, getattr(_module(name), name), group)
+    for name in _SUBCOMMANDS:
+        if not is_single or name == only:
+            app.add_typer(_module(name).app, name=name, cls=CommandGroup, rich_help_panel="Runs")
+    app._add_completion = not is_single
     return app
 
 
-def _load(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(f"tunepipe.cli.commands.{module}"), name)
+def _module(command: str) -> Any:
+    return import_module(f"tunepipe.cli.commands.{_MODULES.get(command, command)}")
 
 
 def main() -> None:
@@ -181,14 +140,7 @@ def _set_umask(text: str) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        arguments: What follows `tunepipe`.
-
-    Returns:
-        The exit code.
-    """
+    """Run the command with what follows `tunepipe`, and return the exit code."""
     fill_closed_streams()
     try:
         code = _run_command(list(arguments))
@@ -260,7 +212,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     if whole and not _asks_for_help(arguments):
         defaults = config.defaults(configured, command)
         config.check_variables(config.option_names(command))
-    names_a_group = not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS)
+    names_a_group = not arguments or (len(arguments) == 1 and arguments[0] in _SUBCOMMANDS)
     try:
         code = command.main(
             [*arguments, "--help"] if names_a_group else arguments,
@@ -270,7 +222,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
             obj=configured,
         )
     except TunepipeError as error:
-        names = {one.name for one in config.all_params(command)}
+        names = {param.name for param in config.all_params(command)}
         for part in ("found", "where", "fix"):
             setattr(error, part, name_options(getattr(error, part), names))
         raise

@@ -1,7 +1,42 @@
-"""The options that several commands share, each defined once, and groups of them.
+"""How a function becomes a command, and the options that several commands share.
 
-A group is a frozen dataclass whose fields are options. A command takes it as one parameter; its
-command line has an option for each field.
+A group of options is a frozen dataclass whose fields are options. A command takes it as one
+parameter; its command line has an option for each field. The help of an option is in the docstring
+of its function or group, or here for those that several commands have:
+
+Options:
+    json: Print one JSON object on standard output, nothing else.
+    model (NAME): The base model, such as gemini-3.5-flash.
+    base_model (NAME): The model to tune; for local a folder or a hub id.
+    backend (NAME): large-model, gemini, open-model, custom or local. Default: the model's.
+    accelerator (TYPE:N): A machine's accelerators: NVIDIA_L4:1; on KFP nvidia.com/gpu:1.
+    region (NAME): Where to tune, such as us-central1.
+    project (ID): The Google Cloud project that pays.
+    user_project (ID): The project that pays for reading a bucket whose requesters pay.
+    run (RUN): A run's name, its id or a prefix of it, or latest.
+    kfp_host (URL): A host of open-source Kubeflow Pipelines.
+    kfp (K=V): How to reach that host and what steps get there: namespace, token_file,
+        cookies_file, ca_cert, experiment, pipeline_root, service_account, node_selector,
+        tolerations, secrets, disk_gib, storage_class, volume; repeatable.
+    runs (FOLDER): Where runs on this machine are kept.
+    registry (PLACE): The champion's folder or gs:// prefix; by default the runs' own.
+    reason (TEXT): Why, for the record.
+    format (NAME): palm, palm-chat, gemini, messages, prompt-completion or preference.
+    epochs (E): Passes over the rows, above 0; may be a fraction.
+    train_steps (S): Training steps, in place of --epochs.
+    max_cost_usd (USD): Refuse an estimate above this.
+    tokenizer (NAME): Correct the estimate by counting the tokens of 200 rows: a folder, a
+        tokenizer.json or a hub id; `service` sends the rows to Gemini's own count, which is
+        free.
+    learning_rate_multiplier (X): Factor on the recommended learning rate.
+    seed (N): Random seed.
+    tables (FILE): TOML whose values replace those of the dated tables.
+    task (NAME): Scored as auto, text, classification, json or calls.
+    metric (NAME): The metric that decides. Default: the task's. Your own: module:function,
+        regex:PATTERN, schema:FILE, number:TOLERANCE.
+    answers (K): Answers to ask for to each held-out row.
+    yes: Do not ask first.
+    wait: Follow the run to its end.
 """
 
 from __future__ import annotations
@@ -12,6 +47,7 @@ import inspect
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -23,6 +59,8 @@ import typer
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.tables import Table
 from tunepipe.cli.config import overrides
+from tunepipe.cli.help import Command
+from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
 from tunepipe.stores.cloud_storage import USER_PROJECT
@@ -35,47 +73,49 @@ if TYPE_CHECKING:
 _HELP = re.compile(r"^    (\w+)(?: \((.+?)\))?: (.+(?:\n {5,}.+)*)", re.MULTILINE)
 
 
-def option(metavar: str, help: str, *names: str, **settings: Any) -> Any:
-    """Describe an option that several commands share; `metavar` is its name in the help."""
-    return typer.Option(*names, metavar=metavar, help=help, **settings)
-
-
-def flag(name: str, help: str, *others: str) -> Any:
-    """Describe an option without a value; it has no `--no-` form."""
-    return typer.Option(name, *others, help=help)
-
-
-def as_command(function: Callable[..., int]) -> Callable[..., int]:
+def as_command(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """Return a function as the command line takes it.
 
-    What it takes by position is an argument, what it takes by name an option, and each field of an
-    option group an option of its own. The help of each is in the docstring of the function or the
-    group, as `name (METAVAR): help` under "Options:".
+    What it takes by position is an argument, what it takes by name an option, each field of an
+    option group an option of its own, and an Output the option --json. The help of each is in the
+    docstring of the function or the group, as `name (METAVAR): help` under "Options:".
     """
-    parameters = inspect.signature(function, eval_str=True).parameters.values()
-    groups = {one.name: one.annotation for one in parameters if is_dataclass(one.annotation)}
+    parameters = inspect.signature(function, eval_str=True).parameters
+    groups = {name: p.annotation for name, p in parameters.items() if is_dataclass(p.annotation)}
 
     @functools.wraps(function)
-    def command(**values: Any) -> int:
+    def command(**values: Any) -> int | None:
         for name, group in groups.items():
             own = {each.name: values.pop(each.name) for each in fields(group)}
             values[name] = group(**own)  # type: ignore[operator]
-        return function(**values)
+        return function(out=Output(values.pop("json")), **values)
 
     described: list[inspect.Parameter] = []
-    for one in parameters:
-        if one.name not in groups:
-            described.append(_describe(one, _help_texts(function)))
-            continue
-        help_texts = _help_texts(*reversed(one.annotation.__mro__[:-1]))
-        hints = get_type_hints(one.annotation, include_extras=True)
-        described += [
-            _describe(each.replace(annotation=hints[each.name]), help_texts)
-            for each in inspect.signature(one.annotation).parameters.values()
-        ]
+    for parameter in parameters.values():
+        if parameter.name in groups:
+            group: Any = parameter.annotation
+            help_texts = _help_texts(*reversed(group.__mro__[:-1]))
+            hints = get_type_hints(group, include_extras=True)
+            described += [
+                _describe(field.replace(annotation=hints[field.name]), help_texts)
+                for field in inspect.signature(group).parameters.values()
+            ]
+        elif parameter.annotation is Output:
+            described.append(
+                _describe(parameter.replace(name="json", annotation=bool, default=False), {})
+            )
+        else:
+            described.append(_describe(parameter, _help_texts(function)))
     command.__signature__ = inspect.Signature(described)  # type: ignore[attr-defined]
     command.__doc__ = (inspect.getdoc(function) or "").partition("\nOptions:")[0]
     return command
+
+
+def add_command(
+    app: typer.Typer, name: str, function: Callable[..., int | None], group: str = "Commands"
+) -> None:
+    """Make a function a command, in a group of the help."""
+    app.command(name, cls=Command, rich_help_panel=group)(as_command(function))
 
 
 def _help_texts(*documented: Any) -> dict[str, tuple[str, str]]:
@@ -86,40 +126,37 @@ def _help_texts(*documented: Any) -> dict[str, tuple[str, str]]:
 
 
 def _describe(parameter: inspect.Parameter, help_texts: Mapping[str, Any]) -> inspect.Parameter:
-    """Add the help to a parameter's annotation; shared options have theirs already."""
-    annotation = parameter.annotation
-    if parameter.name in help_texts:
+    """Add the help to a parameter's annotation: its own, or that of a shared option."""
+    annotation, name = parameter.annotation, parameter.name
+    help_text = help_texts.get(name) or _shared().get(name)
+    if help_text:
         kind, *infos = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
-        names = [f"--{parameter.name.replace('_', '-')}"] if kind is bool else []
+        flags = [f"--{name.replace('_', '-')}"] if kind is bool else []
         if parameter.kind is parameter.KEYWORD_ONLY:
-            info = copy.copy(infos[0]) if infos else typer.Option(*names)
+            info = copy.copy(infos[0]) if infos else typer.Option(*flags)
         else:
             info = typer.Argument()
-        metavar, info.help = help_texts[parameter.name]
+        metavar, info.help = help_text
         info.metavar = metavar or None
         annotation = Annotated[kind, info]
     return parameter.replace(annotation=annotation, kind=parameter.KEYWORD_ONLY)
+
+
+@functools.cache
+def _shared() -> dict[str, tuple[str, str]]:
+    """Read the help of the options that several commands have, from this module's docstring."""
+    return _help_texts(sys.modules[__name__])
 
 
 # Bounds of an option's value.
 Whole = Annotated[int, typer.Option(min=0)]
 Count = Annotated[int, typer.Option(min=1)]
 Amount = Annotated[float, typer.Option(min=0)]
+TrainSteps = Annotated[int | None, typer.Option(min=1)]
 
-Json = Annotated[bool, flag("--json", "Print one JSON object on standard output, nothing else.")]
-Model = Annotated[str, option("NAME", "The base model, such as gemini-3.5-flash.")]
-BaseModel = Annotated[
-    str,
-    option("NAME", "The model to tune; for local a folder or a hub id.", "--base-model", "--model"),
-]
-Backend = Annotated[
-    str, option("NAME", "large-model, gemini, open-model, custom or local. Default: the model's.")
-]
-Accelerator = Annotated[
-    str, option("TYPE:N", "A machine's accelerators: NVIDIA_L4:1; on KFP nvidia.com/gpu:1.")
-]
-Region = Annotated[str, option("NAME", "Where to tune, such as us-central1.")]
-Project = Annotated[str, option("ID", "The Google Cloud project that pays.")]
+# Options with other names than their parameter's.
+BaseModel = Annotated[str, typer.Option("--base-model", "--model")]
+Yes = Annotated[bool, typer.Option("--yes", "-y")]
 
 
 def _pay(context: typer.Context, project: str) -> str:
@@ -137,65 +174,17 @@ def _pay(context: typer.Context, project: str) -> str:
     return project
 
 
-UserProject = Annotated[
-    str,
-    option("ID", "The project that pays for reading a bucket whose requesters pay.", callback=_pay),
-]
-Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's name, its id or a prefix of it, or latest.")
-]
-KfpHost = Annotated[str, option("URL", "A host of open-source Kubeflow Pipelines.")]
-Kfp = Annotated[
-    list[str] | None,
-    option(
-        "K=V",
-        "How to reach that host and what steps get there: namespace, token_file, "
-        "cookies_file, ca_cert, experiment, pipeline_root, service_account, node_selector, "
-        "tolerations, secrets, disk_gib, storage_class, volume; repeatable.",
-    ),
-]
-Runs = Annotated[Path, option("FOLDER", "Where runs on this machine are kept.")]
-Format = Annotated[
-    str, option("NAME", "palm, palm-chat, gemini, messages, prompt-completion or preference.")
-]
-Epochs = Annotated[float | None, option("E", "Passes over the rows, above 0; may be a fraction.")]
-TrainSteps = Annotated[int | None, option("S", "Training steps, in place of --epochs.", min=1)]
-MaxCostUsd = Annotated[float | None, option("USD", "Refuse an estimate above this.")]
-Tokenizer = Annotated[
-    str,
-    option(
-        "NAME",
-        "Correct the estimate by counting the tokens of 200 rows: a folder, a tokenizer.json "
-        "or a hub id; `service` sends the rows to Gemini's own count, which is free.",
-    ),
-]
-LearningRateMultiplier = Annotated[float, option("X", "Factor on the recommended learning rate.")]
-Seed = Annotated[int, option("N", "Random seed.")]
-Tables = Annotated[str, option("FILE", "TOML whose values replace those of the dated tables.")]
-Task = Annotated[str, option("NAME", "Scored as auto, text, classification, json or calls.")]
-Metric = Annotated[
-    str,
-    option(
-        "NAME",
-        "The metric that decides. Default: the task's. Your own: module:function, "
-        "regex:PATTERN, schema:FILE, number:TOLERANCE.",
-    ),
-]
-Answers = Annotated[int, option("K", "Answers to ask for to each held-out row.", min=1)]
-
-
-Yes = Annotated[bool, flag("--yes", "Do not ask first.", "-y")]
-Wait = Annotated[bool, flag("--wait", "Follow the run to its end.")]
+UserProject = Annotated[str, typer.Option(callback=_pay)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudPlace:
     """A place that runs and schedules are in: a project and a region, or a KFP host."""
 
-    project: Project = ""
-    region: Region = ""
-    kfp_host: KfpHost = ""
-    kfp: Kfp = None
+    project: str = ""
+    region: str = ""
+    kfp_host: str = ""
+    kfp: list[str] | None = None
 
     def host(self) -> Host | None:
         """Return the KFP host, or None; see `kfp_place`."""
@@ -210,12 +199,23 @@ class CloudPlace:
         require_values(project=self.project, region=self.region)
         return self.project, self.region
 
+    def schedules(self) -> tuple[Any, Host | str]:
+        """Return the module for the place's schedules, and the place as its functions take it."""
+        if host := self.host():
+            from tunepipe.runs.kfp import schedules
+
+            return schedules, host
+        from tunepipe.gcp.clients import parent
+        from tunepipe.runs import vertex_schedules
+
+        return vertex_schedules, parent(*self.require_vertex())
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlaces(CloudPlace):
     """Where a command looks for runs: in the cloud, on a KFP host and on this machine."""
 
-    runs: Runs = Path("runs")
+    runs: Path = Path("runs")
 
     def places(self) -> Places:
         """Return the places to look through."""
@@ -255,8 +255,8 @@ class ScoringOptions:
         margin (D): The largest acceptable loss, 0 to 1: 0.02 is 2 points.
     """
 
-    task: Task = "auto"
-    metric: Metric = ""
+    task: str = "auto"
+    metric: str = ""
     normalize: str = "strict"
     missing: str = "wrong"
     slice_by: list[str] | None = None
@@ -336,11 +336,11 @@ def pairs(arguments: Sequence[str] | Mapping[str, Any] | None, option: str) -> d
     Raises:
         UsageError: An argument without a name or without "=", or a number that JSON lacks.
     """
-    values = dict(arguments) if isinstance(arguments, Mapping) else {}
-    if not isinstance(arguments, Mapping):
-        for argument in arguments or ():
-            name, text = pair(argument, option)
-            values[name] = text
+    if isinstance(arguments, Mapping):
+        values = dict(arguments)
+    else:
+        values = dict(pair(argument, option) for argument in arguments or ())
+        for name, text in values.items():
             with suppress(ValueError):
                 values[name] = json.loads(text)
     for name, value in values.items():

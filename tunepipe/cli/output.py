@@ -41,6 +41,7 @@ class Output:
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
         self.as_json = as_json
         self._stream = stream or sys.stderr
+        self._label_width = 0
         is_forced = bool(os.environ.get("FORCE_COLOR"))
         self._colours = not os.environ.get("NO_COLOR") and (is_forced or is_terminal(self._stream))
 
@@ -59,20 +60,39 @@ class Output:
             with suppress(OSError):
                 print(self._shown(self.styled(text, style)), file=self._stream)
 
+    def answer(self, text: str) -> None:
+        """Print a text on standard output, unless it is for the one JSON object."""
+        if not self.as_json:
+            is_shown = sys.stdout.isatty()
+            print("\n".join(map(printable, text.splitlines())) if is_shown else text)
+
     def _shown(self, text: str) -> str:
         parts = _STYLES.split(text)
         styles = parts[1::2] if self._colours else [""] * (len(parts) // 2)
         texts = map(printable, parts[::2])
         return "".join(text + style for text, style in zip(texts, [*styles, ""], strict=True))
 
-    def table(self, rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
+    def table(
+        self,
+        rows: Iterable[Sequence[str]],
+        head: Sequence[str] = (),
+        *,
+        styles: Sequence[str] = ("bold",),
+        empty: str = "",
+    ) -> None:
         """Print rows of cells as a human-readable table, each column as wide as its widest cell.
 
         Args:
             rows: The cells; every row has as many.
+            head: The columns' titles.
             styles: A style for each column, if it has one.
+            empty: What is printed where there are no rows.
         """
         cells = [list(row) for row in rows]
+        if not cells and empty:
+            self.line(empty)
+            return
+        cells = [list(head), *cells] if head else cells
         widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
         for row in cells:
             styled = (self.styled(*pair) for pair in zip_longest(row, styles, fillvalue=""))
@@ -81,6 +101,13 @@ class Output:
                 for text, cell, wide in zip(styled, row, widths, strict=True)
             ]
             self.line("  " + "  ".join(padded).rstrip())
+
+    def facts(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Print labels and values that are not empty; later blocks align with the first."""
+        shown = [row for row in rows if row[1]]
+        self._label_width = max([self._label_width, *(width(label) for label, _ in shown)])
+        pad = self._label_width
+        self.table((label.ljust(pad), value) for label, value in shown)
 
     def warnings(self, texts: Iterable[str]) -> None:
         """Print human-readable warnings."""
@@ -116,11 +143,9 @@ def fill_closed_streams() -> None:
 
 
 def flush() -> OSError | None:
-    """Write what is left in the standard streams.
+    """Write what is left in the standard streams; return why standard output took no more.
 
-    Returns:
-        Why standard output took no more; None if all was written. What is left is dropped, for
-        the interpreter would stumble over it at its end.
+    What is left then is dropped, for the interpreter would stumble over it at its end.
     """
     _flushed(sys.stderr)
     return _flushed(sys.stdout)

@@ -37,8 +37,7 @@ def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> st
 
 def write_score_report(
     evaluation: Evaluation,
-    tuned: Sequence[Prediction],
-    base: Sequence[Prediction] | None,
+    answers: Mapping[str, Sequence[Prediction]],
     path: str,
     extra: Mapping[str, Any],
 ) -> None:
@@ -46,22 +45,34 @@ def write_score_report(
 
     Args:
         evaluation: The scores.
-        tuned: The predictions that were scored.
-        base: The baseline's, or None.
-        path: Where to.
-        extra: What else the report shows: `verdict`, `reason`, and perhaps `judge`.
+        answers: The predictions by model: tuned, base.
+        path: Where the report goes.
+        extra: What else it shows: `verdict`, `reason`, and perhaps `judge`.
     """
-    match suffix_of(path):
-        case ".json":
-            _write({**evaluation.details(), **extra}, path)
-        case ".md":
-            from tunepipe.reporting.summary import summary
+    from tunepipe.reporting.answers import side_by_side
 
-            _write(summary({**_facts(evaluation, tuned, base), **extra}), path)
-        case _:
-            from tunepipe.reporting.report import report_page
+    details = evaluation.details()
+    if suffix_of(path) == ".json":
+        _write({**details, **extra}, path)
+        return
+    # The facts of a page, as `reporting.facts` has them.
+    facts: dict[str, Any] = {
+        "title": "Scores",
+        "scores": {"tuned": details},
+        "rows": side_by_side(answers, details["flips"]),
+        **extra,
+    }
+    if evaluation.comparison:
+        facts["scores"]["base"] = evaluation.baseline
+        facts["comparisons"] = {"base": details["comparison"]}
+    if suffix_of(path) == ".md":
+        from tunepipe.reporting.summary import summary
 
-            _write(report_page({**_facts(evaluation, tuned, base), **extra}), path)
+        _write(summary(facts), path)
+    else:
+        from tunepipe.reporting.report import report_page
+
+        _write(report_page(facts), path)
 
 
 def write_validation_report(report: Report, path: str) -> None:
@@ -86,38 +97,3 @@ def _write(content: str | Mapping[str, Any], path: str) -> None:
             file.write(content)
         else:
             json.dump(content, file, ensure_ascii=False, indent=1, allow_nan=False)
-
-
-def _facts(
-    evaluation: Evaluation, tuned: Sequence[Prediction], base: Sequence[Prediction] | None
-) -> dict[str, Any]:
-    """Put together what the report's page knows, as tunepipe.reporting.report_facts says."""
-    details = evaluation.details()
-    facts: dict[str, Any] = {
-        "title": "Scores",
-        "scores": {"tuned": details},
-        "rows": _rows(details, tuned, base),
-    }
-    if evaluation.comparison:
-        facts["scores"]["base"] = evaluation.baseline
-        facts["comparisons"] = {"base": details["comparison"]}
-    return facts
-
-
-def _rows(
-    details: Mapping[str, Any], tuned: Sequence[Prediction], base: Sequence[Prediction] | None
-) -> list[dict[str, Any]]:
-    flips = {(flip["id"], flip["answer"]): flip["flip"] for flip in details["flips"]}
-    others = {
-        row.key: {"base": row.prediction, "flip": flips.get(row.key, "")} for row in base or ()
-    }
-    return [
-        {
-            "id": row.label,
-            "input": row.input,
-            "reference": row.reference,
-            "tuned": row.prediction,
-            **others.get(row.key, {}),
-        }
-        for row in tuned
-    ]

@@ -12,6 +12,8 @@ from tunepipe.errors import UsageError
 from tunepipe.extras import require
 
 if TYPE_CHECKING:
+    from tunepipe.catalog.catalog import Catalog
+    from tunepipe.catalog.schema import Model
     from tunepipe.runs.vertex_request import VertexRun
 
 LOCAL = "local"
@@ -59,24 +61,24 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
     """
 
     dataset: str
-    backend: options.Backend = ""
-    region: options.Region = ""
-    project: options.Project = ""
+    backend: str = ""
+    region: str = ""
+    project: str = ""
     bucket: str = ""
     base_model: options.BaseModel = ""
-    accelerator: options.Accelerator = ""
-    format: options.Format = "auto"
-    epochs: options.Epochs = None
+    accelerator: str = ""
+    format: str = "auto"
+    epochs: float | None = None
     train_steps: options.TrainSteps = None
-    learning_rate_multiplier: options.LearningRateMultiplier = 1.0
-    answers: options.Answers = 1
+    learning_rate_multiplier: float = 1.0
+    answers: options.Count = 1
     max_latency_ms: float | None = None
     max_cost_per_answer: float | None = None
-    seed: options.Seed = 0
-    max_cost_usd: options.MaxCostUsd = None
+    seed: int = 0
+    max_cost_usd: float | None = None
     max_hours: float | None = None
-    tokenizer: options.Tokenizer = ""
-    tables: options.Tables = ""
+    tokenizer: str = ""
+    tables: str = ""
     service_account: str = ""
     network: str = ""
     encryption_key: str = ""
@@ -112,10 +114,9 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
 
         # The format of the rows decides the model if none is named. With a backend all that needs
         # no dataset is checked before the rows are read: a bucket out of reach is waited for.
-        catalog, is_open = load_catalog(tables), not (self.base_model or self.backend)
-        format = dataset_format([self.dataset], self.format) if is_open else ""
-        name = self.base_model or catalog.default_model(format, self.backend)
-        model = catalog.find_model(name, self.backend)
+        catalog = load_catalog(tables)
+        is_open = not (self.base_model or self.backend)
+        model = self._find_model(catalog, read_rows=is_open)
         is_local = model.backend == LOCAL
         if is_local:
             require(*(() if on_host else ("local",)), "kfp", "score")
@@ -127,7 +128,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             raise UsageError(
                 "--email is only supported on Vertex AI", where="--email", fix="--notify PLACE"
             )
-        backend_options, others = self._backend_options(is_local), self._other_parameters()
+        others = self._other_parameters()
         parameters = {
             "dataset_uri": self.dataset,
             **{name: getattr(self, name) for name in _PARAMETERS},
@@ -136,7 +137,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             "train_steps": self.train_steps or 0,
             "max_cost_usd": options.positive(self.max_cost_usd, "--max-cost-usd"),
             "tables": tables,
-            "options": backend_options,
+            "options": self._backend_options(is_local),
             "scoring": self._scoring(),
             **others,
         }
@@ -147,8 +148,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
 
         # No format's first model is of these two.
         if not (self.base_model or is_open) and model.backend not in (LOCAL, "custom"):
-            format = dataset_format([self.dataset], self.format)
-            model = catalog.find_model(catalog.default_model(format, self.backend), self.backend)
+            model = self._find_model(catalog, read_rows=True)
             parameters["base_model"] = others.get("base_model", model.name)
         parameters["tables"] = calibrated(
             parameters["tables"],
@@ -158,17 +158,25 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             format=self.format,
             project=self.project,
             region=self.region,
-            options=backend_options,
+            options=parameters["options"],
         )
+        labels: Any = self.label
+        if not isinstance(labels, Mapping):
+            labels = dict(options.pair(text, "--label") for text in labels or ())
         return VertexRun(
             backend=model.backend,
             parameters=parameters,
-            labels={name: str(value) for name, value in self._labels().items()},
+            labels={name: str(value) for name, value in labels.items()},
             pipeline=self.pipeline,
             emails=tuple(self.email or ()),
             accelerator=self.accelerator if is_local else "",
             **{name: getattr(self, name) for name in _SURROUNDINGS},
         )
+
+    def _find_model(self, catalog: Catalog, *, read_rows: bool) -> Model:
+        format = dataset_format([self.dataset], self.format) if read_rows else ""
+        name = self.base_model or catalog.default_model(format, self.backend)
+        return catalog.find_model(name, self.backend)
 
     def _backend_options(self, is_local: bool) -> dict[str, Any]:
         """Return --option, and the options of their own that are sent with them."""
@@ -188,24 +196,18 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
                 raise UsageError(f"use --{name} instead", where=f"--param {name}", fix=f"--{name}")
         return parameters
 
-    def _labels(self) -> Mapping[str, str]:
-        if isinstance(self.label, Mapping):
-            return self.label
-        return dict(options.pair(text, "--label") for text in self.label or ())
-
     def _scoring(self) -> dict[str, Any]:
         """Return the settings of the comparison that differ from the defaults."""
         from tunepipe.evaluation.custom_metrics import load
 
         custom = load(self.metric)
+        per_answer = options.positive(self.max_cost_per_answer, "--max-cost-per-answer")
         settings = {
             "normalize": "" if self.normalize == "strict" else self.normalize,
             "missing": "" if self.missing == "wrong" else self.missing,
             "slice_by": self.slice_by or [],
             "metric_code": custom.code if custom else "",
             "max_latency_ms": options.positive(self.max_latency_ms, "--max-latency-ms"),
-            "max_cost_per_answer": options.positive(
-                self.max_cost_per_answer, "--max-cost-per-answer"
-            ),
+            "max_cost_per_answer": per_answer,
         }
         return {name: value for name, value in settings.items() if value}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,8 @@ def calibrated(
 ) -> Table:
     """Lay a calibration over the user's tables, from where every estimate takes it.
 
-    Args:
-        tables: The user's tables.
-        tokenizer: A folder, a tokenizer.json or a hub id; "service" asks Gemini's; "" counts
-            nothing.
-        datasets: Paths, gs:// URIs or globs.
-        model: The model to tune.
-        format: The rows' format.
-        project: The project that asks the service.
-        region: Where the model is tuned.
-        options: Backend-specific options.
+    The tokenizer is a folder, a tokenizer.json or a hub id; "service" asks Gemini's, in the name
+    of the project; "" counts nothing.
 
     Raises:
         UsageError: The tokenizer is not found, or the model's service does not count.
@@ -60,21 +53,20 @@ def calibrated(
 
     if not tokenizer:
         return dict(tables)
-    by = f"--tokenizer {SERVICE}"
-    if tokenizer == SERVICE and model.backend != "gemini":
+    by_google, where = tokenizer == SERVICE, f"--tokenizer {SERVICE}"
+    if by_google and model.backend != "gemini":
         raise UsageError(
             f"only Gemini's service counts, and {model.name} is tuned by {model.backend}",
-            where=by,
+            where=where,
             fix="name the model's tokenizer: a folder, a tokenizer.json or a hub id",
         )
-    if tokenizer == SERVICE and not (project and region):
-        raise UsageError("needs --project and --region", where=by)
+    if by_google and not (project and region):
+        raise UsageError("needs --project and --region", where=where)
     with local_copies(datasets) as files:
         rows = sample(list(files), format)
-    if tokenizer == SERVICE:
-        calibration = by_service(
-            rows, model.name, project, region, options or {}, load_catalog(tables)
-        )
+    if by_google:
+        catalog = load_catalog(tables)
+        calibration = by_service(rows, model.name, project, region, options or {}, catalog)
     else:
         calibration = by_tokenizer(rows, tokenizer)
     return merged(tables, {"prices": {"tokens": {"calibration": structs.asdict(calibration)}}})
@@ -153,13 +145,7 @@ def by_service(
 ) -> Calibration:
     """Let Gemini's service count the tokens of rows; they are sent to it, and nothing is billed.
 
-    Args:
-        rows: The sample.
-        model: The model to tune.
-        project: The project that asks.
-        region: Where it is tuned.
-        options: base_location, if the user names it; see `gemini.base_model_resource`.
-        catalog: The dated tables; None for the package's own.
+    Where it is asked, `gemini.base_model_resource` says.
 
     Raises:
         CloudError: Google refused, or is out of reach.
@@ -171,18 +157,18 @@ def by_service(
     resource = gemini.base_model_resource(model, project, region, options, catalog)
     if not resource:
         raise LimitError("no endpoint of the model is known to count with", where=model)
-    counted = 0
+
+    def count(start: int) -> int:
+        contents = [_content(row) for row in rows[start : start + _ROWS_A_REQUEST]]
+        with as_google_core():
+            models = client(*place_of(resource)).models
+            return int(models.count_tokens(model=resource, contents=contents).total_tokens)
+
     with translate_errors(resource):
-        service = client(*place_of(resource))
-        for start in range(0, len(rows), _ROWS_A_REQUEST):
-            contents = [_content(row) for row in rows[start : start + _ROWS_A_REQUEST]]
-
-            def count(contents: Sequence[Mapping[str, Any]] = contents) -> int:
-                with as_google_core():
-                    answer = service.models.count_tokens(model=resource, contents=contents)
-                    return int(answer.total_tokens)
-
-            counted += retry(count, seconds=_PATIENCE_SECONDS, longest_pause_seconds=10.0)
+        counted = sum(
+            retry(partial(count, start), seconds=_PATIENCE_SECONDS, longest_pause_seconds=10.0)
+            for start in range(0, len(rows), _ROWS_A_REQUEST)
+        )
     return _calibration(rows, counted, f"the service's count for {model}")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from tunepipe.gcp import clients
@@ -131,14 +132,7 @@ class PipelineJobs(NamedPipelineJobs):
         from google.api_core import exceptions as api
 
         label = f'labels.{self.key_label}="{self.job["labels"][self.key_label]}"'
-        request = {
-            "parent": self.parent,
-            "filter": label,
-            "order_by": "create_time desc",
-            "read_mask": LIST_MASK,
-        }
-        client = clients.pipelines(self._region)
-        jobs = list(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS))
+        jobs = list_jobs(self.parent, label)
         if self.in_doubt and not any(_attempt(job.name) > self.attempts for job in jobs):
             with suppress(api.NotFound):  # the job that was asked for last, if no list shows it yet
                 jobs.insert(0, get(f"{self.parent}/pipelineJobs/{self.next_id}"))
@@ -146,9 +140,29 @@ class PipelineJobs(NamedPipelineJobs):
 
 
 # Without a mask each job of a list brings its spec, of up to a megabyte.
-LIST_MASK = {
-    "paths": ["name", "display_name", "state", "create_time", "end_time", "labels", "error"]
-}
+_LISTED = ("name", "display_name", "state", "create_time", "end_time", "labels", "error")
+
+
+def list_jobs(
+    parent: str, filter: str, *, limit: int | None = None, also: Sequence[str] = ()
+) -> list[Any]:
+    """List the jobs of a place, the newest first, without their specs.
+
+    Args:
+        parent: `projects/P/locations/R`.
+        filter: Which jobs, as the service reads it.
+        limit: The most jobs; None lists all.
+        also: Fields that are read beyond name, states, times and labels.
+    """
+    request = {
+        "parent": parent,
+        "filter": filter,
+        "order_by": "create_time desc",
+        "page_size": min(limit or 100, 100),
+        "read_mask": {"paths": [*_LISTED, *also]},
+    }
+    client = clients.pipelines(parent.rpartition("/")[2])
+    return list(islice(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS), limit))
 
 
 def get(name: str) -> Any:

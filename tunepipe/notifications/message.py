@@ -44,7 +44,8 @@ class Notice:
         """The notice as people read it."""
         head = f"tunepipe run {self.run}: {self.verdict or self.state}"
         why = " ".join(filter(None, [self.reason[:_REASON_CHARACTERS], self.champion]))
-        places = [f"{name}: {link}" for name, link in self._links() if link]
+        links = {"run": self.page, "report": browsable(self.report)}
+        places = [f"{name}: {link}" for name, link in links.items() if link]
         return "\n".join(filter(None, [head, why, *places]))
 
     def message(self, address: str) -> dict[str, Any]:
@@ -57,9 +58,6 @@ class Notice:
         if host not in _CHATS:
             return {"text": self.text, **asdict(self)}
         return {"text": self.text.translate(_CHATS[host])}
-
-    def _links(self) -> list[tuple[str, str]]:
-        return [("run", self.page), ("report", browsable(self.report))]
 
 
 def run_page(name: str) -> str:

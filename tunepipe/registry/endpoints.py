@@ -58,14 +58,10 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
         CloudError: Google refused.
     """
     place = clients.parent(project, region)
-    request = {
-        "parent": place,
-        "filter": f"labels.{KEY_LABEL}:*",  # on each template job that tunepipe starts
-        "read_mask": pipeline_jobs.LIST_MASK,
-    }
     job_of: dict[str, str] = {}
     with explained(place):
-        jobs = clients.pipelines(region).list_pipeline_jobs(request=request, timeout=CALL_SECONDS)
+        # Each template job that tunepipe starts has the label.
+        jobs = pipeline_jobs.list_jobs(place, f"labels.{KEY_LABEL}:*")
         for job in filter(remote_jobs.has_succeeded, jobs):
             outputs = pipeline_jobs.outputs(pipeline_jobs.get(job.name))
             job_of[str(outputs.get("endpoint_resource_name", ""))] = str(job.name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
 
 from tunepipe.data.parts import readable_answer
+from tunepipe.data.predictions import Prediction
 from tunepipe.reporting.facts import RowFacts
 from tunepipe.reporting.formatting import clip
 from tunepipe.reporting.word_diff import Piece, diff
@@ -24,6 +25,33 @@ _GROUPS = (
 # quick to open on a phone, and the rows that matter keep their texts the longest.
 _CHANGED_CHARACTERS, _OTHER_CHARACTERS = 800_000, 400_000
 _MAX_TEXT, _MIN_TEXT = 4000, 200
+
+
+def side_by_side(
+    answers: Mapping[str, Sequence[Prediction]],
+    flips: Iterable[Mapping[str, Any]],
+    media: Callable[[Any], list[dict[str, str]]] = lambda files: [],
+) -> list[dict[str, Any]]:
+    """Lay the models' answers to each row side by side, in the order of the tuned model's.
+
+    Args:
+        answers: The predictions by model: tuned, base, champion.
+        flips: The rows whose deciding metric changed, as the comparison lists them.
+        media: Returns what the page shows of a row's files.
+    """
+    others = {name: {row.key: row for row in rows} for name, rows in answers.items()}
+    changed = {(flip["id"], flip.get("answer", 0)): flip["flip"] for flip in flips}
+    return [
+        {
+            "id": row.label,
+            "input": row.input,
+            "reference": row.reference,
+            "flip": changed.get(row.key, ""),
+            "media": media(row.fields.get("media")),
+            **{name: rows[row.key].prediction for name, rows in others.items() if row.key in rows},
+        }
+        for row in answers.get("tuned", ())
+    ]
 
 
 def row_groups(rows: Sequence[RowFacts], most: int = MAX_ROWS) -> dict[str, Any]:

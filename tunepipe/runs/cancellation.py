@@ -23,7 +23,7 @@ from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
 from tunepipe.gcp.remote_jobs import RemoteJobs, has_ended
 from tunepipe.gcp.retries import retry
 from tunepipe.runs.status import RunStatus
-from tunepipe.runs.vertex import resource_name, status
+from tunepipe.runs.vertex import status
 from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
 
 _POLL_SECONDS = 2.0
@@ -58,10 +58,8 @@ _ENDED = {"succeeded", "failed", "cancelled", "expired", "partially_succeeded"}
 
 
 def cancel(
-    run: str,
+    name: str,
     *,
-    project: str = "",
-    region: str = "",
     shared: bool = False,
     wait_seconds: float = 600.0,
     show: Callable[[str], None] = lambda line: None,
@@ -69,9 +67,7 @@ def cancel(
     """Cancel a run and its paid jobs, and wait until they have ended.
 
     Args:
-        run: Its resource name, or its id with `project` and `region`.
-        project: Needed for an id.
-        region: Needed for an id.
+        name: The run's resource name.
         shared: Also cancel a job that other runs wait for.
         wait_seconds: How long to wait for the end.
         show: Receives lines about what is being waited for.
@@ -82,15 +78,14 @@ def cancel(
     Raises:
         CloudError: Google refused, or something still goes on after `wait_seconds`.
     """
-    name = resource_name(run, project, region)
     end, shown = time.monotonic() + wait_seconds, ""
     with translate_errors(name):
         job = _reached(lambda: pipeline_jobs.get(name))
         if not has_ended(job):
             _reached(lambda: PIPELINE_JOBS.cancel(name))
-        asked: set[str] = set()
+        requested: set[str] = set()
         while True:
-            ending = _look(name, str(job.runtime_config.gcs_output_directory), shared, asked)
+            ending = _look(name, str(job.runtime_config.gcs_output_directory), shared, requested)
             if ending.has_ended:
                 return ending
             if (line := _waiting_line(ending)) != shown:
@@ -105,7 +100,7 @@ def cancel(
             time.sleep(_POLL_SECONDS)
 
 
-def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation:
+def _look(name: str, bucket: str, shared: bool, requested: set[str]) -> Cancellation:
     """Look at a run and its jobs, and ask for the end of those that have not been asked yet."""
     ending = Cancellation(status(name))
     for key in keys_of(bucket, name):
@@ -119,9 +114,9 @@ def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation
                 continue
             if others:
                 ending.left[job_name] = others
-            elif job_name not in asked:
+            elif job_name not in requested:
                 _reached(partial(_service(job_name).cancel, job_name))
-                asked.add(job_name)
+                requested.add(job_name)
                 ending.jobs[job_name] = "cancelling"
     return ending
 
@@ -129,23 +124,16 @@ def _look(name: str, bucket: str, shared: bool, asked: set[str]) -> Cancellation
 def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     """Yield the jobs of a key that the run's project has, each with its state in small letters."""
     project, region = run.split("/")[1], clients.region_of(run)
-    request = {
-        "parent": clients.parent(project, region),
-        "filter": f'labels.{KEY_LABEL}="{key}"',
-        "read_mask": pipeline_jobs.LIST_MASK,
-    }
-    pipelines = clients.pipelines(region)
-    for job in _reached(lambda: list(pipelines.list_pipeline_jobs(request=request))):
+    place, label = clients.parent(project, region), f'labels.{KEY_LABEL}="{key}"'
+    jobs = _reached(partial(pipeline_jobs.list_jobs, place, label))
+    tunings = _reached(partial(list_jobs, project, region))
+    jobs += [job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key]
+    custom = clients.jobs(region).list_custom_jobs
+    jobs += _reached(lambda: list(custom({"parent": place, "filter": label})))
+    if claimed and claimed not in {str(job.name) for job in jobs}:
+        jobs.append(_reached(lambda: _service(claimed).get(claimed)))
+    for job in jobs:
         yield str(job.name), clients.state_of(job).lower()
-    tunings = _reached(lambda: list_jobs(project, region))
-    jobs = {str(job.name): job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key}
-    request = {"parent": request["parent"], "filter": request["filter"]}
-    customs = clients.jobs(region)
-    jobs |= {str(j.name): j for j in _reached(lambda: list(customs.list_custom_jobs(request)))}
-    if claimed and claimed not in jobs:
-        jobs[claimed] = _reached(lambda: _service(claimed).get(claimed))
-    for name, job in jobs.items():
-        yield name, clients.state_of(job).lower()
 
 
 def _service(job: str) -> RemoteJobs:
@@ -157,13 +145,13 @@ def _reached(call: Callable[[], Any]) -> Any:
     return retry(call, seconds=_BRIEFLY_SECONDS, longest_pause_seconds=5.0)
 
 
-def _waiting_line(found: Cancellation) -> str:
-    parts = [] if found.run.over else [f"the run is {found.run.state}"]
+def _waiting_line(ending: Cancellation) -> str:
+    parts = [] if ending.run.over else [f"the run is {ending.run.state}"]
     parts += [
         f"{name} is {state}"
-        for name, state in found.jobs.items()
-        if state not in _ENDED and name not in found.left
+        for name, state in ending.jobs.items()
+        if state not in _ENDED and name not in ending.left
     ]
-    if found.in_doubt:
+    if ending.in_doubt:
         parts.append("a job may have been created whose request got no clear answer")
     return "; ".join(parts)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunepipe.backends.palm.template import Template, read_template
 from tunepipe.errors import UsageError
+from tunepipe.files import replacing
 
 _REASON_CHARACTERS = 300
 _HEADER = re.compile(r"^# Template: (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
@@ -85,8 +86,6 @@ def template_sha256(spec: Mapping[str, Any]) -> str:
 
 def write_inlined(source: str, path: Path) -> Template:
     """Compile the pipeline with a template in it into a file."""
-    from tunepipe.files import replacing
-
     template = read_template(source)
     text = inlined_pipeline(template)
     with replacing(path) as file:

@@ -1,16 +1,21 @@
-"""Lists local and remote runs, and finds a run by its name."""
+"""The places that runs are in: this machine, Vertex AI and KFP hosts; and a run by its name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import UsageError
+from tunepipe.extras import require
 
 if TYPE_CHECKING:
+    from tunepipe.runs.cancellation import Cancellation
     from tunepipe.runs.kfp.host import KfpHost
+    from tunepipe.runs.status import RunStatus
 
 LATEST = "latest"
 HERE, VERTEX, KFP = "here", "Vertex AI", "KFP"
@@ -34,8 +39,8 @@ class ListedRun:
     id: str
     name: str
     place: str
-    state: str
-    created: str
+    state: str = ""
+    created: str = ""
     backend: str = ""
     verdict: str = ""
 
@@ -81,7 +86,7 @@ class Places:
             CloudError: Google or the KFP host refused the question.
         """
         if reference.startswith("projects/"):
-            return ListedRun(reference.rpartition("/")[2], reference, VERTEX, "", "")
+            return ListedRun(reference.rpartition("/")[2], reference, VERTEX)
         if folder := exact_folder(reference, self.folder):
             return _listed(folder)
         runs = self.runs()
@@ -102,50 +107,94 @@ class Places:
             )
         # An id that no list shows is one of a run that is older than the list.
         if self.host and reference != LATEST:
-            return ListedRun(reference, reference, KFP, "", "")
+            return ListedRun(reference, reference, KFP)
         if self.project and self.region and reference != LATEST:
             name = f"projects/{self.project}/locations/{self.region}/pipelineJobs/{reference}"
-            return ListedRun(reference, name, VERTEX, "", "")
-        places = "the folder of --runs" + (f", nor on {self.host.url}" if self.host else "")
+            return ListedRun(reference, name, VERTEX)
+        elsewhere = f", nor on {self.host.url}" if self.host else ""
         raise UsageError(
-            f"no run of this name is in {places}",
+            f"no run of this name is in the folder of --runs{elsewhere}",
             where=reference,
             fix="see tunepipe runs; a run on Vertex AI needs --project and --region or its whole "
             "name projects/P/locations/R/pipelineJobs/ID, one on a KFP host --kfp-host",
         )
 
+    def status(self, run: ListedRun) -> RunStatus:
+        """Look at a run that is not on this machine.
 
-def _on_vertex(project: str, region: str, limit: int) -> list[ListedRun]:
+        Raises:
+            UsageError: There is no such run on the KFP host.
+            CloudError: Google or the KFP host refused the question.
+        """
+        return self._look(run)()
+
+    def options_for(self, run: ListedRun) -> str:
+        """Return the options of a command that reach a run's KFP host; "" elsewhere."""
+        return self.host.options if run.place == KFP and self.host else ""
+
+    def follow(self, run: ListedRun) -> RunStatus:
+        """Stay with a run that is not on this machine to its end; see `runs.status.follow`."""
+        from tunepipe.runs.progress_display import view
+        from tunepipe.runs.status import follow
+
+        return follow(self._look(run, patience_seconds=600.0), view())
+
+    def cancel(self, run: ListedRun, **settings: Any) -> Cancellation:
+        """Cancel a run that is not on this machine; `settings` are those of `cancellation.cancel`.
+
+        Raises:
+            CloudError: Google or the KFP host refused, or something goes on for too long.
+        """
+        from tunepipe.runs import cancellation
+
+        if run.place == KFP and self.host:
+            from tunepipe.runs.kfp import host_runs
+
+            return cancellation.Cancellation(host_runs.cancel(self.host, run.name))
+        require("vertex")
+        return cancellation.cancel(run.name, **settings)
+
+    def logs(self, run: ListedRun, step: str = "") -> dict[str, str]:
+        """Read what the steps of a run printed, on this machine or on a KFP host.
+
+        Args:
+            run: The run.
+            step: Only the steps whose names contain this.
+        """
+        if run.place == KFP and self.host:
+            from tunepipe.runs.kfp import host_runs
+
+            return dict(host_runs.logs(self.host, run.name, step))
+        text = (Path(run.name) / "log.txt").read_text(encoding="utf-8", errors="replace")
+        return {"log.txt": "\n".join(line for line in text.splitlines() if step in line)}
+
+    def _look(self, run: ListedRun, **patience: Any) -> Callable[[], RunStatus]:
+        if run.place == KFP and self.host:
+            from tunepipe.runs.kfp import host_runs
+
+            return partial(host_runs.status, self.host, run.name)
+        require("vertex")
+        from tunepipe.runs import vertex
+
+        return partial(vertex.status, run.name, **patience)
+
+
+def _on_vertex(project: str, region: str, limit: int) -> Iterator[ListedRun]:
     from tunepipe.gcp.clients import state_of
     from tunepipe.runs import vertex
 
-    return [
-        ListedRun(
-            id=job.name.rpartition("/")[2],
-            name=job.name,
-            place=VERTEX,
-            state=state_of(job).lower(),
-            created=_minute(job.create_time),
-            backend=job.labels.get("tunepipe_backend", ""),
-        )
-        for job in vertex.list_runs(project, region, limit)
-    ]
+    for job in vertex.list_runs(project, region, limit):
+        state, backend = state_of(job).lower(), job.labels.get("tunepipe_backend", "")
+        run_id = job.name.rpartition("/")[2]
+        yield ListedRun(run_id, job.name, VERTEX, state, _second(job.create_time), backend)
 
 
-def _on_host(host: KfpHost, limit: int) -> list[ListedRun]:
+def _on_host(host: KfpHost, limit: int) -> Iterator[ListedRun]:
     from tunepipe.runs.kfp import host_runs
 
-    return [
-        ListedRun(
-            id=run.run_id,
-            name=run.run_id,
-            place=KFP,
-            state=str(run.state or "PENDING").lower(),
-            created=_minute(run.created_at),
-            backend=host_runs.backend_of(run),
-        )
-        for run in host_runs.list_runs(host, limit)
-    ]
+    for run in host_runs.list_runs(host, limit):
+        state, created = str(run.state or "PENDING").lower(), _second(run.created_at)
+        yield ListedRun(run.run_id, run.run_id, KFP, state, created, host_runs.backend_of(run))
 
 
 def exact_folder(run: str, runs: Path) -> Path | None:
@@ -162,8 +211,8 @@ def _listed(folder: Path) -> ListedRun:
         began = datetime.strptime(run.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         began = None
-    return ListedRun(run.id, str(folder), HERE, run.state, _minute(began), "local", run.verdict)
+    return ListedRun(run.id, str(folder), HERE, run.state, _second(began), "local", run.verdict)
 
 
-def _minute(when: datetime | None) -> str:
+def _second(when: datetime | None) -> str:
     return when.astimezone(UTC).isoformat(timespec="seconds") if when else ""

@@ -174,14 +174,14 @@ def _ending() -> Iterator[None]:
     taken = []
     if threading.current_thread() is threading.main_thread():
         # What the caller ignores, as nohup does, stays ignored.
-        taken = [one for one in _ENDINGS if signal.getsignal(one) is signal.SIG_DFL]
-    for one in taken:
-        signal.signal(one, end)
+        taken = [number for number in _ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for one in taken:
-            signal.signal(one, signal.SIG_DFL)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _is_held(work: Path) -> bool:
@@ -257,9 +257,9 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO
         )
 
 
-def _log_lines(process: subprocess.Popen[str], kept: Path) -> Iterator[str]:
+def _log_lines(process: subprocess.Popen[str], file: Path) -> Iterator[str]:
     """Yield the log of the pipeline's process as it comes, and keep it in a file."""
-    with process, kept.open("w", encoding="utf-8") as log:
+    with process, file.open("w", encoding="utf-8") as log:
         assert process.stdout
         try:
             for line in process.stdout:

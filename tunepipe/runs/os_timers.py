@@ -13,22 +13,22 @@ from tunepipe.errors import UsageError
 from tunepipe.runs.cron import Cron, on_calendar
 
 
-def run_command(given: Mapping[str, Any]) -> list[str]:
+def run_command(options: Mapping[str, Any]) -> list[str]:
     """Write the command that a schedule runs.
 
     Args:
-        given: The options of `run` by name, as far as they are given.
+        options: Those of `run` by name, as far as they were set.
     """
     neighbour = Path(sys.executable).with_name("tunepipe")
     program = str(neighbour) if neighbour.exists() else shutil.which("tunepipe") or "tunepipe"
     words = [program, "run"]
-    for name, value in given.items():
+    for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words += [option] * value
             continue
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [option, str(one)]
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option, str(each)]
     return words
 
 
@@ -58,7 +58,7 @@ def lines(name: str, when: Cron, command: Sequence[str]) -> dict[str, str]:
     words, unit = shlex.join(command), f"tunepipe-{name}"
     line = f"cd {shlex.quote(folder)} && {words} >>{shlex.quote(f'{name}.log')} 2>&1"
     escaped = line.replace("%", "\\%")  # cron takes a bare % for the end of the line
-    times = "".join(f"OnCalendar={one}\n" for one in on_calendar(when))
+    times = "".join(f"OnCalendar={line}\n" for line in on_calendar(when))
     return {
         "cron": "# crontab -e; the cron of Debian and Ubuntu knows no CRON_TZ and takes its own "
         f"zone\nCRON_TZ={when.zone}\n{when.fields} {escaped}\n",

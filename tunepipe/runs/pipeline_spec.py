@@ -55,19 +55,20 @@ def read(text: str) -> Spec:
     return spec
 
 
-def read_pipeline(text: str) -> Spec:
+def read_pipeline(text: str, where: str) -> Spec:
     """Read a pipeline that a user names.
 
     Raises:
         UsageError: It is not YAML, or another document.
     """
-    spec = read(text)
     try:
+        spec = read(text)
         _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
+    except UsageError as error:
+        raise UsageError(error.found, where=where, fix=error.fix) from error
     except (LookupError, TypeError) as error:
-        raise UsageError(
-            "this is no compiled pipeline", fix="write one: tunepipe compile --template SOURCE"
-        ) from error
+        fix = "write one: tunepipe compile --template SOURCE"
+        raise UsageError("this is no compiled pipeline", where=where, fix=fix) from error
     return spec
 
 
@@ -125,7 +126,7 @@ def check_depth(text: str) -> None:
             )
 
 
-def containers(spec: Spec) -> list[Spec]:
+def containers(spec: Mapping[str, Any]) -> list[Spec]:
     """Return the containers of a pipeline's steps, to read or to change in place."""
     executors = spec["deploymentSpec"]["executors"].values()
     return [executor["container"] for executor in executors if "container" in executor]
@@ -145,13 +146,8 @@ def drop_retries(spec: Spec) -> None:
 
 def thin_steps(spec: Mapping[str, Any]) -> dict[str, str]:
     """Return the steps that carry no code, with their modules in `tunepipe.components`."""
-    steps = {}
-    for executor in spec["deploymentSpec"]["executors"].values():
-        arguments = executor.get("container", {}).get("args", ())
-        if arguments and str(arguments[0]) == CODE_PLACEHOLDER:
-            module, function = map(str, arguments[2:4])
-            steps[function] = module
-    return steps
+    thin = [container["args"] for container in containers(spec) if _is_thin(container)]
+    return {str(arguments[3]): str(arguments[2]) for arguments in thin}
 
 
 def with_accelerators(spec: Spec, accelerator: str) -> Spec:
@@ -182,8 +178,11 @@ def with_accelerators(spec: Spec, accelerator: str) -> Spec:
 def with_image(spec: Spec, image: str) -> Spec:
     """Return a pipeline whose steps without code run on an image; others stay on their own."""
     spec = copy.deepcopy(spec)
-    for container in containers(spec):
-        arguments = container.get("args", ())
-        if arguments and str(arguments[0]) == CODE_PLACEHOLDER:
-            container["image"] = image
+    for container in filter(_is_thin, containers(spec)):
+        container["image"] = image
     return spec
+
+
+def _is_thin(container: Mapping[str, Any]) -> bool:
+    """Return True for a step that carries no code."""
+    return str(next(iter(container.get("args", ())), "")) == CODE_PLACEHOLDER

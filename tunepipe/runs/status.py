@@ -54,6 +54,12 @@ class RunStatus:
         """Whether nothing changes any more."""
         return self.state in ("succeeded", "failed", "cancelled")
 
+    @property
+    def tuned_by(self) -> str:
+        """The backend whose step tuned; "" if that does not show."""
+        tuned = next((task.name for task in self.tasks if task.name.startswith("tune-")), "")
+        return tuned.removeprefix("tune-")
+
 
 def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
     """Stay with a run to its end, showing each step as it begins and ends.

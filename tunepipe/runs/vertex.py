@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import islice
+from functools import partial
 from typing import Any
 
-from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.clients import explained
 from tunepipe.gcp.labels import RUN_ID_LABEL
 from tunepipe.gcp.retries import retry
 from tunepipe.notifications.message import run_page
-from tunepipe.runs.progress_display import View
 from tunepipe.runs.status import RunStatus, StepStatus
-from tunepipe.runs.status import follow as follow_run
 from tunepipe.runs.vertex_request import RUN_LABEL, JobRequest
 from tunepipe.stores import failures, storage
 from tunepipe.stores.failures import find_failure
@@ -70,19 +68,18 @@ def upload(request: JobRequest) -> None:
             storage.write_file(path, uri)
 
 
-def status(run: str, *, project: str = "", region: str = "") -> RunStatus:
+def status(name: str, *, patience_seconds: float = _BRIEFLY) -> RunStatus:
     """Look at a run.
 
     Args:
-        run: Its resource name, or its id with `project` and `region`.
-        project: Needed for an id.
-        region: Needed for an id.
+        name: Its resource name.
+        patience_seconds: How long a connection that breaks is tried again.
 
     Raises:
-        UsageError: An id without a project or a region.
         CloudError: The run does not exist, or Google refused.
     """
-    return _patiently(resource_name(run, project, region), _BRIEFLY)
+    with explained(name):
+        return _status(_retried(lambda: pipeline_jobs.get(name), patience_seconds))
 
 
 def reason_of(status: RunStatus) -> str:
@@ -100,68 +97,15 @@ def reason_of(status: RunStatus) -> str:
     return ""
 
 
-def follow(name: str, shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
-    """Stay with a run to its end; see `status.follow`."""
-    return follow_run(lambda: _patiently(name), shown, poll_seconds=poll_seconds)
-
-
-def list_runs(project: str, region: str, limit: int) -> list[Any]:
-    """Return the newest PipelineJobs of tunepipe in a project and region, without their specs."""
-    place = clients.parent(project, region)
-    request = {
-        "parent": place,
-        "filter": "labels.tunepipe_backend:*",
-        "order_by": "create_time desc",
-        "page_size": min(limit, 100),
-        "read_mask": pipeline_jobs.LIST_MASK,
-    }
-    client = clients.pipelines(region)
-
-    def newest() -> list[Any]:
-        pages = client.list_pipeline_jobs(request=request, timeout=clients.CALL_SECONDS)
-        return list(islice(pages, limit))
-
+def list_runs(
+    project: str, region: str, limit: int | None = None, *, also: Sequence[str] = ()
+) -> list[Any]:
+    """Return the newest PipelineJobs of tunepipe in a place; see `pipeline_jobs.list_jobs`."""
+    place, ours = clients.parent(project, region), "labels.tunepipe_backend:*"
+    look = partial(pipeline_jobs.list_jobs, place, ours, limit=limit, also=also)
     with explained(place):
-        jobs: list[Any] = _retried(newest, _BRIEFLY)
+        jobs: list[Any] = _retried(look, _BRIEFLY)
     return jobs
-
-
-def made_by(model: str, *, project: str = "", region: str = "") -> tuple[str, str]:
-    """Turn a run's name or id into what it has made; leave any other name as it is.
-
-    Returns:
-        The endpoint, and the backend that tuned it, "" if that does not show.
-
-    Raises:
-        UsageError: The run has left no model, or an id lacks project or region.
-    """
-    if "/models/" in model or "/endpoints/" in model:
-        return model, ""
-    run = status(model, project=project, region=region)
-    if not run.model:
-        raise UsageError(
-            f"the run has made no model; it is {run.state}", where=model, fix="name another run"
-        )
-    tuned = next((task.name for task in run.tasks if task.name.startswith("tune-")), "")
-    return run.model, tuned.removeprefix("tune-")
-
-
-def resource_name(run: str, project: str, region: str) -> str:
-    """Complete a run's id to its resource name.
-
-    Raises:
-        UsageError: An id without a project or a region.
-    """
-    if run.startswith("projects/"):
-        return run
-    if not (project and region):
-        raise UsageError(
-            "no run of this name is in the folder of --runs",
-            where=run,
-            fix="name another folder; a run in the cloud needs --project and --region, "
-            "or its whole name projects/P/locations/R/pipelineJobs/ID",
-        )
-    return f"{clients.parent(project, region)}/pipelineJobs/{run}"
 
 
 def _jobs(request: JobRequest) -> pipeline_jobs.PipelineJobs:
@@ -215,12 +159,6 @@ def _model(task: Any) -> str:
     for artifact in task.outputs["model"].artifacts if "model" in task.outputs else ():
         return str(dict(artifact.metadata or {}).get("resourceName", ""))
     return ""
-
-
-def _patiently(name: str, seconds: float = 600) -> RunStatus:
-    """Look at a run; a connection that breaks now and then does not end the watching."""
-    with explained(name):
-        return _status(_retried(lambda: pipeline_jobs.get(name), seconds))
 
 
 def _retried(call: Callable[[], Any], seconds: float) -> Any:

@@ -99,16 +99,12 @@ class VertexRun:
         Raises:
             UsageError: The file is not there or no pipeline, or the template in it has changed.
         """
-        if not self.pipeline:
-            spec = read(pipeline_text(self.backend, self.emails))
-        else:
+        if self.pipeline:
             text = read_template(self.pipeline).text
             check_template(text)
-            try:
-                spec = read_pipeline(text)
-            except UsageError as error:
-                error.where = f"--pipeline {self.pipeline}"
-                raise
+            spec = read_pipeline(text, f"--pipeline {self.pipeline}")
+        else:
+            spec = read(pipeline_text(self.backend, self.emails))
         return with_image(spec, self.image) if self.image else spec
 
 
@@ -153,13 +149,10 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
     names = {
         "id": f"{now:%Y%m%d-%H%M%S}-{key[:6]}",
         "created": now.isoformat(timespec="seconds"),
-        "backend": run.backend,
-        "project": run.project,
-        "region": run.region,
+        **{name: getattr(run, name) for name in ("backend", "project", "region")},
     }
-    sent = {"run": names, **sent}
-    if run.display_name:
-        sent = {"display_name": run.display_name, **sent}
+    own_name = {"display_name": run.display_name} if run.display_name else {}
+    sent = {"run": names, **own_name, **sent}
     return _request(run, spec, sent, {RUN_LABEL: key}, {**uploads, **code.uploads})
 
 
@@ -176,12 +169,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
     """
     _check(run)
     source = str(run.parameters.get("dataset_uri", ""))
-    if not storage.is_gcs(source):
-        raise UsageError(
-            "a schedule reads its dataset again each time, so it must lie in Cloud Storage",
-            where=f"--dataset {source}",
-            fix="copy it to the bucket and give its gs:// URI",
-        )
+    _require_in_cloud(source, f"--dataset {source}", "a schedule reads its dataset again each time")
     spec, sent, code = _pipeline(run, source)
     # Other parameters begin another series: what was seen with the old ones says nothing.
     sent["series"] = f"{schedule}-{_key('', run.backend, sent)[:8]}"
@@ -202,22 +190,16 @@ def _check(run: VertexRun) -> None:
     if not _BUCKET.match(run.bucket):
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
-    for email in run.emails:
-        if not _EMAIL.match(email):
-            raise UsageError("this is no e-mail address", where=f"--email {email}")
+    if wrong := [email for email in run.emails if not _EMAIL.match(email)]:
+        raise UsageError("this is no e-mail address", where=f"--email {wrong[0]}")
     if run.emails and run.pipeline:
         raise UsageError(
             "a pipeline that is compiled already cannot be given e-mails",
             where="--email",
             fix="leave out --pipeline, or tell people by --notify",
         )
-    guard = str(run.parameters.get("guard_uri", ""))
-    if guard and not storage.is_gcs(guard):
-        raise UsageError(
-            "a run in the cloud reads it there, so it must lie in Cloud Storage",
-            where=f"guard_uri {guard}",
-            fix="copy it to the bucket and give its gs:// URI",
-        )
+    if guard := str(run.parameters.get("guard_uri", "")):
+        _require_in_cloud(guard, f"guard_uri {guard}", "a run in the cloud reads it there")
     # 2. What the tuning step would refuse after the steps before it.
     options = _options(run)
     for name in _TEXTS & options.keys():
@@ -242,6 +224,15 @@ def _check(run: VertexRun) -> None:
     )
     row_format = str(run.parameters.get("format", ""))
     load_remote_tuner(run.backend).check_request(request, row_format)
+
+
+def _require_in_cloud(uri: str, where: str, reason: str) -> None:
+    if not storage.is_gcs(uri):
+        raise UsageError(
+            f"{reason}, so it must lie in Cloud Storage",
+            where=where,
+            fix="copy it to the bucket and give its gs:// URI",
+        )
 
 
 def _options(run: VertexRun) -> dict[str, Any]:
@@ -350,9 +341,8 @@ def _default_runtime(run: VertexRun) -> dict[str, Any]:
     """Have the steps run on a persistent resource; without room they wait for new machines."""
     if not run.persistent_resource:
         return {}
-    name = run.persistent_resource
-    if "/" not in name:
-        name = f"projects/{run.project}/locations/{run.region}/persistentResources/{name}"
+    place, name = clients.parent(run.project, run.region), run.persistent_resource
+    name = name if "/" in name else f"{place}/persistentResources/{name}"
     if f"/locations/{run.region}/" not in name:
         raise LimitError(
             f"the persistent resource is not in {run.region}",

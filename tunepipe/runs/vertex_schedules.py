@@ -17,7 +17,7 @@ from typing import Any
 
 from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
-from tunepipe.gcp import clients, remote_jobs
+from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
 from tunepipe.gcp.clients import CALL_SECONDS, explained
 from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, JobRequest
@@ -57,29 +57,26 @@ def schedule_body(name: str, cron: Cron, request: JobRequest) -> dict[str, Any]:
     }
 
 
-def find(name: str, project: str, region: str, *, required: bool = False) -> Any:
+def find(place: str, name: str) -> Any:
     """Find tunepipe's schedule of that name; None if there is none.
+
+    Args:
+        place: `projects/P/locations/R`.
+        name: Its display name.
 
     Raises:
         LimitError: One of that name was not made by tunepipe.
-        UsageError: Several have that name; or none, and one is required.
+        UsageError: Several have that name.
     """
-    place = clients.parent(project, region)
-    schedules = [one for one in _all(place) if one.display_name == name]
+    schedules = [schedule for schedule in _all(place) if schedule.display_name == name]
     if len(schedules) > 1:
-        names = ", ".join(one.name for one in schedules)
+        names = ", ".join(schedule.name for schedule in schedules)
         raise UsageError("several schedules have this name", where=names, fix="delete all but one")
     if schedules and not _is_ours(schedules[0]):
         raise LimitError(
             "a schedule of this name was not made by tunepipe",
             where=schedules[0].name,
             fix="choose another name",
-        )
-    if required and not schedules:
-        raise UsageError(
-            "there is no schedule of this name",
-            where=f"{place}: {name}",
-            fix="tunepipe schedule list",
         )
     return schedules[0] if schedules else None
 
@@ -151,15 +148,13 @@ def update(present: Any, schedule: Mapping[str, Any]) -> Any:
         )
 
 
-def listed(project: str, region: str, now: datetime) -> list[ListedSchedule]:
+def listed(place: str, now: datetime) -> list[ListedSchedule]:
     """List our schedules of a project in a region, by name."""
-    place = clients.parent(project, region)
-    schedules = (shown(one, now) for one in _all(place) if _is_ours(one))
-    return sorted(schedules, key=lambda one: one.name)
+    schedules = [_listed(schedule, now) for schedule in _all(place) if _is_ours(schedule)]
+    return sorted(schedules, key=lambda schedule: schedule.name)
 
 
-def shown(schedule: Any, now: datetime) -> ListedSchedule:
-    """Describe a schedule."""
+def _listed(schedule: Any, now: datetime) -> ListedSchedule:
     job = schedule.create_pipeline_job_request.pipeline_job
     active = schedule.state.name == "ACTIVE"
     return ListedSchedule(
@@ -174,52 +169,67 @@ def shown(schedule: Any, now: datetime) -> ListedSchedule:
     )
 
 
-def change(schedule: Any, action: str) -> None:
+def change(place: str, name: str, action: str) -> str:
     """Pause, resume or delete a schedule; its runs stay, and missed ones are not caught up on.
 
     Args:
-        schedule: The schedule.
+        place: `projects/P/locations/R`.
+        name: Its display name.
         action: pause, resume or delete.
+
+    Returns:
+        Its resource name.
+
+    Raises:
+        UsageError: There is none of that name.
     """
-    client, name = _client(schedule.name), schedule.name
-    with explained(name):
+    resource = str(_required(place, name).name)
+    client = _client(resource)
+    with explained(resource):
         if action == "pause":
-            client.pause_schedule(name=name, timeout=CALL_SECONDS)
+            client.pause_schedule(name=resource, timeout=CALL_SECONDS)
         elif action == "resume":
-            request = {"name": name, "catch_up": False}
+            request = {"name": resource, "catch_up": False}
             client.resume_schedule(request=request, timeout=CALL_SECONDS)
         else:
-            deletion = client.delete_schedule(name=name, timeout=CALL_SECONDS)
+            deletion = client.delete_schedule(name=resource, timeout=CALL_SECONDS)
             deletion.result(timeout=3 * CALL_SECONDS)
+    return resource
 
 
-def run_now(schedule: Any, now: datetime) -> str:
-    """Start one of its runs at once.
+def run_now(place: str, name: str, now: datetime) -> str:
+    """Start one run of a schedule at once.
 
     Returns:
         The run's resource name.
 
     Raises:
         LimitError: One of its runs has not ended.
+        UsageError: There is none of that name.
     """
-    request = schedule.create_pipeline_job_request
-    name = schedule.display_name
-    client = clients.pipelines(clients.region_of(schedule.name))
-    label = f'labels.{SCHEDULE_LABEL}="{name}"'
-    with explained(schedule.name):
-        jobs = client.list_pipeline_jobs(
-            request={"parent": request.parent, "filter": label}, timeout=CALL_SECONDS
-        )
-        for job in jobs:
+    request = _required(place, name).create_pipeline_job_request
+    with explained(f"{place}: {name}"):
+        for job in pipeline_jobs.list_jobs(place, f'labels.{SCHEDULE_LABEL}="{name}"'):
             if remote_jobs.is_running(job):
                 raise still_running(job.name, f"tunepipe status {job.name} --wait")
-        made = client.create_pipeline_job(
+        run = clients.pipelines(clients.region_of(f"{place}/")).create_pipeline_job(
             parent=request.parent,
             pipeline_job=request.pipeline_job,
             pipeline_job_id=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
             timeout=3 * CALL_SECONDS,
         )
-    return str(made.name)
+    return str(run.name)
+
+
+def _required(place: str, name: str) -> Any:
+    schedule = find(place, name)
+    if not schedule:
+        raise UsageError(
+            "there is no schedule of this name",
+            where=f"{place}: {name}",
+            fix="tunepipe schedule list",
+        )
+    return schedule
 
 
 def _all(place: str) -> list[Any]:

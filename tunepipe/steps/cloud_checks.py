@@ -85,6 +85,15 @@ def tried(name: str, check: Check, place: Place) -> Iterator[CheckResult]:
             yield CheckResult(name, PROBLEM, text, error.fix, error.exit_code)
 
 
+# `tried` names the check.
+ok, unknown = partial(CheckResult, "", OK), partial(CheckResult, "", UNKNOWN)
+
+
+def problem(found: str, fix: str, error: type[TunepipeError] = CloudError) -> CheckResult:
+    """Return a problem, with the error that a run would have ended with."""
+    return CheckResult("", PROBLEM, found, fix, error.exit_code)
+
+
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v3/projects"
 _USAGE = "https://serviceusage.googleapis.com"
 _ACCOUNTS = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
@@ -108,7 +117,7 @@ def credentials(place: Place) -> Iterator[CheckResult]:
     if state not in ("ACTIVE", "STATE_UNSPECIFIED"):
         fix = f"gcloud projects undelete {place.project}"
         raise CloudError(f"the project is {state}", fix=fix)
-    yield _ok(f"{who} reaches {place.project}")
+    yield ok(f"{who} reaches {place.project}")
 
 
 def interfaces(place: Place) -> Iterator[CheckResult]:
@@ -118,10 +127,10 @@ def interfaces(place: Place) -> Iterator[CheckResult]:
     for service in rest.call("GET", url, names=names).get("services", ()):
         name = service["name"].rpartition("/")[2]
         if service.get("state") == "ENABLED":
-            yield _ok(f"{name} is enabled")
+            yield ok(f"{name} is enabled")
         else:
             fix = f"gcloud services enable {name} --project {place.project}"
-            yield _problem(f"{name} is not enabled", fix)
+            yield problem(f"{name} is not enabled", fix)
 
 
 def rights(place: Place) -> Iterator[CheckResult]:
@@ -137,7 +146,7 @@ def rights(place: Place) -> Iterator[CheckResult]:
     if missing := _missing(f"{_PROJECTS}/{place.project}:testIamPermissions", needed):
         fix = _grant(f"projects add-iam-policy-binding {place.project}", "roles/aiplatform.user")
         raise CloudError(f"missing: {', '.join(missing)}", fix=fix)
-    yield _ok(f"{len(needed)} of {len(needed)} are granted")
+    yield ok(f"{len(needed)} of {len(needed)} are granted")
 
 
 def acting(place: Place) -> Iterator[CheckResult]:
@@ -151,7 +160,7 @@ def acting(place: Place) -> Iterator[CheckResult]:
             "roles/iam.serviceAccountUser",
         )
         raise CloudError(f"you may not act as {account}", fix=fix)
-    yield _ok(f"you may act as {account}")
+    yield ok(f"you may act as {account}")
 
 
 def roles(place: Place) -> Iterator[CheckResult]:
@@ -171,14 +180,14 @@ def roles(place: Place) -> Iterator[CheckResult]:
         bindings = policy.get("bindings", ())
         granted = {row["role"] for row in bindings if member in row.get("members", ())}
         if granted & {*needed, "roles/owner"}:
-            yield _ok(f"{who} has {', '.join(sorted(granted))}")
+            yield ok(f"{who} has {', '.join(sorted(granted))}")
         else:
             fix = (
                 f"gcloud projects add-iam-policy-binding {place.project} "
                 f"--member {member} --role {needed[0]}"
             )
             # A role may also come from a folder, an organisation, a group or a custom role.
-            yield _unknown(f"the project gives {who} no {needed[0]}", fix)
+            yield unknown(f"the project gives {who} no {needed[0]}", fix)
 
 
 def bucket(place: Place) -> Iterator[CheckResult]:
@@ -203,14 +212,14 @@ def bucket(place: Place) -> Iterator[CheckResult]:
         raise CloudError(f"gs://{name} lets the requester pay", fix=fix)
     location = str(known["location"]).lower()
     if location == place.region:
-        yield _ok(f"gs://{name} lies in {location}")
+        yield ok(f"gs://{name} lies in {location}")
     else:
         text = f"gs://{name} lies in {location}, and the run in {place.region}"
-        yield _problem(text, _create(f"{name}-{place.region}", place), LimitError)
+        yield problem(text, _create(f"{name}-{place.region}", place), LimitError)
     if retention := known.get("retentionPolicy"):
         days = int(retention["retentionPeriod"]) / 86400
         fix = "a run writes new objects alone, and its results stay that long; nothing to do"
-        yield _ok(f"gs://{name} keeps every object for {days:g} days", fix)
+        yield ok(f"gs://{name} keeps every object for {days:g} days", fix)
     # 3. May we write to it?
     url = f"{_BUCKETS}/{name}/iam/testPermissions"
     granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer).get("permissions", ())
@@ -218,7 +227,7 @@ def bucket(place: Place) -> Iterator[CheckResult]:
         fix = _grant(
             f"storage buckets add-iam-policy-binding gs://{name}", "roles/storage.objectAdmin"
         )
-        yield _problem(f"missing on gs://{name}: {', '.join(missing)}", fix)
+        yield problem(f"missing on gs://{name}: {', '.join(missing)}", fix)
 
 
 def quota(place: Place) -> Iterator[CheckResult]:
@@ -235,12 +244,12 @@ def quota(place: Place) -> Iterator[CheckResult]:
         name, need = place.model.quota, 1
     limit = _quota_limit(place, name)
     if limit is None:
-        yield _unknown(f"{name}: not listed", page)
+        yield unknown(f"{name}: not listed", page)
     elif limit < need:
         text = f"{name}: {limit} in {place.region}, and a tuning needs {need}"
         raise CloudError(text, fix=f"ask for {need}: {page}")
     else:
-        yield _ok(f"{name}: {limit} in {place.region}, {need} needed")
+        yield ok(f"{name}: {limit} in {place.region}, {need} needed")
 
 
 def template(place: Place) -> Iterator[CheckResult]:
@@ -254,9 +263,9 @@ def template(place: Place) -> Iterator[CheckResult]:
         if getattr(error, "code", 0) == 404:
             raise
         # Vertex AI's own agent fetches it, by another way and with other rights.
-        yield _unknown(f"{uri}: {error.found}", error.fix)
+        yield unknown(f"{uri}: {error.found}", error.fix)
     else:
-        yield _ok(f"{fetched.source} is sha256:{fetched.sha256}")
+        yield ok(f"{fetched.source} is sha256:{fetched.sha256}")
 
 
 CHECKS: dict[str, Check] = {
@@ -269,14 +278,6 @@ CHECKS: dict[str, Check] = {
     "quota": quota,
     "template": template,
 }
-
-
-# `tried` names the check.
-_ok, _unknown = partial(CheckResult, "", OK), partial(CheckResult, "", UNKNOWN)
-
-
-def _problem(found: str, fix: str, error: type[TunepipeError] = CloudError) -> CheckResult:
-    return CheckResult("", PROBLEM, found, fix, error.exit_code)
 
 
 def _missing(url: str, needed: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from tunepipe.data.predictions import read
 from tunepipe.errors import TunepipeError
 from tunepipe.files import read_json, replacing
 from tunepipe.registry.records import RunOutcome, record_outcome
+from tunepipe.reporting.answers import side_by_side
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
@@ -37,13 +38,14 @@ def report_step(
     steps = {name: ports[name] for name in ("split", "plan", "tuning")}
     steps |= {"dataset": ports["problems"], "judge": judge}
     predictions = {name: ports[name] for name in ("tuned", "base", "champion")}
+    answers = {name: read(path) for name, path in paths_of(predictions).items()}
     page_facts = {
         "title": run.get("title", "Tuning report"),
         "run": run,
         **{name: read_json(path) for name, path in paths_of(steps).items()},
         **(facts or {}),
         **compared,
-        "rows": _side_by_side(paths_of(predictions), compared["flips"]),
+        "rows": side_by_side(answers, compared["flips"], Thumbnails().shown),
     }
     pages = {"report": report_page, "summary": summary, "model_card": model_card}
     for name, page in pages.items():
@@ -61,24 +63,6 @@ def record_step(ports: Mapping[str, Any], model: str = "") -> None:
     compared, run = read_json(ports["comparison"].path), ports["run_id"] or ports["job"]
     outcome = RunOutcome(compared["verdict"], compared["reason"], ports["report"].uri, model)
     record_outcome(ports["registry"], run, outcome)
-
-
-def _side_by_side(paths: Mapping[str, str], flips: Any) -> list[dict[str, Any]]:
-    """Lay the models' answers to each row side by side, in the order of the tuned model's file."""
-    answers = {name: {row.key: row for row in read(path)} for name, path in paths.items()}
-    flipped = {(flip["id"], flip.get("answer", 0)): flip["flip"] for flip in flips}
-    pictures = Thumbnails()
-    return [
-        {
-            "id": row.label,
-            "input": row.input,
-            "reference": row.reference,
-            "flip": flipped.get(row.key, ""),
-            "media": pictures.shown(row.fields.get("media")),
-            **{name: rows[row.key].prediction for name, rows in answers.items() if row.key in rows},
-        }
-        for row in answers.get("tuned", {}).values()
-    ]
 
 
 class Thumbnails:

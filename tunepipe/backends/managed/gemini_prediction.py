@@ -78,7 +78,7 @@ def _ask(service: Any, model: str, prompt: Prompt, configs: Sequence[Mapping[str
             return _ask(service, model, prompt, others)
         if config.keys() & _SAMPLING and any(word in message for word in _SAMPLING_WORDS):
             # Models from Gemini 4 on take no sampling parameters.
-            plain = [{k: v for k, v in one.items() if k not in _SAMPLING} for one in configs]
+            plain = [{k: v for k, v in each.items() if k not in _SAMPLING} for each in configs]
             return _ask(service, model, prompt, plain)
         return Answer(prompt.id, None, f"refused: {error.message}")
     return _answer(prompt.id, response)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 from tunepipe.cli import options
-from tunepipe.cli.options import option
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
 from tunepipe.runs.listing import HERE, Places
@@ -16,65 +15,56 @@ from tunepipe.runs.listing import HERE, Places
 if TYPE_CHECKING:
     from tunepipe.registry.champions import Move
 
-Registry = Annotated[
-    str, option("PLACE", "The champion's folder or gs:// prefix; by default the runs' own.")
-]
-Reason = Annotated[str, option("TEXT", "Why, for the record.")]
-
 
 def promote(
-    run: options.Run,
+    run: str,
     *,
-    reason: Reason,
-    registry: Registry = "",
-    project: options.Project = "",
-    region: options.Region = "",
-    runs: options.Runs = Path("runs"),
+    reason: str,
+    registry: str = "",
+    project: str = "",
+    region: str = "",
+    runs: Path = Path("runs"),
     user_project: options.UserProject = "",
     yes: options.Yes = False,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Make a run's model the champion by hand.
 
     The verdict does not count; the move is recorded.
 
     In the cloud the model also gets the alias `champion` in the model registry.
     """
-    out, place = Output(json), registry
-    chosen = Places(runs, project, region).find(run)
+    places = Places(runs, project, region)
+    chosen = places.find(run)
     if chosen.place == HERE:
-        from tunepipe.runs.local import read
-
         folder = Path(chosen.name)
-        done = read(folder)
-        model, verdict, name = str(folder / "model"), done.verdict, done.id
-        place = place or str(folder.parent / "registry")
+        model, verdict, name = str(folder / "model"), chosen.verdict, chosen.id
+        place = registry or str(folder.parent / "registry")
     else:
         from tunepipe.gcp import pipeline_jobs
-        from tunepipe.runs import vertex
 
-        status = vertex.status(chosen.name)
+        status = places.status(chosen)
         if not status.model:
             raise UsageError("the run has made no model", where=status.name)
-        model, verdict, name = status.model, status.verdict, status.name.rpartition("/")[2]
+        model, verdict, name = status.model, status.verdict, chosen.id
         parameters = dict(pipeline_jobs.get(status.name).runtime_config.parameter_values)
-        place = place or str(parameters.get("registry", ""))
+        place = registry or str(parameters.get("registry", ""))
     if not verdict:
         raise UsageError("the run has no verdict yet", where=run, fix=f"tunepipe status {run}")
     agree(f"Make the model of {name} ({verdict}) the champion?", yes, out)
-    return _move(place, model, name, verdict, reason, out)
+    _move(place, model, name, verdict, reason, out)
 
 
 def rollback(
     *,
-    reason: Reason,
+    reason: str,
     to: options.Whole = 0,
-    registry: Registry = "",
-    runs: options.Runs = Path("runs"),
+    registry: str = "",
+    runs: Path = Path("runs"),
     user_project: options.UserProject = "",
     yes: options.Yes = False,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Return to an earlier champion.
 
     The move is recorded.
@@ -84,37 +74,32 @@ def rollback(
     """
     from tunepipe.registry.champions import history
 
-    out = Output(json)
     place = registry or str(runs / "registry")
     former = _former(history(place), to, place)
     agree(f"Make champion {former.version}, of {former.run}, the champion again?", yes, out)
     note = f"back to {former.version}: {reason}"
-    return _move(place, former.model, former.run, former.verdict, note, out)
+    _move(place, former.model, former.run, former.verdict, note, out)
 
 
 def champions(
     *,
-    registry: Registry = "",
-    runs: options.Runs = Path("runs"),
+    registry: str = "",
+    runs: Path = Path("runs"),
     user_project: options.UserProject = "",
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """List who became champion, when and why."""
     from tunepipe.registry.champions import history
 
     place = registry or str(runs / "registry")
     moves = history(place)
-    out = Output(json)
     out.result({"registry": place, "moves": [asdict(move) for move in moves]})
     rows = [
         (str(move.version), move.moved_at, move.moved_by, move.run, move.verdict, move.reason)
         for move in moves
     ]
-    if rows:
-        out.table([("version", "when", "who", "run", "verdict", "reason"), *rows], styles=("bold",))
-    else:
-        out.line(f"no champion in {place}")
-    return 0
+    head = ("version", "when", "who", "run", "verdict", "reason")
+    out.table(rows, head, empty=f"no champion in {place}")
 
 
 def _former(history: list[Move], version: int, place: str) -> Move:
@@ -136,7 +121,7 @@ def _former(history: list[Move], version: int, place: str) -> Move:
     return matching[-1]
 
 
-def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> int:
+def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> None:
     from tunepipe.registry import champions, vertex_alias
     from tunepipe.steps.promotion import require_serving, user
 
@@ -147,9 +132,7 @@ def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Outp
         place, model, run=run, verdict=verdict, reason=reason, moved_at=now, moved_by=user()
     )
     alias = vertex_alias.move_alias(move.model, before.model if before else "")
-    result: dict[str, Any] = {"registry": place, **asdict(move), "alias": alias}
-    out.result(result)
+    out.result({"registry": place, **asdict(move), "alias": alias})
     out.line(f"champion {move.version}: {move.model}", "bold green")
     if alias:
         out.line(f"alias champion: {alias}")
-    return 0

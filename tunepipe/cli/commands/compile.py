@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.extras import require
 
 
-def compile_pipelines(
+def compile(
     *,
     check: bool = False,
     image: Annotated[str, typer.Option("--image", "--base-image")] = "",
@@ -20,7 +19,7 @@ def compile_pipelines(
     accelerator: str = "",
     folder: Path = Path("compiled"),
     template: str = "",
-    json: options.Json = False,
+    out: Output,
 ) -> int:
     """Write compiled/, or say what is stale.
 
@@ -37,7 +36,6 @@ def compile_pipelines(
     require("kfp")
     from tunepipe.runs.compile import compile_all, differences, render
 
-    out = Output(json)
     if template:
         from tunepipe.runs.inlined_template import write_inlined
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
 from tunepipe.cli.output import Output
@@ -11,22 +13,39 @@ from tunepipe.files import refuse_same
 REFUSED_SHOWN = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a file is read.
+
+    Options:
+        input_column (NAME): The field or column with the inputs.
+        output_column (NAME): The field or column with the outputs.
+        system_column (NAME): The field or column with system instructions.
+        delimiter (CHAR): What separates a table's columns; or tab.
+        encoding (NAME): The encoding of the text, such as cp932.
+        skip_lines (N): Lines before a table's header.
+        sheet (NAME): The sheet of a workbook. Default: the first.
+    """
+
+    format: str = "auto"
+    input_column: str = ""
+    output_column: str = ""
+    system_column: str = ""
+    delimiter: str = ""
+    encoding: str = ""
+    skip_lines: options.Whole = 0
+    sheet: str = ""
+
+
 def convert(
     source: str,
     target: str,
     *,
     to: str,
-    format: options.Format = "auto",
-    input_column: str = "",
-    output_column: str = "",
-    system_column: str = "",
-    delimiter: str = "",
-    encoding: str = "",
-    skip_lines: options.Whole = 0,
-    sheet: str = "",
+    reading: ReadingOptions,
     show_all: bool = False,
     user_project: options.UserProject = "",
-    json: options.Json = False,
+    out: Output,
 ) -> int:
     """Write a dataset in another format.
 
@@ -37,33 +56,13 @@ def convert(
         source (IN): JSONL, JSON, CSV, TSV, Excel (.xlsx) or Parquet.
         target (OUT): The JSONL file to write.
         to (FORMAT): The format to write, such as gemini.
-        input_column (NAME): The field or column with the inputs.
-        output_column (NAME): The field or column with the outputs.
-        system_column (NAME): The field or column with system instructions.
-        delimiter (CHAR): What separates a table's columns; or tab.
-        encoding (NAME): The encoding of the text, such as cp932.
-        skip_lines (N): Lines before a table's header.
-        sheet (NAME): The sheet of a workbook. Default: the first.
         show_all: Show every row that was not written.
     """
     from tunepipe.data import conversion
 
     refuse_same([target], expanded([source]))
     with local_copy(source) as path, written(target) as copy:
-        report = conversion.convert(
-            path,
-            copy,
-            to,
-            format=format,
-            input_column=input_column,
-            output_column=output_column,
-            system_column=system_column,
-            delimiter=delimiter,
-            encoding=encoding,
-            skip_lines=skip_lines,
-            sheet=sheet,
-        )
-    out = Output(json)
+        report = conversion.convert(path, copy, to, **vars(reading))
     out.result(report.as_json())
     out.line(
         f"{report.written:,} of {plural(report.rows, 'row')} written as {to} to {target}", "bold"

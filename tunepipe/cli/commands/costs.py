@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.errors import dollars, plural
+from tunepipe.files import read_json
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class RunCost:
 
 def costs(
     *,
-    project: options.Project = "",
-    region: options.Region = "",
-    runs: options.Runs = Path("runs"),
-    json: options.Json = False,
-) -> int:
+    project: str = "",
+    region: str = "",
+    runs: Path = Path("runs"),
+    out: Output,
+) -> None:
     """Sum what tuning has cost, next to the estimates.
 
     Covers a project's runs in a region, or a folder's.
@@ -66,36 +66,32 @@ def costs(
     )
     total = sum(run.known_cost_usd or 0.0 for run in run_costs)
     unknown = sum(run.known_cost_usd is None for run in run_costs)
-    out = Output(json)
     runs_json = [asdict(run) for run in run_costs]
     out.result({"runs": runs_json, "total_usd": round(total, 2), "unknown": unknown})
-    if run_costs:
-        rows: list[tuple[str, ...]] = [("began", "state", "estimated", "actual USD", "run")]
-        for run in run_costs:
-            amounts = map(_shown, (run.estimated_cost_usd, run.actual_cost_usd))
-            rows.append((run.created, run.state, *amounts, run.run))
-        out.table(rows, styles=("bold",))
+    rows = []
+    for run in run_costs:
+        amounts = map(_usd, (run.estimated_cost_usd, run.actual_cost_usd))
+        rows.append((run.created, run.state, *amounts, run.run))
+    if rows:
+        out.table(rows, ("began", "state", "estimated", "actual USD", "run"))
     aside = f", and {unknown} whose price is not known" if unknown else ""
     out.line(f"{plural(len(run_costs), 'run')}: about {dollars(total)}{aside}", "bold")
-    return 0
 
 
 def _here(runs: Path) -> Iterator[RunCost]:
-    from tunepipe.runs.local import read
+    from tunepipe.runs.listing import Places
 
-    for file in runs.glob("*/run.json"):
-        done = read(file.parent)
-        plan = _output_of(file.parent, "compute-train-steps/plan")
-        tuning = _output_of(file.parent, "tune-local/tuning")
+    for run in Places(runs).runs(sys.maxsize):
+        plan = _output_of(run.name, "compute-train-steps/plan")
+        tuning = _output_of(run.name, "tune-local/tuning")
         costs = (plan.get("estimated_cost_usd", 0.0), tuning.get("cost_usd"))
-        began = datetime.strptime(done.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-        yield RunCost(done.id, began.isoformat(), done.state, "", *costs)
+        yield RunCost(run.id, run.created, run.state, "", *costs)
 
 
-def _output_of(folder: Path, output: str) -> dict[str, Any]:
+def _output_of(folder: str, output: str) -> dict[str, Any]:
     """Read what a step of a run has made; {} where it did not come to that."""
-    for file in folder.glob(f"steps/*/{output}"):
-        return dict(loads(file.read_text(encoding="utf-8")))
+    for file in Path(folder).glob(f"steps/*/{output}"):
+        return read_json(file)
     return {}
 
 
@@ -104,7 +100,7 @@ def _there(project: str, region: str) -> Iterator[RunCost]:
     from tunepipe.runs import vertex
 
     paid: set[str] = set()
-    for job in reversed(vertex.list_runs(project, region, sys.maxsize)):
+    for job in reversed(vertex.list_runs(project, region)):
         yield _cost(pipeline_jobs.get(job.name), paid)
 
 
@@ -145,5 +141,5 @@ def _reported_cost(uri: str) -> float | None:
     return None if report.get("cost_usd") is None else float(report["cost_usd"])
 
 
-def _shown(cost: float | None) -> str:
+def _usd(cost: float | None) -> str:
     return "not known" if cost is None else f"{cost:.2f}"

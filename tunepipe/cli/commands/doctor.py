@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import dataset_format
+from tunepipe.cli.inputs import dataset_format, validated_files
 from tunepipe.cli.output import Output
-from tunepipe.errors import UsageError, plural
+from tunepipe.errors import DataError, LimitError, UsageError, plural
 from tunepipe.extras import install_command
+from tunepipe.steps import cloud_checks
 from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, CheckResult, Place, tried
 
 if TYPE_CHECKING:
@@ -25,18 +26,9 @@ if TYPE_CHECKING:
 
 
 def examine(place: Place) -> Iterator[CheckResult]:
-    """Look at everything that the backend needs, the near before the far.
-
-    Args:
-        place: What a run would use.
-
-    Yields:
-        Findings, as they come.
-    """
+    """Look at everything that the backend needs, the near before the far."""
     checks: dict[str, Check] = {"clients": clients, "model": model, "dataset": dataset}
     if place.model.backend != "local":
-        from tunepipe.steps import cloud_checks
-
         checks |= {"tables": tables_age, **cloud_checks.CHECKS}
     if place.model.backend == "custom":
         checks["containers"] = containers
@@ -47,9 +39,9 @@ def examine(place: Place) -> Iterator[CheckResult]:
         if not reached:
             yield CheckResult(name, UNKNOWN, "not looked at: the project is out of reach")
             continue
-        for one in tried(name, check, place):
-            yield one
-            reached &= (one.check, one.state) != ("credentials", PROBLEM)
+        for result in tried(name, check, place):
+            yield result
+            reached &= (result.check, result.state) != ("credentials", PROBLEM)
 
 
 def clients(place: Place) -> Iterator[CheckResult]:
@@ -59,18 +51,18 @@ def clients(place: Place) -> Iterator[CheckResult]:
     extra = "local" if place.model.backend == "local" else "vertex"
     requirements = _requirements(extra)
     wrong = []
-    for one in requirements:
+    for requirement in requirements:
         try:
-            version = metadata.version(one.name)
+            version = metadata.version(requirement.name)
+            fits = requirement.specifier.contains(version, prereleases=True)
         except metadata.PackageNotFoundError:
-            version = "not installed"
-        if version == "not installed" or not one.specifier.contains(version, prereleases=True):
-            wrong.append(f"{one.name} {version}, wanted {one.specifier}")
+            version, fits = "not installed", False
+        if not fits:
+            wrong.append(f"{requirement.name} {version}, wanted {requirement.specifier}")
     if wrong:
-        fix = install_command(extra)
-        yield CheckResult("clients", PROBLEM, "; ".join(wrong), fix, UsageError.exit_code)
+        yield cloud_checks.problem("; ".join(wrong), install_command(extra), UsageError)
     else:
-        yield CheckResult("clients", OK, f"{len(requirements)} packages have versions that work")
+        yield cloud_checks.ok(f"{len(requirements)} packages have versions that work")
 
 
 def _requirements(extra: str) -> list[Requirement]:
@@ -80,15 +72,14 @@ def _requirements(extra: str) -> list[Requirement]:
     from packaging.requirements import Requirement
 
     requirements: dict[str, Requirement] = {}
-    for text in metadata.requires("tunepipe") or ():
-        one = Requirement(text)
-        if one.marker and not one.marker.evaluate({"extra": extra}):
+    for requirement in map(Requirement, metadata.requires("tunepipe") or ()):
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
-        if one.name == "tunepipe":
-            for name in one.extras:
+        if requirement.name == "tunepipe":
+            for name in requirement.extras:
                 requirements |= {each.name: each for each in _requirements(name)}
         else:
-            requirements[one.name] = one
+            requirements[requirement.name] = requirement
     return list(requirements.values())
 
 
@@ -102,10 +93,10 @@ def model(place: Place) -> Iterator[CheckResult]:
     warnings = "; ".join(models.lifecycle_warnings(place.model, today))
     if models.is_retired(place.model, today):
         fix = f"--base-model {place.model.successor}" if place.model.successor else ""
-        yield CheckResult("model", PROBLEM, warnings, fix, 3)
+        yield cloud_checks.problem(warnings, fix, LimitError)
     else:
         where = f" in {place.region}" if place.region else ""
-        yield CheckResult("model", OK, warnings or f"{place.model.name} is tuned{where}")
+        yield cloud_checks.ok(warnings or f"{place.model.name} is tuned{where}")
 
 
 def tables_age(place: Place) -> Iterator[CheckResult]:
@@ -119,11 +110,9 @@ def tables_age(place: Place) -> Iterator[CheckResult]:
         accelerator = machine_of(place.options, place.catalog).accelerator
     old = age_warnings(place.catalog, place.model, datetime.now(UTC).date(), accelerator)
     if old:
-        yield CheckResult("tables", UNKNOWN, "; ".join(old), "tunepipe tables --check")
+        yield cloud_checks.unknown("; ".join(old), "tunepipe tables --check")
     else:
-        yield CheckResult(
-            "tables", OK, f"no fact is old in the tables {tables_version(place.catalog)}"
-        )
+        yield cloud_checks.ok(f"no fact is old in the tables {tables_version(place.catalog)}")
 
 
 def containers(place: Place) -> Iterator[CheckResult]:
@@ -133,29 +122,24 @@ def containers(place: Place) -> Iterator[CheckResult]:
     table = load("backends/custom/parameters.toml")
     for name in ("image", "prediction_image"):
         if "@sha256:" in table[name]:
-            yield CheckResult("containers", OK, f"{table[name]} is named by its digest")
+            yield cloud_checks.ok(f"{table[name]} is named by its digest")
         else:
-            found = f"{table[name]} is a tag, which may be moved"
-            yield CheckResult("containers", UNKNOWN, found, f"--option {name}=NAME@sha256:…")
+            text = f"{table[name]} is a tag, which may be moved"
+            yield cloud_checks.unknown(text, f"--option {name}=NAME@sha256:…")
 
 
 def dataset(place: Place) -> Iterator[CheckResult]:
     """Read and validate the dataset."""
     if not place.dataset:
-        yield CheckResult("dataset", UNKNOWN, "none was named", "--dataset DATASET")
+        yield cloud_checks.unknown("none was named", "--dataset DATASET")
         return
-    from tunepipe.cli.inputs import local_copies
-    from tunepipe.validation.validate import validate
-
-    with local_copies([place.dataset]) as files:
-        report = validate(list(files), format=place.format, model=place.model.name)
+    report = validated_files([place.dataset], format=place.format, model=place.model.name)
     if report.errors:
-        codes = ", ".join(f"{code} {count:,}" for code, count in report.as_json()["counts"].items())
+        codes = ", ".join(f"{code} {count:,}" for code, count in report.counts.items())
         fix = f"tunepipe validate {place.dataset} --model {place.model.name}"
-        yield CheckResult("dataset", PROBLEM, f"does not pass: {codes}", fix, 1)
+        yield cloud_checks.problem(f"does not pass: {codes}", fix, DataError)
     else:
-        rows = report.as_json()["rows"]
-        yield CheckResult("dataset", OK, f"{plural(rows, 'row')} without an error")
+        yield cloud_checks.ok(f"{plural(report.rows, 'row')} without an error")
 
 
 def image(place: Place) -> Iterator[CheckResult]:
@@ -166,29 +150,29 @@ def image(place: Place) -> Iterator[CheckResult]:
 
     if "@sha256:" not in place.image:
         fix = "name it by its digest: NAME@sha256:…"
-        yield CheckResult("image", UNKNOWN, f"{place.image} is a tag, which may be moved", fix)
+        yield cloud_checks.unknown(f"{place.image} is a tag, which may be moved", fix)
     config = read_image(place.image)
     ask = f"docker run --rm {place.image} python3 -m tunepipe.packaging.installed"
     settings = dict(each.split("=", 1) for each in config.get("Env") or ())
     version = ".".join(settings.get("PYTHON_VERSION", "").split(".")[:2])
     if version in ("3.11", "3.12", "3.13"):
-        yield CheckResult("image", OK, f"it has Python {version}")
+        yield cloud_checks.ok(f"it has Python {version}")
     elif version:
-        fix = "build it on Python 3.11 to 3.13"
-        yield CheckResult("image", PROBLEM, f"it has Python {version}", fix, UsageError.exit_code)
-    else:
-        yield CheckResult("image", UNKNOWN, "it does not say which Python it has", ask)
-    code = (config.get("Labels") or {}).get(CODE_LABEL, "")
-    if code == content_hash():
-        yield CheckResult("image", OK, "it was built from the code of this command")
-    elif code:
-        fix = "build it again from this commit: make image"
-        message = f"it was built from other code: {code[:16]}, and here is {content_hash()[:16]}"
-        yield CheckResult("image", PROBLEM, message, fix, UsageError.exit_code)
-    else:
-        yield CheckResult(
-            "image", UNKNOWN, f"it has no label {CODE_LABEL}: ask it what it lacks", ask
+        yield cloud_checks.problem(
+            f"it has Python {version}", "build it on Python 3.11 to 3.13", UsageError
         )
+    else:
+        yield cloud_checks.unknown("it does not say which Python it has", ask)
+    code, here = (config.get("Labels") or {}).get(CODE_LABEL, ""), content_hash()
+    if code == here:
+        yield cloud_checks.ok("it was built from the code of this command")
+    elif code:
+        message = f"it was built from other code: {code[:16]}, and here is {here[:16]}"
+        yield cloud_checks.problem(
+            message, "build it again from this commit: make image", UsageError
+        )
+    else:
+        yield cloud_checks.unknown(f"it has no label {CODE_LABEL}: ask it what it lacks", ask)
 
 
 _STYLES = {"ok": "green", "problem": "red bold", "unknown": "yellow"}
@@ -198,20 +182,20 @@ def doctor(
     context: typer.Context,
     *,
     dataset: str = "",
-    backend: options.Backend = "",
+    backend: str = "",
     base_model: options.BaseModel = "",
-    format: options.Format = "auto",
-    region: options.Region = "",
-    project: options.Project = "",
+    format: str = "auto",
+    region: str = "",
+    project: str = "",
     bucket: str = "",
-    accelerator: options.Accelerator = "",
+    accelerator: str = "",
     backend_options: Annotated[list[str] | None, typer.Option("--option")] = None,
     service_account: str = "",
     template: str = "",
     image: str = "",
-    tables: options.Tables = "",
+    tables: str = "",
     user_project: options.UserProject = "",
-    json: options.Json = False,
+    out: Output,
 ) -> int:
     """Find what would fail a run, with the command that fixes it.
 
@@ -229,47 +213,38 @@ def doctor(
         template (VERSION): The template's version, sha256:… or URI.
         image (IMAGE): The image that the steps are to run on.
     """
-    from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Place
-
     catalog = options.catalog(context, tables)
     if dataset and not base_model:
         base_model = catalog.default_model(dataset_format([dataset], format), backend)
-    model = catalog.find_model(base_model, backend)
-    if model.backend != "local":
+    chosen = catalog.find_model(base_model, backend)
+    if chosen.backend != "local":
         options.require_values(project=project, region=region)
     place = Place(
-        model,
-        dataset,
-        format,
-        project,
-        region,
-        bucket,
-        service_account,
-        template,
-        image,
+        chosen,
+        dataset=dataset,
+        format=format,
+        project=project,
+        region=region,
+        bucket=bucket,
+        service_account=service_account,
+        template=template,
+        image=image,
         catalog=catalog,
         options={
             **({"accelerator": accelerator} if accelerator else {}),
             **options.pairs(backend_options, "--option"),
         },
     )
-    out = Output(json)
-    findings = []
-    for one in examine(place):
-        findings.append(one)
-        out.line(f"{out.styled(f'{one.state:8}', _STYLES[one.state])} {one.check}: {one.found}")
-        if one.fix and one.state != OK:
-            out.line(f"         {out.styled('fix', 'cyan')}: {one.fix}")
-    counts = {state: sum(one.state == state for one in findings) for state in (PROBLEM, UNKNOWN)}
-    out.result(
-        {
-            "findings": [asdict(one) for one in findings],
-            "problems": counts[PROBLEM],
-            "unknown": counts[UNKNOWN],
-        }
-    )
-    out.line(
-        f"{plural(counts[PROBLEM], 'problem')}, {counts[UNKNOWN]} not visible to this account",
-        "bold",
-    )
-    return next((one.exit_code for one in findings if one.state == PROBLEM), 0)
+    results = []
+    for result in examine(place):
+        results.append(result)
+        state = out.styled(f"{result.state:8}", _STYLES[result.state])
+        out.line(f"{state} {result.check}: {result.found}")
+        if result.fix and result.state != OK:
+            out.line(f"         {out.styled('fix', 'cyan')}: {result.fix}")
+    states = [result.state for result in results]
+    problems, unseen = states.count(PROBLEM), states.count(UNKNOWN)
+    findings = [asdict(result) for result in results]
+    out.result({"findings": findings, "problems": problems, "unknown": unseen})
+    out.line(f"{plural(problems, 'problem')}, {unseen} not visible to this account", "bold")
+    return next((result.exit_code for result in results if result.state == PROBLEM), 0)

@@ -47,11 +47,9 @@ class Use:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON."""
+        names = ("endpoint", "model", "job", "kind")
         return {
-            "endpoint": self.deployment.endpoint,
-            "model": self.deployment.model,
-            "job": self.deployment.job,
-            "kind": self.deployment.kind,
+            **{name: getattr(self.deployment, name) for name in names},
             "created": self.deployment.created.isoformat(timespec="seconds"),
             "role": self.role,
             "hours": self.hours,
@@ -62,16 +60,16 @@ class Use:
 def endpoints(
     context: typer.Context,
     *,
-    project: options.Project = "",
-    region: options.Region = "",
+    project: str = "",
+    region: str = "",
     bucket: str = "",
     clean_up: bool = False,
     older_than_hours: options.Amount = 0.0,
     backend_options: Annotated[list[str] | None, typer.Option("--option")] = None,
-    tables: options.Tables = "",
+    tables: str = "",
     yes: options.Yes = False,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """List endpoints of tuned models with age and cost; clean up.
 
     Lists what Google's template and tuning jobs of Gemini have left, and what `deploy` made; open
@@ -94,35 +92,34 @@ def endpoints(
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
     catalog = options.catalog(context, tables)
-    price_usd = catalog.prices.endpoints.usd_per_hour
-    out = Output(json)
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = _runs(project, region)
     histories = _histories(bucket, runs)
     locations = _locations(region, options.pairs(backend_options, "--option"), runs)
     deployments = _deployments(project, region, locations, prices_of_machines(catalog, region))
+    price_usd = catalog.prices.endpoints.usd_per_hour
     uses = list(_uses(deployments, histories, price_usd))
     idle = [use for use in uses if use.role in ("idle", "checkpoint")]
-    doomed = [use for use in idle if use.hours >= older_than_hours]
+    doomed = [use for use in idle if clean_up and use.hours >= older_than_hours]
     days = max((use.hours for use in uses), default=0.0) / 24
     yearly = None if days < _MONTH_DAYS else round(len(uses) * 365 / days)
     if uses:
         pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
         counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
-        out.table([("role", "age", "cost", "endpoint"), *(use.row for use in uses)], ("bold",))
+        out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"))
         out.line(f"{counted}{pace}")
     else:
         out.line(f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}")
-    if clean_up and doomed:
+    if doomed:
         _require_over(runs)
         agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
-        for use in doomed:
-            take_away(use.deployment)
-            out.line(f"deleted {use.deployment.endpoint}")
-    deleted = [use.deployment.endpoint for use in doomed] if clean_up else []
+    deleted = []
+    for use in doomed:
+        take_away(use.deployment)
+        deleted.append(use.deployment.endpoint)
+        out.line(f"deleted {use.deployment.endpoint}")
     result = {"endpoints": [use.as_json() for use in uses], "deleted": deleted}
     out.result({**result, "idle": len(idle), "added_in_a_year": yearly, "locations": locations})
-    return 0
 
 
 def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> list[str]:
@@ -133,9 +130,9 @@ def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> l
     """
     for name in chosen.keys() - {"location"}:
         raise UsageError("only location=REGION is read here", where=f"--option {name}")
-    options_of_runs = (dict(run.runtime_config.parameter_values).get("options") for run in runs)
-    named = (dict(each or {}).get("location") for each in (chosen, *options_of_runs))
-    return list(dict.fromkeys([region, *filter(None, map(str, filter(None, named)))]))
+    own = [_parameters(run).get("options") for run in runs]
+    named = [str(dict(each or {}).get("location") or "") for each in (chosen, *own)]
+    return list(dict.fromkeys([region, *filter(None, named)]))
 
 
 def _deployments(
@@ -158,10 +155,10 @@ def _uses(
     now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
     # A rollback goes to the last model that is not the champion's.
-    others = (
+    others = [
         [move.model for move in moves if move.model != moves[-1].model] for moves in histories
-    )
-    former = {model for models in others for model in models[-1:]}
+    ]
+    former = {models[-1] for models in others if models}
     for each in deployments:
         # A checkpoint shares its model with the endpoint of the last one.
         is_checkpoint = each.kind == CHECKPOINT
@@ -197,26 +194,21 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
     from tunepipe.stores import storage
 
     files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
-    registries = [dict(one.runtime_config.parameter_values).get("registry", "") for one in runs]
-    named = {str(place).rstrip("/") for place in registries if storage.is_object(str(place))}
-    places = named | {file.rpartition("/moves/")[0] for file in files}
+    registries = [str(_parameters(run).get("registry", "")).rstrip("/") for run in runs]
+    places = {place for place in registries if storage.is_object(place)}
+    places |= {file.rpartition("/moves/")[0] for file in files}
     return [history(place) for place in sorted(places)]
 
 
 def _runs(project: str, region: str) -> list[Any]:
     """List the runs whose tuning jobs leave endpoints."""
-    from tunepipe.gcp import clients
-    from tunepipe.gcp.pipeline_jobs import LIST_MASK
+    from tunepipe.runs import vertex
 
-    place = clients.parent(project, region)
-    request = {
-        "parent": place,
-        "filter": "labels.tunepipe_backend:*",
-        "read_mask": {"paths": [*LIST_MASK["paths"], "runtime_config"]},
-    }
-    with clients.explained(place):
-        client = clients.pipelines(region)
-        return list(client.list_pipeline_jobs(request=request, timeout=clients.CALL_SECONDS))
+    return vertex.list_runs(project, region, also=("runtime_config",))
+
+
+def _parameters(run: Any) -> dict[str, Any]:
+    return dict(run.runtime_config.parameter_values)
 
 
 def _require_over(runs: Sequence[Any]) -> None:
@@ -239,15 +231,15 @@ def deploy(
     context: typer.Context,
     model: str,
     *,
-    project: options.Project = "",
-    region: options.Region = "",
-    accelerator: options.Accelerator = "NVIDIA_L4:1",
+    project: str = "",
+    region: str = "",
+    accelerator: str = "NVIDIA_L4:1",
     name: str = "tunepipe",
     image: str = "",
-    tables: options.Tables = "",
+    tables: str = "",
     yes: options.Yes = False,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Serve a tuned open model from an endpoint.
 
     Registers the model with a vLLM container and deploys it to a new endpoint on one machine, which
@@ -266,15 +258,14 @@ def deploy(
     folder = model.rstrip("/")
     machine = find_machine(accelerator, options.catalog(context, tables))
     price_usd = machine.usd_per_hour(region)
-    out = Output(json)
     serving.check_servable(folder)
-    per_hour = (
-        "at a price that the table does not have for this region"
-        if price_usd is None
-        else f"at {price_usd:.2f} USD an hour, {price_usd * 24 * 30:,.0f} USD a month"
-    )
-    what = f"1 x {machine.machine_type} ({machine.accelerator}:{machine.count})"
-    out.line(f"{folder}\nis served from {region} by {what}, {per_hour}")
+    per_hour = "at a price that the table does not have for this region"
+    if price_usd is not None:
+        month = price_usd * 24 * _MONTH_DAYS
+        per_hour = f"at {price_usd:.2f} USD an hour, {month:,.0f} USD a month"
+    hardware = f"{machine.accelerator}:{machine.count}"
+    served = f"is served from {region} by 1 x {machine.machine_type} ({hardware})"
+    out.line(f"{folder}\n{served}, {per_hour}")
     image = image or serving.default_container()
     if "@sha256:" not in image:
         out.warnings([f"{image} is a tag, which may be moved; name one by --image NAME@sha256:…"])
@@ -287,22 +278,21 @@ def deploy(
             "endpoint": endpoint,
             "model": folder,
             "machine_type": machine.machine_type,
-            "accelerator": f"{machine.accelerator}:{machine.count}",
+            "accelerator": hardware,
             "usd_per_hour": price_usd,
             "image": image,
         }
     )
-    return 0
 
 
 def undeploy(
     context: typer.Context,
     endpoint: str,
     *,
-    tables: options.Tables = "",
+    tables: str = "",
     yes: options.Yes = False,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Take away an endpoint that deploy has made; its model stays.
 
     Options:
@@ -316,7 +306,9 @@ def undeploy(
     region = clients.region_of(endpoint)
     _, project, *_ = endpoint.split("/")
     prices = prices_of_machines(options.catalog(context, tables), region)
-    deployed = {_plain(one.endpoint): one for one in serving.deployments(project, region, prices)}
+    deployed = {
+        _plain(each.endpoint): each for each in serving.deployments(project, region, prices)
+    }
     chosen = deployed.get(_plain(endpoint))
     if chosen is None:
         raise LimitError(
@@ -324,12 +316,10 @@ def undeploy(
             where=endpoint,
             fix="tunepipe endpoints lists those that were",
         )
-    out = Output(json)
     agree(f"Take {chosen.endpoint} away, which serves {chosen.model}?", yes, out)
     take_away(chosen)
     out.line(f"deleted {chosen.endpoint}")
     out.result({"deleted": chosen.endpoint, "model": chosen.model})
-    return 0
 
 
 def _plain(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,70 @@ if TYPE_CHECKING:
 
 # Rows whose references say what the task is.
 _SAMPLE = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What is planned.
+
+    Options:
+        rows (N): Training rows, in place of DATASET.
+        tokens (N): Tokens of all rows, if counted.
+        hours (H): Hours it runs, in place of our estimate.
+    """
+
+    rows: Annotated[int | None, typer.Option(min=0)] = None
+    region: str = ""
+    model: str = ""
+    backend: str = ""
+    accelerator: str = ""
+    epochs: float | None = None
+    train_steps: options.TrainSteps = None
+    max_cost_usd: float | None = None
+    tokens: Annotated[int | None, typer.Option(min=1)] = None
+    tokenizer: str = ""
+    project: str = ""
+    task: str = "auto"
+    metric: str = ""
+    answers: options.Count = 1
+    hours: float | None = None
+    learning_rate_multiplier: float = 1.0
+    format: str = "auto"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `make_plan`.
+
+        Raises:
+            UsageError: An amount is not above 0.
+        """
+        values = dict(vars(self))
+        for name in ("epochs", "max_cost_usd", "hours"):
+            values[name] = options.positive(values[name], f"--{name.replace('_', '-')}")
+        accelerator = values.pop("accelerator")
+        values["options"] = {"accelerator": accelerator} if accelerator else {}
+        return {**values, "train_steps": self.train_steps or 0, "tokens": self.tokens or 0}
+
+
+def plan(
+    context: typer.Context,
+    dataset: list[str] | None = None,
+    *,
+    plan_options: PlanOptions,
+    tables: str = "",
+    user_project: options.UserProject = "",
+    out: Output,
+) -> None:
+    """Work out steps, hours, dollars and quota.
+
+    Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
+
+    Options:
+        dataset ([DATASET]...): Paths, URIs (gs, s3) or globs; else --rows.
+    """
+    merged = options.tables(context, tables)
+    result = make_plan(dataset or (), tables=merged, **plan_options.settings())
+    out.result(result.as_json())
+    show_plan(result, out)
 
 
 @dataclass(frozen=True)
@@ -51,26 +116,20 @@ def measure(
 ) -> Measured:
     """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it.
 
-    Args:
-        datasets: Paths, gs:// URIs or globs.
-        format: The rows' format, or "auto".
-        model: The model to tune, for its limits; "" for the format's first.
-        catalog: The dated tables; None for the package's own.
-
     Raises:
         UsageError: A file cannot be read.
     """
     from tunepipe.cli.inputs import STDIN, validated_files
 
-    arguments: dict[str, Any] = {"format": format, "max_problems": 1, "catalog": catalog}
+    validated = partial(validated_files, datasets, format=format, max_problems=1, catalog=catalog)
     refusal: TunepipeError | None = None
     try:
-        report = validated_files(datasets, model=model, **arguments)
+        report = validated(model=model)
     except UsageError as error:
         if STDIN in datasets:
             raise
         # Without the model, what still fails is not about its formats: it is raised from here.
-        report, refusal = validated_files(datasets, **arguments), error
+        report, refusal = validated(), error
     if report.problems and not (report.rows and report.format):
         # Not a dataset at all, such as a workbook, or of no format: its first problem says why.
         problem = report.problems[0]
@@ -88,176 +147,30 @@ def measure(
         # Bad rows are not read: they count as the others, or by size.
         by_size = estimated_tokens(sum(file.bytes for file in report.files), 0)
         tokens = max(by_size, -(-tokens * report.rows // max(report.valid_rows, 1)))
-    return Measured(
-        report.rows,
-        tokens,
-        int(report.stats.get("tokens_estimated", {}).get("output", 0)),
-        report.longest_output_tokens,
-        report.model,
-        refusal,
-    )
-
-
-def plan_dataset(
-    datasets: Sequence[str],
-    size: Measured,
-    eval_rows: int,
-    *,
-    rows: int,
-    catalog: Catalog,
-    format: str = "auto",
-    task: str = "auto",
-    metric: str = "",
-    answers: int = 1,
-    **amounts: Any,
-) -> Plan:
-    """Plan a tuning, with what the held-out rows can show, and by which metric.
-
-    Args:
-        datasets: Paths, gs:// URIs or globs; without any the metric is not known.
-        size: How much the dataset holds.
-        eval_rows: How many rows are held out.
-        rows: Training rows.
-        catalog: The dated tables.
-        format: The rows' format, or "auto".
-        task: The task of the comparison, or "auto".
-        metric: The metric that decides; "" takes the task's.
-        answers: Answers to each held-out row.
-        amounts: What else `planning.plan.plan` takes: epochs, train_steps, max_cost_usd …
-    """
-    from tunepipe.planning.plan import HeldOut, plan
-
-    if metric:
-        from tunepipe.evaluation.tasks import check_metric
-
-        check_metric(metric, "" if task == "auto" else task)
-    today = datetime.now(UTC).date()
-    planned = plan(rows, today=today, catalog=catalog, **amounts)
-    chosen = (metric, "set") if metric else ("", "")
-    references = _references(datasets, format) if datasets and not metric else []
-    if references:
-        from tunepipe.evaluation.tasks import choose_metric
-
-        name, reason = choose_metric(references, task)
-        sample = f", of the first {len(references):,}" if len(references) < size.rows else ""
-        chosen = (name, reason + sample)
-    each = max(1, size.rows)
-    written = size.output_tokens / each
-    read = max(0.0, size.tokens / each - written)
-    held_out = HeldOut(eval_rows, *chosen, answers, read, written)
-    planned = planned.with_held_out(held_out, catalog, amounts.get("max_cost_usd", 0))
-    if not size.refusal:
-        return planned
-    refused = f"a run would be refused: {size.refusal.found}; {size.refusal.fix}"
-    return replace(planned, warnings=(*planned.warnings, refused))
-
-
-def _references(datasets: Sequence[str], format: str) -> list[str]:
-    """Read the first references of a dataset; none if a row is broken, which validation says."""
-    from tunepipe.cli.inputs import STDIN, expanded
-    from tunepipe.data.rows import read_examples
-    from tunepipe.stores import storage
-
-    references: list[str] = []
-    try:
-        for path in expanded([each for each in datasets if each != STDIN]):
-            opener = {"opener": storage.open_file} if storage.is_object(path) else {}
-            examples = islice(read_examples(path, format, **opener), _SAMPLE)
-            references += [example.reference for example in examples]
-    except TunepipeError:
-        return []
-    return references[:_SAMPLE]
-
-
-def plan(
-    context: typer.Context,
-    dataset: list[str] | None = None,
-    *,
-    rows: Annotated[int | None, typer.Option(min=0)] = None,
-    region: options.Region = "",
-    model: options.Model = "",
-    backend: options.Backend = "",
-    accelerator: options.Accelerator = "",
-    epochs: options.Epochs = None,
-    train_steps: options.TrainSteps = None,
-    max_cost_usd: options.MaxCostUsd = None,
-    tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    tokenizer: options.Tokenizer = "",
-    project: options.Project = "",
-    task: options.Task = "auto",
-    metric: options.Metric = "",
-    answers: options.Answers = 1,
-    hours: float | None = None,
-    learning_rate_multiplier: options.LearningRateMultiplier = 1.0,
-    format: options.Format = "auto",
-    tables: options.Tables = "",
-    user_project: options.UserProject = "",
-    json: options.Json = False,
-) -> int:
-    """Work out steps, hours, dollars and quota.
-
-    Exit code 3 where a limit refuses: the region, the model, or --max-cost-usd.
-
-    Options:
-        dataset ([DATASET]...): Paths, URIs (gs, s3) or globs; else --rows.
-        rows (N): Training rows, in place of DATASET.
-        tokens (N): Tokens of all rows, if counted.
-        hours (H): Hours it runs, in place of our estimate.
-    """
-    result = make_plan(
-        dataset or (),
-        rows,
-        region=region,
-        model=model,
-        backend=backend,
-        epochs=options.positive(epochs, "--epochs"),
-        train_steps=train_steps or 0,
-        max_cost_usd=options.positive(max_cost_usd, "--max-cost-usd"),
-        tokens=tokens or 0,
-        tokenizer=tokenizer,
-        project=project,
-        hours=options.positive(hours, "--hours"),
-        learning_rate_multiplier=learning_rate_multiplier,
-        format=format,
-        task=task,
-        metric=metric,
-        answers=answers,
-        tables=options.tables(context, tables),
-        options={"accelerator": accelerator} if accelerator else {},
-    )
-    out = Output(json)
-    out.result(result.as_json())
-    show_plan(result, out)
-    return 0
+    written = int(report.stats.get("tokens_estimated", {}).get("output", 0))
+    longest = report.longest_output_tokens
+    return Measured(report.rows, tokens, written, longest, report.model, refusal)
 
 
 def make_plan(
     datasets: Sequence[str],
     rows: int | None = None,
     *,
-    region: str = "",
     model: str = "",
     backend: str = "",
     tokenizer: str = "",
     project: str = "",
+    region: str = "",
     format: str = "auto",
+    task: str = "auto",
+    metric: str = "",
     tables: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Plan:
     """Plan the tuning of a dataset, or of a number of rows.
 
-    Args:
-        datasets: Paths, gs:// URIs or globs; empty where `rows` is given.
-        rows: Training rows, in place of a dataset.
-        region: Where to tune.
-        model: The model to tune; "" for the first model of the rows' format, or of the backend if
-            one is named; without rows text-bison@001.
-        backend: The backend; "" follows from the model.
-        tokenizer: Counts the tokens of a sample; see `token_counts.calibrated`.
-        project: The project that asks the service's tokenizer.
-        format: The rows' format, or "auto".
-        tables: The user's tables.
-        settings: What else `plan_dataset` takes.
+    The arguments are the options of `tunepipe plan`; `settings` go to `plan_dataset`. Without a
+    model it is the first one of the rows' format, or of the backend if one is named.
 
     Raises:
         UsageError: Both a dataset and rows, or neither; a file that cannot be read.
@@ -270,6 +183,10 @@ def make_plan(
         raise UsageError(f"{what} given", where="dataset, rows", fix="give one of the two")
     if tokenizer and not datasets:
         raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
+    if metric:
+        from tunepipe.evaluation.tasks import check_metric
+
+        check_metric(metric, "" if task == "auto" else task)
     over = tables or {}
     catalog = load_catalog(over)
     size = Measured(rows or 0)
@@ -290,15 +207,16 @@ def make_plan(
         place: dict[str, Any] = {"project": project, "region": region}
         over = calibrated(over, tokenizer, datasets, model=base, format=format, **place)
         catalog = load_catalog(over)
-    # What a split by the usual share would hold out.
-    eval_rows = max(share(size.rows, 0.1), min(10, size.rows))
     return plan_dataset(
         datasets,
         size,
-        eval_rows,
+        # What a split by the usual share would hold out.
+        eval_rows=max(share(size.rows, 0.1), min(10, size.rows)),
         rows=size.rows,
         catalog=catalog,
         format=format,
+        task=task,
+        metric=metric,
         tokens_estimated=size.tokens,
         region=region,
         model=model,
@@ -307,9 +225,65 @@ def make_plan(
     )
 
 
+def plan_dataset(
+    datasets: Sequence[str],
+    size: Measured,
+    *,
+    eval_rows: int,
+    rows: int,
+    catalog: Catalog,
+    format: str = "auto",
+    task: str = "auto",
+    metric: str = "",
+    answers: int = 1,
+    **amounts: Any,
+) -> Plan:
+    """Plan a tuning on `rows`, with what the held-out rows can show, and by which metric.
+
+    `amounts` are the other arguments of `planning.plan.plan`: epochs, max_cost_usd …
+    """
+    from tunepipe.planning.plan import HeldOut, plan
+
+    planned = plan(rows, today=datetime.now(UTC).date(), catalog=catalog, **amounts)
+    chosen = (metric, "set" if metric else "")
+    if not metric and (references := _references(datasets, format)):
+        from tunepipe.evaluation.tasks import choose_metric
+
+        name, reason = choose_metric(references, task)
+        sample = f", of the first {len(references):,}" if len(references) < size.rows else ""
+        chosen = (name, reason + sample)
+    written = size.output_tokens / max(1, size.rows)
+    read = max(0.0, size.tokens / max(1, size.rows) - written)
+    held_out = HeldOut(eval_rows, *chosen, answers, read, written)
+    planned = planned.with_held_out(held_out, catalog, amounts.get("max_cost_usd", 0))
+    if not size.refusal:
+        return planned
+    refused = f"a run would be refused: {size.refusal.found}; {size.refusal.fix}"
+    return replace(planned, warnings=(*planned.warnings, refused))
+
+
+def _references(datasets: Sequence[str], format: str) -> list[str]:
+    """Read the first references of a dataset; none if a row is broken, which validation says."""
+    if not datasets:
+        return []
+    from tunepipe.cli.inputs import STDIN, expanded
+    from tunepipe.data.rows import read_examples
+    from tunepipe.stores import storage
+
+    references: list[str] = []
+    try:
+        for path in expanded([each for each in datasets if each != STDIN]):
+            opener = {"opener": storage.open_file} if storage.is_object(path) else {}
+            examples = islice(read_examples(path, format, **opener), _SAMPLE)
+            references += [example.reference for example in examples]
+    except TunepipeError:
+        return []
+    return references[:_SAMPLE]
+
+
 def show_plan(plan: Plan, out: Output) -> None:
     """Print a human-readable plan: what, where, how long, how much, and the arithmetic."""
-    out.table(plan_rows(plan), styles=("bold",))
+    out.facts(plan_rows(plan))
     for line in plan.explanation:
         if not any(warning.startswith(line) for warning in plan.warnings):
             out.line(f"  {line}", "dim")
@@ -323,16 +297,15 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         minutes = plan.estimated_hours * 60
         short = f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} seconds"
         hours = f"{hours} ({short})"
-    usd, smallest = plan.estimated_cost_usd, ""
+    hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
+    usd, smallest, answers = plan.estimated_cost_usd, "", ""
     if plan.smallest_difference is not None:
         points = f"{100 * plan.smallest_difference:.1f} points"
         smallest = f"{points}, by {plan.eval_rows:,} held-out rows"
-    asked = ""
-    if plan.evaluation_cost_usd is not None:
-        asked = f", about {dollars(plan.evaluation_cost_usd)}"
-    if asked or plan.answers > 1:
-        asked = f"{plan.answers} a row by each of 2 models{asked}"
-    hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
+    price = plan.evaluation_cost_usd
+    if price is not None or plan.answers > 1:
+        about = "" if price is None else f", about {dollars(price)}"
+        answers = f"{plan.answers} a row by each of 2 models{about}"
     rows = [
         ("model", f"{plan.model} ({plan.backend})"),
         ("region", plan.region),
@@ -344,6 +317,6 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("cost", "not known" if usd is None else dollars(usd)),
         ("metric", f"{plan.metric}: {plan.metric_reason}" if plan.metric else ""),
         ("smallest difference shown", smallest),
-        ("answers to held-out rows", asked),
+        ("answers to held-out rows", answers),
     ]
     return [row for row in rows if row[1]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,6 @@ from tunepipe.cli.output import Output
 from tunepipe.cli.run_options import LOCAL
 from tunepipe.errors import UsageError, plural
 from tunepipe.files import refuse_same
-from tunepipe.progress import printable
 from tunepipe.runs.listing import HERE, KFP, Places, exact_folder
 
 if TYPE_CHECKING:
@@ -34,8 +31,8 @@ def predict(
     max_output_tokens: options.Count = 256,
     workers: options.Count = 4,
     requests_per_minute: options.Amount = 0.0,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Ask a tuned model.
 
     The model of a run on a KFP host is copied here for the time of the call.
@@ -63,63 +60,58 @@ def predict(
             where="tunepipe predict",
             fix="--model NAME TEXT…, or --model NAME --input FILE --output FILE",
         )
-    out, settings = Output(json), {"max_output_tokens": max_output_tokens}
     if input:
         refuse_same([output], expanded([input]))
     name, tuned_by = _find_model(model, where.places())
     is_local = tuned_by == LOCAL
     predictor = load_predictor(LOCAL if is_local else _cloud_backend(backend or tuned_by, name))
     pace = RequestPacing(0 if is_local else workers, requests_per_minute)
+    settings = {"max_output_tokens": max_output_tokens}
     with local_folder(name) as folder:
-        ask = partial(_ask, predictor, folder, settings, pace, out)
-        return ask(texts or (), input, output, str(where.runs / "work"))
+        if texts:
+            _answer_texts(predictor, folder, texts, settings, pace, out)
+            return
+        from tunepipe import progress
+        from tunepipe.evaluation.ask import predict_rows
 
-
-def _ask(
-    predictor: Predictor,
-    model: str,
-    settings: Mapping[str, Any],
-    pace: RequestPacing,
-    out: Output,
-    texts: Sequence[str],
-    input: str,
-    output: str,
-    work_dir: str,
-) -> int:
-    from tunepipe import progress
-    from tunepipe.backends.base import Prompt
-    from tunepipe.evaluation.ask import ask_all, predict_rows
-
-    # Ask every row of a dataset.
-    if input:
         with local_copy(input) as rows, written(output) as target:
             outcome = predict_rows(
                 predictor,
-                model,
+                folder,
                 rows,
                 target,
-                work_dir=work_dir,
+                work_dir=str(where.runs / "work"),
                 settings=settings,
                 pace=pace,
                 progress=lambda event: progress.report(stage="predict", **event),
             )
-        out.result(asdict(outcome))
-        counted = f"{plural(outcome.rows, 'row')} asked, {outcome.unanswered:,} without an answer"
-        out.line(f"{counted}: {output}")
-        out.line(f"next: tunepipe score {output}")
-        return 0
-    # Ask the texts, and print the answers in their order.
+    out.result(asdict(outcome))
+    counted = f"{plural(outcome.rows, 'row')} asked, {outcome.unanswered:,} without an answer"
+    out.line(f"{counted}: {output}")
+    out.line(f"next: tunepipe score {output}")
+
+
+def _answer_texts(
+    predictor: Predictor,
+    model: str,
+    texts: Sequence[str],
+    settings: Mapping[str, Any],
+    pace: RequestPacing,
+    out: Output,
+) -> None:
+    """Ask the texts, and print the answers in their order."""
+    from tunepipe.backends.base import Prompt
+    from tunepipe.evaluation.ask import ask_all
+
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
         for number, text in enumerate(texts)
     ]
-    by_id = {one.id: one for one in ask_all(predictor, model, prompts, settings, pace)}
+    by_id = {answer.id: answer for answer in ask_all(predictor, model, prompts, settings, pace)}
     answers = [by_id[prompt.id] for prompt in prompts]
-    out.result({"answers": [{"text": one.text, "error": one.error} for one in answers]})
-    for one in answers if not out.as_json else ():
-        text = one.text if one.text is not None else f"(no answer: {one.error})"
-        print(printable(text) if sys.stdout.isatty() else text)
-    return 0
+    out.result({"answers": [{"text": each.text, "error": each.error} for each in answers]})
+    for answer in answers:
+        out.answer(f"(no answer: {answer.error})" if answer.text is None else answer.text)
 
 
 def _find_model(model: str, places: Places) -> tuple[str, str]:
@@ -136,21 +128,16 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
                 "the run has made no model", where=model, fix=f"tunepipe status {model}"
             )
         return str(folder), LOCAL
-    if run.place == KFP and places.host:
-        from tunepipe.runs.kfp import host_runs
-
-        status = host_runs.status(places.host, run.name)
-        if not status.model:
-            raise UsageError(
-                f"the run has made no model; it is {status.state}",
-                where=run.name,
-                fix=f"tunepipe status {run.name} {places.host.options}",
-            )
-        # A cloud backend's model is an endpoint; any other is a folder in the object store.
-        return status.model, "" if status.model.startswith("projects/") else LOCAL
-    from tunepipe.runs.vertex import made_by
-
-    return made_by(run.name)
+    ended = places.status(run)
+    if not ended.model:
+        raise UsageError(
+            f"the run has made no model; it is {ended.state}",
+            where=run.name,
+            fix=f"tunepipe status {run.name} {places.options_for(run)}".rstrip(),
+        )
+    # A model of a KFP host that is no endpoint is a folder in the object store.
+    is_folder = run.place == KFP and not ended.model.startswith("projects/")
+    return ended.model, LOCAL if is_folder else ended.tuned_by
 
 
 def _cloud_backend(backend: str, model: str) -> str:

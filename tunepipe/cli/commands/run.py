@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tunepipe.errors import UsageError, dollars
 from tunepipe.files import write_json
 from tunepipe.notifications.message import run_page
 from tunepipe.reporting.facts import WORSE
+from tunepipe.runs.listing import KFP, VERTEX, ListedRun, Places
 
 # The parameters that a plan takes as they are.
 _PLANNED = (
@@ -29,8 +31,7 @@ _PLANNED = (
 
 if TYPE_CHECKING:
     from tunepipe.runs.kfp.host import KfpHost
-    from tunepipe.runs.status import RunStatus
-    from tunepipe.runs.vertex_request import JobRequest, VertexRun
+    from tunepipe.runs.vertex_request import VertexRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,28 @@ class StartOptions:
         again: Start a new run even if an identical run exists.
     """
 
-    runs: options.Runs = Path("runs")
-    wait: options.Wait = False
+    runs: Path = Path("runs")
+    wait: bool = False
     dry_run: bool = False
     again: bool = False
     yes: options.Yes = False
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run in the cloud that was checked and planned, and can be started.
+
+    Args:
+        contents: The plan and the request, as a dry run writes them.
+        question: What the user is asked before it starts.
+        submit: Starts it, and returns its name.
+        find_earlier: Returns the name of an identical run, or "".
+    """
+
+    contents: Mapping[str, Any]
+    question: str
+    submit: Callable[[], str]
+    find_earlier: Callable[[], str] = str
 
 
 def run(
@@ -55,9 +73,9 @@ def run(
     run_options: RunOptions,
     start: StartOptions,
     user_project: options.UserProject = "",
-    kfp_host: options.KfpHost = "",
-    kfp: options.Kfp = None,
-    json: options.Json = False,
+    kfp_host: str = "",
+    kfp: list[str] | None = None,
+    out: Output,
 ) -> int:
     """Run the whole pipeline: in the cloud, or here.
 
@@ -65,29 +83,39 @@ def run(
     before it spends. The backend local runs on this machine, or with --kfp-host on the cluster of
     that host. Exit code 1 where the tuned model is worse.
     """
-    host, out = options.kfp_place(kfp_host, kfp), Output(json)
+    host = options.kfp_place(kfp_host, kfp)
     tables = options.tables(context, run_options.tables)
     described = run_options.resolve(tables, on_host=bool(host))
-    if host:
-        return _run_on_host(host, described, start, out)
-    if described.backend == LOCAL:
+    if described.backend == LOCAL and not host:
         return _run_here(described, start, out)
-    return _run_on_vertex(described, start, out)
+    if host:
+        checked = _prepare_on_host(host, described, out)
+        out.facts([("KFP host", host.url), ("results", described.bucket)])
+    else:
+        checked = prepare_on_vertex(described, start.again, out)
+        results = f"{described.bucket} ({described.region})"
+        out.facts([("project", described.project), ("results", results)])
+    if start.dry_run:
+        return _show_dry_run(checked.contents, start.runs, out)
+    name = start_run(checked, again=start.again, yes=start.yes, out=out)
+    started = show_started(name, host, out)
+    if start.wait:
+        places = Places(start.runs, host=host)
+        status = places.follow(ListedRun(name, name, KFP if host else VERTEX))
+        return show_status(status, out, on_host=host.options if host else "")
+    on_host = f" {host.options}" if host else ""
+    out.line(f"next: tunepipe status {name}{on_host} --wait")
+    out.result({**started, "plan": checked.contents["plan"]})
+    return 0
 
 
 def show_run_plan(
     described: VertexRun, region: str, out: Output, *, recurring: bool = False
 ) -> dict[str, Any]:
-    """Plan a run over its dataset, and show the plan to people.
+    """Plan a run over its dataset, show the plan, and return it as `tunepipe plan --json` does.
 
-    Args:
-        described: The run.
-        region: Where it tunes; "" on this machine and on a KFP host.
-        out: Where the plan is shown.
-        recurring: Whether the data are read again each time, so that errors in them only warn.
-
-    Returns:
-        The plan, as `tunepipe plan --json` prints it.
+    Errors in the data of a recurring run only warn: they are read again each time. The region is ""
+    on this machine and on a KFP host.
 
     Raises:
         DataError: The dataset does not pass.
@@ -111,7 +139,7 @@ def show_run_plan(
     plan = plan_dataset(
         datasets,
         size,
-        eval_rows,
+        eval_rows=eval_rows,
         rows=rows,
         catalog=load_catalog(parameters["tables"]),
         region=region,
@@ -129,25 +157,21 @@ def show_run_plan(
 def _run_here(described: VertexRun, start: StartOptions, out: Output) -> int:
     from tunepipe.runs.local import run_local
 
-    plan = check_here(described, out)
+    plan, parameters = check_here(described, out), dict(described.parameters)
     if start.dry_run:
-        contents = {"backend": LOCAL, "plan": plan, "parameters": dict(described.parameters)}
-        _show_dry_run(contents, start.runs, out)
-        return 0
+        contents = {"backend": LOCAL, "plan": plan, "parameters": parameters}
+        return _show_dry_run(contents, start.runs, out)
     began = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"  # as the ids of runs begin
-    done = run_local(dict(described.parameters), runs_folder=start.runs, again=start.again)
-    out.result(asdict(done))
-    if done.id < began:
-        out.line(f"this was done before, as run {done.id}; --again starts a new run", "yellow")
-    show_local_run(done, out)
-    return int(done.verdict == WORSE)
+    ended = run_local(parameters, runs_folder=start.runs, again=start.again)
+    out.result(asdict(ended))
+    if ended.id < began:
+        out.line(f"this was done before, as run {ended.id}; --again starts a new run", "yellow")
+    show_local_run(ended, out)
+    return int(ended.verdict == WORSE)
 
 
 def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
-    """Check a run on this machine before it starts, and show its plan.
-
-    Returns:
-        The plan, as `tunepipe plan --json` prints it.
+    """Check a run on this machine, show its plan, and return it; see `show_run_plan`.
 
     Raises:
         UsageError: A parameter that the local pipeline does not have, a pipeline or a judge.
@@ -159,136 +183,89 @@ def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
     from tunepipe.runs.pipeline_spec import check_parameters, read
 
     parameters = dict(described.parameters)
-    if described.accelerator:
-        raise UsageError(
+    refusals = (
+        (
+            described.accelerator,
             "a run on this machine takes the GPUs that there are",
-            where="--accelerator",
-            fix="--backend custom rents them; schedule apply --kfp-host asks a cluster",
-        )
-    if described.pipeline:
-        raise UsageError(
+            "--accelerator",
+            "--backend custom rents them; schedule apply --kfp-host asks a cluster",
+        ),
+        (
+            described.pipeline,
             "a run on this machine takes the pipeline of the package",
-            where="--pipeline",
-            fix="leave it out, or submit the file to Vertex AI or a KFP host",
-        )
-    if parameters.get("judge_model"):
-        raise UsageError(
+            "--pipeline",
+            "leave it out, or submit the file to Vertex AI or a KFP host",
+        ),
+        (
+            parameters.get("judge_model"),
             "a run on this machine asks no judge",
-            where="--param judge_model",
-            fix="tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
-        )
+            "--param judge_model",
+            "tunepipe score PREDICTIONS --baseline PREDICTIONS --judge MODEL",
+        ),
+    )
+    for value, found, where, fix in refusals:
+        if value:
+            raise UsageError(found, where=where, fix=fix)
     check_parameters(read(pipeline_text(LOCAL)), parameters)
     backend.check(str(parameters.get("base_model") or ""), parameters.get("options") or {})
     webhook.check_place(parameters["notify"], in_cloud=False)
     return show_run_plan(described, "", out)
 
 
-def prepare_on_vertex(
-    described: VertexRun, again: bool, out: Output
-) -> tuple[JobRequest, dict[str, Any]]:
-    """Put together the request of a run on Vertex AI, and show its plan.
-
-    Returns:
-        The request, and the plan as `tunepipe plan --json` prints it.
-    """
-    from tunepipe.runs import vertex_request
+def prepare_on_vertex(described: VertexRun, again: bool, out: Output) -> CheckedRun:
+    """Put together the request of a run on Vertex AI, and show its plan."""
+    from tunepipe.runs import vertex, vertex_request
 
     request = vertex_request.prepare(described, again=again, now=datetime.now(UTC))
-    return request, show_run_plan(described, described.region, out)
-
-
-def submit_to_vertex(
-    request: JobRequest, plan: Mapping[str, Any], *, again: bool, yes: bool, out: Output
-) -> str:
-    """Start a run, after a question whether to spend, or find the identical one.
-
-    Returns:
-        The run's resource name.
-    """
-    from tunepipe.runs import vertex
-
-    if not again and (earlier := vertex.find_earlier(request)):
-        out.line("an identical run exists; --again starts a new one", "yellow")
-        return earlier
-    agree(f"Spend {_price(plan)}?", yes, out)
-    return vertex.submit(request)
-
-
-def _run_on_vertex(described: VertexRun, start: StartOptions, out: Output) -> int:
-    from tunepipe.runs import vertex
-    from tunepipe.runs.progress_display import view
-
-    request, plan = prepare_on_vertex(described, start.again, out)
-    out.table(
-        [("project", described.project), ("results", f"{described.bucket} ({described.region})")],
-        styles=("bold",),
+    plan = show_run_plan(described, described.region, out)
+    contents = {"backend": described.backend, "plan": plan, "request": request.as_json()}
+    find_earlier = partial(vertex.find_earlier, request)
+    return CheckedRun(
+        contents, f"Spend {_price(plan)}?", partial(vertex.submit, request), find_earlier
     )
-    if start.dry_run:
-        contents = {"backend": described.backend, "plan": plan, "request": request.as_json()}
-        _show_dry_run(contents, start.runs, out)
-        return 0
-    name = submit_to_vertex(request, plan, again=start.again, yes=start.yes, out=out)
-    started = {"run": name, "page": run_page(name), "plan": plan}
-    return _show_started(started, lambda: vertex.follow(name, view()), start.wait, out)
 
 
-def _run_on_host(host: KfpHost, described: VertexRun, start: StartOptions, out: Output) -> int:
+def _prepare_on_host(host: KfpHost, described: VertexRun, out: Output) -> CheckedRun:
     from tunepipe.runs.kfp import host_runs
     from tunepipe.runs.kfp.request import prepare
-    from tunepipe.runs.progress_display import view
-    from tunepipe.runs.status import follow
 
     name = f"tunepipe-{described.backend}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     # Records of a run name it by `run_id`, and `status` finds them by it.
     described = replace(described, parameters={"run_id": name, **described.parameters})
     request = prepare(described, host.settings)
     plan = show_run_plan(described, "", out)
-    out.table([("KFP host", host.url), ("results", described.bucket)], styles=("bold",))
-    if start.dry_run:
-        sent = {"pipeline": request.text, "parameters": dict(request.parameters)}
-        contents = {"backend": described.backend, "plan": plan, "kfp_request": sent}
-        _show_dry_run(contents, start.runs, out)
-        return 0
-    agree(f"Start a run on {host.url}?", start.yes, out)
-    run_id = host_runs.submit(host, request, name)
-    return _show_started(
-        {"run": run_id, "page": host.page(run_id), "plan": plan},
-        lambda: follow(lambda: host_runs.status(host, run_id), view()),
-        start.wait,
-        out,
-        on_host=host.options,
-    )
+    sent = {"pipeline": request.text, "parameters": dict(request.parameters)}
+    contents = {"backend": described.backend, "plan": plan, "kfp_request": sent}
+    submit = partial(host_runs.submit, host, request, name)
+    return CheckedRun(contents, f"Start a run on {host.url}?", submit)
 
 
-def _show_started(
-    started: Mapping[str, Any],
-    follow: Callable[[], RunStatus],
-    wait: bool,
-    out: Output,
-    *,
-    on_host: str = "",
-) -> int:
-    """Show where a run is and how to follow it, or follow it to its end."""
-    out.line(f"{out.styled('run', 'bold')}   {started['run']}")
-    out.line(f"{out.styled('page', 'bold')}  {started['page']}")
-    if wait:
-        return show_status(follow(), out, on_host=on_host)
-    look = " ".join(filter(None, ("tunepipe status", started["run"], on_host)))
-    out.line(f"next: {look} --wait")
-    out.result(started)
-    return 0
+def start_run(checked: CheckedRun, *, again: bool, yes: bool, out: Output) -> str:
+    """Start a run, after a question, or find the identical one; return its name."""
+    if not again and (earlier := checked.find_earlier()):
+        out.line("an identical run exists; --again starts a new one", "yellow")
+        return earlier
+    agree(checked.question, yes, out)
+    return checked.submit()
 
 
-def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> None:
+def show_started(run: str, host: KfpHost | None, out: Output) -> dict[str, str]:
+    """Show the name and the page of a run that has begun, and return both."""
+    page = host.page(run) if host else run_page(run)
+    out.line(f"{out.styled('run', 'bold')}   {run}")
+    out.line(f"{out.styled('page', 'bold')}  {page}")
+    return {"run": run, "page": page}
+
+
+def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> int:
     """Write what would be sent to a file, and print where; with --json print all of it."""
-    if out.as_json:
-        out.result(contents)
-        return
-    file = runs / f"dry-run-{contents['backend']}.json"
-    write_json(contents, file)
-    rows = [*_request_rows(contents), ("request", str(file))]
-    out.table([row for row in rows if row[1]], styles=("bold",))
-    out.line("dry run: nothing was sent", "yellow")
+    out.result(contents)
+    if not out.as_json:
+        file = runs / f"dry-run-{contents['backend']}.json"
+        write_json(contents, file)
+        out.facts([*_request_rows(contents), ("request", str(file))])
+        out.line("dry run: nothing was sent", "yellow")
+    return 0
 
 
 def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -303,7 +280,7 @@ def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     if contents["backend"] == "large-model":
         template = template_uri(contents["plan"]["model"], own.get("template_version", ""))
     executors = job["pipeline_spec"]["deploymentSpec"]["executors"].values()
-    images = {one["container"]["image"] for one in executors if "container" in one}
+    images = {each["container"]["image"] for each in executors if "container" in each}
     return [
         ("pipeline", f"{job['pipeline_spec']['pipelineInfo']['name']} (tunepipe {__version__})"),
         ("template", template),

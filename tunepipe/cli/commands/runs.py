@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
-from tunepipe.progress import printable
+from tunepipe.runs import listing
 
 
-def list_runs(
+def runs(
     *,
     where: options.RunPlaces,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """List the runs, the newest first.
 
     Those in the folder of --runs; with --project and --region also those on Vertex AI, and with
@@ -29,27 +27,17 @@ def list_runs(
     Options:
         limit (N): The newest N runs of all places.
     """
-    listed, out = where.places().runs(limit), Output(json)
+    listed = where.places().runs(limit)
     out.result({"runs": [asdict(run) for run in listed]})
-    if not listed:
-        out.line(f"no run in {where.runs}; see tunepipe run --help")
-        return 0
     head = ("id", "where", "state", "started (UTC)", "backend", "verdict")
     rows = [
         (run.id, run.place, run.state, run.created[:16].replace("T", " "), run.backend, run.verdict)
         for run in listed
     ]
-    out.table([head, *rows], styles=("bold",))
-    return 0
+    out.table(rows, head, empty=f"no run in {where.runs}; see tunepipe run --help")
 
 
-def logs(
-    run: options.Run,
-    *,
-    where: options.RunPlaces,
-    step: str = "",
-    json: options.Json = False,
-) -> int:
+def logs(run: str, *, where: options.RunPlaces, step: str = "", out: Output) -> None:
     """Print what the steps of a run printed.
 
     Of a run on this machine its log; of one on a KFP host the log of each step's pod. The logs of a
@@ -58,29 +46,17 @@ def logs(
     Options:
         step (TEXT): Only the steps whose names contain this.
     """
-    from tunepipe.runs import listing
-
-    looked = where.places()
-    chosen, out = looked.find(run), Output(json)
-    if chosen.place == listing.KFP and looked.host:
-        from tunepipe.runs.kfp.host_runs import logs as read_logs
-
-        texts = dict(read_logs(looked.host, chosen.name, step))
-    elif chosen.place == listing.HERE:
-        text = (Path(chosen.name) / "log.txt").read_text(encoding="utf-8", errors="replace")
-        texts = {"log.txt": "\n".join(line for line in text.splitlines() if step in line)}
-    else:
-        project_of = chosen.name.split("/")[1]
-        command = (
-            "gcloud logging read 'resource.type=\"ml_job\" "
-            f"labels.\"ml.googleapis.com/pipeline_job_id\"=\"{chosen.id}\"' --project {project_of}"
-        )  # fmt: skip
+    places = where.places()
+    chosen = places.find(run)
+    if chosen.place == listing.VERTEX:
+        project = chosen.name.split("/")[1]
+        job = f'labels."ml.googleapis.com/pipeline_job_id"="{chosen.id}"'
+        command = f"gcloud logging read 'resource.type=\"ml_job\" {job}' --project {project}"
         out.result({"run": chosen.name, "command": command})
         out.line(f"Cloud Logging keeps them: {command}")
-        return 0
+        return
+    texts = places.logs(chosen, step)
     out.result({"run": chosen.name, "logs": texts})
-    for name, text in texts.items() if not json else ():
-        print(f"== {name}")
-        shown = "\n".join(map(printable, text.splitlines())) if sys.stdout.isatty() else text
-        print(shown)
-    return 0
+    for name, text in texts.items() if not out.as_json else ():
+        out.answer(f"== {name}")
+        out.answer(text)

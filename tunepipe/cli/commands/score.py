@@ -35,10 +35,10 @@ def score(
     baseline: str = "",
     group_by: str = "",
     require: str = "",
-    seed: options.Seed = 0,
+    seed: int = 0,
     report: str = "",
     user_project: options.UserProject = "",
-    json: options.Json = False,
+    out: Output,
 ) -> int:
     """Score predictions, and compare two models.
 
@@ -79,7 +79,6 @@ def score(
         seed=seed,
         **{**vars(scoring), "slice_by": scoring.slice_by or ()},
     )
-    out = Output(json)
     show_scores(evaluation, out)
     catalog = options.catalog(context, judge_options.tables)
     judgement = run_judge(tuned, base, judge_options, scoring.missing, catalog, out)
@@ -94,7 +93,8 @@ def score(
         out.line(f"the judge decides: {judgement.verdict}", "bold")
     extra["verdict"], extra["reason"] = evaluation.decide(comparison)
     if report:
-        write_score_report(evaluation, tuned, base, report, extra)
+        answers = {"tuned": tuned, "base": base or ()}
+        write_score_report(evaluation, answers, report, extra)
     out.result(evaluation.as_json() | extra)
     if comparison is None:
         return 0
@@ -115,13 +115,13 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
         f"{evaluation.metric} decides",
         "bold",
     )
-    out.table(metric_rows(evaluation), styles=("bold",))
+    out.table(metric_rows(evaluation))
     scores = {"tuned": evaluation, **({"base": evaluation.baseline} if evaluation.baseline else {})}
     compared = {"base": evaluation.comparison} if evaluation.comparison else {}
     facts = Facts(scores=scores, comparisons=compared)
     if slices := slices_view(facts):
         head = ("slice", "rows", "value", "difference", "p (Holm)", "verdict")
-        out.table([head, *map(tuple, slices)], styles=("bold",))
+        out.table(map(tuple, slices), head)
     if evaluation.unanswered:
         counted = "count as wrong" if evaluation.missing == "wrong" else "are left out"
         out.warnings([f"{plural(evaluation.unanswered, 'row')} without an answer {counted}"])

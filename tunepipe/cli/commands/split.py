@@ -22,13 +22,13 @@ def split(
     held_out: options.SplitOptions,
     train: str,
     eval: str,
-    seed: options.Seed = 0,
+    seed: int = 0,
     by_time: str = "",
-    format: options.Format = "auto",
-    model: options.Model = "",
+    format: str = "auto",
+    model: str = "",
     user_project: options.UserProject = "",
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Split rows into training and evaluation.
 
     A row's side depends on its input, the seed and the fraction alone: equal inputs stay together,
@@ -53,7 +53,6 @@ def split(
         model=model,
         catalog=options.catalog(context),
     )
-    out = Output(json)
     smallest = smallest_difference(report.eval_rows)
     out.result({**report.as_json(), "smallest_difference": smallest})
     _show_split(report, train, eval, out)
@@ -62,7 +61,6 @@ def split(
         "(80 % power, if two models differ on a fifth of them)",
         "dim",
     )
-    return 0
 
 
 def _show_split(report: SplitReport, train: str, eval: str, out: Output) -> None:
@@ -71,8 +69,7 @@ def _show_split(report: SplitReport, train: str, eval: str, out: Output) -> None
         [
             ("training", plural(report.train_rows, "row"), train),
             ("evaluation", f"{plural(report.eval_rows, 'row')} ({100 * share:.1f} %)", eval),
-        ],
-        styles=("bold",),
+        ]
     )
     if decided := report.limits.get("decided_by"):
         out.line(f"  decided by: {name_options(decided, ('eval_min', 'eval_max'))}", "dim")

@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.extras import require
 from tunepipe.notifications.message import browsable
 from tunepipe.reporting.facts import BETTER, WORSE
-from tunepipe.runs.listing import HERE, KFP
+from tunepipe.runs.listing import HERE
 
 if TYPE_CHECKING:
     from tunepipe.runs.local import LocalRun
     from tunepipe.runs.status import RunStatus
 
 
-def status(
-    run: options.Run,
-    *,
-    where: options.RunPlaces,
-    wait: options.Wait = False,
-    json: options.Json = False,
-) -> int:
+def status(run: str, *, where: options.RunPlaces, wait: bool = False, out: Output) -> int:
     """Show how far a run is.
 
     A run is named by its id or the beginning of it, or by `latest`; one on Vertex AI is looked for
@@ -34,42 +27,30 @@ def status(
     machine has failed, or the tuned model is worse; where one in the cloud has failed, the code of
     its step's error, or 4.
     """
-    out, looked = Output(json), where.places()
-    chosen = looked.find(run)
+    places = where.places()
+    chosen = places.find(run)
     if chosen.place == HERE:
         from tunepipe.runs.local import read
 
-        done = read(Path(chosen.name))
-        out.result(asdict(done))
-        out.line(f"{done.id}: {done.state}", "bold")
-        show_local_run(done, out)
-        return int(done.state == "failed" or done.verdict == WORSE)
-    from tunepipe.runs.progress_display import view
-
-    if chosen.place == KFP and looked.host:
-        from tunepipe.runs.kfp import host_runs
-        from tunepipe.runs.status import follow
-
-        host = looked.host
-        run_status = host_runs.status(host, chosen.name)
-        if wait and not run_status.over:
-            run_status = follow(lambda: host_runs.status(host, chosen.name), view())
-        return show_status(run_status, out, on_host=host.options)
-    require("vertex")
-    from tunepipe.runs import vertex
-
-    run_status = vertex.status(chosen.name)
-    return show_status(vertex.follow(run_status.name, view()) if wait else run_status, out)
+        local = read(Path(chosen.name))
+        out.result(asdict(local))
+        out.line(f"{local.id}: {local.state}", "bold")
+        show_local_run(local, out)
+        return int(local.state == "failed" or local.verdict == WORSE)
+    looked = places.status(chosen)
+    if wait and not looked.over:
+        looked = places.follow(chosen)
+    return show_status(looked, out, on_host=places.options_for(chosen))
 
 
 def cancel(
-    run: options.Run,
+    run: str,
     *,
     where: options.RunPlaces,
     shared: bool = False,
     wait_seconds: options.Amount = 600.0,
-    json: options.Json = False,
-) -> int:
+    out: Output,
+) -> None:
     """Cancel a run in the cloud and its tuning job.
 
     Waits until both have ended. A tuning job that other runs wait for goes on, unless --shared is
@@ -79,62 +60,43 @@ def cancel(
         shared: Also cancel a tuning job that other runs wait for.
         wait_seconds (SECONDS): How long to wait until everything has ended.
     """
-    out, looked = Output(json), where.places()
-    chosen = looked.find(run)
+    places = where.places()
+    chosen = places.find(run)
     if chosen.place == HERE:
         raise UsageError("this is a local run", where=run, fix="press Ctrl-C where it was started")
-    if chosen.place == KFP and looked.host:
-        from tunepipe.runs.kfp import host_runs
-
-        ended = host_runs.cancel(looked.host, chosen.name)
-        out.result({"run": ended.name, "state": ended.state, "jobs": {}, "left": {}})
-        out.line(f"{ended.name}: {ended.state}", "bold")
-        return 0
-    require("vertex")
-    from tunepipe.runs import cancellation
-
-    outcome = cancellation.cancel(
-        chosen.name,
+    outcome = places.cancel(
+        chosen,
         shared=shared,
         wait_seconds=wait_seconds,
         show=lambda line: out.line(f"waiting: {line}", "dim"),
     )
-    ended = outcome.run
-    out.result(
-        {"run": ended.name, "state": ended.state, "jobs": outcome.jobs, "left": outcome.left}
-    )
-    out.line(f"{ended.name}: {ended.state}", "bold")
-    for name, state in outcome.jobs.items():
-        others = outcome.left.get(name, [])
+    name, state = outcome.run.name, outcome.run.state
+    out.result({"run": name, "state": state, "jobs": outcome.jobs, "left": outcome.left})
+    out.line(f"{name}: {state}", "bold")
+    for job, job_state in outcome.jobs.items():
+        others = outcome.left.get(job, [])
         why = f"; {', '.join(others)} wait for it (--shared ends it for all)" if others else ""
-        out.line(f"{name}: {state}{why}")
-    return 0
+        out.line(f"{job}: {job_state}{why}")
 
 
-def show_local_run(done: LocalRun, out: Output) -> None:
+def show_local_run(run: LocalRun, out: Output) -> None:
     """Show to people what a run on this machine has come to, and what to do next."""
-    _show_verdict(done.verdict, done.reason, done.results, out)
-    if "model" in done.results:
-        out.line(f"next: tunepipe predict --model {done.id} TEXT")
-    elif done.state == "failed":
-        out.line(f"next: see {Path(done.folder) / 'log.txt'}, then run the same command again")
+    _show_verdict(run.verdict, run.reason, run.results, out)
+    if "model" in run.results:
+        out.line(f"next: tunepipe predict --model {run.id} TEXT")
+    elif run.state == "failed":
+        out.line(f"next: see {Path(run.folder) / 'log.txt'}, then run the same command again")
 
 
 def show_status(status: RunStatus, out: Output, *, on_host: str = "") -> int:
-    """Print the status of a run in the cloud, and return the exit code that it means.
-
-    Args:
-        status: How far the run is.
-        out: Where it is printed.
-        on_host: The options that reach its KFP host; "" for Vertex AI.
-    """
+    """Print the status of a run in the cloud, and return the exit code that it means."""
     from tunepipe.runs.vertex import reason_of
 
     reason = reason_of(status)
     out.result({**asdict(status), "reason": reason})
     out.line(f"{status.name}: {status.state}", "bold")
     if status.tasks:
-        out.table([(task.name, task.state) for task in status.tasks])
+        out.table([(task.name, task.state) for task in status.tasks], styles=())
     results = {name: browsable(uri) for name, uri in status.results.items()}
     _show_verdict(status.verdict, reason, results | {"page": status.page}, out)
     if status.error:
@@ -153,7 +115,7 @@ def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Ou
     if reason:
         out.line(reason)
     if results:
-        out.table(sorted(results.items()), styles=("bold",))
+        out.table(sorted(results.items()))
 
 
 def _next_step(status: RunStatus, on_host: str) -> str:

@@ -25,7 +25,7 @@ def tables(
     days: options.Count = 90,
     update: str = "",
     sha256: str = "",
-    json: options.Json = False,
+    out: Output,
 ) -> int:
     """Show how old models and prices are, or take newer ones.
 
@@ -50,28 +50,17 @@ def tables(
     today = datetime.now(UTC).date()
     facts = list(dated_facts(catalog))
     old = stale_facts(catalog, today, days)
-    out = Output(json)
     version = tables_version(catalog)
-    out.result(
-        {
-            "version": version,
-            "facts": len(facts),
-            "old": [
-                {
-                    "place": fact.place,
-                    "read": fact.read,
-                    "days": fact.age_days(today),
-                    "source": fact.source,
-                }
-                for fact in old
-            ],
-        }
-    )
+    ages = [(fact, fact.age_days(today)) for fact in old]
+    listed = [
+        {"place": fact.place, "read": fact.read, "days": age, "source": fact.source}
+        for fact, age in ages
+    ]
+    out.result({"version": version, "facts": len(facts), "old": listed})
     if update:
         out.line(f"{config.UPDATES} holds the tables of {update}", "green")
-    rows = [(f"{fact.age_days(today):,} days", fact.read, fact.place) for fact in old]
-    if rows:
-        out.table([("age", "read", "fact"), *rows], styles=("bold",))
+    if rows := [(f"{age:,} days", fact.read, fact.place) for fact, age in ages]:
+        out.table(rows, ("age", "read", "fact"))
     out.line(f"tables {version}: {len(facts)} dated facts, {len(old)} older than {days} days")
     return int(check and bool(old))
 

@@ -23,13 +23,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 
 
 def show_problems(report: Mapping[str, Any], out: Output, show_all: bool = False) -> None:
-    """Show what a validation found.
-
-    Args:
-        report: What `validate --json` prints.
-        out: Where it is shown.
-        show_all: Whether every listed problem is shown, and not the first of each code.
-    """
+    """Show what `validate --json` prints: the first problems of each code, or all."""
     model = f" for {report['model']}" if report["model"] else ""
     out.line(f"{report['path']}: {report['format'] or 'of no known format'}{model}", "bold")
     several = len(report["files"]) > 1
@@ -42,15 +36,13 @@ def show_problems(report: Mapping[str, Any], out: Output, show_all: bool = False
 
 def _by_code(report: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Group the listed problems by code: errors first, then the most frequent."""
-    groups: dict[str, list[Mapping[str, Any]]] = {code: [] for code in report["counts"]}
+    counts = report["counts"]
+    groups: dict[str, list[Mapping[str, Any]]] = {code: [] for code in counts}
     for problem in report["problems"]:
         groups[problem["code"]].append(problem)
-
-    def order(group: tuple[str, list[Mapping[str, Any]]]) -> tuple[bool, int, str]:
-        code, problems = group
-        return _level(code, problems) != "error", -report["counts"][code], code
-
-    return sorted(groups.items(), key=order)
+    return sorted(
+        groups.items(), key=lambda group: (_level(*group) != "error", -counts[group[0]], group[0])
+    )
 
 
 def _show_code(
@@ -87,15 +79,12 @@ def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
         more = f", without the files of {plural(unknown, 'row')}: not known" if unknown else ""
         out.line(f"about {tokens:,} tokens{more}", "dim")
     if fixed := report.get("fixed"):
-        written_rows, rejected_rows = fixed["rows_written"], fixed["rows_rejected"]
-        kept_rows, rejected = plural(written_rows, "row"), plural(rejected_rows, "row")
-        out.line(f"corrected copy: {kept_rows}; rejects: {rejected}", "cyan")
+        written_rows, rejects = plural(fixed["rows_written"], "row"), fixed["rows_rejected"]
+        out.line(f"corrected copy: {written_rows}; rejects: {plural(rejects, 'row')}", "cyan")
         for code, count in fixed["counts"].items():
             out.line(f"  {code}: {count:,} fixed", "dim")
-    if report["errors"]:
-        out.line("did not pass", "red bold")
-    else:
-        out.line("passed", "green bold")
+    verdict = ("did not pass", "red bold") if report["errors"] else ("passed", "green bold")
+    out.line(*verdict)
 
 
 def _level(code: str, problems: Sequence[Mapping[str, Any]]) -> str:
@@ -107,7 +96,7 @@ def validate(
     context: typer.Context,
     dataset: list[str],
     *,
-    format: options.Format = "auto",
+    format: str = "auto",
     model: str = "",
     against: list[str] | None = None,
     max_problems: options.Whole = 1000,
@@ -119,9 +108,9 @@ def validate(
     report: list[str] | None = None,
     fix: str = "",
     control_characters: bool = False,
-    tables: options.Tables = "",
+    tables: str = "",
     user_project: options.UserProject = "",
-    json: options.Json = False,
+    out: Output,
 ) -> int:
     """Find every problem of every row, with its line.
 
@@ -187,7 +176,6 @@ def validate(
                 ).as_json()
         except DataError as error:
             content["fixed"], not_fixed = None, f"{error.where}: {error.found}"
-    out = Output(json)
     out.result(content)
     show_problems(content, out, show_all)
     if not_fixed:
