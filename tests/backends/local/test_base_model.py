@@ -334,6 +334,8 @@ def test_a_model_in_four_bits_is_tuned_as_it_is(base, data, tmp_path):
     assert answer.text is not None
     for options in ({"tuning_mode": "full"}, {"merge": True}):
         with pytest.raises(UsageError, match="neither tuned in full nor merged"):
+            backend.check(str(tmp_path / "base"), options)
+        with pytest.raises(UsageError, match="neither tuned in full nor merged"):
             tune(tmp_path / "base", data, tmp_path / "no", **options)
 
 

@@ -126,7 +126,7 @@ def check(base_model: str, options: Mapping[str, Any]) -> None:
     if decoded.accelerate_config:
         configuration_file(decoded.accelerate_config)
     prepare(decoded.device, decoded.threads)
-    check_base_model(base_model)
+    check_base_model(base_model, decoded)
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:

@@ -17,6 +17,7 @@ from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import UsageError
 
 ADAPTER = "adapter_config.json"
@@ -27,11 +28,15 @@ _DOWNLOAD = "download it again, whole (git lfs pull, or hf download)"
 _NAMED = 3  # tensors that a message names
 
 
-def check_base_model(name: str) -> Any:
+def check_base_model(name: str, options: LocalOptions) -> Any:
     """Refuse a base model that cannot be tuned, before anything runs.
 
     Of a hub id the configuration and the tokenizer are looked at; its weights are not loaded for
     the purpose.
+
+    Args:
+        name: A folder or a hub id.
+        options: Those of the tuning.
 
     Returns:
         The configuration of the whole model.
@@ -42,6 +47,12 @@ def check_base_model(name: str) -> Any:
     whole = whole_model_of(name)
     config = load_config(whole)
     load_tokenizer(name)
+    if quantization_of(config) and (options.tuning_mode == "full" or options.merge):
+        raise UsageError(
+            "its weights are in 4 bits: they are neither tuned in full nor merged",
+            where="merge" if options.merge else "tuning_mode",
+            fix="leave it out: an adapter is trained over them",
+        )
     for folder in (name, whole):
         if fault := weights_fault(Path(folder)):
             raise UsageError(fault, where=f"base_model {folder}", fix=_DOWNLOAD)

@@ -24,7 +24,7 @@ from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
 from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
 from tunepipe.backends.local.trainer import micro_batch_size, train
-from tunepipe.errors import LimitError, UsageError
+from tunepipe.errors import LimitError
 from tunepipe.progress import Progress
 
 _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
@@ -39,7 +39,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """
     request, options, device = task.request, task.options, task.device
     prepare(device, options.threads)
-    config = check_base_model(request.base_model)
+    config = check_base_model(request.base_model, options)
     # The commit that was loaded is the model from here on, and in the report.
     if commit := commit_of(request.base_model):
         pinned = f"{split_revision(request.base_model)[0]}@{commit}"
@@ -51,12 +51,6 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     by_preference = bool(rows[0].rejected)
     # How they pass through the model: as many at once as the memory holds.
     if quantization_of(config):
-        if options.tuning_mode == "full" or options.merge:
-            raise UsageError(
-                "its weights are in 4 bits: they are neither tuned in full nor merged",
-                where="merge" if options.merge else "tuning_mode",
-                fix="leave it out: an adapter is trained over them",
-            )
         task = dataclasses.replace(task, options=replace(options, tuning_mode="qlora"))
     dtype = dtype_of(options.precision, device)
     rates = _PREFERENCE_RATES if by_preference else _RATES
