@@ -151,7 +151,8 @@ def by_service(
         CloudError: Google refused, or is out of reach.
     """
     from tunepipe.backends.managed import gemini
-    from tunepipe.gcp.genai import as_google_core, client, place_of, translate_errors
+    from tunepipe.gcp.clients import place_of
+    from tunepipe.gcp.genai import as_google_core, client, translate_errors
     from tunepipe.gcp.retries import retry
 
     resource = gemini.base_model_resource(model, project, region, options, catalog)

@@ -79,38 +79,37 @@ def parent(project: str, region: str) -> str:
     return f"projects/{project}/locations/{region}"
 
 
-def region_of(name: str) -> str:
-    """Read the region out of a resource's name.
+def place_of(name: str) -> tuple[str, str]:
+    """Read project and location out of a resource's name.
+
+    A tuned Gemini 3 is tuned in us-central1 and answers in us: only a client of the location in
+    the endpoint's own name finds it.
 
     Raises:
         UsageError: The name has none.
     """
-    match = re.match(r"projects/[^/]+/locations/([^/]+)/", name)
+    match = re.match(r"projects/([^/]+)/locations/([^/]+)/", name)
     if not match:
         raise UsageError(
             "this is no resource name", where=name, fix="projects/P/locations/R/KIND/ID"
         )
-    return match[1]
+    return match[1], match[2]
 
 
-def check_location(location: str) -> None:
-    """Refuse what is no location: a client would send its token to a host made of it.
-
-    Raises:
-        UsageError: It has other characters than a region's name.
-    """
-    if not re.fullmatch(r"[a-z0-9-]+", location):
-        fix = "a region such as us-central1, a multi-region (us, eu), or global"
-        raise UsageError("this is not a location", where=location or "location", fix=fix)
+def region_of(name: str) -> str:
+    """Read the location out of a resource's name."""
+    return place_of(name)[1]
 
 
 def host(region: str) -> str:
     """Return the host of a location: a region, a multi-region (us, eu), or global.
 
     Raises:
-        UsageError: It is not a location.
+        UsageError: It is no location; a client would send its token to a host made of it.
     """
-    check_location(region)
+    if not re.fullmatch(r"[a-z0-9-]+", region):
+        fix = "a region such as us-central1, a multi-region (us, eu), or global"
+        raise UsageError("this is not a location", where=region or "location", fix=fix)
     if region == "global":
         return "aiplatform.googleapis.com"
     if region in ("us", "eu"):

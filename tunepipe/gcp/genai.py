@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from tunepipe.gcp.clients import CALL_SECONDS, check_location, explained
+from tunepipe.gcp.clients import CALL_SECONDS, explained, host
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -28,7 +27,7 @@ def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
     Raises:
         UsageError: It is not a location.
     """
-    check_location(location)
+    host(location)  # the client makes its own of any text
     with _ONE_AT_A_TIME:
         return _client(project, location, seconds)
 
@@ -40,17 +39,6 @@ def _client(project: str, location: str, seconds: float) -> Any:
 
     options = types.HttpOptions(timeout=int(seconds * 1000))
     return genai.Client(enterprise=True, project=project, location=location, http_options=options)
-
-
-def place_of(name: str) -> tuple[str, str]:
-    """Read project and location out of a resource's name.
-
-    A tuned Gemini 3 is tuned in us-central1 and answers in us: only a client of the location in
-    the endpoint's own name finds it.
-    """
-    match = re.match(r"projects/([^/]+)/locations/([^/]+)/", name)
-    assert match, name
-    return match[1], match[2]
 
 
 @contextmanager

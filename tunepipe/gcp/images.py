@@ -10,9 +10,8 @@ from tunepipe.gcp import outbound
 from tunepipe.gcp.rest import RefusedError, access_token
 
 _SECONDS = 30.0
-_KINDS = "application/vnd.{}+json"
 _MANIFESTS = ", ".join(
-    _KINDS.format(kind)
+    f"application/vnd.{kind}+json"
     for kind in (
         *("oci.image.index.v1", "oci.image.manifest.v1"),
         *("docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2"),

@@ -13,7 +13,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import tuned_in
 from tunepipe.errors import CloudError, LimitError
 from tunepipe.gcp import clients
-from tunepipe.gcp.genai import client, place_of, translate_errors
+from tunepipe.gcp.genai import client, translate_errors
 from tunepipe.gcp.retries import retry
 
 _PATIENCE_SECONDS = 300.0
@@ -89,7 +89,7 @@ def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
         CloudError: Google refused.
     """
     with translate_errors(model):
-        client(*place_of(model)).models.update(
+        client(*clients.place_of(model)).models.update(
             model=model.partition("@")[0], config={"default_checkpoint_id": checkpoint_id}
         )
 
@@ -131,7 +131,9 @@ def _job_of(tuned: str) -> Any:
     """
     resource = tuned.partition("/locations/")[2]
     with translate_errors(tuned):
-        for job in retry(lambda: jobs.list_jobs(*place_of(tuned)), seconds=_PATIENCE_SECONDS):
+        for job in retry(
+            lambda: jobs.list_jobs(*clients.place_of(tuned)), seconds=_PATIENCE_SECONDS
+        ):
             name = str(job.tuned_model and job.tuned_model.model).partition("/locations/")[2]
             if resource in (name, name.partition("@")[0]):
                 return job

@@ -14,7 +14,8 @@ from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.managed.parameters import thinking
 from tunepipe.data.conversion import gemini_request
 from tunepipe.data.parts import Call, kinds_of, write_answer
-from tunepipe.gcp.genai import as_google_core, client, place_of, translate_errors
+from tunepipe.gcp.clients import place_of
+from tunepipe.gcp.genai import as_google_core, client, translate_errors
 
 _ANSWER_SECONDS = 120.0
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.errors import plural
-from tunepipe.gcp.clients import CALL_SECONDS, state_of
-from tunepipe.gcp.genai import as_google_core, client, place_of
+from tunepipe.gcp.clients import CALL_SECONDS, place_of, state_of
+from tunepipe.gcp.genai import as_google_core, client
 from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores.claimed_jobs import ClaimedJobs
 
