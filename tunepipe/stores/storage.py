@@ -320,7 +320,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
                 for name in changed:
                     Path(links, name).parent.mkdir(parents=True, exist_ok=True)
                     with suppress(FileNotFoundError):
-                        os.link(Path(folder, name), Path(links, name))
+                        _link(Path(folder, name), Path(links, name))
                 for name in changed:
                     if Path(links, name).exists():
                         keep(name, Path(links, name))
@@ -349,6 +349,16 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
             ended.set()
             thread.join()
             copy_back()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _download_latest(root: str, folder: str) -> dict[str, int]:
