@@ -10,6 +10,7 @@ from google.cloud import aiplatform_v1 as api
 from .cloud import Cloud, canonical
 
 _CURVES = ("/train_total_loss", "/eval_total_loss")
+_OPEN_CURVES = ("train/loss",)  # their trainer logs no evaluation loss
 
 
 class Board:
@@ -20,7 +21,7 @@ class Board:
         self.curves: dict[str, list[tuple[int, float]]] = {}
         cloud.resets.append(self.curves.clear)
 
-    def record(self, job: str, steps: int, last: float) -> str:
+    def record(self, job: str, steps: int, last: float, is_open: bool) -> str:
         """Leave a loss that falls from 2 to `last`; returns the experiment's name."""
         place, number = job.partition("/tuningJobs/")[0], self.cloud.new_id()
         experiment = f"{place}/metadataStores/default/contexts/tuning-experiment-{number}"
@@ -30,7 +31,7 @@ class Board:
         self._context(run, "system.ExperimentRun", {}).parent_contexts = [experiment]
         place = f"{board}/experiments/tuning-experiment-{number}"
         series = f"{place}/runs/tuning-experiment-run-{number}/timeSeries"
-        for curve in _CURVES:
+        for curve in _OPEN_CURVES if is_open else _CURVES:
             points = [(step, 2 + (last - 2) * step / max(steps, 1)) for step in range(1, steps + 1)]
             self._series(f"{series}/{self.cloud.new_id()}", curve, points)
         return experiment

@@ -197,10 +197,13 @@ class Tunings:
         spec = job.get("supervisedTuningSpec") or job[_PREFERENCE]
         epochs = int(spec.get("hyperParameters", {}).get("epochCount", 1))
         kept = job["_rows"] - dropped
-        steps = -(-kept // BATCH) * epochs
+        is_open, tokens = bool(job.get("outputUri")), 100 * kept
+        # Open models: rows are packed into sequences, and a step takes 16 of these.
+        sequences = int(spec.get("hyperParameters", {}).get("batchSize", 16))
+        steps = -epochs * (-tokens // (8192 * sequences) if is_open else -kept // BATCH)
         stats = {
             "tuningDatasetExampleCount": str(kept),
-            "totalBillableTokenCount": str(100 * kept),
+            "totalBillableTokenCount": str(tokens),
             "tuningStepCount": str(steps),
         }
         reasons = ["The example has more tokens than allowed."] * min(dropped, 3)
@@ -213,12 +216,12 @@ class Tunings:
             job["tuningDataStats"] = {"preferenceOptimizationDataStats": stats}
         stats |= {"droppedExampleReasons": reasons} if reasons else {}
         job["state"] = "JOB_STATE_SUCCEEDED"
-        if job.get("outputUri"):
+        if is_open:
             self._leave_weights(job["outputUri"])
         else:
             job["tunedModel"] = self._tuned(job, spec)
         last = math.nan if wanted == "nan" else 0.4
-        job["experiment"] = self.board.record(job["name"], steps, last)
+        job["experiment"] = self.board.record(job["name"], steps, last, is_open)
 
     def _tuned(self, job: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
         region = job["name"].split("/")[3]

@@ -84,6 +84,24 @@ def test_each_backend_asks_for_the_rights_that_its_own_steps_need(cloud):
     assert "ok" in looked()
 
 
+@pytest.mark.parametrize(
+    ("backend", "model", "role", "unknown"),
+    [
+        ("open-model", "qwen/qwen3@qwen3-4b", "", True),
+        ("open-model", "qwen/qwen3@qwen3-4b", "roles/viewer", True),
+        ("open-model", "qwen/qwen3@qwen3-4b", "roles/aiplatform.tuningServiceAgent", False),
+        ("open-model", "qwen/qwen3@qwen3-4b", "roles/storage.objectUser", False),
+        ("gemini", "gemini-3.5-flash", "", False),
+    ],
+)
+def test_the_tuner_of_open_models_is_looked_up(cloud, capsys, backend, model, role, unknown):
+    agent = "service-123456789012@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
+    cloud.ask("facts", {"roles": {agent: role}})
+    looked(backend, model)
+    lacking = f"gives {agent} no roles/aiplatform.tuningServiceAgent"
+    assert (lacking in capsys.readouterr().out) == unknown
+
+
 def test_an_account_is_acted_as_where_one_is_named_or_the_template_runs(cloud):
     cloud.ask("facts", {"denied": ["iam.serviceAccounts.actAs"]})
     gemini = ("gemini", "gemini-3.5-flash")

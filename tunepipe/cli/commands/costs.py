@@ -67,7 +67,7 @@ def costs(
     total = sum(run.known_cost_usd or 0.0 for run in run_costs)
     unknown = sum(run.known_cost_usd is None for run in run_costs)
     runs_json = [asdict(run) for run in run_costs]
-    out.result({"runs": runs_json, "total_usd": round(total, 2), "unknown": unknown})
+    out.result({"runs": runs_json, "total_usd": round(total, 4), "unknown": unknown})
     rows = []
     for run in run_costs:
         amounts = map(_usd, (run.estimated_cost_usd, run.actual_cost_usd))

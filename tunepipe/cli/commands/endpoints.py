@@ -106,6 +106,7 @@ def endpoints(
     if uses:
         pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
         counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
+        counted += " of endpoints (IAM & Admin > Quotas; Google publishes no number)"
         out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"))
         out.line(f"{counted}{pace}")
     else:
