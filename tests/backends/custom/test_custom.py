@@ -72,7 +72,7 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
     assert cloud.places() <= {REGION, "global"}
     # The tuned model and its base, each in one job of all prompts.
     prompts = [Prompt(str(n), [{"role": "user", "content": f"code of item {n}"}]) for n in range(5)]
-    for model in (result.model, tuning.base_of(result.model)):
+    for model in (result.model, result.base):
         answers = {one.id: one.text for one in prediction.predict(model, prompts)}
         assert set(answers) == {one.id for one in prompts}
         again = {one.id: one.text for one in prediction.predict(model, prompts)}

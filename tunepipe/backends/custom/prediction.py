@@ -11,7 +11,6 @@ from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.custom.jobs import custom_jobs
-from tunepipe.backends.custom.tuning import base_of
 from tunepipe.backends.remote.exchange import ANSWERS, RESULT, write_task
 from tunepipe.errors import UsageError
 from tunepipe.gcp import launcher
@@ -43,7 +42,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         )
     result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
     # The base in the revision that was tuned.
-    asked = result["statistics"]["base_model"] if model == base_of(model) else model
+    asked = result["statistics"]["base_model"] if model == f"{folder}/base" else model
     task = {
         "kind": "predict",
         "model": asked,

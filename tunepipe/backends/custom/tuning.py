@@ -177,8 +177,12 @@ def _result(
         "provisioning": options.provisioning,
         "job_hours": hours,
     }
-    model = f"{folder}/{result['model']}"
-    return TuningResult(model, statistics=statistics, cost_usd=cost, base=base_of(model))
+    return TuningResult(
+        f"{folder}/{result['model']}",
+        statistics=statistics,
+        cost_usd=cost,
+        base=f"{folder}/base",  # stands for the model before tuning
+    )
 
 
 def job_cost(
@@ -192,8 +196,3 @@ def job_cost(
     hours = round(held.total_seconds() / 3600, 4)
     price = options.usd_per_hour or machine.usd_per_hour(region)
     return hours, None if price is None else round(hours * price * options.machines, 2)
-
-
-def base_of(model: str) -> str:
-    """Return the placeholder for the model before tuning, which the task names."""
-    return f"{model.rpartition('/')[0]}/base"
