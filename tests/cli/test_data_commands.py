@@ -250,10 +250,8 @@ def test_plan_keeps_no_ceiling_over_files_whose_tokens_nobody_knows(said):
     asked = ("plan", "d.jsonl", "--model", "gemini-3.5-flash", "--region", "us-central1", "--json")
     code, found, _ = said(*asked)
     assert (code, found["estimated_cost_usd"]) == (0, None)
-    assert found["warnings"] == [
-        "99 rows are few; 100 or more are recommended",
-        "the service does not say its batch size; steps are counted with 8",
-        "the tuned model answers only from the multi-region us",
+    assert found["warnings"][0] == "99 rows are few; 100 or more are recommended"
+    assert found["warnings"][-2:] == [  # between them are those of the calendar
         "no cost is estimated: the dataset's tokens are not known: name the dataset, or give its"
         " characters; none are estimated of rows that point to files, and plan --tokens takes a"
         " count",

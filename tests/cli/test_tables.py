@@ -151,9 +151,10 @@ def test_plan_run_and_doctor_each_warn_of_old_facts(cloud, capfd):
     project = ["--project", "p", "--dataset", "rows.jsonl"]
     words = "price of gemini-3.5-flash: read on 2020-01-01"
     plan = said(capfd, "plan", "rows.jsonl", *place)[1]
-    assert words in plan["warnings"][2]
+    (price,) = [warning for warning in plan["warnings"] if warning.startswith("price")]
+    assert price.startswith(words)
     run = said(capfd, "run", *project, *place, "--bucket", "gs://b", "--dry-run", "--yes")[1]
-    assert run["plan"]["warnings"][:3] == plan["warnings"][:3]
+    assert price in run["plan"]["warnings"]
     doctor = said(capfd, "doctor", *project, *place)[1]
     (tables,) = [each for each in doctor["findings"] if each["check"] == "tables"]
     assert words in tables["found"]
