@@ -25,10 +25,7 @@ EXTRAS = {
 
 
 def require(*extras: str) -> None:
-    """Check that the packages of some extras are installed, before any work is done.
-
-    Args:
-        extras: Names of EXTRAS.
+    """Check that the packages of some EXTRAS are installed, before any work is done.
 
     Raises:
         UsageError: A package is missing; the fix is the command that installs its extra.
@@ -40,11 +37,7 @@ def require(*extras: str) -> None:
 
 
 def missing(module: str) -> UsageError:
-    """Return the error that names the extra of a module that is not installed.
-
-    Args:
-        module: Its dotted name, such as "google.genai".
-    """
+    """Return the error that names the extra of a module, such as "google.genai"."""
     top = module.partition(".")[0]
     tops = {name: {each.partition(".")[0] for each in brought} for name, brought in EXTRAS.items()}
     extra = next((name for name, brought in tops.items() if top in brought), "all")

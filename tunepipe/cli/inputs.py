@@ -76,9 +76,6 @@ def written(target: str, *, missing_ok: bool = False) -> Iterator[str]:
         target: A path, which is yielded as it is, or a gs:// URI.
         missing_ok: Whether the block may leave the file unwritten.
 
-    Yields:
-        The path to write.
-
     Raises:
         CloudError: Cloud Storage refused.
     """
@@ -104,9 +101,7 @@ def expanded(datasets: Sequence[str]) -> list[str]:
 def dataset_format(datasets: Sequence[str], format: str = "auto") -> str:
     """Return the format of a dataset's first rows, to find the model to tune; "" if none is known.
 
-    Args:
-        datasets: Paths, URIs or globs; standard input is left to who reads it.
-        format: The format if it is known, or "auto".
+    Standard input is left to who reads it.
     """
     from tunepipe.data.source import format_of
 

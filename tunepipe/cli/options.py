@@ -66,7 +66,7 @@ from tunepipe.extras import require
 from tunepipe.stores.cloud_storage import USER_PROJECT
 
 if TYPE_CHECKING:
-    from tunepipe.runs.kfp.host import KfpHost as Host
+    from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.listing import Places
 
 # An entry of "Options:": a name, (METAVAR), and the help, whose further lines are indented deeper.
@@ -178,17 +178,36 @@ UserProject = Annotated[str, typer.Option(callback=_pay)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloudPlace:
+class HostOptions:
+    """A host of open-source Kubeflow Pipelines, if one is named."""
+
+    kfp_host: str = ""
+    kfp: list[str] | None = None
+
+    def host(self) -> KfpHost | None:
+        """Return the host, or None.
+
+        Raises:
+            UsageError: A setting is unknown or has a wrong value, or there is no host for it.
+        """
+        if not self.kfp_host:
+            if self.kfp:
+                fix = "name it: --kfp-host URL"
+                raise UsageError("these are settings of a KFP host", where="--kfp", fix=fix)
+            return None
+        require("kfp")
+        from tunepipe.decoding import decode
+        from tunepipe.runs.kfp.host import KfpHost, KfpSettings
+
+        return KfpHost(self.kfp_host, decode(pairs(self.kfp, "--kfp"), KfpSettings, "--kfp"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudPlace(HostOptions):
     """A place that runs and schedules are in: a project and a region, or a KFP host."""
 
     project: str = ""
     region: str = ""
-    kfp_host: str = ""
-    kfp: list[str] | None = None
-
-    def host(self) -> Host | None:
-        """Return the KFP host, or None; see `kfp_place`."""
-        return kfp_place(self.kfp_host, self.kfp)
 
     def require_vertex(self) -> tuple[str, str]:
         """Return project and region.
@@ -199,7 +218,7 @@ class CloudPlace:
         require_values(project=self.project, region=self.region)
         return self.project, self.region
 
-    def schedules(self) -> tuple[Any, Host | str]:
+    def schedules(self) -> tuple[Any, KfpHost | str]:
         """Return the module for the place's schedules, and the place as its functions take it."""
         if host := self.host():
             from tunepipe.runs.kfp import schedules
@@ -283,26 +302,6 @@ def require_values(**values: str) -> None:
                 where=f"--{name}",
                 fix=f"give {_REQUIRED[name]}, here or in tunepipe.toml",
             )
-
-
-def kfp_place(url: str, settings: list[str] | None) -> Host | None:
-    """Return the KFP host that the options name, or None.
-
-    Raises:
-        UsageError: A setting is unknown or has a wrong value, or there is no host for it.
-    """
-    if not url:
-        if settings:
-            raise UsageError(
-                "these are settings of a KFP host", where="--kfp", fix="name it: --kfp-host URL"
-            )
-        return None
-    require("kfp")
-    from tunepipe.decoding import decode
-    from tunepipe.runs.kfp.host import KfpHost as Host
-    from tunepipe.runs.kfp.host import KfpSettings
-
-    return Host(url, decode(pairs(settings, "--kfp"), KfpSettings, "--kfp"))
 
 
 def tables(context: typer.Context, file: str) -> Table:

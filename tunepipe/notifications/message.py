@@ -49,11 +49,7 @@ class Notice:
         return "\n".join(filter(None, [head, why, *places]))
 
     def message(self, address: str) -> dict[str, Any]:
-        """Write what is sent: text alone to a chat, and every fact by its name to anything else.
-
-        Args:
-            address: The webhook's address.
-        """
+        """Write what is sent: text alone to a chat, and every fact by its name to anything else."""
         host = urlsplit(address).hostname or ""
         if host not in _CHATS:
             return {"text": self.text, **asdict(self)}
@@ -61,11 +57,7 @@ class Notice:
 
 
 def run_page(name: str) -> str:
-    """Return the address of a run's page in Google's console; "" for any other name.
-
-    Args:
-        name: `projects/P/locations/R/pipelineJobs/RUN`.
-    """
+    """Return the page in Google's console of `projects/P/locations/R/pipelineJobs/RUN`, or ""."""
     match = _RUN.match(name)
     if not match:
         return ""

@@ -68,10 +68,6 @@ def read_address(place: str) -> str:
 def post(address: str, message: Mapping[str, Any]) -> None:
     """Post a message as JSON; retry with growing pauses if it is not accepted.
 
-    Args:
-        address: The webhook's.
-        message: What is sent.
-
     Raises:
         CloudError: It was not taken; the message does not tell the address.
     """

@@ -62,11 +62,7 @@ class Places:
     host: KfpHost | None = None
 
     def runs(self, limit: int = _NEWEST) -> list[ListedRun]:
-        """List the newest runs of all places, the newest first.
-
-        Raises:
-            CloudError: Google or the KFP host refused the question.
-        """
+        """List the newest runs of all places, the newest first."""
         runs = [_listed(file.parent) for file in self.folder.glob("*/run.json")]
         if self.project and self.region:
             runs += _on_vertex(self.project, self.region, limit)
@@ -120,12 +116,7 @@ class Places:
         )
 
     def status(self, run: ListedRun) -> RunStatus:
-        """Look at a run that is not on this machine.
-
-        Raises:
-            UsageError: There is no such run on the KFP host.
-            CloudError: Google or the KFP host refused the question.
-        """
+        """Look at a run that is not on this machine."""
         return self._look(run)()
 
     def options_for(self, run: ListedRun) -> str:
@@ -140,11 +131,7 @@ class Places:
         return follow(self._look(run, patience_seconds=600.0), view())
 
     def cancel(self, run: ListedRun, **settings: Any) -> Cancellation:
-        """Cancel a run that is not on this machine; `settings` are those of `cancellation.cancel`.
-
-        Raises:
-            CloudError: Google or the KFP host refused, or something goes on for too long.
-        """
+        """Cancel a run that is not on this machine; `settings` are of `cancellation.cancel`."""
         from tunepipe.runs import cancellation
 
         if run.place == KFP and self.host:
@@ -155,12 +142,7 @@ class Places:
         return cancellation.cancel(run.name, **settings)
 
     def logs(self, run: ListedRun, step: str = "") -> dict[str, str]:
-        """Read what the steps of a run printed, on this machine or on a KFP host.
-
-        Args:
-            run: The run.
-            step: Only the steps whose names contain this.
-        """
+        """Read what the steps whose names contain `step` printed, here or on a KFP host."""
         if run.place == KFP and self.host:
             from tunepipe.runs.kfp import host_runs
 

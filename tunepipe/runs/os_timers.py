@@ -14,11 +14,7 @@ from tunepipe.runs.cron import Cron, on_calendar
 
 
 def run_command(options: Mapping[str, Any]) -> list[str]:
-    """Write the command that a schedule runs.
-
-    Args:
-        options: Those of `run` by name, as far as they were set.
-    """
+    """Write the command that a schedule runs, with the options of `run` that were set."""
     neighbour = Path(sys.executable).with_name("tunepipe")
     program = str(neighbour) if neighbour.exists() else shutil.which("tunepipe") or "tunepipe"
     words = [program, "run"]
@@ -33,12 +29,7 @@ def run_command(options: Mapping[str, Any]) -> list[str]:
 
 
 def lines(name: str, when: Cron, command: Sequence[str]) -> dict[str, str]:
-    """Write a schedule for cron and for systemd.
-
-    Args:
-        name: The schedule's name.
-        when: Its times.
-        command: From `run_command`.
+    """Write a schedule for cron and for systemd; the command is from `run_command`.
 
     Returns:
         `cron`, `service` and `timer`: each with a comment that says where it goes.

@@ -64,14 +64,6 @@ class RunStatus:
 def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
     """Stay with a run to its end, showing each step as it begins and ends.
 
-    Args:
-        look: Looks at the run.
-        shown: Where the steps are shown.
-        poll_seconds: Between two looks.
-
-    Returns:
-        The run, which is over.
-
     Raises:
         TunepipeError: The run failed: the error of the step.
         CloudError: It failed without words of its own, or was cancelled, or could not be looked at

@@ -47,27 +47,16 @@ _NAMES = ("run", "run_id", "display_name", "dataset_uri", "notify", "code")
 
 @dataclass(frozen=True)
 class VertexRun:
-    """A run as the user asked for it.
+    """A run as the user asked for it; what is not named here is an option of `tunepipe run`.
 
     Args:
-        backend: Such as "large-model".
-        project: The project that pays.
-        region: Where everything runs.
         bucket: gs://BUCKET, or a folder in it; results, data and the registry are kept below it.
-        parameters: The pipeline's parameters that were given; `dataset_uri` is required. What is
-            not given is not sent, and 0, "" and {} are sent as they are.
-        service_account: The account that the run acts as; "" for the project's default.
-        network: The VPC network; "" for none.
-        encryption_key: The customer-managed key (CMEK); "" for Google's.
-        labels: The user's labels.
+        parameters: The pipeline's parameters that were set; `dataset_uri` is required. What is
+            not set is not sent, and 0, "" and {} are sent as they are.
         display_name: The run's and the tuned model's name; "" for one made from the backend.
         pipeline: A compiled pipeline's file to run; "" compiles the backend's own again.
         emails: Addresses that Vertex AI mails when the run ends.
         accelerator: What the steps of the local backend ask a cluster for; "" for none.
-        image: The image that the steps run on, which has the package; "" for one that has not.
-        code: Where the steps install the package from; "" for a wheel in the bucket.
-        wheelhouse: A local folder for the wheels of all that the steps need; "" for an index.
-        persistent_resource: The persistent resource that the steps run on; "" for new machines.
     """
 
     backend: str

@@ -40,13 +40,7 @@ class FactChange:
 
 
 def schedule_body(name: str, cron: Cron, request: JobRequest) -> dict[str, Any]:
-    """Write a schedule as CreateSchedule takes it: one run at a time, and none is caught up on.
-
-    Args:
-        name: Its display name.
-        cron: When it runs.
-        request: From `vertex_request.prepare_recurring`.
-    """
+    """Write a schedule as CreateSchedule takes it: one run at a time, and none is caught up on."""
     return {
         "display_name": name,
         "cron": str(cron),
@@ -58,11 +52,7 @@ def schedule_body(name: str, cron: Cron, request: JobRequest) -> dict[str, Any]:
 
 
 def find(place: str, name: str) -> Any:
-    """Find tunepipe's schedule of that name; None if there is none.
-
-    Args:
-        place: `projects/P/locations/R`.
-        name: Its display name.
+    """Find tunepipe's schedule of that display name in `projects/P/locations/R`, or None.
 
     Raises:
         LimitError: One of that name was not made by tunepipe.
@@ -82,12 +72,7 @@ def find(place: str, name: str) -> Any:
 
 
 def differences(present: Any | None, after: Mapping[str, Any]) -> list[FactChange]:
-    """List what applying a schedule changes.
-
-    Args:
-        present: The schedule that is there, or None.
-        after: From `schedule_body`.
-    """
+    """List what applying a schedule, from `schedule_body`, changes; None is present at first."""
     old = {}
     if present:
         from google.protobuf import json_format
@@ -170,15 +155,9 @@ def _listed(schedule: Any, now: datetime) -> ListedSchedule:
 
 
 def change(place: str, name: str, action: str) -> str:
-    """Pause, resume or delete a schedule; its runs stay, and missed ones are not caught up on.
+    """Pause, resume or delete a schedule, and return its resource name.
 
-    Args:
-        place: `projects/P/locations/R`.
-        name: Its display name.
-        action: pause, resume or delete.
-
-    Returns:
-        Its resource name.
+    Its runs stay, and missed ones are not caught up on.
 
     Raises:
         UsageError: There is none of that name.
@@ -198,10 +177,7 @@ def change(place: str, name: str, action: str) -> str:
 
 
 def run_now(place: str, name: str, now: datetime) -> str:
-    """Start one run of a schedule at once.
-
-    Returns:
-        The run's resource name.
+    """Start one run of a schedule at once, and return its resource name.
 
     Raises:
         LimitError: One of its runs has not ended.

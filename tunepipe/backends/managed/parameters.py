@@ -175,7 +175,7 @@ def tuning_job(
 
     Args:
         model: The base model's row of the table.
-        options: The options by name; see TuningOptions.
+        options: The options by name; see ManagedOptions.
         region: Where the job runs, unless the option `location` says otherwise.
         epochs: Passes over the rows; no option, since the plan has counted what they cost.
         learning_rate_multiplier: Times the recommended rate, > 0.
@@ -214,11 +214,7 @@ def tuning_job(
 
 
 def decode_options(options: Mapping[str, Any], backend: str) -> ManagedOptions:
-    """Check options one by one.
-
-    Args:
-        options: By the names of the fields of TuningOptions.
-        backend: "gemini" or "open-model".
+    """Check options of "gemini" or "open-model" one by one.
 
     Raises:
         UsageError: An unknown name, a wrong type or range.

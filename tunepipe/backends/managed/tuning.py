@@ -61,10 +61,6 @@ class ManagedTuner:
     def check_request(self, request: TuningRequest, row_format: str = "") -> TuningJob:
         """Check what a user may set, before there is a dataset to tune on.
 
-        Args:
-            request: Its rows are not read.
-            row_format: Their format; "" or "auto" if it is not known.
-
         Raises:
             UsageError, LimitError: What the service would refuse.
         """

@@ -7,7 +7,7 @@ rights, or the machine, do not let us see.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -178,21 +178,36 @@ def image(place: Place) -> Iterator[CheckResult]:
 _STYLES = {"ok": "green", "problem": "red bold", "unknown": "yellow"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """What a run would use.
+
+    Options:
+        dataset (DATASET): Read and validate these rows too.
+        bucket (gs://BUCKET): Where a run keeps everything.
+        service_account (EMAIL): The account that a run acts as.
+        template (VERSION): The template's version, sha256:… or URI.
+        image (IMAGE): The image that the steps are to run on.
+    """
+
+    dataset: str = ""
+    format: str = "auto"
+    region: str = ""
+    project: str = ""
+    bucket: str = ""
+    service_account: str = ""
+    template: str = ""
+    image: str = ""
+
+
 def doctor(
     context: typer.Context,
     *,
-    dataset: str = "",
+    place: PlaceOptions,
     backend: str = "",
     base_model: options.BaseModel = "",
-    format: str = "auto",
-    region: str = "",
-    project: str = "",
-    bucket: str = "",
     accelerator: str = "",
     backend_options: Annotated[list[str] | None, typer.Option("--option")] = None,
-    service_account: str = "",
-    template: str = "",
-    image: str = "",
     tables: str = "",
     user_project: options.UserProject = "",
     out: Output,
@@ -205,38 +220,20 @@ def doctor(
     problem, and 0 where there is none.
 
     Options:
-        dataset (DATASET): Read and validate these rows too.
-        bucket (gs://BUCKET): Where a run keeps everything.
         backend_options (K=V): As of `run`; machines=2 and provisioning=spot decide which quota
             counts. Repeatable.
-        service_account (EMAIL): The account that a run acts as.
-        template (VERSION): The template's version, sha256:… or URI.
-        image (IMAGE): The image that the steps are to run on.
     """
     catalog = options.catalog(context, tables)
-    if dataset and not base_model:
-        base_model = catalog.default_model(dataset_format([dataset], format), backend)
+    if place.dataset and not base_model:
+        base_model = catalog.default_model(dataset_format([place.dataset], place.format), backend)
     chosen = catalog.find_model(base_model, backend)
     if chosen.backend != "local":
-        options.require_values(project=project, region=region)
-    place = Place(
-        chosen,
-        dataset=dataset,
-        format=format,
-        project=project,
-        region=region,
-        bucket=bucket,
-        service_account=service_account,
-        template=template,
-        image=image,
-        catalog=catalog,
-        options={
-            **({"accelerator": accelerator} if accelerator else {}),
-            **options.pairs(backend_options, "--option"),
-        },
-    )
+        options.require_values(project=place.project, region=place.region)
+    machine = {"accelerator": accelerator} if accelerator else {}
+    settings = machine | options.pairs(backend_options, "--option")
+    examined = Place(chosen, **vars(place), catalog=catalog, options=settings)
     results = []
-    for result in examine(place):
+    for result in examine(examined):
         results.append(result)
         state = out.styled(f"{result.state:8}", _STYLES[result.state])
         out.line(f"{state} {result.check}: {result.found}")

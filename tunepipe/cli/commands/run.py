@@ -73,8 +73,7 @@ def run(
     run_options: RunOptions,
     start: StartOptions,
     user_project: options.UserProject = "",
-    kfp_host: str = "",
-    kfp: list[str] | None = None,
+    on: options.HostOptions,
     out: Output,
 ) -> int:
     """Run the whole pipeline: in the cloud, or here.
@@ -83,7 +82,7 @@ def run(
     before it spends. The backend local runs on this machine, or with --kfp-host on the cluster of
     that host. Exit code 1 where the tuned model is worse.
     """
-    host = options.kfp_place(kfp_host, kfp)
+    host = on.host()
     tables = options.tables(context, run_options.tables)
     described = run_options.resolve(tables, on_host=bool(host))
     if described.backend == LOCAL and not host:

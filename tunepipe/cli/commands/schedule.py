@@ -47,8 +47,7 @@ def apply(
     zone: str = "",
     min_new_rows: options.Whole = 0,
     user_project: options.UserProject = "",
-    kfp_host: str = "",
-    kfp: list[str] | None = None,
+    on: options.HostOptions,
     dry_run: bool = False,
     yes: options.Yes = False,
     out: Output,
@@ -75,7 +74,7 @@ def apply(
             where=f"--name {name}",
         )
     when = parse(cron, zone)
-    host = options.kfp_place(kfp_host, kfp)
+    host = on.host()
     tables = options.tables(context, run_options.tables)
     described = run_options.resolve(tables, on_host=bool(host))
     least = {"min_new_rows": min_new_rows} if min_new_rows else {}
