@@ -99,7 +99,7 @@ def test_the_files_that_rows_point_to_are_looked_up_when_asked(bucket, capfd):
         asked = {"role": "user", "parts": [{"text": f"what is {name}?"}, {"fileData": file}]}
         return {"contents": [asked, {"role": "model", "parts": [{"text": "a cat"}]}]}
 
-    broken = json.dumps([f"gs://{BUCKET}/none.png"])
+    broken = json.dumps([{"fileUri": f"gs://{BUCKET}/none.png"}])
     (bucket / "pictures.jsonl").write_text(f"{broken}\n{json.dumps(row('none'))}\n")
     _, report = said(capfd, "validate", f"gs://{BUCKET}/pictures.jsonl", "--check-files")
     errors = [(p["line"], p["code"]) for p in report["problems"] if p["level"] == "error"]
