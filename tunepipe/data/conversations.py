@@ -26,7 +26,6 @@ from tunepipe.data.turns import (
     refusal,
     side_of,
     text,
-    words,
 )
 from tunepipe.errors import DataError
 
@@ -488,8 +487,6 @@ def _read_parts(parts: Sequence[Mapping[str, Any]], source: _Source) -> tuple[Pa
             text(value)
         elif kind in ("fileData", "inlineData"):
             value = {camel(name): item for name, item in value.items()}
-        elif kind in ("functionCall", "functionResponse"):
-            words(value["name"])
         result.append({kind: value})
     return tuple(result)
 

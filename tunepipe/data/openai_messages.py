@@ -19,7 +19,6 @@ from tunepipe.data.turns import (
     response_text,
     side_of,
     text,
-    words,
 )
 
 Message = dict[str, Any]
@@ -118,17 +117,15 @@ def mime_type_of(url: str) -> str:
 
 
 def _read_calls(message: Mapping[str, Any], field: str, open_calls: dict[str, str]) -> list[Part]:
-    calls = [(text(call["id"]), call["function"]) for call in message.get("tool_calls") or ()]
+    calls = [(call["id"], call["function"]) for call in message.get("tool_calls") or ()]
     if message.get("function_call"):
         calls.append((message["function_call"]["name"], message["function_call"]))
     parts: list[Part] = []
     for number, function in calls:
-        arguments = object_in(text(function["arguments"]) or "{}")
-        if arguments is None:
-            raise TypeError("arguments that are no object")
+        arguments = object_in(function["arguments"] or "{}")
         if number in open_calls:
             raise RowError("two calls of the turn have the same id", "call-mismatch", field)
-        open_calls[number] = words(function["name"])
+        open_calls[number] = function["name"]
         parts.append({"functionCall": {"name": function["name"], "args": arguments}})
     return parts
 
@@ -237,8 +234,6 @@ def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Sc
         The functions in Gemini's shape, and the names of what was left out: keywords that only
         make a schema stricter or order it.
 
-    Raises:
-        KeyError, TypeError, AttributeError, ValueError: These are not declarations.
     """
     left_out: set[str] = set()
     functions = list(row.get("functions", ()))
@@ -273,8 +268,6 @@ def write_declarations(functions: Sequence[Schema]) -> list[Schema]:
 def _function(function: Mapping[str, Any], left_out: set[str], bound: list[str]) -> Schema:
     left_out.update(_LEFT_OUT & function.keys())
     result = {name: function[name] for name in ("name", "description") if name in function}
-    words(result["name"])
-    text(result.get("description", ""))
     whole = function.get("parametersJsonSchema", function.get("parameters_json_schema"))
     known = {"parameters", *_WHOLE_SCHEMA, *result, *_LEFT_OUT}
     more = [name for name in function if name not in known and function[name] not in ([], {})]
@@ -283,8 +276,6 @@ def _function(function: Mapping[str, Any], left_out: set[str], bound: list[str])
     parameters = function.get("parameters", whole)
     if parameters is None:
         return result
-    if not isinstance(parameters, dict):
-        raise TypeError("parameters that are no object")
     lost: set[str] = set()
     shared = fields_of("Schema") - _OWN_KEYWORDS
 
