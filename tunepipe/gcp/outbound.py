@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from tunepipe.errors import LimitError, UsageError
 
 ALLOW_PRIVATE = "TUNEPIPE_ALLOW_PRIVATE_ADDRESSES"
-_GOOGLE = re.compile(r"[a-z0-9.-]+\.(googleapis\.com|pkg\.dev)\Z")
+_GOOGLE = re.compile(r"https://[a-z0-9.-]+\.(googleapis\.com|pkg\.dev)([/?#]|\Z)")
 _INTERNAL_NAME = re.compile(r"(.*\.)?(localhost|internal|local|localdomain)\.?\Z")
 # urllib and requests differ in which host an address with one of these names.
 _AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]")
@@ -28,8 +28,7 @@ _REDIRECTS = 5
 
 def is_google(url: str) -> bool:
     """Return True if an address is one of Google's APIs or of its Artifact Registry."""
-    scheme, host, port = _place_of(url)
-    return scheme == "https" and not port and bool(_GOOGLE.match(host))
+    return bool(_GOOGLE.match(url))
 
 
 def check_address(url: str) -> None:
@@ -39,23 +38,17 @@ def check_address(url: str) -> None:
         UsageError: It is not an https:// address.
         LimitError: It is on this machine or in a private network.
     """
-    scheme, host, _ = _place_of(url)
+    try:
+        parts = urlsplit(url)
+        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
+    except ValueError:
+        scheme = host = ""
     allowed = ("https", "http") if _private_allowed() else ("https",)
-    if scheme not in allowed or not host:
+    if scheme not in allowed or not host or _AMBIGUOUS.search(url):
         raise UsageError("the address is not an https:// URL", where=host or "address")
     if _INTERNAL_NAME.match(host):
         _refuse(host)
     _check_ip(host)
-
-
-def _place_of(url: str) -> tuple[str, str, int | None]:
-    """Return an address's scheme, host and port; "" for one that clients read in other ways."""
-    try:
-        parts = urlsplit(url)
-        place = parts.scheme, parts.hostname or "", parts.port
-    except ValueError:
-        return "", "", None
-    return ("", "", None) if _AMBIGUOUS.search(url) else place
 
 
 def request(
