@@ -115,9 +115,10 @@ def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
     for package in ("", "components/", "packaging/"):
         if any(name.startswith(f"{PACKAGE}/{package}") for name in code):
             code[f"{PACKAGE}/{package}__init__.py"] = b""
-    data = {name: path.read_text(encoding="utf-8") for name, path in data_files_of(modules).items()}
-    tables = {name: without_comments(text) for name, text in data.items() if name.endswith(".toml")}
-    return code | {name: text.encode() for name, text in (data | tables).items()}
+    for name, path in data_files_of(modules).items():
+        text = path.read_text(encoding="utf-8")
+        code[name] = (without_comments(text) if name.endswith(".toml") else text).encode()
+    return code
 
 
 def _with_archive(source: str, packed: bytes) -> str:

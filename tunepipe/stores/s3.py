@@ -52,7 +52,7 @@ class S3(ObjectStore):
             # HEAD has no body, so a missing bucket looks like a missing object; so does a version
             # that was replaced (412). Only a wrong version ID is answered with 400.
             if _status(error) in (404, 412) or (place.version and _status(error) == 400):
-                _require_bucket(place)
+                _client(place.scheme).head_bucket(Bucket=place.bucket)  # is it there?
                 return None
             raise
         return _stat(place, head, int(head["ContentLength"]))
@@ -180,10 +180,6 @@ def _require_conditional_writes(scheme: str, bucket: str) -> None:
         where=f"{scheme}://{bucket}",
         fix="use a server that knows conditional writes: Amazon S3, MinIO, Ceph from 2024 on",
     )
-
-
-def _require_bucket(place: ObjectUri) -> None:
-    _client(place.scheme).head_bucket(Bucket=place.bucket)
 
 
 def _pin(place: ObjectUri) -> dict[str, str]:
