@@ -69,6 +69,21 @@ def test_what_serves_nobody_goes_and_the_champion_stays(cloud, tmp_path, capfd):
     assert answer.text == "answer 7"
 
 
+def test_where_an_earlier_checkpoint_was_chosen_the_last_one_goes(cloud, tmp_path, capfd):
+    better = tmp_path / "comparison.json"
+    better.write_text('{"verdict": "better", "reason": "It is."}')
+    tuned(cloud, tmp_path, "chosen", export_last_checkpoint_only=False)
+    last, chosen, other = [found.endpoint for found in of_tuning_jobs(PROJECT, REGION)]
+    promote_step(chosen, str(better), f"gs://{BUCKET}/tunepipe/registry/gemini", "run-1")
+    roles = {found["endpoint"]: found["role"] for found in listed(capfd)[1]["endpoints"]}
+    assert roles == {last: "checkpoint", chosen: "champion", other: "checkpoint"}
+    code, found = listed(capfd, "--clean-up", "--yes")
+    assert (code, sorted(found["deleted"])) == (0, sorted([last, other]))
+    question = Prompt("1", ({"role": "user", "content": "question 7"},))
+    (answer,) = gemini_prediction.predict(chosen, [question])
+    assert answer.text == "answer 7"
+
+
 def test_a_job_in_another_location_is_found_there(cloud, tmp_path, capfd):
     there = tuned(cloud, tmp_path, "there", location="us-central1")
     here = tuned(cloud, tmp_path, "here")

@@ -69,7 +69,7 @@ def test_no_judge_or_no_answers_is_an_empty_file(cloud: StandIn, given, tmp_path
     ("ceiling", "planned", "why"),
     [
         (5.0, 5.0, "leave nothing"),
-        (5.0, 4.999, "above the ceiling of 0.00 USD"),
+        (5.0, 4.999, "above the ceiling of 0.001 USD"),
         (0.01, None, "above the ceiling of 0.01 USD"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,7 +106,7 @@ def endpoints(
     if uses:
         pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
         counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
-        counted += " of endpoints (IAM & Admin > Quotas; Google publishes no number)"
+        counted += " of endpoints (its number: IAM & Admin > Quotas)"
         out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"))
         out.line(f"{counted}{pace}")
     else:
@@ -151,16 +151,21 @@ def _deployments(
 def _uses(
     deployments: Iterable[Deployment], histories: list[list[Move]], price_usd: float | None
 ) -> Iterator[Use]:
-    from tunepipe.registry.endpoints import CHECKPOINT, SERVED
+    from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, SERVED
 
-    now = datetime.now(UTC)
+    now, deployments = datetime.now(UTC), list(deployments)
     champions = {moves[-1].model for moves in histories if moves}
     # A rollback goes to the last model that is not the champion's.
     others = [
         [move.model for move in moves if move.model != moves[-1].model] for moves in histories
     ]
     former = {models[-1] for models in others if models}
+    # Where an earlier checkpoint was promoted, the alias of the model it shares with the last one's
+    # endpoint does not make that one a champion's.
+    promoted = {each.model for each in deployments if each.endpoint in champions}
     for each in deployments:
+        if each.kind == GEMINI and each.model in promoted and each.endpoint not in champions:
+            each = replace(each, kind=CHECKPOINT, champion=False)
         # A checkpoint shares its model with the endpoint of the last one.
         is_checkpoint = each.kind == CHECKPOINT
         names = {each.endpoint} if is_checkpoint else {each.endpoint, each.model}
