@@ -255,7 +255,7 @@ def split(
         eval_fraction: The share of rows that is held out, above 0 and below 1.
         eval_min: The fewest rows to hold out, 0 or more.
         eval_max: The most rows to hold out; 0 for the service's own limit.
-        seed: The random seed, 0 to 2**32 - 1.
+        seed: The random seed, any whole number.
         group_by: Keep rows together by this field, or by /PATTERN/ in the input.
         stratify_by: Give each label its share: "output", or a field.
         by_time: Hold out the latest rows by this field.

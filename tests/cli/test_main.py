@@ -84,6 +84,52 @@ def test_an_error_is_one_json_object_too(capfd, arguments):
     assert err == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "places"),
+    [
+        (
+            ("plan", "--rows", "99", "--epochs", "1", "--train-steps", "2"),
+            "--epochs, --train-steps",
+        ),
+        (("plan", "--rows", "99", "--model", "none", "--region", "us-central1"), "--model"),
+        (("plan", "--rows", "99", "--format", "psalm"), "--format"),
+        (("plan", "--region", "us-central1"), "dataset, --rows"),
+        (("validate", "rows.jsonl", "--format", "psalm"), "--format"),
+        (("convert", "rows.jsonl", "out.jsonl", "--to", "psalm"), "--to"),
+        (("split", "rows.jsonl", "--train", "t", "--eval", "e", "--format", "psalm"), "--format"),
+        (
+            ("split", "rows.jsonl", "--train", "t", "--eval", "e", "--eval-min=2", "--eval-max=1"),
+            "--eval-min, --eval-max",
+        ),
+        (("score", "answers.jsonl", "--margin", "2"), "--margin"),
+        (("score", "answers.jsonl", "--task", "none"), "--task"),
+        (("score", "answers.jsonl", "--seed", "-1"), "--seed"),
+        (("score", "answers.jsonl", "--normalize", "none"), "--normalize"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_was_given(capfd, tmp_path, arguments, places):
+    (tmp_path / "rows.jsonl").write_text('{"input_text": "a", "output_text": "b"}\n')
+    (tmp_path / "answers.jsonl").write_text(
+        '{"id": "1", "input": "a", "reference": "b", "prediction": "c"}\n'
+    )
+    code, out, _ = said(capfd, *arguments, "--json")
+    assert code == 2
+    assert json.loads(out)["error"]["where"] == places
+
+
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        ((), "text-bison@001"),
+        (("--format", "messages"), "gemini-3.5-flash"),
+        (("--format", "palm-chat"), "chat-bison@001"),
+    ],
+)
+def test_a_plan_of_a_number_of_rows_takes_the_first_model_of_their_format(capfd, options, model):
+    code, out, _ = said(capfd, *PLAN, *options, "--json")
+    assert (code, json.loads(out)["model"]) == (0, model)
+
+
 def test_an_error_is_json_by_the_environment_and_by_the_file(capfd, tmp_path, monkeypatch):
     (tmp_path / "tunepipe.toml").write_text("json = true\n")
     assert "error" in json.loads(said(capfd, "plan", "--rows", "9")[1])

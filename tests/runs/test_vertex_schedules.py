@@ -126,6 +126,7 @@ def test_one_run_at_a_time_by_hand_too(said, rows):
     [
         (("--dataset", "rows.jsonl"), "must lie in Cloud Storage"),
         (("--cron", "weekly"), "no cron expression"),
+        (("--cron", "0 3 31 2 *"), "nothing would ever run"),
         (("--name", "Every week"), "small letters"),
         (("--param", "epoch=3"), "did you mean epochs?"),
         (("--bucket", "my-bucket"), "gs://"),

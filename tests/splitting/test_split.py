@@ -524,7 +524,10 @@ BAD = b'{"input_text": "a"}\n'
         ("GOOD", {"eval_fraction": 1.0}, UsageError, "must be between 0 and 1"),
         ("GOOD", {"by_time": "a", "stratify_by": "b"}, UsageError, "cannot be combined"),
         ("GOOD", {"eval_min": 25}, DataError, "eval_min 25, but training needs 10 of the 30"),
-        ("GOOD", {"eval_min": 9, "eval_max": 5}, DataError, "but eval_max 5"),
+        ("GOOD", {"eval_min": 0, "eval_max": 5}, DataError, "but eval_max 5"),
+        # Wrong of any data: not these that do not pass.
+        ("GOOD", {"eval_min": 9, "eval_max": 5}, UsageError, "eval_min 9 is above eval_max 5"),
+        ("GOOD", {"format": "psalm"}, UsageError, "format: unknown format 'psalm'"),
         ("GOOD", {"group_by": "output_text"}, DataError, "whole groups of rows give no"),
     ],
 )  # fmt: skip

@@ -83,6 +83,13 @@ def all_params(command: Any) -> Iterator[Any]:
         yield from all_params(below)
 
 
+def flag_names(command: Any) -> set[str]:
+    """Return the names of a command's options that are the name of no argument."""
+    params = list(all_params(command))
+    arguments = {param.name for param in params if param.param_type_name == "argument"}
+    return {param.name for param in params} - arguments
+
+
 def option_names(command: Any) -> set[str]:
     """Return the names that a setting may have: those of all commands below a group."""
     return {param.name for below in command.commands.values() for param in all_params(below)}

@@ -222,9 +222,9 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
             obj=configured,
         )
     except TunepipeError as error:
-        names = {param.name for param in config.all_params(command)}
+        names = config.flag_names(command)
         for part in ("found", "where", "fix"):
-            setattr(error, part, name_options(getattr(error, part), names))
+            setattr(error, part, name_options(getattr(error, part), names, part == "where"))
         raise
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)

@@ -216,14 +216,23 @@ def agree(question: str, yes: bool, out: Output) -> None:
         raise typer.Abort
 
 
-def name_options(text: str, names: Collection[str]) -> str:
+def name_options(text: str, names: Collection[str], is_place: bool = False) -> str:
     """Write the parameters of a library function as the command's options: eval_min, --eval-min.
 
     The name of a tensor or a module that has such a part is left as it is.
+
+    Args:
+        text: A part of an error's message.
+        names: The parameters that are options.
+        is_place: It says where the error is, and may be names alone: "epochs, train_steps".
     """
 
-    def option(match: re.Match[str]) -> str:
-        name = match.group()
+    def option(name: str) -> str:
         return f"--{name.replace('_', '-')}" if name in names else name
 
-    return re.sub(r"(?<![\w.])[a-z]+(?:_[a-z]+)+\b(?!\.\w)", option, text)
+    places = text.split(", ")
+    if is_place and any(place in names for place in places):
+        return ", ".join(map(option, places))
+    return re.sub(
+        r"(?<![\w.])[a-z]+(?:_[a-z]+)+\b(?!\.\w)", lambda match: option(match.group()), text
+    )

@@ -114,7 +114,7 @@ def convert(
         DataError: There is no row, or none of a known format or shape.
         UsageError: The file cannot be read, is the target too, or an option is wrong.
     """
-    formats.check_format(to)
+    formats.check_format(to, "to")
     if bool(input_column) != bool(output_column) or (system_column and not input_column):
         raise UsageError(
             "name both the input and the output",

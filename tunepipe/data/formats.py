@@ -47,14 +47,16 @@ def detect_format(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def check_format(format: str) -> str:
+def check_format(format: str, where: str = "format") -> str:
     """Return a format's name.
 
     Raises:
-        UsageError: It is not one of FORMATS.
+        UsageError: It is not one of FORMATS; `where` is the parameter that named it.
     """
     if format not in FORMATS:
-        raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+        raise UsageError(
+            f"unknown format {format!r}", where=where, fix=f"use one of {', '.join(FORMATS)}"
+        )
     return format
 
 

@@ -276,8 +276,15 @@ class DuplicateKeyError(ValueError):
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise DuplicateKeyError("duplicate key in object")
+        names = [name for name, _ in pairs]
+        repeated = shown_name(next(name for name in names if names.count(name) > 1))
+        raise DuplicateKeyError(f"the key {repeated} occurs twice in an object".replace("  ", " "))
     return result
+
+
+def shown_name(name: str) -> str:
+    """Return a key for a message if it reads like a field's name, else ""."""
+    return name if name.isidentifier() and name.isascii() and len(name) <= 40 else ""
 
 
 def refuse_constant(word: str) -> Any:

@@ -162,8 +162,8 @@ def evaluate(
         raise UsageError(
             f"the metric {metric} is not known for this task",
             where="metric",
-            fix=f"{hint(metric, known)}; known: {', '.join(known)}; or a metric of your own: "
-            "module:function, regex:PATTERN, schema:FILE, number:TOLERANCE",
+            fix=f"{hint(metric, known)}; or a metric of your own: module:function, regex:PATTERN, "
+            "schema:FILE, number:TOLERANCE",
         )
     units = _units(rows, chosen.group_by)
     compared = _Compared(rows, models, task.name, units, chosen)

@@ -334,7 +334,7 @@ def _check_amounts(amounts: Mapping[str, float], multiplier: float) -> None:
             raise UsageError(f"{value:g} is out of range", where=name, fix=f"0 to {most:,}")
     if amounts["epochs"] and amounts["train_steps"]:
         raise UsageError(
-            "epochs and train_steps say the same thing twice",
+            "both are set, and each of them says how long to train",
             where="epochs, train_steps",
             fix="give one of them",
         )

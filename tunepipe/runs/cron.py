@@ -71,16 +71,24 @@ def parse(text: str, zone: str = "") -> Cron:
     Raises:
         UsageError: It is not a cron expression, or the time zone is unknown.
     """
-    from croniter import croniter
+    from croniter import CroniterError, croniter
 
     match = _ZONE.match(text.strip())
     named, fields = (match[1], match[2]) if match else ("", text)
     if named and zone and named != zone:
         raise UsageError(f"two zones: {named} and {zone}", where="--cron", fix="name one")
     fields = " ".join(fields.split())
-    if fields.count(" ") != 4 or not croniter.is_valid(fields):
+    refusal = ""
+    if fields.count(" ") != 4:
+        refusal = "no cron expression of five fields"
+    else:
+        try:
+            croniter(fields)
+        except CroniterError as error:
+            refusal = f"no cron expression: {error}"
+    if refusal:
         raise UsageError(
-            "no cron expression of five fields",
+            refusal,
             where=f"--cron {text!r}",
             fix='minute hour day month weekday, such as "TZ=Asia/Tokyo 0 3 * * 1"',
         )

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, UsageError
 
 SPAN = 1 << 64
 
@@ -97,6 +97,7 @@ def allowance(
 
     Raises:
         DataError: The limits leave no room: too few rows, or a request above the service's limit.
+        UsageError: `eval_min` is above `eval_max`, for any number of rows.
     """
     catalog = catalog or load_catalog()
     model = model or catalog.default_model(format)
@@ -126,6 +127,12 @@ def allowance(
         (rows - training, f"training needs {training} of the {rows} rows"),
         key=itemgetter(0),
     )
+    if 0 < eval_max < eval_min:
+        raise UsageError(
+            f"eval_min {eval_min} is above eval_max {eval_max}",
+            where="eval_min, eval_max",
+            fix="raise eval_max, or lower eval_min",
+        )
     if least > most:
         raise DataError(
             f"cannot split: {why_least}, but {why_most}",

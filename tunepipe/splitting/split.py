@@ -19,6 +19,7 @@ from typing import Any
 
 from tunepipe.arguments import check_fraction
 from tunepipe.catalog.catalog import Catalog
+from tunepipe.data.formats import check_format
 from tunepipe.data.rows import blocks
 from tunepipe.data.source import Path, format_of
 from tunepipe.errors import DataError, UsageError
@@ -117,7 +118,7 @@ def split(
             fix="give one of the two",
         )
     refuse_same([*sources, train, eval])
-    format = format_of(sources) if format == "auto" else format
+    format = format_of(sources) if format == "auto" else check_format(format)
     criteria = Criteria(
         fraction=eval_fraction,
         seed=seed % 2**64,

@@ -15,6 +15,7 @@ from tunepipe.data.row_types import (
     type_problems,
     wrong_type,
 )
+from tunepipe.data.rows import shown_name
 from tunepipe.data.turns import PART_KINDS, is_blank, numbered
 from tunepipe.validation.problems import Finding
 
@@ -102,7 +103,7 @@ def _of_type(problem: TypeProblem) -> Finding:
     from difflib import get_close_matches
 
     name, known = problem.name, problem.known
-    shown = name if name.isidentifier() and name.isascii() and len(name) <= 40 else ""
+    shown = shown_name(name)
     close = get_close_matches(name, known, 1, 0.75) if shown else []
     if not close and _SYNONYMS.get(shown) in known:
         close = [_SYNONYMS[shown]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import Rules
-from tunepipe.data.formats import FORMATS
+from tunepipe.data.formats import check_format
 from tunepipe.data.source import (
     SNIFFED_FILES,
     Block,
@@ -168,8 +168,7 @@ def _rules(opened: Mapping[str, Source], settings: ValidationSettings) -> Rules:
         format = next((x for source in opened.values() if (x := source.format())), "")
         if not format:
             return Rules("", settings.model, "")
-    elif format not in FORMATS:
-        raise UsageError(f"unknown format {format!r}", fix=f"use one of {', '.join(FORMATS)}")
+    check_format(format)
     catalog = settings.catalog or load_catalog()
     return catalog.rules_for(format, settings.model, pii=settings.pii)
 

@@ -187,6 +187,10 @@ def make_plan(
         from tunepipe.evaluation.tasks import check_metric
 
         check_metric(metric, "" if task == "auto" else task)
+    if format != "auto":
+        from tunepipe.data.formats import check_format
+
+        check_format(format)
     over = tables or {}
     catalog = load_catalog(over)
     size = Measured(rows or 0)
@@ -200,6 +204,8 @@ def make_plan(
         if size.refusal and not (size.rows and size.model):
             raise size.refusal
         model = model or size.model
+    elif format != "auto":
+        model = model or catalog.default_model(format, backend)
     if tokenizer:
         from tunepipe.cli.token_counts import calibrated
 

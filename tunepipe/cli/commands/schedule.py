@@ -70,10 +70,18 @@ def apply(
 
     if not _NAME.match(name):
         raise UsageError(
-            "must be of small letters, digits and -, a letter first, at most 48",
+            "it cannot name a schedule",
             where=f"--name {name}",
+            fix="small letters, digits and -, a letter first, at most 48 characters",
         )
     when = parse(cron, zone)
+    upcoming = next_runs(when, datetime.now(UTC), _NEXT_RUNS)
+    if not upcoming:
+        raise UsageError(
+            "no day is like this, so nothing would ever run",
+            where=f"--cron {cron!r}",
+            fix="name a day that the month has",
+        )
     host = on.host()
     tables = options.tables(context, run_options.tables)
     described = run_options.resolve(tables, on_host=bool(host))
@@ -86,9 +94,8 @@ def apply(
         send = partial(_apply_on_host, host) if host else _apply_on_vertex
         result = send(name, when, described, dry_run, agreed, out)
         out.line(f"{result['action']}: {result['schedule'] or 'nothing was sent'}")
-    upcoming = next_runs(when, datetime.now(UTC), _NEXT_RUNS)
     times = [time.isoformat(timespec="minutes") for time in upcoming]
-    out.line(f"next runs: {', '.join(times) or 'none'}")
+    out.line(f"next runs: {', '.join(times)}")
     out.result({"name": name, "next_runs": times, **result})
 
 
