@@ -64,9 +64,21 @@ def test_the_command_lists_and_resolves(folder, said):
     assert listed["runs"][0]["created"] == "2026-11-26T10:00:00+00:00"
     code, status, _ = said("status", "latest", "--runs", folder, "--json")
     assert (code, status["id"]) == (0, IDS[2])
-    (folder / IDS[0] / "log.txt").write_text("tune: step 1\nother\n")
-    code, logs, _ = said("logs", "20261125", "--step", "tune", "--runs", folder, "--json")
-    assert (code, logs["logs"]) == (0, {"log.txt": "tune: step 1"})
+    steps = {
+        "tune-local": "INFO - Executing task 'tune-local'\nstep 1\n"
+        "INFO - Task 'tune-local' finished with status SUCCESS\n",
+        "evaluate-model": "INFO - Executing task 'evaluate-model'\nasked of tunepipe\n",
+    }
+    whole = "INFO - Running pipeline: 'tunepipe-local'\n" + "".join(steps.values())
+    coloured = whole.replace("'tune-local'", "\x1b[96m'tune-local'\x1b[0m")
+    (folder / IDS[0] / "log.txt").write_text(coloured)
+    asked = ("logs", "20261125", "--runs", folder, "--json")
+    assert said(*asked)[1]["logs"] == {"log.txt": coloured}
+    for part, names in {"tune": ["tune-local"], "ev": ["evaluate-model"], "l": [*steps]}.items():
+        code, logs, _ = said(*asked, "--step", part)
+        assert (code, logs["logs"]) == (0, {name: steps[name] for name in names})
+    code, refused, _ = said(*asked, "--step", "split")
+    assert (code, refused["error"]["fix"]) == (2, "tune-local, evaluate-model")
     assert said("cancel", "latest", "--runs", folder, "--json")[0] == 2
     _, _, text = said("runs", "--runs", folder)
     assert IDS[0] in text

@@ -29,8 +29,8 @@ def rows(cloud):
 @pytest.mark.parametrize(
     ("extra", "where"),
     [
-        (("--margin", "5"), "margin"),
-        (("--task", "nope"), "task"),
+        (("--margin", "5"), "--margin"),
+        (("--task", "nope"), "--task"),
         (("--param", "judge_model=nope"), "judge_model"),
     ],
 )

@@ -51,6 +51,19 @@ def events(lines: Iterable[str]) -> Iterator[Event]:
             yield StepEnded(ended[1], ended[2] == "SUCCESS")
 
 
+def by_step(text: str) -> dict[str, str]:
+    """Return what each step that began has logged, by its name, without colours."""
+    logs: dict[str, str] = {}
+    step = ""
+    for line in _ANSI.sub("", text).splitlines(keepends=True):
+        began, ended = _BEGAN.search(line), _ENDED.search(line)
+        step = began[1] if began else step
+        if step:
+            logs[step] = logs.get(step, "") + line
+        step = "" if ended else step
+    return logs
+
+
 def without_metadata(line: str) -> str:
     """Leave out what an artifact holds: the labels of a confusion matrix are rows' texts."""
     return _METADATA.sub(r"\1{…}", line)

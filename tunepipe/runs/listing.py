@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
+from tunepipe.runs import kfp_log
 
 if TYPE_CHECKING:
     from tunepipe.runs.cancellation import Cancellation
@@ -142,13 +143,23 @@ class Places:
         return cancellation.cancel(run.name, **settings)
 
     def logs(self, run: ListedRun, step: str = "") -> dict[str, str]:
-        """Read what the steps whose names contain `step` printed, here or on a KFP host."""
+        """Read what the steps whose names contain `step` printed, here or on a KFP host.
+
+        Raises:
+            UsageError: The run does not have the step.
+        """
         if run.place == KFP and self.host:
             from tunepipe.runs.kfp import host_runs
 
             return dict(host_runs.logs(self.host, run.name, step))
         text = (Path(run.name) / "log.txt").read_text(encoding="utf-8", errors="replace")
-        return {"log.txt": "\n".join(line for line in text.splitlines() if step in line)}
+        if not step:
+            return {"log.txt": text}
+        logs = kfp_log.by_step(text)
+        if found := {name: log for name, log in logs.items() if step in name}:
+            return found
+        names = ", ".join(logs) or "no step yet"
+        raise UsageError("the run has no log of this step", where=step, fix=names)
 
     def _look(self, run: ListedRun, **patience: Any) -> Callable[[], RunStatus]:
         if run.place == KFP and self.host:
