@@ -144,7 +144,7 @@ def _steps(
         rows = [{"prompt": row["input_text"], "completion": row["output_text"]} for row in rows]
         options |= {"output_uri": f"gs://{BUCKET}/tuned-{number}"}
     if backend == "custom":
-        options |= {"code": random_.choice(("", "image"))}
+        options |= {"code": random_.choice((f"gs://{BUCKET}/tunepipe.whl", "image"))}
     request = TuningRequest(
         base_model=model,
         train_uri=put(cloud, f"train-{number}.jsonl", rows),

@@ -64,8 +64,11 @@ def make_run(name: str) -> str:
 
 
 def request_of(cloud: StandIn, tuner: str) -> TuningRequest:
-    more = {"pipeline_root": f"gs://{BUCKET}/root"} if tuner == "palm.tuning" else {}
-    found = tunings.request(cloud, BACKENDS[tuner], **more)
+    more = {
+        "palm.tuning": {"pipeline_root": f"gs://{BUCKET}/root"},
+        "custom.tuning": {"code": f"gs://{BUCKET}/tunepipe/code/tunepipe.whl"},
+    }
+    found = tunings.request(cloud, BACKENDS[tuner], **more.get(tuner, {}))
     # The template's jobs have no claim, and custom jobs no remedy for a first one.
     unknown = {"palm.tuning": ("settle_seconds", "lease_seconds")}.get(tuner, ())
     for name in unknown:
