@@ -92,8 +92,8 @@ def run(
         out.facts([("KFP host", host.url), ("results", described.bucket)])
     else:
         checked = prepare_on_vertex(described, start.again, out)
-        results = f"{described.bucket} ({described.region})"
-        out.facts([("project", described.project), ("results", results)])
+        place = f"{described.project}, {described.region}"
+        out.facts([("project", place), ("results", described.bucket)])
     if start.dry_run:
         return _show_dry_run(checked.contents, start.runs, out)
     name = start_run(checked, again=start.again, yes=start.yes, out=out)

@@ -124,7 +124,10 @@ def _next_step(status: RunStatus, on_host: str) -> str:
     if not status.over:
         return f"tunepipe status {run} --wait"
     if status.state == "failed":
-        return "do what the error says, then run the same command again: nothing is paid twice"
+        first = (
+            "do what the error says" if status.error or status.failure else f"tunepipe logs {run}"
+        )
+        return f"{first}, then run the same command again: nothing is paid twice"
     if status.model and on_host and not status.model.startswith("projects/"):
         return f"tunepipe predict --model {run} TEXT"
     if status.model.startswith("gs://"):
