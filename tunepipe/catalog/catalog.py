@@ -144,12 +144,16 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             format: One of formats.FORMATS; "" is not known.
             backend: One of the table of backends; its default counts where it does not tune the
                 format's first model. "" for any.
+
+        Raises:
+            UsageError: An unknown backend.
         """
         first = self.service_table.first_model.get(format, "")
         tuned_by = self.model_table.models[first].backend if first in self.model_names else ""
         if first and backend in ("", tuned_by):
             return first
-        return self.model_table.defaults[backend or "large-model"]  # type: ignore[index]
+        tuner = find_backend(backend or "large-model")
+        return self.model_table.defaults[tuner.name]  # type: ignore[index]
 
     def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
         """Return what a row of a format may hold for a model.
