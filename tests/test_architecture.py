@@ -136,6 +136,18 @@ def test_packages_hold_a_docstring_and_nothing_else():
             assert isinstance(only, ast.Expr), file
 
 
+def test_each_error_says_how_to_fix_it():
+    errors = {"UsageError", "DataError", "LimitError", "CloudError"}
+    silent = []
+    for file in modules():
+        for node in ast.walk(ast.parse((PACKAGE / file).read_text(encoding="utf-8"))):
+            is_error = isinstance(node, ast.Call) and getattr(node.func, "id", "") in errors
+            if is_error and not {"fix", None} & {keyword.arg for keyword in node.keywords}:
+                silent.append(f"{file}:{ast.unparse(node.args[0])}")
+    # What a type's own check says holds its remedy.
+    assert silent == ["decoding.py:str(cause or error)"]
+
+
 def test_tests_mirror_the_folders():
     extra = {"chaos", "fixtures", "mutants", "pages", "standin"}
     for folder in (path for path in (ROOT / "tests").iterdir() if path.is_dir()):

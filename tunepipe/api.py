@@ -195,7 +195,7 @@ def validate(
         max_problems: The most problems to list, 0 or more; all are counted.
         near_duplicates: Report rows that say nearly the same.
         pii: Report personal data.
-        workers: Worker processes, 0 or more; 0 chooses by the size of the dataset.
+        workers: Worker processes, 0 to 256; 0 chooses by the size of the dataset.
         tables: Values that replace those of the built-in tables: {"services": …, "models": …}.
 
     Returns:

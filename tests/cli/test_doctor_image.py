@@ -98,3 +98,10 @@ def test_an_image_that_is_not_there_or_may_not_be_seen(said, registry, refusal, 
     registry["refusal"] = refusal
     _, ((found, text),) = doctor(said, registry)
     assert (found, str(refusal) in text) == (state, True)
+
+
+def test_a_registry_that_cannot_be_reached_is_one_finding(said, registry):
+    registry["host"] = "127.0.0.1:9"  # discard: nothing listens
+    code, (seen,) = doctor(said, registry)
+    assert (code, seen[0]) == (4, "problem")
+    assert "cannot be reached (ConnectionError)" in seen[1]

@@ -96,6 +96,9 @@ def test_an_error_is_one_json_object_too(capfd, arguments):
         (("plan", "--region", "us-central1"), "dataset, --rows"),
         (("validate", "rows.jsonl", "--format", "psalm"), "--format"),
         (("convert", "rows.jsonl", "out.jsonl", "--to", "psalm"), "--to"),
+        (("convert", "odd.jsonl", "out.jsonl", "--to", "palm"), "odd.jsonl"),
+        (("validate", "rows.jsonl", "--workers", "257"), "--workers"),
+        (("plan", "--rows", "99", "--tokenizer", "folder"), "--tokenizer"),
         (("split", "rows.jsonl", "--train", "t", "--eval", "e", "--format", "psalm"), "--format"),
         (
             ("split", "rows.jsonl", "--train", "t", "--eval", "e", "--eval-min=2", "--eval-max=1"),
@@ -127,6 +130,7 @@ def test_an_error_is_one_json_object_too(capfd, arguments):
 )
 def test_a_wrong_option_is_named_as_it_was_given(capfd, tmp_path, arguments, places):
     (tmp_path / "rows.jsonl").write_text('{"input_text": "a", "output_text": "b"}\n')
+    (tmp_path / "odd.jsonl").write_text('{"a": "a", "b": "b", "c": "c"}\n')
     (tmp_path / "answers.jsonl").write_text(
         '{"id": "1", "input": "a", "reference": "b", "prediction": "c"}\n'
     )

@@ -135,7 +135,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for name, service in self.service_table.services.items():
             if any(fnmatchcase(model, pattern) for pattern in service.models):
                 return name, service
-        raise UsageError(f"no service of the table takes the model {model!r}", where="model")
+        raise UsageError(
+            f"no service of the table takes the model {model!r}",
+            where="model",
+            fix="--tables FILE adds one",
+        )
 
     def default_model(self, format: str = "", backend: str = "") -> str:
         """Return the model to tune if none is named: the format's first, or else the backend's.
@@ -153,7 +157,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if first and backend in ("", tuned_by):
             return first
         tuner = find_backend(backend or "large-model")
-        return self.model_table.defaults[tuner.name]  # type: ignore[index]
+        return self.model_table.defaults[tuner.name]
 
     def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
         """Return what a row of a format may hold for a model.

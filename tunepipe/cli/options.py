@@ -358,5 +358,5 @@ def pair(text: str, option: str) -> tuple[str, str]:
     """Split a K=V argument; `option` names it in messages."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise UsageError("not of the form K=V", where=f"{option} {text}")
+        raise UsageError("not of the form K=V", where=f"{option} {text}", fix="write NAME=VALUE")
     return name.strip(), value

@@ -61,7 +61,11 @@ def calibrated(
             fix="name the model's tokenizer: a folder, a tokenizer.json or a hub id",
         )
     if by_google and not (project and region):
-        raise UsageError("needs --project and --region", where=where)
+        raise UsageError(
+            "Gemini's own count needs a project and a region",
+            where=where,
+            fix="--project ID --region NAME",
+        )
     with local_copies(datasets) as files:
         rows = sample(list(files), format)
     if by_google:
@@ -157,7 +161,11 @@ def by_service(
 
     resource = gemini.base_model_resource(model, project, region, options, catalog)
     if not resource:
-        raise LimitError("no endpoint of the model is known to count with", where=model)
+        raise LimitError(
+            "no endpoint of the model is known to count with",
+            where=model,
+            fix="name the model's tokenizer",
+        )
 
     def count(start: int) -> int:
         contents = [_content(row) for row in rows[start : start + _ROWS_A_REQUEST]]

@@ -122,7 +122,9 @@ def convert(
             fix="give both names, or none",
         )
     notes: list[str] = []
+    place = ""
     if isinstance(source, (str, os.PathLike)):
+        place = os.fspath(source)
         refuse_same([target], [source])
         options = TableOptions(delimiter, encoding, skip_lines, sheet)
         items = _items(Source(source), options, notes)
@@ -132,14 +134,18 @@ def convert(
         items = _flattened(items)
     head = list(islice(items, SNIFFED_LINES))
     shape = None
-    if input_column:
-        shape = pair_shape(input_column, output_column, system_column)
-        _check_columns(shape, head)
-        format = shape.format
-    elif format == "auto":
-        format, shape = _detect(head)
-    else:
-        formats.check_format(format)
+    try:
+        if input_column:
+            shape = pair_shape(input_column, output_column, system_column)
+            _check_columns(shape, head)
+            format = shape.format
+        elif format == "auto":
+            format, shape = _detect(head)
+        else:
+            formats.check_format(format)
+    except TunepipeError as error:
+        error.where = error.where or place
+        raise
     report = ConversionReport(format, to, notes=notes)
     if shape and shape.format:
         notes.append(f"rows of the shape {shape.description} were read as {shape.format}")
@@ -159,7 +165,7 @@ def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
     """Return the format or the shape that most of the first rows have."""
     rows = [row for _, row in _decoded(head)]
     if not head:
-        raise DataError("there is no row")
+        raise DataError("there is no row", fix="add rows, one JSON object a line")
     for line, item in head if not rows else ():
         if isinstance(item, DataError):
             raise DataError(item.found, where=f"line {line}", fix=item.fix)
@@ -256,7 +262,9 @@ def _converted(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"the row has not the shape {shape.description}") from error
+        raise DataError(
+            f"the row does not have the shape {shape.description}", fix="write its fields"
+        ) from error
     fresh, more = convert_row(read, shape.format, to)
     others = (name for name in row.keys() - used if row[name] not in (None, "", [], {}))
     return fresh, (*more, *sorted(others))
@@ -284,7 +292,7 @@ def _read_lines(source: Source, encoding: str) -> Iterator[Item]:
     wide = encoding.startswith(("utf-16", "utf-32"))
     for line, raw in numbered_lines(source, encoding if wide else ""):
         if isinstance(raw, int):
-            yield line, DataError(overlong_message(raw))
+            yield line, DataError(overlong_message(raw), fix="shorten the row")
         elif raw.strip():
             if not wide and encoding != "utf-8":
                 with suppress(UnicodeError, LookupError):  # refused as bytes that are not UTF-8
@@ -332,7 +340,10 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
                     break
                 at, number = end, number + 1
                 is_row = isinstance(value, dict)
-                yield number, value if is_row else DataError("the row is not an object")
+                yield (
+                    number,
+                    value if is_row else DataError("the row is not an object", fix="write {...}"),
+                )
             if ended and at >= len(text):
                 if first == "[" and last != "]":
                     raise _not_whole(source, number)

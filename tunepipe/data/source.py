@@ -121,7 +121,7 @@ def expanded(paths: Path | Iterable[Path]) -> list[str]:
             continue
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
-            raise UsageError("no file matches", where=path)
+            raise UsageError("no file matches", where=path, fix="check the folder and the wildcard")
         names += matches
     if not names:
         raise UsageError("no dataset is given", fix='name a file, or "-" for standard input')
@@ -310,7 +310,7 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
                 f"there is no line of up to {LINE_BYTES_MAX >> 20} MiB, longer ones are not read"
             )
             raise DataError(found, where=where, fix="write each row on a line of its own")
-        raise DataError("there is no row", where=where)
+        raise DataError("there is no row", where=where, fix="add rows, one JSON object a line")
     found = "no row has the fields of a known format"
     fix = f"name the format: one of {', '.join(FORMATS)}"
     if shape := next(filter(None, (detect_shape(x) for x in rows if isinstance(x, dict))), None):

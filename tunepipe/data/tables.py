@@ -267,7 +267,9 @@ def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
     from pyarrow import ArrowException, parquet
 
     if not os.path.isfile(source.path):
-        raise UsageError("Parquet is read from files alone", where=source.path)
+        raise UsageError(
+            "Parquet is read from files alone", where=source.path, fix="write it to a file first"
+        )
     number = 0
     try:
         with parquet.ParquetFile(source.path) as file:

@@ -99,7 +99,7 @@ def _checked(score: Callable[[Prediction], Any], row: Prediction, metric: Custom
         raise UsageError(failure, where=where, fix="try the function on this row") from error
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise UsageError(
-            f"the metric returned a {type(value).__name__} that is not a number in 0..1",
+            f"the metric returned no number in 0..1 (its type is {type(value).__name__})",
             where=where,
             fix="return 0 for the worst and 1 for the best answer",
         )

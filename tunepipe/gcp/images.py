@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.errors import UsageError
+from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import outbound
 from tunepipe.gcp.rest import RefusedError, access_token
 
@@ -28,6 +28,7 @@ def read_image(image: str) -> Mapping[str, Any]:
     Raises:
         UsageError: It names no registry, or no image for Linux on amd64.
         RefusedError: The registry does not have it, or asks for a login.
+        CloudError: The registry cannot be reached.
     """
     registry, _, path = image.partition("/")
     if "." not in registry and ":" not in registry:
@@ -43,7 +44,11 @@ def read_image(image: str) -> Mapping[str, Any]:
             entry["digest"] for entry in entries if platform.items() <= entry["platform"].items()
         ]
         if not digests:
-            raise UsageError("it has no image for Linux on amd64", where=image)
+            raise UsageError(
+                "it has no image for Linux on amd64",
+                where=image,
+                fix="build it with --platform linux/amd64",
+            )
         manifest = _get(f"{place}/manifests/{digests[0]}", image)
     config = _get(f"{place}/blobs/{manifest['config']['digest']}", image)
     return dict(config.get("config") or {})
@@ -51,11 +56,25 @@ def read_image(image: str) -> Mapping[str, Any]:
 
 def _get(url: str, image: str) -> Any:
     token = access_token() if outbound.is_google(url) else ""
-    answer = outbound.request(
-        "GET", url, seconds=_SECONDS, token=token, redirects=5, accept=_MANIFESTS
-    )
+    import requests
+
+    try:
+        answer = outbound.request(
+            "GET", url, seconds=_SECONDS, token=token, redirects=5, accept=_MANIFESTS
+        )
+    except requests.RequestException as error:
+        raise CloudError(
+            f"its registry cannot be reached ({type(error).__name__})",
+            where=image,
+            fix="check the image's name, and the network",
+        ) from error
     if answer.status_code != 200:
         # A registry that asks for another login than Google's is one that we may not see.
         code = 403 if answer.status_code == 401 else answer.status_code
-        raise RefusedError(f"its registry answered {answer.status_code}", where=image, code=code)
+        raise RefusedError(
+            f"its registry answered {answer.status_code}",
+            where=image,
+            code=code,
+            fix="check the image's name, and that you may read it",
+        )
     return answer.json()

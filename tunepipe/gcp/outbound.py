@@ -45,7 +45,9 @@ def check_address(url: str) -> None:
         scheme = host = ""
     allowed = ("https", "http") if _private_allowed() else ("https",)
     if scheme not in allowed or not host or _AMBIGUOUS.search(url):
-        raise UsageError("the address is not an https:// URL", where=host or "address")
+        raise UsageError(
+            "the address is not an https:// URL", where=host or "address", fix="https://HOST/PATH"
+        )
     if _INTERNAL_NAME.match(host):
         _refuse(host)
     _check_ip(host)

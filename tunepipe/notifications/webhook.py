@@ -86,7 +86,10 @@ def post(address: str, message: Mapping[str, Any]) -> None:
         status = error.response.status_code if error.response is not None else 0
         problem = f"HTTP {status}" if status else type(error).__name__
         # Not `from error`: its text has the address.
-        raise CloudError(f"the webhook did not take the message: {problem}") from None
+        raise CloudError(
+            f"the webhook did not take the message: {problem}",
+            fix="check the address and its service",
+        ) from None
 
 
 def _post(address: str, message: Mapping[str, Any]) -> None:

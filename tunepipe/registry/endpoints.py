@@ -108,7 +108,11 @@ def take_away(deployment: Deployment) -> None:
         deployment.model
     )
     if deployment.champion or has_alias:
-        raise LimitError("this is the champion's endpoint", where=deployment.endpoint)
+        raise LimitError(
+            "this is the champion's endpoint",
+            where=deployment.endpoint,
+            fix="make another model the champion first: tunepipe promote or rollback",
+        )
     client = clients.endpoints(clients.region_of(deployment.endpoint))
     with explained(deployment.endpoint):
         endpoint = client.get_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS)

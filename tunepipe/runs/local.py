@@ -133,7 +133,9 @@ def read(folder: Path) -> LocalRun:
     try:
         run = LocalRun(**read_json(folder / "run.json"))
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError("no run is recorded there", where=str(folder)) from error
+        raise UsageError(
+            "no run is recorded there", where=str(folder), fix="tunepipe runs lists them"
+        ) from error
     if run.state == "running" and not _is_held(folder.parent / "work" / run.key):
         return replace(run, state="failed", reason=_KILLED)
     return run

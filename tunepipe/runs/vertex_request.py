@@ -180,7 +180,9 @@ def _check(run: VertexRun) -> None:
         raise UsageError("must be a gs:// URI", where="--bucket", fix="write gs://BUCKET")
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     if wrong := [email for email in run.emails if not _EMAIL.match(email)]:
-        raise UsageError("this is no e-mail address", where=f"--email {wrong[0]}")
+        raise UsageError(
+            "this is no e-mail address", where=f"--email {wrong[0]}", fix="write NAME@HOST"
+        )
     if run.emails and run.pipeline:
         raise UsageError(
             "a pipeline that is compiled already cannot be given e-mails",
@@ -296,7 +298,11 @@ def _request(
         uploads = {**uploads, str(wheel): uri}
     for name, value in run.labels.items():
         if name.startswith("tunepipe_"):
-            raise LimitError("labels starting with tunepipe_ are reserved", where=f"{name}={value}")
+            raise LimitError(
+                "labels starting with tunepipe_ are reserved",
+                where=f"{name}={value}",
+                fix="choose another name",
+            )
         if not (_is_label(name) and name[:1].isalpha() and _is_label(value)):
             raise UsageError(
                 "invalid label",

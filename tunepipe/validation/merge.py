@@ -34,7 +34,9 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
     """
     paths = list(map(Path, parts))
     if not paths:
-        raise UsageError("no part is given")
+        raise UsageError(
+            "no part is given", where="parts", fix="name the files that validate_shard wrote"
+        )
     with open(paths[0], "rb") as file:
         first, _ = _facts(file, paths[0])
     whole = Scanned(first.rules, Tally(first.tally.limit))
@@ -74,7 +76,11 @@ def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
-        raise UsageError("not a part of a validation", where=str(path))
+        raise UsageError(
+            "not a part of a validation",
+            where=str(path),
+            fix="name a file that validate_shard wrote",
+        )
     file.seek(size - END.size)
     (length,) = END.unpack(file.read())
     end = size - END.size - length

@@ -43,6 +43,7 @@ BLOCK_BYTES = 1 << 19
 
 # Below, the row checks alone are quicker than the import of the fast path's packages.
 FAST_FROM_BYTES = 1 << 20
+WORKERS_MAX = 256
 # From here on, a second process pays for its start.
 _WORKERS_FROM_BYTES = 48 << 20
 # Number of blocks that a worker reads at a time.
@@ -98,7 +99,7 @@ def validate(
         near_duplicates: Whether rows that say nearly the same are looked for; slow, and it takes
             16 bytes of memory a row.
         pii: Whether personal data is looked for; slow.
-        workers: Processes; 0 takes one for a small dataset, else one a core.
+        workers: Processes, 0 to 256; 0 takes one for a small dataset, else one a core.
         block_bytes: How much of a file is looked at at once, >= 1.
         fast_from_bytes: From more bytes than these on the fast path is used; it costs its imports.
         opener: Opens what is not a local path, such as a gs:// URI.
@@ -109,6 +110,8 @@ def validate(
     Raises:
         UsageError: A file cannot be read, or an argument is wrong.
     """
+    if not 0 <= workers <= WORKERS_MAX:
+        raise UsageError(f"{workers} is out of range", where="workers", fix=f"0 to {WORKERS_MAX:,}")
     settings = ValidationSettings(
         format=format,
         model=model,

@@ -196,7 +196,7 @@ def _check_places(parameters: TemplateParameters, region: str) -> None:
     board, key = parameters.tensorboard_resource_id, parameters.encryption_spec_key_name
     if bool(parameters.dataset_uri) == bool(parameters.dataset_name):
         found = "exactly one of dataset_uri and dataset_name must be given"
-        raise UsageError(found, where="dataset_uri")
+        raise UsageError(found, where="dataset_uri", fix="give one of the two")
     trains = training_region(region, location, hardware)
     if trains != region:
         raise LimitError(
@@ -209,7 +209,11 @@ def _check_places(parameters: TemplateParameters, region: str) -> None:
         found = f"no tuned model can be served in {location}"
         raise LimitError(found, where="location", fix=f"use one of {', '.join(allowed)}")
     if board and f"/locations/{region}/" not in board:
-        raise LimitError("the TensorBoard is in another region", where="tensorboard_resource_id")
+        raise LimitError(
+            "the TensorBoard is in another region",
+            where="tensorboard_resource_id",
+            fix=f"name one in {region}",
+        )
     if not key:
         return
     if f"/locations/{region}/" not in key:

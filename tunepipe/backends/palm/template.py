@@ -39,7 +39,9 @@ def read_template(source: str) -> Template:
     try:
         return Template(source, data.decode(), hashlib.sha256(data).hexdigest())
     except UnicodeDecodeError as error:
-        raise UsageError("this is no compiled pipeline", where=source) from error
+        raise UsageError(
+            "this is no compiled pipeline", where=source, fix="name a pipeline's YAML or JSON file"
+        ) from error
 
 
 def _fetch(uri: str) -> bytes:

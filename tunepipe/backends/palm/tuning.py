@@ -166,6 +166,7 @@ def _check_rows(request: TuningRequest, eval_uri: str) -> None:
         raise DataError(
             f"{rows} rows to learn from; the template wants {limits['train_min']}",
             where=request.train_uri,
+            fix="add rows",
         )
     rows = _count_rows(eval_uri, limits["eval_max"] + 1) if eval_uri else limits["eval_min"]
     if not limits["eval_min"] <= rows <= limits["eval_max"]:

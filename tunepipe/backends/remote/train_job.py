@@ -253,7 +253,11 @@ def _explained(where: str) -> Iterator[None]:
     except HTTPError as error:
         raise ClusterError(f"the cluster's API cannot be reached: {error}", where=where) from None
     except ConfigException as error:
-        raise UsageError(f"no cluster is configured: {error}", where="train_job") from None
+        raise UsageError(
+            f"no cluster is configured: {error}",
+            where="train_job",
+            fix="run in a cluster, or set KUBECONFIG",
+        ) from None
 
 
 _FIXES = {

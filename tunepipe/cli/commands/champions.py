@@ -45,7 +45,9 @@ def promote(
 
         status = places.status(chosen)
         if not status.model:
-            raise UsageError("the run has made no model", where=status.name)
+            raise UsageError(
+                "the run has made no model", where=status.name, fix="name a run that has succeeded"
+            )
         model, verdict, name = status.model, status.verdict, chosen.id
         parameters = dict(pipeline_jobs.get(status.name).runtime_config.parameter_values)
         place = registry or str(parameters.get("registry", ""))

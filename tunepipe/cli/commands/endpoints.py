@@ -130,7 +130,9 @@ def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> l
         UsageError: Another option than location.
     """
     for name in chosen.keys() - {"location"}:
-        raise UsageError("only location=REGION is read here", where=f"--option {name}")
+        raise UsageError(
+            "only location is read here", where=f"--option {name}", fix="--option location=REGION"
+        )
     own = [_parameters(run).get("options") for run in runs]
     named = [str(dict(each or {}).get("location") or "") for each in (chosen, *own)]
     return list(dict.fromkeys([region, *filter(None, named)]))

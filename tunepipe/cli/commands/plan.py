@@ -182,7 +182,11 @@ def make_plan(
         what = "both are" if datasets else "neither is"
         raise UsageError(f"{what} given", where="dataset, rows", fix="give one of the two")
     if tokenizer and not datasets:
-        raise UsageError("there are no rows to count without a dataset", where="--tokenizer")
+        raise UsageError(
+            "there are no rows to count without a dataset",
+            where="tokenizer",
+            fix="name the dataset, in place of --rows",
+        )
     if metric:
         from tunepipe.evaluation.tasks import check_metric
 

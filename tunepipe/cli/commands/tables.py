@@ -79,7 +79,7 @@ def _take(source: str, sha256: str, current: dict[str, object]) -> None:
     try:
         values = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"not TOML: {error}", where=source) from error
+        raise UsageError(f"not TOML: {error}", where=source, fix="name a file of tables") from error
     newer = load_catalog(merged(current, values))
     if newer.as_of < load_catalog(current).as_of:
         raise UsageError(
@@ -99,12 +99,18 @@ def _read(source: str, sha256: str) -> bytes:
         raise UsageError("the connection is not encrypted", where=source, fix="use https://")
     if source.startswith("https://"):
         if not sha256:
-            raise UsageError("--sha256 is required for tables from the web", where=source)
+            raise UsageError(
+                "--sha256 is required for tables from the web",
+                where=source,
+                fix="--sha256 HASH, from their publisher",
+            )
         return _fetch(source)
     if not storage.is_object(source) and not Path(source).is_file():
         raise UsageError("file not found", where=source, fix="check the path")
     if storage.stat(source).bytes > _BYTES_MAX:
-        raise UsageError(f"larger than {_BYTES_MAX >> 20} MiB", where=source)
+        raise UsageError(
+            f"larger than {_BYTES_MAX >> 20} MiB", where=source, fix="name a file of tables"
+        )
     return storage.read_bytes(source)
 
 
@@ -119,7 +125,9 @@ def _fetch(url: str) -> bytes:
             response.raise_for_status()
             data = response.raw.read(_BYTES_MAX + 1, decode_content=True)
     except requests.RequestException as error:
-        raise CloudError(f"cannot be fetched: {error}", where=url) from error
+        raise CloudError(
+            f"cannot be fetched: {error}", where=url, fix="try later, or name a file"
+        ) from error
     if response.status_code != requests.codes.ok or len(data) > _BYTES_MAX:
         raise CloudError(
             f"status {response.status_code}, {len(data):,} bytes",

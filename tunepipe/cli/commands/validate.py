@@ -126,7 +126,7 @@ def validate(
         check_files: Look up the gs:// files that rows point to.
         near_duplicates: Look for near-duplicate rows.
         pii: Look for personal data.
-        workers (N): Number of worker processes; 0 = choose by dataset size.
+        workers (N): Number of worker processes, at most 256; 0 = choose by dataset size.
         report (FILE): Write a report: .html, .sarif or .json; repeatable.
         fix (FILE): Write a corrected copy, and FILE's .rejects.jsonl.
         control_characters: With --fix, remove control characters.
