@@ -480,6 +480,14 @@ def test_score_reports(said, baseline, suffix):
     assert ("better" in text) or not baseline
 
 
+def test_score_writes_each_report(said):
+    predictions("tuned.jsonl", 90)
+    reports = [f"r{suffix}" for suffix in (".html", ".md", ".json")]
+    assert said("score", "tuned.jsonl", *(f"--report={path}" for path in reports))[0] == 0
+    assert all("accuracy" in Path(path).read_text(encoding="utf-8") for path in reports)
+    assert said("score", "tuned.jsonl", "--report", "r.md", "--report", "r.md")[0] == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -36,7 +36,7 @@ def score(
     group_by: str = "",
     require: str = "",
     seed: int = 0,
-    report: str = "",
+    report: list[str] | None = None,
     user_project: options.UserProject = "",
     out: Output,
 ) -> int:
@@ -51,13 +51,14 @@ def score(
         baseline (FILE): Another model's answers to the same rows.
         group_by (FIELD): Rows that agree in this field are not independent.
         require (VERDICT): Exit with 1 unless: better, or not-worse.
-        report (FILE): Write a report: .html, .md or .json.
+        report (FILE): Write a report: .html, .md or .json; repeatable.
     """
     from tunepipe.cli.report_files import suffix_of, write_score_report
     from tunepipe.evaluation.score import evaluate
 
     require_extra("score")
-    suffix_of(report)
+    for path in report or ():
+        suffix_of(path)
     if require not in ("", BETTER, NOT_WORSE):
         raise UsageError(
             f"{require!r} is not a verdict", where="--require", fix="better or not-worse"
@@ -68,7 +69,7 @@ def score(
         )
     if report:
         read = (predictions, baseline, judge_options.judge_prompt)
-        refuse_same([report], [name for name in read if name])
+        refuse_same(report, [name for name in read if name])
     judge_options.check(baseline)
     tuned = read_predictions(predictions)
     base = read_predictions(baseline) if baseline else None
@@ -92,9 +93,9 @@ def score(
             comparison = replace(comparison, low=-1.0, high=1.0, verdict=UNDECIDED)
         out.line(f"the judge decides: {judgement.verdict}", "bold")
     extra["verdict"], extra["reason"] = evaluation.decide(comparison)
-    if report:
-        answers = {"tuned": tuned, "base": base or ()}
-        write_score_report(evaluation, answers, report, extra)
+    answers = {"tuned": tuned, "base": base or ()}
+    for path in report or ():
+        write_score_report(evaluation, answers, path, extra)
     out.result(evaluation.as_json() | extra)
     if comparison is None:
         return 0
