@@ -61,6 +61,17 @@ def test_the_report_has_the_keys_of_the_design(tmp_path):
     assert json.loads(json.dumps(report)) == report
 
 
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [("output_text", "the key output_text"), ("two words", "a key"), ("n" * 41, "a key")],
+)
+def test_a_repeated_key_is_named_where_it_reads_like_a_field(tmp_path, key, named):
+    line = f'{{"input_text": "a", "output_text": "b", "{key}": "c", "{key}": "d"}}'.encode()
+    report = validate([write(tmp_path / "rows.jsonl", line)])
+    (problem,) = (problem for problem in report.problems if problem.code == "duplicate-key")
+    assert problem.message == f"{named} occurs twice in an object"
+
+
 def test_statistics_are_those_of_the_sound_rows(tmp_path):
     rows = [(("ab" * n)[:n], "yes" if n % 4 else "no") for n in range(1, 101)]
     rows += [("これは日本語です", "yes"), ("", "yes")]

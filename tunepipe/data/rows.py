@@ -277,8 +277,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
-        repeated = shown_name(next(name for name in names if names.count(name) > 1))
-        raise DuplicateKeyError(f"the key {repeated} occurs twice in an object".replace("  ", " "))
+        name = shown_name(next(name for name in names if names.count(name) > 1))
+        what = f"the key {name}" if name else "a key"
+        raise DuplicateKeyError(f"{what} occurs twice in an object")
     return result
 
 

@@ -55,5 +55,5 @@ def compile(
     if not changed:
         out.line(f"{folder} is current")
     elif check:
-        out.line("run: tunepipe compile", "bold")
+        out.line("run the same command without --check", "bold")
     return int(check and bool(changed))
