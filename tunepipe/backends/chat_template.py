@@ -133,7 +133,7 @@ def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: boo
             )
         except TemplateError:
             continue
-        if all(one in text for one in said):
+        if all(words in text for words in said):
             return text
     raise UsageError(
         "the chat template of the model does not write what system and user say",

@@ -513,16 +513,16 @@ def _read_preference(source: _Source) -> _Read:
         messages = [*numbered(row["input"]["messages"], "input.messages"), answer]
         turns = openai_messages.read(messages, source.bound)
         return turns, openai_messages.read([other], source.bound)[0]
-    answers = [one for _, one in numbered(row["completions"], "completions")]
-    if any(isinstance(one["score"], bool) for one in answers):
+    answers = [completion for _, completion in numbered(row["completions"], "completions")]
+    if any(isinstance(completion["score"], bool) for completion in answers):
         raise RowError("a score is not a number")
     if len(answers) != 2 or float(answers[0]["score"]) == float(answers[1]["score"]):
         raise RowError("it has not two completions with different scores")
-    if any(one["completion"].get("role", "model") != "model" for one in answers):
+    if any(completion["completion"].get("role", "model") != "model" for completion in answers):
         raise RowError("an answer is not the model's")
     worse, better = (
-        _read_content({**one["completion"], "role": "model"}, "completions", source)
-        for one in sorted(answers, key=lambda one: float(one["score"]))
+        _read_content({**completion["completion"], "role": "model"}, "completions", source)
+        for completion in sorted(answers, key=lambda completion: float(completion["score"]))
     )
     if any("functionResponse" in part for answer in (worse, better) for part in answer.parts):
         raise RowError("a function's response is in an answer of the model", "role-order")

@@ -69,7 +69,7 @@ def _with_code(function: Callable[..., Any]) -> Any:
     command = made.component_spec.implementation.container.command
     source = command[-1]
     if families := getattr(function, "families", ()):
-        source = _with_families(source, function.__name__, [one.__name__ for one in families])
+        source = _with_families(source, function.__name__, [family.__name__ for family in families])
     command[-1] = _with_archive(source, archive(_contents(modules)))
     command[:-1] = _with_exec(command[:-1])
     if (size := len(command[-1].encode())) > MAX_ARGUMENT_BYTES:

@@ -179,8 +179,8 @@ def _role(content: _Content, default: str) -> str:
 
 
 def _read_preference(row: _Preference, rules: Rules) -> Pair | None:
-    by_score = {one.score: _joined_parts(one.completion.parts) for one in row.completions}
-    roles = {_role(one.completion, "model") for one in row.completions}
+    by_score = {scored.score: _joined_parts(scored.completion.parts) for scored in row.completions}
+    roles = {_role(scored.completion, "model") for scored in row.completions}
     texts = list(by_score.values())
     if len(row.completions) != 2 or by_score.keys() != {0, 1} or roles != {"model"}:
         return None

@@ -196,7 +196,9 @@ class Tally:
         for code, problems in other.problems.items():
             kept = self.problems.setdefault(code, [])
             problems = problems[: max(0, self.limit - len(kept))]
-            kept += [one.moved(lines_before) for one in problems] if lines_before else problems
+            if lines_before:
+                problems = [problem.moved(lines_before) for problem in problems]
+            kept += problems
         self.input_lengths.merge(other.input_lengths)
         self.output_lengths.merge(other.output_lengths)
         if other.labels is None:

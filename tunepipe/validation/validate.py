@@ -156,10 +156,10 @@ def scan(
     scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
     sources = (opened.pop(name) if name in opened else Source(name, opener) for name in names)
     local_bytes = sum(os.path.getsize(name) for name in names if os.path.isfile(name))
-    with _Scan(scanned, settings, keep, local_bytes, openings=bool(against)) as one:
-        one.read(sources)
+    with _Scan(scanned, settings, keep, local_bytes, openings=bool(against)) as scan:
+        scan.read(sources)
         if against:
-            one.read((Source(name, opener) for name in expanded(against)), against=True)
+            scan.read((Source(name, opener) for name in expanded(against)), against=True)
     if size_of := settings.size_of:
         scanned.file_problems = dict(check_files(names, scanned.rules, size_of, opener))
     return scanned

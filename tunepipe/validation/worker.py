@@ -109,7 +109,7 @@ def _examine_block(
             places.append(place)
             given.append(diagnosis.input)
             wanted.append(diagnosis.output)
-            if _HIDDEN.isdisjoint(one.code for one in diagnosis.findings):
+            if _HIDDEN.isdisjoint(finding.code for finding in diagnosis.findings):
                 labels.append(diagnosis.output)
 
     # What is compared across rows: 0 where there is no valid row.

@@ -46,7 +46,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     task = {
         "kind": "predict",
         "model": asked,
-        "prompts": [{"id": one.id, "messages": list(map(dict, one.messages))} for one in prompts],
+        "prompts": [{"id": row.id, "messages": list(map(dict, row.messages))} for row in prompts],
         "settings": settings,
     }
     data = json.dumps(task, sort_keys=True, ensure_ascii=False).encode()

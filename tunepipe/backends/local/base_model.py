@@ -222,7 +222,7 @@ def load_config(name: str) -> Any:
     with loading(name) as place:
         config = AutoConfig.from_pretrained(**place)
     architectures = config.architectures or []
-    reads_only = architectures and not any(one.endswith(_WRITERS) for one in architectures)
+    reads_only = architectures and not any(kind.endswith(_WRITERS) for kind in architectures)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or reads_only:
         raise UsageError(
             f"it is a {(architectures or [config.model_type])[0]}, of the kind "
@@ -384,7 +384,7 @@ def weights_fault(folder: Path) -> str:
         return "adapter_model.safetensors is missing"
     for index in indexes:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if missing := sorted(one for one in shards if not (folder / one).exists()):
+        if missing := sorted(shard for shard in shards if not (folder / shard).exists()):
             count = f"{len(missing)} of its {len(shards)}"
             return f"{count} files of weights are missing ({_some(missing)})"
     return ""

@@ -70,11 +70,11 @@ def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -
 def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
     width = max(map(len, asked))
     # Padding is on the left: an answer must directly follow its prompt.
-    ids = [[tokenizer.pad_token_id] * (width - len(one)) + one for one in asked]
+    ids = [[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in asked]
     # Both the tokenizer's ends and the model's own count.
     own = model.generation_config.eos_token_id
     ends = end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None})
-    mask = [[0] * (width - len(one)) + [1] * len(one) for one in asked]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in asked]
     with torch.no_grad():
         output = model.generate(
             input_ids=torch.tensor(ids, device=model.device),

@@ -112,7 +112,7 @@ def configuration_file(name: str) -> str:
     folder = Path(str(spec and spec.origin)).parent / "accelerate_configs"
     file = Path(name) if Path(name).is_file() else folder / f"{name}.yaml"
     if not file.is_file():
-        known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise UsageError(
             f"there is no accelerate configuration {name!r}",
             where="accelerate_config",

@@ -118,10 +118,10 @@ def fit(
         return training_bytes(size, changed, changed.micro_batch_size * longest, number_bytes)
 
     ways = list(_smaller(options))
-    fits = next((one for one in ways if needed(one) <= free_bytes), None)
+    fits = next((way for way in ways if needed(way) <= free_bytes), None)
     if fits and fits.tuning_mode == options.tuning_mode:
         return fits, needed(fits)
-    least = min(needed(one) for one in ways if one.tuning_mode == options.tuning_mode)
+    least = min(needed(way) for way in ways if way.tuning_mode == options.tuning_mode)
     raise LimitError(
         f"the run needs about {least / _GIB:.1f} GiB of memory and "
         f"{free_bytes / _GIB:.1f} are free",

@@ -55,8 +55,8 @@ def train(
     steps = request.train_steps
     optimizers = _optimizers(model, options.learning_rate)
     schedules = [
-        get_cosine_schedule_with_warmup(one, round(steps * _WARM_UP), steps + 1)
-        for one in optimizers
+        get_cosine_schedule_with_warmup(optimizer, round(steps * _WARM_UP), steps + 1)
+        for optimizer in optimizers
     ]
     parts = [model, *optimizers, *schedules]
     state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "curve": [], "losses": []}
@@ -92,7 +92,7 @@ def train(
         progress(event)
         if _is_due(step, options.checkpoint_every, steps):
             with replacing(checkpoint, "wb") as file:
-                torch.save({"state": state, "parts": [one.state_dict() for one in parts]}, file)
+                torch.save({"state": state, "parts": [part.state_dict() for part in parts]}, file)
     return TrainingOutcome(state["curve"], steps, first, state["tokens"], state["seconds"])
 
 

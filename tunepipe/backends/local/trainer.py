@@ -146,8 +146,8 @@ def last_checkpoint(folder: Path) -> str:
     One that is cut, empty or foreign is renamed to damaged-… and reported, and the one before it is
     taken.
     """
-    states = folder.glob("checkpoint-*/trainer_state.json")
-    for checkpoint in sorted((one.parent for one in states), key=lambda one: -_step_of(str(one))):
+    written = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json")}
+    for checkpoint in sorted(written, key=lambda checkpoint: -_step_of(str(checkpoint))):
         try:
             step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
             is_own = step == _step_of(str(checkpoint))
@@ -178,8 +178,8 @@ def tells_packed_apart(model: Any, row: TokenRow, dtype: torch.dtype) -> bool:
     ids = row.prompt + row.completion
     vocabulary = model.config.get_text_config().vocab_size
     other = [(token + 1) % vocabulary for token in ids]
-    one, two = (_logits(model, [first, ids], dtype)[-len(ids) :] for first in (ids, other))
-    return float((one - two).abs().max() / one.abs().max()) <= _TOLERANCES[dtype]
+    same, changed = (_logits(model, [first, ids], dtype)[-len(ids) :] for first in (ids, other))
+    return float((same - changed).abs().max() / same.abs().max()) <= _TOLERANCES[dtype]
 
 
 def _logits(model: Any, rows: Sequence[Sequence[int]], dtype: torch.dtype) -> torch.Tensor:

@@ -101,7 +101,7 @@ def _engine(name: str, longest: int, options: PredictionOptions, device: str) ->
         max_model_len=min(longest, reads),
         gpu_memory_utilization=_MEMORY_SHARE * free / total,
         enable_lora=rank > 0,
-        max_lora_rank=next((one for one in _RANKS if one >= rank), rank),
+        max_lora_rank=next((known for known in _RANKS if known >= rank), rank),
         disable_log_stats=True,
     )
 

@@ -97,7 +97,7 @@ def _tune(task: Mapping[str, Any], folder: str) -> None:
 
 
 def _predict(task: Mapping[str, Any], folder: str) -> None:
-    prompts = [Prompt(one["id"], one["messages"]) for one in task["prompts"]]
+    prompts = [Prompt(prompt["id"], prompt["messages"]) for prompt in task["prompts"]]
     settings = dict(task["settings"])
     if importlib.util.find_spec("vllm"):
         settings.setdefault("engine", "vllm")

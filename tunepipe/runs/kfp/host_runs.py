@@ -154,11 +154,11 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
         )
     results = {"report": outcome.report} if outcome and outcome.report else {}
     tasks = tuple(_task(task) for task in _steps(run))
-    failed = [one for one in tasks if one.state == "failed" and one.error]
-    failures = [failure_of(one.error, one.name) for one in failed]
+    failed = [task for task in tasks if task.state == "failed" and task.error]
+    failures = [failure_of(task.error, task.name) for task in failed]
     errors = [
-        f"{one.name}: {failure.found if failure else one.error}"
-        for one, failure in zip(failed, failures, strict=True)
+        f"{task.name}: {failure.found if failure else task.error}"
+        for task, failure in zip(failed, failures, strict=True)
     ]
     error = "; ".join(errors) or str((run.error and run.error.message) or "")
     return RunStatus(

@@ -54,12 +54,12 @@ def apply(
         )
     cron = f"0 {with_sunday_as_zero(when)}"  # six fields, seconds first
     with host.client() as client:
-        old = [one for one in _all(client, host) if one.display_name == name]
-        for one in old:
-            if not pipeline_name(one):
+        old = [recurring for recurring in _all(client, host) if recurring.display_name == name]
+        for recurring in old:
+            if not pipeline_name(recurring):
                 raise LimitError(
                     "a recurring run of this name was not made by tunepipe",
-                    where=f"{host.url}: {one.recurring_run_id}",
+                    where=f"{host.url}: {recurring.recurring_run_id}",
                     fix="choose another name",
                 )
         if len(old) == 1:
@@ -82,16 +82,17 @@ def apply(
                 params=dict(request.parameters),
                 pipeline_package_path=path,
             )
-        for one in old:
-            client.delete_recurring_run(one.recurring_run_id)
+        for recurring in old:
+            client.delete_recurring_run(recurring.recurring_run_id)
     return ("replaced" if old else "created"), str(made.recurring_run_id)
 
 
 def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
     """List the recurring runs of our pipeline, by name."""
     with host.client() as client:
-        schedules = [_shown(one, now) for one in _all(client, host) if pipeline_name(one)]
-    return sorted(schedules, key=lambda one: one.name)
+        ours = filter(pipeline_name, _all(client, host))
+        schedules = [_shown(recurring, now) for recurring in ours]
+    return sorted(schedules, key=lambda schedule: schedule.name)
 
 
 def change(host: KfpHost, name: str, action: str) -> str:
@@ -143,7 +144,8 @@ def _all(client: Any, host: KfpHost) -> Iterator[Any]:
 
 
 def _named(client: Any, host: KfpHost, name: str) -> Any:
-    named = [one for one in _all(client, host) if one.display_name == name and pipeline_name(one)]
+    ours = filter(pipeline_name, _all(client, host))
+    named = [recurring for recurring in ours if recurring.display_name == name]
     if not named:
         raise UsageError(
             "there is no recurring run of this name",
@@ -153,22 +155,22 @@ def _named(client: Any, host: KfpHost, name: str) -> Any:
     return named[0]
 
 
-def _shown(one: Any, now: datetime) -> ListedSchedule:
-    cron = _cron_of(one).partition(" ")[2]  # the host's first field: seconds
-    active = str(one.status) != "DISABLED"
+def _shown(recurring: Any, now: datetime) -> ListedSchedule:
+    cron = _cron_of(recurring).partition(" ")[2]  # the host's first field: seconds
+    active = str(recurring.status) != "DISABLED"
     return ListedSchedule(
-        name=str(one.display_name),
-        resource=str(one.recurring_run_id),
+        name=str(recurring.display_name),
+        resource=str(recurring.recurring_run_id),
         state="active" if active else "paused",
         cron=cron,
         next_run=next_run(cron, now) if active else "",
-        dataset=str(_parameters(one).get("dataset_uri", "")),
+        dataset=str(_parameters(recurring).get("dataset_uri", "")),
         backend=LOCAL,
     )
 
 
-def _cron_of(one: Any) -> str:
-    schedule = one.trigger and one.trigger.cron_schedule
+def _cron_of(recurring: Any) -> str:
+    schedule = recurring.trigger and recurring.trigger.cron_schedule
     return str(schedule.cron or "") if schedule else ""
 
 
@@ -182,8 +184,8 @@ def _require_none_under_way(client: Any, host: KfpHost, recurring: Any) -> None:
             raise still_running(where, f"tunepipe status {run.run_id} {host.options}")
 
 
-def _parameters(one: Any) -> dict[str, Any]:
-    return dict((one.runtime_config.parameters or {}) if one.runtime_config else {})
+def _parameters(recurring: Any) -> dict[str, Any]:
+    return dict((recurring.runtime_config.parameters or {}) if recurring.runtime_config else {})
 
 
 def _as_text(sent: Mapping[str, Any]) -> str:
