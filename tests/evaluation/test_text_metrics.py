@@ -66,6 +66,16 @@ def test_chrf_is_sacrebleus(pairs):
     assert values(pairs)["chrf"] == pytest.approx(peer.score / 100, abs=1e-9)
 
 
+def test_chrf_of_more_n_grams_than_an_integer_has_numbers_for_is_sacrebleus():
+    chance = np.random.default_rng(0)  # 4,000 symbols: 6-grams of 72 bits
+    references = ["".join(map(chr, row)) for row in chance.integers(0x4E00, 0x5DA0, (400, 40))]
+    predictions = [text[:30] + text[25:] for text in references[:200]] + references[:200]
+    peer = CHRF().corpus_score(predictions, [references])
+    assert values(list(zip(predictions, references, strict=True)))["chrf"] == pytest.approx(
+        peer.score / 100, abs=1e-9
+    )
+
+
 @settings(deadline=None, max_examples=40)
 @given(corpora)
 def test_all_values_lie_between_nought_and_one(pairs):

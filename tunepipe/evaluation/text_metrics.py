@@ -18,6 +18,7 @@ from tunepipe.evaluation.normalization import normalized, spaced, tokens
 
 _BLOCK_SYMBOLS = 300_000
 _BLOCK_ROWS = 5_000
+_KINDS_MAX = 2**62  # of n-grams, as their numbers fit an integer of 64 bits
 
 
 class Overlap(NamedTuple):
@@ -65,19 +66,21 @@ def _shared(predictions: Sequence[Ints], references: Sequence[Ints], max_order: 
     owner = np.repeat(np.arange(2 * rows), lengths)
     left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(owner))
     symbols, single = np.unique(np.concatenate(sequences), return_inverse=True)
-    grams, result = single, np.zeros((rows, max_order), dtype=np.int64)
+    grams, kinds, result = single, len(symbols), np.zeros((rows, max_order), dtype=np.int64)
     for order in range(1, max_order + 1):
         if order > 1:
+            if kinds * len(symbols) > _KINDS_MAX:
+                distinct, grams = np.unique(grams, return_inverse=True)
+                kinds = len(distinct)
             # An n-gram is the number of the one before it, and its last symbol.
-            longer = grams[:-1] * len(symbols) + single[order - 1 :]
-            grams = np.unique(longer, return_inverse=True)[1]
+            grams, kinds = grams[:-1] * len(symbols) + single[order - 1 :], kinds * len(symbols)
         inside = left[: len(grams)] >= order
         if not inside.any():
             break
         # How often each text has each n-gram; both texts of a row share the lesser number.
         places = owner[: len(grams)][inside], grams[inside]
-        ones, shape = np.ones(len(places[0]), dtype=np.int64), (2 * rows, int(grams.max()) + 1)
-        counts = csr_array((ones, places), shape)
+        ones = np.ones(len(places[0]), dtype=np.int64)
+        counts = csr_array((ones, places), shape=(2 * rows, kinds))
         result[:, order - 1] = counts[:rows].minimum(counts[rows:]).sum(axis=1)
     return result
 
