@@ -18,7 +18,7 @@ from tunepipe.evaluation.normalization import normalized, spaced, tokens
 
 _BLOCK_SYMBOLS = 300_000
 _BLOCK_ROWS = 5_000
-_KINDS_MAX = 2**62  # of n-grams, as their numbers fit an integer of 64 bits
+_KEYS_MAX = 2**62  # of n-grams in rows, as their numbers fit an integer of 64 bits
 
 
 class Overlap(NamedTuple):
@@ -58,8 +58,6 @@ def _lengths(sequences: Sequence[Ints]) -> Ints:
 
 
 def _shared(predictions: Sequence[Ints], references: Sequence[Ints], max_order: int) -> Ints:
-    from scipy.sparse import csr_array
-
     rows = len(predictions)
     sequences = [*predictions, *references]
     lengths = _lengths(sequences)
@@ -69,7 +67,7 @@ def _shared(predictions: Sequence[Ints], references: Sequence[Ints], max_order: 
     grams, kinds, result = single, len(symbols), np.zeros((rows, max_order), dtype=np.int64)
     for order in range(1, max_order + 1):
         if order > 1:
-            if kinds * len(symbols) > _KINDS_MAX:
+            if rows * kinds * len(symbols) > _KEYS_MAX:
                 distinct, grams = np.unique(grams, return_inverse=True)
                 kinds = len(distinct)
             # An n-gram is the number of the one before it, and its last symbol.
@@ -78,10 +76,14 @@ def _shared(predictions: Sequence[Ints], references: Sequence[Ints], max_order: 
         if not inside.any():
             break
         # How often each text has each n-gram; both texts of a row share the lesser number.
-        places = owner[: len(grams)][inside], grams[inside]
-        ones = np.ones(len(places[0]), dtype=np.int64)
-        counts = csr_array((ones, places), shape=(2 * rows, kinds))
-        result[:, order - 1] = counts[:rows].minimum(counts[rows:]).sum(axis=1)
+        side, row = np.divmod(owner[: len(grams)], rows)
+        keys = row * kinds + grams
+        (ours, our_counts), (theirs, their_counts) = (
+            np.unique(keys[inside & (side == number)], return_counts=True) for number in (0, 1)
+        )
+        both, here, there = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
+        lesser = np.minimum(our_counts[here], their_counts[there])
+        result[:, order - 1] = np.bincount(both // kinds, lesser, rows)
     return result
 
 
