@@ -4,8 +4,10 @@ A file that a step writes through its mount is an object at once. Generations ar
 of change in nanoseconds, so they need no store of their own.
 
 Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
-deleted), `unwritable` (ends of names that are not taken for the moment), `requester_pays` (a
-request has to name a project that pays; True, or the names of such buckets), `versioning`,
+deleted), `unwritable` (ends of names that are not taken for the moment), `held` (ends of names
+that are written, and whose writer waits for the answer until the facts let them go),
+`requester_pays` (a request has to name a project that pays; True, or the names of such buckets),
+`versioning`,
 `encodings` (the contentEncoding of an object, by its name), `folders` (objects that stand for
 folders) and `corrupted` (a download's first byte is another).
 """
@@ -50,33 +52,44 @@ class Storage:
     def answer(self, verb: str, target: str, headers: Any, body: bytes) -> Reply:
         """Answer one request to storage.googleapis.com."""
         url = urlsplit(target)
-        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-        path = url.path
-        if named := re.match(r"(?:/download|/upload)?/storage/v1/b/([^/]+)", path):
-            self._check_payer(named[1], query.get("userProject", ""))
+        lists = parse_qs(url.query)
+        if named := re.match(r"(?:/download|/upload)?/storage/v1/b/([^/]+)", url.path):
+            self._check_payer(named[1], lists.get("userProject", [""])[-1])
         with self.lock:
-            if path.startswith("/upload/storage/v1/b/"):
-                return self._upload(verb, path, query, headers, body)
-            if path == "/storage/v1/b" and verb == "POST":
-                return self._create_bucket(json.loads(body), query)
-            if asked := re.match(r"/storage/v1/b/([^/]+)/iam/testPermissions\Z", path):
-                self._bucket(asked[1])
-                denied = self.cloud.facts.get("denied", ())
-                wanted = parse_qs(url.query)["permissions"]
-                return _json({"permissions": [one for one in wanted if one not in denied]})
-            match = re.match(r"(?:/download)?/storage/v1/b/([^/]+)(/o)?(?:/(.*))?\Z", path)
-            if not match:
-                raise exceptions.NotFound(f"No such path {path}.")
-            bucket = self._bucket(match[1])
-            if not match[2]:
-                place = self.cloud.facts.get("location")
-                rules = _rules(self.cloud.facts, bucket.name)
-                return _json(
-                    _bucket_resource(bucket) | rules | ({"location": place} if place else {})
-                )
-            if not match[3]:
-                return self._list(bucket, query)
-            return self._object(verb, bucket, unquote(match[3]), query, headers, body)
+            reply = self._answer(verb, url.path, lists, headers, body)
+        if url.path.startswith("/upload/") and reply.body:
+            self._hold(json.loads(reply.body)["name"])
+        return reply
+
+    def _hold(self, name: str) -> None:
+        """Keep who has written an object waiting for the answer, while the facts hold its name."""
+        while name.endswith(tuple(self.cloud.facts.get("held", ()))):
+            time.sleep(0.02)
+
+    def _answer(
+        self, verb: str, path: str, lists: dict[str, list[str]], headers: Any, body: bytes
+    ) -> Reply:
+        query = {key: values[-1] for key, values in lists.items()}
+        if path.startswith("/upload/storage/v1/b/"):
+            return self._upload(verb, path, query, headers, body)
+        if path == "/storage/v1/b" and verb == "POST":
+            return self._create_bucket(json.loads(body), query)
+        if asked := re.match(r"/storage/v1/b/([^/]+)/iam/testPermissions\Z", path):
+            self._bucket(asked[1])
+            denied = self.cloud.facts.get("denied", ())
+            wanted = lists["permissions"]
+            return _json({"permissions": [one for one in wanted if one not in denied]})
+        match = re.match(r"(?:/download)?/storage/v1/b/([^/]+)(/o)?(?:/(.*))?\Z", path)
+        if not match:
+            raise exceptions.NotFound(f"No such path {path}.")
+        bucket = self._bucket(match[1])
+        if not match[2]:
+            place = self.cloud.facts.get("location")
+            rules = _rules(self.cloud.facts, bucket.name)
+            return _json(_bucket_resource(bucket) | rules | ({"location": place} if place else {}))
+        if not match[3]:
+            return self._list(bucket, query)
+        return self._object(verb, bucket, unquote(match[3]), query, headers, body)
 
     def _check_payer(self, bucket: str, payer: str) -> None:
         paid = self.cloud.facts.get("requester_pays", ())
