@@ -23,7 +23,6 @@ class AnswerFile:
     the next process that opens the file asks it again.
 
     Args:
-        file: The open file.
         answered: Each answer, by the question's id.
         errors: Why a question of this time has no answer, by its id.
     """

@@ -29,13 +29,10 @@ class TuningRequest:
         train_steps: Optimizer steps, >= 1.
         batch_size: Examples a step, >= 1.
         learning_rate_multiplier: Times the recommended rate; 1.0 is recommended.
-        seed: Seeds everything random.
         project: Google Cloud project; "" locally.
         region: Where everything runs; "" locally.
-        display_name: The tuned model's display name.
         labels: Labels for the remote job, including the one that finds the job again.
         options: What one backend alone understands, such as {"lora_rank": 16}.
-        catalog: The dated tables.
     """
 
     base_model: str
@@ -82,7 +79,6 @@ class Prompt:
             and assistant; the last is the user's.
         fields: The row as decoded, with files, tools and the answer that is wanted; {} if the
             messages are all there is.
-        format: The format of `fields`.
     """
 
     id: str
@@ -111,7 +107,19 @@ class Tuner(Protocol):
     """The shape of a module that tunes."""
 
     def tune(self, request: TuningRequest, output_dir: str, progress: Progress) -> TuningResult:
-        """Tune, resuming what an earlier, killed call began."""
+        """Tune, resuming what an earlier, killed call began.
+
+        Args:
+            request: Its `options` are those of the backend.
+            output_dir: Where the model goes, or, for a tuning in the cloud, `gcp_resources`, which
+                names the job and is kept between two attempts.
+            progress: Receives each change of the job, and its steps.
+
+        Raises:
+            UsageError, LimitError: What could not run; no job is started.
+            DataError: The rows do not fit the model, or the training failed or did not help.
+            CloudError: Google refused, or the job failed.
+        """
 
     def cancel(self, job: str) -> None:
         """Stop a remote job; a backend that runs locally has nothing to stop."""
@@ -121,14 +129,26 @@ class RemoteTuner(Tuner, Protocol):
     """The shape of a module that tunes in the cloud."""
 
     def check_request(self, request: TuningRequest, row_format: str = "") -> object:
-        """Refuse what the service would refuse, before there are rows to tune on."""
+        """Refuse what the service would refuse, before there are rows to tune on.
+
+        Raises:
+            UsageError, LimitError: The first of what it would refuse.
+        """
 
 
 class Predictor(Protocol):
     """The shape of a module that asks a model; it never imports what tunes one."""
 
     def predict(self, model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
-        """Answer every prompt, in any order."""
+        """Answer every prompt, in any order.
+
+        Yields:
+            One answer a prompt; its `text` is None if the model blocked or refused the prompt.
+
+        Raises:
+            UsageError: A setting or the model is wrong.
+            CloudError: The model is not there, may not be asked, or is out of reach.
+        """
 
 
 def load_remote_tuner(backend: str) -> RemoteTuner:

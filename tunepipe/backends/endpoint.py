@@ -22,17 +22,12 @@ def ask_endpoint(
 
     Args:
         endpoint: The resource name of an endpoint, or of a publisher's model.
-        prompts: The questions.
         write: Returns the instance that a prompt is sent as.
         read: Returns the text of an answer, from the instance and the predictions; or None, and
             why there is none.
-        parameters: What is sent with each instance.
 
     Yields:
         One answer a prompt; its `text` is None if the prompt was refused.
-
-    Raises:
-        CloudError: The model is not there, may not be asked, or is out of reach at the moment.
     """
     from google.api_core import exceptions as api
     from google.protobuf import json_format, struct_pb2

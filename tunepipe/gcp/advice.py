@@ -13,9 +13,6 @@ _WORDS_CHARACTERS = 2000
 def advice(message: str) -> str:
     """Return what to do about an error message of Google's.
 
-    Args:
-        message: What a service, a job or one of its tasks said.
-
     Returns:
         A sentence for the user; "" for a message that the table does not know.
     """

@@ -52,11 +52,7 @@ model_garden = _service("ModelGarden")
 
 
 def endpoint_exists(endpoint: str) -> bool:
-    """Return True if an endpoint is there; it may have been deleted since it was made.
-
-    Args:
-        endpoint: `projects/P/locations/R/endpoints/E`.
-    """
+    """Return True if an endpoint is there; it may have been deleted since it was made."""
     from google.api_core import exceptions as api
 
     try:
@@ -119,11 +115,7 @@ def host(region: str) -> str:
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turn what Google's clients raise into a CloudError that says what to do.
-
-    Args:
-        where: The resource, or what was being done.
-    """
+    """Turn what Google's clients raise into a CloudError that says what to do."""
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 

@@ -21,7 +21,6 @@ def no_token(error: Exception, where: str) -> CloudError:
 
     Args:
         error: A google.auth.exceptions.GoogleAuthError, or what wraps one.
-        where: The resource, or what was being done.
     """
     from google.auth.exceptions import DefaultCredentialsError, TransportError
 

@@ -20,12 +20,7 @@ def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
     So threads that ask at once must get the same client.
 
     Args:
-        project: A project's id or number.
         location: A region, a multi-region such as "eu", or "global".
-        seconds: How long one call may take.
-
-    Raises:
-        UsageError: It is not a location.
     """
     host(location)  # the client makes its own of any text
     with _ONE_AT_A_TIME:

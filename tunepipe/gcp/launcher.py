@@ -122,11 +122,7 @@ class StepOptions(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def split(cls, options: Mapping[str, Any]) -> tuple[StepOptions, dict[str, Any]]:
-        """Decode those of a backend's options that are the step's, and return the others.
-
-        Raises:
-            UsageError: A value is not a time, or not one of the choices.
-        """
+        """Decode those of a backend's options that are the step's, and return the others."""
         names = cls.__struct_fields__
         own = decode({name: options[name] for name in names if name in options}, cls)
         return own, {name: value for name, value in options.items() if name not in names}
@@ -156,10 +152,7 @@ def launch(
     """Bring a remote job to its end, creating it only where none of this request is found.
 
     Args:
-        service: The kind of job.
         resources: The file that names the job (`gcp_resources`); written before the first poll.
-        options: How patiently to wait.
-        progress: Receives each change of the job, and what is waited for.
         waiting: The runs that share the job. A step that receives SIGTERM leaves the job to the
             others.
 

@@ -67,22 +67,14 @@ def request(
     """Send one request, and follow redirects without credentials.
 
     Args:
-        verb: GET or POST.
-        url: The address.
-        seconds: How long the call may take.
-        json: What is sent as JSON.
         token: Google's access token; it is sent to the first address alone, and only if that is
             Google's.
         redirects: How many redirects are followed, <= 5.
-        stream: Leave the body to be read from the answer.
-        accept: The media types that are understood.
 
     Returns:
         The requests.Response.
 
     Raises:
-        UsageError: An address is not https.
-        LimitError: An address is on this machine or in a private network.
         requests.RequestException: The address could not be reached.
     """
     headers = {"Accept": accept}

@@ -52,7 +52,6 @@ class PipelineJobs(NamedPipelineJobs):
 
     Args:
         job: What CreatePipelineJob takes; its labels hold `key_label`.
-        parent: `projects/P/locations/R`.
         key_label: The label that finds the jobs.
         id_label: The label that holds the job's own id, for its steps; "" for none.
     """
@@ -74,11 +73,7 @@ class PipelineJobs(NamedPipelineJobs):
         return f"tune-{self.job['labels'][self.key_label]}-{self.attempts + 1}"
 
     def find(self) -> str:
-        """Return the newest of our jobs that is running, or that has succeeded and has its result.
-
-        Raises:
-            WaitingError: One is being cancelled; what becomes of it is not known yet.
-        """
+        """Return the newest job that is running, or that has succeeded and has its result."""
         jobs = self._jobs()
         self.attempts = max((_attempt(job.name) for job in jobs), default=0)
         for job in jobs:
@@ -149,9 +144,6 @@ def list_jobs(
     """List the jobs of a place, the newest first, without their specs.
 
     Args:
-        parent: `projects/P/locations/R`.
-        filter: Which jobs, as the service reads it.
-        limit: The most jobs; None lists all.
         also: Fields that are read beyond name, states, times and labels.
     """
     request = {

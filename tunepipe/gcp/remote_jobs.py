@@ -35,11 +35,9 @@ class Status:
     """The status of a job.
 
     Args:
-        state: How far it is.
         message: Why it failed, in Google's words, or "".
         internal: Whether it failed through Google's fault, so that another try may succeed.
         detail: What progress reports beyond the state.
-        created: When it was created; None if that is not known.
     """
 
     state: JobState

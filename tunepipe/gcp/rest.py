@@ -31,13 +31,7 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
     """Call one method.
 
     Args:
-        verb: GET or POST.
-        url: The method's address.
-        body: What is sent as JSON.
         query: Parameters of the address; a list is repeated.
-
-    Returns:
-        The answer.
 
     Raises:
         RefusedError: Google answered with an error.
@@ -63,11 +57,7 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
 
 
 def account() -> str:
-    """Return the caller's account, as roles name members; "" if the credentials do not say.
-
-    Raises:
-        CloudError: There are no credentials.
-    """
+    """Return the caller's account, as roles name members; "" if the credentials do not say."""
     from google.auth import exceptions as auth
 
     try:

@@ -110,9 +110,6 @@ def retry(
         sleep: Waits; may raise to end the waiting.
         on_pause: Receives the failure before each pause.
 
-    Returns:
-        The answer.
-
     Raises:
         Exception: A failure that does not pass, or, when time or attempts are used up, the first
             failure: those that follow are often its consequences.

@@ -21,10 +21,6 @@ def read_secret(name: str) -> bytes:
 
     Args:
         name: `projects/P/secrets/NAME` with or without a location and a version.
-
-    Raises:
-        UsageError: It is not a secret's name.
-        CloudError: Google refused.
     """
     match = _NAME.match(name)
     if not match:

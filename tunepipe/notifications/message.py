@@ -22,7 +22,6 @@ class Notice:
     """A run's end.
 
     Args:
-        run: The run's id.
         state: succeeded, failed or cancelled.
         verdict: better, worse or not-enough-evidence; "" if there is none.
         reason: Why, in a sentence; of a failed run, what went wrong.

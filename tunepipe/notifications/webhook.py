@@ -26,9 +26,6 @@ def check_place(place: str, *, in_cloud: bool) -> None:
     Args:
         place: A secret's name, a gs:// URI or, locally, a file; "" is nowhere.
         in_cloud: Whether the run is in the cloud, where no file of this machine is read.
-
-    Raises:
-        UsageError: It is the address itself, or cannot be read where the run is.
     """
     if "://" in place and not storage.is_object(place):
         raise UsageError(
@@ -53,7 +50,6 @@ def read_address(place: str) -> str:
 
     Raises:
         UsageError: There is none, or it is not https.
-        CloudError: Google refused.
     """
     data = read_secret(place) if is_secret(place) else storage.read_bytes(place)
     address = data.decode("utf-8", "replace").strip()

@@ -26,11 +26,7 @@ class Move:
     Args:
         version: Counts from 1; a later move has a higher one.
         model: The model's folder, or its resource name.
-        run: The run that made it.
-        verdict: The verdict that allowed the move.
-        reason: The verdict's reason, one sentence.
         moved_at: UTC, ISO 8601.
-        moved_by: Who ran it.
     """
 
     version: int
@@ -49,11 +45,7 @@ def champion(registry: str) -> Move | None:
 
 
 def history(registry: str) -> list[Move]:
-    """Return every move, the first one first.
-
-    Raises:
-        CloudError: Cloud Storage refused.
-    """
+    """Return every move, the first one first."""
     return [Move(**record.fields) for record in _moves(registry).records()] if registry else []
 
 
@@ -63,16 +55,8 @@ def promote(
     """Make a model the champion.
 
     Args:
-        registry: A folder or a gs:// prefix.
         model: A folder, which is kept in the registry as a copy, or a resource name.
-        run: The run that made it.
-        verdict: What the comparison said.
-        reason: Why, in one sentence.
         moved_at: UTC, ISO 8601.
-        moved_by: Who ran it.
-
-    Returns:
-        The move, as it was recorded.
 
     Raises:
         UsageError: No registry is named, or another promotion was recorded meanwhile.

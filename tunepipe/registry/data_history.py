@@ -26,12 +26,7 @@ CHANGED, UNCHANGED = "changed", "unchanged"
 
 @dataclass(frozen=True)
 class Seen:
-    """The data of a series' last run.
-
-    Args:
-        run: The run.
-        fingerprint: Of its data.
-    """
+    """The data of a series' last run."""
 
     run: str
     fingerprint: str
@@ -58,12 +53,8 @@ def decide(
     """Return whether there is anything to learn.
 
     Args:
-        dataset_uri: The data.
-        fingerprint: Of the data.
-        registry: Where the series is recorded.
         series: The series; "" has no past, so everything is new to it.
         min_new_rows: With fewer added or changed rows there is not.
-        format: The rows' format, or auto.
 
     Returns:
         CHANGED or UNCHANGED.
@@ -96,12 +87,6 @@ def since_champion(
 ) -> dict[str, Any]:
     """Compare data with those that the champion was tuned on.
 
-    Args:
-        dataset_uri: The data.
-        registry: Where the champion is recorded.
-        format: The rows' format.
-        stats: What validation found in the data.
-
     Returns:
         `since` (the champion's run), the counts of `Difference`, and `drift`; {} if there is no
         champion or its data are not known.
@@ -130,13 +115,7 @@ def remember(
     """Record that a run has gone over these data, and which rows its model was trained on.
 
     Args:
-        dataset_uri: The data.
-        fingerprint: Of the data.
         registry: Where it is recorded; "" records nothing.
-        series: The series that the run belongs to; "" for none.
-        run: The run; "" records nothing.
-        format: The rows' format, or auto.
-        stats: What validation found in the data.
         held_out: The hashes of the rows that the run has held out.
     """
     if not (registry and run):

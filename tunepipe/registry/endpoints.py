@@ -27,10 +27,7 @@ class Deployment:
     """An endpoint that a tunepipe job made.
 
     Args:
-        endpoint: Its resource name.
         model: The model version on it, "" if there is none.
-        job: The tuning job that made it.
-        created: When it was made.
         champion: Whether its model has the alias `champion`.
         kind: "large-model" (Google's template), "gemini", "checkpoint" (a Gemini's endpoint of an
             earlier checkpoint), or "served": made by `tunepipe deploy`.
@@ -52,11 +49,7 @@ class Deployment:
 
 
 def of_template(project: str, region: str) -> Iterator[Deployment]:
-    """Find the endpoints that tunepipe's template jobs made and that still exist.
-
-    Raises:
-        CloudError: Google refused.
-    """
+    """Find the endpoints that tunepipe's template jobs made and that still exist."""
     place = clients.parent(project, region)
     job_of: dict[str, str] = {}
     with explained(place):
@@ -82,9 +75,6 @@ def discard(endpoint: str) -> bool:
 
     Returns:
         Whether it was removed.
-
-    Raises:
-        CloudError: Google refused.
     """
     if "/endpoints/" not in endpoint:
         return False
@@ -101,7 +91,6 @@ def take_away(deployment: Deployment) -> None:
 
     Raises:
         LimitError: It is the champion's.
-        CloudError: Google refused.
     """
     # A checkpoint's endpoint shares the model, and its alias, with that of the last one.
     has_alias = deployment.kind not in (CHECKPOINT, SERVED) and vertex_alias.bears_alias(

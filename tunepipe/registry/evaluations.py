@@ -29,16 +29,11 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     """Import what compare_models found of the tuned model; once, however often it is tried.
 
     Args:
-        tuning: The JSON of the tuning step.
-        comparison: The JSON of compare_models.
         pipeline_job: The resource name of the pipeline's job; "" if there is none.
 
     Returns:
         The evaluation's resource name, or a sentence that says why there is none: weights on
         gs:// are in no registry.
-
-    Raises:
-        CloudError: Google refused.
     """
     model = str(json.loads(Path(tuning).read_text(encoding="utf-8")).get("model") or "")
     if not _REGISTERED.match(model):

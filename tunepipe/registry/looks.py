@@ -67,9 +67,7 @@ def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: s
 
     Args:
         registry: A folder or a gs:// prefix; "" records nothing.
-        run: The run.
         look: See `describe`; {} records nothing.
-        verdict: What was decided.
         at: UTC, ISO 8601; the files' order in time.
 
     Returns:

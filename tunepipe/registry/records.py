@@ -26,7 +26,6 @@ class RunOutcome:
 
     Args:
         verdict: better, worse or not-enough-evidence; "" if nothing was compared.
-        reason: Why, in one sentence.
         report: The report's path or gs:// URI; "" if there is none.
         model: The tuned model's folder, URI or resource name; "" if that is not known.
     """
@@ -73,8 +72,6 @@ def record_trained_rows(
     """Record what a run's model was trained on; once, however often it is tried.
 
     Args:
-        registry: A folder or a gs:// prefix.
-        run: The run.
         rows: The ids of all rows of the dataset, which begin with the hash of their content.
         held_out: The hashes of the held-out rows, as predictions have them; without any it is not
             known what was trained on, and nothing is recorded.

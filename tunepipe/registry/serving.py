@@ -26,14 +26,7 @@ _PORT = 8080
 
 
 def check_servable(folder: str) -> None:
-    """Refuse what the container could not load, before anything is paid.
-
-    Args:
-        folder: gs:// folder of a tuned model.
-
-    Raises:
-        UsageError: It is not a whole model.
-    """
+    """Refuse what the container could not load, before anything is paid."""
     if storage.exists(f"{folder}/adapter_config.json"):
         raise UsageError(
             "this is an adapter, and the container serves whole models",
@@ -58,17 +51,13 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
 
     Args:
         folder: gs:// folder of a whole model.
-        project: The project that pays.
-        region: Where it serves.
         machine: One replica of it serves.
         name: The display name of model and endpoint.
-        image: The vLLM container.
 
     Returns:
         The endpoint's resource name.
 
     Raises:
-        UsageError: See `check_servable`.
         CloudError: Google refused. What was made is taken away again.
     """
     check_servable(folder)
@@ -108,12 +97,7 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
     """Find the endpoints that `deploy` has made and that still exist.
 
     Args:
-        project: The project.
-        region: Where they are.
         machines: The price of an hour by machine type; None if it is not known.
-
-    Raises:
-        CloudError: Google refused.
     """
     place = clients.parent(project, region)
     with explained(place):

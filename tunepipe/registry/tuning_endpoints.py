@@ -17,9 +17,6 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
     """Find what tuning jobs with our label have left and that still exists.
 
     Endpoints of Gemini 3 are in the region's multi-region. Open models leave weights, no endpoint.
-
-    Raises:
-        CloudError: Google refused.
     """
     with translate_errors(clients.parent(project, region)):
         jobs = list_jobs(project, region)

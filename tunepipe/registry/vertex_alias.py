@@ -16,13 +16,9 @@ def move_alias(model: str, former: str = "") -> str:
 
     Args:
         model: An endpoint's or a model's resource name; anything else has no alias.
-        former: The champion before, likewise; "" if there was none.
 
     Returns:
         The model version that has the alias now, "" if none can.
-
-    Raises:
-        CloudError: Google refused.
     """
     version = model_version(model)
     before = model_version(former)
@@ -38,9 +34,6 @@ def bears_alias(version: str) -> bool:
 
     Args:
         version: `projects/P/locations/R/models/M@V`; "" has none.
-
-    Raises:
-        CloudError: Google refused.
     """
     if not version:
         return False
@@ -50,11 +43,7 @@ def bears_alias(version: str) -> bool:
 
 
 def model_version(resource: str) -> str:
-    """Return the model version that a resource refers to; "" if that version no longer exists.
-
-    Raises:
-        CloudError: Google refused.
-    """
+    """Return the model version that a resource refers to; "" if that version no longer exists."""
     if re.match(r"projects/[^/]+/locations/[^/]+/models/", resource):
         return resource
     if not re.match(r"projects/[^/]+/locations/[^/]+/endpoints/", resource):

@@ -128,11 +128,7 @@ class Waiters:
             storage.write_new(self.run.encode(), self._address(self.run))
 
     def others(self) -> list[str]:
-        """Return the other runs that wait for the job and have not ended.
-
-        Raises:
-            CloudError: Google refused the question.
-        """
+        """Return the other runs that wait for the job and have not ended."""
         from tunepipe.gcp.pipeline_jobs import goes_on
 
         if not self.bucket:
@@ -148,12 +144,7 @@ class Waiters:
 
 
 def run_of_step(parent: str, resources: str) -> str:
-    """Return the pipeline run that this step belongs to; "" outside a run on Vertex AI.
-
-    Args:
-        parent: `projects/P/locations/R` of the run.
-        resources: The step's output file `gcp_resources`.
-    """
+    """Return the pipeline run that this step belongs to; "" outside a run on Vertex AI."""
     run = run_id(resources)
     return f"{parent}/pipelineJobs/{run}" if run else ""
 
@@ -164,12 +155,7 @@ def claim_uri(bucket: str, key: str) -> str:
 
 
 def keys_of(bucket: str, run: str) -> list[str]:
-    """Return the keys of the jobs that a run has waited for.
-
-    Args:
-        bucket: gs://BUCKET of the run's results.
-        run: The run's resource name.
-    """
+    """Return the keys of the jobs that a run has waited for."""
     if not run:
         return []
     pattern = f"{_root(bucket)}/waiting/*/{run.rpartition('/')[2]}.run"

@@ -45,7 +45,6 @@ class Failure:
 
         Args:
             where: What failed: a run's name, or a step's.
-            fix: What to do if the error does not say.
             otherwise: The class of an error that was none of tunepipe's.
         """
         kind = getattr(errors, self.kind, otherwise)

@@ -18,7 +18,6 @@ class Identity:
     Args:
         fingerprint: Hex SHA-256 of the bytes; of several files, over their own, sorted.
         generation: The generations in Cloud Storage, or times of change, joined by commas.
-        files: The files' number, >= 1.
     """
 
     fingerprint: str
@@ -45,14 +44,7 @@ def identity(dataset_uri: str) -> Identity:
 
 
 def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Put the guarded rows' fingerprint for their name: other rows under an old name are others.
-
-    Args:
-        parameters: The pipeline's; nothing is returned if they guard nothing.
-
-    Raises:
-        UsageError: No file is there.
-    """
+    """Put the guarded rows' fingerprint for their name: other rows under an old name are others."""
     source = str(parameters.get("guard_uri", ""))
     return {"guard_uri": identity(source).fingerprint} if source else {}
 

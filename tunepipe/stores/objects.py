@@ -47,7 +47,6 @@ class Stat:
     Args:
         uri: The file; an object's URI carries its version, so reading it later reads this version.
         generation: The object's version, or "" for a local path.
-        bytes: Its size.
         crc32c: The stored checksum in base64; "" if the store has none.
     """
 
@@ -111,7 +110,6 @@ class ObjectStore(ABC):
 
         Raises:
             UsageError: It is not there.
-            CloudError: The store refused the question.
         """
         known = self._call(place, lambda: self.look_up(_named(place)))
         if known is None:
@@ -132,7 +130,6 @@ class ObjectStore(ABC):
 
         Raises:
             ConflictError: It is there already, and must not be.
-            CloudError: The store refused.
         """
         attempts = 0
 

@@ -90,7 +90,6 @@ def write_file(local: str, uri: str, *, must_be_new: bool = False) -> Stat:
     """Copy a local file to a path or an object.
 
     Args:
-        local: The file to copy.
         uri: Where it goes; what is there is replaced.
         must_be_new: Replace nothing; of several processes that write it, one alone succeeds.
 
@@ -182,11 +181,7 @@ def list_files(pattern: str) -> list[str]:
 
 
 def matching_files(pattern: str) -> list[str]:
-    """List the files that a glob names, sorted; an empty list is not an error.
-
-    Raises:
-        UsageError: The bucket is not there.
-    """
+    """List the files that a glob names, sorted; an empty list is not an error."""
     if is_object(pattern):
         return _store(pattern).matching(parse(pattern))
     return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
@@ -257,8 +252,6 @@ def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[s
     Args:
         work_dir: A local folder, which is taken as it is; or a gs:// folder, below which each file
             has a folder of its own: a step copies back and forth only what is about its rows.
-        kind: Such as answers.
-        file: The rows that it is about.
     """
     from tunepipe.data.fingerprint import fingerprint
 
@@ -279,7 +272,6 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
 
     Args:
         uri: A folder; a local path is given back as it is.
-        seconds: How often, > 0.
         once: Copy a file when it has not changed for a second, for files that are written once:
             none is kept half written. What is removed is deleted while there are others, or at the
             end: a folder that is emptied keeps its last files until then.

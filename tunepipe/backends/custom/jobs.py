@@ -55,7 +55,6 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
     """The jobs of one request, found by their claim and their label.
 
     Args:
-        parent: `projects/P/locations/R`.
         body: What CreateCustomJob takes.
     """
 
@@ -89,9 +88,6 @@ def custom_jobs(
 
     Args:
         job: Parent, options, step, machine and disk_gib, as the task of a tuning keeps them.
-        task: See `job_body`; its bucket holds the claim.
-        key: The request's.
-        predicts: See `job_body`.
         named: The job's labels and display_name.
     """
     body = job_body(
@@ -119,12 +115,7 @@ def job_body(
     """Compose what CreateCustomJob takes.
 
     Args:
-        options: Those of the user.
-        machine: The machine of the accelerator, as its `spec` says.
         task: gs:// URI of the job's task, into whose folder everything that it makes goes.
-        disk_gib: The disk of each machine.
-        labels: The job's labels.
-        display_name: Its display name.
         predicts: Whether it answers prompts, on one machine, instead of training.
     """
     table = load("backends/custom/parameters.toml")

@@ -67,14 +67,7 @@ class CustomOptions(
 
 
 def read_options(options: Mapping[str, Any]) -> CustomOptions:
-    """Check options.
-
-    Args:
-        options: By the names of CustomOptions and StepOptions.
-
-    Raises:
-        UsageError: An unknown name, a wrong type or range.
-    """
+    """Check options."""
     for name in _NOT_HERE:
         if name in options:
             raise UsageError(

@@ -38,16 +38,10 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         request: `base_model` is a hub id, with or without @REVISION, a gs:// folder in Hugging
             Face layout, or a model of Model Garden (publishers/…); the rows lie on gs://;
             `options` are those of `CustomOptions` and of the launcher.
-        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Receives each change of the job, and its steps.
 
     Returns:
         The gs:// folder of the model, the statistics of the local backend with the job, its
         machine, hours and dollars, and the price of the job.
-
-    Raises:
-        UsageError, LimitError: What could not run.
-        CloudError: Google refused, or the job failed.
     """
     options = read_options(request.options)
     if not storage.is_gcs(request.train_uri):
@@ -116,11 +110,7 @@ def cancel(job: str) -> None:
 
 
 def check_request(request: TuningRequest, row_format: str = "") -> Machine:
-    """Check what a user may set, before there is a dataset to tune on; return the machine.
-
-    Raises:
-        UsageError, LimitError: What the service would refuse.
-    """
+    """Check what a user may set, before there is a dataset to tune on; return the machine."""
     return find_machine(read_options(request.options).accelerator, request.catalog)
 
 

@@ -52,17 +52,11 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Args:
         request: What to tune; `options` are those of `LocalOptions`.
         output_dir: The folder of the result, and of the checkpoints unless an option moves them.
-        progress: Receives every report of the training.
 
     Returns:
         The folder, and statistics: those of `Outcome`, parameters, trained_parameters, device,
         processes, memory_estimated_bytes, base_model (what `predict` takes to ask the model before
         tuning) and note (what the model is).
-
-    Raises:
-        DataError: A row is too long, or the training failed or did not help.
-        UsageError: An option, a file or the base model is wrong.
-        LimitError: The run would not fit into memory.
     """
     request = replace(request, base_model=_absolute(request.base_model))
     options = decode(request.options, LocalOptions)
@@ -108,10 +102,6 @@ def check(base_model: str, options: Mapping[str, Any]) -> None:
 
     Args:
         base_model: A folder, a hub id, or "tiny" or "" for the tiny model.
-        options: Those of the user.
-
-    Raises:
-        UsageError: A package is missing, an option is wrong, or the base model is not a model.
     """
     extras.require("local")
     decoded = decode(options, LocalOptions)
@@ -136,9 +126,6 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         model: A folder that `tune` wrote, any folder in Hugging Face layout, or a hub id.
         prompts: The questions; the answers come in another order.
         settings: Those of `PredictionOptions`, such as max_output_tokens.
-
-    Raises:
-        UsageError: A setting or the model is wrong.
     """
     options = decode(settings, PredictionOptions)
     device = prepare(options.device, options.threads)

@@ -34,15 +34,8 @@ def check_base_model(name: str, options: LocalOptions) -> Any:
     Of a hub id the configuration and the tokenizer are looked at; its weights are not loaded for
     the purpose.
 
-    Args:
-        name: A folder or a hub id.
-        options: Those of the tuning.
-
     Returns:
         The configuration of the whole model.
-
-    Raises:
-        UsageError: What it is instead, and what to take.
     """
     whole = whole_model_of(name)
     config = load_config(whole)
@@ -177,11 +170,7 @@ def require_whole(name: str, report: Mapping[str, Any]) -> None:
     """Refuse a model if some of its tensors did not come from its files.
 
     Args:
-        name: The folder or hub id.
         report: What transformers says of the loading (`output_loading_info`).
-
-    Raises:
-        UsageError: Tensors are missing, unexpected or of another shape.
     """
     faults = {
         "missing": sorted(report["missing_keys"]),
@@ -247,7 +236,6 @@ def load_tokenizer(name: str, what: str = "base_model") -> Any:
     """Load the tokenizer of a folder or hub id, able to pad and to end an answer.
 
     Args:
-        name: A folder or a hub id.
         what: The parameter that named it.
 
     Raises:
@@ -298,11 +286,7 @@ def quantization_of(config: Any) -> str:
 
 
 def require_bitsandbytes(where: str) -> None:
-    """Refuse weights in 4 bits where the package for them is missing.
-
-    Raises:
-        UsageError: It is not installed.
-    """
+    """Refuse weights in 4 bits where the package for them is missing."""
     if not importlib.util.find_spec("bitsandbytes"):
         raise UsageError(
             "weights in 4 bits need the package bitsandbytes, which is not installed",

@@ -32,11 +32,7 @@ _PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten ti
 
 
 def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
-    """Do this process's part of tuning a base model, and return the statistics.
-
-    Raises:
-        DataError, UsageError, LimitError: See `backend.tune`.
-    """
+    """Do this process's part of tuning a base model, and return the statistics."""
     request, options, device = task.request, task.options, task.device
     prepare(device, options.threads)
     config = check_base_model(request.base_model, options)

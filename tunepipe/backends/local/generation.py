@@ -21,12 +21,6 @@ def generate(
 ) -> Iterator[Answer]:
     """Answer the prompts, those of like length together, shortest first.
 
-    Args:
-        name: The model's folder or hub id.
-        prompts: The questions.
-        options: Batch size and the longest answer.
-        device: Where to.
-
     Raises:
         LimitError: The memory does not suffice.
     """

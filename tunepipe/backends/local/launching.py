@@ -70,7 +70,6 @@ def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
 
     Args:
         options: `processes` is the user's number; 0 takes one a GPU, and one on a CPU.
-        device: "cpu", "cuda" or "cuda:N".
         batch_size: Rows a step; each process takes an equal share of them.
 
     Raises:
@@ -132,10 +131,6 @@ def configuration_file(name: str) -> str:
 def tune_in_processes(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Train in several processes and return what the first one measured.
 
-    Args:
-        task: With the number of processes on this machine.
-        progress: Receives what the first process reports.
-
     Raises:
         TunepipeError: What a process raised; then all are ended.
     """
@@ -154,8 +149,6 @@ def launch_command(processes: int, device: str, configuration: str) -> list[str]
     """Return the command that starts this module's processes, but for its own argument.
 
     Args:
-        processes: How many on this machine.
-        device: "cpu", "cuda" or "cuda:N".
         configuration: An accelerate YAML file; "" for none.
     """
     place = machines()

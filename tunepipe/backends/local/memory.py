@@ -34,12 +34,9 @@ class Size:
     """A model's size.
 
     Args:
-        parameters: All of them.
         linear_parameters: Those of the linear layers but the last: what 4 bits can hold.
         adapter_parameters: Those that LoRA would add, at the rank given.
-        layers: Transformer layers.
         hidden: The width of a layer.
-        vocabulary: Tokens it knows.
     """
 
     parameters: int
@@ -77,8 +74,6 @@ def training_bytes(size: Size, options: LocalOptions, tokens: int, number_bytes:
     with and without gradient checkpointing.
 
     Args:
-        size: The model's.
-        options: Mode and gradient checkpointing.
         tokens: Tokens that pass through the model at once, padding counted.
         number_bytes: Those of a number in the computation: 2 or 4.
     """
@@ -104,11 +99,8 @@ def fit(
     neither changes what is learnt.
 
     Args:
-        size: The model's.
         options: With `micro_batch_size` settled, >= 1.
         longest: The tokens of the longest row.
-        free_bytes: The memory at hand.
-        number_bytes: Those of a number in the computation: 2 or 4.
 
     Raises:
         LimitError: It does not fit in this mode; `fix` names a mode that fits.
@@ -133,17 +125,7 @@ def fit(
 
 
 def require_room_to_answer(size: Size, free_bytes: int, number_bytes: int, four_bit: bool) -> None:
-    """Refuse a model whose weights cannot be held.
-
-    Args:
-        size: The model's.
-        free_bytes: The memory at hand.
-        number_bytes: Those of a number in the computation: 2 or 4.
-        four_bit: Whether the linear layers are held in 4 bits.
-
-    Raises:
-        LimitError: It does not fit.
-    """
+    """Refuse a model whose weights cannot be held."""
     mode = "qlora" if four_bit else "lora"
     wanted = round(_weight_bytes(size, mode, number_bytes) * _MARGIN) + _PROCESS_BYTES
     if wanted > free_bytes:

@@ -101,10 +101,7 @@ class PredictionOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only
         max_output_tokens: The longest answer, >= 1.
         batch_size: Prompts at once.
         engine: "transformers" or "vllm"; "" takes vLLM if it is installed and worth its start.
-        device: As in `LocalOptions`.
-        precision: As in `LocalOptions`.
         four_bit: Hold the weights in 4 bits, as "qlora" does; needs bitsandbytes.
-        threads: As in `LocalOptions`.
     """
 
     max_output_tokens: Count = 256
@@ -123,7 +120,6 @@ def disk_gib_of(options: LocalOptions, billions: float) -> int:
     AdamW's two moments in each checkpoint; the new one is whole before the old one is deleted.
 
     Args:
-        options: The options of tuning.
         billions: The model's parameters; 0 if they are not known.
     """
     bytes_each = 2.0 + 2 * options.merge
@@ -138,7 +134,6 @@ def dtype_of(precision: str, device: str) -> torch.dtype:
     Args:
         precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it, else
             float32. GPUs before Ampere only emulate it, slowly.
-        device: "cpu", "cuda" or "cuda:N".
     """
     import torch
 

@@ -60,11 +60,7 @@ class TrainingOutcome:
 
 
 def require_number(loss: float, step: int) -> float:
-    """Return a loss, and refuse one that is not a number.
-
-    Raises:
-        DataError: It is infinite or not a number.
-    """
+    """Return a loss, and refuse one that is not a number."""
     if math.isfinite(loss):
         return loss
     if not step:

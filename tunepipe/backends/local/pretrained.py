@@ -32,10 +32,7 @@ def load_base(
     float32, since a small step would be lost in 16 bits.
 
     Args:
-        name: A folder or hub id.
         tokenizer: Its tokenizer; if it has more tokens than the model, the embedding grows.
-        options: Tuning mode, precision and gradient checkpointing.
-        device: Where to compute.
         placed: Whether the weights go to `device` now; else the trainer places them.
     """
     dtype = dtype_of(options.precision, device)
@@ -83,10 +80,7 @@ def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
     """Freeze `model` and lay LoRA matrices over it.
 
     Args:
-        model: The whole model.
         name: The base model's name; an adapter goes on from its own matrices.
-        options: Rank, alpha and modules of new matrices.
-        seed: Gives their start.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -117,9 +111,6 @@ def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
     """Write model and tokenizer in Hugging Face layout.
 
     Args:
-        model: A whole model, or one under LoRA.
-        tokenizer: Its tokenizer.
-        folder: Where to.
         merge: Write a model under LoRA whole, and its adapter into adapter/.
     """
     if merge and hasattr(model, "merge_and_unload"):

@@ -39,9 +39,7 @@ def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Tok
     """Turn examples into rows.
 
     Args:
-        tokenizer: A transformers tokenizer.
         examples: `data.conversations.Example`s.
-        max_tokens: The most tokens a row may have.
 
     Raises:
         DataError: A row is longer than `max_tokens`. Nothing is cut or dropped.
@@ -78,7 +76,6 @@ def batches(
     Args:
         lengths: The tokens of each row.
         batch_size: Rows a batch; the last of an epoch may have fewer.
-        seed: Seeds the order.
         alike: Whether rows of like length share a batch, which saves padding.
     """
     epoch = 0

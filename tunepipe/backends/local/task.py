@@ -22,9 +22,6 @@ class TrainingTask:
     """One training.
 
     Args:
-        request: What to tune.
-        options: Those of the user.
-        folder: Where the model goes.
         identity: A digest of all that decides the weights; it names the checkpoints.
         device: "cpu", "cuda" or "cuda:N".
         processes: How many train together, on all machines.
@@ -60,11 +57,7 @@ class TrainingTask:
         )
 
     def read_rows(self) -> tuple[list[Example], list[Example]]:
-        """Read the rows to learn from, and those that are held out.
-
-        Raises:
-            DataError: There is no row to learn from.
-        """
+        """Read the rows to learn from, and those that are held out."""
         uris = (self.request.train_uri, self.request.eval_uri)
         examples, held_out = (list(read_examples(uri)) if uri else [] for uri in uris)
         if not examples:

@@ -32,9 +32,6 @@ def learn_tokenizer(examples: Sequence[Example]) -> Any:
     once in ten rows or more, and digits never are: rarer merges make tokens that the model sees too
     seldom to learn.
 
-    Args:
-        examples: The training rows, as `data.conversations.Example`.
-
     Returns:
         A transformers tokenizer with a chat template.
     """

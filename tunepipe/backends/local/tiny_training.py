@@ -41,15 +41,10 @@ def train(
     """Train `model` in place, going on from its checkpoint if there is one.
 
     Args:
-        model: The untrained model.
-        rows: The training rows.
         held_out: Rows for the evaluation loss, >= 1.
         pad: The token that fills short rows.
         task: With settled options, whose `learning_rate` is AdamW's at its peak.
         progress: Receives `done`, `total`, `seconds_left`, `loss` and at times `eval_loss`.
-
-    Raises:
-        DataError: The loss is not a number.
     """
     request, options, checkpoint = task.request, task.options, task.checkpoints
     steps = request.train_steps

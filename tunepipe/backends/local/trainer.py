@@ -55,7 +55,6 @@ def train(
 
     Args:
         model: A causal language model, or one under LoRA; what requires a gradient is trained.
-        tokenizer: Its tokenizer.
         rows: The training rows; with rejected answers they are tuned by preference (DPO).
         held_out: Rows for the evaluation loss, >= 1.
         task: With settled options: no 0 or "" is left where a choice is needed.
@@ -65,7 +64,6 @@ def train(
         The trainer, which can save the model, and how it went.
 
     Raises:
-        DataError: The loss is not a number.
         UsageError: The model cannot tell packed rows apart.
     """
     request, options = task.request, task.options
@@ -117,11 +115,7 @@ def train(
 
 
 def _is_packed(model: Any, row: TokenRow, options: LocalOptions) -> bool:
-    """Return True if rows are packed: on request, or with flash attention.
-
-    Raises:
-        UsageError: It was asked for, and is not possible.
-    """
+    """Return True if rows are packed: on request, or with flash attention."""
     is_flash = getattr(model.config, "_attn_implementation", "") == "flash_attention_2"
     if not (options.packing or is_flash):
         return False

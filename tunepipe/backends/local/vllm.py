@@ -32,8 +32,6 @@ def is_worth_its_start(name: str, prompts: int, device: str) -> bool:
     """Return True if vLLM is the default: it is installed, with a GPU, and there is much to do.
 
     Args:
-        name: The model's folder or hub id.
-        prompts: How many questions.
         device: "cpu", "cuda" or "cuda:N"; vLLM takes the GPU it finds, so one of several is none.
     """
     if device != "cuda" or prompts < _WORTH_PROMPTS or not importlib.util.find_spec("vllm"):
@@ -50,9 +48,6 @@ def generate(
 
     Args:
         name: The model's folder or hub id; of an adapter, its base is served under it.
-        prompts: The questions.
-        options: The longest answer and the precision.
-        device: Where to.
 
     Raises:
         UsageError: vLLM is not installed, or cannot do what `options` ask.

@@ -83,10 +83,6 @@ def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
 
     Args:
         model: `projects/P/locations/R/models/M`, with or without a version.
-        checkpoint_id: As the tuning job names it.
-
-    Raises:
-        CloudError: Google refused.
     """
     with translate_errors(model):
         client(*clients.place_of(model)).models.update(
@@ -105,10 +101,7 @@ def base_model_resource(
 
     Args:
         model: A base model's name, or a tuned model that was tuned further.
-        project: Who pays.
-        region: Where the tuning runs.
         options: base_endpoint, base_location and location, if the user names them.
-        catalog: The dated tables; None for the package's own.
 
     Returns:
         A resource name; "" for a tuned model whose endpoint is not known.

@@ -26,16 +26,9 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     Args:
         model: An endpoint's resource name, or a base model's
             (`projects/P/locations/L/publishers/google/models/gemini-3.5-flash`).
-        prompts: The questions.
         settings: max_output_tokens (256), temperature (0), seed, top_p, and thinking_level or
             thinking_budget; without these two a base model thinks as little as it can. Models that
             take no sampling parameters are asked without them.
-
-    Yields:
-        One answer a prompt; its `text` is None if the model blocked or refused the prompt.
-
-    Raises:
-        CloudError: The model is not there, may not be asked, or is out of reach at the moment.
     """
     configs = _configs(model, settings)
     with translate_errors(model):

@@ -62,13 +62,10 @@ class TuningJobs(NamedTuningJobs, ClaimedJobs):
     """The jobs of one request, found by their claim and their label.
 
     Args:
-        project: The project that pays.
-        location: Where the job runs.
         base_model: The model to tune, or the tuned model to go on from.
         rows: The files: training, and held-out or "".
         config: What CreateTuningJobConfig takes; its labels hold KEY_LABEL.
         exists: Returns whether what a job that succeeded has made is still there.
-        service_account: The account that the job acts as, or "".
     """
 
     project: str

@@ -18,17 +18,11 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     """Ask an endpoint that serves an open model, one prompt after the other.
 
     Args:
-        model: The endpoint's resource name.
-        prompts: The questions.
         settings: max_output_tokens (256), temperature (0), and request_format: "chat" (the
             server applies the model's chat template) or "prompt" (the text as it is).
 
-    Yields:
-        One answer a prompt; its `text` is None if the endpoint refused the prompt.
-
     Raises:
         UsageError: This is not an endpoint.
-        CloudError: The endpoint is not there, may not be asked, or is out of reach.
     """
     if "/endpoints/" not in model:
         raise UsageError(

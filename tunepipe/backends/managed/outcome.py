@@ -43,7 +43,6 @@ class Planned:
     Args:
         rows: Training rows sent.
         steps: Optimizer steps of the plan; the service chooses its own batch size.
-        epochs: Passes over the rows.
         dropped_fraction_max: The share of rows that may be dropped, 0..1; None takes the table's.
         steps_min: Fewer steps than this hardly change a model; 0 for no advice.
     """
@@ -64,7 +63,6 @@ def compare_with_plan(
         stats: The job's data statistics by the service's names, in snake case; {} if it gave
             none.
         curves: Step and value of each metric; {} if none could be read.
-        planned: What it was to do.
         where: The job's name.
 
     Returns:

@@ -126,7 +126,6 @@ class TuningJob(Struct, frozen=True, kw_only=True):
         tuning_mode: "full" or "peft" for open models, else "".
         learning_rate_multiplier: Times the recommended rate; 0 leaves it to the service.
         learning_rate: The rate itself, which open models are given; 0 leaves it to the service.
-        options: What the user has set.
     """
 
     base_model: str
@@ -174,14 +173,11 @@ def tuning_job(
     """Check what a user wants of a tuning job against what its model takes.
 
     Args:
-        model: The base model's row of the table.
-        options: The options by name; see ManagedOptions.
         region: Where the job runs, unless the option `location` says otherwise.
         epochs: Passes over the rows; no option, since the plan has counted what they cost.
         learning_rate_multiplier: Times the recommended rate, > 0.
         row_format: The format of the rows; preference rows are tuned on by preference unless the
             option `method` says otherwise.
-        catalog: The dated tables; None for the package's own.
 
     Raises:
         UsageError: An unknown option, a wrong type or range, or options that exclude each other.
@@ -217,7 +213,6 @@ def decode_options(options: Mapping[str, Any], backend: str) -> ManagedOptions:
     """Check options of "gemini" or "open-model" one by one.
 
     Raises:
-        UsageError: An unknown name, a wrong type or range.
         LimitError: A method that is not offered.
     """
     if options.get("method") in _NOT_OFFERED:
@@ -240,9 +235,7 @@ def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
     """Turn a plan's steps back into the whole epochs that they were made of.
 
     Args:
-        train_steps: Optimizer steps, >= 1.
         batch_size: Examples a step, as the plan took it.
-        rows: Training rows, >= 1.
     """
     per_epoch = -(-rows // max(batch_size, 1))
     return max(1, round(train_steps / per_epoch))
@@ -305,11 +298,7 @@ def _learning_rate(model: Model, mode: str, rate: float, multiplier: float) -> f
 
 
 def _check(model: Model, job: TuningJob, catalog: Catalog) -> None:
-    """Refuse what the model's service would refuse, and what data may not do.
-
-    Raises:
-        UsageError, LimitError: The first of the conditions that holds.
-    """
+    """Refuse what the model's service would refuse, and what data may not do."""
     options = job.options
     is_tuned_model = model.name.startswith("projects/")
     # An endpoint's name is what a run and the registry show.

@@ -26,10 +26,7 @@ class Sent:
 
     Args:
         uri: Where it lies; "" if there is none.
-        rows: Its rows.
-        bytes: Its size.
         fingerprint: Hex SHA-256 of its bytes.
-        format: Its format.
         left_out: What the conversion has left out, by name, with the number of rows.
     """
 
@@ -42,12 +39,7 @@ class Sent:
 
 
 def detect_format(uri: str) -> str:
-    """Return the format of a file of rows by its first rows.
-
-    Raises:
-        DataError: The file is not JSONL, or its format is not known.
-        UsageError: The file does not exist.
-    """
+    """Return the format of a file of rows by its first rows."""
     return format_of([uri], storage.open_file)
 
 
@@ -90,11 +82,7 @@ def send(uri: str, native: Sequence[str]) -> Sent:
 
 
 def check_sizes(service: ServiceLimits, train: Sent, held_out: Sent) -> None:
-    """Check the files that are about to be sent against the service's limits.
-
-    Raises:
-        DataError: A file or a side is too large.
-    """
+    """Check the files that are about to be sent against the service's limits."""
     limits, fraction = service.evaluation, service.evaluation.fraction_max
     rows, size = "held-out rows", "bytes of held-out rows"
     checks = [

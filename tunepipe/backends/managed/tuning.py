@@ -59,11 +59,7 @@ class ManagedTuner:
         """Refuse what only the service can tell, before anything is paid."""
 
     def check_request(self, request: TuningRequest, row_format: str = "") -> TuningJob:
-        """Check what a user may set, before there is a dataset to tune on.
-
-        Raises:
-            UsageError, LimitError: What the service would refuse.
-        """
+        """Check what a user may set, before there is a dataset to tune on."""
         return _job(
             request, request.catalog.find_model(request.base_model, self.backend), row_format
         )
@@ -79,16 +75,9 @@ class ManagedTuner:
         Args:
             request: `options` holds those of `ManagedOptions` and of `StepOptions`, and network
                 (the pipeline's).
-            output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-            progress: Receives each change of the job.
 
         Returns:
             The tuned model and its endpoint, with the figures of the job, compared with the plan.
-
-        Raises:
-            UsageError, LimitError: What the service would refuse.
-            DataError: The rows are too many, or the job has learnt nothing of use.
-            CloudError: Google refused, or the job failed.
         """
         step, _ = StepOptions.split({"first_job_seconds": _FIRST_JOB_SECONDS, **request.options})
         resources = step.resources(output_dir)

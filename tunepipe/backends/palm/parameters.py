@@ -67,7 +67,6 @@ def template_parameters(values: Mapping[str, Any], *, region: str) -> Parameters
     Args:
         values: Parameters by the template's names. `location` is `region` unless set, and
             `accelerator_type` what trains in `region`; left to the template, the two fail.
-        region: Where the pipeline runs.
 
     Returns:
         What differs from the template's defaults, and location and accelerator_type always.
@@ -119,12 +118,7 @@ def training_region(region: str, location: str, accelerator_type: str) -> str:
     """Return where the template trains; the hardware decides, not the pipeline's region.
 
     Args:
-        region: Where the pipeline runs.
         location: Where the model is uploaded and deployed.
-        accelerator_type: "GPU", "TPU" or "".
-
-    Returns:
-        A region.
 
     Raises:
         LimitError: The template refuses this combination.
@@ -151,12 +145,8 @@ def template_uri(model: str, version: str = "") -> str:
     """Return the template that tunes a model.
 
     Args:
-        model: Such as "text-bison@001" or "chat-bison".
         version: A tag such as "v3.0.0", a digest "sha256:…", or a whole https:// URI; "" for the
             version that everything here was made for.
-
-    Raises:
-        UsageError: The template does not know the model.
     """
     if version.startswith("https://"):
         return version
@@ -166,11 +156,7 @@ def template_uri(model: str, version: str = "") -> str:
 
 
 def family(model: str) -> str:
-    """Return a model's family: "text", "code" or "chat".
-
-    Raises:
-        UsageError: None of them.
-    """
+    """Return a model's family: "text", "code" or "chat"; a UsageError for any other model."""
     families: dict[str, list[str]] = load("backends/palm/parameters.toml")["families"]
     stem = model.partition("@")[0]
     for name, models in families.items():
@@ -187,11 +173,7 @@ def row_limits() -> dict[str, int]:
 
 
 def _check_places(parameters: TemplateParameters, region: str) -> None:
-    """Refuse what would run or lie outside the region, and a key that the hardware does not take.
-
-    Raises:
-        UsageError, LimitError: The first of the conditions that holds.
-    """
+    """Refuse what would run or lie outside the region, and a key that the hardware refuses."""
     location, hardware = parameters.location, parameters.accelerator_type
     board, key = parameters.tensorboard_resource_id, parameters.encryption_spec_key_name
     if bool(parameters.dataset_uri) == bool(parameters.dataset_name):

@@ -19,15 +19,8 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     Args:
         model: An endpoint's resource name, a tuned model's, or a publisher model's
             (`projects/P/locations/R/publishers/google/models/text-bison@001`).
-        prompts: The questions.
         settings: max_output_tokens (256), temperature (0), and base_model, which says whether a
             tuned model takes turns; chat=True says so without it.
-
-    Yields:
-        One answer a prompt; its `text` is None if the model blocked or refused the prompt.
-
-    Raises:
-        CloudError: The model is not there, may not be asked, or is out of reach at the moment.
     """
     parameters = {
         "maxOutputTokens": int(settings.get("max_output_tokens", 256)),

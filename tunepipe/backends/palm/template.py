@@ -20,7 +20,6 @@ class Template:
     Args:
         source: A path, a gs:// URI or an https:// URI.
         text: The compiled pipeline, YAML or JSON.
-        sha256: Of its bytes, in hex.
     """
 
     source: str
@@ -33,7 +32,6 @@ def read_template(source: str) -> Template:
 
     Raises:
         UsageError: It does not exist, or is not a compiled pipeline.
-        CloudError: The registry refused.
     """
     data = _fetch(source) if source.startswith("https://") else storage.read_bytes(source)
     try:

@@ -39,17 +39,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
             encryption_spec_key_name or tensorboard_resource_id, and tunepipe's: template_version,
             pipeline_root (where the rows lie), service_account, network, and those of
             `StepOptions`.
-        output_dir: Where `gcp_resources`, which names the job, is kept between two attempts.
-        progress: Receives each change of the job.
 
     Returns:
         The model's and its endpoint's resource names, read from the job's own run.
-
-    Raises:
-        UsageError: A parameter that the template would refuse.
-        DataError: Too few or too many rows.
-        LimitError: Anything would run outside the region given.
-        CloudError: Google refused, or the job failed.
     """
     step, _ = StepOptions.split(request.options)
     resources = step.resources(output_dir)
@@ -71,13 +63,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 
 def check_with_rows(request: TuningRequest) -> dict[str, Any]:
-    """Check a request, its rows included, and return the parameters to send to the template.
-
-    Raises:
-        UsageError: A parameter that the template would refuse.
-        DataError: Too few or too many rows.
-        LimitError: Anything would run outside the region given.
-    """
+    """Check a request, its rows included, and return the parameters to send to the template."""
     values = _parameters(request)
     parameters = template_parameters(values, region=request.region)
     _check_rows(request, values.get("evaluation_data_uri", ""))
@@ -85,12 +71,7 @@ def check_with_rows(request: TuningRequest) -> dict[str, Any]:
 
 
 def check_request(request: TuningRequest, row_format: str = "") -> None:
-    """Check what a user may set, before there is a dataset to tune on; its rows are not read.
-
-    Raises:
-        UsageError: A parameter that the template would refuse.
-        LimitError: Something would run outside the region.
-    """
+    """Check what a user may set, before there is a dataset to tune on; its rows are not read."""
     values = _parameters(request)
     template_parameters(values, region=request.region)
     template_uri(values["large_model_reference"], request.options.get("template_version", ""))

@@ -44,14 +44,7 @@ def tune(
 
     Args:
         request: What to tune; `options` are those of the trainer on the nodes.
-        options: Nodes, image, and the place in the object store.
         identity: A digest of the work.
-        output_dir: The folder of the tuned model.
-        progress: Receives each change of the job, and its steps.
-
-    Raises:
-        CloudError: The cluster refused, or the job failed.
-        CancelledError: SIGTERM came; the job is deleted.
     """
     key = identity[:_KEY_CHARACTERS]
     folder = f"{options.work_uri.rstrip('/')}/{key}"
@@ -96,10 +89,8 @@ class TrainJobs(RemoteJobs):
     """The TrainJobs of one piece of work.
 
     Args:
-        namespace: Where they are.
         key: The value of their label, and a part of their names.
         task: The URI of the task, in the work's folder.
-        options: Those of the user.
     """
 
     namespace: str
