@@ -17,14 +17,10 @@ MEASURED = ("seconds", "input_tokens", "output_tokens")
 
 @dataclass
 class AnswerFile:
-    """A file of answers, open for more of them, and what it holds.
+    """A file of answers, open for more, and what it holds: answers, or the error, by question's id.
 
     Each answer is on the disk when `add` returns. A question without an answer is not stored, so
     the next process that opens the file asks it again.
-
-    Args:
-        answered: Each answer, by the question's id.
-        errors: Why a question of this time has no answer, by its id.
     """
 
     file: IO[bytes]

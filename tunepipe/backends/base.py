@@ -152,11 +152,7 @@ class Predictor(Protocol):
 
 
 def load_remote_tuner(backend: str) -> RemoteTuner:
-    """Import the module that tunes in the cloud.
-
-    Raises:
-        UsageError: The backend is unknown, or tunes on its own machine.
-    """
+    """Import the module that tunes in the cloud; a UsageError where the backend has none."""
     row = find_backend(backend)
     if not row.in_cloud:
         raise UsageError(

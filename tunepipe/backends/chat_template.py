@@ -19,15 +19,10 @@ _ASKED = ({"role": "user", "content": "?"},)
 
 
 def prompt_text(tokenizer: Any, messages: Messages) -> str:
-    """Return the prompt as the model reads it.
+    """Return the prompt as the model reads it; the last message is the user's.
 
-    Args:
-        tokenizer: A transformers tokenizer. Its chat template is used if it has one; else the
-            turns follow each other with blank lines between them.
-        messages: {"role", "content"}, the last one the user's.
-
-    Raises:
-        UsageError: The chat template leaves out what the messages say.
+    Without a chat template the turns follow each other with blank lines between them. A
+    UsageError if the template leaves out what the messages say.
     """
     if tokenizer.chat_template:
         return _templated(tokenizer, messages, add_generation_prompt=True)

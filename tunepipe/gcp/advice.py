@@ -11,11 +11,7 @@ _WORDS_CHARACTERS = 2000
 
 
 def advice(message: str) -> str:
-    """Return what to do about an error message of Google's.
-
-    Returns:
-        A sentence for the user; "" for a message that the table does not know.
-    """
+    """Return what to do about an error message of Google's; "" where the table does not know it."""
     for symptom in load("gcp/advice.toml")["symptom"]:
         if re.search(symptom["pattern"], message, re.IGNORECASE | re.DOTALL):
             return str(symptom["fix"])

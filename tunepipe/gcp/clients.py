@@ -76,13 +76,10 @@ def parent(project: str, region: str) -> str:
 
 
 def place_of(name: str) -> tuple[str, str]:
-    """Read project and location out of a resource's name.
+    """Read project and location out of a resource's name; a UsageError if it has none.
 
     A tuned Gemini 3 is tuned in us-central1 and answers in us: only a client of the location in
     the endpoint's own name finds it.
-
-    Raises:
-        UsageError: The name has none.
     """
     match = re.match(r"projects/([^/]+)/locations/([^/]+)/", name)
     if not match:
@@ -98,10 +95,9 @@ def region_of(name: str) -> str:
 
 
 def host(region: str) -> str:
-    """Return the host of a location: a region, a multi-region (us, eu), or global.
+    """Return the host of a region, of a multi-region (us, eu), or of global.
 
-    Raises:
-        UsageError: It is no location; a client would send its token to a host made of it.
+    A UsageError for anything else: a client would send its token to a host made of it.
     """
     if not re.fullmatch(r"[a-z0-9-]+", region):
         fix = "a region such as us-central1, a multi-region (us, eu), or global"

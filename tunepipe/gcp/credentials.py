@@ -17,11 +17,7 @@ def is_rejected(error: Exception) -> bool:
 
 
 def no_token(error: Exception, where: str) -> CloudError:
-    """Report whether the credentials are missing or rejected, or Google is out of reach.
-
-    Args:
-        error: A google.auth.exceptions.GoogleAuthError, or what wraps one.
-    """
+    """Report that credentials are missing or rejected, or that Google is out of reach."""
     from google.auth.exceptions import DefaultCredentialsError, TransportError
 
     retryable = bool(getattr(error, "retryable", False))

@@ -14,13 +14,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def client(project: str, location: str, seconds: float = CALL_SECONDS) -> Any:
-    """Return the client of a project and a location; keep a reference while it is in use.
+    """Return the client of a region, a multi-region or "global"; keep it while it is in use.
 
     A client without references closes its connections, even while its parts are still in use.
     So threads that ask at once must get the same client.
-
-    Args:
-        location: A region, a multi-region such as "eu", or "global".
     """
     host(location)  # the client makes its own of any text
     with _ONE_AT_A_TIME:

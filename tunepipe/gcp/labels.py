@@ -14,10 +14,7 @@ KEY_CHARACTERS = 40
 
 
 def run_labels() -> dict[str, str]:
-    """Return the run's labels for the jobs that a step starts; Vertex AI passes them on.
-
-    Those that name the run itself are left out.
-    """
+    """Return the run's labels for the jobs that a step starts, without those that name the run."""
     reserved = ("vertex-ai-", "tunepipe_")
     return {name: value for name, value in _labels().items() if not name.startswith(reserved)}
 

@@ -184,13 +184,10 @@ def resume(
     progress: Progress,
     waiting: Waiting | None = None,
 ) -> str:
-    """Follow the job that an earlier attempt of this step noted; see `launch`.
+    """Follow the job that an earlier attempt of this step noted; "" if none is; see `launch`.
 
     A restarted step calls this before it reads anything else: a dataset that cannot be read for a
     while does not part it from its job.
-
-    Returns:
-        The name of the job, which has succeeded; "" if none is noted.
     """
     name = read_resources(resources)
     if not name:

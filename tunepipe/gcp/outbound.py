@@ -32,12 +32,7 @@ def is_google(url: str) -> bool:
 
 
 def check_address(url: str) -> None:
-    """Refuse an address that is not public HTTPS, as far as its text shows.
-
-    Raises:
-        UsageError: It is not an https:// address.
-        LimitError: It is on this machine or in a private network.
-    """
+    """Refuse an address that is not public HTTPS (UsageError, LimitError), as its text shows."""
     try:
         parts = urlsplit(url)
         scheme, host, _ = parts.scheme, parts.hostname or "", parts.port

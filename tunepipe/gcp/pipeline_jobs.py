@@ -141,11 +141,7 @@ _LISTED = ("name", "display_name", "state", "create_time", "end_time", "labels",
 def list_jobs(
     parent: str, filter: str, *, limit: int | None = None, also: Sequence[str] = ()
 ) -> list[Any]:
-    """List the jobs of a place, the newest first, without their specs.
-
-    Args:
-        also: Fields that are read beyond name, states, times and labels.
-    """
+    """List the jobs of a place, the newest first, without their specs; `also` names more fields."""
     request = {
         "parent": parent,
         "filter": filter,

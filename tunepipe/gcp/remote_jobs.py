@@ -134,10 +134,8 @@ class RemoteJobs:
     def counts(self, job: Any) -> bool:
         """Return True if a job runs, or has succeeded and its result exists.
 
-        One that succeeded in part counts too: only the option `again` pays for another.
-
-        Raises:
-            WaitingError: It is being cancelled; what becomes of it is not known yet.
+        One that succeeded in part counts too: only the option `again` pays for another. A
+        WaitingError while it is being cancelled: what becomes of it is not known yet.
         """
         state = state_of(job)
         if state == "CANCELLING":

@@ -16,11 +16,7 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 class RefusedError(CloudError):
-    """Google answered with an error.
-
-    Args:
-        code: The HTTP status; 403 if a right is missing.
-    """
+    """Google answered with an error; `code` is its HTTP status, 403 if a right is missing."""
 
     def __init__(self, found: str, *, where: str, code: int, fix: str = "") -> None:
         super().__init__(found, where=where, fix=fix)
@@ -28,10 +24,7 @@ class RefusedError(CloudError):
 
 
 def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
-    """Call one method.
-
-    Args:
-        query: Parameters of the address; a list is repeated.
+    """Call one method; `query` goes into the address, a list repeated.
 
     Raises:
         RefusedError: Google answered with an error.
@@ -70,11 +63,7 @@ def account() -> str:
 
 @cache
 def session() -> Any:
-    """Make the session that carries our credentials.
-
-    Raises:
-        google.auth.exceptions.GoogleAuthError: There are none.
-    """
+    """Make the session that carries our credentials; a GoogleAuthError if there are none."""
     import google.auth
     from google.auth.transport.requests import AuthorizedSession
 
@@ -83,11 +72,7 @@ def session() -> Any:
 
 
 def access_token() -> str:
-    """Return a token of our credentials that is valid now.
-
-    Raises:
-        google.auth.exceptions.GoogleAuthError: There are no credentials, or they give none.
-    """
+    """Return a token of our credentials that is valid now; a GoogleAuthError if there is none."""
     from google.auth.transport.requests import Request
 
     credentials = session().credentials

@@ -17,11 +17,7 @@ def is_secret(name: str) -> bool:
 
 
 def read_secret(name: str) -> bytes:
-    """Read a secret; without a version the latest one.
-
-    Args:
-        name: `projects/P/secrets/NAME` with or without a location and a version.
-    """
+    """Read a secret; without a version the latest one."""
     match = _NAME.match(name)
     if not match:
         raise UsageError("this is not a secret's name", where=name, fix="projects/P/secrets/NAME")

@@ -42,15 +42,7 @@ def check_place(place: str, *, in_cloud: bool) -> None:
 
 
 def read_address(place: str) -> str:
-    """Read a webhook's address from where it is kept.
-
-    Args:
-        place: `projects/P/secrets/NAME` with or without a location and a version, a gs:// URI, or
-            a file.
-
-    Raises:
-        UsageError: There is none, or it is not https.
-    """
+    """Read a webhook's https address from a secret, a gs:// URI or a file."""
     data = read_secret(place) if is_secret(place) else storage.read_bytes(place)
     address = data.decode("utf-8", "replace").strip()
     try:
@@ -62,11 +54,7 @@ def read_address(place: str) -> str:
 
 
 def post(address: str, message: Mapping[str, Any]) -> None:
-    """Post a message as JSON; retry with growing pauses if it is not accepted.
-
-    Raises:
-        CloudError: It was not taken; the message does not tell the address.
-    """
+    """Post a message as JSON, with retries; the CloudError at last does not tell the address."""
     import requests
 
     try:

@@ -50,14 +50,10 @@ def record_unchanged(registry: str, series: str, run: str) -> str:
 def decide(
     dataset_uri: str, fingerprint: str, registry: str, series: str, min_new_rows: int, format: str
 ) -> str:
-    """Return whether there is anything to learn.
+    """Return CHANGED or UNCHANGED: whether there are rows to learn from.
 
-    Args:
-        series: The series; "" has no past, so everything is new to it.
-        min_new_rows: With fewer added or changed rows there is not.
-
-    Returns:
-        CHANGED or UNCHANGED.
+    The series "" has no past, so everything is new to it. Fewer than `min_new_rows` added or
+    changed rows are no change.
     """
     seen = last(registry, series)
     if seen is None:

@@ -68,13 +68,9 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
 
 
 def discard(endpoint: str) -> bool:
-    """Remove an endpoint of Google's template if a tunepipe job made it and it serves no champion.
+    """Remove an endpoint of a tunepipe job's template that serves no champion; return if it was.
 
-    Args:
-        endpoint: Its resource name; anything else is left alone.
-
-    Returns:
-        Whether it was removed.
+    Anything else than an endpoint's resource name is left alone.
     """
     if "/endpoints/" not in endpoint:
         return False
@@ -87,11 +83,7 @@ def discard(endpoint: str) -> bool:
 
 
 def take_away(deployment: Deployment) -> None:
-    """Undeploy what is on an endpoint and delete it; the model stays in the registry.
-
-    Raises:
-        LimitError: It is the champion's.
-    """
+    """Undeploy what is on an endpoint, unless the champion, and delete it; the model stays."""
     # A checkpoint's endpoint shares the model, and its alias, with that of the last one.
     has_alias = deployment.kind not in (CHECKPOINT, SERVED) and vertex_alias.bears_alias(
         deployment.model

@@ -28,9 +28,6 @@ _ANSWERS = f"{_SCHEMAS}question_answering_metrics_1.0.0.yaml"
 def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     """Import what compare_models found of the tuned model; once, however often it is tried.
 
-    Args:
-        pipeline_job: The resource name of the pipeline's job; "" if there is none.
-
     Returns:
         The evaluation's resource name, or a sentence that says why there is none: weights on
         gs:// are in no registry.

@@ -47,18 +47,9 @@ def default_container() -> str:
 
 
 def deploy(folder: str, project: str, region: str, machine: Machine, name: str, image: str) -> str:
-    """Register a model, make an endpoint and deploy the model to it.
+    """Register a whole model in a gs:// folder, and deploy it; return the endpoint's name.
 
-    Args:
-        folder: gs:// folder of a whole model.
-        machine: One replica of it serves.
-        name: The display name of model and endpoint.
-
-    Returns:
-        The endpoint's resource name.
-
-    Raises:
-        CloudError: Google refused. What was made is taken away again.
+    One replica serves. What was made is taken away again where Google refuses a step.
     """
     check_servable(folder)
     place = clients.parent(project, region)
@@ -94,11 +85,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
 
 
 def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Iterator[Deployment]:
-    """Find the endpoints that `deploy` has made and that still exist.
-
-    Args:
-        machines: The price of an hour by machine type; None if it is not known.
-    """
+    """Find the endpoints that `deploy` has made and still exist; `machines` has prices by type."""
     place = clients.parent(project, region)
     with explained(place):
         request = {"parent": place, "filter": f"labels.{LABEL}:*"}

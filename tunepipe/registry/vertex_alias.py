@@ -12,13 +12,9 @@ ALIAS = "champion"
 
 
 def move_alias(model: str, former: str = "") -> str:
-    """Move the alias to a model from the one before.
+    """Move the alias from the champion before, and return the version that has it, or "".
 
-    Args:
-        model: An endpoint's or a model's resource name; anything else has no alias.
-
-    Returns:
-        The model version that has the alias now, "" if none can.
+    Only a model and an endpoint, by their resource names, can have it.
     """
     version = model_version(model)
     before = model_version(former)
@@ -30,11 +26,7 @@ def move_alias(model: str, former: str = "") -> str:
 
 
 def bears_alias(version: str) -> bool:
-    """Return True if a model version has the alias.
-
-    Args:
-        version: `projects/P/locations/R/models/M@V`; "" has none.
-    """
+    """Return True if a version, `projects/P/locations/R/models/M@V`, has the alias; "" has none."""
     if not version:
         return False
     with explained(version):

@@ -18,12 +18,7 @@ from tunepipe.stores.claims import CREATED, CREATING, Claim
 
 @dataclass
 class ClaimedJobs(RemoteJobs):
-    """The jobs of one request; found and created once.
-
-    Args:
-        claim: The right to create.
-        key: The value of the jobs' label KEY_LABEL.
-    """
+    """The jobs of one request, labelled with its key; found, and created once by a claim."""
 
     claim: Claim
     key: str
@@ -52,12 +47,7 @@ class ClaimedJobs(RemoteJobs):
         return ""
 
     def create(self) -> str:
-        """Create a job, from what find() has seen.
-
-        Raises:
-            WaitingError: Another run is about to create it, or was quicker, or a request got no
-                clear answer; the launcher asks again.
-        """
+        """Create a job, from what find() has seen; a WaitingError while that is not ours to do."""
         self.claim.take()
         self.claim.begin()
         try:

@@ -30,12 +30,7 @@ _FOLDER = "tunepipe"
 
 @dataclass
 class Claim:
-    """The right to create the one job of a key.
-
-    Args:
-        uri: The folder of the claim's records.
-        times: How long they bind: lease_seconds and settle_seconds.
-    """
+    """The right to create the one job of a key; `times` says how long its records bind."""
 
     uri: str
     times: StepOptions = field(default_factory=StepOptions)
@@ -56,9 +51,7 @@ class Claim:
     def take(self) -> None:
         """Claim the right to create the job, from the state that `look` has seen last.
 
-        Raises:
-            WaitingError: Another run holds it, or a request of unknown outcome may still take
-                effect.
+        A WaitingError where another run holds it, or an earlier request may take effect yet.
         """
         state = self._last.fields["state"] if self._last else ""
         left_seconds = self._left_seconds(state)
@@ -73,11 +66,7 @@ class Claim:
         self._append(CLAIMED)
 
     def begin(self) -> None:
-        """Record that the request is about to be sent.
-
-        Raises:
-            WaitingError: The claim was taken over meanwhile.
-        """
+        """Record that the request is about to be sent; a WaitingError if another run took over."""
         self._append(CREATING)
 
     def created(self, job: str) -> None:

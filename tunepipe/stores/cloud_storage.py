@@ -119,11 +119,7 @@ def _client() -> Any:
 
 
 def payer_label() -> dict[str, str]:
-    """Return the label that names the project that pays for requests; {} without one.
-
-    Raises:
-        UsageError: A label cannot hold the project's id.
-    """
+    """Return the label that names the project that pays for requests; {} without one."""
     payer = os.environ.get(USER_PROJECT, "")
     if not re.fullmatch(r"[a-z0-9-]{0,63}", payer):
         raise UsageError(

@@ -41,12 +41,7 @@ class Failure:
     def error(
         self, where: str, fix: str = "", otherwise: type[TunepipeError] = CloudError
     ) -> TunepipeError:
-        """Return the error again.
-
-        Args:
-            where: What failed: a run's name, or a step's.
-            otherwise: The class of an error that was none of tunepipe's.
-        """
+        """Return the error of `where` again; `otherwise` is its class if not tunepipe's."""
         kind = getattr(errors, self.kind, otherwise)
         found = f"{self.where}: {self.found}" if self.where else self.found
         error: TunepipeError = kind(found, where=where, fix=self.fix or fix)

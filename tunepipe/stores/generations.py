@@ -26,14 +26,7 @@ class Identity:
 
 
 def identity(dataset_uri: str) -> Identity:
-    """Read a dataset to its end and say what it is.
-
-    Args:
-        dataset_uri: A path, a gs:// URI, or a glob of either.
-
-    Raises:
-        UsageError: No file is there.
-    """
+    """Read a dataset, a path, a URI or a glob, to its end and say what it is."""
     uris = storage.list_files(dataset_uri)
     stats = [storage.stat(uri) for uri in uris]
     return Identity(

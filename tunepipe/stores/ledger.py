@@ -42,11 +42,7 @@ class Ledger:
         return [self._read(file) for file in self._files()]
 
     def append(self, after: int, fields: Mapping[str, Any]) -> bool:
-        """Write the record that follows number `after`; 0 writes the first.
-
-        Returns:
-            True if this process wrote the record; False if another process did.
-        """
+        """Write the record after number `after`, 0 for the first; False if another process did."""
         data = json.dumps(dict(fields), ensure_ascii=False, indent=1).encode()
         try:
             storage.write_bytes(data, self.address(after + 1), must_be_new=True)

@@ -81,11 +81,7 @@ def is_gcs(uri: str) -> bool:
 
 
 def parse(uri: str) -> ObjectUri:
-    """Split the URI of an object or of a prefix.
-
-    Raises:
-        UsageError: It has another scheme, or no bucket.
-    """
+    """Split the URI of an object or of a prefix; a UsageError for another scheme, or no bucket."""
     match = _URI.match(uri)
     if not match or not match[2]:
         raise UsageError(
@@ -106,11 +102,7 @@ class ObjectStore(ABC):
         return self._call(place, lambda: self.look_up(_named(place))) is not None
 
     def stat(self, place: ObjectUri) -> Stat:
-        """Look an object up.
-
-        Raises:
-            UsageError: It is not there.
-        """
+        """Look an object up; a UsageError if it is not there."""
         known = self._call(place, lambda: self.look_up(_named(place)))
         if known is None:
             raise UsageError(
@@ -126,11 +118,7 @@ class ObjectStore(ABC):
         return io.BufferedReader(_ObjectReader(self, self.stat(place)), _RANGE_BYTES)
 
     def write(self, place: ObjectUri, content: bytes | Path, *, must_be_new: bool) -> Stat:
-        """Write an object from bytes or from a local file.
-
-        Raises:
-            ConflictError: It is there already, and must not be.
-        """
+        """Write an object from bytes or a file; a ConflictError if it is there and must not be."""
         attempts = 0
 
         def put() -> Stat:

@@ -158,9 +158,6 @@ def _require_conditional_writes(scheme: str, bucket: str) -> None:
 
     A server that does not know `If-None-Match` takes the write, and two runs would each believe
     that the job is theirs to start.
-
-    Raises:
-        LimitError: The server replaces the object.
     """
     from botocore.exceptions import ClientError
 

@@ -210,11 +210,7 @@ def _explained(path: str) -> Iterator[None]:
 
 @contextmanager
 def local_files(dataset_uri: str) -> Iterator[list[str]]:
-    """Provide a dataset's files locally, in the order of their URIs; remote ones temporarily.
-
-    Args:
-        dataset_uri: A path, a URI, or a glob of either.
-    """
+    """Provide a path's, URI's or glob's files locally, in order; remote ones temporarily."""
     uris = list_files(dataset_uri)
     with tempfile.TemporaryDirectory() as folder:
         # People see a file's name in messages.

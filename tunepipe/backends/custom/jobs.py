@@ -52,11 +52,7 @@ CUSTOM_JOBS = NamedCustomJobs()
 
 @dataclass(kw_only=True)
 class CustomJobs(NamedCustomJobs, ClaimedJobs):
-    """The jobs of one request, found by their claim and their label.
-
-    Args:
-        body: What CreateCustomJob takes.
-    """
+    """The jobs of one request, whose `body` CreateCustomJob takes; found by claim and label."""
 
     parent: str
     body: Mapping[str, Any]
@@ -86,9 +82,7 @@ def custom_jobs(
 ) -> CustomJobs:
     """Return the jobs of a key: one is created, by one run alone.
 
-    Args:
-        job: Parent, options, step, machine and disk_gib, as the task of a tuning keeps them.
-        named: The job's labels and display_name.
+    `job` is that of the task of a tuning; `named` are the labels and the display_name.
     """
     body = job_body(
         decode(job["options"], CustomOptions),

@@ -98,11 +98,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
 
 def check(base_model: str, options: Mapping[str, Any]) -> None:
-    """Refuse what `tune` would refuse, in the first seconds of a run.
-
-    Args:
-        base_model: A folder, a hub id, or "tiny" or "" for the tiny model.
-    """
+    """Refuse what `tune` would refuse, in the first seconds of a run; "tiny" is no base model."""
     extras.require("local")
     decoded = decode(options, LocalOptions)
     if base_model in ("", _TINY):
@@ -144,11 +140,7 @@ def cancel(job: str) -> None:
 
 
 def prepare(device: str, threads: int) -> str:
-    """Set the process up for torch, and return the device.
-
-    Raises:
-        UsageError: A GPU is asked for, and there is none.
-    """
+    """Set the process up for torch, and return the device; a UsageError where there is no GPU."""
     import torch
     from transformers.utils import logging
 

@@ -29,13 +29,9 @@ _NAMED = 3  # tensors that a message names
 
 
 def check_base_model(name: str, options: LocalOptions) -> Any:
-    """Refuse a base model that cannot be tuned, before anything runs.
+    """Refuse a base model that cannot be tuned, before anything runs; return its configuration.
 
-    Of a hub id the configuration and the tokenizer are looked at; its weights are not loaded for
-    the purpose.
-
-    Returns:
-        The configuration of the whole model.
+    Of a hub id configuration and tokenizer are looked at; its weights are not loaded for this.
     """
     whole = whole_model_of(name)
     config = load_config(whole)
@@ -167,11 +163,7 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
 
 
 def require_whole(name: str, report: Mapping[str, Any]) -> None:
-    """Refuse a model if some of its tensors did not come from its files.
-
-    Args:
-        report: What transformers says of the loading (`output_loading_info`).
-    """
+    """Refuse a model whose loading report (`output_loading_info`) shows tensors not its own."""
     faults = {
         "missing": sorted(report["missing_keys"]),
         "not the model's": sorted(report["unexpected_keys"]),
@@ -192,11 +184,7 @@ def require_whole(name: str, report: Mapping[str, Any]) -> None:
 
 
 def load_config(name: str) -> Any:
-    """Load the configuration of a folder or hub id.
-
-    Raises:
-        UsageError: There is none, or it is not that of a model that writes text and can be tuned.
-    """
+    """Load a configuration; a UsageError unless its model writes text and can be tuned."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -233,14 +221,7 @@ def load_config(name: str) -> Any:
 
 
 def load_tokenizer(name: str, what: str = "base_model") -> Any:
-    """Load the tokenizer of a folder or hub id, able to pad and to end an answer.
-
-    Args:
-        what: The parameter that named it.
-
-    Raises:
-        UsageError: There is none, or no token ends an answer.
-    """
+    """Load a tokenizer, able to pad and to end an answer; `what` is the parameter that named it."""
     from transformers import AutoTokenizer
 
     from tunepipe.backends.chat_template import end_ids
@@ -296,11 +277,7 @@ def require_bitsandbytes(where: str) -> None:
 
 
 def adapter_of(name: str) -> dict[str, Any]:
-    """Return the configuration of the adapter in a folder; {} for a whole model.
-
-    Raises:
-        UsageError: It cannot be read, or names no base.
-    """
+    """Return the configuration of a folder's adapter; {} for a whole model."""
     file = Path(name) / ADAPTER
     if not file.exists():
         return {}

@@ -19,11 +19,7 @@ from tunepipe.errors import LimitError
 def generate(
     name: str, prompts: Sequence[Prompt], options: PredictionOptions, device: str
 ) -> Iterator[Answer]:
-    """Answer the prompts, those of like length together, shortest first.
-
-    Raises:
-        LimitError: The memory does not suffice.
-    """
+    """Answer the prompts, those of like length together, shortest first."""
     tokenizer = load_tokenizer(name)
     require_room_to_answer(
         size_of(load_config(whole_model_of(name)), rank=0),

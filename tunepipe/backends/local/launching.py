@@ -129,11 +129,7 @@ def configuration_file(name: str) -> str:
 
 
 def tune_in_processes(task: TrainingTask, progress: Progress) -> dict[str, Any]:
-    """Train in several processes and return what the first one measured.
-
-    Raises:
-        TunepipeError: What a process raised; then all are ended.
-    """
+    """Train in several processes; return what the first measured, or raise what one raised."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "task.json")
         content = msgspec.to_builtins(task)
@@ -146,11 +142,7 @@ def tune_in_processes(task: TrainingTask, progress: Progress) -> dict[str, Any]:
 
 
 def launch_command(processes: int, device: str, configuration: str) -> list[str]:
-    """Return the command that starts this module's processes, but for its own argument.
-
-    Args:
-        configuration: An accelerate YAML file; "" for none.
-    """
+    """Return the command that starts this module's processes, but for its own argument."""
     place = machines()
     flags = {
         "--num_processes": processes * place.count,

@@ -71,11 +71,8 @@ def training_bytes(size: Size, options: LocalOptions, tokens: int, number_bytes:
     """Estimate the most memory that a run holds at once.
 
     On a CPU it was within a fifth of what a Llama of 46 M parameters took, in full and with LoRA,
-    with and without gradient checkpointing.
-
-    Args:
-        tokens: Tokens that pass through the model at once, padding counted.
-        number_bytes: Those of a number in the computation: 2 or 4.
+    with and without gradient checkpointing. `tokens` pass through the model at once, padding
+    counted; `number_bytes` are those of a number in the computation, 2 or 4.
     """
     lora = options.tuning_mode != "full"
     width = number_bytes // 2
@@ -96,14 +93,7 @@ def fit(
     """Fit a run into memory, and return its options with the bytes that it needs.
 
     Rows at once are halved, and gradients checkpointed, only as far as the memory asks for it:
-    neither changes what is learnt.
-
-    Args:
-        options: With `micro_batch_size` settled, >= 1.
-        longest: The tokens of the longest row.
-
-    Raises:
-        LimitError: It does not fit in this mode; `fix` names a mode that fits.
+    neither changes what is learnt. A LimitError names a mode that fits, if there is one.
     """
 
     def needed(changed: LocalOptions) -> int:
@@ -140,10 +130,7 @@ def require_room_to_answer(size: Size, free_bytes: int, number_bytes: int, four_
 
 
 def memory_bytes(device: str) -> tuple[int, int]:
-    """Return the memory that is free, and the whole: the GPU's, or the machine's.
-
-    A container's limit counts too.
-    """
+    """Return the free memory, within a container's limit, and the whole: the GPU's or ours."""
     import psutil
     import torch
 

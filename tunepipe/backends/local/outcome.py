@@ -32,11 +32,7 @@ class TrainingOutcome:
     keeps_best: bool = False
 
     def statistics(self) -> dict[str, Any]:
-        """Return what the report shows.
-
-        Raises:
-            DataError: The loss did not fall below the untrained model's.
-        """
+        """Return what the report shows; a DataError unless the loss fell below the untrained."""
         evaluated = [(row[0], row[2]) for row in self.loss_curve if row[2] is not None]
         untrained = evaluated[0][1]
         best_step, best = min(evaluated[1:], key=lambda pair: pair[1] or math.inf)

@@ -77,11 +77,7 @@ def attention_of(name: str, dtype: torch.dtype, device: str) -> str | None:
 
 
 def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
-    """Freeze `model` and lay LoRA matrices over it.
-
-    Args:
-        name: The base model's name; an adapter goes on from its own matrices.
-    """
+    """Freeze `model` and lay LoRA matrices over it; an adapter `name` goes on from its own."""
     from peft import LoraConfig, PeftModel, get_peft_model
 
     if adapter_of(name):
@@ -108,11 +104,7 @@ def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
 
 
 def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
-    """Write model and tokenizer in Hugging Face layout.
-
-    Args:
-        merge: Write a model under LoRA whole, and its adapter into adapter/.
-    """
+    """Write model and tokenizer in Hugging Face layout; merged, the adapter goes into adapter/."""
     if merge and hasattr(model, "merge_and_unload"):
         _save_one(model, tokenizer, folder / "adapter")
         # A base in 4 bits is read again, as merging would round it.

@@ -42,11 +42,7 @@ class TrainingTask:
         )
 
     def settle(self, rate: float) -> LocalOptions:
-        """Return the options with the learning rate and the intervals that the request decides.
-
-        Args:
-            rate: The recommended rate where the user names none.
-        """
+        """Return the options with learning rate and intervals settled; `rate` is recommended."""
         every = max(1, self.request.train_steps // _EVALUATIONS)
         chosen = self.options.learning_rate or rate
         return structs.replace(

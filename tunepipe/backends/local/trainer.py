@@ -247,10 +247,7 @@ def _arguments(task: TrainingTask) -> dict[str, Any]:
 
 @contextmanager
 def _precise_adapters(model: Any) -> Iterator[None]:
-    """Keep the precision of LoRA's matrices over 4-bit weights, which TRL rounds to bfloat16.
-
-    In bfloat16 a small step is lost.
-    """
+    """Keep LoRA's matrices over 4-bit weights precise: TRL's bfloat16 would lose a small step."""
     is_four_bit = getattr(model, "is_loaded_in_4bit", False)
     trained = [p for p in model.parameters() if p.requires_grad and is_four_bit]
     values = [parameter.detach().clone() for parameter in trained]

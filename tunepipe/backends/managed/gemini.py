@@ -53,11 +53,7 @@ class GeminiTuner(ManagedTuner):
         )
 
     def check_job(self, job: TuningJob, catalog: Catalog) -> None:
-        """Refuse preference tuning of a tuned model whose base does not take it.
-
-        Raises:
-            LimitError: The base, which the model's own tuning job names, does not.
-        """
+        """Refuse preference tuning of a tuned model whose base, named by its job, takes none."""
         made_by = _job_of(job.base_model) if job.method == PREFERENCE else None
         if not made_by:
             return
@@ -79,11 +75,7 @@ cancel = _TUNER.cancel
 
 
 def set_default_checkpoint(model: str, checkpoint_id: str) -> None:
-    """Make one of a tuned model's checkpoints its default.
-
-    Args:
-        model: `projects/P/locations/R/models/M`, with or without a version.
-    """
+    """Make one of a tuned model's checkpoints its default; the name may have a version."""
     with translate_errors(model):
         client(*clients.place_of(model)).models.update(
             model=model.partition("@")[0], config={"default_checkpoint_id": checkpoint_id}

@@ -83,11 +83,7 @@ _SAMPLING_WORDS = ("temperature", "top_p", "topp", "seed", "sampling")
 
 
 def _request(prompt: Prompt) -> tuple[list[Any], dict[str, Any]]:
-    """Write a prompt as contents and the part of the config that belongs to the row.
-
-    Raises:
-        ValueError: The row is not of Google's types.
-    """
+    """Write a prompt as contents and the row's part of the config; a ValueError if it cannot."""
     from google.genai import types
 
     if kinds_of(prompt.fields):

@@ -210,11 +210,7 @@ def tuning_job(
 
 
 def decode_options(options: Mapping[str, Any], backend: str) -> ManagedOptions:
-    """Check options of "gemini" or "open-model" one by one.
-
-    Raises:
-        LimitError: A method that is not offered.
-    """
+    """Check options of "gemini" or "open-model"; a LimitError for a method that is not offered."""
     if options.get("method") in _NOT_OFFERED:
         raise LimitError(
             f"{options['method']} is a preview that Google does not support in production",
@@ -232,11 +228,7 @@ def decode_options(options: Mapping[str, Any], backend: str) -> ManagedOptions:
 
 
 def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
-    """Turn a plan's steps back into the whole epochs that they were made of.
-
-    Args:
-        batch_size: Examples a step, as the plan took it.
-    """
+    """Turn a plan's steps of `batch_size` rows back into the whole epochs they were made of."""
     per_epoch = -(-rows // max(batch_size, 1))
     return max(1, round(train_steps / per_epoch))
 

@@ -115,13 +115,9 @@ def template_defaults() -> Parameters:
 
 
 def training_region(region: str, location: str, accelerator_type: str) -> str:
-    """Return where the template trains; the hardware decides, not the pipeline's region.
+    """Return where the template trains: the hardware decides, not the pipeline's region.
 
-    Args:
-        location: Where the model is uploaded and deployed.
-
-    Raises:
-        LimitError: The template refuses this combination.
+    `location` is where the model is uploaded and deployed; a LimitError for what is refused.
     """
     regions = load("backends/palm/parameters.toml")["regions"]
     if region not in regions["pipeline"]:

@@ -36,11 +36,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
 
 @cache
 def endpoint_of(model: str) -> str:
-    """Find where a model answers: a tuned model by its endpoint, others by their own name.
-
-    Raises:
-        UsageError: The model is not deployed, or this is not a resource name.
-    """
+    """Find where a model answers: a tuned model by its endpoint, others by their own name."""
     region = clients.region_of(model)
     if "/models/" not in model or "/publishers/" in model:
         return model

@@ -28,11 +28,7 @@ class Template:
 
 
 def read_template(source: str) -> Template:
-    """Read a template from a file, from Cloud Storage, or from a registry.
-
-    Raises:
-        UsageError: It does not exist, or is not a compiled pipeline.
-    """
+    """Read a template from a file, from Cloud Storage, or from a registry."""
     data = _fetch(source) if source.startswith("https://") else storage.read_bytes(source)
     try:
         return Template(source, data.decode(), hashlib.sha256(data).hexdigest())

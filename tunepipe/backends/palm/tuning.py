@@ -84,11 +84,7 @@ def cancel(job: str) -> None:
 
 
 def child_job(request: TuningRequest, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the PipelineJob that runs the template, as CreatePipelineJob takes it.
-
-    Raises:
-        UsageError: pipeline_root is not a gs:// URI.
-    """
+    """Write the PipelineJob that runs the template, as CreatePipelineJob takes it."""
     options = request.options
     root = options.get("pipeline_root") or request.train_uri.rpartition("/")[0]
     if not storage.is_gcs(root):

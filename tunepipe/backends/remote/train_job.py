@@ -110,11 +110,7 @@ class TrainJobs(RemoteJobs):
         return ""
 
     def create(self) -> str:
-        """Create a job and name it, after those of this work that have failed.
-
-        Raises:
-            WaitingError: Another run was quicker; the launcher looks for its job.
-        """
+        """Create a job, numbered after those of this work; a WaitingError where one was quicker."""
         # After the last, and not by their count: a job before it may have been deleted.
         numbers = [int(job["metadata"]["name"].rpartition("-")[2]) for job in self._jobs()]
         name = f"tunepipe-{self.key}-{max(numbers, default=0) + 1}"

@@ -36,11 +36,7 @@ _MOUNT = os.environ.get("TUNEPIPE_GCS_MOUNT", "/gcs")
 
 
 def main(uri: str) -> None:
-    """Do this machine's part of a task.
-
-    Args:
-        uri: The task; what it makes goes into the task's folder.
-    """
+    """Do this machine's part of a task; what it makes goes into the task's folder."""
     folder = uri.rpartition("/")[0]
     if any(storage.exists(f"{folder}/{name}") for name in (RESULT, ANSWERS)):
         return  # the machine was replaced when all was done
