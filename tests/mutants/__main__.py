@@ -3,8 +3,10 @@
     python -m tests.mutants --sample 60 --seed 1
 
 Each change is made in a copy of the repository, one at a time, and the tests that mirror the
-changed module are run. What they do not notice is listed with its line: a missing test, or a
-change that makes no difference.
+changed module are run, then those that come from elsewhere to its folder (`_ALSO`). Changes of
+folders where a mistake costs money are drawn more often (`_WEIGHTS`). Each outcome is listed with
+the test that noticed the change, so that a test that fails by chance can be seen. What the tests do
+not notice is a missing test, or a change that makes no difference.
 """
 
 from __future__ import annotations
@@ -27,9 +29,28 @@ from tests.mutants.changes import Change, changes_of
 ROOT = Path(__file__).parents[2]
 # Folders of tests that cover a folder of the package besides the one of its name.
 _ALSO = {
+    "backends": ("tests/steps", "tests/runs/test_managed_run.py", "tests/cli/test_run.py"),
+    "catalog": ("tests/planning",),
+    "cli": ("tests/test_docs.py",),
+    "data": ("tests/validation", "tests/splitting", "tests/cli/test_data_commands.py"),
+    "evaluation": ("tests/steps", "tests/cli/test_data_commands.py", "tests/cli/test_judge.py"),
+    "gcp": ("tests/stores", "tests/runs/test_managed_run.py", "tests/cli/test_run_refusals.py"),
+    "notifications": ("tests/steps",),
+    "planning": ("tests/steps", "tests/cli"),
+    "registry": ("tests/cli/test_champions.py", "tests/steps", "tests/runs/test_managed_run.py"),
+    "reporting": ("tests/cli/test_data_commands.py", "tests/pages"),
+    "runs": ("tests/cli/test_run.py", "tests/cli/test_run_refusals.py"),
+    "splitting": ("tests/cli/test_data_commands.py", "tests/steps"),
     "steps": ("tests/components", "tests/runs/test_managed_run.py", "tests/cli/test_champions.py"),
-    "runs": ("tests/cli/test_run.py",),
-    "stores": ("tests/gcp",),
+    "stores": ("tests/gcp", "tests/runs/test_cancellation.py", "tests/runs/test_managed_run.py"),
+    "validation": ("tests/cli/test_data_commands.py", "tests/steps"),
+}
+# How often a change is drawn, by its folder: 1 for what is not named.
+_WEIGHTS = {
+    **dict.fromkeys(("gcp", "planning", "registry"), 4.0),
+    **dict.fromkeys(("splitting", "stores"), 3.0),
+    **dict.fromkeys(("backends", "evaluation", "runs", "validation"), 2.0),
+    **dict.fromkeys(("cli", "packaging", "reporting"), 0.5),
 }
 # A change of any file that a component carries would be noticed by this one.
 _NOT_THIS = "tests/runs/test_compile.py::test_compiled_is_current"
@@ -50,9 +71,9 @@ def main() -> int:
         copy = _copy(Path(folder))
         for change in sample:
             began = time.monotonic()
-            outcome = try_change(copy, change, 60 * arguments.minutes, broken)
+            outcome, by = try_change(copy, change, 60 * arguments.minutes, broken)
             outcomes[outcome] += 1
-            print(f"{outcome:8} {time.monotonic() - began:4.0f} s  {change}", flush=True)
+            print(f"{outcome:8} {time.monotonic() - began:4.0f} s  {change}  {by}", flush=True)
     decided = outcomes["noticed"] + outcomes["missed"]
     rate = 100 * outcomes["noticed"] / max(decided, 1)
     print(f"{dict(outcomes)}: {rate:.0f} % of {decided} noticed; seed {arguments.seed}")
@@ -62,7 +83,7 @@ def main() -> int:
 
 
 def draw(under: Sequence[str], size: int, random_: random.Random) -> list[Change]:
-    """Draw changes at random: a module by its number of possible changes, then one of them."""
+    """Draw changes at random, each by the weight of its folder."""
     files = [
         path
         for part in under
@@ -70,11 +91,15 @@ def draw(under: Sequence[str], size: int, random_: random.Random) -> list[Change
         if "components" not in path.parts and "pipelines" not in path.parts
     ]
     everything = [change for path in files for change in changes_of(path, path.relative_to(ROOT))]
-    return random_.sample(everything, min(size, len(everything)))
+
+    def ticket(change: Change) -> float:
+        return random_.random() ** (1 / _WEIGHTS.get(change.file.parts[1], 1.0))
+
+    return sorted(everything, key=ticket, reverse=True)[:size]
 
 
-def try_change(copy: Path, change: Change, seconds: float, broken: set[str]) -> str:
-    """Return whether the tests noticed a change: noticed, missed, or slow if time ran out.
+def try_change(copy: Path, change: Change, seconds: float, broken: set[str]) -> tuple[str, str]:
+    """Return whether the tests noticed a change (noticed, missed, slow: out of time), and which.
 
     Args:
         copy: A copy of the repository.
@@ -90,14 +115,14 @@ def try_change(copy: Path, change: Change, seconds: float, broken: set[str]) -> 
             file.write_text(change.apply(before), encoding="utf-8")
             failed = _failing(copy, tests_of(change.file), broken, end - time.monotonic())
         except subprocess.TimeoutExpired:
-            return "slow"
+            return "slow", ""
         finally:
             file.write_text(before, encoding="utf-8")
         if not failed:
-            return "missed"
+            return "missed", ""
         also_before = _failing(copy, failed, broken, seconds)
         if not also_before:
-            return "noticed"
+            return "noticed", f"by {failed[0]}"
         broken.update(also_before)
 
 
