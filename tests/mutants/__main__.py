@@ -12,17 +12,22 @@ not notice is a missing test, or a change that makes no difference.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.mutants.changes import Change, changes_of
 
@@ -52,6 +57,12 @@ _WEIGHTS = {
     **dict.fromkeys(("backends", "evaluation", "runs", "validation"), 2.0),
     **dict.fromkeys(("cli", "packaging", "reporting"), 0.5),
 }
+# What most tests import; it takes longer than they do.
+_SLOW_IMPORTS = (
+    *("google.cloud.aiplatform_v1", "google.cloud.storage", "google.genai", "kfp", "kfp.compiler"),
+    *("hypothesis", "jsonschema", "numpy", "rapidfuzz", "sacrebleu", "scipy.stats", "torch"),
+    *("transformers", "typer"),
+)
 # A change of any file that a component carries would be noticed by this one.
 _NOT_THIS = "tests/runs/test_compile.py::test_compiled_is_current"
 
@@ -67,8 +78,10 @@ def main() -> int:
     sample = draw(under, arguments.sample, random.Random(arguments.seed))
     outcomes: Counter[str] = Counter()
     broken: set[str] = set()
+    for name in _SLOW_IMPORTS:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = _copy(Path(folder))
+        copy = _copy(Path(folder) / "copy")
         for change in sample:
             began = time.monotonic()
             outcome, by = try_change(copy, change, 60 * arguments.minutes, broken)
@@ -110,41 +123,92 @@ def try_change(copy: Path, change: Change, seconds: float, broken: set[str]) -> 
     file = copy / change.file
     before = file.read_text(encoding="utf-8")
     end = time.monotonic() + seconds
-    while True:
+    waiting = tests_of(change.file)
+    while waiting:
         try:
             file.write_text(change.apply(before), encoding="utf-8")
-            failed = _failing(copy, tests_of(change.file), broken, end - time.monotonic())
-        except subprocess.TimeoutExpired:
+            failed = failing(copy, waiting[0], broken, end - time.monotonic())
+        except TimeoutError:
             return "slow", ""
         finally:
             file.write_text(before, encoding="utf-8")
         if not failed:
-            return "missed", ""
-        also_before = _failing(copy, failed, broken, seconds)
+            waiting.pop(0)
+            continue
+        also_before = failing(copy, failed, broken, seconds)
         if not also_before:
             return "noticed", f"by {failed[0]}"
         broken.update(also_before)
+    return "missed", ""
 
 
-def _failing(copy: Path, tests: Sequence[str], without: set[str], seconds: float) -> list[str]:
-    """Run tests to the first that fails, and name it; [] if all pass."""
-    command = [
-        *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=120"),
-        *(f"--deselect={each}" for each in (_NOT_THIS, *sorted(without))),
-        *tests,
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        command, cwd=copy, env=environment, timeout=seconds, capture_output=True, text=True
-    )
-    if done.returncode in (0, 5):  # 5: every test was deselected
-        return []
-    named = re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
-    return named or list(tests)  # the run itself broke off
+def failing(copy: Path, tests: Sequence[str], without: Iterable[str], seconds: float) -> list[str]:
+    """Run tests to the first that fails, and name it; [] if all pass.
+
+    They run in a fork of this process, which has imported what is slow to import.
+
+    Raises:
+        TimeoutError: The time has run out.
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setsid()
+        os.close(read)
+        with contextlib.suppress(BaseException):
+            os.chdir(copy)
+            os.environ["PYTHONPATH"] = sys.path[0] = str(copy)
+            os.environ["TMPDIR"] = tempfile.tempdir = str(copy.parent)
+            for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+                del sys.modules[name]
+            os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+            os.dup2(1, 2)
+            deselected = [f"--deselect={each}" for each in (_NOT_THIS, *without)]
+            options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout=120", *deselected]
+            code = pytest.main([*options, *tests], plugins=[_Reporter(write)])
+            os._exit(0 if code in (0, 5) else 1)  # 5: every test was deselected
+        os._exit(1)
+    os.close(write)
+    code = _code_of(child, seconds)
+    with os.fdopen(read) as file:
+        named = file.read().splitlines()
+    return (named or list(tests)) if code else []
 
 
-def tests_of(file: Path) -> list[str]:
-    """Return the tests that cover a module, the nearest first.
+class _Reporter:
+    """Writes the name of each test that fails, and of each file that cannot be imported."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            os.write(self._descriptor, f"{report.nodeid}\n".encode())
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            os.write(self._descriptor, f"{report.nodeid}\n".encode())
+
+
+def _code_of(child: int, seconds: float) -> int:
+    """Wait for a child's exit code, and end what it has left running."""
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        raise TimeoutError
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
+
+
+def tests_of(file: Path) -> list[list[str]]:
+    """Return the tests that cover a module: its own, those of its folder, those from elsewhere.
 
     Args:
         file: The module, such as tunepipe/gcp/retries.py.
@@ -164,12 +228,11 @@ def tests_of(file: Path) -> list[str]:
         for path in (ROOT / "tests").rglob("test_*.py")
         if imports.search(path.read_text(encoding="utf-8"))
     }
-
-    def distance(test: str) -> tuple[bool, bool, str]:
-        return (name not in Path(test).stem, test not in importing, test)
-
+    own = {test for test in mirrored if test in importing or name in Path(test).stem}
+    nearest = sorted(own, key=lambda test: (name not in Path(test).stem, test))
+    others = sorted((mirrored | importing) - own)
     also = [each for each in _ALSO.get(file.parts[1], ()) if each not in mirrored]
-    return sorted(mirrored | importing, key=distance) + also
+    return [tests for tests in (nearest, others, also) if tests]
 
 
 def _copy(folder: Path) -> Path:
