@@ -9,10 +9,11 @@ from msgspec import structs
 
 from tunepipe.catalog import models
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.catalog.limits import estimated_tokens
+from tunepipe.catalog.limits import ASCII_TOKENS, estimated_tokens
 from tunepipe.catalog.schema import Calibration
 from tunepipe.errors import DataError, LimitError, UsageError
 from tunepipe.planning import plan as steps
+from tunepipe.planning.costs import calibrated
 from tunepipe.planning.plan import HeldOut
 
 KEYS = [
@@ -291,6 +292,7 @@ def test_a_model_that_makes_more_tokens_of_a_text_is_estimated_higher_and_none_l
     sample = Calibration(rows=200, estimated=10, counted=10, counter="a tokenizer")
     over = {"prices": {"tokens": {"calibration": structs.asdict(sample)}}}
     assert cost(llama, catalog=load_catalog(over)).estimated_cost_usd == 6.7
+    assert calibrated(100, per_ascii_character=ASCII_TOKENS) == (100, "")
 
 
 def test_this_machine_costs_nothing():

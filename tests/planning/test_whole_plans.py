@@ -40,6 +40,29 @@ CASES = {
     },
     "local, tiny": {"rows": 600, "region": "", "backend": "local"},
     "custom": {"rows": 600, **US, "backend": "custom", "model": "Qwen/Qwen3-0.6B"},
+    "custom, adapter on spot machines": {
+        "rows": 600, **US, "backend": "custom", "model": "Qwen/Qwen3-4B", "tokens": 10**7,
+        "epochs": 3, "options": {"accelerator": "L4:4", "machines": 2, "provisioning": "spot"},
+    },
+    "custom, full tuning": {
+        "rows": 600, **US, "backend": "custom", "model": "Qwen/Qwen3-4B", "tokens": 10**7,
+        "options": {"tuning_mode": "full", "batch_size": 4, "usd_per_hour": 1.23457},
+    },
+    "custom, size and hours as set": {
+        "rows": 600, **US, "backend": "custom", "model": "gs://bucket/base", "hours": 2.5,
+        "options": {"parameters_billion": 7.0},
+    },
+    "custom, size unknown": {
+        "rows": 600, **US, "backend": "custom", "model": "gs://bucket/base", "tokens": 10**7
+    },
+    "custom, price unknown": {
+        "rows": 600, "region": "me-west1", "backend": "custom", "model": "Qwen/Qwen3-4B",
+        "tokens": 10**7, "options": {"parameters_billion": 8.0},
+    },
+    "checkpoints asked": {
+        "rows": 3600, **US, "model": GEMINI, "tokens": 10**9 + 7, "epochs": 12,
+        "options": {"select_checkpoint": True},
+    },
 }  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def with_selection(cost: CostEstimate, work: Work, rows: int) -> CostEstimate:
     checkpoints = min(round(work.epochs), CHECKPOINTS_MAX)
     tokens = round(work.tokens * asked / rows)
     per_million = (price.usd_per_million_read + price.usd_per_million_written) * price.tuned_factor
-    usd = round(checkpoints * tokens / 1e6 * per_million, 4)
+    usd = checkpoints * tokens / 1e6 * per_million
     line = (
         f"selection: {plural(checkpoints, 'checkpoint')} x {plural(asked, 'row')}, {tokens:,} "
         f"tokens read and at most as many written each x {per_million:g} USD a million = "
@@ -223,13 +223,16 @@ def _by_machine(work: Work) -> CostEstimate:
             f"{machine.row.bf16_tflops:g} TFLOPS, an assumption) and {table.startup_hours:g} h to "
             f"start = {hours:g} h"
         )
-    price = float(options.get("usd_per_hour") or 0) or machine.usd_per_hour(work.region)
+    own_price = float(options.get("usd_per_hour") or 0)
+    price = own_price or machine.usd_per_hour(work.region)
     if price is None:
         where = f"{machine.machine_type} is known in {work.region}"
         missing = f"no price of {where}: the option usd_per_hour gives one"
         return CostEstimate(hours, None, lines=(what, line), missing=missing)
     cost = round(machines * price * hours, 4)
+    total = f"{what} x {price:g} USD an hour x {hours:g} h = {dollars(cost)}"
+    if own_price:
+        return CostEstimate(hours, cost, lines=(line, f"{total} (price as set)"))
     upper = "" if options.get("provisioning", "standard") == "standard" else ", at the list price"
-    total = f"{what} x {price:g} USD an hour x {hours:g} h = {dollars(cost)}{upper}"
     read = machine.row.read
-    return CostEstimate(hours, cost, read, (line, f"{total} (price read {read})"))
+    return CostEstimate(hours, cost, read, (line, f"{total}{upper} (price read {read})"))
