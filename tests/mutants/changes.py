@@ -96,7 +96,8 @@ def _replacements(node: ast.expr | ast.stmt) -> Iterator[str]:
         case ast.Constant(bool(value)):
             yield str(not value)
         case ast.Constant(int(value) | float(value)):
-            yield str(value + 1)
+            # One more than a thousand makes no difference that anyone could see.
+            yield str(value + 1 if abs(value) < 1000 else 10 * value)
         case ast.Return(value) if value is not None and not isinstance(value, ast.Constant):
             yield "return None"
         case ast.Expr(ast.Call()):

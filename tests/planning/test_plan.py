@@ -160,6 +160,18 @@ def test_a_ceiling_counts_parts_of_a_cent():
         steps.plan(100, **known, max_cost_usd=0.001)
 
 
+def test_a_ceiling_of_tuning_and_answers_that_is_just_met_lets_them_pass():
+    known = {"region": "us-central1", "model": "gemini-3.5-flash", "epochs": 1, "tokens": 100_000}
+    held_out = HeldOut(100, tokens_read=1000.0, tokens_written=100.0)
+    tuning = steps.plan(100, **known)
+    answers = tuning.with_held_out(held_out).evaluation_cost_usd
+    total = tuning.estimated_cost_usd + answers
+    assert tuning.with_held_out(held_out, None, total).evaluation_cost_usd == answers > 0
+    with pytest.raises(LimitError, match="for the tuning and") as caught:
+        tuning.with_held_out(held_out, None, total - 0.0001)
+    assert caught.value.where == "max_cost_usd"
+
+
 def test_a_ceiling_says_that_it_does_not_count_answers_without_a_price():
     known = {"region": "us-central1", "model": "qwen/qwen3@qwen3-4b", "tokens": 10**6}
     for ceiling in (0, 100):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tunepipe.planning.plan import plan
+from tunepipe.planning.plan import HeldOut, plan
 
 GOLDEN = Path(__file__).with_name("plans.json")
 PALM, GEMINI, QWEN = "text-bison@001", "gemini-3.5-flash", "qwen/qwen3@qwen3-4b"
 LLAMA, GEMMA = "meta/llama3_1@llama-3.1-8b", "google/gemma4@gemma-4-26b-a4b-it"
-US = {"region": "us-central1"}
+US, HERE = {"region": "us-central1"}, {"region": "", "backend": "local"}
 CASES = {
     "palm": {"rows": 240, **US},
     "palm, a price that is not known": {"rows": 240, "region": "europe-west4"},
@@ -38,7 +38,7 @@ CASES = {
     "open model, global": {
         "rows": 240, **US, "model": QWEN, "tokens": 10**8, "options": {"location": "global"}
     },
-    "local, tiny": {"rows": 600, "region": "", "backend": "local"},
+    "local, tiny": {"rows": 600, **HERE},
     "custom": {"rows": 600, **US, "backend": "custom", "model": "Qwen/Qwen3-0.6B"},
     "custom, adapter on spot machines": {
         "rows": 600, **US, "backend": "custom", "model": "Qwen/Qwen3-4B", "tokens": 10**7,
@@ -63,11 +63,27 @@ CASES = {
         "rows": 3600, **US, "model": GEMINI, "tokens": 10**9 + 7, "epochs": 12,
         "options": {"select_checkpoint": True},
     },
+    "held-out rows": {
+        "rows": 240, **US, "model": GEMINI, "tokens": 25_000,
+        "held_out": HeldOut(60, "exact_match", "it is", 3, tokens_read=90.0, tokens_written=12.5),
+    },
+    "one held-out row, no price": {
+        "rows": 240, **US, "model": QWEN, "tokens": 25_000, "max_cost_usd": 9,
+        "held_out": HeldOut(1),
+    },
+    "held-out rows enough": {"rows": 600, **HERE, "held_out": HeldOut(250)},
+    "no held-out row": {"rows": 600, **HERE, "held_out": HeldOut(0)},
 }  # fmt: skip
 
 
 def described(case: str) -> dict[str, object]:
-    found = asdict(plan(**CASES[case]))
+    arguments = dict(CASES[case])
+    held_out = arguments.pop("held_out", None)
+    planned = plan(**arguments)
+    if held_out:
+        planned = planned.with_held_out(held_out, None, arguments.get("max_cost_usd", 0))
+    found = asdict(planned)
+    found["smallest_difference"] = round(found["smallest_difference"] or 0.0, 9)
     del found["tables_version"]  # a hash of every fact
     return dict(json.loads(json.dumps(found)))
 
