@@ -55,8 +55,8 @@ class Tunings:
 
     How jobs end is asked for by faults of the method "tuning": the message "nan" makes the losses
     not a number, "dropped N" drops N rows, "confused" teaches each row the answer of the next,
-    "overfit" does so in the last checkpoint alone if there are several, and anything else fails
-    the job with that message.
+    "overfit" does so in the last checkpoint alone if there are several, "unserved" gives the first
+    one no endpoint, and anything else fails the job with that message.
     """
 
     def __init__(self, cloud: Cloud, resources: Resources, board: Board) -> None:
@@ -186,7 +186,8 @@ class Tunings:
             job["tuningJobMetadata"] = {"completedEpochCount": "1", "completedStepCount": "5"}
             return
         wanted = job["_wanted"]
-        if wanted not in ("", "nan", "confused", "overfit") and not wanted.startswith("dropped "):
+        known = ("", "nan", "confused", "overfit", "unserved")
+        if wanted not in known and not wanted.startswith("dropped "):
             job["state"], job["error"] = "JOB_STATE_FAILED", {"code": 3, "message": wanted}
         else:
             self._succeed(job, wanted)
@@ -249,6 +250,8 @@ class Tunings:
             {"checkpointId": str(n), "epoch": str(n), "step": str(5 * n), "endpoint": each}
             for n, each in zip(exported, endpoints, strict=True)
         ]
+        if job["_wanted"] == "unserved":
+            del checkpoints[0]["endpoint"]
         only_last = spec.get("exportLastCheckpointOnly")
         more = {} if only_last else {"checkpoints": checkpoints}
         return {"model": model, "endpoint": endpoint, **more}

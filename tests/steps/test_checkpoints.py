@@ -62,6 +62,14 @@ def test_the_rows_of_the_choice_are_not_tuned_on(cloud: StandIn, tmp_path: Path)
     assert "doubts" not in report["statistics"]
 
 
+def test_a_checkpoint_without_an_endpoint_is_passed_over(cloud: StandIn, tmp_path: Path) -> None:
+    cloud.fault("tuning", message="unserved")
+    endpoint, report = tuned(cloud, tmp_path, select_checkpoint=True)
+    selection = report["statistics"]["selection"]
+    assert [each["checkpoint_id"] for each in selection] == ["2", "3"]
+    assert (report["statistics"]["selected"], endpoint) == ("2", selection[0]["endpoint"])
+
+
 def test_too_few_rows_select_nothing(cloud: StandIn, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 of 20 training rows would be set apart"):
         tuned(cloud, tmp_path, pairs(20), select_checkpoint=True)

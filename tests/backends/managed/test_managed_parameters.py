@@ -335,10 +335,41 @@ def test_differences_are_told():
         "dropped_example_reasons": ["too long", "too long", "no text"],
     }
     rising = {TRAIN_LOSS: [(1, 1.0), (2, 1.5)]}
-    found = compare_with_plan(stats, rising, PLANNED, where="job")
-    assert found["dropped_reasons"] == {"too long": 2, "no text": 1}
-    assert [doubt.split()[0] for doubt in found["doubts"]] == ["4", "the"]
-    assert [remark.split()[0] for remark in found["remarks"]] == ["24"]
+    assert compare_with_plan(stats, rising, PLANNED, where="job") == {
+        "train_steps": 24,
+        "planned_steps": 39,
+        "epochs": 3,
+        "examples": 100,
+        "billable_tokens": 5000,
+        "dropped_examples": 4,
+        "dropped_reasons": {"too long": 2, "no text": 1},
+        "loss_curve": [[1, 1.0, None], [2, 1.5, None]],
+        "first_loss": 1.0,
+        "last_loss": 1.5,
+        "doubts": ["4 of 100 examples were dropped", "the loss did not fall: 1 to 1.5"],
+        "remarks": ["24 steps made, 39 planned: the service chooses its own batch size"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "losses", "doubts"),
+    [
+        (20, [2.0, 1.9], []),
+        (19, [2.0], ["only 19 of 40 planned steps were made"]),
+        (
+            10,
+            [2.0, 2.0],
+            ["only 10 of 40 planned steps were made", "the loss did not fall: 2 to 2"],
+        ),
+        (9, [], ["only 9 of 40 planned steps were made", "the model was hardly trained: 9 steps"]),
+        (0, [], []),
+    ],
+)
+def test_what_is_doubted_of_a_job(steps, losses, doubts):
+    planned = Planned(rows=100, steps=40, epochs=3, steps_min=10)
+    curves = {TRAIN_LOSS: list(enumerate(losses))} if losses else {}
+    found = compare_with_plan({**STATS, "tuning_step_count": steps}, curves, planned, where="job")
+    assert found.get("doubts", []) == doubts
 
 
 def test_a_job_that_hardly_trained_says_so():
