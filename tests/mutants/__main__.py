@@ -50,6 +50,8 @@ _ALSO = {
     "stores": ("tests/gcp", "tests/runs/test_cancellation.py", "tests/runs/test_managed_run.py"),
     "validation": ("tests/cli/test_data_commands.py", "tests/steps"),
 }
+# Tests that start servers or processes, or train, come last.
+_SLOW = re.compile(r"\b(cloud|standin|s3|subprocess|torch|transformers|sync_playwright)\b")
 # How often a change is drawn, by its folder: 1 for what is not named.
 _WEIGHTS = {
     **dict.fromkeys(("gcp", "planning", "registry"), 4.0),
@@ -71,11 +73,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=60, help="changes to make")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--skip", type=int, default=0, help="of them, those that were tried before")
     parser.add_argument("--under", action="append", help="a part of the package; default: all")
     parser.add_argument("--minutes", type=float, default=6.0, help="for the tests of one change")
     arguments = parser.parse_args()
     under = arguments.under or ["tunepipe"]
-    sample = draw(under, arguments.sample, random.Random(arguments.seed))
+    sample = draw(under, arguments.sample, random.Random(arguments.seed))[arguments.skip :]
     outcomes: Counter[str] = Counter()
     broken: set[str] = set()
     for name in _SLOW_IMPORTS:
@@ -208,7 +211,7 @@ def _code_of(child: int, seconds: float) -> int:
 
 
 def tests_of(file: Path) -> list[list[str]]:
-    """Return the tests that cover a module: its own, those of its folder, those from elsewhere.
+    """Return the tests that cover a module: quick ones first, its own before its folder's.
 
     Args:
         file: The module, such as tunepipe/gcp/retries.py.
@@ -223,16 +226,15 @@ def tests_of(file: Path) -> list[list[str]]:
     imports = re.compile(
         rf"from {re.escape(dotted)} import|from {re.escape(package)} import [^\n]*\b{name}\b"
     )
-    importing = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "tests").rglob("test_*.py")
-        if imports.search(path.read_text(encoding="utf-8"))
-    }
-    own = {test for test in mirrored if test in importing or name in Path(test).stem}
-    nearest = sorted(own, key=lambda test: (name not in Path(test).stem, test))
-    others = sorted((mirrored | importing) - own)
+    stages: dict[tuple[bool, bool], list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        test, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+        is_importing, is_mirrored = bool(imports.search(text)), test in mirrored
+        if is_importing or is_mirrored:
+            is_own = is_mirrored and (is_importing or name in path.stem)
+            stages.setdefault((bool(_SLOW.search(text)), not is_own), []).append(test)
     also = [each for each in _ALSO.get(file.parts[1], ()) if each not in mirrored]
-    return [tests for tests in (nearest, others, also) if tests]
+    return [*(tests for _, tests in sorted(stages.items())), *([also] if also else [])]
 
 
 def _copy(folder: Path) -> Path:
