@@ -166,6 +166,6 @@ def test_the_tools_of_a_preference_are_carried():
 
 def test_an_answer_of_thoughts_alone_is_none():
     row = {"contents": [QUESTION, {"role": "model", "parts": [{"text": "hm", "thought": True}]}]}
-    assert [finding.code for finding in errors(row, "gemini")] == ["empty-text"]
+    assert [problem.code for problem in errors(row, "gemini")] == ["empty-text"]
     with pytest.raises(DataError, match=re.escape("not of the format gemini")):
         example(row, "gemini")

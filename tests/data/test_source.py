@@ -54,9 +54,9 @@ def test_depth_ends_at_a_hundred():
     rules = load_catalog().rules_for("gemini", "tiny")
     for depth, code in ((100, "extra-field"), (101, "nesting-too-deep")):
         line = b'{"contents": [], "x": ' + b"[" * (depth - 1) + b"1" + b"]" * (depth - 1) + b"}"
-        assert code in [finding.code for finding in diagnose(line, rules).findings]
+        assert code in [problem.code for problem in diagnose(line, rules).problems]
     brackets = b'{"contents": [], "x": "' + b"[{" * 200 + b'\\"[["}'
-    assert "nesting-too-deep" not in [x.code for x in diagnose(brackets, rules).findings]
+    assert "nesting-too-deep" not in [x.code for x in diagnose(brackets, rules).problems]
 
 
 def test_workers_pass_over_a_line_that_no_one_keeps(tmp_path):

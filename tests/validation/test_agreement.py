@@ -117,18 +117,18 @@ ROWS = {
 def errors(row, format, model=""):
     rules = load_catalog().rules_for(format, model)
     line = json.dumps(row).encode()
-    return [finding for finding in diagnose(line, rules).findings if finding.stops]
+    return [problem for problem in diagnose(line, rules).problems if problem.is_error]
 
 
 def shared(line, format):
     """Return the errors of a line that split, conversion and evaluation refuse too."""
-    findings = diagnose(line, load_catalog().rules_for(format, "tiny")).findings
+    problems = diagnose(line, load_catalog().rules_for(format, "tiny")).problems
     return [
-        finding
-        for finding in findings
-        if finding.stops
-        and finding.code not in ("bom", "not-convertible")
-        and not (finding.code == "extra-field" and set(".[").isdisjoint(finding.field))
+        problem
+        for problem in problems
+        if problem.is_error
+        and problem.code not in ("bom", "not-convertible")
+        and not (problem.code == "extra-field" and set(".[").isdisjoint(problem.field))
     ]
 
 
@@ -151,7 +151,7 @@ def agree(row, format, model):
     try:
         _, left_out = convert_row(row, format, format)
         assert not wrong or "the border between turns of one role" in left_out
-        assert {finding.code for finding in wrong} <= {"role-order"}
+        assert {problem.code for problem in wrong} <= {"role-order"}
     except DataError:
         assert wrong
     if accepted:

@@ -19,7 +19,7 @@ from tunepipe.errors import UsageError
 from tunepipe.reporting.sarif import sarif
 from tunepipe.validation.problems import CODES
 from tunepipe.validation.statistics import language
-from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
+from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_problems
 from tunepipe.validation.validate import validate
 from tunepipe.validation.worker import BlockTask, examine
 
@@ -507,9 +507,9 @@ def test_each_fault_is_named_with_its_field(tmp_path, format, row, wanted):
 @pytest.mark.parametrize("more", ["", "質問"])
 def test_the_fix_for_mojibake_gives_the_text_back(text, encoding, more):
     wrong = text.encode().decode(encoding) + more
-    (finding,) = text_findings(wrong, "input_text")
-    assert finding.code == "mojibake"
-    _, _, code = finding.fix.partition("or decode again: ")
+    (problem,) = text_problems(wrong, "input_text")
+    assert problem.code == "mojibake"
+    _, _, code = problem.fix.partition("or decode again: ")
     assert bool(code) != bool(more)  # what was read correctly cannot be decoded again
     assert not code or eval(code, {"text": wrong}) == text
 

@@ -12,16 +12,16 @@ from tunepipe.catalog.schema import FileLimits, MediaLimits
 from tunepipe.data.conversations import Conversation, with_tools, write
 from tunepipe.data.parts import RowFile, media_kinds
 from tunepipe.errors import DataError
-from tunepipe.validation.problems import Finding
+from tunepipe.validation.problems import Problem
 
-Findings = Iterator[Finding]
+Problems = Iterator[Problem]
 
 
-def content_findings(
+def content_problems(
     row: Mapping[str, Any], conversation: Conversation, media: Sequence[RowFile], rules: Rules
-) -> Findings:
+) -> Problems:
     """Check the contents of a row whose shape is valid."""
-    yield from _media_findings(media, rules)
+    yield from _media_problems(media, rules)
     conversation, _ = with_tools(conversation, row, rules.format)
     parts = (part for turn in conversation.turns for part in turn.parts)
     called = {part["functionCall"]["name"] for part in parts if "functionCall" in part}
@@ -30,7 +30,7 @@ def content_findings(
         if len(names) == 1:
             message = "the row calls a function that it does not declare"
         fix = "declare every function in tools"
-        yield Finding("call-mismatch", message, "tools", fix, "warning")
+        yield Problem("call-mismatch", message, "tools", fix, "warning")
     to = rules.convert_to or ("preference" if "preferred_output" in row else "")
     if to:
         try:
@@ -38,7 +38,7 @@ def content_findings(
         except DataError as error:
             reason = error.found.removeprefix("cannot be carried over: ")
             message = f"the row cannot be sent to {rules.model}: {reason}"
-            yield Finding("not-convertible", message, fix=error.fix)
+            yield Problem("not-convertible", message, fix=error.fix)
 
 
 def file_tokens(media: RowFile, limits: MediaLimits | None) -> int | None:
@@ -61,44 +61,44 @@ def _limits_of(media: RowFile, limits: MediaLimits | None) -> FileLimits | None:
     return getattr(limits, media.kind, None) if limits and media.kind else None
 
 
-def _media_findings(media: Sequence[RowFile], rules: Rules) -> Findings:
+def _media_problems(media: Sequence[RowFile], rules: Rules) -> Problems:
     if not media:
         return
     if rules.format == "preference" and rules.service.startswith("gemini"):
-        yield Finding("media-type", "preference tuning takes text alone", media[0].field)
+        yield Problem("media-type", "preference tuning takes text alone", media[0].field)
         return
     limits = rules.media
     if limits is None:
         return
     for item in media:
-        yield from _file_findings(item, limits, rules.model)
+        yield from _file_problems(item, limits, rules.model)
     for kind, count in Counter(item.kind for item in media).items():
         own: FileLimits | None = getattr(limits, kind, None) if kind else None
         if own and 0 < own.count < count:
             message = f"the row has {count} files of the kind {kind}, and the limit is {own.count}"
-            yield Finding("media-limit", message)
+            yield Problem("media-limit", message)
     if limits.one_media_resolution and len({x.resolution for x in media if x.resolution}) > 1:
-        yield Finding("media-limit", "the row sets several media resolutions")
+        yield Problem("media-limit", "the row sets several media resolutions")
 
 
-def _file_findings(item: RowFile, limits: MediaLimits, model: str) -> Findings:
+def _file_problems(item: RowFile, limits: MediaLimits, model: str) -> Problems:
     own = _limits_of(item, limits)
     if not own:
         what = f"files of the kind {item.kind}" if item.kind else "files of this type"
         taken = [kind for kind in media_kinds() if getattr(limits, kind)]
         fix = f"use files of the kind {', '.join(taken)}" if taken else "take text alone"
-        yield Finding("media-type", f"{model} is not tuned on {what}", item.field, fix)
+        yield Problem("media-type", f"{model} is not tuned on {what}", item.field, fix)
         return
     if item.mime_type not in media_kinds()[item.kind]["types"]:
         message = f"the MIME type is not among those known for {item.kind} files"
-        yield Finding("media-type", message, item.field, level="warning")
+        yield Problem("media-type", message, item.field, level="warning")
     if item.uri and not item.uri.startswith(limits.schemes):
         message = f"the address begins with none of {', '.join(limits.schemes)}"
-        yield Finding("media-type", message, item.field, "upload the file to Cloud Storage")
+        yield Problem("media-type", message, item.field, "upload the file to Cloud Storage")
     if 0 < own.bytes < item.bytes:
         message = f"the file has {item.bytes} bytes, and the limit is {own.bytes}"
-        yield Finding("media-limit", message, item.field)
+        yield Problem("media-limit", message, item.field)
     seconds = own.seconds_low if item.resolution.endswith("LOW") else own.seconds
     if 0 < seconds < item.seconds:
         message = f"the clip has {item.seconds:g} seconds, and the limit is {seconds}"
-        yield Finding("media-limit", message, item.field, "shorten the clip: the row is dropped")
+        yield Problem("media-limit", message, item.field, "shorten the clip: the row is dropped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from tunepipe.catalog.limits import Rules
@@ -12,7 +13,7 @@ from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Opener, Source
 from tunepipe.errors import DataError, TunepipeError
 from tunepipe.validation.content_checks import bytes_limit
-from tunepipe.validation.problems import Finding, Problem
+from tunepipe.validation.problems import Problem
 
 # Returns a file's size in bytes, or None if the file does not exist.
 SizeOf = Callable[[str], int | None]
@@ -28,13 +29,7 @@ _LOOKED_UP_AT_ONCE = 1 << 14
 def check_files(
     paths: Iterable[str], rules: Rules, size_of: SizeOf, opener: Opener
 ) -> Iterator[tuple[int, Problem]]:
-    """Look up every gs:// file that rows point to, each once, some at a time.
-
-    Args:
-        paths: The dataset's files.
-        rules: What the rows may hold.
-        size_of: Looks a file up; called from several threads.
-        opener: Opens what is not a local path.
+    """Look up every gs:// file that rows point to, each once, in several threads.
 
     Yields:
         A hash of the file's URI, and a problem at the first row that points to the file, if it is
@@ -42,26 +37,25 @@ def check_files(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    def look_up(use: _Use) -> Finding | None:
+    def look_up(use: _Use) -> Problem | None:
         file, most = use[2], bytes_limit(use[2], rules.media)
         try:
             size = size_of(file.uri)
         except TunepipeError as error:
             message = f"the file that the row points to cannot be looked up: {error.found}"
-            return Finding("missing-file", message, file.field, error.fix, "warning")
+            return Problem("missing-file", message, file.field, error.fix, "warning")
         if size is None:
-            return Finding(
-                "missing-file", "the file that the row points to does not exist", file.field
-            )
+            message = "the file that the row points to does not exist"
+            return Problem("missing-file", message, file.field)
         message = f"the file that the row points to has {size} bytes, and the limit is {most}"
-        return Finding("media-limit", message, file.field) if 0 < most < size else None
+        return Problem("media-limit", message, file.field) if 0 < most < size else None
 
     uses = _first_uses(paths, opener)
     with ThreadPoolExecutor(_THREADS) as threads:
         while batch := list(islice(uses, _LOOKED_UP_AT_ONCE)):
-            for (path, line, file), finding in zip(batch, threads.map(look_up, batch), strict=True):
-                if finding:
-                    yield _hash(file.uri), finding.at(line, path)
+            for (path, line, file), problem in zip(batch, threads.map(look_up, batch), strict=True):
+                if problem:
+                    yield _hash(file.uri), replace(problem, line=line, path=path)
 
 
 def _hash(uri: str) -> int:

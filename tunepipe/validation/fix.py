@@ -27,8 +27,6 @@ from tunepipe.validation.row_checks import Diagnosis, diagnose, overlong
 from tunepipe.validation.statistics import hashes
 from tunepipe.validation.text_checks import CONTROL
 
-_Place = Callable[[str, str], "LineChange"]
-
 _LISTED = 1000
 
 
@@ -56,20 +54,15 @@ class Fixing:
     counts: Counter[str] = field(default_factory=Counter)
     changes: list[LineChange] = field(default_factory=list)
 
-    def note(self, change: LineChange) -> None:
+    def note(self, path: str, line: int, code: str, done: str) -> None:
         """Count a change and list it if there is room."""
-        self.counts[change.code] += 1
+        self.counts[code] += 1
         if len(self.changes) < _LISTED:
-            self.changes.append(change)
+            self.changes.append(LineChange(path, line, code, done))
 
     def as_json(self) -> dict[str, Any]:
         """Return the record as a JSON object."""
-        return {
-            "rows_written": self.rows_written,
-            "rows_rejected": self.rows_rejected,
-            "counts": dict(sorted(self.counts.items())),
-            "changes": list(map(asdict, self.changes)),
-        }
+        return asdict(self) | {"counts": dict(sorted(self.counts.items()))}
 
 
 def rejects_path(out: str | os.PathLike[str]) -> str:
@@ -92,21 +85,14 @@ def fix(
 ) -> Fixing:
     """Write a corrected copy of a dataset, and the rows that cannot be fixed next to it.
 
-    A row is written byte for byte unless control characters are taken out of it. It costs about
-    100 bytes of memory a row, to know the rows already written.
+    A row is written byte for byte unless `control_characters` are taken out of it. It costs about
+    100 bytes of memory a row, to know the rows already written. The other options are those of
+    `validate.ValidationSettings`.
 
-    Args:
-        paths: Files or local globs, one dataset together; the copy is one file.
-        out: The corrected copy. It may be the dataset itself: files are replaced when done.
-        rejects: Where the other rows go; "" means `rejects_path(out)`. Each line holds
-            `path`, `line`, `problems`, and the line's text as `row`, or as `row_base64` if it
-            is not UTF-8. The file is written only if there is a row for it.
-        format: One of formats.FORMATS, or "auto".
-        model: The model to tune, for its limits.
-        control_characters: Whether control characters are taken out.
-        pii: Whether a row with personal data is one with an error.
-        opener: Opens what is not a local path.
-        catalog: The dated tables; None for the package's own.
+    The copy `out` may be the dataset itself: files are replaced when done. The other rows go to
+    `rejects`, or else to `rejects_path(out)`. Each line there holds `path`, `line`, `problems`, and
+    the line's text as `row`, or as `row_base64` if it is not UTF-8. That file is written only if
+    there is a row for it.
 
     Raises:
         DataError: A file is not JSONL, or no row shows the format.
@@ -125,20 +111,19 @@ def fix(
             source = Source(name, opener)
             source.require_rows()
             for number, line in numbered_lines(source):
-                place = partial(LineChange, name, number)
+                note = partial(done.note, name, number)
                 if isinstance(line, int):
                     diagnosis, line = Diagnosis((overlong(line),)), b""
                 else:
-                    line, diagnosis = _fix_line(line, rules, control_characters, done, place)
+                    line, diagnosis = _fix_line(line, rules, control_characters, note)
                 if diagnosis.is_blank:
-                    done.note(place("blank-line", "removed the blank line"))
+                    note("blank-line", "removed the blank line")
                 elif diagnosis.input is None:
                     done.rows_rejected += 1
                     apart.write(_reject(name, number, line, diagnosis))
                 # The whole row counts: two with one answer may turn down different ones.
                 elif (key := tuple(hashes([diagnosis.input, canonical(diagnosis.row)]))) in seen:
-                    change = place("duplicate-row", "removed the row: it repeats an earlier one")
-                    done.note(change)
+                    note("duplicate-row", "removed the row: it repeats an earlier one")
                 else:
                     seen.add(key)
                     file.write(line + b"\n")
@@ -149,20 +134,20 @@ def fix(
 
 
 def _fix_line(
-    line: bytes, rules: Rules, control_characters: bool, done: Fixing, place: _Place
+    line: bytes, rules: Rules, control_characters: bool, note: Callable[[str, str], None]
 ) -> tuple[bytes, Diagnosis]:
     if line.startswith(BOM):
-        done.note(place("bom", "removed the byte-order mark"))
+        note("bom", "removed the byte-order mark")
         line = line.removeprefix(BOM)
     if line.endswith(b"\r"):
-        done.note(place("line-end", "made the line end with a newline alone"))
+        note("line-end", "made the line end with a newline alone")
         line = line.rstrip(b"\r")
     diagnosis = diagnose(line, rules)
-    codes = {finding.code for finding in diagnosis.findings if finding.stops}
-    has_controls = any(finding.code == "control-character" for finding in diagnosis.findings)
+    codes = {problem.code for problem in diagnosis.problems if problem.is_error}
+    has_controls = any(problem.code == "control-character" for problem in diagnosis.problems)
     if not (control_characters and has_controls) or codes - {"control-character"}:
         return line, diagnosis
-    done.note(place("control-character", "removed the control characters"))
+    note("control-character", "removed the control characters")
     row = _without_controls(json.loads(line, strict=False))
     line = json.dumps(row, ensure_ascii=False).encode()
     return line, diagnose(line, rules)
@@ -180,9 +165,9 @@ def _without_controls(value: Any) -> Any:
 
 def _reject(path: str, number: int, line: bytes, diagnosis: Diagnosis) -> str:
     problems = [
-        {"code": finding.code, "field": finding.field, "message": finding.message}
-        for finding in diagnosis.findings
-        if finding.stops
+        {"code": problem.code, "field": problem.field, "message": problem.message}
+        for problem in diagnosis.problems
+        if problem.is_error
     ]
     record: dict[str, Any] = {"path": path, "line": number, "problems": problems}
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 BLANK_LINE = "the line is blank"
 
-# Each code with its level and the remedy that holds if a finding names no better one.
+# Each code with its level and the remedy that holds if a problem names no better one.
 CODES: dict[str, tuple[str, str]] = {
     "not-utf8": ("error", "save the file as UTF-8"),
     "bom": ("error", "remove the byte-order mark; --fix does it"),
@@ -52,8 +52,8 @@ CODES: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong in one row, before anyone knows its line.
+class Problem:
+    """What is wrong with one line of one file.
 
     Args:
         code: A key of CODES.
@@ -61,6 +61,8 @@ class Finding:
         field: The path of the field, such as "messages[2].content", or "".
         fix: How to fix it; "" means the code's own remedy.
         level: "error" or "warning"; "" means the code's own level.
+        line: Its line from 1; 0 while only the row is known.
+        path: Its file.
     """
 
     code: str
@@ -68,36 +70,20 @@ class Finding:
     field: str = ""
     fix: str = ""
     level: str = ""
-
-    def at(self, line: int, path: str = "") -> Problem:
-        """Return the finding as a problem of one line."""
-        level, fix = CODES[self.code]
-        return Problem(
-            line, self.code, self.level or level, self.field, self.message, self.fix or fix, path
-        )
-
-    @property
-    def stops(self) -> bool:
-        """Whether the finding makes its row unfit."""
-        return (self.level or CODES[self.code][0]) == "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem at one line of one file."""
-
-    line: int
-    code: str
-    level: str
-    field: str
-    message: str
-    fix: str
+    line: int = 0
     path: str = ""
 
-    def moved(self, lines: int) -> Problem:
-        """Return the problem moved down by a number of lines."""
-        return replace(self, line=self.line + lines)
+    def __post_init__(self) -> None:
+        level, fix = CODES[self.code]
+        object.__setattr__(self, "level", self.level or level)
+        object.__setattr__(self, "fix", self.fix or fix)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it makes its row unfit."""
+        return self.level == "error"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the problem as the design's object, with the file's path added."""
-        return asdict(self)
+        """Return it as the design's object, with the file's path added."""
+        names = ("line", "code", "level", "field", "message", "fix", "path")
+        return {name: getattr(self, name) for name in names}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from tunepipe.catalog.limits import Rules, estimated_tokens
 from tunepipe.data.fingerprint import combined
 from tunepipe.validation.duplicates import Repeat, Repeats
-from tunepipe.validation.problems import Finding, Problem
+from tunepipe.validation.problems import Problem
 from tunepipe.validation.statistics import Tally
 
 # This many problems of each code are listed before the remaining room is filled line by line.
@@ -97,13 +99,7 @@ class Report:
 
     def limited(self, limit: int) -> Report:
         """Return the report with at most `limit` of the problems listed."""
-        if len(self.problems) <= limit:
-            return self
-        order = {file.path: number for number, file in enumerate(self.files)}
-        by_code: dict[str, list[Problem]] = {}
-        for problem in self.problems:
-            by_code.setdefault(problem.code, []).append(problem)
-        return replace(self, problems=_choose(by_code, order, limit))
+        return replace(self, problems=_choose(self.problems, self.files, limit))
 
     @property
     def problems_total(self) -> int:
@@ -151,12 +147,7 @@ class Scanned:
 
 
 def conclude(scanned: Scanned, *found: Repeats) -> Report:
-    """Add the repeats over all files and the limits on rows, and cut the list to its size.
-
-    Args:
-        scanned: The files; its tally is used up.
-        found: What repeats among their rows.
-    """
+    """Add the repeats over all files and the limits on rows, and cut the list to its size."""
     tally, rules = scanned.tally, scanned.rules
     for repeats in found:
         tally.counts.update(repeats.counts)
@@ -165,14 +156,13 @@ def conclude(scanned: Scanned, *found: Repeats) -> Report:
     tally.errors += tally.counts["eval-leak"]
     for repeat in (repeat for repeats in found for repeat in repeats.first):
         code = repeat.code.replace("opening-leak", "eval-leak")
-        finding = Finding(code, f"{_SAME[repeat.code]} {_earlier(repeat, scanned)}")
-        problem = finding.at(repeat.line, scanned.files[repeat.file].path)
+        message = f"{_SAME[repeat.code]} {_earlier(repeat, scanned)}"
+        problem = Problem(code, message, line=repeat.line, path=scanned.files[repeat.file].path)
         tally.problems.setdefault(code, []).append(problem)
     for problem in scanned.file_problems.values():
-        tally.add_problem(problem)
-    tally.add_findings(_size_findings(scanned), 1, scanned.files[0].path)
-    across = _media_findings(tally.media, tally.valid_rows, rules)
-    tally.add_findings(across, 1, scanned.files[0].path)
+        tally.add([problem], problem.line, problem.path)
+    across = chain(_size_problems(scanned), _media_problems(tally.media, tally.valid_rows, rules))
+    tally.add(across, 1, scanned.files[0].path)
     stats = tally.statistics() | {
         "duplicate_rows": tally.counts["duplicate-row"],
         "conflicting_rows": tally.counts["conflicting-row"],
@@ -184,11 +174,7 @@ def conclude(scanned: Scanned, *found: Repeats) -> Report:
         model=rules.model,
         counts={code: count for code, count in sorted(tally.counts.items()) if count},
         errors=tally.errors,
-        problems=_choose(
-            tally.problems,
-            {file.path: number for number, file in enumerate(scanned.files)},
-            tally.limit,
-        ),
+        problems=_choose(chain.from_iterable(tally.problems.values()), scanned.files, tally.limit),
         stats=stats,
     )
 
@@ -202,47 +188,50 @@ def _earlier(repeat: Repeat, scanned: Scanned) -> str:
     return f"{line} of {scanned.files[repeat.earlier_file].path}"
 
 
-def _size_findings(scanned: Scanned) -> Iterator[Finding]:
+def _size_problems(scanned: Scanned) -> Iterator[Problem]:
     rows, rules = scanned.tally.rows, scanned.rules
     least = max(1, rules.rows_min)
     what = f"the dataset has {rows} row{'s' * (rows != 1)};"
     if rows < least and not scanned.unread:
-        yield Finding("too-few-rows", f"{what} {rules.model or 'a tuning'} needs {least}")
+        yield Problem("too-few-rows", f"{what} {rules.model or 'a tuning'} needs {least}")
     elif rows < rules.rows_advised and not scanned.unread:
         advised = f"{what} {rules.rows_advised} or more are advised"
-        yield Finding("too-few-rows", advised, level="warning")
+        yield Problem("too-few-rows", advised, level="warning")
     if 0 < rules.rows_max < rows:
-        yield Finding("too-many-rows", f"{what} {rules.model} takes {rules.rows_max}")
+        yield Problem("too-many-rows", f"{what} {rules.model} takes {rules.rows_max}")
 
 
-def _media_findings(media: Mapping[str, int], valid_rows: int, rules: Rules) -> Iterator[Finding]:
+def _media_problems(media: Mapping[str, int], valid_rows: int, rules: Rules) -> Iterator[Problem]:
     """Check what a service takes of the files of all rows together; see `Tally.media`."""
     limits, model, rows = rules.media, rules.model, media.get("rows", 0)
     if not limits or not rows:
         return
     if 0 < limits.rows_max < rows:
         what = f"{rows} rows hold files, and {model} takes {limits.rows_max} such rows"
-        yield Finding("too-many-rows", what)
+        yield Problem("too-many-rows", what)
     resolutions = sorted(name for name in media if name != "rows")
     if limits.one_media_resolution and len(resolutions) > 1:
         what = f"the rows set several media resolutions: {', '.join(resolutions)}"
-        yield Finding("media-limit", what, fix="set one mediaResolution in all rows")
+        yield Problem("media-limit", what, fix="set one mediaResolution in all rows")
     if limits.drops_text_rows and rows < valid_rows:
         what = f"{valid_rows - rows} rows have no picture; {model} drops them without a word"
-        yield Finding("media-limit", what, fix="keep text rows and picture rows in files apart")
+        yield Problem("media-limit", what, fix="keep text rows and picture rows in files apart")
 
 
 def _choose(
-    by_code: Mapping[str, list[Problem]], order: Mapping[str, int], limit: int
+    problems: Iterable[Problem], files: Sequence[FileFacts], limit: int
 ) -> tuple[Problem, ...]:
     """Choose the first of every code, then what comes first; in order of file and line."""
+    order = {file.path: number for number, file in enumerate(files)}
 
     def place(problem: Problem) -> tuple[int, int, str, str]:
         return order[problem.path], problem.line, problem.code, problem.field
 
-    kept = [sorted(problems, key=place) for problems in by_code.values()]
-    first = [problem for problems in kept for problem in problems[:_SHOWN_OF_EACH]]
-    rest = [problem for problems in kept for problem in problems[_SHOWN_OF_EACH:limit]]
-    chosen = sorted(first, key=place)[:limit]
-    chosen += sorted(rest, key=place)[: limit - len(chosen)]
+    first: list[Problem] = []
+    rest: list[Problem] = []
+    seen: Counter[str] = Counter()
+    for problem in sorted(problems, key=place):
+        seen[problem.code] += 1
+        (first if seen[problem.code] <= _SHOWN_OF_EACH else rest).append(problem)
+    chosen = first[:limit] + rest[: max(0, limit - len(first))]
     return tuple(sorted(chosen, key=place))

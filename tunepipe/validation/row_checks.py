@@ -40,10 +40,10 @@ from tunepipe.data.text_pairs import (
     texts_of,
 )
 from tunepipe.data.turns import RowError
-from tunepipe.validation.content_checks import content_findings
-from tunepipe.validation.problems import BLANK_LINE, Finding
-from tunepipe.validation.schema_checks import shape_findings
-from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_findings
+from tunepipe.validation.content_checks import content_problems
+from tunepipe.validation.problems import BLANK_LINE, Problem
+from tunepipe.validation.schema_checks import shape_problems
+from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_problems
 
 Texts = Sequence[tuple[str, str]]
 
@@ -55,14 +55,14 @@ class Diagnosis:
     """What one line is.
 
     Args:
-        findings: Everything wrong with it.
+        problems: Everything wrong with it.
         row: The decoded row, or None if the line holds none.
         input: The row's input (text_pairs.py), or None if the row has an error.
         output: The row's output, or None in the same case.
         media: The row's files; none if the row has an error.
     """
 
-    findings: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
     row: Mapping[str, Any] | None = None
     input: str | None = None
     output: str | None = None
@@ -71,7 +71,7 @@ class Diagnosis:
     @property
     def is_blank(self) -> bool:
         """Whether the line holds no row at all."""
-        return any(finding.code == "blank-line" for finding in self.findings)
+        return any(problem.code == "blank-line" for problem in self.problems)
 
 
 def diagnose(line: bytes, rules: Rules) -> Diagnosis:
@@ -83,55 +83,55 @@ def diagnose(line: bytes, rules: Rules) -> Diagnosis:
     """
     if len(line) > LINE_BYTES_MAX:
         return Diagnosis((overlong(len(line)),))
-    findings: list[Finding] = []
+    problems: list[Problem] = []
     if line.startswith(BOM):
-        findings.append(Finding("bom", "the line begins with a byte-order mark (U+FEFF)"))
+        problems.append(Problem("bom", "the line begins with a byte-order mark (U+FEFF)"))
         line = line[len(BOM) :]
     if not line.strip(_BLANK):
-        return Diagnosis((*findings, Finding("blank-line", BLANK_LINE)))
+        return Diagnosis((*problems, Problem("blank-line", BLANK_LINE)))
     if nesting(line) > DEPTH_MAX:
-        return Diagnosis((*findings, Finding("nesting-too-deep", DEEP)))
+        return Diagnosis((*problems, Problem("nesting-too-deep", DEEP)))
     row, found = _decoded(line)
-    findings += found
+    problems += found
     if row is None:
-        return Diagnosis(tuple(findings))
+        return Diagnosis(tuple(problems))
     row = without_nulls(row) if b"null" in line else row
     texts = texts_of(row)
-    raw = any(finding.code == "control-character" for finding in found)
-    findings += _row_findings(row, texts, rules)
+    raw = any(problem.code == "control-character" for problem in found)
+    problems += _row_problems(row, texts, rules)
     if raw:  # found before, as raw characters
-        findings = [*found, *(x for x in findings if x.code != "control-character")]
-    if any(finding.stops for finding in findings if finding.code != "bom"):
-        return Diagnosis(tuple(findings), row)
+        problems = [*found, *(x for x in problems if x.code != "control-character")]
+    if any(problem.is_error for problem in problems if problem.code != "bom"):
+        return Diagnosis(tuple(problems), row)
     try:
         conversation = parse(row, rules.format)
     except RowError as error:
-        return Diagnosis((*findings, Finding(error.code, str(error), error.field)), row)
+        return Diagnosis((*problems, Problem(error.code, str(error), error.field)), row)
     media = tuple(files_of(row))
-    findings += content_findings(row, conversation, media, rules)
+    problems += content_problems(row, conversation, media, rules)
     given, wanted = view(conversation, row, rules.format)
-    findings += _whole_findings(texts, given, wanted, rules)
-    if any(finding.stops for finding in findings):
-        return Diagnosis(tuple(findings), row)
-    return Diagnosis(tuple(findings), row, given, wanted, media)
+    problems += _whole_problems(texts, given, wanted, rules)
+    if any(problem.is_error for problem in problems):
+        return Diagnosis(tuple(problems), row)
+    return Diagnosis(tuple(problems), row, given, wanted, media)
 
 
-def overlong(line_bytes: int) -> Finding:
-    """Return the finding for a line that is too long to check."""
-    return Finding("too-long", overlong_message(line_bytes))
+def overlong(line_bytes: int) -> Problem:
+    """Return the problem for a line that is too long to check."""
+    return Problem("too-long", overlong_message(line_bytes))
 
 
-def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
+def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Problem]]:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         message, fix = describe_not_utf8(line, error)
-        return None, [Finding("not-utf8", message, fix=fix)]
-    found: list[Finding] = []
+        return None, [Problem("not-utf8", message, fix=fix)]
+    found: list[Problem] = []
     try:
         row = strict_json(text)
     except DuplicateKeyError as error:
-        found.append(Finding("duplicate-key", str(error)))
+        found.append(Problem("duplicate-key", str(error)))
         try:
             row = json.loads(text, parse_constant=refuse_constant)
         except ValueError:
@@ -139,13 +139,13 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Finding]]:
     except (ValueError, RecursionError) as error:
         return _repaired(text, error)
     if not isinstance(row, dict):
-        return None, [*found, Finding("not-object", f"the line is {name_type(row)}, not an object")]
+        return None, [*found, Problem("not-object", f"the line is {name_type(row)}, not an object")]
     return row, found
 
 
 def _repaired(
     text: str, error: ValueError | RecursionError
-) -> tuple[Mapping[str, Any] | None, list[Finding]]:
+) -> tuple[Mapping[str, Any] | None, list[Problem]]:
     """Find why a line is not JSON; with only raw controls wrong, the row is still checked."""
     try:
         row = lenient_json(text)
@@ -154,63 +154,63 @@ def _repaired(
     raw = sorted({character for character in text if character < " "} - {"\r"})
     names = ", ".join(f"U+{ord(character):04X}" for character in raw)
     message = f"a text holds a raw control character ({names}), which JSON wants escaped"
-    finding = Finding("control-character", message, fix='write it as an escape, such as "\\n"')
-    return row if isinstance(row, dict) else None, [finding]
+    problem = Problem("control-character", message, fix='write it as an escape, such as "\\n"')
+    return row if isinstance(row, dict) else None, [problem]
 
 
-def _not_json(text: str, error: ValueError | RecursionError) -> Finding:
+def _not_json(text: str, error: ValueError | RecursionError) -> Problem:
     if not isinstance(error, json.JSONDecodeError):
         reason = str(error) if isinstance(error, ValueError) else "the line is nested too deep"
-        return Finding("not-json", reason[:60], fix="write null, a number or a text")
+        return Problem("not-json", reason[:60], fix="write null, a number or a text")
     start, rest = text.lstrip()[:2], text[error.pos :].lstrip()
     column = error.pos + 1
     if error.msg == "Extra data":
         two = rest[:1] in "{["
         what = "a second JSON value" if two else "more text"
-        return Finding("not-json", f"{what} follows the object at character {column}")
+        return Problem("not-json", f"{what} follows the object at character {column}")
     if start.startswith("{'") or rest.startswith("'"):
-        return Finding(
+        return Problem(
             "not-json", "single quotes in place of double quotes", fix="use double quotes"
         )
     before = re.search(r",\s*$", text[: error.pos]) and rest[:1] in ("}", "]")
     if before or re.match(r",\s*[}\]]", rest):
-        return Finding("not-json", f"a comma before a closing bracket, character {column}")
+        return Problem("not-json", f"a comma before a closing bracket, character {column}")
     if not rest or error.msg.startswith("Unterminated"):
-        return Finding("not-json", "the line ends before its object does")
-    return Finding("not-json", f"{error.msg[:1].lower()}{error.msg[1:]} at character {column}")
+        return Problem("not-json", "the line ends before its object does")
+    return Problem("not-json", f"{error.msg[:1].lower()}{error.msg[1:]} at character {column}")
 
 
-def _row_findings(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterator[Finding]:
+def _row_problems(row: Mapping[str, Any], texts: Texts, rules: Rules) -> Iterator[Problem]:
     if not rules.format:
         message = "the row has no field of a known format"
         fix = f"write the fields of one format: {', '.join(FORMATS)}"
         if shape := detect_shape(row):
             message, fix = shape.advice()
-        yield Finding("missing-field", message, fix=fix)
+        yield Problem("missing-field", message, fix=fix)
         return
     other = detect_format(row)
     if other and other != rules.format:
-        yield Finding("mixed-formats", f"the row is {other}, the file is {rules.format}")
+        yield Problem("mixed-formats", f"the row is {other}, the file is {rules.format}")
         return
-    yield from shape_findings(row, rules)
+    yield from shape_problems(row, rules)
     for path, text in texts:
         if not (text.isascii() and text.isprintable()):
-            yield from text_findings(text, path)
+            yield from text_problems(text, path)
 
 
-def _whole_findings(texts: Texts, given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
-    yield from _length_findings(given, wanted, rules)
+def _whole_problems(texts: Texts, given: str, wanted: str, rules: Rules) -> Iterator[Problem]:
+    yield from _length_problems(given, wanted, rules)
     if given.rpartition(TURN_MARK)[2] == wanted:
-        yield Finding("input-equals-output", "the output is the same text as the input")
+        yield Problem("input-equals-output", "the output is the same text as the input")
     text = "\n".join(text for _, text in texts)
     for name in secrets_in(text):
-        yield Finding("secret", f"the row holds what looks like a secret: {name}")
+        yield Problem("secret", f"the row holds what looks like a secret: {name}")
     if rules.pii:
         for name in personal_data_in(text):
-            yield Finding("pii", f"the row holds what looks like personal data: {name}")
+            yield Problem("pii", f"the row holds what looks like personal data: {name}")
 
 
-def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]:
+def _length_problems(given: str, wanted: str, rules: Rules) -> Iterator[Problem]:
     for name, texts, most in (
         ("input", (given,), rules.input_tokens),
         ("output", (wanted,), rules.output_tokens),
@@ -222,7 +222,7 @@ def _length_findings(given: str, wanted: str, rules: Rules) -> Iterator[Finding]
         plain, others = map(sum, zip(*map(characters, texts), strict=True))
         repeated = sum(map(repeated_characters, texts))
         sure = fewest_tokens(plain - repeated, others) > most
-        yield Finding(
+        yield Problem(
             "too-long",
             f"the {name} has about {tokens} tokens, and the limit is {most}",
             name if name != "row" else "",

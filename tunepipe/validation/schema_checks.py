@@ -17,9 +17,9 @@ from tunepipe.data.row_types import (
 )
 from tunepipe.data.rows import shown_name
 from tunepipe.data.turns import PART_KINDS, is_blank, numbered
-from tunepipe.validation.problems import Finding
+from tunepipe.validation.problems import Problem
 
-Findings = Iterator[Finding]
+Problems = Iterator[Problem]
 Fields = Mapping[str, Any]
 
 # How the formats name each other's roles; open models refuse "assistant" in contents.
@@ -32,7 +32,7 @@ _SYNONYMS = {
 }
 
 
-def shape_findings(row: Fields, rules: Rules) -> Findings:
+def shape_problems(row: Fields, rules: Rules) -> Problems:
     """Yield everything wrong with a row's fields, as its format has them."""
     yield from map(_of_type, row_problems(row, rules.format))
     match rules.format:
@@ -55,25 +55,25 @@ def shape_findings(row: Fields, rules: Rules) -> Findings:
             yield from _completions(row.get("completions"))
 
 
-def order_findings(kinds: Sequence[str], fields: Sequence[str], last: str = "answer") -> Findings:
+def order_problems(kinds: Sequence[str], fields: Sequence[str], last: str = "answer") -> Problems:
     """Yield each turn whose kind is not allowed at its place.
 
     Args:
         kinds: Of each turn: "system", "question", "answer", "call" (an answer that calls a tool)
             or "result" (of a tool); "" for a turn whose kind is not known.
-        fields: The path of each turn, for the finding.
+        fields: The path of each turn, for the problem.
         last: The kind that ends the row; a "call" ends it as an "answer" does, and a "result" as a
             "question" does.
     """
     before = ""
     for place, (kind, field) in enumerate(zip(kinds, fields, strict=True)):
         if wrong := _misplaced(kind, before, place):
-            yield Finding("role-order", wrong, field)
+            yield Problem("role-order", wrong, field)
         before = kind
     ends = {"call": "answer", "result": "question"}
     if before and last not in (before, ends.get(before)):
         names = {"answer": "the model's", "question": "the user's"}
-        yield Finding("role-order", f"the last turn is not {names[last]}", fields[-1])
+        yield Problem("role-order", f"the last turn is not {names[last]}", fields[-1])
 
 
 def _misplaced(kind: str, before: str, place: int) -> str:
@@ -95,11 +95,11 @@ def _misplaced(kind: str, before: str, place: int) -> str:
     return ""
 
 
-def _of_type(problem: TypeProblem) -> Finding:
-    """Return the finding for a value that does not fit its type."""
+def _of_type(problem: TypeProblem) -> Problem:
+    """Return the problem for a value that does not fit its type."""
     if problem.code != "extra-field":
         fix = "encode the file's bytes as base64" if problem.message.endswith("base64") else ""
-        return Finding(problem.code, problem.message, problem.field, fix)
+        return Problem(problem.code, problem.message, problem.field, fix)
     from difflib import get_close_matches
 
     name, known = problem.name, problem.known
@@ -109,18 +109,18 @@ def _of_type(problem: TypeProblem) -> Finding:
         close = [_SYNONYMS[shown]]
     fix = f"rename {name} to {close[0]}" if close else ""
     message = f"the format has no field {shown}" if shown else problem.message
-    return Finding("extra-field", message, ".".join(filter(None, (problem.field, shown))), fix)
+    return Problem("extra-field", message, ".".join(filter(None, (problem.field, shown))), fix)
 
 
 def _turns(
     value: Any,
     field: str,
     roles: Sequence[str],
-    check: Callable[[Fields, str], Findings] = lambda turn, path: iter(()),
+    check: Callable[[Fields, str], Problems] = lambda turn, path: iter(()),
     calls: Callable[[Fields], tuple[bool, bool]] = lambda turn: (False, False),
     last: str = "answer",
     role: str = "role",
-) -> Findings:
+) -> Problems:
     """Check each turn of a list, and their order; types were checked before.
 
     Args:
@@ -129,14 +129,14 @@ def _turns(
         roles: The roles that the format has.
         check: Checks one turn, at its path.
         calls: Tells whether a turn calls a function, and whether it answers a call.
-        last: The kind of turn that ends the list (see `order_findings`); "" if the list is the
+        last: The kind of turn that ends the list (see `order_problems`); "" if the list is the
             answer alone.
         role: The field of a turn that names its role.
     """
     if not isinstance(value, list):
         return
     if not value:
-        yield Finding("no-turns", "the list of turns is empty", field)
+        yield Problem("no-turns", "the list of turns is empty", field)
     kinds = []
     for path, turn in numbered(value, field):
         kinds.append("")
@@ -150,15 +150,15 @@ def _turns(
         yield from check(turn, path)
     if last:
         fields = [f"{path}.{role}" for path, _ in numbered(value, field)]
-        yield from order_findings(kinds, fields, last)
+        yield from order_problems(kinds, fields, last)
     elif any(kind not in ("answer", "call", "") for kind in kinds) or len(kinds) > 1:
-        yield Finding("role-order", "the answer is not one turn of the model", field)
+        yield Problem("role-order", "the answer is not one turn of the model", field)
 
 
-def _unknown_role(role: str, field: str, roles: Sequence[str]) -> Finding:
+def _unknown_role(role: str, field: str, roles: Sequence[str]) -> Problem:
     other = _OTHER_ROLES.get(role, "")
     fix = f'write "{other}"' if other in roles else ""
-    return Finding("unknown-role", f"the role is none of {', '.join(roles)}", field, fix)
+    return Problem("unknown-role", f"the role is none of {', '.join(roles)}", field, fix)
 
 
 def _kind(role: str, calls: bool, responds: bool) -> str:
@@ -171,7 +171,7 @@ def _kind(role: str, calls: bool, responds: bool) -> str:
     return "call" if calls else "answer"
 
 
-def _messages(value: Any, field: str, roles: Sequence[str], last: str = "answer") -> Findings:
+def _messages(value: Any, field: str, roles: Sequence[str], last: str = "answer") -> Problems:
     """Check a list of OpenAI messages; `last` is "" if the list is the answer alone."""
 
     def calls(message: Fields) -> tuple[bool, bool]:
@@ -180,55 +180,55 @@ def _messages(value: Any, field: str, roles: Sequence[str], last: str = "answer"
     yield from _turns(value, field, roles, _message, calls, last)
 
 
-def _message(message: Fields, path: str) -> Findings:
+def _message(message: Fields, path: str) -> Problems:
     content, role, at = message.get("content"), message.get("role"), f"{path}.content"
     wordless = any(message.get(key) for key in ("tool_calls", "function_call", "refusal", "audio"))
     if isinstance(content, list):
         yield from _openai_parts(content, at)
     elif isinstance(content, str):
         if is_blank(content) and not (wordless or role in ("tool", "function")):
-            yield Finding("empty-text", blank_message(content), at)
+            yield Problem("empty-text", blank_message(content), at)
     elif content is not None:
-        yield Finding("wrong-type", wrong_type(content, "a text", at).message, at)
+        yield Problem("wrong-type", wrong_type(content, "a text", at).message, at)
     elif not (wordless and role in ("assistant", "model")):
-        yield Finding("missing-field", "the field content is missing", at)
+        yield Problem("missing-field", "the field content is missing", at)
     weight = message.get("weight", 1)
     if isinstance(weight, int | float) and weight not in (0, 1):
-        yield Finding("wrong-type", "the weight is neither 0 nor 1", f"{path}.weight")
+        yield Problem("wrong-type", "the weight is neither 0 nor 1", f"{path}.weight")
     if role == "tool" and "tool_call_id" not in message:
-        yield Finding("missing-field", "the result names no call", f"{path}.tool_call_id")
+        yield Problem("missing-field", "the result names no call", f"{path}.tool_call_id")
 
 
-def _openai_parts(parts: Sequence[Any], field: str) -> Findings:
+def _openai_parts(parts: Sequence[Any], field: str) -> Problems:
     if not parts:
-        yield Finding("empty-text", "the list of parts is empty", field)
+        yield Problem("empty-text", "the list of parts is empty", field)
     texts: list[tuple[str, str]] = []
     for path, part in numbered(parts, field):
         kind = part.get("type") if isinstance(part, dict) else ""
         if not isinstance(part, dict):
-            yield Finding("wrong-type", wrong_type(part, "an object", path).message, path)
+            yield Problem("wrong-type", wrong_type(part, "an object", path).message, path)
         elif not isinstance(kind, str):
-            yield Finding("missing-field", "the part names no type", f"{path}.type")
+            yield Problem("missing-field", "the part names no type", f"{path}.type")
         elif kind not in part:
-            yield Finding("missing-field", "the part has no field of its type", path)
+            yield Problem("missing-field", "the part has no field of its type", path)
         elif kind == "text":
             yield from map(_of_type, type_problems(part["text"], "string", f"{path}.text"))
             texts.append((f"{path}.text", str(part["text"])))
         elif kind == "image_url":
             problems = type_problems(part["image_url"], "ImageUrl", f"{path}.image_url")
             yield from map(_of_type, problems)
-    yield from _blank_findings(texts, len(texts) < len(parts))
+    yield from _blank_problems(texts, len(texts) < len(parts))
 
 
-def _gemini(row: Fields, roles: Sequence[str], last: str = "answer") -> Findings:
+def _gemini(row: Fields, roles: Sequence[str], last: str = "answer") -> Problems:
     for name in ("systemInstruction", "system_instruction"):
         if isinstance(row.get(name), dict):
             yield from _gemini_parts(row[name].get("parts"), f"{name}.parts")
 
-    def check(content: Fields, path: str) -> Findings:
+    def check(content: Fields, path: str) -> Problems:
         yield from _gemini_parts(content.get("parts"), f"{path}.parts")
         if content.get("role", "user") == "user" and "functionCall" in _kinds_of(content):
-            yield Finding("role-order", "a function call is in a turn of the user", path)
+            yield Problem("role-order", "a function call is in a turn of the user", path)
 
     def calls(content: Fields) -> tuple[bool, bool]:
         kinds = _kinds_of(content)
@@ -244,11 +244,11 @@ def _kinds_of(content: Fields) -> set[str]:
     return {camel(key) for part in parts if isinstance(part, dict) for key in part}
 
 
-def _gemini_parts(parts: Any, field: str) -> Findings:
+def _gemini_parts(parts: Any, field: str) -> Problems:
     if not isinstance(parts, list):
         return
     if not parts:
-        yield Finding("empty-text", "the list of parts is empty", field)
+        yield Problem("empty-text", "the list of parts is empty", field)
     texts: list[tuple[str, str]] = []
     has_data = thinks = False
     for path, part in numbered(parts, field):
@@ -258,31 +258,31 @@ def _gemini_parts(parts: Any, field: str) -> Findings:
         data = names & PART_KINDS
         has_data |= data not in ({"text"}, set())
         if not data and names <= fields_of("Part"):
-            yield Finding("missing-field", "the part holds no data", path)
+            yield Problem("missing-field", "the part holds no data", path)
         if len(data) > 1:
-            yield Finding("extra-field", "the part holds more than one kind of data", path)
+            yield Problem("extra-field", "the part holds more than one kind of data", path)
         if isinstance(part.get("text"), str):
             if part.get("thought") is True:
                 thinks = True
             else:
                 texts.append((f"{path}.text", part["text"]))
     if thinks and not (texts or has_data):
-        yield Finding("empty-text", "the turn holds thoughts alone", field)
-    yield from _blank_findings(texts, has_data)
+        yield Problem("empty-text", "the turn holds thoughts alone", field)
+    yield from _blank_problems(texts, has_data)
 
 
-def _blank_findings(texts: Sequence[tuple[str, str]], has_data: bool) -> Findings:
+def _blank_problems(texts: Sequence[tuple[str, str]], has_data: bool) -> Problems:
     """Check the texts of one turn: together, or with a file or a call, they must say something."""
     has_words = not all(is_blank(text) for _, text in texts)
     for field, text in texts:
         if has_words or has_data:
             if not text or not (has_words or text.strip()):
-                yield Finding("empty-text", "the text is empty", field, level="warning")
+                yield Problem("empty-text", "the text is empty", field, level="warning")
         else:
-            yield Finding("empty-text", blank_message(text), field)
+            yield Problem("empty-text", blank_message(text), field)
 
 
-def _completions(value: Any) -> Findings:
+def _completions(value: Any) -> Problems:
     scores = []
     for path, item in numbered(value if isinstance(value, list) else (), "completions"):
         if not isinstance(item, dict):
@@ -296,14 +296,14 @@ def _completions(value: Any) -> Findings:
                 yield _unknown_role(role, f"{at}.role", ("model",))
             if "functionResponse" in _kinds_of(completion):
                 message = "a function's response is in an answer of the model"
-                yield Finding("role-order", message, at)
+                yield Problem("role-order", message, at)
     if value == []:
-        yield Finding("no-turns", "the list of turns is empty", "completions")
+        yield Problem("no-turns", "the list of turns is empty", "completions")
     elif len(scores) > 2:
-        yield Finding("wrong-type", f"there are {len(scores)} completions, not two", "completions")
+        yield Problem("wrong-type", f"there are {len(scores)} completions, not two", "completions")
     elif scores and all(score == scores[0] for score in scores):
         message = "a preference needs two completions with different scores"
-        yield Finding("missing-field", message, "completions")
+        yield Problem("missing-field", message, "completions")
     elif any(score not in (0, 1) for score in scores):
         message = "the scores are not 1 for the preferred answer and 0 for the other"
-        yield Finding("wrong-type", message, "completions", "write 1 and 0", "warning")
+        yield Problem("wrong-type", message, "completions", "write 1 and 0", "warning")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.data.text_pairs import measure
-from tunepipe.validation.problems import BLANK_LINE, Finding, Problem
+from tunepipe.validation.problems import BLANK_LINE, Problem
 
 # BCP 47: a script that serves many languages is named by "und" and its ISO 15924 code.
 _SCRIPTS = (
@@ -32,8 +32,7 @@ _LOOKED_AT_CHARACTERS = 400
 def language(text: str) -> str:
     """Return a text's language by BCP 47: by script, and English by its commonest words.
 
-    Args:
-        text: Only its first 400 characters are looked at. One kana makes it Japanese.
+    Only the first 400 characters are looked at. One kana makes them Japanese.
     """
     start = text[:_LOOKED_AT_CHARACTERS]
     if not start.isascii():
@@ -140,26 +139,21 @@ class Tally:
         self.file_tokens += sum(filter(None, tokens))
         self.rows_of_unknown_tokens += None in tokens
 
-    def add_findings(self, findings: Iterable[Finding], line: int, path: str = "") -> None:
-        """Count what is wrong with one line and keep the first of each code."""
-        for finding in findings:
-            self.add_problem(finding.at(line, path))
+    def add(self, problems: Iterable[Problem], line: int, path: str) -> None:
+        """Count what is wrong with one line, and keep the first of each code."""
+        for problem in problems:
+            self.counts[problem.code] += 1
+            self.errors += problem.is_error
+            kept = self.problems.setdefault(problem.code, [])
+            if len(kept) < self.limit:
+                kept.append(replace(problem, line=line, path=path))
 
     def add_blank_lines(self, lines: Sequence[int], path: str) -> None:
         """Count blank lines, some of which may be listed; there may be millions."""
-        finding = Finding("blank-line", BLANK_LINE)
         room = max(0, self.limit - len(self.problems.get("blank-line", ())))
         for line in lines[:room]:
-            self.add_problem(finding.at(line, path))
+            self.add([Problem("blank-line", BLANK_LINE)], line, path)
         self.counts["blank-line"] += len(lines[room:])
-
-    def add_problem(self, problem: Problem) -> None:
-        """Count one problem, and keep it if its code has not been kept often enough."""
-        self.counts[problem.code] += 1
-        self.errors += problem.level == "error"
-        kept = self.problems.setdefault(problem.code, [])
-        if len(kept) < self.limit:
-            kept.append(problem)
 
     def add_rows(
         self,
@@ -168,20 +162,16 @@ class Tally:
         hashes: Sequence[int],
         labels: Sequence[str],
     ) -> None:
-        """Count valid rows.
-
-        Args:
-            inputs: Their inputs.
-            outputs: Their outputs.
-            hashes: The inputs' hashes.
-            labels: Those of the outputs that hold nothing to hide.
-        """
+        """Count valid rows: `hashes` are those of the inputs, `labels` the outputs to show."""
         self.input_lengths.add(inputs)
         self.output_lengths.add(outputs)
         self.valid_rows += len(inputs)
-        self._add_labels(labels)
+        if self.labels is not None and labels:
+            is_label = max(map(len, labels)) <= _LABEL_CHARACTERS
+            self._count_labels(Counter(labels) if is_label else None)
         below = self.sampled_below
-        self._sample([row for row in zip(hashes, inputs, strict=True) if row[0] <= below])
+        rows = sorted(row for row in zip(hashes, inputs, strict=True) if row[0] <= below)
+        self._keep_sampled([(value, language(text)) for value, text in rows[:_SAMPLED_ROWS]])
 
     def merge(self, other: Tally, lines_before: int = 0) -> None:
         """Add another tally of later lines; its lines are numbered on from `lines_before`."""
@@ -197,15 +187,11 @@ class Tally:
             kept = self.problems.setdefault(code, [])
             problems = problems[: max(0, self.limit - len(kept))]
             if lines_before:
-                problems = [problem.moved(lines_before) for problem in problems]
+                problems = [replace(each, line=each.line + lines_before) for each in problems]
             kept += problems
         self.input_lengths.merge(other.input_lengths)
         self.output_lengths.merge(other.output_lengths)
-        if other.labels is None:
-            self.labels = None
-        elif self.labels is not None:
-            self.labels.update(other.labels)
-            self._drop_many_labels()
+        self._count_labels(other.labels)
         self._keep_sampled(other.languages)
 
     @property
@@ -218,47 +204,31 @@ class Tally:
         """Return the report's `stats`, but for what is counted across rows."""
         files = self.file_tokens
         texts = {"input": self.input_lengths.tokens, "output": self.output_lengths.tokens}
+        labels = self.labels or Counter()
+        recur = len(labels) * _ROWS_A_LABEL <= labels.total()
+        # Languages are scaled up from the sampled rows; exact where all were sampled.
+        languages = Counter(name for _, name in self.languages)
+        share = self.valid_rows / max(1, len(self.languages))
         return {
             "input_characters": self.input_lengths.as_json(),
             "output_characters": self.output_lengths.as_json(),
             "tokens_estimated": {**texts, "files": files, "total": sum(texts.values()) + files},
             "rows_with_files": self.media["rows"],
             "rows_with_unknown_tokens": self.rows_of_unknown_tokens,
-            "languages": self._language_counts(),
-            "labels": dict(_most_common(self._labels_that_recur(), _LABELS_SHOWN)),
+            "languages": {name: round(n * share) for name, n in _most_common(languages)},
+            "labels": dict(_most_common(labels)[:_LABELS_SHOWN]) if recur else {},
         }
 
-    def _labels_that_recur(self) -> Counter[str]:
-        found = self.labels or Counter()
-        return found if len(found) * _ROWS_A_LABEL <= found.total() else Counter()
-
-    def _add_labels(self, outputs: Sequence[str]) -> None:
-        if self.labels is None or not outputs:
-            return
-        if max(map(len, outputs)) > _LABEL_CHARACTERS:
+    def _count_labels(self, labels: Counter[str] | None) -> None:
+        """Count labels until there are too many; None means that the outputs are no labels."""
+        if self.labels is not None and labels is not None:
+            self.labels.update(labels)
+        if labels is None or len(self.labels or ()) > _LABELS:
             self.labels = None
-            return
-        self.labels.update(outputs)
-        self._drop_many_labels()
-
-    def _drop_many_labels(self) -> None:
-        if self.labels is not None and len(self.labels) > _LABELS:
-            self.labels = None
-
-    def _sample(self, rows: list[tuple[int, str]]) -> None:
-        rows.sort()
-        self._keep_sampled([(value, language(text)) for value, text in rows[:_SAMPLED_ROWS]])
 
     def _keep_sampled(self, new: list[tuple[int, str]]) -> None:
         if new:
-            self.languages = sorted(self.languages + new)
-        del self.languages[_SAMPLED_ROWS:]
-
-    def _language_counts(self) -> dict[str, int]:
-        """Scale the sampled rows' languages up to all valid rows; exact where all were sampled."""
-        sampled = Counter(name for _, name in self.languages)
-        share = self.valid_rows / max(1, len(self.languages))
-        return {name: round(count * share) for name, count in _most_common(sampled)}
+            self.languages = sorted(self.languages + new)[:_SAMPLED_ROWS]
 
 
 def hashes(texts: Iterable[str]) -> list[int]:
@@ -268,8 +238,8 @@ def hashes(texts: Iterable[str]) -> list[int]:
     return list(map(xxhash.xxh3_64_intdigest, [text.encode() for text in texts]))
 
 
-def _most_common(counts: Counter[str], most: int | None = None) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _rounded(number: int) -> int:

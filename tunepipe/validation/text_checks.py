@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cache
 
 from tunepipe.data.encodings import find_mojibake, name_of
-from tunepipe.validation.problems import Finding
+from tunepipe.validation.problems import Problem
 
 # C0 without tab, newline and carriage return; DEL; C1.
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -59,8 +59,8 @@ def traces(text: bytes) -> list[int]:
     ]
 
 
-def text_findings(text: str, field: str) -> Iterator[Finding]:
-    """Yield one finding for each kind of character that may be wrong, with their number.
+def text_problems(text: str, field: str) -> Iterator[Problem]:
+    """Yield one problem for each kind of character that may be wrong, with their number.
 
     Args:
         text: The decoded text.
@@ -72,24 +72,24 @@ def text_findings(text: str, field: str) -> Iterator[Finding]:
             text.encode(encoding).decode("utf-8")
             fix += f", or decode again: text.encode({encoding!r}).decode('utf-8')"
         message = f"the text is UTF-8 that was read as {name_of(encoding)}"
-        yield Finding("mojibake", message, field, fix)
+        yield Problem("mojibake", message, field, fix)
         found = _C0.findall(text)
     else:
         found = CONTROL.findall(text)
     if found:
         level = "error" if "\0" in found else "warning"
         message = _named(found, "a control character")
-        yield Finding("control-character", message, field, level=level)
+        yield Problem("control-character", message, field, level=level)
     if found := SURROGATE.findall(text):
-        yield Finding("lone-surrogate", _named(found, "half of a surrogate pair"), field)
+        yield Problem("lone-surrogate", _named(found, "half of a surrogate pair"), field)
     found = INVISIBLE.findall(text)
     if not _RIGHT_TO_LEFT.search(text):
         found += _DIRECTION.findall(text)
     if found:
-        yield Finding("invisible-character", _named(found, "an invisible character"), field)
+        yield Problem("invisible-character", _named(found, "an invisible character"), field)
     if REPLACEMENT in text:
         found = [REPLACEMENT] * text.count(REPLACEMENT)
-        yield Finding("replacement-character", _named(found, "a replacement character"), field)
+        yield Problem("replacement-character", _named(found, "a replacement character"), field)
 
 
 def _named(found: list[str], what: str) -> str:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import Rules
@@ -25,7 +25,7 @@ from tunepipe.data.source import (
 from tunepipe.errors import UsageError
 from tunepipe.validation.duplicates import RepeatFinder
 from tunepipe.validation.file_checks import SizeOf, check_files
-from tunepipe.validation.problems import Finding
+from tunepipe.validation.problems import Problem
 from tunepipe.validation.report import FileFacts, Report, Scanned, conclude
 from tunepipe.validation.statistics import Tally
 from tunepipe.validation.worker import BlockTask, Examined, examine
@@ -54,7 +54,26 @@ _NO_LIMITS = "tiny"
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """How a dataset is looked at; `validate` says what each means."""
+    """How a dataset is checked. The report depends on none of the three sizes from `workers` on.
+
+    Args:
+        format: One of formats.FORMATS, or "auto" to detect it from the first rows.
+        model: The model to tune, for its limits; "" for the format's first model.
+        max_problems: How many problems are listed, >= 0; all are counted.
+        near_duplicates: Whether rows that say nearly the same are looked for; slow, and it takes
+            16 bytes of memory a row.
+        pii: Whether personal data is looked for; slow.
+        workers: Processes, 0 to 256; 0 takes one for a small dataset, else one a core.
+        block_bytes: How much of a file is checked at once, >= 1.
+        fast_from_bytes: From more bytes than these on the fast path is used; it costs its imports.
+        opener: Opens what is not a local path, such as a gs:// URI.
+        catalog: The dated tables; None for the package's own.
+        size_of: Looks up the files on Cloud Storage that rows point to; None leaves them unchecked.
+            The dataset is read again for it.
+
+    Raises:
+        UsageError: The number of workers is out of range.
+    """
 
     format: str = "auto"
     model: str = ""
@@ -68,68 +87,31 @@ class ValidationSettings:
     catalog: Catalog | None = None
     size_of: SizeOf | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.workers <= WORKERS_MAX:
+            found = f"{self.workers} is out of range"
+            raise UsageError(found, where="workers", fix=f"0 to {WORKERS_MAX:,}")
+
 
 def validate(
-    paths: Path | Iterable[Path],
-    *,
-    format: str = "auto",
-    model: str = "",
-    against: Path | Iterable[Path] = (),
-    max_problems: int = 1000,
-    near_duplicates: bool = False,
-    pii: bool = False,
-    workers: int = 0,
-    block_bytes: int = BLOCK_BYTES,
-    fast_from_bytes: int = FAST_FROM_BYTES,
-    opener: Opener = open_local,
-    catalog: Catalog | None = None,
-    size_of: SizeOf | None = None,
+    paths: Path | Iterable[Path], *, against: Path | Iterable[Path] = (), **options: Any
 ) -> Report:
-    """Look at every line of a dataset and report every problem.
-
-    Memory does not grow with the dataset, and the report depends neither on `block_bytes` nor on
-    `fast_from_bytes` nor on `workers`.
+    """Check every line of a dataset and report every problem; memory does not grow with it.
 
     Args:
         paths: Files or local globs, one dataset together; "-" is standard input. gzip is read.
-        format: One of formats.FORMATS, or "auto" to detect it from the first rows.
-        model: The model to tune, for its limits; "" for the format's first model.
         against: Files whose rows must not occur in the dataset: the evaluation rows.
-        max_problems: How many problems are listed, >= 0; all are counted.
-        near_duplicates: Whether rows that say nearly the same are looked for; slow, and it takes
-            16 bytes of memory a row.
-        pii: Whether personal data is looked for; slow.
-        workers: Processes, 0 to 256; 0 takes one for a small dataset, else one a core.
-        block_bytes: How much of a file is looked at at once, >= 1.
-        fast_from_bytes: From more bytes than these on the fast path is used; it costs its imports.
-        opener: Opens what is not a local path, such as a gs:// URI.
-        catalog: The dated tables; None for the package's own.
-        size_of: Looks up the files on Cloud Storage that rows point to; None leaves them unchecked.
-            The dataset is read again for it.
+        options: The fields of ValidationSettings.
 
     Raises:
-        UsageError: A file cannot be read, or an argument is wrong.
+        UsageError: A file cannot be read, or an option is wrong.
     """
-    if not 0 <= workers <= WORKERS_MAX:
-        raise UsageError(f"{workers} is out of range", where="workers", fix=f"0 to {WORKERS_MAX:,}")
-    settings = ValidationSettings(
-        format=format,
-        model=model,
-        max_problems=max_problems,
-        near_duplicates=near_duplicates,
-        pii=pii,
-        workers=workers,
-        block_bytes=block_bytes,
-        fast_from_bytes=fast_from_bytes,
-        opener=opener,
-        catalog=catalog,
-        size_of=size_of,
-    )
-    repeats, near = RepeatFinder(max_problems), None
-    if near_duplicates:
+    settings = ValidationSettings(**options)
+    repeats, near = RepeatFinder(settings.max_problems), None
+    if settings.near_duplicates:
         from tunepipe.validation.near_duplicates import NearDuplicates
 
-        near = NearDuplicates(max_problems)
+        near = NearDuplicates(settings.max_problems)
 
     def keep(file: int, line: int, examined: Examined, is_other: bool) -> None:
         inputs, outputs = examined.inputs, examined.outputs
@@ -221,9 +203,7 @@ class _Scan:
     def read(self, sources: Iterable[Source], against: bool = False) -> None:
         """Examine files of the dataset, or those whose rows must not occur in it, in any format.
 
-        Raises:
-            UsageError: A file to compare with holds no rows at all, or one that cannot be read: a
-                leak would not be seen.
+        A file to compare with that cannot be read whole is refused: a leak would not be seen.
         """
         scanned, mine = self._scanned, Tally(0)
         files: Sized = scanned.others if against else scanned.files
@@ -245,18 +225,18 @@ class _Scan:
 
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes
-        if problem := source.kind.problem:
-            finding = Finding(problem.code, problem.message, fix=problem.fix)
-            scanned.tally.add_findings([finding], 1, source.path)
+        problems = []
+        if found := source.kind.problem:
+            problems.append(Problem(found.code, found.message, fix=found.fix))
             scanned.unread = True
         elif source.is_gzip:
-            finding = Finding("compressed-file", "the file is compressed with gzip")
-            scanned.tally.add_findings([finding], 1, source.path)
-        facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
-        scanned.files.append(FileFacts(source.path, *facts))
+            problems.append(Problem("compressed-file", "the file is compressed with gzip"))
         if 0 < most < source.bytes:
             what = f"the file has {source.bytes} bytes; the service takes {most}"
-            scanned.tally.add_findings([Finding("file-too-large", what)], 1, source.path)
+            problems.append(Problem("file-too-large", what))
+        scanned.tally.add(problems, 1, source.path)
+        facts = (source.bytes, mine.lines, mine.rows, mine.valid_rows, source.fingerprint)
+        scanned.files.append(FileFacts(source.path, *facts))
 
     def _results(
         self, sources: Iterable[Source], against: bool

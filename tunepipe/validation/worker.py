@@ -19,14 +19,10 @@ _HIDDEN = frozenset(("secret", "pii"))  # what rows with these say is shown nowh
 
 @dataclass(frozen=True, slots=True)
 class BlockTask:
-    """Lines to check, and the rules for them.
+    """Lines to check (or where the worker reads them), and how.
 
     Args:
-        lines: The lines, or where the worker reads them.
-        path: The file's name, for the problems.
-        rules: What a row may hold.
-        limit: How many problems of each code are kept.
-        cutoff: See Tally.
+        limit: See Tally, as for `cutoff`.
         fast: Whether the fast path looks first.
         near: Whether near-duplicates are looked for.
         openings: Whether rows are compared by their first turns too; see `questions_within`.
@@ -78,7 +74,7 @@ def _examine_block(
     """Add a block to the tally; return its lines' hashes and signatures."""
     first_line = tally.lines + 1
     if block.skipped_bytes:
-        tally.add_findings([overlong(block.skipped_bytes)], first_line, task.path)
+        tally.add([overlong(block.skipped_bytes)], first_line, task.path)
         tally.lines += 1
         tally.rows += 1
         return bytes(8), bytes(8), bytes(SIGNATURE_BYTES) if task.near else b""
@@ -101,7 +97,7 @@ def _examine_block(
         if not lines[place].strip():
             continue
         diagnosis = diagnose(lines[place], task.rules)
-        tally.add_findings(diagnosis.findings, first_line + place, task.path)
+        tally.add(diagnosis.problems, first_line + place, task.path)
         tally.rows += not diagnosis.is_blank
         tokens = [file_tokens(file, task.rules.media) for file in diagnosis.media]
         tally.add_media((file.resolution for file in diagnosis.media), tokens)
@@ -109,7 +105,7 @@ def _examine_block(
             places.append(place)
             given.append(diagnosis.input)
             wanted.append(diagnosis.output)
-            if _HIDDEN.isdisjoint(finding.code for finding in diagnosis.findings):
+            if _HIDDEN.isdisjoint(problem.code for problem in diagnosis.problems):
                 labels.append(diagnosis.output)
 
     # What is compared across rows: 0 where there is no valid row.
