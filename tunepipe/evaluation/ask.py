@@ -213,7 +213,7 @@ class RequestLimit:
 
 
 def _prediction(
-    example: Example, number: int, name: str, work: AnswerFile, group: Key | None
+    example: Example, number: int, name: str, work: AnswerFile, group: Key[str] | None
 ) -> Prediction:
     answer = work.answered.get(name) or Answer(name, None, work.errors.get(name, "no answer"))
     # The input is human-readable: it names the files, which are listed for the report.

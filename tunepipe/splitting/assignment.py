@@ -117,11 +117,9 @@ def _marked(chunks: Iterable[array[int]], chosen: frozenset[int]) -> bytes:
 def connect(inputs: array[int], groups: array[int]) -> array[int]:
     """Unite groups that share an input, and give each row the position of its unit.
 
-    Two groups with one input in common must be on one side, or that input would be on both.
-
-    Returns:
-        A position a row: the smallest group hash of its unit, mixed. Without the mixing a union
-        would have a lower position than a single group, and so in evaluation more often.
+    Two groups with one input in common must be on one side, or that input would be on both. A
+    position is the smallest group hash of a unit, mixed: otherwise a union would have a lower
+    position than a single group, and would be in evaluation more often.
     """
     import numpy as np
 
@@ -152,14 +150,10 @@ def gather(
     *,
     small: int = SMALL,
 ) -> Units:
-    """Gather rows into units by position, smallest first.
+    """Gather rows of one position into units, smallest position first.
 
-    Args:
-        position: Each row's position; rows of one unit have the same.
-        size: Each row's bytes.
-        label: Each row's label, or empty. A unit gets its commonest; of equals the smallest.
-        time: Each row's time, or empty. A unit gets its earliest.
-        small: Up to this many rows without label and time a dictionary is used; above, numpy.
+    `label` and `time` may be empty. A unit gets its commonest label, of equals the smallest, and
+    its earliest time. Up to `small` rows without label and time a dictionary is used.
     """
     if len(position) <= small and not (label or time):
         # A dictionary starts without numpy; sorted arrays need a tenth of its memory.

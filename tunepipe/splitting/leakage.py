@@ -15,12 +15,8 @@ from tunepipe.splitting.scan import Criteria, scan
 class LeakReport:
     """The different inputs of two files, and the inputs and groups they share: 0 in a valid split.
 
-    Args:
-        openings_in_both: Evaluation inputs that a conversation of the training file begins with:
-            its answer to them is trained on.
-        rows: Rows of the two files together.
-        checksum: Sum of the hashes of all their lines, 16 hex digits: the same for the same lines
-            in any order.
+    `openings_in_both` are evaluation inputs that a conversation of the training file begins with:
+    its answer to them is trained on. `rows` and `checksum` (in hex) are of both files together.
     """
 
     train_inputs: int
@@ -32,7 +28,7 @@ class LeakReport:
     checksum: str
 
 
-def leaks(train: Path, eval: Path, format: str, group: Key | None = None) -> LeakReport:
+def leaks(train: Path, eval: Path, format: str, group: Key[str] | None = None) -> LeakReport:
     """Read both files and count what occurs in both, in bounded memory."""
     with ExitStack() as stack:
         ours = scan([train], Criteria(1, 0, format, group, openings=True), stack)

@@ -12,18 +12,20 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from tunepipe.data.formats import canonical
 from tunepipe.errors import DataError, UsageError
 
 _SEARCH_SECONDS = 1
 
-Key = Callable[[Mapping[str, Any], str, str], str]
+Value = TypeVar("Value")
+# Reads a value from a row, its input and its output.
+Key = Callable[[Mapping[str, Any], str, str], Value]
 
 
-def key(spec: str, option: str) -> Key:
-    """Make the function of (row, input, output) that reads a row's key as text.
+def key(spec: str, option: str) -> Key[str]:
+    """Return what reads a row's key as text.
 
     It raises DataError where the row has none; messages name the `option`.
 
@@ -35,11 +37,15 @@ def key(spec: str, option: str) -> Key:
     if spec == "output":
         return lambda row, input, output: output
     name = spec.removeprefix("field:")
-    return lambda row, input, output: as_text(field(row, name, option))
+    return lambda row, input, output: as_text(_field(row, name, option))
 
 
-def field(row: Mapping[str, Any], name: str, option: str) -> Any:
-    """Read a field that must be there and not null."""
+def time_key(name: str) -> Key[float]:
+    """Return what reads the time of a row from a field, as `moment` does."""
+    return lambda row, input, output: moment(_field(row, name, "by_time"))
+
+
+def _field(row: Mapping[str, Any], name: str, option: str) -> Any:
     value = row.get(name)
     if value is None:
         raise DataError(
@@ -98,7 +104,7 @@ def _search(pattern: re.Pattern[str], text: str, option: str) -> re.Match[str] |
         signal.setitimer(signal.ITIMER_REAL, *callers_alarm)
 
 
-def _pattern(text: str, option: str) -> Key:
+def _pattern(text: str, option: str) -> Key[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:

@@ -3,7 +3,8 @@
 Rows that must stay together form a unit. A unit has a position: 64 bits that depend on its content
 and the seed alone. Positions below `threshold(fraction)` are evaluation, so a row keeps its side
 when rows are added, removed or put in another order. Only if a limit binds does the choice
-depend on the other units, and then the smallest positions win.
+depend on the other units, and then the smallest positions win. A choice is a list of indices into
+the units.
 """
 
 from __future__ import annotations
@@ -23,14 +24,10 @@ SPAN = 1 << 64
 
 @dataclass(frozen=True)
 class Units:
-    """Columns over the units, smallest position first; all of one length.
+    """Columns over the units, smallest position first, no two alike; all of one length.
 
-    Args:
-        position: Place in the order, 0 to 2**64 - 1, no two alike.
-        rows: Rows of the unit, 1 or more.
-        size: Bytes of the unit's rows.
-        label: The unit's label (a hash); empty where nothing is stratified.
-        time: The unit's earliest time in seconds; empty where nothing is cut by time.
+    `size` is the bytes of a unit's rows, `label` its label (a hash) and `time` its earliest time in
+    seconds; these two are empty where nothing is stratified, or cut by time.
     """
 
     position: array[int]
@@ -76,7 +73,7 @@ class Room:
         return self.why_bytes if size * natural > self.most_bytes * chosen else ""
 
 
-def exact(fraction: float) -> Fraction:
+def _exact(fraction: float) -> Fraction:
     """Read a float as the decimal its user wrote: 0.1 is one tenth, not 0.1000000000000000055."""
     return Fraction(repr(fraction))
 
@@ -91,9 +88,7 @@ def allowance(
     model: str,
     catalog: Catalog | None = None,
 ) -> Room:
-    """Work out the limits of the evaluation side of a dataset of so many rows and bytes (`size`).
-
-    The options are those of `split`.
+    """Work out the limits of the evaluation side of a dataset of `rows` rows and `size` bytes.
 
     Raises:
         DataError: The limits leave no room: too few rows, or a request above the service's limit.
@@ -107,7 +102,7 @@ def allowance(
     most_rows, most_bytes, why_bytes = SPAN, SPAN, ""
     if evaluation.fraction_max:
         # evaluation <= fraction x training, solved for the evaluation.
-        fraction = exact(evaluation.fraction_max)
+        fraction = _exact(evaluation.fraction_max)
         part = fraction / (1 + fraction)
         most_rows = max(int(rows * part), evaluation.fraction_from_rows - 1)
         if not evaluation.fraction_from_rows:
@@ -144,22 +139,20 @@ def allowance(
 
 def threshold(fraction: float) -> int:
     """Return the position below which a unit is evaluation: the fraction of 2**64, rounded down."""
-    return int(exact(fraction) * SPAN)
+    return int(_exact(fraction) * SPAN)
 
 
 def share(rows: int, fraction: float) -> int:
     """Count a fraction of the rows, halves rounded up, in integers: the one rule for counts."""
-    part = exact(fraction)
+    part = _exact(fraction)
     return (2 * rows * part.numerator + part.denominator) // (2 * part.denominator)
 
 
 def mix(position: Any) -> Any:
-    """Scatter 64 bits over 64 bits, one to one (the finalizer of SplitMix64).
+    """Scatter 64 bits over 64 bits, one to one: a number, or a numpy array of unsigned ones.
 
-    Args:
-        position: A number, or a numpy array of unsigned ones.
-
-    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
+    It is the finalizer of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+    generators", 2014).
     """
     z = ((position ^ (position >> 30)) * 0xBF58476D1CE4E5B9) & (SPAN - 1)
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (SPAN - 1)
@@ -171,10 +164,7 @@ def below(units: Units, limit: int, room: Room) -> list[int]:
 
     Too many: the smallest positions win and the rest is training. Too few: the next smallest come
     in. Once `room.least` is reached the first unit that does not fit ends the choice; until then
-    such a unit is passed over.
-
-    Returns:
-        Indices into `units`. Fewer rows than `room.least` mean that it cannot be reached.
+    such a unit is passed over. Fewer rows than `room.least` mean that it cannot be reached.
     """
     return _take(units, range(len(units.position)), room, lambda i, _: units.position[i] < limit)
 
@@ -182,8 +172,7 @@ def below(units: Units, limit: int, room: Room) -> list[int]:
 def latest(units: Units, target: int, room: Room) -> list[int]:
     """Choose the latest units, about `target` rows of them; position decides between equal times.
 
-    Returns:
-        Indices into `units`, latest first.
+    The latest comes first.
     """
     order = sorted(range(len(units.position)), key=lambda i: (-units.time[i], i))
     return _take(units, order, room, lambda i, rows: rows + units.rows[i] <= target)
@@ -194,9 +183,6 @@ def stratified(units: Units, target: int, room: Room) -> list[int]:
 
     Within a label the smallest positions win; a unit larger than what its label still needs is
     passed over. Where whole units leave the side short of `room.least`, the next smallest come in.
-
-    Returns:
-        Indices into `units`, smallest first.
     """
     totals: dict[int, int] = {}
     for label, rows in zip(units.label, units.rows, strict=True):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import Any
 
-from tunepipe.data.rows import PAIRS, blocks, checksum, inputs, key_of, present, rows
+from tunepipe.data.rows import PAIRS, Row, blocks, inputs, place, rows
 from tunepipe.data.source import Path
 from tunepipe.disk_array import DiskArray
-from tunepipe.splitting.row_keys import Key, moment
-from tunepipe.splitting.row_keys import field as field_of
+from tunepipe.errors import TunepipeError
+from tunepipe.splitting.row_keys import Key
 
 NAMED_LABELS = 50
 
@@ -26,16 +27,16 @@ class Criteria:
         format: The rows' format.
         group: What rows are grouped by, if anything.
         label: What rows are stratified by, if anything.
-        time: The field that holds a row's time, or "".
+        time: What dates rows, in seconds since 1970, if they are cut by time.
         openings: Whether the inputs that conversations begin with are kept too.
     """
 
     fraction: float
     seed: int
     format: str
-    group: Key | None = None
-    label: Key | None = None
-    time: str = ""
+    group: Key[str] | None = None
+    label: Key[str] | None = None
+    time: Key[float] | None = None
     openings: bool = False
 
     @property
@@ -48,15 +49,10 @@ class Criteria:
 class Scan:
     """The columns of a dataset; a column that nothing asked for stays empty.
 
-    Args:
-        input: Keyed hash of the input.
-        size: Bytes of the line.
-        group: Keyed hash of the group.
-        label: Hash of the label.
-        time: Seconds since 1970.
-        openings: Hashes of the inputs that conversations begin with; any number a row.
-        names: The texts of the labels, of no more than somewhat above NAMED_LABELS.
-        checksum: Sum of the hashes of the lines.
+    `input` and `group` are keyed hashes, `label` and `openings` (any number a row) plain ones,
+    `size` is the bytes of the line. `names` are the texts of the labels, of no more than somewhat
+    above NAMED_LABELS. `checksum` is the sum of the hashes of the lines: their order makes no
+    difference, every byte does.
     """
 
     input: DiskArray
@@ -84,37 +80,42 @@ def scan(sources: Sequence[Path], criteria: Criteria, stack: ExitStack) -> Scan:
             if plain:
                 texts = inputs(path, first, lines, criteria.format)
             else:
-                texts = _keyed_block(path, first, lines, criteria, result)
+                block = list(rows(path, first, lines, criteria.format))
+                texts = [row.input.encode() for row in block]
+                _add_keys(path, block, criteria, result)
+            full = lines
+            if len(texts) < len(lines):
+                full = [line for line in lines if not line.isspace()]
             result.input.extend(_hashes(texts, criteria.seed))
-            full = present(lines, len(texts))
             result.size.extend(map(len, full))
-            result.checksum = (result.checksum + checksum(full)) % 2**64
+            result.checksum = (result.checksum + sum(_hashes(full, 0))) % 2**64
     return result
 
 
-def _keyed_block(
-    path: Path, first: int, lines: Sequence[bytes], criteria: Criteria, scan: Scan
-) -> list[bytes]:
-    block = list(rows(path, first, lines, criteria.format))
+def _add_keys(path: Path, block: Sequence[Row], criteria: Criteria, scan: Scan) -> None:
+    def read(key: Key[Any]) -> list[Any]:
+        values = []
+        for row in block:
+            try:
+                values.append(key(row.fields, row.input, row.output))
+            except TunepipeError as error:
+                error.where = place(path, row.line)
+                raise
+        return values
+
     if criteria.group:
-        names = [key_of(path, row, criteria.group).encode() for row in block]
-        scan.group.extend(_hashes(names, criteria.seed))
+        scan.group.extend(_hashes([name.encode() for name in read(criteria.group)], criteria.seed))
     if criteria.label:
-        labels = [key_of(path, row, criteria.label) for row in block]
+        labels = read(criteria.label)
         hashes = list(_hashes([label.encode() for label in labels], 0))
         scan.label.extend(hashes)
         if len(scan.names) <= NAMED_LABELS:
             scan.names.update(zip(hashes, labels, strict=True))
     if criteria.time:
-
-        def read(fields: Mapping[str, object], input: str, output: str) -> float:
-            return moment(field_of(fields, criteria.time, "by_time"))
-
-        scan.time.extend([key_of(path, row, read) for row in block])
+        scan.time.extend(read(criteria.time))
     if criteria.openings:
         openings = [text.encode() for row in block for text in row.openings()]
         scan.openings.extend(_hashes(openings, criteria.seed))
-    return [row.input.encode() for row in block]
 
 
 def _hashes(texts: Sequence[bytes], seed: int) -> Iterator[int]:

@@ -26,7 +26,7 @@ from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.leakage import LeakReport, leaks
-from tunepipe.splitting.row_keys import key
+from tunepipe.splitting.row_keys import key, time_key
 from tunepipe.splitting.sampling import allowance
 from tunepipe.splitting.scan import NAMED_LABELS, Criteria, Scan, scan
 
@@ -87,22 +87,10 @@ def split(
 ) -> SplitReport:
     """Split datasets into a training and an evaluation file; rows are copied byte for byte.
 
-    Args:
-        paths: The files to split, one or many. Each is read twice. Blank lines are left out.
-        train: The training file to write.
-        eval: The evaluation file to write.
-        eval_fraction: Share of the rows for evaluation, above 0 and below 1. Without
-            `stratify_by` and `by_time` the size is this share within chance.
-        eval_min: Evaluation rows wanted at least; 0 for one.
-        eval_max: Evaluation rows wanted at most; 0 for no limit but the service's.
-        seed: Random seed.
-        group_by: Rows of one group stay together: a field, or /PATTERN/ with one group that is
-            searched in the input (see row_keys.py).
-        stratify_by: Each label gets its share to one row: `output`, or a field.
-        by_time: A field with a time: the latest rows are evaluation.
-        format: The rows' format, or "auto".
-        model: The model whose limits are kept; "" for the format's first.
-        catalog: The dated tables; None for the package's own.
+    Each file is read twice, and blank lines are left out. The options are those of
+    `tunepipe.split`; `catalog` holds the dated tables. Without `stratify_by` and `by_time` the size
+    of the evaluation file is `eval_fraction` within chance; `stratify_by` gives each label its
+    share to one row.
 
     Raises:
         DataError: A row is not of the format (file and line are named), or no split keeps the
@@ -125,7 +113,7 @@ def split(
         format=format,
         group=key(group_by, "group_by") if group_by else None,
         label=key(stratify_by, "stratify_by") if stratify_by else None,
-        time=by_time,
+        time=time_key(by_time) if by_time else None,
     )
     with ExitStack() as stack:
         columns = scan(sources, criteria, stack)
