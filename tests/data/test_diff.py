@@ -13,7 +13,7 @@ ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz")), max
 
 def of(rows):
     return state(
-        Example(number, str(number), ({"role": "user", "content": prompt},), answer)
+        Example(number, ({"role": "user", "content": prompt},), answer)
         for number, (prompt, answer) in enumerate(rows)
     )
 

@@ -18,7 +18,7 @@ from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.catalog.schema import Calibration, Model
 from tunepipe.catalog.tables import Table, merged
 from tunepipe.cli.inputs import local_copies
-from tunepipe.data.conversations import Example, example, input_text
+from tunepipe.data.conversations import Example, example
 from tunepipe.data.rows import blocks, parse
 from tunepipe.data.source import format_of
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
@@ -182,7 +182,7 @@ def by_service(
 
 
 def _whole_text(row: Example) -> str:
-    return input_text(row) + row.reference
+    return row.input + row.reference
 
 
 def _calibration(rows: Sequence[Example], counted: int, counter: str) -> Calibration:

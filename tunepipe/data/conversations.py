@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from tunepipe.data import openai_messages
@@ -93,51 +94,59 @@ class Example:
 
     Args:
         line: Its line in the file, counted from 1; 0 if there is no file.
-        id: 16 hex digits made from the prompt and the reference; "-2", "-3"... follow on repeats.
         messages: The prompt as {"role", "content"}; the roles are system, user and assistant.
         reference: The right answer: the last assistant turn.
         rejected: The rejected answer of a preference row; "" in other rows.
         fields: The row as decoded, for models that take more than text.
         format: The row's format.
+        repeat: How often its file has shown the row so far, itself included.
     """
 
     line: int
-    id: str
     messages: tuple[Mapping[str, str], ...]
     reference: str
     rejected: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     format: str = ""
+    repeat: int = 1
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits made from the prompt and the reference."""
+        import xxhash
+
+        identity = canonical([self.messages, self.reference]).encode("utf-8", "surrogatepass")
+        return xxhash.xxh3_64_hexdigest(identity)
+
+    @property
+    def id(self) -> str:
+        """The hash; "-2", "-3"... follow on repeats."""
+        return f"{self.hash}-{self.repeat}" if self.repeat > 1 else self.hash
+
+    @property
+    def input(self) -> str:
+        """The prompt as one text: a lone question as it is, else each turn after its role."""
+        return _prompt_text(self.messages)
+
+    def openings(self) -> list[str]:
+        """Return the inputs that a conversation begins with: it trains on their answers too."""
+        ends = [n for n, turn in enumerate(self.messages) if turn["role"] == "assistant"]
+        return [_prompt_text(self.messages[:end]) for end in ends]
 
 
 def example(row: Mapping[str, Any], format: str, line: int = 0) -> Example:
-    """Read one row.
-
-    Args:
-        row: The row, as decoded from JSON.
-        format: One of formats.FORMATS.
-        line: Its line in the file, for the error.
+    """Read one row, as decoded from JSON, of one of formats.FORMATS.
 
     Raises:
-        DataError: The row is not of that format.
+        DataError: The row is not of that format; the line is named.
     """
-    import xxhash
-
     conversation = read(row, format, line)
     prompt, reference = conversation.texts()
     rejected = conversation.rejected.text() if conversation.rejected else ""
-    identity = canonical([prompt, reference]).encode("utf-8", "surrogatepass")
-    digest = xxhash.xxh3_64_hexdigest(identity)
-    return Example(line, digest, tuple(prompt), reference, rejected, row, format)
+    return Example(line, tuple(prompt), reference, rejected, row, format)
 
 
-def input_text(example: Example) -> str:
-    """Return the prompt as one text: a lone question as it is, else each turn after its role."""
-    return prompt_text(example.messages)
-
-
-def prompt_text(turns: Sequence[Mapping[str, str]]) -> str:
-    """Return turns as one text, as `input_text` does."""
+def _prompt_text(turns: Sequence[Mapping[str, str]]) -> str:
     if len(turns) == 1:
         return turns[0]["content"]
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
@@ -161,16 +170,7 @@ def view(conversation: Conversation, row: Mapping[str, Any], format: str) -> tup
 
 
 def read(row: Mapping[str, Any], format: str, line: int = 0) -> Conversation:
-    """Read a row.
-
-    Args:
-        row: The row, as decoded from JSON.
-        format: One of formats.FORMATS.
-        line: Its line in the file, for the error.
-
-    Raises:
-        DataError: The row is not of that format.
-    """
+    """Read a row; see `example`."""
     try:
         conversation = _typed(row, format)
         if _BORDER in conversation.left_out:
@@ -277,10 +277,7 @@ def write(conversation: Conversation, format: str) -> Row:
 
 
 def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tuple[str, ...]]:
-    """Convert one row.
-
-    Returns:
-        The row in the other format, and the names of what that has no place for.
+    """Convert one row; return it in the other format, and the names of what that has no place for.
 
     Raises:
         DataError: The row is not of its format, or the other has no place for what it says.
@@ -344,7 +341,10 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
             raise RowError("a system instruction is within the turns")
         if _has_no_text(turn):
             raise RowError(f"a turn of the {turn.role} has no text", "empty-text", turn.field)
-        calls, answers = ([], []) if turn.is_text else _calls_and_answers(turn)
+        calls, answers = (
+            [part[kind] for part in turn.parts if kind in part]
+            for kind in ("functionCall", "functionResponse")
+        )
         if (open_calls or answers) and not _are_answered(open_calls, answers):
             reason = "the answers of tools are not one for each call of the turn before"
             raise RowError(reason, "call-mismatch", turn.field)
@@ -355,14 +355,6 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
             result.append(turn)
         before = turn.role
     return result
-
-
-def _calls_and_answers(turn: Turn) -> tuple[list[Row], list[Row]]:
-    calls, answers = (
-        [part[kind] for part in turn.parts if kind in part]
-        for kind in ("functionCall", "functionResponse")
-    )
-    return calls, answers
 
 
 def _are_answered(calls: list[Row], answers: list[Row]) -> bool:

@@ -1,4 +1,4 @@
-r"""The rows of a dataset: `Row` from any file, with its line, its fields, its input and its output.
+r"""The rows of a dataset: an `Example` from any line of any file.
 
 Lines end at b"\n" alone, and are numbered from 1 in each file. Blank lines are not rows. gzip is
 decompressed and a byte-order mark is dropped; a field that is null counts as absent.
@@ -10,21 +10,15 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from operator import attrgetter
 from typing import Any
 
 from tunepipe.catalog.limits import DEPTH_MAX, LINE_BYTES_MAX
-from tunepipe.data.conversations import (
-    Example,
-    example,
-    prompt_text,
-    read,
-    without_nulls,
-)
+from tunepipe.data.conversations import Example, example, without_nulls
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import check_format
 from tunepipe.data.source import Opener, Path, Source, format_of, open_local
@@ -39,39 +33,8 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 PAIRS = {"palm": ("input_text", "output_text"), "prompt-completion": ("prompt", "completion")}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row.
-
-    Args:
-        line: Its line in its file, from 1.
-        fields: The row as decoded.
-        turns: Its prompt, turn by turn.
-        output: Its output as one text.
-    """
-
-    line: int
-    fields: Mapping[str, Any]
-    turns: Sequence[Mapping[str, str]]
-    output: str
-
-    @property
-    def input(self) -> str:
-        """Its input as one text."""
-        return prompt_text(self.turns)
-
-    def openings(self) -> list[str]:
-        """Return the inputs that a conversation begins with: it trains on their answers too."""
-        ends = [n for n, turn in enumerate(self.turns) if turn["role"] == "assistant"]
-        return [prompt_text(self.turns[:end]) for end in ends]
-
-
 def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[bytes]]]:
-    """Read a file some lines at a time.
-
-    Args:
-        path: The file, plain or gzip.
-        block_bytes: About this many bytes at a time.
+    """Read a file, plain or gzip, about `block_bytes` at a time.
 
     Yields:
         The number of the block's first line, and its lines, each with its end (the last line of a
@@ -101,11 +64,7 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
 
 
 def numbered_lines(source: Source, encoding: str = "") -> Iterator[tuple[int, bytes | int]]:
-    """Read a file line by line.
-
-    Args:
-        source: The file.
-        encoding: Its encoding, if that is not UTF-8.
+    """Read a file line by line, from another `encoding` than UTF-8 if one is named.
 
     Yields:
         Each line's number, from 1, and its bytes as they are, without the newline; of a line too
@@ -125,14 +84,8 @@ def numbered_lines(source: Source, encoding: str = "") -> Iterator[tuple[int, by
             yield number, line if len(line) <= LINE_BYTES_MAX else len(line)
 
 
-def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterator[Row]:
-    """Read the lines of a block, one by one.
-
-    Args:
-        path: Where they come from, for messages.
-        first: The number of the first of them.
-        lines: The lines.
-        format: Their format's name.
+def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterator[Example]:
+    """Read the lines of a block, one by one; the first of them has the number `first`.
 
     Raises:
         DataError: A line is not of the format; it names file and line.
@@ -140,12 +93,11 @@ def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterato
     for line, raw in enumerate(lines, first):
         if not raw.isspace():
             try:
-                fields = parse(raw)
-                turns, output = read(fields, format, line).texts()
+                row = example(parse(raw), format, line)
             except TunepipeError as error:
                 error.where = place(path, line)
                 raise
-            yield Row(line, fields, turns, output)
+            yield row
 
 
 def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[bytes]:
@@ -173,15 +125,7 @@ def inputs(path: Path, first: int, lines: Sequence[bytes], format: str) -> list[
 def read_examples(
     path: Path, format: str = "auto", opener: Opener = open_local
 ) -> Iterator[Example]:
-    """Read a dataset's file row by row.
-
-    Args:
-        path: The file.
-        format: One of formats.FORMATS, or "auto" to detect it by the first rows.
-        opener: Opens what is not a local path.
-
-    Yields:
-        The examples in the file's order, each with an id that no other has.
+    """Read a dataset's file row by row, in its order; no two rows have the same id.
 
     Raises:
         DataError: The file is not JSONL, its format is not known, or a line is not of the format.
@@ -198,31 +142,10 @@ def read_examples(
             if isinstance(raw, int):
                 raise _overlong(raw, path, line)
             row = example(parse(raw), chosen, line)
-            seen[row.id] += 1
-            yield row if seen[row.id] == 1 else replace(row, id=f"{row.id}-{seen[row.id]}")
+            seen[row.hash] += 1
+            yield row if seen[row.hash] == 1 else replace(row, repeat=seen[row.hash])
         except DataError as error:
             raise DataError(error.found, where=place(path, line), fix=error.fix) from error
-
-
-def key_of(path: Path, row: Row, key: Callable[[Mapping[str, Any], str, str], Any]) -> Any:
-    """Read a row's key; an error names the row's file and line."""
-    try:
-        return key(row.fields, row.input, row.output)
-    except TunepipeError as error:
-        error.where = place(path, row.line)
-        raise
-
-
-def present(lines: Sequence[bytes], count: int) -> Sequence[bytes]:
-    """Leave the blank lines out of a block that holds `count` rows."""
-    return lines if len(lines) == count else [line for line in lines if not line.isspace()]
-
-
-def checksum(lines: Sequence[bytes]) -> int:
-    """Sum the hashes of lines: their order makes no difference, every byte does."""
-    from xxhash import xxh3_64_intdigest
-
-    return sum(map(xxh3_64_intdigest, lines))
 
 
 def place(path: Path, line: int) -> str:

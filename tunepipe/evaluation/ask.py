@@ -20,7 +20,7 @@ from typing import Any
 from tunepipe.backends.answer_file import MEASURED, AnswerFile
 from tunepipe.backends.base import Answer, Predictor, Prompt
 from tunepipe.catalog.backends import RequestPacing
-from tunepipe.data.conversations import Example, input_text
+from tunepipe.data.conversations import Example
 from tunepipe.data.parts import media_of, readable_prompt
 from tunepipe.data.predictions import Prediction, short_fields, write
 from tunepipe.data.rows import read_examples
@@ -218,7 +218,7 @@ def _prediction(
     answer = work.answered.get(name) or Answer(name, None, work.errors.get(name, "no answer"))
     # The input is human-readable: it names the files, which are listed for the report.
     media = media_of(example.fields)
-    question = readable_prompt(input_text(example)) if media else input_text(example)
+    question = readable_prompt(example.input) if media else example.input
     return Prediction(
         example.id,
         question,
@@ -227,7 +227,7 @@ def _prediction(
         answer.error,
         group=group(example.fields, question, example.reference) if group else "",
         # Without the number that tells a row from its repeats.
-        hash=example.id.partition("-")[0],
+        hash=example.hash,
         answer=number,
         **{measure: getattr(answer, measure) for measure in MEASURED},
         fields={**short_fields(example), **({"media": media} if media else {})},

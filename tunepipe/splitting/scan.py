@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
-from tunepipe.data.rows import PAIRS, Row, blocks, inputs, place, rows
+from tunepipe.data.conversations import Example
+from tunepipe.data.rows import PAIRS, blocks, inputs, place, rows
 from tunepipe.data.source import Path
 from tunepipe.disk_array import DiskArray
 from tunepipe.errors import TunepipeError
@@ -92,12 +93,12 @@ def scan(sources: Sequence[Path], criteria: Criteria, stack: ExitStack) -> Scan:
     return result
 
 
-def _add_keys(path: Path, block: Sequence[Row], criteria: Criteria, scan: Scan) -> None:
+def _add_keys(path: Path, block: Sequence[Example], criteria: Criteria, scan: Scan) -> None:
     def read(key: Key[Any]) -> list[Any]:
         values = []
         for row in block:
             try:
-                values.append(key(row.fields, row.input, row.output))
+                values.append(key(row.fields, row.input, row.reference))
             except TunepipeError as error:
                 error.where = place(path, row.line)
                 raise

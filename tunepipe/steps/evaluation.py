@@ -15,7 +15,6 @@ from tunepipe import progress
 from tunepipe.backends.base import Predictor
 from tunepipe.catalog.backends import PACING_OPTIONS, RequestPacing, find_backend
 from tunepipe.data import predictions
-from tunepipe.data.conversations import input_text
 from tunepipe.data.predictions import Prediction
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, DataError
@@ -202,7 +201,7 @@ def _ask(
 def _leave_unanswered(request: _Request) -> None:
     why = "no endpoint serves this model; name one by the option endpoint or base_endpoint"
     rows = (
-        Prediction(row.id, input_text(row), row.reference, None, why)
+        Prediction(row.id, row.input, row.reference, None, why)
         for row in read_examples(request.rows)
     )
     predictions.write(rows, request.out)

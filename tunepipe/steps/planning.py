@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data.conversations import input_text
 from tunepipe.data.rows import read_examples
 from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError
@@ -92,7 +91,7 @@ def check_held_out(
     references = [row.reference for row in rows]
     tasks.check_references(task, references)
     written = [estimate_tokens(text) for text in references]
-    read = [estimate_tokens(input_text(row)) for row in rows]
+    read = [estimate_tokens(row.input) for row in rows]
     metric = ("", "")
     if rows:
         name, normalize = str(scoring.get("metric", "")), str(scoring.get("normalize") or STRICT)
@@ -100,7 +99,7 @@ def check_held_out(
         tasks.check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
         metric = tasks.choose_metric(references, task, name)
     held_out = HeldOut(
-        len({row.id.partition("-")[0] for row in rows}),
+        len({row.hash for row in rows}),
         *metric,
         answers=int(asking.get("answers", 1)),
         tokens_read=sum(read) / max(1, len(rows)),

@@ -21,7 +21,7 @@ from tunepipe import progress
 from tunepipe.backends.base import Predictor, Prompt, Tuner, TuningRequest, TuningResult
 from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data.conversations import Example, input_text
+from tunepipe.data.conversations import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, TunepipeError, UnreachableError
 from tunepipe.evaluation.ask import ask_all
@@ -168,7 +168,7 @@ def _set_apart(request: TuningRequest) -> tuple[TuningRequest, list[Example]]:
 
 
 def _rank(row: Example) -> bytes:
-    return hashlib.sha256(input_text(row).encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(row.input.encode("utf-8", "surrogatepass")).digest()
 
 
 def _overlap(answer: str, reference: str) -> float:
