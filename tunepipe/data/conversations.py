@@ -60,13 +60,13 @@ _READ_FIELDS = {
 
 @dataclass(frozen=True)
 class Conversation:
-    """The content of a row.
+    """The content of a row; the last of its turns is the assistant's answer.
 
     Args:
         system: The system instruction; "" for none.
-        turns: The turns of user, assistant and tool; the last is the assistant's answer.
-        tools: The functions declared, in Gemini's shape; only `convert_row` reads them.
-        rejected: The rejected answer of a preference row; None in other rows.
+        turns: The turns of user, assistant and tool.
+        tools: The functions declared, in Gemini's shape; see `with_tools`.
+        rejected: The rejected answer of a preference row.
         left_out: What no other format has a place for, by name: thoughts, settings of parts.
         bound: Why no other format can hold the row; empty where one can.
     """
@@ -185,11 +185,7 @@ def read(row: Mapping[str, Any], format: str, line: int = 0) -> Conversation:
 
 
 def _typed(row: Mapping[str, Any], format: str) -> Conversation:
-    """Read a row whose fields have the types of its format; fields that it lacks are ignored.
-
-    Raises:
-        RowError: The row is not valid, with the reason.
-    """
+    """Check the types of a row and read it; fields that its format lacks are ignored."""
     if _is_plain(row, format):
         return parse(row, format)
     if detect_format(row) != format:
@@ -228,11 +224,7 @@ def _is_text(part: Any) -> bool:
 
 
 def parse(row: Mapping[str, Any], format: str) -> Conversation:
-    """Read a row whose fields have the types of its format.
-
-    Raises:
-        RowError: The row is not valid, with the reason.
-    """
+    """Read a row whose fields have the types of its format, or raise RowError."""
     source = _Source(row, [], set())
     if not _BINDING.isdisjoint(row):
         binding = sorted(_BINDING & row.keys())
@@ -261,11 +253,7 @@ def parse(row: Mapping[str, Any], format: str) -> Conversation:
 
 
 def write(conversation: Conversation, format: str) -> Row:
-    """Write a conversation as a row.
-
-    Raises:
-        DataError: The format has no place for something it says.
-    """
+    """Write a conversation as a row; what the format has no place for is a DataError."""
     if conversation.bound:
         raise refusal(conversation.bound[0])
     try:
@@ -314,10 +302,7 @@ def with_tools(
 
 
 def without_nulls(value: Any) -> Any:
-    """Leave out the fields that are null, at every depth: in protocol buffers null means unset.
-
-    What a user's function takes or returns is left as it is.
-    """
+    """Leave out the fields that are null, at every depth: in protocol buffers null means unset."""
     if isinstance(value, dict):
         return {
             name: field if name in _FREE_FORM else without_nulls(field)

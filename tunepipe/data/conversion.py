@@ -21,13 +21,7 @@ from tunepipe.data.encodings import name_of
 from tunepipe.data.rows import decode, numbered_lines, overlong_message
 from tunepipe.data.shapes import Shape, detect_shape, pair_shape
 from tunepipe.data.source import SNIFFED_LINES, Path, Source
-from tunepipe.data.tables import (
-    TableOptions,
-    columns_of,
-    flattened,
-    read_table,
-    table_kind,
-)
+from tunepipe.data.tables import TableOptions, columns_of, flattened, read_table, table_kind
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import refuse_same, replacing
 
@@ -38,7 +32,8 @@ _NA_TEXTS = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"
 # What is between the rows of a JSON array, and before and after them.
 _JSON_BETWEEN = re.compile(r"[\s,\[\]]*")
 
-Item = tuple[int, Mapping[str, Any] | bytes | DataError]
+# The number of a line or row, and what it holds, or why that cannot be read.
+Item = tuple[int, Mapping[str, Any] | DataError]
 
 
 @dataclass
@@ -83,10 +78,7 @@ def convert(
     input_column: str = "",
     output_column: str = "",
     system_column: str = "",
-    delimiter: str = "",
-    encoding: str = "",
-    skip_lines: int = 0,
-    sheet: str = "",
+    **table: Any,
 ) -> ConversionReport:
     """Write a dataset in another format. A row that cannot be converted is reported, not written.
 
@@ -102,13 +94,7 @@ def convert(
             the field `en` of the field `translation`.
         output_column: The field with the outputs.
         system_column: The field with the system instructions; "" for none.
-        delimiter: What separates a table's columns; "" detects it.
-        encoding: The encoding of the text; "" detects it.
-        skip_lines: Lines before a table's header.
-        sheet: The sheet of a workbook; "" for the first.
-
-    Returns:
-        The report.
+        table: How the file is read: the fields of TableOptions.
 
     Raises:
         DataError: There is no row, or none of a known format or shape.
@@ -126,12 +112,11 @@ def convert(
     if isinstance(source, (str, os.PathLike)):
         place = os.fspath(source)
         refuse_same([target], [source])
-        options = TableOptions(delimiter, encoding, skip_lines, sheet)
-        items = _items(Source(source), options, notes)
+        items = _items(Source(source), TableOptions(**table), notes)
     else:
         items = iter(enumerate(source, 1))
     if any("." in name for name in (input_column, output_column, system_column)):
-        items = _flattened(items)
+        items = ((n, flattened(row) if isinstance(row, Mapping) else row) for n, row in items)
     head = list(islice(items, SNIFFED_LINES))
     shape = None
     try:
@@ -154,7 +139,7 @@ def convert(
 
 def _check_columns(shape: Shape, head: Sequence[Item]) -> None:
     """Refuse names that no row has."""
-    names = columns_of([row for _, row in _decoded(head)])
+    names = columns_of([row for _, row in head if isinstance(row, Mapping)])
     for name in shape.fields:
         if name not in names:
             shown = ", ".join(map(repr, names))
@@ -163,7 +148,7 @@ def _check_columns(shape: Shape, head: Sequence[Item]) -> None:
 
 def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
     """Return the format or the shape that most of the first rows have."""
-    rows = [row for _, row in _decoded(head)]
+    rows = [row for _, row in head if isinstance(row, Mapping)]
     if not head:
         raise DataError("there is no row", fix="add rows, one JSON object a line")
     for line, item in head if not rows else ():
@@ -198,26 +183,6 @@ def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
     return (shapes[found].format, shapes[found]) if found in shapes else (found, None)
 
 
-def _flattened(items: Iterable[Item]) -> Iterator[Item]:
-    for line, item in items:
-        try:
-            row = decode(item) if isinstance(item, bytes) else item
-        except DataError as error:
-            row = error
-        yield line, flattened(row) if isinstance(row, Mapping) else row
-
-
-def _decoded(items: Sequence[Item]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, item in items:
-        if isinstance(item, Mapping):
-            yield line, item
-        elif isinstance(item, bytes):
-            try:
-                yield line, decode(item)
-            except DataError:
-                continue
-
-
 def _write(
     items: Iterable[Item], target: Path, report: ConversionReport, shape: Shape | None
 ) -> ConversionReport:
@@ -231,8 +196,7 @@ def _write(
             try:
                 if isinstance(item, DataError):
                     raise item
-                row = decode(item) if isinstance(item, bytes) else item
-                fresh, more = _converted(row, report.format, report.to, shape)
+                fresh, more = _converted(item, report.format, report.to, shape)
                 encoded = msgspec.json.encode(fresh)
             except (TunepipeError, UnicodeEncodeError) as error:
                 if len(report.refused) < REFUSED_LISTED:
@@ -243,7 +207,9 @@ def _write(
             report.written += 1
             left_out.update(more)
             empty_words.update(
-                name for name, value in row.items() if isinstance(value, str) and value in _NA_TEXTS
+                name
+                for name, value in item.items()
+                if isinstance(value, str) and value in _NA_TEXTS
             )
     report.left_out = dict(left_out)
     for name, count in empty_words.items():
@@ -297,7 +263,10 @@ def _read_lines(source: Source, encoding: str) -> Iterator[Item]:
             if not wide and encoding != "utf-8":
                 with suppress(UnicodeError, LookupError):  # refused as bytes that are not UTF-8
                     raw = raw.decode(encoding).encode()
-            yield line, raw
+            try:
+                yield line, decode(raw)
+            except DataError as error:
+                yield line, error
 
 
 def _read_json(source: Source, encoding: str) -> Iterator[Item]:
@@ -370,12 +339,7 @@ def _refuse_constant(word: str) -> None:
 def gemini_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
     """Return the prompt of a row as a GenerateContent request has it.
 
-    Args:
-        fields: The row as decoded.
-        format: Its format.
-
-    Returns:
-        `contents`, and `systemInstruction`, `tools` and `toolConfig` as far as the row has them.
+    These are `contents`, and `systemInstruction`, `tools` and `toolConfig` if the row has them.
 
     Raises:
         DataError: The row cannot be written in Gemini's shape.
@@ -395,10 +359,7 @@ def gemini_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
 
 
 def openai_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
-    """Return the prompt of a row as a chat completion's request has it.
-
-    Returns:
-        `messages`, and `tools` if the row has any.
+    """Return the prompt of a row as a chat completion's request has it: `messages` and `tools`.
 
     Raises:
         DataError: The row cannot be written in OpenAI's shape.

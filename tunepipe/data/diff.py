@@ -28,15 +28,10 @@ DatasetState = Counter[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between a dataset and an earlier state.
+    """The rows of a dataset and of an earlier state, and in what they differ.
 
-    Args:
-        rows_before: Rows then.
-        rows: Rows now.
-        same: Rows in both.
-        added: Rows whose prompt is new.
-        changed: Rows whose prompt is old and whose answer is new.
-        removed: Rows whose prompt has gone, or occurs less often.
+    The prompt of an `added` row is new. That of a `changed` row is old, and its answer new. That of
+    a `removed` row has gone, or occurs less often.
     """
 
     rows_before: int
@@ -83,11 +78,7 @@ def to_bytes(kept: DatasetState) -> bytes:
 
 
 def from_bytes(data: bytes) -> DatasetState:
-    """Read what `to_bytes` wrote.
-
-    Raises:
-        UsageError: It is something else.
-    """
+    """Read what `to_bytes` wrote; anything else is a UsageError."""
     body = data.removeprefix(_MAGIC)
     if not data.startswith(_MAGIC) or len(body) % _PAIR.size:
         raise UsageError("this is no state of a dataset", fix="delete it; the next run writes one")
@@ -95,14 +86,9 @@ def from_bytes(data: bytes) -> DatasetState:
 
 
 def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """Return the distance of two distributions: the total variation distance.
+    """Return the total variation distance of two distributions of counts or shares, 0 to 1.
 
-    Args:
-        before: Counts, or shares, by label, language or bin of lengths.
-        now: Likewise.
-
-    Returns:
-        0 for the same shares, 1 if nothing is shared; 0 if either is empty.
+    It is 0 if either is empty.
     """
     then, today = sum(before.values()), sum(now.values())
     if not (then and today):
@@ -112,11 +98,9 @@ def drift(before: Mapping[str, float], now: Mapping[str, float]) -> float:
 
 
 def drifts(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare the statistics of two states, as validation gives them.
+    """Compare the statistics of two validations; what either lacks is left out.
 
-    Returns:
-        For labels and languages the distance of `drift`; for lengths the means, then and now.
-        What either lacks is left out.
+    Labels and languages have the distance of `drift`, lengths the means then and now.
     """
     both = [name for name in DRIFTING if before.get(name) and now.get(name)]
     return {

@@ -54,13 +54,9 @@ def encoding_of_mark(head: bytes) -> str:
 
 
 def guess_encoding(data: bytes) -> str:
-    """Return the encoding of a text's bytes.
+    """Return the codec of a text's first bytes; "" if none that is known here fits.
 
-    Args:
-        data: The bytes, or the first of them: a character cut off at the end is not an error.
-
-    Returns:
-        A codec's name; "" if no encoding that is known here fits.
+    A character cut off at the end is not an error.
     """
     if found := encoding_of_mark(data):
         return found
@@ -78,11 +74,7 @@ def guess_encoding(data: bytes) -> str:
 
 
 def describe_not_utf8(line: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
-    """Describe which bytes of a line are not UTF-8, and the fix.
-
-    Returns:
-        The message and the fix; the fix is "" if no encoding is recognized.
-    """
+    """Describe which bytes of a line are not UTF-8, and the fix: "" if no encoding fits."""
     message = f"the bytes from byte {error.start + 1} of the line are not UTF-8"
     if line[error.start : error.start + 1] == b"\xed":
         return f"{message}: a surrogate is written as bytes", ""

@@ -6,23 +6,14 @@ import hashlib
 from collections.abc import Iterable
 from typing import BinaryIO
 
-_BLOCK_BYTES = 1 << 20
-
 
 def fingerprint(file: BinaryIO) -> str:
     """Read a file to its end and return the hex SHA-256 of its bytes (64 characters)."""
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def combined(fingerprints: Iterable[str]) -> str:
-    """Return one fingerprint for a set of files, whatever their order.
-
-    Args:
-        fingerprints: The files' own; a single one is returned as it is.
-    """
+    """Return one fingerprint for a set of files, whatever their order; of one file its own."""
     ordered = sorted(fingerprints)
     if len(ordered) == 1:
         return ordered[0]

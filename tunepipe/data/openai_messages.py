@@ -28,11 +28,9 @@ _KNOWN = {"role", "content", "tool_calls", "tool_call_id", "function_call", "wei
 
 
 def read(messages: Iterable[tuple[str, Mapping[str, Any]]], bound: list[str]) -> list[Turn]:
-    """Read messages; answers of tools that follow each other are one turn.
+    """Read messages, each after its path; answers of tools that follow each other are one turn.
 
-    Args:
-        messages: Each after its path.
-        bound: Gets the reasons why no other format can hold them.
+    `bound` gets the reasons why no other format can hold them.
 
     Raises:
         RowError, KeyError, TypeError, ValueError: These are not messages.
@@ -157,8 +155,7 @@ def _read_answers(
 def write(turns: Iterable[Turn]) -> list[Message]:
     """Write turns as messages; calls are numbered call_1, call_2 and so on.
 
-    Raises:
-        DataError: A turn holds what a message cannot.
+    What a message cannot hold is a DataError.
     """
     messages: list[Message] = []
     open_calls: list[tuple[str, str]] = []
@@ -224,16 +221,11 @@ _LEFT_OUT = {"additionalProperties", "strict", "propertyOrdering", "$schema"}
 
 
 def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Schema], list[str]]:
-    """Read a row's declarations, in Gemini's shape or in OpenAI's.
-
-    Args:
-        row: What has the fields `tools` and `functions`.
-        bound: Gets the reasons why no other format can hold them.
+    """Read the `tools` and `functions` of a row, in Gemini's shape or in OpenAI's.
 
     Returns:
         The functions in Gemini's shape, and the names of what was left out: keywords that only
         make a schema stricter or order it.
-
     """
     left_out: set[str] = set()
     functions = list(row.get("functions", ()))

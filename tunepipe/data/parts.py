@@ -181,11 +181,9 @@ def kind_of(mime_type: str) -> str:
 
 
 def media_of(fields: Mapping[str, Any]) -> list[dict[str, str]]:
-    """List the files of a row for a report.
+    """List the files of a row for a report: the `mime_type` of each and its `uri` or its `data`.
 
-    Returns:
-        For each its `mime_type` and its `uri`, or its `data` in base64 if it is inline and at most
-        64 Ki characters long.
+    Inline data are in base64, and "" above 64 Ki characters.
     """
     listed = []
     for file in files_of(fields):
@@ -220,12 +218,7 @@ _CALLS = ("functionCall", "function_call")
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a function.
-
-    Args:
-        name: The function.
-        arguments: Its arguments by name.
-    """
+    """A call of a function, with its arguments by name."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)

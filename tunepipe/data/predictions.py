@@ -76,13 +76,9 @@ class Prediction:
 
 
 def read(path: str | os.PathLike[str]) -> list[Prediction]:
-    """Read a predictions file, in the order of its lines.
+    """Read a predictions file, in the order of its lines; blank lines are skipped.
 
-    Args:
-        path: A JSONL file; blank lines are skipped.
-
-    Returns:
-        The rows, at least one, no two with the same id and answer number.
+    There is at least one row, and no two have the same id and answer number.
 
     Raises:
         UsageError: The file cannot be read, holds no row, or a line is not a prediction; `where`
@@ -134,15 +130,7 @@ def encode(row: Prediction) -> str:
 
 
 def decode(line: str | bytes, *, where: str = "") -> Prediction:
-    """Read one line.
-
-    Args:
-        line: One JSON object.
-        where: The file and the line, for the error.
-
-    Raises:
-        UsageError: The line is not a prediction.
-    """
+    """Read one line; one that is not a prediction is a UsageError."""
     try:
         fields = json.loads(line)
     except UnicodeDecodeError as error:

@@ -22,14 +22,10 @@ _NAMES = {dict: "an object", list: "a list", str: "a text", bool: "a truth value
 
 
 class TypeProblem(NamedTuple):
-    """A value that does not fit its type.
+    """A value that does not fit its type: wrong-type, missing-field, empty-text or extra-field.
 
-    Args:
-        code: wrong-type, missing-field, empty-text or extra-field, as in validation.
-        field: Its path; of an unknown field the path of the object that holds it.
-        message: What is wrong.
-        name: The name of an unknown field.
-        known: The names that it may be a misspelling of.
+    Of an unknown field, `field` is the path of the object that holds it, and `known` are the names
+    that its `name` may be a misspelling of.
     """
 
     code: str
@@ -40,12 +36,7 @@ class TypeProblem(NamedTuple):
 
 
 def row_problems(row: Mapping[str, Any], format: str) -> list[TypeProblem]:
-    """Check the fields of a row and all that they hold against the types of its format.
-
-    Args:
-        row: The row, as decoded from JSON, without fields that are null.
-        format: One of formats.FORMATS.
-    """
+    """Check a row, without fields that are null, against the types of its format."""
     return type_problems(row, row_type(row, format), "")
 
 
@@ -56,13 +47,7 @@ def row_type(row: Mapping[str, Any], format: str) -> str:
 
 
 def type_problems(value: Any, kind: str, path: str) -> list[TypeProblem]:
-    """Check a value against a type of row_types.toml.
-
-    Args:
-        value: The value, as decoded from JSON, without fields that are null.
-        kind: The type's name; "T[]" for a list of T, "T{}" for an object of T.
-        path: The value's path in the row.
-    """
+    """Check a value, without fields that are null, against a type of row_types.toml."""
     problems: list[TypeProblem] = []
     _check(value, kind, path, problems)
     return problems

@@ -36,15 +36,8 @@ SNIFFED_LINES = 100
 SNIFFED_FILES = 8
 _HEAD_BYTES = 1 << 18
 _SOUGHT_BYTES = 1 << 16
-_PACKED = {
-    b"\x28\xb5\x2f\xfd": "zstandard",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
-}
 _GZIP = b"\x1f\x8b"
-_LFS = b"version https://git-lfs"
-_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP = b"PK\x03\x04"
 _EXCEL = (b"[Content_Types].xml", b"xl/", b"docProps/")
 _HEADER = re.compile(r'"?[\w .()/#%-]+"?(?:([,;\t|])"?[\w .()/#%-]*"?)+')
 NAMED_DELIMITER = re.compile(r"(?i)sep=(.)\s*")
@@ -61,12 +54,9 @@ class FileProblem(NamedTuple):
 class FileKind(NamedTuple):
     """The kind of a file, from its first bytes.
 
-    Args:
-        name: "rows" (JSONL), "array" (one JSON value over the whole file), "table" (separated
-            values), "parquet", "excel", or "" for what cannot be read.
-        encoding: Of its text.
-        delimiter: What separates a table's columns.
-        problem: Why it cannot be read as JSONL; None for "rows".
+    The name is "rows" (JSONL), "array" (one JSON value over the whole file), "table" (separated
+    values by the `delimiter`), "parquet", "excel", "old-excel", or "" for what cannot be read. The
+    `problem` is why it cannot be read as JSONL.
     """
 
     name: str
@@ -76,12 +66,7 @@ class FileKind(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Whole lines of a file.
-
-    Args:
-        data: The lines; the file's last may lack its newline.
-        skipped_bytes: More than 0 for one line of that many bytes, too long to keep.
-    """
+    """Whole lines, the last perhaps without its newline; or the length of one too long to keep."""
 
     data: bytes
     skipped_bytes: int = 0
@@ -106,9 +91,6 @@ class Span(NamedTuple):
 
 def expanded(paths: Path | Iterable[Path]) -> list[str]:
     """Replace each local glob by the files that match it, in order of their names.
-
-    Args:
-        paths: Several paths or globs, or one; a bare string is a path and not its letters.
 
     Raises:
         UsageError: A glob matches nothing, or there is no path.
@@ -140,12 +122,7 @@ def open_local(path: str) -> BinaryIO:
 class Source:
     """A file of a dataset: its head is read first, then its blocks are read once.
 
-    Args:
-        path: Its name, for messages.
-        opener: Opens it for reading bytes.
-
-    Raises:
-        UsageError: The file cannot be read.
+    A file that cannot be read, now or to its end, is a UsageError.
     """
 
     def __init__(self, path: Path, opener: Opener = open_local) -> None:
@@ -173,11 +150,7 @@ class Source:
         return self._digest.hexdigest()
 
     def require_rows(self, error: type[TunepipeError] = DataError) -> None:
-        """Refuse a file that is not JSONL.
-
-        Raises:
-            DataError: With the words that `tunepipe validate` uses; or the type asked for.
-        """
+        """Refuse a file that is not JSONL, with the words that `tunepipe validate` uses."""
         if self.kind.problem:
             self.close()
             raise error(self.kind.problem.message, where=self.path, fix=self.kind.problem.fix)
@@ -193,26 +166,14 @@ class Source:
         return [_json(line) for line in _first_lines(self.head) if line.strip()]
 
     def blocks(self, block_bytes: int, encoding: str = "") -> Iterator[Block]:
-        """Yield the file's lines in blocks of about `block_bytes`.
-
-        Args:
-            block_bytes: How much is read at a time.
-            encoding: UTF-16 or UTF-32, to be written as UTF-8; "" leaves the bytes as they are.
-
-        Raises:
-            UsageError: The file cannot be read to its end.
-        """
+        """Yield the file's lines in blocks of about `block_bytes`, UTF-16 and UTF-32 as UTF-8."""
         with self.opened() as stream:
             chunks = iter(partial(stream.read, block_bytes), b"")
             yield from _cut(_recoded(chunks, encoding) if encoding else chunks)
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
-        """Give the file's bytes, decompressed, as a stream to read once.
-
-        Raises:
-            UsageError: The file cannot be read to its end.
-        """
+        """Give the file's bytes, decompressed, as a stream to read once."""
         try:
             raw = _Replayed(self._head, self._file, self._count)
             yield io.BufferedReader(gzip.GzipFile(fileobj=raw) if self.is_gzip else raw)
@@ -229,11 +190,7 @@ class Source:
             yield Span(self.path, start, start + span_bytes, block_bytes)
 
     def read_to_end(self) -> None:
-        """Read the file for its fingerprint and its size alone.
-
-        Raises:
-            UsageError: The file cannot be read to its end.
-        """
+        """Read the file for its fingerprint and its size alone."""
         try:
             raw = _Replayed(self._head, self._file, self._count)
             while raw.read(1 << 20):
@@ -318,24 +275,36 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
     raise DataError(found, where=where, fix=fix)
 
 
+def _other(name: str, what: str, fix: str, code: str = "not-jsonl") -> FileKind:
+    return FileKind(name, problem=FileProblem(code, what, fix))
+
+
+# What a file is by the bytes that it begins with.
+_BY_MAGIC = {
+    b"version https://git-lfs": _other(
+        "", "the file is a Git LFS pointer, not the data", "git lfs pull", "lfs-pointer"
+    ),
+    b"PAR1": _other("parquet", "the file is Parquet", "tunepipe convert reads Parquet"),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _other(
+        "old-excel",
+        "the file is an Excel workbook of before 2007, or one with a password",
+        "save it as .xlsx without a password",
+    ),
+    b"\x28\xb5\x2f\xfd": _other("", "the file is compressed (zstandard)", "", "compressed-file"),
+    b"BZh": _other("", "the file is compressed (bzip2)", "", "compressed-file"),
+    b"\xfd7zXZ": _other("", "the file is compressed (xz)", "", "compressed-file"),
+    _ZIP: _other("", "the file is compressed (zip)", "", "compressed-file"),
+}
+
+
 def inspect_head(head: bytes) -> FileKind:
     """Say what a file is by its first bytes, decompressed."""
-    if head.startswith(_LFS):
-        pointer = "the file is a Git LFS pointer, not the data"
-        return FileKind("", problem=FileProblem("lfs-pointer", pointer, "git lfs pull"))
-    if head.startswith(b"PAR1"):
-        return _other("parquet", "the file is Parquet", "tunepipe convert reads Parquet")
-    if head.startswith(b"PK\x03\x04") and any(name in head[:4096] for name in _EXCEL):
+    if head.startswith(_ZIP) and any(name in head[:4096] for name in _EXCEL):
         return _other("excel", "the file is an Excel workbook", "tunepipe convert reads .xlsx")
-    if head.startswith(_OLD_OFFICE):
-        found = "the file is an Excel workbook of before 2007, or one with a password"
-        return _other("old-excel", found, "save it as .xlsx without a password")
-    for magic, name in _PACKED.items():
+    for magic, kind in _BY_MAGIC.items():
         if head.startswith(magic):
-            problem = FileProblem("compressed-file", f"the file is compressed ({name})", "")
-            return FileKind("", problem=problem)
-    encoding = encoding_of_mark(head)
-    if encoding:
+            return kind
+    if encoding := encoding_of_mark(head):
         what = name_of(encoding)
         fix = f"convert from {what} to UTF-8; tunepipe convert reads it"
         text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
@@ -384,20 +353,14 @@ def _all_in(encoding: str, lines: list[bytes]) -> bool:
 
 
 def find_delimiter(lines: list[bytes], encoding: str) -> str:
-    """Return what separates the columns; "" if the lines are not such a table.
-
-    Args:
-        lines: The first lines that are not blank.
-        encoding: How they are written.
-    """
+    """Return what separates the columns; "" if the first lines that are not blank are no table."""
     if not lines:
         return ""
     first = lines[0].decode(encoding, "replace").strip() + "\n"
     if named := NAMED_DELIMITER.fullmatch(first):
         return named[1]
-    if any(line.startswith((b"{", b"[")) for line in lines):
-        return ""
-    if not _HEADER.fullmatch(first.rstrip("\n")):
+    is_json = any(line.startswith((b"{", b"[")) for line in lines)
+    if is_json or not _HEADER.fullmatch(first.rstrip("\n")):
         return ""
     return max(",;\t|", key=first.count)
 
@@ -420,10 +383,6 @@ class _Replayed(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def _other(name: str, what: str, fix: str) -> FileKind:
-    return FileKind(name, problem=FileProblem("not-jsonl", what, fix))
 
 
 def _recoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

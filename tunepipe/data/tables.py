@@ -92,13 +92,7 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
 def read_table(
     source: Source, kind: FileKind, options: TableOptions, notes: list[str]
 ) -> Iterator[tuple[int, TableRow | DataError]]:
-    """Read a table row by row.
-
-    Args:
-        source: The file.
-        kind: See `table_kind`.
-        options: How it is read.
-        notes: Gets what a user should know of the reading.
+    """Read a table row by row; `notes` gets what a user should know of the reading.
 
     Yields:
         The number of each row (of a text file its first line) and its cells by the names of the
@@ -218,14 +212,9 @@ def _read_lines(
             header = _header(cells, path)
             continue
         if any(cell not in (None, "") for cell in cells[len(header) :]):
-            yield (
-                line,
-                DataError(
-                    "the row has more cells than the header names",
-                    fix="quote cells that hold the separator, and name every column in the header; "
-                    "if the header is not the first line: --skip-lines N",
-                ),
-            )
+            fix = "quote cells that hold the separator, and name every column in the header; "
+            fix += "if the header is not the first line: --skip-lines N"
+            yield line, DataError("the row has more cells than the header names", fix=fix)
             continue
         yield line, _named(zip(header, cells, strict=False))
     if not header:

@@ -50,11 +50,9 @@ def repeated_characters(text: str) -> int:
 
 
 def measure(texts: Sequence[str]) -> tuple[list[int], int, int]:
-    """Measure inputs or outputs, marks left out.
+    """Count the characters of each text, the ASCII ones of all, and how many of these are repeated.
 
-    Returns:
-        The characters of each text, the ASCII characters of all together, and how many of these
-        are repeated (see `repeated_characters`).
+    Marks are left out; see `repeated_characters`.
     """
     # No text ends or begins with this mark, and no run goes beyond it.
     whole = "\x80".join(texts)

@@ -40,13 +40,10 @@ _ADDRESS_CHARACTERS = 2048
 
 @dataclass(slots=True)
 class Turn:
-    """One turn.
+    """One turn of the system, user, assistant or tool, with its path in the row.
 
-    Args:
-        role: system, user, assistant or tool.
-        parts: What it says, in Gemini's shape: {"text": ...}, {"functionCall": ...} and so on. A
-            part that Gemini does not have is {"other": ...}.
-        field: Its path in the row.
+    Its parts have Gemini's shape: {"text": ...}, {"functionCall": ...} and so on. A part that
+    Gemini does not have is {"other": ...}.
     """
 
     role: str
@@ -65,24 +62,14 @@ class Turn:
         return "\n".join(map(_part_text, self.parts))
 
     def one_text(self) -> str:
-        """Return its one text.
-
-        Raises:
-            DataError: It says more than one text.
-        """
+        """Return its one text; a turn that says more is a DataError."""
         if not self.is_text:
             raise refusal("a turn has several parts, or one that is not text")
         return str(self.parts[0]["text"])
 
 
 class RowError(ValueError):
-    """A row that is not valid in its own format.
-
-    Args:
-        reason: What is wrong.
-        code: Its code in validation.
-        field: Its path in the row.
-    """
+    """A row that is not valid in its own format: the reason, its code in validation, and where."""
 
     def __init__(self, reason: str, code: str = "not-convertible", field: str = "") -> None:
         super().__init__(reason)
@@ -90,22 +77,14 @@ class RowError(ValueError):
 
 
 def side_of(role: Any, field: str = "") -> str:
-    """Return who says what a role says: system, user, tool or assistant.
-
-    Raises:
-        RowError: No service has the role.
-    """
+    """Return who says what a role says: system, user, tool or assistant."""
     if role not in SIDES:
         raise RowError("a turn has a role that is not known", "unknown-role", field)
     return SIDES[role]
 
 
 def just_text(role: str, value: Any, field: str = "") -> Turn:
-    """Make a turn of one text.
-
-    Raises:
-        TypeError: The value is not a text.
-    """
+    """Make a turn of one text; any other value is a TypeError."""
     return Turn(role, ({"text": text(value)},), field)
 
 
@@ -171,25 +150,10 @@ def is_blank(value: str) -> bool:
 
 
 def text(value: Any) -> str:
-    """Return a text as it is.
-
-    Raises:
-        TypeError: The value is not a text.
-    """
+    """Return a text as it is; any other value is a TypeError."""
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
-
-
-def words(value: Any) -> str:
-    """Return a text that says something.
-
-    Raises:
-        TypeError, ValueError: The value is not a text, or blank.
-    """
-    if is_blank(text(value)):
-        raise ValueError("a blank text")
-    return str(value)
 
 
 def refusal(reason: str) -> DataError:

@@ -76,14 +76,9 @@ class RepeatFinder:
     def add(
         self, file: int, first_line: int, inputs: bytes, outputs: bytes, against: bool = False
     ) -> None:
-        """Add the hashes of lines that follow each other; an input of 0 means an invalid row.
+        """Add the 64-bit hashes of lines that follow each other; an input of 0 is an invalid row.
 
-        Args:
-            file: The file's number, from 0.
-            first_line: The number of the first of the lines.
-            inputs: 64-bit hashes of the inputs, one a line.
-            outputs: Those of the outputs.
-            against: Whether the file is one to compare with, and not one of the dataset.
+        Files are numbered from 0, those to compare with (`against`) apart.
         """
         start = (_AGAINST if against else 0) | file << _LINE_BITS | first_line
         self._waiting.append((start, inputs, outputs))
@@ -96,11 +91,7 @@ class RepeatFinder:
     def add_openings(self, file: int, lines: bytes, inputs: bytes, lines_before: int) -> None:
         """Add what conversations begin with, to be compared with other files alone.
 
-        Args:
-            file: The file's number, from 0.
-            lines: The number of each line as 64-bit numbers.
-            inputs: The hashes of the inputs within it.
-            lines_before: What the numbers of the lines do not count.
+        These are 64-bit numbers: of each the line, less `lines_before`, and the hash.
         """
         for line, value in zip(array("Q", lines), array("Q", inputs), strict=True):
             self.add(

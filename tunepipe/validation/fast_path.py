@@ -101,15 +101,7 @@ class _Preference(_Strict):
 
 
 def accept(lines: Sequence[bytes], rules: Rules) -> tuple[list[int], list[str], list[str]]:
-    """Find the rows that have no problem.
-
-    Args:
-        lines: The lines of a block.
-        rules: What a row may hold.
-
-    Returns:
-        Their indices in the block, ascending, their inputs and their outputs (text_pairs.py).
-    """
+    """Return the indices of the rows that have no problem, their inputs and their outputs."""
     shape, read = _FORMATS[rules.format]
     pairs = [(n, row, pair) for n, row in _decode(lines, shape) if (pair := read(row, rules))]
     rows = [row for _, row, _ in pairs]

@@ -53,11 +53,7 @@ def signatures(texts: Sequence[str]) -> bytes:
 
 
 class NearDuplicates:
-    """Collects the signatures of lines, then finds rows that are nearly the same.
-
-    Args:
-        limit: How many are listed; all are counted.
-    """
+    """Collects the signatures of lines, then finds rows that are nearly the same."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -52,14 +52,9 @@ _BLANK = b" \t\r\n\v\f"
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What one line is.
+    """Everything wrong with one line, and the decoded row if it holds one.
 
-    Args:
-        problems: Everything wrong with it.
-        row: The decoded row, or None if the line holds none.
-        input: The row's input (text_pairs.py), or None if the row has an error.
-        output: The row's output, or None in the same case.
-        media: The row's files; none if the row has an error.
+    A row without an error has its input and output (text_pairs.py), and its files.
     """
 
     problems: tuple[Problem, ...]
@@ -75,12 +70,7 @@ class Diagnosis:
 
 
 def diagnose(line: bytes, rules: Rules) -> Diagnosis:
-    """Find everything wrong with one line.
-
-    Args:
-        line: The line's bytes, with or without a carriage return, without the newline.
-        rules: What the row may hold.
-    """
+    """Find everything wrong with one line, which lacks its newline."""
     if len(line) > LINE_BYTES_MAX:
         return Diagnosis((overlong(len(line)),))
     problems: list[Problem] = []

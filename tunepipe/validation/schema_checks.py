@@ -58,12 +58,9 @@ def shape_problems(row: Fields, rules: Rules) -> Problems:
 def order_problems(kinds: Sequence[str], fields: Sequence[str], last: str = "answer") -> Problems:
     """Yield each turn whose kind is not allowed at its place.
 
-    Args:
-        kinds: Of each turn: "system", "question", "answer", "call" (an answer that calls a tool)
-            or "result" (of a tool); "" for a turn whose kind is not known.
-        fields: The path of each turn, for the problem.
-        last: The kind that ends the row; a "call" ends it as an "answer" does, and a "result" as a
-            "question" does.
+    A kind is "system", "question", "answer", "call" (an answer that calls a tool), "result" (of a
+    tool), or "" if it is not known. The `last` ends the row; a "call" ends it as an "answer" does,
+    and a "result" as a "question" does.
     """
     before = ""
     for place, (kind, field) in enumerate(zip(kinds, fields, strict=True)):
@@ -121,17 +118,10 @@ def _turns(
     last: str = "answer",
     role: str = "role",
 ) -> Problems:
-    """Check each turn of a list, and their order; types were checked before.
+    """Check each turn of a list at a path (`field`), and their order; types were checked before.
 
-    Args:
-        value: The list.
-        field: Its path.
-        roles: The roles that the format has.
-        check: Checks one turn, at its path.
-        calls: Tells whether a turn calls a function, and whether it answers a call.
-        last: The kind of turn that ends the list (see `order_problems`); "" if the list is the
-            answer alone.
-        role: The field of a turn that names its role.
+    `calls` tells whether a turn calls a function, and whether it answers a call. The `last` is ""
+    if the list is the answer alone; see `order_problems`. A turn names its role in `role`.
     """
     if not isinstance(value, list):
         return

@@ -28,12 +28,8 @@ def write_part(
 ) -> None:
     """Check some files of a dataset and write down what was found: 16 bytes a line and more.
 
-    Args:
-        paths: The files, as for `validate`.
-        part: The file to write.
-        format: One of formats.FORMATS. "auto" looks at these files only; parts must agree.
-        against: As for `validate`; it need be given to one part only.
-        settings: The rest of `validate.ValidationSettings`.
+    The `format` "auto" looks at these files only, and parts must agree. Files to compare with
+    (`against`) need be given to one part only. Settings are the rest of ValidationSettings.
     """
     with replacing(part, "wb") as file:
         file.write(MAGIC)

@@ -60,12 +60,7 @@ def traces(text: bytes) -> list[int]:
 
 
 def text_problems(text: str, field: str) -> Iterator[Problem]:
-    """Yield one problem for each kind of character that may be wrong, with their number.
-
-    Args:
-        text: The decoded text.
-        field: Its path in the row.
-    """
+    """Yield one problem for each kind of character that may be wrong, with their number."""
     if encoding := find_mojibake(text):
         fix = "read the source as UTF-8"
         with suppress(UnicodeError):

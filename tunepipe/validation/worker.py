@@ -40,14 +40,11 @@ class BlockTask:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What lines were found to be.
+    """What lines were found to be; the first of them has the number 1.
 
-    Args:
-        tally: Their counts and problems; the first line has the number 1.
-        inputs: The 64-bit hashes of the inputs, one a line; 0 if there is no valid row.
-        outputs: Those of the outputs.
-        marks: The lines' signatures (near_duplicates.py) if they were asked for.
-        openings: Line numbers and hashes of the questions within conversations, if asked for.
+    Each line has 64-bit hashes of its input and its output, 0 if there is no valid row, and if they
+    were asked for its signature (near_duplicates.py), and the line numbers and hashes of the
+    questions within conversations (`openings`).
     """
 
     tally: Tally
