@@ -42,9 +42,12 @@ class _Palm(_Strict):
     output_text: str
 
 
-class _OpenAIPart(_Strict):
-    type: Literal["text"]
+class _Part(_Strict):
     text: str
+
+
+class _OpenAIPart(_Part):
+    type: Literal["text"]
 
 
 class _Message(_Strict):
@@ -64,7 +67,7 @@ class _PromptCompletion(_Strict):
 
 
 class _Authored(_Strict):
-    author: str
+    role: str = msgspec.field(name="author")
     content: str
 
 
@@ -73,12 +76,8 @@ class _PalmChat(_Strict):
     context: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class _Part(_Strict):
-    text: str
-
-
 class _Content(_Strict):
-    parts: list[_Part]
+    content: list[_Part] = msgspec.field(name="parts")
     role: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -137,49 +136,32 @@ def _read_prompt(row: _PromptCompletion, rules: Rules) -> Pair | None:
     prompt, completion = row.prompt, row.completion
     if isinstance(prompt, str):
         return _pair(None, [prompt], completion) if isinstance(completion, str) else None
-    return None if isinstance(completion, str) else _read_chat([*prompt, *completion], rules)
+    return None if isinstance(completion, str) else _read_messages([*prompt, *completion], rules)
 
 
-def _read_chat(messages: list[_Message], rules: Rules) -> Pair | None:
-    texts = []
-    for message in messages:
-        if rules.convert_to and message.weight is not msgspec.UNSET:
-            return None
-        content = message.content
-        texts.append(content if isinstance(content, str) else _joined_parts(content))
-    return _alternate([message.role for message in messages], texts, None, rules.roles)
+def _read_messages(messages: list[_Message], rules: Rules) -> Pair | None:
+    if rules.convert_to and any(message.weight is not msgspec.UNSET for message in messages):
+        return None
+    return _read_turns(messages, None, rules.roles)
 
 
-def _read_palm_chat(row: _PalmChat, rules: Rules) -> Pair | None:
-    roles = [message.author for message in row.messages]
-    texts = [message.content for message in row.messages]
-    return _alternate(roles, texts, row.context or None, rules.roles)
-
-
-def _read_gemini(row: _Gemini | _Preference, rules: Rules, answer: str = "") -> Pair | None:
-    roles = [_role(content, "user") for content in row.contents]
-    texts = [_joined_parts(content.parts) for content in row.contents]
-    if answer:
-        roles.append("model")
-        texts.append(answer)
-    system = _joined_parts(row.systemInstruction.parts) if row.systemInstruction else None
-    return _alternate(roles, texts, system, rules.roles)
-
-
-def _role(content: _Content, default: str) -> str:
-    return default if content.role is msgspec.UNSET else content.role
+def _read_gemini(row: _Gemini | _Preference, rules: Rules, *answer: _Content) -> Pair | None:
+    system = _said(row.systemInstruction.content) if row.systemInstruction else None
+    return _read_turns([*row.contents, *answer], system, rules.roles)
 
 
 def _read_preference(row: _Preference, rules: Rules) -> Pair | None:
-    by_score = {scored.score: _joined_parts(scored.completion.parts) for scored in row.completions}
-    roles = {_role(scored.completion, "model") for scored in row.completions}
-    texts = list(by_score.values())
-    if len(row.completions) != 2 or by_score.keys() != {0, 1} or roles != {"model"}:
+    answers = {scored.score: scored.completion for scored in row.completions}
+    are_answers = all(
+        answer.role in (msgspec.UNSET, "model") and _said(answer.content).strip()
+        for answer in answers.values()
+    )
+    if len(row.completions) != 2 or answers.keys() != {0, 1} or not are_answers:
         return None
-    return _read_gemini(row, rules, by_score[1]) if all(map(str.strip, texts)) else None
+    return _read_gemini(row, rules, _Content(answers[1].content, "model"))
 
 
-def _joined_parts(parts: list[_Part] | list[_OpenAIPart]) -> str:
+def _said(parts: Sequence[_Part]) -> str:
     """Join the texts of a turn; "" leaves a turn with a blank text to the row checks."""
     if len(parts) == 1:
         return parts[0].text
@@ -187,10 +169,14 @@ def _joined_parts(parts: list[_Part] | list[_OpenAIPart]) -> str:
     return "\n".join(texts) if all(map(str.strip, texts)) else ""
 
 
-def _alternate(
-    roles: list[str], texts: list[str], system: str | None, known: tuple[str, ...]
+def _read_turns(
+    turns: Sequence[_Message | _Authored | _Content], system: str | None, known: tuple[str, ...]
 ) -> Pair | None:
     """Return the pair of a chat whose turns alternate; None for any other."""
+    roles = [turn.role for turn in turns]
+    if msgspec.UNSET in roles:
+        roles = ["user" if role is msgspec.UNSET else role for role in roles]
+    texts = [x if isinstance(x := turn.content, str) else _said(x) for turn in turns]
     if system is None and roles and roles[0] in ("system", "developer") and roles[0] in known:
         system, texts = texts[0], texts[1:]
         roles = roles[1:]
@@ -216,8 +202,11 @@ def _pair(system: str | None, turns: list[str], output: str) -> Pair | None:
 _FORMATS: dict[str, tuple[Any, Callable[[Any, Rules], Pair | None]]] = {
     "palm": (_Palm, lambda row, _: _pair(None, [row.input_text], row.output_text)),
     "prompt-completion": (_PromptCompletion, _read_prompt),
-    "palm-chat": (_PalmChat, _read_palm_chat),
-    "messages": (_Messages, lambda row, rules: _read_chat(row.messages, rules)),
+    "palm-chat": (
+        _PalmChat,
+        lambda row, rules: _read_turns(row.messages, row.context or None, rules.roles),
+    ),
+    "messages": (_Messages, lambda row, rules: _read_messages(row.messages, rules)),
     "gemini": (_Gemini, _read_gemini),
     "preference": (_Preference, _read_preference),
 }
