@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests import defects
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.formats import FORMATS
-from tunepipe.data.source import Block
 from tunepipe.validation.fast_path import accept
 from tunepipe.validation.validate import validate
 from tunepipe.validation.worker import BlockTask, examine
@@ -179,7 +178,7 @@ def mutated(format: str, seed: int) -> bytes:
 @BOUNDED
 @given(seed=st.integers(0, 10**6))
 def test_the_fast_tier_says_what_the_diagnoser_says(format, seed):
-    block = Block(mutated(format, seed))
+    block = mutated(format, seed)
     rules = load_catalog().rules_for(format, pii=seed % 5 == 0)
     slow, fast = (examine(BlockTask(block, "f", rules, 1000, fast=fast)) for fast in (False, True))
     assert fast.tally.problems == slow.tally.problems

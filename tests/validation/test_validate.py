@@ -14,7 +14,6 @@ from tests import defects
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import estimated_tokens, fewest_tokens
 from tunepipe.data.formats import FORMATS
-from tunepipe.data.source import Block
 from tunepipe.errors import UsageError
 from tunepipe.reporting.sarif import sarif
 from tunepipe.validation.problems import CODES
@@ -587,8 +586,8 @@ def test_every_pattern_takes_time_in_proportion_to_the_text(unit):
     for fast in (True, False):
         text = unit * (150_000 // len(unit))
         line = defects.line({"input_text": text, "output_text": "y"})
-        examine(BlockTask(Block(line), "f", rules, 10, fast=fast))
-        examine(BlockTask(Block(text.encode()), "f", rules, 10, fast=fast))
+        examine(BlockTask(line, "f", rules, 10, fast=fast))
+        examine(BlockTask(text.encode(), "f", rules, 10, fast=fast))
     assert time.monotonic() - start < 5
 
 

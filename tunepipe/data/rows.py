@@ -50,14 +50,14 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
     source.require_rows()
     line = 1
     for block in source.blocks(block_bytes):
-        if block.skipped_bytes:
-            raise _overlong(block.skipped_bytes, path, line)
-        lines = block.data.removesuffix(b"\n").split(b"\n")
-        if len(block.data) > LINE_BYTES_MAX:
+        if isinstance(block, int):
+            raise _overlong(block, path, line)
+        lines = block.removesuffix(b"\n").split(b"\n")
+        if len(block) > LINE_BYTES_MAX:
             for number, text in enumerate(lines, line):
                 if len(text) > LINE_BYTES_MAX:
                     raise _overlong(len(text), path, number)
-        if BOM in block.data:
+        if BOM in block:
             lines = [text.removeprefix(BOM) for text in lines]
         yield line, [text + b"\n" for text in lines]
         line += len(lines)
@@ -73,15 +73,14 @@ def numbered_lines(source: Source, encoding: str = "") -> Iterator[tuple[int, by
     Raises:
         UsageError: The file cannot be read to its end.
     """
-    number = 0
+    first = 1
     for block in source.blocks(BLOCK, encoding):
-        if block.skipped_bytes:
-            number += 1
-            yield number, block.skipped_bytes
-            continue
-        for line in block.data.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            yield number, line if len(line) <= LINE_BYTES_MAX else len(line)
+        lines: list[bytes | int] = [block]
+        if isinstance(block, bytes):
+            cut = block.removesuffix(b"\n").split(b"\n")
+            lines = [line if len(line) <= LINE_BYTES_MAX else len(line) for line in cut]
+        yield from enumerate(lines, first)
+        first += len(lines)
 
 
 def rows(path: Path, first: int, lines: Sequence[bytes], format: str) -> Iterator[Example]:

@@ -65,11 +65,8 @@ class FileKind(NamedTuple):
     problem: FileProblem | None = None
 
 
-class Block(NamedTuple):
-    """Whole lines, the last perhaps without its newline; or the length of one too long to keep."""
-
-    data: bytes
-    skipped_bytes: int = 0
+# Whole lines, the file's last perhaps without its newline; or the length of one too long to keep.
+Block = bytes | int
 
 
 class Span(NamedTuple):
@@ -422,11 +419,11 @@ def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
             skipped += len(line)
             if not newline:
                 continue
-            yield Block(b"", skipped)
+            yield skipped
             skipped = 0
         end = chunk.rfind(b"\n") + 1
         if end:
-            yield Block(b"".join((*rest, memoryview(chunk)[:end])))
+            yield b"".join((*rest, memoryview(chunk)[:end]))
             rest, rest_bytes = [], 0
         if end < len(chunk):
             rest.append(chunk[end:])
@@ -434,7 +431,7 @@ def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
         if rest_bytes > LINE_BYTES_MAX:
             rest, rest_bytes, skipped = [], 0, rest_bytes
     if rest or skipped:
-        yield Block(b"".join(rest), skipped)
+        yield skipped or b"".join(rest)
 
 
 def _first_lines(head: bytes) -> list[bytes]:

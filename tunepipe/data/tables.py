@@ -7,9 +7,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from tunepipe.data.encodings import name_of
@@ -122,7 +123,7 @@ def _text_rows(
     with source.opened() as stream:
         codec = "utf-8-sig" if encoding == "utf-8" else encoding
         text = io.TextIOWrapper(stream, codec, newline="")
-        lines = _from_header(_bounded_lines(text, source.path), options.skip_lines)
+        lines = _lines_from(options.skip_lines, text, source.path)
         reader = csv.reader(lines, delimiter=kind.delimiter)
         try:
             line = options.skip_lines + 1
@@ -143,27 +144,23 @@ def _text_rows(
             ) from None
 
 
-def _bounded_lines(text: io.TextIOBase, path: str) -> Iterator[str]:
-    number = 0
-    while line := text.readline(_LINE_CHARACTERS_MAX):
-        number += 1
+def _lines_from(header: int, text: io.TextIOBase, path: str) -> Iterator[str]:
+    """Read the lines from the header on; Excel's line `sep=;` counts as blank."""
+    for number in count():
+        line = text.readline(_LINE_CHARACTERS_MAX)
         if len(line) == _LINE_CHARACTERS_MAX:
             raise DataError(
                 f"the line has more than {_LINE_CHARACTERS_MAX:,} characters",
-                where=f"{path}:{number}",
+                where=f"{path}:{number + 1}",
                 fix="shorten the row, or quote its line ends",
             )
-        yield line
-
-
-def _from_header(lines: Iterable[str], skip: int) -> Iterator[str]:
-    """Pass over the lines before the header; Excel's line `sep=;` counts as blank."""
-    for number, line in enumerate(lines):
-        if number > skip:
+        if number == header:
+            line = line.removeprefix("\ufeff")
+            line = "\n" if NAMED_DELIMITER.fullmatch(line) else line
+        if not line:
+            return
+        if number >= header:
             yield line
-        elif number == skip:
-            text = line.removeprefix("\ufeff")
-            yield "\n" if NAMED_DELIMITER.fullmatch(text) else text
 
 
 def _sheet_rows(
@@ -191,13 +188,8 @@ def _sheet_rows(
         notes.append(f"the sheet {name!r} was read, and not {others}: --sheet NAME reads another")
     for number, cells in enumerate(sheets[name].iter_rows(values_only=True), 1):
         if number > options.skip_lines:
-            yield number, [_cell(cell) for cell in cells]
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return value if value is None or isinstance(value, str) else str(value)
+            whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in cells]
+            yield number, [None if cell is None else str(cell) for cell in whole]
 
 
 def _read_lines(

@@ -114,14 +114,13 @@ def _turns(
     field: str,
     roles: Sequence[str],
     check: Callable[[Fields, str], Problems] = lambda turn, path: iter(()),
-    calls: Callable[[Fields], tuple[bool, bool]] = lambda turn: (False, False),
     last: str = "answer",
     role: str = "role",
 ) -> Problems:
     """Check each turn of a list at a path (`field`), and their order; types were checked before.
 
-    `calls` tells whether a turn calls a function, and whether it answers a call. The `last` is ""
-    if the list is the answer alone; see `order_problems`. A turn names its role in `role`.
+    The `last` is "" if the list is the answer alone; see `order_problems`. A turn names its role in
+    the field `role`.
     """
     if not isinstance(value, list):
         return
@@ -136,7 +135,7 @@ def _turns(
         if isinstance(name, str) and name not in roles:
             yield _unknown_role(name, f"{path}.{role}", roles)
         elif isinstance(name, str):
-            kinds[-1] = _kind(name, *calls(turn))
+            kinds[-1] = _kind(name, turn)
         yield from check(turn, path)
     if last:
         fields = [f"{path}.{role}" for path, _ in numbered(value, field)]
@@ -151,23 +150,21 @@ def _unknown_role(role: str, field: str, roles: Sequence[str]) -> Problem:
     return Problem("unknown-role", f"the role is none of {', '.join(roles)}", field, fix)
 
 
-def _kind(role: str, calls: bool, responds: bool) -> str:
+def _kind(role: str, turn: Fields) -> str:
     if role in ("system", "developer"):
         return "system"
-    if role in ("tool", "function") or (role == "user" and responds):
+    parts = _kinds_of(turn)
+    if role in ("tool", "function") or (role == "user" and "functionResponse" in parts):
         return "result"
     if role == "user":
         return "question"
-    return "call" if calls else "answer"
+    calls = turn.get("tool_calls") or turn.get("function_call")
+    return "call" if calls or parts & {"functionCall", "executableCode"} else "answer"
 
 
 def _messages(value: Any, field: str, roles: Sequence[str], last: str = "answer") -> Problems:
     """Check a list of OpenAI messages; `last` is "" if the list is the answer alone."""
-
-    def calls(message: Fields) -> tuple[bool, bool]:
-        return bool(message.get("tool_calls") or message.get("function_call")), False
-
-    yield from _turns(value, field, roles, _message, calls, last)
+    return _turns(value, field, roles, _message, last)
 
 
 def _message(message: Fields, path: str) -> Problems:
@@ -214,17 +211,13 @@ def _gemini(row: Fields, roles: Sequence[str], last: str = "answer") -> Problems
     for name in ("systemInstruction", "system_instruction"):
         if isinstance(row.get(name), dict):
             yield from _gemini_parts(row[name].get("parts"), f"{name}.parts")
+    yield from _turns(row.get("contents"), "contents", roles, _content, last)
 
-    def check(content: Fields, path: str) -> Problems:
-        yield from _gemini_parts(content.get("parts"), f"{path}.parts")
-        if content.get("role", "user") == "user" and "functionCall" in _kinds_of(content):
-            yield Problem("role-order", "a function call is in a turn of the user", path)
 
-    def calls(content: Fields) -> tuple[bool, bool]:
-        kinds = _kinds_of(content)
-        return bool(kinds & {"functionCall", "executableCode"}), "functionResponse" in kinds
-
-    yield from _turns(row.get("contents"), "contents", roles, check, calls, last)
+def _content(content: Fields, path: str) -> Problems:
+    yield from _gemini_parts(content.get("parts"), f"{path}.parts")
+    if content.get("role", "user") == "user" and "functionCall" in _kinds_of(content):
+        yield Problem("role-order", "a function call is in a turn of the user", path)
 
 
 def _kinds_of(content: Fields) -> set[str]:

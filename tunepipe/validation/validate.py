@@ -273,8 +273,8 @@ class _Scan:
         yield end or (lambda: None)
 
     def _task(self, part: Block | Span, path: str, rules: Rules) -> BlockTask:
-        if isinstance(part, Block):
-            self._seen_bytes += len(part.data)
+        if isinstance(part, bytes):
+            self._seen_bytes += len(part)
         return BlockTask(
             lines=part,
             path=path,

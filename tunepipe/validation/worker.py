@@ -70,12 +70,12 @@ def _examine_block(
 ) -> tuple[bytes, bytes, bytes]:
     """Add a block to the tally; return its lines' hashes and signatures."""
     first_line = tally.lines + 1
-    if block.skipped_bytes:
-        tally.add([overlong(block.skipped_bytes)], first_line, task.path)
+    if isinstance(block, int):
+        tally.add([overlong(block)], first_line, task.path)
         tally.lines += 1
         tally.rows += 1
         return bytes(8), bytes(8), bytes(SIGNATURE_BYTES) if task.near else b""
-    lines = block.data.removesuffix(b"\n").split(b"\n")
+    lines = block.removesuffix(b"\n").split(b"\n")
 
     # The rows without any problem, as far as the fast path sees them.
     places, given, wanted = list[int](), list[str](), list[str]()
