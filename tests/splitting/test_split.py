@@ -21,7 +21,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import rows as reading
 from tunepipe.disk_array import CHUNK, DiskArray
 from tunepipe.errors import DataError, UsageError
-from tunepipe.splitting import leakage, row_keys
+from tunepipe.splitting import row_keys
 from tunepipe.splitting import split as splitting
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.sampling import Room
@@ -567,7 +567,7 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
         write(source, changed)
         splitting._write([source], chosen.marks, train, evaluation)
         with pytest.raises(DataError, match="the dataset changed during the split"):
-            splitting._prove(leakage.leaks(train, evaluation, "palm"), found)
+            splitting._prove(splitting.leaks(train, evaluation, "palm"), found)
         write(source, pairs(61))
         with pytest.raises(DataError, match="the data changed"):
             splitting._write([source], chosen.marks, train, evaluation)
@@ -576,7 +576,7 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
 def test_leaks_are_found(tmp_path):
     one = write(tmp_path / "a.jsonl", pairs(50, who=["p", "q"]))
     other = write(tmp_path / "b.jsonl", pairs(60, who=["r", "s"])[45:] + pairs(1, who=["q"]))
-    found = leakage.leaks(one, other, "palm", row_keys.key("who", "group_by"))
+    found = splitting.leaks(one, other, "palm", row_keys.key("who", "group_by"))
     assert (found.train_inputs, found.eval_inputs, found.inputs_in_both) == (50, 16, 6)
     assert found.groups_in_both == 1
     assert found.rows == 66
@@ -589,8 +589,8 @@ def test_distinct_counts_alike_in_one_pass_or_many(one, other):
         first.extend(one)
         second.extend(other)
         expected = len({*one, *other})
-        assert leakage.count_distinct(first, second) == expected
-        assert leakage.count_distinct(first, second, few=0, at_once=7) == expected
+        assert splitting.count_distinct(first, second) == expected
+        assert splitting.count_distinct(first, second, few=0, at_once=7) == expected
         assert first.load().tolist() == one
 
 

@@ -38,7 +38,6 @@ _FREE_FORM = frozenset(
 )
 _BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
 _BORDER = "the border between turns of one role"
-_CARRIED = {"systemInstruction", "contents", "tools", "completions"}
 # The fields of rows of plain text, the list of their turns, and the fields of a turn.
 _PLAIN: dict[str, tuple[set[str], str, set[str]]] = {
     "palm": ({"input_text", "output_text"}, "", set()),
@@ -46,15 +45,6 @@ _PLAIN: dict[str, tuple[set[str], str, set[str]]] = {
     "palm-chat": ({"messages", "context"}, "messages", {"author", "content"}),
     "messages": ({"messages", "labels"}, "messages", {"role", "content"}),
     "gemini": ({"contents", "labels"}, "contents", {"role", "parts"}),
-}
-# What a conversion reads of a row's fields; all others are left out.
-_READ_FIELDS = {
-    "palm": {"input_text", "output_text"},
-    "prompt-completion": {"prompt", "completion"},
-    "palm-chat": {"context", "messages"},
-    "messages": {"messages", "tools", "functions"},
-    "gemini": _CARRIED,
-    "preference": _CARRIED | {"input", "preferred_output", "non_preferred_output"},
 }
 
 
@@ -282,7 +272,7 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         if _BORDER not in conversation.left_out:
             return result, others
         return result | write(replace(conversation, bound=()), to), (*others, _BORDER)
-    left_out = {name for name in clean if not {name, camel(name)} & _READ_FIELDS[format]}
+    left_out = {name for name in clean if not {name, camel(name)} & _FORMATS[format].fields}
     left_out |= {*more, *conversation.left_out}
     loses_answer = conversation.rejected is not None and to != "preference"
     lost = ("the rejected answer",) if loses_answer else ()
@@ -386,7 +376,7 @@ def _pair(given: str, wanted: str) -> _Format:
         question, answer = (turn.one_text() for turn in conversation.turns)
         return {given: question, wanted: answer}
 
-    return _Format(read, write)
+    return _Format(read, write, {given, wanted})
 
 
 def _read_palm_chat(source: _Source) -> _Read:
@@ -516,17 +506,23 @@ def _write_preference(conversation: Conversation) -> Row:
 
 
 class _Format(NamedTuple):
-    """How rows of a format are read, as turns and the rejected answer, and written."""
+    """How rows of a format are read, as turns and the rejected answer, and written.
+
+    A conversion reads these fields of a row; all others are left out.
+    """
 
     read: Callable[[_Source], _Read]
     write: Callable[[Conversation], Row]
+    fields: set[str]
 
 
+_GEMINI = {"systemInstruction", "contents", "tools", "completions"}
+_OPENAI_PREFERENCE = {"input", "preferred_output", "non_preferred_output"}
 _FORMATS = {
     "palm": _pair("input_text", "output_text"),
     "prompt-completion": _pair("prompt", "completion"),
-    "palm-chat": _Format(_read_palm_chat, _write_palm_chat),
-    "messages": _Format(_read_messages, _write_messages),
-    "gemini": _Format(_read_gemini, _write_gemini),
-    "preference": _Format(_read_preference, _write_preference),
+    "palm-chat": _Format(_read_palm_chat, _write_palm_chat, {"context", "messages"}),
+    "messages": _Format(_read_messages, _write_messages, {"messages", "tools", "functions"}),
+    "gemini": _Format(_read_gemini, _write_gemini, _GEMINI),
+    "preference": _Format(_read_preference, _write_preference, _GEMINI | _OPENAI_PREFERENCE),
 }

@@ -22,7 +22,7 @@ from tunepipe.data.conversations import Example, example, without_nulls
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import check_format
 from tunepipe.data.source import Opener, Path, Source, format_of, open_local
-from tunepipe.errors import DataError, TunepipeError, UsageError
+from tunepipe.errors import DataError, TunepipeError
 
 BLOCK = 1 << 20
 DEEP = f"objects and lists are nested more than {DEPTH_MAX} levels deep"
@@ -33,7 +33,9 @@ _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 PAIRS = {"palm": ("input_text", "output_text"), "prompt-completion": ("prompt", "completion")}
 
 
-def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[bytes]]]:
+def blocks(
+    path: Path, block_bytes: int = BLOCK, opener: Opener = open_local
+) -> Iterator[tuple[int, list[bytes]]]:
     """Read a file, plain or gzip, about `block_bytes` at a time.
 
     Yields:
@@ -44,9 +46,7 @@ def blocks(path: Path, block_bytes: int = BLOCK) -> Iterator[tuple[int, list[byt
         DataError: The file is not JSONL, or a line is too long to be read.
         UsageError: The file cannot be read.
     """
-    if not os.path.isfile(path):
-        raise UsageError("not a file", where=os.fspath(path), fix="name a file that can be reread")
-    source = Source(path)
+    source = Source(path, opener)
     source.require_rows()
     line = 1
     for block in source.blocks(block_bytes):
@@ -131,20 +131,11 @@ def read_examples(
         UsageError: The file cannot be read.
     """
     chosen = format_of([path], opener) if format == "auto" else check_format(format)
-    source = Source(path, opener)
-    source.require_rows()
     seen: Counter[str] = Counter()
-    for line, raw in numbered_lines(source):
-        if isinstance(raw, bytes) and not raw.strip():
-            continue
-        try:
-            if isinstance(raw, int):
-                raise _overlong(raw, path, line)
-            row = example(parse(raw), chosen, line)
+    for first, lines in blocks(path, opener=opener):
+        for row in rows(path, first, lines, chosen):
             seen[row.hash] += 1
             yield row if seen[row.hash] == 1 else replace(row, repeat=seen[row.hash])
-        except DataError as error:
-            raise DataError(error.found, where=place(path, line), fix=error.fix) from error
 
 
 def place(path: Path, line: int) -> str:

@@ -22,16 +22,33 @@ from tunepipe.catalog.catalog import Catalog
 from tunepipe.data.formats import check_format
 from tunepipe.data.rows import blocks
 from tunepipe.data.source import Path, format_of
+from tunepipe.disk_array import DiskArray
 from tunepipe.errors import DataError, UsageError
 from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import sides
-from tunepipe.splitting.leakage import LeakReport, leaks
-from tunepipe.splitting.row_keys import key, time_key
+from tunepipe.splitting.row_keys import Key, key, time_key
 from tunepipe.splitting.sampling import allowance
 from tunepipe.splitting.scan import NAMED_LABELS, Criteria, Scan, scan
 
 OTHER_SIDE = bytes.maketrans(b"\0\1", b"\1\0")
 LABEL_CHARACTERS = 64
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """The different inputs of two files, and the inputs and groups they share: 0 in a valid split.
+
+    `openings_in_both` are evaluation inputs that a conversation of the training file begins with:
+    its answer to them is trained on. `rows` and `checksum` (in hex) are of both files together.
+    """
+
+    train_inputs: int
+    eval_inputs: int
+    inputs_in_both: int
+    openings_in_both: int
+    groups_in_both: int
+    rows: int
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +124,10 @@ def split(
         )
     refuse_same([*sources, train, eval])
     format = format_of(sources) if format == "auto" else check_format(format)
+    for path in sources:
+        if not os.path.isfile(path):
+            fix = "name a file that can be reread"
+            raise UsageError("not a file", where=os.fspath(path), fix=fix)
     criteria = Criteria(
         fraction=eval_fraction,
         seed=seed % 2**64,
@@ -167,6 +188,51 @@ def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> No
                 where=", ".join(map(str, sources)),
                 fix="split again when nothing writes to them",
             )
+
+
+def leaks(train: Path, eval: Path, format: str, group: Key[str] | None = None) -> LeakReport:
+    """Read both files and count what occurs in both, in bounded memory."""
+    with ExitStack() as stack:
+        ours = scan([train], Criteria(1, 0, format, group, openings=True), stack)
+        held = scan([eval], Criteria(1, 0, format, group), stack)
+        return LeakReport(
+            train_inputs=count_distinct(ours.input),
+            eval_inputs=count_distinct(held.input),
+            inputs_in_both=_shared(ours.input, held.input),
+            openings_in_both=_shared(ours.openings, held.input),
+            groups_in_both=_shared(ours.group, held.group),
+            rows=len(ours.input) + len(held.input),
+            checksum=f"{(ours.checksum + held.checksum) % 2**64:016x}",
+        )
+
+
+def _shared(ours: DiskArray, theirs: DiskArray) -> int:
+    return count_distinct(ours) + count_distinct(theirs) - count_distinct(ours, theirs)
+
+
+def count_distinct(*columns: DiskArray, few: int = 200_000, at_once: int = 1 << 20) -> int:
+    """Count the different hashes in all the columns together, in bounded memory.
+
+    Up to `few` of them are put into a set; of more, numpy takes about `at_once` at a time.
+    """
+    total = sum(map(len, columns))
+    chunks = (chunk for column in columns for chunk in column.chunks())
+    if total <= few:
+        return len({value for chunk in chunks for value in chunk})
+    import numpy as np
+
+    # Each pass takes the hashes with one remainder, so that passes are of about equal size.
+    passes, count = 1 + total // at_once, 0
+    for remainder in range(passes):
+        parts = [
+            values[values % np.uint64(passes) == remainder]
+            for column in columns
+            for values in (np.frombuffer(chunk, np.uint64) for chunk in column.chunks())
+        ]
+        # np.unique goes through a hash table and is ten times slower on hashes.
+        ordered = np.sort(np.concatenate(parts))
+        count += int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(len(ordered))
+    return count
 
 
 def _prove(leak: LeakReport, scan: Scan) -> None:
