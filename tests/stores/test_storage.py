@@ -356,11 +356,18 @@ def test_a_store_without_conditional_writes_is_refused(s3: S3Server) -> None:
         ("s3://no-bucket-of-this-name/x", "there is no bucket of this name"),
         (f"s3://{s3_standin.BUCKET}/none", "object not found"),
         (f"s3://{s3_standin.BUCKET}", "names a bucket"),
+        ("gs://no-bucket-of-this-name/x", "The specified bucket does not exist."),
+        (f"gs://{BUCKET}/none", "object not found"),
     ],
 )
-def test_s3_says_what_is_missing(s3: S3Server, uri: str, found: str) -> None:
+def test_a_store_says_what_is_missing(s3: S3Server, cloud: StandIn, uri: str, found: str) -> None:
     with pytest.raises(UsageError, match=found):
         storage.read_bytes(uri)
+    if found.endswith("object not found"):
+        assert not storage.exists(uri)
+        return
+    with pytest.raises(UsageError, match=found):  # a name that is wrong is no file that is missing
+        storage.exists(uri)
 
 
 def test_a_store_that_cannot_be_reached_is_named_with_its_address(

@@ -49,9 +49,9 @@ def default_container() -> str:
 def deploy(folder: str, project: str, region: str, machine: Machine, name: str, image: str) -> str:
     """Register a whole model in a gs:// folder, and deploy it; return the endpoint's name.
 
-    One replica serves. What was made is taken away again where Google refuses a step.
+    One replica serves a folder that `check_servable` takes. What was made is taken away again where
+    Google refuses a step.
     """
-    check_servable(folder)
     place = clients.parent(project, region)
     models, endpoints = clients.models(region), clients.endpoints(region)
     deployed = {
