@@ -325,7 +325,7 @@ def test_a_gated_model_of_the_hub_is_tuned_by_a_token_that_only_the_job_reads(
     assert "acme/small@main" in task.read_text()
 
 
-def body(**options):
+def body(predicts=False, **options):
     chosen = read_options({"code": CODE, **options})
     catalog = load_catalog()
     return job_body(
@@ -335,7 +335,7 @@ def body(**options):
         disk_gib=disk_gib_for(chosen, "acme/small"),
         labels={labels.KEY_LABEL: "k"},
         display_name="mine",
-        predicts=False,
+        predicts=predicts,
     )
 
 
@@ -362,6 +362,74 @@ def test_the_body_is_one_that_google_takes(options, strategy):
     assert job.job_spec.scheduling.restart_job_on_worker_restart
     waits = job.job_spec.scheduling.max_wait_duration
     assert (waits.total_seconds() if waits else 0) == (86400 if strategy == "FLEX_START" else 0)
+
+
+def test_the_body_is_exactly_what_was_asked_for():
+    asked = {
+        "code": "image", "accelerator": "A100_80GB:2", "machines": 3, "reservation": RESERVATION,
+        "network": "net", "service_account": "s@p.iam", "hub_token": "projects/p/secrets/hub",
+        "encryption_spec_key_name": "key", "image": "registry.example/i@sha256:1",
+        "disk_gib": 150, "install": False,
+    }  # fmt: skip
+    environment = {
+        "TUNEPIPE_HUB_TOKEN": "projects/p/secrets/hub",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    program = ["python3", "-m", "tunepipe.backends.remote.worker"]
+    pool = {
+        "machine_spec": {
+            "machine_type": "a2-ultragpu-2g",
+            "accelerator_type": "NVIDIA_A100_80GB",
+            "accelerator_count": 2,
+            "reservation_affinity": {
+                "reservation_affinity_type": "SPECIFIC_RESERVATION",
+                "key": "compute.googleapis.com/reservation-name",
+                "values": [RESERVATION],
+            },
+        },
+        "container_spec": {
+            "image_uri": "registry.example/i@sha256:1",
+            "command": ["sh", "-ec", 'exec "$0" "$@"', *program, f"gs://{BUCKET}/folder/task.json"],
+            "env": [{"name": name, "value": value} for name, value in environment.items()],
+        },
+        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": 150},
+        "replica_count": 1,
+    }
+    assert body(**asked) == {
+        "display_name": "mine",
+        "labels": {labels.KEY_LABEL: "k"},
+        "job_spec": {
+            "worker_pool_specs": [pool, pool | {"replica_count": 2}],
+            "scheduling": {"strategy": "STANDARD", "restart_job_on_worker_restart": True},
+            "base_output_directory": {"output_uri_prefix": f"gs://{BUCKET}/folder"},
+            "service_account": "s@p.iam",
+            "network": "net",
+        },
+        "encryption_spec": {"kms_key_name": "key"},
+    }
+    answering = body(predicts=True, **asked | {"prediction_image": "registry.example/vllm"})
+    image = {**pool["container_spec"], "image_uri": "registry.example/vllm"}
+    assert answering["job_spec"]["worker_pool_specs"] == [{**pool, "container_spec": image}]
+    waits = body(provisioning="flex-start", max_wait_hours=1.5)["job_spec"]
+    assert waits["scheduling"] == {
+        "strategy": "FLEX_START",
+        "restart_job_on_worker_restart": False,
+        "max_wait_duration": {"seconds": 5400},
+    }
+    table = load("backends/custom/parameters.toml")
+    container = waits["worker_pool_specs"][0]["container_spec"]
+    install = "python3 -m pip install --quiet --root-user-action ignore"
+    assert container["image_uri"] == table["image"]
+    assert container["command"][2] == (
+        'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && python3 -m '
+        f"tunepipe.packaging.installed add '{install}' '' {' '.join(table['requirements'])} && "
+        'exec "$0" "$@"'
+    )
+    assert container["env"][:2] == [
+        {"name": "TUNEPIPE_CODE", "value": f"/gcs/{BUCKET}/tunepipe/code/tunepipe.whl"},
+        {"name": "PYTHONPATH", "value": "/tmp/tunepipe"},
+    ]
 
 
 @pytest.mark.parametrize(
