@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -362,6 +364,7 @@ def test_what_is_no_moment(value):
         (20, {}, 10, "eval_min 10"),
         (3000, {}, 256, "text-bison@001 takes 256 evaluation rows"),
         (3000, {"eval_max": 50}, 50, "eval_max 50"),
+        (3000, {"eval_min": 50, "eval_max": 50}, 50, "eval_max 50"),
         (3000, {"eval_max": 5000}, 256, "text-bison@001 takes 256 evaluation rows"),
         (3000, {"stratify_by": "output"}, 256, "text-bison@001 takes 256 evaluation rows"),
         (3000, {"by_time": "at"}, 256, "text-bison@001 takes 256 evaluation rows"),
@@ -445,6 +448,24 @@ def test_a_pattern_that_would_never_end_is_refused(tmp_path):
     with pytest.raises(DataError, match="group_by: the pattern takes more than 1 s"):
         run(tmp_path, rows, group_by=r"/^(?:q|((?:a+)+$))/")
     assert time.monotonic() - start < 5
+
+
+def test_a_search_gives_back_the_callers_alarm_and_runs_in_any_thread(tmp_path):
+    def alarm(*_):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, 100.0)
+    pattern = row_keys.key(r"/q(\d)/", "group_by")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            groups = [pattern({}, "q1", ""), pool.submit(pattern, {}, "q2", "").result()]
+        assert groups == ["=1", "=2"]
+        assert 90 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+        assert signal.getsignal(signal.SIGALRM) is alarm
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_group_too_large_for_the_limits_goes_to_training(tmp_path):
