@@ -5,7 +5,7 @@ import pytest
 from tests.standin.session import BUCKET
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.significance import confidence_of_look
-from tunepipe.registry import looks
+from tunepipe.registry import looks, records
 
 
 def rows(numbers, answer="a"):
@@ -40,12 +40,39 @@ def test_the_overlap_is_estimated_from_a_few_hashes(shared):
     assert found == pytest.approx(shared / (400 - shared), abs=0.2)
 
 
+@pytest.mark.parametrize(
+    ("rows", "others", "share"),
+    [
+        ("01234", "01234", 1.0),
+        ("01234", "56789", 0.0),
+        ("01234", "05678", 0.2),
+        ("01", "01234567", 0.25),
+        ("", "", 0.0),
+    ],
+)
+def test_the_overlap_is_that_of_the_smallest_hashes_of_both(rows, others, share):
+    assert looks.overlap(rows, others) == looks.overlap(others, rows) == share
+    look, other = ({"rows": each, "answers": each} for each in (rows, others))
+    assert looks.count(look, [{**other, "answers": "other"}]) == 1 + (share >= 0.2)
+
+
+def test_a_look_keeps_few_hashes_and_those_of_the_newest_runs_are_read(tmp_path):
+    look = looks.describe(rows(range(500)))
+    assert (len(look["rows"]), {len(each) for each in look["rows"]}) == (32, {8})
+    assert (look["rows"], len(look["answers"])) == (sorted(look["rows"]), 16)
+    for number in range(202):
+        record = {"run": f"{number:03}", **look, "answers": f"{number}"}
+        records.write(str(tmp_path), f"looks/{number:03}.json", record)
+    found = looks.earlier(str(tmp_path), "new")
+    assert [each["answers"] for each in found] == [str(number) for number in range(2, 202)]
+
+
 def test_a_run_is_recorded_once_and_does_not_count_itself(tmp_path):
     place = str(tmp_path / "registry")
     assert looks.earlier(place, "r1") == looks.earlier("", "r1") == []
     look = looks.describe(rows(range(20)))
     for _ in "12":
-        looks.record(place, "r1", look, "better", "2026-11-26T00:00:00+00:00")
+        assert looks.record(place, "r1", look, "better", "2026-11-26T00:00:00+00:00") == 1
     assert looks.earlier(place, "r1") == []
     assert looks.earlier(place, "r2") == [look]
     looks.record("", "r1", look, "better", "")
