@@ -19,7 +19,7 @@ def test_spans_hold_every_line_once_and_whole(tmp_path, data, span_bytes, block_
     path = tmp_path / "file"
     path.write_bytes(data)
     spans = Source(str(path), open_local).spans(span_bytes, block_bytes)
-    blocks = [block.data for span in spans for block in span.blocks()]
+    blocks = [block for span in spans for block in span.blocks()]
     assert b"".join(blocks) == data
     assert all(block.endswith(b"\n") for block in blocks[:-1])
 
@@ -28,7 +28,7 @@ def test_a_line_longer_than_many_spans_is_read_by_the_first_alone(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"a\n" + b"x" * 1000 + b"\nb\n")
     spans = [Span(str(path), start, start + 100, 30) for start in range(0, 1100, 100)]
-    lines = [b"".join(block.data for block in span.blocks()) for span in spans]
+    lines = [b"".join(span.blocks()) for span in spans]
     assert lines == [b"a\n" + b"x" * 1000 + b"\n", *[b""] * 9, b"b\n"]
 
 

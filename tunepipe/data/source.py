@@ -169,11 +169,12 @@ class Source:
             yield from _cut(_recoded(chunks, encoding) if encoding else chunks)
 
     @contextmanager
-    def opened(self) -> Iterator[Any]:
-        """Give the file's bytes, decompressed, as a stream to read once."""
+    def opened(self, decompress: bool = True) -> Iterator[Any]:
+        """Give the file's bytes as a stream to read once."""
         try:
             raw = _Replayed(self._head, self._file, self._count)
-            yield io.BufferedReader(gzip.GzipFile(fileobj=raw) if self.is_gzip else raw)
+            is_packed = self.is_gzip and decompress
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw) if is_packed else raw)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             raise self._broken_gzip() from None
         except OSError as error:
@@ -188,14 +189,9 @@ class Source:
 
     def read_to_end(self) -> None:
         """Read the file for its fingerprint and its size alone."""
-        try:
-            raw = _Replayed(self._head, self._file, self._count)
-            while raw.read(1 << 20):
+        with self.opened(decompress=False) as stream:
+            while stream.read(1 << 20):
                 pass
-        except OSError as error:
-            raise unreadable(self.path, error) from error
-        finally:
-            self.close()
 
     def close(self) -> None:
         """Close the file, but never standard input."""
@@ -232,8 +228,7 @@ class Source:
         if len(head) > LINE_BYTES_MAX and b"\n" not in head and self.on_disk:
             # The first line is too long to be kept: the rows after it tell the format.
             with open(self.path, "rb") as file:
-                start = _line_start(file, len(head), sys.maxsize)
-                file.seek(start)
+                file.seek(_line_start(file, len(head), sys.maxsize))
                 return file.read(_HEAD_BYTES)
         return head
 
@@ -259,12 +254,13 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
             return format
     where = ", ".join(names)
     if is_empty:
+        found, fix = "there is no row", "add rows, one JSON object a line"
         if is_too_long:
             found = (
                 f"there is no line of up to {LINE_BYTES_MAX >> 20} MiB, longer ones are not read"
             )
-            raise DataError(found, where=where, fix="write each row on a line of its own")
-        raise DataError("there is no row", where=where, fix="add rows, one JSON object a line")
+            fix = "write each row on a line of its own"
+        raise DataError(found, where=where, fix=fix)
     found = "no row has the fields of a known format"
     fix = f"name the format: one of {', '.join(FORMATS)}"
     if shape := next(filter(None, (detect_shape(x) for x in rows if isinstance(x, dict))), None):
