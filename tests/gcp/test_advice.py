@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunepipe.gcp.advice import advice
+from tunepipe.gcp.explanations import advice
 
 
 @pytest.mark.parametrize(

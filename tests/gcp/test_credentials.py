@@ -2,7 +2,7 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth import exceptions
 
-from tunepipe.gcp.credentials import no_token
+from tunepipe.gcp.explanations import no_token
 
 SKEW = (
     "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a"

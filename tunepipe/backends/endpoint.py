@@ -7,6 +7,7 @@ from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.gcp import clients
+from tunepipe.gcp.explanations import explained
 
 _ANSWER_SECONDS = 120.0
 
@@ -36,7 +37,7 @@ def ask_endpoint(
         return json_format.ParseDict(content, struct_pb2.Value())
 
     client = clients.predictions(clients.region_of(endpoint))
-    with clients.explained(endpoint):
+    with explained(endpoint):
         for prompt in prompts:
             instance = write(prompt)
             try:

@@ -8,14 +8,11 @@ the environment, as everywhere with Google.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp.advice import advice, words_of
-from tunepipe.gcp.credentials import is_rejected, no_token
+from tunepipe.errors import UsageError
 
 # One call may not outlast the time that a step has between SIGTERM and its end.
 CALL_SECONDS = 20.0
@@ -107,21 +104,3 @@ def host(region: str) -> str:
     if region in ("us", "eu"):
         return f"aiplatform.{region}.rep.googleapis.com"
     return f"{region}-aiplatform.googleapis.com"
-
-
-@contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn what Google's clients raise into a CloudError that says what to do."""
-    from google.api_core import exceptions as api
-    from google.auth import exceptions as auth
-
-    try:
-        yield
-    except api.GoogleAPICallError as error:
-        if is_rejected(error):  # gRPC reports it as a service that is unavailable
-            raise no_token(error, where) from error
-        words = words_of(error)
-        fix = advice(words) or advice(str(int(error.code or 0))) or "see docs/vertex.md"
-        raise CloudError(words, where=where, fix=fix) from error
-    except auth.GoogleAuthError as error:
-        raise no_token(error, where) from error

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from tunepipe.gcp.clients import CALL_SECONDS, explained, host
+from tunepipe.gcp.clients import CALL_SECONDS, host
+from tunepipe.gcp.explanations import explained
 
 _ONE_AT_A_TIME = threading.Lock()
 

@@ -28,8 +28,8 @@ from msgspec import Meta, Struct
 from tunepipe.decoding import decode
 from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.files import replacing
-from tunepipe.gcp.advice import advice
-from tunepipe.gcp.clients import explained, host, region_of
+from tunepipe.gcp.clients import host, region_of
+from tunepipe.gcp.explanations import advice, explained
 from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status
 from tunepipe.gcp.retries import is_transient, retry
 from tunepipe.progress import Progress

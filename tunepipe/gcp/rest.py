@@ -6,8 +6,7 @@ from functools import cache
 from typing import Any
 
 from tunepipe.errors import CloudError
-from tunepipe.gcp.advice import words_of
-from tunepipe.gcp.credentials import no_token
+from tunepipe.gcp.explanations import no_token, words_of
 from tunepipe.gcp.retries import retry
 
 CALL_SECONDS = 20.0

@@ -14,7 +14,8 @@ from datetime import datetime
 
 from tunepipe.errors import LimitError
 from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.explanations import explained
 
 _REGISTERED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
 # google-cloud-pipeline-components 2.22.0, import_model_evaluation.py, read 2026-11-22.

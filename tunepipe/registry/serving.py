@@ -16,7 +16,8 @@ from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.explanations import explained
 from tunepipe.registry.endpoints import SERVED, Deployment
 from tunepipe.stores import storage
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from tunepipe.backends.managed.jobs import list_jobs
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import vertex_alias

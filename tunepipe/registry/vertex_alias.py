@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.explanations import explained
 
 ALIAS = "champion"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tunepipe.errors import CloudError
-from tunepipe.gcp.advice import advice
+from tunepipe.gcp.explanations import advice
 from tunepipe.runs.progress_display import View
 from tunepipe.stores.failures import Failure
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
-from tunepipe.gcp.clients import explained
+from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import RUN_ID_LABEL
 from tunepipe.gcp.retries import retry
 from tunepipe.notifications.message import run_page

@@ -18,7 +18,8 @@ from typing import Any
 from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
-from tunepipe.gcp.clients import CALL_SECONDS, explained
+from tunepipe.gcp.clients import CALL_SECONDS
+from tunepipe.gcp.explanations import explained
 from tunepipe.runs.cron import Cron, ListedSchedule, next_run, still_running
 from tunepipe.runs.vertex_request import SCHEDULE_LABEL, JobRequest
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tunepipe.errors import CloudError, DataError, UsageError
 from tunepipe.files import read_json
 from tunepipe.gcp import clients
+from tunepipe.gcp.explanations import explained
 from tunepipe.registry import champions, endpoints, looks, vertex_alias
 from tunepipe.stores import storage
 
@@ -133,7 +134,7 @@ def keep_step(comparison_path: str, registry: str, model: str = "", reason: str 
 def serves(model: str) -> bool:
     """Return True if a model still exists: its endpoint, or its local folder."""
     if "/endpoints/" in model:
-        with clients.explained(model):
+        with explained(model):
             return clients.endpoint_exists(model)
     elsewhere = model.startswith("projects/") or storage.is_object(model)
     return elsewhere or Path(model).is_dir()

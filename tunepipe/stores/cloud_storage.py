@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp.advice import advice, words_of
-from tunepipe.gcp.credentials import no_token
+from tunepipe.gcp.explanations import explained, words_of
 from tunepipe.gcp.labels import run_label
 from tunepipe.stores.objects import (
     CALL_SECONDS,
@@ -84,31 +83,26 @@ class CloudStorage(ObjectStore):
     def explained(self, uri: str) -> Iterator[None]:
         """Turn what Google's client raises into tunepipe's errors."""
         from google.api_core import exceptions as api
-        from google.auth import exceptions as auth
 
-        try:
-            yield
-        except api.NotFound as error:
-            raise UsageError(
-                words_of(error) if _names_bucket(error) else "object not found",
-                where=uri,
-                fix="check the name; a pinned generation may have been replaced or deleted",
-            ) from error
-        except api.PreconditionFailed as error:
-            raise ConflictError(
-                "another process wrote this object meanwhile", where=uri, fix="read it again"
-            ) from error
-        except auth.GoogleAuthError as error:
-            raise no_token(error, uri) from error
-        except api.GoogleAPICallError as error:
-            words = words_of(error)
-            raise CloudError(words, where=uri, fix=advice(words)) from error
-        except OSError as error:
-            raise CloudError(
-                f"the connection to Cloud Storage broke: {type(error).__name__}",
-                where=uri,
-                fix="check the network and the proxy, then try again",
-            ) from error
+        with explained(uri, page=""):
+            try:
+                yield
+            except api.NotFound as error:
+                raise UsageError(
+                    words_of(error) if _names_bucket(error) else "object not found",
+                    where=uri,
+                    fix="check the name; a pinned generation may have been replaced or deleted",
+                ) from error
+            except api.PreconditionFailed as error:
+                raise ConflictError(
+                    "another process wrote this object meanwhile", where=uri, fix="read it again"
+                ) from error
+            except OSError as error:
+                raise CloudError(
+                    f"the connection to Cloud Storage broke: {type(error).__name__}",
+                    where=uri,
+                    fix="check the network and the proxy, then try again",
+                ) from error
 
 
 @cache

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tunepipe.backends.palm import parameters
 from tunepipe.catalog.tables import load
 from tunepipe.errors import LimitError, TunepipeError, UsageError
-from tunepipe.gcp.clients import advice
+from tunepipe.gcp.explanations import advice
 
 REGION = "europe-west4"
 LEAST = {

@@ -22,6 +22,7 @@ from tunepipe.backends.remote.exchange import RESULT, request_fields, write_task
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
+from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.retries import retry
@@ -98,14 +99,14 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         )
         waiters = replace(waiters, key=key)
         name = launcher.launch(service, resources, step, progress, waiters)
-    with clients.explained(name):
+    with explained(name):
         job = retry(lambda: CUSTOM_JOBS.get(name), seconds=step.patience_seconds)
     return _result(job, folder, request, options, machine)
 
 
 def cancel(job: str) -> None:
     """Cancel a custom job by its resource name; no error if it has ended already."""
-    with clients.explained(job):
+    with explained(job):
         CUSTOM_JOBS.cancel(job)
 
 
@@ -119,7 +120,7 @@ def _weights_in_model_garden(name: str, region: str) -> str:
     from google.cloud import aiplatform_v1 as api
 
     view = api.PublisherModelView.PUBLISHER_MODEL_VIEW_FULL
-    with clients.explained(name):
+    with explained(name):
         model = clients.model_garden(region).get_publisher_model(
             request={"name": name, "view": view}, timeout=clients.CALL_SECONDS
         )

@@ -11,6 +11,7 @@ from tunepipe.backends.endpoint import ask_endpoint
 from tunepipe.backends.palm.parameters import family
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients
+from tunepipe.gcp.explanations import explained
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -29,7 +30,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     # An endpoint's name does not say which family it serves.
     names = (model.partition("/publishers/google/models/")[2], str(settings.get("base_model", "")))
     is_chat = settings.get("chat") or "chat" in [family(name) for name in names if name]
-    with clients.explained(model):
+    with explained(model):
         endpoint = endpoint_of(model)
     yield from ask_endpoint(endpoint, prompts, _turns if is_chat else _text, _read, parameters)
 

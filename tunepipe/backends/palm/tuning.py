@@ -18,6 +18,7 @@ from tunepipe.backends.palm.parameters import family, row_limits, template_param
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
+from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS, PipelineJobs
@@ -55,7 +56,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         jobs = TemplateJobs(job, parent, KEY_LABEL)
         waiters = replace(waiters, key=str(job["labels"][KEY_LABEL]))
         name = launcher.launch(jobs, resources, step, progress, waiters)
-    with clients.explained(name):
+    with explained(name):
         ended = retry(lambda: pipeline_jobs.get(name), seconds=step.patience_seconds)
         result = _result(ended, request)
     base = base_model_resource(request.base_model, request.project, request.region)
@@ -79,7 +80,7 @@ def check_request(request: TuningRequest, row_format: str = "") -> None:
 
 def cancel(job: str) -> None:
     """Cancel a child job by its resource name; no error if it has ended already."""
-    with clients.explained(job):
+    with explained(job):
         PIPELINE_JOBS.cancel(job)
 
 
