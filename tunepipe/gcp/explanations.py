@@ -15,6 +15,14 @@ _LOGIN = "run: gcloud auth application-default login"
 _REJECTED = re.compile(r"invalid_grant|invalid_client|disabled_client|deleted_client|invalid_rapt")
 
 
+class RefusedError(CloudError):
+    """A service answered with an error; `code` is its HTTP status, 403 if a right is missing."""
+
+    def __init__(self, found: str, *, where: str, code: int, fix: str = "") -> None:
+        super().__init__(found, where=where, fix=fix)
+        self.code = code
+
+
 @contextmanager
 def explained(where: str, page: str = "docs/vertex.md") -> Iterator[None]:
     """Turn what Google's clients raise into a CloudError that says what to do.

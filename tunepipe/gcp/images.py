@@ -7,7 +7,8 @@ from typing import Any
 
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import outbound
-from tunepipe.gcp.rest import RefusedError, access_token
+from tunepipe.gcp.explanations import RefusedError
+from tunepipe.gcp.rest import access_token
 
 _SECONDS = 30.0
 _MANIFESTS = ", ".join(

@@ -6,20 +6,12 @@ from functools import cache
 from typing import Any
 
 from tunepipe.errors import CloudError
-from tunepipe.gcp.explanations import no_token, words_of
+from tunepipe.gcp.explanations import RefusedError, no_token, words_of
 from tunepipe.gcp.retries import retry
 
 CALL_SECONDS = 20.0
 _PATIENCE_SECONDS = 60.0
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-
-
-class RefusedError(CloudError):
-    """Google answered with an error; `code` is its HTTP status, 403 if a right is missing."""
-
-    def __init__(self, found: str, *, where: str, code: int, fix: str = "") -> None:
-        super().__init__(found, where=where, fix=fix)
-        self.code = code
 
 
 def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 
 from tunepipe.errors import UsageError
 from tunepipe.gcp import rest
+from tunepipe.gcp.explanations import RefusedError
 
 _NAME = re.compile(r"projects/[^/]+(?:/locations/([a-z0-9-]+))?/secrets/[^/]+(/versions/[^/]+)?\Z")
 
@@ -26,7 +27,7 @@ def read_secret(name: str) -> bytes:
     suffix = "" if version else "/versions/latest"
     try:
         secret = rest.call("GET", f"https://{host}.googleapis.com/v1/{name}{suffix}:access")
-    except rest.RefusedError as error:
+    except RefusedError as error:
         error.fix = f"grant roles/secretmanager.secretAccessor on {name} to the run's account"
         raise
     return base64.b64decode(secret["payload"]["data"])

@@ -15,6 +15,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
 from tunepipe.gcp import rest
+from tunepipe.gcp.explanations import RefusedError
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import user_project
 
@@ -199,7 +200,7 @@ def bucket(place: Place) -> Iterator[CheckResult]:
     # 1. Is it there?
     try:
         known = rest.call("GET", f"{_BUCKETS}/{name}", **payer)
-    except rest.RefusedError as error:
+    except RefusedError as error:
         if error.code == 400 and "requester pays" in error.found:
             known = {"location": place.region, "billing": {"requesterPays": True}}
         elif error.code == 404:

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from tunepipe.errors import CloudError, LimitError, UsageError
+from tunepipe.gcp.retries import status_of
 from tunepipe.stores.objects import (
     CALL_SECONDS,
     ConflictError,
@@ -51,7 +52,7 @@ class S3(ObjectStore):
         except ClientError as error:
             # HEAD has no body, so a missing bucket looks like a missing object; so does a version
             # that was replaced (412). Only a wrong version ID is answered with 400.
-            if _status(error) in (404, 412) or (place.version and _status(error) == 400):
+            if status_of(error) in (404, 412) or (place.version and status_of(error) == 400):
                 _client(place.scheme).head_bucket(Bucket=place.bucket)  # is it there?
                 return None
             raise
@@ -99,7 +100,7 @@ class S3(ObjectStore):
 
     def is_conflict(self, error: Exception) -> bool:
         """Return True for 412; 409 is a race whose outcome is not known yet, and asked again."""
-        return _status(error) == 412
+        return status_of(error) == 412
 
     @contextmanager
     def explained(self, uri: str) -> Iterator[None]:
@@ -167,7 +168,7 @@ def _require_conditional_writes(scheme: str, bucket: str) -> None:
     try:
         client.put_object(**where, Body=b"2", IfNoneMatch="*")
     except ClientError as error:
-        if _status(error) == 412:
+        if status_of(error) == 412:
             return
         raise
     finally:
@@ -192,13 +193,8 @@ def _stat(place: ObjectUri, answer: Any, size: int) -> Stat:
     return Stat(uri, version, size)
 
 
-def _status(error: Any) -> int:
-    response: Any = getattr(error, "response", None) or {}
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
 def _explanation(error: Any, uri: str) -> Exception:
-    status, words = _status(error), str(error.response.get("Error", {}).get("Message", ""))
+    status, words = status_of(error) or 0, str(error.response.get("Error", {}).get("Message", ""))
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code == "NoSuchBucket" or (status == 404 and error.operation_name == "HeadBucket"):
         return UsageError("there is no bucket of this name", where=uri, fix="check the name")

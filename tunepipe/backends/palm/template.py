@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import outbound
-from tunepipe.gcp.rest import RefusedError, access_token
+from tunepipe.gcp.explanations import RefusedError
+from tunepipe.gcp.rest import access_token
 from tunepipe.stores import storage
 
 _FETCH_SECONDS = 60.0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +17,9 @@ from typing import Any
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local.options import TrainJobOptions
 from tunepipe.backends.remote.exchange import RESULT, read_progress, request_fields, write_task
-from tunepipe.errors import CloudError, UsageError
+from tunepipe.errors import UsageError
 from tunepipe.gcp import launcher
+from tunepipe.gcp.explanations import RefusedError
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status, WaitingError
@@ -117,7 +116,7 @@ class TrainJobs(RemoteJobs):
         self.in_doubt = True
         try:
             self._call("create_namespaced_custom_object", body=self.body(name))
-        except ClusterError as error:
+        except RefusedError as error:
             self.in_doubt = error.code >= 500
             if error.code == 409:
                 raise WaitingError("an equal job was just created", where=name) from None
@@ -138,7 +137,7 @@ class TrainJobs(RemoteJobs):
             self._call(
                 "delete_namespaced_custom_object", name=name, propagation_policy="Foreground"
             )
-        except ClusterError as error:
+        except RefusedError as error:
             if error.code != 404:
                 raise
 
@@ -184,16 +183,43 @@ class TrainJobs(RemoteJobs):
         return jobs
 
     def _call(self, method: str, **arguments: Any) -> Any:
+        """Call the cluster's API; an error that it may recover from says so by its `code`."""
+        from kubernetes.client import ApiException
+        from kubernetes.config import ConfigException
+        from urllib3.exceptions import HTTPError
+
         place = {"group": GROUP, "version": VERSION, "plural": PLURAL, "namespace": self.namespace}
-        with _explained(f"{self.namespace}/{PLURAL}"):
+        where = f"{self.namespace}/{PLURAL}"
+        try:
             call = getattr(_api(), method)
             return call(**place, **arguments, _request_timeout=_CALL_SECONDS)
+        except ApiException as error:
+            try:
+                words = json.loads(error.body or "{}").get("message")
+            except ValueError:
+                words = None
+            raise RefusedError(
+                str(words or error.reason),
+                where=where,
+                code=int(error.status or 503),
+                fix=_FIXES.get(error.status, ""),
+            ) from None
+        except HTTPError as error:
+            raise RefusedError(
+                f"the cluster's API cannot be reached: {error}", where=where, code=503
+            ) from None
+        except ConfigException as error:
+            raise UsageError(
+                f"no cluster is configured: {error}",
+                where="train_job",
+                fix="run in a cluster, or set KUBECONFIG",
+            ) from None
 
 
-class ClusterError(CloudError):
-    """A refusal of the cluster's API; `code` is its HTTP status, 503 if it was not reached."""
-
-    code = 503
+_FIXES = {
+    403: "let the service account of the step create, get, list and delete trainjobs",
+    404: "install Kubeflow Trainer v2 in the cluster, and check the namespace",
+}
 
 
 def _status(job: Any) -> Status:
@@ -216,38 +242,3 @@ def _api() -> Any:
     except config.ConfigException:
         config.load_kube_config(os.environ.get("KUBECONFIG"))  # as it is now, not at the import
     return client.CustomObjectsApi()
-
-
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """Turn what the client raises into an error that says whether to ask again."""
-    from kubernetes.client import ApiException
-    from kubernetes.config import ConfigException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        try:
-            words = json.loads(error.body or "{}").get("message")
-        except ValueError:
-            words = None
-        raised = ClusterError(
-            str(words or error.reason), where=where, fix=_FIXES.get(error.status, "")
-        )
-        raised.code = int(error.status or 503)
-        raise raised from None
-    except HTTPError as error:
-        raise ClusterError(f"the cluster's API cannot be reached: {error}", where=where) from None
-    except ConfigException as error:
-        raise UsageError(
-            f"no cluster is configured: {error}",
-            where="train_job",
-            fix="run in a cluster, or set KUBECONFIG",
-        ) from None
-
-
-_FIXES = {
-    403: "let the service account of the step create, get, list and delete trainjobs",
-    404: "install Kubeflow Trainer v2 in the cluster, and check the namespace",
-}
