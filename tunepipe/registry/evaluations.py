@@ -7,13 +7,13 @@ a shape of its own, and imports the whole of google.cloud.aiplatform.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.explanations import explained
@@ -53,7 +53,6 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
 
 def _evaluation(compared: Mapping[str, Any], pipeline_job: str) -> dict[str, Any]:
     tuned = compared["scores"]["tuned"]
-    digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
     job = pipeline_job if pipeline_job.startswith("projects/") else ""
     about = {
         "pipeline_job_resource_name": job,
@@ -65,7 +64,7 @@ def _evaluation(compared: Mapping[str, Any], pipeline_job: str) -> dict[str, Any
     }
     schema, metrics = _in_google_terms(tuned["metrics"], tuned.get("confusion"))
     return {
-        "display_name": f"tunepipe {digest[:12]}",
+        "display_name": f"tunepipe {digest_of(compared, 12)}",
         "metrics_schema_uri": schema,
         "metrics": metrics,
         "metadata": {name: value for name, value in about.items() if value},

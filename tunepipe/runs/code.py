@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.distribution import build_wheel, content_hash
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.packaging.installed import INSTALLED
@@ -150,7 +151,7 @@ def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path
             project = path.name.partition("-")[0]
             lines.append(f"{project} @ file://${{WHEELS}}/{place} --hash=sha256:{sha256}\n")
         texts[name] = "".join(lines)
-    key = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    key = digest_of(texts, 16)
     lists = _cache() / key
     lists.mkdir(exist_ok=True)
     for name, text in texts.items():

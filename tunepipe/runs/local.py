@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import IO, Any
 
 from tunepipe import progress
 from tunepipe.backends.local import backend
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import read_json, write_json
 from tunepipe.runs import kfp_log
@@ -154,8 +154,7 @@ def key_of(parameters: Mapping[str, Any]) -> str:
     work.update(guarded(parameters))
     if files := _files(Path(str(parameters.get("base_model") or ""))):
         work["base_files"] = files
-    text = json.dumps([fingerprint, work], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of([fingerprint, work], 16)
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:

@@ -9,7 +9,6 @@ wanted here, and its ids change with the second, so that two submissions make tw
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any
 from tunepipe.backends.base import TuningRequest, load_remote_tuner
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.distribution import content_hash
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients
@@ -277,8 +277,7 @@ def _pipeline(
 
 def _key(fingerprint: str, backend: str, parameters: Mapping[str, Any]) -> str:
     work = {name: value for name, value in parameters.items() if name not in _NAMES}
-    text = json.dumps([fingerprint, backend, work], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
+    return digest_of([fingerprint, backend, work], KEY_CHARACTERS)
 
 
 def _request(

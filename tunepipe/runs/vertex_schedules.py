@@ -8,13 +8,12 @@ What Google refuses becomes a CloudError.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.decoding import whole
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
@@ -231,5 +230,4 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(whole(value), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest_of(whole(value), 12)

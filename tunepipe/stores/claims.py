@@ -16,11 +16,15 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from tunepipe.gcp.labels import run_id
+from tunepipe.gcp.labels import KEY_LABEL, run_id
 from tunepipe.gcp.launcher import StepOptions
-from tunepipe.gcp.remote_jobs import WaitingError
+from tunepipe.gcp.remote_jobs import RemoteJobs, WaitingError
+from tunepipe.gcp.retries import may_have_taken_effect
 from tunepipe.stores import storage
 from tunepipe.stores.ledger import Ledger, Record
 
@@ -53,16 +57,19 @@ class Claim:
 
         A WaitingError where another run holds it, or an earlier request may take effect yet.
         """
-        state = self._last.fields["state"] if self._last else ""
-        left_seconds = self._left_seconds(state)
-        if left_seconds > 0 and state == CREATING:
-            raise WaitingError(
-                "it is not known yet whether the job was created: its request got no clear answer;"
-                f" looking for it for {left_seconds:.0f} seconds more",
-                where=self.uri,
-            )
+        last, times = self._last, self.times
+        state = last.fields["state"] if last else ""
+        binding = {CREATING: times.settle_seconds, CLAIMED: times.lease_seconds}.get(state, 0.0)
+        is_own = last and state == CLAIMED and last.fields["owner"] == self._owner
+        left_seconds = 0.0 if is_own else self._last_seen + binding - time.monotonic()
         if left_seconds > 0:
-            raise WaitingError("another run is about to create this job", where=self.uri)
+            found = "another run is about to create this job"
+            if state == CREATING:
+                found = (
+                    "it is not known yet whether the job was created: its request got no clear "
+                    f"answer; looking for it for {left_seconds:.0f} seconds more"
+                )
+            raise WaitingError(found, where=self.uri)
         self._append(CLAIMED)
 
     def begin(self) -> None:
@@ -78,23 +85,68 @@ class Claim:
         """Record that the creation was refused, so that no other run waits."""
         self._append(ENDED)
 
-    def _left_seconds(self, state: str) -> float:
-        """Return for how long the state that was seen last still binds this process."""
-        last = self._last
-        if last is None or state in (CREATED, ENDED):
-            return 0.0
-        if state == CLAIMED and last.fields["owner"] == self._owner:
-            return 0.0
-        times = self.times
-        binding = times.settle_seconds if state == CREATING else times.lease_seconds
-        return self._last_seen + binding - time.monotonic()
-
     def _append(self, state: str, job: str = "") -> None:
         number = self._last.number if self._last else 0
         fields = {"state": state, "owner": self._owner, **({"job": job} if job else {})}
         if not Ledger(self.uri).append(number, fields):
             raise WaitingError("another run is about to create this job", where=self.uri)
         self._last, self._last_seen = Record(number + 1, fields), time.monotonic()
+
+
+@dataclass
+class ClaimedJobs(RemoteJobs):
+    """The jobs of one request, labelled with its key; found, and created once by a claim."""
+
+    claim: Claim
+    key: str
+    in_doubt: bool = field(default=False, init=False)
+
+    def jobs(self) -> Iterable[tuple[str, Mapping[str, str], Any]]:
+        """Yield the name, the labels and the content of each job of the place, newest first."""
+        raise NotImplementedError
+
+    def request(self) -> str:
+        """Ask for a job once, and name it."""
+        raise NotImplementedError
+
+    def find(self) -> str:
+        """Return a job of this request that is running, or that has succeeded and has a result."""
+        state, name = self.claim.look()
+        if state == CREATED and self._created_counts(name):
+            return name
+        for name, labels, job in self.jobs():
+            if labels.get(KEY_LABEL) == self.key and self.counts(job):
+                if state == CREATING:
+                    self._note(name)
+                return name
+        return ""
+
+    def create(self) -> str:
+        """Create a job, from what find() has seen; a WaitingError while that is not ours to do."""
+        self.claim.take()
+        self.claim.begin()
+        try:
+            name = self.request()
+        except Exception as error:
+            self.in_doubt = may_have_taken_effect(error)
+            if not self.in_doubt:
+                self.claim.end()
+            raise
+        self._note(name)
+        return name
+
+    def _created_counts(self, name: str) -> bool:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            job = self.get(name)
+        except NotFound:
+            return False
+        return self.counts(job)
+
+    def _note(self, name: str) -> None:
+        with suppress(WaitingError):  # another process has noted the same job
+            self.claim.created(name)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs
-from tunepipe.stores.claimed_jobs import ClaimedJobs
-from tunepipe.stores.claims import Claim, claim_uri
+from tunepipe.stores.claims import Claim, ClaimedJobs, claim_uri
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"

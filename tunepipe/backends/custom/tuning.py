@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from tunepipe.backends.custom.options import (
 )
 from tunepipe.backends.remote.exchange import RESULT, request_fields, write_task
 from tunepipe.catalog.accelerators import Machine, find_machine
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.explanations import explained
@@ -146,8 +146,7 @@ def _key(
         "where": [options.accelerator, options.machines, request.region, request.project],
         "again": again,
     }
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
+    return digest_of(parts, KEY_CHARACTERS)
 
 
 def _result(

@@ -6,7 +6,6 @@ folder or a hub id, that model is tuned by TRL, by LoRA or in full (`trainer`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from tunepipe import extras
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import LocalOptions, PredictionOptions
 from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
-from tunepipe.data.fingerprint import fingerprint
+from tunepipe.data.fingerprint import digest_of, fingerprint
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing, unreadable
@@ -244,7 +243,7 @@ def _identity(request: TuningRequest) -> str:
                 parts[name] = fingerprint(file)
         except OSError as error:
             raise unreadable(path, error) from error
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return digest_of(parts)
 
 
 def _result(folder: Path, statistics: Mapping[str, Any]) -> TuningResult:

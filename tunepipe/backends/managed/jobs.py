@@ -16,7 +16,7 @@ from tunepipe.errors import plural
 from tunepipe.gcp.clients import CALL_SECONDS, place_of, state_of
 from tunepipe.gcp.genai import as_google_core, client
 from tunepipe.gcp.remote_jobs import RemoteJobs
-from tunepipe.stores.claimed_jobs import ClaimedJobs
+from tunepipe.stores.claims import ClaimedJobs
 
 CREATE_SECONDS = 3 * CALL_SECONDS
 _USUAL = {"unspecified", "queued", "pending", "running"}

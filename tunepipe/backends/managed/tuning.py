@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +19,7 @@ from tunepipe.backends.managed.rows import Sent, check_sizes, detect_format, sen
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.genai import translate_errors
@@ -179,8 +178,7 @@ def _key(request: TuningRequest, job: TuningJob, rows: tuple[Sent, Sent]) -> str
     config = {name: value for name, value in job.as_config().items() if name != "description"}
     how = [job.base_model, job.location, config, job.options.service_account]
     own = [request.options.get("output_uri", ""), request.options.get("again", "")]
-    text = json.dumps([[each.fingerprint for each in rows], how, *own], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
+    return digest_of([[each.fingerprint for each in rows], how, *own], KEY_CHARACTERS)
 
 
 def _statistics(

@@ -6,8 +6,6 @@ backend submits and follows as it did before; what Google answers today is for G
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -15,7 +13,7 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm.parameters import family, row_limits, template_parameters, template_uri
-from tunepipe.data.fingerprint import fingerprint
+from tunepipe.data.fingerprint import digest_of, fingerprint
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.explanations import explained
@@ -172,8 +170,7 @@ def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str
                 rows.append(fingerprint(file))
     unlike = (*names, "model_display_name")
     how = {name: value for name, value in parameters.items() if name not in unlike}
-    text = json.dumps([uri, rows, how, str(request.options.get("again", ""))], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_CHARACTERS]
+    return digest_of([uri, rows, how, str(request.options.get("again", ""))], KEY_CHARACTERS)
 
 
 def _result(job: Any, request: TuningRequest) -> TuningResult:
