@@ -1,6 +1,6 @@
 """The local backend: real training and real answers on this machine's CPU or GPU, no account.
 
-With no base model named, a tiny one is made and trained from scratch (`tiny_training`); with a
+With no base model named, a tiny one is made and trained from scratch (`tiny_model`); with a
 folder or a hub id, that model is tuned by TRL, by LoRA or in full (`trainer`).
 """
 
@@ -23,17 +23,15 @@ from msgspec import structs
 from tunepipe import extras
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
 from tunepipe.backends.local.options import LocalOptions, PredictionOptions
-from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
+from tunepipe.backends.local.training import BASE, TrainingTask
 from tunepipe.data.fingerprint import digest_of, fingerprint
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing, unreadable
 from tunepipe.progress import Progress
 
-_BASE = "base"
 _TINY = "tiny"  # the name of the model that is trained from scratch
 _RECORD = "tuning.json"
-_TINY_RATE = 1.5e-3
 _TRAIN_JOB = "tunepipe.backends.remote.train_job"
 _ELSEWHERE = ("checkpoint_dir", "train_job")  # options that decide no weight
 _TINY_OPTIONS = (
@@ -68,7 +66,9 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     task = TrainingTask(request, options, output_dir, identity)
     if not request.base_model:
         _refuse_for_tiny(options)
-        statistics = _tune_tiny(task, progress)
+        from tunepipe.backends.local.tiny_model import tune_tiny
+
+        statistics = tune_tiny(task, progress)
     elif options.train_job:
         # Not imported by name: a component that carries its code would carry it too.
         if not find_spec(_TRAIN_JOB):
@@ -184,35 +184,6 @@ def _refuse_for_tiny(options: LocalOptions) -> None:
             )
 
 
-def _tune_tiny(task: TrainingTask, progress: Progress) -> dict[str, Any]:
-    options, folder = task.options, Path(task.folder)
-    device = prepare(options.device or "cpu", options.threads)
-    from tunepipe.backends.local import tiny_model, tiny_training
-    from tunepipe.backends.local.pretrained import save
-    from tunepipe.backends.local.rows import encode
-
-    examples, held_out = task.read_rows()
-    tokenizer = tiny_model.learn_tokenizer(examples)
-    most = options.max_tokens or tiny_model.MAX_TOKENS
-    rows, evaluated = (encode(tokenizer, part, most) for part in (examples, held_out))
-    model = tiny_model.untrained_model(tokenizer, task.request.seed)
-    save(model, tokenizer, folder / _BASE, merge=False)
-    settled = replace(task, options=task.settle(_TINY_RATE))
-    evaluated = evaluated or rows[:SAMPLE_ROWS]
-    outcome = tiny_training.train(
-        model.to(device), rows, evaluated, tokenizer.pad_token_id, settled, progress
-    )
-    statistics = outcome.statistics()
-    save(model, tokenizer, folder, merge=False)
-    counts = parameter_counts(model)
-    note = (
-        f"A tiny model of {counts['parameters']:,} parameters, trained from scratch on "
-        f"{len(rows):,} rows: it knows this one task and no language beyond it. It shows that the "
-        "pipeline works, not what a large model would do."
-    )
-    return statistics | counts | {"device": device, "processes": 1, "base_model": "", "note": note}
-
-
 def _tune_base(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Tune in this process, or through `accelerate launch` where there are to be several."""
     options = task.options
@@ -247,7 +218,7 @@ def _identity(request: TuningRequest) -> str:
 
 
 def _result(folder: Path, statistics: Mapping[str, Any]) -> TuningResult:
-    base = statistics["base_model"] or str(folder / _BASE)
+    base = statistics["base_model"] or str(folder / BASE)
     return TuningResult(
         str(folder), statistics={**statistics, "base_model": base}, cost_usd=0.0, base=base
     )

@@ -22,8 +22,8 @@ from tunepipe.backends.local.memory import fit, memory_bytes, size_of
 from tunepipe.backends.local.options import dtype_of
 from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
-from tunepipe.backends.local.task import SAMPLE_ROWS, TrainingTask
 from tunepipe.backends.local.trainer import micro_batch_size, train
+from tunepipe.backends.local.training import SAMPLE_ROWS, TrainingTask
 from tunepipe.errors import LimitError
 from tunepipe.progress import Progress
 

@@ -23,7 +23,7 @@ import msgspec
 
 from tunepipe import errors
 from tunepipe.backends.local.options import LocalOptions
-from tunepipe.backends.local.task import TrainingTask
+from tunepipe.backends.local.training import TrainingTask
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.progress import Progress
 

@@ -28,9 +28,8 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from tunepipe.backends.local.base_model import weights_fault
 from tunepipe.backends.local.options import LocalOptions
-from tunepipe.backends.local.outcome import TrainingOutcome, require_number
 from tunepipe.backends.local.rows import TokenRow, reading_order
-from tunepipe.backends.local.task import TrainingTask
+from tunepipe.backends.local.training import TrainingOutcome, TrainingTask, require_number
 from tunepipe.errors import UsageError
 from tunepipe.progress import Progress
 
