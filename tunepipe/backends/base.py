@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import Catalog, load_catalog
@@ -158,13 +158,9 @@ def load_remote_tuner(backend: str) -> RemoteTuner:
         raise UsageError(
             "this backend does not tune on Vertex AI", where="backend", fix="run it here or on KFP"
         )
-    module: Any = import_module(row.tuner)
-    tuner: RemoteTuner = module
-    return tuner
+    return cast(RemoteTuner, import_module(row.tuner))
 
 
 def load_predictor(backend: str) -> Predictor:
     """Import the module that asks a backend's models; a UsageError if the backend is unknown."""
-    module: Any = import_module(find_backend(backend).predictor)
-    predictor: Predictor = module
-    return predictor
+    return cast(Predictor, import_module(find_backend(backend).predictor))

@@ -48,15 +48,14 @@ models = _service("Model")  # the registry
 model_garden = _service("ModelGarden")
 
 
-def endpoint_exists(endpoint: str) -> bool:
-    """Return True if an endpoint is there; it may have been deleted since it was made."""
+def find_endpoint(name: str) -> Any:
+    """Fetch `projects/P/locations/R/endpoints/E`; None if it has been deleted."""
     from google.api_core import exceptions as api
 
     try:
-        endpoints(region_of(endpoint)).get_endpoint(name=endpoint, timeout=CALL_SECONDS)
+        return endpoints(region_of(name)).get_endpoint(name=name, timeout=CALL_SECONDS)
     except api.NotFound:
-        return False
-    return True
+        return None
 
 
 def state_of(resource: Any) -> str:

@@ -94,15 +94,8 @@ def _copy(registry: str, model: str, version: int) -> str:
     folder = Path(registry).resolve() / "models" / f"{version:06d}"
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(model, partial, copy_function=_link_or_copy)
+    shutil.copytree(model, partial, copy_function=storage.link_or_copy)
     if folder.exists():  # of a promotion that ended before it was recorded
         folder = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}")
     os.replace(partial, folder)
     return str(folder)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from tunepipe.errors import LimitError
 from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
@@ -63,9 +64,14 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
         existing = [endpoint for endpoint in listed if endpoint.name in job_of]
     for endpoint in existing:
         name = str(endpoint.name)
-        version = vertex_alias.model_version(name)
-        is_champion = vertex_alias.bears_alias(version)
-        yield Deployment(name, version, job_of[name], endpoint.create_time, is_champion)
+        yield describe(name, endpoint, job_of[name], TEMPLATE)
+
+
+def describe(name: str, endpoint: Any, job: str, kind: str) -> Deployment:
+    """Describe an endpoint that a job left; a checkpoint's shares a model, and is no champion's."""
+    version = vertex_alias.version_on(endpoint)
+    is_champion = kind != CHECKPOINT and vertex_alias.bears_alias(version)
+    return Deployment(name, version, job, endpoint.create_time, is_champion, kind)
 
 
 def discard(endpoint: str) -> bool:

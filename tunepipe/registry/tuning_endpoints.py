@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 from tunepipe.backends.managed.jobs import list_jobs
 from tunepipe.gcp import clients
-from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
-from tunepipe.registry import vertex_alias
-from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, Deployment
+from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, Deployment, describe
 
 
 def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
@@ -27,20 +25,8 @@ def of_tuning_jobs(project: str, region: str) -> Iterator[Deployment]:
         last = str(job.tuned_model.endpoint)
         others = [str(each.endpoint or "") for each in job.tuned_model.checkpoints or ()]
         for endpoint in dict.fromkeys(filter(None, [last, *others])):
-            kind = GEMINI if endpoint == last else CHECKPOINT
-            if deployment := _existing(endpoint, str(job.name), kind):
-                yield deployment
-
-
-def _existing(endpoint: str, job: str, kind: str) -> Deployment | None:
-    from google.api_core import exceptions as api
-
-    client = clients.endpoints(clients.region_of(endpoint))
-    with explained(endpoint):
-        try:
-            created = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS).create_time
-        except api.NotFound:
-            return None
-    version = vertex_alias.model_version(endpoint)
-    is_champion = kind == GEMINI and vertex_alias.bears_alias(version)
-    return Deployment(endpoint, version, job, created, is_champion, kind)
+            with explained(endpoint):
+                left = clients.find_endpoint(endpoint)
+            if left:
+                kind = GEMINI if endpoint == last else CHECKPOINT
+                yield describe(endpoint, left, str(job.name), kind)

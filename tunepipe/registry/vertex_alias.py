@@ -41,19 +41,17 @@ def model_version(resource: str) -> str:
         return resource
     if not re.match(r"projects/[^/]+/locations/[^/]+/endpoints/", resource):
         return ""
-    from google.api_core import exceptions as api
-
-    client = clients.endpoints(clients.region_of(resource))
     with explained(resource):
-        try:
-            endpoint = client.get_endpoint(name=resource, timeout=CALL_SECONDS)
-        except api.NotFound:
-            return ""
-    deployed = list(endpoint.deployed_models)
-    if not deployed:
-        return ""
-    name, version = str(deployed[0].model), str(deployed[0].model_version_id)
-    return name if "@" in name or not version else f"{name}@{version}"
+        endpoint = clients.find_endpoint(resource)
+    return version_on(endpoint) if endpoint else ""
+
+
+def version_on(endpoint: Any) -> str:
+    """Return the model version that is deployed on an endpoint; "" if there is none."""
+    for deployed in endpoint.deployed_models:
+        name, version = str(deployed.model), str(deployed.model_version_id)
+        return name if "@" in name or not version else f"{name}@{version}"
+    return ""
 
 
 def _merge(version: str, alias: str) -> None:

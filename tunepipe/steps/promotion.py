@@ -135,7 +135,7 @@ def serves(model: str) -> bool:
     """Return True if a model still exists: its endpoint, or its local folder."""
     if "/endpoints/" in model:
         with explained(model):
-            return clients.endpoint_exists(model)
+            return clients.find_endpoint(model) is not None
     elsewhere = model.startswith("projects/") or storage.is_object(model)
     return elsewhere or Path(model).is_dir()
 

@@ -111,9 +111,13 @@ class ClaimedJobs(RemoteJobs):
 
     def find(self) -> str:
         """Return a job of this request that is running, or that has succeeded and has a result."""
+        from google.api_core.exceptions import NotFound
+
         state, name = self.claim.look()
-        if state == CREATED and self._created_counts(name):
-            return name
+        if state == CREATED:
+            with suppress(NotFound):
+                if self.counts(self.get(name)):
+                    return name
         for name, labels, job in self.jobs():
             if labels.get(KEY_LABEL) == self.key and self.counts(job):
                 if state == CREATING:
@@ -134,15 +138,6 @@ class ClaimedJobs(RemoteJobs):
             raise
         self._note(name)
         return name
-
-    def _created_counts(self, name: str) -> bool:
-        from google.api_core.exceptions import NotFound
-
-        try:
-            job = self.get(name)
-        except NotFound:
-            return False
-        return self.counts(job)
 
     def _note(self, name: str) -> None:
         with suppress(WaitingError):  # another process has noted the same job
@@ -166,7 +161,8 @@ class Waiters:
     def add(self) -> None:
         """Record, before there is a job, that the run waits: a cancellation finds the key."""
         if self.bucket and self.run:
-            storage.write_new(self.run.encode(), self._address(self.run))
+            uri = f"{_root(self.bucket)}/waiting/{self.key}/{self.run.rpartition('/')[2]}.run"
+            storage.write_new(self.run.encode(), uri)
 
     def others(self) -> list[str]:
         """Return the other runs that wait for the job and have not ended."""
@@ -179,9 +175,6 @@ class Waiters:
         files = [file for pattern in patterns for file in storage.matching_files(pattern)]
         runs = [storage.read_bytes(file).decode() for file in files]
         return [run for run in runs if run != self.run and goes_on(run)]
-
-    def _address(self, run: str) -> str:
-        return f"{_root(self.bucket)}/waiting/{self.key}/{run.rpartition('/')[2]}.run"
 
 
 def run_of_step(parent: str, resources: str) -> str:

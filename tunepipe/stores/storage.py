@@ -308,7 +308,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
                 for name in changed:
                     Path(links, name).parent.mkdir(parents=True, exist_ok=True)
                     with suppress(FileNotFoundError):
-                        _link(Path(folder, name), Path(links, name))
+                        link_or_copy(Path(folder, name), Path(links, name))
                 for name in changed:
                     if Path(links, name).exists():
                         keep(name, Path(links, name))
@@ -339,7 +339,7 @@ def synced_folder(uri: str, seconds: float = SYNC_SECONDS, *, once: bool = False
             copy_back()
 
 
-def _link(source: Path, target: Path) -> None:
+def link_or_copy(source: str | Path, target: str | Path) -> None:
     """Give a file a second name, or copy it where the file system has no hard links."""
     try:
         os.link(source, target)

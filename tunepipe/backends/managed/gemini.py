@@ -33,7 +33,7 @@ class GeminiTuner(ManagedTuner):
         A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
         """
         endpoint = job.tuned_model and job.tuned_model.endpoint
-        return not endpoint or clients.endpoint_exists(endpoint)
+        return not endpoint or clients.find_endpoint(endpoint) is not None
 
     def result(self, job: Any, options: Mapping[str, Any]) -> tuple[str, str]:
         """Return the tuned model and its endpoint."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.errors import plural
-from tunepipe.gcp.clients import CALL_SECONDS, place_of, state_of
+from tunepipe.gcp import clients
+from tunepipe.gcp.clients import CALL_SECONDS, place_of, region_of, state_of
 from tunepipe.gcp.genai import as_google_core, client
 from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores.claims import ClaimedJobs
@@ -123,3 +124,49 @@ def data_stats(job: Any) -> dict[str, Any]:
             # user_dataset_examples repeats rows of the user's, which belong in no report.
             return dict(kind_stats.model_dump(exclude_none=True, exclude={"user_dataset_examples"}))
     return {}
+
+
+def read_curves(experiment: str) -> tuple[dict[str, list[tuple[int, float]]], str]:
+    """Read every scalar curve of a tuning job, or why there is none: steps and values by metric.
+
+    The job itself says no loss. It names an experiment; the experiment's context names a
+    TensorBoard, and its one run holds the curves. The way through these four calls is that of
+    Google's own notebooks on supervised tuning. A tuning is paid by then, so that what cannot be
+    read is reported and fails nothing.
+    """
+    from google.api_core import exceptions as api
+
+    if not experiment:
+        return {}, "the job names no experiment, so its losses cannot be read"
+    try:
+        run = _run_of(experiment)
+        return (_scalars(run), "") if run else ({}, "the job's experiment has no run")
+    except api.GoogleAPICallError as error:
+        return {}, f"the losses could not be read: {error.message}"
+
+
+def _run_of(experiment: str) -> str:
+    """Return a TensorBoard run's name: the experiment's own run is named after the experiment."""
+    metadata = clients.metadata(region_of(experiment))
+    context = metadata.get_context(name=experiment, timeout=CALL_SECONDS)
+    board = dict(context.metadata or {}).get("backing_tensorboard_resource", "")
+    store, _, name = experiment.partition("/contexts/")
+    is_run = f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"'
+    request = {"parent": store, "filter": is_run}
+    for run in metadata.list_contexts(request=request, timeout=CALL_SECONDS):
+        own = run.name.rpartition("/")[2].removeprefix(f"{name}-")
+        if board:
+            return f"{board}/experiments/{name}/runs/{own}"
+    return ""
+
+
+def _scalars(run: str) -> dict[str, list[tuple[int, float]]]:
+    board = clients.tensorboards(region_of(run))
+    curves = {}
+    for series in board.list_tensorboard_time_series(parent=run, timeout=CALL_SECONDS):
+        data = board.read_tensorboard_time_series_data(
+            tensorboard_time_series=series.name, timeout=CALL_SECONDS
+        ).time_series_data
+        points = [(int(value.step), float(value.scalar.value)) for value in data.values]
+        curves[str(series.display_name)] = points
+    return curves

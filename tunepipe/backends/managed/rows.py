@@ -38,11 +38,6 @@ class Sent:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def detect_format(uri: str) -> str:
-    """Return the format of a file of rows by its first rows."""
-    return format_of([uri], storage.open_file)
-
-
 def send(uri: str, native: Sequence[str]) -> Sent:
     """Put a file where the service can read it, converted if need be.
 

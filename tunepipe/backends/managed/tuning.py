@@ -11,15 +11,15 @@ from typing import Any
 from msgspec import structs
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.managed.jobs import TUNING_JOBS, TuningJobs, data_stats
-from tunepipe.backends.managed.loss_curves import read_curves
+from tunepipe.backends.managed.jobs import TUNING_JOBS, TuningJobs, data_stats, read_curves
 from tunepipe.backends.managed.outcome import Planned, compare_with_plan
 from tunepipe.backends.managed.parameters import PREFERENCE, TuningJob, tuning_job, whole_epochs
-from tunepipe.backends.managed.rows import Sent, check_sizes, detect_format, send
+from tunepipe.backends.managed.rows import Sent, check_sizes, send
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.data.fingerprint import digest_of
+from tunepipe.data.source import format_of
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients, launcher
 from tunepipe.gcp.genai import translate_errors
@@ -28,6 +28,7 @@ from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.retries import retry
 from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
+from tunepipe.stores import storage
 from tunepipe.stores.claims import Claim, Waiters, claim_uri, run_of_step
 
 _FIRST_JOB_SECONDS = 30.0
@@ -90,7 +91,7 @@ class ManagedTuner:
         base = self.base(request)
         model = request.catalog.find_model(request.base_model, self.backend)
         service = request.catalog.find_service(model.name)[1]
-        job = _job(request, model, detect_format(request.train_uri))
+        job = _job(request, model, format_of([request.train_uri], storage.open_file))
         self.check_job(job, request.catalog)
         by_preference = job.method == PREFERENCE
         native = [each for each in service.native if (each == PREFERENCE) == by_preference]

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm.parameters import family, row_limits, template_parameters, template_uri
-from tunepipe.data.fingerprint import digest_of, fingerprint
+from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.explanations import explained
@@ -25,6 +25,7 @@ from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Waiters, run_of_step
+from tunepipe.stores.generations import identity
 
 _OUR_OPTIONS = ("template_version", "pipeline_root", "service_account", "network")
 TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
@@ -107,14 +108,10 @@ class TemplateJobs(PipelineJobs):
     """Child jobs that run the template."""
 
     def result_exists(self, job: Any) -> bool:
-        """Return True if the endpoint is there: a model deleted since is tuned again.
-
-        A job that names no endpoint (yet) is not taken for one whose endpoint was deleted.
-        """
-        endpoint = pipeline_jobs.outputs(pipeline_jobs.get(job.name)).get(
-            "endpoint_resource_name", ""
-        )
-        return not endpoint or clients.endpoint_exists(endpoint)
+        """Return True unless the endpoint that a job names was deleted since."""
+        outputs = pipeline_jobs.outputs(pipeline_jobs.get(job.name))
+        endpoint = outputs.get("endpoint_resource_name", "")
+        return not endpoint or clients.find_endpoint(endpoint) is not None
 
 
 def _parameters(request: TuningRequest) -> dict[str, Any]:
@@ -163,11 +160,7 @@ def _count_rows(uri: str, enough: int) -> int:
 def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
     """Identify a request by what it tunes on, and how; not by names, nor by where the rows are."""
     names = ("dataset_uri", "evaluation_data_uri")
-    rows = []
-    for name in names:
-        if parameters.get(name):
-            with storage.open_file(parameters[name]) as file:
-                rows.append(fingerprint(file))
+    rows = [identity(parameters[name]).fingerprint for name in names if parameters.get(name)]
     unlike = (*names, "model_display_name")
     how = {name: value for name, value in parameters.items() if name not in unlike}
     return digest_of([uri, rows, how, str(request.options.get("again", ""))], KEY_CHARACTERS)
