@@ -36,7 +36,7 @@ def test_only_a_series_remembers(data, tmp_path):
     assert decided(now, place) == "changed"
     data_history.remember(*now, place, "weekly", "r1", "auto", STATS)
     assert decided(now, place) == "unchanged"
-    assert data_history.last(place, "weekly").run == "r1"
+    assert data_history.last(place, "weekly")["run"] == "r1"
     assert decided(now, place, series="") == "changed"
     assert decided(now, place, series="other") == "changed"
     assert decided(now, "") == "changed"

@@ -103,7 +103,12 @@ def _session() -> Any:
 
     class Guard:
         def _new_conn(self: Any) -> Any:
-            _check_name(self.host, self.port)
+            try:
+                addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            except OSError:  # the connection itself reports it
+                addresses = []
+            for *_, address in addresses:  # before a connection is made
+                _check_ip(str(address[0]))
             connection = super()._new_conn()  # type: ignore[misc]
             try:  # the name may resolve to another address the second time
                 _check_ip(connection.getpeername()[0])
@@ -127,16 +132,6 @@ def _session() -> Any:
     for scheme in ("https://", "http://"):
         session.mount(scheme, Adapter())
     return session
-
-
-def _check_name(host: str, port: int | None) -> None:
-    """Refuse a name that resolves to a private address, before a connection is made."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:  # the connection itself reports it
-        return
-    for *_, address in addresses:
-        _check_ip(str(address[0]))
 
 
 def _check_ip(text: str) -> None:

@@ -21,7 +21,8 @@ class NamedPipelineJobs(RemoteJobs):
 
     def get(self, name: str) -> Any:
         """Fetch a job, with its tasks."""
-        return get(name)
+        client = clients.pipelines(clients.region_of(name))
+        return client.get_pipeline_job(name=name, timeout=CALL_SECONDS)
 
     def request_cancel(self, name: str) -> None:
         """Ask for the end of a job."""
@@ -35,11 +36,23 @@ class NamedPipelineJobs(RemoteJobs):
         return ", ".join(running) if is_running(job) else state_of(job).lower()
 
     def failure(self, job: Any) -> str:
-        """Return why a job failed."""
-        return failure(job)
+        """Return why a job failed: the first failed task's own message before the job's summary.
+
+        What fails later, such as the exit task, is often a consequence.
+        """
+        failed = [
+            task
+            for task in job.job_detail.task_details
+            if state_of(task) == "FAILED" and task.error.message
+        ]
+        failed.sort(key=lambda task: (task.end_time is None, task.end_time or task.task_id))
+        return "; ".join(f"{task.task_name}: {task.error.message}" for task in failed) or str(
+            job.error.message
+        )
 
 
 PIPELINE_JOBS = NamedPipelineJobs()
+get, failure = PIPELINE_JOBS.get, PIPELINE_JOBS.failure
 
 
 @dataclass
@@ -104,7 +117,7 @@ class PipelineJobs(NamedPipelineJobs):
                 )
                 return str(created.name)
             except api.AlreadyExists:
-                other = get(f"{self.parent}/pipelineJobs/{self.next_id}")
+                other = self.get(f"{self.parent}/pipelineJobs/{self.next_id}")
                 if self.counts(other):
                     return str(other.name)
                 self.attempts += 1
@@ -130,7 +143,7 @@ class PipelineJobs(NamedPipelineJobs):
         jobs = list_jobs(self.parent, label)
         if self.in_doubt and not any(_attempt(job.name) > self.attempts for job in jobs):
             with suppress(api.NotFound):  # the job that was asked for last, if no list shows it yet
-                jobs.insert(0, get(f"{self.parent}/pipelineJobs/{self.next_id}"))
+                jobs.insert(0, self.get(f"{self.parent}/pipelineJobs/{self.next_id}"))
         return jobs
 
 
@@ -151,12 +164,6 @@ def list_jobs(
     }
     client = clients.pipelines(parent.rpartition("/")[2])
     return list(islice(client.list_pipeline_jobs(request=request, timeout=CALL_SECONDS), limit))
-
-
-def get(name: str) -> Any:
-    """Fetch a job by its resource name, with its tasks."""
-    client = clients.pipelines(clients.region_of(name))
-    return client.get_pipeline_job(name=name, timeout=CALL_SECONDS)
 
 
 def goes_on(name: str) -> bool:
@@ -188,22 +195,6 @@ def task_outputs(task: Any) -> dict[str, Any]:
     """Read a task's output parameters."""
     metadata = dict(task.execution.metadata or {})
     return {k.removeprefix("output:"): v for k, v in metadata.items() if k.startswith("output:")}
-
-
-def failure(job: Any) -> str:
-    """Return why a job failed: the first failed task's own message before the job's summary.
-
-    What fails later, such as the exit task, is often a consequence.
-    """
-    failed = [
-        task
-        for task in job.job_detail.task_details
-        if state_of(task) == "FAILED" and task.error.message
-    ]
-    failed.sort(key=lambda task: (task.end_time is None, task.end_time or task.task_id))
-    return "; ".join(f"{task.task_name}: {task.error.message}" for task in failed) or str(
-        job.error.message
-    )
 
 
 def _attempt(name: str) -> int:

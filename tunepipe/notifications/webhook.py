@@ -57,12 +57,13 @@ def post(address: str, message: Mapping[str, Any]) -> None:
     """Post a message as JSON, with retries; the CloudError at last does not tell the address."""
     import requests
 
+    def send() -> None:
+        answer = outbound.request("POST", address, json=message, seconds=_CALL_SECONDS)
+        if answer.status_code >= 300:  # a redirect has delivered nothing
+            raise requests.HTTPError(response=answer)
+
     try:
-        retry(
-            lambda: _post(address, message),
-            attempts=_ATTEMPTS,
-            longest_pause_seconds=_PAUSE_SECONDS,
-        )
+        retry(send, attempts=_ATTEMPTS, longest_pause_seconds=_PAUSE_SECONDS)
     except LimitError as error:
         error.where = "webhook"  # its host may be a part of the secret
         raise
@@ -74,11 +75,3 @@ def post(address: str, message: Mapping[str, Any]) -> None:
             f"the webhook did not take the message: {problem}",
             fix="check the address and its service",
         ) from None
-
-
-def _post(address: str, message: Mapping[str, Any]) -> None:
-    import requests
-
-    answer = outbound.request("POST", address, json=message, seconds=_CALL_SECONDS)
-    if answer.status_code >= 300:  # a redirect has delivered nothing
-        raise requests.HTTPError(response=answer)

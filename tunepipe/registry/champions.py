@@ -40,8 +40,8 @@ class Move:
 
 def champion(registry: str) -> Move | None:
     """Return the move that made the present champion; None if there is none yet."""
-    last = _moves(registry).last() if registry else None
-    return Move(**last.fields) if last else None
+    fields = _moves(registry).last().fields if registry else {}
+    return Move(**fields) if fields else None
 
 
 def history(registry: str) -> list[Move]:
@@ -64,8 +64,7 @@ def promote(
     if not registry:
         raise UsageError("no registry is named", where="registry", fix="give a folder or gs:// URI")
     moves = _moves(registry)
-    last = moves.last()
-    version = last.number + 1 if last else 1
+    version = moves.last().number + 1
     copy = _copy(registry, model, version)
     move = Move(version, copy, run, verdict, reason, moved_at, moved_by)
     # The record is written only if none is: of two promotions at once, one wins.

@@ -7,7 +7,6 @@ The last record below `seen/SERIES/` names the last run of a series and the data
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from tunepipe.data import diff
@@ -24,24 +23,15 @@ from tunepipe.stores.storage import local_files
 CHANGED, UNCHANGED = "changed", "unchanged"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The data of a series' last run."""
-
-    run: str
-    fingerprint: str
-
-
-def last(registry: str, series: str) -> Seen | None:
-    """Return what the last run of a series has seen; None if there was none."""
-    latest = _seen(registry, series).last() if registry and series else None
-    return Seen(**latest.fields) if latest else None
+def last(registry: str, series: str) -> Mapping[str, str]:
+    """Return the last run of a series, and the fingerprint of its data; {} if there was none."""
+    return _seen(registry, series).last().fields if registry and series else {}
 
 
 def record_unchanged(registry: str, series: str, run: str) -> str:
     """Record that a run ends because the data are unchanged, and return the sentence."""
     seen = last(registry, series)
-    reason = f"unchanged since run {seen.run}" if seen else "unchanged"
+    reason = f"unchanged since run {seen['run']}" if seen else "unchanged"
     record_outcome(registry, run, RunOutcome("", reason))
     print(reason)
     return reason
@@ -56,13 +46,13 @@ def decide(
     changed rows are no change.
     """
     seen = last(registry, series)
-    if seen is None:
+    if not seen:
         return CHANGED
-    if seen.fingerprint == fingerprint:
+    if seen["fingerprint"] == fingerprint:
         return UNCHANGED
     if min_new_rows <= 0:
         return CHANGED
-    changes = difference(dataset_uri, registry, seen.fingerprint, format)
+    changes = difference(dataset_uri, registry, seen["fingerprint"], format)
     return UNCHANGED if changes and changes.new < min_new_rows else CHANGED
 
 
@@ -128,11 +118,10 @@ def remember(
     records.record_trained_rows(registry, run, ids, held_out)
     shares = {name: stats[name] for name in diff.DRIFTING if name in stats}
     records.write(registry, f"runs/{run}.json", {"fingerprint": fingerprint, "stats": shares})
-    seen = Seen(run, fingerprint)
+    seen = {"run": run, "fingerprint": fingerprint}
     if series and last(registry, series) != seen:
         ledger = _seen(registry, series)
-        latest = ledger.last()
-        ledger.append(latest.number if latest else 0, asdict(seen))
+        ledger.append(ledger.last().number, seen)
 
 
 def _examples(dataset_uri: str, format: str) -> Iterator[Example]:

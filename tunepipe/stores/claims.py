@@ -26,7 +26,7 @@ from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs, WaitingError
 from tunepipe.gcp.retries import may_have_taken_effect
 from tunepipe.stores import storage
-from tunepipe.stores.ledger import Ledger, Record
+from tunepipe.stores.ledger import NO_RECORD, Ledger, Record
 
 CLAIMED, CREATING, CREATED, ENDED = "claimed", "creating", "created", "ended"
 _FOLDER = "tunepipe"
@@ -39,28 +39,26 @@ class Claim:
     uri: str
     times: StepOptions = field(default_factory=StepOptions)
     _owner: str = field(default_factory=lambda: uuid.uuid4().hex)
-    _last: Record | None = None
+    _last: Record = NO_RECORD
     _last_seen: float = 0.0
 
     def look(self) -> tuple[str, str]:
         """Read the claim's state, "" before there is one, and the name of its job, or ""."""
         last = Ledger(self.uri).last()
-        if last is None:
-            self._last = None
-            return "", ""
-        if self._last is None or self._last.number != last.number:
+        if self._last.number != last.number:
             self._last, self._last_seen = last, time.monotonic()
-        return last.fields["state"], last.fields.get("job", "")
+        return last.fields.get("state", ""), last.fields.get("job", "")
 
     def take(self) -> None:
         """Claim the right to create the job, from the state that `look` has seen last.
 
         A WaitingError where another run holds it, or an earlier request may take effect yet.
         """
-        last, times = self._last, self.times
-        state = last.fields["state"] if last else ""
-        binding = {CREATING: times.settle_seconds, CLAIMED: times.lease_seconds}.get(state, 0.0)
-        is_own = last and state == CLAIMED and last.fields["owner"] == self._owner
+        times, fields = self.times, self._last.fields
+        state = fields.get("state", "")
+        bind_seconds = {CREATING: times.settle_seconds, CREATED: 0.0, ENDED: 0.0, "": 0.0}
+        binding = bind_seconds.get(state, times.lease_seconds)
+        is_own = state == CLAIMED and fields["owner"] == self._owner
         left_seconds = 0.0 if is_own else self._last_seen + binding - time.monotonic()
         if left_seconds > 0:
             found = "another run is about to create this job"
@@ -78,7 +76,7 @@ class Claim:
 
     def created(self, job: str) -> None:
         """Record the job's name, for runs that look before the list shows it."""
-        if self._last and self._last.fields["state"] == CREATING:
+        if self._last.fields.get("state") == CREATING:
             self._append(CREATED, job)
 
     def end(self) -> None:
@@ -86,7 +84,7 @@ class Claim:
         self._append(ENDED)
 
     def _append(self, state: str, job: str = "") -> None:
-        number = self._last.number if self._last else 0
+        number = self._last.number
         fields = {"state": state, "owner": self._owner, **({"job": job} if job else {})}
         if not Ledger(self.uri).append(number, fields):
             raise WaitingError("another run is about to create this job", where=self.uri)

@@ -26,16 +26,19 @@ class Record:
     fields: Mapping[str, Any]
 
 
+NO_RECORD = Record(0, {})
+
+
 @dataclass(frozen=True)
 class Ledger:
     """The records below a folder: a path, or a gs:// prefix."""
 
     folder: str
 
-    def last(self) -> Record | None:
-        """Return the latest record; None if there is none yet."""
+    def last(self) -> Record:
+        """Return the latest record; NO_RECORD before the first."""
         files = self._files()
-        return self._read(files[-1]) if files else None
+        return self._read(files[-1]) if files else NO_RECORD
 
     def records(self) -> list[Record]:
         """Return all records, the first one first."""

@@ -226,9 +226,6 @@ class _ObjectReader(io.RawIOBase):
         self._position = start[whence] + offset
         return self._position
 
-    def tell(self) -> int:
-        return self._position
-
     def readinto(self, buffer: Any) -> int:
         data = self._range(len(buffer))
         buffer[: len(data)] = data

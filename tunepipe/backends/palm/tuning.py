@@ -191,18 +191,11 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
             # The service had the weights in its cache.
             seconds = 0.0 if clients.state_of(task) == "SKIPPED" else held
             statistics["accelerator_seconds"] = round(seconds, 1)
-            cost = _cost_usd(request, seconds)
+            model_row = request.catalog.find_model(request.base_model, "large-model")
+            steps, hours = request.train_steps, seconds / 3600
+            work = Work(model_row, request.region, steps, hours=hours, catalog=request.catalog)
+            cost = estimate(work).cost_usd if seconds else 0.0
     return TuningResult(model, endpoint, statistics, cost)
-
-
-def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
-    if not seconds:
-        return 0.0
-    catalog = request.catalog
-    model = catalog.find_model(request.base_model, "large-model")
-    hours = seconds / 3600
-    work = Work(model, request.region, request.train_steps, hours=hours, catalog=catalog)
-    return estimate(work).cost_usd
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:

@@ -29,9 +29,11 @@ def write_task(task: Mapping[str, Any], folder: str) -> str:
 
 def request_fields(request: TuningRequest) -> dict[str, Any]:
     """Return what goes to the other machine of a request, but for its options."""
-    names = ("base_model", "train_uri", "eval_uri", "train_steps", "batch_size", "seed")
-    fields = {name: getattr(request, name) for name in names}
-    return {**fields, "learning_rate_multiplier": request.learning_rate_multiplier}
+    names = (
+        *("base_model", "train_uri", "eval_uri"),
+        *("train_steps", "batch_size", "learning_rate_multiplier", "seed"),
+    )
+    return {name: getattr(request, name) for name in names}
 
 
 def read_progress(folder: str) -> str:
