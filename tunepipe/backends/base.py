@@ -140,14 +140,9 @@ class Predictor(Protocol):
     """The shape of a module that asks a model; it never imports what tunes one."""
 
     def predict(self, model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
-        """Answer every prompt, in any order.
+        """Answer every prompt, in any order; `text` is None where the model blocked or refused it.
 
-        Yields:
-            One answer a prompt; its `text` is None if the model blocked or refused the prompt.
-
-        Raises:
-            UsageError: A setting or the model is wrong.
-            CloudError: The model is not there, may not be asked, or is out of reach.
+        A UsageError where a setting or the model is wrong, a CloudError where it cannot be asked.
         """
 
 

@@ -19,16 +19,10 @@ def ask_endpoint(
     read: Callable[[Mapping[str, Any], Any], tuple[str | None, str]],
     parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[Answer]:
-    """Ask prompts by the method `predict`.
+    """Ask an endpoint, or a publisher's model, by the method `predict`, one prompt after the other.
 
-    Args:
-        endpoint: The resource name of an endpoint, or of a publisher's model.
-        write: Returns the instance that a prompt is sent as.
-        read: Returns the text of an answer, from the instance and the predictions; or None, and
-            why there is none.
-
-    Yields:
-        One answer a prompt; its `text` is None if the prompt was refused.
+    `write` returns the instance that a prompt is sent as; `read` the text of an answer, from the
+    instance and the predictions, or None and why there is none.
     """
     from google.api_core import exceptions as api
     from google.protobuf import json_format, struct_pb2

@@ -21,10 +21,7 @@ _MANIFESTS = ", ".join(
 
 
 def read_image(image: str) -> Mapping[str, Any]:
-    """Read an image's configuration for Linux on amd64: Env, Labels, Cmd and the like.
-
-    Args:
-        image: REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST.
+    """Read the configuration (Env, Labels, …) of an image, REGISTRY/NAME:TAG or …@DIGEST.
 
     Raises:
         UsageError: It names no registry, or no image for Linux on amd64.

@@ -27,9 +27,8 @@ def run_label(name: str) -> str:
 def run_id(resources: str) -> str:
     """Return the id of the run that this step belongs to; "" outside a run on Vertex AI.
 
-    Args:
-        resources: The step's output file `gcp_resources`. Vertex AI keeps it under
-            ROOT/PROJECT_NUMBER/RUN/TASK/, which names a run that a schedule started.
+    Vertex AI keeps `gcp_resources` under ROOT/PROJECT_NUMBER/RUN/TASK/, which names a run that a
+    schedule started.
     """
     match = re.match(r"/gcs/.+/\d+/([a-z][a-z0-9-]*)/[^/]+/[^/]+\Z", resources)
     return run_label(RUN_ID_LABEL) or (match[1] if match else "")

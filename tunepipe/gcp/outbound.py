@@ -59,18 +59,9 @@ def request(
     stream: bool = False,
     accept: str = "*/*",
 ) -> Any:
-    """Send one request, and follow redirects without credentials.
+    """Send one request, follow up to 5 redirects without credentials, and return the Response.
 
-    Args:
-        token: Google's access token; it is sent to the first address alone, and only if that is
-            Google's.
-        redirects: How many redirects are followed, <= 5.
-
-    Returns:
-        The requests.Response.
-
-    Raises:
-        requests.RequestException: The address could not be reached.
+    Google's access `token` is sent to the first address alone, and only if that is Google's.
     """
     headers = {"Accept": accept}
     if token and is_google(url):

@@ -17,9 +17,7 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
     """Call one method; `query` goes into the address, a list repeated.
 
-    Raises:
-        RefusedError: Google answered with an error.
-        CloudError: There are no credentials, or Google is out of reach.
+    A RefusedError if Google answered with an error, else a CloudError if it could not be asked.
     """
     import requests
     from google.auth import exceptions as auth

@@ -23,9 +23,7 @@ _PAUSE_SECONDS = 20.0
 def check_place(place: str, *, in_cloud: bool) -> None:
     """Refuse a place that cannot hold a webhook's address, before anything is sent.
 
-    Args:
-        place: A secret's name, a gs:// URI or, locally, a file; "" is nowhere.
-        in_cloud: Whether the run is in the cloud, where no file of this machine is read.
+    A secret's name, a gs:// URI or, locally, a file can; "" is nowhere.
     """
     if "://" in place and not storage.is_object(place):
         raise UsageError(

@@ -52,14 +52,10 @@ def history(registry: str) -> list[Move]:
 def promote(
     registry: str, model: str, *, run: str, verdict: str, reason: str, moved_at: str, moved_by: str
 ) -> Move:
-    """Make a model the champion.
+    """Make a model, whose folder is copied into the registry, the champion.
 
-    Args:
-        model: A folder, which is kept in the registry as a copy, or a resource name.
-        moved_at: UTC, ISO 8601.
-
-    Raises:
-        UsageError: No registry is named, or another promotion was recorded meanwhile.
+    A UsageError if no registry is named, or another promotion was recorded meanwhile. `moved_at`
+    is UTC, ISO 8601.
     """
     if not registry:
         raise UsageError("no registry is named", where="registry", fix="give a folder or gs:// URI")

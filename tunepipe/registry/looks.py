@@ -49,12 +49,7 @@ def overlap(rows: Sequence[str], others: Sequence[str]) -> float:
 
 
 def earlier(registry: str, run: str) -> list[dict[str, Any]]:
-    """Return the looks of all other runs, the newest 200.
-
-    Args:
-        registry: A folder or a gs:// prefix; "" has none.
-        run: The run that asks; a second try of the same run is not another look.
-    """
+    """Return the looks of all other runs, the newest 200; a second try of a run is no other."""
     if not registry:
         return []
     files = storage.matching_files(records.address(registry, "looks/*.json"))
@@ -65,13 +60,8 @@ def earlier(registry: str, run: str) -> list[dict[str, Any]]:
 def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: str) -> int:
     """Record that a run has decided; once, however often it is tried.
 
-    Args:
-        registry: A folder or a gs:// prefix; "" records nothing.
-        look: See `describe`; {} records nothing.
-        at: UTC, ISO 8601; the files' order in time.
-
-    Returns:
-        How often the same rows have decided by now, this time included.
+    `at`, UTC in ISO 8601, is the files' order in time. Return how often the same rows have decided
+    by now, this time included.
     """
     if not look:
         return 1

@@ -71,10 +71,8 @@ def record_trained_rows(
 ) -> None:
     """Record what a run's model was trained on; once, however often it is tried.
 
-    Args:
-        rows: The ids of all rows of the dataset, which begin with the hash of their content.
-        held_out: The hashes of the held-out rows, as predictions have them; without any it is not
-            known what was trained on, and nothing is recorded.
+    The ids of the dataset's `rows` begin with the hash of their content. Without `held_out` hashes,
+    as predictions have them, it is not known what was trained on, and nothing is recorded.
     """
     if held_out:
         trained = {row[:_HEX_DIGITS] for row in rows} - set(held_out)

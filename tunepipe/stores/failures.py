@@ -57,13 +57,9 @@ class Failure:
 
 @contextmanager
 def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> Iterator[None]:
-    """Run a step's body, and write down why it failed.
+    """Run a step's body; write down why it failed next to its outputs, and for Kubernetes.
 
     What was refused once stays refused: a host that repeats a step is told so again at once.
-
-    Args:
-        output_file: Where kfp writes the step's outputs; the words go next to it.
-        termination_log: Where Kubernetes takes them from, if it is there.
     """
     file = Path(output_file).with_name(FILE)
     earlier = _read(str(file)) if file.exists() else None

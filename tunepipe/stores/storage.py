@@ -87,14 +87,9 @@ def open_file(uri: str) -> BinaryIO:
 
 
 def write_file(local: str, uri: str, *, must_be_new: bool = False) -> Stat:
-    """Copy a local file to a path or an object.
+    """Copy a local file to a path or an object, and replace what is there, or nothing.
 
-    Args:
-        uri: Where it goes; what is there is replaced.
-        must_be_new: Replace nothing; of several processes that write it, one alone succeeds.
-
-    Raises:
-        ConflictError: The object is there already, and must not be.
+    Of several processes that write what must be new, one succeeds; others get a ConflictError.
     """
     with _explained(local):
         Path(local).open("rb").close()  # a missing file is not the store's fault
@@ -162,15 +157,11 @@ def local_folder(name: str) -> Iterator[str]:
 
 
 def list_files(pattern: str) -> list[str]:
-    """List the files that a path, a URI or a glob of either names, sorted.
+    """List the files that a path, a URI or a glob of either names, sorted; a UsageError for none.
 
-    Args:
-        pattern: `*` and `?` stop at a slash, `**` does not. A name without a wildcard is
-            returned as it is, without looking whether it is there; so is the name of a local file
-            that is there, whatever characters it has.
-
-    Raises:
-        UsageError: A wildcard that matches nothing.
+    `*` and `?` stop at a slash, `**` does not. A name without a wildcard is returned as it is,
+    without looking whether it is there; so is the name of a local file that is there, whatever
+    characters it has.
     """
     if not has_wildcard(pattern) or (not is_object(pattern) and Path(pattern).is_file()):
         return [pattern]
@@ -245,9 +236,8 @@ def _download(uri: str, path: Path) -> str:
 def work_folder(work_dir: str, kind: str, file: str) -> AbstractContextManager[str]:
     """Open the folder where a step keeps what it has paid for.
 
-    Args:
-        work_dir: A local folder, which is taken as it is; or a gs:// folder, below which each file
-            has a folder of its own: a step copies back and forth only what is about its rows.
+    A local folder is taken as it is; below a gs:// folder each file has one of its own: a step
+    copies back and forth only what is about its rows.
     """
     from tunepipe.data.fingerprint import fingerprint
 

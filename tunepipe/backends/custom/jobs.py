@@ -105,11 +105,9 @@ def job_body(
     display_name: str,
     predicts: bool,
 ) -> dict[str, Any]:
-    """Compose what CreateCustomJob takes.
+    """Compose what CreateCustomJob takes, to train on all machines, or to answer prompts on one.
 
-    Args:
-        task: gs:// URI of the job's task, into whose folder everything that it makes goes.
-        predicts: Whether it answers prompts, on one machine, instead of training.
+    What the job makes goes into the folder of its `task`, a gs:// URI.
     """
     table = load("backends/custom/parameters.toml")
     wanted = table["prediction_requirements" if predicts else "requirements"]

@@ -27,9 +27,6 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     Args:
         model: gs://BUCKET/tunepipe/custom/KEY/model-1a2b3c4d, or …/base: before tuning.
         settings: Those of the local backend's `PredictionOptions`.
-
-    Raises:
-        UsageError: It is not the folder of such a model.
     """
     folder = model.rpartition("/")[0]
     if not storage.is_gcs(model) or not storage.exists(f"{folder}/{RESULT}"):

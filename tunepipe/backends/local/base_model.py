@@ -121,15 +121,8 @@ def _check_adapter(folder: str, config: Any) -> None:
 def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
     """Yield the arguments that `from_pretrained` needs for `name`; explain what goes wrong.
 
-    A folder is never looked up in the hub, and no code of a model's own is run.
-
-    Args:
-        name: A folder, or a hub id with or without its revision.
-        what: The parameter that named it.
-
-    Raises:
-        UsageError: The folder or hub id does not exist, a file is broken, or the hub cannot be
-            reached.
+    A folder is never looked up in the hub, and no code of a model's own is run. `name` may have a
+    revision; `what` is the parameter that named it.
     """
     from safetensors import SafetensorError
 

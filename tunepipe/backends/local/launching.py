@@ -66,14 +66,9 @@ def machines() -> Machines:
 
 
 def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
-    """Return how many processes train on this machine.
+    """Return how many processes train on this machine; each takes an equal share of a step's rows.
 
-    Args:
-        options: `processes` is the user's number; 0 takes one a GPU, and one on a CPU.
-        batch_size: Rows a step; each process takes an equal share of them.
-
-    Raises:
-        UsageError: There are too few GPUs, or the rows of a step cannot be shared equally.
+    `processes` is the user's number; 0 takes one a GPU, and one on a CPU.
     """
     import torch
 
@@ -99,13 +94,9 @@ def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
 
 
 def configuration_file(name: str) -> str:
-    """Return the file of an accelerate configuration.
+    """Return an accelerate configuration: a YAML file, or one that comes with TRL, such as fsdp2.
 
-    Args:
-        name: A YAML file, or one of the configurations that come with TRL, such as fsdp2 or zero3.
-
-    Raises:
-        UsageError: There is none of that name, or DeepSpeed is not installed for it.
+    A UsageError if there is none of that name, or DeepSpeed is not installed for it.
     """
     spec = importlib.util.find_spec("trl")
     folder = Path(str(spec and spec.origin)).parent / "accelerate_configs"

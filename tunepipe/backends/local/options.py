@@ -118,9 +118,6 @@ def disk_gib_of(options: LocalOptions, billions: float) -> int:
 
     The hub's weights are 16-bit. Merging writes them again. Full tuning writes 32-bit weights, with
     AdamW's two moments in each checkpoint; the new one is whole before the old one is deleted.
-
-    Args:
-        billions: The model's parameters; 0 if they are not known.
     """
     bytes_each = 2.0 + 2 * options.merge
     if options.tuning_mode == "full":
@@ -129,11 +126,9 @@ def disk_gib_of(options: LocalOptions, billions: float) -> int:
 
 
 def dtype_of(precision: str, device: str) -> torch.dtype:
-    """Return a model's computing type.
+    """Return a model's computing type; "" takes bfloat16 on a GPU that computes in it.
 
-    Args:
-        precision: "float32" or "bfloat16"; "" takes bfloat16 on a GPU that computes in it, else
-            float32. GPUs before Ampere only emulate it, slowly.
+    GPUs before Ampere only emulate it, slowly.
     """
     import torch
 

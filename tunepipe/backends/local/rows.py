@@ -36,13 +36,9 @@ class TokenRow:
 
 
 def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[TokenRow]:
-    """Turn examples into rows.
+    """Turn `data.conversations.Example`s into rows; a DataError where one has too many tokens.
 
-    Args:
-        examples: `data.conversations.Example`s.
-
-    Raises:
-        DataError: A row is longer than `max_tokens`. Nothing is cut or dropped.
+    Nothing is cut or dropped.
     """
     rows = [
         TokenRow(

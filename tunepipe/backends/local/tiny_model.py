@@ -87,14 +87,11 @@ def tune_tiny(task: TrainingTask, progress: Progress) -> dict[str, Any]:
 
 
 def learn_tokenizer(examples: Sequence[Example]) -> Any:
-    """Learn a byte-level BPE vocabulary from the training rows.
+    """Learn a byte-level BPE vocabulary from the training rows, as a tokenizer of transformers.
 
     Bytes are its alphabet, so no text is unknown to it. A pair is merged only when it occurs about
     once in ten rows or more, and digits never are: rarer merges make tokens that the model sees too
     seldom to learn.
-
-    Returns:
-        A transformers tokenizer with a chat template.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

@@ -46,12 +46,8 @@ def generate(
 ) -> Iterator[Answer]:
     """Answer the prompts as `generation.generate` does; vLLM chooses the batches.
 
-    Args:
-        name: The model's folder or hub id; of an adapter, its base is served under it.
-
-    Raises:
-        UsageError: vLLM is not installed, or cannot do what `options` ask.
-        TunepipeError: It does not start, or cannot take the model.
+    An adapter is served over its base. A UsageError if vLLM is not installed or cannot do what
+    `options` ask, else a TunepipeError if it does not start.
     """
     if not importlib.util.find_spec("vllm"):
         raise UsageError("vLLM is not installed", where="engine", fix="pip install vllm")

@@ -91,12 +91,8 @@ def base_model_resource(
 ) -> str:
     """Return a base model's resource name, which is all that `predict` needs.
 
-    Args:
-        model: A base model's name, or a tuned model that was tuned further.
-        options: base_endpoint, base_location and location, if the user names them.
-
-    Returns:
-        A resource name; "" for a tuned model whose endpoint is not known.
+    The `options` are base_endpoint, base_location and location, if the user names them. "" for a
+    model that was tuned further and whose endpoint is not known.
     """
     if options.get("base_endpoint"):
         return str(options["base_endpoint"])

@@ -20,9 +20,6 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     Args:
         settings: max_output_tokens (256), temperature (0), and request_format: "chat" (the
             server applies the model's chat template) or "prompt" (the text as it is).
-
-    Raises:
-        UsageError: This is not an endpoint.
     """
     if "/endpoints/" not in model:
         raise UsageError(

@@ -236,12 +236,8 @@ def whole_epochs(train_steps: int, batch_size: int, rows: int) -> int:
 def thinking(model: str) -> list[dict[str, Any]]:
     """List how little a model may think before it answers: thinking_budget or thinking_level.
 
-    Args:
-        model: The base model's name. What an endpoint serves, a champion's or that of a tuned
-            model which was tuned further, is not in its name.
-
-    Returns:
-        The model's own least first, then what the other families take for little, newest first.
+    The model's own least is first, then what the other families take for little, newest first: what
+    an endpoint serves, a champion's or that of a model tuned further, is not in its name.
     """
     rows = load("backends/managed/parameters.toml")["thinking"]
     own = [row for row in rows if any(fnmatchcase(model, each) for each in row["models"])][:1]

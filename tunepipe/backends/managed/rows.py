@@ -39,17 +39,10 @@ class Sent:
 
 
 def send(uri: str, native: Sequence[str]) -> Sent:
-    """Put a file where the service can read it, converted if need be.
+    """Put a file where the service can read it, converted if need be (`catalog.sent_as`).
 
-    The copy is next to the file and ends in .jsonl, as in all of Google's examples.
-
-    Args:
-        uri: The file on gs://, or "" for none; an empty one counts as none.
-        native: The formats that are sent as they are; others are converted (`catalog.sent_as`).
-
-    Raises:
-        UsageError: The file is on this machine alone.
-        DataError: A row cannot be carried over; nothing is dropped.
+    The copy is next to the file and ends in .jsonl, as in all of Google's examples. "" and an empty
+    file are none; a DataError where a row cannot be carried over: nothing is dropped.
     """
     if not uri or not storage.stat(uri).bytes:
         return Sent()

@@ -138,12 +138,7 @@ def training_region(region: str, location: str, accelerator_type: str) -> str:
 
 
 def template_uri(model: str, version: str = "") -> str:
-    """Return the template that tunes a model.
-
-    Args:
-        version: A tag such as "v3.0.0", a digest "sha256:…", or a whole https:// URI; "" for the
-            version that everything here was made for.
-    """
+    """Return the template of a model; a version is a tag, sha256:… or a whole https:// URI."""
     if version.startswith("https://"):
         return version
     templates = load("backends/palm/parameters.toml")["templates"]
