@@ -104,4 +104,4 @@ def test_a_registry_that_cannot_be_reached_is_one_finding(said, registry):
     registry["host"] = "127.0.0.1:9"  # discard: nothing listens
     code, (seen,) = doctor(said, registry)
     assert (code, seen[0]) == (4, "problem")
-    assert "cannot be reached (ConnectionError)" in seen[1]
+    assert "cannot be fetched: ConnectionError" in seen[1]

@@ -9,8 +9,9 @@ import pytest
 from tests.receiver import receiver
 from tests.standin.process import StandIn
 from tunepipe.backends.palm.template import read_template
-from tunepipe.errors import LimitError, UsageError
-from tunepipe.gcp import clients, genai, outbound, secrets
+from tunepipe.errors import CloudError, LimitError, UsageError
+from tunepipe.gcp import clients, genai, outbound, rest, secrets
+from tunepipe.gcp.images import read_image
 from tunepipe.notifications import webhook
 
 TEMPLATE = "https://us-kfp.pkg.dev/ml-pipeline/large-language-model-pipelines/tune-large-model/"
@@ -111,6 +112,22 @@ def test_another_host_gets_no_token(monkeypatch):
     server.shutdown()
     server.server_close()
     assert (answer.status_code, seen) == (200, [None, None])
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [(read_image, "us-docker.pkg.dev/p/r/tunepipe:1.0"), (read_template, TEMPLATE)],
+)
+def test_a_registry_of_googles_without_credentials_says_how_to_log_in(
+    read, name, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    rest.session.cache_clear()
+    with pytest.raises(CloudError, match="no usable Google credentials") as caught:
+        read(name)
+    rest.session.cache_clear()
+    assert caught.value.where == name
+    assert "gcloud auth application-default login" in caught.value.fix
 
 
 def test_the_registry_gets_the_token_and_a_redirect_does_not(cloud: StandIn) -> None:

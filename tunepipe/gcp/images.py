@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.errors import CloudError, UsageError
-from tunepipe.gcp import outbound
-from tunepipe.gcp.explanations import RefusedError
-from tunepipe.gcp.rest import access_token
+from tunepipe.errors import UsageError
+from tunepipe.gcp.rest import fetch
 
-_SECONDS = 30.0
 _MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
     for kind in (
@@ -53,26 +50,5 @@ def read_image(image: str) -> Mapping[str, Any]:
 
 
 def _get(url: str, image: str) -> Any:
-    token = access_token() if outbound.is_google(url) else ""
-    import requests
-
-    try:
-        answer = outbound.request(
-            "GET", url, seconds=_SECONDS, token=token, redirects=5, accept=_MANIFESTS
-        )
-    except requests.RequestException as error:
-        raise CloudError(
-            f"its registry cannot be reached ({type(error).__name__})",
-            where=image,
-            fix="check the image's name, and the network",
-        ) from error
-    if answer.status_code != 200:
-        # A registry that asks for another login than Google's is one that we may not see.
-        code = 403 if answer.status_code == 401 else answer.status_code
-        raise RefusedError(
-            f"its registry answered {answer.status_code}",
-            where=image,
-            code=code,
-            fix="check the image's name, and that you may read it",
-        )
-    return answer.json()
+    fix = "check the image's name, and that you may read it"
+    return fetch(url, "its description", where=image, fix=fix, accept=_MANIFESTS).json()

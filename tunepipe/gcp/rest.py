@@ -6,11 +6,12 @@ from functools import cache
 from typing import Any
 
 from tunepipe.errors import CloudError
+from tunepipe.gcp import outbound
 from tunepipe.gcp.explanations import RefusedError, no_token, words_of
 from tunepipe.gcp.retries import retry
 
 CALL_SECONDS = 20.0
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = _FETCH_SECONDS = 60.0
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -36,6 +37,37 @@ def call(verb: str, url: str, body: Any = None, **query: Any) -> dict[str, Any]:
         raise no_token(error, url) from error
     except OSError as error:
         raise CloudError("Google is out of reach", where=url, fix="try again later") from error
+
+
+def fetch(url: str, what: str, *, where: str, fix: str, accept: str = "*/*") -> Any:
+    """Fetch a file from a registry; our token goes to Google's hosts alone, and to no redirect.
+
+    A RefusedError unless the Response is 200; its code is 403 where the registry asks for another
+    login than Google's. A CloudError where there are no credentials, or it is out of reach.
+    """
+    from google.auth import exceptions as auth
+
+    try:
+        token = access_token() if outbound.is_google(url) else ""
+        answer = outbound.request(
+            "GET", url, seconds=_FETCH_SECONDS, token=token, redirects=5, accept=accept
+        )
+    except auth.GoogleAuthError as error:
+        raise no_token(error, where) from error
+    except OSError as error:
+        raise CloudError(
+            f"{what} cannot be fetched: {type(error).__name__}",
+            where=where,
+            fix=f"check the network; {fix}",
+        ) from error
+    if (code := answer.status_code) != 200:
+        raise RefusedError(
+            f"{what} cannot be fetched: {code}",
+            where=where,
+            code=403 if code == 401 else code,
+            fix=fix,
+        )
+    return answer
 
 
 def account() -> str:
