@@ -38,15 +38,14 @@ def load_base(
     dtype = dtype_of(options.precision, device)
     whole = whole_model_of(name)
     is_full = options.tuning_mode == "full"
-    four_bit = options.tuning_mode == "qlora" and not quantization_of(load_config(whole))
     model = _load_whole(
         whole,
-        dtype=torch.float32 if is_full else dtype,
+        tokenizer,
+        torch.float32 if is_full else dtype,
+        four_bit="tuning_mode" if options.tuning_mode == "qlora" else "",
         attn_implementation=attention_of(whole, dtype, device),
         device_map={"": device} if placed else None,
-        quantization_config=_four_bit(dtype, "tuning_mode") if four_bit else None,
     )
-    _grow_embedding(model, tokenizer)
     if is_full and adapter_of(name):
         from peft import PeftModel
 
@@ -121,38 +120,45 @@ def load_tuned(name: str, device: str, precision: str = "", *, four_bit: bool = 
     """
     from peft import PeftModel
 
-    dtype, whole = dtype_of(precision, device), whole_model_of(name)
-    is_quantized = bool(quantization_of(load_config(whole)))
-    model = _load_whole(
-        whole,
-        dtype=dtype,
-        device_map={"": device},
-        quantization_config=_four_bit(dtype, "four_bit") if four_bit and not is_quantized else None,
+    dtype, whole, tokenizer = (
+        dtype_of(precision, device),
+        whole_model_of(name),
+        load_tokenizer(name),
     )
-    _grow_embedding(model, load_tokenizer(name))
+    option = "four_bit" if four_bit else ""
+    model = _load_whole(whole, tokenizer, dtype, four_bit=option, device_map={"": device})
     if adapter_of(name):
         model = PeftModel.from_pretrained(model, name)
-        model = model if four_bit or is_quantized else model.merge_and_unload()
+        is_rounded = four_bit or quantization_of(load_config(whole))
+        model = model if is_rounded else model.merge_and_unload()
     return model.eval()
 
 
-def _load_whole(name: str, **arguments: Any) -> Any:
-    from transformers import AutoModelForCausalLM
+def _load_whole(
+    name: str, tokenizer: Any, dtype: torch.dtype, *, four_bit: str, **arguments: Any
+) -> Any:
+    """Load a model; in 4 bits where the option `four_bit` asks for it and its files are not."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    if four_bit and not quantization_of(load_config(name)):
+        require_bitsandbytes(four_bit)
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
     chosen = {key: value for key, value in arguments.items() if value is not None}
     with loading(name) as place:
         model, report = AutoModelForCausalLM.from_pretrained(
-            output_loading_info=True, ignore_mismatched_sizes=True, **chosen, **place
+            dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **chosen, **place
         )
     require_whole(name, report)
-    return model
-
-
-def _grow_embedding(model: Any, tokenizer: Any) -> None:
-    """Give each token of the tokenizer a row of the embedding; some folders lack the last ones."""
+    # Each token of the tokenizer has a row of the embedding; some folders lack the last ones.
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         torch.manual_seed(0)  # the new rows are drawn at random, and must be the same each time
         model.resize_token_embeddings(len(tokenizer))
+    return model
 
 
 def _save_one(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -167,15 +173,3 @@ def _save_one(model: Any, tokenizer: Any, folder: Path) -> None:
     model.save_pretrained(folder, **arguments)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's, which names paths of this machine
-
-
-def _four_bit(dtype: torch.dtype, option: str) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    require_bitsandbytes(option)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
