@@ -9,9 +9,9 @@ import pytest
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.chat_template import (
     answer_texts,
-    asked_ids,
     completion_ids,
     end_ids,
+    generation_ids,
     prompt_ids,
     prompt_text,
 )
@@ -139,7 +139,7 @@ def test_a_model_that_writes_what_it_was_taught_answers_with_the_answer(template
     """Whatever the template sets before and behind it; what a model writes later does not count."""
     tokenizer = tokenizer_of(template)
     taught = prompt_ids(tokenizer, TURNS) + completion_ids(tokenizer, TURNS, answer)
-    asked = asked_ids(tokenizer, TURNS)
+    asked = generation_ids(tokenizer, TURNS)
     assert taught[: len(asked)] == asked
     written = taught[len(asked) :] + tokenizer("and on", add_special_tokens=False)["input_ids"]
     assert answer_texts(tokenizer, [written], end_ids(tokenizer)) == [answer]

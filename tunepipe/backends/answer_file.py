@@ -34,10 +34,10 @@ class AnswerFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
         file.seek(0)
-        held = file.read()
+        content = file.read()
         # A step that was killed may have left half a line.
-        file.truncate(held.rfind(b"\n") + 1)
-        answers = [Answer(**json.loads(line)) for line in held.split(b"\n")[:-1]]
+        file.truncate(content.rfind(b"\n") + 1)
+        answers = [Answer(**json.loads(line)) for line in content.split(b"\n")[:-1]]
         return cls(file, {answer.id: answer for answer in answers if answer.text is not None})
 
     def add(self, answer: Answer) -> None:

@@ -1,7 +1,7 @@
 """Renders a conversation as a model's input, in the same way for training and prediction.
 
 Training reads a prompt, the opening of an answer, and the answer; prediction reads the first two
-(`asked_ids`). All come from the same functions, so a tuned model is asked exactly as it was taught.
+(`generation_ids`). All come from the same functions, so a tuned model is asked as it was taught.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tunepipe.errors import UsageError
 Messages = Sequence[Mapping[str, Any]]
 
 _PROBE = "answer"
-_ASKED = ({"role": "user", "content": "?"},)
+_SAMPLE = ({"role": "user", "content": "?"},)
 
 
 def prompt_text(tokenizer: Any, messages: Messages) -> str:
@@ -29,7 +29,7 @@ def prompt_text(tokenizer: Any, messages: Messages) -> str:
     return "".join(f"{message['content']}\n\n" for message in messages)
 
 
-def asked_ids(tokenizer: Any, messages: Messages) -> list[int]:
+def generation_ids(tokenizer: Any, messages: Messages) -> list[int]:
     """Return the tokens after which the model is to answer: the prompt's, and a named channel's."""
     opening, _ = _frame(tokenizer, messages)
     return prompt_ids(tokenizer, messages) + _named(tokenizer, opening)
@@ -59,13 +59,13 @@ def end_ids(tokenizer: Any) -> set[int]:
 
     They differ if a base model carries the chat template of its instructed sibling.
     """
-    _, closing = _frame(tokenizer, _ASKED)
+    _, closing = _frame(tokenizer, _SAMPLE)
     return {*_marks(tokenizer, closing)[:1], tokenizer.eos_token_id} - {None}
 
 
 def answer_texts(tokenizer: Any, written: Iterable[Sequence[int]], ends: Set[int]) -> list[str]:
     """Return the texts of what a model wrote, each up to the first of the tokens `ends`."""
-    opening, _ = _frame(tokenizer, _ASKED)
+    opening, _ = _frame(tokenizer, _SAMPLE)
     cut = [list(takewhile(lambda token: token not in ends, ids)) for ids in written]
     texts: list[str] = tokenizer.batch_decode(cut, skip_special_tokens=True)
     return [text.removeprefix(opening) for text in texts]
@@ -116,7 +116,7 @@ def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: boo
     """Return the first rendering that holds what system and user say."""
     from jinja2 import TemplateError
 
-    said = [m["content"].strip() for m in messages if m["role"] != "assistant"]
+    texts = [m["content"].strip() for m in messages if m["role"] != "assistant"]
     for turns in _forms(messages):
         try:
             # enable_thinking is a word of some templates (Qwen 3); others do not look at it.
@@ -128,7 +128,7 @@ def _templated(tokenizer: Any, messages: Messages, *, add_generation_prompt: boo
             )
         except TemplateError:
             continue
-        if all(words in text for words in said):
+        if all(words in text for words in texts):
             return text
     raise UsageError(
         "the chat template of the model does not write what system and user say",

@@ -70,7 +70,7 @@ def of_template(project: str, region: str) -> Iterator[Deployment]:
 def describe(name: str, endpoint: Any, job: str, kind: str) -> Deployment:
     """Describe an endpoint that a job left; a checkpoint's shares a model, and is no champion's."""
     version = vertex_alias.version_on(endpoint)
-    is_champion = kind != CHECKPOINT and vertex_alias.bears_alias(version)
+    is_champion = kind != CHECKPOINT and vertex_alias.has_alias(version)
     return Deployment(name, version, job, endpoint.create_time, is_champion, kind)
 
 
@@ -92,7 +92,7 @@ def discard(endpoint: str) -> bool:
 def take_away(deployment: Deployment) -> None:
     """Undeploy what is on an endpoint, unless the champion, and delete it; the model stays."""
     # A checkpoint's endpoint shares the model, and its alias, with that of the last one.
-    has_alias = deployment.kind not in (CHECKPOINT, SERVED) and vertex_alias.bears_alias(
+    has_alias = deployment.kind not in (CHECKPOINT, SERVED) and vertex_alias.has_alias(
         deployment.model
     )
     if deployment.champion or has_alias:

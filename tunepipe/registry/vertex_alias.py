@@ -26,7 +26,7 @@ def move_alias(model: str, former: str = "") -> str:
     return version
 
 
-def bears_alias(version: str) -> bool:
+def has_alias(version: str) -> bool:
     """Return True if a version, `projects/P/locations/R/models/M@V`, has the alias; "" has none."""
     if not version:
         return False

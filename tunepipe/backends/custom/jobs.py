@@ -65,8 +65,8 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
         from tunepipe.gcp.labels import KEY_LABEL
 
         request = {"parent": self.parent, "filter": f'labels.{KEY_LABEL}="{self.key}"'}
-        found = list(self._client.list_custom_jobs(request=request, timeout=CALL_SECONDS))
-        for job in sorted(found, key=lambda job: job.create_time, reverse=True):
+        listed = list(self._client.list_custom_jobs(request=request, timeout=CALL_SECONDS))
+        for job in sorted(listed, key=lambda job: job.create_time, reverse=True):
             yield str(job.name), job.labels, job
 
     def request(self) -> str:
@@ -110,11 +110,11 @@ def job_body(
     What the job makes goes into the folder of its `task`, a gs:// URI.
     """
     table = load("backends/custom/parameters.toml")
-    wanted = table["prediction_requirements" if predicts else "requirements"]
+    packages = table["prediction_requirements" if predicts else "requirements"]
     install = "python3 -m pip install --quiet --root-user-action ignore"
     if not predicts:  # with the hashes of the lock; vLLM's image has versions of its own
         install = f"python3 -m tunepipe.packaging.installed add '{install}' ''"
-    install = f"{install} {' '.join(wanted)} && " if options.install else ""
+    install = f"{install} {' '.join(packages)} && " if options.install else ""
     image = (
         options.prediction_image or table["prediction_image"]
         if predicts

@@ -37,7 +37,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
 
     Args:
         request: `base_model` is a hub id, with or without @REVISION, a gs:// folder in Hugging
-            Face layout, or a model of Model Garden (publishers/…); the rows lie on gs://;
+            Face layout, or a model of Model Garden (publishers/…); the rows are on gs://;
             `options` are those of `CustomOptions` and of the launcher.
 
     Returns:
@@ -178,11 +178,11 @@ def _result(
 def job_cost(
     job: Any, options: CustomOptions, machine: Machine, region: str
 ) -> tuple[float, float | None]:
-    """Return the hours that a job held its machines, and their price if it is known.
+    """Return the hours that a job had its machines, and their price if it is known.
 
     Spot and flex-start cost less than the list price, which is then an upper bound.
     """
-    held = job.end_time - (job.start_time or job.create_time)
-    hours = round(held.total_seconds() / 3600, 4)
+    duration = job.end_time - (job.start_time or job.create_time)
+    hours = round(duration.total_seconds() / 3600, 4)
     price = options.usd_per_hour or machine.usd_per_hour(region)
     return hours, None if price is None else round(hours * price * options.machines, 2)

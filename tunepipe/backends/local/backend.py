@@ -146,7 +146,7 @@ def prepare(device: str, threads: int) -> str:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     getLogger("bitsandbytes").setLevel(ERROR)  # it looks for kernels that are not needed
-    # peft and transformers warn each other of names that are to go.
+    # peft and transformers warn each other of deprecated names.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     torch.set_num_threads(threads)
     has_gpu = torch.cuda.is_available()

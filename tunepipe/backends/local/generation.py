@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tunepipe.backends.base import Answer, Prompt
-from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
+from tunepipe.backends.chat_template import answer_texts, end_ids, generation_ids
 from tunepipe.backends.local.base_model import load_config, load_tokenizer, whole_model_of
 from tunepipe.backends.local.memory import memory_bytes, require_room_to_answer, size_of
 from tunepipe.backends.local.options import PredictionOptions, dtype_of
@@ -28,43 +28,43 @@ def generate(
         options.four_bit,
     )
     model = load_tuned(name, device, options.precision, four_bit=options.four_bit)
-    asked = [(prompt.id, asked_ids(tokenizer, prompt.messages)) for prompt in prompts]
-    asked.sort(key=lambda pair: len(pair[1]))
-    for start in range(0, len(asked), options.batch_size):
-        batch = asked[start : start + options.batch_size]
+    encoded = [(prompt.id, generation_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    encoded.sort(key=lambda pair: len(pair[1]))
+    for start in range(0, len(encoded), options.batch_size):
+        batch = encoded[start : start + options.batch_size]
         texts = _answers(model, tokenizer, [ids for _, ids in batch], options.max_output_tokens)
         yield from (Answer(id, text) for (id, _), text in zip(batch, texts, strict=True))
 
 
-def _answers(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
+def _answers(model: Any, tokenizer: Any, batch: list[list[int]], longest: int) -> list[str]:
     """Answer all at once, or by halves where the GPU's memory does not suffice."""
     try:
-        return _generated(model, tokenizer, asked, longest)
+        return _generated(model, tokenizer, batch, longest)
     except torch.OutOfMemoryError as error:
-        if len(asked) == 1:
+        if len(batch) == 1:
             raise LimitError(
-                f"a prompt of {len(asked[0])} tokens and its answer need more memory than there is",
+                f"a prompt of {len(batch[0])} tokens and its answer need more memory than there is",
                 where="max_output_tokens",
                 fix="lower it, ask with four_bit, or take a smaller model",
             ) from error
     # Only here is the memory free that the failed try held.
     torch.cuda.empty_cache()
-    half = len(asked) // 2
+    half = len(batch) // 2
     return [
         text
-        for part in (asked[:half], asked[half:])
+        for part in (batch[:half], batch[half:])
         for text in _answers(model, tokenizer, part, longest)
     ]
 
 
-def _generated(model: Any, tokenizer: Any, asked: list[list[int]], longest: int) -> list[str]:
-    width = max(map(len, asked))
+def _generated(model: Any, tokenizer: Any, batch: list[list[int]], longest: int) -> list[str]:
+    width = max(map(len, batch))
     # Padding is on the left: an answer must directly follow its prompt.
-    ids = [[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in asked]
+    ids = [[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in batch]
     # Both the tokenizer's ends and the model's own count.
     own = model.generation_config.eos_token_id
     ends = end_ids(tokenizer).union(own if isinstance(own, list) else {own} - {None})
-    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in asked]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch]
     with torch.no_grad():
         output = model.generate(
             input_ids=torch.tensor(ids, device=model.device),

@@ -208,8 +208,8 @@ def _follow(
     if has_failed or not (result or machines().rank):
         errors_seen = [line for line in lines if "Error" in line and "ChildFailed" not in line]
         # A process that a signal ended has said nothing; accelerate says which signal it was.
-        said = errors_seen or [line for line in lines if "exitcode" in line or "Signal" in line]
-        reason = said[-1] if said else f"it ended with code {process.returncode}"
+        reasons = errors_seen or [line for line in lines if "exitcode" in line or "Signal" in line]
+        reason = reasons[-1] if reasons else f"it ended with code {process.returncode}"
         raise TunepipeError(
             f"a process of the training failed: {reason.strip()}",
             where="processes",

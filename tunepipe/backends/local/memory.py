@@ -117,10 +117,10 @@ def fit(
 def require_room_to_answer(size: Size, free_bytes: int, number_bytes: int, four_bit: bool) -> None:
     """Refuse a model whose weights cannot be held."""
     mode = "qlora" if four_bit else "lora"
-    wanted = round(_weight_bytes(size, mode, number_bytes) * _MARGIN) + _PROCESS_BYTES
-    if wanted > free_bytes:
+    needed = round(_weight_bytes(size, mode, number_bytes) * _MARGIN) + _PROCESS_BYTES
+    if needed > free_bytes:
         raise LimitError(
-            f"the model needs about {wanted / _GIB:.1f} GiB of memory to answer and "
+            f"the model needs about {needed / _GIB:.1f} GiB of memory to answer and "
             f"{free_bytes / _GIB:.1f} are free",
             where="model",
             fix="take a smaller model or a machine with more memory"

@@ -139,8 +139,8 @@ def last_checkpoint(folder: Path) -> str:
     One that is cut, empty or foreign is renamed to damaged-… and reported, and the one before it is
     taken.
     """
-    written = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json")}
-    for checkpoint in sorted(written, key=lambda checkpoint: -_step_of(str(checkpoint))):
+    checkpoints = {state.parent for state in folder.glob("checkpoint-*/trainer_state.json")}
+    for checkpoint in sorted(checkpoints, key=lambda checkpoint: -_step_of(str(checkpoint))):
         try:
             step = json.loads((checkpoint / "trainer_state.json").read_bytes())["global_step"]
             is_own = step == _step_of(str(checkpoint))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
-from tunepipe.backends.chat_template import answer_texts, asked_ids, end_ids
+from tunepipe.backends.chat_template import answer_texts, end_ids, generation_ids
 from tunepipe.backends.local.base_model import (
     adapter_of,
     load_config,
@@ -64,10 +64,11 @@ def generate(
             "transformers",
         )
     tokenizer = load_tokenizer(name)
-    asked = [asked_ids(tokenizer, prompt.messages) for prompt in prompts]
-    longest = max(map(len, asked), default=0) + options.max_output_tokens
+    encoded = [generation_ids(tokenizer, prompt.messages) for prompt in prompts]
+    longest = max(map(len, encoded), default=0) + options.max_output_tokens
     try:
-        answers = _answers(name, asked, _engine(name, longest, options, device), tokenizer, options)
+        engine = _engine(name, longest, options, device)
+        answers = _answers(name, encoded, engine, tokenizer, options)
     except (OSError, RuntimeError, ValueError) as error:
         raise TunepipeError(
             f"vLLM failed: {error}", where="engine", fix="take the engine transformers"
@@ -98,7 +99,7 @@ def _engine(name: str, longest: int, options: PredictionOptions, device: str) ->
 
 
 def _answers(
-    name: str, asked: Sequence[list[int]], llm: Any, tokenizer: Any, options: PredictionOptions
+    name: str, encoded: Sequence[list[int]], llm: Any, tokenizer: Any, options: PredictionOptions
 ) -> list[str]:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
@@ -112,7 +113,7 @@ def _answers(
         detokenize=False,
     )
     outputs = llm.generate(
-        [{"prompt_token_ids": ids} for ids in asked],
+        [{"prompt_token_ids": ids} for ids in encoded],
         greedy,
         use_tqdm=False,
         lora_request=LoRARequest("tuned", 1, name) if adapter_of(name) else None,

@@ -124,13 +124,13 @@ def _answer(prompt_id: str, response: Any) -> Answer:
     candidate = response.candidates[0]
     parts = (candidate.content and candidate.content.parts) or []
     # Thoughts are not part of the answer.
-    spoken = [part for part in parts if not part.thought]
+    visible = [part for part in parts if not part.thought]
     calls = [
         Call(str(part.function_call.name), dict(part.function_call.args or {}))
-        for part in spoken
+        for part in visible
         if part.function_call
     ]
-    text = write_answer("".join(part.text for part in spoken if part.text), calls)
+    text = write_answer("".join(part.text for part in visible if part.text), calls)
     if not text:
         reason = candidate.finish_reason and candidate.finish_reason.name
         return Answer(prompt_id, None, f"no text came, and the model stopped for {reason}")

@@ -37,7 +37,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     Args:
         request: `options` holds the template's own parameters by name, such as location,
             encryption_spec_key_name or tensorboard_resource_id, and tunepipe's: template_version,
-            pipeline_root (where the rows lie), service_account, network, and those of
+            pipeline_root (where the rows are), service_account, network, and those of
             `StepOptions`.
 
     Returns:
@@ -187,9 +187,9 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
     cost = None
     for task in job.job_detail.task_details:
         if task.task_name == TUNER and task.end_time:
-            held = (task.end_time - task.start_time).total_seconds()
+            held_seconds = (task.end_time - task.start_time).total_seconds()
             # The service had the weights in its cache.
-            seconds = 0.0 if clients.state_of(task) == "SKIPPED" else held
+            seconds = 0.0 if clients.state_of(task) == "SKIPPED" else held_seconds
             statistics["accelerator_seconds"] = round(seconds, 1)
             model_row = request.catalog.find_model(request.base_model, "large-model")
             steps, hours = request.train_steps, seconds / 3600

@@ -176,10 +176,10 @@ class TrainJobs(RemoteJobs):
         }
 
     def _jobs(self) -> list[dict[str, Any]]:
-        found = self._call(
+        answer = self._call(
             "list_namespaced_custom_object", label_selector=f"{KEY_LABEL}={self.key}"
         )
-        jobs: list[dict[str, Any]] = found["items"]
+        jobs: list[dict[str, Any]] = answer["items"]
         return jobs
 
     def _call(self, method: str, **arguments: Any) -> Any:
