@@ -33,32 +33,34 @@ def test_only_what_differs_is_sent_and_place_and_hardware_always() -> None:
     assert checked("us-central1")["accelerator_type"] == "GPU"
 
 
-# What Google's template did with pipeline region, location and accelerator_type: found by running
-# its own check. None stands for its ValueError.
+# Where Google's template trained with pipeline region, location and TPU or GPU: found by running
+# its own check. None stands for its ValueError. Without an accelerator_type it trained for the
+# location us-central1 alone, so it is always sent.
 MATRIX = [
-    ("us-central1", "", (None, "europe-west4", "us-central1")),
-    ("us-central1", "us-central1", ("us-central1", "europe-west4", "us-central1")),
-    ("us-central1", "europe-west4", (None, "europe-west4", "us-central1")),
-    ("europe-west4", "", (None, "europe-west4", "us-central1")),
-    ("europe-west4", "us-central1", ("europe-west4", "europe-west4", "us-central1")),
-    ("europe-west4", "europe-west4", (None, "europe-west4", "us-central1")),
-    ("us-east4", "us-central1", (None, "europe-west4", "us-central1")),
-    ("asia-northeast1", "", (None, "europe-west4", "us-central1")),
-    ("us-east1", "", (None, None, None)),
-    ("us-east1", "us-central1", (None, None, None)),
+    ("us-central1", "", ("europe-west4", "us-central1")),
+    ("us-central1", "us-central1", ("europe-west4", "us-central1")),
+    ("us-central1", "europe-west4", ("europe-west4", "us-central1")),
+    ("europe-west4", "", ("europe-west4", "us-central1")),
+    ("europe-west4", "us-central1", ("europe-west4", "us-central1")),
+    ("europe-west4", "europe-west4", ("europe-west4", "us-central1")),
+    ("us-east4", "us-central1", ("europe-west4", "us-central1")),
+    ("asia-northeast1", "", ("europe-west4", "us-central1")),
+    ("us-east1", "", (None, None)),
+    ("us-east1", "us-central1", (None, None)),
 ]
 
 
 @pytest.mark.parametrize(("region", "location", "trains"), MATRIX)
-def test_training_region_is_the_templates(
+def test_only_what_trains_in_the_region_passes(
     region: str, location: str, trains: tuple[str | None, ...]
 ) -> None:
-    for accelerator, expected in zip(("", "TPU", "GPU"), trains, strict=True):
-        if expected is None:
-            with pytest.raises(LimitError):
-                parameters.training_region(region, location, accelerator)
+    for accelerator, place in zip(("TPU", "GPU"), trains, strict=True):
+        if place == region:
+            sent = checked(region, location=location, accelerator_type=accelerator)
+            assert sent["accelerator_type"] == accelerator
         else:
-            assert parameters.training_region(region, location, accelerator) == expected
+            with pytest.raises(LimitError):
+                checked(region, location=location, accelerator_type=accelerator)
 
 
 def test_whatever_passes_trains_in_the_region_given() -> None:
@@ -70,9 +72,9 @@ def test_whatever_passes_trains_in_the_region_given() -> None:
         except LimitError:
             continue
         passed += 1
-        place, kind = str(sent["location"]), str(sent["accelerator_type"])
-        assert kind
-        assert parameters.training_region(region, place, kind) == region
+        assert {"GPU": "us-central1", "TPU": "europe-west4"}[
+            str(sent["accelerator_type"])
+        ] == region
     assert passed == 2 * 2 * 14  # the two training regions, hardware told or not, 13 places and ""
 
 

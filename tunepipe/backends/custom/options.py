@@ -96,9 +96,3 @@ def disk_gib_for(options: CustomOptions, base_model: str) -> int:
     billions = options.parameters_billion or parameters_billion(base_model)
     needed = _DISK_GIB_FOR_SOFTWARE + disk_gib_of(options, billions)
     return options.disk_gib or min(max(_DISK_GIB_MIN, needed), _DISK_GIB_MAX)
-
-
-def trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options that the trainer in the job takes."""
-    names = LocalOptions.__struct_fields__
-    return {name: value for name, value in options.items() if name in names}

@@ -15,8 +15,8 @@ from tunepipe.backends.custom.options import (
     CustomOptions,
     disk_gib_for,
     read_options,
-    trainer_options,
 )
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.remote.exchange import RESULT, request_fields, write_task
 from tunepipe.catalog.accelerators import Machine, find_machine
 from tunepipe.data.fingerprint import digest_of
@@ -72,7 +72,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     if request.base_model.startswith("publishers/"):
         weights = _weights_in_model_garden(request.base_model, request.region)
         request = replace(request, base_model=weights)
-    training = trainer_options(request.options)
+    names = LocalOptions.__struct_fields__  # those that the trainer in the job takes
+    training = {name: value for name, value in request.options.items() if name in names}
     key = _key(request, options, training, step.again)
     bucket = storage.parse(request.train_uri).bucket
     folder = f"gs://{bucket}/tunepipe/custom/{key}"

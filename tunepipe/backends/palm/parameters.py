@@ -114,29 +114,6 @@ def template_defaults() -> Parameters:
     return {field.name: field.default for field in fields if not field.required} | {_IGNORED: ""}
 
 
-def training_region(region: str, location: str, accelerator_type: str) -> str:
-    """Return where the template trains: the hardware decides, not the pipeline's region.
-
-    `location` is where the model is uploaded and deployed; a LimitError for what is refused.
-    """
-    regions = load("backends/palm/parameters.toml")["regions"]
-    if region not in regions["pipeline"]:
-        raise LimitError(
-            f"the template does not run in {region}",
-            where="region",
-            fix=f"use one of {', '.join(regions['pipeline'])}",
-        )
-    if accelerator_type:
-        return str(regions["training"][accelerator_type])
-    if location != "us-central1" or region not in regions["training"].values():
-        raise LimitError(
-            "without accelerator_type the template tunes for us-central1 only",
-            where="accelerator_type",
-            fix="give GPU (trains in us-central1) or TPU (trains in europe-west4)",
-        )
-    return region
-
-
 def template_uri(model: str, version: str = "") -> str:
     """Return the template of a model; a version is a tag, sha256:… or a whole https:// URI."""
     if version.startswith("https://"):
@@ -157,12 +134,6 @@ def family(model: str) -> str:
     raise UsageError("the template does not tune this model", where=model, fix=hint(stem, known))
 
 
-def row_limits() -> dict[str, int]:
-    """Return the template's limits of rows: train_min, eval_min, eval_max."""
-    limits: dict[str, int] = load("backends/palm/parameters.toml")["rows"]
-    return limits
-
-
 def _check_places(parameters: TemplateParameters, region: str) -> None:
     """Refuse what would run or lie outside the region, and a key that the hardware refuses."""
     location, hardware = parameters.location, parameters.accelerator_type
@@ -170,14 +141,21 @@ def _check_places(parameters: TemplateParameters, region: str) -> None:
     if bool(parameters.dataset_uri) == bool(parameters.dataset_name):
         found = "exactly one of dataset_uri and dataset_name must be given"
         raise UsageError(found, where="dataset_uri", fix="give one of the two")
-    trains = training_region(region, location, hardware)
+    regions = load("backends/palm/parameters.toml")["regions"]
+    allowed = regions["pipeline"]
+    if region not in allowed:
+        raise LimitError(
+            f"the template does not run in {region}",
+            where="region",
+            fix=f"use one of {', '.join(allowed)}",
+        )
+    trains = regions["training"][hardware]  # the hardware decides, not the pipeline's region
     if trains != region:
         raise LimitError(
             f"{hardware} tuning would run in {trains}, outside the region given",
             where="region",
             fix=f"run in {trains}; location may name where the model is served",
         )
-    allowed = load("backends/palm/parameters.toml")["regions"]["pipeline"]
     if location not in allowed:
         found = f"no tuned model can be served in {location}"
         raise LimitError(found, where="location", fix=f"use one of {', '.join(allowed)}")

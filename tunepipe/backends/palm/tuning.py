@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.palm.parameters import family, row_limits, template_parameters, template_uri
+from tunepipe.backends.palm.parameters import family, template_parameters, template_uri
+from tunepipe.catalog.tables import load
 from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import DataError, UsageError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
@@ -133,7 +134,7 @@ def _parameters(request: TuningRequest) -> dict[str, Any]:
 
 
 def _check_rows(request: TuningRequest, eval_uri: str) -> None:
-    limits = row_limits()
+    limits = load("backends/palm/parameters.toml")["rows"]
     rows = _count_rows(request.train_uri, limits["train_min"])
     if rows < limits["train_min"]:
         raise DataError(
