@@ -62,6 +62,7 @@ ERRORS = [
     (auth.RefreshError("busy", retryable=True), None, True, False),
     (auth.RefreshError("no"), None, False, False),
     (api.ServiceUnavailable("invalid_grant: Bad Request"), 503, False, False),
+    (api.ServiceUnavailable("disabled_client: The OAuth client was disabled."), 503, False, False),
     (ValueError("ours"), None, False, False),
     (WaitingError("another run creates it"), 503, True, True),
     (because(CloudError("busy"), answer(503)), 503, True, True),

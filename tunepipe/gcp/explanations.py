@@ -9,10 +9,10 @@ from typing import Any
 
 from tunepipe.catalog.tables import load
 from tunepipe.errors import CloudError
+from tunepipe.gcp.retries import is_rejected
 
 _WORDS_CHARACTERS = 2000
 _LOGIN = "run: gcloud auth application-default login"
-_REJECTED = re.compile(r"invalid_grant|invalid_client|disabled_client|deleted_client|invalid_rapt")
 
 
 class RefusedError(CloudError):
@@ -70,11 +70,6 @@ def words_of(error: Any) -> str:
         text = str(getattr(response, "text", "") or "").strip()
         words = "" if text.startswith("<") else text
     return (words or message)[:_WORDS_CHARACTERS]
-
-
-def is_rejected(error: Exception) -> bool:
-    """Return True if the token endpoint rejected the credentials, whatever error wraps that."""
-    return bool(_REJECTED.search(str(error)))
 
 
 def no_token(error: Exception, where: str) -> CloudError:

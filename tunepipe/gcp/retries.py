@@ -30,10 +30,12 @@ _BROKEN = frozenset(
 )
 # The connection was never made, so nothing was sent.
 _UNSENT = re.compile(r"ConnectError|ConnectTimeout|NewConnectionError|Name or service not known")
-# A wrong certificate and a rejected credential stay wrong, whatever error wraps them.
-_FINAL = re.compile(
-    r"CERTIFICATE_VERIFY_FAILED|invalid_grant|invalid_client|deleted_client|invalid_rapt"
-)
+_REJECTED = re.compile(r"invalid_grant|invalid_client|disabled_client|deleted_client|invalid_rapt")
+
+
+def is_rejected(error: BaseException) -> bool:
+    """Return True if the token endpoint rejected the credentials, whatever error wraps that."""
+    return bool(_REJECTED.search(str(error)))
 
 
 def status_of(error: BaseException) -> int | None:
@@ -65,7 +67,8 @@ def is_transient(error: BaseException) -> bool:
         return False
     root = root_of(error)
     names = {kind.__name__ for kind in type(root).__mro__}
-    if _FINAL.search(str(root)) or "AlreadyExists" in names:
+    # A rejected credential and a wrong certificate stay wrong.
+    if is_rejected(root) or "CERTIFICATE_VERIFY_FAILED" in str(root) or "AlreadyExists" in names:
         return False
     status = status_of(root)
     if status is not None:
