@@ -113,9 +113,11 @@ class ClaimedJobs(RemoteJobs):
 
         state, name = self.claim.look()
         if state == CREATED:
+            job = None
             with suppress(NotFound):
-                if self.counts(self.get(name)):
-                    return name
+                job = self.get(name)
+            if job is not None and self.counts(job):
+                return name
         for name, labels, job in self.jobs():
             if labels.get(KEY_LABEL) == self.key and self.counts(job):
                 if state == CREATING:

@@ -30,7 +30,7 @@ def identity(dataset_uri: str) -> Identity:
     uris = storage.list_files(dataset_uri)
     stats = [storage.stat(uri) for uri in uris]
     return Identity(
-        fingerprint=combined(_fingerprint(stat.uri) for stat in stats),
+        fingerprint=combined(fingerprint_of(stat.uri) for stat in stats),
         generation=",".join(stat.generation or _changed(stat.uri) for stat in stats),
         files=len(stats),
     )
@@ -42,7 +42,8 @@ def guarded(parameters: Mapping[str, Any]) -> dict[str, str]:
     return {"guard_uri": identity(source).fingerprint} if source else {}
 
 
-def _fingerprint(uri: str) -> str:
+def fingerprint_of(uri: str) -> str:
+    """Read one file to its end and return the hex SHA-256 of its bytes."""
     with storage.open_file(uri) as file:
         return fingerprint(file)
 

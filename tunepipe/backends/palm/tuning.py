@@ -26,7 +26,7 @@ from tunepipe.planning.costs import Work, estimate
 from tunepipe.progress import Progress
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Waiters, run_of_step
-from tunepipe.stores.generations import identity
+from tunepipe.stores.generations import fingerprint_of
 
 _OUR_OPTIONS = ("template_version", "pipeline_root", "service_account", "network")
 TUNER = "large-language-model-tuner"  # the template's task that holds the accelerators
@@ -161,7 +161,7 @@ def _count_rows(uri: str, enough: int) -> int:
 def _key(request: TuningRequest, parameters: Mapping[str, Any], uri: str) -> str:
     """Identify a request by what it tunes on, and how; not by names, nor by where the rows are."""
     names = ("dataset_uri", "evaluation_data_uri")
-    rows = [identity(parameters[name]).fingerprint for name in names if parameters.get(name)]
+    rows = [fingerprint_of(parameters[name]) for name in names if parameters.get(name)]
     unlike = (*names, "model_display_name")
     how = {name: value for name, value in parameters.items() if name not in unlike}
     return digest_of([uri, rows, how, str(request.options.get("again", ""))], KEY_CHARACTERS)
@@ -192,11 +192,15 @@ def _result(job: Any, request: TuningRequest) -> TuningResult:
             # The service had the weights in its cache.
             seconds = 0.0 if clients.state_of(task) == "SKIPPED" else held_seconds
             statistics["accelerator_seconds"] = round(seconds, 1)
-            model_row = request.catalog.find_model(request.base_model, "large-model")
-            steps, hours = request.train_steps, seconds / 3600
-            work = Work(model_row, request.region, steps, hours=hours, catalog=request.catalog)
-            cost = estimate(work).cost_usd if seconds else 0.0
+            cost = _cost_usd(request, seconds) if seconds else 0.0
     return TuningResult(model, endpoint, statistics, cost)
+
+
+def _cost_usd(request: TuningRequest, seconds: float) -> float | None:
+    catalog, steps = request.catalog, request.train_steps
+    model = catalog.find_model(request.base_model, "large-model")
+    work = Work(model, request.region, steps, hours=seconds / 3600, catalog=catalog)
+    return estimate(work).cost_usd
 
 
 def base_model_resource(model: str, project: str, region: str) -> str:
