@@ -85,6 +85,12 @@ def place_of(name: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
+def kind_of(name: str) -> str:
+    """Return what a name is of, `projects/P/locations/R/KIND/ID`, such as models; "" if none."""
+    match = re.fullmatch(r"projects/[^/]+/locations/[^/]+/([^/]+)/[^/]+", name)
+    return match[1] if match else ""
+
+
 def region_of(name: str) -> str:
     """Read the location out of a resource's name."""
     return place_of(name)[1]

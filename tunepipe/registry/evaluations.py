@@ -8,7 +8,6 @@ a shape of its own, and imports the whole of google.cloud.aiplatform.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.explanations import explained
 
-_REGISTERED = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
 # google-cloud-pipeline-components 2.22.0, import_model_evaluation.py, read 2026-11-22.
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/modelevaluation/"
 _CLASSIFICATION = f"{_SCHEMAS}classification_metrics_1.0.0.yaml"
@@ -34,7 +32,7 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
         gs:// are in no registry.
     """
     model = str(json.loads(Path(tuning).read_text(encoding="utf-8")).get("model") or "")
-    if not _REGISTERED.match(model):
+    if clients.kind_of(model) != "models":
         return f"left out: {model or 'the model'} is not in the Vertex Model Registry"
     compared = json.loads(Path(comparison).read_text(encoding="utf-8"))
     evaluation = _evaluation(compared, pipeline_job)

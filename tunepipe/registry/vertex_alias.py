@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from tunepipe.gcp import clients
@@ -37,10 +36,9 @@ def has_alias(version: str) -> bool:
 
 def model_version(resource: str) -> str:
     """Return the model version that a resource refers to; "" if that version no longer exists."""
-    if re.match(r"projects/[^/]+/locations/[^/]+/models/", resource):
-        return resource
-    if not re.match(r"projects/[^/]+/locations/[^/]+/endpoints/", resource):
-        return ""
+    kind = clients.kind_of(resource)
+    if kind != "endpoints":
+        return resource if kind == "models" else ""
     with explained(resource):
         endpoint = clients.find_endpoint(resource)
     return version_on(endpoint) if endpoint else ""

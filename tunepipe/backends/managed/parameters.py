@@ -6,7 +6,6 @@ services.toml.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -19,10 +18,10 @@ from tunepipe.catalog.schema import Model
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
 from tunepipe.errors import LimitError, UsageError
+from tunepipe.gcp.clients import kind_of
 
 SUPERVISED, PREFERENCE = "supervised", "preference"
 _NOT_OFFERED = ("reinforcement", "distillation")
-_TUNED_MODEL = re.compile(r"projects/[^/]+/locations/[^/]+/models/[^/]+\Z")
 _PLACE = "projects/[^/]+/locations/[^/]+"
 _ENDPOINT = "projects/P/locations/R/endpoints/E"
 _KEY = "encryption_spec_key_name"
@@ -290,7 +289,7 @@ def _check(model: Model, job: TuningJob, catalog: Catalog) -> None:
     options = job.options
     is_tuned_model = model.name.startswith("projects/")
     # An endpoint's name is what a run and the registry show.
-    if is_tuned_model and not _TUNED_MODEL.match(model.name):
+    if is_tuned_model and kind_of(model.name) != "models":
         where = f"base_model {model.name}"
         raise UsageError("not the name of a tuned model", where=where, fix=_NAME_ADVICE)
     if options.checkpoint_id and not is_tuned_model:
