@@ -41,7 +41,7 @@ def test_every_format_is_seen_and_read_as_the_same_example(format):
     found = conversations.example(row, format)
     assert (found.messages, found.reference) == ((QUESTION,), "a")
     assert found.id == conversations.example(ROWS["palm"], "palm").id
-    assert conversations.input_text(found) == "q"
+    assert found.input == "q"
 
 
 def test_openai_preference_and_trl_conversational_rows():
@@ -75,7 +75,7 @@ def test_system_tools_and_parts_keep_their_meaning():
     assert [turn["role"] for turn in found.messages] == ["system", "user", "assistant", "user"]
     assert "gs://b/i.png" in found.messages[1]["content"]
     assert found.messages[2]["content"] == '{"functionCall":{"args":{},"name":"f"}}'
-    assert conversations.input_text(found).startswith("system: s\n\nuser: q\n")
+    assert found.input.startswith("system: s\n\nuser: q\n")
 
 
 def test_system_instruction_of_gemini_and_context_of_palm_chat():
