@@ -10,7 +10,7 @@ from google.api_core import exceptions as api
 
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients, labels
-from tunepipe.gcp.advice import words_of
+from tunepipe.gcp.explanations import words_of
 from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status, WaitingError
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
