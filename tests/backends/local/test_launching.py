@@ -11,7 +11,13 @@ import trl
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from tunepipe.backends.local.launching import Machines, launch_command, machines, process_count
+from tunepipe.backends.local.launching import (
+    Machines,
+    configuration_file,
+    launch_command,
+    machines,
+    process_count,
+)
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import UsageError
 
@@ -102,3 +108,20 @@ def test_accelerate_takes_the_command_of_two_machines_and_a_configuration_of_trl
         environment = prepare_multi_gpu_env(arguments)
         assert environment["FSDP_VERSION"] == name[-1]
     assert arguments.main_process_ip == "n0"
+
+
+def test_a_configuration_is_a_file_or_one_of_trl_that_what_is_installed_can_run(
+    tmp_path, monkeypatch
+):
+    own = tmp_path / "own.yaml"
+    own.write_text("distributed_type: FSDP\n")
+    assert configuration_file(str(own)) == str(own)
+    assert configuration_file("fsdp2") == str(CONFIGURATIONS / "fsdp2.yaml")
+    with pytest.raises(UsageError, match="no accelerate configuration 'fsdp9'") as caught:
+        configuration_file("fsdp9")
+    assert "fsdp1, fsdp2" in caught.value.fix
+    with pytest.raises(UsageError, match="needs DeepSpeed, which is not installed"):
+        configuration_file("zero2")
+    (tmp_path / "deepspeed.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert configuration_file("zero2") == str(CONFIGURATIONS / "zero2.yaml")
