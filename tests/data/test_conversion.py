@@ -206,6 +206,13 @@ def test_what_cannot_be_declared_says_why(more, reason):
     assert reason in str(caught.value)
 
 
+def test_a_picture_that_the_model_shows_has_no_place_in_messages():
+    shown = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    row = {"contents": [ASKED, {"role": "model", "parts": [shown]}]}
+    with pytest.raises(DataError, match="the assistant shows a file"):
+        convert_row(row, "gemini", "messages")
+
+
 def test_declared_tools_are_never_dropped_unsaid():
     schema = SCHEMA | {"additionalProperties": False}
     row = {"messages": [USER, ANSWER], "functions": [{"name": "f", "parameters": schema}]}
@@ -422,6 +429,26 @@ def test_what_cannot_be_read_is_said(tmp_path, name, content, to, kind, said):
     (tmp_path / name).write_text(content)
     with pytest.raises(kind, match=said):
         conversion.convert(tmp_path / name, tmp_path / "out.jsonl", to)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+TABLE = "input_text;output_text\n" + "é;x\n" * 9
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "kind", "said"),
+    [
+        (TABLE, {"delimiter": ";;"}, UsageError, "delimiter: ';;' is not one character"),
+        (TABLE, {"encoding": "cp0"}, UsageError, "encoding: unknown encoding 'cp0'"),
+        (TABLE, {"encoding": "ascii"}, DataError, "the bytes after line [0-9]+ are not .*ascii"),
+    ],
+)
+def test_a_table_that_is_not_what_the_options_say_is_refused(
+    tmp_path, content, options, kind, said
+):
+    (tmp_path / "in.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(kind, match=f"(?i){said}"):
+        conversion.convert(tmp_path / "in.csv", tmp_path / "out.jsonl", "palm", **options)
     assert not (tmp_path / "out.jsonl").exists()
 
 
