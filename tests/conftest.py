@@ -1,15 +1,25 @@
 """Fixtures that all tests share."""
 
 import json
+import logging
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests import leaks
 from tests.standin.s3 import s3, s3_server  # noqa: F401
 from tests.standin.session import cloud, standin  # noqa: F401
 
 # No test asks the network whether this machine is Google's: the question may take a minute.
 os.environ.setdefault("NO_GCE_CHECK", "true")
+
+# The same examples in every run, however long one takes: a run that fails does so again. For new
+# ones: pytest --hypothesis-profile=new
+QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("new", deadline=None, suppress_health_check=QUIET)
+settings.register_profile("same", settings.get_profile("new"), derandomize=True, database=None)
+settings.load_profile("same")
 
 
 @pytest.fixture
@@ -36,9 +46,10 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def no_variable_left():
-    """Refuse what a test leaves in the environment: the command reads it as a setting."""
-    before = {name: value for name, value in os.environ.items() if name.startswith("TUNEPIPE_")}
+def nothing_left():
+    """Refuse a test that leaves a setting, a process or a thread behind."""
+    before, transformers = leaks.state(), logging.getLogger("transformers")
+    level = transformers.level or logging.WARNING  # which it sets as it is imported
     yield
-    after = {name: value for name, value in os.environ.items() if name.startswith("TUNEPIPE_")}
-    assert after == before
+    transformers.setLevel(level)  # a training sets its whole process up
+    assert leaks.changes(before, leaks.state()) == {}

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import time
 
 import pytest
 
 from tests.registry.test_vertex_alias import aliases, started, there, tuned
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.waiting import until
 from tunepipe.cli import main
 from tunepipe.gcp import clients
 from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
@@ -217,9 +217,7 @@ def test_no_endpoint_is_deleted_while_a_run_may_need_it(said, cloud):
     assert (code, refused["error"]["where"]) == (3, run)
     assert there() == {"one"}
     assert said("cancel", run)[0] == 0
-    deadline = time.monotonic() + 60
-    while said("status", run)[1]["state"] != "cancelled":
-        assert time.monotonic() < deadline
+    until(lambda: said("status", run)[1]["state"] == "cancelled")
     assert said("endpoints", *PLACE, "--clean-up", "--yes")[1]["deleted"] == [waiting]
     cloud.ask("hold", {"on": False})
 

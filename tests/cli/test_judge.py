@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.backends.managed.jobs import begun
 from tests.standin.session import PROJECT, REGION
+from tests.waiting import until
 from tunepipe.cli import main
 
 PLACE = ("--project", PROJECT, "--region", REGION)
@@ -120,23 +121,24 @@ def test_wrong_usage(cloud, said, arguments, problem):
 
 def test_a_killed_run_goes_on_from_its_replies(cloud, said):
     arguments = (*BOTH, *JUDGE, "--yes", "--json")
-    cloud.fault("GenerateContent", seconds=0.5, times=99)
+    under_way = 8
+    cloud.fault("GenerateContent", times=5)  # no trouble
+    cloud.fault("GenerateContent", held=True, times=under_way)
     command = [sys.executable, "-c", "from tunepipe.cli.main import main; main()", *arguments]
     running = subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL)
-    kept = Path("runs/work")
-    ends = time.monotonic() + 60
-    while not (files := [*kept.glob("judge-*")]) or not files[0].stat().st_size:
-        assert time.monotonic() < ends
-        time.sleep(0.05)
+
+    def replies():
+        return "".join(file.read_text() for file in Path("runs/work").glob("judge-*")).count("\n")
+
+    until(lambda: begun(cloud, "GenerateContent") == 5 + under_way and replies() == 5)
     running.kill()
     running.wait()
-    replies = files[0].read_text().count("\n")
-    assert 0 < replies < 22
+    cloud.ask("release", {})
     code, found, _ = said(*arguments)
     assert code == 0
     assert found["judge"]["comparison"]["wins"] == 8
-    under_way = 8
-    assert len(asked(cloud)) <= 22 + under_way, "what was under way is all that is lost"
+    # What was under way is all that is lost.
+    assert begun(cloud, "GenerateContent") == 22 + under_way
 
 
 def test_a_run_on_this_machine_says_that_it_asks_no_judge(said):

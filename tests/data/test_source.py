@@ -1,6 +1,6 @@
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tunepipe.catalog.catalog import load_catalog
@@ -13,7 +13,6 @@ from tunepipe.validation.validate import validate
 TEXT = st.lists(st.sampled_from([b"\n", b"\r", b"{}", b"a longer line"]), max_size=60).map(b"".join)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=TEXT, span_bytes=st.integers(1, 40), block_bytes=st.integers(1, 30))
 def test_spans_hold_every_line_once_and_whole(tmp_path, data, span_bytes, block_bytes):
     path = tmp_path / "file"

@@ -3,18 +3,18 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.backends.managed.jobs import begun, ended
 from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.waiting import until
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm import tuning
 from tunepipe.catalog.catalog import load_catalog
@@ -25,7 +25,6 @@ from tunepipe.gcp.launcher import CancelledError, StepOptions
 from tunepipe.gcp.pipeline_jobs import PipelineJobs
 
 ROOT = f"gs://{BUCKET}/pipeline_root"
-PATIENT_SECONDS = 60
 
 
 def rows(count: int, field: str = "input_text") -> str:
@@ -64,23 +63,6 @@ def created(cloud: StandIn) -> int:
     return len(listed)
 
 
-def ended(process: BaseProcess) -> int | None:
-    process.join(PATIENT_SECONDS)
-    return process.exitcode
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def asked(cloud: StandIn, method: str) -> bool:
-    """Whether a call has begun; a slow one is told of when it has ended."""
-    return method in cloud.ask("begun")
-
-
 def test_reports_model_and_endpoint_of_the_region_given(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
@@ -106,12 +88,9 @@ def test_reports_model_and_endpoint_of_the_region_given(
 
 # Where the step is killed: the call that is under way, and whether it has taken effect.
 STAGES = {
-    "before create": ("ListPipelineJobs", {"seconds": 5.0}),
-    "after create, before its name was written": (
-        "CreatePipelineJob",
-        {"seconds": 5.0, "after": True},
-    ),
-    "while polling": ("GetPipelineJob", {"seconds": 5.0}),
+    "before create": ("ListPipelineJobs", False),
+    "after create, before its name was written": ("CreatePipelineJob", True),
+    "while polling": ("GetPipelineJob", False),
 }
 
 
@@ -119,12 +98,12 @@ STAGES = {
 def test_a_killed_step_finds_its_job_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path, stage: str
 ) -> None:
-    method, fault = STAGES[stage]
+    method, after = STAGES[stage]
     # A job that really runs is still at it when its launcher is killed.
     cloud.ask("instant", {"on": stage != "while polling"})
-    cloud.fault(method, **fault)
+    cloud.fault(method, held=True, after=after)
     killed = launch_driver.start(request_, tmp_path)
-    until(lambda: asked(cloud, method))
+    until(lambda: begun(cloud, method))
     if stage.startswith("after create"):
         until(lambda: created(cloud) == 1)
     killed.kill()
@@ -137,9 +116,9 @@ def test_a_killed_step_finds_its_job_again(
 def test_a_step_killed_after_success_pays_nothing_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
-    cloud.fault("GetPipelineJob", seconds=5.0)
+    cloud.fault("GetPipelineJob", held=True)
     killed = launch_driver.start(request_, tmp_path)
-    until(lambda: asked(cloud, "GetPipelineJob"))
+    until(lambda: begun(cloud, "GetPipelineJob"))
     assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_SUCCEEDED"]
     killed.kill()
     ended(killed)
@@ -154,9 +133,10 @@ def test_a_step_killed_after_success_pays_nothing_again(
 def test_two_runs_at_once_share_one_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
-    # Both look before either creates: the slow answer to the first look makes sure of it.
-    cloud.fault("ListPipelineJobs", times=4, seconds=1.0)
+    cloud.fault("CreatePipelineJob", times=2, held=True)  # both have looked, neither has created
     both = [launch_driver.start(request_, tmp_path / name) for name in "ab"]
+    until(lambda: begun(cloud, "CreatePipelineJob") == 2)
+    cloud.ask("release", {})
     assert [ended(process) for process in both] == [0, 0]
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in "ab"]
     assert results[0] == results[1]
@@ -182,10 +162,11 @@ def test_a_step_cancelled_while_it_creates_leaves_no_job_running(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.ask("hold", {"on": True})
-    cloud.fault("CreatePipelineJob", seconds=1.0, drop="after")
+    cloud.fault("CreatePipelineJob", held=True, drop="after")
     step = launch_driver.start(request_, tmp_path)
     until(lambda: created(cloud) == 1)
     step.terminate()
+    cloud.ask("release", {})
     assert ended(step) == CloudError.exit_code
     assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_CANCELLED"]
 
@@ -194,7 +175,7 @@ def test_a_job_that_is_being_cancelled_is_not_joined(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.ask("hold", {"on": True})
-    cloud.ask("facts", {"cancelling_seconds": 1.0})
+    cloud.ask("facts", {"cancelling_seconds": 1e6})
     step = launch_driver.start(request_, tmp_path / "first")
     until((tmp_path / "first" / "gcp_resources").exists)
     step.terminate()
@@ -202,7 +183,12 @@ def test_a_job_that_is_being_cancelled_is_not_joined(
     assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_CANCELLING"]
     cloud.ask("hold", {"on": False})
     events: list[Mapping[str, object]] = []
-    assert tuning.tune(request_, str(tmp_path / "second"), events.append).endpoint
+
+    def progress(event: Mapping[str, object]) -> None:
+        events.append(event)
+        cloud.ask("facts", {"cancelling_seconds": 0})
+
+    assert tuning.tune(request_, str(tmp_path / "second"), progress).endpoint
     assert "being cancelled" in str(events[0]["detail"])
     assert sorted(state.rpartition("_")[2] for state in cloud.ask("states").values()) == [
         "CANCELLED", "SUCCEEDED",
@@ -225,7 +211,7 @@ PASSING = {
 }
 
 
-QUICK = {"patience_seconds": 20, "pause_seconds": 0.05}
+QUICK = {"patience_seconds": 200, "pause_seconds": 0.05}
 
 
 @pytest.mark.parametrize("fault", PASSING)

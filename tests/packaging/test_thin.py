@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.linked import environment
 from tests.packaging.wheels import index_of
+from tests.waiting import until
 from tunepipe import __version__, components
 from tunepipe.distribution import build_wheel, content_hash, describe_code, package_files
 from tunepipe.packaging.component import component
@@ -140,7 +140,7 @@ def test_sigterm_reaches_the_step_itself(make, tmp_path):
     """The shells that come before hand their place over, so that a step can cancel its job."""
     shim = tmp_path / "shim"
     shim.write_text(
-        '#!/bin/sh\ncase "$*" in *packaging.step*|*executor_main*) exec sleep 60 ;; esac\n'
+        '#!/bin/sh\ncase "$*" in *packaging.step*|*executor_main*) exec sleep 600 ;; esac\n'
         f'exec {sys.executable} "$@"\n'
     )
     shim.chmod(0o755)
@@ -150,12 +150,9 @@ def test_sigterm_reaches_the_step_itself(make, tmp_path):
         part.replace("python3", str(shim)) for part in container.command[3:]
     ]  # fmt: skip
     with subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 20
-        while "sleep" not in Path(f"/proc/{process.pid}/cmdline").read_text():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: "sleep" in Path(f"/proc/{process.pid}/cmdline").read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == -signal.SIGTERM
+        assert process.wait(240) == -signal.SIGTERM
 
 
 def test_the_installs_of_a_component_hand_their_place_over_too():

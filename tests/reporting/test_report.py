@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fixtures.pages import HOSTILE, Page, hostile_facts, sample_facts
@@ -112,7 +112,7 @@ def test_one_part_alone_is_a_page(only):
     assert "It lost." in page.text
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.sampled_from(PLACES), ANYTHING)
 def test_no_wrong_value_breaks_the_page(path, value):
     facts = sample_facts(2)

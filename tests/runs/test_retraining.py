@@ -1,9 +1,10 @@
 """A schedule on the stand-in, over unchanged, grown and edited data: tuning jobs are counted."""
 
 import json
-import time
+import re
 
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.waiting import until
 from tunepipe.cli import main
 
 PLACE = ("--project", PROJECT, "--region", REGION)
@@ -33,11 +34,9 @@ class Weekly:
         before = set(self.cloud.ask("states"))
         assert self.cloud.ask("tick", {"seconds": WEEK})["started"] == 1
         run = next(name for name in set(self.cloud.ask("states")) - before if "/job-" in name)
-        until = time.monotonic() + 240
-        while "RUNNING" in (state := self.cloud.ask("states")[run]) or "PENDING" in state:
-            assert time.monotonic() < until
-            time.sleep(0.3)
-        assert "SUCCEEDED" in state, self.cloud.log()
+        ended = re.compile("SUCCEEDED|FAILED|CANCELLED")
+        state = until(lambda: ended.search(self.cloud.ask("states")[run]))[0]
+        assert state == "SUCCEEDED", self.cloud.log()
         tunings = [name for name in self.cloud.ask("states") if "/tune-" in name]
         return run, len(tunings)
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import pytest
 from tests.receiver import Receiver, receiver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.waiting import until
 from tunepipe.cli import main
 from tunepipe.distribution import content_hash
 from tunepipe.errors import CloudError, LimitError, TunepipeError, UsageError
@@ -302,21 +302,14 @@ def test_what_has_ended_is_not_said_to_be_cancelled(
     assert (report["run"], report["state"]) == (name, ended)
 
 
-def until(condition: Any) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
 def test_a_cancelled_run_cancels_its_tuning_job(cloud: StandIn, run: VertexRun) -> None:
     quick = {**run.parameters, "options": {"poll_seconds": 0.5}}
+    cloud.ask("hold", {"on": True, "paid": True})  # the run goes on, its child stays where it is
     name = vertex.submit(prepared(run, parameters=quick))
-    cloud.ask("hold", {"on": True})  # the run goes on, its child stays where it is
     until(lambda: len(cloud.ask("states")) == 2)
     child = next(job for job in cloud.ask("states") if job != name)
     until(lambda: any("gcp_resources" in str(path) for path in cloud.buckets.rglob("*resources")))
-    cloud.ask("hold", {"on": False})
+    cloud.ask("hold", {"on": False, "paid": True})
     found = cancellation.cancel(name)
     assert set(cloud.ask("states").values()) == {"PIPELINE_STATE_CANCELLED"}
     assert found.jobs == {child: "cancelled"}

@@ -30,9 +30,7 @@ from tunepipe.splitting.sampling import Room
 from tunepipe.splitting.scan import Criteria, scan
 from tunepipe.splitting.split import split
 
-QUICK = settings(
-    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=15)
 FREE = {"eval_min": 0, "model": "any/local-model"}
 
 
@@ -444,10 +442,10 @@ def test_bytes_are_blamed_where_they_bind_and_groups_where_those_do(tmp_path):
 
 def test_a_pattern_that_would_never_end_is_refused(tmp_path):
     rows = [*pairs(40), {"input_text": "a" * 40 + "!", "output_text": "x"}]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(DataError, match="group_by: the pattern takes more than 1 s"):
         run(tmp_path, rows, group_by=r"/^(?:q|((?:a+)+$))/")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_search_gives_back_the_callers_alarm_and_runs_in_any_thread(tmp_path):

@@ -82,6 +82,10 @@ class Admin:
             self.cloud.faults.append(Fault(**given))
         return {}
 
+    def post_release(self, _: Any) -> Any:
+        self.cloud.release()
+        return {}
+
     def post_hold(self, given: dict[str, Any]) -> Any:
         """Keep new jobs, or with `paid` those alone that tune, in their first state."""
         pipelines = self.jobs.hold_templates if given.get("paid") else self.jobs.hold
@@ -92,6 +96,7 @@ class Admin:
     def post_install(self, given: dict[str, Any]) -> Any:
         """Have the steps install their code, instead of running on what is installed here."""
         (self.jobs.install.set if given["on"] else self.jobs.install.clear)()
+        return {}
 
     def post_instant(self, given: dict[str, Any]) -> Any:
         for service in (self.jobs, self.custom_jobs):

@@ -25,14 +25,19 @@ class Dropped(Exception):
     """The connection is to be cut instead of answered."""
 
 
+class Outlived(Exception):
+    """The test that a call belongs to is over; its caller has been killed, and nobody listens."""
+
+
 @dataclass
 class Fault:
     """Trouble to make, the next `times` times that `method` is called.
 
     `method` is a gRPC method's name, "job" (a pipeline that runs), "token", "template" or a
     storage verb such as "storage.get". `code` is an HTTP status; `drop` cuts the connection
-    "before" or "after" the call takes effect; `seconds` answers late; `after` faults when the
-    call has taken effect; `late_seconds` lets it take effect that long after the fault.
+    "before" or "after" the call takes effect; `seconds` answers late; `held` waits until the test
+    asks for the release of what is held; `after` faults when the call has taken effect;
+    `late_seconds` lets it take effect that long after the fault.
     """
 
     method: str
@@ -41,6 +46,7 @@ class Fault:
     message: str = "Internal error encountered."
     drop: str = ""
     seconds: float = 0.0
+    held: bool = False
     after: bool = False
     host: str = ""
     late_seconds: float = 0.0
@@ -67,6 +73,7 @@ class Cloud:
     calls: list[Call] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
     handlers: dict[str, Callable[..., Any]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     server: Any = None  # held here: a gRPC server that nobody holds stops
@@ -99,12 +106,19 @@ class Cloud:
         with self.lock:
             self.resources.clear()
             self.calls = []  # a slow call of a step just killed ends among those of its own time
+            self.release()
             self.begun.clear()
             self.faults.clear()
             self.clock_offset_seconds = 0.0
             self.facts.clear()
             self.mismatches.clear()
             self.tokens.clear()
+
+    def release(self) -> None:
+        """Let every call go that is held by now."""
+        with self.lock:
+            self.released.set()
+            self.released = threading.Event()
 
     def call(self, method: str, request: Any, *, host: str, transport: str, bearer: str) -> Any:
         """Answer one call of a generated method, or raise what Google would."""
@@ -127,25 +141,24 @@ class Cloud:
         transport: str,
     ) -> Any:
         """Run `handle` with the faults that are due, and remember the call."""
-        fault = self.take_fault(method, host)
-        self.begun.append(method)
-        code, calls = 200, self.calls
+        with self.lock:
+            fault, calls, released = self.take_fault(method, host), self.calls, self.released
+            self.begun.append(method)
+        code = 200
         try:
             if fault and fault.late_seconds:
                 threading.Timer(fault.late_seconds, self._take_effect, (handle, calls)).start()
             if fault and not (fault.after or fault.drop == "after"):
-                self._make(fault)
-            if calls is not self.calls:
-                raise Dropped
+                self._make(fault, calls, released)
             permissions.check(method, resource, self.facts.get("granted"))
             answer = handle()
             if fault and (fault.after or fault.drop == "after"):
-                self._make(fault)
+                self._make(fault, calls, released)
             return answer
         except exceptions.GoogleAPICallError as error:
             code = int(error.code or 500)
             raise
-        except Dropped:
+        except (Dropped, Outlived):
             code = 0
             raise
         finally:
@@ -166,8 +179,12 @@ class Cloud:
                     return fault
         return None
 
-    def _make(self, fault: Fault) -> None:
+    def _make(self, fault: Fault, calls: list[Call], released: threading.Event) -> None:
         time.sleep(fault.seconds)
+        if fault.held:
+            released.wait()
+        if calls is not self.calls:
+            raise Outlived
         if fault.drop:
             raise Dropped
         if fault.code:

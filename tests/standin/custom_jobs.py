@@ -9,13 +9,14 @@ stays PENDING.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from google.rpc import code_pb2, status_pb2
 
 from .cloud import Cloud, canonical
 from .filters import matches
+from .ports import free_port
 from .warm import WarmProcess, warm_python
 
 State = api.JobState
@@ -55,6 +57,7 @@ class _Run:
     restarts: int = 0
     ended_by: str = ""
     looks: int = 0
+    cancelling_since: float = math.inf  # by time.monotonic()
 
 
 class CustomJobs:
@@ -86,6 +89,7 @@ class CustomJobs:
     def GetCustomJob(self, request: api.GetCustomJobRequest) -> api.CustomJob:
         with self.cloud.lock:
             job = self.cloud.find(request.name)
+            self._finish_cancelling(job)
             if states := self.cloud.facts.get("custom_job_states"):
                 job.state = states.pop(0)
             elif self.instant.is_set() and job.state not in (*_OVER, State.JOB_STATE_CANCELLING):
@@ -95,6 +99,8 @@ class CustomJobs:
     def ListCustomJobs(self, request: api.ListCustomJobsRequest) -> api.ListCustomJobsResponse:
         found = self.cloud.listed(request.parent, "customJobs")
         with self.cloud.lock:
+            for job in found:
+                self._finish_cancelling(job)
             jobs = [api.CustomJob(job) for job in found if matches(job, request.filter)]
         return api.ListCustomJobsResponse(custom_jobs=jobs)
 
@@ -102,11 +108,15 @@ class CustomJobs:
         job = self.cloud.find(request.name)
         if job.state in _OVER:
             raise exceptions.FailedPrecondition(f"The CustomJob is in state {job.state.name}.")
-        job.state = State.JOB_STATE_CANCELLING
-        seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
-        if seconds:
-            threading.Timer(seconds, self._end, (job, "cancelled")).start()
-        else:
+        with self.cloud.lock:
+            job.state = State.JOB_STATE_CANCELLING
+            self.runs[job.name].cancelling_since = time.monotonic()
+            self._finish_cancelling(job)
+
+    def _finish_cancelling(self, job: api.CustomJob) -> None:
+        run, seconds = self.runs.get(job.name), self.cloud.facts.get("cancelling_seconds", 0.0)
+        if run and time.monotonic() >= run.cancelling_since + seconds:
+            run.cancelling_since = math.inf
             self._end(job, "cancelled")
 
     def _advance(self, job: api.CustomJob) -> None:
@@ -138,6 +148,8 @@ class CustomJobs:
         """Each job's state, restarts and labels, without a call that would be counted."""
         with self.cloud.lock:
             jobs = {n: j for n, j in self.cloud.resources.items() if "/customJobs/" in n}
+            for job in jobs.values():
+                self._finish_cancelling(job)
             return {
                 name: {
                     "state": job.state.name,
@@ -153,6 +165,9 @@ class CustomJobs:
             run.ended_by = "stopped"
             for process in run.processes:
                 _kill(process)
+        for run in self.runs.values():
+            for process in run.processes:
+                process.wait()  # it writes nothing into the next test's bucket
         self.runs.clear()
 
     def _reset(self) -> None:
@@ -165,7 +180,7 @@ class CustomJobs:
         folder.mkdir(parents=True, exist_ok=True)
         run = self.runs[job.name]
         hosts = {
-            f"workerpool{number}": [f"127.0.0.1:{_free_port()}" for _ in range(pool.replica_count)]
+            f"workerpool{number}": [f"127.0.0.1:{free_port()}" for _ in range(pool.replica_count)]
             for number, pool in enumerate(job.job_spec.worker_pool_specs)
         }
         run.processes, run.ended_by = [], ""
@@ -286,9 +301,3 @@ def _check(job: api.CustomJob, cloud: Cloud) -> None:
 def _kill(process: Any) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -45,6 +46,7 @@ class Jobs:
         self.cloud, self.templates, self.resources = cloud, templates, resources
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.cancelled: set[str] = set()
+        self.cancelling: dict[str, float] = {}  # since when, by time.monotonic()
         self.folders: dict[str, Path] = {}
         self.hold = threading.Event()  # set: new jobs stay in their first state
         self.hold_templates = threading.Event()  # set: those of Google's template do
@@ -105,25 +107,32 @@ class Jobs:
             self._end(job.name)
             if job.name not in self.processes:
                 job.state = State.PIPELINE_STATE_CANCELLING
-                seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
-                finish = (job, State.PIPELINE_STATE_CANCELLED)
-                if seconds:
-                    threading.Timer(seconds, self._finish, finish).start()
-                else:
-                    self._finish(*finish)
+                self.cancelling.setdefault(job.name, time.monotonic())
+                self._finish_cancelling(job)
+
+    def _finish_cancelling(self, job: api.PipelineJob) -> None:
+        seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
+        if time.monotonic() >= self.cancelling.get(job.name, math.inf) + seconds:
+            del self.cancelling[job.name]
+            self._finish(job, State.PIPELINE_STATE_CANCELLED)
 
     def states(self) -> dict[str, str]:
         """Each job's state, without a call that would be counted."""
         with self.cloud.lock:
             jobs = {n: j for n, j in self.cloud.resources.items() if "/pipelineJobs/" in n}
+            for job in jobs.values():
+                self._finish_cancelling(job)
             return {name: job.state.name for name, job in jobs.items()}
 
     def stop(self) -> None:
         """End every process that still runs."""
         for name in list(self.processes):
             self._end(name, signal.SIGKILL)
+        for process in list(self.processes.values()):
+            process.wait()  # it writes nothing into the next test's bucket
         self.processes.clear()
         self.cancelled.clear()
+        self.cancelling.clear()
         self.folders.clear()
         self.hold.clear()
         self.hold_templates.clear()
@@ -284,6 +293,7 @@ class Jobs:
 
     def _refresh(self, job: api.PipelineJob) -> None:
         """Bring task details up to what the job's process has told."""
+        self._finish_cancelling(job)
         file = self.folders.get(job.name, self.cloud.root) / "events.jsonl"
         if not file.is_file():
             return

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubeflow_trainer_api import models
 
+from .ports import free_port
 from .warm import WarmProcess, warm_python
 
 _ROOT = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/(.+))?")
@@ -119,9 +119,7 @@ class Cluster:
 
     def _start(self, job: dict[str, Any]) -> None:
         name, trainer = job["metadata"]["name"], job["spec"]["trainer"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.processes[name] = []
         for rank in range(trainer["numNodes"]):
             environment = {

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from google.api_core import exceptions
 from google.protobuf import json_format
 
-from .cloud import TOKEN, Cloud, Dropped
+from .cloud import TOKEN, Cloud, Dropped, Outlived
 from .discovery import answer_problems, request_problems
 from .governance import Governance
 from .storage import Reply, Storage
@@ -160,7 +160,7 @@ def serve(
             body = self._body()
             try:
                 reply = answer(self.command, self.path, self.headers, body)
-            except Dropped:
+            except (Dropped, Outlived):
                 self.close_connection = True
                 self.connection.close()
                 return

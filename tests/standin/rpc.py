@@ -10,7 +10,7 @@ import grpc
 from google.api_core import exceptions
 from google.protobuf import json_format
 
-from .cloud import Cloud, Dropped
+from .cloud import Cloud, Dropped, Outlived
 from .discovery import message_problems
 from .surface import Method
 
@@ -45,6 +45,8 @@ class _Handler(grpc.GenericRpcHandler):
             except Dropped:
                 self.cloud.drop_connections()
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            except Outlived:
+                context.abort(grpc.StatusCode.CANCELLED, "The test is over.")
             except exceptions.GoogleAPICallError as error:
                 context.abort(error.grpc_status_code or grpc.StatusCode.UNKNOWN, error.message)
 

@@ -165,12 +165,14 @@ class Tunings:
         if job["state"] in _OVER:
             raise exceptions.FailedPrecondition(f"The TuningJob is in state {job['state']}.")
         job["state"] = "JOB_STATE_CANCELLING"
-        job["_cancelled"] = time.monotonic() + self.cloud.facts.get("cancelling_seconds", 0.0)
+        job["_cancelling_since"] = time.monotonic()
         self._finish_cancelling(job)
         return {}
 
     def _finish_cancelling(self, job: dict[str, Any]) -> None:
-        if job.get("state") == "JOB_STATE_CANCELLING" and time.monotonic() >= job["_cancelled"]:
+        seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
+        is_cancelling = job.get("state") == "JOB_STATE_CANCELLING"
+        if is_cancelling and time.monotonic() >= job["_cancelling_since"] + seconds:
             job["state"], job["endTime"] = "JOB_STATE_CANCELLED", _time(self.cloud.now())
             job["error"] = {"code": 1, "message": "The TuningJob was cancelled."}
 

@@ -2,7 +2,7 @@ import json
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import defects
@@ -15,7 +15,6 @@ from tunepipe.validation.worker import BlockTask, examine
 BOUNDED = settings(
     deadline=None,
     max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 # Bytes and texts that have broken readers of JSON lines before.

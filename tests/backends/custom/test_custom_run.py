@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.backends.local.models import write_base, write_rows
 from tests.standin.session import BUCKET, PROJECT
+from tests.waiting import until
 from tunepipe.cli import main
 from tunepipe.runs import vertex
 
@@ -33,23 +33,14 @@ def project(cloud, empty_folder):
 
 
 def arguments(*more):
-    options = {"learning_rate": 2e-2, "poll_seconds": 0.1, "checkpoint_every": 50}
+    options = {"learning_rate": 2e-2, "poll_seconds": 0.1, "checkpoint_every": 40}
     given = [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
     return [
         *("run", "--backend", "custom", "--accelerator", "NVIDIA_L4:1", "--dataset", "rows.jsonl"),
         *("--base-model", f"gs://{BUCKET}/base", "--bucket", f"gs://{BUCKET}", *PLACE, "--yes"),
-        *("--train-steps", "200", "--option", "parameters_billion=0.001", "--json"),
+        *("--train-steps", "60", "--option", "parameters_billion=0.001", "--json"),
         *("--param", "max_output_tokens=8", "--wait", *given, *more),
     ]
-
-
-def await_files(folder, pattern, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := list(folder.glob(pattern)):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"no {pattern}")
 
 
 def kill_run(cloud):
@@ -67,9 +58,9 @@ def kill_run(cloud):
 def test_a_run_ends_in_a_verdict_though_it_was_killed_and_preempted(project, capfd):
     bucket = project.buckets / BUCKET
     command = [sys.executable, "-m", "tunepipe", *arguments()]
-    project.ask("facts", {"held": ["trainer_state.json"]})  # and with it the end of the job
+    project.ask("facts", {"held": ['"done": 60']})  # the last step, and with it the job's end
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    await_files(bucket, "tunepipe/custom/*/checkpoints/*/*/trainer_state.json")
+    until(lambda: list(bucket.glob("tunepipe/custom/*/checkpoints/*/*/trainer_state.json")))
     first.kill()
     first.wait()
     kill_run(project)
@@ -85,7 +76,7 @@ def test_a_run_ends_in_a_verdict_though_it_was_killed_and_preempted(project, cap
     assert (len(trained), len(answered)) == (1, 2)
     assert len(jobs) == 3  # one trains, one answers as tuned, one as base
     statistics = json.loads(trained[0].read_text())["statistics"]
-    assert statistics["resumed_from_step"] >= 50
+    assert statistics["resumed_from_step"] == 40
     assert project.places() <= {REGION, "global"}
     # What it was planned to cost, and what its machine cost.
     assert main.run(["costs", *PLACE, "--json"]) == 0

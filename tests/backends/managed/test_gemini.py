@@ -18,11 +18,11 @@ from tests.backends.managed.jobs import (
     request,
     result,
     states,
-    until,
 )
 from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.waiting import until
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.catalog.catalog import load_catalog
@@ -264,13 +264,10 @@ def test_rows_on_this_machine_are_refused(request_: TuningRequest, tmp_path: Pat
 # --- a job is paid once
 
 STAGES = {
-    "before create": ("ListTuningJobs", {"seconds": 2.0}),
-    "while its creation is under way": ("CreateTuningJob", {"seconds": 2.0}),
-    "after create, before its name was written": (
-        "CreateTuningJob",
-        {"seconds": 2.0, "after": True},
-    ),
-    "while polling": ("GetTuningJob", {"seconds": 2.0}),
+    "before create": ("ListTuningJobs", False),
+    "while its creation is under way": ("CreateTuningJob", False),
+    "after create, before its name was written": ("CreateTuningJob", True),
+    "while polling": ("GetTuningJob", False),
 }
 
 
@@ -278,8 +275,8 @@ STAGES = {
 def test_a_killed_step_finds_its_job_again(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path, stage: str
 ) -> None:
-    method, fault = STAGES[stage]
-    cloud.fault(method, **fault)
+    method, after = STAGES[stage]
+    cloud.fault(method, held=True, after=after)
     killed = launch_driver.start(request_, tmp_path, "managed.gemini")
     until(lambda: begun(cloud, method))
     if stage.startswith("after create"):
@@ -294,9 +291,10 @@ def test_a_killed_step_finds_its_job_again(
 def test_two_runs_at_once_share_one_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
-    # Both look before either creates: the slow answer to the first look makes sure of it.
-    cloud.fault("ListTuningJobs", times=2, seconds=1.0)
+    cloud.fault("ListTuningJobs", times=2, held=True)  # both look before either creates
     both = [launch_driver.start(request_, tmp_path / name, "managed.gemini") for name in "ab"]
+    until(lambda: begun(cloud, "ListTuningJobs") == 2)
+    cloud.ask("release", {})
     assert [ended(process) for process in both] == [0, 0]
     assert result(tmp_path / "a") == result(tmp_path / "b")
     assert len(jobs(cloud)) == 1
@@ -391,7 +389,7 @@ def test_a_job_that_is_being_cancelled_is_not_joined(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.ask("hold", {"on": True})
-    cloud.ask("facts", {"cancelling_seconds": 1.0})
+    cloud.ask("facts", {"cancelling_seconds": 1e6})
     step = launch_driver.start(request_, tmp_path / "first", "managed.gemini")
     until((tmp_path / "first" / "gcp_resources").exists)
     step.terminate()
@@ -399,7 +397,12 @@ def test_a_job_that_is_being_cancelled_is_not_joined(
     assert states(cloud) == ["CANCELLING"]
     cloud.ask("hold", {"on": False})
     events: list[Mapping[str, object]] = []
-    assert gemini.tune(request_, str(tmp_path / "second"), events.append).endpoint
+
+    def progress(event: Mapping[str, object]) -> None:
+        events.append(event)
+        cloud.ask("facts", {"cancelling_seconds": 0})
+
+    assert gemini.tune(request_, str(tmp_path / "second"), progress).endpoint
     assert "being cancelled" in str(events[0]["detail"])
     assert sorted(states(cloud)) == ["CANCELLED", "SUCCEEDED"]
 
@@ -422,7 +425,7 @@ def test_a_job_that_succeeded_in_part_is_paid_again_only_where_asked(
 def test_a_restarted_step_stays_with_its_job_where_the_rows_are_gone(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
-    cloud.fault("GetTuningJob", seconds=2.0)
+    cloud.fault("GetTuningJob", held=True)
     killed = launch_driver.start(request_, tmp_path, "managed.gemini")
     until(lambda: begun(cloud, "GetTuningJob"))
     killed.kill()
@@ -456,10 +459,11 @@ def test_a_step_cancelled_while_it_creates_leaves_no_job_running(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
     cloud.ask("hold", {"on": True})
-    cloud.fault("CreateTuningJob", seconds=1.0, drop="after")
+    cloud.fault("CreateTuningJob", held=True, drop="after")
     step = launch_driver.start(request_, tmp_path, "managed.gemini")
     until(lambda: jobs(cloud))
     step.terminate()
+    cloud.ask("release", {})
     assert ended(step) == CloudError.exit_code
     assert states(cloud) == ["CANCELLED"]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.asked import ask
-from tests.backends.managed.jobs import ended, jobs, pairs, put, request, result, states, until
+from tests.backends.managed.jobs import begun, ended, jobs, pairs, put, request, result, states
 from tests.gcp import launch_driver
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, REGION
+from tests.waiting import until
 from tunepipe.backends.base import Prompt, TuningRequest, TuningResult
 from tunepipe.backends.managed import open_model, open_model_prediction
 from tunepipe.data import predictions
@@ -141,8 +142,10 @@ def test_a_mode_that_the_model_does_not_take_is_refused(cloud: StandIn, tmp_path
 def test_two_runs_at_once_share_one_job(
     cloud: StandIn, request_: TuningRequest, tmp_path: Path
 ) -> None:
-    cloud.fault("ListTuningJobs", times=2, seconds=1.0)
+    cloud.fault("ListTuningJobs", times=2, held=True)
     both = [launch_driver.start(request_, tmp_path / name, "managed.open_model") for name in "ab"]
+    until(lambda: begun(cloud, "ListTuningJobs") == 2)
+    cloud.ask("release", {})
     assert [ended(process) for process in both] == [0, 0]
     assert result(tmp_path / "a") == result(tmp_path / "b")
     assert len(jobs(cloud)) == 1

@@ -225,13 +225,13 @@ def test_rate_limits_while_rows_are_asked_are_waited_out(cloud: StandIn, tmp_pat
 
 
 def test_a_launcher_step_imports_quickly() -> None:
-    code = "import tunepipe.steps.tuning; from tunepipe.backends.palm.tuning import clients"
-    code += "; from google.cloud.aiplatform_v1.services.pipeline_service import *; import sys"
-    code += "; assert 'google.cloud.aiplatform' not in sys.modules and 'kfp' not in sys.modules"
-    usage = subprocess.run(
-        [sys.executable, "-c", f"{code}; import time; print(time.process_time())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert float(usage.stdout) < 3.0, "seconds of processor time"
+    client = "from google.cloud.aiplatform_v1.services.pipeline_service import *; import sys; "
+    step = f"{client} import tunepipe.steps.tuning, tunepipe.backends.palm.tuning; "
+    step += "assert not {'google.cloud.aiplatform', 'kfp'} & sys.modules.keys(); "
+    seconds = {}
+    for code in (client, step):
+        command = [sys.executable, "-c", f"{code}import time; print(time.process_time())"]
+        usage = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds[code] = float(usage.stdout)
+    # Next to Google's client, which it cannot do without, on whatever machine.
+    assert seconds[step] < 2 * seconds[client]
