@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
 
 PLACE = ("--project", PROJECT, "--region", REGION)
 APPLY = (
@@ -118,6 +119,10 @@ def test_one_run_at_a_time_by_hand_too(said, rows):
     assert code == 0
     assert "/pipelineJobs/weekly-20" in made["run"]
     assert said(*now)[0] == 3
+    rows.ask("facts", {"cancelling_seconds": 600.0})
+    PIPELINE_JOBS.cancel(made["run"])
+    code, refused, _ = said(*now)  # a run that is being cancelled has not ended
+    assert (code, refused["error"]["where"]) == (3, made["run"])
     assert len(rows.ask("states")) == 1
 
 
@@ -155,6 +160,10 @@ def test_a_schedule_of_others_is_left_alone(said, rows):
     assert said("schedule", "delete", "weekly", *PLACE, "--yes")[0] == 3
     listed = said("schedule", "list", *PLACE, "--json")[1]["schedules"]
     assert [one["name"] for one in listed] == ["ours"]
+    twin = client.create_schedule(parent=parent, schedule=api.Schedule(ours, name=""))
+    code, refused, _ = said("schedule", "pause", "ours", *PLACE, "--json")
+    assert (code, refused["error"]["found"]) == (2, "several schedules have this name")
+    assert sorted(refused["error"]["where"].split(", ")) == sorted([ours.name, twin.name])
 
 
 def test_on_this_machine_the_lines_are_printed(said, tmp_path):

@@ -186,7 +186,7 @@ def run_now(place: str, name: str, now: datetime) -> str:
     request = _required(place, name).create_pipeline_job_request
     with explained(f"{place}: {name}"):
         for job in pipeline_jobs.list_jobs(place, f'labels.{SCHEDULE_LABEL}="{name}"'):
-            if remote_jobs.is_running(job):
+            if not remote_jobs.has_ended(job):
                 raise still_running(job.name, f"tunepipe status {job.name} --wait")
         run = clients.pipelines(clients.region_of(f"{place}/")).create_pipeline_job(
             parent=request.parent,
