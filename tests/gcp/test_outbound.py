@@ -91,13 +91,16 @@ def test_a_private_address_may_be_allowed():
         assert hook.messages == [{"text": "x"}]
 
 
-def test_another_host_gets_no_token(monkeypatch):
-    seen = []
+@pytest.fixture
+def redirecting(monkeypatch):
+    """A server that redirects so often, and the credentials and bodies that it has seen."""
+    monkeypatch.setenv(outbound.ALLOW_PRIVATE, "1")
+    seen, times = [], [99]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            seen.append(self.headers.get("Authorization"))
-            self.send_response(302 if len(seen) == 1 else 200)
+            seen.append((self.headers.get("Authorization"), self.headers.get("Accept")))
+            self.send_response(302 if len(seen) <= times[0] else 200)
             self.send_header("Location", "/again")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -106,12 +109,23 @@ def test_another_host_gets_no_token(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv(outbound.ALLOW_PRIVATE, "1")
-    url = f"http://127.0.0.1:{server.server_address[1]}/"
-    answer = outbound.request("GET", url, seconds=5, token="S3CR3T", redirects=5)
+    yield f"http://127.0.0.1:{server.server_address[1]}/", times, seen
     server.shutdown()
     server.server_close()
-    assert (answer.status_code, seen) == (200, [None, None])
+
+
+def test_another_host_gets_no_token(redirecting):
+    url, times, seen = redirecting
+    times[0] = 1
+    answer = outbound.request("GET", url, seconds=5, token="S3CR3T", redirects=5, accept="a/b")
+    assert (answer.status_code, seen) == (200, [(None, "a/b")] * 2)
+
+
+@pytest.mark.parametrize(("redirects", "requests"), [(0, 1), (1, 2), (5, 6), (9, 6)])
+def test_so_many_redirects_are_followed_and_five_at_most(redirecting, redirects, requests):
+    url, _, seen = redirecting
+    answer = outbound.request("GET", url, seconds=5, redirects=redirects)
+    assert (answer.status_code, len(seen)) == (302, requests)
 
 
 @pytest.mark.parametrize(
