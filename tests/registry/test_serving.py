@@ -8,6 +8,7 @@ import pytest
 
 from tests.backends.local.models import rows, write_base, write_rows
 from tests.standin.session import BUCKET, PROJECT
+from tunepipe.catalog.tables import load
 from tunepipe.cli import main
 from tunepipe.gcp import clients
 
@@ -55,12 +56,34 @@ def test_a_model_is_served_asked_listed_and_taken_away(tuned, cloud, capfd):
     assert [name for name in cloud.ask("resources") if "/models/" in name]
 
 
-def test_another_container_may_answer(tuned, cloud, capfd):
+def test_what_is_deployed_is_exactly_what_was_asked_for(tuned, cloud, capfd):
     image = "registry.example/vllm@sha256:" + "a" * 64
-    assert main.run(["deploy", FOLDER, *PLACE, "--image", image, "--yes"]) == 0
+    asked = ("--image", image, "--accelerator", "L4:2", "--name", "desk")
+    assert main.run(["deploy", FOLDER, *PLACE, *asked, "--yes"]) == 0
     assert "may be moved" not in capfd.readouterr().err
-    (model,) = [name for name in cloud.ask("resources") if "/models/" in name]
-    assert clients.models(REGION).get_model(name=model).container_spec.image_uri == image
+    names = {name.split("/")[-2]: name for name in cloud.ask("resources")}
+    model = clients.models(REGION).get_model(name=names["models"])
+    container = model.container_spec
+    assert (model.display_name, model.artifact_uri) == ("desk", FOLDER)
+    assert (container.image_uri, container.predict_route, container.health_route) == (
+        image, "/generate", "/ping",
+    )  # fmt: skip
+    assert list(container.args) == [
+        *("python", "-m", "vllm.entrypoints.api_server", "--host=0.0.0.0", "--port=8080"),
+        *(f"--model={FOLDER}", "--tensor-parallel-size=2"),
+        *load("registry/serving.toml")["arguments"],
+    ]
+    assert [port.container_port for port in container.ports] == [8080]
+    assert [(env.name, env.value) for env in container.env] == [("MODEL_ID", FOLDER)]
+    endpoint = clients.endpoints(REGION).get_endpoint(name=names["endpoints"])
+    (deployed,) = endpoint.deployed_models
+    assert (endpoint.display_name, deployed.display_name) == ("desk", "desk")
+    resources = deployed.dedicated_resources
+    assert (resources.min_replica_count, resources.max_replica_count) == (1, 1)
+    machine = resources.machine_spec
+    assert (machine.machine_type, machine.accelerator_type.name, machine.accelerator_count) == (
+        "g2-standard-24", "NVIDIA_L4", 2,
+    )  # fmt: skip
 
 
 def test_nothing_is_deployed_unasked(tuned, cloud, capfd):
