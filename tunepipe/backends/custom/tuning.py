@@ -11,11 +11,7 @@ from msgspec import structs, to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS, custom_jobs
-from tunepipe.backends.custom.options import (
-    CustomOptions,
-    disk_gib_for,
-    read_options,
-)
+from tunepipe.backends.custom.options import CustomOptions, disk_gib_for, read_options
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.remote.exchange import RESULT, request_fields, write_task
 from tunepipe.catalog.accelerators import Machine, find_machine
