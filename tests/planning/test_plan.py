@@ -311,8 +311,8 @@ def test_this_machine_costs_nothing():
     found = steps.plan(600, region="", backend="local", max_cost_usd=0.01)
     assert (found.region, found.model, found.estimated_cost_usd) == ("local", "tiny", 0.0)
     assert (found.train_steps, found.batch_size, found.quota) == (470, 16, "")
-    folder = steps.plan(600, region="local", backend="local", model="./base", epochs=2, batch=4)
-    assert (folder.model, folder.train_steps) == ("./base", 300)
+    folder = steps.plan(600, region="local", backend="local", model="./base", epochs=2)
+    assert (folder.model, folder.train_steps) == ("./base", 76)
     assert folder.estimated_hours is None
 
 

@@ -17,13 +17,10 @@ DEFAULT = "NVIDIA_L4:1"
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine with accelerators.
+    """A machine with `count` accelerators.
 
-    Args:
-        accelerator: Vertex AI's name of the type, such as NVIDIA_L4.
-        count: How many a machine has.
-        machine_type: Compute Engine's name of the machine.
-        row: The accelerator's row of the table.
+    Vertex AI names the type of the accelerator, such as NVIDIA_L4, and Compute Engine that of the
+    machine.
     """
 
     accelerator: str
@@ -36,6 +33,12 @@ class Machine:
         price = self.row.usd_per_hour.get(region)
         return None if price is None else price * self.count
 
+    def quota(self, options: Mapping[str, Any]) -> tuple[str, int]:
+        """Return the quota that a tuning's machines take: its name, and how many accelerators."""
+        is_spot = options.get("provisioning", "standard") != "standard"
+        name = self.row.spot_quota if is_spot else self.row.quota
+        return name, self.count * int(options.get("machines") or 1)
+
     def spec(self) -> dict[str, Any]:
         """Return what Vertex AI takes as a machine_spec."""
         return {
@@ -46,11 +49,7 @@ class Machine:
 
 
 def find_machine(text: str, catalog: Catalog) -> Machine:
-    """Find the machine for accelerators as users write them.
-
-    Args:
-        text: TYPE:COUNT or TYPE, such as NVIDIA_L4:1, L4 or H100:8.
-        catalog: The dated tables.
+    """Find the machine for accelerators as users write them, such as NVIDIA_L4:1, L4 or H100:8.
 
     Raises:
         UsageError: An unknown type.

@@ -17,13 +17,7 @@ STALE_DAYS = 90
 
 @dataclass(frozen=True)
 class Fact:
-    """A row of the tables with its date.
-
-    Args:
-        place: Its place, such as "prices.training_tokens.gemini-3.5-flash".
-        read: The day on which it was read, ISO.
-        source: Where it was read.
-    """
+    """A row of the tables, such as "prices.training_tokens.gemini-3.5-flash", and its date."""
 
     place: str
     read: str
@@ -57,17 +51,10 @@ def stale_facts(catalog: Catalog, today: date, days: int = STALE_DAYS) -> list[F
 def age_warnings(
     catalog: Catalog, model: Model, today: date, accelerator: str = "", days: int = STALE_DAYS
 ) -> tuple[str, ...]:
-    """Warn of old facts that a tuning of a model relies on.
+    """Warn, in sentences, of facts older than `days` that a tuning of a model relies on.
 
-    Args:
-        catalog: The tables.
-        model: The model to tune; a local one relies on none.
-        today: The day to compare with.
-        accelerator: What it trains on, if that is paid by the hour.
-        days: Facts of up to this age are taken without a warning.
-
-    Returns:
-        Human-readable sentences.
+    The `accelerator` is what it trains on, if that is paid by the hour. A local model relies on
+    no fact.
     """
     if model.backend == "local":
         return ()

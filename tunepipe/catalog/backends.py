@@ -112,11 +112,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
 
 
 def find_backend(name: str) -> Backend:
-    """Look a backend up.
-
-    Raises:
-        UsageError: The name is unknown; names those that are close.
-    """
+    """Look a backend up; an unknown name is refused with those that are close."""
     if name not in BACKENDS:
         raise UsageError(
             f"unknown backend {name!r}", where="backend", fix=hint(name, tuple(BACKENDS))

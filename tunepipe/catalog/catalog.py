@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from tunepipe.catalog.models import is_retired
 from tunepipe.catalog.schema import (
     AcceleratorTable,
     Hardware,
+    MediaLimits,
     MediaTable,
     Model,
     ModelTable,
@@ -35,6 +36,7 @@ from tunepipe.catalog.tables import Table, load, merged
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 
+_ForModels = TypeVar("_ForModels", ServiceLimits, MediaLimits)
 # How the names of the services' models look; no hub id has an @.
 _FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
 # What Rules takes over from a service.
@@ -53,16 +55,7 @@ _FILES = {
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The dated tables, with a user's values merged over them; `load_catalog` makes one.
-
-    Args:
-        model_table: models.toml.
-        service_table: services.toml.
-        prices: prices.toml.
-        regions: The rows of regions.toml by region.
-        accelerators: accelerators.toml.
-        media: media.toml.
-    """
+    """The dated tables, with a user's values merged over them; `load_catalog` makes one."""
 
     model_table: ModelTable = msgspec.field(name="models")
     service_table: ServiceTable = msgspec.field(name="services")
@@ -84,10 +77,8 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def find_model(self, name: str = "", backend: str = "") -> Model:
         """Look a model up.
 
-        Args:
-            name: The model's name; "" takes the backend's default, or text-bison@001 if no
-                backend is named either. The local backend takes any folder or hub id.
-            backend: One of the table of backends; "" follows from the model.
+        Without a name it is the backend's default, or text-bison@001 if no backend is named
+        either. The local backend takes any folder or hub id.
 
         Raises:
             UsageError: An unknown backend or model, or a model of another backend.
@@ -106,16 +97,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return model
 
     def check_model_name(self, name: str) -> None:
-        """Refuse a misspelt name of one of the table's models.
+        """Refuse a misspelt name of one of the table's models; "", a folder and a hub id pass.
 
         Where only limits are looked up, any other name is the local backend's, which sets none: a
         typo would switch all limits off.
-
-        Args:
-            name: A model's name; "" names none. An existing folder and a hub id pass.
-
-        Raises:
-            UsageError: It looks like one of the table's: names those that are close.
         """
         models = self.model_table.models
         if name in ("", *models) or name.startswith("projects/") or os.path.isdir(name):
@@ -129,12 +114,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def find_service(self, model: str) -> tuple[str, ServiceLimits]:
         """Return the name and the row of the service that tunes a model.
 
-        Args:
-            model: A model's name; a name that no cloud service has is the local backend's.
+        A name that no cloud service has is the local backend's.
         """
-        for name, service in self.service_table.services.items():
-            if any(fnmatchcase(model, pattern) for pattern in service.models):
-                return name, service
+        if service := _first_row(self.service_table.services, model):
+            return service
         raise UsageError(
             f"no service of the table takes the model {model!r}",
             where="model",
@@ -144,13 +127,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def default_model(self, format: str = "", backend: str = "") -> str:
         """Return the model to tune if none is named: the format's first, or else the backend's.
 
-        Args:
-            format: One of formats.FORMATS; "" is not known.
-            backend: One of the table of backends; its default counts where it does not tune the
-                format's first model. "" for any.
-
-        Raises:
-            UsageError: An unknown backend.
+        A backend's default counts where it does not tune the format's first model.
         """
         first = self.service_table.first_model.get(format, "")
         tuned_by = self.model_table.models[first].backend if first in self.model_names else ""
@@ -160,17 +137,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.model_table.defaults[tuner.name]
 
     def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
-        """Return what a row of a format may hold for a model.
-
-        Args:
-            format: One of formats.FORMATS.
-            model: A model's name, or "" for the first model of the format.
-            pii: Whether personal data is looked for.
+        """Return what a row of a format may hold for a model, by default the format's first.
 
         Raises:
             UsageError: The model's service takes no rows of that format.
         """
-        table = self.service_table
         chosen = model or self.default_model(format)
         name, service = self.find_service(chosen)
         if format not in service.formats:
@@ -179,34 +150,23 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 where="model",
                 fix=f"tunepipe convert IN OUT --to {service.formats[0]}, or another --model",
             )
-        to = sent_as(format, service.native)
+        to, media = sent_as(format, service.native), _first_row(self.media.limits, chosen)
         return Rules(
             format=format,
             model=chosen,
             service=name,
-            roles=table.roles[format] + service.extra_roles,
+            roles=self.service_table.roles[format] + service.extra_roles,
             **{name: getattr(service, name) for name in _LIMITS},
             convert_to="" if to == format else to,
             pii=pii,
-            media=next(
-                (
-                    limits
-                    for limits in self.media.limits.values()
-                    if any(fnmatchcase(chosen, pattern) for pattern in limits.models)
-                ),
-                None,
-            ),
+            media=media[1] if media else None,
         )
 
     def hardware_of(self, model: Model, region: str) -> Hardware | None:
-        """Return what a model trains on in a region; None for a model that hides its hardware.
-
-        Raises:
-            UsageError: A region that the user added to a model, but not to the regions.
-        """
+        """Return what a model trains on in a region; None for a model that hides its hardware."""
         if model.backend != "large-model":
             return None
-        if region not in self.regions:
+        if region not in self.regions:  # a user added it to a model alone
             raise UsageError(
                 f"the hardware in {region} is not known",
                 where="region",
@@ -245,12 +205,18 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
 
 
-def sent_as(format: str, native: Sequence[str]) -> str:
-    """Return the format in which rows are sent to a service.
+def _first_row(rows: Mapping[str, _ForModels], model: str) -> tuple[str, _ForModels] | None:
+    """Return the first row that lists the model, with its name."""
+    for name, row in rows.items():
+        if any(fnmatchcase(model, pattern) for pattern in row.models):
+            return name, row
+    return None
 
-    Args:
-        format: The rows' format.
-        native: The formats that the service reads; () if the rows are read by this package.
+
+def sent_as(format: str, native: Sequence[str]) -> str:
+    """Return the format in which rows are sent to a service that reads the `native` ones.
+
+    Rows that this package reads itself, with no native format, are sent as they are.
     """
     if not native or format in native:
         return format
@@ -264,9 +230,6 @@ def load_catalog(overrides: Mapping[str, Any] | None = None) -> Catalog:
     Args:
         overrides: {"regions": …, "prices": …, "models": …, "services": …, "media": …}, each of the
             shape of its file; a row with a new name must be complete. None or {} changes nothing.
-
-    Raises:
-        UsageError: An unknown name or a value that does not fit, with its place.
     """
     return _decode_catalog(overrides) if overrides else _package_catalog()
 

@@ -12,11 +12,7 @@ from tunepipe.errors import LimitError
 
 
 def batch_size(model: Model, region: str) -> int:
-    """Return how many examples a step takes in a region.
-
-    Raises:
-        LimitError: The model is not tuned in that region.
-    """
+    """Return how many examples a step takes in a region; refuse one that does not tune it."""
     check_region(model, region)
     if isinstance(model.batch_size, int):
         return model.batch_size
@@ -24,29 +20,19 @@ def batch_size(model: Model, region: str) -> int:
 
 
 def check_region(model: Model, region: str) -> None:
-    """Refuse a region that the model is not tuned in.
-
-    Raises:
-        LimitError: Names the regions that are allowed.
-    """
-    if region in model.regions:
-        return
-    where = f"region {region}" if region else "region"
-    raise LimitError(
-        f"{model.name} is not tuned there" if region else f"{model.name} needs a region",
-        where=where,
-        fix=f"one of {', '.join(model.regions)}",
-    )
+    """Refuse a region that the model is not tuned in."""
+    if region not in model.regions:
+        raise LimitError(
+            f"{model.name} is not tuned there" if region else f"{model.name} needs a region",
+            where=f"region {region}" if region else "region",
+            fix=f"one of {', '.join(model.regions)}",
+        )
 
 
 def tuned_in(model: Model, region: str, options: Mapping[str, Any]) -> str:
-    """Return the place where a model is tuned.
+    """Return where a model is tuned: in the run's region, unless a managed job has a location.
 
-    Args:
-        model: The model.
-        region: Where the run is.
-        options: The backend's; a managed job's `location` wins. PaLM's template calls the place so
-            where the model answers.
+    PaLM's template has an option of that name too: where the model answers.
     """
     elsewhere = BACKENDS[model.backend].has_location and options.get("location")
     return str(elsewhere or region)
@@ -66,15 +52,7 @@ def is_retired(model: Model, today: date) -> bool:
 
 
 def lifecycle_warnings(model: Model, today: date) -> list[str]:
-    """Return warnings about dates that affect tuning this model.
-
-    Args:
-        model: The model.
-        today: The day to compare with; the caller's clock, not this module's.
-
-    Returns:
-        Human-readable sentences; empty where there is nothing to say.
-    """
+    """Return sentences about dates that affect a tuning of this model that begins today."""
     warnings = []
     if not model.tunable:
         warnings.append(f"{model.name} cannot be tuned")

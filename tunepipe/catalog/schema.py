@@ -38,45 +38,28 @@ class Dated(TableRow, frozen=True, kw_only=True):
 
 
 class Model(TableRow, frozen=True, kw_only=True):
-    """One model's row of models.toml, its family's values included.
+    """One model's row of models.toml, its family's values included; that file explains the dates.
 
     Args:
         name: The model's exact name; for the local backend also a folder or a hub id.
-        backend: The backend that tunes it.
-        formats: Dataset formats that it is tuned on.
         regions: Where it can be tuned; ("local",) on this machine.
         takes: What it takes besides text: image, audio, video, document, tools, code.
         batch_size: Examples a step, one number or one for each region.
         batch_size_assumed: Whether the service hides its batch size and this one is a guess.
-        default_steps: Training steps if none are given, or 0.
-        default_epochs: Epochs if none are given, or 0.
         sequence_tokens: Tokens of a packed sequence, of which a batch has batch_size; 0 if a
             batch is made of rows.
         recommended_steps_min: Fewer steps than this hardly change a model; 0 for no advice.
         recommended_steps_max: More steps than this are advised against; 0 for no advice.
-        whole_epochs: Whether the service takes whole epochs only.
         served_in: The multi-region that serves the tuned model, for each tuning region.
-        tunable: Whether it could ever be tuned.
-        tunable_since: First day, ISO; "" if not known.
-        tunable_until: First day on which new tuning jobs are refused, ISO; "" if none is set.
-        new_projects_until: First day on which projects that did not use it before are refused.
-        served_until: First day on which it no longer answers, ISO; "" if none is set.
-        retires_not_before: Earliest day of its end that Google names, ISO, or "".
-        successor: The model to use in its place, or "".
-        note: What else a user should know.
         tokens_per_ascii_character: Measured for this model's tuning, one number or one for each
             tuning mode; 0 takes the general ratio.
         tuning_modes: "full" and "peft", if the service offers a choice.
         learning_rate: The recommended rate of each tuning mode, if the service wants one.
-        adapter_sizes: The adapter ranks that the service takes.
-        adapter_size_recommended: The rank that the guide recommends for adapters; 0 for none.
         preference_base: What preference tuning begins from: "tuned" (the checkpoint of a
             supervised tuning of the model) or "any".
         cmek: Whether customer-managed encryption keys are supported; None is not known.
         concurrent_jobs: Tuning jobs at a time that a project may run by default; 0 is not known.
         quota: The name of the quota of these jobs.
-        read: The day the row was read, ISO.
-        source: Where it was read.
     """
 
     name: str
@@ -137,15 +120,8 @@ class Hardware(TableRow, frozen=True, kw_only=True):
 class Accelerator(Dated, frozen=True, kw_only=True):
     """An accelerator of custom training.
 
-    Args:
-        memory_gib: Its memory.
-        bf16_tflops: What it computes in a second, in 10^12 operations of 16 bits.
-        quota: The name of the quota that a project must hold.
-        spot_quota: That of spot machines.
-        machines: The machine type for each number of accelerators.
-        usd_per_hour: The price of the machine divided by its accelerators, by region.
-        read: The day or month on which the price was read.
-        source: Where it was read, or that no source was found.
+    `machines` has the machine type for each number of accelerators, and `usd_per_hour`, by region,
+    the price of the machine divided by its accelerators. The quotas are names.
     """
 
     memory_gib: Count
@@ -159,12 +135,10 @@ class Accelerator(Dated, frozen=True, kw_only=True):
 
 
 class AcceleratorTable(TableRow, frozen=True, kw_only=True):
-    """accelerators.toml.
+    """accelerators.toml, by Vertex AI's name of the type.
 
-    Args:
-        compute_share: The share of its computing that a training reaches.
-        startup_hours: What a job takes before and after the training.
-        accelerators: By Vertex AI's name of the type.
+    A training reaches `compute_share` of an accelerator's computing, and a job takes
+    `startup_hours` before and after it.
     """
 
     read: Day
@@ -207,14 +181,7 @@ class AnswerPrice(Dated, frozen=True, kw_only=True):
 
 
 class Calibration(TableRow, frozen=True, kw_only=True):
-    """A sample of rows whose tokens were counted, to correct estimates from characters.
-
-    Args:
-        rows: Rows of the sample, >= 1.
-        estimated: Their tokens by characters, >= 1.
-        counted: Their tokens as counted.
-        counter: What counted, human-readable.
-    """
+    """A sample of rows whose tokens were `counted`, to correct those `estimated` by characters."""
 
     rows: Count
     estimated: Count
@@ -255,12 +222,8 @@ class Prices(TableRow, frozen=True, kw_only=True):
 class EvaluationLimits(TableRow, frozen=True, kw_only=True):
     """Limits on the rows of a service's evaluation data; 0 means no limit.
 
-    Args:
-        rows_min: The fewest rows.
-        rows_max: The most rows.
-        fraction_max: The largest share of the training data.
-        fraction_from_rows: That share holds from this number of evaluation rows on; 0 for
-            all, and then in bytes too.
+    `fraction_max`, a share of the training data, holds from `fraction_from_rows` evaluation rows
+    on; with 0 for all, and then in bytes too.
     """
 
     rows_min: Whole
@@ -303,15 +266,8 @@ class ServiceTable(TableRow, frozen=True, kw_only=True):
 class FileLimits(TableRow, frozen=True, kw_only=True):
     """What a model takes of one kind of file, and what such a file costs; 0 is not known.
 
-    Args:
-        count: Files a row.
-        bytes: Bytes a file.
-        seconds: Seconds a clip.
-        seconds_low: The same at the media resolution LOW.
-        tokens: Tokens a file, at most.
-        tokens_medium: The same at the media resolution MEDIUM.
-        tokens_low: The same at LOW.
-        tokens_per_second: Tokens of each second of a clip.
+    `count` is of files a row, and the others of a file. The endings `_medium` and `_low` name
+    media resolutions.
     """
 
     count: Whole = 0
@@ -333,7 +289,6 @@ class MediaLimits(TableRow, frozen=True, kw_only=True):
         schemes: How an address may begin.
         one_media_resolution: Whether all rows have to set the same one.
         drops_text_rows: Whether the service drops rows without a file, if others have one.
-        image: Limits on pictures, and so on.
     """
 
     models: Names

@@ -24,18 +24,13 @@ def _read(file: str) -> Table:
         return tomllib.load(table)
 
 
-def load(file: str, overrides: Mapping[str, Any] | None = None) -> Table:
-    """Read one of the package's tables and lay the user's values over it.
+def load(file: str) -> Table:
+    """Read a table by its path inside the package, such as catalog/prices.toml.
 
-    Args:
-        file: The path inside the package, such as catalog/prices.toml. Write it as a literal:
-            the packaging of components finds data files by these literals.
-        overrides: Values that replace the package's, nested as the file is; None changes nothing.
-
-    Returns:
-        A fresh mapping; changing it changes nothing else.
+    Write the path as a literal: the packaging of components finds data files by these literals.
+    The mapping is fresh; changing it changes nothing else.
     """
-    return merged(_read(file), overrides or {})
+    return merged(_read(file), {})
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:

@@ -30,7 +30,13 @@ from tunepipe.evaluation.comparison import Gate, compare_metrics, difference
 from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, resampled, share
 from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, label_text, plain_text
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
-from tunepipe.evaluation.tasks import DECIDES, MAX_SLICES, check_slice_values, choose_task
+from tunepipe.evaluation.tasks import (
+    DECIDES,
+    MAX_SLICES,
+    check_metric,
+    check_slice_values,
+    choose_task,
+)
 from tunepipe.reporting.facts import (
     CONFIDENCE,
     EXCLUDED,
@@ -64,13 +70,12 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         metric_code: The file of a metric of the user's own, if it was read before.
         normalize: "strict" scores answers as they are; "content" looks through their wrappings.
         missing: "wrong" scores a missing answer 0; "excluded" leaves it out.
-        margin: The largest acceptable loss, 0..1.
+        margin: The largest acceptable loss.
         group_by: A field of the rows; rows that agree in it are one unit of evidence.
         slice_by: Fields of the rows, or "class" (the reference's label); a loss that is shown in
             one of their slices stops a promotion.
         look: How often the held-out rows have decided, this time included; from the second time
             on the interval is wider (`significance.confidence_of_look`).
-        seed: Seeds the resampling of metrics of the whole file.
     """
 
     task: str = "auto"
@@ -88,14 +93,9 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Evaluation(Score, frozen=True, kw_only=True):
     """The scores of a file of predictions, and the comparison with another model's.
 
-    Args:
-        normalize: "strict" or "content".
-        missing: What a missing answer counts as: "wrong" or "excluded".
-        baseline: The other model's scores; None without one.
-        comparison: The verdict; None without another model.
-        flips: Rows on which the deciding metric is higher ("fixed") or lower ("broken") than the
-            other model's, as `{"id", "answer", "flip"}`.
-        custom_metric: Name and digest of a metric of the user's own.
+    `baseline` and `comparison` are None without another model. `flips` are the rows on which the
+    deciding metric is higher ("fixed") or lower ("broken") than the other model's, as
+    `{"id", "answer", "flip"}`; `custom_metric` has name and digest of a metric of the user's own.
     """
 
     normalize: str = STRICT
@@ -153,18 +153,13 @@ def evaluate(
     """
     chosen = decode(settings, ScoreSettings)
     # Several answers to a row do not repeat its reference.
-    task = choose_task(list({row.id: row.reference for row in rows}.values()), chosen.task)
+    references = list({row.id: row.reference for row in rows}.values())
+    task = choose_task(references, chosen.task)
+    check_metric(chosen.metric, task.name, references, chosen.normalize)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
     models = _measure(sides, task.name, custom, chosen.normalize)
-    metric, known = chosen.metric or DECIDES[task.name], models[0].metrics
-    if metric not in known:
-        raise UsageError(
-            f"the metric {metric} is not known for this task",
-            where="metric",
-            fix=f"{hint(metric, known)}; or a metric of your own: module:function, regex:PATTERN, "
-            "schema:FILE, number:TOLERANCE",
-        )
+    metric = chosen.metric or DECIDES[task.name]
     units = _units(rows, chosen.group_by)
     compared = _Compared(rows, models, task.name, units, chosen)
     scores, differences = compared.scores()
@@ -177,7 +172,7 @@ def evaluate(
             "look": chosen.look,
             "differences": differences,
             "slices": compared.slices(metric),
-            "within_rows": _within_rows(rows, known[metric]),
+            "within_rows": _within_rows(rows, models[0].metrics[metric]),
         },
         normalize=chosen.normalize,
         missing=chosen.missing,
@@ -425,9 +420,7 @@ def _within_rows(rows: Sequence[Prediction], metric: Metric) -> WithinRows | Non
 def serving(rows: Sequence[Prediction]) -> dict[str, float | None]:
     """Summarise time and tokens of the answers, where the rows hold them.
 
-    Returns:
-        `latency_p50_ms`, `latency_p95_ms`, mean `input_tokens` and `output_tokens`; {} if nothing
-        was measured.
+    These are `latency_p50_ms`, `latency_p95_ms`, mean `input_tokens` and `output_tokens`.
     """
     answered = [row for row in rows if row.prediction is not None]
     seconds = [row.seconds for row in answered if row.seconds is not None]

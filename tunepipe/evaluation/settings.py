@@ -73,15 +73,12 @@ def check_settings(
 ) -> None:
     """Refuse values that a step after the tuning would refuse, or that switch the gate off.
 
-    Args:
-        settings: The fields of `StepSettings`, `task` and `asking`; others are skipped.
-        backend: The backend that tunes, whose models are asked.
-        catalog: The dated tables; None for the package's own.
+    The settings are the fields of `StepSettings`, `task` and `asking`; others are skipped.
     """
     chosen = decode(settings, StepSettings)
     task = settings.get("task", "auto")
     check_task(task)
-    check_metric(chosen.metric, "" if task == "auto" else task, (), chosen.scoring.normalize)
+    check_metric(chosen.metric, "" if task == "auto" else task, None, chosen.scoring.normalize)
     load_metric(chosen.metric, chosen.scoring.metric_code)
     _check_asking(settings.get("asking", {}), backend)
     if chosen.judge_prompt:

@@ -53,13 +53,8 @@ class Task(NamedTuple):
 def choose_task(references: Sequence[str], name: str = "auto") -> Task:
     """Take the task that was set, or detect it from the references.
 
-    Returns:
-        "calls" if a reference calls a function; "json" if all references are JSON objects;
-        "classification" if at most 200 short texts occur three times each on average; else
-        "text".
-
-    Raises:
-        UsageError: The name is not a task.
+    It is "calls" if a reference calls a function; "json" if all references are JSON objects;
+    "classification" if at most 200 short texts occur three times each on average; else "text".
     """
     check_task(name)
     if name != "auto":
@@ -89,15 +84,12 @@ def choose_metric(
 
 
 def check_metric(
-    name: str, task: str = "", references: Sequence[str] = (), normalize: str = STRICT
+    name: str, task: str = "", references: Sequence[str] | None = None, normalize: str = STRICT
 ) -> None:
     """Refuse a metric that cannot decide, before anything is paid.
 
-    Args:
-        name: The metric; "" and those of a user's own, such as regex:PATTERN, pass.
-        task: The task of the rows; "" if it is not known: then any task's metrics pass.
-        references: The held-out rows'; without any, the names of fields and arguments pass.
-        normalize: "strict" or "content".
+    Those of a user's own, such as regex:PATTERN, pass. Without a task any task's metrics pass, and
+    without references any names of fields and arguments.
     """
     kind = name.partition(":")[0]
     if not name or (kind != name and kind not in _PARTS):
@@ -109,8 +101,8 @@ def check_metric(
         both = [name.rstrip("*") for name in _NAMES[each].split() if name.endswith("*")]
         known += [*METRICS[each], *(name + end for name in both for end in endings)]
     if _PARTS.get(kind) in ((task,) if task else TASKS):
-        parts = _parts_of(kind, references)
-        known += [f"{kind}:{each}" for each in parts] if references else [name]
+        parts = [] if references is None else _parts_of(kind, references)
+        known += [name] if references is None else [f"{kind}:{each}" for each in parts]
     if name not in known:
         raise UsageError(
             f"the metric {name} is not known for {f'the task {task}' if task else 'any task'}",
@@ -124,15 +116,12 @@ def _parts_of(kind: str, references: Sequence[str]) -> list[str]:
     """The parts with a metric of their own, as `metric.shares_of_parts` names them."""
     if kind == "check":
         return [name for name, find in CHECKS.items() if any(map(find, references))]
-    if kind == "field":
-        rows = [dict.fromkeys(parse(text) or ()) for text in references]
-    else:
-        calls = map(read_calls, references)
-        rows = [
-            {f"{call.name}.{name}": None for call in row for name in call.arguments}
-            for row in calls
-        ]
-    counts = Counter(name for row in rows for name in row)
+    counts: Counter[str] = Counter()
+    for text in references:
+        names = list(parse(text) or ())
+        if kind == "argument":
+            names = [f"{call.name}.{each}" for call in read_calls(text) for each in call.arguments]
+        counts.update(dict.fromkeys(names).keys())
     return [name for name, _ in counts.most_common(MAX_PARTS)]
 
 
@@ -185,11 +174,7 @@ def check_references(task: str, references: Sequence[str]) -> None:
 def check_parts(
     examples: Iterable[Example], model: Model, judge_model: str = "", rows: str = "evaluation rows"
 ) -> None:
-    """Refuse rows that the model, or the judge, which reads text alone, could not be shown.
-
-    Raises:
-        DataError: Names the line, the part, and the `rows` that it is one of.
-    """
+    """Refuse rows that the model, or the judge, which reads text alone, could not be shown."""
     for example in examples:
         kinds = kinds_of(example.fields)
         refused, why = kinds - set(model.takes), f"which {model.name} does not take"

@@ -27,14 +27,10 @@ class Work:
 
     Args:
         model: The model; a custom one's name may say how many parameters it has, as Qwen3-4B.
-        region: Where it runs.
-        train_steps: Optimizer steps, >= 1.
         tokens: Tokens of the dataset, once through; 0 is not known.
-        epochs: How often the dataset is gone through.
         options: Of a custom tuning: accelerator, machines, provisioning, usd_per_hour,
             parameters_billion and tuning_mode.
         hours: The user's own figure; 0 estimates it.
-        catalog: The dated tables.
     """
 
     model: Model
@@ -49,14 +45,10 @@ class Work:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """The time and cost of a tuning.
+    """The time and cost of a tuning, None where they are not known.
 
-    Args:
-        hours: How long it runs; None if nothing is known of it.
-        cost_usd: What it costs, to a hundredth of a cent; None if no price is known.
-        price_date: The day the price was read, "" if there is none.
-        lines: The arithmetic, a line each.
-        missing: Why there is no cost, "" if there is one.
+    `cost_usd` is to a hundredth of a cent; `missing` says why there is none. `lines` are the
+    arithmetic, and `price_date` is the day on which the price was read.
     """
 
     hours: float | None
@@ -86,11 +78,8 @@ def calibrated(
 ) -> tuple[int, str]:
     """Correct an estimate from characters by the sample that was counted, where one was.
 
-    Args:
-        tokens: The estimate.
-        catalog: The dated tables; None for the package's own.
-        per_ascii_character: The model's own ratio, which raises an estimate by the general one
-            without a sample, and never lowers it; 0 is not known.
+    Without a sample the model's own ratio, `per_ascii_character`, raises an estimate by the general
+    one, and never lowers it; 0 is not known.
 
     Returns:
         Tokens, and the arithmetic in a line; the same tokens and "" if nothing corrects them.
@@ -117,12 +106,8 @@ def selection_rows(rows: int) -> int:
 def with_selection(cost: CostEstimate, work: Work, rows: int) -> CostEstimate:
     """Add what asking each checkpoint the rows of the selection costs, at most.
 
-    An answer is taken to be as long as its whole row, and the tuned model's price holds.
-
-    Args:
-        cost: The estimate of the tuning.
-        work: The tuning.
-        rows: Training rows, those of the selection included.
+    An answer is taken to be as long as its whole row, and the tuned model's price holds. `rows`
+    are the training rows, those of the selection included.
     """
     name, asked = work.model.name, selection_rows(rows)
     price = work.catalog.prices.answers.get(name)

@@ -49,15 +49,9 @@ _MODELS = 2
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out rows of a run, and how the models are asked and compared.
+    """The held-out rows with different contents, and how the models are asked and compared.
 
-    Args:
-        rows: Rows with different contents.
-        metric: The metric that decides; "" if it is not known.
-        metric_reason: Why it was taken.
-        answers: Answers to each row, >= 1.
-        tokens_read: Tokens of a row's prompt, about.
-        tokens_written: Tokens of an answer, about.
+    `tokens_read` and `tokens_written` are those of a row's prompt and of an answer, about.
     """
 
     rows: int
@@ -196,11 +190,8 @@ def smallest_difference(rows: int, differing: float = _DIFFERING) -> float:
     """The smallest difference that held-out rows show with 80 % power, by a right/wrong metric.
 
     The same number as `evaluation.significance.smallest_difference`, with Student's t by its
-    expansion, so that a plan needs no scipy.
-
-    Args:
-        rows: Held-out rows, >= 1.
-        differing: The share of rows on which the two models differ.
+    expansion, so that a plan needs no scipy. The two models differ on a share of the rows
+    (`differing`).
     """
     if rows < 3:
         return 1.0
@@ -213,12 +204,7 @@ def smallest_difference(rows: int, differing: float = _DIFFERING) -> float:
 
 
 def steps_per_epoch(rows: int, batch: int) -> int:
-    """Count the batches that go through all rows once; the last may be smaller.
-
-    Args:
-        rows: Training rows, >= 1.
-        batch: Examples a step, >= 1.
-    """
+    """Count the batches that go through all rows once; the last may be smaller."""
     return -(-rows // batch)
 
 
@@ -234,7 +220,6 @@ def plan(
     tokens: int = 0,
     tokens_estimated: int = 0,
     hours: float = 0,
-    batch: int = 0,
     learning_rate_multiplier: float = LEARNING_RATE_MULTIPLIER,
     options: Mapping[str, Any] | None = None,
     today: date | None = None,
@@ -242,29 +227,11 @@ def plan(
 ) -> Plan:
     """Work out steps, time, money and quota, and refuse what goes over the ceiling.
 
-    Args:
-        rows: Training rows, >= 10; fewer than 100 are warned of.
-        region: Where the run is. The local backend takes "local" or "".
-        model: The base model; "" takes the backend's default, or text-bison@001.
-        backend: "large-model", "gemini", "open-model" or "local"; "" follows from the model.
-        epochs: How often to go through the rows, > 0; 0 is not given.
-        train_steps: Steps in all, >= 1; 0 is not given. At most one of the two; with neither, the
-            model's own default.
-        max_cost_usd: Refuse a tuning that is estimated above this; 0 sets no ceiling.
-        tokens: Tokens of all training rows, if counted; wins over every estimate.
-        tokens_estimated: Their tokens by characters, as a validation reports them; 0 is not known.
-            A calibration in the tables (`schema.Calibration`) corrects it.
-        hours: The user's own figure of how long it runs; 0 estimates it.
-        batch: Examples a step, for the local backend alone; 0 takes the table's.
-        learning_rate_multiplier: Times the recommended rate, > 0; 1.0 is recommended.
-        options: The backend's options, of which location, tuning_mode, batch_size and the
-            machines of the backend custom count here.
-        today: The day to compare retirement dates with; None takes the day on which the table
-            of models was read, so that the same call always gives the same answer.
-        catalog: The dated tables; None for the package's own.
-
-    Returns:
-        The plan.
+    The arguments are those of `tunepipe.plan`, whose default is 0 or "". `tokens`, if they were
+    counted, win over `tokens_estimated` by characters, which a calibration in the tables corrects.
+    Of the backend's options, location, tuning_mode, batch_size, select_checkpoint and the machines
+    of the backend custom count here. Retirement dates are compared with `today`, by default the day
+    on which the table of models was read, so that the same call always gives the same answer.
 
     Raises:
         UsageError: A value out of range, or both epochs and train_steps.
@@ -272,7 +239,7 @@ def plan(
         LimitError: A region or a model that cannot be tuned, or an estimate above the ceiling.
     """
     amounts = {"rows": rows, "epochs": epochs, "train_steps": train_steps, "hours": hours}
-    amounts |= {"max_cost_usd": max_cost_usd, "tokens": tokens, "batch": batch}
+    amounts |= {"max_cost_usd": max_cost_usd, "tokens": tokens}
     _check_amounts({**amounts, "tokens_estimated": tokens_estimated}, learning_rate_multiplier)
     catalog = catalog or load_catalog()
     options = options or {}
@@ -286,7 +253,7 @@ def plan(
         counted, calibration = calibrated(tokens_estimated, catalog, per_ascii_character=ratio)
 
     # Then steps and money.
-    batch, per_epoch, batching = _batches(base, region, rows, counted, batch, options)
+    batch, per_epoch, batching = _batches(base, region, rows, counted, options)
     total, times, how = _steps(base, per_epoch, epochs, train_steps)
     hardware, count, quota = _hardware(base, region, options, catalog)
     work = Work(base, region, total, counted, times, options, hours, catalog)
@@ -372,22 +339,15 @@ def _tuning_region(model: Model, region: str, options: Mapping[str, Any]) -> str
 
 
 def _batches(
-    model: Model, region: str, rows: int, tokens: int, batch: int, options: Mapping[str, Any]
+    model: Model, region: str, rows: int, tokens: int, options: Mapping[str, Any]
 ) -> tuple[int, int, str]:
     """Return the rows a step, the steps an epoch, and the arithmetic in a line.
 
     A batch holds rows, or sequences that rows are packed into.
     """
     size = batch_size(model, region)
-    if batch and model.backend != "local":
-        raise UsageError(
-            f"the backend {model.backend} takes its batch size from the table or an option",
-            where="batch",
-            fix="leave it out",
-        )
     if model.backend in ("custom", "open-model"):
-        batch = int(options.get("batch_size") or 0)
-    size = batch or size
+        size = int(options.get("batch_size") or 0) or size
     if not model.sequence_tokens:
         per_epoch = steps_per_epoch(rows, size)
         last = rows - (per_epoch - 1) * size
@@ -406,11 +366,8 @@ def _batches(
     )
     # The tuning step turns steps back into epochs by this number.
     sizes = (-(-rows // per_epoch), rows // per_epoch)
-    return (
-        min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - per_epoch)),
-        per_epoch,
-        line,
-    )
+    nearest = min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - per_epoch))
+    return nearest, per_epoch, line
 
 
 def _steps(
@@ -442,9 +399,7 @@ def _hardware(
     """Return the accelerator, their number and the quota; "" and 0 where the service hides them."""
     if model.backend == "custom":
         machine = machine_of(options, catalog)
-        count = machine.count * int(options.get("machines") or 1)
-        is_spot = options.get("provisioning", "standard") != "standard"
-        quota = machine.row.spot_quota if is_spot else machine.row.quota
+        quota, count = machine.quota(options)
         return machine.accelerator, count, f"{quota}: {count}"
     if hardware := catalog.hardware_of(model, region):
         quota = f"{hardware.quota}: multiples of {hardware.quota_multiple}"

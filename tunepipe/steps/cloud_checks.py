@@ -235,10 +235,7 @@ def quota(place: Place) -> Iterator[CheckResult]:
     """Look whether the region's quota is enough for one tuning, on all of its machines."""
     page = f"https://console.cloud.google.com/iam-admin/quotas?project={place.project}"
     if place.model.backend == "custom":
-        machine = machine_of(place.options, place.catalog)
-        need = machine.count * int(place.options.get("machines") or 1)
-        is_spot = place.options.get("provisioning", "standard") != "standard"
-        name = machine.row.spot_quota if is_spot else machine.row.quota
+        name, need = machine_of(place.options, place.catalog).quota(place.options)
     elif row := place.catalog.hardware_of(place.model, place.region):
         name, need = row.quota, row.quota_multiple
     else:
