@@ -61,21 +61,11 @@ def predict_rows(
     Each prediction has the hash of its row's content, its group, and the short fields of the row,
     by which the rows can be sliced.
 
-    Args:
-        backend: Its `predict` is asked.
-        model: A folder, a hub id or a resource name.
-        rows_path: The held-out rows, in any of the formats.
-        out_path: The predictions file to write (`data.predictions`).
-        work_dir: The folder of the work file; "" takes that of `out_path`.
-        settings: Passed to `predict`.
-        pace: How fast; None hands all rows over at once.
-        limit: Shared with other models that are asked at the same time; None makes one of `pace`.
-        group_by: What the split grouped the rows by; "" for nothing.
-        answers: How many answers to ask for to each row, >= 1.
-        progress: Receives `done`, `total`, `unanswered` and `seconds_left`.
+    The model is a folder, a hub id or a resource name; `settings` go to the backend's `predict`.
+    Without a pace all rows are handed over at once. The `limit` is shared with other models that
+    are asked at the same time. The work file lies in `work_dir`, or next to the predictions.
 
     Raises:
-        DataError: A row cannot be read.
         CloudError: The service refused in a way that no row will pass, or answered no row at all.
     """
     examples = list(read_examples(rows_path))
@@ -121,13 +111,7 @@ def ask_all(
     pace: RequestPacing,
     limit: RequestLimit | None = None,
 ) -> Iterator[Answer]:
-    """Yield the answer to every prompt as it comes; failures that pass are waited out.
-
-    The arguments are those of `predict_rows`.
-
-    Raises:
-        CloudError: The service refused in a way that no prompt will pass.
-    """
+    """Yield the answer to every prompt as it comes; see `predict_rows`."""
     if not prompts:
         return
     if not pace.workers:

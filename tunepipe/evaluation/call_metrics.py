@@ -31,7 +31,7 @@ def content(text: str) -> str:
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure all metrics of the rows' calls. See `metric.Measure`."""
+    """Measure all metrics of the rows' calls; see `metric.Measure`."""
     pairs = [
         (read_calls(answer), read_calls(reference))
         for answer, reference in zip(predictions, references, strict=True)

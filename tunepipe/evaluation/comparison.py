@@ -45,11 +45,9 @@ MIN_ROWS = 10
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on the time and cost of the tuned model's answers; 0 sets no limit.
+    """Limits on the tuned model's answers; 0 sets no limit.
 
-    Args:
-        max_latency_ms: The 95th percentile of the time for an answer, in milliseconds.
-        max_cost_per_answer: The mean cost of an answer, in US dollars.
+    The latency is the 95th percentile, and the cost the mean, in US dollars.
     """
 
     max_latency_ms: float = 0.0
@@ -96,13 +94,11 @@ class Gate:
     limits: Limits = Limits()
 
     def decide(self) -> tuple[str, str]:
-        """Decide: all conditions must hold together.
+        """Return the verdict, and the reason in one sentence; only "better" promotes.
 
-        The chance to promote a model that is not better therefore stays that of one test (an
-        intersection-union test; R. L. Berger, Technometrics 24 (1982), 295-300).
-
-        Returns:
-            "better" (promote), "worse" or "not-enough-evidence", and the reason in one sentence.
+        All conditions must hold together. The chance to promote a model that is not better
+        therefore stays that of one test (an intersection-union test; R. L. Berger, Technometrics
+        24 (1982), 295-300).
         """
         rivals = [
             (rival, name, may_lose and rival.margin > 0)
@@ -188,16 +184,10 @@ def compare(
     margin: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> Comparison:
-    """Compare two models by a score for each row.
+    """Compare two models by a score of 0..1 for each row, in the same order; None is no answer.
 
-    Args:
-        tuned: The tuned model's score on each row, 0..1; None if it gave no answer.
-        other: The other model's, on the same rows in the same order.
-        metric: The metric's name.
-        groups: Each row's group, "" for none; rows of one group are one unit of evidence.
-        missing: "wrong" scores a missing answer 0; "excluded" leaves the row out.
-        margin: The largest acceptable loss, 0..1. It changes `non_inferior`, not the verdict.
-        confidence: Of the interval, between 0 and 1.
+    Rows of one of the `groups` are one unit of evidence; "" names none. The margin changes
+    `non_inferior`, and not the verdict.
     """
     check_margin(margin)
     pairs = list(zip(tuned, other, strict=True))
@@ -229,17 +219,8 @@ def compare_metrics(
 ) -> Comparison:
     """Compare two models by any metric, measured on the same rows.
 
-    Without rows, or if the other model answered nothing, there is not enough evidence.
-
-    Args:
-        ours: The tuned model's metric.
-        theirs: The other model's.
-        units: Which rows belong together.
-        missing: What a missing answer counts as in these metrics.
-        absent: How many rows each model left unanswered.
-        margin: The largest acceptable loss, 0..1.
-        confidence: Of the interval.
-        seed: Seeds the resampling of a metric of the whole file.
+    Without rows, or if the other model answered nothing, there is not enough evidence. `missing` is
+    what a missing answer counts as in these metrics, and `absent` how many each model lacks.
     """
     gains = np.nan_to_num(ours.scores) - np.nan_to_num(theirs.scores)
     wins, losses = int((gains > ZERO).sum()), int((gains < -ZERO).sum())
@@ -284,13 +265,10 @@ def difference(
     sums: Sequence[Floats] = (),
     test: bool = False,
 ) -> tuple[Estimate, float, float]:
-    """Estimate the difference of a metric.
+    """Estimate the difference of a metric, its p-value, and the standard deviation of a unit.
 
     `sums` are both models' in every resample, if the caller has them; `test` says whether a metric
-    of the whole file is tested by permutation too. See `compare_metrics` for the others.
-
-    Returns:
-        The difference with its interval, its p-value, and the standard deviation of a unit.
+    of the whole file is tested by permutation too.
     """
     left, right = units.sums(ours.statistics), units.sums(theirs.statistics)
     value, low, high, p_value, deviation = ours.value - theirs.value, -1.0, 1.0, 1.0, 1.0

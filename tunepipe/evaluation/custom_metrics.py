@@ -44,11 +44,7 @@ class CustomMetric:
 
 
 def load(name: str, code: str = "") -> CustomMetric | None:
-    """Read the file that a metric needs, if its `code` is not known yet; None if it is built in.
-
-    Raises:
-        UsageError: The name has no known form, or its file is missing, too large or broken.
-    """
+    """Read the file that a metric needs, if its `code` is not known yet; None if it is built in."""
     kind, colon, rest = name.partition(":")
     if not colon or kind in ("field", "argument", "check"):
         return None
@@ -79,11 +75,7 @@ def _read(path: Path, name: str) -> str:
 
 
 def measure(metric: CustomMetric, rows: Sequence[Prediction]) -> Metric:
-    """Score each row's answer; a missing answer scores 0.
-
-    Raises:
-        UsageError: The function fails, or returns something other than a number in 0..1.
-    """
+    """Score each row's answer; a missing answer scores 0."""
     score = _scorer(metric)
     scores = [0.0 if row.prediction is None else _checked(score, row, metric) for row in rows]
     is_share = all(value in (0.0, 1.0) for value in scores)

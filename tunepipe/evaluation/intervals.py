@@ -49,13 +49,7 @@ _MAX_BET = 0.95
 
 
 def wilson(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval for a share.
-
-    Args:
-        successes: How many of the trials went right, 0..trials; may be a fraction.
-        trials: How many there were, > 0.
-        confidence: Of the interval, between 0 and 1.
-    """
+    """Wilson's score interval for a share of `trials`, > 0; `successes` may be a fraction."""
     z, share = NormalDist().inv_cdf((1 + confidence) / 2), successes / trials
     centre = share + z**2 / (2 * trials)
     reach = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
@@ -69,12 +63,8 @@ def wilson(successes: float, trials: float, confidence: float = CONFIDENCE) -> t
 class Sample:
     """Units whose sums and sizes make a bounded mean: sum of all sums by sum of all sizes.
 
-    Args:
-        sums: Each distinct unit's sum, in units of the mean size.
-        sizes: Its size, in units of the mean size.
-        times: How many units are like that.
-        lowest: The least value of a mean, such as -1 for a difference of scores.
-        highest: The largest.
+    Each distinct unit has its sum and size, in units of the mean size, and how many units are like
+    that (`times`). The bounds are those of a mean, such as -1 and 1 for a difference of scores.
     """
 
     sums: Floats
@@ -248,12 +238,7 @@ def quantile(units: int, confidence: float) -> float:
 def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
     """Draw the rows with replacement, again and again, and add up their statistics.
 
-    Args:
-        statistics: A row's numbers in each line, shape (rows, numbers), rows >= 1.
-        seed: The same seed gives the same sums.
-
-    Returns:
-        The sums, shape (resamples, numbers).
+    From the shape (rows, numbers), rows >= 1, to the shape (resamples, numbers).
     """
     values, rng = blocks(statistics, seed), np.random.default_rng(seed)
     rows = len(values)
@@ -269,9 +254,7 @@ def resampled_sums(statistics: Floats, *, seed: int) -> Floats:
 def drawn_sums(values: Floats, draw: Callable[[int], Floats]) -> Floats:
     """Add up the units' numbers, each as often as a draw says, in as many draws as are made.
 
-    Args:
-        values: A unit's numbers in each line.
-        draw: Makes some draws, shape (draws, units): as many as fit into memory at a time.
+    `draw` makes some of them, shape (draws, units): as many as fit into memory at a time.
     """
     sums = []
     for size in chunks(RESAMPLES, len(values)):
@@ -313,12 +296,8 @@ def percentile_interval(
 
     The plain percentile interval is too narrow for few units, because it uses the normal's
     quantiles and a spread that is short by (n-1)/n. The expanded one moves the percentiles out to
-    where Student's t and that factor put them; for many units the two agree.
-
-    Args:
-        replicates: The metric in every resample; NaN if a resample does not define it.
-        units: How many units were resampled, >= 2.
-        confidence: Of the interval, between 0 and 1.
+    where Student's t and that factor put them; for many units, >= 2, the two agree. A resample that
+    does not define the metric is NaN.
 
     Source: T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician
         69 (2015), 371-386, on the expanded percentile interval.
@@ -332,12 +311,7 @@ def percentile_interval(
 
 
 def percentile_p_value(replicates: Floats, units: int) -> float:
-    """Return the two-sided p-value of a value that is at most 0; agrees with `percentile_interval`.
-
-    Args:
-        replicates: The metric in every resample; NaN if a resample does not define it.
-        units: How many units were resampled, >= 2.
-    """
+    """Two-sided p-value of a value that is at most 0; agrees with `percentile_interval`."""
     from scipy.special import stdtr
 
     ordered = np.sort(replicates[~np.isnan(replicates)])

@@ -26,11 +26,7 @@ def content(text: str) -> str:
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure all JSON metrics of the rows. See `metric.Measure`.
-
-    Raises:
-        UsageError: A reference is not a JSON object.
-    """
+    """Measure all JSON metrics of the rows; see `metric.Measure`."""
     pairs = [
         (parse(answer), object_of(reference))
         for answer, reference in zip(predictions, references, strict=True)

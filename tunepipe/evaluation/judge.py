@@ -80,10 +80,9 @@ class _Judged:
 
 @dataclass(frozen=True)
 class Price:
-    """The judge's price, in US dollars per million tokens that it reads and writes.
+    """The judge's price, in US dollars per million tokens, and the tokens that a reply takes.
 
-    A reply is thought to take `output_tokens`: one word takes few, but a model that thinks first
-    writes hundreds.
+    One word takes few, but a model that thinks first writes hundreds.
     """
 
     input_usd: float
@@ -111,10 +110,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Bill:
-    """The questions that are about to be asked, and what they will cost, if there is a price.
-
-    `kept` counts those that were answered before and cost nothing.
-    """
+    """The questions that are about to be asked, those answered before (`kept`), and the cost."""
 
     questions: int
     kept: int
@@ -140,24 +136,13 @@ def judge(
     """Ask a model to judge each row in both orders.
 
     Rows with the same answer are a tie at no cost, and a row that the tuned model alone left
-    unanswered is a loss; other rows without an answer, and those whose judge failed or replied
-    something else, are left out and counted.
+    unanswered is a loss, unless `missing` is "excluded"; other rows without an answer, and those
+    whose judge failed or replied something else, are left out and counted.
 
-    Args:
-        tuned: The tuned model's predictions.
-        base: The other model's, on the same rows.
-        ask: Puts one prompt to the judge; see `gemini`.
-        model: The judge's name, for the record.
-        prompt: A template with $input, $reference, $first and $second.
-        price: What the judge charges; None if not known.
-        max_cost_usd: Ask nothing if the estimate is above this; 0 sets no ceiling.
-        workers: How many questions are under way at once, >= 1.
-        work_dir: Where replies are kept as they come: what was asked of this model is not asked
-            again. "" keeps none.
-        humans: What people prefer, by the row's id: "win", "loss" or "tie".
-        missing: "excluded" leaves out every row without an answer.
-        agree: Receives what is about to be asked, before it is; an error that it raises ends all.
-        progress: Receives the `done` and `total` rows.
+    `ask` puts one question to the judge (see `gemini`), some of them at a time (`workers`). Replies
+    are kept in `work_dir`, if there is one, as they come: what was asked of this model is not asked
+    again. `agree` receives what is about to be asked; an error that it raises ends all. `humans`
+    has what people prefer, by the row's id, as `read_preferences` gives it.
 
     Raises:
         LimitError: The estimate is above the ceiling, or there is a ceiling and no price.
@@ -349,9 +334,8 @@ def _check_readable(rows: Sequence[_Judged]) -> None:
 def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
     """Ask a Gemini model by a `google.genai.Client`, whose region is where the texts go.
 
-    Returns:
-        A function from a prompt to the reply, "" if the model gave no text. Rate limits and
-        failures that pass are waited out; it raises CloudError if the service says no.
+    A reply without a text is "". Rate limits and failures that pass are waited out; a refusal is a
+    CloudError.
     """
     config = {
         "temperature": 0.0,
@@ -384,11 +368,7 @@ def gemini(client: Any, model: str, attempts: int = 6) -> Ask:
 
 
 def read_preferences(path: str) -> dict[str, str]:
-    """Read what people prefer: JSON Lines of {"id", "preference": "tuned", "base" or "tie"}.
-
-    Returns:
-        "win", "loss" or "tie" by the row's id.
-    """
+    """Read lines of {"id", "preference": "tuned", "base" or "tie"}: win, loss or tie by id."""
     outcomes = {"tuned": WIN, "base": LOSS, "tie": TIE}
     preferences = {}
     for number, line in read_lines(path):

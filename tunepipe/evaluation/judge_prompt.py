@@ -43,11 +43,7 @@ def material(text: str) -> str:
 
 
 def check_template(prompt: str) -> None:
-    """Refuse a prompt that does not ask about both answers, or names a field that is not there.
-
-    Raises:
-        UsageError: Says how to write one.
-    """
+    """Refuse a prompt that does not ask about both answers, or names a field that is not there."""
     template = Template(prompt)
     fields = set(template.get_identifiers()) if template.is_valid() else set()
     if not {"first", "second"} <= fields <= FIELDS:

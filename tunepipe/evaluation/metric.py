@@ -36,9 +36,7 @@ NO_SUMS: Floats = np.empty(0)
 class Clusters:
     """Which rows belong together: rows of one group or with the same content are one unit.
 
-    Args:
-        of_row: The number of each row's unit, 0..count-1.
-        count: How many units there are.
+    `of_row` has the number of each row's unit, 0..count-1.
     """
 
     of_row: Ints
@@ -102,7 +100,6 @@ class Metric:
     """One metric on some rows.
 
     Args:
-        name: Its name in every output.
         statistics: Each row's numbers, shape (rows, numbers).
         combine: Makes values 0..1 of sums of the statistics: shape (…, numbers) to (…).
         kind: "share" (each row right or wrong), "mean" (each row a score), or "file" (a value of
@@ -169,13 +166,7 @@ class Metric:
         return self.combine(sums + times.astype(np.float64) @ unseen)
 
     def estimate(self, units: Clusters, sums: Floats = NO_SUMS, seed: int = 0) -> Estimate:
-        """The value with its 95 % interval.
-
-        Args:
-            units: Which rows belong together.
-            sums: Those of `resampled`; not looked at unless `kind` is "file".
-            seed: Seeds how often an unseen row is drawn.
-        """
+        """The value with its 95 % interval; a metric of the whole file needs `resampled` sums."""
         value = self.value
         if self.kind == "share" and units.single:
             right, rows = map(float, self.statistics.sum(axis=0))

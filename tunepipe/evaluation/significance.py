@@ -22,16 +22,9 @@ def mcnemar(wins: int, losses: int) -> float:
     """McNemar's mid-p test on right/wrong rows.
 
     Only the rows on which the models differ count; if the models were equal, each would be a fair
-    coin. The mid-p counts half of the probability of what was seen. Where at most half of the rows
-    differ, its error is at most 0.05 (exact sums over 6 to 500 rows: 0.0498), and it finds 6 to 10
-    in 100 more of the true differences than the exact test.
-
-    Args:
-        wins: Rows that only the tuned model has right.
-        losses: Rows that only the other model has right.
-
-    Returns:
-        The two-sided p-value.
+    coin. The mid-p, two-sided here, counts half of the probability of what was seen. Where at most
+    half of the rows differ, its error is at most 0.05 (exact sums over 6 to 500 rows: 0.0498), and
+    it finds 6 to 10 in 100 more of the true differences than the exact test.
 
     Source: M. W. Fagerland, S. Lydersen, P. Laake, BMC Medical Research Methodology 13 (2013), 91.
     """
@@ -50,13 +43,8 @@ def swap_test(
     """Paired permutation test of a metric of the whole file, such as macro-F1 or BLEU.
 
     If the models were equal, the two answers of each unit could as well be swapped. The p-value is
-    the share of random swaps that give a difference at least as large.
-
-    Args:
-        ours: One model's statistics, shape (units, numbers).
-        theirs: The other model's.
-        combine: Makes the metric of their sums.
-        seed: Seeds the swaps.
+    the share of random swaps that give a difference at least as large. The models' statistics have
+    the shape (units, numbers).
 
     Source: the +1 of random swaps: B. Phipson and G. K. Smyth, Statistical Applications in
         Genetics and Molecular Biology 9 (2010), 39.
@@ -81,28 +69,19 @@ def swap_test(
 def confidence_of_look(look: int) -> float:
     """The confidence of the interval when the same held-out rows decide again.
 
-    The k-th decision may wrongly promote with probability 0.05 / (k (k + 1)). Over all decisions,
-    however many, that adds up to at most 0.05, whatever the dependence between them; the first one
-    has the usual 95 % interval.
-
-    Args:
-        look: 1 for the first decision on these rows, 2 for the second, and so on.
+    The k-th decision (the first is 1) may wrongly promote with probability 0.05 / (k (k + 1)). Over
+    all decisions, however many, that adds up to at most 0.05, whatever the dependence between them;
+    the first one has the usual 95 % interval.
     """
     return 1 - 2 * 0.05 / (look * (look + 1))
 
 
 def smallest_difference(deviation: float, units: int, confidence: float = CONFIDENCE) -> float:
-    """Return the smallest true difference that N units show with a power of 80 %.
+    """Return the smallest true difference, 0..1, that N units show with a power of 80 %.
 
-    Args:
-        deviation: The standard deviation of a unit's difference. For right/wrong results it is at
-            most the root of the share of rows on which the models differ.
-        units: How many independent units there are.
-        confidence: Of the interval that decides.
-
-    Returns:
-        The difference, 0..1. It allows for failures too rare to be seen, as the interval does, so
-        it is about 4 / units even if no row differs.
+    It allows for failures too rare to be seen, as the interval does, so it is about 4 / units even
+    if no row differs. `deviation` is the standard deviation of a unit's difference: for right/wrong
+    results at most the root of the share of rows on which the models differ.
     """
     if units < 2:
         return 1.0
@@ -119,10 +98,8 @@ def more_units(
     """Estimate, as a range, how many more units would show a difference like this one.
 
     A number at the observed difference would be wrong more often than right, because the
-    difference itself is uncertain. The range takes its middle half.
-
-    Returns:
-        The fewest and the most; None if nothing points to a difference (p > 0.3).
+    difference itself is uncertain. The range takes its middle half; None if nothing points to a
+    difference (p > 0.3).
     """
     if p_value > _MAX_P_VALUE or units < 2:
         return None

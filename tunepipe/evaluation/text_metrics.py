@@ -33,13 +33,7 @@ class Overlap(NamedTuple):
 
 
 def overlap(predictions: Sequence[Ints], references: Sequence[Ints], *, max_order: int) -> Overlap:
-    """Count the n-grams of each pair of sequences.
-
-    Args:
-        predictions: Each row's symbols as numbers, 0 and up; see `symbols`.
-        references: The same rows' references.
-        max_order: The longest n-gram, >= 1.
-    """
+    """Count the n-grams, up to the longest, of each pair of sequences of symbols, 0 and up."""
     lengths = _lengths(predictions), _lengths(references)
     predicted, expected = (
         np.maximum(length[:, None] - np.arange(max_order), 0) for length in lengths
@@ -111,7 +105,7 @@ _BLEU_ORDER, _CHRF_ORDER, _CHRF_BETA = 4, 6, 2
 def measure(
     predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
 ) -> list[Metric]:
-    """Measure all text metrics of the rows. See `metric.Measure`."""
+    """Measure all text metrics of the rows; see `metric.Measure`."""
     pairs = list(zip(predictions, references, strict=True))
     exact = share("exact_match", [answer == expected for answer, expected in pairs])
     if paired_only:

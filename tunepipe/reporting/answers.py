@@ -34,10 +34,8 @@ def side_by_side(
 ) -> list[dict[str, Any]]:
     """Lay the models' answers to each row side by side, in the order of the tuned model's.
 
-    Args:
-        answers: The predictions by model: tuned, base, champion.
-        flips: The rows whose deciding metric changed, as the comparison lists them.
-        media: Returns what the page shows of a row's files.
+    The answers are by model; the flips as the comparison lists them. `media` returns what the page
+    shows of a row's files.
     """
     others = {name: {row.key: row for row in rows} for name, rows in answers.items()}
     changed = {(flip["id"], flip.get("answer", 0)): flip["flip"] for flip in flips}
@@ -57,11 +55,8 @@ def side_by_side(
 def row_groups(rows: Sequence[RowFacts], most: int = MAX_ROWS) -> dict[str, Any]:
     """Sort rows into what changed and what did not, and mark each answer's differences.
 
-    The page shows at most so many (`most`) rows, flips first.
-
-    Returns:
-        `shown` and `total` rows, and the `groups` that have any, each with its `kind`, `title`,
-        `note`, `total` and the `rows` shown.
+    The page shows a limited number of rows (`most`), flips first: `shown` of `total`, in the
+    `groups` that have any, each with its `kind`, `title`, `note`, `total` and `rows`.
     """
     sorted_rows: dict[str, list[RowFacts]] = {kind: [] for kind, _, _ in _GROUPS}
     for row in rows:

@@ -15,12 +15,7 @@ _PAGE_ROWS = 100
 
 
 def data_view(dataset: Dataset) -> dict[str, Any]:
-    """Prepare a dataset's facts for a template.
-
-    Returns:
-        `facts` (pairs of label and text), `problems` by code and their number, `errors` among them,
-        and `charts` (pairs of a caption and an SVG).
-    """
+    """Prepare a dataset's facts for a template, with charts as pairs of a caption and an SVG."""
     problems = _problems(dataset)
     total = sum(problem["total"] for problem in problems)
     return {

@@ -43,19 +43,13 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     Args:
         metric: The metric that decides.
-        difference: The tuned model's value less that of the other, -1..1.
-        low: Lower end of the difference's interval.
-        high: Upper end.
+        difference: The tuned model's value less that of the other, -1..1, with its interval.
         p_value: Two-sided, of the two models being equal.
         wins: Rows on which the tuned model scores higher.
-        losses: Rows on which it scores lower.
-        ties: Rows on which both score the same.
         verdict: "better", "worse" or "not-enough-evidence".
-        rows: Rows compared: wins + losses + ties.
-        groups: Independent units among them; equal to `rows` unless rows belong together.
+        groups: Independent units among the rows; as many unless rows belong together.
         missing: What a missing answer counts as: "wrong" or "excluded".
         missing_tuned: Rows that the tuned model left unanswered.
-        missing_other: Rows that the other model left unanswered.
         margin: The largest acceptable loss, 0..1.
         non_inferior: Whether a larger loss is ruled out; it follows from `low` and `margin`.
         confidence: Of the interval: 0.95 unless the held-out rows have decided before.
@@ -203,9 +197,7 @@ class Judge(Struct, frozen=True):
     """What a model said as judge, or in `refused` why it did not.
 
     Args:
-        model: The judge's name.
         prompt: The template it was asked with.
-        refused: Why there is no judgement; "" if there is one.
         estimated_cost_usd: What was estimated before, of all questions, also those that an earlier
             run had asked; None without a price.
         judged: Rows that it was asked and answered in both orders.
@@ -214,7 +206,6 @@ class Judge(Struct, frozen=True):
         verdict: The comparison's, or "inconsistent" if the order decided more than the answers.
         consistency: The share of judged rows with the same answer in both orders.
         comparison: Wins and losses, compared as right/wrong rows are.
-        rows: Each row's outcome, in order.
         champion: The judgement against the champion.
     """
 

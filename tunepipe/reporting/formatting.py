@@ -30,11 +30,7 @@ def known(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def clip(text: str, limit: int) -> tuple[str, int]:
-    """Cut a text for the page.
-
-    Returns:
-        The text, at most `limit` characters long, and how many characters were left out.
-    """
+    """Cut a text to at most `limit` characters; return with it how many were left out."""
     return text[:limit], max(0, len(text) - limit)
 
 

@@ -28,13 +28,9 @@ SHARED = ("page.html.j2", "macros.html.j2")
 def render(template: str, **view: Any) -> str:
     """Fill a template of this folder; every value is escaped unless it is Markup.
 
-    Args:
-        template: The file's name, such as report.html.j2. Write it as a literal: packaging finds
-            a module's files by these literals.
-        **view: What the template names. A name it uses and does not get is an error.
-
-    Returns:
-        The page, which is valid UTF-8 whatever the values hold.
+    Write the file's name as a literal: packaging finds a module's files by these literals. A name
+    that the template uses and does not get is an error. The page is valid UTF-8 whatever the values
+    hold.
     """
     return fill(template, style=_source("page.css"), **view)
 

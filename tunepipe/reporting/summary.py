@@ -14,11 +14,7 @@ _LINE_START = re.compile(r"^(\d*)([-+#=.)])")
 
 
 def summary(facts: Mapping[str, Any] | Facts) -> str:
-    """Return the verdict, the numbers and what changed, as Markdown.
-
-    Args:
-        facts: What the run's steps gave, as `facts.Facts` says.
-    """
+    """Return the verdict, the numbers and what changed, as Markdown."""
     facts = read_facts(facts)
     decision, unseen = sections.verdict(facts), sections.caveats(facts)
     flips = [row.flip for row in facts.rows]

@@ -65,11 +65,8 @@ def diff(old: str, new: str) -> list[Piece]:
 
     Words are lined up along their longest common subsequence. Texts of more than 2,000 words,
     or with fewer than a third of their words in common, come back as one removal and one
-    addition: marks all over would say less than the two texts.
-
-    Returns:
-        The pieces in reading order; those not "removed" join to `new`, those not "added" to
-        `old`. Neighbours differ in kind, and no piece is empty.
+    addition: marks all over would say less than the two texts. Neighbours differ in kind, and no
+    piece is empty.
     """
     if old == new:
         return [Piece("same", old)] if old else []

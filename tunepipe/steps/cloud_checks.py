@@ -24,21 +24,14 @@ OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
 
 @dataclass(frozen=True)
 class Place:
-    """The resources that a run would use.
+    """The resources that a run would use, where "" is the default.
 
     Args:
-        model: The model to tune.
         dataset: A path, a gs:// URI or a glob of either; "" looks at none.
-        format: The rows' format.
-        project: The project that pays.
-        region: Where everything runs.
         bucket: gs://BUCKET, or a folder in it.
-        service_account: The account that the run acts as; "" for the project's default.
-        template: The template's version or URI, if one tunes; "" for the package's own.
-        image: The image that the steps run on; "" for the default one.
+        template: The template's version or URI, if one tunes.
         under_way: Whether the run is under way, and acts as its own account, instead of someone
             who is to submit it.
-        catalog: The dated tables.
         options: Those of the backend; the machines of `custom` count here.
     """
 
@@ -337,17 +330,13 @@ def _create(name: str, place: Place) -> str:
 
 
 def check_step(ports: Mapping[str, Any]) -> str:
-    """Look at everything, print what was found, and stop the run at a problem.
+    """Look at everything, print what was found, and stop the run at the first problem.
 
-    Args:
-        ports: Those of `components.families.checking`; the options service_account and
-            template_version count here.
+    The ports are those of `components.families.checking`; the options service_account and
+    template_version count here.
 
     Returns:
         How many checks passed, and how many the account has no right to see.
-
-    Raises:
-        TunepipeError: The first problem, with the command that fixes it.
     """
     catalog, options = load_catalog(ports["tables"]), ports["options"]
     place = Place(

@@ -22,13 +22,7 @@ from tunepipe.steps.artifacts import Artifact, paths_of
 
 @dataclass(frozen=True)
 class Compared:
-    """The result of the step.
-
-    Args:
-        verdict: better, worse or not-enough-evidence.
-        reason: Why, in one sentence.
-        scores: `score --json` of each model, with what the report adds to it.
-    """
+    """The result of the step; `scores` has `score --json` of each model, and what a report adds."""
 
     verdict: str
     reason: str
@@ -56,24 +50,17 @@ def compare_step(
     trained: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Compared:
-    """Compare models on the same rows.
+    """Compare models on the same rows; write scores, comparisons, verdict, reason and flips.
 
-    Args:
-        predictions: The files of `tuned`, `base`, `champion` and `first` (the first champion), and
-            of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out. With
-            them `tuning`: what is known of the tuning.
-        comparison_path: The JSON file to write: scores, comparisons, verdict, reason and flips.
-        guard_margin: The largest acceptable loss on the guard set, 0..1.
-        max_latency_ms: The longest acceptable answer (95th percentile) of the tuned model; 0 sets
-            no limit.
-        max_cost_per_answer: The largest acceptable mean cost, in US dollars; 0 sets no limit.
-        price: US dollars for a million tokens `read` and `written`, and the `tuned_factor` of a
-            tuned model's price (1 if it is missing); None or {} if not known.
-        looks: The earlier decisions of the registry (`registry.looks`).
-        trained: Where the rows that `champion` and `first` were trained on are recorded
-            (`registry.records`): their comparisons leave these rows out.
-        settings: See `evaluation.score.ScoreSettings`; `margin` is the largest acceptable loss
-            against the champions.
+    The `predictions` are the files of `tuned`, `base`, `champion` and `first` (the first champion),
+    and of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out. With them
+    is `tuning`: what is known of the tuning. The limits are those of `comparison.Limits`, and the
+    settings those of `score.ScoreSettings`, whose margin is for the champions.
+
+    The price is US dollars for a million tokens `read` and `written`, and the `tuned_factor` of a
+    tuned model's price. `looks` are the earlier decisions (`registry.looks`). `trained` says where
+    the rows that `champion` and `first` were trained on are recorded (`registry.records`): their
+    comparisons leave these rows out.
     """
     files = paths_of(predictions)
     tuning = files.pop("tuning", "")

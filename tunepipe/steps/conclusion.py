@@ -18,16 +18,11 @@ from tunepipe.steps.reporting import record_step, report_step
 
 
 def conclude_step(ports: Mapping[str, Any]) -> str:
-    """Draw the conclusions from a comparison. A second call for the same run repeats nothing.
+    """Draw the conclusions from a comparison; return what was decided about the champion.
 
-    Args:
-        ports: Those of `components.families.reporting` and `concluding`.
-
-    Returns:
-        What was decided about the champion, in one sentence.
-
-    Raises:
-        CloudError: Google refused to import the evaluation; everything else is done by then.
+    The ports are those of `components.families.reporting` and `concluding`. A second call for the
+    same run repeats nothing. Where Google refuses to import the evaluation, everything else is done
+    by then.
     """
     ports = {**ports, "run": {**ports["run"], "code": describe_code()}}
     registry, run = ports["registry"], ports["run_id"] or ports["job"]

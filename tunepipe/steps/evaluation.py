@@ -20,9 +20,19 @@ from tunepipe.data.rows import read_examples
 from tunepipe.errors import CloudError, DataError
 from tunepipe.evaluation.ask import RequestLimit, predict_rows
 from tunepipe.gcp.retries import status_of
-from tunepipe.steps.artifacts import Artifact, dataset_of, model_of
+from tunepipe.steps.artifacts import dataset_of, model_of
 from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import load_step, local_folder, work_folder
+
+# The port with the predictions of each model; the guarded rows are asked of two.
+PREDICTION_PORTS = {
+    "tuned": "predictions",
+    "base": "base_predictions",
+    "champion": "champion_predictions",
+    "first": "first_predictions",
+    "guard_tuned": "guard_predictions",
+    "guard_base": "guard_base_predictions",
+}
 
 
 class _Request(NamedTuple):
@@ -39,92 +49,49 @@ def evaluate_step(
 ) -> tuple[int, int]:
     """Ask every model its rows, write one predictions file for each, and log the counts.
 
-    The ports are those of `components.families.asking`; a model that does not exist is None or "".
-    Settings of the port `settings` win. See `evaluate`.
-
-    Returns:
-        Numbers of rows that the tuned model was asked and left unanswered.
-    """
-    is_guarded = ports["guard"] or ports["guard_uri"]
-    guard = dataset_of(ports["guard_uri"], ports["guard"]) if is_guarded else ""
-    models = {"tuned": model_of(ports["model"]), "base": model_of(ports["base"])}
-    models |= {name: ports[name] for name in ("champion", "first")}
-    others = ("base", "champion", "first", "guard_base")
-    files = {name: ports[f"{name}_predictions"] for name in others}
-    files |= {"tuned": ports["predictions"], "guard_tuned": ports["guard_predictions"]}
-    counts = evaluate(
-        predictor,
-        backend,
-        models,
-        ports["eval"].path,
-        (guard, ports["guard_fingerprint"]),
-        files,
-        {"max_output_tokens": ports["max_output_tokens"], **settings, **ports["settings"]},
-        ports["work_dir"],
-    )
-    for name, count in counts.items():
-        ports["metrics"].log_metric(name, count)
-    return counts["rows"], counts["unanswered"]
-
-
-def evaluate(
-    predictor: Predictor,
-    backend: str,
-    models: Mapping[str, str],
-    rows: str,
-    guard: tuple[str, str],
-    outputs: Mapping[str, Artifact],
-    settings: Mapping[str, Any],
-    work_dir: str,
-) -> dict[str, int]:
-    """Ask every model its rows, and write one predictions file for each.
+    If one model cannot be asked, the answers of the others are kept.
 
     Args:
         predictor: The module whose `predict` is called.
         backend: Its name in the table of backends, which has its pace.
-        models: `tuned`, `base`, `champion` and `first`; "" for one that does not exist.
-        rows: The held-out rows.
-        guard: The URI of the guarded rows and their fingerprint, "" for none; the tuned and the
-            base model are asked them too.
-        outputs: The predictions files of `tuned`, `base`, `champion`, `first`, `guard_tuned` and
-            `guard_base`.
+        ports: Those of `components.families.asking`; a model that does not exist is None or "".
         settings: workers, requests_per_minute and attempts set the pace; `group_by` names the
             rows' groups and `answers` how often each row is asked; the rest goes to `predict`.
-        work_dir: Folder where answers are kept as they come; "" keeps them next to the outputs.
+            Those of the port `settings` win.
 
     Returns:
-        Counts of the tuned model: rows, unanswered, exact_matches; and of each other model that
-        was asked, such as base_exact_matches. If one could not be asked, the answers of the others
-        are kept.
+        Numbers of rows that the tuned model was asked and left unanswered.
     """
-    kind, requests = find_backend(backend), []
-    with _guard_file(*guard) as guard_rows, ExitStack() as copies:
+    settings = {"max_output_tokens": ports["max_output_tokens"], **settings, **ports["settings"]}
+    models = {"tuned": model_of(ports["model"]), "base": model_of(ports["base"])}
+    models |= {name: ports[name] for name in ("champion", "first")}
+    is_guarded = ports["guard"] or ports["guard_uri"]
+    guard = dataset_of(ports["guard_uri"], ports["guard"]) if is_guarded else ""
+    kind, rows, requests = find_backend(backend), ports["eval"].path, []
+    with _guard_file(guard, ports["guard_fingerprint"]) as guard_rows, ExitStack() as copies:
         if not kind.in_cloud:  # a champion may be kept in an object store
             models = {
                 name: copies.enter_context(local_folder(model)) for name, model in models.items()
             }
-        rows_of = dict.fromkeys(models, rows) | dict.fromkeys(
-            ("guard_tuned", "guard_base"), guard_rows
-        )
-        for name, path in rows_of.items():
+        for name, port in PREDICTION_PORTS.items():
             model = models[name.removeprefix("guard_")]
-            request = _Request(name, model, path, outputs[name].path)
-            if not (model and os.path.getsize(path)):
+            asked = guard_rows if name.startswith("guard") else rows
+            request = _Request(name, model, asked, ports[port].path)
+            if not (model and os.path.getsize(asked)):
                 Path(request.out).write_bytes(b"")
             elif kind.needs_endpoint and "/endpoints/" not in model:
                 _leave_unanswered(request)
             else:
                 requests.append(request)
-        with work_folder(work_dir, "answers", rows) as folder:
+        with work_folder(ports["work_dir"], "answers", rows) as folder:
             _ask(predictor, kind.pacing.with_options(settings), requests, folder, settings)
-    counts = {name: _counts(outputs[name].path) for name in rows_of}
-    tuned = counts.pop("tuned")
-    return tuned | {
-        f"{name}_{key}": value
-        for name, count in counts.items()
-        if count["rows"]
-        for key, value in count.items()
-    }
+    counts = {name: _counts(ports[port].path) for name, port in PREDICTION_PORTS.items()}
+    for name, count in counts.items():
+        if name == "tuned" or count["rows"]:
+            prefix = "" if name == "tuned" else f"{name}_"
+            for key, value in count.items():
+                ports["metrics"].log_metric(f"{prefix}{key}", value)
+    return counts["tuned"]["rows"], counts["tuned"]["unanswered"]
 
 
 @contextmanager

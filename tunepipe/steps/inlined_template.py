@@ -16,16 +16,10 @@ from tunepipe.steps.artifacts import Artifact, point_at
 def prepare_step(
     rows: Mapping[str, str], names: tuple[str, ...], *, options: Mapping[str, Any], **settings: Any
 ) -> tuple[Any, ...]:
-    """Check what goes into the template, rows included, and return its parameters, completed.
+    """Check what goes into the template, rows included, and return its parameters by name.
 
-    Args:
-        rows: The gs:// URIs of the `train` and the `eval` rows.
-        names: The template's parameters to return.
-        options: The template's other parameters by name.
-        settings: The other fields of `TuningRequest`.
-
-    Raises:
-        TunepipeError: Wrong parameters, too few or too many rows, or a place outside the region.
+    `rows` are the gs:// URIs of the `train` and the `eval` rows, `options` the template's other
+    parameters, and the settings the other fields of `TuningRequest`.
     """
     request = TuningRequest(
         train_uri=rows["train"], eval_uri=rows["eval"], options=options, **settings

@@ -42,11 +42,7 @@ def judge_on_vertex(
     catalog: Catalog | None = None,
     **settings: Any,
 ) -> Judge:
-    """Ask a Gemini model to judge; see `evaluation.judge.judge`.
-
-    The texts may go to the `region`. A model that is served for a whole multi-region alone is asked
-    in the region's own: in eu for europe-west4.
-    """
+    """Ask a Gemini model to judge; see `evaluation.judge.judge` and `location_of`."""
     if not (project and region):
         raise UsageError(
             "a judge is asked in a project and a region",
@@ -81,22 +77,14 @@ def judge_step(
     """Judge the tuned model against the others, and write what came out as JSON.
 
     What keeps the judge from its work must not fail a run whose tuning is paid: the reason is
-    written instead.
+    written instead, unless replies that cannot be read are to fail it (`must_be_readable`).
 
-    Args:
-        predictions: The files of `tuned`, `base` and `champion`; an empty one is not judged.
-        plan: The plan, whose estimates come off the ceiling first.
-        out: The JSON file to write: empty without a judge. It holds the judgement against the base
-            model, and under `champion` the one against the champion.
-        model: The judge; "" for none.
-        max_cost_usd: The ceiling over tuning, answers and judging; 0 sets none.
-        work_dir: Where replies are kept; "" keeps them next to `out`.
-        must_be_readable: Whether a judge whose replies cannot be read fails the step all the same.
-        settings: project, region, prompt, catalog of `judge_on_vertex`.
+    The JSON holds the judgement against the base model, and under `champion` the one against the
+    champion; it is empty without a judge. The ceiling is over tuning, answers and judging. Replies
+    are kept in `work_dir`, or next to the JSON. The other settings are those of `judge_on_vertex`.
 
     Returns:
-        The verdict against the base model: better, worse, not-enough-evidence or inconsistent;
-        "" if nothing was judged.
+        The verdict against the base model; "" if nothing was judged.
     """
     files = paths_of({**predictions, "plan": plan})
     judgements: dict[str, Judge] = {}

@@ -24,12 +24,10 @@ class FinalStatus(Protocol):
 
 
 def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str:
-    """Send a notification of how a run ended. A failed notification does not fail the run.
+    """Send a notification of how a run ended; return "sent", "not sent", or why it could not be.
 
-    Without a `place`, where the webhook's address is kept, nothing is sent.
-
-    Returns:
-        sent, not sent, or the reason why it could not be.
+    A failed notification does not fail the run. Without a `place`, where the webhook's address is
+    kept, nothing is sent.
     """
     if not place:
         return "not sent"

@@ -27,18 +27,10 @@ def plan_step(
     held_out: HeldOut | None = None,
     **settings: Any,
 ) -> Plan:
-    """Plan a run against today's dates and write the plan as JSON.
+    """Plan a run against today's dates; write the plan as JSON, and a `summary` as Markdown.
 
-    Args:
-        path: Where the JSON goes.
-        tables: Values that replace those of the package's tables; {} changes nothing.
-        summary: Where the arithmetic and the warnings go, as Markdown; "" writes none.
-        warnings: What else a user should know before going on.
-        held_out: The held-out rows; None says nothing of them.
-        settings: The other arguments of `tunepipe.planning.plan.plan`.
-
-    Raises:
-        TunepipeError: What `plan` refuses; then no file is written.
+    What `planning.plan.plan` refuses is raised, and then no file is written. The settings are its
+    other arguments.
     """
     catalog = load_catalog(tables)
     planned = plan(today=datetime.now(UTC).date(), catalog=catalog, **settings)
@@ -56,11 +48,7 @@ def plan_step(
 
 
 def count_rows(train: Artifact | None) -> int:
-    """Count the rows to learn from.
-
-    Raises:
-        UsageError: Without a file there is nothing to count.
-    """
+    """Count the rows to learn from."""
     if train is None:
         raise UsageError("no rows to plan for", where="rows, train", fix="give one of the two")
     return sum(1 for _ in read_examples(train.path))
@@ -79,10 +67,8 @@ def check_held_out(
     """Refuse before the tuning held-out rows that could not be scored after it.
 
     The references must suit the `task` and the `metric` of the scoring, the rows have the fields of
-    its `slice_by`, and the model and the judge take their parts.
-
-    Returns:
-        Warnings about answers that would be cut, and how the rows decide.
+    its `slice_by`, and the model and the judge take their parts. Return warnings about answers that
+    would be cut, and how the rows decide.
     """
     task = str(scoring["task"])
     tasks.check_task(task)

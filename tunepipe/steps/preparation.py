@@ -51,13 +51,8 @@ class Prepared(NamedTuple):
 def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     """Check what can be checked for free, and find what the run works on.
 
-    Args:
-        ports: Those of `components.families.checking` and `preparing`.
-
-    Raises:
-        UsageError: A setting is wrong, or a file does not exist.
-        DataError: A guarded row cannot be read, or holds what the model does not take.
-        CloudError, LimitError: Something would fail the run an hour later.
+    The ports are those of `components.families.checking` and `preparing`. What would fail the run
+    an hour later is raised here.
     """
     backend, base_model = str(ports["backend"]), str(ports["base_model"])
     # What a step after the tuning would refuse is refused here, before anything is paid.

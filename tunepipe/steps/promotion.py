@@ -33,12 +33,7 @@ def first_step(registry: str, champion: str) -> str:
 
 
 def require_serving(model: str) -> None:
-    """Refuse to promote a model that no longer answers.
-
-    Raises:
-        CloudError: Its endpoint was deleted.
-        UsageError: Its folder is gone.
-    """
+    """Refuse to promote a model that no longer answers."""
     if serves(model):
         return
     if "/endpoints/" in model:
@@ -51,13 +46,10 @@ def require_serving(model: str) -> None:
 
 
 def decide_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
-    """Promote a model that is better, and keep the champion otherwise; record the decision.
+    """Promote a model that is better, or keep the champion; record and return what was decided.
 
     Two runs at once over the same rows could each take theirs for the first decision. So a run
     records its own before it looks for others once more: at least one of the two sees the other.
-
-    Returns:
-        What was decided about the champion, in one sentence.
     """
     compared = read_json(comparison_path)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -78,10 +70,6 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
 
     Returns:
         The new champion's version; "" without a registry, which records nothing.
-
-    Raises:
-        DataError: The verdict is not `better`.
-        CloudError: The model's endpoint was deleted meanwhile.
     """
     compared = read_json(comparison_path)
     if compared["verdict"] != "better":

@@ -27,12 +27,9 @@ PAGE_BYTES, PICTURE_BYTES, FILES = 6 << 20, 256 << 10, 100
 def report_step(
     ports: Mapping[str, Any], judge: Artifact | None, facts: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the pages of a run.
+    """Write the pages of a run, with further facts by name, such as data_changes.
 
-    Args:
-        ports: Those of `components.families.reporting`; the `title` in `run` heads the page.
-        judge: The JSON of judge_models; None without a judge.
-        facts: Further facts by name, such as data_changes.
+    The ports are those of `components.families.reporting`; the `title` in `run` heads the page.
     """
     compared, run = read_json(ports["comparison"].path), ports["run"]
     steps = {name: ports[name] for name in ("split", "plan", "tuning")}
@@ -54,12 +51,7 @@ def report_step(
 
 
 def record_step(ports: Mapping[str, Any], model: str = "") -> None:
-    """Record a run's verdict and where its report and its model are.
-
-    Args:
-        ports: Those of `components.families.reporting`; an empty `registry` records nothing.
-        model: The tuned model's URI or resource name.
-    """
+    """Record a run's verdict and where its report and its model are, if there is a registry."""
     compared, run = read_json(ports["comparison"].path), ports["run_id"] or ports["job"]
     outcome = RunOutcome(compared["verdict"], compared["reason"], ports["report"].uri, model)
     record_outcome(ports["registry"], run, outcome)

@@ -43,14 +43,11 @@ def tune(
 ) -> None:
     """Tune a model and write what is known of the tuning, as JSON.
 
-    Args:
-        tuner: The backend's module.
-        ports: Those of `components.families.tuning`, and with a job in the cloud those of
-            `tuning_in_cloud`. `model` and `base` refer to the models afterwards: their own folder,
-            an endpoint, or weights. Options that are None or "" are left out.
-        predictor: Asks the checkpoints, if one of them is to be selected.
-        checkpoint_dir: A folder for checkpoints; "" keeps none.
-        settings: The fields of `TuningRequest` that differ from backend to backend.
+    The ports are those of `components.families.tuning`, and with a job in the cloud those of
+    `tuning_in_cloud`. `model` and `base` refer to the models afterwards: their own folder, an
+    endpoint, or weights. Options that are None or "" are left out. The predictor asks the
+    checkpoints, if one of them is to be selected. The settings are the fields of `TuningRequest`
+    that differ from backend to backend.
 
     Raises:
         SystemExit: With the code that tells a pipeline that the fault was not the user's.

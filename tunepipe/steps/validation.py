@@ -17,14 +17,10 @@ def validate_step(
     format: str,
     model: str,
 ) -> ValidData:
-    """Check a dataset and the files it points to, write the reports, and refuse errors.
+    """Check a dataset and the files it points to, write the reports, and then refuse errors.
 
     The report is written as JSON (`problems`) and as a page. The data must have the `fingerprint`
     that they had when the run began; "" takes them as they are.
-
-    Raises:
-        DataError: The data have errors, or changed since the run began. Both reports are written
-            before.
     """
     report = validate(
         storage.list_files(dataset_uri),
