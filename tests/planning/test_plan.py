@@ -190,7 +190,6 @@ def test_a_ceiling_says_that_it_does_not_count_answers_without_a_price():
         ({"train_steps": -5}, "train_steps"),
         ({"max_cost_usd": -1}, "max_cost_usd"),
         ({"learning_rate_multiplier": 0}, "learning_rate_multiplier"),
-        ({"batch": 4}, "batch"),
         ({"backend": "palm"}, "backend"),
         ({"model": "text-bison@01"}, "model"),
         ({"model": "gemini-3.5-flash", "backend": "large-model"}, "model"),

@@ -14,9 +14,8 @@ from tunepipe.errors import LimitError
 def batch_size(model: Model, region: str) -> int:
     """Return how many examples a step takes in a region; refuse one that does not tune it."""
     check_region(model, region)
-    if isinstance(model.batch_size, int):
-        return model.batch_size
-    return model.batch_size[region]
+    size = model.batch_size
+    return size if isinstance(size, int) else size[region]
 
 
 def check_region(model: Model, region: str) -> None:

@@ -100,15 +100,17 @@ def _checked(score: Callable[[Prediction], Any], row: Prediction, metric: Custom
 
 def _scorer(metric: CustomMetric) -> Callable[[Prediction], Any]:
     kind, _, rest = metric.name.partition(":")
-    makers: dict[str, Callable[[CustomMetric, str], Callable[[Prediction], Any]]] = {
-        "regex": _regex,
-        "number": _number,
-        "schema": _schema,
-    }
-    return makers.get(kind, _function)(metric, rest)
+    match kind:
+        case "regex":
+            return _regex(rest)
+        case "number":
+            return _number(rest)
+        case "schema":
+            return _schema(metric)
+    return _function(metric, rest)
 
 
-def _regex(metric: CustomMetric, pattern: str) -> Callable[[Prediction], bool]:
+def _regex(pattern: str) -> Callable[[Prediction], bool]:
     try:
         compiled = re.compile(pattern, re.S)
     except re.error as error:
@@ -118,7 +120,7 @@ def _regex(metric: CustomMetric, pattern: str) -> Callable[[Prediction], bool]:
     return lambda row: compiled.fullmatch((row.prediction or "").strip()) is not None
 
 
-def _number(metric: CustomMetric, tolerance: str) -> Callable[[Prediction], bool]:
+def _number(tolerance: str) -> Callable[[Prediction], bool]:
     relative = tolerance.endswith("%")
     try:
         size = float(tolerance.removesuffix("%") or 0)
@@ -142,12 +144,10 @@ def _number(metric: CustomMetric, tolerance: str) -> Callable[[Prediction], bool
 def _last_number(text: str) -> float | None:
     """The last number of a text, which is where a reasoned answer has its result."""
     numbers = _NUMBER.findall(text)
-    if not numbers:
-        return None
-    return float(re.sub("[,\u202f]", "", numbers[-1]).replace("−", "-"))
+    return float(re.sub("[,\u202f]", "", numbers[-1]).replace("−", "-")) if numbers else None
 
 
-def _schema(metric: CustomMetric, file: str) -> Callable[[Prediction], bool]:
+def _schema(metric: CustomMetric) -> Callable[[Prediction], bool]:
     from jsonschema import SchemaError, validators
 
     try:

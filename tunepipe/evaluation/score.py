@@ -318,9 +318,7 @@ class _Compared:
             seed=self.settings.seed,
         )
 
-    def slice(
-        self, field: str, value: str, part: Bools, metric: str, declared: bool = False
-    ) -> Slice:
+    def slice(self, part: Bools, metric: str, **identity: Any) -> Slice:
         """Score and compare a part of the rows."""
         model = self.models[0]
         counted = part & self.counted(model)
@@ -328,14 +326,12 @@ class _Compared:
         (sums,) = resampled([measured], units, self.settings.seed)
         comparison = self.compare(metric, part, CONFIDENCE) if len(self.models) > 1 else None
         return Slice(
-            field=field,
-            value=value,
+            **identity,
             rows=int(part.sum()),
             groups=self.units.on(part).count,
             score=measured.estimate(units, sums) if measured.defined else Estimate(0.0, 0.0, 1.0),
             comparison=comparison,
             p_adjusted=comparison.p_value if comparison else 1.0,
-            declared=declared,
         )
 
     def slices(self, metric: str) -> list[Slice]:
@@ -353,14 +349,14 @@ class _Compared:
             if name in declared:
                 known = {field for row in self.rows for field in row.fields}
                 check_slice_values(name, distinct, known)
-            slices += [
-                self.slice(name, value, values == value, metric, name in declared)
-                for value in distinct[: MAX_SLICES + 1]
-            ]
+            for value in distinct[: MAX_SLICES + 1]:
+                identity = {"field": name, "value": value, "declared": name in declared}
+                slices.append(self.slice(values == value, metric, **identity))
         for name, measured in self.models[0].metrics.items():
             kind, _, value = name.partition(":")
             if kind in ("field", "argument"):
-                slices.append(self.slice(kind, value, measured.statistics[:, 1] > 0, name))
+                has_part = measured.statistics[:, 1] > 0
+                slices.append(self.slice(has_part, name, field=kind, value=value))
         return holm(slices)
 
     def flips(self, metric: str) -> list[dict[str, Any]]:
@@ -437,27 +433,22 @@ def serving(rows: Sequence[Prediction]) -> dict[str, float | None]:
 
 def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list[Prediction]:
     """Return the other model's answers in this model's order, matched by row."""
-    by_key = {row.key: row for row in others}
-    if problem := _mismatch(rows, by_key):
+    by_key, problem = {row.key: row for row in others}, ""
+    pairs = [(row, by_key[row.key]) for row in rows if row.key in by_key]
+    # A file may leave the inputs out.
+    inputs = [a.id for a, b in pairs if a.input and b.input and a.input != b.input]
+    references = [a.id for a, b in pairs if a.reference != b.reference]
+    if missing := len(rows) - len(pairs):
+        problem = f"{missing:,} of {len(rows):,} rows are missing in the baseline"
+    elif extra := len(by_key) - len(rows):
+        problem = f"the baseline has {plural(extra, 'row')} not in the predictions"
+    if problem:
+        problem = f"the two files do not hold the same rows: {problem}"
+    elif changed := references or inputs:
+        what = "reference" if references else "input"
+        many = plural(len(changed), "row")
+        problem = f"{many} with another {what} in the baseline, first {changed[0]}"
+    if problem:
         fix = "let both models answer the same held-out file"
         raise UsageError(problem, where="baseline", fix=fix)
-    return [by_key[row.key] for row in rows]
-
-
-def _mismatch(rows: Sequence[Prediction], others: Mapping[Any, Prediction]) -> str:
-    different = "the two files do not hold the same rows"
-    if missing := sum(row.key not in others for row in rows):
-        return f"{different}: {missing:,} of {len(rows):,} rows are missing in the baseline"
-    if extra := len(others) - len(rows):
-        return f"{different}: the baseline has {plural(extra, 'row')} not in the predictions"
-    for what in ("reference", "input"):
-        changed = []
-        for row in rows:
-            texts = getattr(row, what), getattr(others[row.key], what)
-            # A file may leave the inputs out.
-            if texts[0] != texts[1] and (what == "reference" or all(texts)):
-                changed.append(row.id)
-        if changed:
-            many = plural(len(changed), "row")
-            return f"{many} with another {what} in the baseline, first {changed[0]}"
-    return ""
+    return [other for _, other in pairs]

@@ -21,20 +21,8 @@ from tunepipe.stores.storage import local_files
 class Prepared(NamedTuple):
     """The inputs of the later steps, as plain values: their cached results depend only on them.
 
-    Args:
-        Output: "changed", or "unchanged" if the run ends here.
-        fingerprint: Of the dataset's content.
-        champion: The model in service; "" if there is none.
-        first: The first champion, with a margin, which small losses could spend again and again;
-            "" without one, or if it is the champion or gone.
-        guard_fingerprint: Of the guarded rows; "" if there are none.
-        unchanged_since: A sentence that names the run that has seen the same data, or "".
-        asking: Settings of the evaluation: max_output_tokens, answers, group_by, and how models
-            are asked.
-        scoring: Settings of the comparison: task, metric, margin, guard_margin, seed, those of the
-            mapping `scoring`, the price of an answer, the earlier decisions (`looks`), and where
-            the rows are recorded that the champions were trained on (`trained`).
-        judging: Settings of the judge: model and prompt.
+    `components.preparation.prepare_run` describes them. The first champion counts with a margin
+    alone, which small losses could spend again and again.
     """
 
     Output: str
