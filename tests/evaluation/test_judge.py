@@ -12,7 +12,6 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.evaluation.judge import (
-    Price,
     check_calibrated,
     gemini,
     judge,
@@ -20,6 +19,9 @@ from tunepipe.evaluation.judge import (
 )
 from tunepipe.evaluation.judge_prompt import PROMPT, material
 from tunepipe.reporting.facts import Agreement
+
+ROW = {"usd_per_million_read": 1.0, "usd_per_million_written": 10.0}
+PRICED = load_catalog({"prices": {"answers": {"m": ROW}, "judge": {"tokens_a_reply": 100}}})
 
 
 def made(*answers):
@@ -145,16 +147,14 @@ def test_the_cost_is_known_before_anything_is_asked():
     def ask(prompt):
         raise AssertionError
 
-    price = Price(input_usd=1.0, output_usd=10.0, output_tokens=100)
     with pytest.raises(LimitError, match="for 4 questions"):
-        judge(made("a", "b"), made("c", "d"), ask, model="m", price=price, max_cost_usd=0.000001)
+        judge(made("a", "b"), made("c", "d"), ask, model="m", catalog=PRICED, max_cost_usd=0.000001)
     with pytest.raises(LimitError, match="no price"):
         judge(made("a"), made("c"), ask, model="m", max_cost_usd=1)
 
 
 def test_the_estimate_counts_both_orders():
-    price = Price(input_usd=1.0, output_usd=10.0, output_tokens=100)
-    found = judge(made("a"), made("b"), fair, model="m", price=price)
+    found = judge(made("a"), made("b"), fair, model="m", catalog=PRICED)
     characters = 2 * len(PROMPT)
     assert found.estimated_cost_usd == pytest.approx((characters / 4 + 2_000) / 1e6, rel=0.1)
 
@@ -216,11 +216,13 @@ def test_whoever_does_not_agree_pays_nothing():
 
 
 def test_prices_are_those_of_the_table_and_the_users_come_first():
-    assert Price.known("gemini-3.5-flash") == Price(1.5, 9.0, 500)
-    assert Price.known("a model of tomorrow") is None
-    row = {"usd_per_million_read": 2.0, "usd_per_million_written": 3.0}
-    tables = {"prices": {"answers": {"new": row}, "judge": {"tokens_a_reply": 7}}}
-    assert Price.known("new", load_catalog(tables)) == Price(2.0, 3.0, 7)
+    def cost(model, catalog=None):
+        return judge(made("a"), made("b"), fair, model=model, catalog=catalog).estimated_cost_usd
+
+    read = 2 * len(PROMPT) / 4
+    assert cost("gemini-3.5-flash") == pytest.approx((1.5 * read + 9.0 * 1_000) / 1e6, rel=0.1)
+    assert cost("a model of tomorrow") is None
+    assert cost("m", PRICED) == pytest.approx((read + 10 * 200) / 1e6, rel=0.1)
 
 
 def test_rows_of_two_minds_are_counted_among_those_asked():

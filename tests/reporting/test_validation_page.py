@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.fixtures.pages import HOSTILE, Page, sample_facts
-from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.facts import Dataset, fitting
-from tunepipe.reporting.validation_page import validation_page
+from tunepipe.reporting.validation_page import data_view, validation_page
 
 
 def view(report: dict[str, Any]) -> dict[str, Any]:

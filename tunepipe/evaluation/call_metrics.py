@@ -36,8 +36,9 @@ def measure(
         (read_calls(answer), read_calls(reference))
         for answer, reference in zip(predictions, references, strict=True)
     ]
-    accuracy = mean("call_accuracy", [call_accuracy(*pair) for pair in pairs])
-    exact = share("calls_exact", [call_accuracy(*pair) == 1.0 for pair in pairs])
+    scores = [call_accuracy(*pair) for pair in pairs]
+    accuracy = mean("call_accuracy", scores)
+    exact = share("calls_exact", [score == 1.0 for score in scores])
     if paired_only:
         return [accuracy, exact]
     return [

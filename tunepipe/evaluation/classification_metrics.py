@@ -8,7 +8,7 @@ labels, with 0 if nothing divides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,38 +19,6 @@ from tunepipe.evaluation.tasks import labels_of
 from tunepipe.reporting import facts
 
 OTHER = "(another answer)"
-
-
-@dataclass(frozen=True)
-class ConfusionCounts:
-    """How often each of the references' labels (lines) got each label or OTHER (columns)."""
-
-    labels: list[str]
-    matrix: Ints
-
-    def for_kfp(self) -> facts.Confusion:
-        """The two arguments of KFP's `ClassificationMetrics.log_confusion_matrix`.
-
-        KFP takes a square matrix, so where an answer was no label at all, OTHER is one more
-        category, which no row expected.
-        """
-        if not self.matrix[:, -1].any():
-            return facts.Confusion(self.labels, self.matrix[:, :-1].tolist())
-        none = [0.0] * (len(self.labels) + 1)
-        return facts.Confusion([*self.labels, OTHER], [*self.matrix.tolist(), none])
-
-    def classes(self) -> list[facts.ClassScore]:
-        """The table of classes: label, support, precision, recall and F1, each 0..1."""
-        right = np.diagonal(self.matrix)
-        support, answered = self.matrix.sum(axis=1), self.matrix.sum(axis=0)[: len(self.labels)]
-        columns = (
-            self.labels,
-            support.tolist(),
-            (right / np.maximum(answered, 1)).tolist(),
-            (right / np.maximum(support, 1)).tolist(),
-            (2 * right / np.maximum(answered + support, 1)).tolist(),
-        )
-        return [facts.ClassScore(*line) for line in zip(*columns, strict=True)]
 
 
 def measure(
@@ -78,12 +46,27 @@ def macro_f1(sums: Floats) -> Floats:
     return average
 
 
-def confusion(predictions: Sequence[str], references: Sequence[str]) -> ConfusionCounts:
-    """Count the answers by label; see `measure`."""
+def confusion(
+    predictions: Sequence[str], references: Sequence[str]
+) -> tuple[facts.Confusion, list[facts.ClassScore]]:
+    """Count the answers by label, and score each class; see `measure`.
+
+    KFP's `log_confusion_matrix` takes a square matrix, so where an answer was no label at all,
+    OTHER is one more category, which no row expected.
+    """
     labels, answered, expected = _coded(predictions, references)
     columns = len(labels) + 1
     cells = np.bincount(expected * columns + answered, minlength=len(labels) * columns)
-    return ConfusionCounts(labels, cells.reshape(len(labels), columns))
+    cells = cells.reshape(len(labels), columns)
+    right, support, said = np.diagonal(cells), cells.sum(axis=1), cells.sum(axis=0)[:-1]
+    precision, recall = right / np.maximum(said, 1), right / np.maximum(support, 1)
+    f1 = 2 * right / np.maximum(said + support, 1)
+    values = (column.tolist() for column in (support, precision, recall, f1))
+    classes = [facts.ClassScore(*line) for line in zip(labels, *values, strict=True)]
+    if not cells[:, -1].any():
+        return facts.Confusion(labels, cells[:, :-1].tolist()), classes
+    square: list[Any] = [*cells.tolist(), [0.0] * columns]
+    return facts.Confusion([*labels, OTHER], square), classes
 
 
 def _coded(predictions: Sequence[str], references: Sequence[str]) -> tuple[list[str], Ints, Ints]:

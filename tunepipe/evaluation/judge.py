@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from tunepipe.backends.answer_file import AnswerFile
 from tunepipe.backends.base import Answer
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import estimated_tokens
+from tunepipe.catalog.schema import Prices
 from tunepipe.data.predictions import Prediction, read_lines
 from tunepipe.errors import CloudError, LimitError, UsageError, dollars
 from tunepipe.evaluation.comparison import compare
@@ -79,36 +81,6 @@ class _Judged:
 
 
 @dataclass(frozen=True)
-class Price:
-    """The judge's price, in US dollars per million tokens, and the tokens that a reply takes.
-
-    One word takes few, but a model that thinks first writes hundreds.
-    """
-
-    input_usd: float
-    output_usd: float
-    output_tokens: int = 500
-
-    @classmethod
-    def known(cls, model: str, catalog: Catalog | None = None) -> Price | None:
-        """Look up what a model charges; None if no price is known."""
-        prices = (catalog or load_catalog()).prices
-        row = prices.answers.get(model)
-        if row is None:
-            return None
-        tokens = prices.judge.tokens_a_reply
-        return cls(row.usd_per_million_read, row.usd_per_million_written, tokens)
-
-    def of(self, prompts: Sequence[str]) -> float:
-        """Estimate what asking all these costs, in US dollars."""
-        text = "".join(prompts)
-        others = sum(not character.isascii() for character in text)
-        read = estimated_tokens(len(text) - others, others)
-        written = self.output_tokens * len(prompts)
-        return (read * self.input_usd + written * self.output_usd) / 1e6
-
-
-@dataclass(frozen=True)
 class Bill:
     """The questions that are about to be asked, those answered before (`kept`), and the cost."""
 
@@ -124,7 +96,7 @@ def judge(
     *,
     model: str,
     prompt: str = PROMPT,
-    price: Price | None = None,
+    catalog: Catalog | None = None,
     max_cost_usd: float = 0.0,
     workers: int = 8,
     work_dir: str = "",
@@ -161,6 +133,7 @@ def judge(
         (row, others[row.key], _questions(row, others[row.key], prompt)) for row in tuned
     ]
     questions = [question for *_, both in pairs for question in both]
+    cost = partial(_cost_usd, model=model, prices=(catalog or load_catalog()).prices)
     rows: list[_Judged] = []
     with (
         TemporaryDirectory() as thrown_away,
@@ -170,7 +143,7 @@ def judge(
         ThreadPoolExecutor(workers) as pool,
     ):
         new = [question for question in questions if _id(question) not in replies.answered]
-        bill = Bill(len(new), len(questions) - len(new), price.of(new) if price else None)
+        bill = Bill(len(new), len(questions) - len(new), cost(new))
         _check_cost(bill, max_cost_usd)
         agree(bill)
 
@@ -195,7 +168,7 @@ def judge(
     return Judge(
         model=model,
         prompt=prompt,
-        estimated_cost_usd=price.of(questions) if price else None,
+        estimated_cost_usd=cost(questions),
         judged=len(judged),
         disagreements=disagreements,
         unjudged=sum(row.outcome is None for row in rows),
@@ -260,6 +233,18 @@ _SCORES: Mapping[str | None, tuple[float | None, float | None]] = {
 }
 _JUDGE_FAILED = "the judge failed: "
 _UNREADABLE = "the judge's reply was none of A, B and TIE"
+
+
+def _cost_usd(questions: Sequence[str], model: str, prices: Prices) -> float | None:
+    """Estimate what the questions cost; None without a price. Models think before their word."""
+    price = prices.answers.get(model)
+    if price is None:
+        return None
+    text = "".join(questions)
+    others = sum(not character.isascii() for character in text)
+    read = estimated_tokens(len(text) - others, others)
+    written = prices.judge.tokens_a_reply * len(questions)
+    return (read * price.usd_per_million_read + written * price.usd_per_million_written) / 1e6
 
 
 def _check_cost(bill: Bill, max_cost_usd: float) -> None:

@@ -42,6 +42,7 @@ from tunepipe.reporting.facts import (
     EXCLUDED,
     WORSE,
     WRONG,
+    ClassScore,
     Comparison,
     Estimate,
     Score,
@@ -192,17 +193,19 @@ class _Model:
     metrics: Mapping[str, Metric]
 
     def score(self, task: str, units: Clusters, metrics: dict[str, Estimate]) -> Score:
-        answered, classes = share("answered", self.answered.tolist()), None
+        answered = share("answered", self.answered.tolist())
+        confusion, classes = None, list[ClassScore]()
         if task == "classification":
             references = [row.reference for row in self.answers]
-            classes = classification_metrics.confusion(_texts(self.answers), references)
+            texts = _texts(self.answers)
+            confusion, classes = classification_metrics.confusion(texts, references)
         return Score(
             rows=len(self.answers),
             groups=units.count,
             unanswered=int((~self.answered).sum()),
             metrics={"answered": answered.estimate(units), **metrics},
-            confusion=classes.for_kfp() if classes else None,
-            classes=classes.classes() if classes else [],
+            confusion=confusion,
+            classes=classes,
             serving=serving(self.answers),
         )
 

@@ -282,8 +282,7 @@ def plan(
             *lifecycle_warnings(base, today),
             *age_warnings(catalog, base, today, hardware),
             *_step_warnings(base, train_steps, epochs, total, times, is_counted=counted > 0),
-            *_warnings(base, region, rows, learning_rate_multiplier, cost),
-            *_adapter_warnings(base, options),
+            *_warnings(base, region, rows, learning_rate_multiplier, cost, options),
         ),
         explanation=(
             batching,
@@ -449,14 +448,13 @@ def _step_warnings(
         yield f"more than {model.recommended_steps_max} steps are advised against"
 
 
-def _adapter_warnings(model: Model, options: Mapping[str, Any]) -> Iterator[str]:
-    size, advised = int(options.get("adapter_size") or 0), model.adapter_size_recommended
-    if size and advised and size != advised:
-        yield f"an adapter of size {advised} is recommended for {model.name}, not {size}"
-
-
 def _warnings(
-    model: Model, region: str, rows: int, multiplier: float, cost: CostEstimate
+    model: Model,
+    region: str,
+    rows: int,
+    multiplier: float,
+    cost: CostEstimate,
+    options: Mapping[str, Any],
 ) -> Iterator[str]:
     if rows < ROWS_RECOMMENDED:
         yield f"{rows} rows are few; {ROWS_RECOMMENDED} or more are recommended"
@@ -473,3 +471,6 @@ def _warnings(
         yield f"the tuned model answers only from the multi-region {model.served_in[region]}"
     if cost.missing:
         yield f"no cost is estimated: {cost.missing}"
+    size, advised = int(options.get("adapter_size") or 0), model.adapter_size_recommended
+    if size and advised and size != advised:
+        yield f"an adapter of size {advised} is recommended for {model.name}, not {size}"

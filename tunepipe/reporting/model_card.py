@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.reporting.dataset_section import data_pairs
 from tunepipe.reporting.facts import Facts, read_facts
 from tunepipe.reporting.formatting import between, clean, count
 from tunepipe.reporting.sections import split_pairs, training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
+from tunepipe.reporting.validation_page import data_pairs
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # tunepipe's metric -> the Hub's, and the factor between their values; the Hub's BLEU goes to 100.
@@ -36,6 +36,9 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
     decision, base = verdict(facts), _published(facts.run.get("base_model", ""))
     # A card is published, and a path names folders of this machine.
     data = [pair for pair in data_pairs(facts.dataset) if pair[0] != "File"]
+    # It lies in the folder of a model of this machine.
+    pairs = [(label, text, _published(text)) for label, text in training_pairs(facts)]
+    training = [(label, name) for label, text, name in pairs if label != "Model" or name == text]
     rows = facts.tuned.rows
     held_out = f"{count(rows)} held-out rows" if rows else "held-out rows of the same data"
     limits = (
@@ -49,7 +52,7 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
         ("", f"Tuned from {escaped(base)} by tunepipe." if base else "Tuned by tunepipe."),
         ("Evaluation", f"**{escaped(decision['sentence'])}** {escaped(decision['reason'])}"),
         ("", "\n\n".join(scores_markdown(facts))),
-        ("Training", bullets(_training(facts))),
+        ("Training", bullets(training)),
         ("Training data", bullets([*data, *split_pairs(facts)])),
         ("Limits", limits),
     ]
@@ -60,12 +63,6 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
 def _published(model: str) -> str:
     """Return a model's name; of a folder of this machine the last part."""
     return model.rstrip("/").rpartition("/")[2] if model.startswith(("/", ".", "~")) else model
-
-
-def _training(facts: Facts) -> list[tuple[str, str]]:
-    pairs = [(label, text, _published(text)) for label, text in training_pairs(facts)]
-    # The card lies in the folder of a model of this machine.
-    return [(label, name) for label, text, name in pairs if label != "Model" or name == text]
 
 
 def _front_matter(facts: Facts) -> str:

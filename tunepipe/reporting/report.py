@@ -10,11 +10,11 @@ from typing import Any
 
 from tunepipe.reporting import sections, svg
 from tunepipe.reporting.answers import row_groups
-from tunepipe.reporting.dataset_section import data_view
 from tunepipe.reporting.facts import Confusion, Dataset, Estimate, Facts, Score, read_facts
 from tunepipe.reporting.formatting import count, points
 from tunepipe.reporting.html_page import render
 from tunepipe.reporting.svg import Mark
+from tunepipe.reporting.validation_page import data_view
 
 _MAX_BARS = 30
 _MAX_CLASSES_DRAWN, _MAX_CLASSES = 12, 200

@@ -14,7 +14,7 @@ from tunepipe import progress
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.data.predictions import Prediction, read
 from tunepipe.errors import LimitError, TunepipeError, UsageError, dollars
-from tunepipe.evaluation.judge import Price, UnreadableJudgeError, gemini, judge
+from tunepipe.evaluation.judge import UnreadableJudgeError, gemini, judge
 from tunepipe.evaluation.judge_prompt import PROMPT
 from tunepipe.files import read_json, replacing
 from tunepipe.gcp import genai
@@ -57,7 +57,7 @@ def judge_on_vertex(
         gemini(client, model),
         model=model,
         prompt=prompt or PROMPT,
-        price=Price.known(model, catalog),
+        catalog=catalog,
         progress=lambda event: progress.report(stage="judge", **event),
         **settings,
     )

@@ -119,19 +119,14 @@ def _tune_and_select(
         return result
     # Of equals the earlier one, which has seen the rows less often.
     best = max(scores, key=lambda each: (each["score"], -int(each.get("epoch") or 0)))
-    note = _move_default(tuner, result.model, str(best["checkpoint_id"]))
-    statistics = {**result.statistics, "selection": scores, "selected": best["checkpoint_id"]}
-    statistics["note"] = "; ".join(filter(None, [str(statistics.get("note", "")), note]))
-    return replace(result, endpoint=best["endpoint"], statistics=statistics)
-
-
-def _move_default(tuner: Any, model: str, checkpoint_id: str) -> str:
-    """Move the model's default checkpoint; a refusal is noted, as the tuning is paid."""
+    selected, notes = best["checkpoint_id"], [str(result.statistics.get("note", ""))]
     try:
-        tuner.set_default_checkpoint(model, checkpoint_id)
-    except TunepipeError as error:
-        return f"the default checkpoint was not moved to {checkpoint_id}: {error.found}"
-    return ""
+        tuner.set_default_checkpoint(result.model, str(selected))
+    except TunepipeError as error:  # noted, as the tuning is paid
+        notes.append(f"the default checkpoint was not moved to {selected}: {error.found}")
+    statistics = {**result.statistics, "selection": scores, "selected": selected}
+    statistics["note"] = "; ".join(filter(None, notes))
+    return replace(result, endpoint=best["endpoint"], statistics=statistics)
 
 
 def _set_apart(request: TuningRequest) -> tuple[TuningRequest, list[Example]]:
