@@ -18,13 +18,10 @@ PACING_OPTIONS = ("workers", "requests_per_minute", "attempts")
 class RequestPacing:
     """The request rate for a remote model.
 
-    Args:
-        workers: Requests at a time, one row each; 0 hands all rows to the backend at once, which
-            suits a local model.
-        requests_per_minute: The limit over all workers, retries included; 0 sets none.
-        attempts: Tries for each row, >= 1, with growing pauses between.
-        first_pause_seconds: The longest pause after the first failure; it doubles up to a minute.
-            A longer one that the service asks for (Retry-After) is kept.
+    Without workers all rows are handed to the backend at once, which suits a local model. The limit
+    a minute, 0 for none, is over all workers, retries included. `first_pause_seconds` is the
+    longest pause after the first failure; it doubles up to a minute, but a longer one that the
+    service asks for (Retry-After) is kept.
     """
 
     workers: int = 0
@@ -43,7 +40,6 @@ class Backend:
     """One way to tune a model and to ask it.
 
     Args:
-        name: As users write it.
         tuner: The module that tunes (`backends.base.Tuner`).
         predictor: The module that asks (`backends.base.Predictor`).
         asking: The settings that its `predict` takes besides max_output_tokens.

@@ -44,45 +44,21 @@ MIN_ROWS = 10
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Limits on the tuned model's answers; 0 sets no limit.
-
-    The latency is the 95th percentile, and the cost the mean, in US dollars.
-    """
-
-    max_latency_ms: float = 0.0
-    max_cost_per_answer: float = 0.0
-
-    def exceeded(self, serving: Mapping[str, float | None]) -> str:
-        """Say which limit is exceeded or cannot be checked; "" if none is."""
-        for name, limit, label, unit in (
-            ("latency_p95_ms", self.max_latency_ms, "95th percentile of latency", "ms"),
-            ("cost_usd", self.max_cost_per_answer, "mean cost of an answer", "USD"),
-        ):
-            value = serving.get(name)
-            if limit and value is None:
-                return f"The {label} is limited to {limit:g} {unit}, but was not measured."
-            if limit and value is not None and value > limit:
-                return f"The {label} is {value:.4g} {unit}, above the limit of {limit:g} {unit}."
-        return ""
-
-
-@dataclass(frozen=True)
 class Gate:
     """Everything that a tuned model has to pass to be promoted.
 
     Args:
         base: Tuned against the base model; it must be better.
-        champion: Tuned against the model in service; None if there is none. Without a margin it
-            must be better. With one a loss of more than the margin must be ruled out.
-        first: Tuned against the first champion, with the same margin, so that small losses do not
-            add up over many promotions; None if there is none, or it is the champion.
-        guard: Tuned against base on prompts that must not get worse; None if there are none.
-            No answer may be missing. With a margin a larger loss must be ruled out; without one
-            no loss may be shown.
+        champion: Tuned against the model in service. Without a margin it must be better. With one
+            a loss of more than the margin must be ruled out.
+        first: Tuned against the first champion, unless that is in service, with the same margin,
+            so that small losses do not add up over many promotions.
+        guard: Tuned against base on prompts that must not get worse. No answer may be missing.
+            With a margin a larger loss must be ruled out; without one no loss may be shown.
         slices: Names of declared slices in which a loss is shown.
         serving: What the tuned model's answers took: `latency_p95_ms`, `cost_usd`.
-        limits: What they may take.
+        max_latency_ms: The limit on the 95th percentile; 0 sets none.
+        max_cost_per_answer: The limit on the mean, in US dollars; 0 sets none.
     """
 
     base: Comparison
@@ -91,7 +67,8 @@ class Gate:
     guard: Comparison | None = None
     slices: Sequence[str] = ()
     serving: Mapping[str, float | None] = field(default_factory=dict)
-    limits: Limits = Limits()
+    max_latency_ms: float = 0.0
+    max_cost_per_answer: float = 0.0
 
     def decide(self) -> tuple[str, str]:
         """Return the verdict, and the reason in one sentence; only "better" promotes.
@@ -130,8 +107,16 @@ class Gate:
                 reason = f"There is not enough evidence that the tuned model is {claim}."
                 return UNDECIDED, reason
             claims.append(claim)
-        if exceeded := self.limits.exceeded(self.serving):
-            return UNDECIDED, exceeded
+        for name, limit, label, unit in (
+            ("latency_p95_ms", self.max_latency_ms, "95th percentile of latency", "ms"),
+            ("cost_usd", self.max_cost_per_answer, "mean cost of an answer", "USD"),
+        ):
+            value, allowed = self.serving.get(name), f"{limit:g} {unit}"
+            if limit and value is None:
+                return UNDECIDED, f"The {label} is limited to {allowed}, but was not measured."
+            if limit and value is not None and value > limit:
+                above = f"{value:.4g} {unit}, above the limit of {allowed}"
+                return UNDECIDED, f"The {label} is {above}."
         return BETTER, f"The tuned model is {'; and '.join(claims)}."
 
 

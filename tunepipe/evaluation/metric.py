@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -191,16 +190,9 @@ def resampled(metrics: Sequence[Metric], units: Clusters, seed: int) -> list[Flo
     return np.split(resampled_sums(statistics, seed=seed), len(metrics), axis=1)
 
 
-class Measure(Protocol):
-    """Measures the metrics of a task."""
-
-    def __call__(
-        self, predictions: Sequence[str], references: Sequence[str], *, paired_only: bool = False
-    ) -> list[Metric]:
-        """Measure answers, one or more, against the references in the same order.
-
-        `paired_only` leaves out all metrics but those that are shown both strict and by content.
-        """
+# Measures the metrics of a task, of answers against the references in the same order; `paired_only`
+# leaves out all metrics but those that are shown both strict and by content.
+Measure = Callable[..., list[Metric]]
 
 
 def mean(name: str, scores: Sequence[float] | Floats) -> Metric:

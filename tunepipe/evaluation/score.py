@@ -114,8 +114,7 @@ class Evaluation(Score, frozen=True, kw_only=True):
     def decide(self, judged: Comparison | None = None) -> tuple[str, str]:
         """Decide as the gate does, by the metric or by a judge, and by the declared slices.
 
-        Returns:
-            The verdict, "" without another model, and the reason in one sentence.
+        Without another model the verdict is "".
         """
         if not (comparison := judged or self.comparison):
             return "", "One model was scored; there was no other to compare it with."
@@ -142,12 +141,9 @@ def evaluate(
     baseline: Sequence[Prediction] | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Score predictions, and compare them with another model's.
+    """Score the tuned model's predictions, and compare them with another model's.
 
-    Args:
-        rows: The tuned model's predictions.
-        baseline: Another model's on the same rows; None for none.
-        settings: The fields of `ScoreSettings`.
+    The settings are the fields of `ScoreSettings`.
 
     Raises:
         UsageError: The two do not hold the same rows, or a setting is wrong.

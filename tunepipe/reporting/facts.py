@@ -39,17 +39,15 @@ class Estimate(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """The tuned model against another model on the same rows.
+    """The tuned model against another model on the same rows, by the metric that decides.
+
+    The difference, -1..1, is the tuned model's value less that of the other, and `wins` are the
+    rows on which the tuned model scores higher.
 
     Args:
-        metric: The metric that decides.
-        difference: The tuned model's value less that of the other, -1..1, with its interval.
         p_value: Two-sided, of the two models being equal.
-        wins: Rows on which the tuned model scores higher.
-        verdict: "better", "worse" or "not-enough-evidence".
         groups: Independent units among the rows; as many unless rows belong together.
         missing: What a missing answer counts as: "wrong" or "excluded".
-        missing_tuned: Rows that the tuned model left unanswered.
         margin: The largest acceptable loss, 0..1.
         non_inferior: Whether a larger loss is ruled out; it follows from `low` and `margin`.
         confidence: Of the interval: 0.95 unless the held-out rows have decided before.
@@ -196,17 +194,11 @@ class JudgedRow(Struct, frozen=True):
 class Judge(Struct, frozen=True):
     """What a model said as judge, or in `refused` why it did not.
 
-    Args:
-        prompt: The template it was asked with.
-        estimated_cost_usd: What was estimated before, of all questions, also those that an earlier
-            run had asked; None without a price.
-        judged: Rows that it was asked and answered in both orders.
-        disagreements: Those of them whose two answers differ, which is a tie.
-        unjudged: Rows without an outcome: a model or the judge did not answer.
-        verdict: The comparison's, or "inconsistent" if the order decided more than the answers.
-        consistency: The share of judged rows with the same answer in both orders.
-        comparison: Wins and losses, compared as right/wrong rows are.
-        champion: The judgement against the champion.
+    `judged` rows were asked and answered in both orders; `disagreements` are those of them whose
+    two answers differ, which is a tie, and `consistency` is the share of the others. For `unjudged`
+    rows a model or the judge did not answer. The verdict is the comparison's, or "inconsistent" if
+    the order decided more than the answers. The cost was estimated before, of all questions, also
+    those that an earlier run had asked.
     """
 
     model: str = ""
@@ -376,7 +368,7 @@ class RowFacts(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """Everything the pages know; `verdict` is better, worse or not-enough-evidence.
+    """Everything the pages know.
 
     `scores` are the models' (tuned, base, champion), and `comparisons` the tuned model's against
     the others (base, champion, first, guard).

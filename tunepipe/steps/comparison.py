@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tunepipe.data.predictions import Prediction, read
-from tunepipe.evaluation.comparison import Gate, Limits
+from tunepipe.evaluation.comparison import Gate
 from tunepipe.evaluation.score import Evaluation, evaluate, slice_value
 from tunepipe.files import read_json, write_json
 from tunepipe.registry import records
@@ -54,7 +54,7 @@ def compare_step(
 
     The `predictions` are the files of `tuned`, `base`, `champion` and `first` (the first champion),
     and of `guard_tuned` and `guard_base`; an empty or missing file leaves its model out. With them
-    is `tuning`: what is known of the tuning. The limits are those of `comparison.Limits`, and the
+    is `tuning`: what is known of the tuning. The limits are those of `comparison.Gate`, and the
     settings those of `score.ScoreSettings`, whose margin is for the champions.
 
     The price is US dollars for a million tokens `read` and `written`, and the `tuned_factor` of a
@@ -106,7 +106,8 @@ def compare_step(
         **comparisons,
         slices=list(dict.fromkeys(lost)),
         serving=scores["tuned"]["serving"],
-        limits=Limits(max_latency_ms, max_cost_per_answer),
+        max_latency_ms=max_latency_ms,
+        max_cost_per_answer=max_cost_per_answer,
     ).decide()
     doubts = read_json(tuning).get("statistics", {}).get("doubts", []) if tuning else []
     if doubts:

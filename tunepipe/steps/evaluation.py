@@ -49,15 +49,10 @@ def evaluate_step(
 ) -> tuple[int, int]:
     """Ask every model its rows, write one predictions file for each, and log the counts.
 
-    If one model cannot be asked, the answers of the others are kept.
-
-    Args:
-        predictor: The module whose `predict` is called.
-        backend: Its name in the table of backends, which has its pace.
-        ports: Those of `components.families.asking`; a model that does not exist is None or "".
-        settings: workers, requests_per_minute and attempts set the pace; `group_by` names the
-            rows' groups and `answers` how often each row is asked; the rest goes to `predict`.
-            Those of the port `settings` win.
+    The ports are those of `components.families.asking`; a model that does not exist is None or "".
+    Of the settings, in which those of the port win, workers, requests_per_minute and attempts set
+    the pace; `group_by` names the rows' groups and `answers` how often each row is asked; the rest
+    goes to `predict`. If one model cannot be asked, the answers of the others are kept.
 
     Returns:
         Numbers of rows that the tuned model was asked and left unanswered.

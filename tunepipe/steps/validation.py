@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tunepipe.steps.artifacts import Artifact
-from tunepipe.steps.validation_outputs import ValidData, conclude
+from tunepipe.steps.validation_outputs import conclude
 from tunepipe.stores import storage
+from tunepipe.validation.report import Report
 from tunepipe.validation.shard import write_part
 from tunepipe.validation.validate import validate
 
@@ -16,7 +17,7 @@ def validate_step(
     fingerprint: str,
     format: str,
     model: str,
-) -> ValidData:
+) -> Report:
     """Check a dataset and the files it points to, write the reports, and then refuse errors.
 
     The report is written as JSON (`problems`) and as a page. The data must have the `fingerprint`

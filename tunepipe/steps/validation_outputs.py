@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tunepipe.errors import DataError, plural
 from tunepipe.files import replacing, write_json
@@ -16,19 +15,7 @@ _CODES_NAMED = 5
 _PROBLEMS_LOGGED = 20
 
 
-@dataclass(frozen=True)
-class ValidData:
-    """The facts of a valid dataset: rows, format, estimated tokens, and number of warnings."""
-
-    rows: int
-    format: str
-    tokens: int
-    warnings: int
-
-
-def conclude(
-    report: Report, problems: Artifact, page: Artifact, fingerprint: str = ""
-) -> ValidData:
+def conclude(report: Report, problems: Artifact, page: Artifact, fingerprint: str = "") -> Report:
     """Write a report as JSON and as a page, and then refuse data with errors or changes."""
     facts = report.as_json()
     write_json(facts, problems.path)
@@ -57,10 +44,9 @@ def conclude(
             where=facts["path"],
             fix="`tunepipe validate` shows each with its line and its remedy",
         )
-    warnings = sum(report.counts.values()) - report.errors
-    return ValidData(report.rows, report.format, report.tokens, warnings)
+    return report
 
 
-def merge_step(parts: Sequence[str], problems: Artifact, page: Artifact) -> ValidData:
+def merge_step(parts: Sequence[str], problems: Artifact, page: Artifact) -> Report:
     """Merge what `validate_shard_step` wrote of each file, in their order; see `conclude`."""
     return conclude(merge(parts), problems, page)
