@@ -49,14 +49,17 @@ def split_dataset(
         train_rows: How many rows there are to learn from.
         eval_rows: How many rows are held out.
     """
+    from tunepipe.files import write_json
+    from tunepipe.splitting.split import split as split_rows
     from tunepipe.steps.artifacts import dataset_of
-    from tunepipe.steps.splitting import split_step
+    from tunepipe.stores.storage import local_files
 
     sizes = {"eval_fraction": eval_fraction, "eval_min": eval_min, "eval_max": eval_max}
     keys = {"group_by": group_by, "stratify_by": stratify_by, "by_time": by_time}
     rules = {"format": format, "model": model, "seed": seed}
-    place = dataset_of(dataset_uri, dataset)
-    done = split_step(place, train.path, eval.path, split.path, **sizes, **keys, **rules)
+    with local_files(dataset_of(dataset_uri, dataset)) as paths:
+        done = split_rows(paths, train.path, eval.path, **sizes, **keys, **rules)
+    write_json(done.as_json(), split.path)
     for name in ("train_rows", "eval_rows", "groups", "duplicate_rows_kept_together"):
         metrics.log_metric(name, getattr(done, name))
     return (done.train_rows, done.eval_rows)

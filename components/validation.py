@@ -63,6 +63,8 @@ def list_shards(dataset_uri: str) -> List[str]:  # noqa: UP006
 def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: str = ""):
     """Check one file of a dataset; merge_validations puts the parts together.
 
+    Files are not compared before the merge, so that the format cannot be auto.
+
     Args:
         shard_uri: A path or a gs:// URI of JSON Lines.
         format: palm, palm-chat, gemini, messages, prompt-completion or preference.
@@ -71,9 +73,11 @@ def validate_shard(shard_uri: str, format: str, part: Output[Artifact], model: s
     Returns:
         part: What was found, with a hash a row, so that repeats across files are seen.
     """
-    from tunepipe.steps.validation import validate_shard_step
+    from tunepipe.stores.storage import open_file, size_of
+    from tunepipe.validation.shard import write_part
 
-    validate_shard_step(shard_uri, part.path, format, model)
+    store = {"opener": open_file, "size_of": size_of}
+    write_part([shard_uri], part.path, format=format, model=model, **store)
 
 
 @component
@@ -94,7 +98,8 @@ def merge_validations(
         format: The format.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.steps.validation_outputs import merge_step
+    from tunepipe.steps.validation_outputs import conclude
+    from tunepipe.validation.merge import merge
 
-    report = merge_step([part.path for part in parts], problems, page)
+    report = conclude(merge([part.path for part in parts]), problems, page)
     return (report.rows, report.format, report.tokens)

@@ -137,9 +137,7 @@ class Evaluation(Score, frozen=True, kw_only=True):
 
 
 def evaluate(
-    rows: Sequence[Prediction],
-    baseline: Sequence[Prediction] | None = None,
-    **settings: Any,
+    rows: Sequence[Prediction], baseline: Sequence[Prediction] | None = None, **settings: Any
 ) -> Evaluation:
     """Score the tuned model's predictions, and compare them with another model's.
 

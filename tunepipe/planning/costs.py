@@ -71,10 +71,7 @@ def estimate(work: Work) -> CostEstimate:
 
 
 def calibrated(
-    tokens: int,
-    catalog: Catalog | None = None,
-    *,
-    per_ascii_character: float = 0.0,
+    tokens: int, catalog: Catalog | None = None, *, per_ascii_character: float = 0.0
 ) -> tuple[int, str]:
     """Correct an estimate from characters by the sample that was counted, where one was.
 

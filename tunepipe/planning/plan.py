@@ -25,13 +25,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.models import batch_size, lifecycle_warnings, tokens_per_character, tuned_in
 from tunepipe.catalog.schema import Model
 from tunepipe.errors import DataError, LimitError, UsageError, dollars, plural
-from tunepipe.planning.costs import (
-    CostEstimate,
-    Work,
-    calibrated,
-    estimate,
-    with_selection,
-)
+from tunepipe.planning.costs import CostEstimate, Work, calibrated, estimate, with_selection
 
 ROWS_MIN = 10
 ROWS_RECOMMENDED = 100

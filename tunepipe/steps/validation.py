@@ -1,4 +1,4 @@
-"""The steps that check a dataset, or one of its shards."""
+"""The step that checks a dataset."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ from tunepipe.steps.artifacts import Artifact
 from tunepipe.steps.validation_outputs import conclude
 from tunepipe.stores import storage
 from tunepipe.validation.report import Report
-from tunepipe.validation.shard import write_part
 from tunepipe.validation.validate import validate
 
 
 def validate_step(
-    dataset_uri: str,
-    problems: Artifact,
-    page: Artifact,
-    fingerprint: str,
-    format: str,
-    model: str,
+    dataset_uri: str, problems: Artifact, page: Artifact, fingerprint: str, format: str, model: str
 ) -> Report:
     """Check a dataset and the files it points to, write the reports, and then refuse errors.
 
@@ -31,18 +25,3 @@ def validate_step(
         size_of=storage.size_of,
     )
     return conclude(report, problems, page, fingerprint)
-
-
-def validate_shard_step(shard_uri: str, part: str, format: str, model: str) -> None:
-    """Check one file of a dataset and the files it points to; write what a merge needs to `part`.
-
-    Shards are not compared before the merge, so that the format cannot be "auto".
-    """
-    write_part(
-        [shard_uri],
-        part,
-        format=format,
-        model=model,
-        opener=storage.open_file,
-        size_of=storage.size_of,
-    )

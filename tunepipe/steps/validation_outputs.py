@@ -1,14 +1,11 @@
-"""What becomes of a validation's report, and the report of shards that were checked apart."""
+"""What becomes of a validation's report, also of one of shards that were checked apart."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from tunepipe.errors import DataError, plural
 from tunepipe.files import replacing, write_json
 from tunepipe.reporting.validation_page import validation_page
 from tunepipe.steps.artifacts import Artifact
-from tunepipe.validation.merge import merge
 from tunepipe.validation.report import Report
 
 _CODES_NAMED = 5
@@ -45,8 +42,3 @@ def conclude(report: Report, problems: Artifact, page: Artifact, fingerprint: st
             fix="`tunepipe validate` shows each with its line and its remedy",
         )
     return report
-
-
-def merge_step(parts: Sequence[str], problems: Artifact, page: Artifact) -> Report:
-    """Merge what `validate_shard_step` wrote of each file, in their order; see `conclude`."""
-    return conclude(merge(parts), problems, page)
