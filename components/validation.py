@@ -36,13 +36,17 @@ def validate_jsonl(
         tokens: Tokens of all rows, by estimate.
     """
     from tunepipe.steps.artifacts import dataset_of
-    from tunepipe.steps.validation import validate_step
+    from tunepipe.steps.validation import conclude
+    from tunepipe.stores import storage
+    from tunepipe.validation.validate import validate
 
-    place = dataset_of(dataset_uri, dataset)
-    report = validate_step(place, problems, page, fingerprint, format, model)
+    files = storage.list_files(dataset_of(dataset_uri, dataset))
+    store = {"opener": storage.open_file, "size_of": storage.size_of}
+    report = validate(files, format=format, model=model, **store)
+    conclude(report, problems, page, fingerprint)
     # Of valid data all problems are warnings.
-    found = {"rows": report.rows, "tokens": report.tokens, "warnings": report.problems_total}
-    for name, value in found.items():
+    counts = {"rows": report.rows, "tokens": report.tokens, "warnings": report.problems_total}
+    for name, value in counts.items():
         metrics.log_metric(name, value)
     return (report.rows, report.format, report.tokens)
 
@@ -98,8 +102,9 @@ def merge_validations(
         format: The format.
         tokens: Tokens of all rows, by estimate.
     """
-    from tunepipe.steps.validation_outputs import conclude
+    from tunepipe.steps.validation import conclude
     from tunepipe.validation.merge import merge
 
-    report = conclude(merge([part.path for part in parts]), problems, page)
+    report = merge([part.path for part in parts])
+    conclude(report, problems, page)
     return (report.rows, report.format, report.tokens)

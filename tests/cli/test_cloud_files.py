@@ -121,8 +121,8 @@ def test_the_files_that_rows_point_to_are_looked_up_when_asked(bucket, capfd):
 
 
 def test_the_pipelines_check_looks_the_files_up(bucket, tmp_path):
+    from tunepipe.components.validation import validate_jsonl
     from tunepipe.errors import DataError
-    from tunepipe.steps.validation import validate_step
 
     file = {"fileUri": f"gs://{BUCKET}/none.png", "mimeType": "image/png"}
     asked = {"role": "user", "parts": [{"text": "what?"}, {"fileData": file}]}
@@ -133,4 +133,4 @@ def test_the_pipelines_check_looks_the_files_up(bucket, tmp_path):
         for name in ("problems.json", "page.html")
     ]
     with pytest.raises(DataError, match="missing-file 1"):
-        validate_step(f"gs://{BUCKET}/one.jsonl", *paths, "", "auto", "")
+        validate_jsonl.python_func(*paths, None, dataset_uri=f"gs://{BUCKET}/one.jsonl")
