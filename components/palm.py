@@ -108,7 +108,9 @@ def prepare_template(
         tpu_training_skip_cmek: Whether TPU training goes without the key.
         tuning_method: tune_v2 or tune.
     """
-    from tunepipe.steps.inlined_template import prepare_step
+    from tunepipe.backends.base import TuningRequest
+    from tunepipe.backends.palm.parameters import template_defaults
+    from tunepipe.backends.palm.tuning import check_with_rows
 
     names = ("location", "accelerator_type", "dataset_uri", "evaluation_data_uri")
     names += ("evaluation_interval", "enable_early_stopping", "enable_checkpoint_selection")
@@ -116,10 +118,10 @@ def prepare_template(
     names += ("tpu_training_skip_cmek", "tuning_method")
     place = {"project": project, "region": region, "display_name": display_name}
     what = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
-    rows, rate = {"train": train.uri, "eval": eval.uri}, learning_rate_multiplier
-    return prepare_step(
-        rows, names, options=options, learning_rate_multiplier=rate, **place, **what
-    )
+    what |= {"options": options, "learning_rate_multiplier": learning_rate_multiplier}
+    request = TuningRequest(train_uri=train.uri, eval_uri=eval.uri, **place, **what)
+    values = template_defaults() | check_with_rows(request)
+    return tuple(values[name] for name in names)
 
 
 @thin
@@ -147,9 +149,16 @@ def keep_template_model(
     Returns:
         model: The endpoint of the tuned model.
     """
-    from tunepipe.steps.inlined_template import keep_step
+    from dataclasses import asdict
 
+    from tunepipe.backends.base import TuningResult
+    from tunepipe.backends.palm.tuning import base_model_resource
+    from tunepipe.files import write_json
+    from tunepipe.steps.artifacts import point_at
+
+    before = base_model_resource(base_model, project, region)
     statistics = {"train_steps": train_steps, "template_sha256": template_sha256}
-    names = (model_resource_name, endpoint_resource_name)
-    place = {"base_model": base_model, "project": project, "region": region}
-    keep_step(model, base, tuning.path, names=names, statistics=statistics, **place)
+    tuned = TuningResult(model_resource_name, endpoint_resource_name, statistics, base=before)
+    point_at(model, endpoint_resource_name)
+    point_at(base, before)
+    write_json(asdict(tuned), tuning.path)
