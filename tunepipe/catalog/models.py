@@ -58,7 +58,11 @@ def lifecycle_warnings(model: Model, today: date) -> list[str]:
     if model.tunable_since and not _reached(model.tunable_since, today):
         warnings.append(f"{model.name} can be tuned from {model.tunable_since} on")
     if _reached(model.served_until, today):
-        warnings.append(_ended(model))
+        shut, refused = model.served_until, ""
+        if model.tunable_until != shut:
+            refused = f"; new tuning jobs were refused from {model.tunable_until}"
+        how = "shut down" if refused else "discontinued"
+        warnings.append(f"{model.name} was {how} on {shut}{refused}")
     elif _reached(model.tunable_until, today):
         answers = f"; it answers until {model.served_until}" if model.served_until else ""
         warnings.append(
@@ -73,15 +77,6 @@ def lifecycle_warnings(model: Model, today: date) -> list[str]:
     if warnings and model.successor:
         warnings[-1] += f"; its successor is {model.successor}"
     return warnings + ([f"{model.name}: {model.note}"] if model.note else [])
-
-
-def _ended(model: Model) -> str:
-    if model.tunable_until == model.served_until:
-        return f"{model.name} was discontinued on {model.served_until}"
-    return (
-        f"{model.name} was shut down on {model.served_until}; "
-        f"new tuning jobs were refused from {model.tunable_until}"
-    )
 
 
 def _reached(day: str, today: date) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 # Controls except tab and newline, lone surrogates and non-characters: a page cannot hold them.
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_SHOWN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
+_SHOWN |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], 0xFFFD)
+_SHOWN[0x7F] = 0x2421
 MISSING = "–"
 _NARROW_SPACE = "\u202f"
 _MINUS = "\u2212"
@@ -14,14 +15,7 @@ _MINUS = "\u2212"
 
 def clean(text: str) -> str:
     """Show control characters as their pictures (␀) and what no page can hold as U+FFFD."""
-    return _UNSHOWABLE.sub(_picture, text.replace("\r\n", "\n"))
-
-
-def _picture(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code > 0x7F:
-        return "\ufffd"
-    return "\u2421" if code == 0x7F else chr(0x2400 + code)
+    return text.replace("\r\n", "\n").translate(_SHOWN)
 
 
 def known(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -83,12 +77,10 @@ def duration(seconds: float | None) -> str:
         return MISSING
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def p_value(value: float | None) -> str:

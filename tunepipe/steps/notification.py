@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from tunepipe.errors import TunepipeError
 from tunepipe.notifications import webhook
@@ -11,19 +11,14 @@ from tunepipe.registry import champions, records
 from tunepipe.registry.records import RunOutcome
 from tunepipe.stores.failures import failure_of_run
 
+if TYPE_CHECKING:
+    from kfp.dsl import PipelineTaskFinalStatus
+
 # What Vertex AI and kfp.local call a run's end.
 _STATES = {"SUCCEEDED": "succeeded", "CANCELLED": "cancelled"}
 
 
-class FinalStatus(Protocol):
-    """The part of kfp's PipelineTaskFinalStatus that the step uses."""
-
-    state: str
-    pipeline_job_resource_name: str
-    error_message: str | None
-
-
-def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str:
+def notice_step(status: PipelineTaskFinalStatus, place: str, registry: str, run: str) -> str:
     """Send a notification of how a run ended; return "sent", "not sent", or why it could not be.
 
     A failed notification does not fail the run. Without a `place`, where the webhook's address is
@@ -46,7 +41,7 @@ def notice_step(status: FinalStatus, place: str, registry: str, run: str) -> str
     return "sent"
 
 
-def _notice(status: FinalStatus, registry: str, run: str) -> Notice:
+def _notice(status: PipelineTaskFinalStatus, registry: str, run: str) -> Notice:
     state = _STATES.get(status.state, "failed")
     page = run_page(status.pipeline_job_resource_name)
     if state != "succeeded":
