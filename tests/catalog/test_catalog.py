@@ -142,7 +142,7 @@ def test_what_cannot_be_tuned_today_names_a_successor():
 def test_only_models_that_can_be_tuned_are_suggested():
     catalog = load_catalog()
     suggested = set()
-    for name in [*catalog.model_names, "gemini-4-argn", "gemini-2.5-por"]:
+    for name in [*catalog.model_table.models, "gemini-4-argn", "gemini-2.5-por"]:
         for typo in (f"{name}x", name[:-1], name.upper() + "-1"):
             try:
                 catalog.check_model_name(typo)

@@ -89,7 +89,7 @@ def test_open_models_take_the_role_model_in_contents_and_assistant_in_messages()
 
 def test_rows_of_every_open_model_are_sent_in_a_format_that_the_service_reads():
     """A model whose service names no format of its own would get its rows unconverted."""
-    every = map(CATALOG.find_model, CATALOG.model_names)
+    every = map(CATALOG.find_model, CATALOG.model_table.models)
     models = [model for model in every if model.backend == "open-model"]
     assert len(models) > 5
     for model in models:

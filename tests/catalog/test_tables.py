@@ -12,7 +12,7 @@ CATALOG = load_catalog()
 PRICES = load("catalog/prices.toml")
 
 
-@pytest.mark.parametrize("name", CATALOG.model_names)
+@pytest.mark.parametrize("name", CATALOG.model_table.models)
 def test_every_model_reads_and_says_where_it_is_from(name):
     found = CATALOG.find_model(name)
     assert found.backend in BACKENDS
@@ -30,7 +30,7 @@ def test_every_model_reads_and_says_where_it_is_from(name):
         assert set(found.regions) <= set(CATALOG.regions)
 
 
-@pytest.mark.parametrize("name", CATALOG.model_names)
+@pytest.mark.parametrize("name", CATALOG.model_table.models)
 def test_a_models_formats_are_its_services(name):
     _, service = CATALOG.find_service(name)
     assert set(CATALOG.find_model(name).formats) <= set(service.formats)

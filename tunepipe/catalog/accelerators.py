@@ -17,11 +17,7 @@ DEFAULT = "NVIDIA_L4:1"
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine with `count` accelerators.
-
-    Vertex AI names the type of the accelerator, such as NVIDIA_L4, and Compute Engine that of the
-    machine.
-    """
+    """A machine of Compute Engine with `count` accelerators, by Vertex AI's name of the type."""
 
     accelerator: str
     count: int
@@ -49,12 +45,7 @@ class Machine:
 
 
 def find_machine(text: str, catalog: Catalog) -> Machine:
-    """Find the machine for accelerators as users write them, such as NVIDIA_L4:1, L4 or H100:8.
-
-    Raises:
-        UsageError: An unknown type.
-        LimitError: No machine holds that number.
-    """
+    """Find the machine for accelerators as users write them, such as NVIDIA_L4:1, L4 or H100:8."""
     rows = catalog.accelerators.accelerators
     name, _, number = text.partition(":")
     name_in_table = name.upper().replace("-", "_").replace("A100_40GB", "TESLA_A100")

@@ -40,8 +40,7 @@ class Backend:
     """One way to tune a model and to ask it.
 
     Args:
-        tuner: The module that tunes (`backends.base.Tuner`).
-        predictor: The module that asks (`backends.base.Predictor`).
+        tuner: The module that tunes (`backends.base.Tuner`); `predictor` is the one that asks.
         asking: The settings that its `predict` takes besides max_output_tokens.
         in_cloud: Whether it needs a project and a region.
         needs_endpoint: Whether a model answers only where an endpoint serves it.

@@ -65,11 +65,6 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     media: MediaTable
 
     @property
-    def model_names(self) -> tuple[str, ...]:
-        """Every model of the table, in the table's order."""
-        return tuple(self.model_table.models)
-
-    @property
     def as_of(self) -> date:
         """The day on which the table of models was read."""
         return date.fromisoformat(self.model_table.read)
@@ -79,9 +74,6 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
         Without a name it is the backend's default, or text-bison@001 if no backend is named
         either. The local backend takes any folder or hub id.
-
-        Raises:
-            UsageError: An unknown backend or model, or a model of another backend.
         """
         if backend:
             find_backend(backend)
@@ -130,18 +122,15 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         A backend's default counts where it does not tune the format's first model.
         """
         first = self.service_table.first_model.get(format, "")
-        tuned_by = self.model_table.models[first].backend if first in self.model_names else ""
+        models = self.model_table.models
+        tuned_by = models[first].backend if first in models else ""
         if first and backend in ("", tuned_by):
             return first
         tuner = find_backend(backend or "large-model")
         return self.model_table.defaults[tuner.name]
 
     def rules_for(self, format: str, model: str = "", *, pii: bool = False) -> Rules:
-        """Return what a row of a format may hold for a model, by default the format's first.
-
-        Raises:
-            UsageError: The model's service takes no rows of that format.
-        """
+        """Return what a row of a format may hold for a model, by default the format's first."""
         chosen = model or self.default_model(format)
         name, service = self.find_service(chosen)
         if format not in service.formats:

@@ -48,8 +48,6 @@ class Model(TableRow, frozen=True, kw_only=True):
         batch_size_assumed: Whether the service hides its batch size and this one is a guess.
         sequence_tokens: Tokens of a packed sequence, of which a batch has batch_size; 0 if a
             batch is made of rows.
-        recommended_steps_min: Fewer steps than this hardly change a model; 0 for no advice.
-        recommended_steps_max: More steps than this are advised against; 0 for no advice.
         served_in: The multi-region that serves the tuned model, for each tuning region.
         tokens_per_ascii_character: Measured for this model's tuning, one number or one for each
             tuning mode; 0 takes the general ratio.
@@ -59,7 +57,6 @@ class Model(TableRow, frozen=True, kw_only=True):
             supervised tuning of the model) or "any".
         cmek: Whether customer-managed encryption keys are supported; None is not known.
         concurrent_jobs: Tuning jobs at a time that a project may run by default; 0 is not known.
-        quota: The name of the quota of these jobs.
     """
 
     name: str
@@ -283,12 +280,8 @@ class FileLimits(TableRow, frozen=True, kw_only=True):
 class MediaLimits(TableRow, frozen=True, kw_only=True):
     """The files that some models are tuned on; a kind that is None is refused.
 
-    Args:
-        models: The models; a trailing * matches any ending.
-        rows_max: Rows with files that a dataset may have; 0 for no limit.
-        schemes: How an address may begin.
-        one_media_resolution: Whether all rows have to set the same one.
-        drops_text_rows: Whether the service drops rows without a file, if others have one.
+    `rows_max` counts the rows with files, and `schemes` say how an address may begin. Some services
+    want one media resolution in all rows, or drop rows without a file, if others have one.
     """
 
     models: Names

@@ -63,10 +63,8 @@ def predict_rows(
 
     The model is a folder, a hub id or a resource name; `settings` go to the backend's `predict`.
     Without a pace all rows are handed over at once. The `limit` is shared with other models that
-    are asked at the same time. The work file lies in `work_dir`, or next to the predictions.
-
-    Raises:
-        CloudError: The service refused in a way that no row will pass, or answered no row at all.
+    are asked at the same time. The work file lies in `work_dir`, or next to the predictions. A
+    refusal that no row will pass is a CloudError, and so is no answer at all.
     """
     examples = list(read_examples(rows_path))
     group = key(group_by, "group_by") if group_by else None

@@ -56,9 +56,7 @@ class Gate:
         guard: Tuned against base on prompts that must not get worse. No answer may be missing.
             With a margin a larger loss must be ruled out; without one no loss may be shown.
         slices: Names of declared slices in which a loss is shown.
-        serving: What the tuned model's answers took: `latency_p95_ms`, `cost_usd`.
-        max_latency_ms: The limit on the 95th percentile; 0 sets none.
-        max_cost_per_answer: The limit on the mean, in US dollars; 0 sets none.
+        serving: `latency_p95_ms` and `cost_usd` of the tuned model's answers; a limit of 0 is none.
     """
 
     base: Comparison

@@ -137,7 +137,8 @@ class Sample:
             return 0.0
         from scipy.special import stdtr
 
-        if units > _EXACT_UNITS or self._right_wrong:
+        ends = (self.lowest, 0.0, self.highest)
+        if units > _EXACT_UNITS or ((self.sizes == 1).all() and np.isin(self.sums, ends).all()):
             square = min(self.statistic(value), float(units) * units)
             return float(stdtr(units - 1, -math.sqrt(square)))
         mean = float(residuals @ self.times) / units
@@ -189,11 +190,6 @@ class Sample:
             return float((residuals / (1 + tilt * residuals)) @ self.times)
 
         return last if slope(last) >= 0 else float(brentq(slope, 0.0, last, xtol=accuracy))
-
-    @property
-    def _right_wrong(self) -> bool:
-        ends = (self.lowest, 0.0, self.highest)
-        return bool((self.sizes == 1).all() and np.isin(self.sums, ends).all())
 
     def statistic(self, value: float) -> float:
         """The squared score statistic of a mean of `value`, which is below the sample's mean."""

@@ -33,10 +33,7 @@ NO_SUMS: Floats = np.empty(0)
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which rows belong together: rows of one group or with the same content are one unit.
-
-    `of_row` has the number of each row's unit, 0..count-1.
-    """
+    """Which rows belong together: the number of each row's unit, 0..count-1."""
 
     of_row: Ints
     count: int
@@ -209,10 +206,7 @@ def share(name: str, right: Sequence[bool], counts: Sequence[bool] | None = None
 
 
 def shares_of_parts(kind: str, rows: Sequence[Mapping[str, bool]]) -> list[Metric]:
-    """Measure the 50 most frequent parts of the answers, such as fields, named "kind:part".
-
-    `rows` say of each part that a row's reference has whether the answer has it right.
-    """
+    """Measure the 50 most frequent parts of the references, such as fields, named "kind:part"."""
     occurrences = Counter(name for row in rows for name in row).most_common(MAX_PARTS)
     return [
         share(

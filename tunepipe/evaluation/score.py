@@ -71,7 +71,6 @@ class ScoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         metric_code: The file of a metric of the user's own, if it was read before.
         normalize: "strict" scores answers as they are; "content" looks through their wrappings.
         missing: "wrong" scores a missing answer 0; "excluded" leaves it out.
-        margin: The largest acceptable loss.
         group_by: A field of the rows; rows that agree in it are one unit of evidence.
         slice_by: Fields of the rows, or "class" (the reference's label); a loss that is shown in
             one of their slices stops a promotion.
@@ -139,18 +138,14 @@ class Evaluation(Score, frozen=True, kw_only=True):
 def evaluate(
     rows: Sequence[Prediction], baseline: Sequence[Prediction] | None = None, **settings: Any
 ) -> Evaluation:
-    """Score the tuned model's predictions, and compare them with another model's.
+    """Score the tuned model's predictions, and compare them with another model's on the same rows.
 
     The settings are the fields of `ScoreSettings`.
-
-    Raises:
-        UsageError: The two do not hold the same rows, or a setting is wrong.
     """
     chosen = decode(settings, ScoreSettings)
     # Several answers to a row do not repeat its reference.
-    references = list({row.id: row.reference for row in rows}.values())
-    task = choose_task(references, chosen.task)
-    check_metric(chosen.metric, task.name, references, chosen.normalize)
+    task = choose_task(list({row.id: row.reference for row in rows}.values()), chosen.task)
+    check_metric(chosen.metric, task.name, [row.reference for row in rows], chosen.normalize)
     custom = custom_metrics.load(chosen.metric, chosen.metric_code)
     sides = [rows] if baseline is None else [rows, _same_rows(rows, baseline)]
     models = _measure(sides, task.name, custom, chosen.normalize)

@@ -22,10 +22,7 @@ _KEYS_MAX = 2**62  # of n-grams in rows, as their numbers fit an integer of 64 b
 
 
 class Overlap(NamedTuple):
-    """N-gram counts in each row (lines) for each order (columns, from 1 up).
-
-    `shared` counts an n-gram as often as it occurs in both.
-    """
+    """N-gram counts of rows (lines) by order from 1 up (columns); `shared` as often as in both."""
 
     predicted: Ints
     expected: Ints
@@ -155,11 +152,7 @@ def _token_scores(predictions: Sequence[str], references: Sequence[str]) -> Floa
 
 
 def f_scores(shared: Ints, predicted: Ints, expected: Ints) -> Floats:
-    """The harmonic mean of precision and recall; 0 if either side has nothing.
-
-    2 PR / (P + R) with P = shared / predicted and R = shared / expected is
-    2 shared / (predicted + expected).
-    """
+    """The harmonic mean of precision and recall, 2 shared / (predicted + expected), or 0."""
     scores: Floats = 2.0 * shared / np.maximum(predicted + expected, 1)
     return scores
 

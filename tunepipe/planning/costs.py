@@ -23,14 +23,10 @@ CHECKPOINTS_MAX = 10
 
 @dataclass(frozen=True)
 class Work:
-    """A tuning whose time and cost are wanted.
+    """A tuning whose time and cost are wanted; the hours are the user's own figure, if any.
 
-    Args:
-        model: The model; a custom one's name may say how many parameters it has, as Qwen3-4B.
-        tokens: Tokens of the dataset, once through; 0 is not known.
-        options: Of a custom tuning: accelerator, machines, provisioning, usd_per_hour,
-            parameters_billion and tuning_mode.
-        hours: The user's own figure; 0 estimates it.
+    The tokens are those of the dataset, once through. Of the options, those count that name the
+    machines of a custom tuning, its price, size and mode.
     """
 
     model: Model
@@ -76,10 +72,8 @@ def calibrated(
     """Correct an estimate from characters by the sample that was counted, where one was.
 
     Without a sample the model's own ratio, `per_ascii_character`, raises an estimate by the general
-    one, and never lowers it; 0 is not known.
-
-    Returns:
-        Tokens, and the arithmetic in a line; the same tokens and "" if nothing corrects them.
+    one, and never lowers it; 0 is not known. Return the tokens, and the arithmetic in a line; "" if
+    nothing corrects them.
     """
     sample = (catalog or load_catalog()).prices.tokens.calibration
     if sample is not None:

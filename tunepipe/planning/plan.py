@@ -62,8 +62,7 @@ class HeldOut:
             return None
         read = self.tokens_read * price.usd_per_million_read
         written = self.tokens_written * price.usd_per_million_written
-        models = 1.0 + price.tuned_factor  # the base model's answers, and the tuned model's
-        return models * self.rows * self.answers * (read + written) / 1e6
+        return (1.0 + price.tuned_factor) * self.rows * self.answers * (read + written) / 1e6
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,7 @@ class Plan:
     def with_held_out(
         self, held_out: HeldOut, catalog: Catalog | None = None, max_cost_usd: float = 0
     ) -> Plan:
-        """Add what the held-out rows can show, by which metric, and what their answers cost.
-
-        Raises:
-            LimitError: Tuning and answers together are estimated above `max_cost_usd`.
-        """
+        """Add what the held-out rows can show, by which metric, and what their answers cost."""
         rows = held_out.rows
         if rows < 1:
             return self
@@ -219,18 +214,13 @@ def plan(
     today: date | None = None,
     catalog: Catalog | None = None,
 ) -> Plan:
-    """Work out steps, time, money and quota, and refuse what goes over the ceiling.
+    """Work out steps, time, money and quota, and refuse what cannot be or goes over the ceiling.
 
     The arguments are those of `tunepipe.plan`, whose default is 0 or "". `tokens`, if they were
     counted, win over `tokens_estimated` by characters, which a calibration in the tables corrects.
     Of the backend's options, location, tuning_mode, batch_size, select_checkpoint and the machines
     of the backend custom count here. Retirement dates are compared with `today`, by default the day
     on which the table of models was read, so that the same call always gives the same answer.
-
-    Raises:
-        UsageError: A value out of range, or both epochs and train_steps.
-        DataError: Fewer rows than can be tuned on.
-        LimitError: A region or a model that cannot be tuned, or an estimate above the ceiling.
     """
     amounts = {"rows": rows, "epochs": epochs, "train_steps": train_steps, "hours": hours}
     amounts |= {"max_cost_usd": max_cost_usd, "tokens": tokens}

@@ -32,11 +32,7 @@ def side_by_side(
     flips: Iterable[Mapping[str, Any]],
     media: Callable[[Any], list[dict[str, str]]] = lambda files: [],
 ) -> list[dict[str, Any]]:
-    """Lay the models' answers to each row side by side, in the order of the tuned model's.
-
-    The answers are by model; the flips as the comparison lists them. `media` returns what the page
-    shows of a row's files.
-    """
+    """Lay the models' answers side by side, in the tuned model's order; `media` shows the files."""
     others = {name: {row.key: row for row in rows} for name, rows in answers.items()}
     changed = {(flip["id"], flip.get("answer", 0)): flip["flip"] for flip in flips}
     return [

@@ -48,8 +48,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         p_value: Two-sided, of the two models being equal.
         groups: Independent units among the rows; as many unless rows belong together.
         missing: What a missing answer counts as: "wrong" or "excluded".
-        margin: The largest acceptable loss, 0..1.
-        non_inferior: Whether a larger loss is ruled out; it follows from `low` and `margin`.
+        non_inferior: Whether a loss above the margin is ruled out; it follows from `low`.
         confidence: Of the interval: 0.95 unless the held-out rows have decided before.
         smallest_difference: The smallest true difference that these rows show at 80 % power.
         more_rows: How many further rows would show a difference like this one: the middle half of

@@ -13,13 +13,11 @@ from tunepipe.reporting.answers import row_groups
 from tunepipe.reporting.facts import Confusion, Dataset, Estimate, Facts, Score, read_facts
 from tunepipe.reporting.formatting import count, points
 from tunepipe.reporting.html_page import render
-from tunepipe.reporting.svg import Mark
+from tunepipe.reporting.svg import Groups, Mark
 from tunepipe.reporting.validation_page import data_view
 
 _MAX_BARS = 30
 _MAX_CLASSES_DRAWN, _MAX_CLASSES = 12, 200
-
-Groups = list[tuple[str, list[Mark]]]
 
 
 def report_page(facts: Mapping[str, Any] | Facts) -> str:

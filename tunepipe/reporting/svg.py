@@ -31,6 +31,12 @@ class Mark(NamedTuple):
     high: float | None = None
 
 
+# The marks of each label, in the order of the drawing, and how their values are written.
+Groups = Sequence[tuple[str, Sequence[Mark]]]
+Write = Callable[[float], str]
+Points = Sequence[tuple[float, float]]
+
+
 class Axis(NamedTuple):
     """Maps values to units of the drawing."""
 
@@ -46,12 +52,7 @@ class Axis(NamedTuple):
 
 
 def interval_chart(
-    groups: Sequence[tuple[str, Sequence[Mark]]],
-    *,
-    name: str,
-    title: str,
-    zero: bool = False,
-    write: Callable[[float], str] = "{:.1f}".format,
+    groups: Groups, *, name: str, title: str, zero: bool = False, write: Write = "{:.1f}".format
 ) -> str:
     """Draw values as dots on their intervals, a group of series under each label.
 
@@ -69,12 +70,7 @@ def interval_chart(
 
 
 def bar_chart(
-    rows: Sequence[tuple[str, Sequence[Mark]]],
-    *,
-    name: str,
-    title: str,
-    maximum: float = 0.0,
-    write: Callable[[float], str] = count,
+    rows: Groups, *, name: str, title: str, maximum: float = 0.0, write: Write = count
 ) -> str:
     """Draw horizontal bars from zero, a group of series next to each label.
 
@@ -87,18 +83,14 @@ def bar_chart(
     return _draw_rows("bars", rows, 5, 2, left=left, axis=axis, **named)
 
 
-def _draw_rows(
-    kind: str, groups: Sequence[tuple[str, Sequence[Mark]]], gap: int, below: int, **view: Any
-) -> str:
+def _draw_rows(kind: str, groups: Groups, gap: int, below: int, **view: Any) -> str:
     """Draw the marks of each label below each other."""
     bottom = 2 + sum(15 * len(marks) + gap for _, marks in groups)
     view |= {"groups": groups, "gap": gap, "bottom": bottom, "short": _short}
-    return _draw(kind, bottom + below, **view)
+    return fill("charts.svg.j2", kind=kind, width=WIDTH, height=bottom + below, **view)
 
 
-def histogram_chart(
-    bins: Sequence[tuple[float, float]], *, name: str, title: str, last_edge: float | None = None
-) -> str:
+def histogram_chart(bins: Points, *, name: str, title: str, last_edge: float | None = None) -> str:
     """Draw a distribution from [low edge, count] pairs, one bar a bin.
 
     Bins are drawn equally wide, whatever they span, and the edges below say what they span: so
@@ -108,16 +100,10 @@ def histogram_chart(
     view = {"name": name, "title": title, "bins": bins, "bottom": 104, "edges": edges}
     view["most"] = max((amount for _, amount in bins), default=0) or 1
     view["step"] = max(1, math.ceil(len(edges) * 44 / WIDTH))
-    return _draw("histogram", 124, **view)
+    return fill("charts.svg.j2", kind="histogram", width=WIDTH, height=124, **view)
 
 
-def line_chart(
-    series: Sequence[tuple[str, Sequence[tuple[float, float]]]],
-    *,
-    name: str,
-    title: str,
-    x_title: str,
-) -> str:
+def line_chart(series: Sequence[tuple[str, Points]], *, name: str, title: str, x_title: str) -> str:
     """Draw curves over a common axis, each named at its end; names are also the classes."""
     drawn = [(label, _thinned(points)) for label, points in series if points]
     xs = [x for _, points in drawn for x, _ in points]
@@ -127,11 +113,7 @@ def line_chart(
     view = {"name": name, "title": title, "x_title": x_title, "write": "{:.2f}".format}
     view |= {"across": across, "up": up, "ticks": _ticks(up), "curves": drawn}
     view["heights"] = _apart([up.at(points[-1][1]) for _, points in drawn], 13)
-    return _draw("lines", 164, **view)
-
-
-def _draw(kind: str, height: float, **view: Any) -> str:
-    return fill("charts.svg.j2", kind=kind, width=WIDTH, height=height, **view)
+    return fill("charts.svg.j2", kind="lines", width=WIDTH, height=164, **view)
 
 
 def _width(text: str) -> float:
@@ -170,7 +152,7 @@ def _ticks(axis: Axis) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thinned(points: Points) -> list[tuple[float, float]]:
     """Keep some hundred points, the last one among them."""
     step = math.ceil(len(points) / _MAX_POINTS)
     return [*points[:-1:step], points[-1]]

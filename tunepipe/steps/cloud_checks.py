@@ -24,15 +24,10 @@ OK, PROBLEM, UNKNOWN = "ok", "problem", "unknown"
 
 @dataclass(frozen=True)
 class Place:
-    """The resources that a run would use, where "" is the default.
+    """The resources that a run would use, where "" is the default, or no dataset.
 
-    Args:
-        dataset: A path, a gs:// URI or a glob of either; "" looks at none.
-        bucket: gs://BUCKET, or a folder in it.
-        template: The template's version or URI, if one tunes.
-        under_way: Whether the run is under way, and acts as its own account, instead of someone
-            who is to submit it.
-        options: Those of the backend; the machines of `custom` count here.
+    A run that is `under_way` acts as its own account, instead of someone who is to submit it. Of
+    the options the machines of the backend custom count here.
     """
 
     model: Model
@@ -287,10 +282,7 @@ def _account(place: Place) -> str:
 
 
 def _quota_limit(place: Place, name: str) -> int | None:
-    """Return a quota's limit in the region; None if it is not listed.
-
-    The bucket without dimensions holds in every region that has no bucket of its own.
-    """
+    """Return a quota's limit in the region; None if it is not listed."""
     url = (
         f"{_USAGE}/v1beta1/projects/{place.project}/services/aiplatform.googleapis.com"
         "/consumerQuotaMetrics"
@@ -298,19 +290,18 @@ def _quota_limit(place: Place, name: str) -> int | None:
     query: dict[str, str] = {}
     while True:
         page = rest.call("GET", url, **query)
-        limits = (
-            limit
+        named = [
+            metric
             for metric in page.get("metrics", ())
             if metric.get("displayName", "").lower() == name.lower()
-            for limit in metric.get("consumerQuotaLimits", ())
-        )
-        for limit in limits:
+        ]
+        for limit in (limit for metric in named for limit in metric.get("consumerQuotaLimits", ())):
             buckets = {
                 bucket.get("dimensions", {}).get("region", ""): int(bucket.get("effectiveLimit", 0))
                 for bucket in limit.get("quotaBuckets", ())
             }
-            if buckets.keys() & {place.region, ""}:
-                value = buckets.get(place.region, buckets.get("", 0))
+            # The bucket without dimensions holds in every region that has none of its own.
+            if (value := buckets.get(place.region, buckets.get(""))) is not None:
                 return value if value >= 0 else 1 << 62  # -1: without limit
         if not page.get("nextPageToken"):
             return None
@@ -333,10 +324,8 @@ def check_step(ports: Mapping[str, Any]) -> str:
     """Look at everything, print what was found, and stop the run at the first problem.
 
     The ports are those of `components.families.checking`; the options service_account and
-    template_version count here.
-
-    Returns:
-        How many checks passed, and how many the account has no right to see.
+    template_version count here. Return how many checks passed, and how many the account has no
+    right to see.
     """
     catalog, options = load_catalog(ports["tables"]), ports["options"]
     place = Place(

@@ -52,10 +52,8 @@ def evaluate_step(
     The ports are those of `components.families.asking`; a model that does not exist is None or "".
     Of the settings, in which those of the port win, workers, requests_per_minute and attempts set
     the pace; `group_by` names the rows' groups and `answers` how often each row is asked; the rest
-    goes to `predict`. If one model cannot be asked, the answers of the others are kept.
-
-    Returns:
-        Numbers of rows that the tuned model was asked and left unanswered.
+    goes to `predict`. If one model cannot be asked, the answers of the others are kept. Return how
+    many rows the tuned model was asked and left unanswered.
     """
     settings = {"max_output_tokens": ports["max_output_tokens"], **settings, **ports["settings"]}
     models = {"tuned": model_of(ports["model"]), "base": model_of(ports["base"])}

@@ -82,9 +82,7 @@ def judge_step(
     The JSON holds the judgement against the base model, and under `champion` the one against the
     champion; it is empty without a judge. The ceiling is over tuning, answers and judging. Replies
     are kept in `work_dir`, or next to the JSON. The other settings are those of `judge_on_vertex`.
-
-    Returns:
-        The verdict against the base model; "" if nothing was judged.
+    Return the verdict against the base model; "" if nothing was judged.
     """
     files = paths_of({**predictions, "plan": plan})
     judgements: dict[str, Judge] = {}

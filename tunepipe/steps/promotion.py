@@ -66,10 +66,9 @@ def decide_step(model: str, comparison_path: str, registry: str, run_id: str) ->
 
 
 def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
-    """Make the tuned model the champion, here and in the model registry; twice does no more.
+    """Make the tuned model the champion, here and in the model registry; return its version.
 
-    Returns:
-        The new champion's version; "" without a registry, which records nothing.
+    Twice does no more. Without a registry nothing is recorded, and the version is "".
     """
     compared = read_json(comparison_path)
     if compared["verdict"] != "better":

@@ -44,13 +44,10 @@ def tune(
     """Tune a model and write what is known of the tuning, as JSON.
 
     The ports are those of `components.families.tuning`, and with a job in the cloud those of
-    `tuning_in_cloud`. `model` and `base` refer to the models afterwards: their own folder, an
-    endpoint, or weights. Options that are None or "" are left out. The predictor asks the
-    checkpoints, if one of them is to be selected. The settings are the fields of `TuningRequest`
-    that differ from backend to backend.
-
-    Raises:
-        SystemExit: With the code that tells a pipeline that the fault was not the user's.
+    `tuning_in_cloud`; the settings are the fields of `TuningRequest` that differ from backend to
+    backend. `model` and `base` refer to the models afterwards: their own folder, an endpoint, or
+    weights. The predictor asks the checkpoints, if one of them is to be selected. A fault that is
+    not the user's ends the process with the code that tells a pipeline so.
     """
     model, base, tables = ports["model"], ports["base"], ports.get("tables")
     resources = ports.get("gcp_resources", "")

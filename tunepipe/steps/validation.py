@@ -15,8 +15,7 @@ _PROBLEMS_LOGGED = 20
 def conclude(report: Report, problems: Artifact, page: Artifact, fingerprint: str = "") -> None:
     """Write a report as JSON and as a page, and then refuse data with errors or changes.
 
-    The data must have the `fingerprint` that they had when the run began; "" takes them as they
-    are.
+    With a fingerprint, the data must have the one that they had when the run began.
     """
     facts = report.as_json()
     write_json(facts, problems.path)
