@@ -13,6 +13,8 @@ from typing import Any
 _STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
 # What serves all tests of a session goes on until its end.
 _SERVERS = ("tests.standin", "multiprocessing.", "playwright", "chrom")
+# pytest sets the one for each test, torch the other at its first use.
+_OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
 _OWN_PATH = "setuptools/_vendor"  # which it adds as it is imported
 _children: dict[int, str] = {}  # as of the last look
 _is_due = True  # for another look: a process was started since
@@ -32,7 +34,7 @@ def state() -> dict[str, Any]:
     if _is_due:
         _children, _is_due = _processes(), False
     found: dict[str, Any] = {
-        name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"
+        name: value for name, value in os.environ.items() if name not in _OF_OTHERS
     }
     found |= {
         "the working directory": os.getcwd(),
