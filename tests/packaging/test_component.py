@@ -102,8 +102,8 @@ def test_the_archive_depends_on_names_and_bytes_alone(tmp_path):
 def test_docstrings_go_and_every_line_stays_where_it_was():
     source = (ROOT / "tunepipe" / "planning" / "plan.py").read_text(encoding="utf-8")
     lean = without_docstrings(source)
-    assert "Returns:" in source
-    assert "Returns:" not in lean
+    assert "Args:" in source
+    assert "Args:" not in lean
     for before, after in zip(source.split("\n"), lean.split("\n"), strict=True):
         assert before.startswith(after) or after.strip() == '""'
 

@@ -421,6 +421,19 @@ def test_what_the_verdict_does_not_show_is_one_line_made_from_the_numbers():
     assert "What this does not show" not in Page(report_page(facts)).text
 
 
+def test_arguments_of_calls_are_parts_of_an_answer_as_fields_are():
+    facts = sample_facts(0)
+    facts["scores"]["tuned"]["task"] = "calls"
+    for model, share in (("tuned", 0.0), ("base", 0.9)):
+        estimate = {"value": share, "low": share, "high": share}
+        facts["scores"][model]["metrics"]["argument:weather.city"] = estimate
+    page = Page(report_page(facts))
+    assert "never right any more: weather.city;" in page.text
+    assert "Right values in each argument, out of 100" in page.text
+    assert "weather.city, tuned 0.0 (0.0 to 0.0); weather.city, base 90.0" in page.text
+    assert "argument:" not in page.text, "parts are not in the table of whole answers' metrics"
+
+
 def test_slices_and_what_an_answer_takes_are_tables():
     facts = sample_facts(0)
     score = {"value": 0.5, "low": 0.4, "high": 0.6}

@@ -146,11 +146,7 @@ def in_words(comparison: Comparison) -> str:
         text += f"; {left_out} left out, because that model was trained on them"
         text += "; too few rows are left to decide" if comparison.rows < MIN_ROWS else ""
     numbers = {"tuned": comparison.missing_tuned, "other": comparison.missing_other}
-    missing = [
-        f"{count(n)} answer{'s' * (n != 1)} of the {model} model"
-        for model, n in numbers.items()
-        if n
-    ]
+    missing = [f"{plural(n, 'answer')} of the {model} model" for model, n in numbers.items() if n]
     if missing:
         treated = "counted as wrong" if comparison.missing == WRONG else "whose rows are left out"
         text += f"; missing: {' and '.join(missing)}, {treated}"

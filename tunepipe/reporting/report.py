@@ -89,12 +89,13 @@ def _difference_charts(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _part_charts(facts: Facts) -> list[tuple[str, str]]:
-    """Draw the fields of a JSON answer, or the classes of a classification, for each model."""
-    fields = _by_label(facts, lambda model: sections.field_metrics(model.metrics))
+    """Draw the fields or arguments of an answer, or the classes of labels, for each model."""
+    parts = _by_label(facts, lambda model: sections.part_metrics(model.metrics))
+    part = "argument" if facts.tuned.task == "calls" else "field"
     classes = _by_label(facts, lambda model: {row.label: row.f1 for row in model.classes})
     drawn = []
     for groups, name, title in (
-        (fields, "fields", "Right values in each field, out of 100"),
+        (parts, "fields", f"Right values in each {part}, out of 100"),
         (classes, "classes", "F1 of each class, out of 100"),
     ):
         shown, more = groups[:_MAX_BARS], len(groups) - _MAX_BARS

@@ -35,8 +35,9 @@ from tunepipe.reporting.formatting import (
     score,
 )
 
-# How the metrics of a JSON answer's fields are named: "field:quantity".
-FIELD = "field:"
+# How the metrics of an answer's parts are named: a JSON field "field:quantity", and a call's
+# argument "argument:weather.city".
+_PARTS = ("field:", "argument:")
 CHECK = "check:"
 _OTHERS = {
     "champion": "champion",
@@ -53,15 +54,14 @@ def spoken(name: str) -> str:
 
 
 def whole_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Return the metrics of whole answers, without those of single fields."""
-    return {name: value for name, value in metrics.items() if not name.startswith(FIELD)}
+    """Return the metrics of whole answers, without those of their parts."""
+    return {name: value for name, value in metrics.items() if not name.startswith(_PARTS)}
 
 
-def field_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Return the metrics of the fields of a JSON answer, under the fields' names."""
-    return {
-        name.removeprefix(FIELD): value for name, value in metrics.items() if name.startswith(FIELD)
-    }
+def part_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return the metrics of the answers' parts, under the names of fields and arguments."""
+    parts = [name for name in metrics if name.startswith(_PARTS)]
+    return {name.partition(":")[2]: metrics[name] for name in parts}
 
 
 def ordered(metrics: Iterable[str], facts: Facts) -> list[str]:
@@ -262,10 +262,10 @@ def caveats(facts: Facts) -> list[str]:
 
 
 def _dead(tuned: Score, rival: Score) -> list[str]:
-    """The classes and fields that the tuned model never has right, and the other model has."""
+    """The classes and parts that the tuned model never has right, and the other model has."""
     now, before = (
         [(row.label, row.f1) for row in model.classes]
-        + [(name, each.value) for name, each in field_metrics(model.metrics).items()]
+        + [(name, each.value) for name, each in part_metrics(model.metrics).items()]
         for model in (tuned, rival)
     )
     return [name for name, value in now if value == 0 and dict(before).get(name)]

@@ -12,6 +12,7 @@ from tunepipe.errors import TunepipeError
 from tunepipe.files import read_json, replacing
 from tunepipe.registry.records import RunOutcome, record_outcome
 from tunepipe.reporting.answers import side_by_side
+from tunepipe.reporting.facts import read_facts
 from tunepipe.reporting.model_card import model_card
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.summary import summary
@@ -44,10 +45,11 @@ def report_step(
         **compared,
         "rows": side_by_side(answers, compared["flips"], Thumbnails().shown),
     }
+    decoded = read_facts(page_facts)
     pages = {"report": report_page, "summary": summary, "model_card": model_card}
     for name, page in pages.items():
         with replacing(ports[name].path) as file:
-            file.write(page(page_facts))
+            file.write(page(decoded))
 
 
 def record_step(ports: Mapping[str, Any], model: str = "") -> None:
