@@ -230,7 +230,7 @@ def chrf(sums: Floats) -> Floats:
         orders that one side lacks are left out of the means, as in sacrebleu.
     """
     shared, predicted, expected = np.split(sums, 3, axis=-1)
-    counted = (predicted > 0) & (expected > 0)
+    counted = predicted > 0  # then the references have n-grams of this order too
     orders = np.maximum(counted.sum(axis=-1), 1)
     precision = (np.where(counted, shared, 0) / np.maximum(predicted, 1)).sum(axis=-1) / orders
     recall = (np.where(counted, shared, 0) / np.maximum(expected, 1)).sum(axis=-1) / orders
